@@ -1,0 +1,1 @@
+"""The machinery behind `run.py`: environments, programs, workloads, goals and the report."""

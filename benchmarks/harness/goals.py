@@ -1,0 +1,126 @@
+"""What the figures should be, and whether they are. Pure: numbers in, rows out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+Results = dict[str, dict[str, list[float]]]
+"""Metric → peer → one value per repeat."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One line of the table.
+
+    Attributes:
+        workload: Which workload measures it.
+        work: What is measured, for the reader.
+        unit: Of the figures.
+        metric: Key in the results.
+        bound: The ratio of alacarte to the peer, or without a peer the figure itself.
+        at_least: True where more is better.
+        against: Name of the peer, or None for an absolute goal.
+    """
+
+    workload: str
+    work: str
+    unit: str
+    metric: str
+    bound: float
+    at_least: bool = True
+    against: str | None = "ray"
+
+
+HELLO_32 = "HTTP hello, 32 connections"
+GOALS = (
+    Goal("hello", HELLO_32, "req/s", "hello_32_rps", 25),
+    Goal("hello", HELLO_32, "req/s", "hello_32_rps", 0.8, against="starlette"),
+    Goal("hello", HELLO_32, "req/s", "hello_32_rps", 2, against="mosec"),
+    Goal("hello", "HTTP hello, 1 connection, p50", "ms", "hello_1_p50_ms", 1 / 10, False),
+    Goal("two_hop", "HTTP through two deployments, 32", "req/s", "two_hop_32_rps", 30),
+    Goal("handles", "Handle calls, one at a time", "calls/s", "handle_1_per_s", 30),
+    Goal("handles", "Handle calls, 32 at a time", "calls/s", "handle_32_per_s", 40),
+    Goal("stream", "Items of a stream through a handle", "items/s", "stream_items_per_s", 20),
+    Goal("numpy_echo", "16 MB NumPy array echoed", "MB/s", "numpy_mb_per_s", 3),
+    Goal("lifecycle", "`serve.start` + `serve.run` to ready", "s", "ready_s", 1 / 3, False),
+    Goal("lifecycle", "`serve.shutdown`", "s", "shutdown_s", 1 / 5, False),
+    Goal("import_time", "`from … import serve`", "ms", "import_ms", 150, False, None),
+    Goal(
+        "import_time",
+        "… of ray, starlette, uvicorn, fastapi, it imports",
+        "",
+        "import_foreign",
+        0,
+        False,
+        None,
+    ),
+    Goal(
+        "replica_memory",
+        "Replica beyond a bare Ray actor, RSS",
+        "MB",
+        "replica_extra_rss_mb",
+        25,
+        False,
+        None,
+    ),
+    Goal(
+        "replica_memory",
+        "Replica beyond a bare Ray actor, USS",
+        "MB",
+        "replica_extra_uss_mb",
+        25,
+        False,
+        None,
+    ),
+    Goal(
+        "aborts",
+        "Proxy RSS, growth in aborts",
+        "%",
+        "abort_proxy_growth_percent",
+        5,
+        False,
+        None,
+    ),
+    Goal(
+        "aborts",
+        "Replica RSS, growth in aborts",
+        "%",
+        "abort_replica_growth_percent",
+        5,
+        False,
+        None,
+    ),
+    Goal("aborts", "Requests in flight after aborts", "", "abort_in_flight", 0, False, None),
+    Goal("aborts", "Slots lost after aborts, of 64", "", "abort_gate_shut", 0, False, None),
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A goal with the figures that belong to it; None where they were not measured."""
+
+    goal: Goal
+    ours: float | None
+    theirs: float | None
+    ratio: float | None
+    met: bool | None
+
+
+def middle(results: Results, metric: str, peer: str | None) -> float | None:
+    """Return the median of a metric over the repeats."""
+    values = results.get(metric, {}).get(peer or "")
+    return median(values) if values else None
+
+
+def judge(goal: Goal, results: Results) -> Verdict:
+    """Hold a goal against the results, medians against medians."""
+    ours = middle(results, goal.metric, "alacarte")
+    # Absolute goals show Ray Serve's figure too, where it was measured.
+    theirs = middle(results, goal.metric, goal.against or "ray")
+    ratio = ours / theirs if ours is not None and theirs else None
+    decisive = ours if goal.against is None else ratio
+    met = None
+    if decisive is not None:
+        met = decisive >= goal.bound if goal.at_least else decisive <= goal.bound
+    return Verdict(goal, ours, theirs, ratio, met)

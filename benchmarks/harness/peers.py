@@ -1,0 +1,206 @@
+"""Who is measured, and the Python environment each of them gets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).resolve().parent.parent
+REPOSITORY = BENCHMARKS.parent
+ENVIRONMENTS = BENCHMARKS / ".venvs"
+INSTALL_TIMEOUT_S = 1800
+RAY = "ray==2.60.0"
+
+
+class SetupError(Exception):
+    """Something a benchmark needs is missing; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One system under measurement.
+
+    Attributes:
+        name: As given to `--peers`.
+        title: As it stands in the table.
+        environment: Name of its virtual environment; peers may share one.
+        requirements: What is installed there.
+        distributions: Whose versions the caption states.
+        variables: Environment variables its programs run with.
+    """
+
+    name: str
+    title: str
+    environment: str
+    requirements: tuple[str, ...]
+    distributions: tuple[str, ...]
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_serve(self) -> bool:
+        """Tell whether it runs the programs written against `serve`."""
+        return "BENCH_SERVE" in self.variables
+
+
+RAY_SERVE = Peer(
+    name="ray",
+    title="Ray Serve",
+    environment="ray",
+    requirements=("ray[serve]==2.60.0", "numpy"),
+    distributions=("ray", "uvicorn", "starlette", "numpy"),
+    variables={"BENCH_SERVE": "ray.serve"},
+)
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer(
+            name="alacarte",
+            title="alacarte",
+            environment="alacarte",
+            requirements=(RAY, "numpy"),  # and the packages of this repository
+            distributions=("alacarte-core", "ray", "uvicorn", "starlette", "numpy"),
+            variables={"BENCH_SERVE": "alacarte.serve"},
+        ),
+        RAY_SERVE,
+        Peer(
+            name="ray-throughput",
+            title="Ray Serve, throughput mode",
+            environment="ray",
+            requirements=RAY_SERVE.requirements,
+            distributions=("ray",),
+            variables={"BENCH_SERVE": "ray.serve", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
+        ),
+        Peer(
+            name="starlette",
+            title="Starlette",
+            environment="starlette",
+            requirements=("starlette", "uvicorn[standard]"),
+            distributions=("starlette", "uvicorn", "uvloop", "httptools"),
+        ),
+        Peer(
+            name="mosec",
+            title="Mosec",
+            environment="mosec",
+            requirements=("mosec==0.9.8",),
+            distributions=("mosec",),
+        ),
+    )
+}
+DEFAULT_PEERS = ("alacarte", "ray", "starlette", "mosec")
+
+
+def own_packages() -> list[Path]:
+    """List the packages of this repository, core before those that depend on it."""
+    found = [path.parent for path in (REPOSITORY / "packages").glob("*/pyproject.toml")]
+    return sorted(found, key=lambda path: (path.name != "core", path.name))
+
+
+def sources_digest() -> str:
+    """Hash what alacarte would be built from, so that an old build is never measured."""
+    digest = hashlib.sha256()
+    for package in own_packages():
+        for path in sorted([package / "pyproject.toml", *(package / "src").rglob("*")]):
+            if path.is_file() and path.suffix != ".pyc":
+                digest.update(str(path.relative_to(package)).encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def interpreter(peer: Peer, given: dict[str, Path]) -> Path:
+    """Return the Python `peer` runs on, making its environment if it is missing or old.
+
+    Args:
+        peer: Whose.
+        given: Interpreters named on the command line, by environment; they are used as is.
+
+    Raises:
+        SetupError: The environment cannot be made.
+    """
+    if peer.environment in given:
+        return given[peer.environment]
+    requirements = list(peer.requirements)
+    wanted = {"requirements": requirements, "python": sys.version}
+    if peer.name == "alacarte":
+        packages = own_packages()
+        if not packages:
+            raise SetupError(f"no packages to install in {REPOSITORY.name}/packages")
+        requirements += [str(path) for path in packages]
+        wanted["sources"] = sources_digest()
+    folder = ENVIRONMENTS / peer.environment
+    python, stamp = folder / "bin" / "python", folder / "bench.json"
+    if not (python.exists() and stamp.exists() and json.loads(stamp.read_text()) == wanted):
+        print(f"making the environment for {peer.title} …", file=sys.stderr, flush=True)
+        _make(folder, requirements)
+        stamp.write_text(json.dumps(wanted))
+    return python
+
+
+def _make(folder: Path, requirements: list[str]) -> None:
+    """Make a virtual environment with uv where present and able, else with venv and pip."""
+    python = str(folder / "bin" / "python")
+    with_pip = [
+        [sys.executable, "-m", "venv", "--clear", str(folder)],
+        [python, "-m", "pip", "install", "--quiet", *requirements],
+    ]
+    attempts = [with_pip]
+    if uv := shutil.which("uv"):
+        with_uv = [
+            [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
+            [uv, "pip", "install", "--quiet", "--python", python, *requirements],
+        ]
+        attempts.insert(0, with_uv)  # uv does not read pip's configuration, so it may fail
+    output = ""
+    for commands in attempts:
+        for command in commands:
+            done = subprocess.run(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=INSTALL_TIMEOUT_S,
+            )
+            if done.returncode:
+                output += f"$ {' '.join(command)}\n{done.stdout[-2000:]}\n"
+                break
+        else:
+            return
+    raise SetupError(f"could not make {folder.name}'s environment:\n{output}")
+
+
+def versions(peer: Peer, python: Path) -> dict[str, str]:
+    """Ask an interpreter for its own version and those of the peer's distributions."""
+    code = (
+        "import json, platform, sys\n"
+        "from importlib.metadata import PackageNotFoundError, version\n"
+        "found = {'python': platform.python_version()}\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: found[name] = version(name)\n"
+        "    except PackageNotFoundError: pass\n"
+        "print(json.dumps(found))\n"
+    )
+    done = subprocess.run(
+        [str(python), "-c", code, *peer.distributions],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if done.returncode:
+        raise SetupError(f"{python} does not run: {done.stderr.strip()[-500:]}")
+    return json.loads(done.stdout)
+
+
+def environment(peer: Peer, **variables: str) -> dict[str, str]:
+    """Give the variables a peer's programs run with: the shell's, without what would leak in."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("RAY_", "ALACARTE_", "BENCH_", "MOSEC_", "PYTHON", "VIRTUAL_ENV"))
+    }
+    return kept | {"RAY_USAGE_STATS_ENABLED": "0"} | peer.variables | variables

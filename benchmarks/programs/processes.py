@@ -1,0 +1,111 @@
+"""What the kernel says about processes: their tree, processor time, memory and listening ports."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+PROC = Path("/proc")
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[str]:
+    # The command may hold spaces and parentheses; the fields begin after the last of them.
+    return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+
+
+def descendants(root: int) -> set[int]:
+    """List all processes below `root`, itself excluded, zombies too."""
+    children: dict[int, list[int]] = {}
+    for entry in PROC.iterdir():
+        if entry.name.isdigit():
+            try:
+                children.setdefault(int(_stat(int(entry.name))[1]), []).append(int(entry.name))
+            except OSError:  # gone since it was listed
+                continue
+    found: set[int] = set()
+    pending = [root]
+    while pending:
+        below = children.get(pending.pop(), [])
+        found.update(below)
+        pending.extend(below)
+    return found
+
+
+def cpu_seconds(pids: set[int]) -> dict[int, float]:
+    """Give the processor time each process has used so far."""
+    used = {}
+    for pid in pids:
+        try:
+            fields = _stat(pid)
+        except OSError:
+            continue
+        used[pid] = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    return used
+
+
+def settle(root: int, busy: float = 0.3, quiet_s: float = 1.0, limit_s: float = 20.0) -> float:
+    """Wait until the processes below `root` use less than `busy` of one core.
+
+    Ray starts idle workers ahead of need, and their imports would compete with the first
+    seconds of a measurement.
+
+    Returns:
+        How long it took, in seconds; about `limit_s` if they never grew quiet.
+    """
+    began = time.monotonic()
+    while time.monotonic() - began < limit_s:
+        before = cpu_seconds(descendants(root))
+        time.sleep(quiet_s)
+        after = cpu_seconds(descendants(root))
+        if sum(used - before.get(pid, 0.0) for pid, used in after.items()) < busy * quiet_s:
+            break
+    return time.monotonic() - began
+
+
+def memory_mb(pid: int) -> dict[str, float]:
+    """Give a process's resident (`rss`), proportional (`pss`) and own (`uss`) memory, in MB."""
+    kilobytes: dict[str, int] = {}
+    for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines()[1:]:
+        name, amount, *_ = line.split()
+        kilobytes[name.rstrip(":")] = int(amount)
+    own = kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]
+    return {
+        "rss": kilobytes["Rss"] / 1024,
+        "pss": kilobytes["Pss"] / 1024,
+        "uss": own / 1024,
+    }
+
+
+def _listening_inodes(port: int) -> set[str]:
+    inodes = set()
+    for table in ("net/tcp", "net/tcp6"):
+        try:
+            lines = (PROC / table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if int(fields[1].rpartition(":")[2], 16) == port and fields[3] == "0A":
+                inodes.add(f"socket:[{fields[9]}]")
+    return inodes
+
+
+def listeners(port: int, among: set[int]) -> set[int]:
+    """Find which of the processes `among` hold the socket that listens on `port`."""
+    inodes = _listening_inodes(port)
+    found = set()
+    for pid in among:
+        try:
+            descriptors = list((PROC / str(pid) / "fd").iterdir())
+        except OSError:
+            continue
+        for descriptor in descriptors:
+            try:
+                if os.readlink(descriptor) in inodes:
+                    found.add(pid)
+                    break
+            except OSError:
+                continue
+    return found

@@ -1,0 +1,317 @@
+"""The asyncio side of batching: a future per item, a task per batch, a timer while items wait.
+
+Nothing runs when nothing waits: no task polls, and an idle queue holds no timer, so neither a
+test nor a stopping replica finds anything left over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import weakref
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ._batcher import Batcher
+from ._limits import Limits
+from ._parameters import Parameters
+from .errors import BatchSizeError, ItemTooLargeError
+
+__all__ = ["Item", "Queue", "Queues", "Target"]
+
+log = logging.getLogger("alacarte.batching")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A batched function and how to call it.
+
+    Attributes:
+        function: As the user wrote it; a method's is not bound.
+        parameters: Its parameters.
+        limits: Its options, which may change.
+        measure: `batch_size_fn`.
+        streams: It is an async generator.
+    """
+
+    function: Callable[..., Any]
+    parameters: Parameters
+    limits: Limits
+    measure: Callable[[list[Any]], Any] | None
+    streams: bool
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return self.function.__qualname__
+
+    def size(self, items: Sequence[Item]) -> Any:
+        """Return the joint size of some items, as the user's `batch_size_fn` has it."""
+        assert self.measure is not None
+        return self.measure([self.parameters.first(item) for item in items])
+
+
+class Item:
+    """One call that waits for its part of a batch's result.
+
+    Attributes:
+        args: Positional arguments.
+        kwargs: The others.
+        future: Resolves to the result. For a generator, to the next value and the future of the
+            one after it, or to None at the end.
+        context: The caller's context variables.
+        arrived: When it came, on the loop's clock.
+    """
+
+    __slots__ = ("args", "arrived", "context", "future", "kwargs")
+
+    def __init__(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], future: asyncio.Future[Any]
+    ) -> None:
+        self.args = args
+        self.kwargs = kwargs
+        self.future = future
+        self.context = contextvars.copy_context()
+        self.arrived = 0.0
+
+    @property
+    def done(self) -> bool:
+        """Whether the caller has all it will get, or has gone."""
+        return self.future.done()
+
+    def resolve(self, value: Any) -> None:
+        """Give the caller its result."""
+        if not self.future.done():
+            self.future.set_result(value)
+
+    def put(self, value: Any) -> None:
+        """Give the caller the next value of its stream.
+
+        Values wait in memory until they are read. A reader that is slow does not hold up the
+        others of its batch, and at worst what it has not read is all of its reply.
+        """
+        if not self.future.done():
+            following = self.future.get_loop().create_future()
+            self.future.set_result((value, following))
+            self.future = following
+
+    def fail(self, error: BaseException) -> None:
+        """Raise `error` at the caller."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Queue:
+    """Calls of one function, on one instance if it is a method, in one event loop.
+
+    It needs no bound of its own: each item is a call in progress, and a replica accepts no more
+    than `max_ongoing_requests` of them. It never holds the loop while idle, nor its instance.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._batcher: Batcher[Item] = Batcher(
+            target.limits, target.size if target.measure is not None else None
+        )
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: float | None = None
+        # asyncio itself keeps only weak references to tasks.
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Item:
+        """Take up one call.
+
+        Raises:
+            TypeError: The arguments do not fit the function.
+            ItemTooLargeError: No batch can hold it.
+        """
+        loop = asyncio.get_running_loop()
+        target = self._target
+        item = Item(*target.parameters.normalise(args, kwargs), loop.create_future())
+        if target.measure is not None:
+            limit = target.limits.max_batch_size
+            size = target.size([item])
+            if size > limit:
+                raise ItemTooLargeError(target.name, size, limit)
+        self._batcher.add(item, loop.time())
+        # By size alone, so that calls made in one go share a batch even at a timeout of zero.
+        self._start_due(loop, None)
+        return item
+
+    def drop(self, item: Item) -> None:
+        """The caller of `item` has gone. A batch it is already part of runs on."""
+        future = item.future
+        if future.done() and not future.cancelled():
+            # The result came in the moment the caller left. An error is to count as seen, or
+            # asyncio logs that it never was.
+            future.exception()
+            return
+        future.cancel()
+        if self._batcher.discard(item):
+            self._arm(item.future.get_loop())
+
+    def _start_due(self, loop: asyncio.AbstractEventLoop, now: float | None) -> None:
+        try:
+            while batch := self._batcher.take(now):
+                # Batches run in the first caller's context, for want of a better one.
+                task = loop.create_task(
+                    self._run(batch), name=f"batch {self._target.name}", context=batch[0].context
+                )
+                self._tasks.add(task)
+                task.add_done_callback(partial(self._ended, batch))
+        except Exception as error:
+            # `batch_size_fn` is foreign code. Whatever it choked on would stop the queue again
+            # and again, so it is told to all who wait, and the queue goes on.
+            for item in self._batcher.clear():
+                item.fail(error)
+        self._arm(loop)
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the timer go off when the next batch closes, or not at all."""
+        closes_at = self._batcher.closes_at()
+        if closes_at == self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._timer_at = closes_at
+        if closes_at is not None:
+            self._timer = loop.call_at(closes_at, self._time_out, loop, closes_at)
+
+    def _time_out(self, loop: asyncio.AbstractEventLoop, closes_at: float) -> None:
+        self._timer = self._timer_at = None
+        # Loops let timers go off early, by their clock's resolution (asyncio) or rounded to
+        # milliseconds (uvloop): that it went off is what says that the time has come.
+        self._start_due(loop, max(closes_at, loop.time()))
+
+    async def _run(self, batch: list[Item]) -> None:
+        calls = self._live(batch)
+        if not calls:
+            return
+        args, kwargs = self._target.parameters.columns(calls)
+        if self._target.streams:
+            await self._stream(calls, self._target.function(*args, **kwargs))
+            return
+        results = self._checked(await self._target.function(*args, **kwargs), len(calls))
+        for item, result in zip(calls, results, strict=True):
+            item.resolve(result)
+
+    def _live(self, batch: list[Item]) -> list[Item]:
+        """Return those of a batch whose callers are still there, without odd ones.
+
+        Calls that do not pass the parameters that the first one does get a TypeError.
+        """
+        calls = [item for item in batch if not item.done]
+        parameters = self._target.parameters
+        odd = [item for item in calls if not parameters.alike(item, calls[0])]
+        for item in odd:
+            item.fail(parameters.mismatch(item, calls[0]))
+        return [item for item in calls if not item.done] if odd else calls
+
+    async def _stream(self, calls: list[Item], steps: AsyncGenerator[Any, None]) -> None:
+        async with aclosing(steps):
+            async for values in steps:
+                for item, value in zip(calls, self._checked(values, len(calls)), strict=True):
+                    if _ends_stream(value):
+                        item.resolve(None)
+                    else:
+                        item.put(value)
+                if all(item.done for item in calls):
+                    return
+        for item in calls:
+            item.resolve(None)
+
+    def _checked(self, results: Any, given: int) -> Sequence[Any]:
+        """Return the results of a batch as a list, one for each item given.
+
+        Anything with a length and an index is taken: a tuple, an array, a tensor.
+        """
+        try:
+            returned = len(results)
+        except TypeError:
+            raise TypeError(
+                f"{self._target.name}: {given} items in, a {type(results).__name__} out; "
+                f"a batched function gives a list with one result for each item."
+            ) from None
+        if returned != given:
+            raise BatchSizeError(self._target.name, given, returned)
+        return results if isinstance(results, list) else [results[i] for i in range(given)]
+
+    def _ended(self, batch: list[Item], task: asyncio.Task[None]) -> None:
+        """Settle what a batch left unsettled, and start the next.
+
+        A done callback, because a task that is cancelled before its first step never runs a
+        line of its own, and the queue would wait for it for ever.
+        """
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and all(item.done for item in batch):
+            log.error("%s failed, with no caller left to tell", self._target.name, exc_info=error)
+        for item in batch:
+            if error is None:
+                item.future.cancel()
+            else:
+                item.fail(error)
+        self._batcher.finish()
+        loop = task.get_loop()
+        self._start_due(loop, loop.time())
+
+
+def _ends_stream(value: Any) -> bool:
+    """Whether a generator put this in place of a value, to end one caller's stream."""
+    return (
+        value is StopIteration
+        or value is StopAsyncIteration
+        or isinstance(value, (StopIteration, StopAsyncIteration))
+    )
+
+
+class Queues:
+    """The queues of one batched function, made when first needed and gone with their owners.
+
+    It pickles without them, since classes that are defined in a script are sent to replicas
+    whole, the decorated method and this object included.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        # By identity, since instances need not be hashable (a dataclass is not), and weak
+        # mappings ask for it. An entry goes before the identity can be used again.
+        self._queues: dict[tuple[int, int], Queue] = {}
+        self._owners: dict[tuple[int, int], list[weakref.ref[Any]]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"target": self.target, "_queues": {}, "_owners": {}}
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def of(self, args: tuple[Any, ...]) -> Queue:
+        """Return the queue for a call with these arguments, in the running loop."""
+        loop = asyncio.get_running_loop()
+        owner = args[0] if self.target.parameters.is_method and args else None
+        queue = self._queues.get((id(owner), id(loop)))
+        return self._create(owner, loop) if queue is None else queue
+
+    def _create(self, owner: Any, loop: asyncio.AbstractEventLoop) -> Queue:
+        key = (id(owner), id(loop))
+
+        def forget(_: object) -> None:
+            self._queues.pop(key, None)
+            self._owners.pop(key, None)
+
+        try:
+            self._owners[key] = [
+                weakref.ref(each, forget) for each in (owner, loop) if each is not None
+            ]
+        except TypeError:
+            raise TypeError(
+                f"{self.target.name}: instances of {type(owner).__qualname__} cannot be weakly "
+                f"referenced; add '__weakref__' to its __slots__."
+            ) from None
+        queue = self._queues[key] = Queue(self.target)
+        return queue

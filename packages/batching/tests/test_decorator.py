@@ -1,0 +1,594 @@
+"""What callers and authors of batched functions see."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+
+from alacarte.errors import ServeError
+from alacarte_batching import BatchSizeError, ItemTooLargeError, batch
+
+Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
+
+
+class Gate:
+    """A batched function that records its batches and holds them until told."""
+
+    def __init__(self, **options: Any) -> None:
+        self.batches: list[list[Any]] = []
+        self.entered = asyncio.Semaphore(0)
+        self.open = asyncio.Event()
+
+        @batch(**options)
+        async def call(items: list[Any]) -> list[Any]:
+            self.batches.append(items)
+            self.entered.release()
+            await self.open.wait()
+            return [item * 10 for item in items]
+
+        self.call = call
+
+
+def test_calls_share_a_batch(run: Run) -> None:
+    """Calls made together are one call with a list, and each gets its own result."""
+    batches = []
+
+    @batch(max_batch_size=3)
+    async def double(items: list[int]) -> list[int]:
+        batches.append(items)
+        return [2 * item for item in items]
+
+    async def main() -> None:
+        assert await asyncio.gather(*(double(n) for n in range(7))) == [2 * n for n in range(7)]
+
+    run(main)
+    assert batches == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_bare_decorator_has_the_defaults() -> None:
+    """Without parentheses the defaults are Ray Serve's: ten items, ten milliseconds."""
+
+    @batch
+    async def f(items: list[int]) -> list[int]:
+        return items
+
+    assert f._get_max_batch_size() == 10  # type: ignore[attr-defined]
+    assert f._get_batch_wait_timeout_s() == 0.01  # type: ignore[attr-defined]
+
+
+def test_lone_item_waits_for_the_timeout_and_no_longer(run: Run) -> None:
+    """A batch that does not fill runs at the timeout, counted from its first item."""
+
+    @batch(batch_wait_timeout_s=2.0)
+    async def f(items: list[int]) -> list[float]:
+        return [asyncio.get_running_loop().time()] * len(items)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        first = asyncio.create_task(f(1))
+        await asyncio.sleep(1.5)
+        assert await f(2) == pytest.approx(start + 2.0)
+        assert await first == pytest.approx(start + 2.0)
+
+    run(main)
+
+
+def test_calls_of_one_moment_share_a_batch_without_any_wait(run: Run) -> None:
+    """At a timeout of zero, calls made in one go are still one batch, and no time passes."""
+
+    @batch(batch_wait_timeout_s=0)
+    async def f(items: list[int]) -> list[int]:
+        return [len(items)] * len(items)
+
+    async def main() -> None:
+        start = asyncio.get_running_loop().time()
+        assert await asyncio.gather(f(1), f(2), f(3)) == [3, 3, 3]
+        assert asyncio.get_running_loop().time() == start
+
+    run(main)
+
+
+def test_real_loops_batch_too() -> None:
+    """On asyncio's own loop and clock, a batch that does not fill runs."""
+
+    @batch(batch_wait_timeout_s=0.001)
+    async def f(items: list[int]) -> list[int]:
+        return [len(items)] * len(items)
+
+    async def main() -> None:
+        assert await asyncio.gather(f(1), f(2)) == [2, 2]
+
+    asyncio.run(main())
+
+
+def test_wrong_number_of_results_is_told_to_every_caller(run: Run) -> None:
+    """Too few results: each caller learns which function, how many in and out; then it works."""
+    short = True
+
+    @batch(max_batch_size=3)
+    async def f(items: list[int]) -> list[int]:
+        return items[:1] if short else items
+
+    async def main() -> None:
+        nonlocal short
+        errors = await asyncio.gather(f(1), f(2), f(3), return_exceptions=True)
+        for error in errors:
+            assert isinstance(error, BatchSizeError)
+            assert isinstance(error, ServeError)
+            assert (error.given, error.returned) == (3, 1)
+            assert error.function == f.__qualname__  # type: ignore[attr-defined]
+            assert "3 items in, 1 results out" in str(error)
+        short = False
+        assert await f(4) == 4
+
+    run(main)
+
+
+@pytest.mark.parametrize("result", [None, 5, {"a": 1}, {1}])
+def test_result_that_is_no_list_is_told_to_every_caller(run: Run, result: object) -> None:
+    """What has no length or no index fails every caller of the batch, and not the next one."""
+
+    @batch(max_batch_size=1)
+    async def f(items: list[Any]) -> Any:
+        return items if items == ["good"] else result
+
+    async def main() -> None:
+        with pytest.raises((TypeError, KeyError)):
+            await f("bad")
+        assert await f("good") == "good"
+
+    run(main)
+
+
+def test_result_may_be_any_sequence(run: Run) -> None:
+    """A tuple, or whatever has a length and an index, does as a result."""
+
+    @batch(max_batch_size=2)
+    async def f(items: list[int]) -> tuple[int, ...]:
+        return tuple(items)
+
+    async def main() -> None:
+        assert await asyncio.gather(f(1), f(2)) == [1, 2]
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", [ValueError, type("Fatal", (BaseException,), {})])
+def test_exception_is_raised_at_every_caller(run: Run, kind: type[BaseException]) -> None:
+    """An exception of the function reaches each caller as it is; the next batch runs."""
+
+    @batch(max_batch_size=2)
+    async def f(items: list[int]) -> list[int]:
+        if 1 in items:
+            raise kind("no good")
+        return items
+
+    async def main() -> None:
+        errors = await asyncio.gather(f(1), f(2), return_exceptions=True)
+        assert [type(error) for error in errors] == [kind, kind]
+        assert await asyncio.gather(f(3), f(4)) == [3, 4]
+
+    run(main)
+
+
+def test_cancelled_function_cancels_its_callers(run: Run) -> None:
+    """When the function itself ends cancelled, so do its callers; the next batch runs."""
+
+    @batch(max_batch_size=1)
+    async def f(items: list[int]) -> list[int]:
+        if items == [1]:
+            raise asyncio.CancelledError
+        return items
+
+    async def main() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await f(1)
+        assert await f(2) == 2
+
+    run(main)
+
+
+def test_batch_task_cancelled_before_it_starts_frees_its_place(run: Run) -> None:
+    """A batch whose task never ran a line does not block those after it."""
+
+    @batch(max_batch_size=1, max_concurrent_batches=1)
+    async def f(items: list[int]) -> list[int]:
+        return items
+
+    async def main() -> None:
+        before = asyncio.all_tasks()
+        call = f(1)
+        caller = asyncio.create_task(call)
+        while not (started := asyncio.all_tasks() - before - {caller}):
+            await asyncio.sleep(0)
+            if caller.done():
+                break
+        for task in started:
+            task.cancel()
+        await asyncio.wait([caller])
+        assert await f(2) == 2
+
+    run(main)
+
+
+def test_caller_cancelled_while_waiting_is_left_out(run: Run) -> None:
+    """Who is cancelled before the batch runs has no item in it."""
+
+    async def main() -> None:
+        gate = Gate(batch_wait_timeout_s=1.0)
+        gate.open.set()
+        first, second = (asyncio.create_task(gate.call(n)) for n in (1, 2))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await second == 20
+        assert first.cancelled()
+        assert gate.batches == [[2]]
+
+    run(main)
+
+
+def test_caller_cancelled_as_the_batch_starts_is_left_out(run: Run) -> None:
+    """Who is cancelled after the batch closed but before the function ran has no item in it."""
+
+    async def main() -> None:
+        gate = Gate(max_batch_size=2)
+        gate.open.set()
+        first, second = (asyncio.create_task(gate.call(n)) for n in (1, 2))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await second == 20
+        assert gate.batches == [[2]]
+
+    run(main)
+
+
+def test_cancelling_everyone_leaves_nothing(run: Run) -> None:
+    """When all callers of a waiting batch are gone, it does not run, and no timer is left."""
+
+    async def main() -> None:
+        gate = Gate(batch_wait_timeout_s=1.0)
+        callers = [asyncio.create_task(gate.call(n)) for n in (1, 2)]
+        await asyncio.sleep(0)
+        for caller in callers:
+            caller.cancel()
+        await asyncio.wait(callers)
+        assert gate.batches == []
+
+    run(main)
+
+
+def test_caller_cancelled_while_it_runs_disturbs_no_one(run: Run) -> None:
+    """A running batch goes on for the others when one of its callers is cancelled."""
+
+    async def main() -> None:
+        gate = Gate(max_batch_size=2)
+        first, second = (asyncio.create_task(gate.call(n)) for n in (1, 2))
+        await gate.entered.acquire()
+        first.cancel()
+        await asyncio.wait([first])
+        gate.open.set()
+        assert await second == 20
+        assert gate.batches == [[1, 2]]
+
+    run(main)
+
+
+def test_error_with_no_caller_left_is_logged(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """An exception that no caller is left to get is not lost."""
+    entered = asyncio.Event()
+
+    @batch(max_batch_size=1)
+    async def f(items: list[int]) -> list[int]:
+        entered.set()
+        await asyncio.sleep(1)
+        raise ValueError("late")
+
+    async def main() -> None:
+        caller = asyncio.create_task(f(1))
+        await entered.wait()
+        caller.cancel()
+        await asyncio.sleep(2)
+
+    run(main)
+    assert "no caller left" in caplog.text
+    assert "late" in caplog.text
+
+
+def test_error_that_meets_a_cancellation_is_not_reported_twice(run: Run) -> None:
+    """A caller cancelled in the moment its error comes leaves no complaint behind."""
+    complaints: list[dict[str, Any]] = []
+    failed = asyncio.Event()
+
+    @batch(max_batch_size=1)
+    async def f(items: list[int]) -> list[int]:
+        failed.set()
+        raise ValueError
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        caller = asyncio.create_task(f(1))
+        await failed.wait()
+        # The caller is woken behind this task: its future is done, it has not run yet.
+        caller.cancel()
+        await asyncio.wait([caller])
+        assert caller.cancelled()
+
+    run(main)
+    assert complaints == []
+
+
+def test_no_more_batches_run_than_may(run: Run) -> None:
+    """The third batch of two at a time starts when one of them ends, with all that gathered."""
+
+    async def main() -> None:
+        gate = Gate(max_batch_size=3, batch_wait_timeout_s=0, max_concurrent_batches=2)
+        callers = []
+        for n in range(4):
+            callers.append(asyncio.create_task(gate.call(n)))
+            await asyncio.sleep(1)
+        assert gate.batches == [[0], [1]]
+        gate.open.set()
+        assert await asyncio.gather(*callers) == [0, 10, 20, 30]
+        assert gate.batches == [[0], [1], [2, 3]]
+
+    run(main)
+
+
+def test_each_instance_has_its_own_queue(run: Run) -> None:
+    """Calls on two instances never share a batch, equal and unhashable instances included."""
+
+    class Model:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __init__(self, factor: int) -> None:
+            self.factor = factor
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        @batch(max_batch_size=2)
+        async def scale(self, items: list[int]) -> list[tuple[int, int]]:
+            return [(self.factor * item, len(items)) for item in items]
+
+    async def main() -> None:
+        a, b = Model(1), Model(100)
+        results = await asyncio.gather(a.scale(1), b.scale(1), a.scale(2), b.scale(2))
+        assert results == [(1, 2), (100, 2), (2, 2), (200, 2)]
+
+    run(main)
+
+
+def test_slots_without_weak_references_are_named(run: Run) -> None:
+    """An instance that cannot be weakly referenced is an error that says how to mend it."""
+
+    class Model:
+        __slots__ = ()
+
+        @batch
+        async def f(self, items: list[int]) -> list[int]:
+            return items
+
+    async def main() -> None:
+        with pytest.raises(TypeError, match="__weakref__"):
+            await Model().f(1)
+
+    run(main)
+
+
+def test_several_arguments(run: Run) -> None:
+    """Each parameter gets a list, those given by keyword included."""
+    calls = []
+
+    @batch(max_batch_size=2)
+    async def f(a: list[int], b: list[int], *, c: list[int]) -> list[int]:
+        calls.append((a, b, c))
+        return [x + y + z for x, y, z in zip(a, b, c, strict=True)]
+
+    async def main() -> None:
+        assert await asyncio.gather(f(1, 10, c=100), f(2, b=20, c=200)) == [111, 222]
+
+    run(main)
+    assert calls == [([1, 2], [10, 20], [100, 200])]
+
+
+def test_odd_call_alone_is_refused(run: Run) -> None:
+    """A call that passes other parameters than its batch gets a TypeError; the batch runs."""
+
+    @batch(max_batch_size=3)
+    async def f(a: list[int], b: list[int] | None = None) -> list[int]:
+        assert b is None
+        return a
+
+    async def main() -> None:
+        results = await asyncio.gather(f(1), f(2, 3), f(4), return_exceptions=True)
+        assert results[0] == 1
+        assert isinstance(results[1], TypeError)
+        assert results[2] == 4
+
+    run(main)
+
+
+def test_wrong_call_is_refused_at_once(run: Run) -> None:
+    """A call the function could not take raises at the caller and reaches no batch."""
+
+    @batch
+    async def f(a: list[int]) -> list[int]:
+        return a
+
+    async def main() -> None:
+        with pytest.raises(TypeError, match="too many positional"):
+            await f(1, 2)
+
+    run(main)
+
+
+def test_batch_size_fn_bounds_the_joint_size(run: Run) -> None:
+    """With a size of their own, items fill a batch by size and stay in order."""
+    batches = []
+
+    @batch(max_batch_size=10, batch_size_fn=sum)
+    async def f(items: list[int]) -> list[int]:
+        batches.append(items)
+        return items
+
+    async def main() -> None:
+        await asyncio.gather(*(f(n) for n in (4, 4, 4, 6, 9, 1)))
+
+    run(main)
+    assert batches == [[4, 4], [4, 6], [9, 1]]
+
+
+def test_item_too_large_for_any_batch_is_refused(run: Run) -> None:
+    """An item above the size of a batch is an error for its caller alone, and a RuntimeError."""
+
+    @batch(max_batch_size=10, batch_size_fn=sum)
+    async def f(items: list[int]) -> list[int]:
+        return items
+
+    async def main() -> None:
+        good, bad = await asyncio.gather(f(1), f(11), return_exceptions=True)
+        assert good == 1
+        assert isinstance(bad, ItemTooLargeError)
+        assert isinstance(bad, RuntimeError)
+        assert (bad.size, bad.limit) == (11, 10)
+
+    run(main)
+
+
+def test_batch_size_fn_that_raises_wedges_nothing(run: Run) -> None:
+    """An error over one item is its caller's, over several is theirs; then batching goes on."""
+
+    def size(items: list[int]) -> int:
+        if len(items) > 1 and 13 in items:
+            raise ArithmeticError
+        return len(items) // items[0]
+
+    @batch(batch_size_fn=size)
+    async def f(items: list[int]) -> list[int]:
+        return items
+
+    async def main() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await f(0)
+        results = await asyncio.gather(f(1), f(13), return_exceptions=True)
+        assert [type(result) for result in results] == [ArithmeticError, ArithmeticError]
+        assert await asyncio.gather(f(1), f(2)) == [1, 2]
+
+    run(main)
+
+
+def test_limits_change_while_it_runs(run: Run) -> None:
+    """The setters, of the function or an instance's method, take effect at the next batch."""
+    batches = []
+
+    class Model:
+        @batch(max_batch_size=2, batch_wait_timeout_s=5)
+        async def f(self, items: list[int]) -> list[int]:
+            batches.append(items)
+            return items
+
+    async def main() -> None:
+        model = Model()
+        await asyncio.gather(model.f(1), model.f(2))
+        model.f.set_max_batch_size(3)
+        model.f.set_batch_wait_timeout_s(1)
+        start = asyncio.get_running_loop().time()
+        await asyncio.gather(*(model.f(n) for n in range(4)))
+        assert asyncio.get_running_loop().time() == pytest.approx(start + 1)
+        with pytest.raises(ValueError, match="max_batch_size"):
+            model.f.set_max_batch_size(0)
+
+    run(main)
+    assert batches == [[1, 2], [0, 1, 2], [3]]
+
+
+def test_one_decorator_two_functions() -> None:
+    """Functions decorated by one object change their limits apart."""
+    decorate = batch(max_batch_size=2)
+
+    @decorate
+    async def f(items: list[int]) -> list[int]:
+        return items
+
+    @decorate
+    async def g(items: list[int]) -> list[int]:
+        return items
+
+    f.set_max_batch_size(7)
+    assert g._get_max_batch_size() == 2  # type: ignore[attr-defined]
+
+
+class Callable_:
+    async def __call__(self, items: list[int]) -> list[int]:
+        return items
+
+
+def test_only_async_functions_can_be_batched() -> None:
+    """What is not a function by `async def` is a TypeError that names it."""
+
+    def plain(items: list[int]) -> list[int]:
+        return items
+
+    for wrong in (plain, lambda items: items, 10, Callable_, Callable_()):
+        with pytest.raises(TypeError, match="async def"):
+            batch(wrong)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"plain must be"):
+        batch(max_batch_size=2)(plain)  # type: ignore[call-overload]
+
+
+def test_bad_option_is_refused_before_a_function_is_given() -> None:
+    """A wrong option raises where it is written."""
+    with pytest.raises(ValueError, match="max_batch_size"):
+        batch(max_batch_size=0)
+    with pytest.raises(TypeError, match="batch_size_fn"):
+        batch(batch_size_fn=5)  # type: ignore[call-overload]
+
+
+def test_it_looks_like_what_it_wraps() -> None:
+    """Name, signature and kind of function stay, so that a replica calls it the right way."""
+
+    @batch
+    async def f(items: list[int]) -> list[int]:
+        """Say what it does."""
+        return items
+
+    @batch
+    async def g(items: list[int]) -> AsyncGenerator[list[int], None]:
+        yield items
+
+    assert f.__doc__ == "Say what it does."
+    assert list(inspect.signature(f).parameters) == ["items"]
+    assert inspect.iscoroutinefunction(f)
+    assert inspect.isasyncgenfunction(g)
+
+
+request_id: ContextVar[str] = ContextVar("request_id", default="none")
+
+
+def test_batch_runs_in_the_first_callers_context(run: Run) -> None:
+    """The function sees the first caller's context variables, and changes nobody's."""
+    seen = []
+
+    @batch(max_batch_size=2)
+    async def f(items: list[str]) -> list[str]:
+        seen.append(request_id.get())
+        request_id.set("changed")
+        return items
+
+    async def call(name: str) -> None:
+        request_id.set(name)
+        await f(name)
+        assert request_id.get() == name
+
+    async def main() -> None:
+        await asyncio.gather(*(call(name) for name in "abcd"))
+
+    run(main)
+    assert seen == ["a", "c"]

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+import importlib
+
+from alacarte_batching import batch, hooks
+
+
+def test_serve_batch_is_registered() -> None:
+    """The plugin gives `serve.batch`, and its target is the decorator."""
+    (name,) = hooks.register_api()
+    module, _, attribute = name.target.partition(":")
+    assert name.name == "batch"
+    assert getattr(importlib.import_module(module), attribute) is batch

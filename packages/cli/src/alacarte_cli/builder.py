@@ -1,0 +1,100 @@
+"""From what an import path leads to, and `key=value` words, to an application."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from alacarte.errors import ConfigError
+
+from .facade import Facade
+
+__all__ = ["application", "keyed"]
+
+
+def keyed(words: Iterable[str]) -> dict[str, str]:
+    """Read `key=value` words; values stay strings.
+
+    Raises:
+        ConfigError: A word has no `=`.
+    """
+    pairs = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise ConfigError(f"argument {word!r} is not of the form key=value.")
+        pairs[key] = value
+    return pairs
+
+
+def application(
+    target: object, arguments: dict[str, str], serve: Facade, import_path: object
+) -> object:
+    """Return `target` itself if it is an application, or what it builds from `arguments`.
+
+    A builder takes one parameter: a dict, or the pydantic model it is annotated with.
+
+    Args:
+        target: What the import path leads to.
+        arguments: For the builder.
+        serve: Knows what an application is.
+        import_path: For messages.
+
+    Raises:
+        ConfigError: It is neither, or the arguments do not fit. What a builder raises itself
+            passes unchanged.
+    """
+    if isinstance(target, serve.Application):
+        if arguments:
+            raise ConfigError(
+                f"{import_path} is bound already and takes no arguments ({', '.join(arguments)}); "
+                "point at a function that builds the application from them."
+            )
+        return target
+    if isinstance(target, serve.Deployment):
+        raise ConfigError(
+            f"{import_path} is a deployment, not an application; bind it: app = Name.bind(...)."
+        )
+    if isinstance(target, type) or not callable(target):
+        what = "a class" if isinstance(target, type) else f"of type {type(target).__name__}"
+        raise ConfigError(
+            f"{import_path} is {what}; it must be an application (what .bind() returns) "
+            "or a function that builds one."
+        )
+    built = target(_argument(target, arguments, import_path))
+    if not isinstance(built, serve.Application):
+        raise ConfigError(
+            f"{import_path} returned a value of type {type(built).__name__}; "
+            "a builder must return an application (what .bind() returns)."
+        )
+    return built
+
+
+def _argument(builder: Callable[..., Any], arguments: dict[str, str], import_path: object) -> Any:
+    from pydantic import BaseModel, ValidationError  # slow to import, and only needed here
+
+    parameters = list(_signature(builder).parameters.values())
+    if len(parameters) != 1 or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+        raise ConfigError(
+            f"{import_path} takes {len(parameters)} parameters; "
+            "a builder takes exactly one, a dict or a pydantic model."
+        )
+    model = parameters[0].annotation
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return arguments
+    try:
+        return model.model_validate(arguments)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, detail['loc'])) or model.__name__}: {detail['msg']}"
+            for detail in error.errors()
+        )
+        raise ConfigError(f"arguments of {import_path}: {wrong}.") from error
+
+
+def _signature(builder: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(builder, eval_str=True)
+    except Exception:  # foreign annotations, which may name what only a type checker imports
+        return inspect.signature(builder)

@@ -1,0 +1,53 @@
+"""What this package uses of `alacarte.serve`, which it imports only when a command needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+from alacarte.status import ServeStatus
+
+__all__ = ["Facade", "GetFacade", "facade"]
+
+
+class Facade(Protocol):
+    """The part of `alacarte.serve` that commands call; tests give a stand-in."""
+
+    @property
+    def Application(self) -> type:  # noqa: N802 - a class
+        """The class of what `.bind()` returns."""
+
+    @property
+    def Deployment(self) -> type:  # noqa: N802 - a class
+        """The class of what the decorator returns."""
+
+    def start(
+        self,
+        *,
+        cluster: Literal["local"] | None = None,
+        address: str | None = None,
+        http_options: dict[str, Any] | None = None,
+    ) -> None:
+        """Start an instance, or join the one that runs."""
+
+    def attach(self, address: str | None = None) -> bool:
+        """Join the instance that runs. False when there is none; nothing is ever started."""
+
+    def run(self, target: Any, *, name: str = ..., route_prefix: str | None = ...) -> Any:
+        """Bring an application up, and return once it answers."""
+
+    def status(self) -> ServeStatus:
+        """Tell what runs, and how it is."""
+
+    def shutdown(self) -> None:
+        """End the instance, however far its start had come."""
+
+
+GetFacade = Callable[[], Facade]
+
+
+def facade() -> Facade:
+    """Import the real one. It takes a while, which `serve --help` need not wait for."""
+    from alacarte import serve
+
+    return serve

@@ -1,0 +1,120 @@
+"""The program itself: find the commands that plugins give, and run the one asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Protocol, cast
+
+from alacarte.errors import PluginError
+from alacarte.plugins import Plugins, load_plugins
+from alacarte.types import Command
+
+from .__about__ import __version__
+from .render import table
+
+__all__ = ["Runnable", "main"]
+
+
+class Runnable(Protocol):
+    """What a `Command` points at.
+
+    Besides what it declares itself, `options` holds `plugins`, the loaded plugins, and
+    `traceback`, whether to show all of an error.
+    """
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's arguments."""
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Do it, and return the exit code. An exception is shown and becomes 1."""
+
+
+def main(argv: Sequence[str] | None = None, load: Callable[[], Plugins] = load_plugins) -> int:
+    """Run one subcommand and return the exit code: 1 for an error, 2 for wrong usage.
+
+    Args:
+        argv: The words after the program's name; `sys.argv` when None.
+        load: Where plugins come from.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        return _dispatch(words, load())
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # foreign code: users' modules and constructors, other commands
+        from .failure import told
+
+        print(told(error, full="--traceback" in words), file=sys.stderr)
+        return 1
+
+
+def _dispatch(words: Sequence[str], plugins: Plugins) -> int:
+    commands = plugins.commands
+    top = _top_parser(commands)
+    chosen = top.parse_args(words)
+    if chosen.command is None:
+        top.print_help(sys.stderr)
+        return 2
+    command = commands.get(chosen.command)
+    if command is None:
+        top.error(_unknown(chosen.command, commands))
+    runnable = _imported(command)
+    options = _parsed(_parser(top.prog, command, runnable), chosen.words)
+    options.plugins = plugins
+    return runnable.run(options)
+
+
+def _top_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
+    """Return a parser that knows the commands' names and help, and imports none of them."""
+    name = Path(sys.argv[0]).name
+    parser = argparse.ArgumentParser(
+        prog=name if name in ("serve", "alacarte") else "serve",
+        usage="%(prog)s [-h] [--version] COMMAND ...",
+        description="Run Python applications, and look after those that run.",
+        epilog="commands:\n"
+        + table([("  " + command.name, command.help) for command in commands.values()])
+        + "\n\n`%(prog)s COMMAND -h` tells more about one.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"alacarte-cli {__version__}")
+    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def _unknown(name: str, commands: Mapping[str, Command]) -> str:
+    close = get_close_matches(name, commands, n=1)
+    rather = f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(commands)}."
+    return f"no command {name!r}{rather}"
+
+
+def _imported(command: Command) -> Runnable:
+    module, _, attribute = command.target.partition(":")
+    try:
+        return cast(Runnable, getattr(importlib.import_module(module), attribute))
+    except (ImportError, AttributeError) as error:
+        raise PluginError(f"command {command.name}: {command.target} fails: {error}") from error
+
+
+def _parser(program: str, command: Command, runnable: Runnable) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"{program} {command.name}",
+        description=command.help,
+        conflict_handler="resolve",  # a command may have a --traceback of its own
+    )
+    parser.add_argument("--traceback", action="store_true", help="show all of an error")
+    runnable.arguments(parser)
+    return parser
+
+
+def _parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Parse options and positional words in any order, as `serve run app:app --port 1 a=b`."""
+    try:
+        return parser.parse_intermixed_args(words)
+    except TypeError:  # the parser has subcommands or the like, which cannot be mixed
+        return parser.parse_args(words)

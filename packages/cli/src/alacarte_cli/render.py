@@ -1,0 +1,74 @@
+"""Values as text for a terminal: tables, and a readable subset of YAML."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+__all__ = ["as_yaml", "table"]
+
+PLAIN = re.compile(r"[A-Za-z/_][A-Za-z0-9/_.+@-]*(:[A-Za-z0-9/_.+@-]+)*( [A-Za-z0-9/_.,()+-]+)*")
+"""Strings that YAML reads as themselves, with room to spare."""
+
+NOT_STRINGS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
+"""Strings that some YAML readers take for something else."""
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return the rows with columns aligned, two spaces apart; columns empty throughout vanish."""
+    if not rows:
+        return ""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width
+        ).rstrip()
+        for row in rows
+    )
+
+
+def as_yaml(value: Mapping[str, Any]) -> str:
+    """Return nested mappings of JSON-able scalars as YAML, which any YAML reader reads back."""
+    return "\n".join(_mapping(value, ""))
+
+
+def _mapping(value: Mapping[str, Any], indent: str) -> Iterator[str]:
+    for key, item in value.items():
+        label = f"{indent}{_scalar(str(key))}:"
+        if isinstance(item, Mapping) and item:
+            yield label
+            yield from _mapping(item, indent + "  ")
+        elif isinstance(item, str) and _is_block(item):
+            yield f"{label} |-"
+            yield from (f"{indent}  {line}" if line else "" for line in item.split("\n"))
+        else:
+            yield f"{label} {_scalar(item)}"
+
+
+def _is_block(text: str) -> bool:
+    """Whether the text can stand as it is, over several lines; tracebacks mostly can."""
+    lines = text.split("\n")
+    return (
+        len(lines) > 1
+        and all(line.isprintable() for line in lines)
+        and bool(lines[0].strip() and lines[-1].strip())
+        and not lines[0].startswith(" ")
+    )
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        plain = PLAIN.fullmatch(value) and value.lower() not in NOT_STRINGS
+        return value if plain else f'"{"".join(map(_escaped, value))}"'
+    if isinstance(value, Mapping):
+        return "{}"
+    # To YAML 1.1, which PyYAML reads, 1e-05 is a string and 1.0e-05 a number.
+    return re.sub(r"^(-?\d+)e", r"\1.0e", json.dumps(value))
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    return character if character.isprintable() else f"\\U{ord(character):08x}"

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from alacarte.errors import ConfigError
+from alacarte_cli.import_path import ImportPath
+
+Write = Callable[..., Path]
+
+
+@pytest.mark.parametrize(
+    ("text", "module", "attribute"),
+    [
+        ("app:model", "app", "model"),
+        ("pkg.app:model", "pkg.app", "model"),
+        ("pkg.app.model", "pkg.app", "model"),
+        ("app:models.small", "app", "models.small"),
+    ],
+)
+def test_both_spellings_are_read(text: str, module: str, attribute: str) -> None:
+    """A colon or else the last dot divides module and attribute."""
+    assert ImportPath.parse(text) == ImportPath(module, attribute)
+
+
+@pytest.mark.parametrize("text", ["app", "", ":", "app:", ":app", "a b:c", "app:1", "a..b:c", ".a"])
+def test_nonsense_is_refused(text: str) -> None:
+    """What names no module and attribute is an error that shows how to write one."""
+    with pytest.raises(ConfigError, match="module:attribute"):
+        ImportPath.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rather"),
+    [("app.py:model", "app:model"), ("./src/app.py", "src.app:app"), ("src/app:m", "src.app:m")],
+)
+def test_a_file_is_answered_with_the_import_path(text: str, rather: str) -> None:
+    """Someone who types a file's name is told what to type instead."""
+    with pytest.raises(ConfigError, match=rf"such as {rather}\.$"):
+        ImportPath.parse(text)
+
+
+def test_a_configuration_file_is_no_import_path() -> None:
+    """`config.yaml` is not taken for attribute `yaml` of module `config`."""
+    with pytest.raises(ConfigError, match="is a file"):
+        ImportPath.parse("config.yaml")
+
+
+def test_the_module_is_looked_for_in_app_dir_first(module: Write) -> None:
+    """A module of app_dir is found, even where an installed one has the same name."""
+    app_dir = module("this", "import this_too\nvalue = this_too.value")
+    module("this_too", "value = 'mine'")
+    assert ImportPath("this", "value").load(app_dir) == "mine"
+
+
+def test_attributes_of_attributes_are_reached(module: Write) -> None:
+    """The attribute may be a dotted path."""
+    app_dir = module("nested_app", "class models:\n    small = 3")
+    assert ImportPath("nested_app", "models.small").load(app_dir) == 3
+
+
+def test_a_missing_module_names_near_ones(module: Write) -> None:
+    """The error names the module, where it was looked for and one of a similar name."""
+    app_dir = module("my_application")
+    with pytest.raises(ConfigError, match=r"no module 'my_aplication' .*mean 'my_application'\?"):
+        ImportPath("my_aplication", "app").load(app_dir)
+
+
+def test_a_missing_submodule_names_its_neighbours(module: Write) -> None:
+    """Near names of a submodule are looked for in its package."""
+    app_dir = module("some_pkg.__init__")
+    module("some_pkg.service")
+    with pytest.raises(ConfigError, match=r"no module 'some_pkg.servise' .*mean 'service'\?"):
+        ImportPath("some_pkg.servise", "app").load(app_dir)
+
+
+def test_a_missing_attribute_names_near_ones(module: Write) -> None:
+    """The error names the module's file and an attribute of a similar name."""
+    app_dir = module("attr_app", "application = 1")
+    with pytest.raises(
+        ConfigError, match=r"attr_app.py\) has no attribute 'aplication'; .*'application'\?"
+    ):
+        ImportPath("attr_app", "aplication").load(app_dir)
+
+
+def test_what_the_module_itself_raises_passes_unchanged(module: Write) -> None:
+    """A module found whose own import is missing is not reported as a wrong import path."""
+    app_dir = module("needy_app", "import not_installed_anywhere")
+    with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
+        ImportPath("needy_app", "app").load(app_dir)

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from alacarte.errors import PluginError
+from alacarte_cli.main import main
+
+HEAVY = ("ray", "pydantic", "starlette", "uvicorn", "fastapi", "alacarte_cli.commands.run")
+
+
+class Greet:
+    """A stranger's command, with what is hard to parse: options between positional words."""
+
+    def __init__(self) -> None:
+        self.seen: list[argparse.Namespace] = []
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("name")
+        parser.add_argument("words", nargs="*")
+        parser.add_argument("--loud", action="store_true")
+
+    def run(self, options: argparse.Namespace) -> int:
+        self.seen.append(options)
+        if options.name == "nobody":
+            raise RuntimeError("there is nobody")
+        if options.name == "interrupted":
+            raise KeyboardInterrupt
+        return 5
+
+
+@pytest.fixture
+def greet(monkeypatch: pytest.MonkeyPatch) -> Greet:
+    command = Greet()
+    stranger = ModuleType("stranger")
+    stranger.greet = command  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "stranger", stranger)
+    return command
+
+
+def test_a_strangers_command_is_run_like_ours(plugins: Any, greet: Greet) -> None:
+    """It appears by its hook alone; its exit code is ours; options and words may be mixed."""
+    assert main(["greet", "you", "--loud", "a=1", "b"], lambda: plugins) == 5
+    [options] = greet.seen
+    assert (options.name, options.words, options.loud) == ("you", ["a=1", "b"], True)
+    assert options.plugins is plugins
+
+
+def test_a_command_may_have_subcommands(
+    plugins: Any, greet: Greet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parsers that cannot take mixed words are used as they are."""
+
+    def arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_subparsers(dest="name").add_parser("deep").add_argument("--loud")
+
+    monkeypatch.setattr(greet, "arguments", arguments)
+    assert main(["greet", "deep", "--loud", "yes"], lambda: plugins) == 5
+    assert greet.seen[0].loud == "yes"
+
+
+def test_a_command_may_have_a_traceback_option_of_its_own(
+    plugins: Any, greet: Greet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The option that every command has gives way."""
+
+    def arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--traceback", dest="name", default="x")
+
+    monkeypatch.setattr(greet, "arguments", arguments)
+    assert main(["greet", "--traceback", "deep"], lambda: plugins) == 5
+    assert greet.seen[0].name == "deep"
+
+
+def test_help_lists_every_command(plugins: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ours and the stranger's, whose module does not even exist."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"], lambda: plugins)
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    for name in plugins.commands:
+        assert f"\n  {name} " in out
+    assert "Say hello." in out
+
+
+def test_no_command_is_wrong_usage(plugins: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """It shows the help, on stderr."""
+    assert main([], lambda: plugins) == 2
+    assert "commands:" in capsys.readouterr().err
+
+
+def test_an_unknown_command_names_a_near_one(
+    plugins: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, as for any wrong usage."""
+    with pytest.raises(SystemExit) as ended:
+        main(["statsu"], lambda: plugins)
+    assert ended.value.code == 2
+    assert "no command 'statsu'; did you mean 'status'?" in capsys.readouterr().err
+
+
+def test_an_exception_is_told_in_short(
+    plugins: Any, greet: Greet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1, the reason, no traceback."""
+    assert main(["greet", "nobody"], lambda: plugins) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: RuntimeError: there is nobody\n")
+    assert "Traceback" not in err
+
+
+def test_traceback_tells_all(
+    plugins: Any, greet: Greet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--traceback` works on every command."""
+    assert main(["greet", "nobody", "--traceback"], lambda: plugins) == 1
+    assert capsys.readouterr().err.startswith("Traceback (most recent call last):")
+
+
+def test_an_interrupt_is_no_error(
+    plugins: Any, greet: Greet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C in any command: exit code 130 and no words."""
+    assert main(["greet", "interrupted"], lambda: plugins) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_a_command_that_cannot_be_loaded_is_named(
+    plugins: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The stranger's module is missing: the error names command and target."""
+    assert main(["greet", "you"], lambda: plugins) == 1
+    assert "command greet: stranger:greet fails: No module" in capsys.readouterr().err
+
+
+def test_conflicting_plugins_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """What goes wrong with loading plugins is an error like any other."""
+
+    def load() -> Any:
+        raise PluginError("both a and b give 'run'")
+
+    assert main(["run"], load) == 1
+    assert capsys.readouterr().err.startswith("error: both a and b give 'run'\n")
+
+
+def test_the_program_goes_by_the_name_it_was_called(
+    plugins: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`alacarte` and `serve` are one program; help speaks of the one that was typed."""
+    for typed, shown in (("/x/alacarte", "alacarte"), ("/x/serve", "serve"), ("-c", "serve")):
+        monkeypatch.setattr(sys, "argv", [typed])
+        main([], lambda: plugins)
+        assert capsys.readouterr().err.startswith(f"usage: {shown} ")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """`serve --help`, with the plugins that are installed, starts fast."""
+    program = (
+        "import json, sys\n"
+        "from alacarte_cli.main import main\n"
+        "try:\n"
+        "    main(['--help'])\n"
+        "except SystemExit:\n"
+        f"    print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "  doctor " in done.stdout
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_it_runs_as_a_module() -> None:
+    """`python -m alacarte_cli` is the program, whoever owns the name `serve`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "alacarte_cli", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("alacarte-cli ")

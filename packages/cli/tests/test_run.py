@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from alacarte.errors import ConfigError, DeployError
+from alacarte_cli.commands.run import RunCommand
+from alacarte_cli.main import main
+from alacarte_cli.stop import Stopped
+
+Write = Callable[..., Path]
+Start = Callable[..., int]
+
+
+class Signals:
+    """Ctrl-C comes as soon as the program waits for it; what was asked is noted."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def arm(self) -> None:
+        self.asked.append("arm")
+
+    def wait(self) -> NoReturn:
+        raise Stopped(signal.SIGINT)
+
+    def hold(self) -> None:
+        self.asked.append("hold")
+
+    def restore(self) -> None:
+        self.asked.append("restore")
+
+
+@pytest.fixture
+def signals() -> Signals:
+    return Signals()
+
+
+@pytest.fixture
+def start(
+    serve: Any,
+    signals: Signals,
+    plugins: Any,
+    module: Write,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Start:
+    """Type `serve run <words> --app-dir <where a module run_app with an app is>`."""
+    app_dir = module("run_app", "app = None\ndef build(arguments):\n    return app")
+    sys.path.insert(0, str(app_dir))
+    import run_app  # type: ignore[import-not-found]
+
+    run_app.app = serve.Application()
+    command: Any = RunCommand(lambda: serve, lambda: signals)  # type: ignore[arg-type, return-value]
+    monkeypatch.setattr("alacarte_cli.commands.run.command", command)
+
+    def run(*words: str) -> int:
+        return main(["run", "-d", str(app_dir), *words], lambda: plugins)
+
+    return run
+
+
+def test_it_serves_until_interrupted(
+    start: Start, serve: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Starts, runs, says where it listens, and after Ctrl-C shuts down and returns 0."""
+    assert start("run_app:app") == 0
+    assert serve.calls[0] == ("start", {"cluster": None, "address": None, "http_options": None})
+    assert serve.called == ["start", "run", "shutdown"]
+    assert capsys.readouterr().out == "default is running at http://127.0.0.1:8000/\n"
+
+
+def test_only_what_was_given_is_passed_on(start: Start, serve: Any) -> None:
+    """Defaults are the facade's; what is typed arrives under its name."""
+    start("run_app:app", "--port", "9000", "--name", "shop", "--route-prefix", "/shop")
+    (_, started), (_, ran), _ = serve.calls
+    assert started["http_options"] == {"port": 9000}
+    assert (ran["name"], ran["route_prefix"]) == ("shop", "/shop")
+    serve.calls.clear()
+    start("run_app:app", "--host", "0.0.0.0", "--insecure", "-a", "ray:1")
+    assert serve.calls[0][1] == {
+        "cluster": None,
+        "address": "ray:1",
+        "http_options": {"host": "0.0.0.0", "insecure": True},
+    }
+    assert "route_prefix" not in serve.calls[1][1]
+
+
+def test_local_asks_for_the_local_cluster(start: Start, serve: Any) -> None:
+    """`--local` is `cluster="local"`."""
+    start("run_app:app", "--local")
+    assert serve.calls[0][1]["cluster"] == "local"
+
+
+def test_arguments_reach_the_builder_wherever_they_stand(start: Start, serve: Any) -> None:
+    """`key=value` words may follow options."""
+    assert start("run_app:build", "a=1", "--name", "x", "b=2") == 0
+    assert isinstance(serve.calls[1][1]["target"], serve.Application)
+
+
+def test_without_http_it_says_so(
+    start: Start, serve: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No proxy or no route: there is no address to print."""
+    serve.proxies = {}
+    start("run_app:app")
+    assert capsys.readouterr().out == "default is running, without HTTP.\n"
+
+
+def test_non_blocking_leaves_it_running(start: Start, serve: Any) -> None:
+    """It returns once the application answers, and shuts nothing down."""
+    assert start("run_app:app", "--non-blocking") == 0
+    assert serve.called == ["start", "run"]
+
+
+def test_signals_are_taken_back_from_ray(start: Start, signals: Signals) -> None:
+    """Armed before the start and again after it, held for the shutdown, then given back."""
+    start("run_app:app")
+    assert signals.asked == ["arm", "arm", "hold", "restore"]
+
+
+@pytest.mark.parametrize("options", [["--non-blocking"], []])
+@pytest.mark.parametrize("step", ["start", "run"])
+def test_a_failure_leaves_nothing_running(
+    start: Start, serve: Any, capsys: pytest.CaptureFixture[str], step: str, options: list[str]
+) -> None:
+    """Whichever step fails: shut down, the reason in a line, exit code 1."""
+    serve.fails[step] = DeployError("app.py:3 in __init__: ValueError: no weights")
+    assert start("run_app:app", *options) == 1
+    assert serve.called[-1] == "shutdown"
+    assert capsys.readouterr().err == "error: app.py:3 in __init__: ValueError: no weights\n"
+
+
+@pytest.mark.parametrize("step", ["start", "run"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_start_leaves_nothing_running(
+    start: Start, serve: Any, step: str, number: int, code: int
+) -> None:
+    """Asked to stop before the first answer: shut down, and the signal's own exit code."""
+    serve.fails[step] = Stopped(number)
+    assert start("run_app:app") == code
+    assert serve.called[-1] == "shutdown"
+
+
+def test_a_failing_shutdown_does_not_hide_the_first_error(
+    start: Start, serve: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reason for the failure stays first; the shutdown's is a note."""
+    serve.fails["run"] = DeployError("port 8000 is in use")
+    serve.fails["shutdown"] = RuntimeError("no controller")
+    assert start("run_app:app") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: port 8000 is in use",
+        "note: shutting down failed as well: no controller",
+    ]
+
+
+def test_a_failing_shutdown_after_serving_is_an_error(
+    start: Start, serve: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not passed over: something may still run."""
+    serve.fails["shutdown"] = ConfigError("no controller")
+    assert start("run_app:app") == 1
+    assert "error: no controller" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run_ap:app"], "no module 'run_ap'"),
+        (["run_app:ap"], "has no attribute 'ap'; did you mean 'app'?"),
+        (["run_app:app", "oops"], "'oops' is not of the form key=value"),
+        (["run_app:app", "a=1"], "takes no arguments"),
+        (["run_app:__name__"], "is of type str"),
+        (["run_app:app", "--local", "-a", "x"], "leave out --address"),
+        (["run_app:app", "--local", "--non-blocking"], "no --non-blocking"),
+        (["run_app:app", "-d", "/nowhere"], "is not a directory"),
+    ],
+)
+def test_what_is_wrong_beforehand_starts_nothing(
+    start: Start, serve: Any, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    """Exit code 1 with the reason, before anything was started."""
+    assert start(*words) == 1
+    assert message in capsys.readouterr().err
+    assert serve.calls == []
+
+
+def test_a_module_that_fails_shows_its_own_line(
+    start: Start, serve: Any, module: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the user's module raises is shown with its file, line and source."""
+    module("broken_app", "import json\njson.loads('')")
+    assert start("broken_app:app") == 1
+    reason, where, source = capsys.readouterr().err.splitlines()
+    assert reason.startswith("error: JSONDecodeError: Expecting value")
+    assert where.endswith("broken_app.py:2")
+    assert source == "    json.loads('')"
+
+
+PROGRAM = """
+import argparse, sys, threading
+from types import ModuleType, SimpleNamespace
+from alacarte_cli.commands.run import RunCommand
+
+class Application: ...
+
+def say(word):
+    print(word, flush=True)
+    if word == sys.argv[1]:
+        threading.Event().wait()
+
+serve = SimpleNamespace(
+    Application=Application,
+    Deployment=type(None),
+    start=lambda **given: say("start"),
+    run=lambda app, **given: say("run"),
+    status=lambda: SimpleNamespace(proxies={}, applications={}),
+    shutdown=lambda: say("shutdown"),
+)
+sys.modules["served"] = ModuleType("served")
+sys.modules["served"].app = Application()
+command = RunCommand(lambda: serve)
+parser = argparse.ArgumentParser()
+command.arguments(parser)
+sys.exit(command.run(parser.parse_args(["served:app"])))
+"""
+"""What `serve run served:app` does, with a facade that stays in one call for good."""
+
+
+@contextmanager
+def running(stuck_in: str = "") -> Iterator[subprocess.Popen[str]]:
+    """A real process that runs the command on a facade which stays in one of its calls."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, stuck_in],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_until(process: subprocess.Popen[str], wanted: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(wanted):
+            return
+    raise AssertionError(f"{wanted!r} was never printed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_serving_ends_well(number: int) -> None:
+    """A real signal to a real process: it shuts down and exits with 0."""
+    with running() as process:
+        read_until(process, "default is running")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert (out, process.returncode) == ("shutdown\n", 0)
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("step", ["start", "run"])
+def test_a_signal_while_starting_shuts_down(step: str) -> None:
+    """A start that hangs can be interrupted, and what it had started is shut down."""
+    with running(stuck_in=step) as process:
+        read_until(process, step)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+    assert out.endswith("shutdown\n")
+    assert process.returncode == 130
+
+
+def test_a_second_signal_ends_a_shutdown_that_hangs() -> None:
+    """Ctrl-C twice always ends the program."""
+    with running(stuck_in="shutdown") as process:
+        read_until(process, "default is running")
+        process.send_signal(signal.SIGINT)
+        read_until(process, "shutdown")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from alacarte_cli.commands.shutdown import ShutdownCommand
+
+
+def answers(text: str | BaseException) -> Callable[[str], str]:
+    def ask(prompt: str) -> str:
+        print(prompt)
+        if isinstance(text, BaseException):
+            raise text
+        return text
+
+    return ask
+
+
+def never(prompt: str) -> str:
+    raise AssertionError("asked without need")
+
+
+def options(*, yes: bool = False) -> Namespace:
+    return Namespace(address=None, yes=yes)
+
+
+def test_nothing_running_is_fine(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says so, asks nothing, starts nothing and exits with 0."""
+    serve.running = False
+    assert ShutdownCommand(lambda: serve, never).run(options()) == 0
+    assert capsys.readouterr().out == "nothing is running.\n"
+    assert serve.called == ["attach"]
+
+
+def test_yes_needs_no_answer(serve: Any) -> None:
+    """With `-y` nobody is asked."""
+    assert ShutdownCommand(lambda: serve, never).run(options(yes=True)) == 0
+    assert serve.called == ["attach", "shutdown"]
+
+
+def test_it_names_what_it_would_end(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The question names the applications, and yes ends them."""
+    assert ShutdownCommand(lambda: serve, answers("Y ")).run(options()) == 0
+    assert "Shut down default and all" in capsys.readouterr().out
+    assert serve.called == ["attach", "shutdown"]
+
+
+@pytest.mark.parametrize("answer", ["", "n", "what?", EOFError()])
+def test_anything_but_yes_leaves_it_running(serve: Any, answer: str | BaseException) -> None:
+    """Exit code 1 and nothing ended, also where nobody can answer."""
+    assert ShutdownCommand(lambda: serve, answers(answer)).run(options()) == 1
+    assert serve.called == ["attach"]

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import NoReturn
+
+import pytest
+
+from alacarte_cli.stop import Stopped, StopSignals
+
+
+@pytest.fixture
+def died() -> list[int]:
+    return []
+
+
+@pytest.fixture
+def stop(died: list[int]) -> Iterator[StopSignals]:
+    stop = StopSignals(die=died.append)
+    stop.arm()
+    yield stop
+    stop.restore()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_interrupts(stop: StopSignals, number: int) -> None:
+    """Either signal raises `Stopped`, which knows it, wherever the program is."""
+    with pytest.raises(Stopped) as caught:
+        signal.raise_signal(number)
+    assert caught.value.number == number
+
+
+def test_waiting_ends_with_a_signal(stop: StopSignals) -> None:
+    """A signal sent to a program that waits wakes it up."""
+    sender = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGTERM))
+
+    def send_and_wait() -> NoReturn:
+        sender.start()
+        stop.wait()
+
+    with pytest.raises(Stopped):
+        send_and_wait()
+    sender.join()
+
+
+def test_the_second_signal_ends_at_once(stop: StopSignals, died: list[int]) -> None:
+    """Nothing is raised a second time; the process ends with the signal's exit code."""
+    with pytest.raises(Stopped):
+        signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+    assert died == [130]
+
+
+def test_once_held_the_first_signal_only_says_what_happens(
+    stop: StopSignals, died: list[int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A shutdown under way is not interrupted by the first signal, and is by the second."""
+    stop.hold()
+    signal.raise_signal(signal.SIGINT)
+    assert "once more to exit at once" in capfd.readouterr().err
+    assert died == []
+    signal.raise_signal(signal.SIGTERM)
+    assert died == [143]
+
+
+def test_signals_taken_by_others_are_taken_back(stop: StopSignals) -> None:
+    """Arming again after `ray.init`, which takes SIGTERM, and restoring what was before all."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    stop.arm()
+    assert signal.getsignal(signal.SIGTERM) == before
+    stop.restore()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

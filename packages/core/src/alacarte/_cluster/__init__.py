@@ -1,0 +1,1 @@
+"""Where processes live: the `Cluster` protocol, on Ray and in one process."""

@@ -1,0 +1,146 @@
+"""An actor's inside: its event loop, in a thread of its own, and the object that lives on it.
+
+The same for both clusters. Whoever hosts it (Ray's actor, the local cluster) submits calls from
+another thread, so control calls are answered by that thread even while user code blocks the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import hashlib
+import importlib
+import logging
+import os
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Coroutine
+from typing import Any
+
+from .._plugins import check_same, installed, load
+from .protocol import ActorContext, ActorSpec, Cluster, Node
+
+__all__ = ["ActorHost", "LoopThread", "host_id", "new_event_loop", "socket_dir"]
+
+log = logging.getLogger("alacarte.cluster")
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return uvloop's event loop where it is installed, else asyncio's."""
+    try:
+        import uvloop  # absent on Windows and on some interpreters
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def host_id() -> str:
+    """Return what tells this host from others, and this mount of `/tmp` from others on it."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read().strip()
+    except OSError:
+        boot = socket.gethostname()
+    place = os.stat(tempfile.gettempdir())
+    return hashlib.sha256(f"{boot} {place.st_dev} {place.st_ino}".encode()).hexdigest()[:16]
+
+
+def socket_dir() -> str:
+    """Return the directory for this user's sockets, made if it is missing.
+
+    Raises:
+        PermissionError: Somebody else owns it, or may enter it.
+    """
+    # Short, since the path of a Unix socket may have 107 characters at most.
+    path = os.path.join(tempfile.gettempdir(), f"alacarte-{os.getuid()}")
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    found = os.lstat(path)
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise PermissionError(
+            f"{path} must belong to this user and admit nobody else; remove it, or set TMPDIR."
+        )
+    return path
+
+
+class LoopThread:
+    """An event loop running in a daemon thread."""
+
+    def __init__(self, name: str) -> None:
+        self.loop = new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def submit(self, work: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
+        """Run a coroutine on the loop; return its future. From any other thread."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def stop(self) -> None:
+        """Cancel what runs, stop the loop, and wait for the thread."""
+        if self.loop.is_closed():
+            return
+        self.submit(_cancel_others()).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+class ActorHost:
+    """The object of an actor on its loop.
+
+    Args:
+        spec: Which actor.
+        cluster: Given to the actor.
+        node: Where it runs.
+
+    Raises:
+        PluginError: This process would run other plugins than the driver.
+        Exception: Whatever the actor's constructor raised.
+    """
+
+    def __init__(self, spec: ActorSpec, cluster: Cluster, node: Node) -> None:
+        for path in reversed(spec.import_paths):
+            if path not in sys.path:
+                sys.path.insert(0, path)
+        check_same(installed(spec.plugins), spec.plugins)
+        plugins = load(spec.plugins, strict=True)
+        context = ActorContext(cluster, spec.name, node, host_id(), socket_dir(), plugins)
+        self._thread = LoopThread(spec.name)
+        try:
+            self._object = self._thread.submit(self._make(spec, context)).result()
+        except BaseException:
+            self._thread.stop()
+            raise
+
+    async def _make(self, spec: ActorSpec, context: ActorContext) -> Any:
+        module, _, name = spec.target.partition(":")
+        return getattr(importlib.import_module(module), name)(context, *spec.args)
+
+    def submit(self, method: str, args: tuple[Any, ...]) -> concurrent.futures.Future[Any]:
+        """Call an async method of the object; return its future. From any other thread."""
+        return self._thread.submit(getattr(self._object, method)(*args))
+
+    def abort(self) -> None:
+        """End as a killed process would, as far as a thread can: hang up, then stop."""
+        abort = getattr(self._object, "abort", None)
+        if abort is not None:
+            self._thread.submit(_call(abort)).result()
+        self._thread.stop()
+
+
+async def _call(function: Any) -> None:
+    function()

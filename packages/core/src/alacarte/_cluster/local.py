@@ -1,0 +1,116 @@
+"""The local cluster: every actor is a thread of this process. No Ray, ready at once.
+
+The same controller, replicas, routers and node services as on Ray, speaking over the same
+sockets, so what works here works there. What it cannot give is isolation: replicas share one
+interpreter, and user code that blocks it blocks all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import threading
+from typing import Any
+
+from .host import ActorHost
+from .protocol import Actor, ActorDied, ActorSpec, Node
+
+__all__ = ["LocalCluster"]
+
+_NODE = Node("local", "127.0.0.1", is_head=True)
+
+
+class LocalActor:
+    """An actor in a thread of this process."""
+
+    def __init__(self, name: str, cluster: LocalCluster) -> None:
+        self.name = name
+        self._cluster = cluster
+        self._host: ActorHost | None = None
+        self._gone: concurrent.futures.Future[str] = concurrent.futures.Future()
+        self._calls: set[concurrent.futures.Future[Any]] = set()
+
+    def start(self, spec: ActorSpec) -> None:
+        """Bring the thread up; blocks for as long as that takes."""
+        # An empty context: the thread is not inside of whatever request or replica asks for it.
+        self._host = contextvars.Context().run(ActorHost, spec, self._cluster, _NODE)
+
+    async def call(self, method: str, *args: Any) -> Any:
+        if self._host is None or self._gone.done():
+            raise ActorDied(f"{self.name} is gone")
+        future = self._host.submit(method, args)
+        self._calls.add(future)
+        future.add_done_callback(self._calls.discard)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if self._gone.done():
+                raise ActorDied(f"{self.name} was stopped") from None
+            raise
+
+    async def closed(self) -> str:
+        # A future of its own: cancelling one observer must not end the wait of the others.
+        return await asyncio.wrap_future(_follow(self._gone))
+
+    def kill(self) -> None:
+        if self._gone.done():
+            return
+        self._cluster.forget(self)
+        host, self._host = self._host, None
+        self._gone.set_result("killed")
+        if host is not None:
+            # Not by the thread that asks: it may be the actor's own, or one it waits for.
+            threading.Thread(target=host.abort, name=f"end-{self.name}", daemon=True).start()
+
+
+class LocalCluster:
+    """A `Cluster` in one process."""
+
+    kind = "local"
+
+    def __init__(self) -> None:
+        self._actors: dict[str, LocalActor] = {}
+        self._map: dict[str, bytes] = {}
+
+    async def start_actor(self, spec: ActorSpec) -> Actor:
+        if spec.name in self._actors:
+            raise ActorDied(f"an actor named {spec.name} is there already")
+        actor = LocalActor(spec.name, self)
+        self._actors[spec.name] = actor
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, actor.start, spec)
+        except BaseException:
+            self.forget(actor)
+            raise
+        return actor
+
+    async def find_actor(self, name: str) -> Actor | None:
+        return self._actors.get(name)
+
+    async def nodes(self) -> list[Node]:
+        return [_NODE]
+
+    async def get(self, key: str) -> bytes | None:
+        return self._map.get(key)
+
+    async def put(self, key: str, value: bytes) -> None:
+        self._map[key] = value
+
+    async def delete(self, key: str) -> None:
+        self._map.pop(key, None)
+
+    def forget(self, actor: LocalActor) -> None:
+        if self._actors.get(actor.name) is actor:
+            del self._actors[actor.name]
+
+
+def _follow(source: concurrent.futures.Future[str]) -> concurrent.futures.Future[str]:
+    copy: concurrent.futures.Future[str] = concurrent.futures.Future()
+
+    def done(finished: concurrent.futures.Future[str]) -> None:
+        if copy.set_running_or_notify_cancel():
+            copy.set_result(finished.result())
+
+    source.add_done_callback(done)
+    return copy

@@ -1,0 +1,135 @@
+"""What the rest of alacarte needs of a cluster: actors by name, a durable map, and nodes.
+
+An *actor* is an object of ours that lives elsewhere, on an event loop of its own, and whose async
+methods can be called. On Ray it is a process, in the local cluster a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .._plugins import PluginRecord, Plugins
+
+__all__ = ["Actor", "ActorContext", "ActorDied", "ActorSpec", "Cluster", "Node"]
+
+
+class ActorDied(Exception):
+    """The actor's process is gone, or it never came up."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine, or what Ray takes for one.
+
+    Attributes:
+        address: Its IP address. Nodes with the same address share a network stack.
+    """
+
+    node_id: str
+    address: str
+    is_head: bool = False
+
+
+@dataclass(frozen=True)
+class ActorSpec:
+    """An actor to start.
+
+    Attributes:
+        name: Unique in the cluster; by it the actor can be found again.
+        target: `"module:Class"`, called in the new process with an `ActorContext` and `args`.
+        args: Must pickle.
+        options: Resources and environment, as Ray takes them.
+        node_id: The node it must run on, "" for any.
+        plugins: What the driver loaded; the actor loads the same or does not start.
+        import_paths: Put in front of the new process's `sys.path`.
+        restarts: The cluster starts it again, under its name, when it dies.
+        group: Actors of one group may be kept apart,
+        max_per_node: so that no more than this many of them share a node; 0 for any number.
+    """
+
+    name: str
+    target: str
+    args: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    node_id: str = ""
+    plugins: tuple[PluginRecord, ...] = ()
+    import_paths: tuple[str, ...] = ()
+    restarts: bool = False
+    group: str = ""
+    max_per_node: int = 0
+
+
+@dataclass(frozen=True)
+class ActorContext:
+    """What an actor knows of its place.
+
+    Attributes:
+        cluster: The cluster it belongs to.
+        name: Its own name.
+        node: Where it runs.
+        host_id: The same for processes that can reach each other's Unix sockets.
+        socket_dir: For its sockets; entered by this user only.
+        plugins: Loaded, and the same as the driver's.
+    """
+
+    cluster: Cluster
+    name: str
+    node: Node
+    host_id: str
+    socket_dir: str
+    plugins: Plugins
+
+
+class Actor(Protocol):
+    """A reference to an actor, usable on any event loop."""
+
+    name: str
+
+    async def call(self, method: str, *args: Any) -> Any:
+        """Call one of its async methods and return the result.
+
+        Raises:
+            ActorDied: It is gone, or goes before it answers.
+            Exception: What the method raised.
+        """
+
+    async def closed(self) -> str:
+        """Return when the actor is gone for good, with what is known of the reason."""
+
+    def kill(self) -> None:
+        """End it at once, without a word to it."""
+
+
+class Cluster(Protocol):
+    """Where actors live.
+
+    Attributes:
+        kind: `"ray"` or `"local"`.
+    """
+
+    kind: str
+
+    async def start_actor(self, spec: ActorSpec) -> Actor:
+        """Start an actor and return when its process is up.
+
+        Raises:
+            ActorDied: It did not come up.
+            PluginError: It would run other plugins than the driver.
+        """
+
+    async def find_actor(self, name: str) -> Actor | None:
+        """Return the living actor of that name, None when there is none."""
+
+    async def nodes(self) -> list[Node]:
+        """Return the nodes that are up."""
+
+    async def get(self, key: str) -> bytes | None:
+        """Read from the cluster's durable map."""
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Write to the cluster's durable map; it is stored when this returns."""
+
+    async def delete(self, key: str) -> None:
+        """Remove from the cluster's durable map; a missing key is fine."""

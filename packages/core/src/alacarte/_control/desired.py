@@ -1,0 +1,125 @@
+"""Resources, and what they come down to. The controller's wishes in one value."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .._model.specs import DeploymentSpec
+from ..errors import ConfigError
+from ..types import DeploymentId, Resource, ResourceKind, Route
+from .reconcile import Settings, Target
+
+__all__ = ["Desired", "State", "decode_state", "encode_state", "expand", "target_of"]
+
+Key = tuple[str, str]
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class State:
+    """All that must outlive the controller's process.
+
+    Attributes:
+        instance: Random name of this instance.
+        secret: What its processes prove to each other.
+        config: Sections of the configuration, as plain values.
+        resources: By kind and name.
+        deployed_at: When each was applied last, in seconds since 1970.
+        stopping: The instance is being shut down.
+    """
+
+    instance: str
+    secret: bytes
+    config: Mapping[str, Any] = field(default_factory=dict)
+    resources: Mapping[Key, Resource] = field(default_factory=dict)
+    deployed_at: Mapping[Key, float] = field(default_factory=dict)
+    stopping: bool = False
+
+    def with_resource(self, resource: Resource, now: float) -> State:
+        key = (resource.kind, resource.name)
+        return replace(
+            self,
+            resources={**self.resources, key: resource},
+            deployed_at={**self.deployed_at, key: now},
+        )
+
+    def without(self, key: Key) -> State:
+        return replace(
+            self,
+            resources={other: value for other, value in self.resources.items() if other != key},
+            deployed_at={other: at for other, at in self.deployed_at.items() if other != key},
+        )
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What should exist.
+
+    Attributes:
+        owners: Which resource each deployment belongs to.
+    """
+
+    deployments: Mapping[DeploymentId, DeploymentSpec]
+    routes: tuple[Route, ...]
+    owners: Mapping[DeploymentId, Key]
+
+
+def expand(resources: Mapping[Key, Resource], kinds: Mapping[str, ResourceKind]) -> Desired:
+    """Return what all resources together come down to."""
+    deployments: dict[DeploymentId, DeploymentSpec] = {}
+    owners: dict[DeploymentId, Key] = {}
+    routes: list[Route] = []
+    for key, resource in resources.items():
+        expansion = kind_of(resource, kinds).expand(resource)
+        for spec in expansion.deployments:
+            deployments[spec.id] = spec
+            owners[spec.id] = key
+        routes += expansion.routes
+    return Desired(deployments, tuple(routes), owners)
+
+
+def kind_of(resource: Resource, kinds: Mapping[str, ResourceKind]) -> ResourceKind:
+    """Return a resource's kind.
+
+    Raises:
+        ConfigError: No installed plugin gives it.
+    """
+    kind = kinds.get(resource.kind)
+    if kind is None:
+        raise ConfigError(
+            f"{resource.name}: no installed plugin gives resources of kind {resource.kind!r}, "
+            f"only {sorted(kinds)}."
+        )
+    return kind
+
+
+def target_of(spec: DeploymentSpec) -> Target:
+    """Return what reconciling needs of a deployment."""
+    return Target(
+        spec.version,
+        spec.config.target_replicas,
+        Settings(spec.config.max_ongoing_requests, json.dumps(spec.config.user_config)),
+        spec.config.start_failures_allowed,
+    )
+
+
+def encode_state(state: State) -> bytes:
+    """Return the checkpoint of a state."""
+    return pickle.dumps((FORMAT, state), protocol=5)
+
+
+def decode_state(data: bytes) -> State:
+    """Return the state of a checkpoint.
+
+    Raises:
+        ConfigError: Another version of alacarte wrote it.
+    """
+    found, state = pickle.loads(data)
+    if found != FORMAT:
+        raise ConfigError(f"the stored state has format {found}; this version reads {FORMAT}.")
+    assert isinstance(state, State)
+    return state

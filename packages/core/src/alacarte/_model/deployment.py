@@ -1,0 +1,186 @@
+"""What `@serve.deployment` makes of a class or a function: its code and its options.
+
+Light on purpose: a program that only declares deployments imports nothing heavy for it.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack, overload
+
+from ..errors import ConfigError
+from .application import Application
+from .options import DeploymentOptions, build_config, check_options, merge_options
+
+if TYPE_CHECKING:
+    from ..config import DeploymentConfig
+
+__all__ = ["Deployment", "deployment"]
+
+Target = Callable[..., Any]
+"""A class, or a function."""
+
+
+@overload
+def deployment(func_or_class: Target, /, **options: Unpack[DeploymentOptions]) -> Deployment: ...
+
+
+@overload
+def deployment(
+    func_or_class: None = None, /, **options: Unpack[DeploymentOptions]
+) -> Callable[[Target], Deployment]: ...
+
+
+def deployment(
+    func_or_class: Target | None = None, /, **options: Unpack[DeploymentOptions]
+) -> Deployment | Callable[[Target], Deployment]:
+    """Declare a class or function as a deployment; use bare or with options.
+
+    Names and defaults of the options follow Ray Serve. `num_replicas="auto"` stands for
+    autoscaling between 1 and 100 replicas, each aiming at 2 requests, unless
+    `autoscaling_config` says otherwise; `num_replicas=None` is the same as leaving it out.
+
+    Raises:
+        TypeError: The target is neither class nor function, or there is no such option.
+        ConfigError: A value is not allowed, or an option of Ray Serve's is not supported.
+    """
+
+    def decorate(func_or_class: Target) -> Deployment:
+        return Deployment(func_or_class, options)
+
+    return decorate if func_or_class is None else decorate(func_or_class)
+
+
+class Deployment:
+    """A class or function with the options it is to run with. Immutable; see `options`."""
+
+    def __init__(
+        self, func_or_class: Target, options: DeploymentOptions, *, default_name: str = ""
+    ) -> None:
+        if not (inspect.isclass(func_or_class) or inspect.isfunction(func_or_class)):
+            raise TypeError(
+                f"a deployment is made of a class or a function, not of {func_or_class!r}"
+            )
+        default_name = default_name or func_or_class.__name__
+        given = check_options(options.get("name", default_name), options)
+        self._func_or_class = func_or_class
+        self._name = given.get("name", default_name)
+        # Copies, so that a dict the user goes on to change does not change a deployment.
+        self._config = build_config(self._name, given).model_copy(deep=True)
+        self._given = copy.deepcopy(given)
+        self._init_args: tuple[Any, ...] = ()
+        self._init_kwargs: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """The name, unique within an application (`build_application` sees to that)."""
+        return self._name
+
+    @property
+    def func_or_class(self) -> Target:
+        """The user's class or function itself, as it was before decoration."""
+        return self._func_or_class
+
+    @property
+    def is_function(self) -> bool:
+        """Whether requests call a function, rather than an instance."""
+        return not inspect.isclass(self._func_or_class)
+
+    @property
+    def config(self) -> DeploymentConfig:
+        """All options, validated, with defaults."""
+        return self._config
+
+    @property
+    def given_options(self) -> DeploymentOptions:
+        """A copy of the options that were given, without defaults."""
+        return copy.deepcopy(self._given)
+
+    @property
+    def num_replicas(self) -> int:
+        """Replicas to run; without meaning under autoscaling."""
+        return self._config.num_replicas
+
+    @property
+    def user_config(self) -> Any:
+        """What `reconfigure` gets."""
+        return self._config.user_config
+
+    @property
+    def max_ongoing_requests(self) -> int:
+        """Requests a replica works on at a time."""
+        return self._config.max_ongoing_requests
+
+    @property
+    def max_queued_requests(self) -> int:
+        """Requests that may wait in each calling process, -1 for no bound."""
+        return self._config.max_queued_requests
+
+    @property
+    def ray_actor_options(self) -> dict[str, Any]:
+        """The options given for the replica's process, and `num_cpus`."""
+        options = self._config.ray_actor_options
+        return {"num_cpus": options.num_cpus, **options.model_dump(exclude_unset=True)}
+
+    @property
+    def init_args(self) -> tuple[Any, ...]:
+        """Positional arguments of the constructor; empty before `bind`."""
+        return self._init_args
+
+    @property
+    def init_kwargs(self) -> dict[str, Any]:
+        """Keyword arguments of the constructor; empty before `bind`."""
+        return self._init_kwargs
+
+    @property
+    def version(self) -> None:
+        """None: Ray Serve's name, unused. The version is a digest made when it is deployed."""
+        return None
+
+    def options(
+        self, func_or_class: Target | None = None, /, **options: Unpack[DeploymentOptions]
+    ) -> Deployment:
+        """Return a copy with some options changed; this deployment stays as it is.
+
+        A fixed `num_replicas` replaces autoscaling set earlier, and the other way round.
+
+        Raises:
+            TypeError: There is no such option.
+            ConfigError: A value is not allowed.
+        """
+        changes = check_options(options.get("name", self._name), options)
+        merged = merge_options(self._given, changes)
+        target = self._func_or_class if func_or_class is None else func_or_class
+        return Deployment(target, merged, default_name=self._name)
+
+    def bind(self, *args: Any, **kwargs: Any) -> Application:
+        """Return an application: this deployment, to be constructed with these arguments.
+
+        Applications among the arguments, at any depth, are deployed along with it and arrive
+        as handles.
+
+        Raises:
+            ConfigError: Arguments for a function, which has no constructor.
+        """
+        if self.is_function and (args or kwargs):
+            raise ConfigError(
+                f"{self._name}: a function has no constructor, so bind() takes no arguments; "
+                "make it a class with __init__ and __call__"
+            )
+        bound = copy.copy(self)
+        bound._init_args, bound._init_kwargs = args, kwargs
+        return Application(bound)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise RuntimeError(
+            f"{self._name} is a deployment and cannot be called here. Use "
+            f"serve.run({self._func_or_class.__name__}.bind(...)) and call the handle it returns; "
+            "the plain class or function is its func_or_class."
+        )
+
+    def __repr__(self) -> str:
+        given = {option: value for option, value in self._given.items() if option != "name"}
+        options = "".join(f", {option}={value!r}" for option, value in given.items())
+        return f"Deployment({self._name}{options})"

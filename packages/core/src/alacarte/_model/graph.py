@@ -1,0 +1,149 @@
+"""Turn an application, a graph of bound deployments, into flat specs."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+from ..errors import ConfigError, ServeError
+from ..types import DeploymentId
+from .application import Application
+from .deployment import Deployment
+from .imports import import_paths
+from .pickling import dump, load_code, load_init
+from .specs import ApplicationSpec, DeploymentSpec, RoutePrefix
+from .version import deployment_version
+
+__all__ = ["build_application", "check_route_prefix", "load_code", "load_init"]
+
+logger = logging.getLogger(__name__)
+
+
+def build_application(app: Application, *, name: str, route_prefix: RoutePrefix) -> ApplicationSpec:
+    """Return the specs of an application: each deployment bound in it once, and its ingress.
+
+    Applications are found wherever pickling reaches, in arguments and in code that goes by value.
+    Distinct ones of one name get suffixes, `_1` and so on, callees before callers.
+
+    Raises:
+        TypeError: `app` is something else, such as a deployment that was not bound.
+        ConfigError: A bad name or route prefix, or code or an argument that does not pickle.
+    """
+    given: object = app  # a program without type checks may give us anything
+    if not isinstance(given, Application):
+        hint = f"{given.name} is a deployment; " if isinstance(given, Deployment) else ""
+        raise TypeError(
+            f"{hint}serve.run takes an application, what .bind() of a deployment returns; "
+            f"got {given!r}"
+        )
+    if not name:
+        raise ConfigError("an application's name must not be empty")
+    check_route_prefix(name, route_prefix)
+    graph = _Graph(name)
+    ingress = graph.identify(app)
+    return ApplicationSpec(name, route_prefix, ingress, tuple(graph.specs))
+
+
+def check_route_prefix(app: str, route_prefix: object) -> None:
+    """Raise ConfigError for a prefix that is not None, "/" or like "/a/b"."""
+    if route_prefix is None:
+        return
+    if isinstance(route_prefix, str) and re.fullmatch(r"/|/[^{}]*[^{}/]", route_prefix):
+        return
+    raise ConfigError(
+        f'{app}: route_prefix={route_prefix!r} must begin with "/", not end with one (but for '
+        '"/" itself) and hold no braces; None keeps the application off HTTP'
+    )
+
+
+class _Graph:
+    """The deployments of one application, as they are found."""
+
+    def __init__(self, app_name: str) -> None:
+        self.specs: list[DeploymentSpec] = []
+        self._app_name = app_name
+        self._paths = import_paths()
+        self._ids: dict[Application, DeploymentId] = {}
+        self._entered: set[Application] = set()
+
+    def identify(self, app: Application) -> DeploymentId:
+        """Return the id of a bound deployment; add it, after its callees, when it is new."""
+        if app not in self._entered:
+            self._entered.add(app)
+            self._add(app)
+        # Without an id though entered: code by value that names its own application.
+        return self._ids.get(app) or self._name(app)
+
+    def _add(self, app: Application) -> None:
+        deployment = app.deployment
+        init = self._dump_init(app)
+        code = self._dump_code(app)
+        self.specs.append(
+            DeploymentSpec(
+                id=self._ids.get(app) or self._name(app),
+                version=deployment_version(deployment, self.identify),
+                code=code,
+                init=init,
+                is_function=deployment.is_function,
+                config=deployment.config,
+                import_paths=self._paths,
+            )
+        )
+
+    def _name(self, app: Application) -> DeploymentId:
+        wanted = name = app.deployment.name
+        taken = {deployment.name for deployment in self._ids.values()}
+        suffix = 0
+        while name in taken:
+            suffix += 1
+            name = f"{wanted}_{suffix}"
+        if suffix:
+            logger.warning(
+                "%s: several deployments are named %s; one is now %s. Name it yourself with "
+                ".options(name=...).", self._app_name, wanted, name,
+            )  # fmt: skip
+        self._ids[app] = DeploymentId(self._app_name, name)
+        return self._ids[app]
+
+    def _dump_code(self, app: Application) -> bytes:
+        try:
+            return dump(app.deployment.func_or_class, self.identify)
+        except ServeError:
+            raise  # about a deployment that this one's code refers to
+        except Exception as error:  # pickling runs the user's own methods, which raise anything
+            raise ConfigError(
+                f"{app.deployment.name}: its code cannot be sent to replicas ({_why(error)}). "
+                "Something it uses from outside of itself does not pickle: create that in "
+                "__init__, or in a module that the replica imports."
+            ) from error
+
+    def _dump_init(self, app: Application) -> bytes:
+        try:
+            return dump((app.args, app.kwargs), self.identify)
+        except ServeError:
+            raise
+        except Exception as error:  # as above
+            raise ConfigError(
+                f"{app.deployment.name}: {self._culprit(app)} of bind() cannot be sent to replicas "
+                f"({_why(error)}). Pass what it is made from, and create it in __init__."
+            ) from error
+
+    def _culprit(self, app: Application) -> str:
+        """Return which argument does not pickle, in words."""
+        named: list[tuple[str, Any]] = [
+            (f"argument {place}", value) for place, value in enumerate(app.args, start=1)
+        ]
+        named += [(f"argument {key!r}", value) for key, value in app.kwargs.items()]
+        return next((words for words, value in named if not self._pickles(value)), "an argument")
+
+    def _pickles(self, value: Any) -> bool:
+        try:
+            dump(value, self.identify)
+        except Exception:  # as above
+            return False
+        return True
+
+
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

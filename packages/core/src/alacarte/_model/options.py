@@ -1,0 +1,160 @@
+"""The options of a deployment as users write them, and the config they come down to.
+
+An option that was not given is absent, which is not the same as None: `max_queued_requests=None`
+is an error, and `user_config=None` is a value.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from ..errors import ConfigError
+from .validation import config_error
+
+if TYPE_CHECKING:
+    from ..config import AutoscalingConfig, DeploymentConfig, RayActorOptions
+
+__all__ = ["DeploymentOptions", "build_config", "check_options", "merge_options"]
+
+
+class DeploymentOptions(TypedDict, total=False):
+    """Options of `serve.deployment`, by the names Ray Serve gives them.
+
+    Attributes:
+        name: The class's or function's own name when absent. Must not contain "#".
+        routing_policy: Not in Ray Serve, which has `request_router_config`.
+
+    All others are described at `DeploymentConfig`.
+    """
+
+    name: str
+    num_replicas: int | Literal["auto"] | None
+    ray_actor_options: RayActorOptions | dict[str, Any] | None
+    max_replicas_per_node: int | None
+    user_config: Any
+    max_ongoing_requests: int
+    max_queued_requests: int
+    autoscaling_config: AutoscalingConfig | dict[str, Any] | None
+    graceful_shutdown_wait_loop_s: float
+    graceful_shutdown_timeout_s: float
+    health_check_period_s: float
+    health_check_timeout_s: float
+    max_constructor_retry_count: int
+    routing_policy: str
+
+
+ALLOWED = tuple(DeploymentOptions.__annotations__)
+
+# Ray Serve has these. The text says what to use instead, where there is something.
+UNSUPPORTED = {
+    "placement_group_bundles": "",
+    "placement_group_strategy": "",
+    "placement_group_bundle_label_selector": "",
+    "backpressure_config": "",
+    "logging_config": "",
+    "request_router_config": "name a policy with routing_policy; ",
+    "gang_scheduling_config": "",
+    "deployment_actors": "",
+    "rolling_update_percentage": "",
+    "max_surge_percent": "",
+}
+
+AUTO: Mapping[str, Any] = {"min_replicas": 1, "max_replicas": 100, "target_ongoing_requests": 2.0}
+"""What `num_replicas="auto"` stands for, where `autoscaling_config` does not say otherwise."""
+
+
+def check_options(subject: str, given: Mapping[str, Any]) -> DeploymentOptions:
+    """Return the options that were really given; their values are not looked at, but for `name`.
+
+    Raises:
+        TypeError: An option nobody knows, or a name that is not a string.
+        ConfigError: An option of Ray Serve's that alacarte does not have, or a bad name.
+    """
+    allowed = f"allowed: {', '.join(ALLOWED)}"
+    for option, value in given.items():
+        if option == "version":
+            raise ConfigError(
+                f"{subject}: version is not an option; versions follow from code and arguments"
+            )
+        if option in UNSUPPORTED:
+            # None is Ray Serve's way to ask for nothing here.
+            if value is not None:
+                raise ConfigError(
+                    f"{subject}: {option} is not supported yet; {UNSUPPORTED[option]}{allowed}"
+                )
+        elif option not in ALLOWED:
+            raise TypeError(f"{subject}: {option} is not an option; {allowed}")
+    if "name" in given:
+        _check_name(given["name"])
+    unset_by_none = {"num_replicas", "ray_actor_options"}
+    kept = {
+        option: value
+        for option, value in given.items()
+        if option in ALLOWED and not (option in unset_by_none and value is None)
+    }
+    return typing.cast(DeploymentOptions, kept)
+
+
+def merge_options(old: DeploymentOptions, new: DeploymentOptions) -> DeploymentOptions:
+    """Return `old` overridden by `new`; the later of a fixed number and autoscaling wins."""
+    merged: DeploymentOptions = {**old, **new}
+    if "num_replicas" in new:
+        if new["num_replicas"] != "auto" and "autoscaling_config" not in new:
+            merged.pop("autoscaling_config", None)
+    elif "autoscaling_config" in new:
+        refined = old.get("num_replicas") == "auto" and new["autoscaling_config"] is not None
+        if not refined:
+            merged.pop("num_replicas", None)
+    return merged
+
+
+def build_config(subject: str, options: DeploymentOptions) -> DeploymentConfig:
+    """Validate the values of options and fill in defaults.
+
+    Raises:
+        ConfigError: In one line: the deployment, the option, its value, and what is allowed.
+    """
+    # pydantic is imported when a deployment is declared, not with the package: it takes longer
+    # to load than everything else `from alacarte import serve` needs.
+    from pydantic import ValidationError
+
+    from ..config import DeploymentConfig
+
+    values: dict[str, Any] = {k: v for k, v in options.items() if k != "name"}
+    replicas, scaling = values.get("num_replicas"), values.get("autoscaling_config")
+    if replicas == "auto":
+        del values["num_replicas"]
+        values["autoscaling_config"] = _auto(scaling)
+    elif isinstance(replicas, str):
+        raise ConfigError(f'{subject}: num_replicas={replicas!r} must be a number or "auto"')
+    elif replicas is not None and scaling is not None:
+        raise ConfigError(
+            f"{subject}: num_replicas={replicas!r} and autoscaling_config exclude each other; "
+            'leave one out, or say num_replicas="auto"'
+        )
+    try:
+        return DeploymentConfig(**values)
+    except ValidationError as error:
+        raise config_error(subject, error, DeploymentConfig) from None
+
+
+def _auto(scaling: Any) -> Any:
+    from ..config import AutoscalingConfig
+
+    if isinstance(scaling, AutoscalingConfig):
+        scaling = scaling.model_dump(exclude_unset=True)
+    if scaling is None or isinstance(scaling, Mapping):
+        return {**AUTO, **(scaling or {})}
+    return scaling  # of no type we know; validation says so
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"a deployment's name must be a string, not {name!r}")
+    if not name or "#" in name:
+        raise ConfigError(
+            f'a deployment\'s name must not be empty or contain "#" (it separates application '
+            f"and deployment); got {name!r}"
+        )

@@ -1,0 +1,321 @@
+"""Find, load and check plugins, and ask them for what they give.
+
+Loading is ours and not pluggy's, whose loader lets one broken plugin end the host: here each
+plugin ends as loaded, disabled or failed, with the reason. The result is an object that is
+passed along; there is no global one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib import metadata
+from typing import Any, Literal, TypeVar, cast
+
+import pluggy
+
+from . import hookspecs
+from .errors import PluginError
+from .types import (
+    ApiName,
+    CallProtocol,
+    Command,
+    ConfigSection,
+    ConfigSections,
+    DeploymentId,
+    Event,
+    Layer,
+    NodeServiceSpec,
+    PolicyFactory,
+    ResourceKind,
+    Runtime,
+)
+
+__all__ = ["FIRST_PARTY", "PluginRecord", "Plugins", "discover", "load", "missing_package"]
+
+log = logging.getLogger("alacarte.plugins")
+Named = TypeVar("Named")
+
+FIRST_PARTY = {
+    "batch": "alacarte-batching",
+    "ingress": "alacarte-http",
+    "HTTPOptions": "alacarte-http",
+    "config.HTTPOptions": "alacarte-http",
+    "http_options": "alacarte-http",
+    "route_prefix": "alacarte-http",
+    "handle": "alacarte-handles",
+    "get_app_handle": "alacarte-handles",
+    "get_deployment_handle": "alacarte-handles",
+    "handle.DeploymentHandle": "alacarte-handles",
+    "handle.DeploymentResponse": "alacarte-handles",
+    "handle.DeploymentResponseGenerator": "alacarte-handles",
+}
+"""Which of our packages gives what, so that an error can say what to install."""
+
+
+def missing_package(name: str, what: str) -> PluginError:
+    """Return the error for a name that no installed plugin gives."""
+    package = FIRST_PARTY.get(name)
+    if package is None:
+        return PluginError(f"{what}: no installed plugin gives {name!r}.")
+    return PluginError(
+        f"{what} is given by the package {package}, which is not installed or not loaded: "
+        f"pip install {package} (see `alacarte plugins`)."
+    )
+
+
+@dataclass(frozen=True)
+class PluginRecord:
+    """One plugin and what became of it.
+
+    Attributes:
+        name: The entry point's name.
+        target: The module its hooks are in.
+        distribution: The distribution that brought it, "" when loaded by module name.
+        version: That distribution's version, "" when unknown.
+        state: `loaded`, `disabled` or `failed`.
+        reason: Why it is not loaded, "" when it is.
+    """
+
+    name: str
+    target: str
+    distribution: str = ""
+    version: str = ""
+    state: Literal["found", "loaded", "disabled", "failed"] = "found"
+    reason: str = ""
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What every process of an instance must agree on."""
+        return (self.name, self.target, self.version)
+
+
+def discover() -> list[PluginRecord]:
+    """Return every installed plugin, by name, none of them imported.
+
+    Besides installed distributions, `ALACARTE_PLUGINS` names modules to load as plugins,
+    separated by commas. `ALACARTE_DISABLE_PLUGINS` names plugins not to load.
+    """
+    disabled = _names("ALACARTE_DISABLE_PLUGINS")
+    found = [
+        PluginRecord(
+            entry.name,
+            entry.value,
+            entry.dist.name if entry.dist else "",
+            entry.dist.version if entry.dist else "",
+        )
+        for entry in metadata.entry_points(group=hookspecs.PROJECT)
+    ]
+    found += [PluginRecord(module, module) for module in sorted(_names("ALACARTE_PLUGINS"))]
+    # The same distribution can be seen twice, through two entries of sys.path.
+    unique = {(record.name, record.target): record for record in reversed(found)}
+    return [
+        replace(record, state="disabled", reason="named in ALACARTE_DISABLE_PLUGINS")
+        if record.name in disabled
+        else record
+        for record in sorted(unique.values(), key=lambda record: record.name)
+    ]
+
+
+def load(records: Iterable[PluginRecord] | None = None, *, strict: bool = False) -> Plugins:
+    """Import plugins and check their hooks.
+
+    Args:
+        records: What to load; all that `discover` finds by default. An actor passes what the
+            driver resolved.
+        strict: Raise instead of going on without a plugin that fails. Actors are strict: with
+            fewer plugins than the driver they would quietly do something else.
+
+    Raises:
+        PluginError: Two plugins have one name; or, when strict, one cannot be loaded.
+    """
+    wanted = discover() if records is None else list(records)
+    _refuse_same_names(wanted)
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    done = []
+    for record in wanted:
+        if record.state == "disabled":
+            done.append(record)
+            continue
+        try:
+            module = importlib.import_module(record.target)
+            manager.register(module, name=record.name)
+            _refuse_unknown_hooks(manager, record)
+        except Exception as error:  # foreign code: whatever it raises is its own failure
+            if strict:
+                raise PluginError(f"plugin {record.name} cannot be loaded: {error!r}") from error
+            if manager.has_plugin(record.name):
+                manager.unregister(name=record.name)
+            done.append(replace(record, state="failed", reason=f"{type(error).__name__}: {error}"))
+            log.warning("plugin %s was left out: %s", record.name, done[-1].reason)
+        else:
+            done.append(replace(record, state="loaded", reason=""))
+    return Plugins(manager, tuple(done))
+
+
+def check_same(mine: Sequence[PluginRecord], theirs: Sequence[PluginRecord]) -> None:
+    """Raise PluginError unless both sides run the same plugins in the same versions."""
+    here, there = {record.identity for record in mine}, {record.identity for record in theirs}
+    if here == there:
+        return
+
+    def told(only: set[tuple[str, str, str]]) -> str:
+        return ", ".join(f"{name} {version}" for name, _, version in sorted(only)) or "nothing"
+
+    raise PluginError(
+        "this process and the one that started it run different plugins: "
+        f"only here {told(here - there)}; only there {told(there - here)}. "
+        "Install the same versions on every node."
+    )
+
+
+def installed(records: Iterable[PluginRecord]) -> list[PluginRecord]:
+    """Return the same records with the versions that this process would load."""
+    return [
+        replace(record, version=metadata.version(record.distribution))
+        if record.distribution
+        else record
+        for record in records
+    ]
+
+
+class Plugins:
+    """The plugins of one process: one typed method for each hook.
+
+    Attributes:
+        records: Every plugin found, and what became of it.
+    """
+
+    def __init__(self, manager: pluggy.PluginManager, records: tuple[PluginRecord, ...]) -> None:
+        self._manager = manager
+        self.records = records
+
+    @property
+    def loaded(self) -> tuple[PluginRecord, ...]:
+        return tuple(record for record in self.records if record.state == "loaded")
+
+    def require(self, names: Iterable[str]) -> None:
+        """Raise PluginError for the first of these plugins that is not loaded, and say why."""
+        by_name = {record.name: record for record in self.records}
+        for name in names:
+            record = by_name.get(name)
+            if record is None:
+                raise PluginError(f"plugin {name!r} is configured but not installed.")
+            if record.state != "loaded":
+                raise PluginError(f"plugin {name!r} is configured but {record.state}: {record.reason}")
+
+    @cached_property
+    def api(self) -> dict[str, ApiName]:
+        return self._named("register_api", "name")
+
+    @cached_property
+    def config_sections(self) -> dict[str, ConfigSection]:
+        return self._named("register_config", "name")
+
+    @cached_property
+    def commands(self) -> dict[str, Command]:
+        return self._named("register_commands", "name")
+
+    @cached_property
+    def resource_kinds(self) -> dict[str, ResourceKind]:
+        return self._named("register_resources", "name")
+
+    @cached_property
+    def node_services(self) -> dict[str, NodeServiceSpec]:
+        return self._named("register_node_services", "name")
+
+    @cached_property
+    def routing_policies(self) -> dict[str, PolicyFactory]:
+        return self._named("register_routing_policies", "name")
+
+    @cached_property
+    def protocols(self) -> dict[str, CallProtocol]:
+        return self._named("register_protocols", "name")
+
+    @property
+    def gives_handles(self) -> bool:
+        return bool(self._manager.hook.make_handle.get_hookimpls())
+
+    @property
+    def gives_routes(self) -> bool:
+        return any(service.serves_routes for service in self.node_services.values())
+
+    def make_handle(self, deployment: DeploymentId, runtime: Runtime | None) -> Any:
+        handle = self._manager.hook.make_handle(deployment=deployment, runtime=runtime)
+        if handle is None:
+            raise missing_package("handle", f"a handle to {deployment}")
+        return handle
+
+    def wrap_caller(self, deployment: DeploymentId, config: ConfigSections) -> list[Layer]:
+        return self._layers("wrap_caller", deployment, config)
+
+    def wrap_replica(self, deployment: DeploymentId, config: ConfigSections) -> list[Layer]:
+        return self._layers("wrap_replica", deployment, config)
+
+    def on_event(self, event: Event) -> None:
+        for impl in self._manager.hook.on_event.get_hookimpls():
+            try:
+                impl.function(event) if impl.argnames else impl.function()
+            except Exception:  # foreign code: one observer's failure is nobody else's
+                log.exception("plugin %s failed on %s", impl.plugin_name, event)
+
+    def _layers(self, hook: str, deployment: DeploymentId, config: ConfigSections) -> list[Layer]:
+        """Ask in the order of plugin names; a plugin that raises ends the start of the process."""
+        layers = []
+        for impl in sorted(self._impls(hook), key=lambda impl: str(impl.plugin_name)):
+            given = {"deployment": deployment, "config": config}
+            layer = impl.function(*(given[name] for name in impl.argnames))
+            if layer is not None:
+                layers.append(cast(Layer, layer))
+        return layers
+
+    def _impls(self, hook: str) -> list[Any]:
+        return list(getattr(self._manager.hook, hook).get_hookimpls())
+
+    def _named(self, hook: str, key: str) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        givers: dict[str, str] = {}
+        for impl in self._impls(hook):
+            giver = self._origin(str(impl.plugin_name))
+            for value in impl.function():
+                name = getattr(value, key)
+                if name in values:
+                    raise PluginError(
+                        f"{hook}: both {givers[name]} and {giver} give {name!r}. Uninstall one, "
+                        "or name one in ALACARTE_DISABLE_PLUGINS."
+                    )
+                values[name], givers[name] = value, giver
+        return values
+
+    def _origin(self, plugin: str) -> str:
+        record = next(record for record in self.records if record.name == plugin)
+        return record.distribution or record.target
+
+
+def _refuse_same_names(records: Sequence[PluginRecord]) -> None:
+    seen: dict[str, PluginRecord] = {}
+    for record in records:
+        other = seen.setdefault(record.name, record)
+        if other is not record:
+            raise PluginError(
+                f"two plugins are named {record.name!r}: {other.distribution or other.target} and "
+                f"{record.distribution or record.target}. Uninstall one."
+            )
+
+
+def _refuse_unknown_hooks(manager: pluggy.PluginManager, record: PluginRecord) -> None:
+    """Raise for a misspelt hook, which pluggy by itself would never call and never mention."""
+    known = {name for name in vars(hookspecs) if hasattr(getattr(hookspecs, name), "alacarte_spec")}
+    plugin = manager.get_plugin(record.name)
+    for name in dir(plugin):
+        if hasattr(getattr(plugin, name, None), "alacarte_impl") and name not in known:
+            raise PluginError(f"{record.target} implements no such hook: {name}. Known: {sorted(known)}")
+
+
+def _names(variable: str) -> set[str]:
+    return {name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()}

@@ -1,0 +1,167 @@
+"""The replica: one process with a copy of the user's class or function.
+
+The controller starts it, reconfigures it and stops it through these methods; requests come in at
+its own sockets. All of it runs on the replica's event loop, the user's async code included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import secrets
+from typing import Any
+
+from .._cluster.protocol import ActorContext
+from .._model.pickling import load_code, load_init
+from .._routing.runtime import InstanceAccess, ProcessRuntime
+from .._settings import ConfigValues
+from .._wire.failures import user_traceback
+from .._wire.replica import Listener
+from ..context import ReplicaContext, current_replica, current_runtime
+from ..errors import DeployError
+from ..layers import compose
+from ..types import Address, DeploymentId, Service
+from .python import PythonProtocol
+from .served import UserObject
+from .server import DataServer
+from .spec import ReplicaSpec, Started
+
+__all__ = ["ReplicaActor"]
+
+log = logging.getLogger("alacarte.replica")
+
+
+class ReplicaActor:
+    """A replica. Made and called through the cluster."""
+
+    def __init__(self, context: ActorContext, spec: ReplicaSpec) -> None:
+        self._context = context
+        self._spec = spec
+        self._config = ConfigValues(context.plugins, spec.config)
+        self._runtime = ProcessRuntime(
+            InstanceAccess(context.cluster, spec.secret, spec.max_message),
+            context.plugins,
+            self._config,
+            node_id=context.node.node_id,
+            name=spec.replica_id,
+        )
+        self._here = ReplicaContext(spec.deployment, spec.replica_id)
+        self._user: UserObject | None = None
+        self._server: DataServer | None = None
+        self._listener: Listener | None = None
+
+    async def start(self) -> Started:
+        """Construct the user's object, and listen.
+
+        Raises:
+            DeployError: The user's code could not be loaded, or raised; its traceback begins
+                at the user's own frame.
+        """
+        current_runtime.set(self._runtime)
+        current_replica.set(self._here)
+        try:
+            self._user = await self._construct()
+        except Exception as error:  # the user's code
+            raise DeployError(_told(self._spec.deployment, error)) from None
+        self._server = DataServer(
+            self._spec.deployment, self._services(self._user), self._spec.max_ongoing
+        )
+        address = await self._listen(self._server)
+        gc.collect()
+        gc.freeze()
+        return Started(address, self._context.node.node_id, os.getpid())
+
+    async def reconfigure(self, max_ongoing: int, user_config: Any) -> None:
+        """Take over what needs no restart."""
+        assert self._server is not None and self._user is not None
+        current_runtime.set(self._runtime)
+        current_replica.set(self._here)
+        self._server.max_ongoing = max_ongoing
+        if user_config is not None and user_config != self._spec.user_config:
+            try:
+                await self._user.reconfigure(user_config)
+            except Exception as error:  # the user's code
+                raise DeployError(_told(self._spec.deployment, error)) from None
+
+    async def stop(self, timeout_s: float) -> None:
+        """Finish what is being worked on, no longer than `timeout_s`; then end the user's object."""
+        if self._server is not None and self._listener is not None:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._server.drain()
+            except TimeoutError:
+                await self._server.cancel()
+            self._listener.close()
+        if self._user is not None:
+            await self._user.close()
+        await self._runtime.close()
+
+    async def stats(self) -> dict[str, int]:
+        """Return what the replica is doing: requests in progress and served."""
+        if self._server is None:
+            return {"ongoing": 0, "served": 0}
+        return {
+            "ongoing": self._server.ongoing,
+            "served": self._server.served,
+            "pid": os.getpid(),
+            "connections": 0 if self._listener is None else len(self._listener.connections),
+        }
+
+    def abort(self) -> None:
+        """Hang up at once, as the end of a process does."""
+        if self._listener is not None:
+            self._listener.close()
+
+    async def _construct(self) -> UserObject:
+        spec = self._spec
+
+        def make_handle(deployment: DeploymentId) -> Any:
+            return self._context.plugins.make_handle(deployment, self._runtime)
+
+        target = load_code(spec.code, make_handle)
+        args, kwargs = load_init(spec.init, make_handle)
+        user = UserObject(
+            spec.deployment, target, is_function=spec.is_function, threads=spec.max_ongoing
+        )
+        await user.construct(args, kwargs)
+        self._here.servable_object = user.instance
+        if spec.user_config is not None:
+            await user.reconfigure(spec.user_config)
+        await user.check_health()
+        return user
+
+    def _services(self, user: UserObject) -> dict[str, Service]:
+        """Return the service of each protocol, inside the layers that plugins put around it."""
+        layers = self._context.plugins.wrap_replica(self._spec.deployment, self._config)
+        protocols = [PythonProtocol(), *self._context.plugins.protocols.values()]
+        return {protocol.name: compose(protocol.bind(user), layers) for protocol in protocols}
+
+    async def _listen(self, server: DataServer) -> Address:
+        transport = self._spec.transport
+        self._listener = server.listener = Listener(
+            server,
+            self._spec.replica_id,
+            self._spec.secret,
+            max_message=self._spec.max_message,
+            facts=lambda: {"replica": self._spec.replica_id, "pid": os.getpid()},
+        )
+        path, tcp = "", None
+        if transport != "tcp":
+            # Not the replica's id, which is long, and a socket's path must be short.
+            path = os.path.join(self._context.socket_dir, f"{secrets.token_hex(8)}.sock")
+            await self._listener.listen_unix(path)
+        if transport == "tcp" or (transport == "auto" and await self._spans_hosts()):
+            tcp = await self._listener.listen_tcp(self._context.node.address)
+        return Address(path, self._context.host_id, tcp)
+
+    async def _spans_hosts(self) -> bool:
+        nodes = await self._context.cluster.nodes()
+        return len({node.address for node in nodes}) > 1
+
+
+def _told(deployment: DeploymentId, error: Exception) -> str:
+    """Say what went wrong: the reason in the first line, then the user's traceback."""
+    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"{reason}\n{user_traceback(error)}"

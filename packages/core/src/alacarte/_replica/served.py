@@ -1,0 +1,201 @@
+"""The user's object: construct it, find its callables, run them where they belong.
+
+Async code runs on the replica's event loop, sync code in a thread pool with one thread for each
+request the replica accepts; so sync handlers run concurrently and must be safe for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ..errors import ConfigError, NotFoundError
+from ..types import DeploymentId, Entry
+
+__all__ = ["UserObject"]
+
+_AHEAD = 128
+"""Items a sync generator may produce before they are sent."""
+
+
+class UserObject:
+    """The user's class instance or function, as a `Served`.
+
+    Args:
+        deployment: Whose it is.
+        target: The user's class or function.
+        is_function: Use `target` itself, and `__call__` for its only method.
+        threads: Size of the thread pool.
+    """
+
+    def __init__(
+        self, deployment: DeploymentId, target: Any, *, is_function: bool, threads: int
+    ) -> None:
+        self.deployment = deployment
+        self.instance: Any = target if is_function else None
+        self._target = target
+        self._is_function = is_function
+        self._entries: dict[str, Entry] = {}
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{deployment.name}-handler")
+
+    async def construct(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Run the constructor on the event loop; an `async def __init__` is awaited."""
+        if self._is_function:
+            return
+        self.instance = self._target.__new__(self._target, *args, **kwargs)
+        await _maybe_await(self.instance.__init__(*args, **kwargs))
+
+    async def reconfigure(self, user_config: Any) -> None:
+        """Hand `user_config` to the user's `reconfigure`.
+
+        Raises:
+            ConfigError: There is no such method.
+        """
+        method = getattr(self.instance, "reconfigure", None)
+        if self._is_function or method is None:
+            raise ConfigError(
+                f"{self.deployment}: user_config is set, which needs a class with a method "
+                "reconfigure(self, user_config)."
+            )
+        await _maybe_await(method(user_config))
+
+    async def check_health(self) -> None:
+        """Run the user's `check_health`, where there is one; it raises when unhealthy."""
+        method = None if self._is_function else getattr(self.instance, "check_health", None)
+        if method is not None:
+            await _maybe_await(method())
+
+    async def close(self) -> None:
+        """Run the user's `__del__`, once, and end the threads that are idle."""
+        destructor = None if self._is_function else getattr(self.instance, "__del__", None)
+        if destructor is not None:
+            await _maybe_await(destructor())
+            # The interpreter would run it again when it drops the object.
+            type(self.instance).__del__ = _nothing
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # --- Served -------------------------------------------------------------------------
+
+    def entry(self, name: str) -> Entry:
+        found = self._entries.get(name)
+        if found is None:
+            found = self._entries[name] = self._look_up(name)
+        return found
+
+    async def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        context = contextvars.copy_context()
+        call = functools.partial(context.run, function, *args, **kwargs)
+        result = await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        # A sync function may hand back a coroutine it made.
+        return await result if inspect.iscoroutine(result) else result
+
+    def iterate(self, generator: Any) -> AsyncIterator[Any]:
+        if hasattr(generator, "__anext__"):
+            found: AsyncIterator[Any] = generator
+            return found
+        return self._iterate_sync(iter(generator))
+
+    async def _iterate_sync(self, iterator: Iterator[Any]) -> AsyncIterator[Any]:
+        """Run a sync generator in one thread, a bounded number of items ahead."""
+        ahead = _Ahead(asyncio.get_running_loop())
+        context = contextvars.copy_context()
+        running = ahead.loop.run_in_executor(self._pool, context.run, ahead.produce, iterator)
+        try:
+            async for item in ahead.items():
+                yield item
+            await running
+        finally:
+            ahead.stop()
+
+    def _look_up(self, name: str) -> Entry:
+        if self._is_function and name == "__call__":
+            function = self.instance
+        else:
+            function = getattr(self.instance, name, None)
+        if not callable(function) or (self._is_function and name != "__call__"):
+            raise NotFoundError(
+                f"{self.deployment} has no method {name!r}. It has: {', '.join(self._names())}."
+            )
+        kind = inspect.unwrap(function) if not inspect.ismethod(function) else function
+        if not inspect.isroutine(kind) and not inspect.isfunction(kind):
+            kind = getattr(kind, "__call__", kind)  # noqa: B004  an object with an async __call__
+        is_generator = inspect.isgeneratorfunction(kind) or inspect.isasyncgenfunction(kind)
+        return Entry(function, inspect.iscoroutinefunction(kind), is_generator)
+
+    def _names(self) -> list[str]:
+        if self._is_function:
+            return ["__call__"]
+        names = [name for name in dir(self.instance) if not name.startswith("_")]
+        found = [name for name in names if callable(getattr(self.instance, name, None))]
+        return (["__call__"] if callable(self.instance) else []) + found
+
+
+class _Ahead:
+    """Items on their way from the thread that produces them to the loop that sends them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._items: deque[Any] = deque()
+        self._room = threading.Semaphore(_AHEAD)
+        self._stopped = False
+        self._ended = False
+        self._wake_scheduled = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def produce(self, iterator: Iterator[Any]) -> None:
+        """In the thread: take items until the end, an error, or `stop`."""
+        try:
+            for item in iterator:
+                self._items.append(item)
+                self._notify()
+                self._room.acquire()
+                if self._stopped:
+                    break
+        finally:
+            self._ended = True
+            self._notify()
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+
+    async def items(self) -> AsyncIterator[Any]:
+        """On the loop: yield items as they come."""
+        while True:
+            ended = self._ended
+            while self._items:
+                yield self._items.popleft()
+                self._room.release()
+            if ended:
+                return
+            self._waiter = self.loop.create_future()
+            self._wake_scheduled = False
+            if not self._items and not self._ended:
+                await self._waiter
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._room.release()
+
+    def _notify(self) -> None:
+        if not self._wake_scheduled:
+            self._wake_scheduled = True
+            self.loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+async def _maybe_await(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+def _nothing(self: Any) -> None:
+    """Stands in for a destructor that has run."""

@@ -1,0 +1,168 @@
+"""The replica's data plane: which calls are taken, and what becomes of each.
+
+Runs on the replica's event loop. The limit on requests is enforced here, whoever asks: over it a
+call is refused unstarted, and the refused are told when a slot frees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import logging
+import time
+from collections.abc import Mapping
+
+
+from .._wire.failures import user_traceback
+from .._wire.frames import MAX_LOAD, Kind
+from .._wire.replica import Listener, ReplicaConnection, ServedStream
+from ..context import current_call
+from ..errors import DeadlineExceededError, InternalError, NotFoundError, ServeError
+from ..types import Call, DeploymentId, Reply, Service
+
+__all__ = ["DataServer"]
+
+log = logging.getLogger("alacarte.replica")
+
+
+class DataServer:
+    """Admits calls, runs them through the service of their protocol, sends what comes back.
+
+    Attributes:
+        ongoing: Calls being worked on.
+        max_ongoing: How many may be; a change applies to the next call.
+        listener: Set before the first connection is accepted.
+    """
+
+    listener: Listener
+
+    def __init__(
+        self, deployment: DeploymentId, services: Mapping[str, Service], max_ongoing: int
+    ) -> None:
+        self.ongoing = 0
+        self.max_ongoing = max_ongoing
+        self.served = 0
+        self._deployment = deployment
+        self._services = services
+        self._loop = asyncio.get_running_loop()
+        # Tasks start from the replica's own context, not from that of a socket callback.
+        self._context = contextvars.copy_context()
+        self._draining = False
+        self._refused: set[ReplicaConnection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._idle: asyncio.Event = asyncio.Event()
+        self._idle.set()
+
+    # --- Acceptor -----------------------------------------------------------------------
+
+    def accept(self, stream: ServedStream, call: Call) -> asyncio.Task[None] | None:
+        if self.ongoing >= self.max_ongoing or self._draining:
+            self._refused.add(stream.connection)
+            return None
+        self.ongoing += 1
+        self._tell_load()
+        task = self._loop.create_task(self._run(stream, call), context=self._context.copy())
+        self._tasks.add(task)
+        # A task that is cancelled before its first step never gets into `_run`.
+        task.add_done_callback(functools.partial(self._ended, stream))
+        return task
+
+    def hung_up(self, connection: ReplicaConnection) -> None:
+        self._refused.discard(connection)
+
+    # --- life ---------------------------------------------------------------------------
+
+    async def drain(self) -> None:
+        """Take no new call, tell every caller so, and return when none is being worked on."""
+        self._draining = True
+        self.listener.announce(Kind.GOAWAY)
+        if self.ongoing:
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def cancel(self) -> None:
+        """Cancel every call, and return when they have ended."""
+        self._draining = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- one call -----------------------------------------------------------------------
+
+    async def _run(self, stream: ServedStream, call: Call) -> None:
+        current_call.set(call)
+        try:
+            reply = await self._service(call)(call)
+            if reply.rest is None:
+                # The slot is free before the caller knows: its next call will find it so.
+                self._release(stream)
+                stream.reply(reply)
+            else:
+                await self._stream(stream, reply)
+                self._release(stream)
+                stream.end()
+        except asyncio.CancelledError:
+            self._release(stream)
+            stream.fail(ServeError(f"{self._deployment}: the replica is stopping."))
+        except Exception as error:  # the user's code: every exception is an answer
+            self._release(stream)
+            self._log(call, error)
+            stream.fail(error)
+        except BaseException as error:
+            # SystemExit and its like end a request, not the replica.
+            self._release(stream)
+            stream.fail(InternalError(f"{self._deployment}: {error!r} was raised in a request."))
+
+    async def _stream(self, stream: ServedStream, reply: Reply) -> None:
+        try:
+            await stream.reply_streaming(reply)
+        finally:
+            close = getattr(reply.rest, "aclose", None)
+            if close is not None:
+                await close()
+
+    def _service(self, call: Call) -> Service:
+        if call.deadline is not None and time.monotonic() >= call.deadline:
+            raise DeadlineExceededError(str(self._deployment), 0.0)
+        service = self._services.get(call.protocol)
+        if service is None:
+            raise NotFoundError(
+                f"{self._deployment} understands no calls of protocol {call.protocol!r}, only "
+                f"{sorted(self._services)}. Is the package that gives it installed everywhere?"
+            )
+        return service
+
+    def _release(self, stream: ServedStream) -> None:
+        if stream.released:
+            return
+        stream.released = True
+        self.ongoing -= 1
+        self.served += 1
+        self._tell_load()
+        if self._refused and not self._draining:
+            for connection in self._refused:
+                connection.send(Kind.LOAD, 0, 0)
+            self._refused.clear()
+        if not self.ongoing:
+            self._idle.set()
+
+    def _ended(self, stream: ServedStream, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._release(stream)
+
+    def _tell_load(self) -> None:
+        self.listener.load.ongoing = min(self.ongoing, MAX_LOAD)
+
+    def _log(self, call: Call, error: Exception) -> None:
+        if not isinstance(error, ServeError):
+            log.error(
+                "%s.%s failed, request %s\n%s",
+                self._deployment,
+                call.method,
+                call.request_id,
+                user_traceback(error),
+            )
+
+

@@ -1,0 +1,47 @@
+"""Calls that wait for a free replica: first come, first served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+from ..types import Call
+
+__all__ = ["WaitingCalls"]
+
+T = TypeVar("T")
+
+
+class WaitingCalls(Generic[T]):
+    """A queue of calls, each with the future of what it will get. Leaving takes constant time."""
+
+    def __init__(self) -> None:
+        self._calls: OrderedDict[int, tuple[Call, asyncio.Future[T]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def join(self, call: Call, future: asyncio.Future[T], *, front: bool) -> None:
+        """Add a call at the end, or at the front when it has waited before."""
+        key = id(future)
+        self._calls[key] = (call, future)
+        if front:
+            self._calls.move_to_end(key, last=False)
+
+    def leave(self, future: asyncio.Future[T]) -> None:
+        self._calls.pop(id(future), None)
+
+    def first(self) -> tuple[Call, asyncio.Future[T]] | None:
+        """Return the call whose turn it is, and leave it where it is."""
+        for entry in self._calls.values():
+            return entry
+        return None
+
+    def fail(self, error: BaseException) -> None:
+        """Give every waiting call this error."""
+        calls = list(self._calls.values())
+        self._calls.clear()
+        for _, future in calls:
+            if not future.done():
+                future.set_exception(error)

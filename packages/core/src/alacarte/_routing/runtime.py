@@ -1,0 +1,177 @@
+"""A process that makes calls: its routers, and what it hears from the controller.
+
+One for each driver, replica and node service, all of it on one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from .._cluster.host import host_id
+from .._cluster.protocol import Actor, ActorDied, Cluster
+from .._model.snapshots import ROUTES_KEY, deployment_key
+from .._plugins import Plugins
+from .._wire.caller import CallerConnection, connect
+from ..errors import ConfigError, ServeError
+from ..layers import compose, deadline
+from ..types import Address, ConfigSections, DeploymentId, RouteTable, RoutingPolicy, Service
+from .router import Router
+
+__all__ = ["CONTROLLER_NAME", "InstanceAccess", "ProcessRuntime"]
+
+log = logging.getLogger("alacarte.runtime")
+CONTROLLER_NAME = "alacarte:controller"
+_RETRY_S = (0.05, 0.2, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class InstanceAccess:
+    """What it takes to talk to an instance.
+
+    Attributes:
+        secret: Proves to replicas that we belong to it.
+        max_message: The longest request or reply, in bytes.
+    """
+
+    cluster: Cluster
+    secret: bytes
+    max_message: int
+
+
+class ProcessRuntime:
+    """A `Runtime`. Made on the loop it is to use.
+
+    Args:
+        name: Tells this process from others that watch the controller.
+    """
+
+    def __init__(
+        self,
+        access: InstanceAccess,
+        plugins: Plugins,
+        config: ConfigSections,
+        *,
+        node_id: str,
+        name: str,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.config = config
+        self.node_id = node_id
+        self._access = access
+        self._plugins = plugins
+        self._name = name
+        self._host_id = host_id()
+        self._routers: dict[DeploymentId, Router] = {}
+        self._services: dict[DeploymentId, Service] = {}
+        self._following: set[asyncio.Task[None]] = set()
+        self._controller: Actor | None = None
+
+    # --- Runtime ------------------------------------------------------------------------
+
+    def service(self, deployment: DeploymentId) -> Service:
+        service = self._services.get(deployment)
+        if service is None:
+            router = Router(deployment, self._policy, self._connect, self.node_id)
+            layers = [
+                *self._plugins.wrap_caller(deployment, self.config),
+                deadline(deployment),
+            ]
+            service = self._services[deployment] = compose(router.call, layers)
+            self._routers[deployment] = router
+            self._follow(deployment_key(deployment), router.update)
+        return service
+
+    def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
+        self._follow(ROUTES_KEY, changed)
+
+    def submit(self, work: Awaitable[Any]) -> concurrent.futures.Future[Any]:
+        async def run() -> Any:
+            return await work
+
+        coroutine = work if isinstance(work, Coroutine) else run()
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
+        async def ask() -> Any:
+            controller = await self._access.cluster.find_actor(CONTROLLER_NAME)
+            if controller is None:
+                raise ServeError("the controller does not answer.")
+            return await controller.call("deployments_of", app)
+
+        # On a loop of its own, since the caller may be on ours and must not wait for itself.
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            found: tuple[DeploymentId, ...] = pool.submit(asyncio.run, ask()).result()
+        return found
+
+    # ------------------------------------------------------------------------------------
+
+    @property
+    def routers(self) -> dict[DeploymentId, Router]:
+        """The routers in use, for tests and diagnosis."""
+        return self._routers
+
+    async def close(self) -> None:
+        """Hang up. Calls that still wait fail."""
+        for task in self._following:
+            task.cancel()
+        for router in self._routers.values():
+            await router.close()
+
+    def _policy(self, name: str) -> RoutingPolicy:
+        factory = self._plugins.routing_policies.get(name)
+        if factory is None:
+            raise ConfigError(
+                f"no installed plugin gives a routing policy {name!r}; there are "
+                f"{sorted(self._plugins.routing_policies)}."
+            )
+        return factory.create()
+
+    async def _connect(self, replica_id: str, address: Address) -> CallerConnection:
+        return await connect(
+            address,
+            replica_id,
+            self._access.secret,
+            host_id=self._host_id,
+            max_message=self._access.max_message,
+        )
+
+    def _follow(self, key: str, apply: Callable[[Any], None]) -> None:
+        task = self.loop.create_task(self._watch(key, apply))
+        self._following.add(task)
+        task.add_done_callback(self._following.discard)
+
+    async def _watch(self, key: str, apply: Callable[[Any], None]) -> None:
+        """Apply every newer snapshot of a key. Without a controller the last one holds."""
+        known = -1
+        failures = 0
+        while True:
+            try:
+                controller = await self._find_controller()
+                snapshot = await controller.call("watch", key, known, self._name)
+            except ActorDied as error:
+                log.debug("the controller does not answer: %s", error)
+                self._controller = None
+                pause = _RETRY_S[min(failures, len(_RETRY_S) - 1)]
+                failures += 1
+                await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+                continue
+            failures = 0
+            if snapshot is not None:
+                try:
+                    apply(snapshot)
+                except Exception:  # a policy or a plugin's callback: the watch goes on
+                    log.exception("a snapshot of %s could not be applied", key)
+                known = snapshot.version
+
+    async def _find_controller(self) -> Actor:
+        if self._controller is None:
+            self._controller = await self._access.cluster.find_actor(CONTROLLER_NAME)
+            if self._controller is None:
+                raise ActorDied("there is no controller")
+        return self._controller

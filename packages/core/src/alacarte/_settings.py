@@ -1,0 +1,111 @@
+"""Configuration: sections that plugins declare, from arguments and the environment, validated.
+
+The driver resolves everything once (`resolve`); other processes get plain values and build a
+section's model only when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ._plugins import Plugins, missing_package
+from .errors import ConfigError
+from .types import ConfigSection
+
+__all__ = ["ConfigValues", "resolve"]
+
+_PREFIX = "ALACARTE_"
+
+
+class ConfigValues:
+    """A `ConfigSections` over plain values."""
+
+    def __init__(self, plugins: Plugins, values: Mapping[str, Any]) -> None:
+        self._plugins = plugins
+        self._values = values
+        self._models: dict[str, Any] = {}
+
+    def section(self, name: str) -> Any:
+        if name not in self._models:
+            section = self._plugins.config_sections.get(name)
+            if section is None:
+                raise ConfigError(
+                    f"no installed plugin has a configuration section {name!r}; there are "
+                    f"{sorted(self._plugins.config_sections)}."
+                )
+            self._models[name] = _validated(section, dict(self._values.get(name, {})))
+        return self._models[name]
+
+
+def resolve(
+    plugins: Plugins, given: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+) -> dict[str, dict[str, Any]]:
+    """Return every section as validated plain values.
+
+    Args:
+        given: By keyword of `serve.start`; each a mapping, the section's model, or None. They
+            win over the environment (`ALACARTE_HTTP__PORT`), which wins over defaults.
+
+    Raises:
+        ConfigError: A value is not allowed, or a field is unknown.
+        PluginError: The package that gives a section is not installed.
+    """
+    sections = {keyword_of(section): section for section in plugins.config_sections.values()}
+    values: dict[str, dict[str, Any]] = {}
+    for keyword, value in given.items():
+        if keyword not in sections:
+            if value is None:
+                continue
+            raise missing_package(keyword, f"serve.start({keyword}=...)")
+    for keyword, section in sections.items():
+        merged = _from_environment(section, environment)
+        merged.update(_plain(section, given.get(keyword)))
+        values[section.name] = _validated(section, merged).model_dump()
+    return values
+
+
+def keyword_of(section: ConfigSection) -> str:
+    """Return the argument of `serve.start` that takes a section."""
+    return section.keyword or f"{section.name}_options"
+
+
+def _plain(section: ConfigSection, value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "model_dump"):
+        fields: dict[str, Any] = value.model_dump(exclude_unset=True)
+        return fields
+    raise ConfigError(
+        f"{keyword_of(section)} must be a dict or the section's model, not {value!r}."
+    )
+
+
+def _from_environment(section: ConfigSection, environment: Mapping[str, str]) -> dict[str, Any]:
+    prefix = f"{_PREFIX}{section.name.upper()}__"
+    return {
+        name.removeprefix(prefix).lower(): value
+        for name, value in environment.items()
+        if name.startswith(prefix)
+    }
+
+
+def _validated(section: ConfigSection, values: dict[str, Any]) -> Any:
+    from pydantic import ValidationError  # heavy, and a replica may never get here
+
+    module, _, name = section.target.partition(":")
+    model = getattr(importlib.import_module(module), name)
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or section.name
+        allowed = ", ".join(sorted(model.model_fields))
+        hint = f" Allowed: {allowed}." if first["type"] == "extra_forbidden" else ""
+        raise ConfigError(
+            f"{keyword_of(section)}: {where}={first['input']!r}: {first['msg']}.{hint}"
+        ) from None

@@ -1,0 +1,239 @@
+"""A connection: frames over one socket, and what both of its ends have in common.
+
+`Connection` reads and writes frames; `CallerConnection` (caller.py) and `ReplicaConnection`
+(replica.py) know what they mean. Everything runs on the event loop the socket belongs to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import cast
+
+from ..errors import ConfigError
+from ..types import Buffer, Message
+from .flow import SendWindow
+from .frames import (
+    CHUNK_BYTES,
+    FINAL,
+    HEADER,
+    Decoder,
+    Frame,
+    FrameError,
+    Kind,
+    long_header,
+)
+
+__all__ = ["Connection", "Load", "message_size"]
+
+log = logging.getLogger("alacarte.wire")
+
+_JOIN_BYTES = 1 << 16
+"""Up to here copying the pieces together costs less than handing them over one by one."""
+_HIGH_WATER_BYTES = 4 << 20
+_BURST = 64
+"""Messages of one stream sent without letting the loop look at anything else."""
+
+_DATA = int(Kind.DATA)
+_CHUNK = int(Kind.CHUNK)
+
+
+def message_size(message: Message) -> int:
+    if len(message) == 1:
+        return memoryview(message[0]).nbytes
+    return sum(memoryview(piece).nbytes for piece in message)
+
+
+class Load:
+    """How many requests a replica is working on, as its connections put it into every frame."""
+
+    __slots__ = ("ongoing",)
+
+    def __init__(self) -> None:
+        self.ongoing = 0
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One end of a connection. Subclasses handle `frame_received` and `lost`.
+
+    Args:
+        decoder: Of what is received.
+        load: Said in every frame; a caller's stays 0.
+    """
+
+    def __init__(self, decoder: Decoder, load: Load) -> None:
+        self.load = load
+        self.transport: asyncio.Transport | None = None
+        self._decoder = decoder
+        self._writable: asyncio.Future[None] | None = None
+        self._pumps: dict[int, asyncio.Task[None]] = {}
+
+    # --- what subclasses know -----------------------------------------------------------
+
+    def frame_received(self, frame: Frame) -> None:
+        raise NotImplementedError(f"{type(self).__name__} must handle frames")
+
+    def lost(self, error: Exception | None) -> None:
+        """The connection is gone, for the reason given or in peace."""
+
+    # --- reading ------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        return self.transport is not None and not self.transport.is_closing()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._decoder.get_buffer()
+
+    def buffer_updated(self, count: int) -> None:
+        try:
+            for frame in self._decoder.received(count):
+                self.frame_received(frame)
+        except FrameError as error:
+            self.refuse(str(error))
+
+    def refuse(self, reason: str) -> None:
+        """Close the connection over something its peer did, and say so once."""
+        if self.connected:
+            log.warning("closed a connection (%s): %s", self.peer, reason)
+        self.abort()
+
+    @property
+    def peer(self) -> str:
+        """The other end, for logs."""
+        assert self.transport is not None
+        address = self.transport.get_extra_info("peername") or "unix socket"
+        return str(address)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.transport = None
+        self.resume_writing()
+        for pump in self._pumps.values():
+            pump.cancel()
+        self.lost(error)
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    def close(self) -> None:
+        """Close when what was written has been sent."""
+        if self.transport is not None:
+            self.transport.close()
+
+    # --- writing ------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        if self._writable is None:
+            self._writable = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None:
+            if not self._writable.done():
+                self._writable.set_result(None)
+            self._writable = None
+
+    def send(self, kind: int, flags: int, stream: int, payload: Buffer = b"") -> None:
+        """Write one short frame."""
+        if self.transport is not None:
+            self.transport.write(
+                HEADER.pack(len(payload), kind, flags, self.load.ongoing, stream) + bytes(payload)
+            )
+
+    def send_message(self, kind: int, flags: int, stream: int, message: Message) -> int:
+        """Write one message of any length; return its size in bytes.
+
+        A long one is cut into chunks that are written as the socket takes them, so that other
+        streams pass in between.
+
+        Raises:
+            ConfigError: It is longer than `ClusterOptions.max_message_bytes`; nothing was sent.
+        """
+        size = message_size(message)
+        if self.transport is None:
+            return size
+        if size <= _JOIN_BYTES:
+            self.transport.write(
+                b"".join((HEADER.pack(size, kind, flags, self.load.ongoing, stream), *message))
+            )
+        elif size <= CHUNK_BYTES and self._writable is None:
+            header = HEADER.pack(size, kind, flags, self.load.ongoing, stream)
+            self.transport.writelines([header, *message])
+        else:
+            if size > self._decoder.max_message:
+                raise ConfigError(
+                    f"a message of {size} bytes is longer than the {self._decoder.max_message} "
+                    "allowed; send less at a time, or raise max_message_bytes in "
+                    "serve.start(cluster_options=...)."
+                )
+            self.transport.write(long_header(kind, flags, self.load.ongoing, stream, size))
+            pump = asyncio.get_running_loop().create_task(self._pump(stream, message))
+            self._pumps[stream] = pump
+            pump.add_done_callback(lambda done: self._pumps.pop(stream, None))
+        return size
+
+    async def _pump(self, stream: int, message: Message) -> None:
+        """Write a long message in chunks."""
+        for chunk in _chunks(message):
+            while self._writable is not None:
+                await asyncio.shield(self._writable)
+            if self.transport is None or not self.wants(stream):
+                return
+            header = HEADER.pack(message_size(chunk), _CHUNK, 0, self.load.ongoing, stream)
+            self.transport.writelines([header, *chunk])
+
+    async def _pumped(self, stream: int) -> None:
+        """Return when no long message of this stream is being written."""
+        if stream in self._pumps:
+            await asyncio.wait((self._pumps[stream],))
+
+    def wants(self, stream: int) -> bool:
+        """Whether a long message of this stream is still worth sending."""
+        return True
+
+    async def send_all(
+        self, stream: int, messages: AsyncIterator[Message], window: SendWindow
+    ) -> None:
+        """Send every message as DATA, producing none that the peer has no room for."""
+        burst = 0
+        await self._pumped(stream)
+        while True:
+            if not window.open:
+                await window.wait()
+                burst = 0
+            try:
+                message = await anext(messages)
+            except StopAsyncIteration:
+                return
+            while self._writable is not None:
+                await asyncio.shield(self._writable)
+            window.use(self.send_message(_DATA, 0, stream, message))
+            if self._pumps:
+                await self._pumped(stream)
+            burst += 1
+            if burst == _BURST:
+                burst = 0
+                await asyncio.sleep(0)
+
+
+def _chunks(message: Message) -> list[list[Buffer]]:
+    """Cut a message into lists of pieces of at most `CHUNK_BYTES` together."""
+    chunks: list[list[Buffer]] = [[]]
+    room = CHUNK_BYTES
+    for piece in message:
+        view = memoryview(piece).cast("B")
+        while view.nbytes:
+            part, view = view[:room], view[room:]
+            chunks[-1].append(part)
+            room -= part.nbytes
+            if not room:
+                chunks.append([])
+                room = CHUNK_BYTES
+    return [chunk for chunk in chunks if chunk]
+
+

@@ -1,0 +1,123 @@
+"""Errors as bytes: a structure anyone can read, and the pickled exception where it pickles.
+
+    structure size u32 | structure (JSON) | pickled exception, or nothing
+
+Our own errors are rebuilt from the structure alone, so that a process that unpickles nothing, such
+as an HTTP proxy, still tells back pressure from a bug.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import traceback
+from collections.abc import Callable
+from struct import Struct
+from typing import Any
+
+import cloudpickle
+
+from .. import errors
+from ..errors import InternalError, RemoteError, ServeError
+from ..types import Buffer
+
+__all__ = ["RemoteTraceback", "decode_error", "encode_error", "user_traceback"]
+
+_SIZE = Struct("<I")
+_OURS = {name: getattr(errors, name) for name in errors.__all__}
+_TEXT_LIMIT = 64 * 1024
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception where it was raised, shown as the cause of its copy here."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+def user_traceback(error: BaseException) -> str:
+    """Format a traceback from the first frame that is not alacarte's own."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None and _is_ours(frames):
+        frames = frames.tb_next
+    # A chained cause keeps its own frames; only the way through our code is left out.
+    lines = traceback.format_exception(type(error), error, frames)
+    return "".join(lines)[-_TEXT_LIMIT:]
+
+
+def encode_error(error: BaseException) -> bytes:
+    """Return `error` as a message. Never raises."""
+    kind = type(error)
+    structure: dict[str, Any] = {
+        "type": f"{kind.__module__}.{kind.__qualname__}",
+        "message": str(error)[:_TEXT_LIMIT],
+        "traceback": user_traceback(error),
+    }
+    pickled = b""
+    if _OURS.get(kind.__name__) is kind:
+        structure["ours"] = kind.__name__
+        structure["state"] = _plain(error.__dict__)
+        structure["args"] = _plain(list(error.args))
+    else:
+        pickled = _pickled(error)
+    text = json.dumps(structure, default=str).encode()
+    return _SIZE.pack(len(text)) + text + pickled
+
+
+def decode_error(message: Buffer, *, unpickle: Callable[[Buffer], Any] | None) -> BaseException:
+    """Return the exception of a message, of the user's own type where that is possible.
+
+    Args:
+        message: As `encode_error` made it.
+        unpickle: How to load the pickled exception; None for a process that unpickles nothing.
+    """
+    view = memoryview(message)
+    (size,) = _SIZE.unpack_from(view)
+    at = _SIZE.size
+    structure = json.loads(bytes(view[at : at + size]))
+    pickled = view[at + size :]
+    if structure.get("ours") in _OURS:
+        return _rebuilt(structure)
+    if pickled and unpickle is not None:
+        try:
+            error = unpickle(pickled)
+        except Exception:  # the class may be unknown here, or its __init__ may object
+            pass
+        else:
+            if isinstance(error, BaseException):
+                error.__cause__ = RemoteTraceback(structure["traceback"])
+                return error
+    return RemoteError(structure["type"], structure["message"], structure["traceback"])
+
+
+def _rebuilt(structure: dict[str, Any]) -> BaseException:
+    kind: type[ServeError] = _OURS[structure["ours"]]
+    error = kind.__new__(kind)
+    error.args = tuple(structure["args"])
+    error.__dict__.update(structure["state"])
+    if kind is InternalError:
+        error.__cause__ = RemoteTraceback(structure["traceback"])
+    return error
+
+
+def _pickled(error: BaseException) -> bytes:
+    """Pickle, and load it back: a pickle that does not load would only fail elsewhere."""
+    try:
+        data = bytes(cloudpickle.dumps(error, protocol=5))
+        pickle.loads(data)
+    except Exception:  # user-made exceptions may refuse in any way
+        return b""
+    return data
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
+
+
+def _is_ours(frames: Any) -> bool:
+    name = str(frames.tb_frame.f_globals.get("__name__", ""))
+    return name.partition(".")[0].startswith("alacarte")

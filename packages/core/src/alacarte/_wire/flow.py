@@ -1,0 +1,133 @@
+"""Flow control of one stream: what the receiver holds, and what the sender may still send.
+
+The receiver grants a window in bytes; every message uses its size and a little more, so that a
+flood of empty messages is bounded too. As the consumer takes messages, the window is granted
+again in halves. One message may overshoot the window, so none is too large to pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from ..types import Buffer, Message
+
+__all__ = ["WINDOW_BYTES", "Inbox", "SendWindow", "cost"]
+
+WINDOW_BYTES = 1 << 20
+_OVERHEAD_BYTES = 64
+
+
+def cost(size: int) -> int:
+    """Return how much of a window a message of `size` bytes uses."""
+    return size + _OVERHEAD_BYTES
+
+
+class Inbox:
+    """Messages that arrived on a stream, read in order by one consumer on the same loop.
+
+    Async iteration yields each message as a one-piece `Message`, ends when the peer has ended the
+    stream, and raises what `fail` was given.
+
+    Args:
+        grant: Sends a CREDIT of that many bytes to the peer.
+        closed: Called once when the consumer stops before the end.
+    """
+
+    __slots__ = ("_closed", "_ended", "_error", "_grant", "_messages", "_owed", "_waiter")
+
+    def __init__(self, grant: Callable[[int], None], closed: Callable[[], None]) -> None:
+        self._messages: deque[Buffer] = deque()
+        self._grant = grant
+        self._closed: Callable[[], None] | None = closed
+        self._owed = 0
+        self._ended = False
+        self._error: BaseException | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, message: Buffer) -> None:
+        self._messages.append(message)
+        self._wake()
+
+    def end(self) -> None:
+        self._ended = True
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """End with an error, after what has arrived has been read."""
+        self._error = error
+        self._ended = True
+        self._wake()
+
+    def __aiter__(self) -> Inbox:
+        return self
+
+    async def __anext__(self) -> Message:
+        while not self._messages:
+            if self._ended:
+                self._closed = None
+                if self._error is not None:
+                    raise self._error
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return (self._take(),)
+
+    def ready(self) -> list[Buffer]:
+        """Return every message that is here, without waiting; perhaps none."""
+        return [self._take() for _ in range(len(self._messages))]
+
+    async def aclose(self) -> None:
+        """Stop reading. The peer is told, unless it has ended already."""
+        self._messages.clear()
+        if self._closed is not None and not self._ended:
+            self._closed()
+        self._closed = None
+        self._ended = True
+
+    def _take(self) -> Buffer:
+        message = self._messages.popleft()
+        self._owed += len(message) + _OVERHEAD_BYTES
+        if self._owed >= WINDOW_BYTES // 2 and not self._ended:
+            owed, self._owed = self._owed, 0
+            self._grant(owed)
+        return message
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class SendWindow:
+    """What one side of a stream may still send."""
+
+    __slots__ = ("_left", "_waiter")
+
+    def __init__(self, size: int = WINDOW_BYTES) -> None:
+        self._left = size
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def open(self) -> bool:
+        return self._left > 0
+
+    def use(self, size: int) -> None:
+        self._left -= cost(size)
+
+    def grant(self, size: int) -> None:
+        self._left += size
+        if self._left > 0 and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Return when the window is open."""
+        while self._left <= 0:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None

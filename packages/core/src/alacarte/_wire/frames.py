@@ -1,0 +1,263 @@
+"""Frames: what travels on a connection, decoded without any I/O.
+
+A frame is a 12-byte header and a payload. Little-endian:
+
+    size u32 | kind u8 | flags u8 | load u16 | stream u32
+
+`load` is the number of requests the sending replica is working on, in every frame it sends; a
+caller sends 0. A message too long for one frame announces its size (flag `LONG`) and follows in
+`CHUNK` frames, so that others may travel in between; the decoder joins it again in one buffer
+that the socket is read into, and nothing is copied but by the kernel.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from struct import Struct
+from typing import NamedTuple
+
+from ..types import Buffer
+
+__all__ = [
+    "CHUNK_BYTES",
+    "FINAL",
+    "HEADER",
+    "LONG",
+    "MAX_LOAD",
+    "STREAMING",
+    "Decoder",
+    "Frame",
+    "FrameError",
+    "Kind",
+    "long_header",
+]
+
+HEADER = Struct("<IBBHI")
+HEADER_SIZE = HEADER.size
+LENGTH = Struct("<Q")
+
+FINAL = 1
+"""Nothing follows from this side of the stream."""
+LONG = 2
+"""The payload is the message's size (u64); its bytes follow in CHUNK frames."""
+STREAMING = 4
+"""On a REQUEST: the caller expects any number of messages."""
+_FLAGS = FINAL | LONG | STREAMING
+
+CHUNK_BYTES = 1 << 20
+"""The longest payload in one frame."""
+MAX_LOAD = 0xFFFF
+_SCRATCH_BYTES = 1 << 18
+_IN_PLACE_BYTES = 1 << 15
+"""A payload longer than this that has not all arrived is read into a buffer of its own."""
+
+
+class Kind(IntEnum):
+    """What a frame says."""
+
+    HELLO = 1
+    CHALLENGE = 2
+    PROOF = 3
+    WELCOME = 4
+    REQUEST = 5
+    RESPONSE = 6
+    DATA = 7
+    CHUNK = 8
+    END = 9
+    CANCEL = 10
+    ERROR = 11
+    REJECT = 12
+    CREDIT = 13
+    LOAD = 14
+    GOAWAY = 15
+    PING = 16
+    PONG = 17
+
+
+_LAST_KIND = max(Kind)
+_CHUNK = int(Kind.CHUNK)
+_DROPS_PARTIAL = frozenset({int(Kind.CANCEL), int(Kind.ERROR), int(Kind.REJECT)})
+_MAY_BE_LONG = frozenset({int(Kind.REQUEST), int(Kind.RESPONSE), int(Kind.DATA), int(Kind.ERROR)})
+
+
+class FrameError(Exception):
+    """The peer sent what no correct peer sends. The connection is beyond repair."""
+
+
+class Frame(NamedTuple):
+    """One frame, or one long message put together again. `kind` is a `Kind` as plain int."""
+
+    kind: int
+    flags: int
+    load: int
+    stream: int
+    payload: Buffer
+
+
+class _Partial:
+    """A long message of which some bytes are still to come."""
+
+    __slots__ = ("data", "filled", "flags", "kind", "load", "view")
+
+    def __init__(self, kind: int, flags: int, load: int, size: int) -> None:
+        self.kind = kind
+        self.flags = flags
+        self.load = load
+        self.data = bytearray(size)
+        self.view = memoryview(self.data)
+        self.filled = 0
+
+
+def long_header(kind: int, flags: int, load: int, stream: int, size: int) -> bytes:
+    """Return the frame that announces a long message of `size` bytes."""
+    return HEADER.pack(LENGTH.size, kind, flags | LONG, load, stream) + LENGTH.pack(size)
+
+
+class Decoder:
+    """Turns received bytes into frames. Does no I/O.
+
+    Ask for the place the next bytes belong (`get_buffer`), put bytes there, and tell how many
+    (`received`).
+
+    Args:
+        max_frame: The longest payload of one frame, in bytes.
+        max_message: The longest message, in bytes; also what all unfinished long messages of
+            this connection may hold together. 0 allows no long message at all.
+    """
+
+    def __init__(self, *, max_frame: int = CHUNK_BYTES, max_message: int = 0) -> None:
+        self.max_frame = max_frame
+        self.max_message = max_message
+        self._scratch = bytearray(_SCRATCH_BYTES)
+        self._view = memoryview(self._scratch)
+        self._start = 0
+        self._end = 0
+        self._partials: dict[int, _Partial] = {}
+        self._held = 0
+        # The payload being read in place: where to, how far, and the frame it belongs to.
+        self._target: memoryview | None = None
+        self._filled = 0
+        self._frame: tuple[int, int, int, int, Buffer] = (0, 0, 0, 0, b"")
+
+    def get_buffer(self) -> memoryview:
+        """Return where the next bytes from the socket are to be put, never empty."""
+        if self._target is not None:
+            return self._target[self._filled :]
+        return self._view[self._end :] if self._end else self._view
+
+    def received(self, count: int) -> list[Frame]:
+        """Take the `count` bytes put into the last buffer; return the frames now complete.
+
+        Raises:
+            FrameError: The bytes are not a frame that is allowed here.
+        """
+        frames: list[Frame] = []
+        if self._target is not None:
+            self._filled += count
+            if self._filled == len(self._target):
+                self._finish(frames)
+            return frames
+        self._end += count
+        self._scan(frames)
+        return frames
+
+    def forget(self, stream: int) -> None:
+        """Drop what has arrived of a long message; its other chunks will be thrown away."""
+        if self._partials:
+            self._drop(stream)
+
+    def _scan(self, frames: list[Frame]) -> None:
+        scratch, end, at = self._scratch, self._end, self._start
+        while end - at >= HEADER_SIZE:
+            size, kind, flags, load, stream = HEADER.unpack_from(scratch, at)
+            if size > self.max_frame or not 0 < kind <= _LAST_KIND or flags & ~_FLAGS:
+                raise FrameError(self._fault(size, kind, flags))
+            body = at + HEADER_SIZE
+            if end - body >= size and kind != _CHUNK and not flags & LONG:
+                if self._partials and kind in _DROPS_PARTIAL:
+                    self._drop(stream)
+                frames.append(Frame(kind, flags, load, stream, scratch[body : body + size]))
+                at = body + size
+            elif kind == _CHUNK or size > _IN_PLACE_BYTES:
+                have = min(size, end - body)
+                self._begin(size, kind, flags, load, stream)
+                assert self._target is not None
+                self._target[:have] = self._view[body : body + have]
+                self._filled = have
+                at = body + have
+                if have < size:
+                    break
+                self._finish(frames)
+            elif end - body >= size:
+                self._announce(kind, flags, load, stream, self._view[body : body + size])
+                at = body + size
+            else:
+                break
+        self._keep(at, end)
+
+    def _keep(self, at: int, end: int) -> None:
+        """Move what is left to the front when the rest of its frame might not fit behind it."""
+        if at == end:
+            self._start = self._end = 0
+        elif _SCRATCH_BYTES - at < _IN_PLACE_BYTES + HEADER_SIZE:
+            left = end - at
+            self._scratch[:left] = self._scratch[at:end]
+            self._start, self._end = 0, left
+        else:
+            self._start = at
+
+    def _begin(self, size: int, kind: int, flags: int, load: int, stream: int) -> None:
+        """Choose the buffer that the coming payload is read into."""
+        if flags & LONG:
+            raise FrameError(f"a long message was announced in {size} bytes")
+        if kind != _CHUNK:
+            data = bytearray(size)
+            self._target = memoryview(data)
+        elif (partial := self._partials.get(stream)) is not None:
+            if partial.filled + size > len(partial.data):
+                raise FrameError(f"stream {stream} sent more bytes than it announced")
+            data = partial.data
+            self._target = partial.view[partial.filled : partial.filled + size]
+            partial.filled += size
+        else:
+            # Its message was cancelled; what was under way is read and thrown away.
+            data = bytearray(size)
+            self._target = memoryview(data)
+        self._filled = 0
+        self._frame = (kind, flags, load, stream, data)
+
+    def _finish(self, frames: list[Frame]) -> None:
+        self._target = None
+        kind, flags, load, stream, data = self._frame
+        self._frame = (0, 0, 0, 0, b"")
+        if kind != _CHUNK:
+            frames.append(Frame(kind, flags, load, stream, data))
+            return
+        partial = self._partials.get(stream)
+        if partial is not None and partial.data is data and partial.filled == len(data):
+            self._drop(stream)
+            frames.append(Frame(partial.kind, partial.flags, load, stream, data))
+
+    def _announce(self, kind: int, flags: int, load: int, stream: int, size: Buffer) -> None:
+        if len(size) != LENGTH.size or kind not in _MAY_BE_LONG:
+            raise FrameError(f"a frame of kind {kind} cannot announce a long message")
+        if stream in self._partials:
+            raise FrameError(f"stream {stream} announced a message within another")
+        (length,) = LENGTH.unpack(size)
+        if not 0 < length <= self.max_message - self._held:
+            raise FrameError(
+                f"a message of {length} bytes was announced; {self.max_message - self._held} of "
+                f"{self.max_message} are left (ClusterOptions.max_message_bytes)"
+            )
+        self._held += length
+        self._partials[stream] = _Partial(kind, flags & ~LONG, load, length)
+
+    def _drop(self, stream: int) -> None:
+        partial = self._partials.pop(stream, None)
+        if partial is not None:
+            self._held -= len(partial.data)
+
+    def _fault(self, size: int, kind: int, flags: int) -> str:
+        if size > self.max_frame:
+            return f"a frame of {size} bytes; {self.max_frame} are allowed here"
+        return f"a frame of unknown kind {kind} or flags {flags:#04x}"

@@ -1,0 +1,105 @@
+"""Make calls of Python methods: the primitive under handles, for packages that need their own.
+
+    call = python_call("predict", (image,), {})
+    result = python_result(await runtime.service(deployment)(call))
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ._wire.codec import decode, encode
+from .context import current_call
+from .errors import ConfigError
+from .types import Buffer, Call, Reply
+
+__all__ = ["PYTHON", "new_request_id", "python_call", "python_result", "python_value"]
+
+PYTHON = "python"
+"""Name of the protocol of calls with Python values."""
+
+_random = random.Random()
+
+
+def new_request_id() -> str:
+    """Return a request id: 32 hexadecimal digits, unique but no secret."""
+    return f"{_random.getrandbits(128):032x}"
+
+
+def python_call(
+    method: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    streaming: bool = False,
+    timeout_s: float | None = None,
+    model_id: str = "",
+    routing_key: str = "",
+) -> Call:
+    """Return a call of `method` with Python values, made in the context of the current request.
+
+    Inside a request the new call takes over its id, application, route and deadline.
+
+    Args:
+        timeout_s: Time for the reply to begin; never longer than the current request has left.
+
+    Raises:
+        ConfigError: An argument cannot be pickled; the message says which.
+    """
+    payload = _encode_arguments(method, tuple(args), dict(kwargs))
+    parent = current_call.get()
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    if parent is None:
+        return Call(
+            PYTHON,
+            payload,
+            method,
+            None,
+            streaming,
+            new_request_id(),
+            "",
+            "",
+            model_id,
+            routing_key,
+            deadline,
+        )
+    if parent.deadline is not None and (deadline is None or parent.deadline < deadline):
+        deadline = parent.deadline
+    return Call(
+        PYTHON,
+        payload,
+        method,
+        None,
+        streaming,
+        parent.request_id,
+        parent.app,
+        parent.route,
+        model_id,
+        routing_key,
+        deadline,
+    )
+
+
+def python_result(reply: Reply) -> Any:
+    """Return the value of a reply that does not stream."""
+    return decode(reply.payload[0])
+
+
+def python_value(message: Buffer) -> Any:
+    """Return the value of one message of a reply that streams."""
+    return decode(message)
+
+
+def _encode_arguments(method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Buffer]:
+    try:
+        return encode((args, kwargs))
+    except ConfigError as error:
+        for name, value in [*((f"argument {i}", v) for i, v in enumerate(args)), *kwargs.items()]:
+            try:
+                encode(value)
+            except ConfigError as reason:
+                raise ConfigError(f"{method}(): {name} cannot be sent: {reason}") from error
+        raise

@@ -1,0 +1,194 @@
+"""Every error alacarte raises, and what each one means to the person who gets it.
+
+All derive from `ServeError`. They carry plain attributes, pickle with them, and know no
+HTTP: which status code an error becomes is the business of the package that speaks HTTP.
+Exceptions raised by user code are not wrapped: callers get the user's own type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "BackPressureError",
+    "ConfigError",
+    "DeadlineExceededError",
+    "DeployError",
+    "DeploymentUnavailableError",
+    "InternalError",
+    "NotFoundError",
+    "PluginError",
+    "RayServeException",
+    "RemoteError",
+    "ReplicaUnavailableError",
+    "RequestCancelledError",
+    "RequestError",
+    "ServeError",
+]
+
+
+class ServeError(Exception):
+    """Anything alacarte itself raises."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own reduction replays positional arguments only, and loses attributes
+        # that were given by keyword.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[ServeError], args: tuple[Any, ...], state: dict[str, Any]) -> ServeError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+RayServeException = ServeError
+"""The name Ray Serve gives its base error, for programs that move over."""
+
+
+class ConfigError(ServeError, ValueError):
+    """An option, a name or a configuration value is not one of those allowed."""
+
+
+class PluginError(ServeError):
+    """A plugin is missing, broken, of another version than expected, or in conflict."""
+
+
+class NotFoundError(ServeError, LookupError):
+    """No application, deployment or method has that name."""
+
+
+class DeployError(ServeError, RuntimeError):
+    """An application could not be brought up; the message starts at the user's own frame."""
+
+
+class RequestError(ServeError):
+    """One request failed for a reason that lies outside of the user's code."""
+
+
+@dataclass(eq=False)
+class BackPressureError(RequestError):
+    """The queue in front of a deployment is full, or a policy shed the request.
+
+    Attributes:
+        deployment: Whose queue it was, as `application#deployment`.
+        queued: Requests waiting in this process when this one arrived.
+        limit: `max_queued_requests` of the deployment.
+        retry_after_s: When to try again, in seconds.
+    """
+
+    deployment: str
+    queued: int
+    limit: int
+    retry_after_s: float = 1.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.deployment}: {self.queued} requests queued, limit {self.limit}; "
+            f"retry in {self.retry_after_s:g} s or raise max_queued_requests."
+        )
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+    @property
+    def num_queued_requests(self) -> int:
+        """Ray Serve's name for `queued`."""
+        return self.queued
+
+    @property
+    def max_queued_requests(self) -> int:
+        """Ray Serve's name for `limit`."""
+        return self.limit
+
+
+@dataclass(eq=False)
+class DeadlineExceededError(RequestError, TimeoutError):
+    """The time a request was given ran out before its reply began.
+
+    Attributes:
+        deployment: Where the request was going, as `application#deployment`.
+        timeout_s: The time it had been given, in seconds.
+    """
+
+    deployment: str
+    timeout_s: float
+
+    def __str__(self) -> str:
+        return f"{self.deployment}: no reply within {self.timeout_s:g} s."
+
+
+@dataclass(eq=False)
+class ReplicaUnavailableError(RequestError):
+    """A replica went away after it may have started the request, so it is not retried.
+
+    Attributes:
+        deployment: As `application#deployment`.
+        replica: The replica's id.
+        reason: What was seen of it.
+    """
+
+    deployment: str
+    replica: str
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.deployment}: replica {self.replica} went away during the request "
+            f"({self.reason}). It may have run; it was not sent again."
+        )
+
+
+@dataclass(eq=False)
+class DeploymentUnavailableError(RequestError):
+    """A deployment has failed for good or was deleted: no replica will come.
+
+    Attributes:
+        deployment: As `application#deployment`.
+        reason: Why, in a sentence.
+    """
+
+    deployment: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.deployment} is unavailable: {self.reason}"
+
+
+@dataclass(eq=False)
+class RequestCancelledError(RequestError):
+    """The caller cancelled this request itself, with `DeploymentResponse.cancel()`.
+
+    Attributes:
+        request_id: The id of the request.
+    """
+
+    request_id: str
+
+    def __str__(self) -> str:
+        return f"request {self.request_id} was cancelled by its caller."
+
+
+@dataclass(eq=False)
+class RemoteError(RequestError):
+    """User code raised an exception that could not travel here as itself.
+
+    Attributes:
+        type_name: Qualified name of the exception's class where it was raised.
+        message: `str()` of the exception.
+        traceback: The formatted traceback, the user's frames included.
+    """
+
+    type_name: str
+    message: str
+    traceback: str
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}\n\n{self.traceback}"
+
+
+class InternalError(ServeError):
+    """A bug in alacarte. Please report it with the traceback."""

@@ -1,0 +1,104 @@
+"""The hooks a plugin may implement, all called when a process starts and never per request.
+
+A plugin is a module (or object) named by an entry point in the group `alacarte`, with some of
+these functions marked `@hookimpl`. A function may leave out arguments it does not need.
+`register_*` hooks return lists of named values: two plugins that give the same name are an
+error that names both. `wrap_*` hooks return a layer or None. `on_*` hooks return nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from .types import (
+        ApiName,
+        CallProtocol,
+        Command,
+        ConfigSection,
+        ConfigSections,
+        DeploymentId,
+        Event,
+        Layer,
+        NodeServiceSpec,
+        PolicyFactory,
+        ResourceKind,
+        Runtime,
+    )
+
+__all__ = ["hookimpl", "hookspec"]
+
+PROJECT = "alacarte"
+"""Name of the pluggy project and of the entry-point group."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def register_api() -> list[ApiName]:  # type: ignore[empty-body]
+    """Return names to add to `alacarte.serve`, imported when first used. Every process."""
+
+
+@hookspec
+def register_config() -> list[ConfigSection]:  # type: ignore[empty-body]
+    """Return sections of the configuration and of `serve.start`. Driver and CLI."""
+
+
+@hookspec
+def register_commands() -> list[Command]:  # type: ignore[empty-body]
+    """Return subcommands of the `serve` program. CLI."""
+
+
+@hookspec
+def register_resources() -> list[ResourceKind]:  # type: ignore[empty-body]
+    """Return resource kinds: what users may ask to exist. Driver and controller."""
+
+
+@hookspec
+def register_node_services() -> list[NodeServiceSpec]:  # type: ignore[empty-body]
+    """Return services to run once on every node. Controller."""
+
+
+@hookspec
+def register_routing_policies() -> list[PolicyFactory]:  # type: ignore[empty-body]
+    """Return routing policies by name. Every process that calls deployments."""
+
+
+@hookspec
+def register_protocols() -> list[CallProtocol]:  # type: ignore[empty-body]
+    """Return the kinds of call a replica understands, besides Python's. Replica."""
+
+
+@hookspec(firstresult=True)
+def make_handle(deployment: DeploymentId, runtime: Runtime | None) -> Any:
+    """Return what stands for a bound deployment in another one's arguments.
+
+    Called in the replica, for each bound deployment among its constructor's arguments, and
+    in the driver for the result of `serve.run` (`runtime` is None when none is tied to it yet).
+    The first plugin that returns something wins.
+    """
+
+
+@hookspec
+def wrap_caller(deployment: DeploymentId, config: ConfigSections) -> Layer | None:
+    """Return a layer around every call that this process makes to `deployment`.
+
+    Called once for each deployment and process, before the first call. Layers are nested in
+    the order of plugin names, the first outermost.
+    """
+
+
+@hookspec
+def wrap_replica(deployment: DeploymentId, config: ConfigSections) -> Layer | None:
+    """Return a layer around every call that a replica of `deployment` runs. Replica, once."""
+
+
+@hookspec
+def on_event(event: Event) -> None:
+    """A replica, a deployment or the routes changed. Controller.
+
+    Must not block. An exception is logged and changes nothing.
+    """

@@ -1,0 +1,46 @@
+"""Layers around calls: ours, and how they are put together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from .errors import DeadlineExceededError
+from .types import Call, DeploymentId, Layer, Reply, Service
+
+__all__ = ["compose", "deadline"]
+
+
+def compose(service: Service, layers: Iterable[Layer]) -> Service:
+    """Wrap `service` in `layers`, the first of them outermost."""
+    for layer in reversed(list(layers)):
+        service = layer(service)
+    return service
+
+
+def deadline(deployment: DeploymentId) -> Layer:
+    """End a call whose `Call.deadline` passes before its reply begins, and cancel its work.
+
+    Raises (from the service):
+        DeadlineExceededError: The time is over.
+    """
+
+    def wrap(service: Service) -> Service:
+        async def call(request: Call) -> Reply:
+            if request.deadline is None:
+                return await service(request)
+            limit = request.deadline - time.monotonic()
+            try:
+                # asyncio keeps time on the same clock, and `timeout_at` would take uvloop's,
+                # which may lag behind by the length of a loop iteration.
+                async with asyncio.timeout(max(limit, 0)) as scope:
+                    return await service(request)
+            except TimeoutError:
+                if not scope.expired():
+                    raise
+                raise DeadlineExceededError(str(deployment), max(limit, 0)) from None
+
+        return call
+
+    return wrap

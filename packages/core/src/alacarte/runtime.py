@@ -1,0 +1,29 @@
+"""The runtime of this process, for packages that make calls."""
+
+from __future__ import annotations
+
+from .context import current_runtime
+from .errors import ServeError
+from .types import Runtime
+
+__all__ = ["get_runtime"]
+
+
+def get_runtime() -> Runtime:
+    """Return the runtime calls from here go through.
+
+    In a replica or node service it is that actor's own; in a driver the one that `serve.start`
+    made; elsewhere on Ray (a task, another actor) the running instance is joined.
+
+    Raises:
+        ServeError: No instance is running.
+    """
+    runtime = current_runtime.get()
+    if runtime is not None:
+        return runtime
+    from .serve import _session  # only a driver needs the facade's half
+
+    session = _session.current() or _session.attach()
+    if session is None:
+        raise ServeError("alacarte is not running; serve.start() or serve.run() an application.")
+    return session.runtime

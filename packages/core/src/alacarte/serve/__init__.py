@@ -1,0 +1,63 @@
+"""The facade: what a user writes after `from alacarte import serve`.
+
+Everything here is loaded when first used, so that the import itself costs nothing. Names that
+plugins give (`serve.batch`, `serve.get_app_handle`) resolve here too.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .._model.application import Application
+    from .._model.deployment import Deployment, deployment
+    from ..context import ReplicaContext, get_replica_context
+    from ._api import attach, delete, run, shutdown, start, status
+
+__all__ = [
+    "Application",
+    "Deployment",
+    "ReplicaContext",
+    "attach",
+    "delete",
+    "deployment",
+    "get_replica_context",
+    "run",
+    "shutdown",
+    "start",
+    "status",
+]
+
+_OURS = {
+    "Application": "alacarte._model.application",
+    "Deployment": "alacarte._model.deployment",
+    "ReplicaContext": "alacarte.context",
+    "attach": "alacarte.serve._api",
+    "delete": "alacarte.serve._api",
+    "deployment": "alacarte._model.deployment",
+    "get_replica_context": "alacarte.context",
+    "run": "alacarte.serve._api",
+    "shutdown": "alacarte.serve._api",
+    "start": "alacarte.serve._api",
+    "status": "alacarte.serve._api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _OURS:
+        value = getattr(importlib.import_module(_OURS[name]), name)
+    else:
+        from ._names import resolve_name
+
+        value = resolve_name(name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    from ._names import plugin_names
+
+    return sorted({*__all__, *plugin_names("")})

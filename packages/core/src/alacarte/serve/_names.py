@@ -1,0 +1,56 @@
+"""Names that plugins add to the facade and its submodules."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from .._plugins import FIRST_PARTY, missing_package
+from ..errors import PluginError
+from ._session import loaded_plugins
+
+__all__ = ["MissingPackageError", "module_getattr", "plugin_names", "resolve_name"]
+
+
+class MissingPackageError(PluginError, ImportError):
+    """A name whose package is not installed.
+
+    Also an ImportError, which `from alacarte.serve import batch` lets through as it is.
+    """
+
+
+def resolve_name(name: str) -> Any:
+    """Return what a plugin registered under this name of `alacarte.serve`.
+
+    Raises:
+        MissingPackageError: The package that gives it is not installed.
+        AttributeError: Nobody gives such a name.
+    """
+    api = loaded_plugins().api.get(name)
+    if api is None:
+        if name in FIRST_PARTY:
+            raise MissingPackageError(str(missing_package(name, f"serve.{name}")))
+        raise AttributeError(f"alacarte.serve has no {name!r}, and no installed plugin gives it.")
+    module, _, attribute = api.target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def plugin_names(module: str) -> list[str]:
+    """Return the names plugins give to a submodule of the facade, "" for the facade itself."""
+    prefix = f"{module}." if module else ""
+    names = [name for name in loaded_plugins().api if name.startswith(prefix)]
+    return [
+        name.removeprefix(prefix) for name in names if "." not in name.removeprefix(prefix)
+    ]
+
+
+def module_getattr(module: str) -> Callable[[str], Any]:
+    """Return a `__getattr__` for a submodule whose names plugins give."""
+
+    def __getattr__(name: str) -> Any:  # noqa: N807  it becomes the module's
+        if name.startswith("__"):
+            raise AttributeError(f"module 'alacarte.serve.{module}' has no attribute {name!r}")
+        return resolve_name(f"{module}.{name}")
+
+    return __getattr__

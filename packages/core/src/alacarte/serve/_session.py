@@ -1,0 +1,265 @@
+"""This process's tie to an instance: the cluster, the controller and the driver's runtime.
+
+There is at most one for each process. It keeps an event loop in a background thread, on which the
+driver's routers live; the functions here are called from the user's threads and wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import logging
+import os
+import threading
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
+
+from .._cluster.host import LoopThread
+from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster
+from .._logging import configure_logging
+from .._plugins import Plugins, check_same, load
+from .._routing.runtime import CONTROLLER_NAME, InstanceAccess, ProcessRuntime
+from .._settings import ConfigValues, resolve
+from ..errors import ConfigError, ServeError
+from ..types import Resource
+
+__all__ = ["Session", "attach", "current", "end", "loaded_plugins", "start"]
+
+log = logging.getLogger("alacarte")
+CONTROLLER_TARGET = "alacarte._control.controller:Controller"
+CLUSTERS = ("ray", "local")
+_CLUSTER_VARIABLE = "ALACARTE_CLUSTER"
+T = TypeVar("T")
+
+_session: Session | None = None
+_lock = threading.RLock()
+
+
+class Session:
+    """A connection to a running instance.
+
+    Attributes:
+        plugins: What this process loaded, and what every process of the instance runs.
+        runtime: For calls of this process.
+        config: What the instance was started with, by section.
+    """
+
+    runtime: ProcessRuntime
+
+    def __init__(self, cluster: Cluster, plugins: Plugins) -> None:
+        self.plugins = plugins
+        self.cluster = cluster
+        self.config: Mapping[str, Any] = {}
+        self._thread = LoopThread("alacarte-driver")
+        self._controller: Actor | None = None
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the session's loop and return its result.
+
+        Raises:
+            ServeError: The controller is gone.
+        """
+        future = self._thread.submit(work)
+        try:
+            result: T = future.result()
+        except ActorDied as error:
+            raise ServeError(f"the controller does not answer: {error}") from None
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+        return result
+
+    def begin(self, config: Mapping[str, Any] | None) -> bool:
+        """Join the running instance, or start one.
+
+        Args:
+            config: To start one with; None to join a running one only.
+
+        Returns:
+            Whether there is an instance now.
+        """
+        return self.wait(self._begin(config))
+
+    async def _begin(self, config: Mapping[str, Any] | None) -> bool:
+        controller = await self.cluster.find_actor(CONTROLLER_NAME)
+        if controller is None:
+            if config is None:
+                return False
+            spec = ActorSpec(
+                CONTROLLER_NAME,
+                CONTROLLER_TARGET,
+                (config,),
+                plugins=self.plugins.loaded,
+                restarts=True,
+            )
+            controller = await self.cluster.start_actor(spec)
+        info = await controller.call("begin")
+        check_same(self.plugins.loaded, info["plugins"])
+        self._controller = controller
+        self.config = info["config"]
+        _warn_of_differences(self.config, config)
+        self.runtime = ProcessRuntime(
+            InstanceAccess(
+                self.cluster, info["secret"], self.config["cluster"]["max_message_bytes"]
+            ),
+            self.plugins,
+            ConfigValues(self.plugins, self.config),
+            node_id=info["node"] if self.cluster.kind == "local" else "",
+            name=f"driver:{os.getpid()}:{id(self)}",
+        )
+        return True
+
+    def ask(self, method: str, *args: Any) -> Any:
+        """Call the controller."""
+        assert self._controller is not None
+        return self.wait(self._controller.call(method, *args))
+
+    def deploy(self, resource: Resource) -> None:
+        """Apply a resource and wait until it runs."""
+        self.ask("apply", resource)
+        self.ask("applied", resource.kind, resource.name)
+
+    def remove(self, kind: str, name: str, *, wait: bool) -> bool:
+        """Delete a resource; return whether there was one."""
+        found: bool = self.ask("delete", kind, name)
+        if found and wait:
+            self.ask("deleted", kind, name)
+        return found
+
+    def shut_down(self) -> None:
+        """Stop the instance, then leave it."""
+        try:
+            self.ask("shutdown")
+        finally:
+            if self._controller is not None:
+                self._controller.kill()
+            self.leave()
+
+    def leave(self) -> None:
+        """Let the instance run on without us."""
+        if hasattr(self, "runtime"):
+            self._thread.submit(self.runtime.close()).result()
+        self._thread.stop()
+
+
+def current() -> Session | None:
+    """Return this process's session, None when it has none."""
+    return _session
+
+
+@functools.lru_cache(maxsize=1)
+def loaded_plugins() -> Plugins:
+    """Return the plugins of this process, loaded once."""
+    return load()
+
+
+def start(
+    cluster: str | None, address: str | None, options: Mapping[str, Any], *, wait: bool
+) -> Session:
+    """Return this process's session, and start what is missing of the instance.
+
+    Args:
+        cluster: `"ray"` or `"local"`; by default what `ALACARTE_CLUSTER` says, else Ray.
+        address: Of the Ray cluster.
+        options: Configuration, by keyword of `serve.start`.
+        wait: Return only when the node services are up.
+    """
+    global _session
+    kind = _kind(cluster)
+    with _lock:
+        if _session is None:
+            configure_logging()
+            plugins = loaded_plugins()
+            # Before anything is started: a bad option must leave nothing behind.
+            config = resolve(plugins, options)
+            session = Session(_connect(kind, address), plugins)
+            try:
+                session.begin(config)
+            except BaseException:
+                session.leave()
+                raise
+            _session = session
+            if kind == "local":
+                atexit.register(end)
+        elif cluster is not None and _session.cluster.kind != kind:
+            raise ConfigError(
+                f"this process runs on the {_session.cluster.kind} cluster already; "
+                f"serve.shutdown() first to use {kind!r}."
+            )
+        else:
+            given = {name: value for name, value in options.items() if value is not None}
+            if given:
+                _warn_of_differences(_session.config, resolve(_session.plugins, given))
+        session = _session
+    if wait:
+        session.ask("ready")
+    return session
+
+
+def attach(address: str | None = None) -> Session | None:
+    """Return the session, joining an instance that runs; None when none does. Starts nothing."""
+    global _session
+    with _lock:
+        if _session is not None:
+            return _session
+        from .._cluster.ray import RayCluster  # Ray takes a second to import
+
+        cluster = RayCluster.connect(address, only_running=True)
+        if cluster is None:
+            return None
+        configure_logging()
+        session = Session(cluster, loaded_plugins())
+        try:
+            found = session.begin(None)
+        except BaseException:
+            session.leave()
+            raise
+        if not found:
+            session.leave()
+            return None
+        _session = session
+        return session
+
+
+def end() -> bool:
+    """Shut the instance down; return whether there was one."""
+    global _session
+    with _lock:
+        session, _session = _session, None
+        if session is None:
+            return False
+        session.shut_down()
+        return True
+
+
+def _kind(cluster: str | None) -> str:
+    kind = cluster or os.environ.get(_CLUSTER_VARIABLE) or CLUSTERS[0]
+    if kind not in CLUSTERS:
+        raise ConfigError(f"cluster={kind!r}: there are {', '.join(map(repr, CLUSTERS))}.")
+    return kind
+
+
+def _connect(kind: str, address: str | None) -> Cluster:
+    if kind == "local":
+        from .._cluster.local import LocalCluster
+
+        return LocalCluster()
+    from .._cluster.ray import RayCluster  # Ray takes a second to import
+
+    cluster = RayCluster.connect(address)
+    assert cluster is not None
+    return cluster
+
+
+def _warn_of_differences(running: Mapping[str, Any], asked: Mapping[str, Any] | None) -> None:
+    """Say which options came too late: they are fixed when an instance starts."""
+    for name, section in (asked or {}).items():
+        differing = {key for key, value in section.items() if running[name].get(key) != value}
+        if differing:
+            log.warning(
+                "the running instance keeps its own %s options; %s cannot change before "
+                "serve.shutdown()",
+                name,
+                ", ".join(sorted(differing)),
+            )

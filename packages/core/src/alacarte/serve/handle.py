@@ -1,0 +1,7 @@
+"""`ray.serve.handle`, for programs that move over: names that the installed packages give."""
+
+from __future__ import annotations
+
+from ._names import module_getattr
+
+__getattr__ = module_getattr("handle")

@@ -1,0 +1,54 @@
+"""The application kind: what it refuses, and what applications come down to."""
+
+import pytest
+
+from alacarte._model.kinds import ApplicationKind
+from alacarte._model.specs import ApplicationSpec, DeploymentSpec
+from alacarte.config import DeploymentConfig
+from alacarte.errors import ConfigError, InternalError
+from alacarte.types import DeploymentId, Resource, Route
+
+KIND = ApplicationKind()
+
+
+def application(name, prefix):
+    ingress = DeploymentId(name, "main")
+    main = DeploymentSpec(ingress, "v", b"", b"", False, DeploymentConfig())
+    return Resource("application", name, ApplicationSpec(name, prefix, ingress, (main,)))
+
+
+def test_expands_to_deployments_and_one_route():
+    """All traffic of the prefix goes to the ingress."""
+    resource = application("shop", "/shop")
+    expansion = KIND.expand(resource)
+    assert expansion.deployments == resource.spec.deployments
+    assert expansion.routes == (Route("/shop", "shop", {DeploymentId("shop", "main"): 1.0}),)
+
+
+def test_without_prefix_there_is_no_route():
+    """`route_prefix=None` keeps an application off HTTP."""
+    assert KIND.expand(application("shop", None)).routes == ()
+
+
+def test_prefix_of_another_application_is_refused():
+    """The error names both applications and the prefix."""
+    with pytest.raises(ConfigError, match=r"new: route prefix /a is used by application old"):
+        KIND.validate(application("new", "/a"), [application("old", "/a")])
+
+
+def test_what_may_stand_side_by_side():
+    """Other prefixes, none at all, an earlier self and other kinds are no conflict."""
+    others = [
+        application("new", "/a"),
+        application("below", "/a/b"),
+        application("off", None),
+        Resource("endpoint", "other", object()),
+    ]
+    KIND.validate(application("new", "/a"), others)
+    KIND.validate(application("off2", None), others)
+
+
+def test_foreign_spec_is_our_bug():
+    """A resource of this kind that holds something else is not the user's fault."""
+    with pytest.raises(InternalError, match="application x holds int"):
+        KIND.expand(Resource("application", "x", 5))

@@ -1,0 +1,243 @@
+"""Options: every refusal names the deployment, the option, the value and what is allowed."""
+
+import pytest
+
+from alacarte._model.deployment import deployment
+from alacarte._model.options import UNSUPPORTED
+from alacarte.config import AutoscalingConfig, DeploymentConfig
+from alacarte.errors import ConfigError
+
+
+class Resize:
+    pass
+
+
+def make(**options):
+    return deployment(name="resize", **options)(Resize)
+
+
+def refusal(**options):
+    with pytest.raises(ConfigError) as caught:
+        make(**options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"max_ongoing_requests": 0},
+            "resize: max_ongoing_requests=0 must be greater than or equal to 1",
+        ),
+        (
+            {"max_ongoing_requests": None},
+            "resize: max_ongoing_requests=None must be a valid integer",
+        ),
+        ({"num_replicas": 0}, "resize: num_replicas=0 must be greater than or equal to 1"),
+        ({"num_replicas": "many"}, "resize: num_replicas='many' must be a number or \"auto\""),
+        (
+            {"max_queued_requests": 0},
+            "resize: max_queued_requests=0 must be -1 (no bound) or at least 1",
+        ),
+        (
+            {"max_replicas_per_node": 101},
+            "resize: max_replicas_per_node=101 must be less than or equal to 100",
+        ),
+        (
+            {"graceful_shutdown_timeout_s": -1},
+            "resize: graceful_shutdown_timeout_s=-1 must be greater than or equal to 0",
+        ),
+        (
+            {"health_check_period_s": 0},
+            "resize: health_check_period_s=0 must be greater than 0",
+        ),
+        (
+            {"user_config": {1, 2}},
+            (
+                "resize: user_config={1, 2} must be JSON-able: "
+                "Object of type set is not JSON serializable"
+            ),
+        ),
+        (
+            {"autoscaling_config": {"min_replicas": 5, "max_replicas": 2}},
+            (
+                "resize: autoscaling_config: min_replicas=5, initial_replicas=5 and max_replicas=2 "
+                "must be in this order"
+            ),
+        ),
+        (
+            {"autoscaling_config": 5},
+            (
+                "resize: autoscaling_config=5 must be a valid dictionary or instance of "
+                "AutoscalingConfig"
+            ),
+        ),
+        (
+            {"num_replicas": "auto", "autoscaling_config": 5},
+            (
+                "resize: autoscaling_config=5 must be a valid dictionary or instance of "
+                "AutoscalingConfig"
+            ),
+        ),
+        (
+            {"ray_actor_options": {"num_gpus": -1}},
+            "resize: ray_actor_options.num_gpus=-1 must be greater than or equal to 0",
+        ),
+        (
+            {"ray_actor_options": {"num_cpu": 1}},
+            (
+                "resize: ray_actor_options.num_cpu is not an option; allowed: num_cpus, "
+                "num_gpus, memory, resources, accelerator_type, runtime_env, label_selector, "
+                "fallback_strategy"
+            ),
+        ),
+        (
+            {"num_replicas": 2, "autoscaling_config": {"max_replicas": 3}},
+            (
+                "resize: num_replicas=2 and autoscaling_config exclude each other; leave one out, "
+                'or say num_replicas="auto"'
+            ),
+        ),
+        (
+            {"version": "v1"},
+            "resize: version is not an option; versions follow from code and arguments",
+        ),
+    ],
+)
+def test_refused_values(options, message):
+    """A value that is not allowed is refused in one line that says what is."""
+    assert refusal(**options) == message
+
+
+def test_several_wrong_values_are_all_named():
+    """One error lists everything that is wrong."""
+    message = refusal(max_ongoing_requests=0, health_check_period_s=-1)
+    assert "max_ongoing_requests=0" in message
+    assert "health_check_period_s=-1" in message
+
+
+def test_long_values_are_shortened():
+    """A large value does not fill the screen."""
+    assert len(refusal(user_config={"key": {*range(10_000)}})) < 200
+
+
+def test_config_error_is_a_value_error():
+    """Programs written for Ray Serve catch ValueError."""
+    with pytest.raises(ValueError, match="num_replicas=0"):
+        make(num_replicas=0)
+
+
+@pytest.mark.parametrize("option", UNSUPPORTED)
+def test_unsupported_options_are_refused(option):
+    """What Ray Serve has and we do not is refused by name, never dropped in silence."""
+    message = refusal(**{option: {"anything": 1}})
+    assert message.startswith(f"resize: {option} is not supported yet; ")
+    assert "allowed: name, num_replicas, " in message
+    with pytest.raises(ConfigError, match=option):
+        make().options(**{option: 1})
+
+
+@pytest.mark.parametrize("option", UNSUPPORTED)
+def test_unsupported_options_may_be_none(option):
+    """None asks for nothing, so there is nothing to refuse."""
+    assert make(**{option: None}).given_options == {"name": "resize"}
+
+
+def test_custom_routers_are_pointed_to_policies():
+    """The refusal of Ray Serve's router option names ours."""
+    assert "routing_policy" in refusal(request_router_config={})
+
+
+def test_unknown_option():
+    """An option nobody knows is a TypeError that lists those there are."""
+    with pytest.raises(TypeError, match=r"resize: replicas is not an option; allowed: name, num_"):
+        make(replicas=2)
+    with pytest.raises(TypeError, match="replicas is not an option"):
+        make().options(replicas=2)
+
+
+def test_every_config_field_is_an_option():
+    """Options and config do not drift apart."""
+    from alacarte._model.options import ALLOWED
+
+    assert set(ALLOWED) - {"name"} == set(DeploymentConfig.model_fields)
+
+
+@pytest.mark.parametrize("name", ["a#b", ""])
+def test_bad_names(name):
+    """A name must not be empty nor contain the separator of ids."""
+    with pytest.raises(ConfigError, match="name must not be empty or contain"):
+        deployment(name=name)(Resize)
+
+
+@pytest.mark.parametrize("name", [5, None])
+def test_name_must_be_a_string(name):
+    """Other types are a TypeError."""
+    with pytest.raises(TypeError, match="name must be a string"):
+        deployment(name=name)(Resize)
+
+
+def test_auto():
+    """`auto` is autoscaling from 1 to 100 replicas at 2 requests each."""
+    scaling = make(num_replicas="auto").config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas) == (1, 100)
+    assert scaling.target_ongoing_requests == 2
+
+
+@pytest.mark.parametrize("kind", [dict, AutoscalingConfig])
+def test_auto_is_overridden_by_given_fields(kind):
+    """Only fields that were given replace those of `auto`."""
+    made = make(num_replicas="auto", autoscaling_config=kind(max_replicas=7, upscale_delay_s=1))
+    scaling = made.config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas) == (1, 7)
+    assert (scaling.target_ongoing_requests, scaling.upscale_delay_s) == (2, 1)
+
+
+def test_num_replicas_none_is_unset():
+    """None leaves the number as it was."""
+    assert make(num_replicas=None).num_replicas == 1
+    assert make(num_replicas=3).options(num_replicas=None).num_replicas == 3
+    assert make(num_replicas=None, autoscaling_config={"max_replicas": 3}).num_replicas == 1
+
+
+def test_none_options_of_the_actor_are_unset():
+    """`ray_actor_options=None` is Ray Serve's default."""
+    assert make(ray_actor_options=None).ray_actor_options == {"num_cpus": 1.0}
+
+
+def test_autoscaling_without_auto_keeps_its_own_defaults():
+    """An `autoscaling_config` alone allows one replica unless it says more, as in Ray Serve."""
+    assert make(autoscaling_config={}).config.autoscaling_config.max_replicas == 1
+
+
+def test_a_fixed_number_replaces_autoscaling():
+    """The later of the two wins in `options`."""
+    made = make(autoscaling_config={"max_replicas": 3}).options(num_replicas=2)
+    assert (made.config.autoscaling_config, made.num_replicas) == (None, 2)
+    assert make(num_replicas="auto").options(num_replicas=2).config.autoscaling_config is None
+
+
+def test_autoscaling_replaces_a_fixed_number():
+    """The later of the two wins in `options`, the other way round."""
+    made = make(num_replicas=2).options(autoscaling_config={"max_replicas": 3})
+    assert made.config.autoscaling_config.max_replicas == 3
+
+
+def test_autoscaling_config_refines_auto():
+    """An `autoscaling_config` given to an `auto` deployment keeps `auto`'s bounds."""
+    made = make(num_replicas="auto").options(autoscaling_config={"min_replicas": 2})
+    scaling = made.config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas) == (2, 100)
+
+
+def test_autoscaling_can_be_turned_off():
+    """`autoscaling_config=None` ends autoscaling, that of `auto` included."""
+    made = make(num_replicas="auto").options(autoscaling_config=None)
+    assert (made.config.autoscaling_config, made.num_replicas) == (None, 1)
+
+
+def test_routing_policy_is_ours():
+    """The option Ray Serve lacks is accepted."""
+    assert make(routing_policy="sticky").config.routing_policy == "sticky"

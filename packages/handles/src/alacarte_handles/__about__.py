@@ -1,0 +1,3 @@
+"""The version of alacarte-handles."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,246 @@
+"""What a call gives back: a result to come, or items to come.
+
+The work runs on the runtime's loop. Code on that loop (a replica's async handlers) waits for its
+task directly; code elsewhere waits for a future that the loop's thread completes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
+from typing import Any
+
+from alacarte.calls import python_result, python_value
+from alacarte.errors import RequestCancelledError, ServeError
+from alacarte.types import Buffer, Message, Reply, Runtime
+
+__all__ = ["DeploymentResponse", "DeploymentResponseGenerator"]
+
+
+class _Pending:
+    """A call under way.
+
+    Args:
+        runtime: Whose loop it runs on.
+        work: Makes the call.
+        request_id: "" when it is not known yet.
+    """
+
+    def __init__(
+        self, runtime: Runtime, work: Coroutine[Any, Any, Reply], request_id: str
+    ) -> None:
+        self._runtime = runtime
+        self._request_id = request_id
+        self._cancelled = False
+        self._task: asyncio.Task[Reply] | None = None
+        self._future: concurrent.futures.Future[Reply] | None = None
+        if asyncio._get_running_loop() is runtime.loop:
+            self._task = runtime.loop.create_task(work)
+            self._task.add_done_callback(_seen)
+        else:
+            self._future = runtime.submit(work)
+
+    @property
+    def request_id(self) -> str:
+        return self._request_id
+
+    def cancel(self) -> None:
+        """Give the call up. Waiting for it raises `RequestCancelledError` from now on."""
+        self._cancelled = True
+        if self._task is not None:
+            self._runtime.loop.call_soon_threadsafe(self._task.cancel)
+        elif self._future is not None:
+            self._future.cancel()
+
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called here."""
+        return self._cancelled
+
+    async def _reply(self) -> Reply:
+        """Wait on any loop. A waiter that is cancelled cancels the call."""
+        try:
+            if self._task is not None and asyncio.get_running_loop() is self._runtime.loop:
+                return await self._task
+            return await asyncio.wrap_future(self._as_future())
+        except (asyncio.CancelledError, concurrent.futures.CancelledError):
+            raise self._cancellation() from None
+
+    def _reply_sync(self, timeout_s: float | None) -> Reply:
+        """Wait in a thread without a running loop."""
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError(
+                "this waits for a response and would stop the event loop it is called on; "
+                "await the response instead."
+            )
+        try:
+            return self._as_future().result(timeout_s)
+        except concurrent.futures.CancelledError:
+            raise self._cancellation() from None
+
+    def _cancellation(self) -> BaseException:
+        if self._cancelled:
+            return RequestCancelledError(self._request_id)
+        return asyncio.CancelledError()
+
+    def _as_future(self) -> concurrent.futures.Future[Reply]:
+        if self._future is None:
+            assert self._task is not None
+            self._future = self._runtime.submit(_join(self._task))
+        return self._future
+
+    def __reduce__(self) -> Any:
+        raise ServeError(
+            "a response cannot be sent elsewhere inside another value; pass it as an argument of "
+            "a handle's remote() by itself, or wait for its result first."
+        )
+
+
+class DeploymentResponse(_Pending):
+    """The result of a call, to come.
+
+    `await` it, or call `result()` where no event loop runs; both may be done again. Passed as an
+    argument to another handle's `remote`, its result arrives there.
+    """
+
+    _result: Any = None
+    _has_result = False
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        if not self._has_result:
+            if self._task is not None and asyncio._get_running_loop() is self._runtime.loop:
+                # The way of every call inside a replica, without a coroutine in between.
+                try:
+                    reply = yield from self._task
+                except asyncio.CancelledError:
+                    raise self._cancellation() from None
+            else:
+                reply = yield from self._reply().__await__()
+            self._keep(reply)
+        return self._result
+
+    def result(self, *, timeout_s: float | None = None, _skip_asyncio_check: bool = False) -> Any:
+        """Wait for the result and return it.
+
+        Args:
+            timeout_s: How long to wait, in seconds. The request goes on afterwards.
+
+        Raises:
+            TimeoutError: It did not come in time.
+            RuntimeError: An event loop runs in this thread; await the response instead.
+        """
+        if not self._has_result:
+            self._keep(self._reply_sync(timeout_s))
+        return self._result
+
+    def _keep(self, reply: Reply) -> None:
+        self._result = python_result(reply)
+        self._has_result = True
+
+
+class DeploymentResponseGenerator(_Pending):
+    """The items of a call, one by one as they are produced.
+
+    Iterate it with `async for`, or with `for` where no event loop runs. Leaving early with
+    `aclose()`, `cancel()` or by dropping it ends the generator in the replica.
+    """
+
+    _rest: AsyncIterator[Message] | None = None
+    _taken: deque[Buffer]
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        raise TypeError("a streaming response has no single result: iterate it with `async for`.")
+
+    def result(self, *, timeout_s: float | None = None) -> Any:
+        raise TypeError("a streaming response has no single result: iterate it with `for`.")
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        if asyncio.get_running_loop() is not self._runtime.loop:
+            return self._value(await asyncio.wrap_future(self._ask()))
+        rest = self._rest
+        if rest is None:
+            rest = self._rest = _rest_of(await self._reply())
+        try:
+            message = await anext(rest)
+        except asyncio.CancelledError:
+            raise self._cancellation() from None
+        return python_value(message[0])
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self.__dict__.get("_taken"):
+            return python_value(self._taken.popleft())
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError(
+                "this waits for an item and would stop the event loop it is called on; "
+                "use `async for`."
+            )
+        try:
+            return self._value(self._ask().result())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def cancel(self) -> None:
+        super().cancel()
+        if self._rest is not None:
+            self._runtime.loop.call_soon_threadsafe(_close, self._rest)
+
+    async def aclose(self) -> None:
+        """Stop reading; the generator in the replica is closed."""
+        self.cancel()
+
+    def __del__(self) -> None:
+        if self._rest is not None and not self._runtime.loop.is_closed():
+            self._runtime.loop.call_soon_threadsafe(_close, self._rest)
+
+    def _ask(self) -> concurrent.futures.Future[list[Buffer]]:
+        if self.__dict__.get("_taken"):
+            taken: concurrent.futures.Future[list[Buffer]] = concurrent.futures.Future()
+            taken.set_result([self._taken.popleft()])
+            return taken
+        return self._runtime.submit(self._next_messages())
+
+    async def _next_messages(self) -> list[Buffer]:
+        """On the runtime's loop: wait for one message, and take all that came with it."""
+        if self._rest is None:
+            self._rest = _rest_of(await self._reply())
+        try:
+            first = (await anext(self._rest))[0]
+        except StopAsyncIteration:
+            return []
+        ready = getattr(self._rest, "ready", None)
+        return [first, *(ready() if ready is not None else ())]
+
+    def _value(self, messages: list[Buffer]) -> Any:
+        if not messages:
+            raise StopAsyncIteration
+        if len(messages) > 1:
+            self._taken = deque(messages[1:])
+        return python_value(messages[0])
+
+
+async def _join(task: asyncio.Task[Reply]) -> Reply:
+    return await asyncio.shield(task)
+
+
+def _rest_of(reply: Reply) -> AsyncIterator[Message]:
+    assert reply.rest is not None, "a streaming call was answered with a single result"
+    return reply.rest
+
+
+def _close(rest: AsyncIterator[Message]) -> None:
+    close = getattr(rest, "aclose", None)
+    if close is not None:
+        asyncio.get_running_loop().create_task(close())
+
+
+def _seen(task: asyncio.Task[Reply]) -> None:
+    """Look at a task's error, so that one nobody waits for is not reported as lost."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,33 @@
+"""What this package contributes to alacarte."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alacarte.hookspecs import hookimpl
+from alacarte.types import ApiName, DeploymentId, Runtime
+
+if TYPE_CHECKING:
+    from ._handle import DeploymentHandle
+
+__all__: list[str] = []
+
+
+@hookimpl
+def register_api() -> list[ApiName]:
+    return [
+        ApiName("get_app_handle", "alacarte_handles:get_app_handle"),
+        ApiName("get_deployment_handle", "alacarte_handles:get_deployment_handle"),
+        ApiName("handle.DeploymentHandle", "alacarte_handles:DeploymentHandle"),
+        ApiName("handle.DeploymentResponse", "alacarte_handles:DeploymentResponse"),
+        ApiName(
+            "handle.DeploymentResponseGenerator", "alacarte_handles:DeploymentResponseGenerator"
+        ),
+    ]
+
+
+@hookimpl
+def make_handle(deployment: DeploymentId, runtime: Runtime | None) -> DeploymentHandle:
+    from ._handle import DeploymentHandle  # not before a handle is wanted
+
+    return DeploymentHandle(deployment, runtime)

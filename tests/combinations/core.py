@@ -1,0 +1,34 @@
+"""Core alone deploys; a handle, a route or a batch is asked of it with the package's name."""
+
+from checks import asks_for, done, installed, running, without_ray
+
+from alacarte import serve
+
+installed()
+serve.start(cluster="local")
+
+
+@serve.deployment(num_replicas=2)
+class Greeter:
+    def __call__(self) -> str:
+        return "hello"
+
+
+serve.run(Greeter.bind(), name="alone")
+running("alone")
+with asks_for("alacarte-handles"):
+    serve.get_app_handle("alone")
+with asks_for("alacarte-handles"):
+    from alacarte.serve.handle import DeploymentHandle
+
+    assert DeploymentHandle
+with asks_for("alacarte-http"):
+    serve.run(Greeter.bind(), name="routed", route_prefix="/routed")
+with asks_for("alacarte-batching"):
+    serve.batch(lambda items: items)
+running("alone")
+serve.delete("alone")
+assert "alone" not in serve.status().applications
+serve.shutdown()
+without_ray()
+done()

@@ -1,0 +1,10 @@
+"""Core, HTTP and the command line: `serve run` from a shell, until Ctrl-C."""
+
+from checks import done, free_port, installed, programs
+from serving import serve_run
+
+installed("cli", "http")
+programs()
+serve_run("serve", free_port())
+serve_run("alacarte", free_port())
+done()

@@ -1,0 +1,66 @@
+"""Run an application from a shell, ask it, and end it with Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from checks import get, shell
+
+APPLICATION = """\
+from alacarte import serve
+
+
+@serve.deployment
+def greeter(request) -> str:
+    return "hello " + request.query_params["name"]
+
+
+@serve.deployment
+class Broken:
+    def __init__(self):
+        raise RuntimeError("no model here")
+
+
+app = greeter.bind()
+broken = Broken.bind()
+"""
+
+
+def serve_run(program: str, port: int) -> None:
+    """Check `serve run` on the local cluster: it answers, ends cleanly, and fails plainly."""
+    Path("greeting.py").write_text(APPLICATION)
+    environment = {**os.environ, "ALACARTE_HTTP__PORT": str(port)}
+    server = subprocess.Popen(
+        [program, "run", "--local", "greeting:app"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert _answer(f"http://127.0.0.1:{port}/?name=Ada", server) == "hello Ada"
+        server.send_signal(signal.SIGINT)
+        told, _ = server.communicate(timeout=30)
+    finally:
+        server.kill()
+    assert server.returncode == 0, told
+    assert str(port) in told, told
+    told = shell(program, "run", "--local", "greeting:broken", expect=1)
+    assert "no model here" in told, told
+    assert "greeting.py" in told, told
+    shell(program, "run", "--local", "greeting:missing", expect=1)
+
+
+def _answer(url: str, server: subprocess.Popen[str]) -> str:
+    limit = time.monotonic() + 30
+    while time.monotonic() < limit and server.poll() is None:
+        with contextlib.suppress(OSError):
+            return get(url)
+        time.sleep(0.05)
+    server.kill()
+    raise AssertionError(f"no answer from {url}:\n{server.communicate()[0]}")

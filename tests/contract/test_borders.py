@@ -1,0 +1,149 @@
+"""Who imports whom, read from the source: what import-linter's contracts cannot say.
+
+They know modules that exist; these tests also hold for a room added tomorrow, for a submodule of
+Ray, and for names imported as strings.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGES = Path(__file__).parents[2] / "packages"
+PLUGINS = {
+    "alacarte_batching": PACKAGES / "batching" / "src",
+    "alacarte_cli": PACKAGES / "cli" / "src",
+    "alacarte_handles": PACKAGES / "handles" / "src",
+    "alacarte_http": PACKAGES / "http" / "src",
+}
+CORE = PACKAGES / "core" / "src"
+RAY_MODULE = CORE / "alacarte" / "_cluster" / "ray.py"
+
+
+def sources(*folders: Path) -> list[Path]:
+    return sorted(path for folder in folders for path in folder.rglob("*.py"))
+
+
+def imported(path: Path, source_root: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and absolute dotted name of everything a file imports, at any depth of it."""
+    package = path.relative_to(source_root).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = list(package[: len(package) - node.level + 1]) if node.level else []
+            base += node.module.split(".") if node.module else []
+            for alias in node.names:
+                yield node.lineno, ".".join([*base, alias.name])
+        elif _loads_by_name(node):
+            assert isinstance(node, ast.Call)
+            argument = node.args[0]
+            assert isinstance(argument, ast.Constant)
+            yield node.lineno, str(argument.value)
+
+
+def _loads_by_name(node: ast.AST) -> bool:
+    """Tell whether a node is `import_module("…")` or `__import__("…")`."""
+    if not (isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)):
+        return False
+    called = node.func
+    name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+    return name in {"import_module", "__import__"}
+
+
+def offences(folders: dict[Path, list[Path]], forbidden: Callable[[str], bool]) -> list[str]:
+    return [
+        f"{path.relative_to(PACKAGES)}:{line} imports {name}"
+        for root, paths in folders.items()
+        for path in paths
+        for line, name in imported(path, root)
+        if forbidden(name)
+    ]
+
+
+def everything() -> dict[Path, list[Path]]:
+    return {root: sources(root) for root in [CORE, *PLUGINS.values()]}
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def test_one_module_imports_ray():
+    """Only `alacarte/_cluster/ray.py` imports Ray, not even a type checker's branch elsewhere."""
+    found = {
+        root: [path for path in paths if path != RAY_MODULE] for root, paths in everything().items()
+    }
+    assert offences(found, lambda name: within(name, "ray")) == []
+
+
+def test_nothing_imports_ray_serve():
+    """Nothing imports `ray.serve`, which alacarte replaces."""
+    assert offences(everything(), lambda name: within(name, "ray.serve")) == []
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_plugins_use_public_modules_of_core(plugin: str):
+    """A plugin imports nothing of core that begins with an underscore: strangers could not."""
+
+    def private(name: str) -> bool:
+        return within(name, "alacarte") and any(
+            part.startswith("_") and not part.startswith("__") for part in name.split(".")
+        )
+
+    root = PLUGINS[plugin]
+    assert offences({root: sources(root)}, private) == []
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_plugins_do_not_know_one_another(plugin: str):
+    """A plugin imports no other plugin: what two of them need belongs to core."""
+    others = PLUGINS.keys() - {plugin}
+    root = PLUGINS[plugin]
+    found = offences({root: sources(root)}, lambda name: any(within(name, o) for o in others))
+    assert found == []
+
+
+def test_core_knows_no_plugin():
+    """Core imports no plugin; it names one only to say what to install."""
+    assert offences({CORE: sources(CORE)}, lambda name: any(within(name, p) for p in PLUGINS)) == []
+
+
+def test_plugins_register_through_their_hooks_only():
+    """A plugin's `hooks` module imports its own code inside functions, to load in no time."""
+    eager = [
+        f"{path.relative_to(PACKAGES)}:{node.lineno}"
+        for root in PLUGINS.values()
+        for path in root.glob("*/hooks.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [getattr(node, "module", None) or node.names[0].name]
+        if name.split(".")[0] in {"fastapi", "httptools", "numpy", "starlette", "uvicorn"}
+    ]
+    assert eager == []
+
+
+def test_the_reader_sees_every_form(tmp_path: Path):
+    """The reader of imports knows relative, nested, aliased and by-name imports."""
+    room = tmp_path / "alacarte" / "_room"
+    room.mkdir(parents=True)
+    source = room / "noun.py"
+    source.write_text(
+        "import ray.util as u\n"
+        "from .. import errors\n"
+        "from .other import thing\n"
+        "def f():\n"
+        "    from ray import serve\n"
+        "    importlib.import_module('ray.serve.api')\n"
+    )
+    assert [name for _, name in imported(source, tmp_path)] == [
+        "ray.util",
+        "alacarte.errors",
+        "alacarte._room.other.thing",
+        "ray.serve",
+        "ray.serve.api",
+    ]
