@@ -193,7 +193,7 @@ def versions(peer: Peer, python: Path) -> dict[str, str]:
     )
     if done.returncode:
         raise SetupError(f"{python} does not run: {done.stderr.strip()[-500:]}")
-    return json.loads(done.stdout)
+    return dict(json.loads(done.stdout))
 
 
 def environment(peer: Peer, **variables: str) -> dict[str, str]:

@@ -114,14 +114,13 @@ class Program:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line]
         return "; its last words (" + self.log.name + "):\n  " + "\n  ".join(lines[-12:])
 
-    def stop(
-        self, ask: signal.Signals | None = None, patience_s: float = STOP_TIMEOUT_S
-    ) -> str | None:
+    def stop(self, ask: signal.Signals | None, patience_s: float, *, failed: bool) -> str | None:
         """End the program and all it started, by asking first.
 
         Args:
             ask: A signal; standard input is closed in any case.
             patience_s: How long it may take.
+            failed: It is known to have failed, so its exit code is no news.
 
         Returns:
             What it left undone, if anything.
@@ -139,7 +138,8 @@ class Program:
             self.process.kill()
             self.process.wait()
         else:
-            if self.process.returncode not in (0, -signal.SIGTERM, -signal.SIGINT):
+            ended_well = self.process.returncode in (0, -signal.SIGTERM, -signal.SIGINT)
+            if not (failed or ended_well):
                 complaint = f"ended with exit code {self.process.returncode}{self._last_words()}"
         left = _end(min(10.0, patience_s))
         self._errors.close()
@@ -196,8 +196,10 @@ def running(
     """Run a program for the length of a block; note in `problems` how it failed to end."""
     program = Program(command, env, log)
     patience_s: float = STOP_TIMEOUT_S
+    failed = True
     try:
         yield program
+        failed = False
     except Exception:
         patience_s = 10
         raise
@@ -205,5 +207,5 @@ def running(
         patience_s = 0
         raise
     finally:
-        if complaint := program.stop(ask, patience_s):
+        if complaint := program.stop(ask, patience_s, failed=failed):
             problems.append(f"{log.stem}: {complaint}")

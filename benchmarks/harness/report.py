@@ -27,6 +27,8 @@ def _ratio(value: float, less_is_better: bool) -> str:
 
 
 def _bound(goal: Goal) -> str:
+    if goal.bound is None:
+        return NONE
     sign = "≥" if goal.at_least else "≤"
     if goal.against is None:
         return f"{sign} {number(goal.bound)} {goal.unit}".rstrip()
@@ -50,7 +52,9 @@ def _row(verdict: Verdict, results: Results) -> str:
         _figure(results, goal, "alacarte", verdict.ours),
         PEERS[peer].title if verdict.theirs is not None or goal.against else NONE,
         _figure(results, goal, peer, verdict.theirs),
-        NONE if verdict.ratio is None else _ratio(verdict.ratio, not goal.at_least),
+        NONE
+        if verdict.ratio is None or not goal.unit
+        else _ratio(verdict.ratio, not goal.at_least),
         _bound(goal),
         {None: NONE, True: "yes", False: "**no**"}[verdict.met],
     ]

@@ -42,7 +42,7 @@ class Client:
 
     async def fetch(self, path: str) -> tuple[int, bytes]:
         """Send a whole request and read its answer, status and body."""
-        reader, writer = await self.send(head(path))
+        reader, _ = await self.send(head(path))
         lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
         headers = dict(line.lower().split(b": ", 1) for line in lines[1:] if b": " in line)
         if b"content-length" in headers:

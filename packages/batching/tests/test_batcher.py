@@ -82,6 +82,9 @@ class World:
     def take(self, now: float | None) -> None:
         while batch := self.batcher.take(now):
             self.running += 1
+            following = [job for job in self.waiting() if not any(job is each for each in batch)]
+            waited = now is not None and now >= batch[0].arrived + self.limits.batch_wait_timeout_s
+            assert waited or self.full(batch, following)
             assert self.running <= self.limits.max_concurrent_batches
             size = padded(batch) if self.measured else len(batch)
             assert size <= self.limits.max_batch_size or len(batch) == 1
@@ -89,6 +92,17 @@ class World:
             due = max(batch[0].arrived + self.limits.batch_wait_timeout_s, self.free_since)
             assert self.now <= due
             self.batches.append(batch)
+        waiting = self.waiting()
+        if waiting and self.running < self.limits.max_concurrent_batches:
+            fits = [n for n in range(1, len(waiting) + 1) if self.full(waiting[:n], waiting[n:])]
+            assert not fits, "a full batch was left waiting"
+
+    def full(self, batch: list[Job], following: list[Job]) -> bool:
+        """Whether a batch has all it may have, or the next item does not fit."""
+        limit = self.limits.max_batch_size
+        if not self.measured:
+            return len(batch) >= limit
+        return padded(batch) >= limit or padded([*batch, *following[:1]]) > limit
 
     def apply(self, step: object) -> None:
         match step:
@@ -111,6 +125,7 @@ class World:
                 self.take(self.now)
             case Resize(size):
                 self.limits.set_max_batch_size(size)
+                self.take(None)
 
     def wait(self, until: float) -> None:
         while (closes_at := self.batcher.closes_at()) is not None and closes_at <= until:
@@ -137,7 +152,7 @@ def test_every_item_runs_once_in_order_in_time(
     for step in steps:
         world.apply(step)
         assert len(world.batcher) == len(world.waiting())
-    while world.waiting():
+    for _ in range(len(world.added) + world.running):
         world.wait(world.now + timeout_s)
         world.apply(Finish())
     ran = [job.name for batch in world.batches for job in batch]
@@ -204,6 +219,18 @@ def test_item_that_does_not_fit_closes_the_batch() -> None:
     assert batcher.take(None) == [small]
     assert batcher.take(None) == []
     assert batcher.take(1.0) == [large]
+
+
+def test_discarding_measures_anew() -> None:
+    """In the place of a discarded item, the next one is measured, not taken unseen."""
+    batcher = Batcher[Job](Limits(6, 1.0), padded)
+    gone, small, large = Job(1, 1), Job(2, 1), Job(3, 6)
+    for job in (gone, small):
+        batcher.add(job, now=0.0)
+        assert batcher.take(None) == []
+    batcher.discard(gone)
+    batcher.add(large, now=0.0)
+    assert batcher.take(None) == [small]
 
 
 def test_item_larger_than_a_lowered_limit_runs_alone() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import ContextVar
@@ -195,26 +196,26 @@ def test_cancelled_function_cancels_its_callers(run: Run) -> None:
 
 
 def test_batch_task_cancelled_before_it_starts_frees_its_place(run: Run) -> None:
-    """A batch whose task never ran a line does not block those after it."""
+    """A batch whose task never ran a line does not block those after it, or its callers."""
+    batches = []
 
     @batch(max_batch_size=1, max_concurrent_batches=1)
     async def f(items: list[int]) -> list[int]:
+        batches.append(items)
         return items
 
     async def main() -> None:
-        before = asyncio.all_tasks()
-        call = f(1)
-        caller = asyncio.create_task(call)
-        while not (started := asyncio.all_tasks() - before - {caller}):
-            await asyncio.sleep(0)
-            if caller.done():
-                break
-        for task in started:
-            task.cancel()
+        caller = asyncio.create_task(f(1))
+        before = {*asyncio.all_tasks()}
+        await asyncio.sleep(0)
+        (started,) = asyncio.all_tasks() - before
+        started.cancel()
         await asyncio.wait([caller])
+        assert caller.cancelled()
         assert await f(2) == 2
 
     run(main)
+    assert batches == [[2]]
 
 
 def test_caller_cancelled_while_waiting_is_left_out(run: Run) -> None:
@@ -300,25 +301,25 @@ def test_error_with_no_caller_left_is_logged(run: Run, caplog: pytest.LogCapture
     assert "late" in caplog.text
 
 
-def test_error_that_meets_a_cancellation_is_not_reported_twice(run: Run) -> None:
+def test_error_that_meets_a_cancellation_is_not_reported_again(run: Run) -> None:
     """A caller cancelled in the moment its error comes leaves no complaint behind."""
     complaints: list[dict[str, Any]] = []
-    failed = asyncio.Event()
+    callers: list[asyncio.Task[int]] = []
 
     @batch(max_batch_size=1)
     async def f(items: list[int]) -> list[int]:
-        failed.set()
+        task = asyncio.current_task()
+        assert task is not None
+        # Comes after the error was set, and before the caller takes its next step.
+        task.add_done_callback(lambda _: callers[0].cancel())
         raise ValueError
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: complaints.append(context))
-        caller = asyncio.create_task(f(1))
-        await failed.wait()
-        # The caller is woken behind this task: its future is done, it has not run yet.
-        caller.cancel()
-        await asyncio.wait([caller])
-        assert caller.cancelled()
+        asyncio.get_running_loop().set_exception_handler(lambda _, it: complaints.append(it))
+        callers.append(asyncio.create_task(f(1)))
+        await asyncio.wait(callers)
+        assert callers[0].cancelled()
+        gc.collect()
 
     run(main)
     assert complaints == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
@@ -98,6 +99,47 @@ def test_list_of_the_wrong_length_is_told_to_every_caller(run: Run) -> None:
         results = await asyncio.gather(read(f(1)), read(f(2)), return_exceptions=True)
         assert [type(result) for result in results] == [BatchSizeError, BatchSizeError]
         assert await asyncio.gather(read(f(3)), read(f(4))) == [[3], [4]]
+
+    run(main)
+
+
+def test_error_that_is_not_read_is_not_reported(run: Run) -> None:
+    """A caller that leaves before it comes to the error of its stream leaves no complaint."""
+    complaints: list[dict[str, Any]] = []
+
+    @batch(max_batch_size=1)
+    async def f(items: list[int]) -> AsyncGenerator[list[int], None]:
+        yield items
+        raise ValueError
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, it: complaints.append(it))
+        stream = f(1)
+        assert await anext(stream) == 1
+        await asyncio.sleep(1)  # virtual; the error is there
+        await stream.aclose()
+        del stream
+        gc.collect()
+
+    run(main)
+    assert complaints == []
+
+
+def test_failed_generator_is_closed_before_its_callers_know(run: Run) -> None:
+    """A generator that yields nonsense is closed at once, not when garbage is collected."""
+    closed = []
+
+    @batch(max_batch_size=1)
+    async def f(items: list[int]) -> AsyncGenerator[list[int], None]:
+        try:
+            yield []
+        finally:
+            closed.append(items)
+
+    async def main() -> None:
+        with pytest.raises(BatchSizeError):
+            await anext(f(1))
+        assert closed == [[1]]
 
     run(main)
 

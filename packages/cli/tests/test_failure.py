@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,9 +78,30 @@ def test_our_errors_show_without_their_class_name() -> None:
     assert "import_path.py" not in text
 
 
-def test_a_deploy_error_speaks_for_itself() -> None:
-    """Its message begins with the user's frame; what follows a blank line is left out."""
-    error = DeployError("app.py:3 in __init__: ValueError: no weights\n\nTraceback ...")
+def test_a_traceback_from_another_process_is_told_in_short() -> None:
+    """A deploy error's message holds it as text: the reason, then the user's deepest line."""
+    error = DeployError(
+        "default#Model: JSONDecodeError: Expecting value\n"
+        "Traceback (most recent call last):\n"
+        '  File "/home/u/app.py", line 11, in __init__\n'
+        "    self.load()\n"
+        '  File "/home/u/app.py", line 13, in load\n'
+        "    json.loads('')\n"
+        f'  File "{json.__file__}", line 346, in loads\n'
+        "    return _default_decoder.decode(s)\n"
+        "           ^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
+        "json.decoder.JSONDecodeError: Expecting value"
+    )
+    assert told(error).splitlines() == [
+        "error: default#Model: JSONDecodeError: Expecting value",
+        "  /home/u/app.py:13 in load",
+        "    json.loads('')",
+    ]
+
+
+def test_a_deploy_error_without_traceback_speaks_for_itself() -> None:
+    """Its message is told as it is, up to an empty line."""
+    error = DeployError("app.py:3 in __init__: ValueError: no weights\n\nand details")
     error.__cause__ = ValueError("no weights")
     assert told(error) == "error: app.py:3 in __init__: ValueError: no weights"
 

@@ -11,7 +11,8 @@ from typing import Any, Protocol, TypeVar, cast, overload
 
 from ._limits import Limits
 from ._parameters import Parameters
-from ._queue import Queues, Target
+from ._queue import Target
+from ._queues import Queues
 
 __all__ = ["Batched", "batch"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import weakref
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from ._limits import Limits
 from ._parameters import Parameters
 from .errors import BatchSizeError, ItemTooLargeError
 
-__all__ = ["Item", "Queue", "Queues", "Target"]
+__all__ = ["Item", "Queue", "Target"]
 
 log = logging.getLogger("alacarte.batching")
 
@@ -146,8 +145,8 @@ class Queue:
         """The caller of `item` has gone. A batch it is already part of runs on."""
         future = item.future
         if future.done() and not future.cancelled():
-            # The result came in the moment the caller left. An error is to count as seen, or
-            # asyncio logs that it never was.
+            # All there is has come. An error among it that the caller never came to read is to
+            # count as seen, or asyncio logs that it was not.
             future.exception()
             return
         future.cancel()
@@ -268,50 +267,3 @@ def _ends_stream(value: Any) -> bool:
         or value is StopAsyncIteration
         or isinstance(value, (StopIteration, StopAsyncIteration))
     )
-
-
-class Queues:
-    """The queues of one batched function, made when first needed and gone with their owners.
-
-    It pickles without them, since classes that are defined in a script are sent to replicas
-    whole, the decorated method and this object included.
-    """
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        # By identity, since instances need not be hashable (a dataclass is not), and weak
-        # mappings ask for it. An entry goes before the identity can be used again.
-        self._queues: dict[tuple[int, int], Queue] = {}
-        self._owners: dict[tuple[int, int], list[weakref.ref[Any]]] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"target": self.target, "_queues": {}, "_owners": {}}
-
-    def __len__(self) -> int:
-        return len(self._queues)
-
-    def of(self, args: tuple[Any, ...]) -> Queue:
-        """Return the queue for a call with these arguments, in the running loop."""
-        loop = asyncio.get_running_loop()
-        owner = args[0] if self.target.parameters.is_method and args else None
-        queue = self._queues.get((id(owner), id(loop)))
-        return self._create(owner, loop) if queue is None else queue
-
-    def _create(self, owner: Any, loop: asyncio.AbstractEventLoop) -> Queue:
-        key = (id(owner), id(loop))
-
-        def forget(_: object) -> None:
-            self._queues.pop(key, None)
-            self._owners.pop(key, None)
-
-        try:
-            self._owners[key] = [
-                weakref.ref(each, forget) for each in (owner, loop) if each is not None
-            ]
-        except TypeError:
-            raise TypeError(
-                f"{self.target.name}: instances of {type(owner).__qualname__} cannot be weakly "
-                f"referenced; add '__weakref__' to its __slots__."
-            ) from None
-        queue = self._queues[key] = Queue(self.target)
-        return queue

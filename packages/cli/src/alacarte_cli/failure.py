@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from pathlib import Path
 from alacarte.errors import DeployError, ServeError
 
 __all__ = ["Frame", "blame", "told"]
+
+TRACEBACK = re.escape("Traceback (most recent call last):")
+PRINTED_FRAME = re.compile(r'^ *File "(.+)", line (\d+), in (.+)(?:\n {4,}(.+))?$', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,14 @@ def blame(error: BaseException, *, installed: bool = True) -> Frame | None:
     """Return the deepest frame of the user's own code, or of what it was raised from.
 
     Own is what is neither ours, nor the standard library's, nor in site-packages; or, where
-    the application is `installed` there itself, the package that we called first. None where
-    the message names the frame by itself, as that of a `DeployError` does, and where no user
-    code took part.
+    the application is `installed` there itself, the package that we called first. What failed
+    in another process is known by the traceback printed in the message of a `DeployError`.
+    None where no user code took part.
     """
     if isinstance(error, DeployError):
-        return None
+        printed = list(_printed(str(error)))
+        own = [each for each in printed if not _in_library(each.path)] or printed[:1]
+        return own[-1] if own else None
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return Frame("", Path(error.filename), error.lineno, "", (error.text or "").strip())
     # An error of ours may come from a library that we called, which is nobody's application.
@@ -70,16 +76,21 @@ def blame(error: BaseException, *, installed: bool = True) -> Frame | None:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the first paragraph of the message; what follows, tracebacks say as well."""
-    message = str(error).strip().partition("\n\n")[0]
+    """Return the message up to an empty line or a traceback: what follows are details."""
+    message = re.split(rf"\n\n|\n{TRACEBACK}", str(error).strip())[0]
     if isinstance(error, ServeError):
         return message or type(error).__name__
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
+def _printed(text: str) -> Iterator[Frame]:
+    """Yield the frames of a traceback that was printed, outermost first."""
+    for path, line, function, source in PRINTED_FRAME.findall(text):
+        yield Frame("", Path(path), int(line), function, source)
+
+
 def _foreign(error: BaseException) -> Iterator[Frame]:
     """Yield the frames that are not ours and not the standard library's, outermost first."""
-    library = Path(sysconfig.get_path("stdlib"))
     for frame, line in traceback.walk_tb(error.__traceback__):
         code = frame.f_code
         path = Path(code.co_filename)
@@ -87,11 +98,15 @@ def _foreign(error: BaseException) -> Iterator[Frame]:
         # Ours, and by the name they all have our plugins'.
         if package == "alacarte" or package.startswith("alacarte_"):
             continue
-        if path.is_relative_to(library) and not _in_site_packages(path):
+        if _in_library(path) and not _in_site_packages(path):
             continue
         if not code.co_filename.startswith("<"):
             source = linecache.getline(code.co_filename, line, frame.f_globals).strip()
             yield Frame(package, path, line, code.co_qualname, source)
+
+
+def _in_library(path: Path) -> bool:
+    return path.is_relative_to(sysconfig.get_path("stdlib")) or _in_site_packages(path)
 
 
 def _in_site_packages(path: Path) -> bool:

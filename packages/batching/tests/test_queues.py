@@ -14,7 +14,8 @@ import pytest
 from alacarte_batching import BatchSizeError, ItemTooLargeError, batch
 from alacarte_batching._limits import Limits
 from alacarte_batching._parameters import Parameters
-from alacarte_batching._queue import Queues, Target
+from alacarte_batching._queue import Target
+from alacarte_batching._queues import Queues
 
 Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 

@@ -1,0 +1,21 @@
+"""HTTP for alacarte: a proxy on every node, and requests as user code sees them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .__about__ import __version__
+
+if TYPE_CHECKING:
+    from .config import HTTPOptions
+
+__all__ = ["HTTPOptions", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy: pydantic takes longer to load than all of this package.
+    if name == "HTTPOptions":
+        from .config import HTTPOptions
+
+        return HTTPOptions
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,230 @@
+"""The proxy's ASGI application: from a request to a replica, and back.
+
+Every request passes through here, so nothing is done twice that can be done once: no framework, no
+hook, no pickle, no logging. Runs on the proxy's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from alacarte.calls import new_request_id
+from alacarte.types import Call, DeploymentId, Message, Reply, Route, RouteTable, Runtime, Service
+
+from ._errors import TEXT, Answer, answer_to
+from ._message import pack_request, unpack_response
+from ._routes import RouteIndex, choose_target
+
+__all__ = ["HTTP", "ProxyApp"]
+
+log = logging.getLogger("alacarte.http")
+HTTP = "http"
+"""Name of the protocol of HTTP calls."""
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+# Visible ASCII without quotes: an id goes into a response header and into logs.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/@+=-]{1,128}")
+_NO_ROUTES = "Route table is not populated yet."
+
+
+class ClientGone(Exception):
+    """The client hung up in the middle of its request."""
+
+
+class ProxyApp:
+    """Routes requests by the runtime's route table.
+
+    Args:
+        runtime: Of this process.
+        root_path: See `HTTPOptions`.
+        timeout_s: See `HTTPOptions.request_timeout_s`.
+
+    Attributes:
+        ongoing: Requests being worked on, those for `/-/` left out.
+    """
+
+    def __init__(self, runtime: Runtime, root_path: str, timeout_s: float | None) -> None:
+        self.ongoing = 0
+        self.draining = False
+        self._runtime = runtime
+        self._root_path = root_path
+        self._timeout_s = timeout_s
+        self._routes: RouteIndex | None = None
+        self._services: dict[DeploymentId, Service] = {}
+
+    def update(self, table: RouteTable) -> None:
+        """Take over a newer route table, and connect to what it leads to."""
+        self._routes = RouteIndex(table.routes)
+        wanted = {target for route in table.routes for target in route.targets}
+        self._services = {target: self._runtime.service(target) for target in wanted}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await _refuse_websocket(receive, send)
+            return
+        path = scope["path"]
+        if path.startswith("/-/"):
+            await _answer(send, self._system(path), b"")
+            return
+        connection = scope["alacarte.connection"]
+        connection.task = asyncio.current_task()
+        self.ongoing += 1
+        try:
+            await self._serve(scope, receive, send)
+        except asyncio.CancelledError:
+            if not connection.lost:
+                raise
+            # Its client is gone, and so is the reason to finish; nobody waits for us.
+        finally:
+            self.ongoing -= 1
+            connection.task = None
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = _request_id(scope["headers"])
+        try:
+            found = self._find(scope)
+            if isinstance(found, Answer):
+                await _answer(send, found, request_id)
+                return
+            target, route = found
+            call = await self._call(scope, receive, request_id, route)
+            reply = await self._services[target](call)
+        except ClientGone:
+            return
+        except Exception as error:  # whatever went wrong, the client gets an answer
+            answer = answer_to(error)
+            if answer.status == 500:
+                log.error("request %s failed", request_id.decode(), exc_info=error)
+            await _answer(send, answer, request_id)
+            return
+        await self._respond(reply, send, request_id)
+
+    def _find(self, scope: Scope) -> tuple[DeploymentId, Route] | Answer:
+        path = scope["path"]
+        if self._routes is None:
+            return Answer(503, _NO_ROUTES, ((b"retry-after", b"1"),))
+        route = self._routes.match(path)
+        if route is None:
+            return Answer(
+                404, f"No application serves {path!r}. GET /-/routes lists the routes there are."
+            )
+        if route.methods is not None and scope["method"] not in route.methods:
+            allowed = ", ".join(sorted(route.methods))
+            return Answer(
+                405,
+                f"{scope['method']} is not allowed for {route.prefix}; allowed: {allowed}.",
+                ((b"allow", allowed.encode()),),
+            )
+        if len(route.targets) == 1:
+            return next(iter(route.targets)), route
+        return choose_target(route), route
+
+    async def _call(
+        self, scope: Scope, receive: Receive, request_id: bytes, route: Route
+    ) -> Call:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        prefix = "" if route.prefix == "/" else route.prefix
+        head = pack_request(scope, self._root_path + prefix)
+        body = message["body"]
+        deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+        return Call(
+            HTTP,
+            (head, body) if body else (head,),
+            "__call__",
+            _rest_of_body(receive) if message["more_body"] else None,
+            True,
+            request_id.decode(),
+            route.app,
+            route.prefix,
+            deadline=deadline,
+        )
+
+    async def _respond(self, reply: Reply, send: Send, request_id: bytes) -> None:
+        status, headers, body = unpack_response(reply.payload[0])
+        headers.append((b"x-request-id", request_id))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        if reply.rest is None:
+            await send({"type": "http.response.body", "body": bytes(body), "more_body": False})
+            return
+        try:
+            await self._stream(reply.rest, body, send)
+        finally:
+            close = getattr(reply.rest, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _stream(self, rest: AsyncIterator[Message], body: memoryview, send: Send) -> None:
+        if body:
+            await send({"type": "http.response.body", "body": bytes(body), "more_body": True})
+        try:
+            async for message in rest:
+                chunk = bytes(message[0])
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except Exception as error:
+            # The response has begun: all that is left is to cut it, so that the client sees it.
+            log.error("a streamed response broke off: %s", error)
+            return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _system(self, path: str) -> Answer:
+        """Answer what the proxy itself is asked."""
+        if path == "/-/routes":
+            if self._routes is None:
+                return Answer(503, _NO_ROUTES)
+            table = {route.prefix: route.app for route in self._routes.routes}
+            text = json.dumps(table, separators=(",", ":"))
+            return Answer(200, text, ((b"content-type", b"application/json"),))
+        if path == "/-/healthz":
+            if self._routes is None:
+                return Answer(503, _NO_ROUTES)
+            if self.draining:
+                return Answer(503, "This node is being drained.")
+            return Answer(200, "success")
+        return Answer(404, f"There is no {path}. There are /-/routes and /-/healthz.")
+
+
+def _request_id(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the client's request id when it is harmless, else a new one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value
+    return new_request_id().encode()
+
+
+async def _rest_of_body(receive: Receive) -> AsyncIterator[Message]:
+    """Yield the body's further parts as they arrive."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if message["body"]:
+            yield (message["body"],)
+        if not message["more_body"]:
+            return
+
+
+async def _answer(send: Send, answer: Answer, request_id: bytes) -> None:
+    body = answer.text.encode()
+    headers = [(b"content-length", b"%d" % len(body)), *answer.headers]
+    if not any(name == b"content-type" for name, _ in answer.headers):
+        headers.append(TEXT)
+    if request_id:
+        headers.append((b"x-request-id", request_id))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _refuse_websocket(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "websocket.close", "code": 1000, "reason": "not supported"})

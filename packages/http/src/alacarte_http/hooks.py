@@ -1,0 +1,42 @@
+"""What this package contributes to alacarte."""
+
+from __future__ import annotations
+
+from alacarte.hookspecs import hookimpl
+from alacarte.types import ApiName, CallProtocol, ConfigSection, ConfigSections, NodeServiceSpec
+
+__all__: list[str] = []
+
+
+@hookimpl
+def register_api() -> list[ApiName]:
+    return [
+        ApiName("HTTPOptions", "alacarte_http.config:HTTPOptions"),
+        ApiName("config.HTTPOptions", "alacarte_http.config:HTTPOptions"),
+        ApiName("config.ProxyLocation", "alacarte_http.config:ProxyLocation"),
+    ]
+
+
+@hookimpl
+def register_config() -> list[ConfigSection]:
+    return [ConfigSection("http", "alacarte_http.config:HTTPOptions")]
+
+
+@hookimpl
+def register_node_services() -> list[NodeServiceSpec]:
+    return [
+        NodeServiceSpec(
+            "http", "alacarte_http._proxy:HttpProxy", serves_routes=True, enabled=_enabled
+        )
+    ]
+
+
+@hookimpl
+def register_protocols() -> list[CallProtocol]:
+    from ._replica import HttpProtocol  # a process that runs no user code has no use for it
+
+    return [HttpProtocol()]
+
+
+def _enabled(config: ConfigSections) -> bool:
+    return bool(config.section("http").location != "Disabled")
