@@ -249,9 +249,10 @@ def combinations(session: nox.Session, installer: str) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation with Sphinx; a warning is an error."""
-    _install(session, PACKAGES, *_group("docs"))
+    """Build the documentation, a warning is an error; run every example in it, on both clusters."""
+    _install(session, PACKAGES, *_group("docs", "demo", "test"))
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    _pytest(session, "tests/docs")
 
 
 @nox.session

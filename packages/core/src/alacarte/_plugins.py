@@ -155,7 +155,7 @@ def load(records: Iterable[PluginRecord] | None = None, *, strict: bool = False)
             log.warning("plugin %s was left out: %s", record.name, done[-1].reason)
         else:
             done.append(replace(record, state="loaded", reason=""))
-    return Plugins(manager, tuple(done))
+    return Plugins(manager, tuple(done), strict=strict)
 
 
 def check_same(mine: Sequence[PluginRecord], theirs: Sequence[PluginRecord]) -> None:
@@ -175,13 +175,18 @@ def check_same(mine: Sequence[PluginRecord], theirs: Sequence[PluginRecord]) -> 
 
 
 def installed(records: Iterable[PluginRecord]) -> list[PluginRecord]:
-    """Return the same records with the versions that this process would load."""
-    return [
-        replace(record, version=metadata.version(record.distribution))
-        if record.distribution
-        else record
-        for record in records
-    ]
+    """Return the same records with the versions that this process would load.
+
+    What is not installed here is left out.
+    """
+    found = []
+    for record in records:
+        try:
+            version = metadata.version(record.distribution) if record.distribution else ""
+        except metadata.PackageNotFoundError:
+            continue
+        found.append(replace(record, version=version))
+    return found
 
 
 class Plugins:
@@ -191,8 +196,11 @@ class Plugins:
         records: Every plugin found, and what became of it.
     """
 
-    def __init__(self, manager: pluggy.PluginManager, records: tuple[PluginRecord, ...]) -> None:
+    def __init__(
+        self, manager: pluggy.PluginManager, records: tuple[PluginRecord, ...], *, strict: bool
+    ) -> None:
         self._manager = manager
+        self._strict = strict
         self.records = records
 
     @property
@@ -207,7 +215,9 @@ class Plugins:
             if record is None:
                 raise PluginError(f"plugin {name!r} is configured but not installed.")
             if record.state != "loaded":
-                raise PluginError(f"plugin {name!r} is configured but {record.state}: {record.reason}")
+                raise PluginError(
+                    f"plugin {name!r} is configured but {record.state}: {record.reason}"
+                )
 
     @cached_property
     def api(self) -> dict[str, ApiName]:
@@ -282,7 +292,12 @@ class Plugins:
         givers: dict[str, str] = {}
         for impl in self._impls(hook):
             giver = self._origin(str(impl.plugin_name))
-            for value in impl.function():
+            try:
+                given = list(impl.function())
+            except Exception as error:  # foreign code: its failure is nobody else's
+                self._leave_out(str(impl.plugin_name), hook, error)
+                continue
+            for value in given:
                 name = getattr(value, key)
                 if name in values:
                     raise PluginError(
@@ -291,6 +306,18 @@ class Plugins:
                     )
                 values[name], givers[name] = value, giver
         return values
+
+    def _leave_out(self, plugin: str, hook: str, error: Exception) -> None:
+        """Go on without a plugin that fails only now, or stop where it is needed."""
+        reason = f"{hook}: {type(error).__name__}: {error}"
+        if self._strict:
+            raise PluginError(f"plugin {plugin} failed in {reason}") from error
+        self._manager.unregister(name=plugin)
+        self.records = tuple(
+            replace(record, state="failed", reason=reason) if record.name == plugin else record
+            for record in self.records
+        )
+        log.warning("plugin %s was left out: %s", plugin, reason)
 
     def _origin(self, plugin: str) -> str:
         record = next(record for record in self.records if record.name == plugin)
@@ -314,7 +341,9 @@ def _refuse_unknown_hooks(manager: pluggy.PluginManager, record: PluginRecord) -
     plugin = manager.get_plugin(record.name)
     for name in dir(plugin):
         if hasattr(getattr(plugin, name, None), "alacarte_impl") and name not in known:
-            raise PluginError(f"{record.target} implements no such hook: {name}. Known: {sorted(known)}")
+            raise PluginError(
+                f"{record.target} implements no such hook: {name}. Known: {sorted(known)}"
+            )
 
 
 def _names(variable: str) -> set[str]:

@@ -1,7 +1,7 @@
 """Make calls of Python methods: the primitive under handles, for packages that need their own.
 
-    call = python_call("predict", (image,), {})
-    result = python_result(await runtime.service(deployment)(call))
+call = python_call("predict", (image,), {})
+result = python_result(await runtime.service(deployment)(call))
 """
 
 from __future__ import annotations

@@ -29,8 +29,13 @@ class AutoscalingConfig(_Model):
         initial_replicas: How many at first; `min_replicas` when None.
         max_replicas: Never more.
         target_ongoing_requests: Requests per replica to aim at.
+        look_back_period_s: Over how long the load is looked at.
+        upscaling_factor: What the wanted growth is multiplied by; 1 when None.
+        downscaling_factor: What the wanted shrinkage is multiplied by; 1 when None.
         upscale_delay_s: How long more must be wanted before more are started.
         downscale_delay_s: How long fewer must be wanted before some are stopped.
+        downscale_to_zero_delay_s: The same for the last one; `downscale_delay_s` when None.
+        aggregation_function: How the load over that time becomes one number.
     """
 
     min_replicas: int = Field(1, ge=0)
@@ -65,6 +70,16 @@ class RayActorOptions(_Model):
     """Resources and environment of each replica's process, as Ray takes them.
 
     The local cluster runs replicas in this process and has no use for them.
+
+    Attributes:
+        num_cpus: CPUs to set aside; fractions are fine.
+        num_gpus: GPUs to set aside; fractions share one.
+        memory: Memory to set aside, in bytes.
+        resources: Custom resources of the cluster to set aside.
+        accelerator_type: The kind of GPU the node must have.
+        runtime_env: Packages, files and environment variables of the process.
+        label_selector: Labels the node must have.
+        fallback_strategy: Other selectors to try when no node fits.
     """
 
     num_cpus: NotNegative = 1.0

@@ -13,7 +13,13 @@ from typing import Any
 from .errors import ServeError
 from .types import Call, DeploymentId, Runtime
 
-__all__ = ["ReplicaContext", "current_call", "current_replica", "current_runtime", "get_replica_context"]
+__all__ = [
+    "ReplicaContext",
+    "current_call",
+    "current_replica",
+    "current_runtime",
+    "get_replica_context",
+]
 
 
 @dataclass

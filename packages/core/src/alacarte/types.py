@@ -489,5 +489,3 @@ class Event:
     name: str
     state: str
     message: str = ""
-
-

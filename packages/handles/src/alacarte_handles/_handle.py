@@ -84,9 +84,7 @@ class DeploymentHandle:
                     f"{self._deployment}: handles have no option {name!r}; there are "
                     f"{', '.join(_OPTION_NAMES)}."
                 )
-        return DeploymentHandle(
-            self._deployment, self._runtime, replace(self._options, **options)
-        )
+        return DeploymentHandle(self._deployment, self._runtime, replace(self._options, **options))
 
     def __getattr__(self, name: str) -> DeploymentHandle:
         if name.startswith("__") and name.endswith("__"):

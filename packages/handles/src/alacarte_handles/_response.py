@@ -28,9 +28,7 @@ class _Pending:
         request_id: "" when it is not known yet.
     """
 
-    def __init__(
-        self, runtime: Runtime, work: Coroutine[Any, Any, Reply], request_id: str
-    ) -> None:
+    def __init__(self, runtime: Runtime, work: Coroutine[Any, Any, Reply], request_id: str) -> None:
         self._runtime = runtime
         self._request_id = request_id
         self._cancelled = False

@@ -98,6 +98,9 @@ class ProxyApp:
             target, route = found
             call = await self._call(scope, receive, request_id, route)
             reply = await self._services[target](call)
+            if reply.rest is None:
+                await self._respond(reply, scope, send, request_id)
+                return
         except ClientGone:
             return
         except Exception as error:  # whatever went wrong, the client gets an answer
@@ -106,7 +109,7 @@ class ProxyApp:
                 log.error("request %s failed", request_id.decode(), exc_info=error)
             await _answer(send, answer, request_id)
             return
-        await self._respond(reply, send, request_id)
+        await self._stream(reply, reply.rest, send, request_id)
 
     def _find(self, scope: Scope) -> tuple[DeploymentId, Route] | Answer:
         path = scope["path"]
@@ -128,9 +131,7 @@ class ProxyApp:
             return next(iter(route.targets)), route
         return choose_target(route), route
 
-    async def _call(
-        self, scope: Scope, receive: Receive, request_id: bytes, route: Route
-    ) -> Call:
+    async def _call(self, scope: Scope, receive: Receive, request_id: bytes, route: Route) -> Call:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
@@ -150,32 +151,35 @@ class ProxyApp:
             deadline=deadline,
         )
 
-    async def _respond(self, reply: Reply, send: Send, request_id: bytes) -> None:
-        status, headers, body = unpack_response(reply.payload[0])
-        headers.append((b"x-request-id", request_id))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        if reply.rest is None:
-            await send({"type": "http.response.body", "body": bytes(body), "more_body": False})
-            return
-        try:
-            await self._stream(reply.rest, body, send)
-        finally:
-            close = getattr(reply.rest, "aclose", None)
-            if close is not None:
-                await close()
+    async def _respond(self, reply: Reply, scope: Scope, send: Send, request_id: bytes) -> None:
+        """Send a response that is all here."""
+        head, body = unpack_response(reply.payload[0])
+        # `send` is a method of uvicorn's state of this very request.
+        cycle = send.__self__  # type: ignore[attr-defined]
+        extra = b"x-request-id: %b\r\n" % request_id
+        await scope["alacarte.connection"].respond(cycle, head, extra, bytes(body))
 
-    async def _stream(self, rest: AsyncIterator[Message], body: memoryview, send: Send) -> None:
-        if body:
-            await send({"type": "http.response.body", "body": bytes(body), "more_body": True})
+    async def _stream(
+        self, reply: Reply, rest: AsyncIterator[Message], send: Send, request_id: bytes
+    ) -> None:
+        """Send a response part by part, as its parts come."""
+        head, body = unpack_response(reply.payload[0])
+        headers = [*head.headers, (b"x-request-id", request_id)]
         try:
+            await send({"type": "http.response.start", "status": head.status, "headers": headers})
+            if body:
+                await send({"type": "http.response.body", "body": bytes(body), "more_body": True})
             async for message in rest:
                 chunk = bytes(message[0])
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
         except Exception as error:
             # The response has begun: all that is left is to cut it, so that the client sees it.
-            log.error("a streamed response broke off: %s", error)
-            return
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            log.error("request %s: the response broke off: %s", request_id.decode(), error)
+        finally:
+            close = getattr(rest, "aclose", None)
+            if close is not None:
+                await close()
 
     def _system(self, path: str) -> Answer:
         """Answer what the proxy itself is asked."""

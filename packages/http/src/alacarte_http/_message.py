@@ -2,24 +2,33 @@
 
     head size u32 | count u32 | count × length u32 | the texts, one after another | body
 
-A request's texts are method, path, raw path, query, root path, HTTP version, scheme, client and
-server, then header names and values in turn. A response's are its status, then headers.
+A request's texts: method, path, raw path, query, root path, HTTP version, scheme, client and
+server, then header names and values in turn.
+
+A response: status u16 | close u16 | content length i64 | size u32 | header lines | body
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable
 from functools import lru_cache
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
 
 from alacarte.types import Buffer
 
-__all__ = ["pack_request", "pack_response", "unpack_request", "unpack_response"]
+__all__ = ["ResponseHead", "pack_request", "pack_response", "unpack_request", "unpack_response"]
 
-Headers = Sequence[tuple[bytes, bytes]]
 _HEAD = Struct("<II")
 _REQUEST_TEXTS = 9
+_RESPONSE = Struct("<HHqI")
+_NO_LENGTH = -1
+# Transfer-Encoding is the server's to choose: between proxy and replica there is none.
+_MEANINGFUL = frozenset((b"content-length", b"connection", b"transfer-encoding"))
+_KNOWN_NAMES = frozenset((b"content-length", b"content-type"))
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_BREAKS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
 
 
@@ -104,14 +113,63 @@ def unpack_request(message: Buffer) -> tuple[dict[str, Any], memoryview]:
 
 
 def pack_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return the head of a response."""
-    return _pack([b"%d" % status, *_flat(headers)])
+    """Return the head of a response.
+
+    The headers are written out here, in the replica, so that the proxy has nothing to do with them
+    one by one.
+
+    Raises:
+        ValueError: A header's name or value would break out of its line.
+    """
+    lines = []
+    length, close = _NO_LENGTH, False
+    for name, value in headers:
+        if name not in _KNOWN_NAMES and not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a header name.")
+        if _BREAKS.search(value):
+            raise ValueError(f"header {name.decode()}: {value!r} holds a control character.")
+        lowered = name.lower()
+        if lowered in _MEANINGFUL:
+            if lowered == b"transfer-encoding":
+                continue
+            if lowered == b"content-length":
+                length = int(value)
+            else:
+                close = b"close" in [token.strip() for token in value.lower().split(b",")]
+        lines.append(b"%b: %b\r\n" % (lowered, value))
+    block = b"".join(lines)
+    return _RESPONSE.pack(status, close, length, len(block)) + block
 
 
-def unpack_response(message: Buffer) -> tuple[int, list[tuple[bytes, bytes]], memoryview]:
-    """Return a response's status and headers, and the part of its body that came with it."""
-    texts, body = _unpack(message)
-    return int(texts[0]), _pairs(texts[1:]), body
+class ResponseHead(NamedTuple):
+    """The head of a response, as a replica wrote it.
+
+    Attributes:
+        block: Its headers as lines of HTTP/1.1, each ended.
+        length: What Content-Length among them says, None without.
+        close: One of them is `Connection: close`.
+    """
+
+    status: int
+    block: bytes
+    length: int | None
+    close: bool
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers one by one."""
+        lines = self.block.split(b"\r\n")[:-1]
+        return [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+
+
+def unpack_response(message: Buffer) -> tuple[ResponseHead, memoryview]:
+    """Return a response's head, and the part of its body that came with it."""
+    view = memoryview(message)
+    status, close, length, size = _RESPONSE.unpack_from(view)
+    end = _RESPONSE.size + size
+    block = bytes(view[_RESPONSE.size : end])
+    head = ResponseHead(status, block, None if length == _NO_LENGTH else length, bool(close))
+    return head, view[end:]
 
 
 def _address(address: tuple[str, int | None] | None) -> bytes:

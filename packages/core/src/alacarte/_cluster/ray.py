@@ -99,7 +99,9 @@ class RayCluster:
     kind = "ray"
 
     @classmethod
-    def connect(cls, address: str | None = None, *, only_running: bool = False) -> RayCluster | None:
+    def connect(
+        cls, address: str | None = None, *, only_running: bool = False
+    ) -> RayCluster | None:
         """Connect this process to Ray, which is started here when none runs.
 
         Args:
@@ -210,5 +212,3 @@ def _cause(error: exceptions.RayTaskError) -> BaseException:
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
-
-

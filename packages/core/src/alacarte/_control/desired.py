@@ -109,7 +109,8 @@ def target_of(spec: DeploymentSpec) -> Target:
 
 def encode_state(state: State) -> bytes:
     """Return the checkpoint of a state."""
-    return pickle.dumps((FORMAT, state), protocol=5)
+    # Pickled by itself, so that the format can be read where the state cannot.
+    return pickle.dumps((FORMAT, pickle.dumps(state, protocol=5)), protocol=5)
 
 
 def decode_state(data: bytes) -> State:
@@ -118,8 +119,9 @@ def decode_state(data: bytes) -> State:
     Raises:
         ConfigError: Another version of alacarte wrote it.
     """
-    found, state = pickle.loads(data)
+    found, inner = pickle.loads(data)
     if found != FORMAT:
         raise ConfigError(f"the stored state has format {found}; this version reads {FORMAT}.")
+    state = pickle.loads(inner)
     assert isinstance(state, State)
     return state

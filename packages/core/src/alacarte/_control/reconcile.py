@@ -97,7 +97,12 @@ Action = Start | Drain | Reconfigure
 
 
 def reconcile(
-    target: Target | None, replicas: Sequence[ReplicaView], *, failures: int, now: float
+    target: Target | None,
+    replicas: Sequence[ReplicaView],
+    *,
+    failures: int,
+    now: float,
+    freed: float = 0.0,
 ) -> list[Action]:
     """Return what to do next, best first; nothing when all is as it should be.
 
@@ -106,6 +111,7 @@ def reconcile(
         replicas: Those that exist, oldest first.
         failures: Starts of the target's version that have failed.
         now: On the same clock as `ReplicaView.since`.
+        freed: When a replica last ended, and left its place to others.
     """
     staying = [replica for replica in replicas if replica.state is not ReplicaState.STOPPING]
     if target is None:
@@ -117,7 +123,11 @@ def reconcile(
     if missing > 0 and not given_up(target, new, failures):
         actions.append(Start(missing))
     actions += [Drain(replica.replica_id) for replica in _excess(new, -missing)]
-    actions += [Drain(replica.replica_id) for replica in _replaced(target, new, old, now)]
+    actions += [Drain(replica.replica_id) for replica in _replaced(target, new, old)]
+    if old and not any(isinstance(action, Drain) for action in actions):
+        # One at a time: none is leaving, and no new one has a place and is about to run.
+        if len(staying) == len(replicas) and _need_place(new, now, freed):
+            actions += [Drain(old[0].replica_id)]
     leaving = {action.replica_id for action in actions if isinstance(action, Drain)}
     actions += [
         Reconfigure(replica.replica_id)
@@ -139,10 +149,10 @@ def given_up(target: Target, new: Sequence[ReplicaView], failures: int) -> bool:
     )
 
 
-def next_look(replicas: Sequence[ReplicaView], *, now: float) -> float | None:
+def next_look(replicas: Sequence[ReplicaView], *, now: float, freed: float = 0.0) -> float | None:
     """Return in how many seconds time alone may change the decision, None for never."""
     waiting = [
-        replica.since + PLACEMENT_PATIENCE_S - now
+        max(replica.since, freed) + PLACEMENT_PATIENCE_S - now
         for replica in replicas
         if replica.state is ReplicaState.STARTING and not replica.placed
     ]
@@ -161,22 +171,21 @@ def _excess(new: Sequence[ReplicaView], count: int) -> list[ReplicaView]:
 
 
 def _replaced(
-    target: Target, new: Sequence[ReplicaView], old: Sequence[ReplicaView], now: float
+    target: Target, new: Sequence[ReplicaView], old: Sequence[ReplicaView]
 ) -> list[ReplicaView]:
     """Choose old replicas that new ones have replaced."""
     running = sum(replica.state is ReplicaState.RUNNING for replica in new)
     # Those that never ran have nothing to give up.
     unready = [replica for replica in old if replica.state is ReplicaState.STARTING]
     ready = [replica for replica in old if replica.state is ReplicaState.RUNNING]
-    surplus = max(len(ready) + running - target.replicas, 0) if running else 0
-    if not surplus and ready and any(_without_place(replica, now) for replica in new):
-        surplus = 1
+    relieved = running or not target.replicas
+    surplus = max(len(ready) + running - target.replicas, 0) if relieved else 0
     return unready + ready[:surplus]
 
 
-def _without_place(replica: ReplicaView, now: float) -> bool:
-    return (
-        replica.state is ReplicaState.STARTING
-        and not replica.placed
-        and now - replica.since >= PLACEMENT_PATIENCE_S
+def _need_place(new: Sequence[ReplicaView], now: float, freed: float) -> bool:
+    """Whether one has waited for long, and none that has a place is still starting."""
+    starting = [replica for replica in new if replica.state is ReplicaState.STARTING]
+    return not any(replica.placed for replica in starting) and any(
+        now - max(replica.since, freed) >= PLACEMENT_PATIENCE_S for replica in starting
     )

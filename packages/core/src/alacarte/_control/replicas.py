@@ -71,9 +71,9 @@ class ReplicaGroup:
 
     Attributes:
         spec: What is wanted; None when the deployment is to go.
-        failures: Failed starts of the wanted version.
+        failures: Failed starts of what is wanted, as long as no replica of it has run.
         message: The last failure.
-        was_healthy: The wanted version has had all its replicas once.
+        was_healthy: What is wanted has been reached once.
     """
 
     def __init__(
@@ -96,7 +96,10 @@ class ReplicaGroup:
         self._changed = changed
         self._observed = observed
         self._replicas: dict[str, _Replica] = {}
+        self._has_run = False
+        self._failed_in_turn = 0
         self._resume_at = 0.0
+        self._freed_at = 0.0
 
     @property
     def views(self) -> list[ReplicaView]:
@@ -117,10 +120,19 @@ class ReplicaGroup:
 
     def want(self, spec: DeploymentSpec | None) -> None:
         """Change what is wanted. A deployment that had failed gets a new try."""
-        if spec is None or self.spec is None or spec.version != self.spec.version:
+        before = None if self.spec is None else target_of(self.spec)
+        after = None if spec is None else target_of(spec)
+        if after != before:
             self.was_healthy = False
+        if (
+            after is None
+            or before is None
+            or (after.version, after.settings) != (before.version, before.settings)
+        ):
+            self._has_run = False
         self.failures = 0
         self.message = ""
+        self._failed_in_turn = 0
         self._resume_at = 0.0
         self.spec = spec
 
@@ -129,7 +141,9 @@ class ReplicaGroup:
         now = monotonic()
         target = None if self.spec is None else target_of(self.spec)
         pauses = []
-        for action in reconcile(target, self.views, failures=self.failures, now=now):
+        for action in reconcile(
+            target, self.views, failures=self.failures, now=now, freed=self._freed_at
+        ):
             if isinstance(action, Start):
                 if now < self._resume_at:
                     pauses.append(self._resume_at - now)
@@ -140,7 +154,7 @@ class ReplicaGroup:
                 self._drain(self._replicas[action.replica_id])
             elif isinstance(action, Reconfigure):
                 self._reconfigure(self._replicas[action.replica_id])
-        look = next_look(self.views, now=now)
+        look = next_look(self.views, now=now, freed=self._freed_at)
         return min([*pauses, look] if look is not None else pauses, default=None)
 
     def kill(self) -> None:
@@ -173,6 +187,7 @@ class ReplicaGroup:
             self._failed(replica, error)
             return
         assert replica.actor is not None
+        self._note_that_it_runs(replica)
         self._move(replica, ReplicaEvent.READY)
         closed = asyncio.create_task(replica.actor.closed())
         leaving = asyncio.create_task(replica.leaving.wait())
@@ -233,12 +248,20 @@ class ReplicaGroup:
 
     def _failed(self, replica: _Replica, error: BaseException) -> None:
         if replica.state is ReplicaState.STARTING and self._is_wanted(replica):
-            self.failures += 1
+            # What has run before is tried for ever: its code is not what is broken.
+            self.failures += not self._has_run
+            self._failed_in_turn += 1
             self.message = start_failure(replica.spec.id, error)
-            pause = _FAILURE_PAUSE_S[min(self.failures - 1, len(_FAILURE_PAUSE_S) - 1)]
+            pause = _FAILURE_PAUSE_S[min(self._failed_in_turn - 1, len(_FAILURE_PAUSE_S) - 1)]
             self._resume_at = monotonic() + pause
             log.warning("%s", self.message)
         self._end(replica, ReplicaEvent.FAILED)
+
+    def _note_that_it_runs(self, replica: _Replica) -> None:
+        wanted = None if self.spec is None else target_of(self.spec)
+        if wanted and (replica.spec.version, replica.settings) == (wanted.version, wanted.settings):
+            self._has_run = True
+            self._failed_in_turn = 0
 
     def _is_wanted(self, replica: _Replica) -> bool:
         return self.spec is not None and replica.spec.version == self.spec.version
@@ -268,6 +291,7 @@ class ReplicaGroup:
         if replica.actor is not None:
             replica.actor.kill()
         self._replicas.pop(replica.replica_id, None)
+        self._freed_at = monotonic()
         self._move(replica, event)
 
     def _move(self, replica: _Replica, event: ReplicaEvent) -> None:
@@ -297,6 +321,7 @@ class ReplicaGroup:
                 self._drain(replica)
         else:
             replica.settings = settings
+            self._note_that_it_runs(replica)
             old = replica.entry
             replica.entry = ReplicaEntry(
                 old.replica_id, old.address, old.node_id, settings.max_ongoing

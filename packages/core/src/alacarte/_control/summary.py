@@ -28,7 +28,7 @@ def deployment_status(
     """Return a deployment's status.
 
     Args:
-        was_healthy: It has had all its replicas at the target's version before.
+        was_healthy: It has reached the target before.
         message: The last failure.
     """
     states = dict(Counter(replica.state.value for replica in replicas))
@@ -43,10 +43,15 @@ def deployment_status(
         for replica in replicas
         if replica.version != target.version and replica.state is not ReplicaState.STOPPING
     ]
+    current = all(
+        replica.settings == target.settings
+        for replica in new
+        if replica.state is ReplicaState.RUNNING
+    )
     if given_up(target, new, failures):
         status = DeploymentStatus.DEPLOY_FAILED
         trigger = DeploymentStatusTrigger.REPLICA_STARTUP_FAILED
-    elif running >= target.replicas and not old:
+    elif running >= target.replicas and current and not old:
         status = DeploymentStatus.HEALTHY
         trigger = DeploymentStatusTrigger.CONFIG_UPDATE_COMPLETED
         message = ""

@@ -47,6 +47,7 @@ class ReplicaActor:
             node_id=context.node.node_id,
             name=spec.replica_id,
         )
+        self._user_config = spec.user_config
         self._here = ReplicaContext(spec.deployment, spec.replica_id)
         self._user: UserObject | None = None
         self._server: DataServer | None = None
@@ -78,12 +79,15 @@ class ReplicaActor:
         assert self._server is not None and self._user is not None
         current_runtime.set(self._runtime)
         current_replica.set(self._here)
-        self._server.max_ongoing = max_ongoing
-        if user_config is not None and user_config != self._spec.user_config:
+        if max_ongoing != self._server.max_ongoing:
+            self._server.max_ongoing = max_ongoing
+            self._user.resize(max_ongoing)
+        if user_config is not None and user_config != self._user_config:
             try:
                 await self._user.reconfigure(user_config)
             except Exception as error:  # the user's code
                 raise DeployError(_told(self._spec.deployment, error)) from None
+            self._user_config = user_config
 
     async def stop(self, timeout_s: float) -> None:
         """Finish what is being worked on, no longer than `timeout_s`; then end the user's object."""

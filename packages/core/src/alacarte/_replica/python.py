@@ -52,9 +52,7 @@ async def _stream(
     return Reply((b"",), _encoded(items, served, call))
 
 
-async def _encoded(
-    items: AsyncIterator[Any], served: Served, call: Call
-) -> AsyncIterator[Message]:
+async def _encoded(items: AsyncIterator[Any], served: Served, call: Call) -> AsyncIterator[Message]:
     try:
         async for item in items:
             yield _encode(item, served, call)

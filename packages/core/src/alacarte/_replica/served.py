@@ -43,7 +43,7 @@ class UserObject:
         self._target = target
         self._is_function = is_function
         self._entries: dict[str, Entry] = {}
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{deployment.name}-handler")
+        self._pool = self._new_pool(threads)
 
     async def construct(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Run the constructor on the event loop; an `async def __init__` is awaited."""
@@ -66,6 +66,11 @@ class UserObject:
             )
         await _maybe_await(method(user_config))
 
+    def resize(self, threads: int) -> None:
+        """Run sync code in that many threads from now on."""
+        before, self._pool = self._pool, self._new_pool(threads)
+        before.shutdown(wait=False)
+
     async def check_health(self) -> None:
         """Run the user's `check_health`, where there is one; it raises when unhealthy."""
         method = None if self._is_function else getattr(self.instance, "check_health", None)
@@ -77,8 +82,7 @@ class UserObject:
         destructor = None if self._is_function else getattr(self.instance, "__del__", None)
         if destructor is not None:
             await _maybe_await(destructor())
-            # The interpreter would run it again when it drops the object.
-            type(self.instance).__del__ = _nothing
+            _disarm(self.instance)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     # --- Served -------------------------------------------------------------------------
@@ -91,7 +95,7 @@ class UserObject:
 
     async def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         context = contextvars.copy_context()
-        call = functools.partial(context.run, function, *args, **kwargs)
+        call = functools.partial(context.run, _without_stop, function, *args, **kwargs)
         result = await asyncio.get_running_loop().run_in_executor(self._pool, call)
         # A sync function may hand back a coroutine it made.
         return await result if inspect.iscoroutine(result) else result
@@ -113,6 +117,9 @@ class UserObject:
             await running
         finally:
             ahead.stop()
+
+    def _new_pool(self, threads: int) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(threads, thread_name_prefix=f"{self.deployment.name}-handler")
 
     def _look_up(self, name: str) -> Entry:
         if self._is_function and name == "__call__":
@@ -197,5 +204,26 @@ async def _maybe_await(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
+def _disarm(instance: Any) -> None:
+    """Keep the interpreter from running the destructor again when it drops the object.
+
+    Only this object's: in the local cluster replicas share the user's class.
+    """
+    kind = type(instance)
+    spent = {"__slots__": (), "__module__": kind.__module__, "__del__": _nothing}
+    try:
+        instance.__class__ = type(kind.__name__, (kind,), spent)
+    except TypeError:  # an object whose class cannot be changed, or be derived from
+        pass
+
+
 def _nothing(self: Any) -> None:
     """Stands in for a destructor that has run."""
+
+
+def _without_stop(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return function(*args, **kwargs)
+    except StopIteration as error:
+        # No future can hold it, so its waiter would wait for ever. Coroutines do the same.
+        raise RuntimeError("the handler raised StopIteration") from error

@@ -13,7 +13,6 @@ import logging
 import time
 from collections.abc import Mapping
 
-
 from .._wire.failures import user_traceback
 from .._wire.frames import MAX_LOAD, Kind
 from .._wire.replica import Listener, ReplicaConnection, ServedStream
@@ -105,7 +104,13 @@ class DataServer:
                 stream.end()
         except asyncio.CancelledError:
             self._release(stream)
-            stream.fail(ServeError(f"{self._deployment}: the replica is stopping."))
+            task = asyncio.current_task()
+            reason = (
+                "the replica is stopping."
+                if task is None or task.cancelling()
+                else "CancelledError: the handler waited for something that was cancelled."
+            )
+            stream.fail(ServeError(f"{self._deployment}: {reason}"))
         except Exception as error:  # the user's code: every exception is an answer
             self._release(stream)
             self._log(call, error)
@@ -164,5 +169,3 @@ class DataServer:
                 call.request_id,
                 user_traceback(error),
             )
-
-

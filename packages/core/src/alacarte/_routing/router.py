@@ -77,7 +77,7 @@ class Router:
         self._links: dict[str, Link] = {}
         self._ready: list[Link] = []
         self._queue: WaitingCalls[CallStream] = WaitingCalls()
-        self._streams: dict[CallStream, tuple[Call, Link, float]] = {}
+        self._streams: dict[CallStream, tuple[Call, Link, RoutingPolicy, float]] = {}
         self._retired: set[Link] = set()
         self._loop = asyncio.get_running_loop()
 
@@ -124,8 +124,9 @@ class Router:
     def _send(self, call: Call) -> CallStream | None:
         """Send a call now if the policy finds a replica for it, and return its stream."""
         while self._ready:
-            assert self._policy is not None
-            choice = self._policy.choose(call, self._ready)
+            policy = self._policy
+            assert policy is not None
+            choice = policy.choose(call, self._ready)
             if isinstance(choice, Wait):
                 return None
             if isinstance(choice, Shed):
@@ -139,8 +140,8 @@ class Router:
                 continue
             stream.replica_id = link.replica_id
             link.in_flight += 1
-            self._streams[stream] = (call, link, time.monotonic())
-            self._policy.started(call, link)
+            self._streams[stream] = (call, link, policy, time.monotonic())
+            _tell(policy.started, call, link)
             return stream
         return None
 
@@ -177,19 +178,21 @@ class Router:
 
     def _done(self, stream: CallStream) -> None:
         """A call has ended, somehow: its slot is free."""
-        call, link, started = self._streams.pop(stream)
+        # By the policy that started it: another one may have taken over since.
+        call, link, policy, started = self._streams.pop(stream)
         link.in_flight -= 1
-        assert self._policy is not None
-        if link.connection is not None:
+        if link.connection is None or link.connection.transport is None:
+            _tell(policy.failed, call, link)
+        elif stream.refused:
             link.reported = link.connection.replica_load
-        if stream.refused:
             link.blocked = True
-            self._policy.failed(call, link)
+            _tell(policy.failed, call, link)
         else:
+            link.reported = link.connection.replica_load
             link.blocked = False
             elapsed = time.monotonic() - started
             link.latency_s += _SMOOTHING * (elapsed - link.latency_s)
-            self._policy.finished(call, link)
+            _tell(policy.finished, call, link)
         if link.gone and not link.in_flight:
             self._close(link)
         if self._queue:
@@ -296,3 +299,11 @@ class Router:
             link.connecting.cancel()
         if link.connection is not None:
             link.connection.close()
+
+
+def _tell(heard: Callable[[Call, ReplicaLoad], None], call: Call, replica: ReplicaLoad) -> None:
+    """Tell a policy what became of a call; its failure must not cost the slot."""
+    try:
+        heard(call, replica)
+    except Exception:  # foreign code
+        log.exception("a routing policy failed in %s", getattr(heard, "__qualname__", heard))

@@ -49,6 +49,7 @@ class CallerHandshake:
         self._secret = secret
         self._replica_id = replica_id
         self._nonce = secrets.token_bytes(_NONCE_BYTES)
+        self._proved = False
 
     def hello(self) -> bytes:
         return _MAGIC + _VERSION.pack(PROTOCOL_VERSION) + self._nonce + self._replica_id.encode()
@@ -59,6 +60,8 @@ class CallerHandshake:
         Raises:
             AuthenticationError: Another version, or the replica does not know the secret.
         """
+        if self._proved:
+            raise AuthenticationError("the replica sent a second challenge")
         data = bytes(challenge)
         if len(data) != _VERSION.size + _NONCE_BYTES + _MAC_BYTES:
             raise AuthenticationError("the replica's challenge has the wrong size")
@@ -67,7 +70,18 @@ class CallerHandshake:
         expected = _mac(self._secret, b"replica", self._replica_id, self._nonce, nonce)
         if not hmac.compare_digest(mac, expected):
             raise AuthenticationError(f"replica {self._replica_id} does not know our secret")
+        self._proved = True
         return _mac(self._secret, b"caller", self._replica_id, self._nonce, nonce)
+
+    def welcomed(self, message: Buffer) -> dict[str, Any]:
+        """Return the facts of a WELCOME.
+
+        Raises:
+            AuthenticationError: The replica has not proved that it knows the secret.
+        """
+        if not self._proved:
+            raise AuthenticationError(f"replica {self._replica_id} proved nothing")
+        return read_welcome(message)
 
 
 class ReplicaHandshake:
@@ -77,14 +91,19 @@ class ReplicaHandshake:
         self._secret = secret
         self._replica_id = replica_id
         self._nonce = secrets.token_bytes(_NONCE_BYTES)
+        self._greeted = False
         self._expected: bytes | None = None
 
     def challenge(self, hello: Buffer) -> bytes:
         """Return the CHALLENGE to a HELLO.
 
         Raises:
-            AuthenticationError: Not alacarte, another version, or meant for another replica.
+            AuthenticationError: Not alacarte, another version, meant for another replica, or
+                not the first.
         """
+        if self._greeted:
+            raise AuthenticationError("the caller sent a second hello")
+        self._greeted = True
         data = bytes(hello)
         if not data.startswith(_MAGIC) or len(data) < len(_MAGIC) + 2 + _NONCE_BYTES:
             raise AuthenticationError("the peer does not speak alacarte's protocol")
@@ -98,8 +117,9 @@ class ReplicaHandshake:
         return _VERSION.pack(PROTOCOL_VERSION) + self._nonce + mac
 
     def accept(self, proof: Buffer) -> None:
-        """Raise AuthenticationError unless the PROOF is right."""
-        if self._expected is None or not hmac.compare_digest(bytes(proof), self._expected):
+        """Raise AuthenticationError unless the PROOF is right. There is no second try."""
+        expected, self._expected = self._expected, None
+        if expected is None or not hmac.compare_digest(bytes(proof), expected):
             raise AuthenticationError("the caller does not know our secret")
 
 
@@ -118,5 +138,15 @@ def welcome(facts: dict[str, Any]) -> bytes:
 
 
 def read_welcome(message: Buffer) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads(bytes(message))
+    """Return the facts in a WELCOME.
+
+    Raises:
+        AuthenticationError: There are none.
+    """
+    try:
+        facts = json.loads(bytes(message))
+    except (ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict):
+        raise AuthenticationError("the replica's welcome cannot be read")
     return facts

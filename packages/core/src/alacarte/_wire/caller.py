@@ -10,7 +10,6 @@ import asyncio
 import logging
 import pickle
 from collections.abc import Callable
-from struct import Struct
 from typing import Any
 
 from ..errors import ConfigError
@@ -20,18 +19,16 @@ from .authentication import (
     MAX_HANDSHAKE_BYTES,
     AuthenticationError,
     CallerHandshake,
-    read_welcome,
 )
 from .connection import Connection, Load
 from .envelope import pack_envelope
 from .failures import decode_error
-from .flow import Inbox, SendWindow
+from .flow import Inbox, SendWindow, read_credit, write_credit
 from .frames import CHUNK_BYTES, FINAL, STREAMING, Decoder, Frame, FrameError, Kind
 
 __all__ = ["CallStream", "CallerConnection", "ConnectionLost", "Rejected", "connect"]
 
 log = logging.getLogger("alacarte.wire")
-CREDIT = Struct("<I")
 
 _RESPONSE = int(Kind.RESPONSE)
 _DATA = int(Kind.DATA)
@@ -112,7 +109,7 @@ class CallStream:
                 self._inbox.end()
         elif kind == _CREDIT:
             if self._window is not None:
-                self._window.grant(*CREDIT.unpack(frame.payload))
+                self._window.grant(read_credit(frame.payload))
         elif kind == _REJECT:
             self.refused = True
             self.fail(Rejected())
@@ -143,7 +140,7 @@ class CallStream:
         self.reply.set_result(Reply((frame.payload,), self._inbox))
 
     def _grant(self, size: int) -> None:
-        self._connection.send(Kind.CREDIT, 0, self.id, CREDIT.pack(size))
+        self._connection.send(Kind.CREDIT, 0, self.id, write_credit(size))
 
     async def _upload(self, call: Call, window: SendWindow) -> None:
         assert call.body is not None
@@ -202,7 +199,7 @@ class CallerConnection(Connection):
             ConnectionLost: The connection is gone; nothing was sent.
             ConfigError: A text of the call cannot be sent.
         """
-        if self.transport is None:
+        if self.transport is None or self.transport.is_closing():
             raise ConnectionLost("not connected")
         envelope = pack_envelope(call)
         stream_id = self._next_stream
@@ -222,6 +219,10 @@ class CallerConnection(Connection):
     def forget(self, stream_id: int) -> None:
         self._streams.pop(stream_id, None)
         self._decoder.forget(stream_id)
+
+    @property
+    def crowded(self) -> bool:
+        return len(self._streams) > 1
 
     def wants(self, stream: int) -> bool:
         return stream in self._streams
@@ -260,7 +261,7 @@ class CallerConnection(Connection):
             if frame.kind == Kind.CHALLENGE:
                 self.send(Kind.PROOF, 0, 0, handshake.prove(frame.payload))
             elif frame.kind == Kind.WELCOME:
-                self.facts = read_welcome(frame.payload)
+                self.facts = handshake.welcomed(frame.payload)
                 self._handshake = None
                 self._decoder.max_frame = CHUNK_BYTES
                 self._decoder.max_message = self._max_message
@@ -268,10 +269,10 @@ class CallerConnection(Connection):
                     self.established.set_result(None)
             else:
                 raise AuthenticationError(f"a frame of kind {frame.kind} before the welcome")
-        except (AuthenticationError, ValueError) as error:
+        except AuthenticationError as error:
             if not self.established.done():
                 self.established.set_exception(error)
-            self.refuse(str(error))
+            raise FrameError(str(error)) from None
 
     def lost(self, error: Exception | None) -> None:
         reason = ConnectionLost(str(error or "the connection was closed"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -16,7 +17,6 @@ from ..types import Buffer, Message
 from .flow import SendWindow
 from .frames import (
     CHUNK_BYTES,
-    FINAL,
     HEADER,
     Decoder,
     Frame,
@@ -67,7 +67,11 @@ class Connection(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport | None = None
         self._decoder = decoder
         self._writable: asyncio.Future[None] | None = None
+        self._outgoing: list[bytes] = []
         self._pumps: dict[int, asyncio.Task[None]] = {}
+        # Long messages that the peer holds unfinished, in bytes, and those it has no room for.
+        self._unfinished = 0
+        self._turns: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     # --- what subclasses know -----------------------------------------------------------
 
@@ -122,8 +126,12 @@ class Connection(asyncio.BufferedProtocol):
             self.transport.abort()
 
     def close(self) -> None:
-        """Close when what was written has been sent."""
-        if self.transport is not None:
+        """Close when what was written has been sent, the rest of long messages included."""
+        if self._pumps:
+            pump = next(iter(self._pumps.values()))
+            pump.add_done_callback(lambda done: self.close())
+        elif self.transport is not None:
+            self._flush()
             self.transport.close()
 
     # --- writing ------------------------------------------------------------------------
@@ -138,18 +146,41 @@ class Connection(asyncio.BufferedProtocol):
                 self._writable.set_result(None)
             self._writable = None
 
-    def send(self, kind: int, flags: int, stream: int, payload: Buffer = b"") -> None:
+    @property
+    def crowded(self) -> bool:
+        """Whether other frames are likely to follow at once, so that waiting for them pays."""
+        return False
+
+    def _write(self, frame: bytes) -> None:
+        """Write a frame: at once when it is alone, else with those of this turn of the loop.
+
+        A write wakes the peer, which costs more than all the rest of a small call.
+        """
+        if self._outgoing:
+            self._outgoing.append(frame)
+        elif self.transport is None:
+            return
+        elif self.crowded:
+            self._outgoing.append(frame)
+            asyncio.get_running_loop().call_soon(self._flush)
+        else:
+            self.transport.write(frame)
+
+    def _flush(self) -> None:
+        if self._outgoing:
+            frames, self._outgoing = self._outgoing, []
+            if self.transport is not None:
+                self.transport.write(b"".join(frames))
+
+    def send(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> None:
         """Write one short frame."""
-        if self.transport is not None:
-            self.transport.write(
-                HEADER.pack(len(payload), kind, flags, self.load.ongoing, stream) + bytes(payload)
-            )
+        self._write(HEADER.pack(len(payload), kind, flags, self.load.ongoing, stream) + payload)
 
     def send_message(self, kind: int, flags: int, stream: int, message: Message) -> int:
         """Write one message of any length; return its size in bytes.
 
         A long one is cut into chunks that are written as the socket takes them, so that other
-        streams pass in between.
+        streams pass in between. It begins when the peer has room for all of it, beside others.
 
         Raises:
             ConfigError: It is longer than `ClusterOptions.max_message_bytes`; nothing was sent.
@@ -158,32 +189,60 @@ class Connection(asyncio.BufferedProtocol):
         if self.transport is None:
             return size
         if size <= _JOIN_BYTES:
-            self.transport.write(
-                b"".join((HEADER.pack(size, kind, flags, self.load.ongoing, stream), *message))
+            header = HEADER.pack(size, kind, flags, self.load.ongoing, stream)
+            self._write(b"".join((header, *message)))
+        elif size > self._decoder.max_message:
+            raise ConfigError(
+                f"a message of {size} bytes is longer than the {self._decoder.max_message} "
+                "allowed; send less at a time, or raise max_message_bytes in "
+                "serve.start(cluster_options=...)."
             )
         elif size <= CHUNK_BYTES and self._writable is None:
+            self._flush()
             header = HEADER.pack(size, kind, flags, self.load.ongoing, stream)
             self.transport.writelines([header, *message])
         else:
-            if size > self._decoder.max_message:
-                raise ConfigError(
-                    f"a message of {size} bytes is longer than the {self._decoder.max_message} "
-                    "allowed; send less at a time, or raise max_message_bytes in "
-                    "serve.start(cluster_options=...)."
-                )
-            self.transport.write(long_header(kind, flags, self.load.ongoing, stream, size))
-            pump = asyncio.get_running_loop().create_task(self._pump(stream, message))
+            pump = asyncio.get_running_loop().create_task(
+                self._pump(kind, flags, stream, message, size)
+            )
             self._pumps[stream] = pump
             pump.add_done_callback(lambda done: self._pumps.pop(stream, None))
         return size
 
-    async def _pump(self, stream: int, message: Message) -> None:
-        """Write a long message in chunks."""
+    async def _pump(self, kind: int, flags: int, stream: int, message: Message, size: int) -> None:
+        """Announce a long message and write it in chunks."""
+        await self._turn(size)
+        try:
+            if self.transport is not None and self.wants(stream):
+                self._write(long_header(kind, flags, self.load.ongoing, stream, size))
+                await self._write_chunks(stream, message)
+        finally:
+            self._unfinished -= size
+            self._begin_turns()
+
+    async def _turn(self, size: int) -> None:
+        """Wait, in order, until the peer has room for so many bytes."""
+        if self._turns or self._unfinished + size > self._decoder.max_message:
+            turn = asyncio.get_running_loop().create_future()
+            self._turns.append((size, turn))
+            await turn
+        else:
+            self._unfinished += size
+
+    def _begin_turns(self) -> None:
+        while self._turns and self._unfinished + self._turns[0][0] <= self._decoder.max_message:
+            size, turn = self._turns.popleft()
+            self._unfinished += size
+            if not turn.done():
+                turn.set_result(None)
+
+    async def _write_chunks(self, stream: int, message: Message) -> None:
         for chunk in _chunks(message):
             while self._writable is not None:
                 await asyncio.shield(self._writable)
             if self.transport is None or not self.wants(stream):
                 return
+            self._flush()
             header = HEADER.pack(message_size(chunk), _CHUNK, 0, self.load.ongoing, stream)
             self.transport.writelines([header, *chunk])
 
@@ -235,5 +294,3 @@ def _chunks(message: Message) -> list[list[Buffer]]:
                 chunks.append([])
                 room = CHUNK_BYTES
     return [chunk for chunk in chunks if chunk]
-
-

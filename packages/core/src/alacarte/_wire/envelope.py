@@ -28,9 +28,10 @@ def pack_envelope(call: Call) -> bytes:
     """Return the envelope of a call.
 
     Raises:
-        ConfigError: A text holds a NUL, or all of them together exceed 64 KiB.
+        ConfigError: A text holds a NUL or half a character, or all of them together exceed
+            64 KiB.
     """
-    texts = "\0".join(
+    joined = "\0".join(
         (
             call.protocol,
             call.method,
@@ -40,7 +41,11 @@ def pack_envelope(call: Call) -> bytes:
             call.model_id,
             call.routing_key,
         )
-    ).encode()
+    )
+    try:
+        texts = joined.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"a text of a call cannot be encoded as UTF-8: {error}") from None
     size = len(texts)
     if size > 0xFF00 or texts.count(0) != _TEXTS - 1:
         raise ConfigError(
@@ -85,4 +90,4 @@ def _remaining_ms(deadline: float | None) -> int:
     """Milliseconds left, at least 1: 0 says there is no limit."""
     if deadline is None:
         return 0
-    return min(max(int((deadline - time.monotonic()) * 1000), 1), _MAX_MS)
+    return int(min(max((deadline - time.monotonic()) * 1000, 1), _MAX_MS))

@@ -20,12 +20,14 @@ import cloudpickle
 from .. import errors
 from ..errors import InternalError, RemoteError, ServeError
 from ..types import Buffer
+from .frames import FrameError
 
 __all__ = ["RemoteTraceback", "decode_error", "encode_error", "user_traceback"]
 
 _SIZE = Struct("<I")
 _OURS = {name: getattr(errors, name) for name in errors.__all__}
 _TEXT_LIMIT = 64 * 1024
+_BRIEF_LIMIT = 2048
 
 
 class RemoteTraceback(Exception):
@@ -49,22 +51,26 @@ def user_traceback(error: BaseException) -> str:
     return "".join(lines)[-_TEXT_LIMIT:]
 
 
-def encode_error(error: BaseException) -> bytes:
-    """Return `error` as a message. Never raises."""
+def encode_error(error: BaseException, *, brief: bool = False) -> bytes:
+    """Return `error` as a message. Never raises.
+
+    Args:
+        brief: Only a short account of it, which arrives as a `RemoteError`: at most 64 KiB.
+    """
     kind = type(error)
+    limit = _BRIEF_LIMIT if brief else _TEXT_LIMIT
     structure: dict[str, Any] = {
-        "type": f"{kind.__module__}.{kind.__qualname__}",
-        "message": str(error)[:_TEXT_LIMIT],
-        "traceback": user_traceback(error),
+        "type": f"{kind.__module__}.{kind.__qualname__}"[:512],
+        "message": _text(error)[:limit],
+        "traceback": user_traceback(error)[-limit:],
     }
     pickled = b""
-    if _OURS.get(kind.__name__) is kind:
-        structure["ours"] = kind.__name__
-        structure["state"] = _plain(error.__dict__)
-        structure["args"] = _plain(list(error.args))
-    else:
-        pickled = _pickled(error)
-    text = json.dumps(structure, default=str).encode()
+    if not brief:
+        if _OURS.get(kind.__name__) is kind:
+            structure.update(_contents(error))
+        else:
+            pickled = _pickled(error)
+    text = json.dumps(structure).encode()
     return _SIZE.pack(len(text)) + text + pickled
 
 
@@ -74,24 +80,33 @@ def decode_error(message: Buffer, *, unpickle: Callable[[Buffer], Any] | None) -
     Args:
         message: As `encode_error` made it.
         unpickle: How to load the pickled exception; None for a process that unpickles nothing.
+
+    Raises:
+        FrameError: The bytes are no such message.
     """
-    view = memoryview(message)
-    (size,) = _SIZE.unpack_from(view)
-    at = _SIZE.size
-    structure = json.loads(bytes(view[at : at + size]))
-    pickled = view[at + size :]
-    if structure.get("ours") in _OURS:
-        return _rebuilt(structure)
+    try:
+        view = memoryview(message)
+        (size,) = _SIZE.unpack_from(view)
+        at = _SIZE.size
+        structure = json.loads(bytes(view[at : at + size]))
+        pickled = view[at + size :]
+        if structure.get("ours") in _OURS:
+            return _rebuilt(structure)
+        told = RemoteError(structure["type"], structure["message"], structure["traceback"])
+    except Exception as reason:  # a peer's bytes may be wrong in any way
+        raise FrameError(f"an error that cannot be read: {reason!r}") from None
     if pickled and unpickle is not None:
         try:
             error = unpickle(pickled)
         except Exception:  # the class may be unknown here, or its __init__ may object
             pass
         else:
-            if isinstance(error, BaseException):
-                error.__cause__ = RemoteTraceback(structure["traceback"])
+            # A future does not take StopIteration: it would end the generator that awaits it.
+            if isinstance(error, BaseException) and not isinstance(error, StopIteration):
+                # Past the class: a frozen dataclass lets nobody set attributes.
+                BaseException.__setattr__(error, "__cause__", RemoteTraceback(told.traceback))
                 return error
-    return RemoteError(structure["type"], structure["message"], structure["traceback"])
+    return told
 
 
 def _rebuilt(structure: dict[str, Any]) -> BaseException:
@@ -112,6 +127,25 @@ def _pickled(error: BaseException) -> bytes:
     except Exception:  # user-made exceptions may refuse in any way
         return b""
     return data
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # of the user's making
+        return "(its text cannot be shown)"
+
+
+def _contents(error: BaseException) -> dict[str, Any]:
+    """Return what one of our own errors is rebuilt from; nothing if it is not plain."""
+    try:
+        return {
+            "ours": type(error).__name__,
+            "state": _plain(error.__dict__),
+            "args": _plain(list(error.args)),
+        }
+    except Exception:  # users may raise ours, and put anything into them
+        return {}
 
 
 def _plain(value: Any) -> Any:

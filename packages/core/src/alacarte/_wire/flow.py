@@ -10,18 +10,40 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from struct import Struct
+from struct import error as StructError
 
 from ..types import Buffer, Message
+from .frames import FrameError
 
-__all__ = ["WINDOW_BYTES", "Inbox", "SendWindow", "cost"]
+__all__ = ["WINDOW_BYTES", "Inbox", "SendWindow", "cost", "read_credit", "write_credit"]
 
 WINDOW_BYTES = 1 << 20
+_CREDIT = Struct("<I")
 _OVERHEAD_BYTES = 64
 
 
 def cost(size: int) -> int:
     """Return how much of a window a message of `size` bytes uses."""
     return size + _OVERHEAD_BYTES
+
+
+def write_credit(size: int) -> bytes:
+    """Return the payload of a CREDIT."""
+    return _CREDIT.pack(size)
+
+
+def read_credit(payload: Buffer) -> int:
+    """Return how many bytes a CREDIT grants.
+
+    Raises:
+        FrameError: It is none.
+    """
+    try:
+        (size,) = _CREDIT.unpack(payload)
+    except StructError:
+        raise FrameError(f"a credit in {len(payload)} bytes") from None
+    return int(size)
 
 
 class Inbox:
@@ -88,6 +110,7 @@ class Inbox:
             self._closed()
         self._closed = None
         self._ended = True
+        self._wake()
 
     def _take(self) -> Buffer:
         message = self._messages.popleft()

@@ -219,10 +219,12 @@ class Decoder:
             data = partial.data
             self._target = partial.view[partial.filled : partial.filled + size]
             partial.filled += size
-        else:
+        elif self.max_message:
             # Its message was cancelled; what was under way is read and thrown away.
             data = bytearray(size)
             self._target = memoryview(data)
+        else:
+            raise FrameError("a chunk where no long message is allowed")
         self._filled = 0
         self._frame = (kind, flags, load, stream, data)
 

@@ -12,7 +12,6 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from struct import Struct
-from struct import error as StructError
 from typing import Any, Protocol
 
 from ..errors import ConfigError
@@ -24,11 +23,10 @@ from .authentication import (
     ReplicaHandshake,
     welcome,
 )
-from .caller import CREDIT
 from .connection import Connection, Load
 from .envelope import unpack_envelope
 from .failures import encode_error
-from .flow import WINDOW_BYTES, Inbox, SendWindow
+from .flow import WINDOW_BYTES, Inbox, SendWindow, read_credit, write_credit
 from .frames import CHUNK_BYTES, FINAL, Decoder, Frame, FrameError, Kind
 
 __all__ = ["Acceptor", "Listener", "ReplicaConnection", "ServedStream"]
@@ -105,7 +103,12 @@ class ServedStream:
     def fail(self, error: BaseException) -> None:
         """Send an error in place of what has not been sent."""
         if self.connection.finish(self):
-            self.connection.send_message(Kind.ERROR, FINAL, self.id, (encode_error(error),))
+            try:
+                self.connection.send_message(Kind.ERROR, FINAL, self.id, (encode_error(error),))
+            except ConfigError:
+                # The exception holds more than a message may: only its account is sent.
+                account = encode_error(error, brief=True)
+                self.connection.send_message(Kind.ERROR, FINAL, self.id, (account,))
 
     def received(self, frame: Frame) -> None:
         kind = frame.kind
@@ -118,7 +121,7 @@ class ServedStream:
                 self._inbox.end()
         elif kind == _CREDIT:
             if self._window is not None:
-                self._window.grant(*CREDIT.unpack(frame.payload))
+                self._window.grant(read_credit(frame.payload))
         elif kind == _CANCEL:
             self.cancel()
         else:
@@ -133,7 +136,7 @@ class ServedStream:
             self.task.cancel()
 
     def _grant(self, size: int) -> None:
-        self.connection.send(Kind.CREDIT, 0, self.id, CREDIT.pack(size))
+        self.connection.send(Kind.CREDIT, 0, self.id, write_credit(size))
 
 
 class ReplicaConnection(Connection):
@@ -155,6 +158,10 @@ class ReplicaConnection(Connection):
         """Forget a stream; return whether its caller still waits."""
         self._decoder.forget(stream.id)
         return self._streams.pop(stream.id, None) is not None
+
+    @property
+    def crowded(self) -> bool:
+        return len(self._streams) > 0
 
     def wants(self, stream: int) -> bool:
         # A reply that is complete leaves the table before its bytes have left the process.
@@ -182,10 +189,7 @@ class ReplicaConnection(Connection):
         elif stream_id:
             stream = self._streams.get(stream_id)
             if stream is not None:
-                try:
-                    stream.received(frame)
-                except StructError:
-                    raise FrameError("a credit of the wrong size") from None
+                stream.received(frame)
         elif frame.kind == Kind.PING:
             self.send(Kind.PONG, 0, 0)
         elif frame.kind != Kind.PONG:
@@ -217,7 +221,7 @@ class ReplicaConnection(Connection):
             else:
                 raise AuthenticationError(f"a frame of kind {frame.kind} before authentication")
         except AuthenticationError as error:
-            self.refuse(str(error))
+            raise FrameError(str(error)) from None
 
     def _trust(self) -> None:
         self._handshake = None
@@ -267,6 +271,7 @@ class Listener:
         self._pending: set[ReplicaConnection] = set()
         self._servers: list[asyncio.Server] = []
         self._unix_path = ""
+        self._gone: asyncio.Future[None] | None = None
 
     async def listen_unix(self, path: str) -> None:
         """Listen at `path`, in a directory that only this user may enter."""
@@ -290,11 +295,26 @@ class Listener:
             connection.send(kind, 0, 0)
 
     def close(self) -> None:
-        """Stop listening and hang up."""
+        """Stop listening, and hang up when what is to be sent has been sent."""
+        self._stop_listening()
+        for connection in self.connections | self._pending:
+            connection.close()
+
+    def abort(self) -> None:
+        """Stop listening, and hang up at once."""
+        self._stop_listening()
+        for connection in self.connections | self._pending:
+            connection.abort()
+
+    async def wait_closed(self) -> None:
+        """After `close`: return when every connection is gone."""
+        while self.connections or self._pending:
+            self._gone = asyncio.get_running_loop().create_future()
+            await self._gone
+
+    def _stop_listening(self) -> None:
         for server in self._servers:
             server.close()
-        for connection in list(self.connections | self._pending):
-            connection.close()
         if self._unix_path and os.path.exists(self._unix_path):
             os.unlink(self._unix_path)
 
@@ -319,6 +339,8 @@ class Listener:
     def forget(self, connection: ReplicaConnection) -> None:
         self._pending.discard(connection)
         self.connections.discard(connection)
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
 
 
 def _same_user(connection: ReplicaConnection) -> bool:
@@ -329,9 +351,7 @@ def _same_user(connection: ReplicaConnection) -> bool:
         return True
     # A duplicate, since uvloop hands out an object that has no getsockopt of its own.
     with socket.socket(fileno=os.dup(peer.fileno())) as duplicate:
-        raw = duplicate.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size
-        )
+        raw = duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
     return bool(_PEER_CREDENTIALS.unpack(raw)[1] == os.getuid())
 
 

@@ -40,9 +40,7 @@ def plugin_names(module: str) -> list[str]:
     """Return the names plugins give to a submodule of the facade, "" for the facade itself."""
     prefix = f"{module}." if module else ""
     names = [name for name in loaded_plugins().api if name.startswith(prefix)]
-    return [
-        name.removeprefix(prefix) for name in names if "." not in name.removeprefix(prefix)
-    ]
+    return [name.removeprefix(prefix) for name in names if "." not in name.removeprefix(prefix)]
 
 
 def module_getattr(module: str) -> Callable[[str], Any]:

@@ -6,7 +6,6 @@ driver's routers live; the functions here are called from the user's threads and
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import functools
 import logging

@@ -1,0 +1,41 @@
+"""The directive `program-help`: what a subcommand of `serve` says of itself.
+
+```{program-help} run
+```
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from typing import Any
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.add_directive("program-help", ProgramHelp)
+    return {"parallel_read_safe": True}
+
+
+class ProgramHelp(SphinxDirective):
+    """Shows the help text of one subcommand."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        text = help_text(self.arguments[0])
+        return [nodes.literal_block(text, text, language="text")]
+
+
+def help_text(name: str) -> str:
+    """Return what `serve NAME --help` prints."""
+    from alacarte_cli.hooks import register_commands
+
+    [command] = [each for each in register_commands() if each.name == name]
+    module, _, attribute = command.target.partition(":")
+    parser = argparse.ArgumentParser(prog=f"serve {name}", description=command.help)
+    parser.add_argument("--traceback", action="store_true", help="show all of an error")
+    getattr(importlib.import_module(module), attribute).arguments(parser)
+    return parser.format_help()

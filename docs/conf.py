@@ -1,0 +1,42 @@
+"""How Sphinx builds this documentation; `nox -s docs` runs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+from alacarte import __version__  # noqa: E402  after the path that Sphinx wants first
+
+project = "alacarte"
+author = "the alacarte authors"
+copyright = "2026, the alacarte authors"
+version = release = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "docstrings",
+    "option_tables",
+    "program_help",
+]
+exclude_patterns = ["_build", "_ext"]
+suppress_warnings = ["config.cache"]
+
+html_theme = "furo"
+html_title = f"alacarte {version}"
+html_static_path: list[str] = []
+
+myst_heading_anchors = 4
+myst_enable_extensions = ["colon_fence", "deflist"]
+
+# Docstrings write code in single backticks.
+default_role = "code"
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_attr_annotations = False
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True

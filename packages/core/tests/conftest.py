@@ -1,0 +1,123 @@
+"""What core's tests share: virtual time, and a local cluster with core's plugin and one more."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import sys
+import types
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+from alacarte import _plugins, serve
+from alacarte._plugins import PluginRecord, Plugins
+from alacarte.calls import python_call, python_result, python_value
+from alacarte.hookspecs import hookimpl
+from alacarte.runtime import get_runtime
+from alacarte.serve import _session
+from alacarte.types import DeploymentId, Runtime
+
+Main = Callable[[], Coroutine[Any, Any, None]]
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Jumps to the next timer instead of waiting for it; fails where nothing could ever happen."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        loop = self
+
+        class Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+            def select(self, timeout: float | None = None) -> Any:
+                events = super().select(0)
+                if not events:
+                    assert timeout is not None, "everything waits, and nothing will ever happen"
+                    # Timers may go off early by the clock's resolution; here they always do.
+                    loop.now += max(0.0, timeout - loop._clock_resolution / 2)
+                return events
+
+        super().__init__(Selector())
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def run() -> Callable[[Main], None]:
+    """Run a coroutine function in virtual time; afterwards, no task may be left."""
+
+    def run(main: Main) -> None:
+        async def checked() -> None:
+            await main()
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(checked())
+
+    return run
+
+
+class Handle:
+    """The least that a handle must be: core has none of its own."""
+
+    def __init__(self, deployment: DeploymentId, runtime: Runtime | None) -> None:
+        self.deployment = deployment
+        self.runtime = runtime or get_runtime()
+
+    async def ask(self, *args: Any, method: str = "__call__", **options: Any) -> Any:
+        """Call from the runtime's own loop."""
+        call = python_call(method, args, {}, **options)
+        reply = await self.runtime.service(self.deployment)(call)
+        if reply.rest is None:
+            return python_result(reply)
+        return [python_value(message[0]) async for message in reply.rest]
+
+    def call(self, *args: Any, **options: Any) -> Any:
+        """Call from any other thread, and wait."""
+        return self.submit(*args, **options).result(30)
+
+    def submit(self, *args: Any, **options: Any) -> Any:
+        return self.runtime.submit(self.ask(*args, **options))
+
+
+class Observer(types.ModuleType):
+    """A plugin that gives handles, and keeps the events it is told of."""
+
+    def __init__(self) -> None:
+        super().__init__("alacarte_observer_of_tests")
+        self.events: list[Any] = []
+        self.on_event = hookimpl(self._on_event)
+
+    @staticmethod
+    @hookimpl
+    def make_handle(deployment: DeploymentId, runtime: Runtime | None) -> Handle:
+        return Handle(deployment, runtime)
+
+    def _on_event(self, event: Any) -> None:
+        self.events.append(event)
+
+
+@pytest.fixture
+def observer(monkeypatch: pytest.MonkeyPatch) -> Observer:
+    """The plugin that every process of the test's instance loads besides core's."""
+    module = Observer()
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+@pytest.fixture
+def plugins(observer: Observer) -> Plugins:
+    """Core's plugin and the observer, whatever else is installed."""
+    core = [record for record in _plugins.discover() if record.name == "core"]
+    return _plugins.load([*core, PluginRecord("observer", observer.__name__)], strict=True)
+
+
+@pytest.fixture
+def local(monkeypatch: pytest.MonkeyPatch, plugins: Plugins) -> Iterator[Any]:
+    """`serve` on a local cluster of its own."""
+    monkeypatch.setattr(_session, "loaded_plugins", lambda: plugins)
+    monkeypatch.setenv("ALACARTE_CLUSTER", "local")
+    yield serve
+    serve.shutdown()

@@ -1,0 +1,49 @@
+"""A replica's life: the whole table, and nothing but the table."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from alacarte._control.lifecycle import ReplicaEvent, advance
+from alacarte.errors import InternalError
+from alacarte.status import ReplicaState
+
+S, E = ReplicaState, ReplicaEvent
+
+TABLE = {
+    (S.STARTING, E.READY): S.RUNNING,
+    (S.STARTING, E.FAILED): S.STOPPED,
+    (S.STARTING, E.DIED): S.STOPPED,
+    (S.STARTING, E.DRAIN): S.STOPPING,
+    (S.RUNNING, E.DRAIN): S.STOPPING,
+    (S.RUNNING, E.DIED): S.STOPPED,
+    (S.STOPPING, E.READY): S.STOPPING,
+    (S.STOPPING, E.FAILED): S.STOPPED,
+    (S.STOPPING, E.IDLE): S.STOPPED,
+    (S.STOPPING, E.DIED): S.STOPPED,
+}
+
+
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(S, E)))
+def test_every_pair_of_state_and_event(state: ReplicaState, event: ReplicaEvent):
+    """What the table holds happens; everything else is our bug, and names state and event."""
+    if (state, event) in TABLE:
+        assert advance(state, event) is TABLE[state, event]
+    else:
+        with pytest.raises(InternalError, match=f"{state}.*{event.name}"):
+            advance(state, event)
+
+
+def test_nothing_leaves_the_end():
+    """A stopped replica stays so."""
+    assert not [pair for pair in TABLE if pair[0] is S.STOPPED]
+
+
+def test_every_state_can_reach_the_end():
+    """No replica can be stuck: some sequence of events ends it."""
+    ending = {S.STOPPED}
+    for _ in S:
+        ending |= {state for (state, _), after in TABLE.items() if after in ending}
+    assert ending == set(S)

@@ -1,0 +1,136 @@
+"""Layers: their order, and the one that keeps deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import time
+
+import pytest
+
+from alacarte.errors import DeadlineExceededError
+from alacarte.layers import compose, deadline
+from alacarte.types import Call, DeploymentId, Reply
+
+HERE = DeploymentId("shop", "model")
+
+
+def call(left_s: float | None) -> Call:
+    return Call("python", (b"",), deadline=None if left_s is None else time.monotonic() + left_s)
+
+
+def test_the_first_layer_is_outermost(run):
+    """A call passes the layers in their order, and the reply in the other one."""
+    passed = []
+
+    def layer(name):
+        def wrap(service):
+            async def run(request):
+                passed.append(name)
+                reply = await service(request)
+                passed.append(name.upper())
+                return reply
+
+            return run
+
+        return wrap
+
+    async def service(request):
+        passed.append("service")
+        return Reply((b"",))
+
+    async def main():
+        await compose(service, iter([layer("a"), layer("b")]))(call(None))
+
+    run(main)
+    assert passed == ["a", "b", "service", "B", "A"]
+
+
+def test_no_layers_no_wrapping():
+    """Without layers the service itself is used."""
+
+    async def service(request):
+        return Reply((b"",))
+
+    assert compose(service, []) is service
+
+
+@pytest.mark.parametrize("left_s", [None, 60.0])
+def test_in_time(run, left_s):
+    """A reply before the deadline, or without one, passes unchanged."""
+    reply = Reply((b"x",))
+
+    async def service(request):
+        return reply
+
+    async def main():
+        assert await deadline(HERE)(service)(call(left_s)) is reply
+
+    run(main)
+
+
+def test_too_late(run):
+    """The work is cancelled, and the error says whose deadline it was and how long it had."""
+    ended = []
+
+    async def service(request):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    async def main():
+        with pytest.raises(DeadlineExceededError, match=r"shop#model: no reply within (5|4\.9)") as caught:
+            await deadline(HERE)(service)(call(5.0))
+        assert isinstance(caught.value, TimeoutError)
+        assert pickle.loads(pickle.dumps(caught.value)).deployment == "shop#model"
+
+    run(main)
+    assert ended == ["cancelled"]
+
+
+def test_expired_before_it_came(run):
+    """A call whose time is over does not wait at all."""
+
+    async def service(request):
+        await asyncio.Event().wait()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with pytest.raises(DeadlineExceededError):
+            await deadline(HERE)(service)(call(-1.0))
+        assert loop.time() - began < 0.01
+
+    run(main)
+
+
+def test_a_timeout_of_the_users_own_is_not_ours(run):
+    """A TimeoutError from inside stays what it was."""
+
+    async def service(request):
+        raise TimeoutError("the user's")
+
+    async def main():
+        with pytest.raises(TimeoutError, match="the user's") as caught:
+            await deadline(HERE)(service)(call(60.0))
+        assert type(caught.value) is TimeoutError
+
+    run(main)
+
+
+def test_cancellation_is_not_swallowed(run):
+    """A caller that goes away cancels the work and is not told of a deadline."""
+
+    async def service(request):
+        await asyncio.Event().wait()
+
+    async def main():
+        task = asyncio.create_task(deadline(HERE)(service)(call(60.0)))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(main)

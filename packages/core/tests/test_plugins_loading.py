@@ -1,0 +1,309 @@
+"""Plugins as they are found: broken, disabled, in conflict, missing, of another version.
+
+Each test installs what it needs into a folder of its own, as a wheel would: a module and a
+`*.dist-info` with an entry point.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import textwrap
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from alacarte import _plugins
+from alacarte._plugins import PluginRecord, check_same, discover, installed, load
+from alacarte._settings import ConfigValues
+from alacarte.errors import PluginError
+from alacarte.types import DeploymentId, Event
+
+GOOD = """
+from alacarte.hookspecs import hookimpl
+from alacarte.types import Command
+
+@hookimpl
+def register_commands():
+    return [Command("greet", "Say hello.", "greeting:command")]
+"""
+
+Install = Callable[..., Path]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Install a distribution with one plugin; nothing but these is installed."""
+    monkeypatch.syspath_prepend(tmp_path)
+    everything = metadata.entry_points
+    monkeypatch.setattr(
+        metadata,
+        "entry_points",
+        lambda **wanted: [
+            entry
+            for entry in everything(**wanted)
+            if entry.dist and str(entry.dist.locate_file("")).startswith(str(tmp_path))
+        ],
+    )
+    for variable in ("ALACARTE_PLUGINS", "ALACARTE_DISABLE_PLUGINS"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def install(
+        distribution: str, source: str, *, plugin: str = "", version: str = "1.0"
+    ) -> Path:
+        module = distribution.replace("-", "_")
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        folder = tmp_path / f"{module}-{version}.dist-info"
+        folder.mkdir(exist_ok=True)
+        (folder / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+        )
+        (folder / "entry_points.txt").write_text(f"[alacarte]\n{plugin or module} = {module}\n")
+        return folder
+
+    return install
+
+
+def states(plugins: _plugins.Plugins) -> dict[str, str]:
+    return {record.name: record.state for record in plugins.records}
+
+
+def test_a_good_plugin(install: Install):
+    """It is found by its entry point, with its distribution and version, and asked what it gives."""
+    install("good", GOOD, version="1.2")
+    assert discover() == [PluginRecord("good", "good", "good", "1.2")]
+    plugins = load()
+    assert plugins.loaded == (PluginRecord("good", "good", "good", "1.2", "loaded"),)
+    assert list(plugins.commands) == ["greet"]
+
+
+def test_finding_imports_nothing(install: Install):
+    """A plugin that is only listed does not run."""
+    install("broken", "raise RuntimeError('imported')")
+    assert [record.state for record in discover()] == ["found"]
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def broken(:", "SyntaxError"),
+        (GOOD.replace("register_commands()", "register_commands(argument)"), "argument"),
+    ],
+)
+def test_one_broken_plugin_takes_nobody_with_it(
+    install: Install, caplog: pytest.LogCaptureFixture, source: str, reason: str
+):
+    """It is left out with its reason and a warning; the others are there."""
+    install("broken", source)
+    install("good", GOOD)
+    with caplog.at_level(logging.WARNING, "alacarte"):
+        plugins = load()
+    assert states(plugins) == {"broken": "failed", "good": "loaded"}
+    assert reason in plugins.records[0].reason
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "broken" in caplog.text
+    assert list(plugins.commands) == ["greet"]
+
+
+def test_a_broken_plugin_that_the_configuration_names_is_fatal(install: Install):
+    """The error says which, what became of it, and why."""
+    install("broken", "raise RuntimeError('no licence')")
+    install("good", GOOD)
+    plugins = load()
+    plugins.require(["good"])
+    with pytest.raises(PluginError, match=r"'broken' is configured but failed: .*no licence"):
+        plugins.require(["good", "broken"])
+    with pytest.raises(PluginError, match="'absent' is configured but not installed"):
+        plugins.require(["absent"])
+
+
+def test_strict_loading_goes_on_without_none(install: Install):
+    """An actor that cannot load what the driver has does not start."""
+    install("broken", "raise RuntimeError('no licence')")
+    with pytest.raises(PluginError, match=r"broken cannot be loaded: .*no licence"):
+        load(strict=True)
+
+
+def test_a_misspelt_hook(install: Install):
+    """A function that would never be called is an error which names it and the hooks there are."""
+    install("typo", GOOD.replace("register_commands", "register_comands"))
+    install("good", GOOD)
+    plugins = load()
+    assert states(plugins) == {"good": "loaded", "typo": "failed"}
+    assert "register_comands" in plugins.records[1].reason
+    assert "register_commands" in plugins.records[1].reason
+    assert list(plugins.commands) == ["greet"]
+
+
+def test_a_plugin_can_be_disabled(install: Install, monkeypatch: pytest.MonkeyPatch):
+    """`ALACARTE_DISABLE_PLUGINS` names plugins, by commas; they are listed and not imported."""
+    install("broken", "raise RuntimeError('imported')")
+    install("noisy", "raise RuntimeError('imported')")
+    install("good", GOOD)
+    monkeypatch.setenv("ALACARTE_DISABLE_PLUGINS", " broken, noisy ,")
+    plugins = load(strict=True)
+    assert states(plugins) == {"broken": "disabled", "good": "loaded", "noisy": "disabled"}
+    assert "ALACARTE_DISABLE_PLUGINS" in plugins.records[0].reason
+    with pytest.raises(PluginError, match="'broken' is configured but disabled"):
+        plugins.require(["broken"])
+
+
+def test_modules_can_be_named_as_plugins(install: Install, monkeypatch: pytest.MonkeyPatch):
+    """`ALACARTE_PLUGINS` loads modules that no distribution registers."""
+    folder = install("good", GOOD)
+    (folder / "entry_points.txt").unlink()
+    monkeypatch.setenv("ALACARTE_PLUGINS", "good, missing_module")
+    plugins = load()
+    assert states(plugins) == {"good": "loaded", "missing_module": "failed"}
+    assert list(plugins.commands) == ["greet"]
+    assert plugins.loaded[0].distribution == ""
+
+
+def test_two_plugins_of_one_name(install: Install):
+    """The error names both distributions."""
+    install("first-dist", GOOD, plugin="twin")
+    install("second-dist", GOOD.replace("greet", "wave"), plugin="twin")
+    with pytest.raises(PluginError, match=r"'twin'.*-dist and .*-dist") as caught:
+        load()
+    assert {"first-dist", "second-dist"} <= set(str(caught.value).replace(".", " ").split())
+
+
+def test_two_plugins_that_give_one_name(install: Install):
+    """The error says which hook and name, and names both distributions."""
+    install("first-dist", GOOD)
+    install("second-dist", GOOD)
+    with pytest.raises(
+        PluginError, match=r"register_commands: both first-dist and second-dist give 'greet'"
+    ):
+        load().commands  # noqa: B018
+
+
+def test_a_plugin_that_fails_when_it_is_asked(install: Install, caplog: pytest.LogCaptureFixture):
+    """It is left out like one that cannot be imported; where it is needed, its name is told."""
+    install("moody", GOOD.replace("return", "raise ValueError('not today')\n    return"))
+    install("good", GOOD)
+    plugins = load()
+    with caplog.at_level(logging.WARNING, "alacarte"):
+        assert list(plugins.commands) == ["greet"]
+    assert states(plugins) == {"good": "loaded", "moody": "failed"}
+    assert "moody was left out: register_commands: ValueError: not today" in caplog.text
+    with pytest.raises(PluginError, match=r"moody failed in register_commands: .*not today"):
+        load(strict=True).commands  # noqa: B018
+
+
+def test_a_distribution_that_is_found_twice_counts_once(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+):
+    """The same folder twice on `sys.path` is no conflict."""
+    folder = install("good", GOOD)
+    monkeypatch.setattr(sys, "path", [str(folder.parent), f"{folder.parent}/.", *sys.path])
+    assert [record.name for record in discover()] == ["good"]
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("batch", "alacarte-batching"),
+        ("get_app_handle", "alacarte-handles"),
+        ("ingress", "alacarte-http"),
+        ("http_options", "alacarte-http"),
+    ],
+)
+def test_what_is_missing_says_which_package_gives_it(name: str, package: str):
+    """Asking for something of a package that is not installed tells how to install it."""
+    assert f"pip install {package}" in str(_plugins.missing_package(name, f"serve.{name}"))
+
+
+def test_a_handle_without_the_package_that_gives_handles(install: Install):
+    """Core alone has none, and says who has."""
+    with pytest.raises(PluginError, match=r"a handle to a#b .*pip install alacarte-handles"):
+        load().make_handle(DeploymentId("a", "b"), None)
+
+
+def test_driver_and_actor_must_run_the_same(install: Install):
+    """The error names what differs, with versions, and on which side it is."""
+    install("good", GOOD, version="1.0")
+    driver = load().loaded
+    check_same(driver, installed(driver))
+    here = [PluginRecord("good", "good", "good", "2.0", "loaded")]
+    with pytest.raises(PluginError, match=r"only here good 2\.0; only there good 1\.0"):
+        check_same(here, driver)
+    with pytest.raises(PluginError, match=r"only here nothing; only there good 1\.0"):
+        check_same([], driver)
+
+
+def test_an_actor_compares_the_versions_it_would_load(install: Install):
+    """What counts is what is installed where the actor runs, not what the driver said."""
+    install("good", GOOD, version="2.0")
+    told = [PluginRecord("good", "good", "good", "1.0", "loaded")]
+    assert [record.version for record in installed(told)] == ["2.0"]
+
+
+def test_a_plugin_missing_where_the_actor_runs():
+    """It is a difference like any other, and named; the lookup itself does not fail."""
+    told = [PluginRecord("gone", "gone", "no-such-dist", "1.0", "loaded")]
+    with pytest.raises(PluginError, match=r"only there gone 1\.0"):
+        check_same(installed(told), told)
+
+
+LAYERS = """
+from alacarte.hookspecs import hookimpl
+
+def named(service):
+    async def call(request):
+        return ["NAME", *await service(request)]
+    return call
+
+@hookimpl
+def wrap_caller(deployment):
+    return named if deployment.name != "plain" else None
+
+@hookimpl
+def wrap_replica(config, deployment):
+    return named
+"""
+
+
+def test_layers_are_asked_for_in_the_order_of_names(install: Install):
+    """Once for each plugin, sorted by name; None leaves a plugin out, arguments go by name."""
+    for name in ("b", "a", "c"):
+        install(name, LAYERS.replace("NAME", name))
+    plugins = load()
+    config = ConfigValues(plugins, {})
+    assert plugins.wrap_caller(DeploymentId("x", "plain"), config) == []
+    for layers in (
+        plugins.wrap_caller(DeploymentId("x", "y"), config),
+        plugins.wrap_replica(DeploymentId("x", "y"), config),
+    ):
+        assert [layer.__module__ for layer in layers] == ["a", "b", "c"]
+
+
+OBSERVERS = """
+from alacarte.hookspecs import hookimpl
+seen = []
+
+@hookimpl
+def on_event(event):
+    seen.append(event)
+    raise RuntimeError("observer of NAME")
+"""
+
+
+def test_one_observer_that_fails_is_nobody_elses_problem(
+    install: Install, caplog: pytest.LogCaptureFixture
+):
+    """Its error is logged with its name, and the others are told all the same."""
+    install("one", OBSERVERS)
+    install("other", OBSERVERS)
+    plugins = load()
+    event = Event("replica", "r1", "RUNNING")
+    plugins.on_event(event)
+    assert sys.modules["one"].seen == sys.modules["other"].seen == [event]
+    assert {"plugin one failed", "plugin other failed"} <= {
+        record.getMessage().split(" on ")[0] for record in caplog.records
+    }

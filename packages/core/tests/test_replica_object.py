@@ -1,0 +1,443 @@
+"""The user's object in a replica: constructed, called where it belongs, and ended once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import gc
+import threading
+import time
+
+import pytest
+
+from alacarte._replica.python import PythonProtocol
+from alacarte._replica.served import UserObject
+from alacarte._wire.codec import decode, encode
+from alacarte.errors import ConfigError, NotFoundError
+from alacarte.types import Call, DeploymentId, Reply
+
+HERE = DeploymentId("shop", "model")
+WAIT_S = 20
+
+
+async def made(target, *args, is_function=False, threads=2, **kwargs) -> UserObject:
+    user = UserObject(HERE, target, is_function=is_function, threads=threads)
+    await user.construct(args, kwargs)
+    return user
+
+
+# --- construction and life --------------------------------------------------------------
+
+
+async def test_an_async_constructor_is_awaited():
+    """`async def __init__` may await what it needs."""
+
+    class Model:
+        async def __init__(self, name, *, size):
+            await asyncio.sleep(0)
+            self.what = (name, size)
+
+    user = await made(Model, "m", size=3)
+    assert user.instance.what == ("m", 3)
+
+
+async def test_new_takes_part():
+    """`__new__` gets the arguments, as in any construction."""
+
+    class Model:
+        def __new__(cls, name):
+            self = super().__new__(cls)
+            self.made_with = name
+            return self
+
+        def __init__(self, name):
+            self.name = name
+
+    user = await made(Model, "m")
+    assert (user.instance.made_with, user.instance.name) == ("m", "m")
+
+
+async def test_a_function_is_not_constructed():
+    """It is used itself, under the name `__call__` only."""
+
+    def double(x):
+        return 2 * x
+
+    user = await made(double, is_function=True)
+    assert user.entry("__call__") == (double, False, False)
+    with pytest.raises(NotFoundError, match=r"shop#model has no method 'other'\. It has: __call__\."):
+        user.entry("other")
+    await user.check_health()
+    await user.close()
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_reconfigure_and_check_health(is_async):
+    """Both may be sync or async, and what they raise comes through."""
+
+    class Sync:
+        def reconfigure(self, config):
+            self.config = config
+
+        def check_health(self):
+            if self.config == "bad":
+                raise RuntimeError("unhealthy")
+
+    class Async(Sync):
+        async def reconfigure(self, config):
+            super().reconfigure(config)
+
+        async def check_health(self):
+            super().check_health()
+
+    user = await made(Async if is_async else Sync)
+    await user.reconfigure({"a": 1})
+    await user.check_health()
+    assert user.instance.config == {"a": 1}
+    await user.reconfigure("bad")
+    with pytest.raises(RuntimeError, match="unhealthy"):
+        await user.check_health()
+
+
+@pytest.mark.parametrize("is_function", [False, True])
+async def test_user_config_without_reconfigure(is_function):
+    """The error names the method that is missing."""
+
+    class Model:
+        pass
+
+    def function():
+        pass
+
+    user = await made(function if is_function else Model, is_function=is_function)
+    with pytest.raises(ConfigError, match=r"shop#model: user_config .*reconfigure\(self, user_config\)"):
+        await user.reconfigure({})
+    await user.check_health()
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_the_destructor_runs_once(is_async):
+    """When the replica ends, and not again when the interpreter drops the object."""
+    ended = []
+
+    class Sync:
+        def __del__(self):
+            ended.append("del")
+
+    class Async:
+        async def __del__(self):
+            ended.append("del")
+
+    user = await made(Async if is_async else Sync)
+    await user.close()
+    assert ended == ["del"]
+    user.instance = None
+    gc.collect()
+    assert ended == ["del"]
+
+
+async def test_each_replica_ends_its_own_object():
+    """Replicas of one process share the user's class; the end of one is not that of the others."""
+    ended = []
+
+    class Model:
+        def __init__(self, name):
+            self.name = name
+
+        def __del__(self):
+            ended.append(self.name)
+
+    first, second = await made(Model, "first"), await made(Model, "second")
+    await first.close()
+    await second.close()
+    assert ended == ["first", "second"]
+    Model("third")
+    assert ended == ["first", "second", "third"]
+
+
+# --- finding callables ------------------------------------------------------------------
+
+
+class Zoo:
+    """One callable of each kind."""
+
+    def sync(self):
+        return "sync"
+
+    async def coroutine(self):
+        return "coroutine"
+
+    def generator(self):
+        yield 1
+
+    async def async_generator(self):
+        yield 1
+
+    @functools.wraps(coroutine)
+    async def wrapped(self):
+        return "wrapped"
+
+    @staticmethod
+    async def static():
+        return "static"
+
+    @classmethod
+    def clsmethod(cls):
+        return "class"
+
+    class AsyncCallable:
+        async def __call__(self):
+            return "object"
+
+    attribute = AsyncCallable()
+    partial = functools.partial(print)
+    no_method = 7
+    _private = 8
+
+
+@pytest.mark.parametrize(
+    ("name", "is_async", "is_generator"),
+    [
+        ("sync", False, False),
+        ("coroutine", True, False),
+        ("generator", False, True),
+        ("async_generator", False, True),
+        ("wrapped", True, False),
+        ("static", True, False),
+        ("clsmethod", False, False),
+        ("attribute", True, False),
+        ("partial", False, False),
+    ],
+)
+async def test_how_a_callable_is_run(name, is_async, is_generator):
+    """Seen once, whatever it is: coroutine functions, generators, objects with `__call__`."""
+    user = await made(Zoo)
+    entry = user.entry(name)
+    assert (entry.is_async, entry.is_generator) == (is_async, is_generator)
+    assert user.entry(name) is entry
+
+
+@pytest.mark.parametrize("name", ["missing", "no_method", "__call__"])
+async def test_a_method_that_is_not_there(name):
+    """The error names the deployment and the method, and lists those there are."""
+    user = await made(Zoo)
+    with pytest.raises(NotFoundError, match=f"shop#model has no method '{name}'") as caught:
+        user.entry(name)
+    assert "async_generator" in str(caught.value)
+    assert "no_method" not in str(caught.value).partition("It has")[2]
+
+
+# --- threads ----------------------------------------------------------------------------
+
+WHERE = contextvars.ContextVar("WHERE", default="nowhere")
+
+
+async def test_sync_code_runs_in_threads_with_its_context():
+    """Beside the event loop, as many at a time as the replica takes, knowing their request."""
+    user = await made(Zoo, threads=2)
+    both = threading.Barrier(2, timeout=WAIT_S)
+
+    def handler(x, *, y):
+        both.wait()
+        return (x + y, WHERE.get(), threading.current_thread() is threading.main_thread())
+
+    WHERE.set("request")
+    results = await asyncio.gather(*(user.in_thread(handler, n, y=1) for n in (1, 2)))
+    assert results == [(2, "request", False), (3, "request", False)]
+    await user.close()
+
+
+async def test_a_sync_function_may_return_a_coroutine():
+    """A decorator that is not async hands one back; it is awaited on the loop."""
+    user = await made(Zoo)
+
+    async def coroutine():
+        return asyncio.get_running_loop()
+
+    assert await user.in_thread(lambda: coroutine()) is asyncio.get_running_loop()
+    await user.close()
+
+
+@pytest.mark.parametrize("error", [KeyError("k"), StopIteration("end"), SystemExit(2)])
+async def test_whatever_a_thread_raises_comes_out(error):
+    """Not even StopIteration, which no future can hold, leaves the caller waiting."""
+    user = await made(Zoo)
+
+    def fail():
+        raise error
+
+    with pytest.raises(BaseException) as caught:  # noqa: PT011  any of them
+        async with asyncio.timeout(WAIT_S):
+            await user.in_thread(fail)
+    assert type(error).__name__ in repr(caught.value) + repr(caught.value.__cause__)
+    await user.close()
+
+
+async def test_more_threads_for_more_requests():
+    """A replica whose `max_ongoing_requests` was raised runs as many sync handlers at a time."""
+    user = await made(Zoo, threads=1)
+    user.resize(3)
+    all_three = threading.Barrier(3, timeout=WAIT_S)
+    await asyncio.gather(*(user.in_thread(all_three.wait) for _ in range(3)))
+    await user.close()
+
+
+# --- generators -------------------------------------------------------------------------
+
+
+async def test_an_async_generator_is_iterated_as_it_is():
+    """No thread, no copy."""
+    user = await made(Zoo)
+
+    async def items():
+        yield 1
+
+    generator = items()
+    assert user.iterate(generator) is generator
+    assert [item async for item in generator] == [1]
+
+
+async def test_a_sync_generator_runs_in_one_thread_with_its_context():
+    """Items come in order; each step runs in the same thread, which is not the loop's."""
+    user = await made(Zoo)
+    threads = set()
+
+    def items():
+        for n in range(1000):
+            threads.add((threading.current_thread(), WHERE.get()))
+            yield n
+
+    WHERE.set("request")
+    assert [item async for item in user.iterate(items())] == list(range(1000))
+    [(thread, where)] = threads
+    assert thread is not threading.main_thread()
+    assert where == "request"
+    await user.close()
+
+
+async def test_a_sync_generator_does_not_run_far_ahead():
+    """What nobody reads is not produced, up to a bound."""
+    user = await made(Zoo)
+    produced = []
+
+    def items():
+        for n in range(100_000):
+            produced.append(n)
+            yield n
+
+    stream = user.iterate(items())
+    assert await anext(stream) == 0
+    before = -1
+    while len(produced) != before:  # until the thread has nothing more to do
+        before = len(produced)
+        await asyncio.sleep(0.02)
+    assert before < 300
+    await stream.aclose()
+    await user.close()
+
+
+async def test_a_sync_generator_that_is_left_is_closed():
+    """Its `finally` runs in its thread, and the thread is free for others."""
+    user = await made(Zoo, threads=1)
+    closed = threading.Event()
+
+    def items():
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    stream = user.iterate(items())
+    await anext(stream)
+    await stream.aclose()
+    assert await asyncio.wait_for(user.in_thread(closed.wait, WAIT_S), WAIT_S)
+    await user.close()
+
+
+async def test_a_sync_generator_that_raises():
+    """What came before the error arrives, then the error."""
+    user = await made(Zoo)
+
+    def items():
+        yield 1
+        raise ValueError("no more")
+
+    got = []
+    with pytest.raises(ValueError, match="no more"):
+        async for item in user.iterate(items()):
+            got.append(item)
+    assert got == [1]
+    await user.close()
+
+
+async def test_an_empty_sync_generator():
+    """No items, no waiting."""
+    user = await made(Zoo)
+    assert [item async for item in user.iterate(iter(()))] == []
+    await user.close()
+
+
+# --- calls with Python values -----------------------------------------------------------
+
+
+async def called(target, method="__call__", *args, streaming=False, **kwargs):
+    user = await made(target)
+    (payload,) = encode((args, kwargs))
+    reply: Reply = await PythonProtocol().bind(user)(
+        Call("python", (payload,), method, streaming=streaming)
+    )
+    if reply.rest is None:
+        return decode(reply.payload[0])
+    return [decode(message[0]) async for message in reply.rest]
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [("sync", "sync"), ("coroutine", "coroutine"), ("static", "static"), ("attribute", "object")],
+)
+async def test_a_call_of_each_kind(method, expected):
+    """The result is the same, wherever it ran."""
+    assert await called(Zoo, method) == expected
+
+
+@pytest.mark.parametrize("method", ["generator", "async_generator"])
+async def test_a_streaming_call(method):
+    """Each item is a message."""
+    assert await called(Zoo, method, streaming=True) == [1]
+
+
+async def test_arguments_arrive():
+    """Positional and by name."""
+
+    class Model:
+        def __call__(self, a, /, b, *, c=0):
+            return [a, b, c]
+
+    assert await called(Model, "__call__", 1, b=2, c=3) == [1, 2, 3]
+
+
+async def test_the_wrong_way_to_call():
+    """A generator called for one result, or the reverse: the error says what to write."""
+    with pytest.raises(TypeError, match=r"shop#model.generator is a generator: .*stream=True"):
+        await called(Zoo, "generator")
+    with pytest.raises(TypeError, match=r"shop#model.sync is not a generator: .*without stream"):
+        await called(Zoo, "sync", streaming=True)
+
+
+async def test_a_result_that_cannot_be_sent():
+    """The error names the method, and why."""
+
+    class Model:
+        def __call__(self):
+            return threading.Lock()
+
+        def items(self):
+            yield time.monotonic
+            yield threading.Lock()
+
+    with pytest.raises(ConfigError, match=r"shop#model\.__call__ returned what cannot be sent: lock"):
+        await called(Model)
+    with pytest.raises(ConfigError, match=r"shop#model\.items returned what cannot be sent"):
+        await called(Model, "items", streaming=True)

@@ -1,0 +1,447 @@
+"""The replica's data plane: which calls are taken, and what becomes of each.
+
+`Stream` stands for the connection's end: it keeps what would be sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from alacarte._replica.server import DataServer
+from alacarte._wire.frames import Kind
+from alacarte.context import current_call
+from alacarte.errors import DeadlineExceededError, InternalError, NotFoundError, ServeError
+from alacarte.types import Call, DeploymentId, Reply
+
+HERE = DeploymentId("shop", "model")
+
+
+class Stream:
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.released = False
+        self.sent: list[Any] = []
+
+    def reply(self, reply: Reply) -> None:
+        self.sent.append(bytes(reply.payload[0]))
+
+    async def reply_streaming(self, reply: Reply) -> None:
+        assert reply.rest is not None
+        async for message in reply.rest:
+            self.sent.append(bytes(message[0]))
+
+    def end(self) -> None:
+        self.sent.append("end")
+
+    def fail(self, error: BaseException) -> None:
+        self.sent.append(error)
+
+
+class Peer:
+    """A caller's connection: keeps the kinds of frames it is sent."""
+
+    def __init__(self) -> None:
+        self.frames: list[int] = []
+
+    def send(self, kind: int, flags: int, stream: int) -> None:
+        self.frames.append(kind)
+
+
+class Bench:
+    """A server with one connection, calls by name, and work that waits to be let go."""
+
+    def __init__(self, max_ongoing: int = 2) -> None:
+        self.gates: dict[str, asyncio.Event] = {}
+        self.begun: list[str] = []
+        self.announced: list[Kind] = []
+        self.server = DataServer(HERE, {"work": self.work}, max_ongoing)
+        self.server.listener = SimpleNamespace(  # type: ignore[assignment]
+            load=SimpleNamespace(ongoing=0), announce=self.announced.append
+        )
+        self.connection = Peer()
+        self.behaviour: Any = None
+
+    async def work(self, call: Call) -> Reply:
+        name = bytes(call.payload[0]).decode()
+        self.begun.append(name)
+        if self.behaviour is not None:
+            return await self.behaviour(call)
+        await self.gates.setdefault(name, asyncio.Event()).wait()
+        return Reply(call.payload)
+
+    def accept(self, name: str, **fields: Any) -> tuple[Stream, asyncio.Task[None] | None]:
+        stream = Stream(self.connection)
+        protocol = fields.pop("protocol", "work")
+        return stream, self.server.accept(stream, Call(protocol, (name.encode(),), **fields))
+
+    def check_idle(self) -> None:
+        assert self.server.ongoing == 0
+        assert self.server.listener.load.ongoing == 0
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_no_more_than_it_may(run):
+    """Up to `max_ongoing` calls are worked on; the next is refused unstarted."""
+
+    async def main():
+        b = Bench(2)
+        taken = [b.accept(name) for name in "123"]
+        await settle()
+        assert [task is not None for _, task in taken] == [True, True, False]
+        assert b.begun == ["1", "2"]
+        assert b.server.ongoing == b.server.listener.load.ongoing == 2
+        b.gates["1"].set()
+        await settle()
+        assert taken[0][0].sent == [b"1"]
+        assert b.accept("4")[1] is not None
+        await b.server.cancel()
+        b.check_idle()
+
+    run(main)
+
+
+def test_the_refused_are_told_when_a_slot_frees(run):
+    """One LOAD to each connection that was refused, and only to those."""
+
+    async def main():
+        b = Bench(1)
+        _, task = b.accept("1")
+        b.accept("2")
+        b.accept("3")
+        await settle()
+        assert b.connection.frames == []
+        b.gates["1"].set()
+        await task
+        assert b.connection.frames == [Kind.LOAD]
+        _, task = b.accept("1")
+        await task
+        assert b.connection.frames == [Kind.LOAD]
+
+    run(main)
+
+
+def test_a_connection_that_is_gone_is_not_told(run):
+    """Hanging up ends its claim to hear of free slots."""
+
+    async def main():
+        b = Bench(1)
+        _, task = b.accept("1")
+        b.accept("2")
+        b.server.hung_up(b.connection)
+        await settle()
+        b.gates["1"].set()
+        await task
+        assert b.connection.frames == []
+
+    run(main)
+
+
+def test_the_limit_may_change(run):
+    """A new `max_ongoing` holds from the next call on."""
+
+    async def main():
+        b = Bench(1)
+        b.accept("1")
+        assert b.accept("2")[1] is None
+        b.server.max_ongoing = 2
+        assert b.accept("3")[1] is not None
+        await b.server.cancel()
+        b.check_idle()
+
+    run(main)
+
+
+def test_cancelled_before_its_first_step(run):
+    """A call that never began gives its slot back all the same, and runs no user code."""
+
+    async def main():
+        b = Bench(1)
+        _, task = b.accept("1")
+        assert b.server.ongoing == 1
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await settle()
+        assert b.begun == []
+        b.check_idle()
+        assert b.accept("2")[1] is not None
+        await b.server.cancel()
+
+    run(main)
+
+
+def test_cancelled_at_work(run):
+    """The user's code gets the cancellation, and the slot is free once, not twice."""
+
+    async def main():
+        b = Bench(2)
+        ended = []
+
+        async def wait(call):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("cleaned up")
+
+        b.behaviour = wait
+        b.accept("other")
+        _, task = b.accept("1")
+        await settle()
+        task.cancel()
+        await settle()
+        assert ended == ["cleaned up"]
+        assert b.server.ongoing == 1
+        await b.server.cancel()
+        b.check_idle()
+
+    run(main)
+
+
+@pytest.mark.parametrize("error", [ValueError("the user's"), ServeError("ours"), TimeoutError()])
+def test_an_exception_is_an_answer(run, error):
+    """It goes to the caller as it is, and the slot is free."""
+
+    async def main():
+        b = Bench()
+
+        async def fail(call):
+            raise error
+
+        b.behaviour = fail
+        stream, task = b.accept("1")
+        await task
+        assert stream.sent == [error]
+        b.check_idle()
+
+    run(main)
+
+
+def test_a_traceback_is_logged_where_it_happened(run, caplog):
+    """With deployment, method and request; errors of ours are nobody's bug and are not."""
+
+    async def main():
+        b = Bench()
+
+        async def fail(call):
+            raise (ValueError if call.payload[0] == b"1" else ServeError)("no such user")
+
+        b.behaviour = fail
+        await b.accept("1", request_id="req-7", method="predict")[1]
+        await b.accept("2", request_id="req-8")[1]
+
+    run(main)
+    [record] = caplog.records
+    assert "shop#model.predict failed, request req-7" in record.getMessage()
+    assert "ValueError: no such user" in record.getMessage()
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_what_would_end_a_program_ends_one_request(run, error):
+    """`sys.exit()` in a handler is answered with an error, and the replica goes on."""
+
+    async def main():
+        b = Bench()
+
+        async def leave(call):
+            raise error
+
+        b.behaviour = leave
+        stream, task = b.accept("1")
+        await task
+        assert isinstance(stream.sent[0], InternalError | ServeError)
+        assert type(error).__name__ in str(stream.sent[0])
+        b.behaviour = None
+        stream, task = b.accept("2")
+        await settle()
+        b.gates["2"].set()
+        await task
+        assert stream.sent == [b"2"]
+        b.check_idle()
+
+    run(main)
+
+
+def test_a_deadline_that_has_passed(run):
+    """Work nobody waits for is not begun: the user's code never sees it."""
+
+    async def main():
+        b = Bench()
+        stream, task = b.accept("1", deadline=time.monotonic() - 0.001)
+        await task
+        assert isinstance(stream.sent[0], DeadlineExceededError)
+        assert b.begun == []
+        b.check_idle()
+
+    run(main)
+
+
+def test_a_protocol_nobody_gives(run):
+    """The error names it and those there are."""
+
+    async def main():
+        b = Bench()
+        stream, task = b.accept("1", protocol="http")
+        await task
+        assert isinstance(stream.sent[0], NotFoundError)
+        assert "'http', only ['work']" in str(stream.sent[0])
+        b.check_idle()
+
+    run(main)
+
+
+def test_the_request_is_known_to_the_code_it_runs(run):
+    """Each call has a context of its own, in which it is the current one."""
+
+    async def main():
+        b = Bench(10)
+        seen = []
+
+        async def look(call):
+            await asyncio.sleep(0)
+            seen.append(current_call.get() is call)
+            return Reply((b"",))
+
+        b.behaviour = look
+        await asyncio.gather(*(b.accept(name)[1] for name in "123"))
+        assert seen == [True] * 3
+        assert current_call.get() is None
+
+    run(main)
+
+
+def streaming(*items: bytes, closed: list[str]):
+    async def rest():
+        try:
+            for item in items:
+                yield (item,)
+                await asyncio.sleep(0)
+        finally:
+            closed.append("closed")
+
+    async def work(call):
+        return Reply((b"",), rest())
+
+    return work
+
+
+def test_a_stream_holds_its_slot_to_the_end(run):
+    """Messages, then the end; only then is the slot free."""
+
+    async def main():
+        b = Bench(1)
+        closed = []
+        b.behaviour = streaming(b"a", b"b", closed=closed)
+        stream, task = b.accept("1")
+        await asyncio.sleep(0)
+        assert b.accept("2")[1] is None
+        await task
+        assert stream.sent == [b"a", b"b", "end"]
+        assert closed == ["closed"]
+        b.check_idle()
+
+    run(main)
+
+
+def test_a_stream_that_is_cancelled_is_closed(run):
+    """The user's generator ends with its `finally`, before the slot is given on."""
+
+    async def main():
+        b = Bench(1)
+        closed = []
+
+        async def for_ever():
+            try:
+                while True:
+                    yield (b"x",)
+                    await asyncio.sleep(0)
+            finally:
+                closed.append("closed")
+
+        async def work(call):
+            return Reply((b"",), for_ever())
+
+        b.behaviour = work
+        stream, task = b.accept("1")
+        while not stream.sent:
+            await asyncio.sleep(0)
+        task.cancel()
+        await settle()
+        assert closed == ["closed"]
+        b.check_idle()
+
+    run(main)
+
+
+def test_draining(run):
+    """Callers are told at once; what is in flight finishes; nothing new is taken."""
+
+    async def main():
+        b = Bench(2)
+        stream, _ = b.accept("1")
+        await settle()
+        drained = asyncio.create_task(b.server.drain())
+        await settle()
+        assert b.announced == [Kind.GOAWAY]
+        assert not drained.done()
+        assert b.accept("2")[1] is None
+        b.gates["1"].set()
+        await drained
+        assert stream.sent == [b"1"]
+        assert b.connection.frames == []  # no LOAD: there is nothing to come for
+
+    run(main)
+
+
+def test_draining_when_idle(run):
+    """It takes no time at all."""
+
+    async def main():
+        b = Bench()
+        await b.server.drain()
+        assert b.announced == [Kind.GOAWAY]
+
+    run(main)
+
+
+def test_what_does_not_end_in_time_is_cancelled(run):
+    """After the graceful time every call is cancelled, and told that the replica stops."""
+
+    async def main():
+        b = Bench(2)
+        stream, _ = b.accept("1")
+        await settle()
+        await b.server.cancel()
+        assert "the replica is stopping" in str(stream.sent[0])
+        assert b.accept("2")[1] is None
+        b.check_idle()
+
+    run(main)
+
+
+def test_a_cancellation_of_the_users_own(run):
+    """Code that waits for a task of its own which was cancelled has failed; nothing is stopping."""
+
+    async def main():
+        b = Bench(2)
+
+        async def inner_cancelled(call):
+            inner = asyncio.ensure_future(asyncio.Event().wait())
+            asyncio.get_running_loop().call_soon(inner.cancel)
+            await inner
+
+        b.behaviour = inner_cancelled
+        stream, task = b.accept("1")
+        await asyncio.gather(task, return_exceptions=True)
+        assert "stopping" not in str(stream.sent[0])
+        assert "CancelledError" in str(stream.sent[0])
+        b.check_idle()
+
+    run(main)

@@ -1,0 +1,245 @@
+"""The challenge: who knows the secret gets in, at this replica, now, and nobody else does."""
+
+import ast
+import hmac
+import inspect
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alacarte._wire import authentication
+from alacarte._wire.authentication import (
+    AuthenticationError,
+    CallerHandshake,
+    ReplicaHandshake,
+    read_welcome,
+    welcome,
+)
+
+SECRET, OTHER = b"s" * 32, b"o" * 32
+
+
+def pair(replica_id="r1"):
+    return CallerHandshake(SECRET, replica_id), ReplicaHandshake(SECRET, replica_id)
+
+
+def test_both_know_the_secret():
+    """Caller and replica prove themselves to each other, and the replica tells its facts."""
+    caller, replica = pair()
+    replica.accept(caller.prove(replica.challenge(caller.hello())))
+    assert caller.welcomed(welcome({"a": 1})) == {"a": 1}
+
+
+@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview])
+def test_any_buffer_will_do(wrap):
+    """Messages may come in whatever the decoder hands out."""
+    caller, replica = pair()
+    replica.accept(wrap(caller.prove(wrap(replica.challenge(wrap(caller.hello()))))))
+    assert caller.welcomed(wrap(welcome({}))) == {}
+
+
+def test_a_caller_with_another_secret():
+    """The replica refuses a proof made with another secret."""
+    caller, replica = CallerHandshake(OTHER, "r1"), ReplicaHandshake(SECRET, "r1")
+    challenge = replica.challenge(caller.hello())
+    with pytest.raises(AuthenticationError, match="replica r1 does not know our secret"):
+        caller.prove(challenge)
+    stubborn = hmac.digest(OTHER, challenge, "sha256")
+    with pytest.raises(AuthenticationError, match="the caller does not know our secret"):
+        replica.accept(stubborn)
+
+
+def test_a_replica_with_another_secret():
+    """The caller refuses a replica that answers with another secret, and proves nothing to it."""
+    caller, replica = CallerHandshake(SECRET, "r1"), ReplicaHandshake(OTHER, "r1")
+    with pytest.raises(AuthenticationError, match="does not know our secret"):
+        caller.prove(replica.challenge(caller.hello()))
+
+
+def test_no_welcome_without_a_challenge():
+    """A replica that skips its proof is no replica of ours, whatever it says of itself."""
+    caller, _ = pair()
+    caller.hello()
+    with pytest.raises(AuthenticationError, match="proved nothing"):
+        caller.welcomed(welcome({}))
+
+
+def test_no_welcome_after_a_wrong_challenge():
+    """Nor is one whose proof was wrong."""
+    caller = CallerHandshake(SECRET, "r1")
+    with pytest.raises(AuthenticationError):
+        caller.prove(ReplicaHandshake(OTHER, "r1").challenge(caller.hello()))
+    with pytest.raises(AuthenticationError):
+        caller.welcomed(welcome({}))
+
+
+def test_reflection():
+    """A caller's own words, sent back to it, prove nothing; nor do a replica's."""
+    caller, replica = pair()
+    challenge = replica.challenge(caller.hello())
+    mac = challenge[-32:]
+    with pytest.raises(AuthenticationError):
+        replica.accept(mac)
+    proof = caller.prove(challenge)
+    liar = challenge[:-32] + proof
+    with pytest.raises(AuthenticationError):
+        CallerHandshake(SECRET, "r1").prove(liar)
+
+
+def test_a_recorded_proof():
+    """What was heard on one connection opens no other."""
+    caller, replica = pair()
+    hello = caller.hello()
+    challenge = replica.challenge(hello)
+    proof = caller.prove(challenge)
+    replica.accept(proof)
+    again = ReplicaHandshake(SECRET, "r1")
+    assert again.challenge(hello) != challenge
+    with pytest.raises(AuthenticationError):
+        again.accept(proof)
+
+
+def test_a_recorded_challenge():
+    """A replica cannot be played from a recording: each caller asks something new."""
+    caller, replica = pair()
+    challenge = replica.challenge(caller.hello())
+    later = CallerHandshake(SECRET, "r1")
+    assert later.hello() != caller.hello()
+    with pytest.raises(AuthenticationError):
+        later.prove(challenge)
+
+
+def test_another_replica():
+    """Proofs hold for one replica: a caller that looks for another is told so."""
+    caller, replica = CallerHandshake(SECRET, "r1"), ReplicaHandshake(SECRET, "r2")
+    with pytest.raises(AuthenticationError, match="looks for another replica"):
+        replica.challenge(caller.hello())
+
+
+def test_another_replicas_challenge_and_proof():
+    """What one replica of the instance says or hears is worth nothing at another."""
+    caller = CallerHandshake(SECRET, "r1")
+    hello = caller.hello()
+    other = ReplicaHandshake(SECRET, "r2")
+    challenge = other.challenge(hello.replace(b"r1", b"r2"))
+    with pytest.raises(AuthenticationError):
+        caller.prove(challenge)
+    towards = CallerHandshake(SECRET, "r2")
+    replica = ReplicaHandshake(SECRET, "r1")
+    replica.challenge(towards.hello().replace(b"r2", b"r1"))
+    with pytest.raises(AuthenticationError):
+        replica.accept(towards.prove(other.challenge(towards.hello())))
+
+
+def test_another_version(monkeypatch):
+    """Both sides name both versions and what to do about it."""
+    caller, replica = pair()
+    hello, challenge = caller.hello(), replica.challenge(caller.hello())
+    monkeypatch.setattr(authentication, "PROTOCOL_VERSION", 2)
+    for call in (lambda: ReplicaHandshake(SECRET, "r1").challenge(hello), lambda: caller.prove(challenge)):
+        with pytest.raises(AuthenticationError, match=r"version 1 .* this process 2.*alacarte-core"):
+            call()
+
+
+def test_the_version_is_part_of_the_proof(monkeypatch):
+    """Nobody in between can talk two sides into an older version."""
+    caller, replica = pair()
+    challenge = replica.challenge(caller.hello())
+    monkeypatch.setattr(authentication, "PROTOCOL_VERSION", 2)
+    with pytest.raises(AuthenticationError, match="secret"):
+        caller.prove(b"\x02\0" + challenge[2:])
+
+
+def test_one_hello_and_one_proof():
+    """Nobody may ask twice, or guess twice."""
+    caller, replica = pair()
+    proof = caller.prove(replica.challenge(caller.hello()))
+    with pytest.raises(AuthenticationError):
+        replica.challenge(caller.hello())
+    _, replica = pair()
+    replica.challenge(caller.hello())
+    with pytest.raises(AuthenticationError):
+        replica.accept(bytes(32))
+    with pytest.raises(AuthenticationError):
+        replica.accept(proof)
+
+
+def test_one_challenge():
+    """A caller proves itself once on a connection."""
+    caller, replica = pair()
+    challenge = replica.challenge(caller.hello())
+    caller.prove(challenge)
+    with pytest.raises(AuthenticationError):
+        caller.prove(challenge)
+
+
+def test_a_proof_before_the_hello():
+    """There is nothing to prove yet."""
+    with pytest.raises(AuthenticationError):
+        pair()[1].accept(bytes(32))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=120), st.booleans())
+def test_any_bytes_are_refused(data, polite):
+    """Whatever a stranger says, the answer is AuthenticationError."""
+    data = b"alacarte\x01\0" + data if polite else data
+    for listen in (
+        ReplicaHandshake(SECRET, "r1").challenge,
+        CallerHandshake(SECRET, "r1").prove,
+        CallerHandshake(SECRET, "r1").welcomed,
+    ):
+        with pytest.raises(AuthenticationError):
+            listen(data)
+    caller, replica = pair()
+    replica.challenge(caller.hello())
+    with pytest.raises(AuthenticationError):
+        replica.accept(data)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 4000, b"[]", b"3"])
+def test_a_welcome_that_is_none(data):
+    """Facts that cannot be read are an AuthenticationError, too."""
+    with pytest.raises(AuthenticationError):
+        read_welcome(data)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 200), st.integers(0, 7))
+def test_every_bit_counts(at, bit):
+    """One bit changed anywhere in the exchange, and nobody gets in."""
+    caller, replica = pair()
+    first, number = CallerHandshake.hello, at % 3
+    messages = [bytearray(first(caller))]
+
+    def passed(message, turn):
+        if turn == number:
+            message = bytearray(message)
+            message[at % len(message)] ^= 1 << bit
+        return message
+
+    with pytest.raises(AuthenticationError):
+        challenge = replica.challenge(passed(messages[0], 0))
+        replica.accept(passed(caller.prove(passed(challenge, 1)), 2))
+
+
+def test_macs_are_compared_in_constant_time():
+    """No `==` touches a mac: only `hmac.compare_digest` does."""
+    tree = ast.parse(inspect.getsource(authentication))
+    secret = {"mac", "proof", "expected", "_expected", "digest"}
+    compared = 0
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            for side in (node.left, *node.comparators):
+                for leaf in ast.walk(side):
+                    if isinstance(leaf, ast.Call) and ast.unparse(leaf.func) == "len":
+                        break
+                    name = getattr(leaf, "id", getattr(leaf, "attr", ""))
+                    if name in secret:
+                        assert all(isinstance(op, ast.Is | ast.IsNot) for op in node.ops), (
+                            ast.unparse(node)
+                        )
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "hmac.compare_digest":
+            compared += 1
+    assert compared == 2

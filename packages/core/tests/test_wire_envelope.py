@@ -1,0 +1,145 @@
+"""Envelopes: what a request says about itself, in front of its payload."""
+
+import dataclasses
+import math
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alacarte._wire.codec import decode, encode
+from alacarte._wire.envelope import PAYLOAD_OFFSET, pack_envelope, unpack_envelope
+from alacarte._wire.frames import FINAL, STREAMING, FrameError
+from alacarte.errors import ConfigError
+from alacarte.types import Call
+
+from .wire_support import join
+
+TEXTS = ("protocol", "method", "request_id", "app", "route", "model_id", "routing_key")
+texts = st.text(
+    st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.fixed_dictionaries(dict.fromkeys(TEXTS, texts)), st.booleans(), st.binary(max_size=200))
+def test_round_trip(fields, streaming, payload):
+    """Every text, the flag and the payload arrive, and the payload lies at a multiple of 64."""
+    envelope = pack_envelope(Call(payload=(payload,), streaming=streaming, **fields))
+    assert len(envelope) % PAYLOAD_OFFSET == 0
+    call = unpack_envelope(bytearray(envelope + payload), STREAMING if streaming else FINAL)
+    for name, text in fields.items():
+        assert getattr(call, name) == text
+    assert call.streaming is streaming
+    assert call.deadline is None
+    assert call.body is None
+    assert len(call.payload) == 1
+    assert call.payload[0] == payload
+
+
+def test_every_text_of_a_call_travels():
+    """A field added to Call must not be forgotten here."""
+    names = {field.name for field in dataclasses.fields(Call)}
+    assert names == {*TEXTS, "payload", "body", "streaming", "deadline"}
+
+
+@pytest.mark.parametrize("size", range(50, 70))
+def test_texts_that_fill_the_envelope_exactly(size):
+    """No padding is needed where the texts end at the boundary."""
+    call = Call("p", (b"",), method="m" * size, routing_key="k")
+    got = unpack_envelope(pack_envelope(call) + b"payload", 0)
+    assert (got.method, got.routing_key, bytes(got.payload[0])) == (call.method, "k", b"payload")
+
+
+def test_what_is_aligned_stays_aligned():
+    """The payload is a view of the message: buffers in it are not copied."""
+    np = pytest.importorskip("numpy")
+    call = Call("python", encode(np.arange(10_000)), method="method_of_odd_length")
+    message = bytearray(pack_envelope(call) + join(call.payload))
+    array = decode(unpack_envelope(message, 0).payload[0])
+    raw = np.frombuffer(message, dtype="uint8")
+    assert np.shares_memory(array, raw)
+    assert (array.ctypes.data - raw.ctypes.data) % 64 == 0
+
+
+# --- deadlines --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("left_s", [0.25, 5, 3600, 4_000_000])
+def test_a_deadline_travels_as_remaining_time(left_s):
+    """The time left is what arrives, to the millisecond: clocks are never compared."""
+    before = time.monotonic()
+    message = pack_envelope(Call("p", (b"",), deadline=before + left_s))
+    deadline = unpack_envelope(message, 0).deadline
+    assert before + left_s - 0.002 <= deadline <= time.monotonic() + left_s
+
+
+@pytest.mark.parametrize("left_s", [0, -1, -1e9, 1e-9, -math.inf])
+def test_an_expired_deadline_stays_one(left_s):
+    """Time that has run out does not become no limit."""
+    message = pack_envelope(Call("p", (b"",), deadline=time.monotonic() + left_s))
+    assert unpack_envelope(message, 0).deadline <= time.monotonic() + 0.001
+
+
+@pytest.mark.parametrize("left_s", [1e12, math.inf])
+def test_a_deadline_beyond_all_days(left_s):
+    """A deadline that the envelope cannot hold is weeks away at the other end, too."""
+    message = pack_envelope(Call("p", (b"",), deadline=time.monotonic() + left_s))
+    assert unpack_envelope(message, 0).deadline > time.monotonic() + 40 * 24 * 3600
+
+
+# --- what cannot be sent ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_nul_is_refused(name):
+    """A NUL would move every text behind it."""
+    with pytest.raises(ConfigError, match="NUL"):
+        pack_envelope(Call(payload=(b"",), **{"protocol": "p", name: "a\0b"}))
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_half_a_character_is_refused(name):
+    """A lone surrogate, as undecodable names of files have, is not text."""
+    with pytest.raises(ConfigError, match="UTF-8"):
+        pack_envelope(Call(payload=(b"",), **{"protocol": "p", name: "a\udc80b"}))
+
+
+def test_too_long_texts_are_refused():
+    """All texts together hold 65,280 bytes; the error says how many these have."""
+    longest = 65_280 - len("p") - 6
+    call = Call("p", (b"",), method="", routing_key="k" * longest)
+    assert unpack_envelope(pack_envelope(call), 0).routing_key == call.routing_key
+    call.routing_key += "k"
+    with pytest.raises(ConfigError, match="65281"):
+        pack_envelope(call)
+
+
+# --- garbage ----------------------------------------------------------------------------
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_call_or_an_error(data):
+    """Nothing but FrameError is raised for bytes that are no envelope."""
+    try:
+        assert isinstance(unpack_envelope(data, 0), Call)
+    except FrameError as error:
+        assert "envelope" in str(error)
+
+
+@pytest.mark.parametrize("keep", range(64))
+def test_cut_off(keep):
+    """An envelope without its end is refused."""
+    with pytest.raises(FrameError):
+        unpack_envelope(pack_envelope(Call("p", (b"",)))[:keep], 0)
+
+
+@pytest.mark.parametrize(
+    "data", [bytes(4) + b"\x02\0\xff\xff", bytes(4) + b"\x06\0a\0b\0c\0", bytes(4) + b"\0\0"]
+)
+def test_not_text(data):
+    """Bytes that are not UTF-8, and texts that are too few, are refused."""
+    with pytest.raises(FrameError, match="readable envelope"):
+        unpack_envelope(data, 0)

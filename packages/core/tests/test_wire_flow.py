@@ -1,0 +1,253 @@
+"""Flow control: what was granted and used, at the receiver and at the sender."""
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alacarte._wire.flow import (
+    WINDOW_BYTES,
+    Inbox,
+    SendWindow,
+    cost,
+    read_credit,
+    write_credit,
+)
+from alacarte._wire.frames import FrameError
+
+HALF = WINDOW_BYTES // 2
+
+
+class Other:
+    """What an inbox tells the other side."""
+
+    def __init__(self):
+        self.granted = []
+        self.closed = 0
+        self.inbox = Inbox(self.granted.append, self.close)
+
+    def close(self):
+        self.closed += 1
+
+
+def waiting(coroutine):
+    """Start a task and let it run until it waits."""
+    task = asyncio.ensure_future(coroutine)
+    return task, asyncio.sleep(0)
+
+
+# --- the receiver -----------------------------------------------------------------------
+
+
+async def test_messages_arrive_in_order():
+    """Messages are read in the order they came in, then the end."""
+    inbox = Other().inbox
+    for item in (b"a", b"", b"c"):
+        inbox.put(item)
+    inbox.end()
+    assert [message async for message in inbox] == [(b"a",), (b"",), (b"c",)]
+    with pytest.raises(StopAsyncIteration):
+        await anext(inbox)
+
+
+@pytest.mark.parametrize("step", ["put", "end", "fail"])
+async def test_a_reader_is_woken(step):
+    """A reader that waits gets the message, the end or the error when it comes."""
+    inbox = Other().inbox
+    task, pause = waiting(anext(inbox))
+    await pause
+    assert not task.done()
+    if step == "put":
+        inbox.put(b"x")
+        inbox.put(b"y")
+        assert await task == (b"x",)
+        assert inbox.ready() == [b"y"]
+    elif step == "end":
+        inbox.end()
+        with pytest.raises(StopAsyncIteration):
+            await task
+    else:
+        inbox.fail(KeyError("k"))
+        with pytest.raises(KeyError):
+            await task
+
+
+async def test_an_error_comes_after_what_arrived():
+    """Nothing that arrived before the error is lost, and the error stays."""
+    inbox = Other().inbox
+    inbox.put(b"a")
+    inbox.fail(KeyError("k"))
+    assert await anext(inbox) == (b"a",)
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            await anext(inbox)
+
+
+async def test_credit_is_given_in_halves():
+    """The window is granted again when half of it has been taken, and not before."""
+    other = Other()
+    size = HALF // 4 - cost(0)
+    for _ in range(7):
+        other.inbox.put(bytes(size))
+    assert other.granted == []
+    for number in range(7):
+        await anext(other.inbox)
+        assert other.granted == [HALF] * ((number + 1) // 4)
+
+
+async def test_empty_messages_use_the_window():
+    """A flood of empty messages is bounded, too."""
+    other = Other()
+    count = HALF // cost(0)
+    for _ in range(count):
+        other.inbox.put(b"")
+    assert other.inbox.ready() == [b""] * count
+    assert sum(other.granted) == HALF
+
+
+async def test_no_credit_after_the_end():
+    """A peer that has ended needs no credit."""
+    other = Other()
+    other.inbox.put(bytes(WINDOW_BYTES))
+    other.inbox.end()
+    await anext(other.inbox)
+    assert other.granted == []
+
+
+async def test_closing_tells_the_peer_once():
+    """A reader that leaves early tells the peer, once; what had arrived is dropped."""
+    other = Other()
+    other.inbox.put(b"x")
+    await other.inbox.aclose()
+    await other.inbox.aclose()
+    assert other.closed == 1
+    with pytest.raises(StopAsyncIteration):
+        await anext(other.inbox)
+
+
+@pytest.mark.parametrize("how", ["end", "fail"])
+async def test_closing_after_the_end_tells_nobody(how):
+    """A stream that has ended needs no farewell."""
+    other = Other()
+    if how == "end":
+        other.inbox.end()
+    else:
+        other.inbox.fail(KeyError())
+    await other.inbox.aclose()
+    assert other.closed == 0
+
+
+async def test_closing_ends_a_wait():
+    """A reader that waits while another task closes the stream is not left behind."""
+    inbox = Other().inbox
+    task, pause = waiting(anext(inbox))
+    await pause
+    await inbox.aclose()
+    async with asyncio.timeout(5):
+        with pytest.raises(StopAsyncIteration):
+            await task
+
+
+async def test_a_cancelled_reader_loses_nothing():
+    """A message that comes in as its reader is cancelled waits for the next reader."""
+    inbox = Other().inbox
+    task, pause = waiting(anext(inbox))
+    await pause
+    inbox.put(b"x")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await anext(inbox) == (b"x",)
+
+
+# --- the sender -------------------------------------------------------------------------
+
+
+def test_a_window_is_used_up():
+    """Each message takes its size and a little more; the last may overshoot."""
+    window = SendWindow(1000)
+    window.use(900)
+    assert window.open
+    window.use(5000)
+    assert not window.open
+    window.grant(cost(900) + cost(5000) - 1000)
+    assert not window.open
+    window.grant(1)
+    assert window.open
+
+
+def test_a_closed_window():
+    """A window of nothing, as an upload's before it is accepted, opens with the first credit."""
+    window = SendWindow(0)
+    assert not window.open
+    window.grant(WINDOW_BYTES)
+    assert window.open
+
+
+async def test_a_sender_waits_until_the_window_is_open():
+    """Credit that does not open the window does not wake the sender."""
+    window = SendWindow(0)
+    window.use(100)
+    task, pause = waiting(window.wait())
+    await pause
+    window.grant(cost(100))
+    await asyncio.sleep(0)
+    assert not task.done()
+    window.grant(1)
+    window.grant(1)
+    await task
+    await window.wait()
+
+
+async def test_a_cancelled_sender_leaves_the_window_usable():
+    """A wait that was cancelled leaves nothing behind."""
+    window = SendWindow(0)
+    task, pause = waiting(window.wait())
+    await pause
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    window.grant(1)
+    await window.wait()
+
+
+def test_credits_are_four_bytes():
+    """A credit of another size is a FrameError."""
+    assert read_credit(bytearray(write_credit(WINDOW_BYTES))) == WINDOW_BYTES
+    for payload in (b"", bytes(3), bytes(5)):
+        with pytest.raises(FrameError, match="a credit in"):
+            read_credit(payload)
+
+
+# --- both -------------------------------------------------------------------------------
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 3 * WINDOW_BYTES), max_size=60))
+def test_nothing_stalls_and_nothing_floods(sizes):
+    """Whatever the sizes: all pass, and never more than a window and one message wait."""
+    window = SendWindow()
+    inbox = Inbox(window.grant, lambda: None)
+    left = list(sizes)
+    waits: list[int] = []
+    while left or waits:
+        while left and window.open:
+            assert sum(cost(size) for size in waits) <= WINDOW_BYTES
+            size = left.pop(0)
+            window.use(size)
+            waits.append(size)
+            inbox.put(Sized(size))
+        assert waits, "the sender waits for credit that will never come"
+        assert len(inbox.ready()) == len(waits)
+        waits.clear()
+
+
+class Sized:
+    """Stands for so many bytes."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def __len__(self):
+        return self.size

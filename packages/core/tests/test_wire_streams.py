@@ -1,0 +1,311 @@
+"""Streaming replies and uploads over real connections: order, ends, and how far ahead they run."""
+
+import asyncio
+
+import pytest
+
+from alacarte._wire.caller import ConnectionLost
+from alacarte._wire.flow import WINDOW_BYTES
+from alacarte.types import Reply
+
+from .wire_support import ask, join, messages, on_both_loops, on_every_wire, read, start, until
+
+ITEM_BYTES = 10_000
+WINDOW_ITEMS = WINDOW_BYTES // ITEM_BYTES + 1
+
+
+class Source:
+    """An endless producer that counts what it has produced, and whether it was closed."""
+
+    def __init__(self, size=ITEM_BYTES, stop=None):
+        self.size = size
+        self.stop = stop
+        self.produced = 0
+        self.closed = False
+
+    async def items(self):
+        try:
+            while self.produced != self.stop:
+                self.produced += 1
+                yield (self.produced.to_bytes(8, "little") + bytes(self.size - 8),)
+        finally:
+            self.closed = True
+
+    async def __call__(self, call):
+        if call.method == "ping":
+            return Reply((b"pong",))
+        return Reply((b"head",), self.items())
+
+
+async def settle(connection):
+    """Return when whatever could happen on both ends has: calls have gone to and fro."""
+    for _ in range(5):
+        assert await ask(connection, method="ping") == b"pong"
+
+
+# --- replies ----------------------------------------------------------------------------
+
+
+@on_every_wire
+async def test_items_arrive_in_order(wire):
+    """Every item comes, in order, then the end; megabytes and empty ones among them."""
+    items = [b"a", b"", bytes(70_000), b"b" * (3 << 20), b"", b"c" * (1 << 20), b"end"]
+
+    async def service(call):
+        assert call.streaming
+        return Reply((b"head", b"er"), messages(*items))
+
+    ended = []
+    connection = await wire.connect(await wire.listen(service))
+    reply = await start(connection, streaming=True, done=ended.append).reply
+    assert join(reply.payload) == b"header"
+    assert await read(reply) == items
+    assert len(ended) == 1
+    reply = await start(connection, streaming=True).reply
+    assert await read(reply) == items
+
+
+@on_both_loops
+async def test_a_long_head(wire):
+    """A first message of megabytes comes before everything that follows it."""
+
+    async def service(call):
+        return Reply((bytes(5 << 20),), messages(b"a", b"b"))
+
+    connection = await wire.connect(await wire.listen(service))
+    reply = await start(connection, streaming=True).reply
+    assert len(join(reply.payload)) == 5 << 20
+    assert await read(reply) == [b"a", b"b"]
+
+
+@on_both_loops
+async def test_a_stream_without_items(wire):
+    """A stream may end before it has begun."""
+
+    async def service(call):
+        return Reply((b"head",), messages())
+
+    connection = await wire.connect(await wire.listen(service))
+    assert await read(await start(connection, streaming=True).reply) == []
+
+
+@on_every_wire
+async def test_many_streams_at_a_time(wire):
+    """Streams on one connection do not mix."""
+
+    async def service(call):
+        mark = bytes(call.payload[0])
+        return Reply((mark,), messages(*[mark * 100] * 200))
+
+    connection = await wire.connect(await wire.listen(service))
+    marks = [b"%02d" % number for number in range(20)]
+    replies = await asyncio.gather(*(start(connection, m, streaming=True).reply for m in marks))
+    for mark, items in zip(marks, await asyncio.gather(*map(read, replies)), strict=True):
+        assert items == [mark * 100] * 200
+
+
+@on_every_wire
+async def test_an_error_comes_after_the_items(wire):
+    """What was produced before the error is read first; then the user's error is raised."""
+
+    async def items():
+        yield (b"a",)
+        yield (b"b" * (2 << 20),)
+        raise KeyError("k")
+
+    async def service(call):
+        return Reply((b"head",), items())
+
+    connection = await wire.connect(await wire.listen(service))
+    reply = await start(connection, streaming=True).reply
+    assert join(await anext(reply.rest)) == b"a"
+    assert len(join(await anext(reply.rest))) == 2 << 20
+    with pytest.raises(KeyError) as info:
+        await anext(reply.rest)
+    assert "in items" in str(info.value.__cause__)
+
+
+@on_every_wire
+async def test_leaving_early_closes_the_generator(wire):
+    """A reader that stops reading ends the generator in the replica."""
+    source = Source()
+    desk = await wire.listen(source)
+    connection = await wire.connect(desk)
+    ended = []
+    reply = await start(connection, streaming=True, done=ended.append).reply
+    for _ in range(3):
+        await anext(reply.rest)
+    await reply.rest.aclose()
+    assert len(ended) == 1
+    await until(lambda: source.closed and desk.cancelled == 1)
+    with pytest.raises(StopAsyncIteration):
+        await anext(reply.rest)
+
+
+@on_both_loops
+async def test_a_reader_that_waits_is_told(wire):
+    """Closing a stream from elsewhere ends the wait for its next item."""
+    blocked = asyncio.Event()
+
+    async def items():
+        await blocked.wait()
+        yield (b"",)
+
+    async def service(call):
+        return Reply((b"head",), items())
+
+    desk = await wire.listen(service)
+    connection = await wire.connect(desk)
+    reply = await start(connection, streaming=True).reply
+    task = asyncio.ensure_future(anext(reply.rest))
+    await asyncio.sleep(0)
+    await reply.rest.aclose()
+    async with asyncio.timeout(5):
+        with pytest.raises(StopAsyncIteration):
+            await task
+
+
+@on_every_wire
+async def test_a_stream_that_breaks_off(wire):
+    """When the connection is lost, what has arrived is read, then the loss is raised."""
+    source = Source()
+    desk = await wire.listen(source)
+    connection = await wire.connect(desk)
+    reply = await start(connection, streaming=True).reply
+    await until(lambda: source.produced >= WINDOW_ITEMS)
+    await settle(connection)
+    desk.listener.abort()
+    await until(lambda: not connection.connected and source.closed)
+    got = 0
+    with pytest.raises(ConnectionLost):
+        async for message in reply.rest:
+            got += 1
+            assert join(message)[:8] == got.to_bytes(8, "little")
+    assert got == source.produced
+
+
+# --- how far ahead ----------------------------------------------------------------------
+
+
+@on_every_wire
+async def test_a_slow_reader_stops_the_producer(wire):
+    """A producer never is more than a window ahead of its reader, and never stalls."""
+    source = Source(stop=500)
+    connection = await wire.connect(await wire.listen(source))
+    reply = await start(connection, streaming=True).reply
+    got = 0
+    while got < 500:
+        ahead = min(500 - got, WINDOW_ITEMS // 2 - 1)
+        await until(lambda ahead=ahead: source.produced - got >= ahead)
+        await settle(connection)
+        assert source.produced - got <= WINDOW_ITEMS
+        for _ in range(min(37, 500 - got)):
+            got += 1
+            assert join(await anext(reply.rest))[:8] == got.to_bytes(8, "little")
+    assert await read(reply) == []
+    assert source.closed
+
+
+@on_both_loops
+async def test_items_greater_than_the_window(wire):
+    """Items that no window holds pass one at a time."""
+    source = Source(size=3 << 20, stop=5)
+    connection = await wire.connect(await wire.listen(source))
+    reply = await start(connection, streaming=True).reply
+    for number in range(5):
+        await until(lambda number=number: source.produced > number)
+        await settle(connection)
+        assert source.produced == number + 1
+        assert len(join(await anext(reply.rest))) == 3 << 20
+    assert await read(reply) == []
+
+
+@on_both_loops
+async def test_empty_items_are_bounded(wire):
+    """Items without bytes stop at a window, too."""
+    count = 0
+
+    async def items():
+        nonlocal count
+        while True:
+            count += 1
+            yield (b"",)
+
+    async def service(call):
+        return Reply((b"pong",), None if call.method == "ping" else items())
+
+    connection = await wire.connect(await wire.listen(service))
+    reply = await start(connection, streaming=True).reply
+    await until(lambda: count >= WINDOW_BYTES // 64)
+    await settle(connection)
+    assert count <= WINDOW_BYTES // 64 + 1
+    assert len(reply.rest.ready()) == WINDOW_BYTES // 64
+    await reply.rest.aclose()
+
+
+@on_both_loops
+async def test_a_stalled_stream_stalls_no_other(wire):
+    """A stream that nobody reads takes nothing from the others of its connection."""
+    stalled, other = Source(), Source(stop=400)
+
+    async def service(call):
+        return await (stalled if call.method == "stalled" else other)(call)
+
+    connection = await wire.connect(await wire.listen(service))
+    unread = await start(connection, method="stalled", streaming=True).reply
+    await until(lambda: stalled.produced >= WINDOW_ITEMS)
+    assert len(await read(await start(connection, streaming=True).reply)) == 400
+    assert stalled.produced <= WINDOW_ITEMS
+    await unread.rest.aclose()
+    await until(lambda: stalled.closed)
+
+
+@on_every_wire
+async def test_a_slow_replica_stops_the_upload(wire):
+    """A body is read no more than a window ahead of the replica that reads it."""
+    source = Source(stop=400)
+    steps: asyncio.Queue[int] = asyncio.Queue()
+    got = 0
+
+    async def service(call):
+        nonlocal got
+        if call.method == "ping":
+            return Reply((b"pong",))
+        while count := await steps.get():
+            for _ in range(count):
+                await anext(call.body)
+                got += 1
+        return Reply((b"%d" % got,), None)
+
+    connection = await wire.connect(await wire.listen(service))
+    stream = start(connection, body=source.items())
+    while got < 400:
+        before = got
+        ahead = min(400 - got, WINDOW_ITEMS // 2 - 1)
+        await until(lambda ahead=ahead, before=before: source.produced - before >= ahead)
+        await settle(connection)
+        assert source.produced - got <= WINDOW_ITEMS
+        step = min(50, 400 - got)
+        steps.put_nowait(step)
+        await until(lambda before=before, step=step: got == before + step)
+    steps.put_nowait(0)
+    assert join((await stream.reply).payload) == b"400"
+
+
+@on_both_loops
+async def test_both_directions_at_once(wire):
+    """A replica answers item by item while the body still comes, as long as it likes."""
+
+    async def service(call):
+        async def doubled():
+            async for item in call.body:
+                yield (item[0], item[0])
+
+        return Reply((b"head",), doubled())
+
+    source = Source(stop=300)
+    connection = await wire.connect(await wire.listen(service))
+    reply = await start(connection, streaming=True, body=source.items()).reply
+    items = await read(reply)
+    assert [item[:8] for item in items] == [n.to_bytes(8, "little") for n in range(1, 301)]
+    assert {len(item) for item in items} == {2 * ITEM_BYTES}

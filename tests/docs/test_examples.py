@@ -1,0 +1,60 @@
+"""Every example in the documentation runs, and does what the page says."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT, blocks, clusters, pages
+
+PROGRAM = Path(__file__).with_name("program.py")
+RUN = ("python", "console")
+READ = ("", "sh", "text", "toml", "yaml", "diff")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def cases() -> list[object]:
+    found = []
+    for path in pages():
+        if not any(block.language in RUN for block in blocks(path)):
+            continue
+        for cluster in clusters(path):
+            marks = [pytest.mark.ray] if cluster == "ray" else []
+            name = f"{path.relative_to(ROOT)}-{cluster}"
+            found.append(pytest.param(path, cluster, id=name, marks=marks))
+    return found
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("path", "cluster"), cases())
+def test_page(path: Path, cluster: str, tmp_path: Path):
+    """The code of a page runs from top to bottom, and prints what its comments say."""
+    environment = {name: v for name, v in os.environ.items() if not name.startswith("ALACARTE_")}
+    environment.pop("RAY_ADDRESS", None)
+    done = subprocess.run(
+        [sys.executable, PROGRAM, path, cluster, str(free_port())],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_languages_are_known(path: Path):
+    """A block says what it is, so that none is passed over because of a misspelling."""
+    used = {block.language for block in blocks(path)}
+    assert {each for each in used if not each.startswith("{")} <= {*RUN, *READ}

@@ -1,0 +1,77 @@
+"""Every hook, option, error, command and variable has a place where a user would look for it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import alacarte_batching.errors
+from alacarte import errors, hookspecs
+from alacarte.config import AutoscalingConfig, ClusterOptions, DeploymentConfig, RayActorOptions
+from alacarte_cli.hooks import register_commands
+from alacarte_http.config import HTTPOptions
+from tests.docs.pages import ROOT
+
+DOCS = ROOT / "docs"
+HOOKS = {name: value for name, value in vars(hookspecs).items() if hasattr(value, "alacarte_spec")}
+MODELS = [DeploymentConfig, RayActorOptions, AutoscalingConfig, ClusterOptions, HTTPOptions]
+READMES = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md"))]
+ERRORS = sorted({*errors.__all__, *alacarte_batching.errors.__all__} - {"RayServeException"})
+
+sys.path.insert(0, str(DOCS / "_ext"))
+from option_tables import descriptions  # noqa: E402  an extension of the documentation's
+
+
+def text(page: str) -> str:
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_headings_give_signatures(hook: str):
+    """The plugin author's guide shows each hook exactly as core calls it."""
+    signature = str(inspect.signature(HOOKS[hook])).replace("'", "")
+    assert f"\n## `{hook}{signature}`\n" in text("plugins/hooks.md")
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_options_are_described(model: type):
+    """Each option says what it means, and each table is on the page of options."""
+    described = descriptions(model.__doc__ or "")
+    assert sorted(described) == sorted(model.model_fields)  # type: ignore[attr-defined]
+    assert f"{{options}} {model.__module__}:{model.__name__}" in text("reference/options.md")
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_errors_are_explained(error: str):
+    """Each error has a heading in the guide: when, and what to do."""
+    assert f"\n### `{error}`\n" in text("how-to/errors.md")
+
+
+@pytest.mark.parametrize("command", [command.name for command in register_commands()])
+def test_commands_are_shown(command: str):
+    """Each command has its heading and its help in the reference."""
+    page = text("reference/command-line.md")
+    assert f"## `serve {command}`\n\n```{{program-help}} {command}\n" in page
+
+
+def test_variables_are_listed():
+    """Each environment variable that the code reads is in the guide."""
+    read = {
+        name
+        for path in ROOT.glob("packages/*/src/**/*.py")
+        for name in re.findall(r'"((?:ALACARTE|RAY_SERVE)_[A-Z_]+)"', path.read_text("utf-8"))
+        if not name.endswith("_")
+    }
+    assert read
+    assert [name for name in sorted(read) if f"`{name}`" not in text("how-to/configure.md")] == []
+
+
+@pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path):
+    """What a README links to in this repository is there."""
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", path.read_text(encoding="utf-8"))
+    assert [link for link in links if not (path.parent / link).exists()] == []
