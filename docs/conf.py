@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
-from alacarte import __version__  # noqa: E402  after the path that Sphinx wants first
+from alacarte import __version__
 
 project = "alacarte"
 author = "the alacarte authors"

@@ -13,6 +13,7 @@ SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields)\b.*:$")
 
 
 def setup(app: Any) -> dict[str, bool]:
+    """Register with Sphinx."""
     # Before napoleon, which listens with priority 500.
     app.connect("autodoc-process-docstring", process, priority=400)
     app.connect("autodoc-skip-member", skip)

@@ -16,6 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 
 
 def setup(app: Any) -> dict[str, bool]:
+    """Register with Sphinx."""
     app.add_directive("options", Options)
     return {"parallel_read_safe": True}
 
@@ -26,6 +27,7 @@ class Options(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
+        """Return the table, as the page's own Markdown would give it."""
         container = nodes.container()
         rows = StringList(table(self.arguments[0]), source=self.get_source_info()[0])
         self.state.nested_parse(rows, self.content_offset, container)

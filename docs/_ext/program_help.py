@@ -15,6 +15,7 @@ from sphinx.util.docutils import SphinxDirective
 
 
 def setup(app: Any) -> dict[str, bool]:
+    """Register with Sphinx."""
     app.add_directive("program-help", ProgramHelp)
     return {"parallel_read_safe": True}
 
@@ -25,6 +26,7 @@ class ProgramHelp(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
+        """Return the text as it would stand in a terminal."""
         text = help_text(self.arguments[0])
         return [nodes.literal_block(text, text, language="text")]
 

@@ -95,7 +95,7 @@ def ask(url: str, image: Any) -> int:
 
 
 def check(url: str) -> bool:
-    """Ask about images the classifier has never seen; tell what it says, and how often it is right."""
+    """Ask about images the classifier has never seen, and tell how often it is right."""
     digits = load_digits()
     _, held_out = split()
     right = 0

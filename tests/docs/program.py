@@ -4,7 +4,8 @@
   last line, `print(...)  # 41` must print that, and a statement with `# raises NotFoundError` must
   raise it. A block whose first line names a file is saved as that file instead.
 - `console` blocks: lines that begin with `$ ` are run in a shell, and what they print must be what
-  follows; `...` stands for anything in a line, or by itself for any number of lines. What serves until Ctrl-C does so until the block ends.
+  follows; `...` stands for anything in a line, or by itself for any number of lines. What serves
+  until Ctrl-C does so until the block ends.
 - All other blocks (`sh`, `text`, `toml`) are read by people only.
 """
 
@@ -92,7 +93,7 @@ class Page:
         printed = io.StringIO()
         try:
             with contextlib.redirect_stdout(printed):
-                exec(code, self.main.__dict__)
+                exec(code, self.main.__dict__)  # noqa: S102  the page's own code
         except Exception as error:
             kinds = [kind.__name__ for kind in type(error).__mro__]
             if not expected or expected[1] not in kinds:

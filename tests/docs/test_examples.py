@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.docs.pages import ROOT, blocks, clusters, pages
 
 PROGRAM = Path(__file__).with_name("program.py")

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-
 from tests.docs.pages import ROOT
 from tests.docs.test_examples import free_port
 

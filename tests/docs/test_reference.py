@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.docs.pages import ROOT
 
 import alacarte_batching.errors
 from alacarte import errors, hookspecs
 from alacarte.config import AutoscalingConfig, ClusterOptions, DeploymentConfig, RayActorOptions
 from alacarte_cli.hooks import register_commands
 from alacarte_http.config import HTTPOptions
-from tests.docs.pages import ROOT
 
 DOCS = ROOT / "docs"
 HOOKS = {name: value for name, value in vars(hookspecs).items() if hasattr(value, "alacarte_spec")}
@@ -56,6 +56,17 @@ def test_commands_are_shown(command: str):
     """Each command has its heading and its help in the reference."""
     page = text("reference/command-line.md")
     assert f"## `serve {command}`\n\n```{{program-help}} {command}\n" in page
+
+
+def test_modules_have_a_place():
+    """Each public module of core is in the reference."""
+    core = ROOT / "packages" / "core" / "src" / "alacarte"
+    found = {path.stem for path in core.glob("*.py")} | {
+        p.parent.name for p in core.glob("*/__init__.py")
+    }
+    public = sorted(f"alacarte.{name}" for name in found if not name.startswith("_"))
+    pages = "".join(path.read_text("utf-8") for path in (DOCS / "reference").glob("*.md"))
+    assert [name for name in public if name not in pages] == []
 
 
 def test_variables_are_listed():

@@ -88,15 +88,17 @@ class Observer(types.ModuleType):
     def __init__(self) -> None:
         super().__init__("alacarte_observer_of_tests")
         self.events: list[Any] = []
-        self.on_event = hookimpl(self._on_event)
 
-    @staticmethod
-    @hookimpl
-    def make_handle(deployment: DeploymentId, runtime: Runtime | None) -> Handle:
-        return Handle(deployment, runtime)
+        @hookimpl
+        def make_handle(deployment: DeploymentId, runtime: Runtime | None) -> Handle:
+            return Handle(deployment, runtime)
 
-    def _on_event(self, event: Any) -> None:
-        self.events.append(event)
+        @hookimpl
+        def on_event(event: Any) -> None:
+            self.events.append(event)
+
+        # On the module itself: `dir` of a module does not show its class.
+        self.make_handle, self.on_event = make_handle, on_event
 
 
 @pytest.fixture

@@ -230,10 +230,9 @@ async def test_a_long_message_is_not_copied_when_sent(wire):
     connection.transport = Spy()
     payload = bytearray(3 << 20)
     await ask(connection, memoryview(payload))
-    views = [piece for piece in written if isinstance(piece, memoryview)]
-    assert sum(view.nbytes for view in views) == len(payload)
-    assert all(view.obj is payload for view in views)
     connection.transport = transport
+    views = [piece for piece in written if getattr(piece, "obj", None) is payload]
+    assert sum(view.nbytes for view in views) == len(payload)
 
 
 # --- too long ---------------------------------------------------------------------------

@@ -210,7 +210,16 @@ class Wire:
     async def _run(self, test: Callable[[], Coroutine[Any, Any, None]]) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda loop, context: self._accidents.append(context))
-        await test()
+        try:
+            await test()
+            await self._check()
+        finally:
+            self._end()
+        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+        assert not self._accidents
+
+    async def _check(self) -> None:
+        """Whatever a test did, nothing is in flight after it, and nothing is held."""
         await until(lambda: all(not desk.ongoing for desk in self._desks))
         for desk in self._desks:
             for connection in desk.seen:
@@ -223,14 +232,21 @@ class Wire:
             caller.close()
         for peer in self._peers:
             peer.writer.close()
+        for desk in self._desks:
+            desk.listener.close()
+            async with asyncio.timeout(PATIENCE_S):
+                await desk.listener.wait_closed()
+        await until(lambda: all(caller.transport is None for caller in self._callers))
+
+    def _end(self) -> None:
+        for caller in self._callers:
+            caller.abort()
+        for peer in self._peers:
+            peer.writer.close()
         for server in self._servers:
             server.close()
         for desk in self._desks:
-            desk.listener.close()
-            await until(lambda desk=desk: not desk.listener.connections | desk.listener._pending)
-        await until(lambda: all(caller.transport is None for caller in self._callers))
-        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
-        assert not self._accidents
+            desk.listener.abort()
 
     # --- the serving end ----------------------------------------------------------------
 

@@ -36,6 +36,9 @@ class Facade(Protocol):
     def run(self, target: Any, *, name: str = ..., route_prefix: str | None = ...) -> Any:
         """Bring an application up, and return once it answers."""
 
+    def delete(self, name: str) -> None:
+        """Delete an application; an unknown name is fine."""
+
     def status(self) -> ServeStatus:
         """Tell what runs, and how it is."""
 

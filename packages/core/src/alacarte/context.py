@@ -38,10 +38,12 @@ class ReplicaContext:
 
     @property
     def app_name(self) -> str:
+        """The application."""
         return self.deployment_id.app
 
     @property
     def deployment(self) -> str:
+        """The deployment's name."""
         return self.deployment_id.name
 
     @property

@@ -92,6 +92,7 @@ class BackPressureError(RequestError):
 
     @property
     def message(self) -> str:
+        """Ray Serve's name for `str()` of this error."""
         return str(self)
 
     @property

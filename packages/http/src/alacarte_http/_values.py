@@ -55,9 +55,8 @@ def _default(value: Any) -> Any:
             "an HTTP handler returned a generator, which is not sent as a stream by itself: return "
             "starlette.responses.StreamingResponse(generator)."
         )
-    fields = getattr(value, "__dict__", None)
-    if fields is not None and not callable(value):
-        return _with_text_keys(fields)
+    if hasattr(value, "__dict__") and not callable(value):
+        return _with_text_keys(vars(value))
     raise TypeError(
         f"an HTTP handler returned a {type(value).__qualname__}, which has no JSON form; return "
         "text, bytes, JSON-able values or a Starlette Response."

@@ -53,7 +53,8 @@ class RunCommand:
         """Serve until asked to stop; 128 + signal when that was before the first answer.
 
         Nothing is started before the application could be imported, and whatever was started
-        is shut down again, unless it is up and `--non-blocking` was given.
+        is shut down again, unless it is up and `--non-blocking` was given. On an instance that
+        ran already only the application is deleted.
         """
         _check(options)
         arguments = keyed(options.pairs)
@@ -80,6 +81,15 @@ def _check(options: argparse.Namespace) -> None:
 
 def _serve(serve: Facade, app: object, options: argparse.Namespace, stop: StopSignals) -> int:
     answering = False
+    # What others started on that cluster goes on when we are done.
+    joined = not options.local and serve.attach(options.address)
+
+    def end() -> None:
+        if joined:
+            serve.delete(options.name)
+        else:
+            serve.shutdown()
+
     try:
         # A signal may arrive at any line. Only with a `finally` of its own is `hold` certain
         # to run before the shutdown, which then nothing interrupts.
@@ -94,10 +104,10 @@ def _serve(serve: Facade, app: object, options: argparse.Namespace, stop: StopSi
         finally:
             stop.hold()
     except Stopped as stopped:
-        serve.shutdown()
+        end()
         return 0 if answering else 128 + stopped.number
     except BaseException as error:
-        _shut_down_after(error, serve)
+        _end_after(error, end)
         raise
 
 
@@ -127,9 +137,9 @@ def _ready(status: ServeStatus, name: str) -> str:
     return f"{name} is running at {', '.join(url + prefix for url in sorted(urls))}"
 
 
-def _shut_down_after(error: BaseException, serve: Facade) -> None:
+def _end_after(error: BaseException, end: Callable[[], None]) -> None:
     try:
-        serve.shutdown()
+        end()
     except Exception as second:  # the first error is the one to show, whatever this one is
         error.add_note(f"shutting down failed as well: {second}")
 

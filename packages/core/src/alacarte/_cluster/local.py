@@ -34,7 +34,11 @@ class LocalActor:
     def start(self, spec: ActorSpec) -> None:
         """Bring the thread up; blocks for as long as that takes."""
         # An empty context: the thread is not inside of whatever request or replica asks for it.
-        self._host = contextvars.Context().run(ActorHost, spec, self._cluster, _NODE)
+        host = contextvars.Context().run(ActorHost, spec, self._cluster, _NODE)
+        self._host = host
+        if self._gone.done():  # killed meanwhile
+            self._host = None
+            host.abort()
 
     async def call(self, method: str, *args: Any) -> Any:
         if self._host is None or self._gone.done():
@@ -81,12 +85,15 @@ class LocalCluster:
         try:
             await asyncio.get_running_loop().run_in_executor(None, actor.start, spec)
         except BaseException:
-            self.forget(actor)
+            actor.kill()  # it may still be coming up: nobody will ask for it
             raise
         return actor
 
     async def find_actor(self, name: str) -> Actor | None:
         return self._actors.get(name)
+
+    async def list_actors(self, prefix: str) -> list[str]:
+        return [name for name in self._actors if name.startswith(prefix)]
 
     async def nodes(self) -> list[Node]:
         return [_NODE]

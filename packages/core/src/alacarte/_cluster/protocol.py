@@ -122,6 +122,9 @@ class Cluster(Protocol):
     async def find_actor(self, name: str) -> Actor | None:
         """Return the living actor of that name, None when there is none."""
 
+    async def list_actors(self, prefix: str) -> list[str]:
+        """Return the names of the living actors that begin with `prefix`."""
+
     async def nodes(self) -> list[Node]:
         """Return the nodes that are up."""
 

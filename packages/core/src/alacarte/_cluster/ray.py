@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 import ray
 from ray import exceptions
-from ray._raylet import IMPLICIT_RESOURCE_PREFIX
+from ray._raylet import IMPLICIT_RESOURCE_PREFIX  # type: ignore[attr-defined]
 from ray.experimental import internal_kv
+from ray.util import list_named_actors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..errors import ConfigError, PluginError
@@ -166,6 +167,14 @@ class RayCluster:
             return None
         return RayActor(name, handle)
 
+    async def list_actors(self, prefix: str) -> list[str]:
+        found = await _blocking(functools.partial(list_named_actors, all_namespaces=True))
+        return [
+            actor["name"]
+            for actor in found
+            if actor["namespace"] == NAMESPACE and actor["name"].startswith(prefix)
+        ]
+
     async def nodes(self) -> list[Node]:
         return [
             Node(
@@ -200,7 +209,7 @@ async def _blocking(function: Callable[..., T], *args: Any) -> T:
 
 def _this_node() -> Node:
     context = ray.get_runtime_context()
-    return Node(context.get_node_id(), ray.util.get_node_ip_address())
+    return Node(context.get_node_id(), str(ray.util.get_node_ip_address()))  # type: ignore[no-untyped-call]
 
 
 def _cause(error: exceptions.RayTaskError) -> BaseException:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from .._cluster.protocol import ActorContext
+from .._cluster.protocol import ActorContext, ActorDied
 from .._model.snapshots import ROUTES_KEY, DeploymentSnapshot, deployment_key
 from .._plugins import PluginRecord
 from .._settings import ConfigValues
@@ -39,7 +39,7 @@ from .desired import (
     kind_of,
     target_of,
 )
-from .replicas import ReplicaGroup
+from .replicas import ReplicaGroup, replica_prefix
 from .services import ServiceGroup
 from .summary import application_status, deployment_status, settled
 from .watch import SnapshotHub
@@ -72,7 +72,22 @@ class Controller:
 
     async def begin(self) -> dict[str, Any]:
         """Start working, or go on; return what a driver needs to join the instance."""
-        if self._loop is None:
+        await self._started()
+        return {
+            "instance": self._state.instance,
+            "secret": self._state.secret,
+            "config": self._state.config,
+            "plugins": self._records,
+            "node": self._context.node.node_id,
+        }
+
+    async def _started(self) -> None:
+        """Take up the stored state and what runs of it already. Once; every method asks."""
+        if self._working():
+            return
+        async with self._changes:
+            if self._working():
+                return
             stored = await self._context.cluster.get(STATE_KEY)
             if stored is None:
                 await self._store(self._state)
@@ -85,16 +100,34 @@ class Controller:
                 self._hub.track,
                 self._hub.untrack,
             )
+            self._desired = self._expanded()
+            if stored is not None:
+                await self._adopt()
             self._loop = asyncio.create_task(self._run())
             self._expand()
             await self._place_services()
-        return {
-            "instance": self._state.instance,
-            "secret": self._state.secret,
-            "config": self._state.config,
-            "plugins": self._records,
-            "node": self._context.node.node_id,
-        }
+
+    def _working(self) -> bool:
+        return self._loop is not None
+
+    async def _adopt(self) -> None:
+        """Take in the replicas that a former controller of this instance left running."""
+        cluster = self._context.cluster
+        for name in await cluster.list_actors(replica_prefix(self._state.instance)):
+            actor = await cluster.find_actor(name)
+            if actor is None:
+                continue
+            try:
+                started = await actor.call("describe")
+            except ActorDied:
+                continue
+            spec = started and self._desired.deployments.get(started.deployment)
+            if spec is None:
+                actor.kill()  # it was still starting, or nobody wants it any more
+                continue
+            group = self._groups.setdefault(spec.id, self._group(spec.id))
+            group.want(spec)
+            group.adopt(actor, started)
 
     async def ready(self) -> None:
         """Return when every node service has come up.
@@ -102,6 +135,7 @@ class Controller:
         Raises:
             ConfigError: One was refused what the user asked for, such as its port.
         """
+        await self._started()
         assert self._services is not None
         await self._services.settled()
 
@@ -111,6 +145,7 @@ class Controller:
         Raises:
             ConfigError: It cannot exist beside the others, or nobody knows its kind.
         """
+        await self._started()
         async with self._changes:
             key = (resource.kind, resource.name)
             others = [value for other, value in self._state.resources.items() if other != key]
@@ -128,6 +163,7 @@ class Controller:
             DeployError: A deployment does not start; the user's own frame comes first.
             ConfigError: A node service was refused what the user asked for.
         """
+        await self._started()
         key = (kind, name)
         version = self._routes_version
         while True:
@@ -142,6 +178,7 @@ class Controller:
 
     async def delete(self, kind: str, name: str) -> bool:
         """Remove a resource; return whether there was one. Its replicas drain meanwhile."""
+        await self._started()
         key = (kind, name)
         async with self._changes:
             if key not in self._state.resources:
@@ -152,6 +189,7 @@ class Controller:
 
     async def deleted(self, kind: str, name: str) -> None:
         """Return when nothing is left of a resource that was deleted."""
+        await self._started()
         while any(
             deployment.app == name and group.spec is None
             for deployment, group in self._groups.items()
@@ -160,12 +198,14 @@ class Controller:
 
     async def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
         """Return an application's deployments, its ingress first; () for none such."""
+        await self._started()
         found = [deployment for deployment in self._desired.deployments if deployment.app == app]
         # Callees stand before callers, so the ingress is the last.
         return tuple(reversed(found))
 
     async def status(self) -> ServeStatus:
         """Return how everything is doing."""
+        await self._started()
         services = [] if self._services is None else self._services.overviews
         return ServeStatus(
             {service.node_id: service for service in services},
@@ -174,6 +214,7 @@ class Controller:
 
     async def watch(self, key: str, known: int, watcher: str) -> Any | None:
         """Answer when there is a snapshot of `key` newer than `known`; see `SnapshotHub`."""
+        await self._started()
         if self._hub.current(key) is None and key.startswith("deployment:"):
             app, _, name = key.removeprefix("deployment:").partition("#")
             self._publish_absent(DeploymentId(app, name))
@@ -181,6 +222,7 @@ class Controller:
 
     async def shutdown(self) -> None:
         """Stop everything this instance runs, and forget it. The controller itself is left."""
+        await self._started()
         async with self._changes:
             await self._store(State(self._state.instance, self._state.secret, stopping=True))
             if self._services is not None:
@@ -240,7 +282,7 @@ class Controller:
 
     def _expand(self) -> None:
         """Bring the groups and the routes in line with the resources."""
-        self._desired = expand(self._state.resources, self._plugins.resource_kinds)
+        self._desired = self._expanded()
         for deployment, spec in self._desired.deployments.items():
             group = self._groups.get(deployment)
             if group is None:
@@ -254,6 +296,9 @@ class Controller:
             self._publish(group)
         self._publish_routes()
         self._dirty.set()
+
+    def _expanded(self) -> Desired:
+        return expand(self._state.resources, self._plugins.resource_kinds)
 
     def _group(self, deployment: DeploymentId) -> ReplicaGroup:
         def observed(replica_id: str, state: ReplicaState, message: str) -> None:

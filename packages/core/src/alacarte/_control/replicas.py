@@ -11,7 +11,7 @@ import json
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
@@ -19,7 +19,7 @@ from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster
 from .._model.snapshots import ReplicaEntry
 from .._model.specs import DeploymentSpec
 from .._plugins import PluginRecord
-from .._replica.spec import ReplicaSpec
+from .._replica.spec import ReplicaSpec, Started
 from ..errors import ServeError
 from ..status import ReplicaState
 from ..types import DeploymentId
@@ -27,11 +27,12 @@ from .desired import State, target_of
 from .lifecycle import ReplicaEvent, advance
 from .reconcile import Drain, Reconfigure, ReplicaView, Settings, Start, next_look, reconcile
 
-__all__ = ["ReplicaGroup"]
+__all__ = ["ReplicaGroup", "replica_prefix"]
 
 log = logging.getLogger("alacarte.controller")
 REPLICA_TARGET = "alacarte._replica.actor:ReplicaActor"
 _STOP_S = 5.0
+_SLOW_S = 10.0
 _FAILURE_PAUSE_S = (0.0, 0.0, 0.0, 0.2, 1.0, 5.0)
 
 
@@ -157,6 +158,19 @@ class ReplicaGroup:
         look = next_look(self.views, now=now, freed=self._freed_at)
         return min([*pauses, look] if look is not None else pauses, default=None)
 
+    def adopt(self, actor: Actor, started: Started) -> None:
+        """Take in a replica that runs already, started by a controller that is gone.
+
+        `want` must have been called; a replica of another version is drained like any old one.
+        """
+        assert self.spec is not None
+        settings = Settings(started.max_ongoing, json.dumps(started.user_config))
+        spec = replace(self.spec, version=started.version)
+        replica = _Replica(started.replica_id, spec, settings, placed=True, actor=actor)
+        replica.entry = _entry(started)
+        self._replicas[replica.replica_id] = replica
+        replica.life = asyncio.get_running_loop().create_task(self._follow(replica))
+
     def kill(self) -> None:
         """End every process at once."""
         for replica in list(self._replicas.values()):
@@ -186,6 +200,10 @@ class ReplicaGroup:
                 raise
             self._failed(replica, error)
             return
+        await self._follow(replica)
+
+    async def _follow(self, replica: _Replica) -> None:
+        """Follow a replica that is up, to its end."""
         assert replica.actor is not None
         self._note_that_it_runs(replica)
         self._move(replica, ReplicaEvent.READY)
@@ -204,24 +222,33 @@ class ReplicaGroup:
             leaving.cancel()
 
     async def _bring_up(self, replica: _Replica) -> None:
-        spec = replica.spec
-        replica.actor = await self._cluster.start_actor(self._actor_spec(replica))
+        waiting = asyncio.get_running_loop().call_later(_SLOW_S, self._tell_waiting, replica)
+        try:
+            replica.actor = await self._cluster.start_actor(self._actor_spec(replica))
+        finally:
+            waiting.cancel()
         replica.placed = True
         if replica.state is ReplicaState.STOPPING:
             return
-        started = await replica.actor.call("start")
-        replica.entry = ReplicaEntry(
-            replica.replica_id,
-            started.address,
-            started.node_id,
-            spec.config.max_ongoing_requests,
+        replica.entry = _entry(await replica.actor.call("start"))
+
+    def _tell_waiting(self, replica: _Replica) -> None:
+        """Say that a replica finds no place: else its user waits and does not know for what."""
+        options = replica.spec.config.ray_actor_options.model_dump(exclude_defaults=True)
+        needs = options or {"num_cpus": replica.spec.config.ray_actor_options.num_cpus}
+        self.message = (
+            f"{self.deployment}: a replica has waited {_SLOW_S:g} s for a process with {needs}; "
+            "ask for less in ray_actor_options, or give the cluster more."
         )
+        log.warning("%s", self.message)
+        self._changed()
 
     def _actor_spec(self, replica: _Replica) -> ActorSpec:
         spec, config = replica.spec, replica.spec.config
         inside = ReplicaSpec(
             deployment=spec.id,
             replica_id=replica.replica_id,
+            version=spec.version,
             code=spec.code,
             init=spec.init,
             is_function=spec.is_function,
@@ -236,7 +263,7 @@ class ReplicaGroup:
         options = config.ray_actor_options.model_dump(exclude_none=True)
         limit = config.max_replicas_per_node
         return ActorSpec(
-            name=f"alacarte:{self._state.instance}:replica:{replica.replica_id}",
+            name=f"{replica_prefix(self._state.instance)}{replica.replica_id}",
             target=REPLICA_TARGET,
             args=(inside,),
             options={name: value for name, value in options.items() if value != {}},
@@ -254,7 +281,8 @@ class ReplicaGroup:
             self.message = start_failure(replica.spec.id, error)
             pause = _FAILURE_PAUSE_S[min(self._failed_in_turn - 1, len(_FAILURE_PAUSE_S) - 1)]
             self._resume_at = monotonic() + pause
-            log.warning("%s", self.message)
+            # The whole traceback once: the next tries will most likely repeat it.
+            log.warning("%s", self.message if self.failures == 1 else first_line(self.message))
         self._end(replica, ReplicaEvent.FAILED)
 
     def _note_that_it_runs(self, replica: _Replica) -> None:
@@ -310,7 +338,8 @@ class ReplicaGroup:
 
     async def _hand_over(self, replica: _Replica, settings: Settings) -> None:
         """Give a running replica new settings; one that refuses them is replaced."""
-        assert replica.actor is not None and replica.entry is not None
+        assert replica.actor is not None
+        assert replica.entry is not None
         try:
             user_config: Any = json.loads(settings.user_config)
             await replica.actor.call("reconfigure", settings.max_ongoing, user_config)
@@ -323,12 +352,23 @@ class ReplicaGroup:
             replica.settings = settings
             self._note_that_it_runs(replica)
             old = replica.entry
-            replica.entry = ReplicaEntry(
-                old.replica_id, old.address, old.node_id, settings.max_ongoing
-            )
+            replica.entry = replace(old, max_ongoing=settings.max_ongoing)
         finally:
             replica.reconfiguring = False
             self._changed()
+
+
+def _entry(started: Started) -> ReplicaEntry:
+    return ReplicaEntry(started.replica_id, started.address, started.node_id, started.max_ongoing)
+
+
+def first_line(text: str) -> str:
+    return text.partition("\n")[0]
+
+
+def replica_prefix(instance: str) -> str:
+    """Return what the names of an instance's replica actors begin with."""
+    return f"alacarte:{instance}:replica:"
 
 
 def start_failure(deployment: DeploymentId, error: BaseException) -> str:

@@ -21,6 +21,7 @@ class ServiceActor:
     def __init__(
         self, context: ActorContext, target: str, secret: bytes, config: Mapping[str, Any]
     ) -> None:
+        self._facts: dict[str, str] | None = None
         module, _, name = target.partition(":")
         self._service: NodeService = getattr(importlib.import_module(module), name)()
         self._runtime = ProcessRuntime(
@@ -34,7 +35,12 @@ class ServiceActor:
     async def start(self) -> dict[str, str]:
         """Start the service; return its facts."""
         current_runtime.set(self._runtime)
-        return dict(await self._service.start(self._runtime))
+        self._facts = dict(await self._service.start(self._runtime))
+        return self._facts
+
+    async def describe(self) -> dict[str, str] | None:
+        """Return the service's facts, None before it has started."""
+        return self._facts
 
     async def stop(self) -> None:
         """Let it answer what it accepted, then end it."""

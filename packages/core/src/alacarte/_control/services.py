@@ -134,6 +134,8 @@ class ServiceGroup:
     async def _bring_up(self, service: _Service) -> None:
         if service.spec.serves_routes:
             self._joined(service.name)
+        if await self._adopted(service):
+            return
         args: tuple[Any, ...] = (
             service.spec.target,
             self._state.secret,
@@ -149,6 +151,21 @@ class ServiceGroup:
             )
         )
         service.facts = dict(await service.actor.call("start"))
+
+    async def _adopted(self, service: _Service) -> bool:
+        """Whether one that a former controller started is there and works."""
+        actor = await self._cluster.find_actor(service.name)
+        if actor is None:
+            return False
+        try:
+            facts = await actor.call("describe")
+        except ActorDied:
+            return False
+        if facts is None:
+            actor.kill()
+            return False
+        service.actor, service.facts = actor, facts
+        return True
 
     async def _end(self, service: _Service) -> None:
         if service.life is not None:

@@ -7,6 +7,7 @@ next question tells that it has taken in the last answer.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 __all__ = ["WATCH_LIMIT_S", "SnapshotHub"]
@@ -23,7 +24,8 @@ class SnapshotHub:
         self._tracked: dict[str, dict[str, int]] = {}
         self._changed: dict[str, asyncio.Event] = {}
         self._progress = asyncio.Event()
-        self._version = 0
+        # Beyond all that a former controller gave, since watchers compare versions.
+        self._version = time.time_ns() // 1000
 
     def next_version(self) -> int:
         """Return a version higher than all before."""

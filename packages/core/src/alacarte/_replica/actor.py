@@ -52,6 +52,8 @@ class ReplicaActor:
         self._user: UserObject | None = None
         self._server: DataServer | None = None
         self._listener: Listener | None = None
+        self._address: Address | None = None
+        self._user_config = spec.user_config
 
     async def start(self) -> Started:
         """Construct the user's object, and listen.
@@ -69,14 +71,32 @@ class ReplicaActor:
         self._server = DataServer(
             self._spec.deployment, self._services(self._user), self._spec.max_ongoing
         )
-        address = await self._listen(self._server)
+        self._address = await self._listen(self._server)
         gc.collect()
         gc.freeze()
-        return Started(address, self._context.node.node_id, os.getpid())
+        started = await self.describe()
+        assert started is not None
+        return started
+
+    async def describe(self) -> Started | None:
+        """Return what the controller must know of a replica that is ready, None before."""
+        if self._address is None or self._server is None:
+            return None
+        return Started(
+            self._spec.deployment,
+            self._spec.replica_id,
+            self._spec.version,
+            self._address,
+            self._context.node.node_id,
+            os.getpid(),
+            self._server.max_ongoing,
+            self._user_config,
+        )
 
     async def reconfigure(self, max_ongoing: int, user_config: Any) -> None:
         """Take over what needs no restart."""
-        assert self._server is not None and self._user is not None
+        assert self._server is not None
+        assert self._user is not None
         current_runtime.set(self._runtime)
         current_replica.set(self._here)
         if max_ongoing != self._server.max_ongoing:
@@ -90,7 +110,7 @@ class ReplicaActor:
             self._user_config = user_config
 
     async def stop(self, timeout_s: float) -> None:
-        """Finish what is being worked on, no longer than `timeout_s`; then end the user's object."""
+        """Finish what is under way, no longer than `timeout_s`; then end the user's object."""
         if self._server is not None and self._listener is not None:
             try:
                 async with asyncio.timeout(timeout_s):

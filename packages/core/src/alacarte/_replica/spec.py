@@ -16,6 +16,7 @@ class ReplicaSpec:
     """One replica to be.
 
     Attributes:
+        version: Of the deployment; see `DeploymentSpec`.
         code: The user's class or function, and `init` its arguments; see `DeploymentSpec`.
         instance: Name of the instance, and `secret` what its processes prove to each other.
         max_message: The longest request or reply, in bytes.
@@ -25,6 +26,7 @@ class ReplicaSpec:
 
     deployment: DeploymentId
     replica_id: str
+    version: str
     code: bytes
     init: bytes
     is_function: bool
@@ -39,8 +41,17 @@ class ReplicaSpec:
 
 @dataclass(frozen=True)
 class Started:
-    """What a replica tells the controller once it is ready."""
+    """What a replica tells the controller once it is ready.
 
+    Attributes:
+        user_config: The one it was configured with last.
+    """
+
+    deployment: DeploymentId
+    replica_id: str
+    version: str
     address: Address
     node_id: str
     pid: int
+    max_ongoing: int
+    user_config: Any

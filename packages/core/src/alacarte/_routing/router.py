@@ -241,22 +241,19 @@ class Router:
         attempt = 0
         while not link.gone:
             try:
-                link.connection = await self._connect(link.replica_id, link.address)
+                connection = await self._connect(link.replica_id, link.address)
             except (OSError, ConnectionLost) as error:
                 log.debug("replica %s: %s", link.replica_id, error)
             except AuthenticationError as error:
                 log.error("replica %s refused us: %s", link.replica_id, error)
             else:
-                if link.gone:
-                    link.connection.close()
-                    return
-                self._connected(link)
+                self._connected(link, connection)
                 return
             await asyncio.sleep(_RECONNECT_S[min(attempt, len(_RECONNECT_S) - 1)])
             attempt += 1
 
-    def _connected(self, link: Link) -> None:
-        assert link.connection is not None
+    def _connected(self, link: Link, connection: CallerConnection) -> None:
+        link.connection = connection
         link.connection.on_load = lambda: self._unblock(link)
         link.connection.on_goaway = lambda: self._leave(link)
         link.connection.on_lost = lambda: self._break(link)

@@ -154,20 +154,19 @@ class ProcessRuntime:
             try:
                 controller = await self._find_controller()
                 snapshot = await controller.call("watch", key, known, self._name)
-            except ActorDied as error:
-                log.debug("the controller does not answer: %s", error)
+                if snapshot is not None:
+                    apply(snapshot)
+                    known = snapshot.version
+            except Exception as error:
+                # Whatever it is, giving up would leave this process with old routes for ever.
+                if not isinstance(error, ActorDied):
+                    log.exception("a snapshot of %s could not be had or applied", key)
                 self._controller = None
                 pause = _RETRY_S[min(failures, len(_RETRY_S) - 1)]
                 failures += 1
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))
-                continue
-            failures = 0
-            if snapshot is not None:
-                try:
-                    apply(snapshot)
-                except Exception:  # a policy or a plugin's callback: the watch goes on
-                    log.exception("a snapshot of %s could not be applied", key)
-                known = snapshot.version
+            else:
+                failures = 0
 
     async def _find_controller(self) -> Actor:
         if self._controller is None:

@@ -93,8 +93,14 @@ def run(
     if len(spec.deployments) > 1 and not plugins.gives_handles:
         raise missing_package("handle", f"{name}: handing a deployment to another one")
     cluster = "local" if _local_testing_mode else None
+    fresh = _session.current() is None
     session = _session.start(cluster, None, {}, wait=False)
-    session.deploy(Resource(APPLICATION, name, spec))
+    try:
+        session.deploy(Resource(APPLICATION, name, spec))
+    except ConfigError:
+        if fresh and session.started:
+            _session.end()  # a refused option, such as a port in use: nothing can run like this
+        raise
     log.info("application %r is ready%s", name, _where(session, spec))
     handle = _handle(session, spec.ingress)
     if blocking:
@@ -132,7 +138,7 @@ def status() -> ServeStatus:
 def shutdown() -> None:
     """Stop every application and all of alacarte's processes. Ray itself keeps running."""
     if not _session.end():
-        log.info("serve.shutdown(): nothing was running")
+        log.debug("serve.shutdown(): nothing was running")
 
 
 def attach(address: str | None = None) -> bool:

@@ -6,11 +6,13 @@ driver's routers live; the functions here are called from the user's threads and
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import functools
 import logging
 import os
 import threading
+import time
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -29,6 +31,9 @@ log = logging.getLogger("alacarte")
 CONTROLLER_TARGET = "alacarte._control.controller:Controller"
 CLUSTERS = ("ray", "local")
 _CLUSTER_VARIABLE = "ALACARTE_CLUSTER"
+_RESTART_S = 15.0
+"""How long a controller may take to come back."""
+_RETRY_S = 0.1
 T = TypeVar("T")
 
 _session: Session | None = None
@@ -45,6 +50,8 @@ class Session:
     """
 
     runtime: ProcessRuntime
+    started = False
+    """This session started the instance, rather than join it."""
 
     def __init__(self, cluster: Cluster, plugins: Plugins) -> None:
         self.plugins = plugins
@@ -93,9 +100,10 @@ class Session:
                 restarts=True,
             )
             controller = await self.cluster.start_actor(spec)
+            self.started = True
+        self._controller = controller
         info = await controller.call("begin")
         check_same(self.plugins.loaded, info["plugins"])
-        self._controller = controller
         self.config = info["config"]
         _warn_of_differences(self.config, config)
         self.runtime = ProcessRuntime(
@@ -110,9 +118,27 @@ class Session:
         return True
 
     def ask(self, method: str, *args: Any) -> Any:
-        """Call the controller."""
-        assert self._controller is not None
-        return self.wait(self._controller.call(method, *args))
+        """Call the controller. One that is just being restarted is waited for.
+
+        Raises:
+            ServeError: It did not come back in time.
+        """
+        return self.wait(self._ask(method, args))
+
+    async def _ask(self, method: str, args: tuple[Any, ...]) -> Any:
+        # Asking twice is fine: every method of the controller says what should be, not what to do.
+        give_up_at = time.monotonic() + _RESTART_S
+        while True:
+            assert self._controller is not None
+            try:
+                return await self._controller.call(method, *args)
+            except ActorDied:
+                if time.monotonic() > give_up_at:
+                    raise
+                await asyncio.sleep(_RETRY_S)
+                self._controller = (
+                    await self.cluster.find_actor(CONTROLLER_NAME) or self._controller
+                )
 
     def deploy(self, resource: Resource) -> None:
         """Apply a resource and wait until it runs."""
@@ -133,6 +159,13 @@ class Session:
         finally:
             if self._controller is not None:
                 self._controller.kill()
+            self.leave()
+
+    def give_up(self) -> None:
+        """Leave nothing behind of an instance that this session has just started."""
+        if self.started:
+            self.shut_down()
+        else:
             self.leave()
 
     def leave(self) -> None:
@@ -175,21 +208,23 @@ def start(
             session = Session(_connect(kind, address), plugins)
             try:
                 session.begin(config)
+                if wait:
+                    session.ask("ready")
             except BaseException:
-                session.leave()
+                session.give_up()
                 raise
             _session = session
             if kind == "local":
                 atexit.register(end)
-        elif cluster is not None and _session.cluster.kind != kind:
+            return session
+        if cluster is not None and _session.cluster.kind != kind:
             raise ConfigError(
                 f"this process runs on the {_session.cluster.kind} cluster already; "
                 f"serve.shutdown() first to use {kind!r}."
             )
-        else:
-            given = {name: value for name, value in options.items() if value is not None}
-            if given:
-                _warn_of_differences(_session.config, resolve(_session.plugins, given))
+        given = {name: value for name, value in options.items() if value is not None}
+        if given:
+            _warn_of_differences(_session.config, resolve(_session.plugins, given))
         session = _session
     if wait:
         session.ask("ready")
