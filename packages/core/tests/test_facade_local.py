@@ -6,6 +6,7 @@ With core alone: handles come from the plugin in conftest.py.
 from __future__ import annotations
 
 import concurrent.futures
+import re
 import subprocess
 import sys
 import textwrap
@@ -191,8 +192,7 @@ def test_bound_deployments_become_handles(local, gate):
 @serve.deployment
 class Streamer:
     def sync(self, count: int) -> Any:
-        for n in range(count):
-            yield n
+        yield from range(count)
 
     async def asynchronous(self, count: int) -> Any:
         for n in range(count):
@@ -326,7 +326,7 @@ def test_changed_code_gets_new_replicas(local):
 
 
 def test_an_update_loses_no_request(local):
-    """Under load, code is changed three times; every call is answered, by one version or another."""
+    """Under load, code is changed three times; every call is answered, by whichever version."""
     handle = local.run(make(0).bind())
     stop = threading.Event()
 
@@ -480,7 +480,7 @@ def test_a_constructor_that_raises(local):
     assert frames[0].endswith("in __init__")
     assert local.status().applications["broken"].status == "DEPLOY_FAILED"
     assert other.call() == "hello world"
-    with pytest.raises(DeploymentUnavailableError, match="broken#Broken is unavailable"):
+    with pytest.raises(DeploymentUnavailableError, match=r"broken#Broken is unavailable"):
         type(other)(other.deployment._replace(app="broken", name="Broken"), other.runtime).call()
 
 

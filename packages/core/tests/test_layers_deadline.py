@@ -81,7 +81,8 @@ def test_too_late(run):
             raise
 
     async def main():
-        with pytest.raises(DeadlineExceededError, match=r"shop#model: no reply within (5|4\.9)") as caught:
+        told = r"shop#model: no reply within (5|4\.9)"
+        with pytest.raises(DeadlineExceededError, match=told) as caught:
             await deadline(HERE)(service)(call(5.0))
         assert isinstance(caught.value, TimeoutError)
         assert pickle.loads(pickle.dumps(caught.value)).deployment == "shop#model"

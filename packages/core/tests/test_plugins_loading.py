@@ -50,9 +50,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     for variable in ("ALACARTE_PLUGINS", "ALACARTE_DISABLE_PLUGINS"):
         monkeypatch.delenv(variable, raising=False)
 
-    def install(
-        distribution: str, source: str, *, plugin: str = "", version: str = "1.0"
-    ) -> Path:
+    def install(distribution: str, source: str, *, plugin: str = "", version: str = "1.0") -> Path:
         module = distribution.replace("-", "_")
         (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
         monkeypatch.delitem(sys.modules, module, raising=False)
@@ -72,7 +70,7 @@ def states(plugins: _plugins.Plugins) -> dict[str, str]:
 
 
 def test_a_good_plugin(install: Install):
-    """It is found by its entry point, with its distribution and version, and asked what it gives."""
+    """It is found by its entry point, with distribution and version, and asked what it gives."""
     install("good", GOOD, version="1.2")
     assert discover() == [PluginRecord("good", "good", "good", "1.2")]
     plugins = load()

@@ -61,7 +61,7 @@ class Bench:
         self.announced: list[Kind] = []
         self.server = DataServer(HERE, {"work": self.work}, max_ongoing)
         self.server.listener = SimpleNamespace(  # type: ignore[assignment]
-            load=SimpleNamespace(ongoing=0), announce=self.announced.append
+            load=SimpleNamespace(ongoing=0), announce=self.announced.append, connections=set()
         )
         self.connection = Peer()
         self.behaviour: Any = None
@@ -359,9 +359,8 @@ def test_a_stream_that_is_cancelled_is_closed(run):
 
         async def for_ever():
             try:
-                while True:
-                    yield (b"x",)
-                    await asyncio.sleep(0)
+                yield (b"x",)
+                await asyncio.Event().wait()
             finally:
                 closed.append("closed")
 
@@ -370,8 +369,8 @@ def test_a_stream_that_is_cancelled_is_closed(run):
 
         b.behaviour = work
         stream, task = b.accept("1")
-        while not stream.sent:
-            await asyncio.sleep(0)
+        await settle()
+        assert stream.sent == [b"x"]
         task.cancel()
         await settle()
         assert closed == ["closed"]
@@ -392,10 +391,44 @@ def test_draining(run):
         assert b.announced == [Kind.GOAWAY]
         assert not drained.done()
         assert b.accept("2")[1] is None
+        assert b.connection.frames == [Kind.GOAWAY]  # for those who have not heard
         b.gates["1"].set()
         await drained
         assert stream.sent == [b"1"]
-        assert b.connection.frames == []  # no LOAD: there is nothing to come for
+        assert b.connection.frames == [Kind.GOAWAY]  # no LOAD: there is nothing to come for
+
+    run(main)
+
+
+def test_draining_waits_for_callers_to_hang_up(run):
+    """What they sent before they heard is refused, and not lost in a socket that closes."""
+
+    async def main():
+        b = Bench(2)
+        b.server.listener.connections.add(b.connection)
+        drained = asyncio.create_task(b.server.drain())
+        await settle()
+        assert not drained.done()
+        stream, task = b.accept("late")
+        assert (task, stream.sent) == (None, [])
+        b.server.listener.connections.clear()
+        b.server.hung_up(b.connection)
+        await settle()
+        assert drained.done()
+
+    run(main)
+
+
+def test_draining_does_not_wait_for_ever(run):
+    """A caller that is stopped, say, holds a replica up for seconds only."""
+
+    async def main():
+        b = Bench(2)
+        b.server.listener.connections.add(b.connection)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await b.server.drain()
+        assert loop.time() - began < 10
 
     run(main)
 

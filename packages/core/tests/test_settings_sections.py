@@ -76,12 +76,14 @@ def test_a_default_that_was_written_out_wins_too(plugins: Plugins):
 
 def test_none_is_not_given(plugins: Plugins):
     """`http_options=None` stands for nothing said, whether or not the package is there."""
-    assert resolve(plugins, {"cache_options": None, "http_options": None}, {})["cache"]["size"] == 10
+    found = resolve(plugins, {"cache_options": None, "http_options": None}, {})
+    assert found["cache"]["size"] == 10
 
 
 def test_a_section_of_a_package_that_is_not_installed(plugins: Plugins):
     """The error says what to install; one that nobody gives says so."""
-    with pytest.raises(PluginError, match=r"serve\.start\(http_options=.*pip install alacarte-http"):
+    told = r"serve\.start\(http_options=.*pip install alacarte-http"
+    with pytest.raises(PluginError, match=told):
         resolve(plugins, {"http_options": {"port": 1}}, {})
     with pytest.raises(PluginError, match="no installed plugin gives 'typo_options'"):
         resolve(plugins, {"typo_options": {}}, {})

@@ -21,7 +21,6 @@ from .wire_support import (
     messages,
     on_both_loops,
     on_every_wire,
-    read,
     start,
     until,
 )
@@ -291,7 +290,9 @@ async def test_an_item_of_a_body_too_long(wire):
 @on_both_loops
 async def test_a_small_limit_holds_under_pressure_and_without(wire):
     """Whether the socket is full or not, the same messages are too long."""
-    connection = await wire.connect(await wire.listen(echo, max_message=100_000), max_message=100_000)
+    connection = await wire.connect(
+        await wire.listen(echo, max_message=100_000), max_message=100_000
+    )
     assert await ask(connection, bytes(90_000)) == bytes(90_000)
     with pytest.raises(ConfigError, match="longer than the 100000 allowed"):
         await ask(connection, bytes(100_001))

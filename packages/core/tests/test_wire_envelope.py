@@ -17,9 +17,7 @@ from alacarte.types import Call
 from .wire_support import join
 
 TEXTS = ("protocol", "method", "request_id", "app", "route", "model_id", "routing_key")
-texts = st.text(
-    st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30
-)
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
 
 
 @settings(max_examples=150, deadline=None)
@@ -124,9 +122,10 @@ def test_too_long_texts_are_refused():
 def test_any_bytes_are_a_call_or_an_error(data):
     """Nothing but FrameError is raised for bytes that are no envelope."""
     try:
-        assert isinstance(unpack_envelope(data, 0), Call)
-    except FrameError as error:
-        assert "envelope" in str(error)
+        call = unpack_envelope(data, 0)
+    except FrameError:
+        return
+    assert len(call.payload[0]) < len(data)
 
 
 @pytest.mark.parametrize("keep", range(64))

@@ -90,7 +90,13 @@ def never(data):
 
 @pytest.mark.parametrize(
     "error",
-    [Plain("bad", 3, None), ValueError("x"), KeyError("k"), OSError(2, "gone"), Detailed("m", code=7)],
+    [
+        Plain("bad", 3, None),
+        ValueError("x"),
+        KeyError("k"),
+        OSError(2, "gone"),
+        Detailed("m", code=7),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_a_users_error_keeps_its_type(error):

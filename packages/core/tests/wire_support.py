@@ -31,7 +31,7 @@ PATIENCE_S = 20.0
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop run until `condition` holds."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # nobody waits: the loop runs
             await asyncio.sleep(0)
 
 
@@ -224,7 +224,7 @@ class Wire:
         for desk in self._desks:
             for connection in desk.seen:
                 assert not connection._streams
-                assert not connection._decoder._held
+                assert not connection.connected or not connection._decoder._held
         for caller in self._callers:
             await until(lambda caller=caller: not caller._pumps)
             assert not caller._streams

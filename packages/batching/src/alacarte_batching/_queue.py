@@ -11,9 +11,11 @@ import contextvars
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+
+from alacarte.context import current_call
 
 from ._batcher import Batcher
 from ._limits import Limits
@@ -188,6 +190,7 @@ class Queue:
         self._start_due(loop, max(closes_at, loop.time()))
 
     async def _run(self, batch: list[Item]) -> None:
+        _leave_deadline()
         calls = self._live(batch)
         if not calls:
             return
@@ -267,3 +270,10 @@ def _ends_stream(value: Any) -> bool:
         or value is StopAsyncIteration
         or isinstance(value, (StopIteration, StopAsyncIteration))
     )
+
+
+def _leave_deadline() -> None:
+    """Go on without the first caller's deadline: what the batch calls, it calls for all."""
+    call = current_call.get()
+    if call is not None and call.deadline is not None:
+        current_call.set(replace(call, deadline=None))

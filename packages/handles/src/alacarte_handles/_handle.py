@@ -109,10 +109,11 @@ class DeploymentHandle:
 
         Raises:
             ConfigError: An argument cannot be pickled; the message says which.
+            ServeError: No instance is running.
         """
         runtime = self._runtime
-        if runtime is None:
-            runtime = self._runtime = get_runtime()
+        if runtime is None or runtime.loop.is_closed():
+            runtime = self._join()
         options = self._options
         work: Any
         if _has_responses(args, kwargs):
@@ -127,6 +128,12 @@ class DeploymentHandle:
                 work = self._routed(runtime, call)
         kind = DeploymentResponseGenerator if options.stream else DeploymentResponse
         return kind(runtime, work, request_id)
+
+    def _join(self) -> Runtime:
+        """Take the runtime of this process: the first one, or one after it was shut down."""
+        self._service = None
+        self._runtime = runtime = get_runtime()
+        return runtime
 
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
         options = self._options

@@ -19,7 +19,7 @@ from ._protocol import ProxyConnection
 __all__ = ["HttpProxy"]
 
 _BACKLOG = 2048
-_TICK_S = 0.1
+_TICK_S = 0.01
 
 
 class HttpProxy:
@@ -52,8 +52,8 @@ class HttpProxy:
             listener.close()
         for connection in list(self._server.server_state.connections):
             connection.shutdown()
-        while self._server.server_state.connections:
-            await asyncio.sleep(_TICK_S / 10)
+        while self._server.server_state.connections:  # noqa: ASYNC110  uvicorn tells nobody
+            await asyncio.sleep(_TICK_S)
 
     async def stop(self) -> None:
         if self._ticking is not None:

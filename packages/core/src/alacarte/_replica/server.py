@@ -23,6 +23,8 @@ from ..types import Call, DeploymentId, Reply, Service
 __all__ = ["DataServer"]
 
 log = logging.getLogger("alacarte.replica")
+HANG_UP_S = 5.0
+"""How long a replica that leaves waits for its callers to hang up, once it has no work."""
 
 
 class DataServer:
@@ -52,11 +54,15 @@ class DataServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
+        self._alone = asyncio.Event()
 
     # --- Acceptor -----------------------------------------------------------------------
 
     def accept(self, stream: ServedStream, call: Call) -> asyncio.Task[None] | None:
-        if self.ongoing >= self.max_ongoing or self._draining:
+        if self._draining:
+            stream.connection.send(Kind.GOAWAY, 0, 0)
+            return None
+        if self.ongoing >= self.max_ongoing:
             self._refused.add(stream.connection)
             return None
         self.ongoing += 1
@@ -69,16 +75,30 @@ class DataServer:
 
     def hung_up(self, connection: ReplicaConnection) -> None:
         self._refused.discard(connection)
+        if not self.listener.connections:
+            self._alone.set()
 
     # --- life ---------------------------------------------------------------------------
 
     async def drain(self) -> None:
-        """Take no new call, tell every caller so, and return when none is being worked on."""
+        """Take no new call, tell every caller so, and return when nobody needs us any more.
+
+        That is when no call is being worked on and the callers have hung up. Before they have
+        heard, they may have sent more: it is refused, where a closed socket would leave them in
+        doubt whether it has run.
+        """
         self._draining = True
         self.listener.announce(Kind.GOAWAY)
         if self.ongoing:
             self._idle.clear()
             await self._idle.wait()
+        if self.listener.connections:
+            self._alone.clear()
+            try:
+                async with asyncio.timeout(HANG_UP_S):
+                    await self._alone.wait()
+            except TimeoutError:
+                log.debug("%s: some callers did not hang up", self._deployment)
 
     async def cancel(self) -> None:
         """Cancel every call, and return when they have ended."""

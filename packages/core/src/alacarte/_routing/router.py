@@ -37,7 +37,7 @@ _SMOOTHING = 0.2
 class Link(ReplicaLoad):
     """A replica with the connection to it."""
 
-    __slots__ = ("address", "connecting", "connection", "gone")
+    __slots__ = ("address", "connecting", "connection", "gone", "leaving")
 
     def __init__(self, entry: ReplicaEntry, *, local: bool) -> None:
         super().__init__(
@@ -47,6 +47,7 @@ class Link(ReplicaLoad):
         self.connection: CallerConnection | None = None
         self.connecting: asyncio.Task[None] | None = None
         self.gone = False
+        self.leaving = False
 
 
 class Router:
@@ -193,7 +194,7 @@ class Router:
             elapsed = time.monotonic() - started
             link.latency_s += _SMOOTHING * (elapsed - link.latency_s)
             _tell(policy.finished, call, link)
-        if link.gone and not link.in_flight:
+        if (link.gone or link.leaving) and not link.in_flight:
             self._close(link)
         if self._queue:
             self._dispatch()
@@ -255,7 +256,7 @@ class Router:
     def _connected(self, link: Link, connection: CallerConnection) -> None:
         link.connection = connection
         link.connection.on_load = lambda: self._unblock(link)
-        link.connection.on_goaway = lambda: self._leave(link)
+        link.connection.on_goaway = lambda: self._dismiss(link)
         link.connection.on_lost = lambda: self._break(link)
         link.blocked = False
         self._ready.append(link)
@@ -267,8 +268,18 @@ class Router:
         link.reported = link.connection.replica_load
         self._dispatch()
 
+    def _dismiss(self, link: Link) -> None:
+        """The replica is leaving: hang up as soon as what is in flight there has ended.
+
+        It waits for that, and so knows that nothing more is on its way.
+        """
+        self._leave(link)
+        link.leaving = True
+        if not link.in_flight:
+            self._close(link)
+
     def _leave(self, link: Link) -> None:
-        """The replica takes no new calls; those in flight there go on."""
+        """Send it no new calls; those in flight there go on."""
         if link in self._ready:
             self._ready.remove(link)
 
@@ -278,7 +289,7 @@ class Router:
         if link.connection is None:
             return
         link.connection = None
-        if not link.gone:
+        if not link.gone and not link.leaving:
             link.connecting = self._loop.create_task(self._keep_connected(link))
 
     def _retire(self, link: Link) -> None:

@@ -1,0 +1,24 @@
+"""Tools for tests, of applications and of plugins. They need no pytest, and run under any.
+
+    with local_instance() as url:                  # a whole instance in this process
+        handle = serve.run(app)
+    check_plugin("cache")                          # a plugin keeps the rules
+    check_routing_policy(MyPolicy)                 # so does a routing policy
+    FakeClock().run(main())                        # time passes only while everything waits
+"""
+
+from ._clock import FakeClock
+from ._cluster import check_cluster
+from ._condition import wait_until
+from ._instance import local_instance
+from ._plugin import check_plugin
+from ._policy import check_routing_policy
+
+__all__ = [
+    "FakeClock",
+    "check_cluster",
+    "check_plugin",
+    "check_routing_policy",
+    "local_instance",
+    "wait_until",
+]

@@ -1,0 +1,207 @@
+"""The rules a plugin keeps, checked as an instance would find them broken, only sooner."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from .. import hookspecs
+from .._plugins import PluginRecord, Plugins, discover, load
+from .._settings import ConfigValues, resolve
+from ..types import (
+    ApiName,
+    Call,
+    Command,
+    ConfigSection,
+    DeploymentId,
+    NodeServiceSpec,
+    PolicyFactory,
+    Reply,
+)
+from ._policy import check_routing_policy
+
+__all__ = ["check_plugin"]
+
+_DEPLOYMENT = DeploymentId("check", "Plugin")
+_REGISTRIES = (
+    "api",
+    "config_sections",
+    "commands",
+    "resource_kinds",
+    "node_services",
+    "routing_policies",
+    "protocols",
+)
+
+
+def check_plugin(name: str) -> PluginRecord:
+    """Check that an installed plugin keeps the rules; the first test of every plugin.
+
+    It is found under its entry point and loads; its hooks are known ones, and importing them
+    loads no Ray; all that it registers is of the right kind, can be imported, and clashes with
+    nothing else that is installed; its configuration works without being given; its routing
+    policies pass `check_routing_policy`.
+
+    Args:
+        name: Of the entry point in the group `alacarte`.
+
+    Returns:
+        What an instance knows of the plugin.
+
+    Raises:
+        AssertionError: It breaks a rule; the message says which.
+        PluginError: It clashes with another plugin.
+    """
+    found = {record.name: record for record in discover()}
+    assert name in found, f"no plugin {name!r} is installed; there are {sorted(found)}"
+    assert found[name].state == "found", f"{name} is {found[name].state}: {found[name].reason}"
+    _check_import(found[name].target)
+    plugins = load(found.values())
+    for registry in _REGISTRIES:
+        getattr(plugins, registry)
+    record = next(each for each in plugins.records if each.name == name)
+    assert record.state == "loaded", f"{name} is {record.state}: {record.reason}"
+    module = importlib.import_module(record.target)
+    assert _hooks(module), f"{record.target} has no function marked @hookimpl"
+    for hook in _hooks(module):
+        check = _CHECKS.get(hook)
+        if check is not None:
+            check(getattr(module, hook), plugins)
+    return record
+
+
+def _check_import(target: str) -> None:
+    """Every process loads every plugin, on the local cluster too, and pays for what it imports."""
+    program = f"import sys, {target}; sys.exit('ray' in sys.modules and 'imports ray')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    reason = done.stderr.strip().splitlines()[-1:] or [""]
+    assert done.returncode == 0, f"importing {target}, which every process does: {reason[0]}"
+
+
+def _hooks(module: Any) -> list[str]:
+    return [
+        name for name in dir(module) if hasattr(getattr(module, name, None), "alacarte_impl")
+    ]
+
+
+# --- what each hook gives ---------------------------------------------------------------
+
+
+def _check_api(implementation: Callable[[], Any], plugins: Plugins) -> None:
+    for api in _given(implementation, ApiName):
+        _imported(api.target)
+
+
+def _check_config(implementation: Callable[[], Any], plugins: Plugins) -> None:
+    for section in _given(implementation, ConfigSection):
+        model = _imported(section.target)
+        settings = getattr(model, "model_config", None)
+        assert settings is not None, f"{section.target} is no pydantic model"
+        assert settings.get("frozen"), f"{section.target} must be frozen: processes share it"
+        assert settings.get("extra") == "forbid", (
+            f"{section.target} must forbid extra fields: a misspelt one would be ignored"
+        )
+        values = resolve(plugins, {})[section.name]
+        # They go to other processes as plain values, and a model is built of them there.
+        built = ConfigValues(plugins, {section.name: pickle.loads(pickle.dumps(values))})
+        assert built.section(section.name) == model(**values)
+
+
+def _check_commands(implementation: Callable[[], Any], plugins: Plugins) -> None:
+    for command in _given(implementation, Command):
+        assert command.help and "\n" not in command.help, f"{command.name}: help must be one line"
+        runnable = _imported(command.target)
+        assert callable(getattr(runnable, "run", None)), f"{command.target} has no run(options)"
+        runnable.arguments(argparse.ArgumentParser(prog=command.name))
+
+
+def _check_resources(implementation: Callable[[], Any], plugins: Plugins) -> None:
+    for kind in _given(implementation):
+        _check_methods(kind, ("validate", "expand"))
+
+
+def _check_node_services(implementation: Callable[[], Any], plugins: Plugins) -> None:
+    for spec in _given(implementation, NodeServiceSpec):
+        service = _imported(spec.target)
+        assert callable(service), f"{spec.target} is called without arguments, but is not callable"
+        enabled = spec.enabled(_configuration(plugins))
+        assert isinstance(enabled, bool), f"{spec.name}: enabled() gave {enabled!r}, no bool"
+
+
+def _check_policies(implementation: Callable[[], Any], plugins: Plugins) -> None:
+    for factory in _given(implementation, PolicyFactory):
+        check_routing_policy(factory)
+
+
+def _check_protocols(implementation: Callable[[], Any], plugins: Plugins) -> None:
+    for protocol in _given(implementation):
+        _check_methods(protocol, ("bind",))
+
+
+def _check_caller_layer(implementation: Callable[..., Any], plugins: Plugins) -> None:
+    _check_layers("wrap_caller", plugins.wrap_caller(_DEPLOYMENT, _configuration(plugins)))
+
+
+def _check_replica_layer(implementation: Callable[..., Any], plugins: Plugins) -> None:
+    _check_layers("wrap_replica", plugins.wrap_replica(_DEPLOYMENT, _configuration(plugins)))
+
+
+_CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
+    "register_api": _check_api,
+    "register_config": _check_config,
+    "register_commands": _check_commands,
+    "register_resources": _check_resources,
+    "register_node_services": _check_node_services,
+    "register_routing_policies": _check_policies,
+    "register_protocols": _check_protocols,
+    "wrap_caller": _check_caller_layer,
+    "wrap_replica": _check_replica_layer,
+}
+assert _CHECKS.keys() <= vars(hookspecs).keys()
+
+
+def _check_layers(hook: str, layers: list[Any]) -> None:
+    async def service(call: Call) -> Reply:
+        return Reply((b"",))
+
+    for layer in layers:
+        wrapped = layer(service)
+        assert callable(wrapped), f"{hook}: the layer made {wrapped!r} of a service"
+
+
+def _check_methods(value: Any, methods: tuple[str, ...]) -> None:
+    for name in methods:
+        method = getattr(value, name, None)
+        assert callable(method), f"{type(value).__name__} {value.name!r} has no method {name}"
+        assert not inspect.iscoroutinefunction(method), f"{value.name}: {name} must not be async"
+
+
+def _given(implementation: Callable[[], Any], kind: type | None = None) -> list[Any]:
+    """Return what a `register_*` hook gives, of the right kind and named."""
+    values = list(implementation())
+    for value in values:
+        right = kind is None or isinstance(value, kind)
+        assert right, f"{implementation.__name__} gave {value!r}, no {kind and kind.__name__}"
+        assert isinstance(value.name, str) and value.name, f"{value!r} has no name"
+    return values
+
+
+def _imported(target: str) -> Any:
+    module, colon, attribute = target.partition(":")
+    assert colon, f"{target!r} must be 'module:attribute'"
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise AssertionError(f"{target} cannot be imported: {error}") from error
+
+
+def _configuration(plugins: Plugins) -> ConfigValues:
+    return ConfigValues(plugins, resolve(plugins, {}))

@@ -1,0 +1,64 @@
+"""`alacarte.testing.local_instance` and `check_cluster`, on the local cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from alacarte import serve
+from alacarte._cluster.local import LocalCluster
+from alacarte.errors import ServeError
+from alacarte.serve import _session
+from alacarte.testing import check_cluster, local_instance, wait_until
+
+
+@serve.deployment
+def hello() -> str:
+    return "hello"
+
+
+def test_an_instance_for_a_test(local: object):
+    """Inside, applications run; afterwards nothing does, not even a thread of it."""
+    before = threading.active_count()
+    with local_instance() as url:
+        assert url == ""  # core alone has no HTTP
+        assert serve.run(hello.bind(), route_prefix=None).call() == "hello"
+        assert list(serve.status().applications) == ["default"]
+    assert _session.current() is None
+    wait_until(lambda: threading.active_count() <= before, what="the end of its threads")
+
+
+def test_an_instance_ends_when_the_test_fails(local: object):
+    """The error comes out, and the instance is shut down all the same."""
+    with pytest.raises(KeyError), local_instance():
+        raise KeyError("the test's own")
+    assert _session.current() is None
+
+
+def test_an_instance_inside_another(local: object):
+    """A process has one instance: a second one is refused and the first goes on."""
+    with local_instance():
+        with pytest.raises(ServeError, match="this process has an instance"), local_instance():
+            pass
+        assert _session.current() is not None
+
+
+async def test_the_local_cluster_conforms():
+    """The local cluster does all that core relies on, and nothing is left of its actors."""
+    cluster = LocalCluster()
+    await check_cluster(cluster)
+    assert cluster._actors == {}
+
+
+async def test_a_cluster_that_does_not_conform():
+    """A cluster that breaks a promise is found out."""
+
+    class Deaf(LocalCluster):
+        async def get(self, key: str) -> bytes | None:
+            return None
+
+    with pytest.raises(AssertionError):
+        await check_cluster(Deaf())
+    await asyncio.sleep(0)

@@ -1,0 +1,156 @@
+"""`alacarte.testing.check_plugin`: core's own plugin passes, and each broken rule is named."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from alacarte.errors import PluginError
+from alacarte.testing import check_plugin
+
+Plug = Callable[[str], str]
+
+
+@pytest.fixture
+def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plug:
+    """Make a plugin module of a text, have it found, and return its name."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    # Another interpreter has to find it, too.
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def plug(text: str) -> str:
+        name = f"plugged_{tmp_path.name}"
+        (tmp_path / f"{name}.py").write_text(
+            "from alacarte.hookspecs import hookimpl\nfrom alacarte.types import *\n" + text
+        )
+        monkeypatch.setenv("ALACARTE_PLUGINS", name)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return name
+
+    return plug
+
+
+def test_core_passes():
+    """Core keeps its own rules."""
+    record = check_plugin("core")
+    assert (record.distribution, record.state) == ("alacarte-core", "loaded")
+
+
+def test_nobody_of_that_name():
+    """A plugin that is not installed is reported with those that are."""
+    with pytest.raises(AssertionError, match="no plugin 'cache' is installed; there are .*'core'"):
+        check_plugin("cache")
+
+
+RIGHT = """
+from pydantic import BaseModel, ConfigDict
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    size: int = 3
+
+class Run:
+    def arguments(self, parser):
+        parser.add_argument("--fast", action="store_true")
+    def run(self, options):
+        return 0
+
+run = Run()
+
+class Kind:
+    name = "thing"
+    def validate(self, resource, others): ...
+    def expand(self, resource): ...
+
+class Protocol:
+    name = "mine"
+    def bind(self, served): ...
+
+class Node: ...
+
+@hookimpl
+def register_config(): return [ConfigSection("mine", __name__ + ":Section")]
+@hookimpl
+def register_api(): return [ApiName("mine", __name__ + ":Run")]
+@hookimpl
+def register_commands(): return [Command("mine", "Do it.", __name__ + ":run")]
+@hookimpl
+def register_resources(): return [Kind()]
+@hookimpl
+def register_protocols(): return [Protocol()]
+@hookimpl
+def register_node_services(): return [NodeServiceSpec("mine", __name__ + ":Node")]
+@hookimpl
+def wrap_replica(deployment, config):
+    size = config.section("mine").size
+    return lambda service: service if size == 3 else None
+@hookimpl
+def wrap_caller(deployment): return None
+@hookimpl
+def on_event(event): ...
+"""
+
+
+def test_a_plugin_that_gives_everything(plug: Plug):
+    """All kinds of things that a plugin may give are looked at, and fine."""
+    name = plug(RIGHT)
+    assert check_plugin(name).state == "loaded"
+
+
+WRONG = {
+    "has no function marked @hookimpl": "",
+    "failed: PluginError: .* implements no such hook: register_apis": (
+        "@hookimpl\ndef register_apis(): ..."
+    ),
+    "which every process does: ZeroDivisionError": "1 / 0",
+    "which every process does: imports ray": "import sys; sys.modules['ray'] = sys",
+    "failed: register_api: TypeError": "@hookimpl\ndef register_api(): return None",
+    "gave .*, no ApiName": "@hookimpl\ndef register_api(): return [Command('a', 'b', 'c')]",
+    "must be 'module:attribute'": "@hookimpl\ndef register_api(): return [ApiName('a', 'json')]",
+    "json:nothing cannot be imported": (
+        "@hookimpl\ndef register_api(): return [ApiName('a', 'json:nothing')]"
+    ),
+    "json:loads is no pydantic model": (
+        "@hookimpl\ndef register_config(): return [ConfigSection('a', 'json:loads')]"
+    ),
+    "Section must be frozen": RIGHT.replace("frozen=True, ", ""),
+    "Section must forbid extra": RIGHT.replace(', extra="forbid"', ""),
+    "help must be one line": RIGHT.replace('"Do it."', '""'),
+    "has no run": RIGHT.replace("def run(", "def walk("),
+    "has no method expand": RIGHT.replace("def expand(", "def grow("),
+    "bind must not be async": RIGHT.replace("def bind(", "async def bind("),
+    "made None of a service": RIGHT.replace("size == 3", "size == 4"),
+    "it picked .*, which is not free": (
+        "from alacarte._routing.policies import RoundRobin\n"
+        "class Bad(RoundRobin):\n    def choose(self, call, replicas): return replicas[0]\n"
+        "@hookimpl\ndef register_routing_policies(): return [PolicyFactory('bad', Bad)]"
+    ),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_broken_rules(plug: Plug, message: str):
+    """Each is named."""
+    with pytest.raises(AssertionError, match=message):
+        check_plugin(plug(WRONG[message]))
+
+
+def test_a_clash_with_another_plugin(plug: Plug):
+    """What an installed plugin gives already is not to be had again."""
+    name = plug(
+        "from alacarte._routing.policies import RoundRobin\n"
+        "@hookimpl\ndef register_routing_policies():\n"
+        "    return [PolicyFactory('round_robin', RoundRobin)]"
+    )
+    with pytest.raises(PluginError, match=f"both .*{name}.* give 'round_robin'"):
+        check_plugin(name)
+
+
+def test_a_plugin_that_is_disabled(plug: Plug, monkeypatch: pytest.MonkeyPatch):
+    """It is not found in order, though it is installed."""
+    monkeypatch.setenv("ALACARTE_DISABLE_PLUGINS", "core")
+    with pytest.raises(AssertionError, match="core is disabled"):
+        check_plugin("core")

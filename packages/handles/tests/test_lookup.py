@@ -1,0 +1,106 @@
+"""Handles found by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from alacarte import serve
+from alacarte.errors import NotFoundError, ServeError
+from alacarte.types import DeploymentId
+from alacarte_handles import DeploymentHandle, get_app_handle, get_deployment_handle
+
+
+@serve.deployment
+def Inner(text: str = "") -> str:
+    return f"inner {text}"
+
+
+@serve.deployment
+class Outer:
+    def __init__(self, inner: Any, *, look_up: bool = False) -> None:
+        self.found = get_deployment_handle("Inner") if look_up else None
+
+    async def from_async(self) -> str:
+        return await get_deployment_handle("Inner").remote("a")
+
+    def from_sync(self) -> str:
+        return get_deployment_handle("Inner").remote("s").result()
+
+    async def from_constructor(self) -> str:
+        return await self.found.remote("c")
+
+    async def of_another(self, app: str) -> str:
+        return await get_app_handle(app).remote("other")
+
+    def missing(self) -> None:
+        get_deployment_handle("Outsider")
+
+
+@pytest.fixture
+def app(local):
+    return local.run(Outer.bind(Inner.bind(), look_up=True), name="app")
+
+
+def test_an_applications_handle(app):
+    """It leads to the ingress deployment."""
+    handle = get_app_handle("app")
+    assert handle == app
+    assert handle.from_async.remote().result() == "inner a"
+
+
+def test_no_such_application(app):
+    """The error names it and is a LookupError."""
+    with pytest.raises(NotFoundError, match="application 'ap' does not exist") as caught:
+        get_app_handle("ap")
+    assert isinstance(caught.value, LookupError)
+
+
+def test_a_deployments_handle(app):
+    """By its name and its application's."""
+    handle = get_deployment_handle("Inner", "app")
+    assert isinstance(handle, DeploymentHandle)
+    assert handle.remote("x").result() == "inner x"
+
+
+def test_no_such_deployment(app):
+    """The error lists the deployments there are, and is the KeyError that Ray Serve raises."""
+    with pytest.raises(KeyError) as caught:
+        get_deployment_handle("Iner", "app")
+    assert isinstance(caught.value, NotFoundError)
+    told = "application 'app' has no deployment 'Iner'; it has: Inner, Outer."
+    assert str(caught.value) == told
+    with pytest.raises(NotFoundError, match="it has: none"):
+        get_deployment_handle("Inner", "other")
+
+
+def test_without_asking(app):
+    """`_check_exists=False` gives a handle to a deployment that may come later."""
+    handle = get_deployment_handle("Later", "app", _check_exists=False)
+    assert handle.deployment_id == DeploymentId("app", "Later")
+
+
+def test_outside_of_a_replica(app):
+    """There is no application to assume."""
+    with pytest.raises(ServeError, match="needs app_name outside of a replica"):
+        get_deployment_handle("Inner")
+
+
+@pytest.mark.parametrize("way", ["from_async", "from_sync", "from_constructor"])
+def test_inside_a_replica(app, way):
+    """The replica's own application is meant, in handlers of both kinds and in constructors."""
+    letter = way.removeprefix("from_")[0]
+    assert getattr(app, way).remote().result() == f"inner {letter}"
+
+
+def test_missing_inside_a_replica(app):
+    """The error reaches the caller as what it is."""
+    with pytest.raises(NotFoundError, match="application 'app' has no deployment 'Outsider'"):
+        app.missing.remote().result()
+
+
+def test_another_application(app, local):
+    """Applications may call one another by name."""
+    local.run(Inner.bind(), name="second")
+    assert app.of_another.remote("second").result() == "inner other"

@@ -1,0 +1,152 @@
+"""A plugin from somebody else's wheel works as ours do, and nothing of ours knows it.
+
+It lies in tests/foreign_plugin; `nox -s contract` builds and installs it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alacarte import serve
+from alacarte.context import current_call
+from alacarte.errors import ConfigError, ServeError
+from alacarte.plugins import load_plugins
+from alacarte.serve import get_replica_context
+
+pytest.importorskip("stranger", reason="nox -s contract installs tests/foreign_plugin")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def local() -> Iterator[Any]:
+    """`serve` on a local cluster without an HTTP proxy."""
+
+    def start(**options: Any) -> Any:
+        serve.start(cluster="local", proxy_location="Disabled", **options)
+        return serve
+
+    yield start
+    serve.shutdown()
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "alacarte_cli", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def test_it_is_a_distribution_of_its_own():
+    """Installed from its wheel: not from this tree, and found by its entry point."""
+    import stranger
+
+    assert not Path(stranger.__file__).is_relative_to(ROOT / "tests")
+    [record] = [record for record in load_plugins().loaded if record.name == "stranger"]
+    assert record.distribution == "stranger-for-alacarte"
+    assert record.version == metadata.version("stranger-for-alacarte") == "3.2.1"
+
+
+def test_nothing_of_ours_knows_it():
+    """No file of our packages names it."""
+    sources = (ROOT / "packages").glob("*/src/**/*.py")
+    assert not [path for path in sources if "stranger" in path.read_text(encoding="utf-8")]
+
+
+@serve.deployment(num_replicas=3, routing_policy="least_recently_used")
+def who() -> str:
+    return get_replica_context().replica_id
+
+
+def test_its_routing_policy_routes(local):
+    """`routing_policy="least_recently_used"` sends each call to the replica that rested longest."""
+    handle = local().run(who.bind(), route_prefix=None)
+    answers = [handle.remote().result() for _ in range(30)]
+    # The replicas may become known here one after the other; from then on they alternate.
+    tail = answers[-12:]
+    assert len(set(tail[:3])) == 3
+    assert tail == tail[:3] * 4
+
+
+@serve.deployment
+class Marked:
+    def __call__(self) -> str:
+        call = current_call.get()
+        assert call is not None
+        return call.routing_key
+
+
+def test_its_layers_wrap_calls(local):
+    """One at the caller and one in the replica, configured through its own section."""
+    from stranger.layers import counts
+
+    before = counts.copy()
+    started = local(stranger_options={"layers": True, "greeting": "good day"})
+    handle = started.run(Marked.bind(), name="shop", route_prefix=None)
+    assert [handle.remote().result() for _ in range(5)] == ["good day shop#Marked"] * 5
+    assert counts - before == {"__call__": 5}
+
+
+def test_without_being_asked_for_its_layers_do_nothing(local):
+    """A hook may return None, and then there is no layer at all."""
+    assert local().run(Marked.bind(), route_prefix=None).remote().result() == ""
+
+
+def test_its_options_are_checked_like_ours(local):
+    """One line: the argument, the field, and what there is."""
+    with pytest.raises(ConfigError, match=r"stranger_options: greting='x': .*Allowed: greeting"):
+        local(stranger_options={"greting": "x"})
+
+
+def test_it_observes_changes(local):
+    """`on_event` hears of replicas, deployments and their states."""
+    from stranger.observer import events
+
+    events.clear()
+    local().run(Marked.bind(), name="seen", route_prefix=None)
+    heard = [(event.kind, event.state) for event in events if "seen#Marked" in event.name]
+    assert [state for kind, state in heard if kind == "replica"] == ["STARTING", "RUNNING"]
+    assert heard[-1] == ("deployment", "HEALTHY")
+
+
+def test_its_command_runs():
+    """`serve hello-plugin`, listed in the help, with arguments and exit codes like ours."""
+    assert "hello-plugin" in run("--help").stdout
+    done = run("hello-plugin", "you")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("hello you, from one of ")
+    failed = run("hello-plugin", "--fail")
+    assert failed.returncode == 1
+    assert "no greeting today" in failed.stderr
+
+
+def test_it_is_listed():
+    """`serve plugins` shows where it comes from and what it gives."""
+    [line] = [line for line in run("plugins").stdout.splitlines() if line.startswith("stranger")]
+    for part in ("3.2.1", "stranger-for-alacarte", "loaded", "hello-plugin", "wrap_replica"):
+        assert part in line
+
+
+def test_it_can_be_disabled():
+    """Then its command is not there, and the rest is."""
+    done = run("hello-plugin", ALACARTE_DISABLE_PLUGINS="stranger")
+    assert done.returncode != 0
+    assert "hello-plugin" in done.stderr
+    assert "disabled" in run("plugins", ALACARTE_DISABLE_PLUGINS="stranger").stdout
+
+
+def test_a_policy_that_is_not_there(local):
+    """The error lists ours and its own."""
+    with pytest.raises(ServeError, match=r"'most_used'; there are \['least_recently_used', 'p"):
+        local().run(who.options(routing_policy="most_used").bind(), route_prefix=None)

@@ -1,0 +1,1 @@
+"""A plugin that alacarte knows nothing of."""

@@ -1,0 +1,34 @@
+"""A routing policy: the replica that has rested longest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alacarte.types import WAIT, Call, Pick, ReplicaLoad, Shed, Wait
+
+__all__ = ["LeastRecentlyUsed"]
+
+
+class LeastRecentlyUsed:
+    """Picks the free replica whose last call was sent longest ago."""
+
+    def __init__(self) -> None:
+        self._turn = 0
+        self._last: dict[str, int] = {}
+
+    def choose(self, call: Call, replicas: Sequence[ReplicaLoad]) -> Pick | Wait | Shed:
+        free = [replica for replica in replicas if replica.free]
+        return min(free, key=self._last_turn) if free else WAIT
+
+    def started(self, call: Call, replica: ReplicaLoad) -> None:
+        self._turn += 1
+        self._last[replica.replica_id] = self._turn
+
+    def finished(self, call: Call, replica: ReplicaLoad) -> None:
+        """What counts is when a call was sent."""
+
+    def failed(self, call: Call, replica: ReplicaLoad) -> None:
+        """A replica that refuses is passed over by `free`."""
+
+    def _last_turn(self, replica: ReplicaLoad) -> int:
+        return self._last.get(replica.replica_id, 0)
