@@ -60,47 +60,39 @@ def test_a_function_as_ingress(here: Instance):
     assert here.get("/?text=LOUD").text == "loud"
 
 
-@pytest.fixture(scope="module")
-def responses(instance: Instance) -> Instance:
-    serve.run(Responses.bind(), name="responses", route_prefix="/responses")
-    return instance
+RETURNED = {
+    "text": (200, "text/plain; charset=utf-8", b"text"),
+    "bytes": (200, "text/plain", b"\x00\xff"),
+    "none": (200, "text/plain", b""),
+    "json": (200, "application/json", '{"list":[1,2.5,null,true],"text":"ü"}'.encode()),
+    "plain": (418, "text/plain; charset=utf-8", b"teapot"),
+    "made": (201, "application/json", b'{"made":true}'),
+    "html": (200, "text/html; charset=utf-8", b"<p>"),
+    "redirect": (307, None, b""),
+    "empty": (204, None, b""),
+    "stream": (200, "text/plain; charset=utf-8", b"one two three"),
+}
 
 
-@pytest.mark.parametrize(
-    ("path", "status", "kind", "body"),
-    [
-        ("text", 200, "text/plain; charset=utf-8", b"text"),
-        ("bytes", 200, "text/plain", b"\x00\xff"),
-        ("none", 200, "text/plain", b""),
-        ("json", 200, "application/json", '{"list":[1,2.5,null,true],"text":"ü"}'.encode()),
-        ("plain", 418, "text/plain; charset=utf-8", b"teapot"),
-        ("made", 201, "application/json", b'{"made":true}'),
-        ("html", 200, "text/html; charset=utf-8", b"<p>"),
-        ("redirect", 307, None, b""),
-        ("empty", 204, None, b""),
-        ("stream", 200, "text/plain; charset=utf-8", b"one two three"),
-    ],
-)
-def test_what_an_ingress_returns(
-    responses: Instance, path: str, status: int, kind: str | None, body: bytes
-):
+def test_what_an_ingress_returns(here: Instance):
     """Text and bytes are sent as they are, other values as JSON, responses as themselves."""
-    serve.run(Responses.bind(), name="responses", route_prefix="/responses")
-    answer = responses.get(f"/responses/{path}")
-    assert (answer.status, answer.headers.get("content-type"), answer.body) == (status, kind, body)
-    assert len(answer.headers["x-request-id"]) == 32
-    if path == "plain":
-        assert answer.headers["x-mine"] == "1"
-    if path == "redirect":
-        assert answer.headers["location"] == "/elsewhere"
-    if path == "stream":
-        assert answer.headers["transfer-encoding"] == "chunked"
+    serve.run(Responses.bind())
+    answers = {path: here.get(f"/{path}") for path in RETURNED}
+    found = {
+        path: (answer.status, answer.headers.get("content-type"), answer.body)
+        for path, answer in answers.items()
+    }
+    assert found == RETURNED
+    assert answers["plain"].headers["x-mine"] == "1"
+    assert answers["redirect"].headers["location"] == "/elsewhere"
+    assert answers["stream"].headers["transfer-encoding"] == "chunked"
+    assert all(len(answer.headers["x-request-id"]) == 32 for answer in answers.values())
 
 
-def test_what_an_ingress_is_given(responses: Instance):
+def test_what_an_ingress_is_given(here: Instance):
     """Method, path, query, headers and body arrive; the prefix is the root path."""
-    serve.run(Responses.bind(), name="responses", route_prefix="/responses")
-    answer = responses.get(
+    serve.run(Responses.bind(), route_prefix="/responses")
+    answer = here.get(
         "/responses/echo?a=1&b=%20", method="PUT", body=b"x" * 200_000, x_mine="mine"
     )
     assert json.loads(answer.body) == {

@@ -62,6 +62,9 @@ class FakeServe:
     def run(self, target: Any, **given: Any) -> None:
         self._note("run", target=target, **given)
 
+    def delete(self, name: str) -> None:
+        self._note("delete", name=name)
+
     def status(self) -> ServeStatus:
         deployment = DeploymentStatusOverview(
             DeploymentStatus.HEALTHY,

@@ -57,6 +57,8 @@ def start(
     import run_app  # type: ignore[import-not-found]
 
     run_app.app = serve.Application()
+    serve.running = False
+    monkeypatch.setattr(serve, "attach", lambda address=None: serve.running)
     command: Any = RunCommand(lambda: serve, lambda: signals)  # type: ignore[arg-type, return-value]
     monkeypatch.setattr("alacarte_cli.commands.run.command", command)
 
@@ -111,6 +113,14 @@ def test_without_http_it_says_so(
     serve.proxies = {}
     start("run_app:app")
     assert capsys.readouterr().out == "default is running, without HTTP.\n"
+
+
+def test_what_ran_before_goes_on(start: Start, serve: Any) -> None:
+    """On an instance that others started, only the application is deleted at the end."""
+    serve.running = True
+    assert start("run_app:app", "--name", "shop") == 0
+    assert serve.called == ["start", "run", "delete"]
+    assert serve.calls[-1][1] == {"name": "shop"}
 
 
 def test_non_blocking_leaves_it_running(start: Start, serve: Any) -> None:
@@ -219,6 +229,7 @@ def say(word):
 serve = SimpleNamespace(
     Application=Application,
     Deployment=type(None),
+    attach=lambda address: False,
     start=lambda **given: say("start"),
     run=lambda app, **given: say("run"),
     status=lambda: SimpleNamespace(proxies={}, applications={}),

@@ -6,7 +6,6 @@ With core alone: handles come from the plugin in conftest.py.
 from __future__ import annotations
 
 import concurrent.futures
-import re
 import subprocess
 import sys
 import textwrap
@@ -488,7 +487,7 @@ def test_a_broken_update_leaves_the_old_version_at_work(local):
     """Its replicas stay until a version that starts takes over."""
     handle = local.run(make(1).bind())
     old = replicas(handle)
-    with pytest.raises(DeployError, match="weights.bin"):
+    with pytest.raises(DeployError, match=r"weights\.bin"):
         local.run(Broken.options(name="Who", num_replicas=2).bind())
     assert replicas(handle) == old
     assert not old & replicas(local.run(make(2).bind()))
@@ -569,7 +568,10 @@ def test_nothing_runs():
 
 
 def test_no_ray(tmp_path):
-    """The local cluster does its whole life without importing Ray, and ends cleanly by itself."""
+    """The local cluster lives its whole life without importing Ray, and ends with its program.
+
+    On each Python: 3.12 starts no thread any more at that time.
+    """
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent(
@@ -595,7 +597,7 @@ def test_no_ray(tmp_path):
         [sys.executable, "-W", "error", str(script)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=20,  # giving replicas up takes 30
         check=False,
         env={"PATH": "", "ALACARTE_DISABLE_PLUGINS": "http", "HOME": str(tmp_path)},
     )

@@ -193,7 +193,7 @@ class Zoo:
             return "object"
 
     attribute = AsyncCallable()
-    partial = functools.partial(print)
+    partial = staticmethod(functools.partial(print))
     no_method = 7
     _private = 8
 

@@ -12,8 +12,8 @@ from alacarte.types import DeploymentId
 from alacarte_handles import DeploymentHandle, get_app_handle, get_deployment_handle
 
 
-@serve.deployment
-def Inner(text: str = "") -> str:
+@serve.deployment(name="Inner")
+def inner(text: str = "") -> str:
     return f"inner {text}"
 
 
@@ -40,7 +40,7 @@ class Outer:
 
 @pytest.fixture
 def app(local):
-    return local.run(Outer.bind(Inner.bind(), look_up=True), name="app")
+    return local.run(Outer.bind(inner.bind(), look_up=True), name="app")
 
 
 def test_an_applications_handle(app):
@@ -102,5 +102,5 @@ def test_missing_inside_a_replica(app):
 
 def test_another_application(app, local):
     """Applications may call one another by name."""
-    local.run(Inner.bind(), name="second")
+    local.run(inner.bind(), name="second")
     assert app.of_another.remote("second").result() == "inner other"

@@ -224,18 +224,19 @@ def test_an_exception_midway(source, method):
 
 async def test_an_exception_midway_on_another_loop(source):
     """As it does where no loop runs."""
-    items = []
+    stream = source.failing_async.remote()
+    assert [await anext(stream), await anext(stream)] == [0, 1]
     with pytest.raises(OwnError, match="midway"):
-        async for item in source.failing_async.remote():
-            items.append(item)
-    assert items == [0, 1]
+        await anext(stream)
 
 
 def test_an_item_that_cannot_travel(source):
     """The items before it arrive, then an error that names the method."""
     stream = source.unsendable.remote()
     assert next(stream) == 0
-    with pytest.raises(ConfigError, match="default#Source.unsendable returned what cannot be sent"):
+    with pytest.raises(
+        ConfigError, match=r"default#Source.unsendable returned what cannot be sent"
+    ):
         next(stream)
 
 

@@ -39,7 +39,8 @@ def deadline(deployment: DeploymentId) -> Layer:
             except TimeoutError:
                 if not scope.expired():
                     raise
-                raise DeadlineExceededError(str(deployment), max(limit, 0)) from None
+                # To the millisecond: it is for people, who gave a round number.
+                raise DeadlineExceededError(str(deployment), round(max(limit, 0), 3)) from None
 
         return call
 

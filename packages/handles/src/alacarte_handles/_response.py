@@ -144,8 +144,13 @@ class DeploymentResponseGenerator(_Pending):
     `aclose()`, `cancel()` or by dropping it ends the generator in the replica.
     """
 
-    _rest: AsyncIterator[Message] | None = None
-    _taken: deque[Buffer]
+    _left = True
+
+    def __init__(self, runtime: Runtime, work: Coroutine[Any, Any, Reply], request_id: str) -> None:
+        self._source = _Source()
+        self._taken: deque[Buffer] = deque()
+        super().__init__(runtime, self._source.open(work), request_id)
+        self._left = False
 
     def __await__(self) -> Generator[Any, Any, Any]:
         raise TypeError("a streaming response has no single result: iterate it with `async for`.")
@@ -157,85 +162,129 @@ class DeploymentResponseGenerator(_Pending):
         return self
 
     async def __anext__(self) -> Any:
-        if asyncio.get_running_loop() is not self._runtime.loop:
-            return self._value(await asyncio.wrap_future(self._ask()))
-        rest = self._rest
-        if rest is None:
-            rest = self._rest = _rest_of(await self._reply())
-        try:
-            message = await anext(rest)
-        except asyncio.CancelledError:
-            raise self._cancellation() from None
-        return python_value(message[0])
+        while not self._taken:
+            if asyncio.get_running_loop() is not self._runtime.loop:
+                more = await asyncio.wrap_future(self._runtime.submit(self._fetch()))
+            else:
+                more = await self._fetch()
+            if not more:
+                raise StopAsyncIteration
+        return python_value(self._taken.popleft())
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        if self.__dict__.get("_taken"):
-            return python_value(self._taken.popleft())
-        if asyncio._get_running_loop() is not None:
-            raise RuntimeError(
-                "this waits for an item and would stop the event loop it is called on; "
-                "use `async for`."
-            )
-        try:
-            return self._value(self._ask().result())
-        except StopAsyncIteration:
-            raise StopIteration from None
+        while not self._taken:
+            if asyncio._get_running_loop() is not None:
+                raise RuntimeError(
+                    "this waits for an item and would stop the event loop it is called on; "
+                    "use `async for`."
+                )
+            if not self._runtime.submit(self._fetch()).result():
+                raise StopIteration
+        return python_value(self._taken.popleft())
 
     def cancel(self) -> None:
-        super().cancel()
-        if self._rest is not None:
-            self._runtime.loop.call_soon_threadsafe(_close, self._rest)
+        """Give the call up. Reading on raises `RequestCancelledError` from now on."""
+        self._cancelled = True
+        self._leave()
 
     async def aclose(self) -> None:
         """Stop reading; the generator in the replica is closed."""
-        self.cancel()
+        self._leave()
 
     def __del__(self) -> None:
-        if self._rest is not None and not self._runtime.loop.is_closed():
-            self._runtime.loop.call_soon_threadsafe(_close, self._rest)
+        if not self._left:
+            self._leave()
 
-    def _ask(self) -> concurrent.futures.Future[list[Buffer]]:
-        if self.__dict__.get("_taken"):
-            taken: concurrent.futures.Future[list[Buffer]] = concurrent.futures.Future()
-            taken.set_result([self._taken.popleft()])
-            return taken
-        return self._runtime.submit(self._next_messages())
-
-    async def _next_messages(self) -> list[Buffer]:
-        """On the runtime's loop: wait for one message, and take all that came with it."""
-        if self._rest is None:
-            self._rest = _rest_of(await self._reply())
+    def _leave(self) -> None:
+        self._left = True
+        self._taken.clear()
         try:
-            first = (await anext(self._rest))[0]
-        except StopAsyncIteration:
-            return []
-        ready = getattr(self._rest, "ready", None)
-        return [first, *(ready() if ready is not None else ())]
+            self._runtime.loop.call_soon_threadsafe(self._source.leave)
+        except RuntimeError:  # the loop is closed, and every stream with it
+            pass
 
-    def _value(self, messages: list[Buffer]) -> Any:
-        if not messages:
-            raise StopAsyncIteration
-        if len(messages) > 1:
-            self._taken = deque(messages[1:])
-        return python_value(messages[0])
+    async def _fetch(self) -> bool:
+        """On the runtime's loop: wait for an item, and take all that came with it.
+
+        They are kept here at once, so that a reader who is cancelled meanwhile loses none.
+
+        Returns:
+            False at the end.
+        """
+        if not self._left:
+            try:
+                if self._source.rest is None:
+                    await self._reply()
+                return await self._take()
+            except asyncio.CancelledError:
+                # The stream's end, when it was left; otherwise the end of who reads.
+                if not self._left:
+                    raise
+        if self._cancelled:
+            raise RequestCancelledError(self._request_id)
+        return False
+
+    async def _take(self) -> bool:
+        rest = self._source.rest
+        assert rest is not None, "a streaming call was answered with a single result"
+        try:
+            message = await anext(rest)
+        except StopAsyncIteration:
+            if self._cancelled:
+                raise RequestCancelledError(self._request_id) from None
+            self._left = True
+            return False
+        self._taken.append(message[0])
+        ready = getattr(rest, "ready", None)
+        if ready is not None:
+            self._taken.extend(ready())
+        return True
+
+
+class _Source:
+    """Where the items of a stream come from, on the runtime's loop.
+
+    Not a part of the response, which nothing here may keep alive: dropping it ends the stream.
+    """
+
+    def __init__(self) -> None:
+        self.rest: AsyncIterator[Message] | None = None
+        self._left = False
+        self._opening: asyncio.Task[Any] | None = None
+
+    async def open(self, work: Coroutine[Any, Any, Reply]) -> Reply:
+        """Make the call, unless the stream has been left already."""
+        if self._left:
+            work.close()
+            raise asyncio.CancelledError
+        self._opening = asyncio.current_task()
+        reply = await work
+        self.rest = reply.rest
+        return reply
+
+    def leave(self) -> None:
+        """End the stream, wherever it is."""
+        self._left = True
+        if self.rest is None:
+            if self._opening is not None:
+                self._opening.cancel()
+            return
+        close = getattr(self.rest, "aclose", None)
+        if close is not None:
+            task = asyncio.get_running_loop().create_task(close())
+            _closing.add(task)
+            task.add_done_callback(_closing.discard)
+
+
+_closing: set[asyncio.Task[None]] = set()
+"""Streams on their way to their end: a loop holds its tasks only weakly."""
 
 
 async def _join(task: asyncio.Task[Reply]) -> Reply:
     return await asyncio.shield(task)
-
-
-def _rest_of(reply: Reply) -> AsyncIterator[Message]:
-    assert reply.rest is not None, "a streaming call was answered with a single result"
-    return reply.rest
-
-
-def _close(rest: AsyncIterator[Message]) -> None:
-    close = getattr(rest, "aclose", None)
-    if close is not None:
-        asyncio.get_running_loop().create_task(close())
 
 
 def _seen(task: asyncio.Task[Reply]) -> None:

@@ -81,8 +81,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _serve(serve: Facade, app: object, options: argparse.Namespace, stop: StopSignals) -> int:
     answering = False
-    # What others started on that cluster goes on when we are done.
-    joined = not options.local and serve.attach(options.address)
+    joined = False
 
     def end() -> None:
         if joined:
@@ -94,6 +93,8 @@ def _serve(serve: Facade, app: object, options: argparse.Namespace, stop: StopSi
         # A signal may arrive at any line. Only with a `finally` of its own is `hold` certain
         # to run before the shutdown, which then nothing interrupts.
         try:
+            # What others started on that cluster goes on when we are done.
+            joined = not options.local and serve.attach(options.address)
             _bring_up(serve, app, options, stop)
             answering = True
             print(_ready(serve.status(), options.name), flush=True)

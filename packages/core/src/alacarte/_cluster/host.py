@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import hashlib
 import importlib
 import logging
 import os
+import secrets
 import socket
 import sys
 import tempfile
@@ -22,7 +24,15 @@ from typing import Any
 from .._plugins import check_same, installed, load
 from .protocol import ActorContext, ActorSpec, Cluster, Node
 
-__all__ = ["ActorHost", "LoopThread", "host_id", "new_event_loop", "socket_dir"]
+__all__ = [
+    "ActorHost",
+    "LoopThread",
+    "host_id",
+    "new_event_loop",
+    "socket_dir",
+    "socket_path",
+    "sweep_sockets",
+]
 
 log = logging.getLogger("alacarte.cluster")
 
@@ -63,6 +73,26 @@ def socket_dir() -> str:
             f"{path} must belong to this user and admit nobody else; remove it, or set TMPDIR."
         )
     return path
+
+
+def socket_path(directory: str) -> str:
+    """Return a new path for a Unix socket of this process."""
+    return os.path.join(directory, f"{os.getpid()}-{secrets.token_hex(6)}.sock")
+
+
+def sweep_sockets(directory: str) -> None:
+    """Remove the sockets of processes that were killed and could not do so themselves."""
+    for name in os.listdir(directory):
+        pid = name.partition("-")[0]
+        if not name.endswith(".sock") or (pid.isdigit() and os.path.exists(f"/proc/{pid}")):
+            continue
+        path = os.path.join(directory, name)
+        # Its process may run in another PID namespace: only a refused connection is certain.
+        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(FileNotFoundError):
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                os.unlink(path)
 
 
 class LoopThread:

@@ -65,7 +65,11 @@ class LocalActor:
         self._gone.set_result("killed")
         if host is not None:
             # Not by the thread that asks: it may be the actor's own, or one it waits for.
-            threading.Thread(target=host.abort, name=f"end-{self.name}", daemon=True).start()
+            ending = threading.Thread(target=host.abort, name=f"end-{self.name}", daemon=True)
+            try:
+                ending.start()
+            except RuntimeError:  # Python 3.12 starts no thread once the program has ended
+                host.abort()
 
 
 class LocalCluster:

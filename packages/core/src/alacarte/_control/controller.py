@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from .._cluster.host import sweep_sockets
 from .._cluster.protocol import ActorContext, ActorDied
 from .._model.snapshots import ROUTES_KEY, DeploymentSnapshot, deployment_key
 from .._plugins import PluginRecord
@@ -88,6 +89,7 @@ class Controller:
         async with self._changes:
             if self._working():
                 return
+            sweep_sockets(self._context.socket_dir)
             stored = await self._context.cluster.get(STATE_KEY)
             if stored is None:
                 await self._store(self._state)

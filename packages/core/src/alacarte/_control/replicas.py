@@ -281,8 +281,7 @@ class ReplicaGroup:
             self.message = start_failure(replica.spec.id, error)
             pause = _FAILURE_PAUSE_S[min(self._failed_in_turn - 1, len(_FAILURE_PAUSE_S) - 1)]
             self._resume_at = monotonic() + pause
-            # The whole traceback once: the next tries will most likely repeat it.
-            log.warning("%s", self.message if self.failures == 1 else first_line(self.message))
+            self._log_failure()
         self._end(replica, ReplicaEvent.FAILED)
 
     def _note_that_it_runs(self, replica: _Replica) -> None:
@@ -290,6 +289,15 @@ class ReplicaGroup:
         if wanted and (replica.spec.version, replica.settings) == (wanted.version, wanted.settings):
             self._has_run = True
             self._failed_in_turn = 0
+
+    def _log_failure(self) -> None:
+        """Log a failed start, unless whoever deploys is about to be told."""
+        if self._has_run:
+            # The whole traceback once: the next tries will most likely repeat it.
+            first = self._failed_in_turn == 1
+            log.warning("%s", self.message if first else first_line(self.message))
+        else:
+            log.debug("%s", self.message)
 
     def _is_wanted(self, replica: _Replica) -> bool:
         return self.spec is not None and replica.spec.version == self.spec.version

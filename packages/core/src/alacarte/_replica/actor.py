@@ -10,9 +10,9 @@ import asyncio
 import gc
 import logging
 import os
-import secrets
 from typing import Any
 
+from .._cluster.host import socket_path
 from .._cluster.protocol import ActorContext
 from .._model.pickling import load_code, load_init
 from .._routing.runtime import InstanceAccess, ProcessRuntime
@@ -173,8 +173,7 @@ class ReplicaActor:
         )
         path, tcp = "", None
         if transport != "tcp":
-            # Not the replica's id, which is long, and a socket's path must be short.
-            path = os.path.join(self._context.socket_dir, f"{secrets.token_hex(8)}.sock")
+            path = socket_path(self._context.socket_dir)
             await self._listener.listen_unix(path)
         if transport == "tcp" or (transport == "auto" and await self._spans_hosts()):
             tcp = await self._listener.listen_tcp(self._context.node.address)

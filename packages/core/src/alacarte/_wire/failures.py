@@ -42,7 +42,7 @@ class RemoteTraceback(Exception):
 
 
 def user_traceback(error: BaseException) -> str:
-    """Format a traceback from the first frame that is not alacarte's own."""
+    """Format a traceback from the user's own first frame."""
     frames = error.__traceback__
     while frames is not None and frames.tb_next is not None and _is_ours(frames):
         frames = frames.tb_next
@@ -154,4 +154,5 @@ def _plain(value: Any) -> Any:
 
 def _is_ours(frames: Any) -> bool:
     name = str(frames.tb_frame.f_globals.get("__name__", ""))
-    return name.partition(".")[0].startswith("alacarte")
+    # Between us and the user's sync code lies the pool that runs it.
+    return name.partition(".")[0].startswith("alacarte") or name == "concurrent.futures.thread"

@@ -10,6 +10,7 @@ from .._model.application import Application
 from .._model.graph import build_application
 from .._model.specs import ApplicationSpec
 from .._plugins import Plugins, missing_package
+from ..context import current_replica
 from ..errors import ConfigError, PluginError, ServeError
 from ..status import ServeStatus
 from ..types import DeploymentId, Resource
@@ -85,6 +86,12 @@ def run(
         DeployError: A replica does not start; the message begins at the user's own frame.
         PluginError: The application needs a package that is not installed.
     """
+    replica = current_replica.get()
+    if replica is not None and replica.servable_object is None:
+        raise ServeError(
+            f"serve.run() was called while a replica of {replica.deployment_id} loads its code: put "
+            "it under `if __name__ == '__main__':` in the module that defines the deployment."
+        )
     if logging_config is not None:
         raise ConfigError("logging_config is not supported yet; leave it out.")
     plugins = _session.loaded_plugins()

@@ -1,10 +1,10 @@
 """Tools for tests, of applications and of plugins. They need no pytest, and run under any.
 
-    with local_instance() as url:                  # a whole instance in this process
-        handle = serve.run(app)
-    check_plugin("cache")                          # a plugin keeps the rules
-    check_routing_policy(MyPolicy)                 # so does a routing policy
-    FakeClock().run(main())                        # time passes only while everything waits
+with local_instance() as url:                  # a whole instance in this process
+    handle = serve.run(app)
+check_plugin("cache")                          # a plugin keeps the rules
+check_routing_policy(MyPolicy)                 # so does a routing policy
+FakeClock().run(main())                        # time passes only while everything waits
 """
 
 from ._clock import FakeClock

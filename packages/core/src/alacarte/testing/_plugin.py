@@ -87,9 +87,7 @@ def _check_import(target: str) -> None:
 
 
 def _hooks(module: Any) -> list[str]:
-    return [
-        name for name in dir(module) if hasattr(getattr(module, name, None), "alacarte_impl")
-    ]
+    return [name for name in dir(module) if hasattr(getattr(module, name, None), "alacarte_impl")]
 
 
 # --- what each hook gives ---------------------------------------------------------------
