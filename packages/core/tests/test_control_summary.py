@@ -32,7 +32,7 @@ def views(text: str) -> list[ReplicaView]:
         ("new STARTING, new RUNNING", 0, False, Status.UPDATING),
         ("new RUNNING, new RUNNING", 0, False, Status.HEALTHY),
         ("new RUNNING, new RUNNING, new STOPPING", 0, True, Status.HEALTHY),
-        ("new RUNNING, new RUNNING, old STOPPING", 0, False, Status.HEALTHY),
+        ("new RUNNING, new RUNNING, old STOPPING", 0, False, Status.UPDATING),
         ("new RUNNING, new RUNNING, old RUNNING", 0, False, Status.UPDATING),
         ("new RUNNING, new RUNNING other", 0, False, Status.UPDATING),
         ("new RUNNING, new RUNNING, new STARTING other", 0, False, Status.HEALTHY),

@@ -476,6 +476,57 @@ async def test_cancelled_within_a_long_reply(wire):
     assert await ask(connection, bytes(LONG_BYTES)) == bytes(LONG_BYTES)
 
 
+@on_every_wire
+async def test_a_reply_given_up_is_sent_no_further(wire):
+    """The rest of a long reply whose caller has cancelled stays where it is."""
+
+    async def service(call):
+        return Reply((bytes(MAX_MESSAGE),)) if call.method == "long" else Reply(call.payload)
+
+    desk = await wire.listen(service)
+    connection = await wire.connect(desk)
+    stream = start(connection, method="long")
+    await until(lambda: connection._decoder._held)
+    stream.cancel()
+    replica = desk.seen[0]
+    written = []
+    write = replica.transport.writelines
+
+    class Spy:
+        def __getattr__(self, name):
+            return getattr(transport, name)
+
+        def writelines(self, pieces):
+            written.append(sum(len(piece) for piece in pieces))
+            write(pieces)
+
+    transport, replica.transport = replica.transport, Spy()
+    await until(lambda: not replica._pumps)
+    replica.transport = transport
+    assert sum(written) < MAX_MESSAGE // 2
+    assert replica._unfinished == 0
+    assert await ask(connection, bytes(MAX_MESSAGE // 2)) == bytes(MAX_MESSAGE // 2)
+
+
+@on_both_loops
+async def test_replies_given_up_while_they_wait_for_room(wire):
+    """Long replies that are cancelled before their turn take no room from the others."""
+    limit = 5 << 20
+
+    async def service(call):
+        return Reply((bytes(call.payload[0]) * (4 << 20),))
+
+    desk = await wire.listen(service, max_message=limit)
+    connection = await wire.connect(desk, max_message=limit)
+    streams = [start(connection, bytes([number])) for number in range(6)]
+    await until(lambda: desk.started == 6 and not desk.ongoing)
+    for stream in streams[:5]:
+        stream.cancel()
+    assert join((await streams[5].reply).payload) == b"\5" * (4 << 20)
+    await until(lambda: not desk.seen[0]._pumps)
+    assert desk.seen[0]._unfinished == 0
+
+
 # --- loss -------------------------------------------------------------------------------
 
 

@@ -119,7 +119,7 @@ class DeadlineExceededError(RequestError, TimeoutError):
     timeout_s: float
 
     def __str__(self) -> str:
-        return f"{self.deployment}: no reply within {self.timeout_s:g} s."
+        return f"{self.deployment}: no reply within {self.timeout_s:.3g} s."
 
 
 @dataclass(eq=False)

@@ -176,7 +176,7 @@ class ReplicaLoad:
         in_flight: Requests of this process that it is working on.
         reported: Requests it was working on when it last told, everyone's included.
         blocked: It refused a request and has not announced a free slot since.
-        latency_s: Moving average of the time to the reply's start, 0.0 before the first.
+        latency_s: Moving average of the time a call took to its end, 0.0 before the first.
         model_ids: Multiplexed models it holds.
     """
 

@@ -33,7 +33,7 @@ def answer_to(error: BaseException) -> Answer:
         text = "The application is overloaded. Try again later."
         return Answer(503, text, ((b"retry-after", b"%d" % seconds),))
     if isinstance(error, DeadlineExceededError):
-        return Answer(504, f"The application did not answer within {error.timeout_s:g} s.")
+        return Answer(504, f"The application did not answer within {error.timeout_s:.3g} s.")
     if isinstance(error, DeploymentUnavailableError):
         return Answer(503, "The application is unavailable: it failed to start or was deleted.")
     if isinstance(error, ReplicaUnavailableError):

@@ -20,7 +20,7 @@ from .._cluster.protocol import ActorContext, ActorDied
 from .._model.snapshots import ROUTES_KEY, DeploymentSnapshot, deployment_key
 from .._plugins import PluginRecord
 from .._settings import ConfigValues
-from ..errors import DeployError, ServeError
+from ..errors import ConfigError, DeployError
 from ..status import (
     ApplicationStatus,
     ApplicationStatusOverview,
@@ -327,7 +327,7 @@ class Controller:
         expansion = kind_of(resource, self._plugins.resource_kinds).expand(resource)
         for spec in expansion.deployments:
             if spec.config.routing_policy not in known:
-                raise ServeError(
+                raise ConfigError(
                     f"{spec.id}: no installed plugin gives a routing policy "
                     f"{spec.config.routing_policy!r}; there are {sorted(known)}."
                 )

@@ -33,6 +33,8 @@ log = logging.getLogger("alacarte.controller")
 REPLICA_TARGET = "alacarte._replica.actor:ReplicaActor"
 _STOP_S = 5.0
 _SLOW_S = 10.0
+_YOUNG_S = 5.0
+_IN_A_ROW_S = 30.0
 _FAILURE_PAUSE_S = (0.0, 0.0, 0.0, 0.2, 1.0, 5.0)
 
 
@@ -214,6 +216,8 @@ class ReplicaGroup:
             if closed.done():
                 self.message = f"replica {replica.replica_id} died: {closed.result()}"
                 log.warning("%s", self.message)
+                if monotonic() - replica.since < _YOUNG_S:
+                    self._pause()  # or one that dies at once would be started without end
                 self._end(replica, ReplicaEvent.DIED)
             else:
                 await self._let_go(replica, closed)
@@ -277,10 +281,8 @@ class ReplicaGroup:
         if replica.state is ReplicaState.STARTING and self._is_wanted(replica):
             # What has run before is tried for ever: its code is not what is broken.
             self.failures += not self._has_run
-            self._failed_in_turn += 1
+            self._pause()
             self.message = start_failure(replica.spec.id, error)
-            pause = _FAILURE_PAUSE_S[min(self._failed_in_turn - 1, len(_FAILURE_PAUSE_S) - 1)]
-            self._resume_at = monotonic() + pause
             self._log_failure()
         self._end(replica, ReplicaEvent.FAILED)
 
@@ -288,7 +290,14 @@ class ReplicaGroup:
         wanted = None if self.spec is None else target_of(self.spec)
         if wanted and (replica.spec.version, replica.settings) == (wanted.version, wanted.settings):
             self._has_run = True
+
+    def _pause(self) -> None:
+        """Start the next replica after a pause that grows with failures in a row."""
+        if monotonic() - self._resume_at > _IN_A_ROW_S:
             self._failed_in_turn = 0
+        self._failed_in_turn += 1
+        pause = _FAILURE_PAUSE_S[min(self._failed_in_turn - 1, len(_FAILURE_PAUSE_S) - 1)]
+        self._resume_at = monotonic() + pause
 
     def _log_failure(self) -> None:
         """Log a failed start, unless whoever deploys is about to be told."""

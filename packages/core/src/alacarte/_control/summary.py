@@ -38,11 +38,8 @@ def deployment_status(
         )
     new = [replica for replica in replicas if replica.version == target.version]
     running = sum(replica.state is ReplicaState.RUNNING for replica in new)
-    old = [
-        replica
-        for replica in replicas
-        if replica.version != target.version and replica.state is not ReplicaState.STOPPING
-    ]
+    # Those that are leaving count: until they have gone, some may still hear their answers.
+    old = [replica for replica in replicas if replica.version != target.version]
     current = all(
         replica.settings == target.settings
         for replica in new

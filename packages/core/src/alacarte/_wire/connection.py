@@ -17,6 +17,7 @@ from ..types import Buffer, Message
 from .flow import SendWindow
 from .frames import (
     CHUNK_BYTES,
+    FINAL,
     HEADER,
     Decoder,
     Frame,
@@ -225,16 +226,30 @@ class Connection(asyncio.BufferedProtocol):
         if self._turns or self._unfinished + size > self._decoder.max_message:
             turn = asyncio.get_running_loop().create_future()
             self._turns.append((size, turn))
-            await turn
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled():  # it came just then
+                    self._unfinished -= size
+                    self._begin_turns()
+                raise
         else:
             self._unfinished += size
 
     def _begin_turns(self) -> None:
         while self._turns and self._unfinished + self._turns[0][0] <= self._decoder.max_message:
             size, turn = self._turns.popleft()
-            self._unfinished += size
             if not turn.done():
+                self._unfinished += size
                 turn.set_result(None)
+
+    def _stop_pump(self, stream: int) -> None:
+        """Send no more of a long message that the peer has given up."""
+        pump = self._pumps.get(stream)
+        if pump is not None:
+            pump.cancel()
+            # The announcement may have crossed with the peer's CANCEL, and hold room there.
+            self.send(Kind.CANCEL, FINAL, stream)
 
     async def _write_chunks(self, stream: int, message: Message) -> None:
         for chunk in _chunks(message):

@@ -190,6 +190,8 @@ class ReplicaConnection(Connection):
             stream = self._streams.get(stream_id)
             if stream is not None:
                 stream.received(frame)
+            if frame.kind == _CANCEL:
+                self._stop_pump(stream_id)
         elif frame.kind == Kind.PING:
             self.send(Kind.PONG, 0, 0)
         elif frame.kind != Kind.PONG:

@@ -89,8 +89,8 @@ def run(
     replica = current_replica.get()
     if replica is not None and replica.servable_object is None:
         raise ServeError(
-            f"serve.run() was called while a replica of {replica.deployment_id} loads its code: put "
-            "it under `if __name__ == '__main__':` in the module that defines the deployment."
+            f"serve.run() was called while a replica of {replica.deployment_id} loads its code: "
+            "put it under `if __name__ == '__main__':` in the module that defines the deployment."
         )
     if logging_config is not None:
         raise ConfigError("logging_config is not supported yet; leave it out.")

@@ -235,7 +235,8 @@ def attach(address: str | None = None) -> Session | None:
     """Return the session, joining an instance that runs; None when none does. Starts nothing."""
     global _session
     with _lock:
-        if _session is not None:
+        if _session is not None or _kind(None) == "local":
+            # A local cluster is its own process's: there is none to join from another.
             return _session
         from .._cluster.ray import RayCluster  # Ray takes a second to import
 

@@ -1,0 +1,83 @@
+"""A local cluster for each test, with the plugins of core and http and one of the tests' own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from alacarte import _plugins, serve
+from alacarte.serve import _session
+
+from . import gates, plugin
+from .wire import Wire
+
+
+@pytest.fixture(scope="session")
+def plugins() -> Any:
+    """What is wanted, whatever else is installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALACARTE_PLUGINS", plugin.__name__)
+        wanted = ("core", "http", plugin.__name__)
+        ours = [record for record in _plugins.discover() if record.name in wanted]
+    return _plugins.load(ours, strict=True)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[gates.Gate]:
+    """The gate of this test's handlers; whoever still waits at it goes on when the test ends."""
+    fresh = gates.Gate()
+    monkeypatch.setattr(gates, "GATE", fresh)
+    yield fresh
+    fresh.open.set()
+
+
+@pytest.fixture
+def local(gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, plugins: Any) -> Iterator[Any]:
+    """`serve`, which will use a local cluster of its own."""
+    monkeypatch.setattr(_session, "loaded_plugins", lambda: plugins)
+    monkeypatch.setenv("ALACARTE_CLUSTER", "local")
+    yield serve
+    gate.open.set()
+    serve.shutdown()
+
+
+class Site:
+    """A running instance with its proxy on a free port."""
+
+    def __init__(self, **options: Any) -> None:
+        serve.start(http_options={"port": 0, **options})
+        [proxy] = serve.status().proxies.values()
+        self.url = proxy.url
+        self.port = httpx.URL(proxy.url).port
+        self.http = httpx.Client(base_url=proxy.url, timeout=gates.WAIT_S, trust_env=False)
+
+    def run(self, app: Any, prefix: str | None = "/", name: str = "default") -> None:
+        serve.run(app, name=name, route_prefix=prefix)
+
+    def wire(self, **options: Any) -> Wire:
+        assert self.port is not None
+        return Wire(self.port, **options)
+
+
+@pytest.fixture
+def start(local: Any) -> Iterator[Any]:
+    """Start an instance with the HTTP options given, and return it as a `Site`."""
+    sites = []
+
+    def start(**options: Any) -> Site:
+        sites.append(Site(**options))
+        return sites[-1]
+
+    yield start
+    for site in sites:
+        site.http.close()
+
+
+@pytest.fixture
+def site(start: Any) -> Site:
+    """An instance with default options."""
+    found: Site = start()
+    return found

@@ -1,0 +1,101 @@
+"""A plugin of somebody else's: it counts every hook call, adds layers, and a kind of resource."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from alacarte.hookspecs import hookimpl
+from alacarte.types import Call, Expansion, Layer, Reply, Resource, Route, Service
+
+HOOKS: Counter[str] = Counter()
+LAYERS: Counter[str] = Counter()
+
+
+class Door:
+    """A resource kind: one route, as the resource says."""
+
+    name = "door"
+
+    def validate(self, resource: Resource, others: Sequence[Resource]) -> None:
+        assert isinstance(resource.spec, Route)
+
+    def expand(self, resource: Resource) -> Expansion:
+        return Expansion((), (resource.spec,))
+
+
+def _layer(name: str) -> Layer:
+    def wrap(service: Service) -> Service:
+        async def call(request: Call) -> Reply:
+            LAYERS[name] += 1
+            return await service(request)
+
+        return call
+
+    return wrap
+
+
+@hookimpl
+def register_api() -> list[Any]:
+    HOOKS["register_api"] += 1
+    return []
+
+
+@hookimpl
+def register_config() -> list[Any]:
+    HOOKS["register_config"] += 1
+    return []
+
+
+@hookimpl
+def register_commands() -> list[Any]:
+    HOOKS["register_commands"] += 1
+    return []
+
+
+@hookimpl
+def register_resources() -> list[Any]:
+    HOOKS["register_resources"] += 1
+    return [Door()]
+
+
+@hookimpl
+def register_node_services() -> list[Any]:
+    HOOKS["register_node_services"] += 1
+    return []
+
+
+@hookimpl
+def register_routing_policies() -> list[Any]:
+    HOOKS["register_routing_policies"] += 1
+    return []
+
+
+@hookimpl
+def register_protocols() -> list[Any]:
+    HOOKS["register_protocols"] += 1
+    return []
+
+
+@hookimpl
+def make_handle() -> Any:
+    HOOKS["make_handle"] += 1
+    return "no handle"
+
+
+@hookimpl
+def wrap_caller() -> Layer:
+    HOOKS["wrap_caller"] += 1
+    return _layer("caller")
+
+
+@hookimpl
+def wrap_replica() -> Layer:
+    HOOKS["wrap_replica"] += 1
+    return _layer("replica")
+
+
+@hookimpl
+def on_event() -> None:
+    HOOKS["on_event"] += 1

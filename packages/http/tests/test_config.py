@@ -1,0 +1,152 @@
+"""The `http` section: what is allowed, and what a mistake is told."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from alacarte import serve
+from alacarte.errors import ConfigError
+from alacarte_http import HTTPOptions
+from alacarte_http.config import ProxyLocation, is_loopback
+
+
+def test_defaults():
+    """This machine only, port 8000, no limit of time."""
+    options = HTTPOptions()
+    assert (options.host, options.port) == ("127.0.0.1", 8000)
+    assert (options.root_path, options.request_timeout_s) == ("", None)
+    assert options.location is ProxyLocation.EVERY_NODE
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.0.1", False),
+        ("localhost.example.com", False),
+        ("", False),
+    ],
+)
+def test_loopback(host, loopback):
+    """What other machines can reach needs `insecure`; the error says so."""
+    assert is_loopback(host) is loopback
+    if loopback:
+        assert HTTPOptions(host=host).host == host
+    else:
+        with pytest.raises(ValidationError, match="set insecure=True"):
+            HTTPOptions(host=host)
+    assert HTTPOptions(host=host, insecure=True).host == host
+
+
+def test_ray_serves_variable_for_the_host(monkeypatch):
+    """It is read, and does not get around the rule."""
+    monkeypatch.setenv("RAY_SERVE_DEFAULT_HTTP_HOST", "127.0.0.2")
+    assert HTTPOptions().host == "127.0.0.2"
+    monkeypatch.setenv("RAY_SERVE_DEFAULT_HTTP_HOST", "0.0.0.0")
+    with pytest.raises(ValidationError, match="insecure"):
+        HTTPOptions()
+    monkeypatch.setenv("RAY_SERVE_DEFAULT_HTTP_HOST", "")
+    assert HTTPOptions().host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"port": -1},
+        {"port": 65536},
+        {"port": "http"},
+        {"root_path": "api"},
+        {"root_path": "/api/"},
+        {"root_path": "/"},
+        {"request_timeout_s": 0},
+        {"request_timeout_s": -1},
+        {"keep_alive_timeout_s": 0},
+        {"location": "Moon"},
+        {"prot": 80},
+    ],
+)
+def test_what_is_not_allowed(bad):
+    """It is refused when it is given."""
+    with pytest.raises(ValidationError):
+        HTTPOptions(**bad)
+
+
+def test_locations():
+    """By name, Ray Serve's older one included; without a host there is no proxy."""
+    assert HTTPOptions(location="HeadOnly").location is ProxyLocation.HEAD_ONLY
+    assert HTTPOptions(location="NoServer").location is ProxyLocation.DISABLED
+    assert HTTPOptions(host=None).location is ProxyLocation.DISABLED
+
+
+def test_public_names():
+    """Where Ray Serve has them."""
+    from alacarte.serve.config import HTTPOptions as Configured
+
+    assert Configured is HTTPOptions
+    assert serve.HTTPOptions is HTTPOptions
+    assert serve.config.ProxyLocation is ProxyLocation
+
+
+# --- given to serve.start ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"prot": 80}, r"http_options: prot=80: .*Allowed: .*port"),
+        ({"port": 70000}, r"http_options: port=70000: "),
+        ({"host": "0.0.0.0"}, r"http_options: .*set insecure=True"),
+    ],
+)
+def test_a_mistake_is_one_line(local, options, told):
+    """`serve.start` names section, key and value in one line, and starts nothing."""
+    with pytest.raises(ConfigError, match=told) as caught:
+        local.start(http_options=options)
+    assert "\n" not in str(caught.value)
+    assert not local.status().proxies
+
+
+def test_the_environment(local, monkeypatch):
+    """`ALACARTE_HTTP__…` sets what `serve.start` is not given."""
+    monkeypatch.setenv("ALACARTE_HTTP__PORT", "0")
+    monkeypatch.setenv("ALACARTE_HTTP__HOST", "127.0.0.2")
+    local.start()
+    [proxy] = local.status().proxies.values()
+    assert proxy.url.startswith("http://127.0.0.2:")
+    assert ":8000" not in proxy.url
+
+
+def test_arguments_win_over_the_environment(local, monkeypatch):
+    """A model is taken as well as a dict, and only what is set in it counts."""
+    monkeypatch.setenv("ALACARTE_HTTP__PORT", "1")
+    monkeypatch.setenv("ALACARTE_HTTP__HOST", "127.0.0.2")
+    local.start(http_options=HTTPOptions(port=0))
+    [proxy] = local.status().proxies.values()
+    assert proxy.url.startswith("http://127.0.0.2:")
+
+
+def test_a_mistake_in_the_environment(local, monkeypatch):
+    """It is told as one in the arguments is."""
+    monkeypatch.setenv("ALACARTE_HTTP__PRT", "1")
+    with pytest.raises(ConfigError, match="prt='1'"):
+        local.start()
+
+
+@pytest.mark.parametrize("way", [{"http_options": {"host": None}}, {"proxy_location": "Disabled"}])
+def test_no_proxy(local, way):
+    """Without a host, or disabled, nothing listens, and applications run all the same."""
+
+    @serve.deployment
+    def hello() -> str:
+        return "hello"
+
+    local.start(**way)
+    local.run(hello.bind())
+    assert local.status().proxies == {}
+    assert local.status().applications["default"].status == "RUNNING"

@@ -1,0 +1,140 @@
+"""HTTP messages between proxy and replica: what goes in comes out, and nothing breaks out."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from alacarte_http._message import pack_request, pack_response, unpack_request, unpack_response
+
+any_headers = st.lists(st.tuples(st.binary(max_size=40), st.binary(max_size=200)), max_size=20)
+texts = st.text(max_size=40)
+tokens = st.text(alphabet="!#$%&'*+.^_`|~-09azAZ", min_size=1, max_size=20).map(str.encode)
+values = st.binary(max_size=60).map(
+    lambda raw: bytes(b for b in raw if b == 9 or (b >= 32 and b != 127))
+)
+addresses = st.none() | st.tuples(st.sampled_from(["127.0.0.1", "::1", ""]), st.integers(0, 65535))
+
+
+@given(
+    texts,
+    st.binary(max_size=80),
+    st.binary(max_size=80),
+    texts,
+    any_headers,
+    st.binary(max_size=300),
+    addresses,
+    addresses,
+)
+@example("/\udcff", b"/%FF", b"", "", [], b"", None, None)
+def test_requests(path, raw_path, query, root_path, headers, body, client, server):
+    """Whatever bytes a request has, the replica sees the same ones, in the same order."""
+    scope = {
+        "method": "PATCH",
+        "path": path,
+        "raw_path": raw_path,
+        "query_string": query,
+        "http_version": "1.1",
+        "scheme": "http",
+        "client": client,
+        "server": server,
+        "headers": headers,
+    }
+    found, rest = unpack_request(pack_request(scope, root_path) + body)
+    assert bytes(rest) == body
+    assert found["root_path"] == root_path
+    assert found["type"] == "http"
+    assert {name: found[name] for name in scope} == scope
+
+
+def test_many_headers():
+    """There is no limit of its own to their number."""
+    headers = [(b"x-%d" % i, b"v" * 100) for i in range(5000)]
+    scope = {
+        "method": "GET", "path": "/", "raw_path": b"/", "query_string": b"",
+        "http_version": "1.1", "scheme": "http", "headers": headers,
+    }  # fmt: skip
+    found, _ = unpack_request(pack_request(scope, ""))
+    assert found["headers"] == headers
+    assert found["client"] is None
+
+
+# Those the packing itself looks at are tested below.
+plain = tokens.filter(
+    lambda name: name.lower() not in (b"content-length", b"connection", b"transfer-encoding")
+)
+
+
+@given(st.integers(100, 599), st.lists(st.tuples(plain, values), max_size=12), st.binary())
+def test_responses(status, headers, body):
+    """Every header arrives, names in lower case, duplicates and order kept; so does the body."""
+    head, rest = unpack_response(pack_response(status, headers) + body)
+    assert head.status == status
+    assert head.headers == [(name.lower(), value) for name, value in headers]
+    assert bytes(rest) == body
+    assert (head.length, head.close) == (None, False)
+
+
+@given(st.binary(min_size=1, max_size=30), st.binary(max_size=60))
+@example(b"x", b"a\r\nset-cookie: b")
+@example(b"x\r\nset-cookie", b"a")
+@example(b"x", b"a\nb")
+@example(b"x", b"a\0b")
+@example(b"x y", b"a")
+@example(b"x:", b"a")
+@example(b"", b"a")
+@example(b"content-type\n", b"a")
+@example(b"content-length", b"1\r\nx: y")
+def test_a_header_never_leaves_its_line(name, value):
+    """Any bytes either are refused, or make exactly one line that reads back as they are."""
+    try:
+        packed = pack_response(200, [(name, value), (b"last", b"one")])
+    except ValueError:
+        return
+    head, _ = unpack_response(packed)
+    lines = head.block.split(b"\r\n")
+    assert lines[-2:] == [b"last: one", b""]
+    assert len(lines) <= 3
+    if len(lines) == 3:
+        assert lines[0] == name.lower() + b": " + value
+    assert b"\n" not in b"".join(lines)
+    assert b"\r" not in b"".join(lines)
+
+
+@pytest.mark.parametrize("bad", [b"a\r\nb", b"a\rb", b"a\nb", b"a\0b", b"a\x7fb"])
+def test_header_injection(bad):
+    """A line break or control character in a name or a value is an error that shows the header."""
+    with pytest.raises(ValueError, match="is not a header name"):
+        pack_response(200, [(bad, b"value")])
+    with pytest.raises(ValueError, match="header x: .*holds a control character"):
+        pack_response(200, [(b"x", bad)])
+
+
+def test_what_the_proxy_must_know():
+    """Length and `Connection: close` are told beside the lines; Transfer-Encoding is dropped."""
+    head, _ = unpack_response(
+        pack_response(
+            200,
+            [
+                (b"Content-Length", b"12"),
+                (b"Transfer-Encoding", b"chunked"),
+                (b"Connection", b"keep-alive, Close"),
+            ],
+        )
+    )
+    assert (head.length, head.close) == (12, True)
+    assert head.headers == [(b"content-length", b"12"), (b"connection", b"keep-alive, Close")]
+
+
+@pytest.mark.parametrize("length", [b"", b"x", b"-1", b"+5", b"1_0", b" 5", b"5, 5", "٣".encode()])
+def test_a_content_length_that_is_no_number(length):
+    """Only digits are a length: what a client could read in another way is refused."""
+    with pytest.raises(ValueError, match=r".+"):
+        pack_response(200, [(b"content-length", length)])
+
+
+def test_two_content_lengths():
+    """Two that differ are refused: client and proxy could choose differently."""
+    with pytest.raises(ValueError, match=r".+"):
+        pack_response(200, [(b"content-length", b"1"), (b"content-length", b"2")])

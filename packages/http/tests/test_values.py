@@ -1,0 +1,234 @@
+"""What handlers return, as responses: the table of Ray Serve's."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import pathlib
+import uuid
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alacarte_http._values import encode_value
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Model(pydantic.BaseModel):
+    name: str
+    when: datetime.date
+    inner: list[Model] = []
+
+
+class Aliased(pydantic.BaseModel):
+    value: int = pydantic.Field(alias="theValue")
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: Any = None
+
+
+class Pair(NamedTuple):
+    left: int
+    right: int
+
+
+class Plain:
+    """An object of the user's with nothing special."""
+
+    def __init__(self) -> None:
+        self.a = 1
+        self.b = [Point(2)]
+
+
+def as_json(value: Any) -> Any:
+    body, content_type = encode_value(value)
+    assert content_type == (b"content-type", b"application/json")
+    return json.loads(body)
+
+
+@pytest.mark.parametrize(
+    ("value", "body", "content_type"),
+    [
+        (None, b"", b"text/plain"),
+        (b"\x00\xff", b"\x00\xff", b"text/plain"),
+        (bytearray(b"ab"), b"ab", b"text/plain"),
+        (memoryview(b"ab"), b"ab", b"text/plain"),
+        ("grüß", "grüß".encode(), b"text/plain; charset=utf-8"),
+        ("", b"", b"text/plain; charset=utf-8"),
+        ({"a": [1, 2.5, None, True]}, b'{"a":[1,2.5,null,true]}', b"application/json"),
+        (["é"], '["é"]'.encode(), b"application/json"),
+        (0, b"0", b"application/json"),
+        (False, b"false", b"application/json"),
+        ([], b"[]", b"application/json"),
+    ],
+)
+def test_plain_values(value, body, content_type):
+    """None is empty, bytes and text are sent as they are, all else is compact JSON."""
+    assert encode_value(value) == (body, (b"content-type", content_type))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(st.lists(json_values) | st.dictionaries(st.text("ab"), json_values))
+def test_json_comes_back(value):
+    """Whatever JSON can say arrives equal."""
+    assert as_json(value) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.arange(6).reshape(2, 3), [[0, 1, 2], [3, 4, 5]]),
+        (np.array([0.5, 1.5], dtype=np.float32), [0.5, 1.5]),
+        (np.array(["a", "b"]), ["a", "b"]),
+        (np.array([]), []),
+        (np.array(3), 3),
+        (np.int64(3), 3),
+        (np.float32(0.5), 0.5),
+        (np.float64(0.5), 0.5),
+        (np.bool_(True), True),
+        (np.datetime64("2024-05-06"), "2024-05-06"),
+        ({"scores": np.array([1, 2]), "best": np.int32(1)}, {"scores": [1, 2], "best": 1}),
+        ([np.array([[1]])], [[[1]]]),
+        ({np.int64(1): 2}, {"1": 2}),
+    ],
+)
+def test_numpy(value, expected):
+    """Arrays are lists, scalars are numbers, wherever they are."""
+    assert as_json(value) == expected
+
+
+def test_numpy_text():
+    """NumPy's text is text."""
+    assert encode_value(np.str_("a")) == (b"a", (b"content-type", b"text/plain; charset=utf-8"))
+
+
+def test_pandas():
+    """A frame is its records; a series its values; timestamps ISO 8601."""
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+    assert as_json(frame) == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
+    assert as_json({"frame": frame}) == {"frame": [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]}
+    assert as_json(pd.Series([1, 2])) == [1, 2]
+    assert as_json(pd.DataFrame({"t": [pd.Timestamp("2024-05-06")]})) == [
+        {"t": "2024-05-06T00:00:00"}
+    ]
+    assert as_json(pd.DataFrame({1: [2]})) == [{"1": 2}]
+    assert as_json(pd.DataFrame()) == []
+
+
+WHEN = datetime.datetime(2024, 5, 6, 7, 8, 9, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Color.RED, "red"),
+        ({"c": Color.RED, "l": Level.LOW}, {"c": "red", "l": 1}),
+        ({Color.RED: 1}, {"red": 1}),
+        ({"in": {Color.RED: 1}}, {"in": {"red": 1}}),
+        ([{np.int64(1): {(1, 2): 3}}], [{"1": {"(1, 2)": 3}}]),
+        (Point(1, Point(2)), {"x": 1, "y": {"x": 2, "y": None}}),
+        ([Point(np.int64(1), {"k": Color.RED})], [{"x": 1, "y": {"k": "red"}}]),
+        (Pair(1, 2), [1, 2]),
+        (Plain(), {"a": 1, "b": [{"x": 2, "y": None}]}),
+        ({1, 2}, [1, 2]),
+        (frozenset([3]), [3]),
+        (WHEN, "2024-05-06T07:08:09+00:00"),
+        (WHEN.date(), "2024-05-06"),
+        (datetime.time(7, 8), "07:08:00"),
+        (datetime.timedelta(minutes=1.5), 90.0),
+        (decimal.Decimal("1.5"), 1.5),
+        (decimal.Decimal("15"), 15),
+        (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (pathlib.PurePosixPath("/a/b"), "/a/b"),
+        ({"raw": b"text"}, {"raw": "text"}),
+        (ValueError("why"), "why"),
+        ([KeyError("k")], ["'k'"]),
+        (
+            Model(name="n", when=WHEN.date(), inner=[Model(name="m", when=WHEN.date())]),
+            {
+                "name": "n",
+                "when": "2024-05-06",
+                "inner": [{"name": "m", "when": "2024-05-06", "inner": []}],
+            },
+        ),
+        ({"model": [Aliased(theValue=1)]}, {"model": [{"theValue": 1}]}),
+    ],
+)
+def test_what_json_does_not_know(value, expected):
+    """Each has the form FastAPI gives it, at any depth."""
+    assert as_json(value) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        float("nan"),
+        [float("inf")],
+        {"a": -float("inf")},
+        np.array([np.nan]),
+        np.float32("nan"),
+        pd.DataFrame({"a": [1.0, None]}),
+        decimal.Decimal("NaN"),
+    ],
+)
+def test_not_a_number(value):
+    """JSON has no NaN and no infinity: nothing is sent that a client could not read."""
+    with pytest.raises(ValueError, match=r"(?i)nan|inf|JSON"):
+        encode_value(value)
+
+
+def generator() -> Iterator[int]:
+    yield 1
+
+
+async def async_generator() -> Any:
+    yield 1
+
+
+@pytest.mark.parametrize("make", [generator, async_generator, lambda: iter([1])])
+def test_generators(make):
+    """The error says to return a StreamingResponse, alone and inside of something."""
+    for value in (make(), {"items": make()}):
+        with pytest.raises(TypeError, match=r"StreamingResponse\(generator\)"):
+            encode_value(value)
+
+
+@pytest.mark.parametrize("value", [object(), lambda: 1, Plain, {"f": len}, 1j])
+def test_no_json_form(value):
+    """The error names the type and what may be returned."""
+    with pytest.raises(TypeError, match="has no JSON form; return text, bytes, JSON-able values"):
+        encode_value(value)
+
+
+def test_a_value_that_holds_itself():
+    """It is an error, not the end of the process."""
+    value: list[Any] = []
+    value.append(value)
+    with pytest.raises(ValueError, match="Circular"):
+        encode_value(value)
