@@ -24,8 +24,9 @@ _HEAD = Struct("<II")
 _REQUEST_TEXTS = 9
 _RESPONSE = Struct("<HHqI")
 _NO_LENGTH = -1
-# Transfer-Encoding is the server's to choose: between proxy and replica there is none.
-_MEANINGFUL = frozenset((b"content-length", b"connection", b"transfer-encoding"))
+_MEANINGFUL = frozenset((b"content-length", b"connection", b"transfer-encoding", b"x-request-id"))
+# Transfer-Encoding is the server's to choose, and the proxy echoes the request's id itself.
+_LEFT_OUT = frozenset((b"transfer-encoding", b"x-request-id"))
 _KNOWN_NAMES = frozenset((b"content-length", b"content-type"))
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BREAKS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -119,8 +120,11 @@ def pack_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     one by one.
 
     Raises:
-        ValueError: A header's name or value would break out of its line.
+        ValueError: The status is none of a response; a header's name or value would break out of
+            its line; Content-Length is no number, or given twice.
     """
+    if not 200 <= status <= 599:
+        raise ValueError(f"{status} is not the status of a response.")
     lines = []
     length, close = _NO_LENGTH, False
     for name, value in headers:
@@ -130,9 +134,11 @@ def pack_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
             raise ValueError(f"header {name.decode()}: {value!r} holds a control character.")
         lowered = name.lower()
         if lowered in _MEANINGFUL:
-            if lowered == b"transfer-encoding":
+            if lowered in _LEFT_OUT:
                 continue
             if lowered == b"content-length":
+                if not value.isdigit() or length not in (_NO_LENGTH, int(value)):
+                    raise ValueError(f"Content-Length is {value!r}: must be one number.")
                 length = int(value)
             else:
                 close = b"close" in [token.strip() for token in value.lower().split(b",")]

@@ -16,7 +16,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from alacarte.errors import RequestError
+from alacarte.errors import RemoteError, RequestError
 from alacarte.types import Call, Entry, Message, Reply, Served, Service
 
 from ._app import HTTP
@@ -45,15 +45,17 @@ class HttpProtocol:
             except RequestError:
                 raise
             except Exception as error:  # the user's code
-                log.error(
-                    "%s failed, request %s", served.deployment, call.request_id, exc_info=error
-                )
+                _log_failure(served, call, error)
                 return _reply(500, b"Internal Server Error", _TEXT)
 
         return respond
 
 
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
+
+
+def _log_failure(served: Served, call: Call, error: Exception) -> None:
+    log.error("%s failed, request %s", served.deployment, call.request_id, exc_info=error)
 
 
 class Handler:
@@ -78,9 +80,43 @@ class Handler:
         else:
             result = await self._served.in_thread(self._function, *args)
         if isinstance(result, Response):
-            return await _from_response(result, scope, receive)
+            return await self._from_response(result, scope, receive, call)
         content, content_type = encode_value(result)
         return _reply(200, content, content_type)
+
+    async def _from_response(
+        self, response: Response, scope: dict[str, Any], receive: Body, call: Call
+    ) -> Reply:
+        """Return the reply for a Starlette response, streaming where it streams."""
+        if type(response).__call__ is Response.__call__ and response.background is None:
+            # It would send one start and one body; both are here already.
+            return Reply((pack_response(response.status_code, response.raw_headers), response.body))
+        messages = ResponseMessages(response, scope, receive)
+        try:
+            start = await anext(messages)
+            head = pack_response(start["status"], start.get("headers", ()))
+            first = await anext(messages)
+        except BaseException:
+            await messages.close()
+            raise
+        if not first.get("more_body"):
+            return Reply((head, first.get("body", b"")))
+        return Reply((head, first.get("body", b"")), self._bodies(messages, call))
+
+    async def _bodies(self, messages: ResponseMessages, call: Call) -> AsyncIterator[Message]:
+        try:
+            async for message in messages:
+                body = message.get("body", b"")
+                if body:
+                    yield (body,)
+                if not message.get("more_body"):
+                    return
+        except Exception as error:  # the user's generator
+            _log_failure(self._served, call, error)
+            # In place of the user's own, which would be pickled to travel.
+            raise RemoteError(type(error).__qualname__, str(error), "") from None
+        finally:
+            await messages.close()
 
 
 class Body:
@@ -125,59 +161,37 @@ def _reply(status: int, content: bytes, content_type: tuple[bytes, bytes]) -> Re
     return Reply((pack_response(status, headers), content))
 
 
-async def _from_response(response: Response, scope: dict[str, Any], receive: Body) -> Reply:
-    """Return the reply for a Starlette response, streaming where it streams."""
-    if type(response).__call__ is Response.__call__ and response.background is None:
-        # It would send one start and one body; both are here already.
-        return Reply((pack_response(response.status_code, response.raw_headers), response.body))
-    messages = ResponseMessages(response, scope, receive)
-    start = await anext(messages)
-    head = pack_response(start["status"], start.get("headers", ()))
-    first = await anext(messages)
-    if not first.get("more_body"):
-        # A background task of the response goes on after the reply has been sent.
-        messages.detach()
-        return Reply((head, first.get("body", b"")))
-    return Reply((head, first.get("body", b"")), _bodies(messages))
-
-
-async def _bodies(messages: ResponseMessages) -> AsyncIterator[Message]:
-    try:
-        async for message in messages:
-            body = message.get("body", b"")
-            if body:
-                yield (body,)
-            if not message.get("more_body"):
-                messages.detach()
-                return
-    finally:
-        messages.close()
-
-
 class ResponseMessages:
     """The ASGI messages a response sends, as an iterator that holds it back.
 
-    The response runs in a task and may be one message ahead of its reader.
+    The response runs in a task and may be one message ahead of its reader. When its last message
+    is on its way, the task goes on by itself with the response's background task.
     """
 
     def __init__(self, response: Response, scope: dict[str, Any], receive: Body) -> None:
         self._messages: asyncio.Queue[Any] = asyncio.Queue(maxsize=1)
+        self._complete = False
         self._task = asyncio.create_task(self._run(response, scope, receive))
-        self._detached = False
+        _running.add(self._task)
+        self._task.add_done_callback(_running.discard)
 
     async def _run(self, response: Response, scope: dict[str, Any], receive: Body) -> None:
+        end: Exception | None = None
         try:
-            await response(scope, receive, self._messages.put)
-        except asyncio.CancelledError:
-            raise
+            await response(scope, receive, self._send)
         except Exception as error:  # the user's generator, or a background task
-            if self._detached:
-                log.error("a background task of a response failed", exc_info=error)
-            else:
-                await self._messages.put(error)
-        else:
-            if not self._detached:
-                await self._messages.put(None)
+            end = error
+        finally:
+            await _close(response)
+        if not self._complete:
+            await self._messages.put(end)
+        elif end is not None:
+            log.error("a background task of a response failed", exc_info=end)
+
+    async def _send(self, message: Any) -> None:
+        await self._messages.put(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self._complete = True
 
     def __aiter__(self) -> ResponseMessages:
         return self
@@ -190,11 +204,23 @@ class ResponseMessages:
             raise message
         return message
 
-    def detach(self) -> None:
-        """Let the response go on by itself: all of it has been read."""
-        self._detached = True
-
-    def close(self) -> None:
-        """End the response, unless all of it has been read."""
-        if not self._detached:
+    async def close(self) -> None:
+        """End the response, unless all of it has been produced; return when it has ended."""
+        if not self._complete:
             self._task.cancel()
+            await asyncio.wait([self._task])
+
+
+_running: set[asyncio.Task[None]] = set()
+"""Responses at work: a loop holds its tasks only weakly."""
+
+
+async def _close(response: Response) -> None:
+    """Close a streaming response's generator, which Starlette leaves to the garbage collector."""
+    close = getattr(getattr(response, "body_iterator", None), "aclose", None)
+    if close is None:
+        return
+    try:
+        await close()
+    except Exception as error:  # the user's `finally`
+        log.error("the generator of a response failed while it was closed", exc_info=error)

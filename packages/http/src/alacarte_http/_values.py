@@ -33,7 +33,13 @@ def encode_value(value: Any) -> tuple[bytes, tuple[bytes, bytes]]:
         return b"", _PLAIN
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value), _PLAIN
-    return _encode(_with_text_keys(value)).encode(), _JSON
+    try:
+        return _encode(value).encode(), _JSON
+    except TypeError as error:
+        if "keys must be" not in str(error):
+            raise
+        # `_default` is not asked about keys: look at every one.
+        return _encode(_with_text_keys(value)).encode(), _JSON
 
 
 def _default(value: Any) -> Any:
@@ -45,7 +51,7 @@ def _default(value: Any) -> Any:
         fields = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
         return _with_text_keys(fields)
     if hasattr(value, "model_dump"):  # pydantic
-        return value.model_dump(mode="json")
+        return value.model_dump(mode="json", by_alias=True)
     if hasattr(value, "to_dict") and hasattr(value, "columns"):  # a data frame
         return _with_text_keys(value.to_dict(orient="records"))
     if hasattr(value, "tolist"):  # NumPy arrays and scalars, and what imitates them
@@ -81,14 +87,15 @@ _CONVERSIONS: tuple[tuple[Any, Any], ...] = (
 
 
 def _with_text_keys(value: Any) -> Any:
-    """Return a dict whose keys JSON knows; other values, and dicts that need nothing, as is."""
-    if type(value) is not dict or all(type(key) is str for key in value):
-        return value
-    return {
-        key if isinstance(key, str | int | float | bool | None) else _key(key): item
-        for key, item in value.items()
-    }
+    """Return a copy of dicts and lists in each other with keys that JSON knows; else `value`."""
+    if isinstance(value, dict):
+        return {_key(key): _with_text_keys(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_text_keys(item) for item in value]
+    return value
 
 
 def _key(key: Any) -> Any:
-    return key.value if isinstance(key, enum.Enum) else str(key)
+    if isinstance(key, enum.Enum):
+        return key.value
+    return key if isinstance(key, str | int | float | None) else str(key)

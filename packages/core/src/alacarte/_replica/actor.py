@@ -7,6 +7,7 @@ its own sockets. All of it runs on the replica's event loop, the user's async co
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -31,6 +32,7 @@ from .spec import ReplicaSpec, Started
 __all__ = ["ReplicaActor"]
 
 log = logging.getLogger("alacarte.replica")
+_FLUSH_S = 3.0
 
 
 class ReplicaActor:
@@ -118,6 +120,10 @@ class ReplicaActor:
             except TimeoutError:
                 await self._server.cancel()
             self._listener.close()
+            with contextlib.suppress(TimeoutError):
+                # The process ends after this: what is still to be sent must be out by then.
+                async with asyncio.timeout(_FLUSH_S):
+                    await self._listener.wait_closed()
         if self._user is not None:
             await self._user.close()
         await self._runtime.close()
@@ -136,7 +142,7 @@ class ReplicaActor:
     def abort(self) -> None:
         """Hang up at once, as the end of a process does."""
         if self._listener is not None:
-            self._listener.close()
+            self._listener.abort()
 
     async def _construct(self) -> UserObject:
         spec = self._spec

@@ -243,10 +243,9 @@ class Router:
         while not link.gone:
             try:
                 connection = await self._connect(link.replica_id, link.address)
-            except (OSError, ConnectionLost) as error:
+            except (OSError, ConnectionLost, AuthenticationError) as error:
+                # A refusal is warned of where it is seen, at the connection.
                 log.debug("replica %s: %s", link.replica_id, error)
-            except AuthenticationError as error:
-                log.error("replica %s refused us: %s", link.replica_id, error)
             else:
                 self._connected(link, connection)
                 return

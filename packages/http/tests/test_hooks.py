@@ -1,0 +1,41 @@
+"""What the plugin gives to core."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import alacarte_http
+from alacarte_http import hooks
+
+
+def test_registered_names_exist():
+    """Every target leads to something."""
+    specs = [*hooks.register_api(), *hooks.register_config(), *hooks.register_node_services()]
+    for spec in specs:
+        module, _, attribute = spec.target.partition(":")
+        assert getattr(importlib.import_module(module), attribute)
+
+
+def test_the_protocol():
+    """Replicas understand calls named "http"."""
+    [protocol] = hooks.register_protocols()
+    assert protocol.name == "http"
+
+
+def test_the_hooks_load_nothing():
+    """A process that only asks what there is imports neither Starlette nor uvicorn."""
+    code = (
+        "import sys, alacarte_http.hooks as hooks\n"
+        "hooks.register_api(), hooks.register_config(), hooks.register_node_services()\n"
+        "heavy = {'starlette', 'uvicorn', 'pydantic', 'ray', 'httptools'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_public_names():
+    """`HTTPOptions`, loaded when it is used, and nothing that is not there."""
+    assert alacarte_http.HTTPOptions.__name__ == "HTTPOptions"
+    assert not hasattr(alacarte_http, "Nothing")

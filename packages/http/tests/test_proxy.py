@@ -1,0 +1,718 @@
+"""The proxy on real sockets: HTTP as such, whoever answers behind it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import socket
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from typing import Any
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from alacarte import serve
+from alacarte.errors import ConfigError
+from alacarte.serve import _session
+from alacarte.types import DeploymentId, Resource, Route
+
+from . import gates, plugin
+from .gates import WAIT_S
+
+
+@serve.deployment(max_ongoing_requests=64)
+async def echo(request: Request) -> Any:
+    """Tells what it was asked."""
+    body = await request.body()
+    return {
+        "method": request.method,
+        "path": request.url.path,
+        "root_path": request.scope["root_path"],
+        "raw_path": request.scope["raw_path"].decode("latin-1"),
+        "query": dict(request.query_params),
+        "headers": [[name, value] for name, value in request.headers.items()],
+        "size": len(body),
+        "digest": hashlib.sha256(body).hexdigest(),
+        "client": request.client[0],
+        "version": request.scope["http_version"],
+    }
+
+
+@serve.deployment(max_ongoing_requests=64)
+async def mirror(request: Request) -> Response:
+    """Gives back the body, with the status asked for."""
+    status = int(request.query_params.get("status", 200))
+    return Response(await request.body(), status)
+
+
+@serve.deployment(max_ongoing_requests=64)
+async def slow(request: Request) -> str:
+    """The first of a pipeline waits; the others do not."""
+    if request.query_params.get("wait"):
+        await gates.GATE.pass_async()
+    return request.url.path
+
+
+@serve.deployment
+async def cookies() -> Response:
+    response = Response("biscuits", headers={"X-Own": "a"})
+    response.set_cookie("one", "1")
+    response.set_cookie("two", "2")
+    response.raw_headers.append((b"x-own", b"b"))
+    return response
+
+
+@serve.deployment
+async def own_id() -> Response:
+    return Response("mine", headers={"X-Request-ID": "the-application's-own"})
+
+
+@serve.deployment(max_ongoing_requests=4)
+class Stay:
+    """Stays until it is cancelled."""
+
+    async def __call__(self) -> str:
+        await gates.GATE.stay()
+        return "never"
+
+
+@serve.deployment(max_ongoing_requests=1, max_queued_requests=1)
+class Narrow:
+    async def __call__(self) -> str:
+        await gates.GATE.pass_async()
+        return "through"
+
+
+@serve.deployment
+class LateStart:
+    """Its constructor takes its time."""
+
+    async def __init__(self) -> None:
+        await gates.GATE.pass_async()
+
+    def __call__(self) -> str:
+        return "ready"
+
+
+@serve.deployment
+async def breaking_off() -> StreamingResponse:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"first"
+        raise ValueError("secret reason")
+
+    return StreamingResponse(pieces())
+
+
+@serve.deployment
+class Broken:
+    def __init__(self) -> None:
+        raise ValueError("secret reason")
+
+    def __call__(self) -> str:
+        return "never"
+
+
+# --- connections ------------------------------------------------------------------------
+
+
+def test_keep_alive(site):
+    """One connection serves request after request, and the client may end it."""
+    site.run(echo.bind())
+    with site.wire() as wire:
+        for i in range(3):
+            wire.ask(f"/{i}", "POST", body=b"x" * i)
+            answer = wire.answer()
+            assert answer.status == 200
+            assert json.loads(answer.body)["path"] == f"/{i}"
+            assert not answer.all("connection")
+        wire.ask("/", "GET", "Connection: close")
+        assert wire.answer()["connection"] == "close"
+        assert wire.rest() == b""
+
+
+def test_http_1_0(site):
+    """It is answered, with its length, and the connection is closed."""
+    site.run(echo.bind())
+    with site.wire() as wire:
+        wire.send(b"GET /old HTTP/1.0\r\n\r\n")
+        answer = wire.answer()
+        assert json.loads(answer.body)["version"] == "1.0"
+        assert answer["connection"] == "close"
+        assert wire.rest() == b""
+
+
+def test_pipelining(site, gate):
+    """Requests sent at once are answered in order, though later ones could be done earlier."""
+    site.run(slow.bind())
+    with site.wire() as wire:
+        wire.send(
+            b"GET /first?wait=1 HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"POST /second HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+            b"GET /-/healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n",
+        )
+        gate.entered()
+        gate.open.set()
+        bodies = [wire.answer().body for _ in range(4)]
+    assert bodies == [b"/first", b"/second", b"success", b"/nowhere"]
+
+
+def test_a_request_in_pieces(site):
+    """Where the network cuts a request does not matter."""
+    site.run(echo.bind())
+    request = b"POST /a?b=c HTTP/1.1\r\nHost: x\r\nX-Y: z\r\nContent-Length: 2\r\n\r\nhi"
+    with site.wire() as wire:
+        for at in range(len(request)):
+            wire.send(request[at : at + 1])
+        found = json.loads(wire.answer().body)
+    assert (found["path"], found["query"], found["size"]) == ("/a", {"b": "c"}, 2)
+    assert ["x-y", "z"] in found["headers"]
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"NONSENSE\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nBad Header: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n: y\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+    ids=["nonsense", "version", "nul", "name", "no-name", "length", "lengths", "smuggling", "chunk",
+         "connect", "tls"],
+)  # fmt: skip
+def test_malformed_requests(site, request_bytes):
+    """They are answered 400 and the connection is closed; others are served as before."""
+    site.run(echo.bind())
+    with site.wire() as wire:
+        wire.send(request_bytes)
+        answer = wire.answer()
+        assert answer.status == 400
+        assert b"smuggled" not in wire.rest()
+    assert site.http.get("/").status_code == 200
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_request(site):
+    """Neither half a head nor half a body bothers anybody else."""
+    site.run(echo.bind())
+    for start in (b"GET / HT", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc"):
+        with site.wire() as wire:
+            wire.send(start)
+    assert site.http.get("/").status_code == 200
+
+
+def test_a_websocket(site):
+    """An upgrade is refused: no 101, a status that says so, and no hint at what to install."""
+    site.run(echo.bind())
+    with site.wire() as wire:
+        wire.ask(
+            "/", "GET", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        )  # fmt: skip
+        assert wire.answer().status in (200, 400, 403, 404, 426, 501)
+    assert site.http.get("/").status_code == 200
+
+
+def test_an_upgrade_without_a_websocket(site):
+    """A client that offers HTTP/2 is answered in HTTP/1.1, and may go on."""
+    site.run(echo.bind())
+    with site.wire() as wire:
+        wire.ask("/up", "GET", "Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings")
+        assert json.loads(wire.answer().body)["path"] == "/up"
+
+
+# --- bodies -----------------------------------------------------------------------------
+
+
+def test_head(site):
+    """It has the headers of a GET, the length among them, and no body."""
+    site.run(slow.bind())
+    with site.wire() as wire:
+        for path in ("/some/path", "/-/healthz"):
+            wire.ask(path)
+            got = wire.answer()
+            wire.ask(path, "HEAD")
+            head = wire.answer("HEAD")
+            assert head.status == 200
+            assert head["content-length"] == got["content-length"] == str(len(got.body))
+            assert head["content-type"] == got["content-type"]
+        wire.ask("/after")
+        assert wire.answer().body == b"/after"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_statuses_without_a_body(site, status):
+    """204 and 304 have none, even if the handler gives one; the connection goes on."""
+    site.run(mirror.bind())
+    with site.wire() as wire:
+        wire.ask(f"/?status={status}", "POST", body=b"ignored")
+        answer = wire.answer()
+        assert answer.status == status
+        assert not answer.all("transfer-encoding")
+        assert not answer.all("content-length")
+        wire.ask("/", "POST", body=b"next")
+        assert wire.answer().body == b"next"
+
+
+@pytest.mark.parametrize("status", [299, 418, 599])
+def test_any_status(site, status):
+    """Those without a name as well."""
+    site.run(mirror.bind())
+    assert site.http.post(f"/?status={status}", content=b"x").status_code == status
+
+
+@pytest.mark.parametrize("status", [99, 600, 1000, 70000])
+def test_a_status_there_is_not(site, status):
+    """It is a mistake of the application's: 500, and the connection stays usable."""
+    site.run(mirror.bind())
+    with site.wire() as wire:
+        wire.ask(f"/?status={status}", "POST", body=b"x")
+        assert wire.answer().status == 500
+        wire.ask("/", "POST", body=b"next")
+        assert wire.answer().body == b"next"
+
+
+def test_a_chunked_upload(site):
+    """It arrives in one piece, trailers ignored."""
+    site.run(mirror.bind())
+    with site.wire() as wire:
+        wire.ask("/", "POST", "Transfer-Encoding: chunked")
+        wire.send(b"3\r\nabc\r\n", b"A;ext=1\r\n0123456789\r\n", b"0\r\nX-Trailer: y\r\n\r\n")
+        assert wire.answer().body == b"abc0123456789"
+        wire.ask("/", "POST", body=b"next")
+        assert wire.answer().body == b"next"
+
+
+def test_expect_100_continue(site):
+    """A client that asks before it sends its body is told to go on."""
+    site.run(mirror.bind())
+    with site.wire() as wire:
+        wire.ask("/", "POST", "Expect: 100-continue", "Content-Length: 5")
+        assert wire.answer().status == 100
+        wire.send(b"hello")
+        answer = wire.answer()
+    assert (answer.status, answer.body) == (200, b"hello")
+
+
+def test_expect_100_continue_in_vain(site):
+    """Where the answer needs no body, there is no 100: the client is spared sending it."""
+    site.run(mirror.bind(), "/a")
+    with site.wire() as wire:
+        wire.ask("/b", "POST", "Expect: 100-continue", "Content-Length: 5")
+        assert wire.answer().status == 404
+
+
+BIG = bytes(range(256)) * (5 * 4 * 1024)
+
+
+def test_large_bodies(site):
+    """5 MB go there and back, with their length and in chunks."""
+    site.run(mirror.bind())
+    assert len(BIG) == 5 * 1024 * 1024
+    assert site.http.post("/", content=BIG).content == BIG
+    pieces = (BIG[at : at + 100_000] for at in range(0, len(BIG), 100_000))
+    assert site.http.post("/", content=pieces).content == BIG
+
+
+def test_many_large_bodies_at_once(site):
+    """None gets bytes of another."""
+    site.run(mirror.bind())
+
+    def post(i: int) -> bool:
+        body = bytes([i]) * 1_000_000
+        return bool(
+            httpx.post(site.url, content=body, trust_env=False, timeout=WAIT_S).content == body
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(post, range(16)))
+
+
+def test_an_answer_before_the_whole_upload(site):
+    """A request that goes nowhere is answered though its body has not come; it is read past."""
+    site.run(mirror.bind(), "/a")
+    with site.wire() as wire:
+        wire.ask("/b", "POST", "Content-Length: 1000000")
+        assert wire.answer().status == 404
+        wire.send(b"x" * 1_000_000)
+        wire.ask("/a", "POST", body=b"next")
+        assert wire.answer().body == b"next"
+
+
+# --- headers ----------------------------------------------------------------------------
+
+
+def test_request_headers_arrive(site):
+    """Every one, duplicates too, in order."""
+    site.run(echo.bind())
+    with site.wire() as wire:
+        wire.ask("/", "GET", "X-A: 1", "x-b: \xe4", "X-A: 2", "X-Empty:")
+        found = json.loads(wire.answer().body)["headers"]
+    assert found == [["host", "x"], ["x-a", "1"], ["x-b", "\xe4"], ["x-a", "2"], ["x-empty", ""]]
+
+
+def test_response_headers_arrive(site):
+    """Duplicates are kept apart, cookies above all."""
+    site.run(cookies.bind())
+    with site.wire() as wire:
+        wire.ask()
+        answer = wire.answer()
+    assert [value.split(";")[0] for value in answer.all("set-cookie")] == ["one=1", "two=2"]
+    assert answer.all("x-own") == ["a", "b"]
+    assert len(answer.all("date")) == 1
+    assert not answer.all("server")
+
+
+@pytest.mark.parametrize("given", ["abc-123", "A.b_c:d/e@f=+", "x" * 128])
+def test_a_request_id_of_the_clients(site, given):
+    """It is taken over and echoed once."""
+    site.run(echo.bind())
+    with site.wire() as wire:
+        wire.ask("/", "GET", f"X-Request-ID: {given}")
+        assert wire.answer()["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "a b", 'a"b', "<script>", "a,b", "\xe4", "a;b"])
+def test_a_request_id_that_could_do_harm(site, given):
+    """Another one takes its place."""
+    site.run(echo.bind())
+    with site.wire() as wire:
+        wire.ask("/", "GET", f"X-Request-ID: {given}")
+        assert re.fullmatch(r"[0-9a-f]{32}", wire.answer()["x-request-id"])
+
+
+def test_request_ids_are_generated(site):
+    """Each request gets its own, errors too; what the proxy itself is asked has none."""
+    site.run(echo.bind(), "/a")
+    ids = [site.http.get(path).headers["x-request-id"] for path in ("/a", "/a", "/nowhere")]
+    assert len(set(ids)) == 3
+    assert "x-request-id" not in site.http.get("/-/healthz").headers
+
+
+def test_a_request_id_of_the_applications(site):
+    """A handler that sets the header itself does not make two of them."""
+    site.run(own_id.bind())
+    with site.wire() as wire:
+        wire.ask()
+        assert len(wire.answer().all("x-request-id")) == 1
+
+
+# --- routing ----------------------------------------------------------------------------
+
+
+def test_routes_and_health(site):
+    """`/-/routes` is a JSON object of prefixes and applications, `/-/healthz` says success."""
+    assert site.http.get("/-/routes").json() == {}
+    site.run(echo.bind(), "/", "root")
+    site.run(mirror.bind(), "/a/b", "other")
+    site.run(slow.bind(), None, "hidden")
+    routes = site.http.get("/-/routes")
+    assert routes.json() == {"/": "root", "/a/b": "other"}
+    assert routes.headers["content-type"] == "application/json"
+    health = site.http.get("/-/healthz")
+    assert (health.status_code, health.text) == (200, "success")
+    assert site.http.post("/-/healthz").status_code == 200
+    serve.delete("other")
+    assert site.http.get("/-/routes").json() == {"/": "root"}
+
+
+@pytest.mark.parametrize("path", ["/-/", "/-/route", "/-/routes/", "/-/healthz/x"])
+def test_other_paths_of_the_proxys(site, path):
+    """They never reach an application, even one at "/"."""
+    site.run(echo.bind())
+    answer = site.http.get(path)
+    assert answer.status_code == 404
+    assert "/-/routes" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/-", "/-a", "/a/-/routes"])
+def test_what_only_looks_like_the_proxys(site, path):
+    """It is the application's."""
+    site.run(echo.bind())
+    assert site.http.get(path).json()["path"] == path
+
+
+def test_no_application(site):
+    """404 names the path and says where to look."""
+    site.run(echo.bind(), "/a")
+    answer = site.http.get("/ab")
+    assert answer.status_code == 404
+    assert answer.text == "No application serves '/ab'. GET /-/routes lists the routes there are."
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+def test_applications_side_by_side(site):
+    """Each gets what is under its prefix, the longest first, and sees the whole path."""
+    site.run(echo.bind(), "/", "root")
+    site.run(echo.bind(), "/a", "a")
+    site.run(echo.bind(), "/a/b", "ab")
+    for path, root_path in [
+        ("/", ""), ("/x", ""), ("/ab", ""), ("/a", "/a"), ("/a/", "/a"), ("/a/x", "/a"),
+        ("/a/b", "/a/b"), ("/a/b/c", "/a/b"), ("/a/bc", "/a"),
+    ]:  # fmt: skip
+        found = site.http.get(path).json()
+        assert (found["path"], found["root_path"]) == (path, root_path)
+
+
+def test_root_path(start):
+    """The option stands before the route's prefix; the path itself is not changed."""
+    site = start(root_path="/outer")
+    site.run(echo.bind(), "/a", "a")
+    site.run(echo.bind(), "/", "root")
+    assert site.http.get("/a/x").json()["root_path"] == "/outer/a"
+    assert site.http.get("/a/x").json()["raw_path"] == "/a/x"
+    assert site.http.get("/b").json()["root_path"] == "/outer"
+
+
+def test_encoded_paths(site):
+    """Escapes are resolved in `path`, and kept in `raw_path`."""
+    site.run(echo.bind())
+    found = site.http.get("/gr%C3%BC%C3%9F%2Fe%FF?q=%26").json()
+    assert found["raw_path"] == "/gr%C3%BC%C3%9F%2Fe%FF"
+    assert found["path"].startswith("/gr")
+    assert found["query"] == {"q": "&"}
+
+
+def test_targets_of_other_forms(site):
+    """A request that names the whole URL is served; `OPTIONS *` is answered somehow."""
+    site.run(echo.bind())
+    with site.wire() as wire:
+        wire.ask("http://x/whole?a=1")
+        assert json.loads(wire.answer().body)["path"] == "/whole"
+        wire.ask("*", "OPTIONS")
+        assert wire.answer().status in (200, 204, 400, 404)
+
+
+def test_methods(site):
+    """A route that lists methods answers others 405 and says which it has."""
+    site.run(echo.bind(), None)
+    target = DeploymentId("default", "echo")
+    route = Route("/form", "default", {target: 1.0}, methods=frozenset({"POST", "GET"}))
+    _session.current().deploy(Resource("door", "form", route))
+    assert site.http.post("/form").json()["method"] == "POST"
+    answer = site.http.put("/form")
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET, POST"
+    assert answer.text == "PUT is not allowed for /form; allowed: GET, POST."
+
+
+def test_exact_routes(site):
+    """Such a route takes its path alone."""
+    site.run(echo.bind(), None)
+    route = Route("/one", "default", {DeploymentId("default", "echo"): 1.0}, exact=True)
+    _session.current().deploy(Resource("door", "one", route))
+    assert site.http.get("/one").status_code == 200
+    assert site.http.get("/one/more").status_code == 404
+
+
+def test_split_traffic(site):
+    """A route with two targets sends requests to both."""
+    site.run(echo.bind(), None, "a")
+    site.run(slow.bind(), None, "b")
+    targets = {DeploymentId("a", "echo"): 0.5, DeploymentId("b", "slow"): 0.5}
+    _session.current().deploy(Resource("door", "split", Route("/s", "a", targets)))
+    answers = {site.http.get("/s").headers["content-type"] for _ in range(60)}
+    assert len(answers) == 2
+
+
+# --- when it does not go well -----------------------------------------------------------
+
+
+def test_a_port_in_use(local):
+    """The error names the port and what to do."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"port {port} on 127.0.0.1 is in use; .*another"):
+            local.start(http_options={"port": port})
+
+
+def test_an_address_that_is_not_ours(local):
+    """The error names it."""
+    with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1 port 0"):
+        local.start(http_options={"host": "192.0.2.1", "port": 0, "insecure": True})
+
+
+def test_shutdown_frees_the_port(start):
+    """The next instance may have it at once."""
+    site = start()
+    site.run(echo.bind())
+    site.http.get("/")
+    serve.shutdown()
+    with pytest.raises(httpx.ConnectError):
+        site.http.get("/")
+    again = start(port=site.port)
+    again.run(echo.bind())
+    assert again.http.get("/").status_code == 200
+
+
+def test_a_client_that_hangs_up(site, gate):
+    """Its handler is cancelled, and nobody else's."""
+    site.run(Stay.bind(), "/stay", "stay")
+    site.run(echo.bind(), "/echo", "echo")
+    wire = site.wire()
+    wire.ask("/stay")
+    gate.entered()
+    wire.close()
+    assert gate.next_note() == "cancelled"
+    assert site.http.get("/echo").status_code == 200
+
+
+def test_clients_that_hang_up_free_their_slots(site, gate):
+    """However many leave, the deployment goes on taking requests."""
+    site.run(Stay.bind())
+    for _ in range(3):
+        wires = [site.wire() for _ in range(4)]
+        for wire in wires:
+            wire.ask("/")
+            gate.entered()
+        for wire in wires:
+            wire.close()
+        assert [gate.next_note() for _ in wires] == ["cancelled"] * 4
+
+
+def test_a_timeout(start, gate):
+    """After `request_timeout_s` the client is answered 504, and the handler is cancelled."""
+    site = start(request_timeout_s=0.2)
+    site.run(Stay.bind())
+    with site.wire() as wire:
+        wire.ask("/")
+        answer = wire.answer()
+        assert answer.status == 504
+        assert b"did not answer within" in answer.body
+        assert answer["x-request-id"]
+        assert gate.next_note() == "cancelled"
+        wire.ask("/-/healthz")
+        assert wire.answer().status == 200
+
+
+def test_a_full_queue(site, gate):
+    """Beyond `max_queued_requests`: 503 with Retry-After, at once; the others are answered."""
+    site.run(Narrow.bind())
+
+    def get() -> httpx.Response:
+        return httpx.get(site.url, trust_env=False, timeout=WAIT_S)
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(get)
+        gate.entered()
+        others = [pool.submit(get), pool.submit(get)]
+        done, queued = wait(others, WAIT_S, FIRST_COMPLETED)
+        [refused] = done
+        assert refused.result().status_code == 503
+        assert int(refused.result().headers["retry-after"]) >= 0
+        gate.open.set()
+        assert first.result().text == queued.pop().result().text == "through"
+
+
+def test_a_request_before_the_application_is_ready(site, gate):
+    """It waits for the first replica, and is answered by it."""
+    running = threading.Thread(target=site.run, args=(LateStart.bind(),))
+    running.start()
+    gate.entered()
+    with site.wire() as wire:
+        wire.ask("/")
+        gate.open.set()
+        answer = wire.answer()
+    running.join(WAIT_S)
+    assert (answer.status, answer.body) == (200, b"ready")
+
+
+def test_an_application_that_failed(site):
+    """503, without the reason in it."""
+    with pytest.raises(RuntimeError, match="secret reason"):
+        site.run(Broken.bind())
+    answer = site.http.get("/")
+    assert answer.status_code == 503
+    assert "secret" not in answer.text
+
+
+def test_a_deleted_application(site):
+    """Its path is nobody's."""
+    site.run(echo.bind())
+    serve.delete("default")
+    assert site.http.get("/").status_code == 404
+
+
+def test_a_replica_that_dies(site, gate):
+    """What it was working on is answered 503 with a reason; the next request is served."""
+    site.run(Stay.bind(), "/stay", "stay")
+    with site.wire() as wire:
+        wire.ask("/stay")
+        gate.entered()
+        for name, actor in list(_session.current().cluster._actors.items()):
+            if "stay#Stay" in name:
+                actor.kill()
+        answer = wire.answer()
+        assert answer.status == 503
+        assert answer["retry-safe"] == "no"
+        assert b"went away" in answer.body
+        wire.ask("/stay")
+        gate.entered()
+
+
+# --- what a request must not cost -------------------------------------------------------
+
+
+def test_no_hook_call_per_request(site):
+    """Plugins' hooks run when processes start; during requests only the layers they gave."""
+    site.run(echo.bind())
+    site.http.get("/")
+    hooks, layers = plugin.HOOKS.copy(), plugin.LAYERS.copy()
+    assert hooks["wrap_caller"] > 0
+    assert hooks["wrap_replica"] > 0
+    for _ in range(10):
+        assert site.http.post("/", content=b"x").status_code == 200
+    assert plugin.HOOKS == hooks
+    assert plugin.LAYERS - layers == {"caller": 10, "replica": 10}
+
+
+@pytest.fixture
+def pickling(monkeypatch):
+    """A list to which every use of pickle in this process is added."""
+    import pickle
+
+    import cloudpickle
+
+    used: list[str] = []
+    for module, name in [
+        (pickle, "loads"), (pickle, "dumps"), (pickle, "Pickler"), (pickle, "Unpickler"),
+        (cloudpickle, "dumps"), (cloudpickle, "loads"), (cloudpickle, "Pickler"),
+    ]:  # fmt: skip
+        original = getattr(module, name)
+
+        def counted(*args: Any, original: Any = original, name: str = name, **kwargs: Any) -> Any:
+            used.append(name)
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, counted)
+    return used
+
+
+def test_no_pickle(pickling, site):
+    """HTTP requests and responses are never pickled, large ones and failing ones included."""
+    site.run(mirror.bind())
+    site.run(breaking_off.bind(), "/break", "break")
+    assert pickling  # the applications themselves were: the counting works
+    site.http.get("/")
+    pickling.clear()
+    for content in (b"", b"small", BIG):
+        assert site.http.post("/", content=content).content == content
+    assert site.http.get("/?status=word").status_code == 500
+    assert site.http.get("/-/routes").status_code == 200
+    with pytest.raises(httpx.RemoteProtocolError):
+        site.http.get("/break")
+    assert pickling == []
