@@ -177,7 +177,7 @@ def tests(session: nox.Session, package: str) -> None:
     folder = ROOT / "packages" / package / "tests"
     if not list(folder.glob("test_*.py")):
         session.error(f"packages/{package}/tests has no tests")
-    client = _group("http-client") if package == "http" else []
+    client = _group("http-client", "values") if package == "http" else []
     _install(session, [package], *_group("test"), *client)
     _pytest(session, str(folder.relative_to(ROOT)))
 

@@ -17,7 +17,7 @@ import pytest
 from alacarte import serve
 from alacarte.testing import wait_until
 
-from tests.integration.instance import Instance
+from tests.integration.instance import Instance, free_port
 from tests.integration.processes import pids_mentioning
 
 
@@ -74,7 +74,7 @@ def instance(cluster: str) -> Iterator[Instance]:
 
 def started(cluster: str, **http_options: object) -> Iterator[Instance]:
     """Run an instance; afterwards nothing may be left of it."""
-    serve.start(cluster=cluster, http_options={"port": 0, **http_options})
+    serve.start(cluster=cluster, http_options={"port": free_port(), **http_options})
     here = Instance(cluster)
     yield here
     serve.shutdown()

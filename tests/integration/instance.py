@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from alacarte.testing import wait_until
 
 from tests.integration.processes import listeners
 
-__all__ = ["Answer", "Client", "Instance", "sockets"]
+__all__ = ["Answer", "Client", "Instance", "free_port", "sockets"]
 
 TIMEOUT_S = 30
 
@@ -173,6 +174,14 @@ class Instance:
         session = _session.current()
         assert session is not None
         return session.wait(self._find(name).call(method))
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def sockets() -> list[Path]:

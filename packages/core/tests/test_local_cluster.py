@@ -39,7 +39,7 @@ class Echo:
     async def its_abort(self) -> threading.Event:
         return self.aborted
 
-    def abort(self) -> None:
+    async def abort(self) -> None:
         self.aborted.set()
 
 

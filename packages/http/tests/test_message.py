@@ -110,7 +110,7 @@ def test_header_injection(bad):
     """A line break or control character in a name or a value is an error that shows the header."""
     with pytest.raises(ValueError, match="is not a header name"):
         pack_response(200, [(bad, b"value")])
-    with pytest.raises(ValueError, match="header x: .*holds a control character"):
+    with pytest.raises(ValueError, match=r"header x: .*holds a control character"):
         pack_response(200, [(b"x", bad)])
 
 

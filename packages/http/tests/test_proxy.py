@@ -174,25 +174,28 @@ def test_a_request_in_pieces(site):
     assert ["x-y", "z"] in found["headers"]
 
 
+SMUGGLED = b"0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+LENGTH_AND_CHUNKED = b"Host: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [
-        b"NONSENSE\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
-        b"GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nBad Header: y\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\n: y\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
-        b"0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        pytest.param(b"NONSENSE\r\n\r\n", id="nonsense"),
+        pytest.param(b"GET / HTTP/9.9\r\n\r\n", id="version"),
+        pytest.param(b"GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n", id="nul"),
+        pytest.param(b"GET / HTTP/1.1\r\nBad Header: y\r\n\r\n", id="name"),
+        pytest.param(b"GET / HTTP/1.1\r\n: y\r\n\r\n", id="no-name"),
+        pytest.param(b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n", id="length"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", id="lengths"
+        ),
+        pytest.param(b"POST / HTTP/1.1\r\n" + LENGTH_AND_CHUNKED + SMUGGLED, id="smuggling"),
+        pytest.param(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", id="chunk"),
+        pytest.param(b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", id="connect"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="tls"),
     ],
-    ids=["nonsense", "version", "nul", "name", "no-name", "length", "lengths", "smuggling", "chunk",
-         "connect", "tls"],
-)  # fmt: skip
+)
 def test_malformed_requests(site, request_bytes):
     """They are answered 400 and the connection is closed; others are served as before."""
     site.run(echo.bind())
@@ -676,7 +679,7 @@ def test_no_hook_call_per_request(site):
     assert hooks["wrap_replica"] > 0
     for _ in range(10):
         assert site.http.post("/", content=b"x").status_code == 200
-    assert plugin.HOOKS == hooks
+    assert hooks == plugin.HOOKS
     assert plugin.LAYERS - layers == {"caller": 10, "replica": 10}
 
 

@@ -227,7 +227,7 @@ def test_the_background_task_of_a_stream(streams, gate):
 
 
 def test_an_exception_midway(streams, gate, caplog):
-    """The connection is cut, so that the client sees that something is missing; the log says why."""
+    """The connection is cut, so the client sees that something is missing; the log says why."""
     with streams.wire() as wire:
         wire.ask("/failing")
         wire.head()

@@ -325,6 +325,13 @@ class Runtime(Protocol):
         no replica.
         """
 
+    def is_plain(self, deployment: DeploymentId) -> bool:
+        """Whether no plugin wraps the calls to that deployment.
+
+        The coroutine of such a call, unless it has a deadline, does not depend on the task it
+        runs in: it may be begun in one and carried on in another.
+        """
+
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
         """Call `changed` with the route table now, as soon as known, and at every change."""
 

@@ -52,6 +52,7 @@ class DeploymentHandle:
         self._runtime = runtime
         self._options = options
         self._service: Service | None = None
+        self._is_plain = False
 
     @property
     def deployment_name(self) -> str:
@@ -118,16 +119,18 @@ class DeploymentHandle:
         work: Any
         if _has_responses(args, kwargs):
             request_id = ""
+            at_once = False
             work = self._chained(runtime, args, kwargs)
         else:
             call = self._call(args, kwargs)
             request_id = call.request_id
+            at_once = self._is_plain and call.deadline is None
             if self._service is not None and asyncio._get_running_loop() is runtime.loop:
                 work = self._service(call)
             else:
                 work = self._routed(runtime, call)
         kind = DeploymentResponseGenerator if options.stream else DeploymentResponse
-        return kind(runtime, work, request_id)
+        return kind(runtime, work, request_id, at_once=at_once)
 
     def _join(self) -> Runtime:
         """Take the runtime of this process: the first one, or one after it was shut down."""
@@ -151,6 +154,7 @@ class DeploymentHandle:
         """Call through the runtime's service, which may be looked up on its loop only."""
         if self._service is None:
             self._service = runtime.service(self._deployment)
+            self._is_plain = runtime.is_plain(self._deployment)
         return await self._service(call)
 
     async def _chained(

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator, Iterator
 from typing import Any
 
 from alacarte.calls import python_result, python_value
 from alacarte.errors import RequestCancelledError, ServeError
 from alacarte.types import Buffer, Message, Reply, Runtime
+
+from ._started import Started, seen
 
 __all__ = ["DeploymentResponse", "DeploymentResponseGenerator"]
 
@@ -26,17 +28,28 @@ class _Pending:
         runtime: Whose loop it runs on.
         work: Makes the call.
         request_id: "" when it is not known yet.
+        at_once: `work` may be begun here and carried on by whoever awaits it; see `Started`.
     """
 
-    def __init__(self, runtime: Runtime, work: Coroutine[Any, Any, Reply], request_id: str) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        work: Coroutine[Any, Any, Reply],
+        request_id: str,
+        *,
+        at_once: bool,
+    ) -> None:
         self._runtime = runtime
         self._request_id = request_id
         self._cancelled = False
-        self._task: asyncio.Task[Reply] | None = None
+        self._task: asyncio.Task[Reply] | Started[Reply] | None = None
         self._future: concurrent.futures.Future[Reply] | None = None
         if asyncio._get_running_loop() is runtime.loop:
-            self._task = runtime.loop.create_task(work)
-            self._task.add_done_callback(_seen)
+            if at_once:
+                self._task = Started(work, runtime.loop)
+            else:
+                self._task = runtime.loop.create_task(work)
+                self._task.add_done_callback(seen)
         else:
             self._future = runtime.submit(work)
 
@@ -110,7 +123,7 @@ class DeploymentResponse(_Pending):
             if self._task is not None and asyncio._get_running_loop() is self._runtime.loop:
                 # The way of every call inside a replica, without a coroutine in between.
                 try:
-                    reply = yield from self._task
+                    reply = yield from self._task.__await__()
                 except asyncio.CancelledError:
                     raise self._cancellation() from None
             else:
@@ -146,10 +159,17 @@ class DeploymentResponseGenerator(_Pending):
 
     _left = True
 
-    def __init__(self, runtime: Runtime, work: Coroutine[Any, Any, Reply], request_id: str) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        work: Coroutine[Any, Any, Reply],
+        request_id: str,
+        *,
+        at_once: bool,
+    ) -> None:
         self._source = _Source()
         self._taken: deque[Buffer] = deque()
-        super().__init__(runtime, self._source.open(work), request_id)
+        super().__init__(runtime, self._source.open(work), request_id, at_once=at_once)
         self._left = False
 
     def __await__(self) -> Generator[Any, Any, Any]:
@@ -283,11 +303,5 @@ _closing: set[asyncio.Task[None]] = set()
 """Streams on their way to their end: a loop holds its tasks only weakly."""
 
 
-async def _join(task: asyncio.Task[Reply]) -> Reply:
+async def _join(task: Awaitable[Reply]) -> Reply:
     return await asyncio.shield(task)
-
-
-def _seen(task: asyncio.Task[Reply]) -> None:
-    """Look at a task's error, so that one nobody waits for is not reported as lost."""
-    if not task.cancelled():
-        task.exception()

@@ -58,6 +58,11 @@ class HttpProxy:
     async def stop(self) -> None:
         if self._ticking is not None:
             self._ticking.cancel()
+        if self._server is not None:
+            for listener in self._server.servers:
+                listener.close()
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
         if self._socket is not None:
             self._socket.close()
 

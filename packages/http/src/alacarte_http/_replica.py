@@ -101,22 +101,7 @@ class Handler:
             raise
         if not first.get("more_body"):
             return Reply((head, first.get("body", b"")))
-        return Reply((head, first.get("body", b"")), self._bodies(messages, call))
-
-    async def _bodies(self, messages: ResponseMessages, call: Call) -> AsyncIterator[Message]:
-        try:
-            async for message in messages:
-                body = message.get("body", b"")
-                if body:
-                    yield (body,)
-                if not message.get("more_body"):
-                    return
-        except Exception as error:  # the user's generator
-            _log_failure(self._served, call, error)
-            # In place of the user's own, which would be pickled to travel.
-            raise RemoteError(type(error).__qualname__, str(error), "") from None
-        finally:
-            await messages.close()
+        return Reply((head, first.get("body", b"")), Bodies(messages, self._served, call))
 
 
 class Body:
@@ -209,6 +194,41 @@ class ResponseMessages:
         if not self._complete:
             self._task.cancel()
             await asyncio.wait([self._task])
+
+
+class Bodies:
+    """The rest of a streaming response, as a reply's messages.
+
+    No generator: closing one that has not begun would run nothing, and leave the response behind.
+    """
+
+    def __init__(self, messages: ResponseMessages, served: Served, call: Call) -> None:
+        self._messages = messages
+        self._served = served
+        self._call = call
+        self._ended = False
+
+    def __aiter__(self) -> Bodies:
+        return self
+
+    async def __anext__(self) -> Message:
+        while not self._ended:
+            try:
+                message = await anext(self._messages)
+            except StopAsyncIteration:
+                break
+            except Exception as error:  # the user's generator
+                _log_failure(self._served, self._call, error)
+                # In place of the user's own, which would be pickled to travel.
+                raise RemoteError(type(error).__qualname__, str(error), "") from None
+            self._ended = not message.get("more_body")
+            body = message.get("body", b"")
+            if body:
+                return (body,)
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        await self._messages.close()
 
 
 _running: set[asyncio.Task[None]] = set()

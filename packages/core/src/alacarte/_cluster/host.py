@@ -168,10 +168,10 @@ class ActorHost:
     def abort(self) -> None:
         """End as a killed process would, as far as a thread can: hang up, then stop."""
         abort = getattr(self._object, "abort", None)
-        if abort is not None:
-            self._thread.submit(_call(abort)).result()
-        self._thread.stop()
-
-
-async def _call(function: Any) -> None:
-    function()
+        try:
+            if abort is not None:
+                self._thread.submit(abort()).result()
+        except Exception:  # a plugin's code
+            log.exception("an actor could not hang up")
+        finally:
+            self._thread.stop()

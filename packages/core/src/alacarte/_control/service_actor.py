@@ -47,3 +47,10 @@ class ServiceActor:
         await self._service.drain()
         await self._service.stop()
         await self._runtime.close()
+
+    async def abort(self) -> None:
+        """Hang up at once, as the end of a process does."""
+        try:
+            await self._service.stop()
+        finally:
+            await self._runtime.close()

@@ -139,10 +139,12 @@ class ReplicaActor:
             "connections": 0 if self._listener is None else len(self._listener.connections),
         }
 
-    def abort(self) -> None:
+    async def abort(self) -> None:
         """Hang up at once, as the end of a process does."""
         if self._listener is not None:
             self._listener.abort()
+        # Calls it made elsewhere end there, too.
+        await self._runtime.close()
 
     async def _construct(self) -> UserObject:
         spec = self._spec

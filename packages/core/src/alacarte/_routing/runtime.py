@@ -69,6 +69,7 @@ class ProcessRuntime:
         self._host_id = host_id()
         self._routers: dict[DeploymentId, Router] = {}
         self._services: dict[DeploymentId, Service] = {}
+        self._plain: set[DeploymentId] = set()
         self._following: set[asyncio.Task[None]] = set()
         self._controller: Actor | None = None
 
@@ -78,14 +79,17 @@ class ProcessRuntime:
         service = self._services.get(deployment)
         if service is None:
             router = Router(deployment, self._policy, self._connect, self.node_id)
-            layers = [
-                *self._plugins.wrap_caller(deployment, self.config),
-                deadline(deployment),
-            ]
-            service = self._services[deployment] = compose(router.call, layers)
+            added = self._plugins.wrap_caller(deployment, self.config)
+            if not added:
+                self._plain.add(deployment)
+            service = compose(router.call, [*added, deadline(deployment)])
+            self._services[deployment] = service
             self._routers[deployment] = router
             self._follow(deployment_key(deployment), router.update)
         return service
+
+    def is_plain(self, deployment: DeploymentId) -> bool:
+        return deployment in self._plain
 
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
         self._follow(ROUTES_KEY, changed)

@@ -1,0 +1,211 @@
+"""The proxy as a node service, with a runtime that the test plays itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from alacarte.errors import (
+    BackPressureError,
+    DeploymentUnavailableError,
+    NotFoundError,
+    ReplicaUnavailableError,
+)
+from alacarte.types import Call, DeploymentId, NodeService, Reply, Route, RouteTable
+from alacarte_http import HTTPOptions
+from alacarte_http._message import pack_response, unpack_request
+from alacarte_http._proxy import HttpProxy
+
+TARGET = DeploymentId("app", "d")
+TABLE = RouteTable(1, (Route("/a", "app", {TARGET: 1.0}),))
+
+
+class Runtime:
+    """The least of a runtime: one deployment, answered by a function."""
+
+    def __init__(self, service: Any) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.config = self
+        self.node_id = "node"
+        self.changed: Callable[[RouteTable], None] | None = None
+        self._service = service
+
+    def section(self, name: str) -> HTTPOptions:
+        assert name == "http"
+        return HTTPOptions(port=0)
+
+    def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
+        self.changed = changed
+
+    def service(self, deployment: DeploymentId) -> Any:
+        assert deployment == TARGET
+        return self._service
+
+
+class Running:
+    """A proxy, its runtime and a client."""
+
+    def __init__(self, service: Any) -> None:
+        self.runtime = Runtime(service)
+        self.proxy = HttpProxy()
+
+    async def __aenter__(self) -> Running:
+        facts = await self.proxy.start(self.runtime)  # type: ignore[arg-type]
+        self.http = httpx.AsyncClient(base_url=facts["url"], trust_env=False, timeout=20)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.http.aclose()
+        await self.proxy.drain()
+        await self.proxy.stop()
+
+
+def hello(body: bytes = b"hello") -> Reply:
+    return Reply((pack_response(200, [(b"x-own", b"1")]) + body,))
+
+
+async def answer(call: Call) -> Reply:
+    return hello()
+
+
+async def test_it_is_a_node_service():
+    """Core can start, drain and stop it."""
+    assert isinstance(HttpProxy(), NodeService)
+
+
+async def test_before_the_routes_are_known():
+    """Everything is 503, and applications' requests may come again; then all is served."""
+    async with Running(answer) as running:
+        for path in ("/-/healthz", "/-/routes", "/a"):
+            refused = await running.http.get(path)
+            assert (refused.status_code, refused.text) == (503, "Route table is not populated yet.")
+        assert refused.headers["retry-after"] == "1"
+        running.runtime.changed(TABLE)
+        assert (await running.http.get("/-/healthz")).text == "success"
+        assert (await running.http.get("/a")).text == "hello"
+
+
+async def test_what_a_call_holds():
+    """Protocol, route and id beside the request's bytes, its head and first part in one message."""
+    calls = []
+
+    async def keep(call: Call) -> Reply:
+        calls.append(call)
+        return hello()
+
+    async with Running(keep) as running:
+        running.runtime.changed(TABLE)
+        await running.http.post("/a/b", content=b"body", headers={"X-Request-ID": "mine"})
+    [call] = calls
+    assert (call.protocol, call.method, call.streaming) == ("http", "__call__", True)
+    assert (call.request_id, call.app, call.route) == ("mine", "app", "/a")
+    assert call.deadline is None
+    scope, body = unpack_request(b"".join(call.payload))
+    assert (scope["method"], scope["path"], scope["root_path"]) == ("POST", "/a/b", "/a")
+    assert bytes(body) == b"body"
+
+
+async def test_routes_change():
+    """A newer table holds for the next request, on connections there are."""
+    async with Running(answer) as running:
+        running.runtime.changed(TABLE)
+        assert (await running.http.get("/a")).status_code == 200
+        running.runtime.changed(RouteTable(2, (Route("/b", "app", {TARGET: 1.0}),)))
+        assert (await running.http.get("/a")).status_code == 404
+        assert (await running.http.get("/b")).status_code == 200
+        assert (await running.http.get("/-/routes")).json() == {"/b": "app"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "logged"),
+    [
+        (BackPressureError("app#d", 1, 1), 503, False),
+        (DeploymentUnavailableError("app#d", "secret"), 503, False),
+        (ReplicaUnavailableError("app#d", "r", "secret"), 503, False),
+        (NotFoundError("secret"), 500, True),
+        (ZeroDivisionError("secret"), 500, True),
+    ],
+)
+async def test_errors(error, status, logged, caplog):
+    """They are answered; what is nobody's doing but ours is logged as well, with the id."""
+
+    async def fail(call: Call) -> Reply:
+        raise error
+
+    async with Running(fail) as running:
+        running.runtime.changed(TABLE)
+        for _ in range(2):
+            got = await running.http.get("/a", headers={"X-Request-ID": "the-id"})
+            assert got.status_code == status
+            assert got.headers["x-request-id"] == "the-id"
+            assert "secret" not in got.text
+    assert ("the-id failed" in caplog.text) is logged
+
+
+async def test_the_rest_of_a_reply_is_closed():
+    """When its client hangs up in the middle, and when it has been read."""
+    closed = asyncio.Event()
+
+    async def stream(call: Call) -> Reply:
+        async def rest() -> AsyncIterator[Any]:
+            try:
+                yield (b"second",)
+                if call.request_id == "endless":
+                    await asyncio.Event().wait()
+            finally:
+                closed.set()
+
+        return Reply((pack_response(200, []) + b"first",), rest())
+
+    async with Running(stream) as running:
+        running.runtime.changed(TABLE)
+        assert (await running.http.get("/a")).text == "firstsecond"
+        await asyncio.wait_for(closed.wait(), 20)
+        closed.clear()
+        headers = {"X-Request-ID": "endless"}
+        async with running.http.stream("GET", "/a", headers=headers) as got:
+            assert await anext(got.aiter_bytes())
+        await asyncio.wait_for(closed.wait(), 20)
+
+
+async def test_draining():
+    """What was accepted is answered, idle connections are closed, new ones refused."""
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(call: Call) -> Reply:
+        inside.set()
+        await go_on.wait()
+        return hello()
+
+    async with Running(slow) as running:
+        running.runtime.changed(TABLE)
+        host, port = running.http.base_url.host, running.http.base_url.port
+        idle, idle_writer = await asyncio.open_connection(host, port)
+        used, used_writer = await asyncio.open_connection(host, port)
+        used_writer.write(b"GET /-/healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await used.readuntil(b"success")
+        working = asyncio.create_task(running.http.get("/a"))
+        await inside.wait()
+        draining = asyncio.create_task(running.proxy.drain())
+        assert await idle.read() == b""
+        assert await used.read() == b""
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(host, port)
+        assert not draining.done()
+        go_on.set()
+        assert (await working).headers["connection"] == "close"
+        await asyncio.wait_for(draining, 20)
+        for writer in (idle_writer, used_writer):
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_stopping_what_never_started():
+    """A service whose start failed can be stopped and drained all the same."""
+    proxy = HttpProxy()
+    await proxy.drain()
+    await proxy.stop()
