@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.integration.instance import Instance, free_port
+from tests.integration.processes import pids_mentioning
 
 from alacarte import serve
 from alacarte.testing import wait_until
-
-from tests.integration.instance import Instance, free_port
-from tests.integration.processes import pids_mentioning
 
 
 @pytest.fixture(scope="session", autouse=True)

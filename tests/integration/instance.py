@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.integration.processes import listeners
+
 from alacarte import serve
 from alacarte._cluster.host import socket_dir
 from alacarte.serve import _session
 from alacarte.testing import wait_until
-
-from tests.integration.processes import listeners
 
 __all__ = ["Answer", "Client", "Instance", "free_port", "sockets"]
 

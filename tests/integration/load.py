@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 
-from alacarte.testing import wait_until
-
 from tests.integration.instance import Answer, Client
+
+from alacarte.testing import wait_until
 
 __all__ = ["Load"]
 

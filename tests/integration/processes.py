@@ -30,7 +30,7 @@ def children(root: int) -> set[int]:
 
 def listeners() -> dict[int, set[tuple[str, int]]]:
     """Return the TCP addresses that each of this user's processes listens on."""
-    sockets = {inode: address for inode, address in _listening()}
+    sockets = dict(_listening())
     found: dict[int, set[tuple[str, int]]] = defaultdict(set)
     for pid in _pids():
         for inode in _open_sockets(pid):

@@ -8,10 +8,6 @@ from __future__ import annotations
 import json
 
 import pytest
-
-from alacarte import serve
-from alacarte.errors import ConfigError, NotFoundError
-from alacarte.serve.handle import DeploymentHandle
 from tests.integration.applications import (
     Driver,
     Hello,
@@ -22,6 +18,10 @@ from tests.integration.applications import (
     lower_case,
 )
 from tests.integration.instance import Instance
+
+from alacarte import serve
+from alacarte.errors import ConfigError, NotFoundError
+from alacarte.serve.handle import DeploymentHandle
 
 
 @pytest.mark.minimums
@@ -92,9 +92,7 @@ def test_what_an_ingress_returns(here: Instance):
 def test_what_an_ingress_is_given(here: Instance):
     """Method, path, query, headers and body arrive; the prefix is the root path."""
     serve.run(Responses.bind(), route_prefix="/responses")
-    answer = here.get(
-        "/responses/echo?a=1&b=%20", method="PUT", body=b"x" * 200_000, x_mine="mine"
-    )
+    answer = here.get("/responses/echo?a=1&b=%20", method="PUT", body=b"x" * 200_000, x_mine="mine")
     assert json.loads(answer.body) == {
         "method": "PUT",
         "path": "/responses/echo",

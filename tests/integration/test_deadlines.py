@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from alacarte import serve
-from alacarte.testing import wait_until
 from tests.integration.applications import Gated
 from tests.integration.conftest import started
 from tests.integration.instance import Instance
+
+from alacarte import serve
+from alacarte.testing import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.applications import Caller, Tools, UserError
+from tests.integration.instance import Instance
 
 from alacarte import serve
 from alacarte.errors import (
@@ -19,8 +21,6 @@ from alacarte.errors import (
 )
 from alacarte.serve.handle import DeploymentHandle
 from alacarte.testing import wait_until
-from tests.integration.applications import Caller, Tools, UserError
-from tests.integration.instance import Instance
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +118,11 @@ def test_a_stream_that_fails(tools: DeploymentHandle):
     found = []
     with pytest.raises(UserError, match="after the last"):  # noqa: PT012  what came before counts
         for number in tools.options(stream=True).count_and_fail.remote(3):
-            found.append(number)  # noqa: PERF402
+            found.append(number)
     assert found == [0, 1, 2]
 
 
-def test_a_stream_that_is_left(
-    tools: DeploymentHandle, instance: Instance, directory: Path
-):
+def test_a_stream_that_is_left(tools: DeploymentHandle, instance: Instance, directory: Path):
     """Whoever stops reading ends the generator in the replica."""
     stream = tools.options(stream=True).drip.remote("left")
     assert [next(stream) for _ in range(3)] == [0, 1, 2]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from tests.integration.applications import Versioned
+from tests.integration.instance import Instance
+from tests.integration.load import Load
 
 from alacarte import serve
 from alacarte.errors import DeployError
 from alacarte.testing import wait_until
-from tests.integration.applications import Versioned
-from tests.integration.instance import Instance
-from tests.integration.load import Load
 
 
 def test_an_unchanged_redeploy(here: Instance):
@@ -37,14 +37,13 @@ def test_a_new_version_under_load(here: Instance, replicas: int):
     deployment = Versioned.options(num_replicas=replicas)
     serve.run(deployment.bind("one"))
     old = here.replicas()
-    with Load(here.url) as load:
+    with Load(here.url, rate=500, workers=16) as load:
         load.more(200)
         serve.run(deployment.bind("two"))
         # By now, whatever comes in is answered by the new version.
-        since = len(load.answers) + 8
-        load.more(500)
+        since = len(load.answers) + 16
+        load.more(1000)
     assert load.failures == []
-    assert len(load.answers) > 1000 or not here.on_ray
     assert load.bodies.total() == len(load.answers)
     assert {body.split()[0] for body in load.bodies} == {"one", "two"}
     assert {answer.text.split()[0] for answer in load.answers[since:]} == {"two"}

@@ -31,7 +31,7 @@ PATIENCE_S = 20.0
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop run until `condition` holds."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110  # nobody waits: the loop runs
+        while not condition():  # nobody waits: the loop runs
             await asyncio.sleep(0)
 
 

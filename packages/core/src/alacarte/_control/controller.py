@@ -241,6 +241,8 @@ class Controller:
             group.kill()
         if self._loop is not None:
             self._loop.cancel()
+        # Replicas that were killed could not remove theirs.
+        sweep_sockets(self._context.socket_dir)
         await self._context.cluster.delete(STATE_KEY)
 
     # --- working ------------------------------------------------------------------------

@@ -146,7 +146,7 @@ class _Play:
         self._seen.add(call)
         choice.in_flight += 1
         self._under_way.append((call, choice))
-        _none(self._policy.started(call, choice), "started")
+        _none(self._policy.started, call, choice)
 
     def _end(self) -> None:
         number = self._random.randrange(len(self._under_way))
@@ -155,11 +155,11 @@ class _Play:
         replica.reported = self._random.randint(0, replica.max_ongoing)
         if self._random.random() < 0.1:
             replica.blocked = self._random.random() < 0.5
-            _none(self._policy.failed(call, replica), "failed")
+            _none(self._policy.failed, call, replica)
         else:
             replica.blocked = False
             replica.latency_s = self._random.random()
-            _none(self._policy.finished(call, replica), "finished")
+            _none(self._policy.finished, call, replica)
 
 
 class _WatchedCall(Call):
@@ -220,5 +220,7 @@ def _state(replica: ReplicaLoad) -> tuple[Any, ...]:
     return tuple(getattr(replica, name) for name in ReplicaLoad.__slots__)
 
 
-def _none(value: Any, name: str) -> None:
+def _none(told: Callable[..., object], call: Call, replica: ReplicaLoad) -> None:
+    value = told(call, replica)
+    name = getattr(told, "__name__", told)
     assert value is None, f"{name} returned {value!r}; it must return nothing, and not be async"

@@ -1,0 +1,105 @@
+"""What listens, and who may speak to it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.integration.applications import Hello
+from tests.integration.instance import Instance, sockets
+from tests.integration.processes import listeners
+
+from alacarte import serve
+from alacarte._cluster.host import host_id, socket_dir
+from alacarte._routing.runtime import ProcessRuntime
+from alacarte._wire.authentication import AuthenticationError
+from alacarte._wire.caller import ConnectionLost, connect
+from alacarte.calls import python_call
+from alacarte.errors import DeadlineExceededError
+from alacarte.serve import _session
+from alacarte.types import DeploymentId
+
+HELLO = DeploymentId("default", "Hello")
+
+
+def test_ports(here: Instance):
+    """The proxy's port on the loopback address is all that we listen on over TCP."""
+    serve.run(Hello.bind())
+    assert here.get().text == "Hello"
+    replicas = [here.stats(replica)["pid"] for replica in here.replicas()]
+    found = listeners()
+    [(proxy, host)] = [
+        (pid, host) for pid, ports in found.items() for host, port in ports if port == here.port
+    ]
+    assert host == "127.0.0.1"
+    if here.on_ray:
+        # Every Ray actor has ports of Ray's own; ours have what a bare one has, and no more.
+        import ray
+
+        @ray.remote(num_cpus=0)
+        class Bare:
+            def pid(self) -> int:
+                return os.getpid()
+
+        bare = Bare.remote()  # type: ignore[attr-defined]
+        bare_pid = ray.get(bare.pid.remote())
+        usual = hosts(listeners(), bare_pid)
+        ray.kill(bare)
+        assert proxy != os.getpid()
+        assert [hosts(found, pid) for pid in replicas] == [usual]
+        assert hosts(found, proxy) == sorted([*usual, "127.0.0.1"])
+    else:
+        assert {*replicas, proxy} == {os.getpid()}
+        assert hosts(found, proxy) == ["127.0.0.1"]
+
+
+def hosts(found: dict[int, set[tuple[str, int]]], pid: int) -> list[str]:
+    return sorted(host for host, _ in found.get(pid, ()))
+
+
+def test_the_directory_of_sockets(here: Instance):
+    """Only this user may enter it; a replica has one socket there, which ends with it."""
+    serve.run(Hello.options(num_replicas=2).bind())
+    path = Path(socket_dir())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    found = sockets()
+    assert len(found) == 2
+    assert all(stat.S_IMODE(each.stat().st_mode) == 0o600 for each in found)
+    serve.delete("default")
+    assert sockets() == []
+
+
+@pytest.mark.minimums
+def test_a_wrong_secret(here: Instance):
+    """Whoever does not know the instance's secret is hung up on, and the replica goes on."""
+    handle = serve.run(Hello.bind())
+    session = _session.current()
+    assert session is not None
+    runtime = session.runtime
+    assert handle.remote().result() == "Hello"
+    [link] = runtime.routers[HELLO]._links.values()
+
+    async def call_as_another_instance() -> None:
+        with pytest.raises((AuthenticationError, ConnectionLost)):
+            await connect(
+                link.address, link.replica_id, b"x" * 32, host_id=host_id(), max_message=2**20
+            )
+        access = replace(runtime._access, secret=b"y" * 32)
+        stranger = ProcessRuntime(
+            access, session.plugins, runtime.config, node_id="", name="stranger"
+        )
+        try:
+            call = python_call("__call__", (), {}, timeout_s=0.3)
+            with pytest.raises(DeadlineExceededError):
+                await stranger.service(HELLO)(call)
+            assert stranger.routers[HELLO].replicas == []
+        finally:
+            await stranger.close()
+
+    served = here.stats(link.replica_id)["served"]
+    session.wait(call_as_another_instance())
+    assert here.stats(link.replica_id)["served"] == served
+    assert handle.remote().result() == "Hello"
