@@ -7,7 +7,6 @@ notes what it sees in files: the same on either cluster.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -32,7 +31,7 @@ _LOOK_S = 0.01
 
 async def appears(path: str | Path) -> None:
     """Wait for a file."""
-    while not os.path.exists(path):
+    while not Path(path).exists():
         await asyncio.sleep(_LOOK_S)
 
 
@@ -273,6 +272,11 @@ class Gated:
         """Return how many HTTP requests are inside."""
         return self.running
 
+    def note(self, name: str) -> None:
+        """Add a line with this replica's id to a file."""
+        with (self.directory / name).open("a") as file:
+            file.write(f"{serve.get_replica_context().replica_id}\n")
+
     async def answer(self, path: str) -> Any:
         if path == "fail":
             raise UserError("a secret of the application", 7)
@@ -280,7 +284,6 @@ class Gated:
             await asyncio.sleep(0.02)
             return "brief"
         if path.startswith("wait"):
-            with open(self.directory / f"{path}.started", "a") as file:
-                file.write(f"{serve.get_replica_context().replica_id}\n")
+            self.note(f"{path}.started")
             await appears(self.directory / f"{path}.open")
         return serve.get_replica_context().replica_id

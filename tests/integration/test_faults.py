@@ -33,23 +33,15 @@ def noted(path: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
-def gate_opens(here: Instance, pool: concurrent.futures.ThreadPoolExecutor, size: int) -> bool:
+def gate_opens(
+    here: Instance, tmp_path: Path, pool: concurrent.futures.ThreadPoolExecutor, size: int
+) -> bool:
     """Tell whether as many requests as fit get in at once: none of those slots is taken."""
-    directory = Path(pool_directory[here.kind])
     name = f"wait-gate-{time.monotonic_ns()}"
     asked = [pool.submit(here.get, f"/{name}") for _ in range(size)]
-    wait_until(lambda: len(noted(directory / f"{name}.started")) == size, 10, "all to be inside")
-    (directory / f"{name}.open").touch()
+    wait_until(lambda: len(noted(tmp_path / f"{name}.started")) == size, 10, "all to be inside")
+    (tmp_path / f"{name}.open").touch()
     return all(future.result().status == 200 for future in asked)
-
-
-pool_directory: dict[str, str] = {}
-
-
-@pytest.fixture
-def directory(here: Instance, tmp_path: Path) -> Path:
-    pool_directory[here.kind] = str(tmp_path)
-    return tmp_path
 
 
 # --- death ------------------------------------------------------------------------------
@@ -57,20 +49,20 @@ def directory(here: Instance, tmp_path: Path) -> Path:
 
 @pytest.mark.minimums
 def test_a_replica_is_killed(
-    here: Instance, directory: Path, pool: concurrent.futures.ThreadPoolExecutor
+    here: Instance, tmp_path: Path, pool: concurrent.futures.ThreadPoolExecutor
 ):
     """Only what it had begun fails, with 503 and the reason; the others never notice.
 
     It is replaced, and every slot is free again.
     """
     limit = 4
-    serve.run(Gated.options(num_replicas=2, max_ongoing_requests=limit).bind(str(directory)))
+    serve.run(Gated.options(num_replicas=2, max_ongoing_requests=limit).bind(str(tmp_path)))
     before = here.replicas()
     pids = {here.stats(replica)["pid"] for replica in before}
     under_way = [pool.submit(here.get, "/wait") for _ in range(2 * limit)]
-    wait_until(lambda: len(noted(directory / "wait.started")) == 2 * limit)
+    wait_until(lambda: len(noted(tmp_path / "wait.started")) == 2 * limit)
     victim = before[0]
-    begun = Counter(noted(directory / "wait.started"))[victim]
+    begun = Counter(noted(tmp_path / "wait.started"))[victim]
     assert begun == limit
     killed_at = time.monotonic()
     here.kill_replica(victim)
@@ -81,13 +73,13 @@ def test_a_replica_is_killed(
         assert answer.headers["retry-safe"] == "no"
         assert answer.done_at - killed_at < 1.0
     wait_until(lambda: len(here.replicas()) == 2 and victim not in here.replicas(), 20)
-    (directory / "wait.open").touch()
+    (tmp_path / "wait.open").touch()
     answers = [future.result() for future in under_way]
     assert Counter(answer.status for answer in answers) == {200: limit, 503: limit}
     here.settled()
     if here.on_ray:
         assert len({here.stats(each)["pid"] for each in here.replicas()} - pids) == 1
-    assert gate_opens(here, pool, 2 * limit)
+    assert gate_opens(here, tmp_path, pool, 2 * limit)
 
 
 def test_a_replica_is_killed_under_load(here: Instance):
@@ -112,13 +104,13 @@ def test_a_replica_is_killed_under_load(here: Instance):
     here.settled()
 
 
-def test_a_handle_and_a_killed_replica(here: Instance, directory: Path):
+def test_a_handle_and_a_killed_replica(here: Instance, tmp_path: Path):
     """A handle's call that was begun there raises, and says that it may have run."""
     from tests.integration.applications import Tools
 
-    handle = serve.run(Tools.bind(str(directory)), route_prefix=None)
+    handle = serve.run(Tools.bind(str(tmp_path)), route_prefix=None)
     response = handle.wait.remote("killed")
-    wait_until((directory / "killed.started").exists)
+    wait_until((tmp_path / "killed.started").exists)
     here.kill_replica(here.replicas()[0])
     with pytest.raises(ReplicaUnavailableError, match="may have run; it was not sent again"):
         response.result(timeout_s=10)
@@ -172,11 +164,11 @@ def test_capacity_goes_and_comes_back(here: Instance):
 
 @pytest.mark.minimums
 def test_the_queue_is_full(
-    here: Instance, directory: Path, pool: concurrent.futures.ThreadPoolExecutor
+    here: Instance, tmp_path: Path, pool: concurrent.futures.ThreadPoolExecutor
 ):
     """What does not fit is refused at once: 503 with a whole number in Retry-After."""
     deployment = Gated.options(max_ongoing_requests=2, max_queued_requests=3)
-    handle = serve.run(deployment.bind(str(directory)))
+    handle = serve.run(deployment.bind(str(tmp_path)))
     assert handle.running_now.remote().result() == 0
     asked = [pool.submit(here.get, "/wait") for _ in range(12)]
     refused = [future.result() for future in next_done(asked, 7)]
@@ -188,12 +180,12 @@ def test_the_queue_is_full(
     responses = [handle.running_now.remote() for _ in range(6)]
     with pytest.raises(BackPressureError, match=r"default#Gated: \d requests queued, limit 3"):
         responses[-1].result(timeout_s=10)
-    (directory / "wait.open").touch()
+    (tmp_path / "wait.open").touch()
     for response in responses[:3]:
         assert response.result(timeout_s=10) <= 2
     assert Counter(future.result().status for future in asked) == {200: 5, 503: 7}
     here.settled()
-    assert gate_opens(here, pool, 2)
+    assert gate_opens(here, tmp_path, pool, 2)
 
 
 def next_done(
@@ -205,25 +197,25 @@ def next_done(
 
 
 def test_deployed_but_not_ready(
-    here: Instance, directory: Path, pool: concurrent.futures.ThreadPoolExecutor
+    here: Instance, tmp_path: Path, pool: concurrent.futures.ThreadPoolExecutor
 ):
     """While the constructor runs, requests wait, as many as may; then they are answered."""
     deployment = Gated.options(max_queued_requests=3)
-    running = pool.submit(serve.run, deployment.bind(str(directory), "constructed"))
+    running = pool.submit(serve.run, deployment.bind(str(tmp_path), "constructed"))
     wait_until(lambda: here.get("/-/routes").text == '{"/":"default"}')
     asked = [pool.submit(here.get, "/") for _ in range(5)]
     refused = [future.result() for future in next_done(asked, 2)]
     assert [answer.status for answer in refused] == [503, 503]
     assert serve.status().applications["default"].status == "DEPLOYING"
-    (directory / "constructed").touch()
+    (tmp_path / "constructed").touch()
     running.result(30)
     answers = [future.result() for future in asked]
     assert Counter(answer.status for answer in answers) == {200: 3, 503: 2}
 
 
-def test_a_user_exception(here: Instance, directory: Path, caplog: pytest.LogCaptureFixture):
+def test_a_user_exception(here: Instance, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """The client learns nothing of it; the log has the traceback."""
-    serve.run(Gated.bind(str(directory)))
+    serve.run(Gated.bind(str(tmp_path)))
     answer = here.get("/fail")
     assert (answer.status, answer.body) == (500, b"Internal Server Error")
     assert "secret" not in str(answer.headers)
@@ -245,28 +237,28 @@ def logged() -> str:
 
 
 def test_a_client_leaves(
-    here: Instance, directory: Path, pool: concurrent.futures.ThreadPoolExecutor
+    here: Instance, tmp_path: Path, pool: concurrent.futures.ThreadPoolExecutor
 ):
     """The handler is cancelled, and its slot is free again."""
-    serve.run(Gated.options(max_ongoing_requests=2).bind(str(directory)))
+    serve.run(Gated.options(max_ongoing_requests=2).bind(str(tmp_path)))
     for number in range(4):
         with socket.create_connection(("127.0.0.1", here.port)) as client:
             client.sendall(b"GET /wait-%d HTTP/1.1\r\nHost: x\r\n\r\n" % number)
-            wait_until((directory / f"wait-{number}.started").exists)
-        wait_until((directory / f"wait-{number}.cancelled").exists, 2)
+            wait_until((tmp_path / f"wait-{number}.started").exists)
+        wait_until((tmp_path / f"wait-{number}.cancelled").exists, 2)
     here.settled()
-    assert gate_opens(here, pool, 2)
+    assert gate_opens(here, tmp_path, pool, 2)
 
 
 @pytest.mark.minimums
 def test_many_clients_leave(
-    here: Instance, directory: Path, pool: concurrent.futures.ThreadPoolExecutor
+    here: Instance, tmp_path: Path, pool: concurrent.futures.ThreadPoolExecutor
 ):
     """Of 2,000 requests every tenth is abandoned, by a reset: the others are all answered.
 
     Nothing is counted as in flight afterwards: as many as fit get in at once.
     """
-    serve.run(Gated.options(max_ongoing_requests=16).bind(str(directory)))
+    serve.run(Gated.options(max_ongoing_requests=16).bind(str(tmp_path)))
 
     def some(count: int) -> Counter[int]:
         client = Http(here.port)
@@ -282,7 +274,7 @@ def test_many_clients_leave(
     found = sum(pool.map(some, [100] * 20), Counter())
     assert found == {200: 1800}
     here.settled()
-    assert gate_opens(here, pool, 16)
+    assert gate_opens(here, tmp_path, pool, 16)
 
 
 class Http:

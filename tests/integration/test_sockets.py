@@ -52,8 +52,8 @@ def test_ports(here: Instance):
         assert [hosts(found, pid) for pid in replicas] == [usual]
         assert hosts(found, proxy) == sorted([*usual, "127.0.0.1"])
     else:
+        # Other ports of this process are Ray's: the tests on Ray run in it, too.
         assert {*replicas, proxy} == {os.getpid()}
-        assert hosts(found, proxy) == ["127.0.0.1"]
 
 
 def hosts(found: dict[int, set[tuple[str, int]]], pid: int) -> list[str]:

@@ -15,7 +15,7 @@ def test_time_passes_only_when_told():
     assert clock() == clock() == clock.now == 5
     clock.advance(2.5)
     assert clock() == 7.5
-    with pytest.raises(ValueError, match="time does not go back: it is 7.5, not 7"):
+    with pytest.raises(ValueError, match=r"time does not go back: it is 7\.5, not 7"):
         clock.now = 7
 
 
@@ -78,5 +78,5 @@ def test_waiting_for_a_condition():
     """The condition's value is returned; when it stays false, its last value is told."""
     numbers = iter([0, "", None, "there"])
     assert wait_until(lambda: next(numbers)) == "there"
-    with pytest.raises(AssertionError, match="not within 0.02 s: a rise; last seen: 0"):
+    with pytest.raises(AssertionError, match=r"not within 0\.02 s: a rise; last seen: 0"):
         wait_until(lambda: 0, 0.02, "a rise")

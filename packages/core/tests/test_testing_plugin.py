@@ -41,7 +41,7 @@ def test_core_passes():
 
 def test_nobody_of_that_name():
     """A plugin that is not installed is reported with those that are."""
-    with pytest.raises(AssertionError, match="no plugin 'cache' is installed; there are .*'core'"):
+    with pytest.raises(AssertionError, match=r"no plugin 'cache' is installed; there are .*'core'"):
         check_plugin("cache")
 
 

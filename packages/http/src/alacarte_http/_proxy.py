@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -106,6 +107,8 @@ async def _started(app: ProxyApp, listener: socket.socket, options: Any) -> uvic
         timeout_keep_alive=options.keep_alive_timeout_s,
     )
     config.load()
+    # It warns of each malformed request in a line or two, as often as a client likes.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     await server.startup(sockets=[listener])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import traceback
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -164,6 +165,10 @@ class ResponseMessages:
         end: Exception | None = None
         try:
             await response(scope, receive, self._send)
+        except asyncio.CancelledError as error:
+            # A sync generator lives in a frame of Starlette's, and the traceback holds that.
+            traceback.clear_frames(error.__traceback__)
+            raise
         except Exception as error:  # the user's generator, or a background task
             end = error
         finally:

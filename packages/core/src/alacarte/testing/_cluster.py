@@ -93,6 +93,11 @@ class _Bench:
         self.actors.append(actor)
         return actor
 
+    async def free(self, name: str) -> None:
+        """Return when nobody has that name any more."""
+        while await self.cluster.find_actor(name) is not None:
+            await asyncio.sleep(0.01)
+
 
 async def _check_calls(bench: _Bench) -> None:
     """Methods run, side by side, on an object that was made with its context and arguments."""
@@ -140,8 +145,7 @@ async def _check_end(bench: _Bench) -> None:
     assert isinstance(await actor.closed(), str), "closed() must return for one that is gone"
     await _raises(ActorDied, "", hanging)
     await _raises(ActorDied, "", actor.call("told"))
-    while await bench.cluster.find_actor(spec.name) is not None:
-        await asyncio.sleep(0.01)
+    await bench.free(spec.name)
     await bench.start(spec)
 
 
@@ -149,8 +153,7 @@ async def _check_refusals(bench: _Bench) -> None:
     """What cannot start says why, and leaves its name free."""
     spec = bench.spec("raise")
     await _raises(LookupError, "of the constructor", bench.cluster.start_actor(spec))
-    while await bench.cluster.find_actor(spec.name) is not None:
-        await asyncio.sleep(0.01)
+    await bench.free(spec.name)
     first = bench.plugins[0]
     other = replace(first, distribution=first.distribution or "alacarte-core", version="999.0")
     mixed = bench.spec(plugins=(other, *bench.plugins[1:]))
@@ -182,9 +185,6 @@ async def _check_nodes(bench: _Bench) -> None:
 
 
 async def _raises(kind: type[BaseException], message: str, work: Any) -> None:
-    try:
-        result = await work
-    except kind as error:
-        assert message in str(error), f"{message!r} is not in {error!r}"
-    else:
-        raise AssertionError(f"{kind.__name__} was expected, not {result!r}")
+    result: Any = (await asyncio.gather(work, return_exceptions=True))[0]
+    assert isinstance(result, kind), f"{kind.__name__} was expected, not {result!r}"
+    assert message in str(result), f"{message!r} is not in {result!r}"

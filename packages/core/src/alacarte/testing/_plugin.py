@@ -115,7 +115,7 @@ def _check_config(implementation: Callable[[], Any], plugins: Plugins) -> None:
 
 def _check_commands(implementation: Callable[[], Any], plugins: Plugins) -> None:
     for command in _given(implementation, Command):
-        assert command.help and "\n" not in command.help, f"{command.name}: help must be one line"
+        assert len(command.help.splitlines()) == 1, f"{command.name}: help must be one line"
         runnable = _imported(command.target)
         assert callable(getattr(runnable, "run", None)), f"{command.target} has no run(options)"
         runnable.arguments(argparse.ArgumentParser(prog=command.name))
@@ -188,7 +188,8 @@ def _given(implementation: Callable[[], Any], kind: type | None = None) -> list[
     for value in values:
         right = kind is None or isinstance(value, kind)
         assert right, f"{implementation.__name__} gave {value!r}, no {kind and kind.__name__}"
-        assert isinstance(value.name, str) and value.name, f"{value!r} has no name"
+        assert isinstance(value.name, str), f"{value!r} has no name"
+        assert value.name, f"{value!r} has no name"
     return values
 
 

@@ -86,7 +86,8 @@ class _Play:
     """A router without sockets: random calls, endings, and replicas coming and going."""
 
     def __init__(self, policy: RoutingPolicy, seed: int) -> None:
-        self._policy = policy
+        # Typed loosely: whether its methods return nothing is one of the questions.
+        self._policy: Any = policy
         self._seed = seed
         self._random = random.Random(seed)
         self._replicas: list[ReplicaLoad] = []
@@ -206,7 +207,7 @@ def _choose(
     assert [_state(replica) for replica in shown] == before, "it changed a replica's state"
     if isinstance(choice, Shed):
         delay = choice.retry_after_s
-        assert math.isfinite(delay) and delay >= 0, f"Shed({delay}) is no time to try again"
+        assert 0 <= delay < math.inf, f"Shed({delay}) is no time to try again"
     elif not isinstance(choice, Wait):
         assert any(choice is replica for replica in replicas), (
             f"choose returned {choice!r}: one of the replicas shown, WAIT, or a Shed is wanted"
