@@ -167,6 +167,15 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self.transport.write(frame)
 
+    def _write_pieces(self, pieces: list[Buffer]) -> None:
+        assert self.transport is not None
+        if type(self.transport).__module__.startswith("uvloop"):
+            self.transport.writelines(pieces)
+        else:
+            # Before Python 3.12.9 and 3.13.2 asyncio's `writelines` never says that it is full
+            # (CVE-2024-12254), and before 3.12 it joins the pieces itself.
+            self.transport.write(b"".join(pieces))
+
     def _flush(self) -> None:
         if self._outgoing:
             frames, self._outgoing = self._outgoing, []
@@ -201,7 +210,7 @@ class Connection(asyncio.BufferedProtocol):
         elif size <= CHUNK_BYTES and self._writable is None:
             self._flush()
             header = HEADER.pack(size, kind, flags, self.load.ongoing, stream)
-            self.transport.writelines([header, *message])
+            self._write_pieces([header, *message])
         else:
             pump = asyncio.get_running_loop().create_task(
                 self._pump(kind, flags, stream, message, size)
@@ -259,7 +268,7 @@ class Connection(asyncio.BufferedProtocol):
                 return
             self._flush()
             header = HEADER.pack(message_size(chunk), _CHUNK, 0, self.load.ongoing, stream)
-            self.transport.writelines([header, *chunk])
+            self._write_pieces([header, *chunk])
 
     async def _pumped(self, stream: int) -> None:
         """Return when no long message of this stream is being written."""
