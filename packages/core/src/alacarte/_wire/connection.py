@@ -69,6 +69,7 @@ class Connection(asyncio.BufferedProtocol):
         self._decoder = decoder
         self._writable: asyncio.Future[None] | None = None
         self._outgoing: list[bytes] = []
+        self._scatters = False
         self._pumps: dict[int, asyncio.Task[None]] = {}
         # Long messages that the peer holds unfinished, in bytes, and those it has no room for.
         self._unfinished = 0
@@ -91,6 +92,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
+        self._scatters = type(transport).__module__.startswith("uvloop")
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._decoder.get_buffer()
@@ -169,7 +171,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _write_pieces(self, pieces: list[Buffer]) -> None:
         assert self.transport is not None
-        if type(self.transport).__module__.startswith("uvloop"):
+        if self._scatters:
             self.transport.writelines(pieces)
         else:
             # Before Python 3.12.9 and 3.13.2 asyncio's `writelines` never says that it is full
