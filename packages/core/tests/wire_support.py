@@ -338,6 +338,11 @@ def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
     return _on(test, [Wire("asyncio", "unix"), Wire("uvloop", "unix")])
 
 
+def on_uvloop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a coroutine function on uvloop, for what asyncio's transports cannot do."""
+    return _on(test, [Wire("uvloop", "unix")])
+
+
 def _on(test: Callable[..., Coroutine[Any, Any, None]], wires: list[Wire]) -> Callable[..., None]:
     @pytest.mark.parametrize("wire", wires, ids=str)
     @functools.wraps(test)
