@@ -354,6 +354,23 @@ def test_a_full_queue_pushes_back(bench):
     bench(main)
 
 
+def test_a_limit_that_comes_late(bench):
+    """Calls made before the limit is known, or beyond a lowered one, are shed: the last first."""
+
+    async def main(b):
+        await b.call("1", "2", "3", "4", "5")
+        assert b.router.queued == 5
+        await b.update("a", room=1, queue=2)
+        assert (b.router.in_flight, b.router.queued) == (1, 1)
+        for name in ("3", "4", "5"):
+            with pytest.raises(BackPressureError):
+                await b.calls[name]
+        await b.answer("1")
+        await b.answer("2")
+
+    bench(main)
+
+
 def test_a_queue_without_bound(bench):
     """-1 is no limit."""
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from types import SimpleNamespace
+
+import pytest
 
 import alacarte_http
 from alacarte_http import hooks
+from alacarte_http.config import HTTPOptions
 
 
 def test_registered_names_exist():
@@ -39,3 +43,14 @@ def test_public_names():
     """`HTTPOptions`, loaded when it is used, and nothing that is not there."""
     assert alacarte_http.HTTPOptions.__name__ == "HTTPOptions"
     assert not hasattr(alacarte_http, "Nothing")
+
+
+@pytest.mark.parametrize(
+    ("location", "enabled", "head_only"),
+    [("Disabled", False, False), ("HeadOnly", True, True), ("EveryNode", True, False)],
+)
+def test_where_proxies_run(location: str, enabled: bool, head_only: bool):
+    """`location` decides whether there are proxies, and whether the head node alone has one."""
+    config = SimpleNamespace(section=lambda name: HTTPOptions(location=location))
+    [service] = hooks.register_node_services()
+    assert (service.enabled(config), service.head_only(config)) == (enabled, head_only)

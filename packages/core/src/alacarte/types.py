@@ -373,12 +373,14 @@ class NodeServiceSpec:
         serves_routes: It answers requests by the route table, so a deployed application is
             not ready before this service knows its route.
         enabled: Decides from the configuration whether to start it at all.
+        head_only: Decides from the configuration whether the head node alone has one.
     """
 
     name: str
     target: str
     serves_routes: bool = False
     enabled: Callable[[ConfigSections], bool] = lambda config: True
+    head_only: Callable[[ConfigSections], bool] = lambda config: False
 
 
 @dataclass(frozen=True)

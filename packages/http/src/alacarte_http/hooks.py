@@ -26,7 +26,11 @@ def register_config() -> list[ConfigSection]:
 def register_node_services() -> list[NodeServiceSpec]:
     return [
         NodeServiceSpec(
-            "http", "alacarte_http._proxy:HttpProxy", serves_routes=True, enabled=_enabled
+            "http",
+            "alacarte_http._proxy:HttpProxy",
+            serves_routes=True,
+            enabled=_enabled,
+            head_only=_head_only,
         )
     ]
 
@@ -40,3 +44,7 @@ def register_protocols() -> list[CallProtocol]:
 
 def _enabled(config: ConfigSections) -> bool:
     return bool(config.section("http").location != "Disabled")
+
+
+def _head_only(config: ConfigSections) -> bool:
+    return bool(config.section("http").location == "HeadOnly")

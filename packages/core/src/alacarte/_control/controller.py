@@ -321,8 +321,10 @@ class Controller:
         assert self._services is not None
         config = ConfigValues(self._plugins, self._state.config)
         specs = [spec for spec in self._plugins.node_services.values() if spec.enabled(config)]
-        if specs:
-            self._services.place(specs, await self._context.cluster.nodes())
+        nodes = await self._context.cluster.nodes() if specs else []
+        for spec in specs:
+            head_only = spec.head_only(config)
+            self._services.place(spec, [node for node in nodes if node.is_head or not head_only])
 
     def _refuse_unknown_policies(self, resource: Resource) -> None:
         known = self._plugins.routing_policies

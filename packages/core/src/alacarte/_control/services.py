@@ -73,19 +73,18 @@ class ServiceGroup:
     def overviews(self) -> list[ServiceStatusOverview]:
         return [service.overview for service in self._services.values()]
 
-    def place(self, specs: list[NodeServiceSpec], nodes: list[Node]) -> None:
+    def place(self, spec: NodeServiceSpec, nodes: list[Node]) -> None:
         """Start what is missing on these nodes; one on each address, since they share ports."""
-        for spec in specs:
-            seen: set[str] = set()
-            for node in nodes:
-                name = f"alacarte:{self._state.instance}:service:{spec.name}:{node.node_id}"
-                if node.address in seen:
-                    continue
-                seen.add(node.address)
-                if name not in self._services:
-                    service = _Service(spec, node, name)
-                    self._services[name] = service
-                    service.life = asyncio.get_running_loop().create_task(self._live(service))
+        seen: set[str] = set()
+        for node in nodes:
+            name = f"alacarte:{self._state.instance}:service:{spec.name}:{node.node_id}"
+            if node.address in seen:
+                continue
+            seen.add(node.address)
+            if name not in self._services:
+                service = _Service(spec, node, name)
+                self._services[name] = service
+                service.life = asyncio.get_running_loop().create_task(self._live(service))
 
     async def settled(self) -> None:
         """Return when every service has come up once.

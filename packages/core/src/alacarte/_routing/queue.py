@@ -38,6 +38,11 @@ class WaitingCalls(Generic[T]):
             return entry
         return None
 
+    def last(self) -> asyncio.Future[T]:
+        """Take out the call that came last, and return its future."""
+        _, (_, future) = self._calls.popitem()
+        return future
+
     def fail(self, error: BaseException) -> None:
         """Give every waiting call this error."""
         calls = list(self._calls.values())

@@ -226,6 +226,12 @@ class Router:
         if self._unavailable and not self._links:
             self._queue.fail(DeploymentUnavailableError(str(self.deployment), self._unavailable))
         self._dispatch()
+        while 0 <= self._max_queued < len(self._queue):
+            # They came before the limit was known here, or before it was lowered.
+            error = self._back_pressure()
+            future = self._queue.last()
+            if not future.done():
+                future.set_exception(error)
 
     async def close(self) -> None:
         """Hang up everywhere. Calls still waiting or in flight fail."""
