@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from .._cluster.host import spare_collections
 from .._cluster.protocol import ActorContext
 from .._routing.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues
@@ -21,6 +22,7 @@ class ServiceActor:
     def __init__(
         self, context: ActorContext, target: str, secret: bytes, config: Mapping[str, Any]
     ) -> None:
+        self._cluster = context.cluster
         self._facts: dict[str, str] | None = None
         module, _, name = target.partition(":")
         self._service: NodeService = getattr(importlib.import_module(module), name)()
@@ -36,6 +38,7 @@ class ServiceActor:
         """Start the service; return its facts."""
         current_runtime.set(self._runtime)
         self._facts = dict(await self._service.start(self._runtime))
+        spare_collections(self._cluster)
         return self._facts
 
     async def describe(self) -> dict[str, str] | None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 from typing import Any
 
-from .._cluster.host import socket_path
+from .._cluster.host import socket_path, spare_collections
 from .._cluster.protocol import ActorContext
 from .._model.pickling import load_code, load_init
 from .._routing.runtime import InstanceAccess, ProcessRuntime
@@ -74,10 +73,7 @@ class ReplicaActor:
             self._spec.deployment, self._services(self._user), self._spec.max_ongoing
         )
         self._address = await self._listen(self._server)
-        if self._context.cluster.kind != "local":
-            # What is here stays for good: no collection need look at it again.
-            gc.collect()
-            gc.freeze()
+        spare_collections(self._context.cluster)
         started = await self.describe()
         assert started is not None
         return started

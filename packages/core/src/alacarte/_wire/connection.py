@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import cast
@@ -33,6 +35,7 @@ log = logging.getLogger("alacarte.wire")
 _JOIN_BYTES = 1 << 16
 """Up to here copying the pieces together costs less than handing them over one by one."""
 _HIGH_WATER_BYTES = 4 << 20
+_SOCKET_BYTES = 2 << 20
 _BURST = 64
 """Messages of one stream sent without letting the loop look at anything else."""
 
@@ -93,6 +96,7 @@ class Connection(asyncio.BufferedProtocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
         self._scatters = type(transport).__module__.startswith("uvloop")
+        _widen(self.transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._decoder.get_buffer()
@@ -304,6 +308,15 @@ class Connection(asyncio.BufferedProtocol):
             if burst == _BURST:
                 burst = 0
                 await asyncio.sleep(0)
+
+
+def _widen(transport: asyncio.Transport) -> None:
+    """Let the kernel hold more of what we send: long messages wake the peer less often."""
+    peer = transport.get_extra_info("socket")
+    if peer is not None and peer.family == socket.AF_UNIX:
+        # A duplicate, since uvloop hands out an object that sets no options.
+        with socket.socket(fileno=os.dup(peer.fileno())) as duplicate:
+            duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
 
 
 def _chunks(message: Message) -> list[list[Buffer]]:
