@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 __all__ = [
@@ -274,7 +274,6 @@ class Route:
         targets: Deployments with their share of the traffic; shares sum to 1.
         methods: HTTP methods allowed, None for all.
         exact: Match the whole path only.
-        shadows: Deployments that get a copy of this share of the requests.
     """
 
     prefix: str
@@ -282,7 +281,6 @@ class Route:
     targets: Mapping[DeploymentId, float]
     methods: frozenset[str] | None = None
     exact: bool = False
-    shadows: Mapping[DeploymentId, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
