@@ -226,8 +226,15 @@ class Router:
         if self._unavailable and not self._links:
             self._queue.fail(DeploymentUnavailableError(str(self.deployment), self._unavailable))
         self._dispatch()
-        while 0 <= self._max_queued < len(self._queue):
-            # They came before the limit was known here, or before it was lowered.
+        self._shed_late()
+
+    def _shed_late(self) -> None:
+        """Shed calls that came before the limit was known here, or before it was lowered.
+
+        Not those that will find a slot as soon as the replicas just heard of are connected.
+        """
+        room = sum(max(link.max_ongoing - link.in_flight, 0) for link in self._links.values())
+        while 0 <= self._max_queued < len(self._queue) - room:
             error = self._back_pressure()
             future = self._queue.last()
             if not future.done():
