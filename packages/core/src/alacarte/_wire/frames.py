@@ -17,6 +17,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from ..types import Buffer
+from .buffers import long_buffers
 
 __all__ = [
     "CHUNK_BYTES",
@@ -103,7 +104,7 @@ class _Partial:
         self.kind = kind
         self.flags = flags
         self.load = load
-        self.data = bytearray(size)
+        self.data = long_buffers.take(size)
         self.view = memoryview(self.data)
         self.filled = 0
 
