@@ -68,6 +68,7 @@ class Controller:
         self._changes = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
         self._routes_version = 0
+        self._ended = False
 
     # --- called by drivers --------------------------------------------------------------
 
@@ -84,6 +85,8 @@ class Controller:
 
     async def _started(self) -> None:
         """Take up the stored state and what runs of it already. Once; every method asks."""
+        if self._ended:
+            raise ActorDied("the instance was shut down")
         if self._working():
             return
         async with self._changes:
@@ -244,6 +247,7 @@ class Controller:
         # Replicas that were killed could not remove theirs.
         sweep_sockets(self._context.socket_dir)
         await self._context.cluster.delete(STATE_KEY)
+        self._ended = True
 
     # --- working ------------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ def deployment_status(
     if given_up(target, new, failures):
         status = DeploymentStatus.DEPLOY_FAILED
         trigger = DeploymentStatusTrigger.REPLICA_STARTUP_FAILED
-    elif running >= target.replicas and current and not old:
+    elif running == target.replicas and current and not old:
         status = DeploymentStatus.HEALTHY
         trigger = DeploymentStatusTrigger.CONFIG_UPDATE_COMPLETED
         message = ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import functools
 import logging
 import os
@@ -34,6 +35,7 @@ _CLUSTER_VARIABLE = "ALACARTE_CLUSTER"
 _RESTART_S = 15.0
 """How long a controller may take to come back."""
 _RETRY_S = 0.1
+_GONE_S = 5.0
 T = TypeVar("T")
 
 _session: Session | None = None
@@ -88,21 +90,9 @@ class Session:
         return self.wait(self._begin(config))
 
     async def _begin(self, config: Mapping[str, Any] | None) -> bool:
-        controller = await self.cluster.find_actor(CONTROLLER_NAME)
-        if controller is None:
-            if config is None:
-                return False
-            spec = ActorSpec(
-                CONTROLLER_NAME,
-                CONTROLLER_TARGET,
-                (config,),
-                plugins=self.plugins.loaded,
-                restarts=True,
-            )
-            controller = await self.cluster.start_actor(spec)
-            self.started = True
-        self._controller = controller
-        info = await controller.call("begin")
+        info = await self._controller_info(config)
+        if info is None:
+            return False
         check_same(self.plugins.loaded, info["plugins"])
         self.config = info["config"]
         _warn_of_differences(self.config, config)
@@ -116,6 +106,37 @@ class Session:
             name=f"driver:{os.getpid()}:{id(self)}",
         )
         return True
+
+    async def _controller_info(self, config: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Find the controller, or start one, and return what it tells; None for none to be found.
+
+        One that is on its way out, or is being restarted, is waited for.
+        """
+        give_up_at = time.monotonic() + _RESTART_S
+        while True:
+            try:
+                controller = await self.cluster.find_actor(CONTROLLER_NAME)
+                if controller is None:
+                    if config is None:
+                        return None
+                    controller = await self.cluster.start_actor(self._controller_spec(config))
+                    self.started = True
+                self._controller = controller
+                info: dict[str, Any] = await controller.call("begin")
+                return info
+            except ActorDied:
+                if time.monotonic() > give_up_at:
+                    raise
+                await asyncio.sleep(_RETRY_S)
+
+    def _controller_spec(self, config: Mapping[str, Any]) -> ActorSpec:
+        return ActorSpec(
+            CONTROLLER_NAME,
+            CONTROLLER_TARGET,
+            (config,),
+            plugins=self.plugins.loaded,
+            restarts=True,
+        )
 
     def ask(self, method: str, *args: Any) -> Any:
         """Call the controller. One that is just being restarted is waited for.
@@ -159,6 +180,8 @@ class Session:
         finally:
             if self._controller is not None:
                 self._controller.kill()
+                # Its name is free only when it is gone, and the next start looks for that name.
+                self.wait(_gone(self._controller))
             self.leave()
 
     def give_up(self) -> None:
@@ -173,6 +196,12 @@ class Session:
         if hasattr(self, "runtime"):
             self._thread.submit(self.runtime.close()).result()
         self._thread.stop()
+
+
+async def _gone(actor: Actor) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_GONE_S):
+            await actor.closed()
 
 
 def current() -> Session | None:
