@@ -68,6 +68,7 @@ class Controller:
         self._changes = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
         self._routes_version = 0
+        self._is_up = False
         self._ended = False
 
     # --- called by drivers --------------------------------------------------------------
@@ -111,9 +112,11 @@ class Controller:
             self._loop = asyncio.create_task(self._run())
             self._expand()
             await self._place_services()
+            # Last: whoever asks meanwhile waits, and does not find half of it.
+            self._is_up = True
 
     def _working(self) -> bool:
-        return self._loop is not None
+        return self._is_up
 
     async def _adopt(self) -> None:
         """Take in the replicas that a former controller of this instance left running."""
