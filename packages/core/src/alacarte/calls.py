@@ -53,30 +53,20 @@ def python_call(
     parent = current_call.get()
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     if parent is None:
-        return Call(
-            PYTHON,
-            payload,
-            method,
-            None,
-            streaming,
-            new_request_id(),
-            "",
-            "",
-            model_id,
-            routing_key,
-            deadline,
-        )
-    if parent.deadline is not None and (deadline is None or parent.deadline < deadline):
-        deadline = parent.deadline
+        request_id, app, route = new_request_id(), "", ""
+    else:
+        request_id, app, route = parent.request_id, parent.app, parent.route
+        if parent.deadline is not None and (deadline is None or parent.deadline < deadline):
+            deadline = parent.deadline
     return Call(
         PYTHON,
         payload,
         method,
         None,
         streaming,
-        parent.request_id,
-        parent.app,
-        parent.route,
+        request_id,
+        app,
+        route,
         model_id,
         routing_key,
         deadline,

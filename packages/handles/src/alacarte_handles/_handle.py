@@ -124,7 +124,8 @@ class DeploymentHandle:
         else:
             call = self._call(args, kwargs)
             request_id = call.request_id
-            at_once = self._is_plain and call.deadline is None
+            # A stream looks at the task that opens it, to end it when it is left.
+            at_once = self._is_plain and call.deadline is None and not options.stream
             if self._service is not None and asyncio._get_running_loop() is runtime.loop:
                 work = self._service(call)
             else:
