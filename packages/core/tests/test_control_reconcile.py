@@ -320,6 +320,16 @@ def test_patience_for_a_place(waited: float, drained: bool):
     assert actions == ([Drain("r0")] if drained else [])
 
 
+@pytest.mark.parametrize(("waited", "drained"), [(2.0, False), (29.9, False), (30.0, True)])
+def test_patience_with_a_slow_start(waited: float, drained: bool):
+    """Where there was room, the new one is taken to be slow, and nothing is given up for it."""
+    seen = [*views("old RUNNING"), replace(WAITING, had_room=True)]
+    actions = reconcile(target(1), seen, failures=0, now=NOW + waited)
+    assert actions == ([Drain("r0")] if drained else [])
+    look = next_look(seen, now=NOW + waited)
+    assert look == (None if drained else pytest.approx(30.0 - waited))
+
+
 @pytest.mark.parametrize("in_between", ["old STOPPING", "new STARTING"])
 def test_one_place_at_a_time(in_between: str):
     """While a place is being made, or taken, no other old replica gives up its own."""

@@ -93,6 +93,9 @@ class LocalCluster:
             raise
         return actor
 
+    async def has_room(self, spec: ActorSpec) -> bool:
+        return True
+
     async def find_actor(self, name: str) -> Actor | None:
         return self._actors.get(name)
 

@@ -119,6 +119,9 @@ class Cluster(Protocol):
             PluginError: It would run other plugins than the driver.
         """
 
+    async def has_room(self, spec: ActorSpec) -> bool:
+        """Return whether an actor would find what it needs now; False also for not known."""
+
     async def find_actor(self, name: str) -> Actor | None:
         """Return the living actor of that name, None when there is none."""
 

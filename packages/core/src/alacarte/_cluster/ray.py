@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import ray
@@ -160,6 +160,12 @@ class RayCluster:
             raise
         return actor
 
+    async def has_room(self, spec: ActorSpec) -> bool:
+        if spec.max_per_node:  # Ray does not tell what is left of that
+            return False
+        free = await _blocking(ray.available_resources)
+        return all(free.get(name, 0) >= amount for name, amount in _needs(spec.options).items())
+
     async def find_actor(self, name: str) -> Actor | None:
         try:
             handle = await _blocking(ray.get_actor, name, NAMESPACE)
@@ -200,6 +206,14 @@ class RayCluster:
         await _blocking(
             functools.partial(internal_kv._internal_kv_del, key, namespace=_KV_NAMESPACE)
         )
+
+
+def _needs(options: Mapping[str, Any]) -> dict[str, float]:
+    """Return what an actor takes of its node, under Ray's names for it."""
+    names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+    plain = {ray_name: options.get(name) or 0 for name, ray_name in names.items()}
+    needs = {**plain, **(options.get("resources") or {})}
+    return {name: float(amount) for name, amount in needs.items() if amount}
 
 
 async def _blocking(function: Callable[..., T], *args: Any) -> T:

@@ -27,6 +27,8 @@ __all__ = [
 
 PLACEMENT_PATIENCE_S = 2.0
 """How long a new replica may wait for a place before an old one gives up its own."""
+SLOW_START_S = 30.0
+"""The same for one that the cluster had room for: most likely its process only starts slowly."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class ReplicaView:
     Attributes:
         since: When it entered its state, on the clock of `now`.
         placed: It has a process.
+        had_room: The cluster had room for it when it was asked for.
     """
 
     replica_id: str
@@ -70,6 +73,7 @@ class ReplicaView:
     settings: Settings
     since: float = 0.0
     placed: bool = True
+    had_room: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ def given_up(target: Target, new: Sequence[ReplicaView], failures: int) -> bool:
 def next_look(replicas: Sequence[ReplicaView], *, now: float, freed: float = 0.0) -> float | None:
     """Return in how many seconds time alone may change the decision, None for never."""
     waiting = [
-        max(replica.since, freed) + PLACEMENT_PATIENCE_S - now
+        _patient_until(replica, freed) - now
         for replica in replicas
         if replica.state is ReplicaState.STARTING and not replica.placed
     ]
@@ -187,5 +191,10 @@ def _need_place(new: Sequence[ReplicaView], now: float, freed: float) -> bool:
     """Whether one has waited for long, and none that has a place is still starting."""
     starting = [replica for replica in new if replica.state is ReplicaState.STARTING]
     return not any(replica.placed for replica in starting) and any(
-        now - max(replica.since, freed) >= PLACEMENT_PATIENCE_S for replica in starting
+        now >= _patient_until(replica, freed) for replica in starting
     )
+
+
+def _patient_until(replica: ReplicaView, freed: float) -> float:
+    patience = SLOW_START_S if replica.had_room else PLACEMENT_PATIENCE_S
+    return max(replica.since, freed) + patience

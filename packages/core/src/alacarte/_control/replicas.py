@@ -48,6 +48,7 @@ class _Replica:
     state: ReplicaState = ReplicaState.STARTING
     since: float = field(default_factory=monotonic)
     placed: bool = False
+    had_room: bool = True
     actor: Actor | None = None
     entry: ReplicaEntry | None = None
     life: asyncio.Task[None] | None = None
@@ -57,7 +58,13 @@ class _Replica:
     @property
     def view(self) -> ReplicaView:
         return ReplicaView(
-            self.replica_id, self.spec.version, self.state, self.settings, self.since, self.placed
+            self.replica_id,
+            self.spec.version,
+            self.state,
+            self.settings,
+            self.since,
+            self.placed,
+            self.had_room,
         )
 
 
@@ -227,8 +234,11 @@ class ReplicaGroup:
 
     async def _bring_up(self, replica: _Replica) -> None:
         waiting = asyncio.get_running_loop().call_later(_SLOW_S, self._tell_waiting, replica)
+        spec = self._actor_spec(replica)
         try:
-            replica.actor = await self._cluster.start_actor(self._actor_spec(replica))
+            replica.had_room = await self._cluster.has_room(spec)
+            self._changed()
+            replica.actor = await self._cluster.start_actor(spec)
         finally:
             waiting.cancel()
         replica.placed = True

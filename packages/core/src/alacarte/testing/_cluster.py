@@ -119,6 +119,7 @@ async def _check_calls(bench: _Bench) -> None:
 async def _check_names(bench: _Bench) -> None:
     """A name is taken once, and leads to its actor, from inside of others as well."""
     spec = bench.spec()
+    assert await bench.cluster.has_room(spec)
     actor = await bench.start(spec)
     await _raises(ActorDied, "", bench.cluster.start_actor(spec))
     found = await bench.cluster.find_actor(spec.name)
