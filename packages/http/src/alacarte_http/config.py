@@ -9,7 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["HTTPOptions", "ProxyLocation"]
+__all__ = ["AccessLog", "HTTPOptions", "ProxyLocation"]
+
+KIB = 1024
+MIB = 1024 * KIB
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class ProxyLocation(StrEnum):
@@ -24,18 +28,49 @@ def _default_host() -> str:
     return os.environ.get("RAY_SERVE_DEFAULT_HTTP_HOST") or "127.0.0.1"
 
 
+class AccessLog(StrEnum):
+    """How each request is noted."""
+
+    OFF = "off"
+    TEXT = "text"
+    JSON = "json"
+
+
 class HTTPOptions(BaseModel):
     """How HTTP is served. Fixed when an instance starts.
 
+    Limits and counts hold for each proxy process. Times are in seconds.
+
     Attributes:
-        host: Address to listen on; None runs no proxy. Beyond this machine only with
-            `insecure`, since whoever reaches the port reaches every application.
+        host: Address to listen on; None runs no proxy. Beyond this machine only where the
+            cluster authenticates (Ray's token), or with `insecure`.
         port: TCP port to listen on; 0 takes a free one, which `serve.status()` tells.
         root_path: Put in front of the `root_path` that applications see, when a server before
             this one strips a prefix.
-        request_timeout_s: Time for a response to begin, in seconds; None for no limit. Then 504.
-        keep_alive_timeout_s: How long an idle connection stays open, in seconds.
+        request_timeout_s: Time for a response to begin; None for no limit. Then 504. A client
+            can shorten it with the header `x-request-timeout-seconds`.
+        keep_alive_timeout_s: How long an idle connection stays open.
         location: Where proxies run.
+        workers: Proxy processes on each node; they share one port.
+        ssl_keyfile: Private key in PEM format; with `ssl_certfile` it turns TLS on.
+        ssl_certfile: Certificate chain in PEM format.
+        ssl_keyfile_password: Of the private key.
+        ssl_ca_certs: Clients must show a certificate that one of these authorities signed.
+        max_request_line_bytes: Method, target and version. More is answered 414.
+        max_header_bytes: All header fields of a request together. More is answered 431.
+        max_header_fields: How many. More is answered 431.
+        max_body_bytes: Of a request; None for no limit. More is answered 413.
+        max_websocket_message_bytes: More closes the WebSocket with code 1009.
+        max_connections: Open at a time. One more closes the connection that has idled longest.
+        max_concurrent_requests: In progress at a time. One more is answered 503.
+        receive_head_timeout_s: Time for a request's head to arrive. Then 408.
+        receive_body_timeout_s: Time without any progress of a request's body. Then 408.
+        send_timeout_s: Time that a client may leave a response unread. Then its connection is
+            closed.
+        access_log: Note each request, as text or as JSON.
+        access_log_path: File to append to; "" for the proxy's standard output.
+        expose_routes: Answer `/-/routes`; by default only on an address that no other machine
+            can reach.
         insecure: Allow a `host` that other machines can reach, without any authentication.
     """
 
@@ -44,9 +79,27 @@ class HTTPOptions(BaseModel):
     host: str | None = Field(default_factory=_default_host)
     port: int = Field(8000, ge=0, le=65535)
     root_path: str = ""
-    request_timeout_s: Annotated[float, Field(gt=0)] | None = None
-    keep_alive_timeout_s: Annotated[float, Field(gt=0)] = 90.0
+    request_timeout_s: Seconds | None = None
+    keep_alive_timeout_s: Seconds = 90.0
     location: ProxyLocation = ProxyLocation.EVERY_NODE
+    workers: int = Field(1, ge=1, le=64)
+    ssl_keyfile: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile_password: str | None = Field(None, repr=False)
+    ssl_ca_certs: str | None = None
+    max_request_line_bytes: int = Field(16 * KIB, ge=64, le=MIB)
+    max_header_bytes: int = Field(64 * KIB, ge=256, le=16 * MIB)
+    max_header_fields: int = Field(128, ge=1, le=10_000)
+    max_body_bytes: int | None = Field(64 * MIB, ge=0)
+    max_websocket_message_bytes: int = Field(16 * MIB, ge=1)
+    max_connections: int = Field(10_000, ge=1)
+    max_concurrent_requests: int = Field(10_000, ge=1)
+    receive_head_timeout_s: Seconds = 10.0
+    receive_body_timeout_s: Seconds = 20.0
+    send_timeout_s: Seconds = 30.0
+    access_log: AccessLog = AccessLog.OFF
+    access_log_path: str = ""
+    expose_routes: bool | None = None
     insecure: bool = False
 
     @field_validator("location", mode="before")
@@ -60,6 +113,14 @@ class HTTPOptions(BaseModel):
         if value and (not value.startswith("/") or value.endswith("/")):
             raise ValueError("must begin with '/' and not end with one")
         return value
+
+    @model_validator(mode="after")
+    def _key_and_certificate(self) -> HTTPOptions:
+        if (self.ssl_keyfile is None) != (self.ssl_certfile is None):
+            raise ValueError("ssl_keyfile and ssl_certfile belong together: set both or neither")
+        if self.ssl_ca_certs is not None and self.ssl_certfile is None:
+            raise ValueError("ssl_ca_certs needs ssl_keyfile and ssl_certfile")
+        return self
 
     @model_validator(mode="before")
     @classmethod
