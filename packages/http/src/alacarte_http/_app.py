@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from alacarte.calls import new_request_id
 from alacarte.types import Call, DeploymentId, Message, Reply, Route, RouteTable, Runtime, Service
 
+from ._access import AccessLog
 from ._errors import TEXT, Answer, answer_to
 from ._message import pack_request, unpack_response
 from ._routes import RouteIndex, choose_target
+from ._wishes import Wishes, read_wishes
 
 __all__ = ["HTTP", "ProxyApp"]
 
@@ -31,9 +31,12 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
-# Visible ASCII without quotes: an id goes into a response header and into logs.
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/@+=-]{1,128}")
 _NO_ROUTES = "Route table is not populated yet."
+_CLIENT_LEFT = 499
+"""Not sent, only noted: nginx's number for a client that did not wait."""
+_BUSY = Answer(
+    503, "The proxy has as many requests in progress as it takes.", ((b"retry-after", b"1"),)
+)
 
 
 class ClientGone(Exception):
@@ -45,19 +48,22 @@ class ProxyApp:
 
     Args:
         runtime: Of this process.
-        root_path: See `HTTPOptions`.
-        timeout_s: See `HTTPOptions.request_timeout_s`.
+        options: The `HTTPOptions`.
+        access: Where requests are noted, None for nowhere.
 
     Attributes:
         ongoing: Requests being worked on, those for `/-/` left out.
     """
 
-    def __init__(self, runtime: Runtime, root_path: str, timeout_s: float | None) -> None:
+    def __init__(self, runtime: Runtime, options: Any, access: AccessLog | None = None) -> None:
         self.ongoing = 0
         self.draining = False
         self._runtime = runtime
-        self._root_path = root_path
-        self._timeout_s = timeout_s
+        self._root_path: str = options.root_path
+        self._timeout_s: float | None = options.request_timeout_s
+        self._most: int = options.max_concurrent_requests
+        self._shows_routes: bool = options.shows_routes
+        self._access = access
         self._routes: RouteIndex | None = None
         self._services: dict[DeploymentId, Service] = {}
 
@@ -66,6 +72,11 @@ class ProxyApp:
         self._routes = RouteIndex(table.routes)
         wanted = {target for route in table.routes for target in route.targets}
         self._services = {target: self._runtime.service(target) for target in wanted}
+
+    async def close(self) -> None:
+        """Write out what has been noted."""
+        if self._access is not None:
+            await self._access.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,10 +87,14 @@ class ProxyApp:
             await _answer(send, self._system(path), b"")
             return
         connection = scope["alacarte.connection"]
-        connection.task = asyncio.current_task()
+        wishes = read_wishes(scope["headers"])
+        if not wishes.stays:
+            connection.task = asyncio.current_task()
+        began = time.perf_counter()
+        status = _CLIENT_LEFT
         self.ongoing += 1
         try:
-            await self._serve(scope, receive, send)
+            status = await self._serve(scope, receive, send, wishes)
         except asyncio.CancelledError:
             if not connection.lost:
                 raise
@@ -87,32 +102,36 @@ class ProxyApp:
         finally:
             self.ongoing -= 1
             connection.task = None
+            if self._access is not None:
+                self._note(self._access, scope, status, began, wishes)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = _request_id(scope["headers"])
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, wishes: Wishes) -> int:
+        """Answer a request; return the status that was sent."""
+        request_id = wishes.request_id
         try:
-            found = self._find(scope)
+            found = wishes.refusal or self._find(scope)
             if isinstance(found, Answer):
                 await _answer(send, found, request_id)
-                return
+                return found.status
             target, route = found
-            call = await self._call(scope, receive, request_id, route)
+            call = await self._call(scope, receive, wishes, route)
             reply = await self._services[target](call)
             if reply.rest is None:
-                await self._respond(reply, scope, send, request_id)
-                return
+                return await self._respond(reply, scope, send, request_id)
         except ClientGone:
-            return
+            return _CLIENT_LEFT
         except Exception as error:  # whatever went wrong, the client gets an answer
             answer = answer_to(error)
             if answer.status == 500:
                 log.error("request %s failed", request_id.decode(), exc_info=error)
             await _answer(send, answer, request_id)
-            return
-        await self._stream(reply, reply.rest, send, request_id)
+            return answer.status
+        return await self._stream(reply, reply.rest, send, request_id)
 
     def _find(self, scope: Scope) -> tuple[DeploymentId, Route] | Answer:
         path = scope["path"]
+        if self.ongoing > self._most:
+            return _BUSY
         if self._routes is None:
             return Answer(503, _NO_ROUTES, ((b"retry-after", b"1"),))
         route = self._routes.match(path)
@@ -131,37 +150,42 @@ class ProxyApp:
             return next(iter(route.targets)), route
         return choose_target(route), route
 
-    async def _call(self, scope: Scope, receive: Receive, request_id: bytes, route: Route) -> Call:
+    async def _call(self, scope: Scope, receive: Receive, wishes: Wishes, route: Route) -> Call:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
         prefix = "" if route.prefix == "/" else route.prefix
         head = pack_request(scope, self._root_path + prefix)
         body = message["body"]
-        deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+        timeout_s = self._timeout_s
+        if wishes.timeout_s is not None and (timeout_s is None or wishes.timeout_s < timeout_s):
+            timeout_s = wishes.timeout_s
         return Call(
             HTTP,
             (head, body) if body else (head,),
             "__call__",
             _rest_of_body(receive) if message["more_body"] else None,
             True,
-            request_id.decode(),
+            wishes.request_id.decode(),
             route.app,
             route.prefix,
-            deadline=deadline,
+            wishes.model_id,
+            wishes.routing_key,
+            None if timeout_s is None else time.monotonic() + timeout_s,
         )
 
-    async def _respond(self, reply: Reply, scope: Scope, send: Send, request_id: bytes) -> None:
+    async def _respond(self, reply: Reply, scope: Scope, send: Send, request_id: bytes) -> int:
         """Send a response that is all here."""
         head, body = unpack_response(reply.payload[0])
         # `send` is a method of uvicorn's state of this very request.
         cycle = send.__self__  # type: ignore[attr-defined]
         extra = b"x-request-id: %b\r\n" % request_id
         await scope["alacarte.connection"].respond(cycle, head, extra, bytes(body))
+        return head.status
 
     async def _stream(
         self, reply: Reply, rest: AsyncIterator[Message], send: Send, request_id: bytes
-    ) -> None:
+    ) -> int:
         """Send a response part by part, as its parts come."""
         head, body = unpack_response(reply.payload[0])
         headers = [*head.headers, (b"x-request-id", request_id)]
@@ -180,10 +204,25 @@ class ProxyApp:
             close = getattr(rest, "aclose", None)
             if close is not None:
                 await close()
+        return head.status
+
+    def _note(
+        self, access: AccessLog, scope: Scope, status: int, began: float, wishes: Wishes
+    ) -> None:
+        route = None if self._routes is None else self._routes.match(scope["path"])
+        access.note(
+            scope["method"],
+            scope["raw_path"],
+            "" if route is None else route.prefix,
+            status,
+            time.perf_counter() - began,
+            wishes.request_id,
+            "" if route is None else route.app,
+        )
 
     def _system(self, path: str) -> Answer:
         """Answer what the proxy itself is asked."""
-        if path == "/-/routes":
+        if path == "/-/routes" and self._shows_routes:
             if self._routes is None:
                 return Answer(503, _NO_ROUTES)
             table = {route.prefix: route.app for route in self._routes.routes}
@@ -196,14 +235,6 @@ class ProxyApp:
                 return Answer(503, "This node is being drained.")
             return Answer(200, "success")
         return Answer(404, f"There is no {path}. There are /-/routes and /-/healthz.")
-
-
-def _request_id(headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Return the client's request id when it is harmless, else a new one."""
-    for name, value in headers:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return value
-    return new_request_id().encode()
 
 
 async def _rest_of_body(receive: Receive) -> AsyncIterator[Message]:

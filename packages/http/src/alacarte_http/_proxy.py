@@ -14,6 +14,7 @@ import uvicorn
 from alacarte.errors import ConfigError
 from alacarte.types import Runtime
 
+from ._access import open_log
 from ._app import ProxyApp
 from ._protocol import ProxyConnection
 
@@ -35,7 +36,10 @@ class HttpProxy:
     async def start(self, runtime: Runtime) -> Mapping[str, str]:
         options = runtime.config.section("http")
         self._socket = listening_socket(options.host, options.port)
-        self._app = ProxyApp(runtime, options.root_path, options.request_timeout_s)
+        access = None
+        if options.access_log != "off":
+            access = open_log(options.access_log, options.access_log_path)
+        self._app = ProxyApp(runtime, options, access)
         self._server = await _started(self._app, self._socket, options)
         self._ticking = asyncio.create_task(self._server.main_loop())
         runtime.watch_routes(self._app.update)
@@ -66,6 +70,8 @@ class HttpProxy:
                 connection.transport.abort()
         if self._socket is not None:
             self._socket.close()
+        if self._app is not None:
+            await self._app.close()
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

@@ -139,6 +139,14 @@ class HTTPOptions(BaseModel):
         return self
 
 
+    @property
+    def shows_routes(self) -> bool:
+        """Whether `/-/routes` is answered."""
+        if self.expose_routes is not None:
+            return self.expose_routes
+        return self.host is not None and is_loopback(self.host)
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach what listens on `host`."""
     try:

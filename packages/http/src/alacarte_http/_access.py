@@ -1,0 +1,189 @@
+"""The access log: one line for each request, as text or as JSON.
+
+Lines are gathered on the proxy's loop and written in batches by a thread, so that a slow disk or
+terminal never holds up a request. What comes too fast to be written is dropped, and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import IO, Any
+
+from alacarte.errors import ConfigError
+
+__all__ = ["AccessLog", "open_log"]
+
+log = logging.getLogger("alacarte.http")
+_GATHER_S = 0.1
+_MOST_BYTES = 4 * 1024 * 1024
+
+
+class AccessLog:
+    """Notes requests. Lives on the proxy's event loop.
+
+    Args:
+        write: Takes text that ends with a newline; called in a thread, one call at a time.
+        form: Makes a line of one request.
+        file: Closed at the end, where there is one.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        form: Callable[..., str],
+        file: IO[str] | None = None,
+    ) -> None:
+        self._write = write
+        self._file = file
+        self._form = form
+        self._lines: list[str] = []
+        self._size = 0
+        self._dropped = 0
+        self._writing: asyncio.Future[None] | None = None
+        self._due: asyncio.TimerHandle | None = None
+        self._broken = False
+
+    def note(
+        self,
+        method: str,
+        path: bytes,
+        route: str,
+        status: int,
+        seconds: float,
+        request_id: bytes,
+        app: str,
+    ) -> None:
+        """Note a request that has ended.
+
+        Args:
+            path: As it was sent, without the query, which may hold secrets.
+            status: As sent; 499 when the client left before its response began.
+        """
+        if self._size > _MOST_BYTES:
+            self._dropped += 1
+            return
+        line = self._form(
+            time.time(), method, _shown(path), route, status, seconds, request_id.decode(), app
+        )
+        self._lines.append(line)
+        self._size += len(line)
+        if self._due is None and self._writing is None:
+            self._due = asyncio.get_running_loop().call_later(_GATHER_S, self._flush)
+
+    def _flush(self) -> None:
+        self._due = None
+        lines, self._lines = self._lines, []
+        if self._dropped:
+            log.warning("the access log is too slow: %d requests are not in it", self._dropped)
+            self._dropped = 0
+        loop = asyncio.get_running_loop()
+        self._writing = loop.run_in_executor(None, self._write, "".join(lines))
+        self._writing.add_done_callback(self._written)
+
+    def _written(self, writing: asyncio.Future[None]) -> None:
+        self._writing = None
+        self._size = sum(map(len, self._lines))
+        error = None if writing.cancelled() else writing.exception()
+        if error is not None and not self._broken:
+            # Once: the next lines will most likely meet the same full disk.
+            log.warning("the access log cannot be written: %s", error)
+        self._broken = error is not None
+        if self._lines:
+            self._flush()
+
+    async def close(self) -> None:
+        """Write what has been noted, and end."""
+        if self._due is not None:
+            self._due.cancel()
+            self._flush()
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+            await asyncio.sleep(0)  # `_written` runs
+        if self._file is not None:
+            self._file.close()
+
+
+def open_log(style: str, path: str) -> AccessLog:
+    """Return the log that the options ask for.
+
+    Args:
+        style: "text" or "json".
+        path: File to append to, "" for standard output.
+
+    Raises:
+        ConfigError: The file cannot be opened.
+    """
+    try:
+        file = open(path, "a", encoding="utf-8") if path else None  # noqa: SIM115  for all our life
+    except OSError as error:
+        raise ConfigError(f"http: access_log_path {path!r}: {error.strerror}.") from None
+
+    def write(text: str) -> None:
+        # Looked up at each write: who captures output replaces `sys.stdout`.
+        out: IO[str] = sys.stdout if file is None else file
+        out.write(text)
+        out.flush()
+
+    return AccessLog(write, _json if style == "json" else _text, file)
+
+
+def _text(
+    at: float,
+    method: str,
+    path: str,
+    route: str,
+    status: int,
+    seconds: float,
+    request_id: str,
+    app: str,
+) -> str:
+    return (
+        f"{_stamp(at)} {method} {path} {status} {seconds * 1000:.1f}ms"
+        f" app={app or '-'} route={route or '-'} id={request_id}\n"
+    )
+
+
+def _json(
+    at: float,
+    method: str,
+    path: str,
+    route: str,
+    status: int,
+    seconds: float,
+    request_id: str,
+    app: str,
+) -> str:
+    # By hand: all but these three are of letters and digits, and json.dumps of a dict takes long.
+    return (
+        f'{{"time":"{_stamp(at)}","method":"{method}","path":{_quoted(path)},'
+        f'"route":{_quoted(route)},"status":{status},"ms":{seconds * 1000:.3f},'
+        f'"request_id":"{request_id}","app":{_quoted(app)}}}\n'
+    )
+
+
+_quoted: Callable[[Any], str] = json.JSONEncoder().encode
+_second = 0
+_second_text = ""
+
+
+def _stamp(at: float) -> str:
+    """Return a time in UTC as ISO 8601 with milliseconds."""
+    global _second, _second_text
+    second = int(at)
+    if second != _second:
+        _second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        _second = second
+    return f"{_second_text}.{int((at - second) * 1000):03d}Z"
+
+
+def _shown(path: bytes) -> str:
+    """Return a path that cannot break out of its line or colour a terminal."""
+    text = path.decode("latin-1")
+    if text.isascii() and text.isprintable():
+        return text
+    return text.encode("unicode_escape").decode()

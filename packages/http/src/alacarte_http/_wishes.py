@@ -1,0 +1,81 @@
+"""What a client asks of the proxy itself, in its request's headers. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+from alacarte.calls import new_request_id
+
+from ._errors import Answer
+
+__all__ = ["Wishes", "read_wishes"]
+
+# Visible ASCII without quotes: an id goes into a response header and into logs.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/@+=-]{1,128}")
+_ID = b"x-request-id"
+_TIMEOUT = b"x-request-timeout-seconds"
+_SESSION = b"x-session-id"
+_STAY = b"x-request-disconnect-disabled"
+# Ray Serve's name has underscores, which some servers before this one drop.
+_MODELS = (b"serve_multiplexed_model_id", b"serve-multiplexed-model-id")
+_NAMES = frozenset((_ID, _TIMEOUT, _SESSION, _STAY, *_MODELS))
+
+
+class Wishes(NamedTuple):
+    """What a request's headers say to the proxy.
+
+    Attributes:
+        request_id: The client's where it is harmless, else a new one.
+        timeout_s: Time for the response to begin, None for as long as the server allows.
+        model_id: Multiplexed model, "" for none.
+        routing_key: What a routing policy may hash, "" for none.
+        stays: Finish the request even when the client goes away.
+        refusal: The answer to a header that makes no sense, None for sensible ones.
+    """
+
+    request_id: bytes
+    timeout_s: float | None = None
+    model_id: str = ""
+    routing_key: str = ""
+    stays: bool = False
+    refusal: Answer | None = None
+
+
+def read_wishes(headers: list[tuple[bytes, bytes]]) -> Wishes:
+    """Return what the headers of a request ask for."""
+    found = {name: value for name, value in headers if name in _NAMES}
+    if not found:
+        return Wishes(new_request_id().encode())
+    given = found.get(_ID, b"")
+    request_id = given if _REQUEST_ID.fullmatch(given) else new_request_id().encode()
+    if len(found) == 1 and _ID in found:
+        return Wishes(request_id)
+    timeout_s, refusal = _timeout(found.get(_TIMEOUT))
+    return Wishes(
+        request_id,
+        timeout_s,
+        _text(found.get(_MODELS[0], found.get(_MODELS[1], b""))),
+        _text(found.get(_SESSION, b"")),
+        found.get(_STAY) == b"?1",
+        refusal,
+    )
+
+
+def _timeout(value: bytes | None) -> tuple[float | None, Answer | None]:
+    if value is None:
+        return None, None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if math.isnan(seconds):
+        text = f"{_TIMEOUT.decode()} is {_text(value)!r}: must be a number of seconds."
+        return None, Answer(400, text)
+    # Ray Serve's clients send 0 for no limit; the server's own holds all the same.
+    return (seconds if seconds > 0 else None), None
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1")
