@@ -11,11 +11,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ._model.validation import config_error
 from ._plugins import Plugins, missing_package
 from .errors import ConfigError
 from .types import ConfigSection
 
-__all__ = ["ConfigValues", "resolve"]
+__all__ = ["ConfigValues", "plain_options", "resolve"]
 
 _PREFIX = "ALACARTE_"
 
@@ -62,7 +63,7 @@ def resolve(
             raise missing_package(keyword, f"serve.start({keyword}=...)")
     for keyword, section in sections.items():
         merged = _from_environment(section, environment)
-        merged.update(_plain(section, given.get(keyword)))
+        merged.update(plain_options(keyword, given.get(keyword)))
         values[section.name] = _validated(section, merged).model_dump()
     return values
 
@@ -72,7 +73,8 @@ def keyword_of(section: ConfigSection) -> str:
     return section.keyword or f"{section.name}_options"
 
 
-def _plain(section: ConfigSection, value: Any) -> dict[str, Any]:
+def plain_options(keyword: str, value: Any) -> dict[str, Any]:
+    """Return what was given for an argument of `serve.start`, as a dict of what is set in it."""
     if value is None:
         return {}
     if isinstance(value, Mapping):
@@ -80,9 +82,7 @@ def _plain(section: ConfigSection, value: Any) -> dict[str, Any]:
     if hasattr(value, "model_dump"):
         fields: dict[str, Any] = value.model_dump(exclude_unset=True)
         return fields
-    raise ConfigError(
-        f"{keyword_of(section)} must be a dict or the section's model, not {value!r}."
-    )
+    raise ConfigError(f"{keyword} must be a dict or the section's model, not {value!r}.")
 
 
 def _from_environment(section: ConfigSection, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -102,10 +102,4 @@ def _validated(section: ConfigSection, values: dict[str, Any]) -> Any:
     try:
         return model(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or section.name
-        allowed = ", ".join(sorted(model.model_fields))
-        hint = f" Allowed: {allowed}." if first["type"] == "extra_forbidden" else ""
-        raise ConfigError(
-            f"{keyword_of(section)}: {where}={first['input']!r}: {first['msg']}.{hint}"
-        ) from None
+        raise config_error(keyword_of(section), error, model) from None

@@ -10,6 +10,7 @@ from .._model.application import Application
 from .._model.graph import build_application
 from .._model.specs import ApplicationSpec
 from .._plugins import Plugins, missing_package
+from .._settings import plain_options
 from ..context import current_replica
 from ..errors import ConfigError, PluginError, ServeError
 from ..status import ServeStatus
@@ -55,7 +56,7 @@ def start(
         ConfigError: An option is not allowed, or a port is in use.
     """
     if proxy_location is not None:
-        http_options = {**_as_dict(http_options), "location": proxy_location}
+        http_options = {**plain_options("http_options", http_options), "location": proxy_location}
     _session.start(cluster, address, {"http_options": http_options, **options}, wait=True)
 
 
@@ -177,15 +178,6 @@ def _handle(session: _session.Session, ingress: DeploymentId) -> Any:
     if not session.plugins.gives_handles:
         return _NoHandle(ingress)
     return session.plugins.make_handle(ingress, session.runtime)
-
-
-def _as_dict(options: Any) -> dict[str, Any]:
-    if options is None:
-        return {}
-    if hasattr(options, "model_dump"):
-        fields: dict[str, Any] = options.model_dump(exclude_unset=True)
-        return fields
-    return dict(options)
 
 
 class _NoHandle:
