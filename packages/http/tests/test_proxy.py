@@ -182,7 +182,6 @@ LENGTH_AND_CHUNKED = b"Host: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunke
     "request_bytes",
     [
         pytest.param(b"NONSENSE\r\n\r\n", id="nonsense"),
-        pytest.param(b"GET / HTTP/9.9\r\n\r\n", id="version"),
         pytest.param(b"GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n", id="nul"),
         pytest.param(b"GET / HTTP/1.1\r\nBad Header: y\r\n\r\n", id="name"),
         pytest.param(b"GET / HTTP/1.1\r\n: y\r\n\r\n", id="no-name"),

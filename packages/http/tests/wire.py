@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
 import socket
+import struct
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -50,8 +53,33 @@ class Wire:
     def close(self) -> None:
         self._socket.close()
 
+    def stop_sending(self) -> None:
+        """Close this half of the connection; what is answered can still be read."""
+        with contextlib.suppress(OSError):  # the server may have reset it
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """Leave with a reset, as a process does that is killed with unread data."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
+
     def send(self, *pieces: bytes) -> None:
         self._socket.sendall(b"".join(pieces))
+
+    def try_send(self, data: bytes) -> None:
+        """Send, if the server still takes it."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.send(data)
+
+    def readable(self, timeout_s: float) -> bool:
+        """Wait for something to read, or the end."""
+        return bool(self._buffer or select.select([self._socket], [], [], timeout_s)[0])
+
+    def hung_up(self, timeout_s: float = WAIT_S) -> bool:
+        """Wait, without reading, until the server has reset the connection."""
+        poll = select.poll()
+        poll.register(self._socket, 0)
+        return bool(poll.poll(timeout_s * 1000))
 
     def ask(self, target: str = "/", method: str = "GET", *headers: str, body: bytes = b"") -> None:
         """Send a request."""
@@ -77,14 +105,14 @@ class Wire:
             while chunk := self.chunk():
                 answer.body += chunk
         else:
-            answer.body = self._take(int(answer["content-length"]))
+            answer.body = self.take(int(answer["content-length"]))
         return answer
 
     def chunk(self) -> bytes:
         """Read one chunk of a body; b"" is the last one."""
         size = int(self._until(b"\r\n"), 16)
-        data = self._take(size)
-        assert self._take(2) == b"\r\n"
+        data = self.take(size)
+        assert self.take(2) == b"\r\n"
         return data
 
     def rest(self) -> bytes:
@@ -100,7 +128,8 @@ class Wire:
         found, _, self._buffer = self._buffer.partition(mark)
         return found
 
-    def _take(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes:
+        """Read so many bytes."""
         while len(self._buffer) < size:
             assert self._receive(), f"the server hung up, {len(self._buffer)} of {size} bytes"
         found, self._buffer = self._buffer[:size], self._buffer[size:]

@@ -1,0 +1,148 @@
+"""The proxy's connections in front of an ASGI application, on a loop of either kind."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import uvicorn
+
+from alacarte.testing import wait_until
+from alacarte_http._protocol import connections
+from alacarte_http.config import HTTPOptions
+
+from .gates import WAIT_S
+from .wire import Wire
+
+__all__ = ["EdgeServer"]
+
+
+class EdgeServer:
+    """A server in a thread.
+
+    `/` answers at once, telling what it read; `/stay` when `let_go` was called; `/stream` sends a
+    part, and another one with the end when `let_go` was called; `/big` sends 32 MB; `/upload` reads
+    its body when `let_go` was called.
+
+    Attributes:
+        entered: Released by each handler that waits.
+        cancelled: Released by each handler that is cancelled.
+    """
+
+    def __init__(self, new_loop: Callable[[], asyncio.AbstractEventLoop], **options: Any) -> None:
+        self.entered = threading.Semaphore(0)
+        self.cancelled = threading.Semaphore(0)
+        self._options = HTTPOptions(**options)
+        self._loop = new_loop()
+        self._open: asyncio.Event
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.do(self._start())
+
+    def do(self, coroutine: Any) -> Any:
+        """Run a coroutine on the server's loop."""
+        future: Future[Any] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        return future.result(WAIT_S)
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Call a function on the server's loop."""
+
+        async def call() -> Any:
+            return function()
+
+        return self.do(call())
+
+    def wire(self, **options: Any) -> Wire:
+        return Wire(self.port, **options)
+
+    def let_go(self) -> None:
+        """Let the handlers that wait go on."""
+        self.call(self._open.set)
+
+    def wind_down(self) -> None:
+        """What a proxy does when it is drained."""
+
+        def wind_down() -> None:
+            for listener in self._server.servers:
+                listener.close()
+            for connection in list(self.state.connections):
+                connection.wind_down()
+
+        self.call(wind_down)
+
+    @property
+    def state(self) -> Any:
+        return self._server.server_state
+
+    def wait_for_connections(self, count: int) -> None:
+        wait_until(lambda: len(self.state.connections) == count, timeout_s=WAIT_S)
+
+    def wait_until_empty(self) -> None:
+        """Wait until nothing is left of any connection or request."""
+        wait_until(lambda: not self.state.connections and not self.state.tasks, timeout_s=WAIT_S)
+
+    def stop(self) -> None:
+        self.call(self._abort)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(WAIT_S)
+        self._loop.close()
+        self._socket.close()
+
+    def _abort(self) -> None:
+        for listener in self._server.servers:
+            listener.close()
+        for connection in list(self.state.connections):
+            connection.abort()
+
+    async def _start(self) -> None:
+        self._open = asyncio.Event()
+        config = uvicorn.Config(
+            self._app,
+            http=connections(self._options),  # type: ignore[arg-type]
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            interface="asgi3",
+            proxy_headers=False,
+        )
+        config.load()
+        self._server = uvicorn.Server(config)
+        self._server.lifespan = config.lifespan_class(config)
+        await self._server.startup(sockets=[self._socket])
+        await self._server.on_tick(0)
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self._answer(scope, receive, send)
+        except asyncio.CancelledError:
+            self.cancelled.release()
+            raise
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"]
+        if path in ("/stay", "/upload"):
+            self.entered.release()
+            await self._open.wait()
+        size, more = 0, path != "/early"
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            size += len(message["body"])
+            more = message["more_body"]
+        body = b"x" * (32 << 20) if path == "/big" else b"%s %d" % (path.encode(), size)
+        headers = [] if path == "/stream" else [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if path == "/stream":
+            await send({"type": "http.response.body", "body": b"first", "more_body": True})
+            self.entered.release()
+            await self._open.wait()
+        await send({"type": "http.response.body", "body": body, "more_body": False})

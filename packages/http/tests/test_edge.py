@@ -1,0 +1,422 @@
+"""A client's connection: deadlines, room for others, clients that leave, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvloop
+
+from .edge_server import EdgeServer
+from .gates import WAIT_S
+from .wire import Answer, Wire
+
+LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+SOON_S = 0.4
+
+
+@pytest.fixture(params=list(LOOPS))
+def serve_with(request: Any) -> Iterator[Any]:
+    """Start a server with the options given, on a loop of either kind."""
+    servers: list[EdgeServer] = []
+
+    def serve_with(**options: Any) -> EdgeServer:
+        servers.append(EdgeServer(LOOPS[request.param], **options))
+        return servers[-1]
+
+    yield serve_with
+    for server in servers:
+        server.let_go()
+        server.stop()
+
+
+def final(wire: Wire) -> Answer:
+    """Read up to the answer that is not an interim one."""
+    while (answer := wire.answer()).status < 200:
+        assert answer.status == 100
+    return answer
+
+
+def dribble(wire: Wire, piece: bytes) -> None:
+    """Go on sending until there is an answer."""
+    deadline = time.monotonic() + WAIT_S
+    while not wire.readable(0.02):
+        assert time.monotonic() < deadline
+        wire.send(piece)
+
+
+# --- deadlines
+
+
+def test_a_silent_connection(serve_with):
+    """Who connects and says nothing is not kept; there is nothing to answer."""
+    server = serve_with(receive_head_timeout_s=SOON_S)
+    with server.wire() as wire:
+        assert wire.rest() == b""
+    server.wait_until_empty()
+
+
+def test_a_dribbled_head(serve_with):
+    """A head that does not come to its end is answered 408, however alive the client is."""
+    server = serve_with(receive_head_timeout_s=SOON_S)
+    with server.wire() as wire:
+        wire.send(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        dribble(wire, b"A: b\r\n")
+        answer = wire.answer()
+        assert (answer.status, answer["connection"]) == (408, "close")
+        assert b"0.4 s" in answer.body
+        assert wire.rest() == b""
+    server.wait_until_empty()
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
+def test_a_body_that_stops(serve_with, framing):
+    """A body that stops midway is answered 408, and the request's handler is cancelled."""
+    server = serve_with(receive_body_timeout_s=SOON_S)
+    with server.wire() as wire:
+        wire.ask("/", "POST", framing)
+        wire.send(b"5\r\nabcde\r\n")
+        assert wire.answer().status == 408
+        assert server.cancelled.acquire(timeout=WAIT_S)
+        assert wire.rest() == b""
+    server.wait_until_empty()
+
+
+def test_a_dribbled_body(serve_with):
+    """A body has to come faster than a kilobyte a second, else 408."""
+    server = serve_with(receive_body_timeout_s=SOON_S)
+    with server.wire() as wire:
+        wire.ask("/", "POST", "Content-Length: 100000")
+        dribble(wire, b"x")
+        assert wire.answer().status == 408
+        assert wire.rest() == b""
+
+
+def test_a_body_dribbled_as_framing(serve_with):
+    """The bytes of chunk extensions are no progress."""
+    server = serve_with(receive_body_timeout_s=SOON_S)
+    with server.wire() as wire:
+        wire.ask("/", "POST", "Transfer-Encoding: chunked")
+        wire.send(b"5;")
+        dribble(wire, b"a" * 50)
+        assert wire.answer().status == 408
+
+
+def test_an_upload_that_the_application_holds_back(serve_with):
+    """Time in which nobody reads the body is not the client's."""
+    server = serve_with(receive_body_timeout_s=SOON_S)
+    body = b"x" * (8 << 20)
+    with server.wire() as wire, server.wire() as clock:
+        wire.ask("/upload", "POST", f"Content-Length: {len(body)}")
+        assert server.entered.acquire(timeout=WAIT_S)
+        sending = threading.Thread(target=wire.send, args=(body,))
+        sending.start()
+        for _ in range(3):
+            with server.wire() as clock:  # the deadline passes for another, meanwhile
+                clock.ask("/", "POST", "Content-Length: 5")
+                assert clock.answer().status == 408
+        server.let_go()
+        assert wire.answer().body == b"/upload %d" % len(body)
+        sending.join()
+
+
+def test_an_expected_continue_that_is_late(serve_with):
+    """A client that was not told to go on is not blamed for waiting."""
+    server = serve_with(receive_body_timeout_s=SOON_S)
+    with server.wire() as wire:
+        wire.ask("/upload", "POST", "Expect: 100-continue", "Content-Length: 5")
+        for _ in range(3):
+            with server.wire() as clock:
+                clock.ask("/", "POST", "Content-Length: 5")
+                assert clock.answer().status == 408
+        server.let_go()
+        assert wire.answer().status == 100
+        wire.send(b"hello")
+        assert wire.answer().body == b"/upload 5"
+
+
+def test_an_unread_response(serve_with):
+    """A client that does not read its response loses its connection, and the memory is freed."""
+    server = serve_with(send_timeout_s=SOON_S)
+    with server.wire(receive_buffer=4096) as wire:
+        wire.ask("/big")
+        assert wire.hung_up()
+    server.wait_until_empty()
+
+
+def test_a_response_read_slowly(serve_with):
+    """A client that reads, if slowly, is served for as long as it takes."""
+    server = serve_with(send_timeout_s=2 * SOON_S)
+    with server.wire(receive_buffer=65536) as wire:
+        wire.ask("/big")
+        wire.head()
+        for _ in range(32):
+            wire.take(1 << 20)
+            wire.hung_up(0.05)  # a pause that is twice the timeout, in sum
+        wire.ask("/")
+        assert wire.answer().body == b"/ 0"
+
+
+def test_an_idle_connection(serve_with):
+    """It is closed when it has been idle for long enough, without a word."""
+    server = serve_with(keep_alive_timeout_s=SOON_S)
+    with server.wire() as wire:
+        wire.ask("/")
+        wire.answer()
+        assert wire.rest() == b""
+    server.wait_until_empty()
+
+
+# --- room for others
+
+
+def test_the_longest_idle_makes_room(serve_with):
+    """One connection too many: the one that has been idle for longest goes."""
+    server = serve_with(max_connections=3)
+    with server.wire() as first, server.wire() as second, server.wire() as third:
+        for wire in (first, second, third, first):
+            wire.ask("/")
+            wire.answer()
+        with server.wire() as fourth:
+            fourth.ask("/")
+            assert fourth.answer().status == 200
+            assert second.rest() == b""
+            for wire in (first, third, fourth):
+                wire.ask("/")
+                assert wire.answer().status == 200
+
+
+def test_no_room(serve_with):
+    """Where all connections have a request in progress, the next one is answered 503."""
+    server = serve_with(max_connections=2)
+    with server.wire() as first, server.wire() as second:
+        for wire in (first, second):
+            wire.ask("/stay")
+            assert server.entered.acquire(timeout=WAIT_S)
+        with server.wire() as third:
+            answer = third.answer()
+            assert (answer.status, answer["retry-after"]) == (503, "1")
+            assert third.rest() == b""
+        server.let_go()
+        assert [wire.answer().status for wire in (first, second)] == [200, 200]
+    with server.wire() as wire:
+        wire.ask("/")
+        assert wire.answer().status == 200
+
+
+@pytest.mark.parametrize("beginning", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+def test_a_flood(serve_with, beginning):
+    """Connections that are idle or half open, many times as many as there may be, starve nobody."""
+    server = serve_with(max_connections=20)
+    flood = []
+    for i in range(300):
+        wire = server.wire()
+        flood.append(wire)
+        wire.try_send(beginning)
+        if i % 10 == 0:
+            with server.wire() as good:
+                good.ask("/")
+                assert good.answer().status == 200
+    assert len(server.state.connections) <= 20
+    for wire in flood:
+        wire.close()
+    server.wait_until_empty()
+
+
+# --- clients that leave
+
+
+def test_a_client_that_stops_sending(serve_with):
+    """A client that closes its half of the connection still gets its response."""
+    server = serve_with()
+    with server.wire() as wire:
+        wire.ask("/stay")
+        wire.stop_sending()
+        assert server.entered.acquire(timeout=WAIT_S)
+        assert wire.answer().status == 100  # it was asked whether it is there
+        server.let_go()
+        answer = final(wire)
+        assert (answer.body, answer["connection"]) == (b"/stay 0", "close")
+        assert wire.rest() == b""
+    server.wait_until_empty()
+
+
+def test_a_pipeline_that_ends(serve_with):
+    """All that was asked for is answered, also after the client has stopped sending."""
+    server = serve_with()
+    with server.wire() as wire:
+        for path in ("/stay", "/one", "/two"):
+            wire.ask(path)
+        wire.stop_sending()
+        assert server.entered.acquire(timeout=WAIT_S)
+        server.let_go()
+        assert [final(wire).body for _ in range(3)] == [b"/stay 0", b"/one 0", b"/two 0"]
+        assert wire.rest() == b""
+
+
+def test_a_stream_to_a_client_that_stops_sending(serve_with):
+    """A response that has begun goes on to its end."""
+    server = serve_with()
+    with server.wire() as wire:
+        wire.ask("/stream")
+        assert wire.head().status == 200
+        wire.stop_sending()
+        assert wire.chunk() == b"first"
+        server.let_go()
+        assert wire.chunk() == b"/stream 0"
+        assert wire.chunk() == b""
+        assert wire.rest() == b""
+
+
+@pytest.mark.parametrize("path", ["/stay", "/stream"])
+@pytest.mark.parametrize("leave", [Wire.close, Wire.reset])
+def test_clients_that_vanish(serve_with, path, leave):
+    """However a client goes, its handler is cancelled; of many, nothing is left."""
+    server = serve_with()
+    for _ in range(50):
+        wire = server.wire()
+        wire.ask(path)
+        assert server.entered.acquire(timeout=WAIT_S)
+        leave(wire)
+    for _ in range(50):
+        assert server.cancelled.acquire(timeout=WAIT_S)
+    server.wait_until_empty()
+
+
+def test_a_reset_behind_a_full_line(serve_with):
+    """A reset is noticed also while the proxy does not read, with requests in line."""
+    server = serve_with()
+    with server.wire() as wire:
+        for _ in range(3):
+            wire.ask("/stay")
+        assert server.entered.acquire(timeout=WAIT_S)
+        wire.reset()
+        assert server.cancelled.acquire(timeout=WAIT_S)
+    server.wait_until_empty()
+
+
+@pytest.mark.parametrize("leave", [Wire.close, Wire.reset, Wire.stop_sending])
+def test_an_upload_that_breaks_off(serve_with, leave):
+    """A request without its end is not waited for; who still listens is told so."""
+    server = serve_with()
+    with server.wire() as wire:
+        wire.ask("/", "POST", "Content-Length: 10")
+        wire.send(b"abc")
+        server.wait_for_connections(1)
+        leave(wire)
+        if leave is Wire.stop_sending:
+            answer = wire.answer()
+            assert (answer.status, answer.body) == (
+                400, b"The request broke off before its end.\n",
+            )  # fmt: skip
+    server.wait_until_empty()
+
+
+def test_http_1_0_that_stops_sending(serve_with):
+    """An HTTP/1.0 client may not be asked: it counts as gone, and its handler is cancelled."""
+    server = serve_with()
+    with server.wire() as wire:
+        wire.send(b"GET /stay HTTP/1.0\r\n\r\n")
+        assert server.entered.acquire(timeout=WAIT_S)
+        wire.stop_sending()
+        assert server.cancelled.acquire(timeout=WAIT_S)
+    server.wait_until_empty()
+
+
+# --- responses
+
+
+def test_a_stream_in_http_1_0(serve_with):
+    """HTTP/1.0 has no chunks: the response ends with the connection."""
+    server = serve_with()
+    server.let_go()
+    with server.wire() as wire:
+        wire.send(b"GET /stream HTTP/1.0\r\n\r\n")
+        answer = wire.head()
+        assert not answer.all("transfer-encoding")
+        assert answer["connection"] == "close"
+        assert wire.rest() == b"first/stream 0"
+
+
+def test_an_early_answer(serve_with):
+    """An answer before the end of the body: the body is read, and the connection goes on."""
+    server = serve_with()
+    body = b"x" * (4 << 20)
+    with server.wire() as wire:
+        wire.ask("/early", "POST", f"Content-Length: {len(body)}")
+        assert wire.answer().body == b"/early 0"
+        wire.send(body)
+        wire.ask("/")
+        assert wire.answer().body == b"/ 0"
+
+
+def test_an_early_answer_instead_of_a_continue(serve_with):
+    """Whoever was not told to send its body is told that the connection ends."""
+    server = serve_with()
+    with server.wire() as wire:
+        wire.ask("/early", "POST", "Expect: 100-continue", "Content-Length: 5")
+        answer = wire.answer()
+        assert (answer.status, answer["connection"]) == (200, "close")
+        assert wire.rest() == b""
+
+
+def test_too_many_in_line(serve_with):
+    """A connection holds 256 requests in line; they are answered, and then it ends with 503."""
+    server = serve_with()
+    with server.wire() as wire:
+        wire.ask("/stay")
+        assert server.entered.acquire(timeout=WAIT_S)
+        wire.send(b"GET /n HTTP/1.1\r\nHost: x\r\n\r\n" * 300)
+        server.let_go()
+        statuses = [wire.answer().status for _ in range(258)]
+        assert statuses == [200] * 257 + [503]
+        assert wire.rest() == b""
+
+
+# --- the end
+
+
+def test_winding_down_an_idle_connection(serve_with):
+    """A request on its way to an idle connection is answered, and told that it was the last."""
+    server = serve_with()
+    with server.wire() as used, server.wire() as fresh, server.wire() as silent:
+        used.ask("/")
+        assert not used.answer().all("connection")
+        server.wait_for_connections(3)
+        server.wind_down()
+        for wire in (used, fresh):
+            wire.ask("/late")
+            answer = wire.answer()
+            assert (answer.body, answer["connection"]) == (b"/late 0", "close")
+            assert wire.rest() == b""
+        assert silent.rest() == b""
+    server.wait_until_empty()
+
+
+def test_winding_down_a_busy_connection(serve_with):
+    """All that is in progress or in line is answered, only the last one says that it is."""
+    server = serve_with()
+    with server.wire() as busy, server.wire() as queued, server.wire() as begun:
+        busy.ask("/stay")
+        queued.ask("/stay")
+        queued.ask("/one")
+        queued.ask("/two")
+        begun.send(b"GET /begun HT")
+        for _ in range(2):
+            assert server.entered.acquire(timeout=WAIT_S)
+        server.wait_for_connections(3)
+        server.wind_down()
+        server.let_go()
+        begun.send(b"TP/1.1\r\nHost: x\r\n\r\n")
+        assert busy.answer()["connection"] == "close"
+        assert begun.answer()["connection"] == "close"
+        answers = [queued.answer() for _ in range(3)]
+        assert [answer.body for answer in answers] == [b"/stay 0", b"/one 0", b"/two 0"]
+        assert [answer.all("connection") for answer in answers] == [[], [], ["close"]]
+        for wire in (busy, begun, queued):
+            assert wire.rest() == b""
+    server.wait_until_empty()
