@@ -49,7 +49,12 @@ def deployment_version(deployment: Deployment, identify: Identify) -> str:
 
 
 # Python and pickle add these to a class; they say where it stands or how it was used.
-_VOLATILE_ATTRIBUTES = ("__firstlineno__", "__slotnames__", "__static_attributes__")
+_VOLATILE_ATTRIBUTES = frozenset(("__firstlineno__", "__slotnames__", "__static_attributes__"))
+# pydantic derives these from fields, validators and configuration, and names classes by address.
+_DERIVED_ATTRIBUTES = frozenset(
+    ("__pydantic_core_schema__", "__pydantic_serializer__", "__pydantic_validator__")
+)
+_LEFT_OUT = _VOLATILE_ATTRIBUTES | _DERIVED_ATTRIBUTES
 
 
 class Fingerprint(ModelPickler):
@@ -97,7 +102,7 @@ class Fingerprint(ModelPickler):
             make, args, (attributes, slots), *rest = reduced
             # cloudpickle stamps each class that goes by value with a random id.
             args = tuple("" if _is_stamp(arg) else arg for arg in args)
-            stable = {k: v for k, v in attributes.items() if k not in _VOLATILE_ATTRIBUTES}
+            stable = {k: v for k, v in attributes.items() if k not in _LEFT_OUT}
             return make, args, (stable, slots), *rest
         if by_value and isinstance(obj, FunctionType):
             make, (code, module_names, *unset), (attributes, slots), *rest = reduced

@@ -1,0 +1,312 @@
+"""Any ASGI application behind `@serve.ingress`: what it sees, and what becomes of its messages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from alacarte import serve
+from alacarte.errors import BackPressureError
+
+from . import gates
+
+START = {"type": "http.response.start", "status": 200, "headers": []}
+
+
+async def raw(scope: Any, receive: Any, send: Any) -> None:
+    """An application of the bare protocol; it knows no lifespan."""
+    assert scope["type"] == "http"
+    await CASES[scope["path"].removeprefix("/")](receive, send)
+
+
+async def body(send: Any, content: bytes = b"", more: bool = False) -> None:
+    await send({"type": "http.response.body", "body": content, "more_body": more})
+
+
+async def whole(receive: Any, send: Any) -> None:
+    await send(START)
+    await body(send, b"whole")
+
+
+async def parts(receive: Any, send: Any) -> None:
+    await send({**START, "trailers": True})
+    for content in (b"a", b"", b"b"):
+        await body(send, content, True)
+    await body(send, b"c")
+    await send({"type": "http.response.trailers", "headers": []})
+
+
+async def by_length(receive: Any, send: Any) -> None:
+    await send({**START, "headers": [(b"content-length", b"3")]})
+    await receive()
+    await body(send, b"abc", True)
+    await body(send)
+    gates.GATE.note((await receive())["type"])
+
+
+async def after_response(receive: Any, send: Any) -> None:
+    await receive()
+    await whole(receive, send)
+    gates.GATE.note((await receive())["type"])
+
+
+async def listening(receive: Any, send: Any) -> None:
+    await receive()
+    gates.GATE.inside.release()
+    message = await receive()
+    try:
+        await send(START)
+    except OSError:
+        gates.GATE.note(message["type"])
+
+
+async def staying(receive: Any, send: Any) -> None:
+    await gates.GATE.stay()
+
+
+async def endless(receive: Any, send: Any) -> None:
+    await send(START)
+    sent = 0
+    gates.GATE.inside.release()
+    try:
+        while True:
+            await body(send, bytes(65536), True)
+            sent += 65536
+            if sent > 200_000_000:
+                gates.GATE.note("too much")
+                return
+    except asyncio.CancelledError:
+        gates.GATE.note("held back")
+        raise
+
+
+async def nothing(receive: Any, send: Any) -> None:
+    pass
+
+
+async def only_start(receive: Any, send: Any) -> None:
+    await send(START)
+
+
+async def body_first(receive: Any, send: Any) -> None:
+    await body(send, b"x")
+
+
+async def twice(receive: Any, send: Any) -> None:
+    await send(START)
+    await send(START)
+
+
+async def unknown(receive: Any, send: Any) -> None:
+    await send({"type": "http.response.push", "path": "/"})
+
+
+async def bad_header(receive: Any, send: Any) -> None:
+    await send({**START, "headers": [(b"x", b"a\r\nb: c")]})
+
+
+async def raising(receive: Any, send: Any) -> None:
+    raise ValueError("secret reason")
+
+
+async def busy(receive: Any, send: Any) -> None:
+    raise BackPressureError("x", 9, 8, 2.5)
+
+
+async def breaking_off(receive: Any, send: Any) -> None:
+    await send(START)
+    await body(send, b"begun", True)
+    raise ValueError("secret reason")
+
+
+async def stopping_short(receive: Any, send: Any) -> None:
+    await send(START)
+    await body(send, b"begun", True)
+
+
+async def late(receive: Any, send: Any) -> None:
+    await whole(receive, send)
+    raise ValueError("too late to tell")
+
+
+Case = Callable[[Any, Any], Awaitable[None]]
+CASES: dict[str, Case] = {
+    case.__name__: case
+    for case in (
+        whole, parts, by_length, after_response, listening, staying, endless, nothing, only_start,
+        body_first, twice, unknown, bad_header, raising, busy, breaking_off, stopping_short, late,
+    )
+}  # fmt: skip
+
+
+@serve.deployment(max_ongoing_requests=4)
+@serve.ingress(raw)
+class Raw:
+    pass
+
+
+@pytest.fixture
+def bare(site):
+    site.run(Raw.bind())
+    return site
+
+
+@pytest.mark.parametrize(
+    ("path", "text"), [("/whole", "whole"), ("/parts", "abc"), ("/by_length", "abc")]
+)
+def test_responses(bare, path, text):
+    """Of one piece or of several; trailers are left out, the connection stays usable."""
+    with bare.wire() as wire:
+        for _ in range(2):
+            wire.ask(path)
+            answer = wire.answer()
+            assert (answer.status, answer.body.decode()) == (200, text)
+
+
+def test_a_whole_response_in_parts_is_no_stream(bare):
+    """What is as long as its Content-Length says goes at once."""
+    with bare.wire() as wire:
+        wire.ask("/by_length")
+        assert wire.answer()["content-length"] == "3"
+
+
+@pytest.mark.parametrize("path", ["/after_response", "/by_length"])
+def test_after_the_response(bare, gate, path):
+    """`receive()` tells that there is nothing more to come."""
+    bare.http.get(path)
+    assert gate.next_note() == "http.disconnect"
+
+
+@pytest.mark.parametrize(
+    ("path", "logged"),
+    [
+        ("/nothing", "returned without a response"),
+        ("/only_start", "returned without a response"),
+        ("/body_first", "before http.response.start, the ASGI application may not send"),
+        ("/twice", "after http.response.start, the ASGI application may not send"),
+        ("/unknown", "may not send 'http.response.push'"),
+        ("/bad_header", "holds a control character"),
+        ("/raising", "secret reason"),
+    ],
+)
+def test_mistakes(bare, caplog, path, logged):
+    """500 to the client and one entry in the log, with what the application did."""
+    with caplog.at_level(logging.ERROR), bare.wire() as wire:
+        wire.ask(path)
+        assert (wire.answer().status, logged in caplog.text) == (500, True)
+        wire.ask("/whole")
+        assert wire.answer().body == b"whole"
+    assert len([item for item in caplog.records if item.name.startswith("alacarte")]) == 1
+
+
+def test_errors_of_nested_calls(bare):
+    """They reach the proxy, which knows their status."""
+    answer = bare.http.get("/busy")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
+
+
+@pytest.mark.parametrize("path", ["/breaking_off", "/stopping_short"])
+def test_responses_that_break_off(bare, path):
+    """The client sees that the response is not whole."""
+    with bare.wire() as wire:
+        wire.ask(path)
+        assert wire.head().status == 200
+        assert not wire.rest().endswith(b"0\r\n\r\n")
+
+
+def test_a_failure_after_the_response(bare, caplog):
+    """The client has its answer all the same, and the log tells of the failure."""
+    with caplog.at_level(logging.ERROR):
+        assert bare.http.get("/late").text == "whole"
+        serve.delete("default")
+    assert "too late to tell" in caplog.text
+
+
+def test_an_application_that_listens(bare, gate):
+    """It hears `http.disconnect` when the client leaves, and may not send any more."""
+    with bare.wire() as wire:
+        wire.ask("/listening")
+        gate.entered()
+    assert gate.next_note() == "http.disconnect"
+
+
+def test_an_application_that_does_not_listen(bare, gate):
+    """It is cancelled when the client leaves."""
+    with bare.wire() as wire:
+        wire.ask("/staying")
+        gate.entered()
+    assert gate.next_note() == "cancelled"
+
+
+def test_a_slow_client(bare, gate):
+    """Holds the application back, and lets it go when it leaves."""
+    with bare.wire(receive_buffer=4096) as wire:
+        wire.ask("/endless")
+        gate.entered()
+        wire.head()
+    assert gate.next_note() == "held back"
+    assert bare.http.get("/whole").text == "whole"
+
+
+# --- Starlette --------------------------------------------------------------------------
+
+
+async def root(request: Request) -> Response:
+    if "busy" in request.query_params:
+        raise BackPressureError("x", 9, 8, 2.5)
+    return JSONResponse([request.url.path, request.scope["root_path"], request.app.state.name])
+
+
+async def inner(request: Request) -> Response:
+    return PlainTextResponse(str(request.url_for("inner")))
+
+
+class Stamp:
+    def __init__(self, app: Any, stamp: str) -> None:
+        self.app = app
+        self.stamp = stamp.encode()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def stamped(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-stamp", self.stamp)]
+            await send(message)
+
+        await self.app(scope, receive, stamped)
+
+
+starlette = Starlette(
+    routes=[
+        Route("/", root),
+        Mount("/in", routes=[Route("/{x:int}", inner, name="in")]),
+        Route("/inner", inner, name="inner"),
+    ],
+    middleware=[Middleware(Stamp, stamp="mine")],
+)
+starlette.state.name = "app"
+
+
+@serve.deployment
+@serve.ingress(starlette)
+class OfStarlette:
+    pass
+
+
+def test_starlette(site):
+    """Routes below the prefix, mounts, middleware, state and `url_for` work."""
+    site.run(OfStarlette.bind(), "/star")
+    answer = site.http.get("/star/")
+    assert (answer.json(), answer.headers["x-stamp"]) == (["/star/", "/star", "app"], "mine")
+    assert site.http.get("/star/inner").text == f"{site.url.rstrip('/')}/star/inner"
+    assert site.http.get("/star/in/3").status_code == 200
+    assert site.http.get("/star/none").status_code == 404
+    assert site.http.get("/star/?busy=1").status_code == 503
