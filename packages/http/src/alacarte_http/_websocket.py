@@ -1,0 +1,173 @@
+"""WebSockets at the proxy: from a client's connection to a replica, and back.
+
+One call carries one connection. The call's body is what the client sends, its reply what the
+application sends; the windows of both streams hold back whoever is faster than the other. The
+call's deadline ends with the application's answer to the handshake, so a connection may last.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from alacarte.errors import ReplicaUnavailableError, ServeError
+from alacarte.types import Buffer, Call, DeploymentId, Message, Reply, Route, Service
+
+from ._errors import Answer, answer_to
+from ._message import pack_request
+from ._websocket_connection import WebSocketConnection
+from ._websocket_message import (
+    ACCEPT,
+    BINARY,
+    CLOSE,
+    DENY,
+    TEXT,
+    WEBSOCKET,
+    unpack_accept,
+    unpack_close,
+    unpack_denial,
+)
+from ._wishes import Wishes, read_wishes
+
+__all__ = ["serve_websocket"]
+
+log = logging.getLogger("alacarte.http")
+_FAILED, _RESTART = 1011, 1012
+_INTERNAL = "internal error"
+
+Find = Callable[[dict[str, Any]], tuple[DeploymentId, Route] | Answer]
+
+
+async def serve_websocket(
+    scope: dict[str, Any],
+    find: Find,
+    services: Mapping[DeploymentId, Service],
+    root_path: str,
+    timeout_s: float | None,
+) -> None:
+    """Serve one connection to its end.
+
+    Args:
+        scope: ASGI's, with the `WebSocketConnection`.
+        find: Finds the deployment for a path.
+        services: The way to each deployment.
+        root_path: See `HTTPOptions`.
+        timeout_s: See `HTTPOptions.request_timeout_s`.
+    """
+    connection: WebSocketConnection = scope["alacarte.websocket"]
+    wishes = read_wishes(scope["headers"])
+    request_id = wishes.request_id
+    found = wishes.refusal or _reserved(scope["path"]) or find(scope)
+    if isinstance(found, Answer):
+        connection.deny(found, request_id)
+        return
+    target, route = found
+    try:
+        reply = await services[target](
+            _call(scope, connection, wishes, route, root_path, timeout_s)
+        )
+    except Exception as error:  # whatever went wrong, the client gets an answer
+        answer = answer_to(error)
+        if answer.status == 500:
+            log.error("WebSocket %s failed", request_id.decode(), exc_info=error)
+        connection.deny(answer, request_id)
+        return
+    await _relay(connection, reply, request_id)
+
+
+def _reserved(path: str) -> Answer | None:
+    if path.startswith("/-/"):
+        return Answer(404, f"There is no WebSocket at {path}.")
+    return None
+
+
+def _call(
+    scope: dict[str, Any],
+    connection: WebSocketConnection,
+    wishes: Wishes,
+    route: Route,
+    root_path: str,
+    timeout_s: float | None,
+) -> Call:
+    prefix = "" if route.prefix == "/" else route.prefix
+    if wishes.timeout_s is not None and (timeout_s is None or wishes.timeout_s < timeout_s):
+        timeout_s = wishes.timeout_s
+    return Call(
+        WEBSOCKET,
+        (pack_request(scope, root_path + prefix),),
+        "__call__",
+        connection.messages,
+        True,
+        wishes.request_id.decode(),
+        route.app,
+        route.prefix,
+        wishes.model_id,
+        wishes.routing_key,
+        None if timeout_s is None else time.monotonic() + timeout_s,
+        timeout_s,
+    )
+
+
+async def _relay(connection: WebSocketConnection, reply: Reply, request_id: bytes) -> None:
+    """Send on what the application sends, to the end of its reply."""
+    rest = reply.rest
+    try:
+        first = reply.payload[0]
+        if first[0] == ACCEPT:
+            connection.accept(unpack_accept(first), request_id)
+            await _messages(connection, rest or _nothing())
+        else:
+            await _denial(connection, first, rest or _nothing(), request_id)
+    except Exception as error:
+        code, reason = _end_for(error)
+        # A replica that goes may have thousands: the controller says why, once.
+        level = logging.ERROR if reason == _INTERNAL else logging.DEBUG
+        log.log(level, "WebSocket %s broke off: %s", request_id.decode(), error)
+        connection.close(code, reason)
+    finally:
+        close = getattr(rest, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _messages(connection: WebSocketConnection, rest: AsyncIterator[Message]) -> None:
+    async for message in rest:
+        data = memoryview(message[0])
+        kind = data[0]
+        if kind == TEXT or kind == BINARY:
+            await connection.send(kind, data[1:])
+        elif kind == CLOSE:
+            connection.dismissed = True
+            connection.close(*unpack_close(data))
+    # Every application's reply ends with a close, unless the client's came first.
+
+
+async def _denial(
+    connection: WebSocketConnection, first: Buffer, rest: AsyncIterator[Message], request_id: bytes
+) -> None:
+    assert first[0] == DENY
+    head, body = unpack_denial(first)
+    connection.start_denial(head.status, head.block, request_id)
+    try:
+        await connection.write(bytes(body))
+        async for message in rest:
+            await connection.write(bytes(memoryview(message[0])[1:]))
+    finally:
+        connection.hang_up()
+
+
+def _end_for(error: Exception) -> tuple[int, str]:
+    """Return the code and reason that a client is told when its replica does not go on."""
+    if type(error) is ServeError:
+        # What a replica says of what it cancels while it stops.
+        return _RESTART, "service restart"
+    if isinstance(error, ServeError) and not isinstance(error, ReplicaUnavailableError):
+        return _FAILED, _INTERNAL
+    return _FAILED, "the replica went away"
+
+
+async def _nothing() -> AsyncIterator[Message]:
+    return
+    yield

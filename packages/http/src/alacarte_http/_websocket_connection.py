@@ -1,0 +1,435 @@
+"""A client's WebSocket at the proxy: frames on its socket, messages to and from it.
+
+uvicorn hands an upgraded connection to this protocol. websockets' sans-I/O `Protocol` reads the
+frames and keeps the rules of RFC 6455; here are the socket, time and flow control.
+
+Nothing grows without bound: reading stops while as many bytes as `_INBOX_BYTES` wait to be taken,
+and while a client that sends pings does not read their answers; writing waits for the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from struct import Struct
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Protocol, Side, State
+
+from alacarte.types import Buffer, Message
+
+from ._errors import TEXT as PLAIN
+from ._errors import Answer
+from ._websocket_handshake import read_handshake, refusal_of, write_accept
+from ._websocket_message import BINARY, KIND, TEXT, Accept, pack_close
+
+__all__ = ["WebSocketConnection"]
+
+log = logging.getLogger("alacarte.http")
+
+PING_S = 20.0
+"""A client that is silent for so long is asked; one that is silent for as long again is gone."""
+CLOSE_S = 10.0
+"""Time for a client to answer a close, and to read what is left for it."""
+GRACE_S = 10.0
+"""Time for the application to return once its client is gone."""
+
+_INBOX_BYTES = 256 * 1024
+_OVERHEAD_BYTES = 64
+_EARLY_BYTES = 64 * 1024
+_JOIN_BYTES = 64 * 1024
+
+_ABNORMAL, _INVALID, _FAILED, _RESTART = 1006, 1007, 1011, 1012
+_OPCODE = {TEXT: 0x81, BINARY: 0x82}
+_SHORT = Struct("!BB")
+_MEDIUM = Struct("!BBH")
+_LONG = Struct("!BBQ")
+# It notes every connection's end as information, and each frame for debugging.
+_frames_log = logging.getLogger("alacarte.http.websocket")
+_frames_log.setLevel(logging.ERROR)
+
+
+class Frames(Protocol):
+    """websockets' rules, with one of RFC 6455 back that it has dropped."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            # A close in the middle of a fragmented message is a close, not an error (5.5.1).
+            # The size of the message so far, by its name of today and that of version 13.
+            self.current_size = self.cur_size = None
+        super().recv_frame(frame)
+
+
+class Inbox:
+    """Messages of the client that wait to be sent on: a call's body, read by one reader."""
+
+    def __init__(self, has_room: Callable[[], None]) -> None:
+        self.size = 0
+        self._messages: deque[tuple[Message, int]] = deque()
+        self._has_room = has_room
+        self._ended = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, message: Message, size: int) -> None:
+        self._messages.append((message, size))
+        self.size += size
+        self._wake()
+
+    def end(self, last: Message) -> None:
+        """Put the last message; a second end changes nothing."""
+        if not self._ended:
+            self._ended = True
+            self.put(last, 0)
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def __aiter__(self) -> Inbox:
+        return self
+
+    async def __anext__(self) -> Message:
+        while not self._messages:
+            if self._ended:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        message, size = self._messages.popleft()
+        self.size -= size
+        self._has_room()
+        return message
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class WebSocketConnection(asyncio.Protocol):
+    """One client's connection, from its handshake on.
+
+    uvicorn makes it, and calls `connection_made` and `data_received` with the request's head
+    before it lets it have the socket. The application finds it as `scope["alacarte.websocket"]`.
+
+    Attributes:
+        messages: What the client sends, ended by a CLOSE; the body of the call.
+        lost: The client is gone, or has closed.
+        dismissed: The application has closed; it may take its time to return.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.messages = Inbox(self._has_room)
+        self.lost = False
+        self.dismissed = False
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # uvicorn's way
+        self._app = config.loaded_app
+        self._max_size = config.ws_max_size
+        self._connections: set[Any] = server_state.connections
+        self._tasks = server_state.tasks
+        self._loop = _loop or asyncio.get_running_loop()
+        self._scope: dict[str, Any] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._frames: Frames | None = None
+        self._answered = False
+        self._early = bytearray()
+        self._opcode = 0
+        self._fragments: bytearray | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._reading = True
+        self._flooded = False
+        self._heard = True
+        self._asked = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._grace: asyncio.TimerHandle | None = None
+
+    # --- the socket ---------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self.transport = transport  # type: ignore[assignment]
+        self._connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        if self._scope is None:
+            self._open(data)
+        elif self._frames is not None:
+            self._receive(self._frames, data)
+        elif len(self._early) + len(data) > _EARLY_BYTES:
+            self.transport.abort()
+        else:
+            # It did not wait for the handshake's answer.
+            self._early += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        self.resume_writing()
+        self._leave(_ABNORMAL, "")
+
+    def pause_writing(self) -> None:
+        if self._writable is None:
+            self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None:
+            if not self._writable.done():
+                self._writable.set_result(None)
+            self._writable = None
+        self._flooded = False
+        self._has_room()
+
+    def shutdown(self) -> None:
+        """The proxy is leaving: close, and let the client connect elsewhere."""
+        if self._frames is None:
+            self.deny(Answer(503, "This proxy is being drained.", ((b"retry-after", b"1"),)), b"")
+        else:
+            self.close(_RESTART, "service restart")
+            self._leave(_RESTART, "service restart")
+
+    # --- the handshake ------------------------------------------------------------------
+
+    def _open(self, head: bytes) -> None:
+        scope = self._scope = read_handshake(head)
+        scope["scheme"] = "wss" if is_ssl(self.transport) else "ws"
+        scope["client"] = get_remote_addr(self.transport)
+        scope["server"] = get_local_addr(self.transport)
+        scope["alacarte.websocket"] = self
+        refusal = refusal_of(scope)
+        if refusal is not None:
+            self.deny(refusal, b"")
+            return
+        self._task = self._loop.create_task(self._run(scope))
+        self._tasks.add(self._task)
+        self._task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, scope: dict[str, Any]) -> None:
+        try:
+            await self._app(scope, None, None)
+        except asyncio.CancelledError:
+            if not self.lost:
+                raise
+            # The client is gone, and so is the reason to go on; nobody waits for us.
+        except Exception as error:  # a bug of ours: the client gets an end
+            log.error("a WebSocket failed", exc_info=error)
+            self.close(_FAILED, "internal error")
+        finally:
+            if self._grace is not None:
+                self._grace.cancel()
+            if self._frames is None and not self._answered:
+                self.transport.abort()
+
+    def accept(self, accept: Accept, request_id: bytes) -> None:
+        """Open the WebSocket."""
+        if self.lost or self._answered:
+            return
+        assert self._scope is not None
+        self._answered = True
+        self.transport.write(write_accept(self._scope, accept, request_id))
+        self._frames = Frames(Side.SERVER, max_size=self._max_size, logger=_frames_log)
+        self._timer = self._loop.call_later(PING_S, self._tick)
+        if self._early:
+            early, self._early = bytes(self._early), bytearray()
+            self._receive(self._frames, early)
+
+    def deny(self, answer: Answer, request_id: bytes) -> None:
+        """Answer the handshake with a short response, and close."""
+        if self._answered:
+            return
+        body = answer.text.encode()
+        length = (b"content-length", b"%d" % len(body))
+        lines = [b"%b: %b\r\n" % header for header in (length, PLAIN, *answer.headers)]
+        self.start_denial(answer.status, b"".join(lines), request_id)
+        self.transport.write(body)
+        self.hang_up()
+
+    def start_denial(self, status: int, lines: bytes, request_id: bytes) -> None:
+        """Answer the handshake with a response; `write` and `hang_up` follow.
+
+        Args:
+            lines: Its headers, each ended.
+        """
+        if self._answered:
+            return
+        self._answered = True
+        if request_id:
+            lines += b"x-request-id: %b\r\n" % request_id
+        self.transport.write(STATUS_LINE[status] + lines + b"connection: close\r\n\r\n")
+
+    # --- from the client ----------------------------------------------------------------
+
+    def _receive(self, frames: Frames, data: bytes) -> None:
+        frames.receive_data(data)
+        for frame in frames.events_received():
+            if isinstance(frame, Frame) and not self._take(frames, frame):
+                break
+        self._flush(frames)
+        if frames.parser_exc is not None and frames.close_sent is not None:
+            self._leave(frames.close_sent.code, frames.close_sent.reason)
+        elif frames.close_rcvd is not None:
+            self._leave(frames.close_rcvd.code, frames.close_rcvd.reason)
+
+    def _take(self, frames: Frames, frame: Frame) -> bool:
+        """Take a frame; return whether those after it still count."""
+        opcode = frame.opcode
+        if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
+            if frame.fin:
+                return self._message(frames, opcode, frame.data)
+            self._opcode = opcode
+            self._fragments = bytearray(frame.data)
+        elif opcode is Opcode.CONT and self._fragments is not None:
+            self._fragments += frame.data
+            if frame.fin:
+                whole, self._fragments = self._fragments, None
+                return self._message(frames, self._opcode, whole)
+        return True
+
+    def _message(self, frames: Frames, opcode: int, data: Buffer) -> bool:
+        if self.messages.ended or (frames.close_sent is not None and frames.close_rcvd is None):
+            return True  # we have closed: nobody wants it
+        kind = BINARY
+        if opcode == Opcode.TEXT:
+            kind = TEXT
+            try:
+                str(data, "utf-8")
+            except UnicodeDecodeError:
+                frames.fail(_INVALID, "a text that is not UTF-8")
+                self._leave(_INVALID, "a text that is not UTF-8")
+                return False
+        self.messages.put((KIND[kind], data), len(data) + _OVERHEAD_BYTES)
+        if self.messages.size > _INBOX_BYTES:
+            self._pause()
+        return True
+
+    def _leave(self, code: int, reason: str) -> None:
+        """Tell the application that the client is gone: at once before it has accepted."""
+        if self.lost:
+            return
+        self.lost = True
+        self.messages.end(pack_close(code, reason))
+        task = self._task
+        if task is None or task.done():
+            return
+        if self._frames is None:
+            task.cancel()
+        elif not self.dismissed:
+            self._grace = self._loop.call_later(GRACE_S, task.cancel)
+
+    def _pause(self) -> None:
+        if self._reading and not self.transport.is_closing():
+            self._reading = False
+            self.transport.pause_reading()
+
+    def _has_room(self) -> None:
+        if (
+            not self._reading
+            and not self._flooded
+            and self.messages.size <= _INBOX_BYTES // 2
+            and not self.transport.is_closing()
+        ):
+            self._reading = True
+            self.transport.resume_reading()
+
+    # --- to the client ------------------------------------------------------------------
+
+    async def send(self, kind: int, data: memoryview) -> None:
+        """Send a TEXT or BINARY, when the socket has room; one for nobody is dropped."""
+        while self._writable is not None:
+            await self._writable
+        frames = self._frames
+        if frames is None or frames.state is not State.OPEN or self.transport.is_closing():
+            return
+        # No extension is agreed on and nothing is cut in fragments, so a frame is its header and
+        # its data; websockets' own way costs several times as much.
+        size = len(data)
+        if size < 126:
+            header = _SHORT.pack(_OPCODE[kind], size)
+        elif size < 1 << 16:
+            header = _MEDIUM.pack(_OPCODE[kind], 126, size)
+        else:
+            header = _LONG.pack(_OPCODE[kind], 127, size)
+        if size <= _JOIN_BYTES:
+            self.transport.write(b"".join((header, data)))
+        else:
+            self.transport.write(header)
+            self.transport.write(data)
+
+    async def write(self, data: bytes) -> None:
+        """Send a part of a denial's body, when the socket has room."""
+        while self._writable is not None:
+            await self._writable
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close, unless one was sent; the client has `CLOSE_S` to answer it."""
+        frames = self._frames
+        if frames is None or frames.state is not State.OPEN:
+            return
+        frames.send_close(code, reason)
+        self._flush(frames)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(CLOSE_S, self.transport.abort)
+        # It must be heard, whatever still waits to be taken: that is for nobody now.
+        self._resume()
+
+    def hang_up(self) -> None:
+        """Close the socket when what was written has been sent, or after `CLOSE_S`."""
+        if not self.transport.is_closing():
+            self.transport.close()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(CLOSE_S, self.transport.abort)
+
+    def _resume(self) -> None:
+        if not self._reading and not self.transport.is_closing():
+            self._reading = True
+            self.transport.resume_reading()
+
+    def _flush(self, frames: Frames) -> None:
+        pieces = frames.data_to_send()
+        if not pieces:
+            return
+        if not self.transport.is_closing():
+            self.transport.write(b"".join(pieces))
+        if pieces[-1] == b"":  # their sign for the end of the stream
+            self.hang_up()
+        elif self._writable is not None and frames.state is State.OPEN:
+            # Its pings come faster than it reads their answers.
+            self._flooded = True
+            self._pause()
+
+    def _tick(self) -> None:
+        """Every `PING_S`: ask a silent client whether it is there."""
+        frames = self._frames
+        assert frames is not None
+        if self._heard or not self._reading:
+            # While reading is stopped nothing can be heard.
+            self._heard = self._asked = False
+        elif self._asked:
+            frames.fail(_FAILED, "no answer to a ping")
+            self._flush(frames)
+            self._leave(_ABNORMAL, "no answer to a ping")
+            return
+        else:
+            self._asked = True
+            frames.send_ping(b"alacarte")
+            self._flush(frames)
+        self._timer = self._loop.call_later(PING_S, self._tick)

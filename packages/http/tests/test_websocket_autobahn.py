@@ -1,0 +1,23 @@
+"""The cases of the Autobahn test suite, against an echo behind the proxy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kosoku
+
+from .websocket_apps import echo
+from .websocket_support import serve_app
+
+LEFT_OUT = ["9.*", "12.*", "13.*"]
+"""Measurements of speed, and permessage-deflate, which the proxy does not agree on."""
+
+
+async def test_every_case_of_autobahn_passes(site: Any) -> None:
+    """RFC 6455 as the suite of record sees it: what is sent, and each code of a close."""
+    serve_app(site, echo)
+    url = f"ws://127.0.0.1:{site.port}/"
+    # It raises when a case fails, and lists those that did.
+    results = await kosoku.run_fuzzingclient(url, exclude_cases=LEFT_OUT, concurrency=2)
+    assert len(results) == 247
+    assert all(result.passed for result in results)
