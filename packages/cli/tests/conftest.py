@@ -39,6 +39,7 @@ class FakeServe:
         self.fails: dict[str, BaseException] = {}
         self.running = True
         self.route_prefix: str | None = "/"
+        self.services: dict[str, ServiceStatusOverview] = {}
         self.proxies = {
             "n1": ServiceStatusOverview(ProxyStatus.HEALTHY, "http", "n1", "http://127.0.0.1:8000")
         }
@@ -74,7 +75,7 @@ class FakeServe:
         app = ApplicationStatusOverview(
             ApplicationStatus.RUNNING, "", 12.5, {"Model": deployment}, self.route_prefix
         )
-        return ServeStatus(self.proxies, {"default": app})
+        return ServeStatus(self.proxies, {"default": app}, self.services)
 
     def shutdown(self) -> None:
         self._note("shutdown")

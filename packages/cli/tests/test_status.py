@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from alacarte.status import ProxyStatus
 from alacarte_cli.commands.status import StatusCommand, document
 
 
@@ -45,6 +47,17 @@ def test_status_is_readable(serve: Any, capsys: pytest.CaptureFixture[str]) -> N
         "          RUNNING: 2",
         '        message: ""',
     ]
+
+
+def test_each_process_is_shown(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a node has several processes, each has its status."""
+    first = serve.proxies["n1"]
+    second = replace(first, status=ProxyStatus.DRAINING, index=1)
+    serve.services = {"http/n1/0": first, "http/n1/1": second}
+    assert StatusCommand(lambda: serve).run(options()) == 0
+    told = capsys.readouterr().out
+    assert "services:\n  http/n1/0:\n    status: HEALTHY\n" in told
+    assert "  http/n1/1:\n    status: DRAINING\n" in told
 
 
 def test_json_says_the_same(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:

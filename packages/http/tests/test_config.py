@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from alacarte import serve
 from alacarte.errors import ConfigError
 from alacarte_http import HTTPOptions
+from alacarte_http._proxy import refuse_strangers
 from alacarte_http.config import ProxyLocation, is_loopback
 
 
@@ -34,23 +35,21 @@ def test_defaults():
     ],
 )
 def test_loopback(host, loopback):
-    """What other machines can reach needs `insecure`; the error says so."""
+    """What other machines can reach needs Ray's token or `insecure`; the error names both."""
     assert is_loopback(host) is loopback
+    refuse_strangers(HTTPOptions(host=host), authenticated=True)
+    refuse_strangers(HTTPOptions(host=host, insecure=True), authenticated=False)
     if loopback:
-        assert HTTPOptions(host=host).host == host
+        refuse_strangers(HTTPOptions(host=host), authenticated=False)
     else:
-        with pytest.raises(ValidationError, match="set insecure=True"):
-            HTTPOptions(host=host)
-    assert HTTPOptions(host=host, insecure=True).host == host
+        with pytest.raises(ConfigError, match=r"RAY_AUTH_MODE=token.*`serve run --insecure`"):
+            refuse_strangers(HTTPOptions(host=host), authenticated=False)
 
 
 def test_ray_serves_variable_for_the_host(monkeypatch):
-    """It is read, and does not get around the rule."""
+    """It is read."""
     monkeypatch.setenv("RAY_SERVE_DEFAULT_HTTP_HOST", "127.0.0.2")
     assert HTTPOptions().host == "127.0.0.2"
-    monkeypatch.setenv("RAY_SERVE_DEFAULT_HTTP_HOST", "0.0.0.0")
-    with pytest.raises(ValidationError, match="insecure"):
-        HTTPOptions()
     monkeypatch.setenv("RAY_SERVE_DEFAULT_HTTP_HOST", "")
     assert HTTPOptions().host == "127.0.0.1"
 
@@ -101,7 +100,7 @@ def test_public_names():
     [
         ({"prot": 80}, r"http_options: prot is not an option; allowed: .*port"),
         ({"port": 70000}, r"http_options: port=70000 must be less"),
-        ({"host": "0.0.0.0"}, r"http_options: .*set insecure=True"),
+        ({"host": "0.0.0.0"}, r"http: host='0.0.0.0' .*set insecure=True"),
     ],
 )
 def test_a_mistake_is_one_line(local, options, told):

@@ -10,6 +10,7 @@ from alacarte.errors import (
     DeadlineExceededError,
     DeploymentUnavailableError,
     InternalError,
+    InvalidRequestError,
     NotFoundError,
     RemoteError,
     ReplicaUnavailableError,
@@ -46,6 +47,12 @@ def test_statuses(error, status, headers):
     assert dict(answer.headers) == headers
     assert "secret" not in answer.text
     assert answer.text
+
+
+def test_a_clients_mistake_is_told():
+    """What is wrong with a request is what its client can mend."""
+    answer = answer_to(InvalidRequestError("secret#d", "the model id is empty"))
+    assert (answer.status, answer.text) == (400, "the model id is empty")
 
 
 def test_a_timeout_says_how_long():

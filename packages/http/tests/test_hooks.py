@@ -22,10 +22,9 @@ def test_registered_names_exist():
         assert getattr(importlib.import_module(module), attribute)
 
 
-def test_the_protocol():
-    """Replicas understand calls named "http"."""
-    [protocol] = hooks.register_protocols()
-    assert protocol.name == "http"
+def test_the_protocols():
+    """Replicas understand calls named "http" and "websocket"."""
+    assert {protocol.name for protocol in hooks.register_protocols()} == {"http", "websocket"}
 
 
 def test_the_hooks_load_nothing():

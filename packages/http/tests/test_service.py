@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import socket
+import tempfile
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,9 +20,11 @@ from alacarte.errors import (
     ReplicaUnavailableError,
 )
 from alacarte.types import Call, DeploymentId, NodeService, Reply, Route, RouteTable
-from alacarte_http import HTTPOptions
+from alacarte_http import HTTPOptions, _proxy
 from alacarte_http._message import pack_response, unpack_request
 from alacarte_http._proxy import HttpProxy
+
+from .place import Place
 
 TARGET = DeploymentId("app", "d")
 TABLE = RouteTable(1, (Route("/a", "app", {TARGET: 1.0}),))
@@ -27,10 +33,11 @@ TABLE = RouteTable(1, (Route("/a", "app", {TARGET: 1.0}),))
 class Runtime:
     """The least of a runtime: one deployment, answered by a function."""
 
-    def __init__(self, service: Any) -> None:
+    def __init__(self, service: Any, place: Place) -> None:
         self.loop = asyncio.get_running_loop()
         self.config = self
         self.node_id = "node"
+        self.place = place
         self.changed: Callable[[RouteTable], None] | None = None
         self._service = service
 
@@ -46,11 +53,19 @@ class Runtime:
         return self._service
 
 
+@pytest.fixture(autouse=True)
+def _routes_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy waits for its routes, but here a test brings them when it has started."""
+    monkeypatch.setattr(_proxy, "_ROUTES_S", 0.01)
+
+
 class Running:
     """A proxy, its runtime and a client."""
 
     def __init__(self, service: Any) -> None:
-        self.runtime = Runtime(service)
+        # Short, as the path of a Unix socket must be.
+        self.directory = Path(tempfile.mkdtemp())
+        self.runtime = Runtime(service, Place(self.directory))
         self.proxy = HttpProxy()
 
     async def __aenter__(self) -> Running:
@@ -60,8 +75,9 @@ class Running:
 
     async def __aexit__(self, *_: object) -> None:
         await self.http.aclose()
-        await self.proxy.drain()
+        await self.proxy.drain(20, replaced=False)
         await self.proxy.stop()
+        shutil.rmtree(self.directory)
 
 
 def hello(body: bytes = b"hello") -> Reply:
@@ -190,7 +206,7 @@ async def test_draining():
         await used.readuntil(b"success")
         working = asyncio.create_task(running.http.get("/a"))
         await inside.wait()
-        draining = asyncio.create_task(running.proxy.drain())
+        draining = asyncio.create_task(running.proxy.drain(20, replaced=False))
         assert await idle.read() == b""
         assert await used.read() == b""
         with pytest.raises(ConnectionRefusedError):
@@ -204,8 +220,21 @@ async def test_draining():
             await writer.wait_closed()
 
 
+async def test_what_waits_in_the_queue_at_the_end():
+    """Nobody else will accept it, so it is accepted and answered before the socket is closed."""
+    async with Running(answer) as running:
+        running.runtime.changed(TABLE)
+        # From here to the drain the loop has no turn in which it could accept anything.
+        await running.proxy._close_offer()
+        address = (running.http.base_url.host, running.http.base_url.port)
+        with socket.create_connection(address, 20) as client:
+            client.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+            await asyncio.wait_for(running.proxy.drain(20, replaced=False), 20)
+            assert client.recv(1000).endswith(b"hello")
+
+
 async def test_stopping_what_never_started():
     """A service whose start failed can be stopped and drained all the same."""
     proxy = HttpProxy()
-    await proxy.drain()
+    await proxy.drain(20, replaced=False)
     await proxy.stop()

@@ -19,6 +19,7 @@ from ._access import AccessLog
 from ._errors import TEXT, Answer, answer_to
 from ._message import pack_request, unpack_response
 from ._routes import RouteIndex, choose_target
+from ._websocket import serve_websocket
 from ._wishes import Wishes, read_wishes
 
 __all__ = ["HTTP", "ProxyApp"]
@@ -80,7 +81,9 @@ class ProxyApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await _refuse_websocket(receive, send)
+            await serve_websocket(
+                scope, self._find, self._services, self._root_path, self._timeout_s
+            )
             return
         path = scope["path"]
         if path.startswith("/-/"):
@@ -172,6 +175,7 @@ class ProxyApp:
             wishes.model_id,
             wishes.routing_key,
             None if timeout_s is None else time.monotonic() + timeout_s,
+            timeout_s,
         )
 
     async def _respond(self, reply: Reply, scope: Scope, send: Send, request_id: bytes) -> int:
@@ -180,7 +184,7 @@ class ProxyApp:
         # `send` is a method of uvicorn's state of this very request.
         cycle = send.__self__  # type: ignore[attr-defined]
         extra = b"x-request-id: %b\r\n" % request_id
-        await scope["alacarte.connection"].respond(cycle, head, extra, bytes(body))
+        await scope["alacarte.connection"].respond(cycle, head, extra, body)
         return head.status
 
     async def _stream(
@@ -258,8 +262,3 @@ async def _answer(send: Send, answer: Answer, request_id: bytes) -> None:
         headers.append((b"x-request-id", request_id))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-async def _refuse_websocket(receive: Receive, send: Send) -> None:
-    await receive()
-    await send({"type": "websocket.close", "code": 1000, "reason": "not supported"})

@@ -9,6 +9,7 @@ from alacarte.errors import (
     BackPressureError,
     DeadlineExceededError,
     DeploymentUnavailableError,
+    InvalidRequestError,
     ReplicaUnavailableError,
     RequestCancelledError,
 )
@@ -32,6 +33,8 @@ def answer_to(error: BaseException) -> Answer:
         seconds = max(math.ceil(error.retry_after_s), 0)
         text = "The application is overloaded. Try again later."
         return Answer(503, text, ((b"retry-after", b"%d" % seconds),))
+    if isinstance(error, InvalidRequestError):
+        return Answer(400, error.reason)
     if isinstance(error, DeadlineExceededError):
         return Answer(504, f"The application did not answer within {error.timeout_s:.3g} s.")
     if isinstance(error, DeploymentUnavailableError):

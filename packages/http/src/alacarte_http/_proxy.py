@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import errno
+import gc
 import logging
 import socket
+import ssl
+import time
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
 import uvicorn
 
 from alacarte.errors import ConfigError
-from alacarte.types import Runtime
+from alacarte.types import RouteTable, Runtime
 
 from ._access import open_log
 from ._app import ProxyApp
-from ._protocol import ProxyConnection
+from ._listener import BACKLOG, Offer, obtain
+from ._protocol import ProxyConnection, connections
+from ._tls import server_context
+from ._websocket_connection import WebSocketConnection
+from .config import is_loopback
 
 __all__ = ["HttpProxy"]
 
-_BACKLOG = 2048
+log = logging.getLogger("alacarte.http")
+
 _TICK_S = 0.01
+_ROUTES_S = 5.0
+"""How long clients may wait for a new process to know the routes, before it says so."""
+_SLOW_TICK_S = 0.1
+_HANDSHAKE_END_S = 1.0
+"""For TLS handshakes in progress, when nobody comes after us."""
+_IDLE_END_S = 1.0
+"""How long before the end of a drain connections without a request are closed."""
 
 
 class HttpProxy:
@@ -29,95 +44,210 @@ class HttpProxy:
 
     def __init__(self) -> None:
         self._app: ProxyApp | None = None
-        self._server: uvicorn.Server | None = None
-        self._ticking: asyncio.Task[None] | None = None
-        self._socket: socket.socket | None = None
+        self._server: _Server | None = None
+        self._listener: socket.socket | None = None
+        self._offer: Offer | None = None
 
     async def start(self, runtime: Runtime) -> Mapping[str, str]:
         options = runtime.config.section("http")
-        self._socket = listening_socket(options.host, options.port)
+        place = runtime.place
+        assert place is not None
+        refuse_strangers(options, authenticated=place.authenticated)
+        tls = server_context(options)
+        self._listener = await obtain(place, options.host, options.port)
         access = None
         if options.access_log != "off":
             access = open_log(options.access_log, options.access_log_path)
         self._app = ProxyApp(runtime, options, access)
-        self._server = await _started(self._app, self._socket, options)
-        self._ticking = asyncio.create_task(self._server.main_loop())
-        runtime.watch_routes(self._app.update)
-        host, port = self._socket.getsockname()[:2]
+        await self._know_routes(runtime, self._app)
+        self._server = _Server(self._app, options, tls)
+        await self._server.start(self._listener)
+        self._offer = Offer(self._listener, place.new_socket())
+        host, port = self._listener.getsockname()[:2]
         name = f"[{host}]" if ":" in host else host
-        return {"url": f"http://{name}:{port}/"}
+        scheme = "http" if tls is None else "https"
+        return {"url": f"{scheme}://{name}:{port}/", "port": str(port)}
 
-    async def drain(self) -> None:
-        """Stop listening; answer what was accepted."""
-        if self._server is None or self._app is None:
+    async def drain(self, limit_s: float, *, replaced: bool) -> None:
+        """Accept no more, and answer what was accepted.
+
+        Without a successor, what waits in the listening socket's queue counts as accepted.
+        """
+        if self._server is None or self._app is None or self._listener is None:
             return
         self._app.draining = True
-        self._server.should_exit = True
-        for listener in self._server.servers:
-            listener.close()
-        for connection in list(self._server.server_state.connections):
-            connection.shutdown()
-        while self._server.server_state.connections:  # noqa: ASYNC110  uvicorn tells nobody
-            await asyncio.sleep(_TICK_S)
+        await self._close_offer()
+        self._server.stop_accepting()
+        if not replaced:
+            self._server.accept_waiting(self._listener)
+        self._listener.close()
+        linger_s = max(limit_s - _IDLE_END_S, limit_s / 2) if replaced else None
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._server.wind_down(linger_s)
+        except TimeoutError:
+            log.warning("%d connections did not end in %g s", self._server.open, limit_s)
 
     async def stop(self) -> None:
-        if self._ticking is not None:
-            self._ticking.cancel()
+        await self._close_offer()
         if self._server is not None:
-            for listener in self._server.servers:
-                listener.close()
-            for connection in list(self._server.server_state.connections):
-                connection.transport.abort()
-        if self._socket is not None:
-            self._socket.close()
+            await self._server.stop()
+        if self._listener is not None:
+            self._listener.close()
         if self._app is not None:
             await self._app.close()
 
+    async def _know_routes(self, runtime: Runtime, app: ProxyApp) -> None:
+        """Return when the routes are known: what waits in the queue is not to be refused."""
+        known = asyncio.Event()
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Return a socket bound to an address.
+        def changed(table: RouteTable) -> None:
+            app.update(table)
+            known.set()
+
+        runtime.watch_routes(changed)
+        try:
+            async with asyncio.timeout(_ROUTES_S):
+                await known.wait()
+        except TimeoutError:
+            log.warning("no routes are known after %g s; until then all is answered 503", _ROUTES_S)
+
+    async def _close_offer(self) -> None:
+        offer, self._offer = self._offer, None
+        if offer is not None:
+            await offer.close()
+
+
+def refuse_strangers(options: Any, *, authenticated: bool) -> None:
+    """Refuse to listen where anybody could send requests, unless that was asked for.
 
     Raises:
-        ConfigError: The port is in use, or the address is not this machine's.
+        ConfigError: Other machines reach the address, and nobody asks them who they are.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigError(
-                f"http: port {port} on {host} is in use; stop what listens there, or choose "
-                "another with http_options={'port': …} (`serve run --port`)."
-            ) from None
-        raise ConfigError(f"http: cannot listen on {host} port {port}: {error.strerror}.") from None
-    listener.setblocking(False)
-    return listener
-
-
-async def _started(app: ProxyApp, listener: socket.socket, options: Any) -> uvicorn.Server:
-    """Return a uvicorn server on our loop, without its signal handlers and its logging."""
-    config = uvicorn.Config(
-        app,
-        http=ProxyConnection,
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=options.keep_alive_timeout_s,
+    if options.insecure or authenticated or is_loopback(options.host):
+        return
+    raise ConfigError(
+        f"http: host={options.host!r} can be reached from other machines, and this cluster "
+        "authenticates nobody: run Ray with RAY_AUTH_MODE=token, or set insecure=True "
+        "(`serve run --insecure`) to do so anyway."
     )
-    config.load()
-    # It warns of each malformed request in a line or two, as often as a client likes.
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
-    await server.startup(sockets=[listener])
-    # The date header is set by the first tick; requests may come before the loop's.
-    await server.on_tick(0)
-    return server
+
+
+class _Server:
+    """uvicorn's connections on our loop, without its signal handlers, sockets and logging."""
+
+    def __init__(self, app: ProxyApp, options: Any, tls: ssl.SSLContext | None) -> None:
+        config = uvicorn.Config(
+            app,
+            http=connections(options),  # type: ignore[arg-type]  # a maker will do
+            ws=WebSocketConnection,
+            ws_max_size=options.max_websocket_message_bytes,
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=options.keep_alive_timeout_s,
+        )
+        config.load()
+        # It warns of each malformed request in a line or two, as often as a client likes.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        self._config = config
+        self._uvicorn = uvicorn.Server(config)
+        self._tls: dict[str, Any] = {}
+        if tls is not None:
+            self._tls = {"ssl": tls, "ssl_handshake_timeout": options.receive_head_timeout_s}
+        self._accepting: asyncio.Server | None = None
+        self._ticking: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._new: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    @property
+    def open(self) -> int:
+        """Connections that are ready for requests, or have one."""
+        return len(self._uvicorn.server_state.connections)
+
+    @property
+    def _shaking(self) -> bool:
+        """Whether a connection is in the middle of its TLS handshake."""
+        if not any(each.transport is None for each in self._new):
+            return False
+        gc.collect()  # nobody tells of a handshake that failed
+        return any(each.transport is None for each in self._new)
+
+    async def start(self, listener: socket.socket) -> None:
+        # The date header is set by the first tick; requests may come before the loop's.
+        await self._uvicorn.on_tick(0)
+        self._ticking = asyncio.create_task(self._uvicorn.main_loop())
+        self._accepting = await asyncio.get_running_loop().create_server(
+            # A duplicate: this one is closed when we stop accepting, the listener later.
+            self._connection, sock=listener.dup(), backlog=BACKLOG, **self._tls
+        )  # fmt: skip
+
+    def _connection(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self._config.http_protocol_class(  # type: ignore[call-arg]
+            config=self._config, server_state=self._uvicorn.server_state, app_state={}
+        )
+        if self._tls:
+            # uvicorn counts a connection from the end of its handshake on.
+            self._new.add(made)
+        return made
+
+    def stop_accepting(self) -> None:
+        """Accept no more; what is in the listening socket's queue stays there."""
+        if self._accepting is not None:
+            self._accepting.close()
+            self._accepting = None
+
+    def accept_waiting(self, listener: socket.socket) -> None:
+        """Accept what is in the queue now: nobody else will."""
+        loop = asyncio.get_running_loop()
+        for _ in range(BACKLOG):
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            client.setblocking(False)
+            task = loop.create_task(
+                loop.connect_accepted_socket(self._connection, client, **self._tls)
+            )
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # a client's failed handshake is nobody's business
+
+    async def wind_down(self, linger_s: float | None) -> None:
+        """Return when every connection has had its answers and is gone.
+
+        Args:
+            linger_s: How long one without a request may still send one; None for a moment.
+        """
+        told: weakref.WeakSet[Any] = weakref.WeakSet()
+        give_up_at = time.monotonic() + (_HANDSHAKE_END_S if linger_s is None else linger_s)
+        while True:
+            # The loop makes connections a few turns after it has accepted them.
+            await asyncio.sleep(_TICK_S)
+            for connection in list(self._uvicorn.server_state.connections):
+                if connection in told:
+                    continue
+                told.add(connection)
+                if isinstance(connection, ProxyConnection) and linger_s is not None:
+                    connection.wind_down(linger_s)
+                else:
+                    connection.shutdown()
+            if self.open or self._tasks:
+                continue
+            if time.monotonic() > give_up_at or not self._shaking:
+                return
+            await asyncio.sleep(_SLOW_TICK_S)
+
+    async def stop(self) -> None:
+        self.stop_accepting()
+        for task in [*self._tasks, *([self._ticking] if self._ticking else [])]:
+            task.cancel()
+        for connection in list(self._uvicorn.server_state.connections):
+            connection.transport.abort()

@@ -129,16 +129,6 @@ class HTTPOptions(BaseModel):
             return {**values, "location": ProxyLocation.DISABLED}
         return values
 
-    @model_validator(mode="after")
-    def _reachable(self) -> HTTPOptions:
-        if self.host is not None and not self.insecure and not is_loopback(self.host):
-            raise ValueError(
-                f"host {self.host!r} can be reached from other machines, and requests are not "
-                "authenticated: set insecure=True (`serve run --insecure`) to do so anyway"
-            )
-        return self
-
-
     @property
     def shows_routes(self) -> bool:
         """Whether `/-/routes` is answered."""

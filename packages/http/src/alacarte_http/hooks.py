@@ -11,6 +11,7 @@ __all__: list[str] = []
 @hookimpl
 def register_api() -> list[ApiName]:
     return [
+        ApiName("ingress", "alacarte_http._ingress:ingress"),
         ApiName("HTTPOptions", "alacarte_http.config:HTTPOptions"),
         ApiName("config.HTTPOptions", "alacarte_http.config:HTTPOptions"),
         ApiName("config.ProxyLocation", "alacarte_http.config:ProxyLocation"),
@@ -31,19 +32,27 @@ def register_node_services() -> list[NodeServiceSpec]:
             serves_routes=True,
             enabled=_enabled,
             head_only=_head_only,
+            processes=_processes,
         )
     ]
 
 
 @hookimpl
 def register_protocols() -> list[CallProtocol]:
-    from ._replica import HttpProtocol  # a process that runs no user code has no use for it
+    # A process that runs no user code has no use for them.
+    from ._replica import HttpProtocol
+    from ._websocket_replica import WebSocketProtocol
 
-    return [HttpProtocol()]
+    return [HttpProtocol(), WebSocketProtocol()]
 
 
 def _enabled(config: ConfigSections) -> bool:
     return bool(config.section("http").location != "Disabled")
+
+
+def _processes(config: ConfigSections) -> int:
+    workers: int = config.section("http").workers
+    return workers
 
 
 def _head_only(config: ConfigSections) -> bool:

@@ -47,11 +47,17 @@ class StatusCommand:
 
 
 def document(status: ServeStatus) -> dict[str, Any]:
-    """Return a status as plain values, under the names Ray Serve uses."""
-    return {
+    """Return a status as plain values, under the names Ray Serve uses.
+
+    Processes of node services are told apart where a node has more than the one of its proxy.
+    """
+    shown = {
         "proxies": {node: _proxy(proxy) for node, proxy in status.proxies.items()},
         "applications": {name: _application(app) for name, app in status.applications.items()},
     }
+    if len(status.services) > len(status.proxies):
+        shown["services"] = {name: _proxy(each) for name, each in status.services.items()}
+    return shown
 
 
 def _proxy(proxy: ServiceStatusOverview) -> dict[str, Any]:

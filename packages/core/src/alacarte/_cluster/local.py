@@ -76,6 +76,7 @@ class LocalCluster:
     """A `Cluster` in one process."""
 
     kind = "local"
+    authenticated = False
 
     def __init__(self) -> None:
         self._actors: dict[str, LocalActor] = {}

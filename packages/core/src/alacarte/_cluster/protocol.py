@@ -111,6 +111,10 @@ class Cluster(Protocol):
 
     kind: str
 
+    @property
+    def authenticated(self) -> bool:
+        """Whether the cluster lets in nobody who does not know its token."""
+
     async def start_actor(self, spec: ActorSpec) -> Actor:
         """Start an actor and return when its process is up.
 

@@ -99,6 +99,14 @@ class RayCluster:
 
     kind = "ray"
 
+    @property
+    def authenticated(self) -> bool:
+        try:
+            from ray._private.authentication.authentication_utils import is_token_auth_enabled
+        except ImportError:  # Ray before 2.52 authenticates nobody
+            return False
+        return bool(is_token_auth_enabled())
+
     @classmethod
     def connect(
         cls, address: str | None = None, *, only_running: bool = False

@@ -41,7 +41,7 @@ from .desired import (
     target_of,
 )
 from .replicas import ReplicaGroup, replica_prefix
-from .services import ServiceGroup
+from .services import ServiceGroup, Wanted
 from .summary import application_status, deployment_status, settled
 from .watch import SnapshotHub
 
@@ -49,6 +49,8 @@ __all__ = ["STATE_KEY", "Controller"]
 
 log = logging.getLogger("alacarte.controller")
 STATE_KEY = "state"
+_NODES_S = 2.0
+"""How often to look for nodes that came or went."""
 
 
 class Controller:
@@ -67,6 +69,7 @@ class Controller:
         self._turn = asyncio.Event()
         self._changes = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
         self._routes_version = 0
         self._is_up = False
         self._ended = False
@@ -111,7 +114,8 @@ class Controller:
                 await self._adopt()
             self._loop = asyncio.create_task(self._run())
             self._expand()
-            await self._place_services()
+            if await self._place_services():
+                self._following = asyncio.create_task(self._follow_nodes())
             # Last: whoever asks meanwhile waits, and does not find half of it.
             self._is_up = True
 
@@ -214,11 +218,18 @@ class Controller:
     async def status(self) -> ServeStatus:
         """Return how everything is doing."""
         await self._started()
-        services = [] if self._services is None else self._services.overviews
+        assert self._services is not None
         return ServeStatus(
-            {service.node_id: service for service in services},
+            self._services.by_node,
             {key[1]: self._application(key) for key in self._state.resources},
+            self._services.overviews,
         )
+
+    async def restart_services(self, service: str, drain_s: float) -> None:
+        """Put a successor in the place of each process of a node service; see `ServiceGroup`."""
+        await self._started()
+        assert self._services is not None
+        await self._services.restart(service, drain_s)
 
     async def watch(self, key: str, known: int, watcher: str) -> Any | None:
         """Answer when there is a snapshot of `key` newer than `known`; see `SnapshotHub`."""
@@ -233,6 +244,8 @@ class Controller:
         await self._started()
         async with self._changes:
             await self._store(State(self._state.instance, self._state.secret, stopping=True))
+            if self._following is not None:
+                self._following.cancel()
             if self._services is not None:
                 # Requests that were accepted still reach their replicas.
                 await self._services.stop()
@@ -324,14 +337,33 @@ class Controller:
             observed,
         )
 
-    async def _place_services(self) -> None:
+    async def _place_services(self) -> bool:
+        """Put node services on the nodes there are; return whether there are any services."""
         assert self._services is not None
         config = ConfigValues(self._plugins, self._state.config)
         specs = [spec for spec in self._plugins.node_services.values() if spec.enabled(config)]
         nodes = await self._context.cluster.nodes() if specs else []
-        for spec in specs:
-            head_only = spec.head_only(config)
-            self._services.place(spec, [node for node in nodes if node.is_head or not head_only])
+        if nodes and not self._ended:  # a cluster always has one, so none is no answer
+            self._services.place(
+                [
+                    Wanted(
+                        spec,
+                        [node for node in nodes if node.is_head or not spec.head_only(config)],
+                        spec.processes(config),
+                    )
+                    for spec in specs
+                ]
+            )
+        return bool(specs)
+
+    async def _follow_nodes(self) -> None:
+        """Give services to nodes that join later, and take them from those that are gone."""
+        while True:
+            await asyncio.sleep(_NODES_S)
+            try:
+                await self._place_services()
+            except Exception:  # whatever the cluster answers, it is asked again
+                log.exception("the cluster's nodes are not known")
 
     def _refuse_unknown_policies(self, resource: Resource) -> None:
         known = self._plugins.routing_policies

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib
+import os
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,11 +20,66 @@ from ..types import NodeService
 __all__ = ["ServiceActor"]
 
 
-class ServiceActor:
-    """Hosts a `NodeService`. Made and called through the cluster."""
+class Place:
+    """A `ServicePlace`.
+
+    Args:
+        group: The same for all processes of this service on this node, and for no others.
+        directory: For Unix sockets.
+    """
+
+    authenticated: bool
 
     def __init__(
-        self, context: ActorContext, target: str, secret: bytes, config: Mapping[str, Any]
+        self, index: int, facts: Mapping[str, str], group: str, directory: str, authenticated: bool
+    ) -> None:
+        self.index = index
+        self.facts = facts
+        self.authenticated = authenticated
+        # Short, since the path of a Unix socket may have 107 characters at most.
+        self._group = hashlib.sha256(group.encode()).hexdigest()[:12]
+        self._directory = directory
+        self._own: set[str] = set()
+
+    def new_socket(self) -> str:
+        # The process first: by it the sockets of those that were killed are swept.
+        name = f"{os.getpid()}-{self._group}-{secrets.token_hex(4)}.sock"
+        path = os.path.join(self._directory, name)
+        self._own.add(path)
+        return path
+
+    def sibling_sockets(self) -> list[str]:
+        found = []
+        for name in sorted(os.listdir(self._directory)):
+            pid, _, rest = name.partition("-")
+            path = os.path.join(self._directory, name)
+            if not rest.startswith(f"{self._group}-") or path in self._own:
+                continue
+            if os.path.exists("/proc/self") and not os.path.exists(f"/proc/{pid}"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)  # its process was killed and could not do so
+                continue
+            found.append(path)
+        return found
+
+
+class ServiceActor:
+    """Hosts a `NodeService`. Made and called through the cluster.
+
+    Args:
+        group: Names this service on this node.
+        facts: Of the process before this one in its place, or of a sibling.
+    """
+
+    def __init__(
+        self,
+        context: ActorContext,
+        target: str,
+        secret: bytes,
+        config: Mapping[str, Any],
+        group: str,
+        index: int,
+        facts: Mapping[str, str],
     ) -> None:
         self._cluster = context.cluster
         self._facts: dict[str, str] | None = None
@@ -32,6 +91,7 @@ class ServiceActor:
             ConfigValues(context.plugins, config),
             node_id=context.node.node_id,
             name=context.name,
+            place=Place(index, facts, group, context.socket_dir, context.cluster.authenticated),
         )
 
     async def start(self) -> dict[str, str]:
@@ -45,11 +105,10 @@ class ServiceActor:
         """Return the service's facts, None before it has started."""
         return self._facts
 
-    async def stop(self) -> None:
+    async def stop(self, limit_s: float, replaced: bool) -> None:
         """Let it answer what it accepted, then end it."""
-        await self._service.drain()
-        await self._service.stop()
-        await self._runtime.close()
+        await self._service.drain(limit_s, replaced=replaced)
+        await self.abort()
 
     async def abort(self) -> None:
         """Hang up at once, as the end of a process does."""

@@ -1,39 +1,73 @@
-"""Node services: one process of each on every node that should have it."""
+"""Node services: their processes, on every node that should have them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import secrets
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, Node
 from .._plugins import PluginRecord
-from ..errors import ConfigError
+from ..errors import ConfigError, NotFoundError, ServeError
 from ..status import ProxyStatus, ServiceStatusOverview
 from ..types import NodeServiceSpec
 from .desired import State
 
-__all__ = ["ServiceGroup"]
+__all__ = ["ServiceGroup", "Wanted"]
 
 log = logging.getLogger("alacarte.controller")
 SERVICE_TARGET = "alacarte._control.service_actor:ServiceActor"
 _RESTART_S = (0.1, 0.5, 2.0, 5.0)
+_END_S = 5.0
+"""For what is in progress when the service ends on a node."""
+_STOP_S = 5.0
+"""For stopping itself, once it has drained."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A service, the nodes it should run on, and how many processes of it each has."""
+
+    spec: NodeServiceSpec
+    nodes: Sequence[Node]
+    processes: int
 
 
 @dataclass(eq=False)
-class _Service:
+class _Process:
+    """One that has started."""
+
+    actor: Actor
+    facts: dict[str, str]
+
+
+@dataclass(eq=False)
+class _Slot:
+    """A place for one process, and whoever is in it.
+
+    Attributes:
+        group: Names the service on its node; the name of each of its processes begins so.
+        facts: Of the process that was up last.
+    """
+
     spec: NodeServiceSpec
     node: Node
-    name: str
+    index: int
+    group: str
     status: ProxyStatus = ProxyStatus.STARTING
     message: str = ""
     facts: dict[str, str] = field(default_factory=dict)
-    actor: Actor | None = None
+    process: _Process | None = None
     life: asyncio.Task[None] | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     refusal: ConfigError | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.group}:{self.index}"
 
     @property
     def overview(self) -> ServiceStatusOverview:
@@ -43,6 +77,7 @@ class _Service:
             self.node.node_id,
             self.facts.get("url", ""),
             self.message,
+            self.index,
         )
 
 
@@ -50,8 +85,8 @@ class ServiceGroup:
     """Every node service of the instance. Lives on the controller's loop.
 
     Args:
-        joined: Told the name of each service that follows the routes, before it starts.
-        left: Told when such a service is gone.
+        joined: Told the name of each process that follows the routes, before it starts.
+        left: Told when such a process is gone, or on its way out.
     """
 
     def __init__(
@@ -67,120 +102,245 @@ class ServiceGroup:
         self._plugins = plugins
         self._joined = joined
         self._left = left
-        self._services: dict[str, _Service] = {}
+        self._slots: dict[str, _Slot] = {}
+        self._leaving: dict[str, ServiceStatusOverview] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._restarting = asyncio.Lock()
 
     @property
-    def overviews(self) -> list[ServiceStatusOverview]:
-        return [service.overview for service in self._services.values()]
+    def overviews(self) -> dict[str, ServiceStatusOverview]:
+        """Every process, as `ServeStatus.services` has them."""
+        found = {_key(slot.overview): slot.overview for slot in self._slots.values()}
+        return found | {f"{_key(each)}/old": each for each in self._leaving.values()}
 
-    def place(self, spec: NodeServiceSpec, nodes: list[Node]) -> None:
-        """Start what is missing on these nodes; one on each address, since they share ports."""
+    @property
+    def by_node(self) -> dict[str, ServiceStatusOverview]:
+        """The first process on each node, one that answers requests before any other."""
+        found: dict[str, ServiceStatusOverview] = {}
+        order = sorted(self._slots.values(), key=lambda slot: not slot.spec.serves_routes)
+        for slot in order:
+            found.setdefault(slot.node.node_id, slot.overview)
+        return found
+
+    def place(self, wanted: Sequence[Wanted]) -> None:
+        """Start what is missing, and end what is on nodes that are gone."""
+        slots = {slot.name: slot for each in wanted for slot in self._wanted_slots(each)}
+        for name in self._slots.keys() - slots.keys():
+            self._vacate(self._slots.pop(name))
+        for name, slot in slots.items():
+            if name not in self._slots:
+                self._slots[name] = slot
+                self._begin(slot)
+
+    def _wanted_slots(self, wanted: Wanted) -> Iterator[_Slot]:
+        def group(node: Node) -> str:
+            return f"alacarte:{self._state.instance}:service:{wanted.spec.name}:{node.node_id}"
+
         seen: set[str] = set()
-        for node in nodes:
-            name = f"alacarte:{self._state.instance}:service:{spec.name}:{node.node_id}"
+        # Nodes of one address share ports, so one of them has the service: whichever has it now.
+        for node in sorted(wanted.nodes, key=lambda node: f"{group(node)}:0" not in self._slots):
             if node.address in seen:
                 continue
             seen.add(node.address)
-            if name not in self._services:
-                service = _Service(spec, node, name)
-                self._services[name] = service
-                service.life = asyncio.get_running_loop().create_task(self._live(service))
+            for index in range(wanted.processes):
+                yield _Slot(wanted.spec, node, index, group(node))
 
     async def settled(self) -> None:
-        """Return when every service has come up once.
+        """Return when every process has come up once.
 
         Raises:
             ConfigError: One was refused what the user asked for, such as its port.
         """
-        for service in list(self._services.values()):
-            await service.settled.wait()
-            if service.refusal is not None:
-                raise service.refusal
+        for slot in list(self._slots.values()):
+            await slot.settled.wait()
+            if slot.refusal is not None:
+                raise slot.refusal
+
+    async def restart(self, service: str, drain_s: float) -> None:
+        """Put a successor in the place of each process, one after the other.
+
+        Each begins before its predecessor stops taking work; that one then has `drain_s` for
+        what it has accepted. Returns when the last predecessor is gone.
+
+        Args:
+            service: Which one; "" for all.
+
+        Raises:
+            NotFoundError: No service of that name runs.
+            ServeError: A successor did not start; its predecessor goes on, and so do the others.
+        """
+        async with self._restarting:
+            slots = [slot for slot in self._slots.values() if service in ("", slot.spec.name)]
+            if service and not slots:
+                running = sorted({slot.spec.name for slot in self._slots.values()})
+                raise NotFoundError(f"no node service {service!r} runs; there are {running}.")
+            ends = []
+            try:
+                for slot in slots:
+                    old = await self._succeed(slot)
+                    if old is not None:
+                        end = self._end(old, slot, drain_s, replaced=True)
+                        ends.append(self._in_background(end))
+            finally:
+                await asyncio.gather(*ends)
 
     async def stop(self) -> None:
-        """Drain and end every service."""
-        services, self._services = list(self._services.values()), {}
-        await asyncio.gather(*(self._end(service) for service in services))
+        """Drain and end every process."""
+        slots, self._slots = list(self._slots.values()), {}
+        for slot in slots:
+            self._vacate(slot)
+        while self._ending:
+            await asyncio.gather(*self._ending)
 
-    async def _live(self, service: _Service) -> None:
-        """Keep one service up for as long as it is wanted."""
+    def _begin(self, slot: _Slot, process: _Process | None = None) -> None:
+        slot.life = asyncio.get_running_loop().create_task(self._live(slot, process))
+
+    def _vacate(self, slot: _Slot) -> None:
+        if slot.life is not None:
+            slot.life.cancel()
+        process, slot.process = slot.process, None
+        if process is not None:
+            self._in_background(self._end(process, slot, _END_S, replaced=False))
+        slot.settled.set()
+
+    async def _live(self, slot: _Slot, process: _Process | None) -> None:
+        """Keep one place filled for as long as it is wanted."""
         failures = 0
         while True:
             try:
-                await self._bring_up(service)
+                process = process or await self._adopted(slot) or await self._started(slot)
             except ConfigError as error:
-                # The user must mend it: trying again would only repeat it.
-                service.refusal = error
-                service.status, service.message = ProxyStatus.UNHEALTHY, str(error)
-                self._gone(service)
-                service.settled.set()
-                return
+                slot.status, slot.message = ProxyStatus.UNHEALTHY, str(error)
+                if not slot.facts:
+                    # The user must mend it: trying again would only repeat it.
+                    slot.refusal = error
+                    slot.settled.set()
+                    return
+                log.warning("%s did not start: %s", slot.name, error)
             except Exception as error:  # a plugin's code, or a process that does not come up
-                service.message = f"{service.name} did not start: {error!r}"
-                log.warning("%s", service.message)
+                slot.message = f"{slot.name} did not start: {error!r}"
+                log.warning("%s", slot.message)
             else:
                 failures = 0
-                service.status, service.message = ProxyStatus.HEALTHY, ""
-                service.settled.set()
-                assert service.actor is not None
-                service.message = f"died: {await service.actor.closed()}"
-                log.warning("%s %s", service.name, service.message)
-            self._gone(service)
-            service.status = ProxyStatus.UNHEALTHY
+                slot.process, slot.facts = process, process.facts
+                slot.status, slot.message = ProxyStatus.HEALTHY, ""
+                slot.settled.set()
+                slot.message = f"died: {await process.actor.closed()}"
+                log.warning("%s %s", slot.name, slot.message)
+                slot.process = None
+                self._gone(process.actor)
+            process = None
+            slot.status = ProxyStatus.UNHEALTHY
             await asyncio.sleep(_RESTART_S[min(failures, len(_RESTART_S) - 1)])
             failures += 1
 
-    async def _bring_up(self, service: _Service) -> None:
-        if service.spec.serves_routes:
-            self._joined(service.name)
-        if await self._adopted(service):
-            return
-        args: tuple[Any, ...] = (
-            service.spec.target,
-            self._state.secret,
-            self._state.config,
-        )
-        service.actor = await self._cluster.start_actor(
-            ActorSpec(
-                service.name,
-                SERVICE_TARGET,
-                args,
-                node_id=service.node.node_id,
-                plugins=self._plugins,
-            )
-        )
-        service.facts = dict(await service.actor.call("start"))
-
-    async def _adopted(self, service: _Service) -> bool:
-        """Whether one that a former controller started is there and works."""
-        actor = await self._cluster.find_actor(service.name)
-        if actor is None:
-            return False
+    async def _started(self, slot: _Slot) -> _Process:
+        """Start a new process for a place."""
+        name = f"{slot.name}:{secrets.token_hex(3)}"
+        actor: Actor | None = None
+        if slot.spec.serves_routes:
+            self._joined(name)
         try:
-            facts = await actor.call("describe")
-        except ActorDied:
-            return False
-        if facts is None:
-            actor.kill()
-            return False
-        service.actor, service.facts = actor, facts
-        return True
+            actor = await self._cluster.start_actor(
+                ActorSpec(
+                    name,
+                    SERVICE_TARGET,
+                    (
+                        slot.spec.target,
+                        self._state.secret,
+                        self._state.config,
+                        slot.group,
+                        slot.index,
+                        self._facts_for(slot),
+                    ),
+                    node_id=slot.node.node_id,
+                    plugins=self._plugins,
+                )
+            )
+            # In turn: what they share, the second is to find where the first has put it.
+            async with self._turns.setdefault(slot.group, asyncio.Lock()):
+                return _Process(actor, dict(await actor.call("start")))
+        except BaseException:
+            if actor is not None:
+                actor.kill()
+            self._left(name)
+            raise
 
-    async def _end(self, service: _Service) -> None:
-        if service.life is not None:
-            service.life.cancel()
-        if service.actor is not None:
+    def _facts_for(self, slot: _Slot) -> dict[str, str]:
+        siblings = [each.facts for each in self._slots.values() if each.group == slot.group]
+        return next((facts for facts in [slot.facts, *siblings] if facts), {})
+
+    async def _adopted(self, slot: _Slot) -> _Process | None:
+        """Return the process that a former controller started, if there is one that works."""
+        adopted: _Process | None = None
+        for name in await self._cluster.list_actors(f"{slot.name}:"):
+            actor = await self._cluster.find_actor(name)
+            if actor is None or (slot.process is not None and slot.process.actor.name == name):
+                continue
             try:
-                async with asyncio.timeout(5.0):
-                    await service.actor.call("stop")
-            except (TimeoutError, ActorDied):
-                pass
-            except Exception as error:  # a plugin's code
-                log.warning("%s did not stop cleanly: %r", service.name, error)
-        self._gone(service)
+                facts = await actor.call("describe")
+            except ActorDied:
+                continue
+            if facts is None:
+                actor.kill()
+                continue
+            found = _Process(actor, facts)
+            if adopted is not None:
+                # The former controller ended in the middle of a restart.
+                self._in_background(self._end(found, slot, _END_S, replaced=True))
+                continue
+            adopted = found
+            if slot.spec.serves_routes:
+                self._joined(name)
+        return adopted
 
-    def _gone(self, service: _Service) -> None:
-        if service.actor is not None:
-            service.actor.kill()
-            service.actor = None
-        self._left(service.name)
+    async def _succeed(self, slot: _Slot) -> _Process | None:
+        """Start a successor, hand it the place, and return who was there; None for nobody."""
+        old = slot.process
+        if old is None:
+            return None  # one is being started anyway
+        try:
+            new = await self._started(slot)
+        except Exception as error:  # a plugin's code, or a process that does not come up
+            raise ServeError(
+                f"{slot.name}: the successor did not start ({error}); the old one goes on."
+            ) from None
+        if slot.life is not None:
+            slot.life.cancel()
+        if self._slots.get(slot.name) is not slot:  # shut down, or its node is gone meanwhile
+            self._in_background(self._end(new, slot, _END_S, replaced=False))
+            return None
+        old, slot.process = slot.process, new
+        self._begin(slot, new)
+        return old
+
+    async def _end(self, process: _Process, slot: _Slot, limit_s: float, *, replaced: bool) -> None:
+        """Drain a process that has left its place, and end it."""
+        name = process.actor.name
+        self._left(name)
+        self._leaving[name] = replace(slot.overview, status=ProxyStatus.DRAINING)
+        try:
+            async with asyncio.timeout(limit_s + _STOP_S):
+                await process.actor.call("stop", limit_s, replaced)
+        except (TimeoutError, ActorDied):
+            pass
+        except Exception as error:  # a plugin's code
+            log.warning("%s did not stop cleanly: %r", name, error)
+        finally:
+            del self._leaving[name]
+            process.actor.kill()
+
+    def _gone(self, actor: Actor) -> None:
+        actor.kill()
+        self._left(actor.name)
+
+    def _in_background(self, ending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(ending)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
+
+
+def _key(overview: ServiceStatusOverview) -> str:
+    return f"{overview.service}/{overview.node_id}/{overview.index}"
