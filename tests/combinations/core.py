@@ -26,6 +26,8 @@ with asks_for("alacarte-http"):
     serve.run(Greeter.bind(), name="routed", route_prefix="/routed")
 with asks_for("alacarte-batching"):
     serve.batch(lambda items: items)
+with asks_for("alacarte-multiplexing"):
+    serve.multiplexed(lambda model_id: model_id)
 running("alone")
 serve.delete("alone")
 assert "alone" not in serve.status().applications

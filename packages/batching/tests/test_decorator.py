@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from alacarte.context import current_call
 from alacarte.errors import ServeError
+from alacarte.types import Call, NestedCalls
 from alacarte_batching import BatchSizeError, ItemTooLargeError, batch
 
 Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
@@ -593,3 +595,70 @@ def test_batch_runs_in_the_first_callers_context(run: Run) -> None:
 
     run(main)
     assert seen == ["a", "c"]
+
+
+def test_models_are_not_mixed(run: Run) -> None:
+    """A batch with items for several models is one for each, run at the same time as one."""
+    gate = Gate(max_batch_size=4, batch_wait_timeout_s=60.0)
+
+    async def ask(model_id: str, item: int) -> Any:
+        current_call.set(Call("python", (b"",), model_id=model_id))
+        return await gate.call(item)
+
+    async def main() -> None:
+        asked = [asyncio.create_task(ask(model, i)) for i, model in enumerate("abaabbba")]
+        await gate.entered.acquire()
+        await gate.entered.acquire()
+        assert gate.batches == [[0, 2, 3], [1]]
+        gate.open.set()
+        assert await asyncio.gather(*asked) == [10 * i for i in range(8)]
+        assert gate.batches == [[0, 2, 3], [1], [4, 5, 6], [7]]
+
+    run(main)
+
+
+def test_what_a_batch_calls_is_not_its_first_callers(run: Run) -> None:
+    """A first caller that goes away does not cancel what the batch has called for the others."""
+    seen: list[Call | None] = []
+
+    @batch(max_batch_size=1)
+    async def f(items: list[int]) -> list[int]:
+        seen.append(current_call.get())
+        return items
+
+    async def main() -> None:
+        call = Call("python", (b"",), request_id="r", deadline=1.0)
+        call.nested = NestedCalls()
+        current_call.set(call)
+        await f(1)
+
+    run(main)
+    assert [(c.request_id, c.deadline, c.nested) for c in seen if c] == [("r", None, None)]
+
+
+def test_one_models_failure_is_its_own(run: Run) -> None:
+    """Of a batch for several models, what fails for one fails for its callers alone."""
+    seen = []
+
+    @batch(max_batch_size=3)
+    async def f(items: list[int]) -> list[int]:
+        call = current_call.get()
+        assert call is not None
+        seen.append((call.model_id, items))
+        if call.model_id == "bad":
+            raise ValueError("no such model")
+        return items
+
+    async def ask(model_id: str, item: int) -> Any:
+        current_call.set(Call("python", (b"",), model_id=model_id))
+        return await f(item)
+
+    async def main() -> None:
+        asked = [asyncio.create_task(ask(m, i)) for i, m in enumerate(["good", "bad", "good"])]
+        results = await asyncio.gather(*asked, return_exceptions=True)
+        assert results[0] == 0
+        assert results[2] == 2
+        assert str(results[1]) == "no such model"
+
+    run(main)
+    assert seen == [("good", [0, 2]), ("bad", [1])]

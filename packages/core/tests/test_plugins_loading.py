@@ -207,6 +207,7 @@ def test_a_distribution_that_is_found_twice_counts_once(
     ("name", "package"),
     [
         ("batch", "alacarte-batching"),
+        ("multiplexed", "alacarte-multiplexing"),
         ("get_app_handle", "alacarte-handles"),
         ("ingress", "alacarte-http"),
         ("http_options", "alacarte-http"),

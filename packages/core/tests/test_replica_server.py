@@ -478,3 +478,71 @@ def test_a_cancellation_of_the_users_own(run):
         b.check_idle()
 
     run(main)
+
+
+def test_beyond_the_limit(run):
+    """A broadcast is taken by a full replica, and counts; a replica that leaves refuses it."""
+
+    async def main():
+        b = Bench(1)
+        b.accept("1")
+        _, task = b.accept("all", beyond_limit=True)
+        assert task is not None
+        assert b.server.ongoing == 2
+        assert b.accept("2")[1] is None
+        await b.server.cancel()
+        assert b.accept("all", beyond_limit=True)[1] is None
+        b.check_idle()
+
+    run(main)
+
+
+def test_a_thread_that_nobody_waits_for_keeps_its_slot(run):
+    """Until it is back nothing more is taken; then whoever was refused is told."""
+
+    async def main():
+        b = Bench(1)
+        b.server.thread_left()
+        assert b.server.listener.load.ongoing == 1
+        assert b.accept("1")[1] is None
+        b.server.thread_back()
+        assert b.connection.frames == [Kind.LOAD]
+        assert b.server.listener.load.ongoing == 0
+        _, task = b.accept("1")
+        assert task is not None
+        await b.server.cancel()
+        b.check_idle()
+
+    run(main)
+
+
+def test_what_a_call_has_called_ends_with_it(run):
+    """Cancelled with a call that is cancelled, left alone by one that ends."""
+
+    class Nested:
+        cancelled = False
+
+        def cancel(self) -> None:
+            self.cancelled = True
+
+    async def main():
+        b = Bench(2)
+        nested = {"1": Nested(), "2": Nested()}
+
+        async def behaviour(call: Call) -> Reply:
+            name = bytes(call.payload[0]).decode()
+            current_call.get().nested.add(nested[name])
+            await b.gates.setdefault(name, asyncio.Event()).wait()
+            return Reply(call.payload)
+
+        b.behaviour = behaviour
+        _, one = b.accept("1")
+        _, two = b.accept("2")
+        await settle()
+        b.gates["1"].set()
+        await one
+        two.cancel()
+        await settle()
+        assert [each.cancelled for each in nested.values()] == [False, True]
+
+    run(main)

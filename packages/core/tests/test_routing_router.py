@@ -78,7 +78,8 @@ class FakeConnection:
         self.replica_id = replica_id
         self.replica_load = 0
         self.streams: list[FakeStream] = []
-        self.on_load = self.on_goaway = self.on_lost = lambda: None
+        self.advertised: dict[str, frozenset[str]] = {}
+        self.on_advertised = self.on_load = self.on_goaway = self.on_lost = lambda: None
         self.transport: object | None = object()
         self.closed = False
 

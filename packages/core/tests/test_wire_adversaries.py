@@ -375,6 +375,7 @@ MALFORMED = {
     "hello again": frame(Kind.HELLO, payload=CallerHandshake(SECRET, REPLICA_ID).hello()),
     "proof again": frame(Kind.PROOF, payload=bytes(32)),
     "load": frame(Kind.LOAD),
+    "advertisement": frame(Kind.ADVERTISE, payload=b"{}"),
     "data without a stream": frame(Kind.DATA, 0, 0, b"x"),
     "random": bytes(range(100, 256)),
 }
@@ -650,6 +651,9 @@ BROKEN = {
     "credit": frame(Kind.CREDIT, 0, 1, b"x"),
     "hello": frame(Kind.HELLO),
     "welcome again": frame(Kind.WELCOME, payload=b"{}"),
+    "no advertisement": frame(Kind.ADVERTISE, payload=b"{"),
+    "advertisement of numbers": frame(Kind.ADVERTISE, payload=b'{"models": [1]}'),
+    "advertisement on a stream": frame(Kind.ADVERTISE, 0, 1, b"{}"),
     "announced too long": long_header(Kind.RESPONSE, 0, 0, 1, MAX_MESSAGE + 1),
     "more than announced": long_header(Kind.RESPONSE, 0, 0, 1, 1) + frame(Kind.CHUNK, 0, 1, b"xx"),
 }

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from alacarte._wire.codec import decode, encode
 from alacarte._wire.envelope import PAYLOAD_OFFSET, pack_envelope, unpack_envelope
-from alacarte._wire.frames import FINAL, STREAMING, FrameError
+from alacarte._wire.frames import BEYOND_LIMIT, FINAL, STREAMING, FrameError
 from alacarte.errors import ConfigError
-from alacarte.types import Call
+from alacarte.types import Call, NestedCalls
 
 from .wire_support import join
 
@@ -39,7 +39,31 @@ def test_round_trip(fields, streaming, payload):
 def test_every_text_of_a_call_travels():
     """A field added to Call must not be forgotten here."""
     names = {field.name for field in dataclasses.fields(Call)}
-    assert names == {*TEXTS, "payload", "body", "streaming", "deadline"}
+    beside = {"payload", "body", "streaming", "deadline", "timeout_s", "beyond_limit"}
+    assert names == {*TEXTS, *beside, "nested"}
+
+
+def test_what_a_request_has_called_stays_here():
+    """It is this process's own, and a copy of a call has called nothing yet."""
+    call = Call("p", (b"",))
+    call.nested = NestedCalls()
+    assert unpack_envelope(pack_envelope(call), 0).nested is None
+    assert dataclasses.replace(call, deadline=None).nested is None
+
+
+def test_beyond_the_limit_is_a_flag_of_the_frame():
+    """Nothing in the texts, which may come from outside, says it."""
+    message = pack_envelope(Call("p", (b"",), beyond_limit=True))
+    assert not unpack_envelope(message, 0).beyond_limit
+    assert unpack_envelope(message, BEYOND_LIMIT).beyond_limit
+
+
+@pytest.mark.parametrize("timeout_s", [None, 0.25, 3.0, math.inf])
+def test_the_time_given_travels(timeout_s):
+    """Errors name the time that was asked for, whatever is left of it."""
+    call = Call("p", (b"",), deadline=time.monotonic() + 0.1, timeout_s=timeout_s)
+    got = unpack_envelope(pack_envelope(call), 0).timeout_s
+    assert got == timeout_s or (timeout_s == math.inf and got is not None and got > 1e6)
 
 
 @pytest.mark.parametrize("size", range(50, 70))
@@ -136,7 +160,7 @@ def test_cut_off(keep):
 
 
 @pytest.mark.parametrize(
-    "data", [bytes(4) + b"\x02\0\xff\xff", bytes(4) + b"\x06\0a\0b\0c\0", bytes(4) + b"\0\0"]
+    "data", [bytes(8) + b"\x02\0\xff\xff", bytes(8) + b"\x06\0a\0b\0c\0", bytes(8) + b"\0\0"]
 )
 def test_not_text(data):
     """Bytes that are not UTF-8, and texts that are too few, are refused."""

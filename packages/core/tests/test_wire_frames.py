@@ -294,9 +294,9 @@ def test_more_than_announced(size):
     "data",
     [
         frame(0),
-        frame(18),
+        frame(19),
         frame(255),
-        frame(Kind.DATA, 8),
+        frame(Kind.DATA, 16),
         frame(Kind.DATA, 0x80),
         frame(Kind.PING, LONG, 0, bytes(8)),
         frame(Kind.CHUNK, LONG, 1, bytes(8)),

@@ -116,6 +116,9 @@ def batch(
     the batch. A caller that is cancelled before its batch runs is left out of it; later, the
     batch runs on for the others. A generator whose callers have all gone is closed.
 
+    Items of requests for different models (`serve.get_multiplexed_model_id`) are not mixed: a
+    batch of them is handed over as one for each model, all at the same time.
+
     A batch runs in a task of its own, with a copy of the first caller's context variables:
     what it reads of a request there is true of one caller only, so pass what differs between
     callers as arguments. What it sets there, no caller sees.

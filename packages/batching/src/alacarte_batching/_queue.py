@@ -65,10 +65,11 @@ class Item:
         future: Resolves to the result. For a generator, to the next value and the future of the
             one after it, or to None at the end.
         context: The caller's context variables.
+        model_id: The multiplexed model its request is for, "" for none.
         arrived: When it came, on the loop's clock.
     """
 
-    __slots__ = ("args", "arrived", "context", "future", "kwargs")
+    __slots__ = ("args", "arrived", "context", "future", "kwargs", "model_id")
 
     def __init__(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], future: asyncio.Future[Any]
@@ -77,6 +78,8 @@ class Item:
         self.kwargs = kwargs
         self.future = future
         self.context = contextvars.copy_context()
+        call = current_call.get()
+        self.model_id = "" if call is None else call.model_id
         self.arrived = 0.0
 
     @property
@@ -158,18 +161,26 @@ class Queue:
     def _start_due(self, loop: asyncio.AbstractEventLoop, now: float | None) -> None:
         try:
             while batch := self._batcher.take(now):
-                # Batches run in the first caller's context, for want of a better one.
-                task = loop.create_task(
-                    self._run(batch), name=f"batch {self._target.name}", context=batch[0].context
-                )
-                self._tasks.add(task)
-                task.add_done_callback(partial(self._ended, batch))
+                self._start(loop, batch)
         except Exception as error:
             # `batch_size_fn` is foreign code. Whatever it choked on would stop the queue again
             # and again, so it is told to all who wait, and the queue goes on.
             for item in self._batcher.clear():
                 item.fail(error)
         self._arm(loop)
+
+    def _start(self, loop: asyncio.AbstractEventLoop, batch: list[Item]) -> None:
+        """Run a batch: as one for each model, at the same time, where its items ask for several."""
+        parts = _by_model(batch)
+        running: list[asyncio.Task[None]] = []
+        for part in parts:
+            # In the first caller's context, for want of a better one.
+            task = loop.create_task(
+                self._run(part), name=f"batch {self._target.name}", context=part[0].context
+            )
+            running.append(task)
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._ended, part, running))
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have the timer go off when the next batch closes, or not at all."""
@@ -190,7 +201,7 @@ class Queue:
         self._start_due(loop, max(closes_at, loop.time()))
 
     async def _run(self, batch: list[Item]) -> None:
-        _leave_deadline()
+        _leave_caller()
         calls = self._live(batch)
         if not calls:
             return
@@ -243,8 +254,10 @@ class Queue:
             raise BatchSizeError(self._target.name, given, returned)
         return results if isinstance(results, list) else [results[i] for i in range(given)]
 
-    def _ended(self, batch: list[Item], task: asyncio.Task[None]) -> None:
-        """Settle what a batch left unsettled, and start the next.
+    def _ended(
+        self, batch: list[Item], running: list[asyncio.Task[None]], task: asyncio.Task[None]
+    ) -> None:
+        """Settle what a batch left unsettled, and start the next when all its parts have ended.
 
         A done callback, because a task that is cancelled before its first step never runs a
         line of its own, and the queue would wait for it for ever.
@@ -258,9 +271,23 @@ class Queue:
                 item.future.cancel()
             else:
                 item.fail(error)
+        running.remove(task)
+        if running:
+            return
         self._batcher.finish()
         loop = task.get_loop()
         self._start_due(loop, loop.time())
+
+
+def _by_model(batch: list[Item]) -> list[list[Item]]:
+    """Return the items of a batch by the model they are for, in the order of the first of each."""
+    first = batch[0].model_id
+    if all(item.model_id == first for item in batch):
+        return [batch]
+    parts: dict[str, list[Item]] = {}
+    for item in batch:
+        parts.setdefault(item.model_id, []).append(item)
+    return list(parts.values())
 
 
 def _ends_stream(value: Any) -> bool:
@@ -272,8 +299,11 @@ def _ends_stream(value: Any) -> bool:
     )
 
 
-def _leave_deadline() -> None:
-    """Go on without the first caller's deadline: what the batch calls, it calls for all."""
+def _leave_caller() -> None:
+    """Go on without the first caller's deadline, and past its end: a batch calls for all.
+
+    A copy of a call does not know what the call has called, and so does not cancel it.
+    """
     call = current_call.get()
-    if call is not None and call.deadline is not None:
+    if call is not None:
         current_call.set(replace(call, deadline=None))

@@ -81,6 +81,7 @@ class Router:
         self._streams: dict[CallStream, tuple[Call, Link, RoutingPolicy, float]] = {}
         self._retired: set[Link] = set()
         self._loop = asyncio.get_running_loop()
+        self._known = asyncio.Event()
 
     @property
     def queued(self) -> int:
@@ -121,6 +122,55 @@ class Router:
             except asyncio.CancelledError:
                 stream.cancel()
                 raise
+
+    async def broadcast(self, call: Call) -> list[Reply | BaseException]:
+        """Send a call to every replica that runs, and return what each answered or raised.
+
+        Beyond the limit and past the queue: what all must hear, the busy ones must hear, too.
+        A replica that was just heard of is told as soon as it is connected.
+
+        Raises:
+            DeploymentUnavailableError: No replica runs.
+        """
+        await self._known.wait()
+        links = [link for link in self._links.values() if not link.leaving]
+        sent = (self._call_one(link, call) for link in links)
+        answers = await asyncio.gather(*sent, return_exceptions=True)
+        # Who was on its way out did not take the call, and need not hear of anything any more.
+        heard = [answer for answer in answers if not isinstance(answer, Rejected)]
+        if not heard:
+            reason = self._unavailable or "none of its replicas runs"
+            raise DeploymentUnavailableError(str(self.deployment), reason)
+        return heard
+
+    async def _call_one(self, link: Link, call: Call) -> Reply:
+        while link.connection is None:
+            if link.gone or link.connecting is None:
+                raise Rejected
+            # Not the task itself: it goes on when this call is given up.
+            await asyncio.wait([link.connecting])
+        try:
+            stream = link.connection.open(call, lambda _: self._heard(link))
+        except ConnectionLost:
+            raise Rejected from None
+        link.in_flight += 1
+        try:
+            return await stream.reply
+        except ConnectionLost as lost:
+            raise ReplicaUnavailableError(
+                str(self.deployment), link.replica_id, str(lost)
+            ) from None
+        except asyncio.CancelledError:
+            stream.cancel()
+            raise
+
+    def _heard(self, link: Link) -> None:
+        """A call that the policy did not place has ended."""
+        link.in_flight -= 1
+        if (link.gone or link.leaving) and not link.in_flight:
+            self._close(link)
+        if self._queue:
+            self._dispatch()
 
     def _send(self, call: Call) -> CallStream | None:
         """Send a call now if the policy finds a replica for it, and return its stream."""
@@ -225,6 +275,7 @@ class Router:
         self._unavailable = "" if snapshot.state == "up" else (snapshot.reason or snapshot.state)
         if self._unavailable and not self._links:
             self._queue.fail(DeploymentUnavailableError(str(self.deployment), self._unavailable))
+        self._known.set()
         self._dispatch()
         self._shed_late()
 
@@ -268,8 +319,10 @@ class Router:
     def _connected(self, link: Link, connection: CallerConnection) -> None:
         link.connection = connection
         link.connection.on_load = lambda: self._unblock(link)
+        link.connection.on_advertised = lambda: self._advertised(link)
         link.connection.on_goaway = lambda: self._dismiss(link)
         link.connection.on_lost = lambda: self._break(link)
+        self._advertised(link)
         link.blocked = False
         self._ready.append(link)
         self._dispatch()
@@ -279,6 +332,10 @@ class Router:
         assert link.connection is not None
         link.reported = link.connection.replica_load
         self._dispatch()
+
+    def _advertised(self, link: Link) -> None:
+        if link.connection is not None:
+            link.advertised = link.connection.advertised
 
     def _dismiss(self, link: Link) -> None:
         """The replica is leaving: hang up as soon as what is in flight there has ended.

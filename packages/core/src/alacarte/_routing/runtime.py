@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import os
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +22,18 @@ from .._plugins import Plugins
 from .._wire.caller import CallerConnection, connect
 from ..errors import ConfigError, ServeError
 from ..layers import compose, deadline
-from ..types import Address, ConfigSections, DeploymentId, RouteTable, RoutingPolicy, Service
+from ..types import (
+    Address,
+    Call,
+    ConfigSections,
+    DeploymentId,
+    ReplicaLoad,
+    Reply,
+    RouteTable,
+    RoutingPolicy,
+    Service,
+    ServicePlace,
+)
 from .router import Router
 
 __all__ = ["CONTROLLER_NAME", "InstanceAccess", "ProcessRuntime"]
@@ -49,6 +62,7 @@ class ProcessRuntime:
 
     Args:
         name: Tells this process from others that watch the controller.
+        place: In a node service, which of its processes this is.
     """
 
     def __init__(
@@ -59,7 +73,10 @@ class ProcessRuntime:
         *,
         node_id: str,
         name: str,
+        place: ServicePlace | None = None,
     ) -> None:
+        self.place = place
+        _runtimes.add(self)
         self.loop = asyncio.get_running_loop()
         self.config = config
         self.node_id = node_id
@@ -87,6 +104,16 @@ class ProcessRuntime:
             self._routers[deployment] = router
             self._follow(deployment_key(deployment), router.update)
         return service
+
+    def broadcast(
+        self, deployment: DeploymentId, call: Call
+    ) -> Awaitable[list[Reply | BaseException]]:
+        self.service(deployment)
+        return self._routers[deployment].broadcast(call)
+
+    def replicas_of(self, deployment: DeploymentId) -> Sequence[ReplicaLoad]:
+        router = self._routers.get(deployment)
+        return () if router is None else tuple(router.replicas)
 
     def is_plain(self, deployment: DeploymentId) -> bool:
         return deployment in self._plain
@@ -178,3 +205,20 @@ class ProcessRuntime:
             if self._controller is None:
                 raise ActorDied("there is no controller")
         return self._controller
+
+
+_runtimes: weakref.WeakSet[ProcessRuntime] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a forked child nothing turns the loops any more: close them, for all who would wait.
+
+    A loop of the child's own in place of the parent's, whose sockets both of them hold.
+    """
+    for runtime in list(_runtimes):
+        runtime.loop = asyncio.new_event_loop()
+        runtime.loop.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

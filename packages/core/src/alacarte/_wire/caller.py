@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import ConfigError
 from ..types import Address, Buffer, Call, Reply
+from .advertisement import read_advertisement
 from .authentication import (
     HANDSHAKE_TIMEOUT_S,
     MAX_HANDSHAKE_BYTES,
@@ -24,7 +25,7 @@ from .connection import Connection, Load
 from .envelope import pack_envelope
 from .failures import decode_error
 from .flow import Inbox, SendWindow, read_credit, write_credit
-from .frames import CHUNK_BYTES, FINAL, STREAMING, Decoder, Frame, FrameError, Kind
+from .frames import BEYOND_LIMIT, CHUNK_BYTES, FINAL, STREAMING, Decoder, Frame, FrameError, Kind
 
 __all__ = ["CallStream", "CallerConnection", "ConnectionLost", "Rejected", "connect"]
 
@@ -169,7 +170,9 @@ class CallerConnection(Connection):
         loop: The event loop it lives on.
         replica_load: Requests the replica was working on when it last said anything.
         facts: What the replica told about itself at the start.
+        advertised: What the replica last said that it holds, by topic.
         unpickle: Loads pickled exceptions; None in a process that unpickles nothing.
+        on_advertised: Called when that has changed.
         on_load: Called when the replica announces free slots.
         on_goaway: Called when the replica takes no new work.
         on_lost: Called once when an established connection is gone.
@@ -180,7 +183,9 @@ class CallerConnection(Connection):
         self.loop = asyncio.get_running_loop()
         self.replica_load = 0
         self.facts: dict[str, Any] = {}
+        self.advertised: Mapping[str, frozenset[str]] = {}
         self.unpickle: Callable[[Buffer], Any] | None = pickle.loads if unpickle else None
+        self.on_advertised: Callable[[], None] = _nothing
         self.on_load: Callable[[], None] = _nothing
         self.on_goaway: Callable[[], None] = _nothing
         self.on_lost: Callable[[], None] = _nothing
@@ -207,6 +212,8 @@ class CallerConnection(Connection):
         stream = CallStream(self, stream_id, done)
         self._streams[stream_id] = stream
         flags = (STREAMING if call.streaming else 0) | (FINAL if call.body is None else 0)
+        if call.beyond_limit:
+            flags |= BEYOND_LIMIT
         try:
             self.send_message(Kind.REQUEST, flags, stream_id, (envelope, *call.payload))
         except ConfigError:
@@ -251,6 +258,9 @@ class CallerConnection(Connection):
             self.on_load()
         elif frame.kind == Kind.GOAWAY:
             self.on_goaway()
+        elif frame.kind == Kind.ADVERTISE:
+            self.advertised = read_advertisement(frame.payload)
+            self.on_advertised()
         elif frame.kind == Kind.PING:
             self.send(Kind.PONG, 0, 0)
         elif frame.kind != Kind.PONG:

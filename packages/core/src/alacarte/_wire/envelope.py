@@ -1,6 +1,8 @@
 """What a REQUEST says about its call, in front of the call's own bytes.
 
-    remaining ms u32 (0: no limit) | size of texts u16 | texts, NUL between, padded | payload
+    remaining ms u32 (0: no limit) | given ms u32 | size of texts u16 | texts | payload
+
+The texts have NUL between them and are padded.
 
 No pickle: every process can read it, whatever the call's protocol is.
 """
@@ -13,11 +15,11 @@ from struct import error as StructError
 
 from ..errors import ConfigError
 from ..types import Buffer, Call
-from .frames import STREAMING, FrameError
+from .frames import BEYOND_LIMIT, STREAMING, FrameError
 
 __all__ = ["PAYLOAD_OFFSET", "pack_envelope", "unpack_envelope"]
 
-_HEAD = Struct("<IH")
+_HEAD = Struct("<IIH")
 _TEXTS = 7
 PAYLOAD_OFFSET = 64
 """The payload begins at a multiple of this, so that what is aligned in it stays aligned."""
@@ -53,7 +55,8 @@ def pack_envelope(call: Call) -> bytes:
             f"no NUL character and 65,280 bytes together; these hold {size}."
         )
     size += -(size + _HEAD.size) % PAYLOAD_OFFSET
-    return _HEAD.pack(_remaining_ms(call.deadline), size) + texts.ljust(size, b"\0")
+    given = 0 if call.timeout_s is None else _milliseconds(call.timeout_s)
+    return _HEAD.pack(_remaining_ms(call.deadline), given, size) + texts.ljust(size, b"\0")
 
 
 def unpack_envelope(message: Buffer, flags: int) -> Call:
@@ -64,7 +67,7 @@ def unpack_envelope(message: Buffer, flags: int) -> Call:
     """
     view = memoryview(message)
     try:
-        remaining, size = _HEAD.unpack_from(view)
+        remaining, given, size = _HEAD.unpack_from(view)
         end = _HEAD.size + size
         texts = str(view[_HEAD.size : end], "utf-8").split("\0", _TEXTS)
         protocol, method, request_id, app, route, model_id, routing_key = texts[:_TEXTS]
@@ -83,6 +86,8 @@ def unpack_envelope(message: Buffer, flags: int) -> Call:
         model_id=model_id,
         routing_key=routing_key,
         deadline=time.monotonic() + remaining / 1000 if remaining else None,
+        timeout_s=given / 1000 if given else None,
+        beyond_limit=bool(flags & BEYOND_LIMIT),
     )
 
 
@@ -90,4 +95,8 @@ def _remaining_ms(deadline: float | None) -> int:
     """Milliseconds left, at least 1: 0 says there is no limit."""
     if deadline is None:
         return 0
-    return int(min(max((deadline - time.monotonic()) * 1000, 1), _MAX_MS))
+    return _milliseconds(deadline - time.monotonic())
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(min(max(seconds * 1000, 1), _MAX_MS))

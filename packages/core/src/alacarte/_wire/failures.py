@@ -102,7 +102,7 @@ def decode_error(message: Buffer, *, unpickle: Callable[[Buffer], Any] | None) -
             pass
         else:
             # A future does not take StopIteration: it would end the generator that awaits it.
-            if isinstance(error, BaseException) and not isinstance(error, StopIteration):
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):
                 # Past the class: a frozen dataclass lets nobody set attributes.
                 BaseException.__setattr__(error, "__cause__", RemoteTraceback(told.traceback))
                 return error

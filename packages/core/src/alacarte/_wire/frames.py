@@ -20,6 +20,7 @@ from ..types import Buffer
 from .buffers import long_buffers
 
 __all__ = [
+    "BEYOND_LIMIT",
     "CHUNK_BYTES",
     "FINAL",
     "HEADER",
@@ -43,7 +44,9 @@ LONG = 2
 """The payload is the message's size (u64); its bytes follow in CHUNK frames."""
 STREAMING = 4
 """On a REQUEST: the caller expects any number of messages."""
-_FLAGS = FINAL | LONG | STREAMING
+BEYOND_LIMIT = 8
+"""A REQUEST that the replica takes beyond the limit on its requests."""
+_FLAGS = FINAL | LONG | STREAMING | BEYOND_LIMIT
 
 CHUNK_BYTES = 1 << 20
 """The longest payload in one frame."""
@@ -73,6 +76,7 @@ class Kind(IntEnum):
     GOAWAY = 15
     PING = 16
     PONG = 17
+    ADVERTISE = 18
 
 
 _LAST_KIND = max(Kind)

@@ -15,7 +15,7 @@ from struct import Struct
 from typing import Any, Protocol
 
 from ..errors import ConfigError
-from ..types import Call, Message, Reply
+from ..types import Call, Message, NestedCalls, Reply
 from .authentication import (
     HANDSHAKE_TIMEOUT_S,
     MAX_HANDSHAKE_BYTES,
@@ -57,14 +57,16 @@ class ServedStream:
 
     Attributes:
         released: The slot it took is free again.
+        nested: What the call has called itself, once it runs.
     """
 
-    __slots__ = ("_inbox", "_window", "connection", "id", "released", "task")
+    __slots__ = ("_inbox", "_window", "connection", "id", "nested", "released", "task")
 
     def __init__(self, connection: ReplicaConnection, stream_id: int) -> None:
         self.connection = connection
         self.id = stream_id
         self.released = False
+        self.nested: NestedCalls | None = None
         self.task: asyncio.Task[Any] | None = None
         self._inbox: Inbox | None = None
         self._window: SendWindow | None = None
@@ -134,6 +136,9 @@ class ServedStream:
             self._inbox.fail(asyncio.CancelledError())
         if self.task is not None:
             self.task.cancel()
+        if self.nested is not None:
+            # At once: the handler may take its time to end, or run in a thread and not hear of it.
+            self.nested.cancel()
 
     def _grant(self, size: int) -> None:
         self.connection.send(Kind.CREDIT, 0, self.id, write_credit(size))
@@ -149,6 +154,7 @@ class ReplicaConnection(Connection):
         self._handshake: ReplicaHandshake | None = listener.handshake()
         self._deadline: asyncio.TimerHandle | None = None
         self._streams: dict[int, ServedStream] = {}
+        self._advertisement_due = False
 
     @property
     def trusted(self) -> bool:
@@ -233,6 +239,22 @@ class ReplicaConnection(Connection):
         self._decoder.max_message = self._listener.max_message
         self._listener.trusted(self)
         self.send(Kind.WELCOME, 0, 0, welcome(self._listener.facts()))
+        if self._listener.advertisement:
+            self.advertise()
+
+    def advertise(self) -> None:
+        """Tell this caller what the replica holds: now, or once it reads again.
+
+        Each says all there is, so of many that a caller does not read only the last is kept.
+        """
+        self._advertisement_due = self._writable is not None
+        if not self._advertisement_due:
+            self.send(Kind.ADVERTISE, 0, 0, self._listener.advertisement)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._advertisement_due and self.transport is not None:
+            self.advertise()
 
     def lost(self, error: Exception | None) -> None:
         if self._deadline is not None:
@@ -267,6 +289,7 @@ class Listener:
         self.max_message = max_message
         self.facts = facts
         self.load = Load()
+        self.advertisement = b""
         self.connections: set[ReplicaConnection] = set()
         self._replica_id = replica_id
         self._secret = secret
@@ -295,6 +318,12 @@ class Listener:
         """Send a frame without payload to every caller."""
         for connection in self.connections:
             connection.send(kind, 0, 0)
+
+    def advertise(self, advertisement: bytes) -> None:
+        """Send this ADVERTISE to every caller, and to each that connects later."""
+        self.advertisement = advertisement
+        for connection in self.connections:
+            connection.advertise()
 
     def close(self) -> None:
         """Stop listening, and hang up when what is to be sent has been sent."""

@@ -1,0 +1,141 @@
+"""Where code is running: the request, the replica, and what is told of them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from alacarte import serve
+from alacarte.context import (
+    ReplicaContext,
+    current_call,
+    current_replica,
+    get_replica_context,
+    get_request_context,
+)
+from alacarte.errors import ServeError
+from alacarte.serve import context as theirs
+from alacarte.types import Call, DeploymentId, NestedCalls
+
+HERE = ReplicaContext(DeploymentId("shop", "model"), "r1", code_version="v1")
+
+
+@pytest.fixture
+def request_here():
+    """Set the current call, as a replica does."""
+    tokens = []
+
+    def begin(call: Call) -> None:
+        tokens.append(current_call.set(call))
+
+    replica = current_replica.set(HERE)
+    yield begin
+    for token in reversed(tokens):
+        current_call.reset(token)
+    current_replica.reset(replica)
+
+
+def test_outside_of_a_request():
+    """An error says so; Ray Serve's spelling gives an empty context there."""
+    with pytest.raises(ServeError, match="outside of a request"):
+        get_request_context()
+    with pytest.raises(ServeError, match="outside of a replica"):
+        get_replica_context()
+    empty = theirs._get_serve_request_context()
+    assert (empty.request_id, empty.route, empty.app_name, empty.deadline) == ("", "", "", None)
+    assert empty.remaining_s() is None
+    assert not empty.cancelled
+
+
+def test_what_it_tells(request_here):
+    """All that the request brought along."""
+    call = Call(
+        "p", (b"",), request_id="id", app="front", route="/a", model_id="m", routing_key="alice"
+    )
+    request_here(call)
+    found = serve.get_request_context()
+    assert (found.request_id, found.app_name, found.route) == ("id", "front", "/a")
+    assert (found.multiplexed_model_id, found.session_id) == ("m", "alice")
+    assert found.remaining_s() is None
+    assert theirs._get_serve_request_context() == found
+
+
+def test_the_application_of_a_call_from_outside(request_here):
+    """A call that entered by no application has the one that answers it."""
+    request_here(Call("p", (b"",)))
+    assert get_request_context().app_name == "shop"
+
+
+def test_time_left(request_here):
+    """It runs down to zero, not below."""
+    request_here(Call("p", (b"",), deadline=time.monotonic() + 100))
+    assert 90 < get_request_context().remaining_s() <= 100
+    request_here(Call("p", (b"",), deadline=time.monotonic() - 1))
+    assert get_request_context().remaining_s() == 0.0
+
+
+def test_whether_anybody_waits(request_here):
+    """A context that was taken before tells of a cancellation that comes later."""
+    call = Call("p", (b"",))
+    call.nested = NestedCalls()
+    request_here(call)
+    found = get_request_context()
+    assert not found.cancelled
+    call.nested.cancel()
+    assert found.cancelled
+
+
+def test_the_replica(request_here):
+    """Ray Serve's names and ours."""
+    found = serve.get_replica_context()
+    assert (found.app_name, found.deployment) == tuple(found.deployment_id) == ("shop", "model")
+    assert (found.replica_tag, found.replica_id, found.code_version) == ("r1", "r1", "v1")
+    assert found.servable_object is None
+
+
+# --- nested calls -----------------------------------------------------------------------
+
+
+class Work:
+    def __init__(self) -> None:
+        self.cancelled = 0
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+def test_nested_calls_are_cancelled_with_their_request():
+    """Those under way are, those that ended are not."""
+    nested, ended, running = NestedCalls(), Work(), Work()
+    nested.add(ended)
+    nested.add(running)
+    nested.discard(ended)
+    nested.cancel()
+    assert (nested.cancelled, ended.cancelled, running.cancelled) == (True, 0, 1)
+
+
+def test_a_call_made_meanwhile_is_cancelled():
+    """A thread that sends just when its request is cancelled leaves nothing behind."""
+    nested, late = NestedCalls(), Work()
+    nested.cancel()
+    nested.add(late)
+    assert late.cancelled == 1
+
+
+async def test_a_call_made_to_clean_up_is_not():
+    """On the loop it is made by who has seen the cancellation."""
+    nested, late = NestedCalls(), Work()
+    nested.cancel()
+    nested.add(late)
+    assert late.cancelled == 0
+
+
+def test_what_a_request_left_behind():
+    """It goes on when the request has ended, whatever is cancelled later."""
+    nested, left, later = NestedCalls(), Work(), Work()
+    nested.add(left)
+    nested.close()
+    nested.add(later)
+    nested.cancel()
+    assert (left.cancelled, later.cancelled) == (0, 0)

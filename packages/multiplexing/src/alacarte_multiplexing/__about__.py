@@ -1,0 +1,3 @@
+"""The version of alacarte-multiplexing."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,45 @@
+"""Which model goes to make room, against a list that says the same in a plainer way."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alacarte_multiplexing._recency import Recency
+
+
+class Thing:
+    def __init__(self, name: str, *, busy: bool = False) -> None:
+        self.name = name
+        self.busy = busy
+
+
+STEPS = st.lists(st.tuples(st.sampled_from("abcdefg"), st.booleans()), max_size=60)
+
+
+@given(limit=st.integers(-1, 5).filter(bool), steps=STEPS)
+def test_the_one_asked_for_longest_ago_of_the_idle_goes(
+    limit: int, steps: list[tuple[str, bool]]
+) -> None:
+    """Never more than the limit; who goes is the oldest idle one, or the oldest if none is idle."""
+    recency: Recency[Thing] = Recency(limit)
+    plain: list[Thing] = []
+    for name, busy in steps:
+        held = next((thing for thing in plain if thing.name == name), None)
+        assert recency.touch(name) is held
+        if held is not None:
+            held.busy = busy
+            plain.remove(held)
+            plain.append(held)
+            continue
+        expected = None
+        if 0 <= limit <= len(plain):
+            expected = next((thing for thing in plain if not thing.busy), plain[0])
+            plain.remove(expected)
+        assert recency.make_room() is expected
+        plain.append(Thing(name, busy=busy))
+        recency.add(name, plain[-1])
+        assert list(recency) == [thing.name for thing in plain]
+        assert limit < 0 or len(recency) <= limit
+    assert recency.clear() == plain
+    assert len(recency) == 0
