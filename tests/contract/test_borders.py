@@ -18,6 +18,7 @@ PLUGINS = {
     "alacarte_cli": PACKAGES / "cli" / "src",
     "alacarte_handles": PACKAGES / "handles" / "src",
     "alacarte_http": PACKAGES / "http" / "src",
+    "alacarte_multiplexing": PACKAGES / "multiplexing" / "src",
 }
 CORE = PACKAGES / "core" / "src"
 RAY_MODULE = CORE / "alacarte" / "_cluster" / "ray.py"

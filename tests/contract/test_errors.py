@@ -13,7 +13,14 @@ import pytest
 
 from alacarte import errors
 
-PACKAGES = ["alacarte", "alacarte_batching", "alacarte_cli", "alacarte_handles", "alacarte_http"]
+PACKAGES = [
+    "alacarte",
+    "alacarte_batching",
+    "alacarte_cli",
+    "alacarte_handles",
+    "alacarte_http",
+    "alacarte_multiplexing",
+]
 SAMPLES: dict[str, Any] = {"str": "text", "int": 3, "float": 0.5, "bool": True, "Any": "text"}
 
 

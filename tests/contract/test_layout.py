@@ -39,7 +39,15 @@ def names(folders: list[Path]) -> list[str]:
 
 def test_the_packages_are_those_we_know():
     """A new package is added to the sessions, the contracts and this list together."""
-    assert names(PACKAGES) == ["alacarte", "batching", "cli", "core", "handles", "http"]
+    assert names(PACKAGES) == [
+        "alacarte",
+        "batching",
+        "cli",
+        "core",
+        "handles",
+        "http",
+        "multiplexing",
+    ]
 
 
 @pytest.mark.parametrize("folder", PACKAGES, ids=names(PACKAGES))

@@ -185,5 +185,5 @@ def free_port() -> int:
 
 
 def sockets() -> list[Path]:
-    """Return the Unix sockets of replicas under our own directory."""
+    """Return the Unix sockets of replicas and proxies under our own directory."""
     return list(Path(socket_dir()).iterdir())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -153,6 +155,14 @@ def test_cancelling_reaches_nested_calls(
     wait_until(lambda: idle(instance))
 
 
+def test_broadcasts(tools: DeploymentHandle, instance: Instance):
+    """Each replica that runs gives a result, or its own exception."""
+    assert tools.broadcast("add", 1, two=2).results(timeout_s=10) == [3]
+    with pytest.raises(UserError, match="oh"):
+        tools.broadcast("fail", "oh").results(timeout_s=10)
+    wait_until(lambda: idle(instance))
+
+
 def test_a_timeout(
     caller: DeploymentHandle, tools: DeploymentHandle, instance: Instance, directory: Path
 ):
@@ -224,6 +234,26 @@ def test_pickled(tools: DeploymentHandle):
     copy = pickle.loads(pickle.dumps(handle))
     assert copy == handle
     assert list(copy.remote(2)) == [0, 1]
+
+
+@pytest.mark.ray
+def test_in_a_process_of_its_own(instance: Instance, tools: DeploymentHandle):
+    """On Ray a handle works in any process that can join the cluster, such as a spawned one."""
+    if not instance.on_ray:
+        pytest.skip("the local cluster lives in one process")
+    program = (
+        "import pickle, sys\n"
+        "handle = pickle.loads(bytes.fromhex(sys.argv[1]))\n"
+        "print('found', handle.add.remote(1, 2).result(timeout_s=20))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, pickle.dumps(tools).hex()],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "found 3" in done.stdout, done.stderr
 
 
 @pytest.mark.ray

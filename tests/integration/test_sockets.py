@@ -61,15 +61,19 @@ def hosts(found: dict[int, set[tuple[str, int]]], pid: int) -> list[str]:
 
 
 def test_the_directory_of_sockets(here: Instance):
-    """Only this user may enter it; a replica has one socket there, which ends with it."""
+    """Only this user may enter it; a replica has one socket there, which ends with it.
+
+    So has the proxy.
+    """
+    [proxy] = sockets()  # by which its successor finds it
     serve.run(Hello.options(num_replicas=2).bind())
     path = Path(socket_dir())
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
     found = sockets()
-    assert len(found) == 2
+    assert len(found) == 3
     assert all(stat.S_IMODE(each.stat().st_mode) == 0o600 for each in found)
     serve.delete("default")
-    assert sockets() == []
+    assert sockets() == [proxy]
 
 
 @pytest.mark.minimums

@@ -42,6 +42,14 @@ class Stubborn(Exception):
         self.second = second
 
 
+class Turned(Exception):
+    """Unpickles to something else."""
+
+    def __reduce__(self) -> Any:
+        into = {"text": str, "exit": SystemExit, "cancelled": asyncio.CancelledError}
+        return into[self.args[0]], ()
+
+
 @serve.deployment(max_ongoing_requests=8)
 class Worker:
     def __init__(self, inner: Any = None) -> None:
@@ -116,6 +124,25 @@ class Worker:
 
     async def nested_ids(self) -> tuple[str, ...]:
         return (current_call.get().request_id, *await self.inner.ids.remote())
+
+    def id_of(self, value: Any) -> tuple[str, Any]:
+        return (serve.get_request_context().request_id, value)
+
+    async def late(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            gates.GATE.note(round(current_call.get().timeout_s, 3))
+
+    async def nested_late(self) -> None:
+        await self.inner.late.remote()
+
+    def fail_oddly(self, kind: str) -> None:
+        if kind == "group":
+            raise ExceptionGroup("two", [OwnError("one", 1), KeyError("other")])
+        if kind == "keyboard":
+            raise KeyboardInterrupt
+        raise Turned(kind)
 
     def deadline(self) -> float | None:
         return current_call.get().deadline
@@ -504,3 +531,40 @@ def test_deadlines_are_inherited(outer, given, wanted, inherited):
         assert nested == pytest.approx(mine, abs=0.5)
     else:
         assert nested < mine - 40
+
+
+def test_the_id_of_a_chained_call(worker, gate):
+    """It is known before the call can be made, and is the one that the handler sees."""
+    upstream = worker.wait.remote(7)
+    response = worker.options(method_name="id_of").remote(upstream)
+    gate.entered()
+    assert len(response.request_id) == 32
+    gate.open.set()
+    assert response.result(timeout_s=WAIT_S) == (response.request_id, 7)
+
+
+def test_the_time_that_was_given(outer):
+    """Errors tell the time asked for, not what was left of it further on."""
+    with pytest.raises(DeadlineExceededError) as caught:
+        outer.options(timeout_s=0.3).nested_late.remote().result()
+    assert caught.value.timeout_s == 0.3
+    assert gates.GATE.next_note() == 0.3
+
+
+def test_odd_exceptions(worker):
+    """Groups arrive as themselves; what turns into something else arrives as its account."""
+    with pytest.raises(ExceptionGroup) as group:
+        worker.fail_oddly.remote("group").result()
+    assert [type(each) for each in group.value.exceptions] == [OwnError, KeyError]
+    for kind in ("text", "exit", "cancelled"):
+        with pytest.raises(RemoteError, match="Turned"):
+            worker.fail_oddly.remote(kind).result()
+    with pytest.raises(Exception, match="keyboard|KeyboardInterrupt"):
+        worker.fail_oddly.remote("keyboard").result()
+    assert worker.add.remote(1, 2).result() == 3
+
+
+def test_a_generator_as_argument(worker):
+    """It is refused, by name: items come from a streaming method instead."""
+    with pytest.raises(ConfigError, match=r"add\(\): argument 0 cannot be sent.*generator"):
+        worker.add.remote(each for each in "ab")

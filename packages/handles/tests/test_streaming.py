@@ -116,6 +116,19 @@ class Source:
         await stream.aclose()
         return item
 
+    async def leave_again(self) -> list[Any]:
+        """Open streams one after another by one handle, and leave each before its first item."""
+        silent = self.inner.silent.options(stream=True)
+        found: list[Any] = []
+        for _ in range(3):
+            stream = silent.remote()
+            waiting = asyncio.ensure_future(anext(stream, "left"))
+            await asyncio.to_thread(gates.GATE.entered)
+            await stream.aclose()
+            found += [await waiting, await asyncio.to_thread(gates.GATE.next_note)]
+        task = asyncio.current_task()
+        return [*found, task is not None and task.cancelling()]
+
     async def misuse(self) -> None:
         stream = self.inner.options(stream=True).count.remote(1)
         with pytest.raises(RuntimeError, match="async for"):
@@ -386,3 +399,9 @@ def test_cancelling_reaches_nested_streams(outer, gate):
 
 async def _next(stream: Any) -> Any:
     return await anext(stream)
+
+
+def test_leaving_again(outer):
+    """Streams live in tasks of their own: leaving the second one does not end who opened it."""
+    found = outer.leave_again.remote().result(timeout_s=WAIT_S)
+    assert found == ["left", "closed"] * 3 + [0]

@@ -42,6 +42,8 @@ Named = TypeVar("Named")
 
 FIRST_PARTY = {
     "batch": "alacarte-batching",
+    "multiplexed": "alacarte-multiplexing",
+    "get_multiplexed_model_id": "alacarte-multiplexing",
     "ingress": "alacarte-http",
     "HTTPOptions": "alacarte-http",
     "config.HTTPOptions": "alacarte-http",

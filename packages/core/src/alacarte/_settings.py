@@ -11,8 +11,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ._model.validation import config_error
 from ._plugins import Plugins, missing_package
+from ._validation import config_error
 from .errors import ConfigError
 from .types import ConfigSection
 

@@ -38,6 +38,8 @@ def python_call(
     timeout_s: float | None = None,
     model_id: str = "",
     routing_key: str = "",
+    request_id: str = "",
+    beyond_limit: bool = False,
 ) -> Call:
     """Return a call of `method` with Python values, made in the context of the current request.
 
@@ -45,6 +47,9 @@ def python_call(
 
     Args:
         timeout_s: Time for the reply to begin; never longer than the current request has left.
+        request_id: For a call that had to wait before it could be made; by default the current
+            request's, or a new one.
+        beyond_limit: The replica takes it beyond `max_ongoing_requests`.
 
     Raises:
         ConfigError: An argument cannot be pickled; the message says which.
@@ -53,11 +58,11 @@ def python_call(
     parent = current_call.get()
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     if parent is None:
-        request_id, app, route = new_request_id(), "", ""
+        request_id, app, route = request_id or new_request_id(), "", ""
     else:
-        request_id, app, route = parent.request_id, parent.app, parent.route
+        request_id, app, route = request_id or parent.request_id, parent.app, parent.route
         if parent.deadline is not None and (deadline is None or parent.deadline < deadline):
-            deadline = parent.deadline
+            deadline, timeout_s = parent.deadline, parent.timeout_s
     return Call(
         PYTHON,
         payload,
@@ -70,6 +75,8 @@ def python_call(
         model_id,
         routing_key,
         deadline,
+        timeout_s,
+        beyond_limit,
     )
 
 

@@ -164,8 +164,11 @@ class ClusterOptions(_Model):
             and `unix` insist.
         max_message_bytes: The largest single request or reply.
         actor_start_timeout_s: How long a new process may take to come up, user code aside.
+        blocked_loop_warning_s: A replica's event loop that is blocked for longer is warned of in
+            its log, with the line of code that blocks it. `inf` for never.
     """
 
     transport: Literal["auto", "unix", "tcp"] = "auto"
     max_message_bytes: int = Field(2 * 1024**3, ge=1024)
     actor_start_timeout_s: Positive = 60.0
+    blocked_loop_warning_s: Positive = 1.0

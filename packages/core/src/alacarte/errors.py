@@ -17,6 +17,7 @@ __all__ = [
     "DeployError",
     "DeploymentUnavailableError",
     "InternalError",
+    "InvalidRequestError",
     "NotFoundError",
     "PluginError",
     "RayServeException",
@@ -66,6 +67,22 @@ class DeployError(ServeError, RuntimeError):
 
 class RequestError(ServeError):
     """One request failed for a reason that lies outside of the user's code."""
+
+
+@dataclass(eq=False)
+class InvalidRequestError(RequestError, ValueError):
+    """A request says something that no request may say, and would fail again unchanged.
+
+    Attributes:
+        deployment: Which deployment refuses it, as `application#deployment`.
+        reason: What is wrong, and what is allowed. HTTP clients are told it.
+    """
+
+    deployment: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.deployment}: {self.reason}"
 
 
 @dataclass(eq=False)

@@ -59,7 +59,7 @@ def register_resources() -> list[ResourceKind]:  # type: ignore[empty-body]
 
 @hookspec
 def register_node_services() -> list[NodeServiceSpec]:  # type: ignore[empty-body]
-    """Return services to run once on every node. Controller."""
+    """Return services to run on every node, in processes of their own. Controller."""
 
 
 @hookspec

@@ -39,8 +39,10 @@ def deadline(deployment: DeploymentId) -> Layer:
             except TimeoutError:
                 if not scope.expired():
                     raise
+                given = request.timeout_s
                 # To the millisecond: it is for people, who gave a round number.
-                raise DeadlineExceededError(str(deployment), round(max(limit, 0), 3)) from None
+                told = round(max(limit, 0) if given is None else given, 3)
+                raise DeadlineExceededError(str(deployment), told) from None
 
         return call
 

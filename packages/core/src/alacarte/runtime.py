@@ -19,11 +19,22 @@ def get_runtime() -> Runtime:
         ServeError: No instance is running.
     """
     runtime = current_runtime.get()
-    if runtime is not None:
+    if runtime is not None and not runtime.loop.is_closed():
         return runtime
+    if runtime is not None:
+        raise ServeError(
+            "the replica or service that this code belongs to has ended, or was forked; calls "
+            "cannot be made from here. Start processes with multiprocessing's 'spawn' method."
+        )
     from .serve import _session  # only a driver needs the facade's half
 
     session = _session.current() or _session.attach()
     if session is None:
         raise ServeError("alacarte is not running; serve.start() or serve.run() an application.")
+    if session.runtime.loop.is_closed():
+        raise ServeError(
+            "this process was forked from one that uses alacarte, and has none of its "
+            "connections. Start processes with multiprocessing's 'spawn' method, or make the "
+            "calls in the parent."
+        )
     return session.runtime

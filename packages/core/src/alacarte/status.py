@@ -104,9 +104,10 @@ class ApplicationStatusOverview:
 
 @dataclass(frozen=True)
 class ServiceStatusOverview:
-    """One node service on one node.
+    """One process of a node service.
 
     Attributes:
+        index: Which of the service's processes on its node, from 0.
         url: Where it listens, "" for what has no URL.
         message: What went wrong last, "" for nothing.
     """
@@ -116,6 +117,7 @@ class ServiceStatusOverview:
     node_id: str
     url: str = ""
     message: str = ""
+    index: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,12 @@ class ServeStatus:
     """Everything. Empty where nothing runs.
 
     Attributes:
-        proxies: By node id.
+        proxies: By node id, of each node the first process of what answers requests there.
+        services: Every process of every node service, by `service/node/index`; one that drains
+            after a restart has `/old` after that.
         applications: By name.
     """
 
     proxies: dict[str, ServiceStatusOverview] = field(default_factory=dict)
     applications: dict[str, ApplicationStatusOverview] = field(default_factory=dict)
+    services: dict[str, ServiceStatusOverview] = field(default_factory=dict)

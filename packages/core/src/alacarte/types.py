@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Expansion",
     "Layer",
     "Message",
+    "NestedCalls",
     "NodeService",
     "NodeServiceSpec",
     "Pick",
@@ -41,6 +42,7 @@ __all__ = [
     "Runtime",
     "Served",
     "Service",
+    "ServicePlace",
     "Shed",
     "WAIT",
     "Wait",
@@ -66,6 +68,56 @@ class DeploymentId(NamedTuple):
 # --- requests ---------------------------------------------------------------------------
 
 
+class Cancellable(Protocol):
+    """Work under way that can be given up."""
+
+    def cancel(self) -> object:
+        """Give it up. Nothing happens when it has ended."""
+
+
+class NestedCalls:
+    """The calls that a request has made and that have not ended, from any thread.
+
+    When the request is cancelled, so are they. When it ends in another way, those that it did not
+    wait for go on: they were left to themselves on purpose.
+
+    Attributes:
+        cancelled: The request was cancelled.
+    """
+
+    __slots__ = ("_calls", "_over", "cancelled")
+
+    def __init__(self) -> None:
+        self._calls: set[Cancellable] = set()
+        self._over = False
+        self.cancelled = False
+
+    def add(self, call: Cancellable) -> None:
+        """Take in a call, until `discard`."""
+        if self._over:
+            return
+        self._calls.add(call)
+        # Cancelled meanwhile, by another thread. On the loop it is the handler that cleans up:
+        # it has seen the cancellation, and its further calls are made in spite of it.
+        if self.cancelled and asyncio._get_running_loop() is None:
+            call.cancel()
+
+    def discard(self, call: Cancellable) -> None:
+        """A call has ended."""
+        self._calls.discard(call)
+
+    def cancel(self) -> None:
+        """The request was cancelled: cancel what it has called."""
+        self.cancelled = True
+        for call in list(self._calls):
+            call.cancel()
+
+    def close(self) -> None:
+        """The request has ended: what still runs is on its own."""
+        self._over = True
+        self._calls.clear()
+
+
 @dataclass(slots=True)
 class Call:
     """One request on its way to a deployment.
@@ -84,6 +136,9 @@ class Call:
         routing_key: What a routing policy may hash to be sticky, "" for none.
         deadline: On this process's `time.monotonic()`, None for no limit. It crosses the wire
             as remaining time.
+        timeout_s: The time that was given to begin with, for errors to tell; None for no limit.
+        beyond_limit: The replica takes it whatever it is working on, as it does a broadcast.
+        nested: In the replica, what this request has called. A copy of a call has none of it.
     """
 
     protocol: str
@@ -97,6 +152,9 @@ class Call:
     model_id: str = ""
     routing_key: str = ""
     deadline: float | None = None
+    timeout_s: float | None = None
+    beyond_limit: bool = False
+    nested: NestedCalls | None = field(default=None, init=False, compare=False, repr=False)
 
 
 @dataclass(slots=True)
@@ -165,6 +223,9 @@ class CallProtocol(Protocol):
 # --- routing ----------------------------------------------------------------------------
 
 
+_NONE: frozenset[str] = frozenset()
+
+
 class ReplicaLoad:
     """One replica as this process's router sees it. Policies read it and change nothing.
 
@@ -177,11 +238,11 @@ class ReplicaLoad:
         reported: Requests it was working on when it last told, everyone's included.
         blocked: It refused a request and has not announced a free slot since.
         latency_s: Moving average of the time a call took to its end, 0.0 before the first.
-        model_ids: Multiplexed models it holds.
+        advertised: What it says that it holds, by topic; see `ReplicaContext.advertise`.
     """
 
     __slots__ = (
-        "blocked", "in_flight", "latency_s", "local", "max_ongoing", "model_ids", "node_id",
+        "advertised", "blocked", "in_flight", "latency_s", "local", "max_ongoing", "node_id",
         "replica_id", "reported",
     )  # fmt: skip
 
@@ -196,12 +257,17 @@ class ReplicaLoad:
         self.reported = 0
         self.blocked = False
         self.latency_s = 0.0
-        self.model_ids: frozenset[str] = frozenset()
+        self.advertised: Mapping[str, frozenset[str]] = {}
 
     @property
     def free(self) -> bool:
         """Whether it can take a request now, as far as this process knows."""
         return self.in_flight < self.max_ongoing and not self.blocked
+
+    @property
+    def model_ids(self) -> frozenset[str]:
+        """Models it holds or is loading: what it advertises under `models`."""
+        return self.advertised.get("models", _NONE)
 
     def __repr__(self) -> str:
         state = "blocked" if self.blocked else f"{self.in_flight}/{self.max_ongoing}"
@@ -316,6 +382,10 @@ class Runtime(Protocol):
     config: ConfigSections
     node_id: str
 
+    @property
+    def place(self) -> ServicePlace | None:
+        """Which process of a node service this is; None in a driver or a replica."""
+
     def service(self, deployment: DeploymentId) -> Service:
         """Return the way to that deployment: every caller layer, then the router.
 
@@ -330,6 +400,21 @@ class Runtime(Protocol):
         runs in: it may be begun in one and carried on in another.
         """
 
+    def broadcast(
+        self, deployment: DeploymentId, call: Call
+    ) -> Awaitable[list[Reply | BaseException]]:
+        """Make a call at every replica that runs; return what each answered, or raised.
+
+        It passes by the queue and by the layers of plugins, which stand around calls that go to
+        one replica. `Call.beyond_limit` is for this.
+
+        Raises (when awaited):
+            DeploymentUnavailableError: No replica runs.
+        """
+
+    def replicas_of(self, deployment: DeploymentId) -> Sequence[ReplicaLoad]:
+        """Return the replicas that calls from here may go to now; () before the first call."""
+
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
         """Call `changed` with the route table now, as soon as known, and at every change."""
 
@@ -343,19 +428,51 @@ class Runtime(Protocol):
         """
 
 
+class ServicePlace(Protocol):
+    """Which process of a node service this is, and how it meets its siblings on the node.
+
+    Attributes:
+        index: From 0; a successor has its predecessor's.
+        facts: What the last process that was up in this place, or else a sibling, returned from
+            `start`. Empty the first time.
+        authenticated: The cluster lets in nobody who does not know its token.
+    """
+
+    index: int
+    facts: Mapping[str, str]
+    authenticated: bool
+
+    def new_socket(self) -> str:
+        """Return a path for a Unix socket that siblings will find.
+
+        It lies in a directory that only this user can enter. Remove it in `stop`.
+        """
+
+    def sibling_sockets(self) -> list[str]:
+        """Return the sockets of other living processes of this service on this node."""
+
+
 @runtime_checkable
 class NodeService(Protocol):
-    """A process of a plugin's own, one on every node: an HTTP proxy, for example."""
+    """A process of a plugin's own, on every node: an HTTP proxy, for example."""
 
     async def start(self, runtime: Runtime) -> Mapping[str, str]:
         """Begin to serve. Return facts for `serve.status`, such as the URL.
+
+        The processes of one service on one node are asked one after the other.
 
         Raises:
             ConfigError: For what the user can mend, such as a port in use; it ends the start.
         """
 
-    async def drain(self) -> None:
-        """Stop taking new work; return when what was accepted is answered."""
+    async def drain(self, limit_s: float, *, replaced: bool) -> None:
+        """Stop taking new work; return when what was accepted is answered.
+
+        Args:
+            limit_s: What is not answered by then is lost: `stop` follows.
+            replaced: A successor serves already, so there is no hurry. Otherwise this is the end
+                of the service on this node.
+        """
 
     async def stop(self) -> None:
         """Close everything at once."""
@@ -372,6 +489,7 @@ class NodeServiceSpec:
             not ready before this service knows its route.
         enabled: Decides from the configuration whether to start it at all.
         head_only: Decides from the configuration whether the head node alone has one.
+        processes: Decides from the configuration how many of them a node has.
     """
 
     name: str
@@ -379,6 +497,7 @@ class NodeServiceSpec:
     serves_routes: bool = False
     enabled: Callable[[ConfigSections], bool] = lambda config: True
     head_only: Callable[[ConfigSections], bool] = lambda config: False
+    processes: Callable[[ConfigSections], int] = lambda config: 1
 
 
 @dataclass(frozen=True)

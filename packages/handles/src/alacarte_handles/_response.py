@@ -14,7 +14,7 @@ from typing import Any
 
 from alacarte.calls import python_result, python_value
 from alacarte.errors import RequestCancelledError, ServeError
-from alacarte.types import Buffer, Message, Reply, Runtime
+from alacarte.types import Buffer, Message, NestedCalls, Reply, Runtime
 
 from ._started import Started, seen
 
@@ -29,7 +29,11 @@ class _Pending:
         work: Makes the call.
         request_id: "" when it is not known yet.
         at_once: `work` may be begun here and carried on by whoever awaits it; see `Started`.
+        nested: Of the request this call is made in; it cancels the call when it is cancelled.
     """
+
+    by_reference = False
+    """Results always travel by value; Ray Serve asks."""
 
     def __init__(
         self,
@@ -37,7 +41,8 @@ class _Pending:
         work: Coroutine[Any, Any, Reply],
         request_id: str,
         *,
-        at_once: bool,
+        at_once: bool = False,
+        nested: NestedCalls | None = None,
     ) -> None:
         self._runtime = runtime
         self._request_id = request_id
@@ -46,15 +51,20 @@ class _Pending:
         self._future: concurrent.futures.Future[Reply] | None = None
         if asyncio._get_running_loop() is runtime.loop:
             if at_once:
-                self._task = Started(work, runtime.loop)
-            else:
-                self._task = runtime.loop.create_task(work)
-                self._task.add_done_callback(seen)
+                self._task = Started(work, runtime.loop, nested)
+                return
+            self._task = runtime.loop.create_task(work)
+            self._task.add_done_callback(seen)
         else:
             self._future = runtime.submit(work)
+        if nested is not None:
+            begun: Any = self._task or self._future
+            nested.add(begun)
+            begun.add_done_callback(nested.discard)
 
     @property
     def request_id(self) -> str:
+        """The id of the request, which nested calls take over; logs show it."""
         return self._request_id
 
     def cancel(self) -> None:
@@ -88,7 +98,8 @@ class _Pending:
         try:
             return self._as_future().result(timeout_s)
         except concurrent.futures.CancelledError:
-            raise self._cancellation() from None
+            # By `cancel`, or with the request it was made in: a thread is not cancelled itself.
+            raise RequestCancelledError(self._request_id) from None
 
     def _cancellation(self) -> BaseException:
         if self._cancelled:
@@ -100,6 +111,12 @@ class _Pending:
             assert self._task is not None
             self._future = self._runtime.submit(_join(self._task))
         return self._future
+
+    async def _to_object_ref(self) -> Any:
+        raise _no_reference()
+
+    def _to_object_ref_sync(self, *args: Any, **kwargs: Any) -> Any:
+        raise _no_reference()
 
     def __reduce__(self) -> Any:
         raise ServeError(
@@ -165,11 +182,15 @@ class DeploymentResponseGenerator(_Pending):
         work: Coroutine[Any, Any, Reply],
         request_id: str,
         *,
-        at_once: bool,
+        at_once: bool = False,
+        nested: NestedCalls | None = None,
     ) -> None:
-        self._source = _Source()
+        self._source = _Source(runtime, nested)
         self._taken: deque[Buffer] = deque()
-        super().__init__(runtime, self._source.open(work), request_id, at_once=at_once)
+        # In a task of its own, always: leaving the stream early cancels whatever opens it.
+        super().__init__(runtime, self._source.open(work), request_id)
+        if nested is not None:
+            nested.add(self._source)
         self._left = False
 
     def __await__(self) -> Generator[Any, Any, Any]:
@@ -177,6 +198,9 @@ class DeploymentResponseGenerator(_Pending):
 
     def result(self, *, timeout_s: float | None = None) -> Any:
         raise TypeError("a streaming response has no single result: iterate it with `for`.")
+
+    def _to_object_ref_gen(self, *args: Any, **kwargs: Any) -> Any:
+        raise _no_reference()
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
@@ -201,7 +225,11 @@ class DeploymentResponseGenerator(_Pending):
                     "this waits for an item and would stop the event loop it is called on; "
                     "use `async for`."
                 )
-            if not self._runtime.submit(self._fetch()).result():
+            try:
+                more = self._runtime.submit(self._fetch()).result()
+            except concurrent.futures.CancelledError:
+                raise RequestCancelledError(self._request_id) from None
+            if not more:
                 raise StopIteration
         return python_value(self._taken.popleft())
 
@@ -221,10 +249,11 @@ class DeploymentResponseGenerator(_Pending):
     def _leave(self) -> None:
         self._left = True
         self._taken.clear()
-        try:
-            self._runtime.loop.call_soon_threadsafe(self._source.leave)
-        except RuntimeError:  # the loop is closed, and every stream with it
-            pass
+        self._source.leave_soon()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._left or self._source.cancelled
 
     async def _fetch(self) -> bool:
         """On the runtime's loop: wait for an item, and take all that came with it.
@@ -241,9 +270,12 @@ class DeploymentResponseGenerator(_Pending):
                 return await self._take()
             except asyncio.CancelledError:
                 # The stream's end, when it was left; otherwise the end of who reads.
-                if not self._left:
+                if not self._is_over:
                     raise
-        if self._cancelled:
+            except Exception:
+                self._source.ended()
+                raise
+        if self._cancelled or self._source.cancelled:
             raise RequestCancelledError(self._request_id)
         return False
 
@@ -253,9 +285,10 @@ class DeploymentResponseGenerator(_Pending):
         try:
             message = await anext(rest)
         except StopAsyncIteration:
-            if self._cancelled:
+            if self._cancelled or self._source.cancelled:
                 raise RequestCancelledError(self._request_id) from None
             self._left = True
+            self._source.ended()
             return False
         self._taken.append(message[0])
         ready = getattr(rest, "ready", None)
@@ -268,10 +301,17 @@ class _Source:
     """Where the items of a stream come from, on the runtime's loop.
 
     Not a part of the response, which nothing here may keep alive: dropping it ends the stream.
+
+    Attributes:
+        rest: The items, once the call has been answered.
+        cancelled: The request in which the stream was opened has been cancelled.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime, nested: NestedCalls | None) -> None:
         self.rest: AsyncIterator[Message] | None = None
+        self.cancelled = False
+        self._runtime = runtime
+        self._nested = nested
         self._left = False
         self._opening: asyncio.Task[Any] | None = None
 
@@ -285,9 +325,27 @@ class _Source:
         self.rest = reply.rest
         return reply
 
+    def cancel(self) -> None:
+        """The request it belongs to was cancelled. From any thread."""
+        self.cancelled = True
+        self.leave_soon()
+
+    def leave_soon(self) -> None:
+        """End the stream, from any thread."""
+        try:
+            self._runtime.loop.call_soon_threadsafe(self.leave)
+        except RuntimeError:  # the loop is closed, and every stream with it
+            pass
+
+    def ended(self) -> None:
+        """Nothing comes any more."""
+        if self._nested is not None:
+            self._nested.discard(self)
+
     def leave(self) -> None:
         """End the stream, wherever it is."""
         self._left = True
+        self.ended()
         if self.rest is None:
             if self._opening is not None:
                 self._opening.cancel()
@@ -301,6 +359,13 @@ class _Source:
 
 _closing: set[asyncio.Task[None]] = set()
 """Streams on their way to their end: a loop holds its tasks only weakly."""
+
+
+def _no_reference() -> ServeError:
+    return ServeError(
+        "results of alacarte travel by value, straight from replica to caller: there is no object "
+        "reference. Pass the response itself to another handle's remote(), or ray.put its result."
+    )
 
 
 async def _join(task: Awaitable[Reply]) -> Reply:

@@ -12,6 +12,8 @@ import asyncio
 from collections.abc import Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
+from alacarte.types import NestedCalls
+
 __all__ = ["Started", "seen"]
 
 T = TypeVar("T")
@@ -26,13 +28,20 @@ class Started(Generic[T]):
     Args:
         work: Not begun yet. Its first step runs now; what it raises at once is raised when awaited.
         loop: The running loop.
+        nested: Of the request that this is begun in, which holds it until it ends.
     """
 
-    __slots__ = ("_loop", "_outcome", "_taken", "_task", "_waiting", "_work")
+    __slots__ = ("_loop", "_nested", "_outcome", "_taken", "_task", "_waiting", "_work")
 
-    def __init__(self, work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        work: Coroutine[Any, Any, T],
+        loop: asyncio.AbstractEventLoop,
+        nested: NestedCalls | None = None,
+    ) -> None:
         self._loop = loop
         self._work = work
+        self._nested = nested
         self._taken = False
         self._task: asyncio.Task[T] | None = None
         self._outcome: asyncio.Future[T] | None = None
@@ -47,6 +56,8 @@ class Started(Generic[T]):
             outcome.exception()  # seen, should nobody ever ask
         else:
             self._waiting = waiting
+            if nested is not None:
+                nested.add(self)
             if waiting is None:  # a bare yield: there is more to do already
                 self._unattended(waiting)
             else:
@@ -79,18 +90,22 @@ class Started(Generic[T]):
     def _carry_on(self) -> Generator[Any, Any, T]:
         """Run the rest: what `yield from work` does, when the first step has been taken."""
         work, waiting = self._work, self._waiting
-        while True:
-            try:
-                yield waiting
-            except BaseException as error:  # a cancellation, or the failure waited for
-                step, value = work.throw, error
-            else:
-                step, value = work.send, None  # type: ignore[assignment]
-            try:
-                waiting = self._waiting = step(value)
-            except StopIteration as end:
-                result: T = end.value
-                return result
+        try:
+            while True:
+                try:
+                    yield waiting
+                except BaseException as error:  # a cancellation, or the failure waited for
+                    step, value = work.throw, error
+                else:
+                    step, value = work.send, None  # type: ignore[assignment]
+                try:
+                    waiting = self._waiting = step(value)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+        finally:
+            if self._nested is not None:
+                self._nested.discard(self)
 
     def _join(self) -> Generator[Any, Any, T]:
         """Wait for what another waiter, or the work's own task, is carrying on."""

@@ -19,6 +19,9 @@ def register_api() -> list[ApiName]:
         ApiName("get_app_handle", "alacarte_handles:get_app_handle"),
         ApiName("get_deployment_handle", "alacarte_handles:get_deployment_handle"),
         ApiName("handle.DeploymentHandle", "alacarte_handles:DeploymentHandle"),
+        ApiName(
+            "handle.DeploymentBroadcastResponse", "alacarte_handles:DeploymentBroadcastResponse"
+        ),
         ApiName("handle.DeploymentResponse", "alacarte_handles:DeploymentResponse"),
         ApiName(
             "handle.DeploymentResponseGenerator", "alacarte_handles:DeploymentResponseGenerator"

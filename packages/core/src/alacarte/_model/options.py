@@ -10,8 +10,8 @@ import typing
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from .._validation import config_error
 from ..errors import ConfigError
-from .validation import config_error
 
 if TYPE_CHECKING:
     from ..config import AutoscalingConfig, DeploymentConfig, RayActorOptions

@@ -23,6 +23,8 @@ from ..context import ReplicaContext, current_replica, current_runtime
 from ..errors import DeployError
 from ..layers import compose
 from ..types import Address, DeploymentId, Service
+from .advertised import Advertised
+from .loop_watch import LoopWatch
 from .python import PythonProtocol
 from .served import UserObject
 from .server import DataServer
@@ -49,11 +51,18 @@ class ReplicaActor:
             name=spec.replica_id,
         )
         self._user_config = spec.user_config
-        self._here = ReplicaContext(spec.deployment, spec.replica_id)
+        self._advertised = Advertised()
+        self._here = ReplicaContext(
+            spec.deployment,
+            spec.replica_id,
+            code_version=spec.version,
+            _publish=self._advertised.publish,
+        )
         self._user: UserObject | None = None
         self._server: DataServer | None = None
         self._listener: Listener | None = None
         self._address: Address | None = None
+        self._watch: LoopWatch | None = None
         self._user_config = spec.user_config
 
     async def start(self) -> Started:
@@ -67,13 +76,19 @@ class ReplicaActor:
         current_replica.set(self._here)
         try:
             self._user = await self._construct()
+            services = self._services(self._user)
+            for callback in self._here._opening:
+                await callback()
         except Exception as error:  # the user's code
             raise DeployError(_told(self._spec.deployment, error)) from None
-        self._server = DataServer(
-            self._spec.deployment, self._services(self._user), self._spec.max_ongoing
-        )
+        self._server = DataServer(self._spec.deployment, services, self._spec.max_ongoing)
+        self._user.slots = self._server
         self._address = await self._listen(self._server)
         spare_collections(self._context.cluster)
+        # Not before: a constructor may take its time, no request waits for it.
+        limit_s = self._config.section("cluster").blocked_loop_warning_s
+        self._watch = LoopWatch(f"{self._spec.deployment} {self._spec.replica_id}", limit_s)
+        self._watch.start()
         started = await self.describe()
         assert started is not None
         return started
@@ -122,23 +137,44 @@ class ReplicaActor:
                 # The process ends after this: what is still to be sent must be out by then.
                 async with asyncio.timeout(_FLUSH_S):
                     await self._listener.wait_closed()
+        if self._watch is not None:
+            self._watch.stop()
+        await self._run_closing()
         if self._user is not None:
             await self._user.close()
         await self._runtime.close()
 
+    async def _run_closing(self) -> None:
+        """Run what was given to `ReplicaContext.on_close`."""
+        current_runtime.set(self._runtime)
+        current_replica.set(self._here)
+        for callback in reversed(self._here._closing):
+            try:
+                await callback()
+            except Exception:  # foreign code
+                log.exception("%s: closing failed", self._spec.deployment)
+
     async def stats(self) -> dict[str, int]:
-        """Return what the replica is doing: requests in progress and served."""
-        if self._server is None:
+        """Return what the replica is doing: requests in progress and served.
+
+        `loop_age_ms` is the time since its event loop last beat. While user code blocks the loop,
+        this method is not answered at all.
+        """
+        if self._server is None or self._watch is None:
             return {"ongoing": 0, "served": 0}
         return {
             "ongoing": self._server.ongoing,
             "served": self._server.served,
+            "abandoned": self._server.abandoned,
             "pid": os.getpid(),
+            "loop_age_ms": int(self._watch.age_s * 1000),
             "connections": 0 if self._listener is None else len(self._listener.connections),
         }
 
     async def abort(self) -> None:
         """Hang up at once, as the end of a process does."""
+        if self._watch is not None:
+            self._watch.stop()
         if self._listener is not None:
             self._listener.abort()
         # Calls it made elsewhere end there, too.
@@ -177,6 +213,7 @@ class ReplicaActor:
             max_message=self._spec.max_message,
             facts=lambda: {"replica": self._spec.replica_id, "pid": os.getpid()},
         )
+        self._advertised.listen(self._listener)
         path, tcp = "", None
         if transport != "tcp":
             path = socket_path(self._context.socket_dir)

@@ -7,14 +7,15 @@ request the replica accepts; so sync handlers run concurrently and must be safe 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import inspect
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
 
 from ..errors import ConfigError, NotFoundError
 from ..types import DeploymentId, Entry
@@ -25,6 +26,16 @@ _AHEAD = 128
 """Items a sync generator may produce before they are sent."""
 
 
+class Slots(Protocol):
+    """Counts the threads that nobody waits for any more, and that are still at work."""
+
+    def thread_left(self) -> None:
+        """The request of a busy thread was cancelled. On the loop."""
+
+    def thread_back(self) -> None:
+        """That thread is free again. On the loop."""
+
+
 class UserObject:
     """The user's class instance or function, as a `Served`.
 
@@ -33,7 +44,12 @@ class UserObject:
         target: The user's class or function.
         is_function: Use `target` itself, and `__call__` for its only method.
         threads: Size of the thread pool.
+
+    Attributes:
+        slots: Told of threads at work for nobody; set before requests come.
     """
+
+    slots: Slots | None = None
 
     def __init__(
         self, deployment: DeploymentId, target: Any, *, is_function: bool, threads: int
@@ -96,7 +112,12 @@ class UserObject:
     async def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         context = contextvars.copy_context()
         call = functools.partial(context.run, _without_stop, function, *args, **kwargs)
-        result = await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        work = self._pool.submit(call)
+        try:
+            result = await asyncio.wrap_future(work)
+        except asyncio.CancelledError:
+            self._left(work)
+            raise
         # A sync function may hand back a coroutine it made.
         return await result if inspect.iscoroutine(result) else result
 
@@ -110,13 +131,29 @@ class UserObject:
         """Run a sync generator in one thread, a bounded number of items ahead."""
         ahead = _Ahead(asyncio.get_running_loop())
         context = contextvars.copy_context()
-        running = ahead.loop.run_in_executor(self._pool, context.run, ahead.produce, iterator)
+        work = self._pool.submit(context.run, ahead.produce, iterator)
+        # At once, since a generator that was cancelled before it began never ends otherwise.
+        running = asyncio.wrap_future(work)
+        running.add_done_callback(_seen)
         try:
             async for item in ahead.items():
                 yield item
             await running
         finally:
             ahead.stop()
+            running.cancel()
+            self._left(work)
+
+    def _left(self, work: Future[Any]) -> None:
+        """Nobody waits for this any more. Unless it has ended or never begins, it has its thread.
+
+        So it has its slot as well: a call taken now would wait for a thread.
+        """
+        slots = self.slots
+        if slots is not None and not work.cancel() and not work.done():
+            loop = asyncio.get_running_loop()
+            slots.thread_left()
+            work.add_done_callback(functools.partial(_back, loop, slots))
 
     def _new_pool(self, threads: int) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(threads, thread_name_prefix=f"{self.deployment.name}-handler")
@@ -198,6 +235,17 @@ class _Ahead:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _back(loop: asyncio.AbstractEventLoop, slots: Slots, work: Future[Any]) -> None:
+    with contextlib.suppress(RuntimeError):  # the replica has ended before its thread
+        loop.call_soon_threadsafe(slots.thread_back)
+
+
+def _seen(work: asyncio.Future[Any]) -> None:
+    """Look at an error, so that one nobody waits for is not reported as lost."""
+    if not work.cancelled():
+        work.exception()
 
 
 async def _maybe_await(value: Any) -> Any:

@@ -18,7 +18,7 @@ from .._wire.frames import MAX_LOAD, Kind
 from .._wire.replica import Listener, ReplicaConnection, ServedStream
 from ..context import current_call
 from ..errors import DeadlineExceededError, InternalError, NotFoundError, ServeError
-from ..types import Call, DeploymentId, Reply, Service
+from ..types import Call, DeploymentId, NestedCalls, Reply, Service
 
 __all__ = ["DataServer"]
 
@@ -32,6 +32,8 @@ class DataServer:
 
     Attributes:
         ongoing: Calls being worked on.
+        abandoned: Cancelled calls whose sync code still runs in its thread. They hold their slots,
+            and nobody waits for them.
         max_ongoing: How many may be; a change applies to the next call.
         listener: Set before the first connection is accepted.
     """
@@ -42,6 +44,7 @@ class DataServer:
         self, deployment: DeploymentId, services: Mapping[str, Service], max_ongoing: int
     ) -> None:
         self.ongoing = 0
+        self.abandoned = 0
         self.max_ongoing = max_ongoing
         self.served = 0
         self._deployment = deployment
@@ -62,7 +65,7 @@ class DataServer:
         if self._draining:
             stream.connection.send(Kind.GOAWAY, 0, 0)
             return None
-        if self.ongoing >= self.max_ongoing:
+        if self.ongoing + self.abandoned >= self.max_ongoing and not call.beyond_limit:
             self._refused.add(stream.connection)
             return None
         self.ongoing += 1
@@ -77,6 +80,17 @@ class DataServer:
         self._refused.discard(connection)
         if not self.listener.connections:
             self._alone.set()
+
+    # --- Slots ----------------------------------------------------------------------------
+
+    def thread_left(self) -> None:
+        self.abandoned += 1
+        self._tell_load()
+
+    def thread_back(self) -> None:
+        self.abandoned -= 1
+        self._tell_load()
+        self._tell_refused()
 
     # --- life ---------------------------------------------------------------------------
 
@@ -111,6 +125,7 @@ class DataServer:
     # --- one call -----------------------------------------------------------------------
 
     async def _run(self, stream: ServedStream, call: Call) -> None:
+        call.nested = stream.nested = nested = NestedCalls()
         current_call.set(call)
         try:
             reply = await self._service(call)(call)
@@ -123,6 +138,7 @@ class DataServer:
                 self._release(stream)
                 stream.end()
         except asyncio.CancelledError:
+            nested.cancel()
             self._release(stream)
             task = asyncio.current_task()
             reason = (
@@ -139,6 +155,8 @@ class DataServer:
             # SystemExit and its like end a request, not the replica.
             self._release(stream)
             stream.fail(InternalError(f"{self._deployment}: {error!r} was raised in a request."))
+        finally:
+            nested.close()
 
     async def _stream(self, stream: ServedStream, reply: Reply) -> None:
         try:
@@ -150,7 +168,7 @@ class DataServer:
 
     def _service(self, call: Call) -> Service:
         if call.deadline is not None and time.monotonic() >= call.deadline:
-            raise DeadlineExceededError(str(self._deployment), 0.0)
+            raise DeadlineExceededError(str(self._deployment), call.timeout_s or 0.0)
         service = self._services.get(call.protocol)
         if service is None:
             raise NotFoundError(
@@ -166,19 +184,23 @@ class DataServer:
         self.ongoing -= 1
         self.served += 1
         self._tell_load()
+        self._tell_refused()
+        if not self.ongoing:
+            self._idle.set()
+
+    def _tell_refused(self) -> None:
+        """A slot may be free: tell those who were refused one."""
         if self._refused and not self._draining:
             for connection in self._refused:
                 connection.send(Kind.LOAD, 0, 0)
             self._refused.clear()
-        if not self.ongoing:
-            self._idle.set()
 
     def _ended(self, stream: ServedStream, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._release(stream)
 
     def _tell_load(self) -> None:
-        self.listener.load.ongoing = min(self.ongoing, MAX_LOAD)
+        self.listener.load.ongoing = min(self.ongoing + self.abandoned, MAX_LOAD)
 
     def _log(self, call: Call, error: Exception) -> None:
         if not isinstance(error, ServeError):

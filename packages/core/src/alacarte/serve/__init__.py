@@ -12,17 +12,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .._model.application import Application
     from .._model.deployment import Deployment, deployment
-    from ..context import ReplicaContext, get_replica_context
-    from ._api import attach, delete, run, shutdown, start, status
+    from ..context import (
+        ReplicaContext,
+        RequestContext,
+        get_replica_context,
+        get_request_context,
+    )
+    from ._api import attach, delete, restart_services, run, shutdown, start, status
 
 __all__ = [
     "Application",
     "Deployment",
     "ReplicaContext",
+    "RequestContext",
     "attach",
     "delete",
     "deployment",
     "get_replica_context",
+    "get_request_context",
+    "restart_services",
     "run",
     "shutdown",
     "start",
@@ -33,10 +41,13 @@ _OURS = {
     "Application": "alacarte._model.application",
     "Deployment": "alacarte._model.deployment",
     "ReplicaContext": "alacarte.context",
+    "RequestContext": "alacarte.context",
     "attach": "alacarte.serve._api",
     "delete": "alacarte.serve._api",
     "deployment": "alacarte._model.deployment",
     "get_replica_context": "alacarte.context",
+    "get_request_context": "alacarte.context",
+    "restart_services": "alacarte.serve._api",
     "run": "alacarte.serve._api",
     "shutdown": "alacarte.serve._api",
     "start": "alacarte.serve._api",

@@ -17,7 +17,7 @@ from ..status import ServeStatus
 from ..types import DeploymentId, Resource
 from . import _session
 
-__all__ = ["attach", "delete", "run", "shutdown", "start", "status"]
+__all__ = ["attach", "delete", "restart_services", "run", "shutdown", "start", "status"]
 
 log = logging.getLogger("alacarte")
 APPLICATION = "application"
@@ -141,6 +141,28 @@ def status() -> ServeStatus:
         return ServeStatus()
     found: ServeStatus = session.ask("status")
     return found
+
+
+def restart_services(service: str = "", *, drain_s: float = 30.0) -> None:
+    """Restart node services, such as the HTTP proxies, without losing a request.
+
+    Each process gets a successor, which serves before the old one stops accepting. Returns when
+    the old ones have answered what they had accepted.
+
+    Args:
+        service: Which one, such as "http"; "" for all.
+        drain_s: Time for that. Connections that are still open then are closed.
+
+    Raises:
+        NotFoundError: There is no service of that name.
+        ServeError: Nothing runs, or a successor does not start; then the old process goes on.
+    """
+    if drain_s <= 0:
+        raise ConfigError(f"restart_services: drain_s={drain_s!r} must be greater than 0.")
+    session = _session.current() or _session.attach()
+    if session is None:
+        raise ServeError("serve.restart_services(): alacarte is not running; serve.start().")
+    session.ask("restart_services", service, drain_s)
 
 
 def shutdown() -> None:

@@ -1,0 +1,118 @@
+"""Options of handles, ours and those that Ray Serve's programs bring along."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from alacarte import serve
+from alacarte.errors import ConfigError, ServeError
+from alacarte_handles import DeploymentHandle
+
+from .gates import WAIT_S
+
+
+@serve.deployment
+class Echo:
+    def __call__(self, value: Any) -> Any:
+        return value
+
+    def context(self) -> Any:
+        found = serve.get_request_context()
+        return found.multiplexed_model_id, found.session_id, found.app_name, found.route
+
+
+@pytest.fixture
+def echo(local) -> DeploymentHandle:
+    return local.run(Echo.bind(), name="app")
+
+
+def test_what_arrives(echo):
+    """The replica sees the model and the session of the handle that called."""
+    handle = echo.options(multiplexed_model_id="m1", session_id="alice")
+    assert handle.context.remote().result(timeout_s=WAIT_S) == ("m1", "alice", "app", "")
+    assert echo.context.remote().result(timeout_s=WAIT_S) == ("", "", "app", "")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"_prefer_local_routing": False},
+        {"_by_reference": True},
+        {"_by_reference": False},
+        {"request_serialization": "pickle", "response_serialization": "cloudpickle"},
+    ],
+)
+def test_words_of_ray_serve(echo, options):
+    """What means nothing here is taken, and changes nothing."""
+    handle = echo.options(**options)
+    assert handle == echo
+    response = handle.remote(1)
+    assert response.by_reference is False
+    assert response.result(timeout_s=WAIT_S) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"_prefer_local_routing": True}, "routing_policy"),
+        ({"_prefer_local_routing": 1}, "True or False"),
+        ({"request_serialization": "msgpack"}, "'cloudpickle', 'pickle'"),
+        ({"response_serialization": "orjson"}, "'cloudpickle', 'pickle'"),
+        ({"methud_name": "f"}, "no option 'methud_name'; there are method_name"),
+        ({"stream": "yes"}, "stream='yes' of a handle must be True or False"),
+        ({"session_id": 7}, "session_id=7 of a handle must be a text"),
+        ({"timeout_s": math.nan}, "number of seconds"),
+        ({"timeout_s": "1"}, "number of seconds"),
+    ],
+)
+def test_what_is_refused(echo, options, reason):
+    """The error names the deployment, the option and what is allowed."""
+    with pytest.raises(ConfigError, match=f"app#Echo: .*{reason}"):
+        echo.options(**options)
+
+
+def test_connecting_early(echo, local):
+    """`_init` connects once, before the first call; the replicas are known soon after."""
+    handle = local.get_app_handle("app")
+    assert not handle.is_initialized
+    assert not handle.running_replicas_populated()
+    handle._init(_prefer_local_routing=False, _source="mine")
+    assert handle.is_initialized
+    with pytest.raises(RuntimeError, match="before the first call"):
+        handle._init()
+    assert handle.remote(1).result(timeout_s=WAIT_S) == 1
+    assert handle.running_replicas_populated()
+    other = local.get_app_handle("app")
+    with pytest.raises(ConfigError, match="no option 'colour'"):
+        other._init(colour="red")
+
+
+async def test_shutting_down(echo, local):
+    """A handle that was shut down calls no more, and others go on."""
+    response = echo.remote(1)
+    echo.shutdown()
+    assert await response == 1
+    for call in (echo.remote, lambda value: echo.broadcast("context")):
+        with pytest.raises(ServeError, match="was shut down"):
+            call(2)
+    other = local.get_app_handle("app")
+    assert await other.remote(3) == 3
+    await other.shutdown_async()
+    with pytest.raises(ServeError, match="was shut down"):
+        other.remote(4)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_no_object_references(echo, stream):
+    """Each of Ray Serve's ways to one says that there is none, and what to do."""
+    response = echo.options(stream=stream).remote(1)
+    with pytest.raises(ServeError, match="travel by value"):
+        await response._to_object_ref()
+    with pytest.raises(ServeError, match="travel by value"):
+        response._to_object_ref_sync(_timeout_s=1)
+    if stream:
+        with pytest.raises(ServeError, match="travel by value"):
+            response._to_object_ref_gen()
