@@ -26,6 +26,7 @@ PACKAGES = {
     "http": "alacarte-http",
     "handles": "alacarte-handles",
     "batching": "alacarte-batching",
+    "multiplexing": "alacarte-multiplexing",
     "cli": "alacarte-cli",
     "alacarte": "alacarte",
 }
@@ -39,6 +40,7 @@ COMBINATIONS = {
     "core_handles": ["core", "handles"],
     "core_http_handles": ["core", "http", "handles"],
     "core_handles_batching": ["core", "handles", "batching"],
+    "core_http_handles_multiplexing": ["core", "http", "handles", "multiplexing"],
     "core_cli": ["core", "cli"],
     "core_http_cli": ["core", "http", "cli"],
     "everything": ["alacarte"],
@@ -94,7 +96,9 @@ def _build(session: nox.Session, folder: Path, into: Path, *, sdist: bool = Fals
         session.run(*pip, "--wheel-dir", into, folder, external=True)
 
 
-_built: list[Path] = []
+# With ALACARTE_WHEELS=built, those that `nox -s wheels` has built are used: several runs of nox
+# at a time, as in CI, would else build them under each other's feet.
+_built: list[Path] = [WHEELS] if os.environ.get("ALACARTE_WHEELS") == "built" else []
 
 
 def _wheels(session: nox.Session) -> Path:
@@ -147,6 +151,12 @@ def _pytest(session: nox.Session, *arguments: str) -> None:
 
 
 @nox.session
+def wheels(session: nox.Session) -> None:
+    """Build the wheels that the other sessions install."""
+    _wheels(session)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format with ruff; `nox -s lint -- --fix` repairs what it can."""
     session.install(*_group("lint"))
@@ -194,7 +204,8 @@ def contract(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Test all packages together on a real Ray."""
-    _install(session, PACKAGES, *_group("test", "http-client"), foreign=True)
+    others = _group("test", "http-client", "ingress", "api-tester")
+    _install(session, PACKAGES, *others, foreign=True)
     _pytest(session, "tests/integration")
 
 
