@@ -38,6 +38,7 @@ COMBINATIONS = {
     "core": ["core"],
     "core_http": ["core", "http"],
     "core_handles": ["core", "handles"],
+    "http_fastapi": ["http[fastapi]"],
     "core_http_handles": ["core", "http", "handles"],
     "core_handles_batching": ["core", "handles", "batching"],
     "core_http_handles_multiplexing": ["core", "http", "handles", "multiplexing"],
@@ -140,6 +141,12 @@ def _install(
     session.install("--constraint", constraints, *names, *others)
 
 
+def _with_extra(folder: str) -> str:
+    """Return what installs a package: "http[fastapi]" is alacarte-http[fastapi]."""
+    name, bracket, extra = folder.partition("[")
+    return PACKAGES[name] + bracket + extra
+
+
 def _name(folder: Path) -> str:
     return str(nox.project.load_toml(folder / "pyproject.toml")["project"]["name"])
 
@@ -168,7 +175,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of all packages with mypy, strictly."""
-    _install(session, WITH_CODE, *_group("types"))
+    _install(session, WITH_CODE, *_group("types", "ingress"))
     session.run("mypy", *session.posargs)
 
 
@@ -189,7 +196,7 @@ def tests(session: nox.Session, package: str) -> None:
     folder = ROOT / "packages" / package / "tests"
     if not list(folder.glob("test_*.py")):
         session.error(f"packages/{package}/tests has no tests")
-    client = _group("http-client", "values") if package == "http" else []
+    client = _group("http-client", "ingress", "values") if package == "http" else []
     _install(session, [package], *_group("test"), *client)
     _pytest(session, str(folder.relative_to(ROOT)))
 
@@ -240,7 +247,7 @@ def combinations(session: nox.Session, installer: str) -> None:
         clean = Path(session.create_tmp()).resolve() / name
         shutil.rmtree(clean, ignore_errors=True)
         python = clean / "bin" / "python"
-        wanted = [PACKAGES[folder] for folder in COMBINATIONS[name]]
+        wanted = [_with_extra(each) for each in COMBINATIONS[name]]
         if installer == "uv":
             uv = _uv()
             assert uv is not None
@@ -263,7 +270,7 @@ def combinations(session: nox.Session, installer: str) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation, a warning is an error; run every example in it, on both clusters."""
-    _install(session, PACKAGES, *_group("docs", "demo", "test"))
+    _install(session, PACKAGES, *_group("docs", "demo", "test", "http-client", "ingress"))
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
     _pytest(session, "tests/docs")
 

@@ -105,7 +105,8 @@ def test_without_being_asked_for_its_layers_do_nothing(local):
 
 def test_its_options_are_checked_like_ours(local):
     """One line: the argument, the field, and what there is."""
-    with pytest.raises(ConfigError, match=r"stranger_options: greting is not an option; allowed: greeting"):
+    told = r"stranger_options: greting is not an option; allowed: greeting"
+    with pytest.raises(ConfigError, match=told):
         local(stranger_options={"greting": "x"})
 
 

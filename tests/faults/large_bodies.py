@@ -36,14 +36,16 @@ async def upload(port: int, size: int, *, chunked: bool = False) -> int:
     return int(body)
 
 
-async def download(port: int, size: int, *, pause_s: float = 0.0) -> int:
+async def download(port: int, size: int, *, part_size: int = _MIB, pause_s: float = 0.0) -> int:
     """Ask for so many bytes; return how many came.
 
     Args:
+        part_size: Of what the application produces at a time.
         pause_s: How long to read nothing, in the middle.
     """
     reader, writer = await connect(port)
-    writer.write(b"GET /download?%d HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % size)
+    target = b"/download?%d,%d" % (size, part_size)
+    writer.write(b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % target)
     head = await reader.readuntil(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200"):
         raise RuntimeError(head.decode("latin-1"))
@@ -66,6 +68,7 @@ def scenario(cluster: str) -> list[Figure]:
             "up": lambda: upload(server.port, SIZE),
             "up in chunks": lambda: upload(server.port, SIZE, chunked=True),
             "down": lambda: download(server.port, SIZE),
+            "down in parts of 16 KiB": lambda: download(server.port, SIZE, part_size=16384),
             "down, with 5 s unread": lambda: download(server.port, SIZE, pause_s=5),
         }
         for name, run in runs.items():

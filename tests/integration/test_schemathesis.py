@@ -30,8 +30,10 @@ def test_an_api_behind_the_ingress(here: Instance, tmp_path: Path):
         [
             *(Path(sys.executable).with_name("schemathesis"), "--no-color", "run"),
             f"{here.url}/shop/openapi.json",
-            *("--max-examples", "10", "--generation-deterministic", "--max-time", "15"),
-            *("--checks", "all", "--request-timeout", "10", "--warnings", "off"),
+            *("--phases", "coverage,fuzzing", "--max-examples", "5", "--generation-deterministic"),
+            # Starlette's router names the methods of one route in `Allow`, not those of all.
+            *("--checks", "all", "--exclude-checks", "allow_header_conformance"),
+            *("--request-timeout", "30", "--warnings", "off"),
         ],
         cwd=tmp_path,  # it keeps what it has found out there
         env=kept,

@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 
 from alacarte.testing import wait_until
-from alacarte_http._protocol import connections
+from alacarte_http._edge.connection import connections
 from alacarte_http.config import HTTPOptions
 
 from .gates import WAIT_S

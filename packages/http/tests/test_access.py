@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from alacarte import serve
 from alacarte.errors import ConfigError
 from alacarte.testing import wait_until
-from alacarte_http._access import AccessLog, open_log
+from alacarte_http._proxy.access import AccessLog, open_log
 
 from . import gates
 

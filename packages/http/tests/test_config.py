@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from alacarte import serve
 from alacarte.errors import ConfigError
 from alacarte_http import HTTPOptions
-from alacarte_http._proxy import refuse_strangers
+from alacarte_http._proxy.service import refuse_strangers
 from alacarte_http.config import ProxyLocation, is_loopback
 
 

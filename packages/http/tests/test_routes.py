@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alacarte.types import DeploymentId, Route
-from alacarte_http._routes import RouteIndex, choose_target
+from alacarte_http._proxy.routes import RouteIndex, choose_target
 
 TARGET = DeploymentId("app", "d")
 

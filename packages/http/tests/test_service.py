@@ -20,9 +20,10 @@ from alacarte.errors import (
     ReplicaUnavailableError,
 )
 from alacarte.types import Call, DeploymentId, NodeService, Reply, Route, RouteTable
-from alacarte_http import HTTPOptions, _proxy
+from alacarte_http import HTTPOptions
 from alacarte_http._message import pack_response, unpack_request
-from alacarte_http._proxy import HttpProxy
+from alacarte_http._proxy import service as proxy_service
+from alacarte_http._proxy.service import HttpProxy
 
 from .place import Place
 
@@ -56,7 +57,7 @@ class Runtime:
 @pytest.fixture(autouse=True)
 def _routes_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy waits for its routes, but here a test brings them when it has started."""
-    monkeypatch.setattr(_proxy, "_ROUTES_S", 0.01)
+    monkeypatch.setattr(proxy_service, "_ROUTES_S", 0.01)
 
 
 class Running:

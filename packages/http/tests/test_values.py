@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte_http._values import encode_value
+from alacarte_http._replica.values import encode_value
 
 
 class Color(enum.Enum):

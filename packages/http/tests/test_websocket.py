@@ -18,8 +18,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from alacarte import serve
 from alacarte.serve import _session
 from alacarte.testing import wait_until
-from alacarte_http import _websocket_connection
-from alacarte_http._websocket_connection import WebSocketConnection
+from alacarte_http._websocket import connection as websocket_connection
+from alacarte_http._websocket.connection import WebSocketConnection
 
 from . import gates
 from .gates import WAIT_S
@@ -186,7 +186,7 @@ async def test_a_client_that_vanishes_is_told_as_1006(site: Any) -> None:
 
 async def test_a_silent_client_is_found_dead(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who answers no ping is closed with 1011; the application hears 1006."""
-    monkeypatch.setattr(_websocket_connection, "PING_S", 0.05)
+    monkeypatch.setattr(websocket_connection, "PING_S", 0.05)
     serve_app(site, echo)
     client = await asyncio.to_thread(raw, site)
     received = b""
@@ -200,7 +200,7 @@ async def test_a_silent_client_is_found_dead(site: Any, monkeypatch: pytest.Monk
 
 async def test_pings_keep_a_quiet_connection(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that answers pings stays, however little it says."""
-    monkeypatch.setattr(_websocket_connection, "PING_S", 0.2)
+    monkeypatch.setattr(websocket_connection, "PING_S", 0.2)
     serve_app(site, echo)
     async with opened(site) as client:
         pongs = 0
@@ -231,7 +231,7 @@ async def test_after_accepting_a_handler_has_time_to_return(
     site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told, and cancelled only when its time is over."""
-    monkeypatch.setattr(_websocket_connection, "GRACE_S", 0.3)
+    monkeypatch.setattr(websocket_connection, "GRACE_S", 0.3)
     serve_app(site, various)
     client = await asyncio.to_thread(raw, site, b"/stay")
     client.close()

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte_http._websocket_handshake import read_handshake, refusal_of, write_accept
-from alacarte_http._websocket_message import (
+from alacarte_http._websocket.handshake import read_handshake, refusal_of, write_accept
+from alacarte_http._websocket.message import (
     Accept,
     pack_accept,
     pack_close,

@@ -16,8 +16,8 @@ from alacarte import serve
 from alacarte.errors import ConfigError
 from alacarte.serve import _session
 from alacarte.testing import wait_until
-from alacarte_http import _listener
-from alacarte_http._listener import Offer, listening_socket, obtain
+from alacarte_http._proxy import listener
+from alacarte_http._proxy.listener import Offer, listening_socket, obtain
 
 from . import gates
 from .place import Place
@@ -256,7 +256,7 @@ async def test_a_descriptor_is_handed_over(directory: Path):
 
 async def test_siblings_that_do_not_answer(directory: Path, monkeypatch: pytest.MonkeyPatch):
     """One that hangs, and one that is gone, are passed over."""
-    monkeypatch.setattr(_listener, "_TAKE_S", 0.05)
+    monkeypatch.setattr(listener, "_TAKE_S", 0.05)
     place = Place(directory)
     silent = socket.socket(socket.AF_UNIX)
     silent.bind(place.new_socket())
@@ -278,7 +278,7 @@ async def test_another_user(directory: Path, monkeypatch: pytest.MonkeyPatch):
     place = Place(directory)
     good = listening_socket("127.0.0.1", 0)
     offer = Offer(good, place.new_socket())
-    monkeypatch.setattr(_listener, "_same_user", lambda peer: False)
+    monkeypatch.setattr(listener, "_same_user", lambda peer: False)
     other = await obtain(Place(directory), "127.0.0.1", 0)
     assert other.getsockname() != good.getsockname()
     await offer.close()

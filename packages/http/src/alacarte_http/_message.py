@@ -18,7 +18,17 @@ from typing import Any, NamedTuple
 
 from alacarte.types import Buffer
 
-__all__ = ["ResponseHead", "pack_request", "pack_response", "unpack_request", "unpack_response"]
+__all__ = [
+    "HTTP",
+    "ResponseHead",
+    "pack_request",
+    "pack_response",
+    "unpack_request",
+    "unpack_response",
+]
+
+HTTP = "http"
+"""Name of the protocol of HTTP calls."""
 
 _HEAD = Struct("<II")
 _REQUEST_TEXTS = 9

@@ -11,7 +11,7 @@ __all__: list[str] = []
 @hookimpl
 def register_api() -> list[ApiName]:
     return [
-        ApiName("ingress", "alacarte_http._ingress:ingress"),
+        ApiName("ingress", "alacarte_http._replica.ingress:ingress"),
         ApiName("HTTPOptions", "alacarte_http.config:HTTPOptions"),
         ApiName("config.HTTPOptions", "alacarte_http.config:HTTPOptions"),
         ApiName("config.ProxyLocation", "alacarte_http.config:ProxyLocation"),
@@ -28,7 +28,7 @@ def register_node_services() -> list[NodeServiceSpec]:
     return [
         NodeServiceSpec(
             "http",
-            "alacarte_http._proxy:HttpProxy",
+            "alacarte_http._proxy.service:HttpProxy",
             serves_routes=True,
             enabled=_enabled,
             head_only=_head_only,
@@ -40,8 +40,8 @@ def register_node_services() -> list[NodeServiceSpec]:
 @hookimpl
 def register_protocols() -> list[CallProtocol]:
     # A process that runs no user code has no use for them.
-    from ._replica import HttpProtocol
-    from ._websocket_replica import WebSocketProtocol
+    from ._replica.protocol import HttpProtocol
+    from ._websocket.replica import WebSocketProtocol
 
     return [HttpProtocol(), WebSocketProtocol()]
 

@@ -28,6 +28,7 @@ from .envelope import unpack_envelope
 from .failures import encode_error
 from .flow import WINDOW_BYTES, Inbox, SendWindow, read_credit, write_credit
 from .frames import CHUNK_BYTES, FINAL, Decoder, Frame, FrameError, Kind
+from .refusals import RefusalLog
 
 __all__ = ["Acceptor", "Listener", "ReplicaConnection", "ServedStream"]
 
@@ -185,6 +186,13 @@ class ReplicaConnection(Connection):
             HANDSHAKE_TIMEOUT_S, self.refuse, "it did not authenticate in time"
         )
 
+    def refuse(self, reason: str) -> None:
+        if self._handshake is None or not self.connected:
+            super().refuse(reason)
+            return
+        self._listener.refusals.note(self.peer, reason)
+        self.abort()
+
     def frame_received(self, frame: Frame) -> None:
         if self._handshake is not None:
             self._shake(frame, self._handshake)
@@ -291,6 +299,7 @@ class Listener:
         self.load = Load()
         self.advertisement = b""
         self.connections: set[ReplicaConnection] = set()
+        self.refusals = RefusalLog()
         self._replica_id = replica_id
         self._secret = secret
         self._pending: set[ReplicaConnection] = set()

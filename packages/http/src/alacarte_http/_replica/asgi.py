@@ -16,9 +16,9 @@ from typing import Any
 from alacarte.errors import RemoteError
 from alacarte.types import Call, Message, Reply, Served
 
-from ._lifespan import begin_at_user
-from ._message import pack_response, unpack_response
-from ._receive import Body
+from .._message import pack_response, unpack_response
+from .lifespan import begin_at_user
+from .receive import Body
 
 __all__ = ["ClientLeft", "Exchange", "log_failure"]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from ._message import ResponseHead
+from .._message import ResponseHead
 
 if TYPE_CHECKING:
-    from ._protocol import ProxyConnection
+    from .connection import ProxyConnection
 
 __all__ = ["BODILESS", "Exchange"]
 

@@ -22,7 +22,7 @@ from starlette.routing import Mount
 
 from alacarte.errors import ConfigError
 
-from ._nested import copied, copied_router
+from .nested import copied, copied_router
 
 __all__ = ["bound", "taken"]
 

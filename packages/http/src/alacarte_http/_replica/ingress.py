@@ -16,7 +16,7 @@ from alacarte.context import get_replica_context
 from alacarte.errors import ConfigError
 from alacarte.types import Served
 
-from ._lifespan import Lifespan
+from .lifespan import Lifespan
 
 __all__ = ["Application", "application_of", "hosted", "ingress"]
 
@@ -167,7 +167,7 @@ def _names(target: type) -> set[str]:
 def _taken(app: Any, target: type) -> Any:
     """Return the application as it is now, with routes of this class and of no other."""
     if _is_fastapi(app) or _is_router(app):
-        from ._fastapi import taken
+        from .fastapi import taken
 
         return taken(app, target)
     return _copied(app)
@@ -176,13 +176,13 @@ def _taken(app: Any, target: type) -> Any:
 def _for_replica(app: Any, instance: Any) -> ASGIApp:
     """Return the application with its routes bound to the instance."""
     if _is_fastapi(app):
-        from ._fastapi import bound
+        from .fastapi import bound
 
         app = bound(app, instance)
     else:
         app = _copied(app)
     if _is_starlette(app):
-        from ._nested import add_handlers
+        from .nested import add_handlers
 
         add_handlers(app)
     return app  # type: ignore[no-any-return]
@@ -192,7 +192,7 @@ def _copied(app: Any) -> Any:
     """Return a Starlette application of its own, with the parts shared; all else as it is."""
     if not _is_starlette(app):
         return app
-    from ._nested import copied
+    from .nested import copied
 
     return copied(app)
 

@@ -15,10 +15,11 @@ from typing import Any
 from alacarte.errors import ReplicaUnavailableError, ServeError
 from alacarte.types import Buffer, Call, DeploymentId, Message, Reply, Route, Service
 
-from ._errors import Answer, answer_to
-from ._message import pack_request
-from ._websocket_connection import WebSocketConnection
-from ._websocket_message import (
+from .._errors import Answer, answer_to
+from .._message import pack_request
+from .._wishes import Wishes, read_wishes
+from .connection import WebSocketConnection
+from .message import (
     ACCEPT,
     BINARY,
     CLOSE,
@@ -29,7 +30,6 @@ from ._websocket_message import (
     unpack_close,
     unpack_denial,
 )
-from ._wishes import Wishes, read_wishes
 
 __all__ = ["serve_websocket"]
 

@@ -15,18 +15,16 @@ from typing import Any
 
 from alacarte.types import Call, DeploymentId, Message, Reply, Route, RouteTable, Runtime, Service
 
-from ._access import AccessLog
-from ._errors import TEXT, Answer, answer_to
-from ._message import pack_request, unpack_response
-from ._routes import RouteIndex, choose_target
-from ._websocket import serve_websocket
-from ._wishes import Wishes, read_wishes
+from .._errors import TEXT, Answer, answer_to
+from .._message import HTTP, pack_request, unpack_response
+from .._websocket.relay import serve_websocket
+from .._wishes import Wishes, read_wishes
+from .access import AccessLog
+from .routes import RouteIndex, choose_target
 
-__all__ = ["HTTP", "ProxyApp"]
+__all__ = ["ProxyApp"]
 
 log = logging.getLogger("alacarte.http")
-HTTP = "http"
-"""Name of the protocol of HTTP calls."""
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]

@@ -17,10 +17,10 @@ from starlette.websockets import WebSocketDisconnect
 from alacarte.errors import RequestError
 from alacarte.types import Call, Message, Reply, Served, Service
 
-from ._ingress import application_of
-from ._lifespan import begin_at_user
-from ._message import unpack_request
-from ._websocket_message import (
+from .._message import unpack_request
+from .._replica.ingress import application_of
+from .._replica.lifespan import begin_at_user
+from .message import (
     BINARY,
     BODY,
     CLOSE,

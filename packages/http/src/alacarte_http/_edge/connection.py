@@ -22,7 +22,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from alacarte.types import Buffer
 
-from ._checks import (
+from .._message import ResponseHead
+from ..config import HTTPOptions
+from .checks import (
     Refused,
     check_coding,
     check_expectation,
@@ -31,11 +33,9 @@ from ._checks import (
     parse_target,
     refused_by_parser,
 )
-from ._edge import Edge
-from ._exchange import BODILESS, Exchange
-from ._limits import edge_limits
-from ._message import ResponseHead
-from .config import HTTPOptions
+from .exchange import BODILESS, Exchange
+from .limits import edge_limits
+from .sweep import Edge
 
 __all__ = ["ProxyConnection", "connections"]
 

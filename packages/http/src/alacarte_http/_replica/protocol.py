@@ -20,12 +20,11 @@ from starlette.responses import Response
 from alacarte.errors import RequestError
 from alacarte.types import Call, Entry, Reply, Served, Service
 
-from ._app import HTTP
-from ._asgi import Exchange, log_failure
-from ._ingress import Application, hosted
-from ._message import pack_response, unpack_request
-from ._receive import Body
-from ._values import encode_value
+from .._message import HTTP, pack_response, unpack_request
+from .asgi import Exchange, log_failure
+from .ingress import Application, hosted
+from .receive import Body
+from .values import encode_value
 
 __all__ = ["HttpProtocol"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ._limits import EdgeLimits
+from .limits import EdgeLimits
 
 if TYPE_CHECKING:
-    from ._protocol import ProxyConnection
+    from .connection import ProxyConnection
 
 __all__ = ["Edge"]
 

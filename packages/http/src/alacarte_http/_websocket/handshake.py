@@ -9,8 +9,8 @@ from typing import Any
 import httptools
 from websockets.utils import accept_key
 
-from ._errors import Answer
-from ._websocket_message import Accept
+from .._errors import Answer
+from .message import Accept
 
 __all__ = ["read_handshake", "refusal_of", "write_accept"]
 

@@ -6,7 +6,7 @@ import logging
 import resource
 from dataclasses import dataclass
 
-from .config import HTTPOptions
+from ..config import HTTPOptions
 
 __all__ = ["EdgeLimits", "edge_limits"]
 

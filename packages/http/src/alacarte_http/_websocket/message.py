@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from alacarte.types import Buffer, Message
 
-from ._message import ResponseHead, pack_response, unpack_response
+from .._message import ResponseHead, pack_response, unpack_response
 
 __all__ = [
     "ACCEPT",

@@ -17,13 +17,13 @@ import uvicorn
 from alacarte.errors import ConfigError
 from alacarte.types import RouteTable, Runtime
 
-from ._access import open_log
-from ._app import ProxyApp
-from ._listener import BACKLOG, Offer, obtain
-from ._protocol import ProxyConnection, connections
-from ._tls import server_context
-from ._websocket_connection import WebSocketConnection
-from .config import is_loopback
+from .._edge.connection import ProxyConnection, connections
+from .._websocket.connection import WebSocketConnection
+from ..config import is_loopback
+from .access import open_log
+from .app import ProxyApp
+from .listener import BACKLOG, Offer, obtain
+from .tls import server_context
 
 __all__ = ["HttpProxy"]
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from alacarte.errors import RequestError, ServeError
 
-from ._errors import answer_to
+from .._errors import answer_to
 
 __all__ = ["add_handlers", "copied", "copied_router"]
 

@@ -25,10 +25,10 @@ from websockets.protocol import Protocol, Side, State
 
 from alacarte.types import Buffer, Message
 
-from ._errors import TEXT as PLAIN
-from ._errors import Answer
-from ._websocket_handshake import read_handshake, refusal_of, write_accept
-from ._websocket_message import BINARY, KIND, TEXT, Accept, pack_close
+from .._errors import TEXT as PLAIN
+from .._errors import Answer
+from .handshake import read_handshake, refusal_of, write_accept
+from .message import BINARY, KIND, TEXT, Accept, pack_close
 
 __all__ = ["WebSocketConnection"]
 

@@ -1,0 +1,1 @@
+"""A client's connection: what is let in, and how it ends."""

@@ -1,0 +1,1 @@
+"""The process that listens: from a request to a deployment, and back."""

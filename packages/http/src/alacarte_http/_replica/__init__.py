@@ -1,0 +1,1 @@
+"""HTTP where user code runs: plain handlers and ASGI applications."""

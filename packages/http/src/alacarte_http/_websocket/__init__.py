@@ -1,0 +1,1 @@
+"""WebSockets: the client's side, the bytes between, the application's side."""
