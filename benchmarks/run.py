@@ -31,7 +31,8 @@ from harness.peers import (
 )
 from harness.programs import ProgramError, adopt_orphans
 from harness.report import markdown
-from harness.workloads import WORKLOADS, Run, Settings
+from harness.run import Run, Settings
+from harness.workloads import WORKLOADS
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -44,6 +45,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=3, help="times each is run (3)")
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement (10)")
     parser.add_argument("--abort-requests", type=int, default=200_000, help="(200000)")
+    parser.add_argument("--large-mb", type=int, default=2_000, help="of large_bodies (2000)")
     parser.add_argument("--quick", action="store_true", help="does it work? figures are noise")
     parser.add_argument(
         "--python",
@@ -57,7 +59,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="exit 1 if a goal is missed")
     options = parser.parse_args()
     if options.quick:
-        options.repeat, options.seconds, options.abort_requests = 1, 2, 5_000
+        options.repeat, options.seconds = 1, 2
+        options.abort_requests, options.large_mb = 5_000, 100
     if options.alacarte_python:
         options.python.append(f"alacarte={options.alacarte_python}")
     return options
@@ -174,6 +177,7 @@ def main() -> int:
         imports=3 if options.quick else 10,
         abort_warmup=options.abort_requests // 10,
         abort_requests=options.abort_requests,
+        large_bytes=options.large_mb * 10**6,
         raw=RESULTS / "raw",
         temporary=temporary,
     )
@@ -197,6 +201,7 @@ def main() -> int:
         "imports": settings.imports,
         "abort_warmup": settings.abort_warmup,
         "abort_requests": settings.abort_requests,
+        "large_bytes": settings.large_bytes,
         "workloads": [workload.name for workload, _ in plan],
     }
     text = markdown(machine, stated, results, problems)

@@ -34,12 +34,97 @@ class Goal:
 
 
 HELLO_32 = "HTTP hello, 32 connections"
+ROUTE_32 = "FastAPI route, 32 connections"
+_BODIES = tuple(
+    Goal(
+        "bodies",
+        f"{way.capitalize()} of {size}, p50",
+        "ms",
+        f"{way}_{size.lower().replace(' ', '_')}_p50_ms",
+        bound,
+        at_least=False,
+        against=peer,
+    )
+    for way in ("upload", "download")
+    for size, peer, bound in (
+        ("1 KB", "starlette", None),
+        ("1 MB", "starlette", 1.5),
+        ("10 MB", "starlette", 1.5),
+        ("1 KB", "ray", None),
+        ("1 MB", "ray", None),
+        ("10 MB", "ray", None),
+    )
+)
+_CONNECTIONS = tuple(
+    Goal(
+        "connections",
+        f"HTTP hello, {number} connections, p50",
+        "ms",
+        f"connections_{number}_p50_ms",
+        None,
+        at_least=False,
+        against=peer,
+    )
+    for number in (8, 128, 512)
+    for peer in ("ray", "starlette")
+)
+_CHUNKS = tuple(
+    Goal(
+        "chunks",
+        f"Chunks of responses{how}, {number} at a time",
+        "chunks/s",
+        f"{name}_{number}_per_s",
+        bound,
+        against=peer,
+    )
+    for name, how in (("chunks", ""), ("paced_chunks", " that come one by one"))
+    for number in (1, 8)
+    for peer, bound in (("ray", 20), ("starlette", None))
+)
+_WEBSOCKET = tuple(
+    Goal(
+        "websocket",
+        f"WebSocket echo, {number} connection{'s' if number > 1 else ''}",
+        "messages/s",
+        f"websocket_{number}_per_s",
+        None,
+        against=peer,
+    )
+    for number in (1, 32)
+    for peer in ("ray", "fastapi")
+)
 GOALS = (
     Goal("hello", HELLO_32, "req/s", "hello_32_rps", 25),
     Goal("hello", HELLO_32, "req/s", "hello_32_rps", 0.8, against="starlette"),
     Goal("hello", HELLO_32, "req/s", "hello_32_rps", 2, against="mosec"),
     Goal("hello", "HTTP hello, 1 connection, p50", "ms", "hello_1_p50_ms", 1 / 10, False),
     Goal("two_hop", "HTTP through two deployments, 32", "req/s", "two_hop_32_rps", 30),
+    *_CONNECTIONS,
+    Goal(
+        "connections",
+        "… p50 with 512 connections, of that with 32",
+        "×",
+        "connections_growth",
+        20,  # 16 times the connections, and a quarter for noise
+        False,
+        None,
+    ),
+    Goal("connections", "… errors, 1 to 512 connections", "", "connections_errors", 0, False, None),
+    *_BODIES,
+    *_CHUNKS,
+    Goal("route", ROUTE_32, "req/s", "route_32_rps", 10),
+    Goal("route", ROUTE_32, "req/s", "route_32_rps", 0.6, against="fastapi"),
+    Goal("route", "FastAPI route, 1 connection, p50", "ms", "route_1_p50_ms", None, False),
+    *_WEBSOCKET,
+    Goal(
+        "access_log",
+        "Requests/s lost to the access log",
+        "%",
+        "access_log_cost_percent",
+        5,
+        False,
+        None,
+    ),
     Goal("handles", "Handle calls, one at a time", "calls/s", "handle_1_per_s", 30),
     Goal("handles", "Handle calls, 32 at a time", "calls/s", "handle_32_per_s", 40),
     Goal("stream", "Items of a stream through a handle", "items/s", "stream_items_per_s", 20),
@@ -95,6 +180,24 @@ GOALS = (
     ),
     Goal("aborts", "Requests in flight after aborts", "", "abort_in_flight", 0, False, None),
     Goal("aborts", "Slots lost after aborts, of 64", "", "abort_gate_shut", 0, False, None),
+    Goal(
+        "large_bodies",
+        "Proxy, peak RSS with 2 GB up and down",
+        "MB",
+        "large_proxy_peak_mb",
+        300,
+        False,
+        None,
+    ),
+    Goal(
+        "large_bodies",
+        "Replica, peak RSS with 2 GB up and down",
+        "MB",
+        "large_replica_peak_mb",
+        300,
+        False,
+        None,
+    ),
 )
 
 

@@ -16,6 +16,7 @@ REPOSITORY = BENCHMARKS.parent
 ENVIRONMENTS = BENCHMARKS / ".venvs"
 INSTALL_TIMEOUT_S = 1800
 RAY = "ray==2.60.0"
+BARE = ("starlette", "fastapi", "uvicorn[standard]")
 
 
 class SetupError(Exception):
@@ -53,7 +54,7 @@ RAY_SERVE = Peer(
     title="Ray Serve",
     environment="ray",
     requirements=("ray[serve]==2.60.0", "numpy"),
-    distributions=("ray", "uvicorn", "starlette", "numpy"),
+    distributions=("ray", "uvicorn", "starlette", "fastapi", "numpy"),
     variables={"BENCH_SERVE": "ray.serve"},
 )
 
@@ -64,8 +65,8 @@ PEERS = {
             name="alacarte",
             title="alacarte",
             environment="alacarte",
-            requirements=(RAY, "numpy"),  # and the packages of this repository
-            distributions=("alacarte-core", "ray", "uvicorn", "starlette", "numpy"),
+            requirements=(RAY, "numpy", "fastapi"),  # and the packages of this repository
+            distributions=("alacarte-core", "ray", "uvicorn", "starlette", "fastapi", "numpy"),
             variables={"BENCH_SERVE": "alacarte.serve"},
         ),
         RAY_SERVE,
@@ -80,9 +81,16 @@ PEERS = {
         Peer(
             name="starlette",
             title="Starlette",
-            environment="starlette",
-            requirements=("starlette", "uvicorn[standard]"),
+            environment="uvicorn",
+            requirements=BARE,
             distributions=("starlette", "uvicorn", "uvloop", "httptools"),
+        ),
+        Peer(
+            name="fastapi",
+            title="FastAPI",
+            environment="uvicorn",
+            requirements=BARE,
+            distributions=("fastapi", "starlette", "uvicorn", "websockets"),
         ),
         Peer(
             name="mosec",
@@ -93,7 +101,7 @@ PEERS = {
         ),
     )
 }
-DEFAULT_PEERS = ("alacarte", "ray", "starlette", "mosec")
+DEFAULT_PEERS = ("alacarte", "ray", "starlette", "fastapi", "mosec")
 
 
 def own_packages() -> list[Path]:

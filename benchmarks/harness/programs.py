@@ -104,6 +104,19 @@ class Program:
             raise ProgramError(f"ended without a result{self._last_words()}")
         return found
 
+    def tell(self, line: str) -> None:
+        """Write a line to the program's standard input.
+
+        Raises:
+            ProgramError: It has ended.
+        """
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(f"{line}\n")
+            self.process.stdin.flush()
+        except OSError:
+            raise ProgramError(f"does not listen any more{self._last_words()}") from None
+
     def check_running(self) -> None:
         """Raise if the program has ended."""
         if (code := self.process.poll()) is not None:

@@ -78,6 +78,14 @@ def memory_mb(pid: int) -> dict[str, float]:
     }
 
 
+def peak_mb(pid: int) -> float:
+    """Give the most resident memory a process has ever had, in MB; the kernel keeps it."""
+    for line in (PROC / str(pid) / "status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError(f"the kernel keeps no peak of the memory of process {pid}")
+
+
 def _listening_inodes(port: int) -> set[str]:
     inodes = set()
     for table in ("net/tcp", "net/tcp6"):

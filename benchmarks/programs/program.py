@@ -1,8 +1,8 @@
 """What every program here shares: `serve`, a Ray of its own, and how it talks to the runner.
 
 The environment variable BENCH_SERVE names the module that is measured, `alacarte.serve` or
-`ray.serve`. Nothing else tells the two apart but that Ray Serve's access log is turned off:
-alacarte has none yet.
+`ray.serve`. Nothing else tells the two apart but that Ray Serve's access log is turned off, as
+alacarte's is by default, and that options of alacarte's own go to alacarte only.
 """
 
 from __future__ import annotations
@@ -46,16 +46,22 @@ def init_ray() -> None:
     processes.settle(os.getpid())
 
 
+IS_RAY_SERVE = SERVE == "ray.serve"
+
+
 def _without_access_log() -> dict[str, Any]:
-    """Options that turn the access log off; alacarte has none to turn off yet."""
-    if os.environ["BENCH_SERVE"] == "ray.serve":
-        return {"logging_config": {"enable_access_log": False}}
-    return {}
+    """Options that turn Ray Serve's access log off; alacarte's is off by default."""
+    return {"logging_config": {"enable_access_log": False}} if IS_RAY_SERVE else {}
 
 
-def start(app: Any) -> Any:
-    """Start serve and run `app` until it is ready; return its handle."""
-    serve.start(http_options={"host": HOST, "port": PORT}, **_without_access_log())
+def start(app: Any, **http_options: Any) -> Any:
+    """Start serve and run `app` until it is ready; return its handle.
+
+    Args:
+        http_options: Of alacarte's only, which Ray Serve does not know.
+    """
+    options = {"host": HOST, "port": PORT} | ({} if IS_RAY_SERVE else http_options)
+    serve.start(http_options=options, **_without_access_log())
     return serve.run(app, name=APPLICATION, route_prefix="/", **_without_access_log())
 
 
@@ -78,10 +84,10 @@ def stop() -> None:
     ray.shutdown()
 
 
-def serve_until_told(app: Any) -> None:
+def serve_until_told(app: Any, **http_options: Any) -> None:
     """Run `app` and answer HTTP until standard input closes."""
     init_ray()
-    start(app)
+    start(app, **http_options)
     processes.settle(os.getpid())
     report(ready=True)
     sys.stdin.read()

@@ -1,6 +1,9 @@
--- Makes wrk send BENCH_METHOD and BENCH_BODY, and print what it found as one line of JSON.
-wrk.method = os.getenv("BENCH_METHOD") or "GET"
-wrk.body = os.getenv("BENCH_BODY")
+-- Makes wrk send a body of BENCH_BODY_BYTES, if any, and print what it found as one line of JSON.
+local size = tonumber(os.getenv("BENCH_BODY_BYTES") or "0")
+if size > 0 then
+  wrk.method = "POST"
+  wrk.body = string.rep("x", size)
+end
 
 function done(summary, latency, requests)
   local e = summary.errors

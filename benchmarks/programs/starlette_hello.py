@@ -1,10 +1,8 @@
-"""Bare Starlette on uvicorn, one process: what HTTP in Python costs without serving."""
+"""Bare Starlette answering a short text."""
 
 from __future__ import annotations
 
-import os
-
-import uvicorn
+import bare
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -15,15 +13,5 @@ async def hello(request: Request) -> PlainTextResponse:
     return PlainTextResponse("hello")
 
 
-app = Starlette(routes=[Route("/", hello)])
-
 if __name__ == "__main__":
-    uvicorn.run(
-        app,
-        host="127.0.0.1",
-        port=int(os.environ["BENCH_PORT"]),
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_level="warning",
-    )
+    bare.run(Starlette(routes=[Route("/", hello)]))

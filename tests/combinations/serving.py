@@ -43,17 +43,29 @@ def serve_run(program: str, port: int) -> None:
         text=True,
     )
     try:
+        # It says where it listens when it is ready; the line's end ends the wait, too.
+        told = _told(server, str(port))
         assert _answer(f"http://127.0.0.1:{port}/?name=Ada", server) == "hello Ada"
         server.send_signal(signal.SIGINT)
-        told, _ = server.communicate(timeout=30)
+        rest, _ = server.communicate(timeout=30)
     finally:
         server.kill()
-    assert server.returncode == 0, told
-    assert str(port) in told, told
+    assert server.returncode == 0, told + rest
     told = shell(program, "run", "--local", "greeting:broken", expect=1)
     assert "no model here" in told, told
     assert "greeting.py" in told, told
     shell(program, "run", "--local", "greeting:missing", expect=1)
+
+
+def _told(server: subprocess.Popen[str], text: str) -> str:
+    """Return what a program prints, up to the line with `text`."""
+    assert server.stdout is not None
+    told = ""
+    for line in server.stdout:
+        told += line
+        if text in line:
+            return told
+    raise AssertionError(f"it ended before it said {text}: {told}")
 
 
 def _answer(url: str, server: subprocess.Popen[str]) -> str:

@@ -6,6 +6,7 @@ It lies in tests/foreign_plugin; `nox -s contract` builds and installs it.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,7 +62,8 @@ def test_it_is_a_distribution_of_its_own():
 def test_nothing_of_ours_knows_it():
     """No file of our packages names it."""
     sources = (ROOT / "packages").glob("*/src/**/*.py")
-    assert not [path for path in sources if "stranger" in path.read_text(encoding="utf-8")]
+    name = re.compile(r"\bstranger\b")
+    assert not [path for path in sources if name.search(path.read_text(encoding="utf-8"))]
 
 
 @serve.deployment(num_replicas=3, routing_policy="least_recently_used")
@@ -105,7 +107,7 @@ def test_without_being_asked_for_its_layers_do_nothing(local):
 
 def test_its_options_are_checked_like_ours(local):
     """One line: the argument, the field, and what there is."""
-    told = r"stranger_options: greting is not an option; allowed: greeting"
+    told = r"stranger_options: greting is not an option; allowed: layers, greeting"
     with pytest.raises(ConfigError, match=told):
         local(stranger_options={"greting": "x"})
 

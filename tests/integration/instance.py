@@ -152,8 +152,8 @@ class Instance:
 
     def assert_gone(self) -> None:
         """Fail unless nothing is left: no actor, no socket, no port."""
-        wait_until(lambda: not self.actors(), 10, "the end of all actors")
-        wait_until(lambda: not sockets(), 10, "the end of all sockets")
+        wait_until(lambda: not self.actors(), 30, "the end of all actors")
+        wait_until(lambda: not sockets(), 30, "the end of all sockets")
         ports = {port for found in listeners().values() for _, port in found}
         assert self.port not in ports
 
