@@ -33,7 +33,7 @@ from .checks import (
     parse_target,
     refused_by_parser,
 )
-from .exchange import BODILESS, Exchange
+from .exchange import BODILESS, SMALL, Exchange
 from .limits import edge_limits
 from .sweep import Edge
 
@@ -49,8 +49,6 @@ _MIN_RATE = 1024
 """Bytes a second of a request's body, over any `receive_body_timeout_s`."""
 _FRAMING = 16
 """How many bytes chunked framing may take for one of the body; one-byte chunks take 5."""
-_SMALL = 64 * 1024
-"""Up to so many bytes of a body are copied behind their head, to leave in one write."""
 _LINGER_S = 2.0
 _LAST_MOMENT_S = 0.5
 _PROBE_S = 0.05
@@ -508,10 +506,10 @@ class ProxyConnection(HttpToolsProtocol):
         if cycle.ends_connection(head.close) and not head.close:
             pieces.append(b"connection: close\r\n")
         pieces.append(b"\r\n")
-        if not silent and len(body) <= _SMALL:
+        if not silent and len(body) <= SMALL:
             pieces.append(body)
         self.transport.write(b"".join(pieces))
-        if not silent and len(body) > _SMALL:
+        if not silent and len(body) > SMALL:
             self.transport.write(body)
         cycle.complete()
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from alacarte.types import Buffer
+
 from .._message import ResponseHead
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ __all__ = ["BODILESS", "Exchange"]
 
 log = logging.getLogger("alacarte.http")
 BODILESS = frozenset((204, 304))
+SMALL = 64 * 1024
+"""Up to so many bytes of a body are copied beside what goes with them, to leave in one write."""
+_PARTS = 64
+"""Parts of a request's body that are kept apart."""
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BREAKS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _PLAIN = b"content-type: text/plain; charset=utf-8\r\n"
@@ -44,6 +50,7 @@ class Exchange:
 
     __slots__ = (
         "_body",
+        "_body_bytes",
         "_changed",
         "_chunked",
         "_connection",
@@ -79,7 +86,8 @@ class Exchange:
         self.disconnected = False
         self.wrote = False
         self.task: asyncio.Task[None] | None = None
-        self._body: bytearray | None = None
+        self._body: list[bytes] = []
+        self._body_bytes = 0
         self._changed: asyncio.Event | None = None
         self._given = False
         self._chunked = False
@@ -115,15 +123,15 @@ class Exchange:
     @property
     def body_size(self) -> int:
         """Bytes that have arrived and were not taken."""
-        return 0 if self._body is None else len(self._body)
+        return self._body_bytes
 
     def feed(self, data: bytes) -> None:
         """Take a part of the body from the client."""
         self.waiting_for_100_continue = False
-        if self._body is None:
-            self._body = bytearray(data)
-        else:
-            self._body += data
+        if len(self._body) == _PARTS:
+            self._body = [b"".join(self._body)]  # parts of a byte take forty
+        self._body.append(data)
+        self._body_bytes += len(data)
         self.wake()
 
     def wake(self) -> None:
@@ -138,8 +146,9 @@ class Exchange:
             self._connection.write_interim()
         while not (self.disconnected or self.response_complete):
             if not self._given and (self._body or not self.more_body):
-                body = b"" if self._body is None else bytes(self._body)
-                self._body = None
+                body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+                self._body = []
+                self._body_bytes = 0
                 if self.more_body:
                     self._connection.flow.resume_reading()
                 self._given = not self.more_body
@@ -203,14 +212,18 @@ class Exchange:
         self.response_started = self.wrote = True
         self._connection.transport.write(b"".join(lines))
 
-    def _write_body(self, body: bytes, more: bool) -> None:
+    def _write_body(self, body: Buffer, more: bool) -> None:
         transport = self._connection.transport
         self.wrote = True
         if self._chunked:
-            pieces = [b"%x\r\n" % len(body), body, b"\r\n"] if body else []
+            pieces: list[Buffer] = [b"%x\r\n" % len(body), body, b"\r\n"] if body else []
             if not more:
                 pieces.append(b"0\r\n\r\n")
-            transport.write(b"".join(pieces))
+            if len(body) <= SMALL:
+                transport.write(b"".join(pieces))
+            else:
+                for piece in pieces:
+                    transport.write(piece)
         elif self._left != _NO_BODY:
             if self._left is not None:
                 if len(body) > self._left or (not more and len(body) < self._left):

@@ -194,10 +194,9 @@ class ProxyApp:
         try:
             await send({"type": "http.response.start", "status": head.status, "headers": headers})
             if body:
-                await send({"type": "http.response.body", "body": bytes(body), "more_body": True})
+                await send({"type": "http.response.body", "body": body, "more_body": True})
             async for message in rest:
-                chunk = bytes(message[0])
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await send({"type": "http.response.body", "body": message[0], "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except Exception as error:
             # The response has begun: all that is left is to cut it, so that the client sees it.

@@ -1,8 +1,9 @@
 """Run an ASGI application for one call, in a task of its own, with its response as a `Reply`.
 
 What an application sends at once goes as one reply. A longer response is held back by its reader:
-the application may be one message ahead. After the last message the task goes on by itself, with
-what the application does then.
+the application may be 64 KiB ahead, and what it sends while the reader is busy leaves together, as
+handing over each part costs more than the part. After the last message the task goes on by itself,
+with what the application does then.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ __all__ = ["ClientLeft", "Exchange", "log_failure"]
 log = logging.getLogger("alacarte.replica")
 LEAVE_S = 0.1
 """How long an application that waits for `http.disconnect` may take to end by itself."""
+AHEAD_BYTES = 64 * 1024
+AHEAD_PARTS = 256
+"""How far an application may be ahead of the reader of its response."""
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 
@@ -46,8 +50,8 @@ class Exchange:
 
     __slots__ = (
         "_app", "_call", "_complete", "_error", "_finish", "_finished", "_gone", "_head", "_loop",
-        "_mail", "_reader", "_receive", "_reply", "_scope", "_sender", "_served", "_status",
-        "_streaming", "_task",
+        "_mail", "_mail_bytes", "_reader", "_receive", "_reply", "_scope", "_sender", "_served",
+        "_status", "_streaming", "_task",
     )  # fmt: skip
 
     def __init__(
@@ -69,7 +73,8 @@ class Exchange:
         self._status = 0
         self._head: bytes | None = None
         self._reply: Reply | None = None
-        self._mail: bytes | None = None
+        self._mail: list[bytes] = []
+        self._mail_bytes = 0
         self._streaming = False  # the reader takes the body message by message
         self._complete = False  # the last message of the response has been sent
         self._finished = False  # the application has ended
@@ -110,10 +115,11 @@ class Exchange:
 
     async def __anext__(self) -> Message:
         while True:
-            if self._mail is not None:
-                mail, self._mail = self._mail, None
+            if self._mail:
+                mail, self._mail = self._mail, []
+                self._mail_bytes = 0
                 _wake(self._sender)
-                return (mail,)
+                return mail
             if self._complete:
                 raise StopAsyncIteration
             if self._finished:
@@ -219,11 +225,12 @@ class Exchange:
         _wake(self._reader)
 
     async def _pass_on(self, body: bytes, more: bool) -> None:
-        while self._mail is not None:
+        while self._mail_bytes >= AHEAD_BYTES or len(self._mail) >= AHEAD_PARTS:
             self._sender = self._loop.create_future()
             await self._sender
         if body:
-            self._mail = body
+            self._mail.append(body)
+            self._mail_bytes += len(body)
         if not more:
             self._end()
         elif body:
