@@ -20,6 +20,8 @@ from alacarte.testing import wait_until
 from alacarte_http._proxy.access import AccessLog, open_log
 
 from . import gates
+from .websocket_apps import echo
+from .websocket_support import UPGRADE, serve_app
 
 
 @serve.deployment
@@ -190,3 +192,19 @@ async def test_lines_are_gathered(tmp_path: Path):
     await asyncio.sleep(0)
     await log.close()
     assert len((tmp_path / "x").read_text().splitlines()) == 100
+
+
+def test_a_websocket(start: Any, tmp_path: Path):
+    """One line when it has ended: 101, or the status that its handshake was refused with."""
+    path = tmp_path / "access.log"
+    site = start(access_log="json", access_log_path=str(path))
+    serve_app(site, echo, "/echo")
+    for target in (b"/echo/a?secret=1", b"/nowhere"):
+        with site.wire() as wire:
+            wire.send(UPGRADE % target)
+            wire.head()
+    found = [json.loads(line) for line in lines(path, 2)]
+    assert [
+        (each["method"], each["path"], each["status"], each["app"])
+        for each in sorted(found, key=lambda each: str(each["path"]))
+    ] == [("GET", "/echo/a", 101, "default"), ("GET", "/nowhere", 404, "")]

@@ -79,9 +79,7 @@ class ProxyApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await serve_websocket(
-                scope, self._find, self._services, self._root_path, self._timeout_s
-            )
+            await self._websocket(scope)
             return
         path = scope["path"]
         if path.startswith("/-/"):
@@ -103,6 +101,18 @@ class ProxyApp:
         finally:
             self.ongoing -= 1
             connection.task = None
+            if self._access is not None:
+                self._note(self._access, scope, status, began, wishes)
+
+    async def _websocket(self, scope: Scope) -> None:
+        wishes = read_wishes(scope["headers"])
+        began = time.perf_counter()
+        status = _CLIENT_LEFT
+        try:
+            status = await serve_websocket(
+                scope, self._find, self._services, self._root_path, self._timeout_s, wishes
+            )
+        finally:
             if self._access is not None:
                 self._note(self._access, scope, status, began, wishes)
 

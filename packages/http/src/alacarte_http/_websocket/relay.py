@@ -16,14 +16,13 @@ from alacarte.errors import ReplicaUnavailableError, ServeError
 from alacarte.types import Buffer, Call, DeploymentId, Message, Reply, Route, Service
 
 from .._errors import Answer, answer_to
-from .._message import pack_request
-from .._wishes import Wishes, read_wishes
+from .._message import ResponseHead, pack_request
+from .._wishes import Wishes
 from .connection import WebSocketConnection
 from .message import (
     ACCEPT,
     BINARY,
     CLOSE,
-    DENY,
     TEXT,
     WEBSOCKET,
     unpack_accept,
@@ -34,6 +33,7 @@ from .message import (
 __all__ = ["serve_websocket"]
 
 log = logging.getLogger("alacarte.http")
+_SWITCHING = 101
 _FAILED, _RESTART = 1011, 1012
 _INTERNAL = "internal error"
 
@@ -46,8 +46,9 @@ async def serve_websocket(
     services: Mapping[DeploymentId, Service],
     root_path: str,
     timeout_s: float | None,
-) -> None:
-    """Serve one connection to its end.
+    wishes: Wishes,
+) -> int:
+    """Serve one connection to its end; return the status that its handshake was answered with.
 
     Args:
         scope: ASGI's, with the `WebSocketConnection`.
@@ -55,14 +56,14 @@ async def serve_websocket(
         services: The way to each deployment.
         root_path: See `HTTPOptions`.
         timeout_s: See `HTTPOptions.request_timeout_s`.
+        wishes: What its headers ask for.
     """
     connection: WebSocketConnection = scope["alacarte.websocket"]
-    wishes = read_wishes(scope["headers"])
     request_id = wishes.request_id
     found = wishes.refusal or _reserved(scope["path"]) or find(scope)
     if isinstance(found, Answer):
         connection.deny(found, request_id)
-        return
+        return found.status
     target, route = found
     try:
         reply = await services[target](
@@ -73,8 +74,8 @@ async def serve_websocket(
         if answer.status == 500:
             log.error("WebSocket %s failed", request_id.decode(), exc_info=error)
         connection.deny(answer, request_id)
-        return
-    await _relay(connection, reply, request_id)
+        return answer.status
+    return await _relay(connection, reply, request_id)
 
 
 def _reserved(path: str) -> Answer | None:
@@ -110,16 +111,19 @@ def _call(
     )
 
 
-async def _relay(connection: WebSocketConnection, reply: Reply, request_id: bytes) -> None:
+async def _relay(connection: WebSocketConnection, reply: Reply, request_id: bytes) -> int:
     """Send on what the application sends, to the end of its reply."""
     rest = reply.rest
+    status = _SWITCHING
     try:
         first = reply.payload[0]
         if first[0] == ACCEPT:
             connection.accept(unpack_accept(first), request_id)
             await _messages(connection, rest or _nothing())
         else:
-            await _denial(connection, first, rest or _nothing(), request_id)
+            head, body = unpack_denial(first)
+            status = head.status
+            await _denial(connection, head, body, rest or _nothing(), request_id)
     except Exception as error:
         code, reason = _end_for(error)
         # A replica that goes may have thousands: the controller says why, once.
@@ -130,6 +134,7 @@ async def _relay(connection: WebSocketConnection, reply: Reply, request_id: byte
         close = getattr(rest, "aclose", None)
         if close is not None:
             await close()
+    return status
 
 
 async def _messages(connection: WebSocketConnection, rest: AsyncIterator[Message]) -> None:
@@ -145,10 +150,12 @@ async def _messages(connection: WebSocketConnection, rest: AsyncIterator[Message
 
 
 async def _denial(
-    connection: WebSocketConnection, first: Buffer, rest: AsyncIterator[Message], request_id: bytes
+    connection: WebSocketConnection,
+    head: ResponseHead,
+    body: Buffer,
+    rest: AsyncIterator[Message],
+    request_id: bytes,
 ) -> None:
-    assert first[0] == DENY
-    head, body = unpack_denial(first)
     connection.start_denial(head.status, head.block, request_id)
     try:
         await connection.write(bytes(body))
