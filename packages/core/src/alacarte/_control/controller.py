@@ -8,6 +8,7 @@ to say is published as snapshots. Requests never pass through it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -49,6 +50,8 @@ __all__ = ["STATE_KEY", "Controller"]
 
 log = logging.getLogger("alacarte.controller")
 STATE_KEY = "state"
+_GONE_S = 5.0
+_GONE_LOOK_S = 0.01
 _NODES_S = 2.0
 """How often to look for nodes that came or went."""
 
@@ -260,6 +263,7 @@ class Controller:
             group.kill()
         if self._loop is not None:
             self._loop.cancel()
+        await self._emptied()
         # Replicas that were killed could not remove theirs.
         sweep_sockets(self._context.socket_dir)
         await self._context.cluster.delete(STATE_KEY)
@@ -355,6 +359,18 @@ class Controller:
                 ]
             )
         return bool(specs)
+
+    async def _emptied(self) -> None:
+        """Return when the cluster knows none of our processes any more.
+
+        To kill one is to ask for it, and whoever asked for this shutdown will end the controller
+        next: what it has asked for until then might never be sent.
+        """
+        prefix = f"alacarte:{self._state.instance}:"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GONE_S):
+                while await self._context.cluster.list_actors(prefix):  # noqa: ASYNC110  it tells nobody
+                    await asyncio.sleep(_GONE_LOOK_S)
 
     async def _follow_nodes(self) -> None:
         """Give services to nodes that join later, and take them from those that are gone."""
