@@ -38,20 +38,24 @@ class _Process:
     """
 
     def __init__(self, spec: ActorSpec) -> None:
-        self._host: ActorHost | None = None
+        self._host: asyncio.Future[ActorHost] | None = None
         self._spec = spec
 
     async def begin(self) -> None:
         """Make the actor. Apart from the constructor, so that an error arrives as itself."""
-        if self._host is None:
-            host = functools.partial(ActorHost, self._spec, RayCluster(), _this_node())
-            self._host = await asyncio.get_running_loop().run_in_executor(None, host)
+        await self._made()
 
     async def call(self, method: str, args: tuple[Any, ...]) -> Any:
-        if self._host is None:  # Ray started the process again, under its old name
-            await self.begin()
-        assert self._host is not None
-        return await asyncio.wrap_future(self._host.submit(method, args))
+        # Ray may have started the process again, under its old name; then nobody calls `begin`.
+        host = await self._made()
+        return await asyncio.wrap_future(host.submit(method, args))
+
+    async def _made(self) -> ActorHost:
+        """Return the host, made once: somebody may find its name before `begin` is done."""
+        if self._host is None:
+            host = functools.partial(ActorHost, self._spec, RayCluster(), _this_node())
+            self._host = asyncio.get_running_loop().run_in_executor(None, host)
+        return await asyncio.shield(self._host)
 
     async def live(self) -> None:
         """Never return: the caller learns of the end of this process by the end of the call."""
