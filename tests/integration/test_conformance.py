@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import Future
 
 import pytest
 
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.protocol import Cluster
+from alacarte._cluster.protocol import ActorSpec, Cluster
 from alacarte.testing import check_cluster, check_plugin
 
 
@@ -31,3 +33,32 @@ def _cluster(kind: str) -> Cluster:
     found = RayCluster.connect()
     assert found is not None
     return found
+
+
+async def test_a_process_makes_its_actor_once(monkeypatch: pytest.MonkeyPatch):
+    """Somebody may find its name, and call it, before whoever started it has done so."""
+    from alacarte._cluster import ray as on_ray
+
+    made: list[object] = []
+    go_on = threading.Event()
+
+    class Host:
+        def __init__(self, *args: object) -> None:
+            made.append(self)
+            go_on.wait(30)
+
+        def submit(self, method: str, args: tuple[object, ...]) -> Future[str]:
+            done: Future[str] = Future()
+            done.set_result(method)
+            return done
+
+    monkeypatch.setattr(on_ray, "ActorHost", Host)
+    monkeypatch.setattr(on_ray, "_this_node", lambda: None)
+    process = on_ray._Process(ActorSpec("alacarte:check:once", "nowhere:Nothing"))
+    begun = asyncio.create_task(process.begin())
+    called = asyncio.create_task(process.call("told", ()))
+    await asyncio.sleep(0)  # both are on their way
+    go_on.set()
+    await begun
+    assert await called == "told"
+    assert len(made) == 1
