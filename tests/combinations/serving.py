@@ -47,7 +47,7 @@ def serve_run(program: str, port: int) -> None:
         told = _told(server, str(port))
         assert _answer(f"http://127.0.0.1:{port}/?name=Ada", server) == "hello Ada"
         server.send_signal(signal.SIGINT)
-        rest, _ = server.communicate(timeout=30)
+        rest, _ = server.communicate(timeout=90)
     finally:
         server.kill()
     assert server.returncode == 0, told + rest

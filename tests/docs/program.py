@@ -67,7 +67,7 @@ class Page:
             server.send_signal(signal.SIGINT)
         for server in self.servers:
             try:
-                if server.wait(30):
+                if server.wait(90):  # a shutdown may wait 35 s for what is in progress
                     raise Mismatch(f"{server.args} ended with {server.returncode} after Ctrl-C")
             finally:
                 server.kill()
