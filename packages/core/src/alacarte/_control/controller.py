@@ -41,7 +41,7 @@ from .desired import (
     kind_of,
     target_of,
 )
-from .replicas import ReplicaGroup, replica_prefix
+from .replicas import ReplicaGroup, instance_prefix, replica_prefix
 from .services import ServiceGroup, Wanted
 from .summary import application_status, deployment_status, settled
 from .watch import SnapshotHub
@@ -366,7 +366,7 @@ class Controller:
         To kill one is to ask for it, and whoever asked for this shutdown will end the controller
         next: what it has asked for until then might never be sent.
         """
-        prefix = f"alacarte:{self._state.instance}:"
+        prefix = instance_prefix(self._state.instance)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_GONE_S):
                 while await self._context.cluster.list_actors(prefix):  # noqa: ASYNC110  it tells nobody

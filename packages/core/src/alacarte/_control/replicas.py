@@ -27,7 +27,7 @@ from .desired import State, target_of
 from .lifecycle import ReplicaEvent, advance
 from .reconcile import Drain, Reconfigure, ReplicaView, Settings, Start, next_look, reconcile
 
-__all__ = ["ReplicaGroup", "replica_prefix"]
+__all__ = ["ReplicaGroup", "instance_prefix", "replica_prefix"]
 
 log = logging.getLogger("alacarte.controller")
 REPLICA_TARGET = "alacarte._replica.actor:ReplicaActor"
@@ -395,7 +395,12 @@ def first_line(text: str) -> str:
 
 def replica_prefix(instance: str) -> str:
     """Return what the names of an instance's replica actors begin with."""
-    return f"alacarte:{instance}:replica:"
+    return f"{instance_prefix(instance)}replica:"
+
+
+def instance_prefix(instance: str) -> str:
+    """Return what the names of all its actors begin with, but the controller's own."""
+    return f"alacarte:{instance}:"
 
 
 def start_failure(deployment: DeploymentId, error: BaseException) -> str:

@@ -15,6 +15,7 @@ from ..errors import ConfigError, NotFoundError, ServeError
 from ..status import ProxyStatus, ServiceStatusOverview
 from ..types import NodeServiceSpec
 from .desired import State
+from .replicas import instance_prefix
 
 __all__ = ["ServiceGroup", "Wanted"]
 
@@ -135,7 +136,8 @@ class ServiceGroup:
 
     def _wanted_slots(self, wanted: Wanted) -> Iterator[_Slot]:
         def group(node: Node) -> str:
-            return f"alacarte:{self._state.instance}:service:{wanted.spec.name}:{node.node_id}"
+            prefix = instance_prefix(self._state.instance)
+            return f"{prefix}service:{wanted.spec.name}:{node.node_id}"
 
         seen: set[str] = set()
         # Nodes of one address share ports, so one of them has the service: whichever has it now.

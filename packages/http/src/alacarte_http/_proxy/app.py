@@ -15,8 +15,9 @@ from typing import Any
 
 from alacarte.types import Call, DeploymentId, Message, Reply, Route, RouteTable, Runtime, Service
 
+from .._calls import request_call
 from .._errors import TEXT, Answer, answer_to
-from .._message import HTTP, pack_request, unpack_response
+from .._message import HTTP, unpack_response
 from .._websocket.relay import serve_websocket
 from .._wishes import Wishes, read_wishes
 from .access import AccessLog
@@ -165,25 +166,9 @@ class ProxyApp:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        prefix = "" if route.prefix == "/" else route.prefix
-        head = pack_request(scope, self._root_path + prefix)
-        body = message["body"]
-        timeout_s = self._timeout_s
-        if wishes.timeout_s is not None and (timeout_s is None or wishes.timeout_s < timeout_s):
-            timeout_s = wishes.timeout_s
-        return Call(
-            HTTP,
-            (head, body) if body else (head,),
-            "__call__",
-            _rest_of_body(receive) if message["more_body"] else None,
-            True,
-            wishes.request_id.decode(),
-            route.app,
-            route.prefix,
-            wishes.model_id,
-            wishes.routing_key,
-            None if timeout_s is None else time.monotonic() + timeout_s,
-            timeout_s,
+        rest = _rest_of_body(receive) if message["more_body"] else None
+        return request_call(
+            HTTP, scope, route, wishes, self._root_path, self._timeout_s, message["body"], rest
         )
 
     async def _respond(self, reply: Reply, scope: Scope, send: Send, request_id: bytes) -> int:

@@ -8,15 +8,15 @@ call's deadline ends with the application's answer to the handshake, so a connec
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from alacarte.errors import ReplicaUnavailableError, ServeError
-from alacarte.types import Buffer, Call, DeploymentId, Message, Reply, Route, Service
+from alacarte.types import Buffer, DeploymentId, Message, Reply, Route, Service
 
+from .._calls import request_call
 from .._errors import Answer, answer_to
-from .._message import ResponseHead, pack_request
+from .._message import ResponseHead
 from .._wishes import Wishes
 from .connection import WebSocketConnection
 from .message import (
@@ -67,7 +67,9 @@ async def serve_websocket(
     target, route = found
     try:
         reply = await services[target](
-            _call(scope, connection, wishes, route, root_path, timeout_s)
+            request_call(
+                WEBSOCKET, scope, route, wishes, root_path, timeout_s, rest=connection.messages
+            )
         )
     except Exception as error:  # whatever went wrong, the client gets an answer
         answer = answer_to(error)
@@ -82,33 +84,6 @@ def _reserved(path: str) -> Answer | None:
     if path.startswith("/-/"):
         return Answer(404, f"There is no WebSocket at {path}.")
     return None
-
-
-def _call(
-    scope: dict[str, Any],
-    connection: WebSocketConnection,
-    wishes: Wishes,
-    route: Route,
-    root_path: str,
-    timeout_s: float | None,
-) -> Call:
-    prefix = "" if route.prefix == "/" else route.prefix
-    if wishes.timeout_s is not None and (timeout_s is None or wishes.timeout_s < timeout_s):
-        timeout_s = wishes.timeout_s
-    return Call(
-        WEBSOCKET,
-        (pack_request(scope, root_path + prefix),),
-        "__call__",
-        connection.messages,
-        True,
-        wishes.request_id.decode(),
-        route.app,
-        route.prefix,
-        wishes.model_id,
-        wishes.routing_key,
-        None if timeout_s is None else time.monotonic() + timeout_s,
-        timeout_s,
-    )
 
 
 async def _relay(connection: WebSocketConnection, reply: Reply, request_id: bytes) -> int:

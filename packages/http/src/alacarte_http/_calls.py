@@ -1,0 +1,52 @@
+"""From a client's request to the call that carries it, of whichever protocol."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from alacarte.types import Buffer, Call, Message, Route
+
+from ._message import pack_request
+from ._wishes import Wishes
+
+__all__ = ["request_call"]
+
+
+def request_call(
+    protocol: str,
+    scope: Any,
+    route: Route,
+    wishes: Wishes,
+    root_path: str,
+    timeout_s: float | None,
+    body: Buffer = b"",
+    rest: AsyncIterator[Message] | None = None,
+) -> Call:
+    """Return the call for a request that takes `route`.
+
+    Args:
+        scope: ASGI's.
+        root_path: See `HTTPOptions`.
+        timeout_s: See `HTTPOptions.request_timeout_s`; a client may only shorten it.
+        body: The part of its body that is here.
+        rest: What follows.
+    """
+    head = pack_request(scope, root_path + ("" if route.prefix == "/" else route.prefix))
+    if wishes.timeout_s is not None and (timeout_s is None or wishes.timeout_s < timeout_s):
+        timeout_s = wishes.timeout_s
+    return Call(
+        protocol,
+        (head, body) if body else (head,),
+        "__call__",
+        rest,
+        True,
+        wishes.request_id.decode(),
+        route.app,
+        route.prefix,
+        wishes.model_id,
+        wishes.routing_key,
+        None if timeout_s is None else time.monotonic() + timeout_s,
+        timeout_s,
+    )
