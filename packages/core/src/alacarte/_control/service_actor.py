@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import os
@@ -10,7 +9,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from .._cluster.host import spare_collections
+from .._cluster.host import spare_collections, sweep_sockets
 from .._cluster.protocol import ActorContext
 from .._routing.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues
@@ -49,18 +48,14 @@ class Place:
         return path
 
     def sibling_sockets(self) -> list[str]:
-        found = []
-        for name in sorted(os.listdir(self._directory)):
-            pid, _, rest = name.partition("-")
-            path = os.path.join(self._directory, name)
-            if not rest.startswith(f"{self._group}-") or path in self._own:
-                continue
-            if os.path.exists("/proc/self") and not os.path.exists(f"/proc/{pid}"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)  # its process was killed and could not do so
-                continue
-            found.append(path)
-        return found
+        sweep_sockets(self._directory)
+        names = sorted(os.listdir(self._directory))
+        paths = [
+            os.path.join(self._directory, name)
+            for name in names
+            if name.partition("-")[2].startswith(f"{self._group}-")
+        ]
+        return [path for path in paths if path not in self._own]
 
 
 class ServiceActor:
