@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from alacarte._control.watch import WATCH_LIMIT_S, SnapshotHub
+from alacarte._control.watch import HISTORY, WATCH_LIMIT_S, SnapshotHub
+from alacarte._model.snapshots import DeploymentSnapshot, SnapshotDelta
+
+from .test_model_snapshots import ordered, whole
 
 
 async def settle() -> None:
@@ -133,3 +136,153 @@ def test_what_is_forgotten():
     assert hub.current("k") == "one"
     hub.forget("k")
     assert hub.current("k") is None
+
+
+class Watcher:
+    """Takes in what a hub answers, as a router does."""
+
+    def __init__(self, hub: SnapshotHub) -> None:
+        self.hub = hub
+        self.known = -1
+        self.replicas: dict[str, int] = {}
+        self.wholes = 0
+
+    async def look(self) -> None:
+        news = await self.hub.watch("k", self.known, "w")
+        if isinstance(news, SnapshotDelta):
+            assert news.since == self.known
+            for name in news.removed:
+                self.replicas.pop(name, None)
+            changed = news.changed
+        else:
+            self.wholes += 1
+            self.replicas = {}
+            changed = news.replicas
+        self.replicas |= {entry.replica_id: entry.max_ongoing for entry in changed}
+        self.known = news.version
+
+    def has(self, snapshot: DeploymentSnapshot) -> bool:
+        found = ordered(whole(self.known, self.replicas)).replicas
+        return found == ordered(snapshot).replicas
+
+
+def replicas(count: int) -> dict[str, int]:
+    return {f"replica-{n}": 1 for n in range(count)}
+
+
+def test_who_knows_a_version_is_told_what_has_changed(run):
+    """One change, or several at once; and only who knows nothing is told everything."""
+
+    async def main():
+        hub = SnapshotHub()
+        watcher = Watcher(hub)
+        world = replicas(1000)
+        for step in range(30):
+            world.pop(f"replica-{step}", None)
+            world[f"new-{step}"] = 1
+            world[f"replica-{500 + step}"] = 2
+            snapshot = whole(hub.next_version(), world)
+            hub.publish("k", snapshot.version, snapshot)
+            if step % 3 == 0:
+                await watcher.look()
+                assert watcher.has(snapshot)
+        assert watcher.wholes == 1
+
+    run(main)
+
+
+def test_who_knows_too_old_a_version_is_told_everything(run):
+    """So is who has heard from a former controller; afterwards, deltas are enough again."""
+
+    async def main():
+        hub = SnapshotHub()
+        watcher = Watcher(hub)
+        world = replicas(300)
+
+        def change(step: int) -> DeploymentSnapshot:
+            world[f"new-{step}"] = 1
+            snapshot = whole(hub.next_version(), world)
+            hub.publish("k", snapshot.version, snapshot)
+            return snapshot
+
+        change(0)
+        await watcher.look()
+        for step in range(HISTORY):
+            change(step)
+        await watcher.look()
+        assert watcher.wholes == 1
+        for step in range(HISTORY + 1):
+            last = change(1000 + step)
+        await watcher.look()
+        assert watcher.wholes == 2
+        assert watcher.has(last)
+        watcher.known = 5  # of another hub's making
+        last = change(5000)
+        await watcher.look()
+        assert watcher.wholes == 3
+        last = change(5001)
+        await watcher.look()
+        assert (watcher.wholes, watcher.has(last)) == (3, True)
+
+    run(main)
+
+
+def test_a_change_of_everything_is_told_as_everything(run):
+    """A delta that is no shorter would only cost more."""
+
+    async def main():
+        hub = SnapshotHub()
+        watcher = Watcher(hub)
+        for world in (replicas(3), {"x": 1}):
+            snapshot = whole(hub.next_version(), world)
+            hub.publish("k", snapshot.version, snapshot)
+            await watcher.look()
+            assert watcher.has(snapshot)
+        assert watcher.wholes == 2
+
+    run(main)
+
+
+def test_deltas_are_forgotten_with_their_value():
+    """What is dropped leaves nothing behind."""
+    hub = SnapshotHub()
+    for version in (1, 2):
+        hub.publish("k", version, whole(version, replicas(version)))
+    hub.forget("k")
+    assert not hub._deltas
+
+
+def test_a_version_of_a_former_hub_whose_clock_was_ahead(run):
+    """Its watchers are told everything at once, instead of nothing until the clock catches up."""
+
+    async def main():
+        hub = SnapshotHub()
+        hub.publish("k", hub.next_version(), "new")
+        hub.track("p")
+        assert await hub.watch("k", hub.next_version() + 10**9, "p") == "new"
+        seen = asyncio.ensure_future(hub.seen("k", 1))
+        await asyncio.sleep(0)
+        assert not seen.done()
+        seen.cancel()
+        await asyncio.sleep(0)
+
+    run(main)
+
+
+def test_a_watcher_that_asked_before_it_was_tracked(run):
+    """What it says that it has counts, though its question is still open."""
+
+    async def main():
+        hub = SnapshotHub()
+        version = hub.next_version()
+        hub.publish("k", version, "value")
+        asking = asyncio.ensure_future(hub.watch("k", version, "p"))
+        await asyncio.sleep(0)
+        hub.track("p")
+        async with asyncio.timeout(1):
+            await hub.seen("k", version)
+        asking.cancel()
+        await asyncio.sleep(0)
+        assert not hub._asking
+
+    run(main)

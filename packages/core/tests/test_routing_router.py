@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alacarte._model.snapshots import DeploymentSnapshot, ReplicaEntry
+from alacarte._model.snapshots import DeploymentSnapshot, ReplicaEntry, delta
 from alacarte._routing.policies import PowerOfTwo, RoundRobin
 from alacarte._routing.queue import WaitingCalls
 from alacarte._routing.router import Router
@@ -27,6 +28,8 @@ from alacarte.errors import (
     ReplicaUnavailableError,
 )
 from alacarte.types import Address, Call, DeploymentId, Reply, Shed
+
+from .conftest import VirtualLoop
 
 HERE = DeploymentId("shop", "model")
 
@@ -40,16 +43,19 @@ class FakeStream:
         self.done: Callable[[Any], None] | None = done
         self.refused = False
         self.replica_id = ""
+        self.repeatable = True
         self.cancelled = False
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
     def answer(self) -> None:
+        self.connection.say()
         self._end()
         if not self.reply.done():
             self.reply.set_result(Reply(self.call.payload))
 
     def reject(self) -> None:
         self.refused = True
+        self.connection.say()
         self.fail(Rejected())
 
     def fail(self, error: Exception) -> None:
@@ -57,6 +63,11 @@ class FakeStream:
         if not self.reply.done():
             self.reply.set_exception(error)
             self.reply.exception()
+
+    def abandon(self, error: Exception) -> None:
+        if self.done is not None and not self.reply.done():
+            self.cancelled = True
+            self.fail(error)
 
     def cancel(self) -> None:
         if self.done is not None:
@@ -80,6 +91,10 @@ class FakeConnection:
         self.streams: list[FakeStream] = []
         self.advertised: dict[str, frozenset[str]] = {}
         self.on_advertised = self.on_load = self.on_goaway = self.on_lost = lambda: None
+        self.on_pong: Callable[[], None] = lambda: None
+        self.heard = True
+        self.pings = 0
+        self.aborted = False
         self.transport: object | None = object()
         self.closed = False
 
@@ -92,6 +107,21 @@ class FakeConnection:
         if self.replica_id in self.far.full:
             asyncio.get_running_loop().call_soon(stream.reject)
         return stream
+
+    def ping(self) -> None:
+        """Answered at once, unless the replica is mute."""
+        self.pings += 1
+        if self.replica_id not in self.far.mute:
+            self.say()
+            self.on_pong()
+
+    def say(self) -> None:
+        """Something arrives."""
+        self.heard = True
+
+    def abort(self) -> None:
+        self.aborted = True
+        self.break_off()
 
     def close(self) -> None:
         self.closed = True
@@ -112,12 +142,14 @@ class Far:
     Attributes:
         full: Replicas that reject what they are sent.
         down: Replicas nobody can connect to.
+        mute: Replicas that do not answer a PING.
     """
 
     def __init__(self) -> None:
         self.connections: dict[str, FakeConnection] = {}
         self.sent: list[FakeStream] = []
         self.full: set[str] = set()
+        self.mute: set[str] = set()
         self.down: dict[str, Exception] = {}
         self.attempts = 0
 
@@ -151,7 +183,8 @@ class Bench:
 
     def __init__(self) -> None:
         self.far = Far()
-        self.router = Router(HERE, lambda name: POLICIES[name](), self.far.connect, "node")
+        self.router = Router(HERE, lambda name: POLICIES[name](), self.far.connect, "node",
+                             clock=asyncio.get_running_loop().time)  # fmt: skip
         self.calls: dict[str, asyncio.Task[Reply]] = {}
 
     async def update(self, *replicas: str, **more: Any) -> None:
@@ -770,13 +803,15 @@ def test_invariants_under_anything(run_anything, seed: int, policy: str):
 @pytest.fixture(scope="module")
 def run_anything():
     def run_once(seed: int, policy: str) -> None:
-        asyncio.run(anything(random.Random(seed), policy))
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(anything(random.Random(seed), policy))
 
     return run_once
 
 
 EVENTS = [
     *["call"] * 4, *["answer"] * 2, "cancel", "reject", "load", "break", "add", "drop", "goaway",
+    "repeatable", "mute", "speak", *["wait"] * 2,
 ]  # fmt: skip
 
 
@@ -785,14 +820,29 @@ async def anything(rng: random.Random, policy: str) -> None:
     replicas: list[str] = []
     room = {}
     made = 0
+    known = snapshot()
     for step in range(60):
         event = rng.choice(EVENTS)
         connections = [c for c in b.far.connections.values() if c.transport]
         if event == "call":
             made += 1
             await b.call(*(f"{made}.{n}" for n in range(rng.randint(1, 4))))
+        elif event == "repeatable":
+            made += 1
+            call = Call("python", (b"%d" % made,), idempotent=True)
+            b.calls[f"{made}"] = asyncio.create_task(b.router.call(call))
         elif event in ("answer", "reject") and b.far.open:
-            getattr(rng.choice(b.far.open), event)()
+            stream = rng.choice(b.far.open)
+            if stream.connection.replica_id not in b.far.mute:
+                getattr(stream, event)()
+        elif event == "mute" and connections:
+            b.far.mute.add(rng.choice(connections).replica_id)
+        elif event == "speak" and b.far.mute:
+            name = rng.choice(sorted(b.far.mute))
+            b.far.mute.remove(name)
+            b.far.connections[name].ping()
+        elif event == "wait":
+            await asyncio.sleep(rng.uniform(0.1, 4))
         elif event == "cancel" and b.calls:
             rng.choice(list(b.calls.values())).cancel()
         elif event == "load" and connections:
@@ -807,11 +857,19 @@ async def anything(rng: random.Random, policy: str) -> None:
             elif event == "drop" and replicas:
                 replicas.remove(rng.choice(replicas))
             room = {"room": rng.randint(1, 3)}
-            b.router.update(snapshot(*replicas, queue=6, policy=policy, **room))
+            before, known = (
+                known,
+                replace(snapshot(*replicas, queue=6, policy=policy, **room), version=step),
+            )
+            # The first time everything, and later again and again.
+            whole = b.router._version != before.version or rng.random() < 0.2
+            b.router.update(known if whole else delta(before, known))
         await settle()
         check_invariants(b)
+    b.far.mute.clear()
     for connection in b.far.connections.values():
         if connection.transport:
+            connection.ping()
             connection.on_load()
     while b.far.open:
         b.far.open[0].answer()
@@ -837,6 +895,16 @@ def check_invariants(b: Bench) -> None:
         assert not router.queued
     waiting = [task for task in b.calls.values() if not task.done()]
     assert len(waiting) == router.queued + router.in_flight
+    usable = {
+        link.replica_id
+        for link in router._links.values()
+        if link.connection is not None and not link.leaving
+    }
+    ready = {load.replica_id for load in router.replicas}
+    out = {link.replica_id for link in router._replicas._out}
+    assert ready | out == usable
+    assert not ready & out
+    assert len(ready) >= len(out)
 
 
 def test_the_queue(run):
@@ -862,3 +930,43 @@ def test_the_queue(run):
             await futures[2]
 
     run(main)
+
+
+def test_a_delta_changes_what_it_names(bench):
+    """Replicas come, change and go; the others are not touched, and calls there go on."""
+
+    async def main(b):
+        first = replace(snapshot("a", "b", "c"), version=5)
+        b.router.update(first)
+        await settle()
+        await b.call("1")
+        kept = b.far.connections["a"]
+        second = replace(snapshot("a", "c", "d", room=2), version=6)
+        second = replace(second, replicas=(*first.replicas[:1], *second.replicas[1:]))
+        b.router.update(delta(first, second))
+        await settle()
+        assert b.far.attempts == 4
+        assert b.far.connections["a"] is kept
+        assert not kept.closed
+        assert b.far.connections["b"].closed
+        rooms = {load.replica_id: load.max_ongoing for load in b.router.replicas}
+        assert rooms == {"a": 1, "c": 2, "d": 2}
+
+    bench(main)
+
+
+def test_a_delta_that_does_not_fit_is_refused(bench):
+    """One that begins at another version: whoever gave it must give everything."""
+
+    async def main(b):
+        one, two, three = (
+            replace(snapshot(*names), version=n) for n, names in enumerate(["a", "ab", "abc"])
+        )
+        b.router.update(one)
+        with pytest.raises(ValueError, match="shop#model: 1 is not 0"):
+            b.router.update(delta(two, three))
+        b.router.update(delta(one, three))
+        await settle()
+        assert {load.replica_id for load in b.router.replicas} == set("abc")
+
+    bench(main)

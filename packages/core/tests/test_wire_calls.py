@@ -42,6 +42,57 @@ class Blocked:
         return Reply((b"done",))
 
 
+# --- is it there ------------------------------------------------------------------------
+
+
+@on_every_wire
+async def test_a_ping_is_answered_by_a_loop_that_turns(wire):
+    """Whatever the replica works on; and of what arrives, `heard` tells."""
+    blocked = Blocked()
+    connection = await wire.connect(await wire.listen(blocked))
+    stream = start(connection)
+    await until(lambda: blocked.calls)
+    connection.heard = False
+    pongs = []
+    connection.on_pong = lambda: pongs.append(connection.heard)
+    connection.ping()
+    await until(lambda: pongs)
+    assert pongs == [True]
+    blocked.gate.set()
+    assert (await stream.reply).payload == (b"done",)
+
+
+@on_both_loops
+async def test_a_call_that_is_abandoned(wire):
+    """Its caller gets the reason, and the replica is told; a reply that has begun is left alone."""
+    blocked = Blocked()
+    desk = await wire.listen(blocked)
+    connection = await wire.connect(desk)
+    stream = start(connection)
+    await until(lambda: blocked.calls)
+    assert stream.repeatable
+    stream.abandon(ConnectionLost("it is too slow"))
+    with pytest.raises(ConnectionLost, match="too slow"):
+        await stream.reply
+    await until(lambda: desk.cancelled == 1)
+
+
+@on_both_loops
+async def test_whether_a_call_may_be_sent_again(wire):
+    """As long as nothing of its body was asked for; afterwards, what was read is gone."""
+    blocked = Blocked()
+    desk = await wire.listen(blocked, limit=1)
+    connection = await wire.connect(desk)
+    taken = start(connection, body=messages(b"one", b"two"))
+    await until(lambda: blocked.calls)
+    refused = start(connection, body=messages(b"one", b"two"))
+    with pytest.raises(Rejected):
+        await refused.reply
+    await until(lambda: not taken.repeatable)
+    assert refused.repeatable
+    taken.abandon(ConnectionLost("x"))
+
+
 # --- one call ---------------------------------------------------------------------------
 
 

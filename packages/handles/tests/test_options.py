@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from alacarte import serve
-from alacarte.errors import ConfigError, ServeError
+from alacarte.errors import ConfigError, ReplicaUnavailableError, ServeError
+from alacarte.serve import _session
 from alacarte_handles import DeploymentHandle
 
+from . import gates
 from .gates import WAIT_S
 
 
@@ -34,6 +36,50 @@ def test_what_arrives(echo):
     handle = echo.options(multiplexed_model_id="m1", session_id="alice")
     assert handle.context.remote().result(timeout_s=WAIT_S) == ("m1", "alice", "app", "")
     assert echo.context.remote().result(timeout_s=WAIT_S) == ("", "", "app", "")
+
+
+@serve.deployment(num_replicas=2)
+class Mortal:
+    """Says who it is, once it may."""
+
+    async def __call__(self) -> str:
+        mine = serve.get_replica_context().replica_id
+        gates.GATE.note(mine)
+        await gates.GATE.pass_async()
+        return mine
+
+
+def kill(replica_id: str) -> None:
+    """End a replica as `kill -9` does."""
+    session = _session.current()
+    assert session is not None
+    for name, actor in list(session.cluster._actors.items()):  # type: ignore[attr-defined]
+        if name.endswith(f"replica:{replica_id}"):
+            actor.kill()
+
+
+def test_a_call_that_may_run_twice(local, gate):
+    """It outlives its replica, and is answered by another one."""
+    handle = local.run(Mortal.bind())
+    response = handle.options(idempotent=True).remote()
+    gate.entered()
+    dead = gate.next_note()
+    kill(dead)
+    gate.entered()
+    gate.open.set()
+    assert response.result(timeout_s=WAIT_S) == gate.next_note() != dead
+
+
+def test_a_call_that_may_run_once(local, gate):
+    """That is what holds unless somebody says otherwise: it fails with its replica."""
+    handle = local.run(Mortal.bind())
+    response = handle.remote()
+    gate.entered()
+    kill(gate.next_note())
+    with pytest.raises(ReplicaUnavailableError, match="may have run; it was not sent again"):
+        response.result(timeout_s=WAIT_S)
+    gate.open.set()
+    assert gate.notes() == []
 
 
 @pytest.mark.parametrize(
@@ -63,6 +109,7 @@ def test_words_of_ray_serve(echo, options):
         ({"response_serialization": "orjson"}, "'cloudpickle', 'pickle'"),
         ({"methud_name": "f"}, "no option 'methud_name'; there are method_name"),
         ({"stream": "yes"}, "stream='yes' of a handle must be True or False"),
+        ({"idempotent": 1}, "idempotent=1 of a handle must be True or False"),
         ({"session_id": 7}, "session_id=7 of a handle must be a text"),
         ({"timeout_s": math.nan}, "number of seconds"),
         ({"timeout_s": "1"}, "number of seconds"),

@@ -101,6 +101,7 @@ def test_public_names():
         ({"prot": 80}, r"http_options: prot is not an option; allowed: .*port"),
         ({"port": 70000}, r"http_options: port=70000 must be less"),
         ({"host": "0.0.0.0"}, r"http: host='0.0.0.0' .*set insecure=True"),
+        ({"retry_methods": ["get"]}, r"retry_methods=.*'get' is no HTTP method; write them as in"),
     ],
 )
 def test_a_mistake_is_one_line(local, options, told):
@@ -119,6 +120,12 @@ def test_the_environment(local, monkeypatch):
     [proxy] = local.status().proxies.values()
     assert proxy.url.startswith("http://127.0.0.2:")
     assert ":8000" not in proxy.url
+
+
+def test_methods_in_the_environment():
+    """They are written with commas in between; none by default."""
+    assert HTTPOptions().retry_methods == ()
+    assert HTTPOptions(retry_methods="GET,HEAD").retry_methods == ("GET", "HEAD")
 
 
 def test_arguments_win_over_the_environment(local, monkeypatch):

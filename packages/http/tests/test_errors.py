@@ -30,6 +30,7 @@ from alacarte_http._errors import answer_to
         (DeadlineExceededError("secret#d", 2.5), 504, {}),
         (DeploymentUnavailableError("secret#d", "secret reason"), 503, {}),
         (ReplicaUnavailableError("secret#d", "secret", "secret"), 503, {b"retry-safe": b"no"}),
+        (ReplicaUnavailableError("secret#d", "secret", "secret", 3), 503, {b"retry-safe": b"no"}),
         (RequestCancelledError("secret"), 503, {}),
         (RemoteError("secret", "secret", "secret"), 500, {}),
         (NotFoundError("secret"), 500, {}),

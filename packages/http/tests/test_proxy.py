@@ -88,6 +88,21 @@ class Narrow:
         return "through"
 
 
+@serve.deployment(num_replicas=2)
+class Gated:
+    async def __call__(self) -> str:
+        gates.GATE.note(serve.get_replica_context().replica_id)
+        await gates.GATE.pass_async()
+        return "through"
+
+
+def kill(name: str) -> None:
+    """End the actors that have this in their names, as `kill -9` does."""
+    for actor_name, actor in list(_session.current().cluster._actors.items()):
+        if name in actor_name:
+            actor.kill()
+
+
 @serve.deployment
 class LateStart:
     """Its constructor takes its time."""
@@ -655,15 +670,30 @@ def test_a_replica_that_dies(site, gate):
     with site.wire() as wire:
         wire.ask("/stay")
         gate.entered()
-        for name, actor in list(_session.current().cluster._actors.items()):
-            if "stay#Stay" in name:
-                actor.kill()
+        kill("stay#Stay")
         answer = wire.answer()
         assert answer.status == 503
         assert answer["retry-safe"] == "no"
         assert b"went away" in answer.body
         wire.ask("/stay")
         gate.entered()
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "status"), [("GET", b"", 200), ("PUT", b"small", 200), ("POST", b"x", 503)]
+)
+def test_a_replica_that_dies_under_what_may_be_repeated(start, gate, method, body, status):
+    """A request of one of `retry_methods` is answered by another replica; others are not sent."""
+    site = start(retry_methods=("GET", "PUT"))
+    site.run(Gated.bind())
+    with site.wire() as wire:
+        wire.ask("/", method=method, body=body)
+        gate.entered()
+        kill(f"replica:{gate.next_note()}")
+        if status == 200:
+            gate.entered()
+        gate.open.set()
+        assert wire.answer().status == status
 
 
 # --- what a request must not cost -------------------------------------------------------

@@ -40,6 +40,7 @@ def python_call(
     routing_key: str = "",
     request_id: str = "",
     beyond_limit: bool = False,
+    idempotent: bool = False,
 ) -> Call:
     """Return a call of `method` with Python values, made in the context of the current request.
 
@@ -50,6 +51,7 @@ def python_call(
         request_id: For a call that had to wait before it could be made; by default the current
             request's, or a new one.
         beyond_limit: The replica takes it beyond `max_ongoing_requests`.
+        idempotent: It may run more than once, so it is sent elsewhere when its replica is lost.
 
     Raises:
         ConfigError: An argument cannot be pickled; the message says which.
@@ -77,6 +79,7 @@ def python_call(
         deadline,
         timeout_s,
         beyond_limit,
+        idempotent,
     )
 
 

@@ -94,14 +94,18 @@ class BackPressureError(RequestError):
         queued: Requests waiting in this process when this one arrived.
         limit: `max_queued_requests` of the deployment.
         retry_after_s: When to try again, in seconds.
+        reason: Why it was refused although there was room in the queue, or "".
     """
 
     deployment: str
     queued: int
     limit: int
     retry_after_s: float = 1.0
+    reason: str = ""
 
     def __str__(self) -> str:
+        if self.reason:
+            return f"{self.deployment}: {self.reason}; retry in {self.retry_after_s:g} s."
         return (
             f"{self.deployment}: {self.queued} requests queued, limit {self.limit}; "
             f"retry in {self.retry_after_s:g} s or raise max_queued_requests."
@@ -141,22 +145,31 @@ class DeadlineExceededError(RequestError, TimeoutError):
 
 @dataclass(eq=False)
 class ReplicaUnavailableError(RequestError):
-    """A replica went away after it may have started the request, so it is not retried.
+    """A replica went away after it may have started the request.
+
+    Only a request that may run more than once (`Call.idempotent`) is sent elsewhere then.
 
     Attributes:
         deployment: As `application#deployment`.
         replica: The replica's id.
         reason: What was seen of it.
+        attempts: How many replicas the request was sent to; the last of them is told of here.
     """
 
     deployment: str
     replica: str
     reason: str
+    attempts: int = 1
 
     def __str__(self) -> str:
+        sent = (
+            "It may have run; it was not sent again."
+            if self.attempts == 1
+            else f"It was sent {self.attempts} times, and may have run as often."
+        )
         return (
             f"{self.deployment}: replica {self.replica} went away during the request "
-            f"({self.reason}). It may have run; it was not sent again."
+            f"({self.reason}). {sent}"
         )
 
 

@@ -21,11 +21,13 @@ class Options:
     multiplexed_model_id: str = ""
     session_id: str = ""
     timeout_s: float | None = None
+    idempotent: bool = False
 
 
 DEFAULTS = Options()
 _NAMES = tuple(field.name for field in fields(Options))
 _TEXTS = ("method_name", "multiplexed_model_id", "session_id")
+_SWITCHES = ("stream", "idempotent")
 _FOR_RAY_SERVE = (
     "_prefer_local_routing",
     "_by_reference",
@@ -61,7 +63,7 @@ def changed(handle: str, options: Options, wanted: Mapping[str, Any]) -> Options
 def _check_ours(handle: str, name: str, value: Any) -> None:
     if name in _TEXTS:
         right, kind = isinstance(value, str), "a text"
-    elif name == "stream":
+    elif name in _SWITCHES:
         right, kind = isinstance(value, bool), "True or False"
     else:
         number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -23,6 +23,7 @@ def request_call(
     timeout_s: float | None,
     body: Buffer = b"",
     rest: AsyncIterator[Message] | None = None,
+    idempotent: bool = False,
 ) -> Call:
     """Return the call for a request that takes `route`.
 
@@ -32,6 +33,7 @@ def request_call(
         timeout_s: See `HTTPOptions.request_timeout_s`; a client may only shorten it.
         body: The part of its body that is here.
         rest: What follows.
+        idempotent: See `HTTPOptions.retry_methods`.
     """
     head = pack_request(scope, root_path + ("" if route.prefix == "/" else route.prefix))
     if wishes.timeout_s is not None and (timeout_s is None or wishes.timeout_s < timeout_s):
@@ -49,4 +51,6 @@ def request_call(
         wishes.routing_key,
         None if timeout_s is None else time.monotonic() + timeout_s,
         timeout_s,
+        False,
+        idempotent,
     )

@@ -40,10 +40,11 @@ def answer_to(error: BaseException) -> Answer:
     if isinstance(error, DeploymentUnavailableError):
         return Answer(503, "The application is unavailable: it failed to start or was deleted.")
     if isinstance(error, ReplicaUnavailableError):
+        again = "it was not sent again" if error.attempts == 1 else "it was sent again in vain"
         return Answer(
             503,
-            "The replica that worked on this request went away. The request may have run; "
-            "it was not sent again.",
+            "The replica that worked on this request went away. "
+            f"The request may have run; {again}.",
             ((b"retry-safe", b"no"),),
         )
     if isinstance(error, RequestCancelledError):

@@ -67,6 +67,10 @@ class HTTPOptions(BaseModel):
         receive_body_timeout_s: Time without any progress of a request's body. Then 408.
         send_timeout_s: Time that a client may leave a response unread. Then its connection is
             closed.
+        retry_methods: Methods of which every application's handlers may run more than once for
+            one request: when a replica is lost before its response has begun, such a request is
+            sent to another one, at most twice more, unless its body was a stream that has begun.
+            In the environment, with commas in between.
         access_log: Note each request, as text or as JSON.
         access_log_path: File to append to; "" for the proxy's standard output.
         expose_routes: Answer `/-/routes`; by default only on an address that no other machine
@@ -97,6 +101,7 @@ class HTTPOptions(BaseModel):
     receive_head_timeout_s: Seconds = 10.0
     receive_body_timeout_s: Seconds = 20.0
     send_timeout_s: Seconds = 30.0
+    retry_methods: tuple[str, ...] = ()
     access_log: AccessLog = AccessLog.OFF
     access_log_path: str = ""
     expose_routes: bool | None = None
@@ -106,6 +111,19 @@ class HTTPOptions(BaseModel):
     @classmethod
     def _old_name(cls, value: Any) -> Any:
         return ProxyLocation.DISABLED if value == "NoServer" else value
+
+    @field_validator("retry_methods", mode="before")
+    @classmethod
+    def _from_environment(cls, value: Any) -> Any:
+        return [name for name in value.split(",") if name] if isinstance(value, str) else value
+
+    @field_validator("retry_methods")
+    @classmethod
+    def _methods(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for method in value:
+            if not method.isascii() or not method.isalpha() or method != method.upper():
+                raise ValueError(f"{method!r} is no HTTP method; write them as in ('GET', 'HEAD')")
+        return value
 
     @field_validator("root_path")
     @classmethod

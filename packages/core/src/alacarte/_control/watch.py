@@ -2,18 +2,25 @@
 
 A watcher asks for what is newer than the version it has and gets an answer when there is one. Its
 next question tells that it has taken in the last answer.
+
+Of a deployment's snapshots, who has a version that is not too old is told what has changed since.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from typing import Any
 
-__all__ = ["WATCH_LIMIT_S", "SnapshotHub"]
+from .._model.snapshots import DeploymentSnapshot, SnapshotDelta, combine, delta
+
+__all__ = ["HISTORY", "WATCH_LIMIT_S", "SnapshotHub"]
 
 WATCH_LIMIT_S = 30.0
 """How long a question stays open; then it is answered with what the watcher has."""
+HISTORY = 64
+"""Changes of each deployment that are kept. Who has an older version is told everything."""
 
 
 class SnapshotHub:
@@ -21,7 +28,9 @@ class SnapshotHub:
 
     def __init__(self) -> None:
         self._values: dict[str, tuple[int, Any]] = {}
+        self._deltas: dict[str, deque[SnapshotDelta]] = {}
         self._tracked: dict[str, dict[str, int]] = {}
+        self._asking: dict[str, dict[str, int]] = {}
         self._changed: dict[str, asyncio.Event] = {}
         self._progress = asyncio.Event()
         # Beyond all that a former controller gave, since watchers compare versions.
@@ -34,6 +43,9 @@ class SnapshotHub:
 
     def publish(self, key: str, version: int, value: Any) -> None:
         """Make a value the newest of its key, and answer all who wait for it."""
+        if isinstance(value, DeploymentSnapshot) and key in self._values:
+            deltas = self._deltas.setdefault(key, deque(maxlen=HISTORY))
+            deltas.append(delta(self._values[key][1], value))
         self._values[key] = (version, value)
         event = self._changed.pop(key, None)
         if event is not None:
@@ -46,28 +58,49 @@ class SnapshotHub:
         """Publish nothing more under a key that nobody waits for."""
         if key not in self._changed:
             self._values.pop(key, None)
+            self._deltas.pop(key, None)
 
     async def watch(self, key: str, known: int, watcher: str) -> Any | None:
         """Return the value when it is newer than `known`; None when the time is over.
+
+        Of a `DeploymentSnapshot`, a `SnapshotDelta` that begins at `known` where there is one.
 
         Args:
             known: The version the watcher has taken in, -1 for none.
             watcher: Names it, for `track`.
         """
+        if known > self._version:
+            known = -1  # of a former controller, whose clock was ahead of ours
         if watcher in self._tracked:
             self._tracked[watcher][key] = known
             self._progress.set()
+        asking = self._asking.setdefault(watcher, {})
+        asking[key] = known
         try:
             async with asyncio.timeout(WATCH_LIMIT_S):
                 while key not in self._values or self._values[key][0] <= known:
                     await self._changed.setdefault(key, asyncio.Event()).wait()
         except TimeoutError:
             return None
+        finally:
+            asking.pop(key, None)
+            if not asking:
+                self._asking.pop(watcher, None)
+        return self._news(key, known)
+
+    def _news(self, key: str, known: int) -> Any:
+        """Return what turns the version a watcher has into the newest: a delta, or everything."""
+        since = [each for each in self._deltas.get(key, ()) if each.since >= known]
+        if since and since[0].since == known:
+            news = combine(since)
+            if len(news.changed) + len(news.removed) <= len(self._values[key][1].replicas):
+                return news
         return self._values[key][1]
 
     def track(self, watcher: str) -> None:
         """Keep account of what this watcher has seen, until `untrack`."""
-        self._tracked.setdefault(watcher, {})
+        # It may have asked before anybody knew that it is to be tracked, and be waiting since.
+        self._tracked.setdefault(watcher, dict(self._asking.get(watcher, {})))
 
     def untrack(self, watcher: str) -> None:
         self._tracked.pop(watcher, None)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..types import Address, DeploymentId
 
-__all__ = ["DeploymentSnapshot", "ReplicaEntry", "deployment_key", "ROUTES_KEY"]
+__all__ = [
+    "ROUTES_KEY",
+    "DeploymentSnapshot",
+    "ReplicaEntry",
+    "SnapshotDelta",
+    "combine",
+    "delta",
+    "deployment_key",
+]
 
 ROUTES_KEY = "routes"
 
@@ -37,6 +46,7 @@ class DeploymentSnapshot:
         reason: Why it is failed or absent.
         max_queued: Calls that may wait in one process, -1 for any number.
         policy: Name of the routing policy.
+        follow_load: Routers report their load; see `LoadReport`.
     """
 
     id: DeploymentId
@@ -46,3 +56,56 @@ class DeploymentSnapshot:
     replicas: tuple[ReplicaEntry, ...] = ()
     max_queued: int = 1024
     policy: str = "power_of_two"
+    follow_load: bool = False
+
+
+@dataclass(frozen=True)
+class SnapshotDelta:
+    """What has changed from one version of a deployment to another.
+
+    Its size is that of the change: one replica among ten thousand costs the bytes of one.
+
+    Attributes:
+        since: The version it begins at.
+        head: The new snapshot without its replicas.
+        changed: Replicas that are new, or not what they were.
+        removed: Ids of those that are gone.
+    """
+
+    since: int
+    head: DeploymentSnapshot
+    changed: tuple[ReplicaEntry, ...]
+    removed: tuple[str, ...]
+
+    @property
+    def version(self) -> int:
+        """The version it leads to."""
+        return self.head.version
+
+
+def delta(old: DeploymentSnapshot, new: DeploymentSnapshot) -> SnapshotDelta:
+    """Return what turns `old` into `new`, but for the order of the replicas."""
+    if old.replicas is new.replicas:
+        return SnapshotDelta(old.version, replace(new, replicas=()), (), ())
+    before = {entry.replica_id: entry for entry in old.replicas}
+    # Mostly the very same entries, and those are told apart without a look into them.
+    changed = tuple(
+        entry
+        for entry in new.replicas
+        if (was := before.pop(entry.replica_id, None)) is not entry and was != entry
+    )
+    return SnapshotDelta(old.version, replace(new, replicas=()), changed, tuple(before))
+
+
+def combine(deltas: Sequence[SnapshotDelta]) -> SnapshotDelta:
+    """Return one delta that does what these do, one after the other. There is at least one."""
+    changed: dict[str, ReplicaEntry] = {}
+    removed: dict[str, None] = {}
+    for each in deltas:
+        for replica_id in each.removed:
+            changed.pop(replica_id, None)
+            removed[replica_id] = None
+        for entry in each.changed:
+            changed[entry.replica_id] = entry
+            removed.pop(entry.replica_id, None)
+    return SnapshotDelta(deltas[0].since, deltas[-1].head, (*changed.values(),), (*removed,))

@@ -14,39 +14,43 @@ T = TypeVar("T")
 
 
 class WaitingCalls(Generic[T]):
-    """A queue of calls, each with the future of what it will get. Leaving takes constant time."""
+    """A queue of calls, each with the future of what it will get. Leaving takes constant time.
+
+    Attributes:
+        entries: Those that wait; always the same mapping. To look at, and to ask whether any do.
+    """
 
     def __init__(self) -> None:
-        self._calls: OrderedDict[int, tuple[Call, asyncio.Future[T]]] = OrderedDict()
+        self.entries: OrderedDict[int, tuple[Call, asyncio.Future[T]]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self.entries)
 
     def join(self, call: Call, future: asyncio.Future[T], *, front: bool) -> None:
         """Add a call at the end, or at the front when it has waited before."""
         key = id(future)
-        self._calls[key] = (call, future)
+        self.entries[key] = (call, future)
         if front:
-            self._calls.move_to_end(key, last=False)
+            self.entries.move_to_end(key, last=False)
 
     def leave(self, future: asyncio.Future[T]) -> None:
-        self._calls.pop(id(future), None)
+        self.entries.pop(id(future), None)
 
     def first(self) -> tuple[Call, asyncio.Future[T]] | None:
         """Return the call whose turn it is, and leave it where it is."""
-        for entry in self._calls.values():
+        for entry in self.entries.values():
             return entry
         return None
 
     def last(self) -> asyncio.Future[T]:
         """Take out the call that came last, and return its future."""
-        _, (_, future) = self._calls.popitem()
+        _, (_, future) = self.entries.popitem()
         return future
 
     def fail(self, error: BaseException) -> None:
         """Give every waiting call this error."""
-        calls = list(self._calls.values())
-        self._calls.clear()
+        calls = list(self.entries.values())
+        self.entries.clear()
         for _, future in calls:
             if not future.done():
                 future.set_exception(error)

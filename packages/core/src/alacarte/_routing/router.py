@@ -1,12 +1,12 @@
 """The router: sends each call of one deployment to one of its replicas.
 
 One for each deployment and process, on the runtime's event loop. It knows the replicas from the
-controller's snapshots, connects to each as soon as it hears of it, and keeps the number of calls
-in flight at each. Nothing is polled and nothing backs off: when every replica is full, calls
-wait in order, and a completion, a LOAD frame or a new replica sends the oldest.
+controller's snapshots (`replicas`), and counts the calls in flight at each. Nothing is polled and
+nothing backs off: when every replica is full, calls wait in order, and a completion, a LOAD frame
+or a new replica sends the oldest.
 
 What was refused was not started, and goes elsewhere. What was sent to a replica that then broke
-off may have started, and fails.
+off may have started, and fails; unless its caller has said that it may run more than once.
 """
 
 from __future__ import annotations
@@ -14,40 +14,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
-from .._model.snapshots import DeploymentSnapshot, ReplicaEntry
-from .._wire.authentication import AuthenticationError
-from .._wire.caller import CallerConnection, CallStream, ConnectionLost, Rejected
-from ..errors import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
-from ..types import Address, Call, DeploymentId, ReplicaLoad, Reply, RoutingPolicy, Shed, Wait
+from .._model.snapshots import DeploymentSnapshot, SnapshotDelta
+from .._wire.caller import CallStream, ConnectionLost, Rejected
+from ..errors import (
+    BackPressureError,
+    DeadlineExceededError,
+    DeploymentUnavailableError,
+    ReplicaUnavailableError,
+)
+from ..types import Call, DeploymentId, ReplicaLoad, Reply, RoutingPolicy, Shed, Wait
+from .load import LoadMeter
+from .pace import Pace
 from .queue import WaitingCalls
+from .replicas import PING_ROUNDS, Connect, Link, Replicas
+from .reports import LoadReporter
+from .retries import MAX_REPEATS, RetryBudget
+from .sweep import Sweep
 
 __all__ = ["Connect", "Router"]
 
 log = logging.getLogger("alacarte.router")
 
-Connect = Callable[[str, Address], Awaitable[CallerConnection]]
-"""Connects to the replica of that id at that address."""
-
-_RECONNECT_S = (0.02, 0.1, 0.5, 1.0)
 _SMOOTHING = 0.2
-
-
-class Link(ReplicaLoad):
-    """A replica with the connection to it."""
-
-    __slots__ = ("address", "connecting", "connection", "gone", "leaving")
-
-    def __init__(self, entry: ReplicaEntry, *, local: bool) -> None:
-        super().__init__(
-            entry.replica_id, max_ongoing=entry.max_ongoing, node_id=entry.node_id, local=local
-        )
-        self.address = entry.address
-        self.connection: CallerConnection | None = None
-        self.connecting: asyncio.Task[None] | None = None
-        self.gone = False
-        self.leaving = False
+_LATE_S = 0.002
+"""Timers go off a little early, by the resolution of their clock."""
+_RETRY_AFTER_S = 1.0
+_LONGEST_RETRY_AFTER_S = 30.0
 
 
 class Router:
@@ -58,6 +52,10 @@ class Router:
         policies: Makes the policy of a given name.
         connect: Opens a connection to a replica.
         node_id: This process's node, for policies that prefer near replicas.
+        sweep: Of this process; by default one of its own.
+        reporter: Where load is reported, for deployments that follow it.
+        suspect: Told of a replica that does not answer, by id, and why.
+        clock: Seconds, never going back; the one that deadlines are on.
     """
 
     def __init__(
@@ -66,22 +64,42 @@ class Router:
         policies: Callable[[str], RoutingPolicy],
         connect: Connect,
         node_id: str,
+        *,
+        sweep: Sweep | None = None,
+        reporter: LoadReporter | None = None,
+        suspect: Callable[[str, str], None] | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.deployment = deployment
         self._policies = policies
-        self._connect = connect
-        self._node_id = node_id
         self._policy_name = ""
         self._policy: RoutingPolicy | None = None
         self._max_queued = 1024
         self._unavailable = ""
-        self._links: dict[str, Link] = {}
-        self._ready: list[Link] = []
         self._queue: WaitingCalls[CallStream] = WaitingCalls()
+        self._waiting = self._queue.entries  # its truth costs no call of Python's
         self._streams: dict[CallStream, tuple[Call, Link, RoutingPolicy, float]] = {}
-        self._retired: set[Link] = set()
         self._loop = asyncio.get_running_loop()
         self._known = asyncio.Event()
+        self._version = -1
+        self._clock = clock or time.monotonic
+        self._sweep = sweep or Sweep(self._loop)
+        self._replicas = Replicas(
+            deployment,
+            connect,
+            node_id,
+            self._clock,
+            self._sweep,
+            freed=self._dispatch,
+            joined=self._joined,
+            silent=self._move_away,
+            suspect=suspect or _nobody,
+        )
+        self._ready = self._replicas.ready
+        self._budget = RetryBudget(self._clock)
+        self._pace = Pace()
+        self._reporter = reporter
+        self._meter: LoadMeter | None = None
 
     @property
     def queued(self) -> int:
@@ -96,32 +114,52 @@ class Router:
         """The replicas that calls may go to now."""
         return self._ready
 
+    @property
+    def _links(self) -> dict[str, Link]:
+        return self._replicas.links
+
     # --- calls --------------------------------------------------------------------------
 
     async def call(self, call: Call) -> Reply:
         """Send a call to a replica and return its reply.
 
         Raises:
-            BackPressureError: The queue is full, or the policy shed the call.
+            BackPressureError: The queue is full, the policy shed the call, or its time would be
+                over before its turn.
+            DeadlineExceededError: Its time was over before its turn.
             DeploymentUnavailableError: No replica will come.
             ReplicaUnavailableError: The replica broke off, and the call may have started.
         """
-        refused = False
+        again = False
+        repeats = 0
+        if call.idempotent:
+            self._budget.earn()
         while True:
-            stream = self._send(call) if refused or not self._queue else None
+            stream = self._send(call) if again or not self._waiting else None
             if stream is None:
-                stream = await self._wait(call, front=refused)
+                stream = await self._wait(call, front=again)
+            elif self._meter is not None:
+                self._load_changed(self._meter)
             try:
                 return await stream.reply
             except Rejected:
-                refused = True
+                again = True
             except ConnectionLost as lost:
-                raise ReplicaUnavailableError(
-                    str(self.deployment), stream.replica_id, str(lost)
-                ) from None
+                if not self._may_repeat(call, stream, repeats):
+                    raise ReplicaUnavailableError(
+                        str(self.deployment), stream.replica_id, str(lost), repeats + 1
+                    ) from None
+                repeats += 1
+                again = True
             except asyncio.CancelledError:
                 stream.cancel()
                 raise
+
+    def _may_repeat(self, call: Call, stream: CallStream, repeats: int) -> bool:
+        """Whether a call whose replica was lost is sent elsewhere."""
+        return (
+            call.idempotent and repeats < MAX_REPEATS and stream.repeatable and self._budget.take()
+        )
 
     async def broadcast(self, call: Call) -> list[Reply | BaseException]:
         """Send a call to every replica that runs, and return what each answered or raised.
@@ -154,6 +192,7 @@ class Router:
         except ConnectionLost:
             raise Rejected from None
         link.in_flight += 1
+        self._sweep.wake()
         try:
             return await stream.reply
         except ConnectionLost as lost:
@@ -167,9 +206,9 @@ class Router:
     def _heard(self, link: Link) -> None:
         """A call that the policy did not place has ended."""
         link.in_flight -= 1
-        if (link.gone or link.leaving) and not link.in_flight:
-            self._close(link)
-        if self._queue:
+        if not link.in_flight and (link.gone or link.leaving):
+            self._replicas.hang_up(link)
+        if self._waiting:
             self._dispatch()
 
     def _send(self, call: Call) -> CallStream | None:
@@ -187,11 +226,13 @@ class Router:
             try:
                 stream = link.connection.open(call, self._done)
             except ConnectionLost:
-                self._break(link)
+                self._replicas.broken(link)
                 continue
             stream.replica_id = link.replica_id
             link.in_flight += 1
-            self._streams[stream] = (call, link, policy, time.monotonic())
+            self._streams[stream] = (call, link, policy, self._clock())
+            if not self._sweep.awake:
+                self._sweep.wake()
             _tell(policy.started, call, link)
             return stream
         return None
@@ -199,18 +240,43 @@ class Router:
     async def _wait(self, call: Call, *, front: bool) -> CallStream:
         if self._unavailable:
             raise DeploymentUnavailableError(str(self.deployment), self._unavailable)
-        if 0 <= self._max_queued <= len(self._queue) and not front:
-            raise self._back_pressure()
+        if not front:
+            self._admit(call)
         future: asyncio.Future[CallStream] = self._loop.create_future()
         self._queue.join(call, future, front=front)
+        if self._meter is not None:
+            self._load_changed(self._meter)
         try:
             return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.exception() is None:
                 future.result().cancel()
+            elif _is_late(call, now := self._clock()):
+                self._pace.late(now, ran=False)
             raise
         finally:
             self._queue.leave(future)
+            if not self._waiting:
+                self._pace.interrupted()
+            if self._meter is not None:
+                self._load_changed(self._meter)
+
+    def _admit(self, call: Call) -> None:
+        """Raise BackPressureError for a call that finds the queue full, or no time to wait."""
+        queued = len(self._queue)
+        if 0 <= self._max_queued <= queued:
+            raise self._back_pressure()
+        if call.deadline is None or not self._ready:
+            return
+        now = self._clock()
+        left_s = call.deadline - now
+        if self._pace.in_vain(queued, now, left_s):
+            error = self._back_pressure()
+            error.reason = (
+                f"{queued} requests wait, and the {max(left_s, 0):.2g} s that this one has would "
+                "be over before its turn"
+            )
+            raise error
 
     def _dispatch(self) -> None:
         """Send as many of the waiting calls as replicas take."""
@@ -218,7 +284,7 @@ class Router:
             call, future = entry
             if not future.done():
                 try:
-                    stream = self._send(call)
+                    stream = self._send_in_time(call)
                 except Exception as error:  # of the policy or of the call itself: it is the answer
                     future.set_exception(error)
                 else:
@@ -226,58 +292,128 @@ class Router:
                         return
                     future.set_result(stream)
             self._queue.leave(future)
+            if self._meter is not None:
+                self._load_changed(self._meter)
+
+    def _send_in_time(self, call: Call) -> CallStream | None:
+        """Send a call that has waited, unless even a quick one would take longer than it has.
+
+        Whoever waited until its time is almost over would be worked on in vain, and so would the
+        next: a queue that is longer than its calls' time would let none of them succeed.
+        """
+        if call.deadline is not None and call.deadline - self._clock() <= self._pace.quick_s:
+            self._pace.late(self._clock(), ran=False)
+            raise DeadlineExceededError(str(self.deployment), round(call.timeout_s or 0.0, 3))
+        return self._send(call)
 
     def _done(self, stream: CallStream) -> None:
         """A call has ended, somehow: its slot is free."""
         # By the policy that started it: another one may have taken over since.
         call, link, policy, started = self._streams.pop(stream)
         link.in_flight -= 1
-        if link.connection is None or link.connection.transport is None:
+        connection = link.connection
+        if connection is None or connection.transport is None:
+            link.lost_work = True
             _tell(policy.failed, call, link)
         elif stream.refused:
-            link.reported = link.connection.replica_load
+            link.reported = connection.replica_load
             link.blocked = True
             _tell(policy.failed, call, link)
+        elif link.silence > PING_ROUNDS and not connection.heard:
+            self._unanswered(call, link)
+            _tell(policy.failed, call, link)
         else:
-            link.reported = link.connection.replica_load
+            link.reported = connection.replica_load
             link.blocked = False
-            elapsed = time.monotonic() - started
+            elapsed = self._clock() - started
             link.latency_s += _SMOOTHING * (elapsed - link.latency_s)
+            if link.record is not None:
+                link.record.answered()
+            if self._waiting:
+                self._paced(call, started + elapsed, elapsed)
             _tell(policy.finished, call, link)
-        if (link.gone or link.leaving) and not link.in_flight:
-            self._close(link)
-        if self._queue:
+        if self._meter is not None:
+            self._load_changed(self._meter)
+        if not link.in_flight and (link.gone or link.leaving):
+            self._replicas.hang_up(link)
+        if self._waiting:
             self._dispatch()
 
-    def _back_pressure(self, retry_after_s: float = 1.0) -> BackPressureError:
-        return BackPressureError(
-            str(self.deployment), len(self._queue), self._max_queued, retry_after_s
-        )
+    def _paced(self, call: Call, now: float, elapsed: float) -> None:
+        if _is_late(call, now):
+            self._pace.late(now, ran=True)
+        else:
+            self._pace.completed(now, elapsed)
 
-    # --- replicas -----------------------------------------------------------------------
+    def _unanswered(self, call: Call, link: Link) -> None:
+        """The caller has given up, and since the PING the replica has said nothing."""
+        if _is_late(call, self._clock()):
+            self._replicas.unanswered(link)
 
-    def update(self, snapshot: DeploymentSnapshot) -> None:
-        """Take over a newer snapshot."""
+    def _move_away(self, link: Link) -> None:
+        """Send what may run twice elsewhere; the other calls there stay, and may be answered."""
+        left = self._budget.left
+        for stream, (call, at, _, _) in list(self._streams.items()):
+            if left and at is link and call.idempotent and stream.repeatable:
+                left -= 1
+                stream.abandon(ConnectionLost("it has stopped answering"))
+
+    def _joined(self) -> None:
+        self._pace.forget()
+
+    def _back_pressure(self, retry_after_s: float | None = None) -> BackPressureError:
+        queued = len(self._queue)
+        if retry_after_s is None:
+            expected = self._pace.turn_s(queued, self._clock())
+            retry_after_s = min(max(expected, _RETRY_AFTER_S), _LONGEST_RETRY_AFTER_S)
+        return BackPressureError(str(self.deployment), queued, self._max_queued, retry_after_s)
+
+    def _load_changed(self, meter: LoadMeter) -> None:
+        queued = len(self._queue)
+        waits_for_none = bool(queued) and not meter.queued and not self._ready
+        meter.change(queued, len(self._streams))
+        assert self._reporter is not None
+        self._reporter.changed(meter, urgent=waits_for_none)
+
+    # --- what the controller says -------------------------------------------------------
+
+    def update(self, news: DeploymentSnapshot | SnapshotDelta) -> None:
+        """Take over a newer snapshot, or what has changed since the last one.
+
+        Raises:
+            ValueError: What has changed is told of another version than the one that is here.
+        """
+        if isinstance(news, SnapshotDelta):
+            if news.since != self._version:
+                raise ValueError(f"{self.deployment}: {news.since} is not {self._version}")
+            snapshot, changed = news.head, news.changed
+            removed: Sequence[str] = news.removed
+        else:
+            snapshot, changed = news, news.replicas
+            removed = [*self._links.keys() - {entry.replica_id for entry in changed}]
+        self._version = snapshot.version
         self._max_queued = snapshot.max_queued
         if snapshot.policy != self._policy_name:
             self._policy = self._policies(snapshot.policy)
             self._policy_name = snapshot.policy
-        wanted = {entry.replica_id: entry for entry in snapshot.replicas}
-        for replica_id in self._links.keys() - wanted.keys():
-            self._retire(self._links.pop(replica_id))
-        for replica_id, entry in wanted.items():
-            link = self._links.get(replica_id)
-            if link is None:
-                link = Link(entry, local=entry.node_id == self._node_id)
-                self._links[replica_id] = link
-                link.connecting = self._loop.create_task(self._keep_connected(link))
-            link.max_ongoing = entry.max_ongoing
+        self._follow_load(snapshot.follow_load)
+        self._replicas.change(changed, removed)
         self._unavailable = "" if snapshot.state == "up" else (snapshot.reason or snapshot.state)
         if self._unavailable and not self._links:
             self._queue.fail(DeploymentUnavailableError(str(self.deployment), self._unavailable))
         self._known.set()
         self._dispatch()
         self._shed_late()
+
+    def _follow_load(self, wanted: bool) -> None:
+        if wanted and self._meter is None and self._reporter is not None:
+            self._meter = LoadMeter(self.deployment, self._clock)
+            self._meter.change(len(self._queue), len(self._streams))
+            self._reporter.add(self._meter)
+        elif not wanted and self._meter is not None:
+            assert self._reporter is not None
+            self._reporter.discard(self._meter)
+            self._meter = None
 
     def _shed_late(self) -> None:
         """Shed calls that came before the limit was known here, or before it was lowered.
@@ -291,91 +427,20 @@ class Router:
             if not future.done():
                 future.set_exception(error)
 
-    async def close(self) -> None:
-        """Hang up everywhere. Calls still waiting or in flight fail."""
-        self._unavailable = "this process is shutting down"
-        self._queue.fail(DeploymentUnavailableError(str(self.deployment), self._unavailable))
-        for link in [*self._links.values(), *self._retired]:
-            link.gone = True
-            self._close(link)
-        self._links.clear()
-        self._ready.clear()
+    async def close(self, reason: str = "this process is shutting down") -> None:
+        """Hang up everywhere. Calls still waiting or in flight fail, and later ones do."""
+        self._unavailable = reason
+        self._queue.fail(DeploymentUnavailableError(str(self.deployment), reason))
+        self._follow_load(False)
+        self._replicas.close()
 
-    async def _keep_connected(self, link: Link) -> None:
-        """Connect, and again, for as long as the controller says that the replica is there."""
-        attempt = 0
-        while not link.gone:
-            try:
-                connection = await self._connect(link.replica_id, link.address)
-            except (OSError, ConnectionLost, AuthenticationError) as error:
-                # A refusal is warned of where it is seen, at the connection.
-                log.debug("replica %s: %s", link.replica_id, error)
-            else:
-                self._connected(link, connection)
-                return
-            await asyncio.sleep(_RECONNECT_S[min(attempt, len(_RECONNECT_S) - 1)])
-            attempt += 1
 
-    def _connected(self, link: Link, connection: CallerConnection) -> None:
-        link.connection = connection
-        link.connection.on_load = lambda: self._unblock(link)
-        link.connection.on_advertised = lambda: self._advertised(link)
-        link.connection.on_goaway = lambda: self._dismiss(link)
-        link.connection.on_lost = lambda: self._break(link)
-        self._advertised(link)
-        link.blocked = False
-        self._ready.append(link)
-        self._dispatch()
+def _is_late(call: Call, now: float) -> bool:
+    return call.deadline is not None and now >= call.deadline - _LATE_S
 
-    def _unblock(self, link: Link) -> None:
-        link.blocked = False
-        assert link.connection is not None
-        link.reported = link.connection.replica_load
-        self._dispatch()
 
-    def _advertised(self, link: Link) -> None:
-        if link.connection is not None:
-            link.advertised = link.connection.advertised
-
-    def _dismiss(self, link: Link) -> None:
-        """The replica is leaving: hang up as soon as what is in flight there has ended.
-
-        It waits for that, and so knows that nothing more is on its way.
-        """
-        self._leave(link)
-        link.leaving = True
-        if not link.in_flight:
-            self._close(link)
-
-    def _leave(self, link: Link) -> None:
-        """Send it no new calls; those in flight there go on."""
-        if link in self._ready:
-            self._ready.remove(link)
-
-    def _break(self, link: Link) -> None:
-        """The connection is gone: send nothing there until another stands."""
-        self._leave(link)
-        if link.connection is None:
-            return
-        link.connection = None
-        if not link.gone and not link.leaving:
-            link.connecting = self._loop.create_task(self._keep_connected(link))
-
-    def _retire(self, link: Link) -> None:
-        """The controller no longer lists the replica."""
-        link.gone = True
-        self._leave(link)
-        if link.in_flight:
-            self._retired.add(link)
-        else:
-            self._close(link)
-
-    def _close(self, link: Link) -> None:
-        self._retired.discard(link)
-        if link.connecting is not None:
-            link.connecting.cancel()
-        if link.connection is not None:
-            link.connection.close()
+def _nobody(replica_id: str, reason: str) -> None:
+    """There is no controller to tell."""
 
 
 def _tell(heard: Callable[[Call, ReplicaLoad], None], call: Call, replica: ReplicaLoad) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import logging
 import os
 import random
@@ -17,6 +18,7 @@ from typing import Any
 
 from .._cluster.host import host_id
 from .._cluster.protocol import Actor, ActorDied, Cluster
+from .._model.loads import LoadReport
 from .._model.snapshots import ROUTES_KEY, deployment_key
 from .._plugins import Plugins
 from .._wire.caller import CallerConnection, connect
@@ -34,13 +36,20 @@ from ..types import (
     Service,
     ServicePlace,
 )
+from .reports import LoadReporter
 from .router import Router
+from .sweep import Sweep
 
 __all__ = ["CONTROLLER_NAME", "InstanceAccess", "ProcessRuntime"]
 
 log = logging.getLogger("alacarte.runtime")
 CONTROLLER_NAME = "alacarte:controller"
 _RETRY_S = (0.05, 0.2, 0.5, 1.0)
+_OTHER_INSTANCE = "the instance that this process belongs to was shut down, and another one runs"
+
+
+class _OtherInstance(Exception):
+    """The controller that answers is not that of our instance."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +98,26 @@ class ProcessRuntime:
         self._plain: set[DeploymentId] = set()
         self._following: set[asyncio.Task[None]] = set()
         self._controller: Actor | None = None
+        self._had_controller = False
+        self._orphaned = False
+        self._sweep = Sweep(self.loop)
+        self._reporter = LoadReporter(self._report)
+        self._telling: dict[str, asyncio.Task[None]] = {}
 
     # --- Runtime ------------------------------------------------------------------------
 
     def service(self, deployment: DeploymentId) -> Service:
         service = self._services.get(deployment)
         if service is None:
-            router = Router(deployment, self._policy, self._connect, self.node_id)
+            router = Router(
+                deployment,
+                self._policy,
+                self._connect,
+                self.node_id,
+                sweep=self._sweep,
+                reporter=self._reporter,
+                suspect=functools.partial(self._suspect, deployment),
+            )
             added = self._plugins.wrap_caller(deployment, self.config)
             if not added:
                 self._plain.add(deployment)
@@ -149,8 +171,9 @@ class ProcessRuntime:
 
     async def close(self) -> None:
         """Hang up. Calls that still wait fail."""
-        for task in self._following:
+        for task in [*self._following, *self._telling.values()]:
             task.cancel()
+        self._reporter.close()
         for router in self._routers.values():
             await router.close()
 
@@ -184,14 +207,18 @@ class ProcessRuntime:
         while True:
             try:
                 controller = await self._find_controller()
-                snapshot = await controller.call("watch", key, known, self._name)
-                if snapshot is not None:
-                    apply(snapshot)
-                    known = snapshot.version
+                news = await controller.call("watch", key, known, self._name)
+                if news is not None:
+                    apply(news)
+                    known = news.version
+            except _OtherInstance:
+                await self._leave_alone()
+                return
             except Exception as error:
                 # Whatever it is, giving up would leave this process with old routes for ever.
                 if not isinstance(error, ActorDied):
                     log.exception("a snapshot of %s could not be had or applied", key)
+                    known = -1  # everything, next time
                 self._controller = None
                 pause = _RETRY_S[min(failures, len(_RETRY_S) - 1)]
                 failures += 1
@@ -200,11 +227,61 @@ class ProcessRuntime:
                 failures = 0
 
     async def _find_controller(self) -> Actor:
+        """Return the controller.
+
+        Raises:
+            ActorDied: There is none now.
+            _OtherInstance: It is that of another instance, and will not become ours.
+        """
+        if self._orphaned:
+            raise _OtherInstance
         if self._controller is None:
-            self._controller = await self._access.cluster.find_actor(CONTROLLER_NAME)
-            if self._controller is None:
+            found = await self._access.cluster.find_actor(CONTROLLER_NAME)
+            if found is None:
                 raise ActorDied("there is no controller")
+            # The first one is ours: it is through it that we are here.
+            if (
+                self._had_controller
+                and (await found.call("begin"))["secret"] != self._access.secret
+            ):
+                raise _OtherInstance
+            self._had_controller = True
+            self._controller = found
         return self._controller
+
+    async def _leave_alone(self) -> None:
+        """Ask a controller that is not ours nothing more. Calls from here fail, and say why."""
+        if self._orphaned:
+            return
+        self._orphaned = True
+        log.error(
+            "%s; process %s makes no more calls: end it, or call serve.shutdown() and start anew.",
+            _OTHER_INSTANCE,
+            self._name,
+        )
+        for router in self._routers.values():
+            await router.close(_OTHER_INSTANCE)
+
+    # --- what the controller is told ----------------------------------------------------
+
+    async def _report(self, reports: tuple[LoadReport, ...]) -> None:
+        controller = await self._find_controller()
+        await controller.call("report_loads", self._name, reports)
+
+    def _suspect(self, deployment: DeploymentId, replica_id: str, reason: str) -> None:
+        """Tell the controller of a replica that does not answer; without one, nobody."""
+        if replica_id in self._telling:  # it has not heard us yet
+            return
+
+        async def tell() -> None:
+            try:
+                controller = await self._find_controller()
+                await controller.call("suspect", self._name, deployment, replica_id, reason)
+            except Exception as error:  # it will be told again as long as the replica is silent
+                log.debug("the controller was not told of replica %s: %r", replica_id, error)
+
+        task = self._telling[replica_id] = self.loop.create_task(tell())
+        task.add_done_callback(lambda _: self._telling.pop(replica_id, None))
 
 
 _runtimes: weakref.WeakSet[ProcessRuntime] = weakref.WeakSet()

@@ -93,6 +93,17 @@ class CallStream:
             if not self.reply.done():
                 self.reply.cancel()
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same call can be sent again: no part of its body has been used up."""
+        return self._window is None or not self._window.granted
+
+    def abandon(self, error: BaseException) -> None:
+        """Give the call up for this error, tell the replica, and leave a reply that has begun."""
+        if self.done is not None and not self.reply.done():
+            self._connection.send(Kind.CANCEL, FINAL, self.id)
+            self.fail(error)
+
     def received(self, frame: Frame) -> None:
         kind = frame.kind
         if kind == _RESPONSE:
@@ -175,6 +186,7 @@ class CallerConnection(Connection):
         on_advertised: Called when that has changed.
         on_load: Called when the replica announces free slots.
         on_goaway: Called when the replica takes no new work.
+        on_pong: Called when it has answered a PING.
         on_lost: Called once when an established connection is gone.
     """
 
@@ -188,6 +200,7 @@ class CallerConnection(Connection):
         self.on_advertised: Callable[[], None] = _nothing
         self.on_load: Callable[[], None] = _nothing
         self.on_goaway: Callable[[], None] = _nothing
+        self.on_pong: Callable[[], None] = _nothing
         self.on_lost: Callable[[], None] = _nothing
         self.established: asyncio.Future[None] = self.loop.create_future()
         self._handshake: CallerHandshake | None = handshake
@@ -222,6 +235,10 @@ class CallerConnection(Connection):
         if call.body is not None:
             stream.upload(call)
         return stream
+
+    def ping(self) -> None:
+        """Ask whether the replica's event loop turns; `on_pong` tells."""
+        self.send(Kind.PING, 0, 0)
 
     def forget(self, stream_id: int) -> None:
         self._streams.pop(stream_id, None)
@@ -263,7 +280,9 @@ class CallerConnection(Connection):
             self.on_advertised()
         elif frame.kind == Kind.PING:
             self.send(Kind.PONG, 0, 0)
-        elif frame.kind != Kind.PONG:
+        elif frame.kind == Kind.PONG:
+            self.on_pong()
+        else:
             raise FrameError(f"a frame of kind {frame.kind} outside of a stream")
 
     def _shake(self, frame: Frame, handshake: CallerHandshake) -> None:

@@ -64,10 +64,14 @@ class Connection(asyncio.BufferedProtocol):
     Args:
         decoder: Of what is received.
         load: Said in every frame; a caller's stays 0.
+
+    Attributes:
+        heard: Something arrived since this was last set to False.
     """
 
     def __init__(self, decoder: Decoder, load: Load) -> None:
         self.load = load
+        self.heard = True
         self.transport: asyncio.Transport | None = None
         self._decoder = decoder
         self._writable: asyncio.Future[None] | None = None
@@ -102,6 +106,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._decoder.get_buffer()
 
     def buffer_updated(self, count: int) -> None:
+        self.heard = True
         try:
             for frame in self._decoder.received(count):
                 self.frame_received(frame)

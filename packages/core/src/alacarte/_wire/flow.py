@@ -126,11 +126,16 @@ class Inbox:
 
 
 class SendWindow:
-    """What one side of a stream may still send."""
+    """What one side of a stream may still send.
 
-    __slots__ = ("_left", "_waiter")
+    Attributes:
+        granted: The other side has given credit.
+    """
+
+    __slots__ = ("_left", "_waiter", "granted")
 
     def __init__(self, size: int = WINDOW_BYTES) -> None:
+        self.granted = False
         self._left = size
         self._waiter: asyncio.Future[None] | None = None
 
@@ -142,6 +147,7 @@ class SendWindow:
         self._left -= cost(size)
 
     def grant(self, size: int) -> None:
+        self.granted = True
         self._left += size
         if self._left > 0 and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

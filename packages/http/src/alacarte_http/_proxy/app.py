@@ -61,6 +61,7 @@ class ProxyApp:
         self._runtime = runtime
         self._root_path: str = options.root_path
         self._timeout_s: float | None = options.request_timeout_s
+        self._retried: frozenset[str] = frozenset(options.retry_methods)
         self._most: int = options.max_concurrent_requests
         self._shows_routes: bool = options.shows_routes
         self._access = access
@@ -168,7 +169,15 @@ class ProxyApp:
             raise ClientGone
         rest = _rest_of_body(receive) if message["more_body"] else None
         return request_call(
-            HTTP, scope, route, wishes, self._root_path, self._timeout_s, message["body"], rest
+            HTTP,
+            scope,
+            route,
+            wishes,
+            self._root_path,
+            self._timeout_s,
+            message["body"],
+            rest,
+            scope["method"] in self._retried,
         )
 
     async def _respond(self, reply: Reply, scope: Scope, send: Send, request_id: bytes) -> int:

@@ -1,0 +1,88 @@
+"""Tells the controller what this process asks of the deployments that follow their load."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+
+from .._model.loads import LoadReport
+from .load import LoadMeter
+
+__all__ = ["LoadReporter"]
+
+log = logging.getLogger("alacarte.runtime")
+_PAUSE_S = 0.1
+"""Changes that come closer together are told together."""
+_AGAIN_S = 5.0
+"""A load that does not change is told again, so that the controller knows we are still here."""
+_LOST_S = 1.0
+
+
+class LoadReporter:
+    """Sends reports as the load changes, all deployments in one, with pauses in between.
+
+    Args:
+        send: Delivers reports; whatever it raises, they are sent again later.
+    """
+
+    def __init__(self, send: Callable[[tuple[LoadReport, ...]], Awaitable[object]]) -> None:
+        self._send = send
+        self._meters: set[LoadMeter] = set()
+        self._due: set[LoadMeter] = set()
+        self._news = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, meter: LoadMeter) -> None:
+        """Report what this meter finds, from now on."""
+        self._meters.add(meter)
+        self.changed(meter)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def discard(self, meter: LoadMeter) -> None:
+        """Report it no more."""
+        self._meters.discard(meter)
+        self._due.discard(meter)
+        if not self._meters:
+            self.close()
+
+    def changed(self, meter: LoadMeter, *, urgent: bool = False) -> None:
+        """A meter has something new; urgent when a call waits for what is not there."""
+        self._due.add(meter)
+        self._news.set()
+        if urgent:
+            self._urgent.set()
+
+    def close(self) -> None:
+        """Send nothing more."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _run(self) -> None:
+        while True:
+            busy = any(meter.total for meter in self._meters)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_AGAIN_S if busy else None):
+                    await self._news.wait()
+            if not self._due:
+                self._due |= {meter for meter in self._meters if meter.total}
+            due = list(self._due)
+            self._due.clear()
+            self._news.clear()
+            self._urgent.clear()
+            pause = _PAUSE_S
+            try:
+                await self._send(tuple(meter.report() for meter in due))
+            except Exception as error:  # the controller may be away, or be another one
+                log.debug("a report of the load was lost: %r", error)
+                for meter in due:
+                    if meter in self._meters:
+                        self.changed(meter)
+                pause = _LOST_S
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._urgent.wait()

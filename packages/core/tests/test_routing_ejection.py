@@ -1,0 +1,95 @@
+"""Who is left out and for how long: the table alone, on a clock that is given."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alacarte._routing.ejection import (
+    BASE_S,
+    FAILURES,
+    FORGIVE_S,
+    LONGEST_S,
+    Hold,
+    Record,
+    first_back,
+    most_out,
+)
+
+DRAWN = st.floats(0, 1)
+
+
+def fail_until_out(record: Record, now: float, drawn: float = 1.0) -> float:
+    """Fail as often as it takes; return for how long the replica is out."""
+    for _ in range(FAILURES - 1):
+        assert not record.failed(now, drawn)
+    assert record.failed(now, drawn)
+    return record.until - now
+
+
+def test_each_time_lasts_twice_as_long():
+    """From a second to half a minute."""
+    record, now, pauses = Record(), 0.0, []
+    for _ in range(8):
+        pause = fail_until_out(record, now)
+        pauses.append(pause)
+        now += pause
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_only_failures_in_a_row_count():
+    """An answer in between begins anew."""
+    record = Record()
+    for _ in range(100):
+        assert not record.failed(1.0, 1.0)
+        assert not record.failed(1.0, 1.0)
+        record.answered()
+    assert record.until < 0
+
+
+def test_time_without_failure_is_forgiven():
+    """A former time for each minute; after enough of them, it is as at first."""
+    record = Record()
+    now = 0.0
+    for _ in range(4):
+        now += fail_until_out(record, now)
+    now = record._last + 2 * FORGIVE_S
+    assert fail_until_out(record, now) == 4 * BASE_S
+    assert fail_until_out(record, now + 100 * FORGIVE_S) == BASE_S
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 100), DRAWN, st.booleans()), max_size=60))
+def test_whatever_happens_the_pause_is_bounded(events):
+    """Never shorter than three quarters of a second, never longer than half a minute."""
+    record, now, row = Record(), 0.0, 0
+    for pause, drawn, fails in events:
+        now += pause
+        if not fails:
+            record.answered()
+            row = 0
+            continue
+        row += 1
+        out = record.failed(now, drawn)
+        assert out == (row == FAILURES)
+        if out:
+            row = 0
+            assert 0.75 * BASE_S <= record.until - now <= LONGEST_S
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000))
+def test_half_stays(connected):
+    """Of any number, the larger half; so of one, that one."""
+    assert connected - most_out(connected) == (connected + 1) // 2
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.text(), st.builds(Hold, st.booleans(), st.floats(0, 99)), min_size=1))
+def test_who_is_let_in_first(holds):
+    """Who answers, before who is silent; among equals, who is due first."""
+    chosen = holds[first_back(holds)]
+    assert not chosen.silent or all(hold.silent for hold in holds.values())
+    assert all(
+        chosen.until <= hold.until for hold in holds.values() if hold.silent == chosen.silent
+    )

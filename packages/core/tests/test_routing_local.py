@@ -1,0 +1,146 @@
+"""Routers and real replicas: what hangs, and what is left of an instance that is gone."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from alacarte import serve
+from alacarte._routing.runtime import InstanceAccess, ProcessRuntime
+from alacarte.calls import python_call
+from alacarte.errors import DeploymentUnavailableError
+from alacarte.testing import wait_until
+
+WAIT_S = 20.0
+
+
+class Gate:
+    """How tests and replicas meet; here they are threads of one process."""
+
+    def __init__(self) -> None:
+        self.blocked = threading.Event()
+        self.open = threading.Event()
+
+
+GATE = Gate()
+
+
+@pytest.fixture(autouse=True)
+def gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "GATE", Gate())
+
+
+@serve.deployment(num_replicas=2, max_ongoing_requests=10)
+class Model:
+    """Says who it is, and can stand still with all that it does."""
+
+    async def __call__(self) -> str:
+        return serve.get_replica_context().replica_id
+
+    async def block(self) -> str:
+        GATE.blocked.set()
+        assert GATE.open.wait(WAIT_S)
+        return serve.get_replica_context().replica_id
+
+
+def ready(handle: Any) -> set[str]:
+    router = handle.runtime.routers[handle.deployment]
+    return {load.replica_id for load in router.replicas}
+
+
+def test_a_replica_whose_loop_is_blocked_is_left_out_until_it_turns_again(local):
+    """Meanwhile all calls are answered by the other one; what it had is answered afterwards."""
+    handle = local.run(Model.bind())
+    handle.call()
+    wait_until(lambda: len(ready(handle)) == 2, timeout_s=WAIT_S)
+    both = ready(handle)
+    blocked = handle.submit(method="block")
+    assert GATE.blocked.wait(WAIT_S)
+    wait_until(lambda: len(ready(handle)) == 1, timeout_s=WAIT_S)
+    [other] = ready(handle)
+    assert {handle.call() for _ in range(20)} == {other}
+    GATE.open.set()
+    assert {blocked.result(WAIT_S), other} == both
+    wait_until(lambda: ready(handle) == both, timeout_s=WAIT_S)
+
+
+def test_the_controller_is_told_of_a_replica_that_is_silent(local, monkeypatch):
+    """By which process, of which replica and why: it looks for itself whether it lives."""
+    handle = local.run(Model.bind())
+    handle.call()
+    told: list[tuple[Any, ...]] = []
+    runtime = handle.runtime
+    find = runtime._find_controller
+
+    async def find_and_listen() -> Any:
+        controller = await find()
+
+        class Listening:
+            async def call(self, method: str, *args: Any) -> Any:
+                if method == "suspect":
+                    told.append(args)
+                    return None
+                return await controller.call(method, *args)
+
+        return Listening()
+
+    monkeypatch.setattr(runtime, "_find_controller", find_and_listen)
+    blocked = handle.submit(method="block")
+    wait_until(lambda: bool(told), timeout_s=WAIT_S)
+    GATE.open.set()
+    process, deployment, replica_id, reason = told[0]
+    assert (process, deployment) == (runtime._name, handle.deployment)
+    assert replica_id == blocked.result(WAIT_S)
+    assert "answers nothing" in reason
+
+
+def test_a_process_of_an_instance_that_is_gone_says_so_once(local, plugins, caplog):
+    """It does not ask the next instance's controller for ever, nor knock with a wrong secret."""
+    handle = local.run(Model.bind())
+    here = handle.runtime
+
+    async def lose_the_controller() -> ProcessRuntime:
+        access = InstanceAccess(here._access.cluster, b"of an instance before", 1 << 20)
+        orphan = ProcessRuntime(access, plugins, here.config, node_id="local", name="orphan")
+        orphan._had_controller = True  # and it is gone; the one that it will find is ours
+        orphan.service(handle.deployment)
+        orphan.watch_routes(lambda table: None)
+        return orphan
+
+    orphan = here.submit(lose_the_controller()).result(WAIT_S)
+    wait_until(lambda: not orphan._following, timeout_s=WAIT_S)
+    call = orphan.service(handle.deployment)(python_call("__call__", (), {}))
+    with pytest.raises(DeploymentUnavailableError, match="was shut down, and another one runs"):
+        here.submit(call).result(WAIT_S)
+    found = [each.getMessage() for each in caplog.records if "makes no more" in each.getMessage()]
+    assert len(found) == 1
+    assert "process orphan" in found[0]
+    here.submit(orphan.close()).result(WAIT_S)
+    assert handle.call()
+
+
+def test_the_load_of_a_deployment_that_follows_it_is_reported(local, monkeypatch):
+    """To the controller, from the process that calls."""
+    handle = local.run(Model.bind())
+    handle.call()
+    runtime = handle.runtime
+    told: list[Any] = []
+
+    async def keep(reports: Any) -> None:
+        told.extend(reports)
+
+    monkeypatch.setattr(runtime._reporter, "_send", keep)
+
+    async def follow() -> None:
+        runtime.routers[handle.deployment]._follow_load(True)
+
+    runtime.submit(follow()).result(WAIT_S)
+    blocked = handle.submit(method="block")
+    wait_until(lambda: any(each.running == 1 for each in told), timeout_s=WAIT_S)
+    GATE.open.set()
+    blocked.result(WAIT_S)
+    wait_until(lambda: told[-1].running == told[-1].queued == 0, timeout_s=WAIT_S)
+    assert {each.deployment for each in told} == {handle.deployment}

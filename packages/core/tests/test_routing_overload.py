@@ -1,0 +1,299 @@
+"""Overload and lost capacity, in virtual time: what is accepted succeeds, the rest is told at once.
+
+Calls come on a schedule, whatever becomes of those before them, as clients of the real world do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from alacarte._model.snapshots import DeploymentSnapshot
+from alacarte._routing.policies import PowerOfTwo
+from alacarte._routing.router import Router
+from alacarte.errors import BackPressureError, DeadlineExceededError
+from alacarte.types import Call, Reply, Service
+
+from .test_routing_router import HERE, FakeConnection, FakeStream, Far, settle, snapshot
+
+SLOTS = 5
+SERVICE_S = 0.02
+CAPACITY = SLOTS / SERVICE_S
+
+
+class Working(Far):
+    """Far ends that take `SERVICE_S` for a call, `SLOTS` at a time each; none while `stuck`."""
+
+    def __init__(self, rng: random.Random, spread: float = 0.2) -> None:
+        super().__init__()
+        self.rng = rng
+        self.spread = spread
+        self.stuck = False
+
+    async def connect(self, replica_id: str, address: Any) -> FakeConnection:
+        connection = await super().connect(replica_id, address)
+        send = connection.open
+
+        def open_and_work(call: Call, done: Any) -> FakeStream:
+            stream = send(call, done)
+            took = SERVICE_S * self.rng.uniform(1 - self.spread, 1 + self.spread)
+            asyncio.get_running_loop().call_later(took, self._answer, stream)
+            return stream
+
+        connection.open = open_and_work  # type: ignore[method-assign]
+        return connection
+
+    def _answer(self, stream: FakeStream) -> None:
+        if stream.done is not None and not self.stuck:
+            stream.answer()
+
+
+def virtual_deadline(service: Service) -> Service:
+    """The deadline layer, on the loop's clock."""
+
+    async def call(request: Call) -> Reply:
+        try:
+            async with asyncio.timeout_at(request.deadline):
+                return await service(request)
+        except TimeoutError as error:
+            if isinstance(error, DeadlineExceededError):
+                raise
+            raise DeadlineExceededError(str(HERE), 0) from None
+
+    return call
+
+
+@dataclass
+class Outcome:
+    """How one call went. Times are when it was due and how long it took."""
+
+    due: float
+    took: float
+    error: BaseException | None
+
+
+@dataclass
+class Trial:
+    """A router under load. Everything is drawn from one seed."""
+
+    router: Router
+    far: Working
+    service: Service
+    rng: random.Random
+    outcomes: list[Outcome] = field(default_factory=list)
+    calls: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def load(self, rate: float, seconds: float, timeout_s: float | None) -> None:
+        """Make calls at random times, so many a second on average."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        end = due + seconds
+        while (due := due + self.rng.expovariate(rate)) < end:
+            await asyncio.sleep(due - loop.time())
+            call = Call("python", (b"x",))
+            if timeout_s is not None:
+                call.deadline, call.timeout_s = loop.time() + timeout_s, timeout_s
+            task = loop.create_task(self._call(call, due))
+            self.calls.add(task)
+            task.add_done_callback(self.calls.discard)
+
+    async def _call(self, call: Call, due: float) -> None:
+        error: BaseException | None = None
+        try:
+            await self.service(call)
+        except (BackPressureError, DeadlineExceededError) as raised:
+            error = raised
+        loop = asyncio.get_running_loop()
+        self.outcomes.append(Outcome(due, loop.time() - due, error))
+
+    async def end(self) -> None:
+        await asyncio.gather(*self.calls)
+        assert (self.router.queued, self.router.in_flight) == (0, 0)
+        await self.router.close()
+        await settle()
+
+
+def start(seed: int, spread: float = 0.2, queue: int = 1024) -> Trial:
+    rng = random.Random(seed)
+    far = Working(rng, spread)
+    loop = asyncio.get_running_loop()
+    policies = {"power_of_two": lambda: PowerOfTwo(rng)}
+    router = Router(HERE, lambda name: policies[name](), far.connect, "node", clock=loop.time)
+    router.update(replicas("a", queue=queue))
+    return Trial(router, far, virtual_deadline(router.call), rng)
+
+
+def replicas(*names: str, room: int = SLOTS, queue: int = 1024) -> DeploymentSnapshot:
+    return snapshot(*names, room=room, queue=queue, policy="power_of_two")
+
+
+def quantile(values: list[float], share: float) -> float:
+    return sorted(values)[int(share * (len(values) - 1))]
+
+
+@pytest.mark.parametrize("timeout_s", [0.1, 1.0])
+@pytest.mark.parametrize(("times", "least"), [(3, 0.9), (10, 0.75)])
+def test_overload_costs_no_goodput(run, times, least, timeout_s):
+    """At so many times what a replica can do, it goes on doing nearly all that it can.
+
+    Though its calls have little time, and the queue would hold more than that time allows.
+    """
+
+    async def main():
+        trial = start(times)
+        await settle()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await trial.load(times * CAPACITY, 5, timeout_s)
+        await trial.end()
+        good = [o for o in trial.outcomes if o.error is None and o.due - began >= 2]
+        assert len(good) / 3 >= least * CAPACITY
+
+    run(main)
+
+
+def test_what_is_refused_is_refused_at_once(run):
+    """And told when to come back: after the time that the queue takes, a whole second or more."""
+
+    async def main():
+        trial = start(1, queue=500)
+        await settle()
+        await trial.load(3 * CAPACITY, 5, None)
+        await trial.end()
+        refused = [o for o in trial.outcomes if isinstance(o.error, BackPressureError)]
+        assert len(refused) > 1000
+        assert max(o.took for o in refused) < 0.001
+        told = [o.error.retry_after_s for o in refused[-100:]]  # type: ignore[union-attr]
+        assert all(500 / CAPACITY * 0.8 <= each <= 500 / CAPACITY * 1.2 for each in told)
+        assert max(o.took for o in trial.outcomes) <= 2 * (500 / CAPACITY + SERVICE_S)
+
+    run(main)
+
+
+def test_a_call_that_cannot_be_in_time_is_refused_at_once(run):
+    """Its error says so, and that the queue was not full; one with more time is taken."""
+
+    async def main():
+        trial = start(1)
+        await settle()
+        await trial.load(2 * CAPACITY, 3, None)
+        waiting = trial.router.queued
+        assert 500 < waiting < 1024
+        loop = asyncio.get_running_loop()
+        brief = Call("python", (b"x",), deadline=loop.time() + 0.5, timeout_s=0.5)
+        with pytest.raises(
+            BackPressureError,
+            match=rf"shop#model: {waiting} requests wait, and the 0\.5 s that this one has would "
+            r"be over before its turn; retry in \d",
+        ):
+            await trial.router.call(brief)
+        long = Call("python", (b"x",), deadline=loop.time() + 60, timeout_s=60)
+        await trial.router.call(long)
+        await trial.end()
+
+    run(main)
+
+
+def test_nobody_is_refused_for_a_deadline_while_no_replica_is_there(run):
+    """However long the queue: it may be there in a moment, and bring room for all."""
+
+    async def main():
+        trial = start(1)
+        await settle()
+        await trial.load(2 * CAPACITY, 3, None)
+        trial.router.update(replicas())
+        await settle()
+        waiting = trial.router.queued
+        brief = Call("python", (b"x",), deadline=asyncio.get_running_loop().time() + 0.5)
+        answered = asyncio.create_task(trial.router.call(brief))
+        await settle()
+        assert trial.router.queued == waiting + 1 > 500
+        trial.router.update(replicas("b", room=2000))
+        await answered
+        await trial.end()
+
+    run(main)
+
+
+def test_a_call_whose_time_is_over_in_the_queue_reaches_no_replica(run):
+    """It leaves the queue at once, and whoever is behind it takes its turn."""
+
+    async def main():
+        trial = start(1)
+        trial.router.update(replicas("a", room=1))
+        await settle()
+        loop = asyncio.get_running_loop()
+        trial.far.stuck = True
+        first = asyncio.create_task(trial.router.call(Call("python", (b"1",))))
+        await settle()
+        brief = Call("python", (b"2",), deadline=loop.time() + 0.3, timeout_s=0.3)
+        over = asyncio.create_task(trial.service(brief))
+        behind = asyncio.create_task(trial.router.call(Call("python", (b"3",))))
+        began = loop.time()
+        with pytest.raises(DeadlineExceededError):
+            await over
+        assert loop.time() - began == pytest.approx(0.3, abs=0.001)
+        assert trial.router.queued == 1
+        trial.far.stuck = False
+        trial.far.open[0].answer()
+        await asyncio.gather(first, behind)
+        assert trial.far.names() == ["1@a", "3@a"]
+        await trial.end()
+
+    run(main)
+
+
+def test_after_overload_all_is_as_before(run):
+    """Two seconds later, calls take what they took, and none fails."""
+
+    async def main():
+        trial = start(4)
+        await settle()
+        await trial.load(3 * CAPACITY, 5, 0.5)
+        loop = asyncio.get_running_loop()
+        over = loop.time()
+        await trial.load(0.8 * CAPACITY, 8, 0.5)
+        await trial.end()
+        after = [o for o in trial.outcomes if o.due >= over + 2]
+        assert [o.error for o in after if o.error] == []
+        assert quantile([o.took for o in after], 0.99) <= 6 * SERVICE_S
+
+    run(main)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_capacity_taken_away_for_two_seconds_and_given_back(run, share):
+    """No call fails, and three seconds later all is as it was before, for as long as load lasts.
+
+    Nothing holds the trouble up once its cause is gone.
+    """
+
+    async def main():
+        trial = start(5)
+        await settle()
+        loop = asyncio.get_running_loop()
+
+        async def take_away():
+            await asyncio.sleep(5)
+            trial.router.update(replicas())
+            await asyncio.sleep(2)
+            trial.router.update(replicas("b"))
+            return loop.time()
+
+        began = loop.time()
+        taking = asyncio.create_task(take_away())
+        await trial.load(share * CAPACITY, 30, 30.0)
+        back = await taking
+        await trial.end()
+        assert [o.error for o in trial.outcomes if o.error] == []
+        before = quantile([o.took for o in trial.outcomes if o.due < began + 5], 0.99)
+        # What came meanwhile is worked off with what the load leaves: at 80 %, four times as long.
+        calm = back + 3 + 2 * share / (1 - share)
+        after = [o.took for o in trial.outcomes if o.due >= calm]
+        assert quantile(after, 0.99) <= 1.5 * before
+
+    run(main)

@@ -1,0 +1,372 @@
+"""Replicas that answer nothing: found, left out, told of, and back with the first thing they say.
+
+On connections that are not there, in virtual time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import Any
+
+import pytest
+
+from alacarte._routing.ejection import most_out
+from alacarte._routing.router import Router
+from alacarte.errors import ReplicaUnavailableError
+from alacarte.types import Call
+
+from .test_routing_router import HERE, POLICIES, Bench, settle, snapshot
+
+
+class Watched(Bench):
+    """A bench that keeps what the controller would be told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[float, str]] = []
+        loop = asyncio.get_running_loop()
+        self.router = Router(
+            HERE,
+            lambda name: POLICIES[name](),
+            self.far.connect,  # type: ignore[arg-type]
+            "node",
+            clock=loop.time,
+            suspect=lambda replica_id, reason: self.told.append((loop.time(), replica_id)),
+        )
+
+    def ready(self) -> set[str]:
+        return {load.replica_id for load in self.router.replicas}
+
+    def idempotent(self, name: str) -> None:
+        call = Call("python", (name.encode(),), idempotent=True)
+        self.calls[name] = asyncio.create_task(self.router.call(call))
+
+
+@pytest.fixture
+def bench(run):
+    def with_bench(main):
+        async def inside():
+            bench = Watched()
+            await main(bench)
+            await bench.router.close()
+            await asyncio.gather(*bench.calls.values(), return_exceptions=True)
+            await settle()
+            assert (bench.router.queued, bench.router.in_flight) == (0, 0)
+
+        run(inside)
+
+    return with_bench
+
+
+async def until(condition: Any, limit_s: float) -> float:
+    """Return after how many seconds `condition` holds."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with asyncio.timeout(limit_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+    return loop.time() - began
+
+
+def test_a_replica_that_hangs_is_left_out_within_two_seconds(bench):
+    """What comes later goes to the others; what it has stays there, and may yet be answered."""
+
+    async def main(b):
+        await b.update("a", "b", room=5)
+        await b.call("1", "2")
+        b.far.mute = {"a"}
+        b.far.connections["b"].streams[0].answer()
+        assert await until(lambda: b.ready() == {"b"}, 3) <= 2.01
+        await b.call("3", "4", "5")
+        assert b.far.names() == ["1@a", "2@b", "3@b", "4@b", "5@b"]
+        b.far.connections["a"].streams[0].answer()
+        assert await b.result("1") == "1"
+
+    bench(main)
+
+
+def test_it_is_back_with_the_first_thing_it_says(bench):
+    """The answer to the PING, which it finds when it goes on; who waits for a slot goes there."""
+
+    async def main(b):
+        await b.update("a", "b", room=1)
+        await b.call("1", "2")
+        b.far.mute = {"a"}
+        hung = b.far.connections["a"]
+        await until(lambda: b.ready() == {"b"}, 3)
+        hung.streams[0].answer()  # it goes on
+        await b.call("3")
+        assert b.router.queued == 1
+        hung.say()
+        hung.on_pong()
+        assert b.ready() == {"a", "b"}
+        await settle()
+        assert b.far.names()[2:] == ["3@a"]
+
+    bench(main)
+
+
+def test_a_slow_replica_that_answers_the_ping_stays(bench):
+    """However long its calls take: only silence counts. One without calls is not even asked."""
+
+    async def main(b):
+        await b.update("a", "b", "idle", room=5)
+        b.far.mute = {"idle"}
+        await b.call("1", "2")
+        await asyncio.sleep(60)
+        assert b.ready() == {"a", "b", "idle"}
+        assert b.told == []
+        assert b.far.connections["idle"].pings == 0
+        # About one PING a second, and none to a replica that has nothing to do.
+        assert 40 <= b.far.connections["a"].pings <= 80
+        await b.answer("1", "2")
+        pings = b.far.connections["a"].pings
+        await asyncio.sleep(60)
+        assert b.far.connections["a"].pings == pings
+
+    bench(main)
+
+
+def test_idle_connections_cost_nothing(bench):
+    """Without calls in flight no timer is set: in virtual time, nothing would ever happen."""
+
+    async def main(b):
+        await b.update("a", "b", room=5)
+        await b.call("1")
+        await b.answer("1")
+        await asyncio.sleep(1)
+        assert not b.router._sweep.awake
+
+    bench(main)
+
+
+def test_a_replica_that_stopped_while_idle_is_found_by_the_next_call(bench):
+    """Silence is not counted while nothing is due, so it begins then."""
+
+    async def main(b):
+        await b.update("a", "b", room=5)
+        b.far.mute = {"a", "b"}
+        await asyncio.sleep(100)
+        assert b.ready() == {"a", "b"}
+        await b.call("1")
+        assert await until(lambda: b.ready() == {"b"}, 3) <= 2.26
+
+    bench(main)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
+def test_half_of_the_replicas_stay(bench, count):
+    """When none answers, it may be this process: calls go on to at least half of them."""
+
+    async def main(b):
+        names = [chr(ord("a") + n) for n in range(count)]
+        b.far.mute = set(names)
+        await b.update(*names, room=1)
+        await b.call(*map(str, range(count)))
+        await asyncio.sleep(5)
+        assert len(b.ready()) == count - most_out(count)
+        assert {name for _, name in b.told} == set(names)
+
+    bench(main)
+
+
+def test_as_others_go_those_left_out_are_let_in(bench):
+    """The rule holds at every moment: of two, with one out and the other gone, one is left."""
+
+    async def main(b):
+        await b.update("a", "b", room=5)
+        b.far.mute = {"a"}
+        await b.call("1", "2")
+        await b.answer("2")
+        await until(lambda: b.ready() == {"b"}, 3)
+        await b.update("a", room=5)
+        assert b.ready() == {"a"}
+
+    bench(main)
+
+
+def test_the_controller_is_told_and_told_again(bench):
+    """At once when a replica falls silent, then every five seconds for as long as it is."""
+
+    async def main(b):
+        loop = asyncio.get_running_loop()
+        await b.update("a", "b", room=5)
+        b.far.mute = {"a"}
+        began = loop.time()
+        await b.call("1", "2")
+        await b.answer("2")
+        await asyncio.sleep(13)
+        assert [name for _, name in b.told] == ["a"] * 3
+        assert b.told[0][0] - began <= 2.01
+        assert b.told[2][0] - b.told[0][0] == pytest.approx(10, abs=0.1)
+
+    bench(main)
+
+
+def test_what_may_run_twice_leaves_a_silent_replica(bench):
+    """Its caller is answered by another one. What may not, and what has begun to answer, stays."""
+
+    async def main(b):
+        await b.update("a", "b", room=5)
+        b.far.mute = {"a"}
+        b.idempotent("1")
+        await settle()
+        await b.call("2")
+        b.idempotent("3")
+        await settle()
+        assert b.far.names() == ["1@a", "2@b", "3@a"]
+        used = b.far.connections["a"].streams[1]
+        used.repeatable = False  # its body has been read
+        await b.answer("2")
+        await until(lambda: b.ready() == {"b"}, 3)
+        await settle()
+        assert b.far.names()[3:] == ["1@b"]
+        assert b.far.sent[0].cancelled
+        await b.answer("1")
+        assert await b.result("1") == "1"
+        assert used.done is not None
+
+    bench(main)
+
+
+def test_a_silent_replica_that_was_removed_does_not_keep_its_calls_for_ever(bench):
+    """Half a minute later they fail: a frozen machine does not even close its connections."""
+
+    async def main(b):
+        await b.update("a", "b", room=5)
+        b.far.mute = {"a"}
+        await b.call("1", "2")
+        await b.answer("2")
+        await until(lambda: b.ready() == {"b"}, 3)
+        await b.update("b", room=5)
+        await asyncio.sleep(20)
+        assert not b.calls["1"].done()
+        await asyncio.sleep(12)
+        with pytest.raises(ReplicaUnavailableError, match="replica a"):
+            await b.calls["1"]
+
+    bench(main)
+
+
+def test_connections_that_break_again_and_again(bench):
+    """After the third time in a row with calls on it, a replica rests for a second, then two."""
+
+    async def main(b):
+        loop = asyncio.get_running_loop()
+        await b.update("a", "b", room=1000)
+        for rest_s in (1, 2, 4):
+            for _ in range(3):
+                await b.call("x", "y")
+                b.far.connections["a"].break_off()
+                await settle()
+            assert b.ready() == {"b"}
+            began = loop.time()
+            await until(lambda: b.ready() == {"a", "b"}, 40)
+            assert 0.74 * rest_s <= loop.time() - began <= 1.02 * rest_s
+        for stream in b.far.open:
+            stream.answer()
+        await settle()
+        for _ in range(2):
+            await b.call("x", "y")
+            b.far.connections["a"].break_off()
+            await settle()
+        assert b.ready() == {"a", "b"}
+
+    bench(main)
+
+
+def test_a_connection_that_breaks_idle_is_no_failure(bench):
+    """A replica may hang up on who does not call it."""
+
+    async def main(b):
+        await b.update("a", "b")
+        for _ in range(10):
+            b.far.connections["a"].break_off()
+            await settle()
+        assert b.ready() == {"a", "b"}
+
+    bench(main)
+
+
+def test_time_outs_on_a_silent_replica_count(bench):
+    """Three in a row after an unanswered PING, and it is left out before its time as silent."""
+
+    async def main(b):
+        loop = asyncio.get_running_loop()
+        await b.update("a", "b", room=10)
+        b.far.mute = {"a"}
+        for n in range(20):
+            call = Call("python", (b"x",), deadline=loop.time() + 1.4)
+            b.calls[f"{n}"] = asyncio.create_task(b.router.call(call))
+        await settle()
+        for stream in list(b.far.connections["b"].streams):
+            stream.answer()
+        await asyncio.sleep(1.4)
+        for task in b.calls.values():
+            task.cancel()
+        await settle()
+        assert b.ready() == {"b"}
+
+    bench(main)
+
+
+def test_what_user_code_raises_is_no_failure(bench):
+    """A replica whose every call fails answers, and stays."""
+
+    async def main(b):
+        await b.update("a", "b", room=5)
+        for _ in range(10):
+            await b.call("x", "y")
+            for stream in b.far.open:
+                stream.connection.say()
+                stream.fail(ValueError("of the user's"))
+            await settle()
+        assert b.ready() == {"a", "b"}
+
+    bench(main)
+
+
+def test_a_broadcast_to_a_replica_that_hangs(bench):
+    """It counts as a call in flight, so its silence is seen."""
+
+    async def main(b):
+        await b.update("a", "b", room=5)
+        b.far.mute = {"a"}
+        everyone = asyncio.create_task(b.router.broadcast(Call("python", (b"all",))))
+        await settle()
+        b.far.connections["b"].streams[0].answer()
+        assert await until(functools.partial(lambda: b.ready() == {"b"}), 3) <= 2.01
+        b.far.connections["a"].break_off()
+        await everyone
+
+    bench(main)
+
+
+def test_one_sweep_serves_all_routers(run):
+    """A process has one timer, however many deployments it calls."""
+
+    async def main():
+        first = Watched()
+        sweep = first.router._sweep
+        second = Router(
+            HERE,
+            lambda name: POLICIES[name](),
+            first.far.connect,  # type: ignore[arg-type]
+            "node",
+            sweep=sweep,
+        )
+        second.update(snapshot("c", "d", room=5))
+        await first.update("a", "b", room=5)
+        first.far.mute = {"c"}
+        calls = [asyncio.create_task(second.call(Call("python", (b"x",)))) for _ in range(2)]
+        await settle()
+        first.far.connections["d"].streams[0].answer()
+        await until(lambda: [load.replica_id for load in second.replicas] == ["d"], 3)
+        assert sweep.awake
+        await second.close()
+        await first.router.close()
+        assert not sweep.awake
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    run(main)
