@@ -79,7 +79,8 @@ def _type(model: Any, field: str) -> str:
         if field in getattr(owner, "__annotations__", {}):
             kind = owner.__annotations__[field]
             shown = kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
-            return re.sub(r"\b(Positive|NotNegative)\b", "float", shown)
+            shown = re.sub(r"\b(Positive|NotNegative|Quantity)\b", "float", shown)
+            return re.sub(r"\bBundle\b", "dict[str, float]", shown)
     return "Any"
 
 

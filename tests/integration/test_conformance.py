@@ -19,7 +19,9 @@ def test_cluster(cluster: str):
     asyncio.run(check_cluster(_cluster(cluster)))
 
 
-@pytest.mark.parametrize("name", ["core", "http", "handles", "batching", "multiplexing", "cli"])
+@pytest.mark.parametrize(
+    "name", ["core", "http", "handles", "batching", "multiplexing", "autoscaling", "cli"]
+)
 def test_plugins(name: str):
     """Every plugin of ours keeps the rules that strangers' have to keep."""
     assert check_plugin(name).state == "loaded"

@@ -17,7 +17,9 @@ from alacarte.status import (
     DeploymentStatus,
     DeploymentStatusOverview,
     DeploymentStatusTrigger,
+    Failure,
     ProxyStatus,
+    ReplicaOverview,
     ReplicaState,
     ServeStatus,
     ServiceStatusOverview,
@@ -40,6 +42,7 @@ class FakeServe:
         self.running = True
         self.route_prefix: str | None = "/"
         self.services: dict[str, ServiceStatusOverview] = {}
+        self.failures: tuple[Failure, ...] = ()
         self.proxies = {
             "n1": ServiceStatusOverview(ProxyStatus.HEALTHY, "http", "n1", "http://127.0.0.1:8000")
         }
@@ -71,14 +74,20 @@ class FakeServe:
             DeploymentStatus.HEALTHY,
             DeploymentStatusTrigger.CONFIG_UPDATE_COMPLETED,
             {ReplicaState.RUNNING: 2},
+            since=12.0,
+            target_replicas=2,
+            replicas=(
+                ReplicaOverview("default#Model#1", ReplicaState.RUNNING, 11.0, "v1", "n1", 77),
+            ),
+            recent_failures=self.failures,
         )
         app = ApplicationStatusOverview(
             ApplicationStatus.RUNNING, "", 12.5, {"Model": deployment}, self.route_prefix
         )
         return ServeStatus(self.proxies, {"default": app}, self.services)
 
-    def shutdown(self) -> None:
-        self._note("shutdown")
+    def shutdown(self, **given: Any) -> None:
+        self._note("shutdown", **given)
 
 
 @pytest.fixture

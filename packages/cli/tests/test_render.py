@@ -14,7 +14,10 @@ VALUES = st.recursive(
     | st.integers()
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
-    lambda inner: st.dictionaries(st.text(min_size=1), inner, max_size=4),
+    lambda inner: (
+        st.dictionaries(st.text(min_size=1), inner, max_size=4)
+        | st.lists(st.dictionaries(st.text(min_size=1), inner, max_size=3), max_size=3)
+    ),
 )
 
 

@@ -23,8 +23,8 @@ def never(prompt: str) -> str:
     raise AssertionError("asked without need")
 
 
-def options(*, yes: bool = False) -> Namespace:
-    return Namespace(address=None, yes=yes)
+def options(**given: Any) -> Namespace:
+    return Namespace(**{"address": None, "yes": False, "force": False, **given})
 
 
 def test_nothing_running_is_fine(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,3 +53,19 @@ def test_anything_but_yes_leaves_it_running(serve: Any, answer: str | BaseExcept
     """Exit code 1 and nothing ended, also where nobody can answer."""
     assert ShutdownCommand(lambda: serve, answers(answer)).run(options()) == 1
     assert serve.called == ["attach"]
+
+
+def test_force_asks_the_instance_nothing(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--force` nothing is joined or asked for: the instance may not answer any more."""
+    command = ShutdownCommand(lambda: serve, answers("y"))
+    assert command.run(options(force=True, address="host:1")) == 0
+    assert "Kill all processes of alacarte on host:1? [y/N]" in capsys.readouterr().out
+    assert serve.calls == [("shutdown", {"force": True, "address": "host:1"})]
+
+
+def test_force_needs_a_yes_as_well(serve: Any) -> None:
+    """Exit code 1 and nothing killed without it; with `-y` nobody is asked."""
+    assert ShutdownCommand(lambda: serve, answers("n")).run(options(force=True)) == 1
+    assert serve.calls == []
+    assert ShutdownCommand(lambda: serve, never).run(options(force=True, yes=True)) == 0
+    assert serve.called == ["shutdown"]

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from alacarte.status import ProxyStatus
+from alacarte.errors import NotFoundError
+from alacarte.status import Failure, ProxyStatus
 from alacarte_cli.commands.status import StatusCommand, document
 
 
 def options(**given: Any) -> Namespace:
-    return Namespace(**{"address": None, "json": False, **given})
+    plain = {"address": None, "json": False, "name": None, "replicas": False, "traceback": False}
+    return Namespace(**{**plain, **given})
 
 
 def test_nothing_running_is_an_error(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,10 +45,55 @@ def test_status_is_readable(serve: Any, capsys: pytest.CaptureFixture[str]) -> N
         "      Model:",
         "        status: HEALTHY",
         "        status_trigger: CONFIG_UPDATE_COMPLETED",
+        '        since: "1970-01-01T00:00:12+00:00"',
+        "        target_replicas: 2",
         "        replica_states:",
         "          RUNNING: 2",
         '        message: ""',
+        '        waiting_for: ""',
+        "        recent_failures: []",
     ]
+
+
+def test_failures_are_shown(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """What went wrong lately stands there with its time; with `--traceback`, where as well."""
+    serve.failures = (Failure(13.0, "default#Model#0", "start", "no model", "line 1\nline 2"),)
+    assert StatusCommand(lambda: serve).run(options()) == 0
+    shown = [
+        "        recent_failures:",
+        '          - at: "1970-01-01T00:00:13+00:00"',
+        '            replica_id: "default#Model#0"',
+        "            kind: start",
+        "            message: no model",
+    ]
+    assert capsys.readouterr().out.splitlines()[-5:] == shown
+    assert StatusCommand(lambda: serve).run(options(traceback=True)) == 0
+    more = ["            traceback: |-", "              line 1", "              line 2"]
+    assert capsys.readouterr().out.splitlines()[-8:] == [*shown, *more]
+
+
+def test_replicas_are_shown_on_request(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--replicas` tells of each its state, since when, its version, node and process."""
+    assert StatusCommand(lambda: serve).run(options(replicas=True)) == 0
+    assert capsys.readouterr().out.splitlines()[-8:] == [
+        "        replicas:",
+        '          "default#Model#1":',
+        "            state: RUNNING",
+        '            since: "1970-01-01T00:00:11+00:00"',
+        "            version: v1",
+        "            node_id: n1",
+        "            pid: 77",
+        '            message: ""',
+    ]
+
+
+def test_one_application(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--name` shows one application and nothing else; an unknown one is an error."""
+    assert StatusCommand(lambda: serve).run(options(name="default", json=True)) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == {"applications": document(serve.status())["applications"]}
+    with pytest.raises(NotFoundError, match="no application 'other' is running; there are: 'def"):
+        StatusCommand(lambda: serve).run(options(name="other"))
 
 
 def test_each_process_is_shown(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,6 +101,78 @@ def refusal(**options):
             ),
         ),
         (
+            {"ray_actor_options": {"num_gpus": 1.5}},
+            "resize: ray_actor_options.num_gpus=1.5 must be at most 1, or a whole number",
+        ),
+        (
+            {"ray_actor_options": {"resources": {"tpu": 0.00001}}},
+            "resize: ray_actor_options.resources.tpu=1e-05 must be 0 or at least 0.0001",
+        ),
+        (
+            {"ray_actor_options": {"resources": {"GPU": 1}}},
+            (
+                "resize: ray_actor_options.resources={'GPU': 1} must hold custom resources only: "
+                "GPU is the option num_gpus"
+            ),
+        ),
+        (
+            {"placement": "tight"},
+            "resize: placement='tight' must be 'spread' or 'pack'",
+        ),
+        (
+            {"placement_group_strategy": "PACK"},
+            "resize: placement_group_strategy has no meaning without placement_group_bundles",
+        ),
+        (
+            {"placement_group_bundle_label_selector": [{"zone": "a"}]},
+            (
+                "resize: placement_group_bundle_label_selector has no meaning without "
+                "placement_group_bundles"
+            ),
+        ),
+        (
+            {"placement_group_bundles": [{"CPU": 1}], "placement_group_strategy": "LOOSE"},
+            (
+                "resize: placement_group_strategy='LOOSE' must be 'PACK', 'SPREAD', 'STRICT_PACK' "
+                "or 'STRICT_SPREAD'"
+            ),
+        ),
+        (
+            {"placement_group_bundles": [{"CPU": 1}, {"GPU": 0}]},
+            (
+                "resize: placement_group_bundles=[{'CPU': 1}, {'GPU': 0}] must ask for something "
+                "in every bundle; bundle 1 does not"
+            ),
+        ),
+        (
+            {"placement_group_bundles": [{"CPU": 1}], "max_replicas_per_node": 2},
+            (
+                "resize: max_replicas_per_node and placement_group_bundles exclude each other; a "
+                "custom resource in the first bundle bounds the replicas of a node as well"
+            ),
+        ),
+        (
+            {
+                "placement_group_bundles": [{"CPU": 1}] * 3,
+                "placement_group_bundle_label_selector": [{"zone": "a"}, {"zone": "b"}],
+            },
+            (
+                "resize: placement_group_bundle_label_selector holds 2 selectors for 3 bundles; "
+                "give one for all, or one for each"
+            ),
+        ),
+        (
+            {
+                "placement_group_bundles": [{"CPU": 1}, {"GPU": 4}],
+                "ray_actor_options": {"num_gpus": 1},
+            },
+            (
+                "resize: ray_actor_options ask for GPU=1, and the first of "
+                "placement_group_bundles, where the replica lives, has 0; ask for less "
+                "(num_cpus is 1 by default), or put more into that bundle"
+            ),
+        ),
+        (
             {"version": "v1"},
             "resize: version is not an option; versions follow from code and arguments",
         ),
@@ -241,3 +313,21 @@ def test_autoscaling_can_be_turned_off():
 def test_routing_policy_is_ours():
     """The option Ray Serve lacks is accepted."""
     assert make(routing_policy="sticky").config.routing_policy == "sticky"
+
+
+def test_one_label_selector_is_for_all_bundles():
+    """One selector stands for every bundle; without any, there is none."""
+    bundles = [{"CPU": 1}, {"CPU": 2}]
+    one = make(
+        placement_group_bundles=bundles, placement_group_bundle_label_selector=[{"zone": "a"}]
+    )
+    assert one.config.bundle_labels == ({"zone": "a"}, {"zone": "a"})
+    assert make(placement_group_bundles=bundles).config.bundle_labels == ()
+
+
+def test_what_a_replica_takes():
+    """Its needs stand under Ray's names, without what it does not need."""
+    options = {"num_cpus": 0, "num_gpus": 0.5, "memory": 7, "resources": {"tpu": 2, "x": 0}}
+    needs = make(ray_actor_options=options).config.ray_actor_options.needs
+    assert needs == {"GPU": 0.5, "memory": 7, "tpu": 2}
+    assert make().config.ray_actor_options.needs == {"CPU": 1}

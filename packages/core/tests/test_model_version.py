@@ -247,6 +247,7 @@ def test_bound_deployments_count_by_name():
         {"ray_actor_options": {"num_cpus": 2}},
         {"ray_actor_options": {"runtime_env": {"env_vars": {"A": "1"}}}},
         {"max_replicas_per_node": 2},
+        {"placement_group_bundles": [{"CPU": 1}]},
     ],
 )
 def test_options_of_the_process_count(options):
@@ -267,6 +268,7 @@ def test_options_of_the_process_count(options):
         {"health_check_timeout_s": 9},
         {"max_constructor_retry_count": 9},
         {"routing_policy": "other"},
+        {"placement": "pack"},
         {"ray_actor_options": {"num_cpus": 1}},
     ],
 )

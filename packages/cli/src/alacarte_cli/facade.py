@@ -42,8 +42,8 @@ class Facade(Protocol):
     def status(self) -> ServeStatus:
         """Tell what runs, and how it is."""
 
-    def shutdown(self) -> None:
-        """End the instance, however far its start had come."""
+    def shutdown(self, *, force: bool = False, address: str | None = None) -> None:
+        """End the instance, however far its start had come; by force without asking it."""
 
 
 GetFacade = Callable[[], Facade]

@@ -30,7 +30,10 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def as_yaml(value: Mapping[str, Any]) -> str:
-    """Return nested mappings of JSON-able scalars as YAML, which any YAML reader reads back."""
+    """Return nested mappings, and lists of mappings, of JSON-able scalars as YAML.
+
+    Any YAML reader reads it back.
+    """
     return "\n".join(_mapping(value, ""))
 
 
@@ -40,6 +43,12 @@ def _mapping(value: Mapping[str, Any], indent: str) -> Iterator[str]:
         if isinstance(item, Mapping) and item:
             yield label
             yield from _mapping(item, indent + "  ")
+        elif isinstance(item, list) and item:
+            yield label
+            for each in item:
+                first, *rest = _mapping(each, indent + "    ") if each else ["{}"]
+                yield f"{indent}  - {first.lstrip(' ')}"
+                yield from rest
         elif isinstance(item, str) and _is_block(item):
             yield f"{label} |-"
             yield from (f"{indent}  {line}" if line else "" for line in item.split("\n"))
@@ -62,8 +71,8 @@ def _scalar(value: Any) -> str:
     if isinstance(value, str):
         plain = PLAIN.fullmatch(value) and value.lower() not in NOT_STRINGS
         return value if plain else f'"{"".join(map(_escaped, value))}"'
-    if isinstance(value, Mapping):
-        return "{}"
+    if isinstance(value, Mapping | list):
+        return "[]" if isinstance(value, list) else "{}"
     # To YAML 1.1, which PyYAML reads, 1e-05 is a string and 1.0e-05 a number.
     return re.sub(r"^(-?\d+)e", r"\1.0e", json.dumps(value))
 

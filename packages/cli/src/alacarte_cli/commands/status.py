@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
+from alacarte.errors import NotFoundError
 from alacarte.status import (
     ApplicationStatusOverview,
     DeploymentStatusOverview,
+    Failure,
+    ReplicaOverview,
     ServeStatus,
     ServiceStatusOverview,
 )
@@ -32,32 +36,57 @@ class StatusCommand:
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare where to look and how to print."""
         parser.add_argument("-a", "--address", help="the Ray cluster (default: RAY_ADDRESS)")
+        parser.add_argument("-n", "--name", help="show this application only")
+        parser.add_argument("-r", "--replicas", action="store_true", help="show each replica")
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def run(self, options: argparse.Namespace) -> int:
-        """Print, and return 0; 1 when nothing is running."""
+        """Print, and return 0; 1 when nothing is running.
+
+        Raises:
+            NotFoundError: No application has the name that was asked for.
+        """
         serve = self._get_facade()
         if not serve.attach(options.address):
             at = f" at {options.address}" if options.address else ""
             print(f"nothing is running{at}; start with `serve run module:app`.", file=sys.stderr)
             return 1
-        shown = document(serve.status())
+        shown = document(serve.status(), replicas=options.replicas, tracebacks=options.traceback)
+        if options.name is not None:
+            shown = _only(shown, options.name)
         print(json.dumps(shown, indent=2) if options.json else as_yaml(shown))
         return 0
 
 
-def document(status: ServeStatus) -> dict[str, Any]:
+def document(
+    status: ServeStatus, *, replicas: bool = False, tracebacks: bool = False
+) -> dict[str, Any]:
     """Return a status as plain values, under the names Ray Serve uses.
 
     Processes of node services are told apart where a node has more than the one of its proxy.
+
+    Args:
+        replicas: Tell of each replica.
+        tracebacks: Tell where failures come from.
     """
-    shown = {
+    shown: dict[str, Any] = {
         "proxies": {node: _proxy(proxy) for node, proxy in status.proxies.items()},
-        "applications": {name: _application(app) for name, app in status.applications.items()},
+        "applications": {
+            name: _application(app, replicas, tracebacks)
+            for name, app in status.applications.items()
+        },
     }
     if len(status.services) > len(status.proxies):
         shown["services"] = {name: _proxy(each) for name, each in status.services.items()}
     return shown
+
+
+def _only(shown: dict[str, Any], name: str) -> dict[str, Any]:
+    applications = shown["applications"]
+    if name not in applications:
+        there = ", ".join(map(repr, applications)) or "none"
+        raise NotFoundError(f"no application {name!r} is running; there are: {there}.")
+    return {"applications": {name: applications[name]}}
 
 
 def _proxy(proxy: ServiceStatusOverview) -> dict[str, Any]:
@@ -69,23 +98,62 @@ def _proxy(proxy: ServiceStatusOverview) -> dict[str, Any]:
     }
 
 
-def _application(app: ApplicationStatusOverview) -> dict[str, Any]:
+def _application(
+    app: ApplicationStatusOverview, replicas: bool, tracebacks: bool
+) -> dict[str, Any]:
     return {
         "status": str(app.status),
         "message": app.message,
         "route_prefix": app.route_prefix,
         "last_deployed_time_s": app.last_deployed_time_s,
-        "deployments": {name: _deployment(one) for name, one in app.deployments.items()},
+        "deployments": {
+            name: _deployment(one, replicas, tracebacks) for name, one in app.deployments.items()
+        },
     }
 
 
-def _deployment(deployment: DeploymentStatusOverview) -> dict[str, Any]:
-    return {
+def _deployment(
+    deployment: DeploymentStatusOverview, replicas: bool, tracebacks: bool
+) -> dict[str, Any]:
+    shown: dict[str, Any] = {
         "status": str(deployment.status),
         "status_trigger": str(deployment.status_trigger),
+        "since": _moment(deployment.since),
+        "target_replicas": deployment.target_replicas,
         "replica_states": {str(state): n for state, n in deployment.replica_states.items()},
         "message": deployment.message,
+        "waiting_for": deployment.waiting_for,
+        "recent_failures": [_failure(each, tracebacks) for each in deployment.recent_failures],
     }
+    if replicas:
+        shown["replicas"] = {each.replica_id: _replica(each) for each in deployment.replicas}
+    return shown
+
+
+def _replica(replica: ReplicaOverview) -> dict[str, Any]:
+    return {
+        "state": str(replica.state),
+        "since": _moment(replica.since),
+        "version": replica.version,
+        "node_id": replica.node_id,
+        "pid": replica.pid,
+        "message": replica.message,
+    }
+
+
+def _failure(failure: Failure, tracebacks: bool) -> dict[str, Any]:
+    shown = {
+        "at": _moment(failure.at),
+        "replica_id": failure.replica_id,
+        "kind": failure.kind,
+        "message": failure.message,
+    }
+    return {**shown, "traceback": failure.traceback} if tracebacks else shown
+
+
+def _moment(seconds: float) -> str:
+    """Return a moment as ISO 8601 has it, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 command = StatusCommand()

@@ -12,6 +12,7 @@ import contextlib
 import gc
 import hashlib
 import importlib
+import inspect
 import logging
 import os
 import secrets
@@ -175,8 +176,19 @@ class ActorHost:
         return getattr(importlib.import_module(module), name)(context, *spec.args)
 
     def submit(self, method: str, args: tuple[Any, ...]) -> concurrent.futures.Future[Any]:
-        """Call an async method of the object; return its future. From any other thread."""
-        return self._thread.submit(getattr(self._object, method)(*args))
+        """Call a method of the object; return its future. From any other thread.
+
+        A method that is not async is answered by this thread, whatever the object's loop does.
+        """
+        function = getattr(self._object, method)
+        if inspect.iscoroutinefunction(function):
+            return self._thread.submit(function(*args))
+        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        try:
+            answer.set_result(function(*args))
+        except Exception as error:  # the caller's to handle
+            answer.set_exception(error)
+        return answer
 
     def abort(self) -> None:
         """End as a killed process would, as far as a thread can: hang up, then stop."""

@@ -94,8 +94,14 @@ class LocalCluster:
             raise
         return actor
 
-    async def has_room(self, spec: ActorSpec) -> bool:
-        return True
+    async def missing(self, spec: ActorSpec) -> dict[str, tuple[float, float]]:
+        return {}  # a thread finds room, and nothing is set aside for it
+
+    async def end_process(self, node_id: str, pid: int) -> None:
+        pass  # threads share this process
+
+    async def release(self, prefix: str) -> None:
+        pass
 
     async def find_actor(self, name: str) -> Actor | None:
         return self._actors.get(name)

@@ -11,12 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .._plugins import PluginRecord, Plugins
+from ..errors import ServeError
 
-__all__ = ["Actor", "ActorContext", "ActorDied", "ActorSpec", "Cluster", "Node"]
+__all__ = ["Actor", "ActorContext", "ActorDied", "ActorSpec", "Cluster", "ClusterSilent", "Node"]
 
 
 class ActorDied(Exception):
     """The actor's process is gone, or it never came up."""
+
+
+class ClusterSilent(ServeError):
+    """The cluster did not answer in time. What was asked of it may be done, or not.
+
+    Nobody's fault but the cluster's: actors that run go on, and whoever asked may ask again.
+    """
 
 
 @dataclass(frozen=True)
@@ -25,11 +33,14 @@ class Node:
 
     Attributes:
         address: Its IP address. Nodes with the same address share a network stack.
+        draining_until: When it is to go, in seconds since 1970; `inf` for no bound, None for a
+            node that stays. The cluster places nothing new on a node that is to go.
     """
 
     node_id: str
     address: str
     is_head: bool = False
+    draining_until: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,13 @@ class ActorSpec:
         restarts: The cluster starts it again, under its name, when it dies.
         group: Actors of one group may be kept apart,
         max_per_node: so that no more than this many of them share a node; 0 for any number.
+        spread: Rather on a node that others do not fill already.
+        on_head: On the head node, whichever that is; the others may leave at any time.
+        avoid: Nodes that it should not run on, if there are others: they may be gone.
+        bundles: Resources that are set aside together, and given back at its end. It lives in
+            the first; what it starts itself finds room in all.
+        bundle_strategy: Where they lie: `PACK`, `SPREAD`, `STRICT_PACK` or `STRICT_SPREAD`.
+        bundle_labels: Labels of the nodes they lie on, by bundle; () for any.
     """
 
     name: str
@@ -59,6 +77,12 @@ class ActorSpec:
     restarts: bool = False
     group: str = ""
     max_per_node: int = 0
+    spread: bool = False
+    on_head: bool = False
+    avoid: tuple[str, ...] = ()
+    bundles: tuple[Mapping[str, float], ...] = ()
+    bundle_strategy: str = "PACK"
+    bundle_labels: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +112,9 @@ class Actor(Protocol):
     name: str
 
     async def call(self, method: str, *args: Any) -> Any:
-        """Call one of its async methods and return the result.
+        """Call one of its methods and return the result.
+
+        One that is not async is answered even while user code blocks the actor's loop.
 
         Raises:
             ActorDied: It is gone, or goes before it answers.
@@ -105,6 +131,9 @@ class Actor(Protocol):
 class Cluster(Protocol):
     """Where actors live.
 
+    Each method answers within seconds or raises `ClusterSilent`; only a start may take longer,
+    as long as the cluster looks for a place.
+
     Attributes:
         kind: `"ray"` or `"local"`.
     """
@@ -120,17 +149,31 @@ class Cluster(Protocol):
 
         Raises:
             ActorDied: It did not come up.
+            ConfigError: The cluster does not accept its options.
             PluginError: It would run other plugins than the driver.
         """
 
-    async def has_room(self, spec: ActorSpec) -> bool:
-        """Return whether an actor would find what it needs now; False also for not known."""
+    async def missing(self, spec: ActorSpec) -> dict[str, tuple[float, float]]:
+        """Return what an actor lacks now, by resource: what it needs, and what the best node has.
+
+        Empty where there is room for it. What is free is a moment old.
+        """
 
     async def find_actor(self, name: str) -> Actor | None:
         """Return the living actor of that name, None when there is none."""
 
     async def list_actors(self, prefix: str) -> list[str]:
         """Return the names of the living actors that begin with `prefix`."""
+
+    async def end_process(self, node_id: str, pid: int) -> None:
+        """End a process that has been killed in vain: one that is stopped does not hear of it."""
+
+    async def release(self, prefix: str) -> None:
+        """Give back what is still set aside for actors that are gone, by their names' beginning.
+
+        For those whose starter ended before it could do so. Only their starter's successor may
+        ask: it takes what belongs to a start in progress elsewhere for left over.
+        """
 
     async def nodes(self) -> list[Node]:
         """Return the nodes that are up."""

@@ -6,21 +6,38 @@ Ray places processes, watches them and finds them by name; requests never pass t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
-from collections.abc import Callable, Mapping
+import math
+import os
+import signal
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import ray
 from ray import exceptions
-from ray._raylet import IMPLICIT_RESOURCE_PREFIX  # type: ignore[attr-defined]
-from ray.experimental import internal_kv
+from ray._private.services import canonicalize_bootstrap_address
+from ray._raylet import IMPLICIT_RESOURCE_PREFIX, PlacementGroupID  # type: ignore[attr-defined]
+from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]
 from ray.util import list_named_actors
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
+from ray.util.scheduling_strategies import (
+    NodeAffinitySchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+)
 
 from ..errors import ConfigError, PluginError
+from .greeting import is_awake
 from .host import ActorHost
-from .protocol import Actor, ActorDied, ActorSpec, Node
+from .protocol import Actor, ActorDied, ActorSpec, ClusterSilent, Node
+from .room import FreeNode, Need, lacking
+from .threads import BlockingCalls
 
 __all__ = ["RayCluster"]
 
@@ -28,6 +45,16 @@ log = logging.getLogger("alacarte.cluster")
 NAMESPACE = "alacarte"
 _KV_NAMESPACE = b"alacarte"
 _CALLS_AT_ONCE = 10_000
+_HEAD = "node:__internal_head__"
+_ACCELERATOR_SHARE = 0.001
+"""What Ray asks of `accelerator_type:...` for an actor."""
+_ANSWER_S = 10.0
+"""How long Ray's control store may take for one answer; it takes half a millisecond."""
+_CALLS = BlockingCalls("alacarte-ray", 32)
+_HEAD = "node:__internal_head__"
+"""A resource that the head node has, and no other."""
+_CAN_AVOID = tuple(map(int, ray.__version__.split(".")[:2])) >= (2, 52)
+"""Ray knows selectors of labels, and others to fall back to."""
 T = TypeVar("T")
 
 
@@ -63,11 +90,16 @@ class _Process:
 
 
 class RayActor:
-    """A reference to a Ray actor."""
+    """A reference to a Ray actor.
 
-    def __init__(self, name: str, handle: Any) -> None:
+    Args:
+        bundled: Whether resources in bundles belong to it; None for not known.
+    """
+
+    def __init__(self, name: str, handle: Any, bundled: bool | None = None) -> None:
         self.name = name
         self._handle = handle
+        self._bundled = bundled
 
     async def call(self, method: str, *args: Any) -> Any:
         try:
@@ -96,12 +128,18 @@ class RayActor:
 
     def kill(self) -> None:
         ray.kill(self._handle, no_restart=True)
+        if self._bundled is not False:
+            # It asks Ray's control store, which the caller, an event loop, must not wait for.
+            _CALLS.submit(functools.partial(_remove_groups, self.name))
 
 
 class RayCluster:
     """A `Cluster` on the Ray that this process is connected to."""
 
     kind = "ray"
+
+    def __init__(self) -> None:
+        self._starting: set[str] = set()
 
     @property
     def authenticated(self) -> bool:
@@ -121,11 +159,16 @@ class RayCluster:
             address: As `ray.init` takes it; None for `RAY_ADDRESS`, else a running local
                 cluster, else a new one.
             only_running: Return None instead of starting a cluster.
+
+        Raises:
+            ConfigError: No cluster answers at the address.
+            ClusterSilent: The control store there is stopped.
         """
         if not ray.is_initialized():
             if only_running:
-                address = address or "auto"
+                address = _running_address(address)
             try:
+                _check_awake(address or os.environ.get("RAY_ADDRESS", ""))
                 ray.init(
                     address=address,
                     namespace=NAMESPACE,
@@ -140,31 +183,58 @@ class RayCluster:
         return cls()
 
     async def start_actor(self, spec: ActorSpec) -> Actor:
-        options = dict(spec.options)
-        if spec.node_id:
-            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(
-                spec.node_id, soft=False
-            )
-        if spec.max_per_node:
-            # Ray counts this resource on every node without anyone declaring it.
-            resources = dict(options.get("resources") or {})
-            resources[f"{IMPLICIT_RESOURCE_PREFIX}{spec.group}"] = 1.0 / spec.max_per_node
-            options["resources"] = resources
-        process = ray.remote(_Process).options(
+        self._starting.add(spec.name)
+        try:
+            group = await self._reserve(spec) if spec.bundles else None
+            try:
+                return await self._spawn(spec, group)
+            except BaseException:
+                if group is not None:
+                    _CALLS.submit(functools.partial(remove_placement_group, group))
+                raise
+        finally:
+            self._starting.discard(spec.name)
+
+    async def _reserve(self, spec: ActorSpec) -> PlacementGroup:
+        """Ask for an actor's bundles. They need not be there yet: the actor waits for them."""
+        labels = list(map(dict, spec.bundle_labels))
+        ask = functools.partial(
+            placement_group,
+            list(map(dict, spec.bundles)),
+            spec.bundle_strategy,
             name=spec.name,
-            namespace=NAMESPACE,
             lifetime="detached",
-            max_concurrency=_CALLS_AT_ONCE,
-            max_restarts=-1 if spec.restarts else 0,
-            max_task_retries=0,
-            **{"num_cpus": 0, **options},
+            # Ray before 2.49 does not know this argument.
+            **({"bundle_label_selector": labels} if labels else {}),
         )
+        what = f"setting aside bundles for {spec.name}"
+        try:
+            return await _answer(what, ask, remove_placement_group)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"Ray does not accept the bundles: {_first_line(error)}") from None
+
+    async def _spawn(self, spec: ActorSpec, group: PlacementGroup | None) -> RayActor:
+        try:
+            process = ray.remote(_Process).options(
+                name=spec.name,
+                namespace=NAMESPACE,
+                lifetime="detached",
+                max_concurrency=_CALLS_AT_ONCE,
+                max_restarts=-1 if spec.restarts else 0,
+                max_task_retries=0,
+                **_options(spec, group),
+            )
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"Ray does not accept the options: {_first_line(error)}") from None
         try:
             # Ray asks its control store for a named actor and blocks meanwhile.
-            handle = await _blocking(process.remote, spec)
+            start: Callable[[], Any] = functools.partial(process.remote, spec)
+            handle = await _answer(f"starting {spec.name}", start, ray.kill)
         except ValueError as error:
-            raise ActorDied(f"{spec.name} cannot be started: {error}") from None
-        actor = RayActor(spec.name, handle)
+            if "already" in str(error):
+                raise ActorDied(f"{spec.name} cannot be started: {error}") from None
+            raise ConfigError(f"Ray does not accept the options: {_first_line(error)}") from None
+        actor = RayActor(spec.name, handle, bundled=group is not None)
         try:
             await actor.begin()
         except BaseException:
@@ -172,65 +242,246 @@ class RayCluster:
             raise
         return actor
 
-    async def has_room(self, spec: ActorSpec) -> bool:
-        if spec.max_per_node:  # Ray does not tell what is left of that
-            return False
-        free = await _blocking(ray.available_resources)
-        return all(free.get(name, 0) >= amount for name, amount in _needs(spec.options).items())
+    async def missing(self, spec: ActorSpec) -> dict[str, tuple[float, float]]:
+        nodes = await _answer("what is free", functools.partial(_free_nodes, spec))
+        return lacking(
+            _needs(spec),
+            nodes,
+            together=spec.bundle_strategy == "STRICT_PACK",
+            apart=spec.bundle_strategy == "STRICT_SPREAD",
+        )
 
     async def find_actor(self, name: str) -> Actor | None:
         try:
-            handle = await _blocking(ray.get_actor, name, NAMESPACE)
+            handle = await _answer(f"finding {name}", lambda: ray.get_actor(name, NAMESPACE))
         except ValueError:
             return None
         return RayActor(name, handle)
 
     async def list_actors(self, prefix: str) -> list[str]:
-        found = await _blocking(functools.partial(list_named_actors, all_namespaces=True))
+        found = await _answer("listing actors", lambda: list_named_actors(all_namespaces=True))
         return [
             actor["name"]
             for actor in found
             if actor["namespace"] == NAMESPACE and actor["name"].startswith(prefix)
         ]
 
+    async def end_process(self, node_id: str, pid: int) -> None:
+        there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        task = ray.remote(_end_process).options(
+            num_cpus=0, max_retries=0, scheduling_strategy=there
+        )
+        await _answer(f"ending process {pid}", lambda: task.remote(pid))
+
+    async def release(self, prefix: str) -> None:
+        # In this order: what is started meanwhile is among the living.
+        left = await _answer("listing placement groups", lambda: _groups_named(prefix))
+        living = {*await self.list_actors(prefix), *self._starting}
+        for name, group in left:
+            if name not in living:
+                remove = functools.partial(remove_placement_group, group)
+                await _answer(f"giving back the bundles of {name}", remove)
+
     async def nodes(self) -> list[Node]:
-        return [
-            Node(
-                node["NodeID"],
-                node["NodeManagerAddress"],
-                is_head="node:__internal_head__" in node["Resources"],
-            )
-            for node in await _blocking(ray.nodes)
-            if node["Alive"]
-        ]
+        return await _answer("listing nodes", _nodes)
 
     async def get(self, key: str) -> bytes | None:
-        return await _blocking(
-            functools.partial(internal_kv._internal_kv_get, key, namespace=_KV_NAMESPACE)
-        )
+        def ask() -> bytes | None:
+            found: bytes | None = _store().internal_kv_get(
+                key.encode(), _KV_NAMESPACE, timeout=_ANSWER_S
+            )
+            return found
+
+        return await _answer("reading the state", ask)
 
     async def put(self, key: str, value: bytes) -> None:
-        await _blocking(
-            functools.partial(internal_kv._internal_kv_put, key, value, namespace=_KV_NAMESPACE)
-        )
+        def ask() -> None:
+            _store().internal_kv_put(key.encode(), value, True, _KV_NAMESPACE, timeout=_ANSWER_S)
+
+        await _answer("storing the state", ask)
 
     async def delete(self, key: str) -> None:
-        await _blocking(
-            functools.partial(internal_kv._internal_kv_del, key, namespace=_KV_NAMESPACE)
+        def ask() -> None:
+            _store().internal_kv_del(key.encode(), False, _KV_NAMESPACE, timeout=_ANSWER_S)
+
+        await _answer("deleting the state", ask)
+
+
+def _running_address(address: str | None) -> str:
+    """Return where a cluster runs, "auto" where Ray's own search is to say that none does."""
+    address = address or os.environ.get("RAY_ADDRESS") or "auto"
+    return (canonicalize_bootstrap_address(address) or address) if address == "auto" else address
+
+
+def _check_awake(address: str) -> None:
+    """Ask the control store at an address for a word: `ray.init` would wait for it for ever.
+
+    Raises:
+        ClusterSilent: It is stopped.
+        ConnectionError: Nobody listens there.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or "/" in host:
+        return  # not an address, or one of Ray's client
+    try:
+        awake = is_awake(host, int(port), _ANSWER_S)
+    except OSError as error:
+        raise ConnectionError(str(error)) from None
+    if not awake:
+        raise ClusterSilent(
+            f"Ray's control store at {address} takes connections, and has not said anything for "
+            f"{_ANSWER_S:g} s; see to the process gcs_server on Ray's head node."
         )
 
 
-def _needs(options: Mapping[str, Any]) -> dict[str, float]:
-    """Return what an actor takes of its node, under Ray's names for it."""
+async def _answer(what: str, ask: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
+    """Run a call that blocks on Ray's control store, which may be gone, in a thread.
+
+    Args:
+        what: Is asked for, in the error.
+        undo: What to do with an answer that comes too late.
+
+    Raises:
+        ClusterSilent: There is no answer in time.
+    """
+    try:
+        return await _CALLS.run(ask, _ANSWER_S, undo)
+    except (TimeoutError, exceptions.RpcError) as error:
+        why = f" ({_first_line(error)})" if isinstance(error, exceptions.RpcError) else ""
+        raise ClusterSilent(
+            f"Ray's control store has not answered within {_ANSWER_S:g} s: {what}{why}. What runs "
+            "goes on without it; see to the process gcs_server on Ray's head node."
+        ) from None
+
+
+def _store() -> Any:
+    """Return this process's connection to Ray's control store; its calls take a `timeout`."""
+    return ray._private.worker.global_worker.gcs_client  # type: ignore[attr-defined]
+
+
+def _options(spec: ActorSpec, group: PlacementGroup | None) -> dict[str, Any]:
+    """Return an actor's resources, environment and place, as Ray takes them."""
+    options: dict[str, Any] = {"num_cpus": 0, **spec.options}
+    if spec.node_id:
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(spec.node_id, soft=False)
+    elif group is not None:
+        options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+            group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+        )
+    else:
+        options["scheduling_strategy"] = "SPREAD" if spec.spread else "DEFAULT"
+    if spec.on_head:
+        options["resources"] = {**(options.get("resources") or {}), _HEAD: 0.001}
+    if spec.max_per_node:
+        resources = dict(options.get("resources") or {})
+        resources[_counter(spec)] = 1.0 / spec.max_per_node
+        options["resources"] = resources
+    if spec.avoid and group is None and "label_selector" not in options and _CAN_AVOID:
+        # Ray goes on placing actors on a node that is gone until it has missed its heartbeats.
+        options["label_selector"] = {"ray.io/node-id": f"!in({','.join(spec.avoid)})"}
+        options["fallback_strategy"] = [{"label_selector": {}}]
+    return options
+
+
+def _end_process(pid: int) -> None:
+    """On its node: end a process of Ray's, unless its number is another one's by now."""
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            is_ray = file.read().startswith(b"ray::")
+        if is_ray:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _counter(spec: ActorSpec) -> str:
+    """Name the resource that bounds a group's actors on a node: each node has 1, undeclared."""
+    return f"{IMPLICIT_RESOURCE_PREFIX}{spec.group}"
+
+
+def _needs(spec: ActorSpec) -> list[Need]:
+    """Return what an actor takes of the nodes it lies on, under Ray's names for it."""
+    if spec.bundles:
+        labels = spec.bundle_labels or ({},) * len(spec.bundles)
+        return [
+            Need(bundle, (selector,) if selector else ())
+            for bundle, selector in zip(spec.bundles, labels, strict=True)
+        ]
+    options = spec.options
     names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
-    plain = {ray_name: options.get(name) or 0 for name, ray_name in names.items()}
-    needs = {**plain, **(options.get("resources") or {})}
-    return {name: float(amount) for name, amount in needs.items() if amount}
+    amounts = {ray_name: options.get(name) or 0 for name, ray_name in names.items()}
+    amounts |= options.get("resources") or {}
+    if options.get("accelerator_type"):
+        amounts[f"accelerator_type:{options['accelerator_type']}"] = _ACCELERATOR_SHARE
+    if spec.max_per_node:
+        amounts[_room_for(spec)] = 1.0
+    asked = [options, *(options.get("fallback_strategy") or ())]
+    selectors = tuple(each["label_selector"] for each in asked if each.get("label_selector"))
+    resources = {name: float(amount) for name, amount in amounts.items() if amount}
+    return [Need(resources, selectors, spec.node_id)]
 
 
-async def _blocking(function: Callable[..., T], *args: Any) -> T:
-    """Run a call that blocks on Ray's control store in a thread."""
-    return await asyncio.get_running_loop().run_in_executor(None, function, *args)
+def _room_for(spec: ActorSpec) -> str:
+    return f"room for {spec.group} (at most {spec.max_per_node} on a node)"
+
+
+def _free_nodes(spec: ActorSpec) -> list[FreeNode]:
+    """Ask Ray what is free on the nodes that take actors."""
+    labels = {
+        node_id.hex(): dict(node.labels)
+        for node_id, node in _store().get_all_node_info(timeout=_ANSWER_S).items()
+        if node.state == GcsNodeInfo.ALIVE
+    }
+    leaving = _draining()
+    usage = _store().get_all_resource_usage(timeout=_ANSWER_S).resource_usage_data.batch
+    nodes = []
+    for each in usage:
+        node_id = each.node_id.hex()
+        if node_id in labels and node_id not in leaving:
+            free = dict(each.resources_available)
+            if spec.max_per_node:
+                # In shares of 1/n, of which Ray speaks only once somebody has one.
+                share = free.get(_counter(spec), 1.0)
+                free[_room_for(spec)] = float(round(share * spec.max_per_node))
+            nodes.append(FreeNode(node_id, free, labels[node_id]))
+    return nodes
+
+
+def _nodes() -> list[Node]:
+    leaving = _draining()
+    return [
+        Node(
+            node_id.hex(),
+            node.node_manager_address,
+            is_head=_HEAD in node.resources_total,
+            draining_until=leaving.get(node_id.hex()),
+        )
+        for node_id, node in _store().get_all_node_info(timeout=_ANSWER_S).items()
+        if node.state == GcsNodeInfo.ALIVE
+    ]
+
+
+def _draining() -> dict[str, float]:
+    """Return until when the nodes that are to go will be there, in seconds since 1970."""
+    try:
+        found = _store().get_draining_nodes(timeout=_ANSWER_S)
+    except AttributeError:  # Ray before 2.51 tells it here only
+        found = ray._private.state.state.get_draining_nodes()
+    # In milliseconds, and 0 for no bound.
+    return {node_id: until / 1000 or math.inf for node_id, until in found.items()}
+
+
+def _groups_named(prefix: str) -> list[tuple[str, PlacementGroup]]:
+    """Return the placement groups that are there or asked for, of names that begin so."""
+    return [
+        (entry["name"], PlacementGroup(PlacementGroupID.from_hex(group_id)))
+        for group_id, entry in placement_group_table().items()
+        if entry["name"].startswith(prefix) and entry["state"] != "REMOVED"
+    ]
+
+
+def _remove_groups(of: str) -> None:
+    for name, group in _groups_named(of):
+        if name == of:
+            remove_placement_group(group)
 
 
 def _this_node() -> Node:

@@ -12,6 +12,7 @@ from .application import Application
 from .deployment import Deployment
 from .imports import import_paths
 from .pickling import dump, load_code, load_init
+from .policies import pack_policy
 from .specs import ApplicationSpec, DeploymentSpec, RoutePrefix
 from .version import deployment_version
 
@@ -79,6 +80,7 @@ class _Graph:
         deployment = app.deployment
         init = self._dump_init(app)
         code = self._dump_code(app)
+        config, policy = pack_policy(deployment.name, deployment.config, self.identify)
         self.specs.append(
             DeploymentSpec(
                 id=self._ids.get(app) or self._name(app),
@@ -86,8 +88,9 @@ class _Graph:
                 code=code,
                 init=init,
                 is_function=deployment.is_function,
-                config=deployment.config,
+                config=config,
                 import_paths=self._paths,
+                scaling_policy=policy,
             )
         )
 

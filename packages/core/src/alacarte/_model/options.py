@@ -25,6 +25,7 @@ class DeploymentOptions(TypedDict, total=False):
     Attributes:
         name: The class's or function's own name when absent. Must not contain "#".
         routing_policy: Not in Ray Serve, which has `request_router_config`.
+        placement: Not in Ray Serve, which reads it from an environment variable.
 
     All others are described at `DeploymentConfig`.
     """
@@ -42,23 +43,25 @@ class DeploymentOptions(TypedDict, total=False):
     health_check_period_s: float
     health_check_timeout_s: float
     max_constructor_retry_count: int
+    start_timeout_s: float | None
+    max_surge_percent: float
+    rolling_update_percentage: float
     routing_policy: str
+    placement: Literal["spread", "pack"]
+    placement_group_bundles: list[dict[str, float]] | None
+    placement_group_strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] | None
+    placement_group_bundle_label_selector: list[dict[str, str]] | None
 
 
 ALLOWED = tuple(DeploymentOptions.__annotations__)
 
 # Ray Serve has these. The text says what to use instead, where there is something.
 UNSUPPORTED = {
-    "placement_group_bundles": "",
-    "placement_group_strategy": "",
-    "placement_group_bundle_label_selector": "",
     "backpressure_config": "",
     "logging_config": "",
     "request_router_config": "name a policy with routing_policy; ",
     "gang_scheduling_config": "",
     "deployment_actors": "",
-    "rolling_update_percentage": "",
-    "max_surge_percent": "",
 }
 
 AUTO: Mapping[str, Any] = {"min_replicas": 1, "max_replicas": 100, "target_ongoing_requests": 2.0}

@@ -32,6 +32,8 @@ class DeploymentSpec:
         config: Validated options.
         import_paths: Entries for the replica's `sys.path`, so that what the user's program
             could import, its replicas can.
+        scaling_policy: The user's own autoscaling policy, as cloudpickle bytes; None for one that
+            a plugin gives, or no autoscaling. `config` holds its name only.
     """
 
     id: DeploymentId
@@ -41,6 +43,7 @@ class DeploymentSpec:
     is_function: bool
     config: DeploymentConfig
     import_paths: tuple[str, ...] = ()
+    scaling_policy: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ def deployment_version(deployment: Deployment, identify: Identify) -> str:
 
     They do so with the user's code, with the files it is imported from (see `source_files`; a
     pickle by reference would not change with them), the constructor's arguments, the resources
-    of the process and the bound on replicas per node. All other options reach replicas that run.
+    of the process, its placement group and the bound on replicas per node. All other options
+    reach replicas that run, or (`placement`) those that start from now on.
 
     Code by value counts for what it does: not for its place in the file, and sets count by their
     members. Some objects still pickle differently each time (a `TypeVar` of `__main__`, an
@@ -42,6 +43,11 @@ def deployment_version(deployment: Deployment, identify: Identify) -> str:
     rest = {
         "is_function": deployment.is_function,
         "max_replicas_per_node": config.max_replicas_per_node,
+        "placement_group": (
+            config.placement_group_bundles,
+            config.placement_group_strategy,
+            config.bundle_labels,
+        ),
         "ray_actor_options": config.ray_actor_options.model_dump(),
     }
     digest.update(json.dumps(rest, sort_keys=True, default=repr).encode())

@@ -18,13 +18,25 @@ if TYPE_CHECKING:
         get_replica_context,
         get_request_context,
     )
-    from ._api import attach, delete, restart_services, run, shutdown, start, status
+    from ._api import (
+        RunTarget,
+        attach,
+        delete,
+        restart_services,
+        run,
+        run_many,
+        shutdown,
+        shutdown_async,
+        start,
+        status,
+    )
 
 __all__ = [
     "Application",
     "Deployment",
     "ReplicaContext",
     "RequestContext",
+    "RunTarget",
     "attach",
     "delete",
     "deployment",
@@ -32,7 +44,9 @@ __all__ = [
     "get_request_context",
     "restart_services",
     "run",
+    "run_many",
     "shutdown",
+    "shutdown_async",
     "start",
     "status",
 ]
@@ -42,6 +56,7 @@ _OURS = {
     "Deployment": "alacarte._model.deployment",
     "ReplicaContext": "alacarte.context",
     "RequestContext": "alacarte.context",
+    "RunTarget": "alacarte.serve._api",
     "attach": "alacarte.serve._api",
     "delete": "alacarte.serve._api",
     "deployment": "alacarte._model.deployment",
@@ -49,7 +64,9 @@ _OURS = {
     "get_request_context": "alacarte.context",
     "restart_services": "alacarte.serve._api",
     "run": "alacarte.serve._api",
+    "run_many": "alacarte.serve._api",
     "shutdown": "alacarte.serve._api",
+    "shutdown_async": "alacarte.serve._api",
     "start": "alacarte.serve._api",
     "status": "alacarte.serve._api",
 }

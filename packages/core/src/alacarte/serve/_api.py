@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .._model.application import Application
@@ -17,7 +19,18 @@ from ..status import ServeStatus
 from ..types import DeploymentId, Resource
 from . import _session
 
-__all__ = ["attach", "delete", "restart_services", "run", "shutdown", "start", "status"]
+__all__ = [
+    "RunTarget",
+    "attach",
+    "delete",
+    "restart_services",
+    "run",
+    "run_many",
+    "shutdown",
+    "shutdown_async",
+    "start",
+    "status",
+]
 
 log = logging.getLogger("alacarte")
 APPLICATION = "application"
@@ -30,6 +43,35 @@ class _Unset:
 
 _ROOT = _Unset()
 """The default of `route_prefix`: "/" where a package that answers HTTP is installed."""
+
+# Ray Serve took these once, or takes them. The text says what to do instead.
+_ELSEWHERE = {
+    "http_host": "say http_options={'host': ...}",
+    "http_port": "say http_options={'port': ...}",
+    "http_middlewares": "put middleware into the application behind @serve.ingress",
+    "grpc_options": "it is not supported yet; leave it out",
+    "logging_config": "it is not supported yet; leave it out",
+    "tracing_config": "it is not supported yet; leave it out",
+    "controller_options": "it is not supported; leave it out",
+    "detached": "instances always outlive the program that starts them; leave it out",
+    "dedicated_cpu": "the controller takes no CPU of the cluster's; leave it out",
+}
+
+
+@dataclass(frozen=True)
+class RunTarget:
+    """One application for `run_many`.
+
+    Attributes:
+        target: What `.bind()` returned.
+        name: Unique in the instance.
+        route_prefix: Where HTTP reaches it, such as "/images"; None for nowhere.
+    """
+
+    target: Application
+    name: str = "default"
+    route_prefix: Any = _ROOT
+    logging_config: Any = None
 
 
 def start(
@@ -54,7 +96,11 @@ def start(
 
     Raises:
         ConfigError: An option is not allowed, or a port is in use.
+        ServeError: The instance that runs does not answer.
     """
+    for option in options.keys() & _ELSEWHERE.keys():
+        if options.pop(option) is not None:
+            raise ConfigError(f"serve.start({option}=...): {_ELSEWHERE[option]}.")
     if proxy_location is not None:
         http_options = {**plain_options("http_options", http_options), "location": proxy_location}
     _session.start(cluster, address, {"http_options": http_options, **options}, wait=True)
@@ -74,7 +120,8 @@ def run(
 
     Args:
         target: What `.bind()` returned.
-        blocking: Stay here until interrupted.
+        blocking: Stay here until interrupted, or until this process shuts the instance down.
+            An interrupt ends the wait only; on Ray the application goes on.
         name: Unique in the instance.
         route_prefix: Where HTTP reaches it, such as "/images"; None for nowhere.
         _local_testing_mode: Ray Serve's way to ask for the local cluster.
@@ -84,39 +131,87 @@ def run(
 
     Raises:
         ConfigError: A name, a prefix or an option is not allowed.
-        DeployError: A replica does not start; the message begins at the user's own frame.
+        DeployError: A replica does not start; the message begins at the user's own frame. Or
+            somebody has deployed something else under this name meanwhile.
         PluginError: The application needs a package that is not installed.
     """
+    [handle] = run_many(
+        [RunTarget(target, name, route_prefix, logging_config)],
+        blocking,
+        _local_testing_mode=_local_testing_mode,
+    )
+    return handle
+
+
+def run_many(
+    targets: Sequence[RunTarget],
+    blocking: bool = False,
+    wait_for_ingress_deployment_creation: bool = True,
+    wait_for_applications_running: bool = True,
+    _local_testing_mode: bool = False,
+) -> list[Any]:
+    """Deploy several applications at once: all of them, or none when one is refused.
+
+    Args:
+        targets: Applications, each with a name of its own.
+        blocking: Stay here until interrupted.
+        wait_for_ingress_deployment_creation: Ray Serve's; a handle of alacarte works from the
+            moment it is returned, and its calls wait for the first replica.
+        wait_for_applications_running: Return when all of them run; else at once.
+
+    Returns:
+        A handle to the ingress deployment of each, in their order.
+
+    Raises:
+        ConfigError: A name, a prefix or an option is not allowed.
+        DeployError: One of them does not start. The others go on.
+        PluginError: An application needs a package that is not installed.
+    """
+    specs = _built(targets)
+    cluster = "local" if _local_testing_mode else None
+    fresh = _session.current() is None
+    session = _session.start(cluster, None, {}, wait=False)
+    resources = [Resource(APPLICATION, spec.name, spec) for spec in specs]
+    try:
+        session.deploy(resources, wait=wait_for_applications_running)
+    except ConfigError:
+        if fresh and session.started:
+            _session.end()  # a refused option, such as a port in use: nothing can run like this
+        raise
+    state = "ready" if wait_for_applications_running else "deployed"
+    for spec in specs:
+        log.info("application %r is %s%s", spec.name, state, _where(session, spec))
+    handles = [_handle(session, spec.ingress) for spec in specs]
+    if blocking:
+        # In turns: a wait without a bound cannot be interrupted on some platforms.
+        while not session.left.wait(3600):
+            pass
+    return handles
+
+
+def _built(targets: Sequence[RunTarget]) -> list[ApplicationSpec]:
+    """Return what the targets come down to. Nothing is started for one that cannot be built."""
     replica = current_replica.get()
     if replica is not None and replica.servable_object is None:
         raise ServeError(
             f"serve.run() was called while a replica of {replica.deployment_id} loads its code: "
             "put it under `if __name__ == '__main__':` in the module that defines the deployment."
         )
-    if logging_config is not None:
-        raise ConfigError("logging_config is not supported yet; leave it out.")
+    if not targets:
+        raise ConfigError("run_many: there is no application to run.")
     plugins = _session.loaded_plugins()
-    prefix = _prefix(route_prefix, plugins)
-    spec = build_application(target, name=name, route_prefix=prefix)
-    if len(spec.deployments) > 1 and not plugins.gives_handles:
-        raise missing_package("handle", f"{name}: handing a deployment to another one")
-    cluster = "local" if _local_testing_mode else None
-    fresh = _session.current() is None
-    session = _session.start(cluster, None, {}, wait=False)
-    try:
-        session.deploy(Resource(APPLICATION, name, spec))
-    except ConfigError:
-        if fresh and session.started:
-            _session.end()  # a refused option, such as a port in use: nothing can run like this
-        raise
-    log.info("application %r is ready%s", name, _where(session, spec))
-    handle = _handle(session, spec.ingress)
-    if blocking:
-        # Interruptible, unlike a bare wait without a timeout on some platforms.
-        forever = threading.Event()
-        while not forever.wait(3600):
-            pass
-    return handle
+    specs: dict[str, ApplicationSpec] = {}
+    for each in targets:
+        if each.logging_config is not None:
+            raise ConfigError("logging_config is not supported yet; leave it out.")
+        prefix = _prefix(each.route_prefix, plugins)
+        spec = build_application(each.target, name=each.name, route_prefix=prefix)
+        if len(spec.deployments) > 1 and not plugins.gives_handles:
+            raise missing_package("handle", f"{each.name}: handing a deployment to another one")
+        if each.name in specs:
+            raise ConfigError(f"run_many: two applications are named {each.name!r}.")
+        specs[each.name] = spec
+    return list(specs.values())
 
 
 def delete(name: str, _blocking: bool = True) -> None:
@@ -127,6 +222,7 @@ def delete(name: str, _blocking: bool = True) -> None:
 
     Raises:
         ServeError: Nothing runs.
+        TimeoutError: Something of it is left after a minute; it goes on ending.
     """
     session = _session.attach() if _session.current() is None else _session.current()
     if session is None:
@@ -135,7 +231,10 @@ def delete(name: str, _blocking: bool = True) -> None:
 
 
 def status() -> ServeStatus:
-    """Return how everything is doing; empty when this process has no running instance."""
+    """Return how everything is doing; empty when this process has no running instance.
+
+    A controller that is just being restarted is waited for.
+    """
     session = _session.current()
     if session is None:
         return ServeStatus()
@@ -165,10 +264,33 @@ def restart_services(service: str = "", *, drain_s: float = 30.0) -> None:
     session.ask("restart_services", service, drain_s)
 
 
-def shutdown() -> None:
-    """Stop every application and all of alacarte's processes. Ray itself keeps running."""
-    if not _session.end():
+def shutdown(*, force: bool = False, address: str | None = None) -> None:
+    """Stop every application and all of alacarte's processes. Ray itself keeps running.
+
+    Callers stop before those they call, and requests in progress finish, within
+    `graceful_shutdown_timeout_s`. Without a running instance, nothing happens.
+
+    Args:
+        force: Kill everything at once, without asking the controller, which may hang or be gone;
+            also what a process that this one never joined has left behind on Ray.
+        address: Of the Ray cluster to look on, for an instance that this process has not joined.
+
+    Raises:
+        ServeError: Something is still there, or the cluster does not answer.
+    """
+    if force:
+        ended = _session.end_by_force(address)
+    else:
+        if address is not None:
+            _session.attach(address)
+        ended = _session.end()
+    if not ended:
         log.debug("serve.shutdown(): nothing was running")
+
+
+async def shutdown_async(*, force: bool = False, address: str | None = None) -> None:
+    """Do as `shutdown` does, for code that runs on an event loop."""
+    await asyncio.to_thread(shutdown, force=force, address=address)
 
 
 def attach(address: str | None = None) -> bool:

@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import functools
 import logging
 import os
 import threading
-import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .._cluster.host import LoopThread
-from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster
+from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, ClusterSilent
 from .._logging import configure_logging
 from .._plugins import Plugins, check_same, load
 from .._routing.runtime import CONTROLLER_NAME, InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues, resolve
 from ..errors import ConfigError, ServeError
 from ..types import Resource
+from ._ending import end_all
 
-__all__ = ["Session", "attach", "current", "end", "loaded_plugins", "start"]
+__all__ = ["Session", "attach", "current", "end", "end_by_force", "loaded_plugins", "start"]
 
 log = logging.getLogger("alacarte")
 CONTROLLER_TARGET = "alacarte._control.controller:Controller"
@@ -35,7 +34,13 @@ _CLUSTER_VARIABLE = "ALACARTE_CLUSTER"
 _RESTART_S = 15.0
 """How long a controller may take to come back."""
 _RETRY_S = 0.1
-_GONE_S = 5.0
+_THERE_S = 2.0
+"""A controller that dies after a call has lasted so long was there, and did not fail to come up."""
+_ANSWER_S = 30.0
+"""How long a controller may take for what it does at once."""
+_PATIENT = frozenset(("applied", "deleted", "ready", "restart_services", "shutdown", "watch"))
+"""What it answers when something has happened, however long that takes."""
+_DELETED_S = 60.0
 T = TypeVar("T")
 
 _session: Session | None = None
@@ -59,6 +64,7 @@ class Session:
         self.plugins = plugins
         self.cluster = cluster
         self.config: Mapping[str, Any] = {}
+        self.left = threading.Event()
         self._thread = LoopThread("alacarte-driver")
         self._controller: Actor | None = None
 
@@ -90,7 +96,7 @@ class Session:
         return self.wait(self._begin(config))
 
     async def _begin(self, config: Mapping[str, Any] | None) -> bool:
-        info = await self._controller_info(config)
+        info = await self._ask("begin", (), config)
         if info is None:
             return False
         check_same(self.plugins.loaded, info["plugins"])
@@ -107,28 +113,6 @@ class Session:
         )
         return True
 
-    async def _controller_info(self, config: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """Find the controller, or start one, and return what it tells; None for none to be found.
-
-        One that is on its way out, or is being restarted, is waited for.
-        """
-        give_up_at = time.monotonic() + _RESTART_S
-        while True:
-            try:
-                controller = await self.cluster.find_actor(CONTROLLER_NAME)
-                if controller is None:
-                    if config is None:
-                        return None
-                    controller = await self.cluster.start_actor(self._controller_spec(config))
-                    self.started = True
-                self._controller = controller
-                info: dict[str, Any] = await controller.call("begin")
-                return info
-            except ActorDied:
-                if time.monotonic() > give_up_at:
-                    raise
-                await asyncio.sleep(_RETRY_S)
-
     def _controller_spec(self, config: Mapping[str, Any]) -> ActorSpec:
         return ActorSpec(
             CONTROLLER_NAME,
@@ -136,52 +120,128 @@ class Session:
             (config,),
             plugins=self.plugins.loaded,
             restarts=True,
+            on_head=True,
         )
 
     def ask(self, method: str, *args: Any) -> Any:
         """Call the controller. One that is just being restarted is waited for.
 
         Raises:
-            ServeError: It did not come back in time.
+            ServeError: It did not come back in time, or does not answer.
         """
         return self.wait(self._ask(method, args))
 
-    async def _ask(self, method: str, args: tuple[Any, ...]) -> Any:
-        # Asking twice is fine: every method of the controller says what should be, not what to do.
-        give_up_at = time.monotonic() + _RESTART_S
-        while True:
-            assert self._controller is not None
-            try:
-                return await self._controller.call(method, *args)
-            except ActorDied:
-                if time.monotonic() > give_up_at:
-                    raise
-                await asyncio.sleep(_RETRY_S)
-                self._controller = (
-                    await self.cluster.find_actor(CONTROLLER_NAME) or self._controller
-                )
+    async def _ask(
+        self, method: str, args: tuple[Any, ...], config: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call the controller, after finding it; one that is away is asked again when it is back.
 
-    def deploy(self, resource: Resource) -> None:
-        """Apply a resource and wait until it runs."""
-        self.ask("apply", resource)
-        self.ask("applied", resource.kind, resource.name)
+        Asking twice is fine: every method of the controller says what should be, not what to do.
+
+        Args:
+            config: To start one with; without it, `begin` returns None where there is none.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at: float | None = None
+        while True:
+            asked_at = loop.time()
+            try:
+                controller = await self._found(config)
+                if controller is None:
+                    if method == "begin":
+                        return None
+                    raise ActorDied("there is none; the instance was shut down")
+                asked_at = loop.time()
+                return await self._answer(controller, method, args)
+            except _Silent:
+                raise
+            except (ActorDied, ClusterSilent) as error:
+                now = loop.time()
+                was_there = isinstance(error, ActorDied) and now - asked_at > _THERE_S
+                if give_up_at is None or was_there:
+                    give_up_at = now + _RESTART_S
+                if now >= give_up_at:
+                    raise
+                self._controller = None
+                await asyncio.sleep(_RETRY_S)
+
+    async def _found(self, config: Mapping[str, Any] | None) -> Actor | None:
+        if self._controller is None:
+            self._controller = await self.cluster.find_actor(CONTROLLER_NAME)
+        if self._controller is None and config is not None:
+            # Somebody else may do the same: the one who comes second is told so, and looks again.
+            self._controller = await self.cluster.start_actor(self._controller_spec(config))
+            self.started = True
+        return self._controller
+
+    async def _answer(self, controller: Actor, method: str, args: tuple[Any, ...]) -> Any:
+        """Return a controller's answer; find out in between whether there is anybody."""
+        asking = asyncio.create_task(controller.call(method, *args))
+        try:
+            while not (await asyncio.wait((asking,), timeout=_ANSWER_S))[0]:
+                if method in _PATIENT:
+                    await self._answer(controller, "begin", ())
+                    continue
+                raise _Silent(
+                    f"its process has not answered {method!r} for {_ANSWER_S:g} s; if it does not "
+                    "recover, serve.shutdown(force=True) ends everything"
+                )
+            return asking.result()
+        finally:
+            asking.cancel()
+
+    def deploy(self, resources: Sequence[Resource], *, wait: bool = True) -> None:
+        """Apply resources, all or none, and wait until they run."""
+        wishes: list[str] = self.ask("apply", *resources)
+        if wait:
+            self.wait(self._applied(resources, wishes))
+
+    async def _applied(self, resources: Sequence[Resource], wishes: Sequence[str]) -> None:
+        waits = [
+            asyncio.create_task(self._ask("applied", (resource.kind, resource.name, wish)))
+            for resource, wish in zip(resources, wishes, strict=True)
+        ]
+        try:
+            # The first that fails is told at once, whatever the others wait for.
+            for done in asyncio.as_completed(waits):
+                await done
+        finally:
+            for each in waits:
+                each.cancel()
 
     def remove(self, kind: str, name: str, *, wait: bool) -> bool:
-        """Delete a resource; return whether there was one."""
+        """Delete a resource; return whether there was one.
+
+        Raises:
+            TimeoutError: Something of it is left after a minute.
+        """
         found: bool = self.ask("delete", kind, name)
-        if found and wait:
-            self.ask("deleted", kind, name)
+        if wait:
+            try:
+                self.wait(_within(_DELETED_S, self._ask("deleted", (kind, name))))
+            except TimeoutError:
+                raise TimeoutError(
+                    f"{kind} {name!r} is deleted, but something of it still runs after "
+                    f"{_DELETED_S:g} s; it goes on ending. Its requests may take until their "
+                    "deployment's graceful_shutdown_timeout_s."
+                ) from None
         return found
 
     def shut_down(self) -> None:
-        """Stop the instance, then leave it."""
+        """Stop the instance, then leave it. By force where its controller does not answer."""
         try:
             self.ask("shutdown")
+        except ServeError as error:
+            log.warning("%s Everything is ended at once.", error)
         finally:
-            if self._controller is not None:
-                self._controller.kill()
-                # Its name is free only when it is gone, and the next start looks for that name.
-                self.wait(_gone(self._controller))
+            # The controller itself, and whatever it did not end, interrupted as it may be.
+            self.end_at_once()
+
+    def end_at_once(self) -> None:
+        """End every process of the instance, its controller first, then leave it."""
+        try:
+            self.wait(end_all(self.cluster))
+        finally:
             self.leave()
 
     def give_up(self) -> None:
@@ -196,12 +256,16 @@ class Session:
         if hasattr(self, "runtime"):
             self._thread.submit(self.runtime.close()).result()
         self._thread.stop()
+        self.left.set()
 
 
-async def _gone(actor: Actor) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_GONE_S):
-            await actor.closed()
+class _Silent(ActorDied):
+    """It is there, and does not answer: to look for it again is no use."""
+
+
+async def _within(limit_s: float, work: Coroutine[Any, Any, T]) -> T:
+    async with asyncio.timeout(limit_s):
+        return await work
 
 
 def current() -> Session | None:
@@ -294,6 +358,28 @@ def end() -> bool:
         if session is None:
             return False
         session.shut_down()
+        return True
+
+
+def end_by_force(address: str | None = None) -> bool:
+    """End every process of the instance at once; return whether there was a cluster to look on.
+
+    Asks nobody: it works with a controller that hangs, and with the rests of an instance that
+    has none any more.
+    """
+    global _session
+    with _lock:
+        session, _session = _session, None
+        if session is None:
+            if _kind(None) == "local":
+                return False
+            from .._cluster.ray import RayCluster  # Ray takes a second to import
+
+            cluster = RayCluster.connect(address, only_running=True)
+            if cluster is None:
+                return False
+            session = Session(cluster, loaded_plugins())
+        session.end_at_once()
         return True
 
 

@@ -119,7 +119,7 @@ async def _check_calls(bench: _Bench) -> None:
 async def _check_names(bench: _Bench) -> None:
     """A name is taken once, and leads to its actor, from inside of others as well."""
     spec = bench.spec()
-    assert await bench.cluster.has_room(spec)
+    assert await bench.cluster.missing(spec) == {}
     actor = await bench.start(spec)
     await _raises(ActorDied, "", bench.cluster.start_actor(spec))
     found = await bench.cluster.find_actor(spec.name)
@@ -129,6 +129,8 @@ async def _check_names(bench: _Bench) -> None:
     assert await other.call("find", spec.name) == await actor.call("told")
     assert await other.call("find", "alacarte:check:nobody") is None
     assert await bench.cluster.find_actor("alacarte:check:nobody") is None
+    await bench.cluster.release("alacarte:check:")
+    assert await actor.call("told"), "what belongs to the living must not be taken from them"
 
 
 async def _check_end(bench: _Bench) -> None:

@@ -23,8 +23,10 @@ from ..types import (
     NodeServiceSpec,
     PolicyFactory,
     Reply,
+    ScalingPolicyFactory,
 )
 from ._policy import check_routing_policy
+from ._scaling import check_autoscaling_policy
 
 __all__ = ["check_plugin"]
 
@@ -37,6 +39,7 @@ _REGISTRIES = (
     "node_services",
     "routing_policies",
     "protocols",
+    "autoscaling_policies",
 )
 
 
@@ -46,7 +49,7 @@ def check_plugin(name: str) -> PluginRecord:
     It is found under its entry point and loads; its hooks are known ones, and importing them
     loads no Ray; all that it registers is of the right kind, can be imported, and clashes with
     nothing else that is installed; its configuration works without being given; its routing
-    policies pass `check_routing_policy`.
+    policies pass `check_routing_policy`, its autoscaling policies `check_autoscaling_policy`.
 
     Args:
         name: Of the entry point in the group `alacarte`.
@@ -139,6 +142,11 @@ def _check_policies(implementation: Callable[[], Any], plugins: Plugins) -> None
         check_routing_policy(factory)
 
 
+def _check_autoscaling(implementation: Callable[[], Any], plugins: Plugins) -> None:
+    for factory in _given(implementation, ScalingPolicyFactory):
+        check_autoscaling_policy(factory)
+
+
 def _check_protocols(implementation: Callable[[], Any], plugins: Plugins) -> None:
     for protocol in _given(implementation):
         _check_methods(protocol, ("bind",))
@@ -160,6 +168,7 @@ _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
     "register_node_services": _check_node_services,
     "register_routing_policies": _check_policies,
     "register_protocols": _check_protocols,
+    "register_autoscaling_policies": _check_autoscaling,
     "wrap_caller": _check_caller_layer,
     "wrap_replica": _check_replica_layer,
 }

@@ -1,0 +1,92 @@
+"""Calls that block on somebody else, in daemon threads: none is waited for without a bound.
+
+Not `concurrent.futures`' pools: Python waits for their threads at its end, and one that waits for
+a cluster that is gone never comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+__all__ = ["BlockingCalls"]
+
+T = TypeVar("T")
+
+
+class BlockingCalls:
+    """A few daemon threads, started when they are needed, for calls that may never return.
+
+    Args:
+        name: Of the threads.
+        most: Threads at a time; further calls wait for one, within their own bound.
+    """
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name = name
+        self._most = most
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._started = 0
+        self._free = 0
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Run a call in a thread; return its future. From any thread."""
+        future: Future[T] = Future()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+            elif self._started < self._most:
+                self._started += 1
+                thread = threading.Thread(
+                    target=self._work, name=f"{self._name}-{self._started}", daemon=True
+                )
+                thread.start()
+            self._calls.put((future, call))
+        return future
+
+    async def run(
+        self, call: Callable[[], T], limit_s: float, undo: Callable[[T], object] | None = None
+    ) -> T:
+        """Run a call in a thread and return its result.
+
+        Args:
+            limit_s: How long to wait for it.
+            undo: What to do with a result that comes when nobody waits for it any more.
+
+        Raises:
+            TimeoutError: It has not returned in that time; it may still do so.
+        """
+        future = self.submit(call)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await asyncio.wrap_future(future)
+        except (TimeoutError, asyncio.CancelledError):
+            if not future.cancel() and undo is not None:
+                future.add_done_callback(lambda late: _undo(late, undo))
+            raise
+
+    def _work(self) -> None:
+        while True:
+            future, call = self._calls.get()
+            if future.set_running_or_notify_cancel():
+                try:
+                    result = call()
+                except BaseException as error:  # it is the caller's
+                    future.set_exception(error)
+                else:
+                    future.set_result(result)
+                    del result
+            del future, call
+            with self._lock:
+                if self._calls.empty():
+                    self._free += 1
+
+
+def _undo(late: Future[T], undo: Callable[[T], object]) -> None:
+    if late.exception() is None:
+        undo(late.result())

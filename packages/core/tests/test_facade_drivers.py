@@ -1,0 +1,289 @@
+"""Several applications and several drivers, and the end of an instance; on the local cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from alacarte import serve
+from alacarte._cluster.local import LocalCluster
+from alacarte._cluster.protocol import ActorSpec, ClusterSilent
+from alacarte.errors import ConfigError, DeployError, ServeError
+from alacarte.serve import RunTarget, _session
+from alacarte.testing import wait_until
+
+WAIT_S = 20
+
+
+class Gate:
+    def __init__(self) -> None:
+        self.inside = threading.Semaphore(0)
+        self.open = threading.Event()
+
+
+GATE = Gate()
+
+
+@pytest.fixture(autouse=True)
+def gate(monkeypatch: pytest.MonkeyPatch) -> Any:
+    fresh = Gate()
+    # Code goes to replicas by reference to this module, and they live in this process.
+    monkeypatch.setattr(sys.modules[__name__], "GATE", fresh)
+    yield fresh
+    fresh.open.set()
+
+
+@serve.deployment
+class Named:
+    """Answers with its name; its constructor waits or fails when it is told to."""
+
+    def __init__(self, name: str = "", *, waits: bool = False, fails: bool = False) -> None:
+        if waits:
+            GATE.inside.release()
+            GATE.open.wait(WAIT_S)
+        if fails:
+            raise RuntimeError("of the constructor")
+        self.name = name
+
+    def __call__(self) -> str:
+        return self.name
+
+    def slow(self) -> str:
+        GATE.inside.release()
+        GATE.open.wait(WAIT_S)
+        return self.name
+
+
+def target(name: str, **how: Any) -> RunTarget:
+    return RunTarget(Named.bind(name, **how), name, None)
+
+
+def kill_controller() -> None:
+    session = _session.current()
+    assert session is not None
+    session.cluster._actors["alacarte:controller"].kill()  # type: ignore[attr-defined]
+
+
+def threads() -> list[str]:
+    return [each.name for each in threading.enumerate() if each.name.startswith("alacarte:")]
+
+
+def test_run_many(local: Any):
+    """Several applications come up at once; their handles are in the order of the targets."""
+    handles = local.run_many([target("a"), target("b")])
+    assert [handle.call() for handle in handles] == ["a", "b"]
+    assert {app.status for app in local.status().applications.values()} == {"RUNNING"}
+
+
+def test_run_many_is_all_or_nothing(local: Any):
+    """When one application is refused, none is deployed, and what ran before goes on."""
+    before = local.run(Named.bind("old"), name="old", route_prefix=None)
+    policy = Named.options(routing_policy="nobody-gives-it").bind("bad")
+    with pytest.raises(ConfigError, match="nobody-gives-it"):
+        local.run_many([target("good"), RunTarget(policy, "bad", None)])
+    assert list(local.status().applications) == ["old"]
+    assert before.call() == "old"
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ([], "run_many: there is no application to run."),
+        ([target("a"), target("a")], "run_many: two applications are named 'a'."),
+        (
+            [RunTarget(Named.bind(), "a", None, logging_config={})],
+            "logging_config is not supported yet",
+        ),
+    ],
+)
+def test_run_many_refuses(local: Any, targets: list[RunTarget], message: str):
+    """What cannot be meant is refused before anything is started."""
+    with pytest.raises(ConfigError, match=message):
+        local.run_many(targets)
+    assert _session.current() is None
+
+
+def test_run_many_without_waiting(local: Any, gate: Gate):
+    """On request it returns before the replicas are there; calls wait for them."""
+    [handle] = local.run_many([target("a", waits=True)], wait_for_applications_running=False)
+    assert local.status().applications["a"].status == "DEPLOYING"
+    answer = handle.submit()
+    gate.open.set()
+    assert answer.result(WAIT_S) == "a"
+
+
+def test_the_first_failure_is_told(local: Any, gate: Gate):
+    """An application that fails is told at once, although another one is still coming up."""
+    with pytest.raises(DeployError, match="of the constructor"):
+        local.run_many([target("slow", waits=True), target("bad", fails=True)])
+    assert not gate.open.is_set()
+    gate.open.set()
+    wait_until(lambda: local.status().applications["slow"].status == "RUNNING", WAIT_S)
+
+
+def test_a_later_driver_wins(local: Any, gate: Gate):
+    """Of two that deploy different programs under one name, the earlier is told of the later."""
+    local.start()
+    with ThreadPoolExecutor() as drivers:
+        first = drivers.submit(local.run, Named.bind("1", waits=True), route_prefix=None)
+        assert gate.inside.acquire(timeout=WAIT_S)
+        second = drivers.submit(local.run, Named.bind("2"), route_prefix=None)
+        with pytest.raises(DeployError, match="application 'default' was superseded"):
+            first.result(WAIT_S)
+        gate.open.set()
+        assert second.result(WAIT_S).call() == "2"
+
+
+def test_the_same_program_twice(local: Any, gate: Gate):
+    """Two that deploy the same program at once both return, and it runs once."""
+    local.start()
+    app = Named.bind("same", waits=True)
+    with ThreadPoolExecutor() as drivers:
+        both = [drivers.submit(local.run, app, route_prefix=None) for _ in range(2)]
+        assert gate.inside.acquire(timeout=WAIT_S)
+        gate.open.set()
+        assert [each.result(WAIT_S).call() for each in both] == ["same", "same"]
+    assert local.status().applications["default"].deployments["Named"].replica_states == {
+        "RUNNING": 1
+    }
+
+
+def test_different_applications_at_once(local: Any):
+    """Drivers of different applications do not notice each other."""
+    local.start()
+    with ThreadPoolExecutor() as drivers:
+        names = [f"app{number}" for number in range(6)]
+        runs = [
+            drivers.submit(local.run, Named.bind(name), name=name, route_prefix=None)
+            for name in names
+        ]
+        assert [run.result(WAIT_S).call() for run in runs] == names
+
+
+def test_deleted_while_it_comes_up(local: Any, gate: Gate):
+    """Whoever waits for an application that somebody deletes is told."""
+    local.start()
+    with ThreadPoolExecutor() as drivers:
+        run = drivers.submit(local.run, Named.bind(waits=True), route_prefix=None)
+        assert gate.inside.acquire(timeout=WAIT_S)
+        local.delete("default", _blocking=False)
+        with pytest.raises(DeployError, match="was deleted before it ran"):
+            run.result(WAIT_S)
+        gate.open.set()
+
+
+def test_a_deletion_that_takes_too_long(local: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch):
+    """A deletion that waits for a request is no endless wait: it says what is left."""
+    monkeypatch.setattr(_session, "_DELETED_S", 0.05)
+    answer = local.run(Named.bind("a"), route_prefix=None).submit(method="slow")
+    assert gate.inside.acquire(timeout=WAIT_S)
+    with pytest.raises(TimeoutError, match="'default' is deleted, but something of it still runs"):
+        local.delete("default")
+    gate.open.set()
+    assert answer.result(WAIT_S) == "a"
+
+
+def test_a_wait_ends_with_the_instance(local: Any):
+    """`blocking=True` returns when this process shuts the instance down."""
+    with ThreadPoolExecutor() as drivers:
+        run = drivers.submit(local.run, Named.bind("a"), True, route_prefix=None)
+        wait_until(lambda: "default" in local.status().applications, WAIT_S)
+        wait_until(lambda: local.status().applications["default"].status == "RUNNING", WAIT_S)
+        assert not run.done()
+        local.shutdown()
+        assert run.result(WAIT_S).deployment.app == "default"
+
+
+def test_shutdown_by_force(local: Any, gate: Gate):
+    """Force waits for nobody: not for a request, and not for a controller that hangs."""
+    handle = local.run(Named.bind("a"), route_prefix=None)
+    answer = handle.submit(method="slow")
+    assert gate.inside.acquire(timeout=WAIT_S)
+    session = _session.current()
+    assert session is not None
+
+    async def hang(self: Any, *args: Any) -> None:
+        await asyncio.Event().wait()
+
+    with pytest.MonkeyPatch.context() as patch:
+        for method in ("begin", "shutdown", "status"):
+            patch.setattr(f"alacarte._control.controller.Controller.{method}", hang)
+        local.shutdown(force=True)
+    gate.open.set()
+    with pytest.raises((ServeError, asyncio.CancelledError)):
+        answer.result(WAIT_S)
+    assert _session.current() is None
+    wait_until(lambda: threads() == [], WAIT_S)
+    assert local.run(Named.bind("b"), route_prefix=None).call() == "b"
+
+
+def test_shutdown_without_a_controller(local: Any, monkeypatch: pytest.MonkeyPatch):
+    """A controller that is gone for good does not keep its replicas alive."""
+    monkeypatch.setattr(_session, "_RESTART_S", 0.2)
+    local.run(Named.bind("a"), route_prefix=None)
+    kill_controller()
+    local.shutdown()
+    wait_until(lambda: threads() == [], WAIT_S)
+    assert _session.current() is None
+
+
+def test_shutdown_without_an_instance(local: Any):
+    """There being nothing to end is no error, by force or not."""
+    local.shutdown()
+    local.shutdown(force=True)
+
+
+async def test_shutdown_on_an_event_loop(local: Any):
+    """`shutdown_async` leaves the loop free meanwhile."""
+    await asyncio.to_thread(local.run, Named.bind("a"), route_prefix=None)
+    ending = asyncio.create_task(local.shutdown_async())
+    await asyncio.sleep(0)
+    assert not ending.done()
+    await ending
+    assert _session.current() is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"http_port": 8000}, r"serve.start\(http_port=...\): say http_options="),
+        ({"http_host": "x"}, r"serve.start\(http_host=...\): say http_options="),
+        ({"logging_config": {}}, "not supported yet"),
+        ({"detached": True}, "always outlive the program"),
+        ({"no_such_options": 1}, "no installed plugin gives 'no_such_options'"),
+    ],
+)
+def test_options_of_another_time(local: Any, options: dict[str, Any], message: str):
+    """An option that went elsewhere says where; one that nobody knows is no option."""
+    with pytest.raises(ServeError, match=message):
+        local.start(**options)
+    assert _session.current() is None
+
+
+def test_a_cluster_that_is_silent_for_a_while(local: Any, monkeypatch: pytest.MonkeyPatch):
+    """Starts that fail for want of an answer of the cluster's are no failures of the code's."""
+    silent = [None] * 10  # more than the starts that are allowed to fail
+    start_actor = LocalCluster.start_actor
+
+    async def start(cluster: LocalCluster, spec: ActorSpec) -> Any:
+        if ":replica:" in spec.name and silent:
+            silent.pop()
+            raise ClusterSilent("no word")
+        return await start_actor(cluster, spec)
+
+    monkeypatch.setattr(LocalCluster, "start_actor", start)
+    monkeypatch.setattr("alacarte._control.replicas._FAILURE_PAUSE_S", (0.0,))
+    assert local.run(Named.bind("a"), route_prefix=None).call() == "a"
+    failures = local.status().applications["default"].deployments["Named"].recent_failures
+    assert {failure.kind for failure in failures} == {"cluster"}
+
+
+def test_options_that_say_nothing(local: Any):
+    """Ray Serve's options may be given as None."""
+    local.start(grpc_options=None, logging_config=None)
+    assert _session.current() is not None

@@ -1,0 +1,183 @@
+"""How a driver asks the controller: once more when it is away, and never without a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from alacarte._cluster.protocol import ActorDied, ClusterSilent
+from alacarte.serve._session import Session
+
+Answer = Callable[[], Awaitable[Any]]
+
+
+class FakeController:
+    """Answers its calls with one behaviour after the other, and then with the last for ever."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    async def call(self, method: str, *args: Any) -> Any:
+        self.asked.append(method)
+        if method == "begin":
+            return "here"
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return await answer()
+
+
+class FakeCluster:
+    kind = "ray"
+
+    def __init__(self, controller: FakeController | None) -> None:
+        self.controller = controller
+        self.looked = 0
+
+    async def find_actor(self, name: str) -> FakeController | None:
+        self.looked += 1
+        return self.controller
+
+
+def gives(value: Any, after_s: float = 0.0) -> Answer:
+    async def answer() -> Any:
+        await asyncio.sleep(after_s)
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    return answer
+
+
+async def hangs() -> Any:
+    await asyncio.Event().wait()
+
+
+def session(*answers: Answer) -> tuple[Any, FakeController]:
+    controller = FakeController(*answers)
+    made: Any = Session.__new__(Session)
+    made.cluster = FakeCluster(controller)
+    made._controller = None
+    return made, controller
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def test_a_controller_that_comes_back(run: Any):
+    """One that is away is found anew and asked again until it is back."""
+
+    async def main() -> None:
+        away = gives(ActorDied("away"))
+        driver, controller = session(away, away, gives(7))
+        assert await driver._ask("status", ()) == 7
+        assert controller.asked == ["status"] * 3
+        assert driver.cluster.looked == 3
+
+    run(main)
+
+
+def test_a_controller_that_stays_away(run: Any):
+    """Whoever asks one that does not come back is told so after fifteen seconds."""
+
+    async def main() -> None:
+        driver, _ = session(gives(ActorDied("away")))
+        with pytest.raises(ActorDied, match="away"):
+            await driver._ask("status", ())
+        assert now() == pytest.approx(115, abs=1)
+
+    run(main)
+
+
+def test_a_controller_that_dies_late(run: Any):
+    """One that dies while somebody waits for long has its whole time to come back."""
+
+    async def main() -> None:
+        late = gives(ActorDied("away"), after_s=100)
+        soon = gives(ActorDied("away"))
+        driver, _ = session(late, *[soon] * 50, gives("done"))
+        assert await driver._ask("applied", ("application", "a")) == "done"
+
+    run(main)
+
+
+def test_a_cluster_that_is_silent(run: Any):
+    """A control store that does not answer is asked again, and not for ever."""
+
+    async def main() -> None:
+        driver, _ = session(gives(7))
+        find = driver.cluster.find_actor
+
+        async def silent(name: str) -> Any:
+            await asyncio.sleep(10)
+            raise ClusterSilent("no word")
+
+        driver.cluster.find_actor = silent
+        with pytest.raises(ClusterSilent, match="no word"):
+            await driver._ask("status", ())
+        assert now() < 150
+        driver.cluster.find_actor = find
+        assert await driver._ask("status", ()) == 7
+
+    run(main)
+
+
+def test_a_controller_that_does_not_answer(run: Any):
+    """What it does at once it must answer within half a minute; the error says what to do."""
+
+    async def main() -> None:
+        driver, _ = session(hangs)
+        with pytest.raises(ActorDied, match=r"not answered 'status' for 30 s.*force=True"):
+            await driver._ask("status", ())
+        assert now() == pytest.approx(130, abs=1)
+        await asyncio.sleep(1)  # of virtual time, in which what was cancelled ends
+
+    run(main)
+
+
+def test_waiting_for_long(run: Any):
+    """A wait may last, as long as the controller says in between that it is there."""
+
+    async def main() -> None:
+        driver, controller = session(gives("done", after_s=3600))
+        assert await driver._ask("applied", ("application", "a")) == "done"
+        assert controller.asked[0] == "applied"
+        assert controller.asked.count("begin") > 50
+
+    run(main)
+
+
+def test_waiting_for_one_that_hangs(run: Any):
+    """A wait ends with an error when the controller says nothing at all any more."""
+
+    async def main() -> None:
+        driver, controller = session(hangs)
+        call = controller.call
+
+        async def deaf(method: str, *args: Any) -> Any:
+            return await (hangs() if method == "begin" else call(method, *args))
+
+        controller.call = deaf  # type: ignore[method-assign]
+        with pytest.raises(ActorDied, match="not answered 'begin'"):
+            await driver._ask("applied", ("application", "a"))
+        assert now() == pytest.approx(160, abs=1)
+        await asyncio.sleep(1)
+
+    run(main)
+
+
+def test_no_controller(run: Any):
+    """Joining finds that there is none at once; asking one that was shut down is an error."""
+
+    async def main() -> None:
+        driver, _ = session(gives(7))
+        driver.cluster.controller = None
+        assert await driver._ask("begin", ()) is None
+        assert now() == 100
+        with pytest.raises(ActorDied, match="the instance was shut down"):
+            await driver._ask("status", ())
+
+    run(main)
