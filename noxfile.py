@@ -27,6 +27,7 @@ PACKAGES = {
     "handles": "alacarte-handles",
     "batching": "alacarte-batching",
     "multiplexing": "alacarte-multiplexing",
+    "autoscaling": "alacarte-autoscaling",
     "cli": "alacarte-cli",
     "alacarte": "alacarte",
 }
@@ -42,6 +43,7 @@ COMBINATIONS = {
     "core_http_handles": ["core", "http", "handles"],
     "core_handles_batching": ["core", "handles", "batching"],
     "core_http_handles_multiplexing": ["core", "http", "handles", "multiplexing"],
+    "core_handles_autoscaling": ["core", "handles", "autoscaling"],
     "core_cli": ["core", "cli"],
     "core_http_cli": ["core", "http", "cli"],
     "everything": ["alacarte"],
@@ -199,6 +201,15 @@ def tests(session: nox.Session, package: str) -> None:
     client = _group("http-client", "ingress", "values") if package == "http" else []
     _install(session, [package], *_group("test"), *client)
     _pytest(session, str(folder.relative_to(ROOT)))
+
+
+@nox.session
+def simulation(session: nox.Session) -> None:
+    """Run ten thousand seeds of the simulated cluster; `-- --seed 7 --trace` repeats one."""
+    _install(session, ["core"], *_group("test"))
+    asked = session.posargs or ["10000", "--jobs", str(os.cpu_count() or 1)]
+    with session.chdir("packages/core/tests"):
+        session.run("python", "-m", "simulation", *asked)
 
 
 @nox.session

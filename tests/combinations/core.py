@@ -28,6 +28,8 @@ with asks_for("alacarte-batching"):
     serve.batch(lambda items: items)
 with asks_for("alacarte-multiplexing"):
     serve.multiplexed(lambda model_id: model_id)
+with asks_for("alacarte-autoscaling"):
+    serve.run(Greeter.options(num_replicas="auto").bind(), name="scaled")
 running("alone")
 serve.delete("alone")
 assert "alone" not in serve.status().applications

@@ -14,6 +14,7 @@ import pytest
 
 PACKAGES = Path(__file__).parents[2] / "packages"
 PLUGINS = {
+    "alacarte_autoscaling": PACKAGES / "autoscaling" / "src",
     "alacarte_batching": PACKAGES / "batching" / "src",
     "alacarte_cli": PACKAGES / "cli" / "src",
     "alacarte_handles": PACKAGES / "handles" / "src",

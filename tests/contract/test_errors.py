@@ -15,6 +15,7 @@ from alacarte import errors
 
 PACKAGES = [
     "alacarte",
+    "alacarte_autoscaling",
     "alacarte_batching",
     "alacarte_cli",
     "alacarte_handles",

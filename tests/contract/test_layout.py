@@ -41,6 +41,7 @@ def test_the_packages_are_those_we_know():
     """A new package is added to the sessions, the contracts and this list together."""
     assert names(PACKAGES) == [
         "alacarte",
+        "autoscaling",
         "batching",
         "cli",
         "core",

@@ -12,13 +12,26 @@ from tests.docs.pages import ROOT
 
 import alacarte_batching.errors
 from alacarte import errors, hookspecs
-from alacarte.config import AutoscalingConfig, ClusterOptions, DeploymentConfig, RayActorOptions
+from alacarte.config import (
+    AutoscalingConfig,
+    AutoscalingPolicy,
+    ClusterOptions,
+    DeploymentConfig,
+    RayActorOptions,
+)
 from alacarte_cli.hooks import register_commands
 from alacarte_http.config import HTTPOptions
 
 DOCS = ROOT / "docs"
 HOOKS = {name: value for name, value in vars(hookspecs).items() if hasattr(value, "alacarte_spec")}
-MODELS = [DeploymentConfig, RayActorOptions, AutoscalingConfig, ClusterOptions, HTTPOptions]
+MODELS = [
+    DeploymentConfig,
+    RayActorOptions,
+    AutoscalingConfig,
+    AutoscalingPolicy,
+    ClusterOptions,
+    HTTPOptions,
+]
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md"))]
 ERRORS = sorted({*errors.__all__, *alacarte_batching.errors.__all__} - {"RayServeException"})
 

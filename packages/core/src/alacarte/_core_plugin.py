@@ -13,6 +13,8 @@ def register_api() -> list[ApiName]:
     return [
         ApiName("config.DeploymentConfig", "alacarte.config:DeploymentConfig"),
         ApiName("config.AutoscalingConfig", "alacarte.config:AutoscalingConfig"),
+        ApiName("config.AutoscalingContext", "alacarte.types:AutoscalingContext"),
+        ApiName("config.AutoscalingPolicy", "alacarte.config:AutoscalingPolicy"),
     ]
 
 

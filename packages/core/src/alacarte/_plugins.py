@@ -33,6 +33,7 @@ from .types import (
     PolicyFactory,
     ResourceKind,
     Runtime,
+    ScalingPolicyFactory,
 )
 
 __all__ = ["FIRST_PARTY", "PluginRecord", "Plugins", "discover", "load", "missing_package"]
@@ -47,6 +48,8 @@ FIRST_PARTY = {
     "ingress": "alacarte-http",
     "HTTPOptions": "alacarte-http",
     "config.HTTPOptions": "alacarte-http",
+    "autoscaling_config": "alacarte-autoscaling",
+    "autoscaling_policy.default_autoscaling_policy": "alacarte-autoscaling",
     "http_options": "alacarte-http",
     "route_prefix": "alacarte-http",
     "handle": "alacarte-handles",
@@ -244,6 +247,10 @@ class Plugins:
     @cached_property
     def routing_policies(self) -> dict[str, PolicyFactory]:
         return self._named("register_routing_policies", "name")
+
+    @cached_property
+    def autoscaling_policies(self) -> dict[str, ScalingPolicyFactory]:
+        return self._named("register_autoscaling_policies", "name")
 
     @cached_property
     def protocols(self) -> dict[str, CallProtocol]:

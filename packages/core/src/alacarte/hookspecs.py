@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         PolicyFactory,
         ResourceKind,
         Runtime,
+        ScalingPolicyFactory,
     )
 
 __all__ = ["hookimpl", "hookspec"]
@@ -65,6 +66,11 @@ def register_node_services() -> list[NodeServiceSpec]:  # type: ignore[empty-bod
 @hookspec
 def register_routing_policies() -> list[PolicyFactory]:  # type: ignore[empty-body]
     """Return routing policies by name. Every process that calls deployments."""
+
+
+@hookspec
+def register_autoscaling_policies() -> list[ScalingPolicyFactory]:  # type: ignore[empty-body]
+    """Return autoscaling policies by name. Controller."""
 
 
 @hookspec

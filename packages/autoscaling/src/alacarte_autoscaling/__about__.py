@@ -1,0 +1,3 @@
+"""The version of alacarte-autoscaling."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,8 @@
+"""Autoscaling: policies by which the number of replicas follows the load, and how to try them."""
+
+from __future__ import annotations
+
+from ._recorder import Recorder
+from .policies import default_autoscaling_policy
+
+__all__ = ["Recorder", "default_autoscaling_policy"]

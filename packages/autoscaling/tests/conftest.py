@@ -1,0 +1,22 @@
+"""Core's plugin and ours, whatever else is installed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from alacarte import _plugins
+from alacarte.serve import _session
+
+
+@pytest.fixture(scope="session")
+def plugins() -> Any:
+    ours = [record for record in _plugins.discover() if record.name in ("core", "autoscaling")]
+    return _plugins.load(ours, strict=True)
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch, plugins: Any) -> None:
+    """Instances of this test have these plugins only."""
+    monkeypatch.setattr(_session, "loaded_plugins", lambda: plugins)

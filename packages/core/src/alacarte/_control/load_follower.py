@@ -1,0 +1,136 @@
+"""How many replicas one deployment should have, as its load changes. Values and times in, no clock.
+
+It asks no policy itself: whoever has one takes the `context`, asks, and hands in the answer.
+"""
+
+from __future__ import annotations
+
+from .._model.loads import LoadReport
+from ..config import AutoscalingConfig
+from ..types import AutoscalingContext, DeploymentId
+from .loads import LoadHistory
+from .scaling_rule import Leaning, cold_start, next_step, within
+
+__all__ = ["LoadFollower"]
+
+REPORTS_S = 10.0
+"""Within this time every process with a load has told of it: each does every 5 s."""
+
+
+class LoadFollower:
+    """One deployment's load, and the number of replicas that follows from it.
+
+    Args:
+        number: How many replicas it has to begin with.
+        now: On the clock of all other methods.
+        resumed: It has had a load before, of which nothing is known.
+
+    Attributes:
+        number: How many replicas there should be; within the bounds.
+        running: How many run.
+    """
+
+    def __init__(
+        self,
+        deployment: DeploymentId,
+        config: AutoscalingConfig,
+        number: int,
+        now: float,
+        *,
+        resumed: bool = False,
+    ) -> None:
+        self.deployment = deployment
+        self.config = config
+        self.number = within(config, number)
+        self.running = 0
+        self._history = LoadHistory(config.look_back_period_s, now)
+        self._leaning = Leaning()
+        self._due: float | None = None
+        self._blind_until = now + REPORTS_S if resumed else now
+        self._up_at: float | None = None
+        self._down_at: float | None = None
+
+    def configure(self, config: AutoscalingConfig, number: int, now: float) -> None:
+        """Go on under another configuration, from `number` replicas."""
+        self._history.look_back(config.look_back_period_s, now)
+        self.config = config
+        self._leaning, self._due = Leaning(), None
+        self.number = within(config, number)
+
+    def report(self, process: str, report: LoadReport, now: float) -> None:
+        """Take in what a process tells of its load."""
+        self._history.add(process, report, now)
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether something waits and no replica runs. No policy is asked then."""
+        return not self.running and bool(self._history.queued or self._history.running)
+
+    def context(self, now: float, epoch_s: float = 0.0) -> AutoscalingContext:
+        """Return what a policy is to decide by.
+
+        Args:
+            epoch_s: What makes seconds since 1970 of times on our clock.
+        """
+        config = self.config
+        total = self._history.load(config.aggregation_function, now)
+        return AutoscalingContext(
+            self.deployment,
+            self.deployment.name,
+            self.deployment.app,
+            self.running,
+            self.number,
+            total,
+            self._history.queued,
+            self._history.running,
+            config.min_replicas,
+            config.max_replicas,
+            config,
+            now + epoch_s,
+            None if self._up_at is None else self._up_at + epoch_s,
+            None if self._down_at is None else self._down_at + epoch_s,
+        )
+
+    def warm(self, now: float) -> bool:
+        """Begin with the first replicas where none runs and something waits.
+
+        Returns:
+            Whether that is so; then there is nothing to ask a policy.
+        """
+        if not self.is_cold:
+            return False
+        self._go_to(cold_start(self.config, self.number), now)
+        self._leaning, self._due = Leaning(), None
+        return True
+
+    def take(self, wanted: float, now: float) -> None:
+        """Take in a policy's answer: change `number` if it is time to."""
+        step = next_step(
+            self.config,
+            wanted,
+            target=self.number,
+            running=self.running,
+            leaning=self._leaning,
+            now=now,
+        )
+        self._leaning, self._due = step.leaning, step.due
+        if step.number < self.number and now < self._blind_until:
+            self._due = self._blind_until
+            return
+        self._go_to(step.number, now)
+
+    def next_look(self, now: float) -> float | None:
+        """Return when time alone may change the number, None for never."""
+        moments = [self._history.next_change(now), self._due]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def rests(self, now: float) -> bool:
+        """Return whether the number stays as it is for as long as the load and replicas do."""
+        return self._due is None and self._history.steady(now)
+
+    def _go_to(self, number: int, now: float) -> None:
+        if number > self.number:
+            self._up_at = now
+        elif number < self.number:
+            self._down_at = now
+        self.number = number

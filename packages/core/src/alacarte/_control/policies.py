@@ -1,0 +1,220 @@
+"""Users' autoscaling policies as the controller asks them: in a process of their own.
+
+All of an instance share it. One that ends it is found out: whoever was asked when it ended is asked
+alone from then on, so it ends nobody else's question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster
+from .._plugins import PluginRecord
+from ..types import AutoscalingContext, DeploymentId
+from .policy_actor import Answer, CustomPolicy
+
+__all__ = ["CustomPolicies", "PolicyFailure"]
+
+POLICY_TARGET = "alacarte._control.policy_actor:PolicyActor"
+LIMIT_S = 5.0
+"""How long a policy may take to answer."""
+_PATIENCE_S = 5.0
+"""How much longer its process may take, which answers even while policies block."""
+
+
+class PolicyFailure(Exception):
+    """A policy gave no number of replicas. The text says why."""
+
+
+@dataclass(eq=False)
+class _Process:
+    """The process, and who is being asked there."""
+
+    actor: Actor
+    asked: set[DeploymentId] = field(default_factory=set)
+    asked_at_its_end: frozenset[DeploymentId] = frozenset()
+
+
+class _Gate:
+    """Lets questions in side by side, or one alone."""
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._alone = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        async with self._alone:
+            self._inside += 1
+            self._empty.clear()
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            if not self._inside:
+                self._empty.set()
+
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        async with self._alone:
+            await self._empty.wait()
+            yield
+
+
+class CustomPolicies:
+    """The users' policies of one instance. Lives on the controller's loop.
+
+    Args:
+        prefix: What the name of their process begins with.
+        plugins: What every process must load.
+        limit_s: How long a policy may take to answer.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        prefix: str,
+        plugins: tuple[PluginRecord, ...],
+        limit_s: float = LIMIT_S,
+    ) -> None:
+        self._cluster = cluster
+        self._prefix = prefix
+        self._plugins = plugins
+        self._limit_s = limit_s
+        self._process: _Process | None = None
+        self._starting = asyncio.Lock()
+        self._gate = _Gate()
+        self._suspects: set[DeploymentId] = set()
+        self._used_by: set[DeploymentId] = set()
+
+    async def ask(
+        self, deployment: DeploymentId, policy: CustomPolicy, context: AutoscalingContext
+    ) -> float:
+        """Return how many replicas a deployment's policy wants.
+
+        Raises:
+            PolicyFailure: It has not said so.
+        """
+        self._used_by.add(deployment)
+        while True:
+            alone = deployment in self._suspects
+            async with self._gate.alone() if alone else self._gate.together():
+                process = await self._found(policy)
+                process.asked.add(deployment)
+                try:
+                    answer = await self._question(process, deployment, policy, context)
+                except ActorDied as error:
+                    guilty = self._ended(process) == {deployment}
+                    self._suspects.add(deployment)
+                    if guilty:
+                        reason = f"the process that it runs in ended while it was asked: {error}"
+                        raise PolicyFailure(reason) from None
+                    continue
+                finally:
+                    process.asked.discard(deployment)
+            self._suspects.discard(deployment)
+            if answer.wanted is None:
+                raise PolicyFailure(answer.failure)
+            return answer.wanted
+
+    async def forget(self, deployment: DeploymentId) -> None:
+        """End a deployment's policy, and with the last one the process."""
+        self._suspects.discard(deployment)
+        self._used_by.discard(deployment)
+        process = self._process
+        if process is None:
+            return
+        if not self._used_by:
+            self.stop()
+            return
+        with contextlib.suppress(ActorDied, TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                await process.actor.call("forget", deployment)
+
+    async def end_orphans(self) -> None:
+        """End processes that a former controller started and nobody uses."""
+        async with self._starting:
+            mine = None if self._process is None else self._process.actor.name
+            if self._used_by and mine is None:
+                return  # it may be found, with all that its policies remember
+            for name in await self._cluster.list_actors(self._prefix):
+                actor = await self._cluster.find_actor(name)
+                if name != mine and actor is not None:
+                    actor.kill()
+
+    def stop(self) -> None:
+        """End the process at once."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.actor.kill()
+
+    async def _question(
+        self,
+        process: _Process,
+        deployment: DeploymentId,
+        policy: CustomPolicy,
+        context: AutoscalingContext,
+    ) -> Answer:
+        question = (deployment, policy.digest, context, self._limit_s)
+        try:
+            async with asyncio.timeout(self._limit_s + _PATIENCE_S):
+                answer: Answer = await process.actor.call("ask", *question)
+                if answer.is_unknown:
+                    await process.actor.call("give", deployment, policy)
+                    answer = await process.actor.call("ask", *question)
+        except TimeoutError:
+            # Something in there holds the interpreter, or the process is stopped.
+            process.actor.kill()
+            raise ActorDied(f"it has not answered for {self._limit_s + _PATIENCE_S:g} s") from None
+        return answer
+
+    def _ended(self, process: _Process) -> frozenset[DeploymentId]:
+        """Take leave of a process that ended; return who was being asked there."""
+        if self._process is process:
+            self._process = None
+        if not process.asked_at_its_end:
+            # The first to notice: the others are still inside.
+            process.asked_at_its_end = frozenset(process.asked)
+        return process.asked_at_its_end
+
+    async def _found(self, policy: CustomPolicy) -> _Process:
+        """Return the process; a former controller's, or a new one, where there is none yet."""
+        async with self._starting:
+            if self._process is None:
+                try:
+                    self._process = _Process(await self._adopted() or await self._started(policy))
+                except Exception as error:  # whatever the cluster has against it
+                    raise PolicyFailure(
+                        f"the process for autoscaling policies did not start: {error}"
+                    ) from error
+            return self._process
+
+    async def _adopted(self) -> Actor | None:
+        for name in await self._cluster.list_actors(self._prefix):
+            actor = await self._cluster.find_actor(name)
+            if actor is None:
+                continue
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    await actor.call("start")
+            except (ActorDied, TimeoutError):
+                actor.kill()
+                continue
+            return actor
+        return None
+
+    async def _started(self, policy: CustomPolicy) -> Actor:
+        return await self._cluster.start_actor(
+            ActorSpec(
+                f"{self._prefix}{secrets.token_hex(3)}",
+                POLICY_TARGET,
+                plugins=self._plugins,
+                import_paths=policy.import_paths,
+            )
+        )

@@ -1,0 +1,185 @@
+"""The process in which users' autoscaling policies run, so that the controller loads no user code.
+
+Each has a thread and an event loop of its own: one that blocks keeps nobody else from answering.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import sys
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NoReturn
+
+from .._cluster.host import LoopThread
+from .._cluster.protocol import ActorContext
+from .._model.pickling import load_code
+from .._wire.failures import user_traceback
+from ..errors import ConfigError
+from ..types import AutoscalingContext, DeploymentId
+from .scaling_rule import NonsenseAnswer, wanted_number
+
+__all__ = ["Answer", "CustomPolicy", "PolicyActor"]
+
+
+@dataclass(frozen=True)
+class CustomPolicy:
+    """A user's policy as bytes, and what it takes to load it.
+
+    Attributes:
+        code: As `DeploymentSpec.scaling_policy`.
+        kwargs: For the constructor, if it is a class.
+        import_paths: As `DeploymentSpec.import_paths`.
+    """
+
+    code: bytes
+    kwargs: dict[str, Any]
+    import_paths: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells it from others."""
+        return hashlib.sha256(repr((self.code, self.kwargs)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a question.
+
+    Attributes:
+        wanted: How many replicas the policy wants, None where it gave no such answer.
+        failure: Why not.
+        is_unknown: This process does not have that policy; it is to be given first.
+    """
+
+    wanted: float | None = None
+    failure: str = ""
+    is_unknown: bool = False
+
+
+class _Running:
+    """One policy, in a thread of its own."""
+
+    def __init__(self, name: str, policy: CustomPolicy) -> None:
+        self.policy = policy
+        self._thread = LoopThread(f"policy-{name}")
+        self._decide: Any = None
+        self._state: dict[str, Any] = {}
+        self._asked: Future[Answer] | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    async def ask(self, context: AutoscalingContext, limit_s: float) -> Answer:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + limit_s
+        if not await _ends(self._asked, limit_s):
+            return Answer(failure="it has still not answered an earlier question")
+        self._asked = self._thread.submit(self._answer(context))
+        if not await _ends(self._asked, until - loop.time()):
+            # Which ends what awaits, and not what blocks; `_asked` shows which it is.
+            self._thread.loop.call_soon_threadsafe(self._give_up)
+            return Answer(failure=f"it has not answered within {limit_s:g} s")
+        if self._asked.cancelled():
+            return Answer(failure="it cancelled itself")
+        return self._asked.result()
+
+    def _give_up(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _answer(self, context: AutoscalingContext) -> Answer:
+        """Ask it, on its own loop. Whatever it raises, even to end the process, ends here."""
+        self._task = asyncio.current_task()
+        try:
+            if self._decide is None:
+                self._decide = self._load()
+            answer = self._decide(replace(context, policy_state=self._state))
+            if inspect.isawaitable(answer):
+                answer = await answer
+            wanted, state = wanted_number(answer)
+        except NonsenseAnswer as error:
+            return Answer(failure=str(error))
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            return Answer(failure=f"it raised {_reason(error)}\n{user_traceback(error)}")
+        finally:
+            self._task = None
+        if state is not None:
+            self._state = state
+        return Answer(wanted)
+
+    def _load(self) -> Any:
+        for path in reversed(self.policy.import_paths):
+            if path not in sys.path:
+                sys.path.insert(0, path)
+        target = load_code(self.policy.code, _no_handle)
+        return target(**self.policy.kwargs) if inspect.isclass(target) else target
+
+    def end(self) -> None:
+        """Stop its thread; one that it blocks is left to itself, until the process ends."""
+        if self._asked is None or self._asked.done():
+            self._thread.stop()
+
+
+class PolicyActor:
+    """All users' policies of one instance. Made and called through the cluster."""
+
+    def __init__(self, context: ActorContext) -> None:
+        self._policies: dict[DeploymentId, _Running] = {}
+
+    async def start(self) -> None:
+        """Nothing is to be done; whoever called knows now that this process answers."""
+
+    async def give(self, deployment: DeploymentId, policy: CustomPolicy) -> None:
+        """Take in a deployment's policy. It is loaded when it is asked."""
+        known = self._policies.get(deployment)
+        if known is not None and known.policy == policy:
+            return
+        await self.forget(deployment)
+        self._policies[deployment] = _Running(str(deployment), policy)
+
+    async def ask(
+        self, deployment: DeploymentId, digest: str, context: AutoscalingContext, limit_s: float
+    ) -> Answer:
+        """Ask a deployment's policy. Never raises.
+
+        Args:
+            digest: Of the policy that is meant.
+            limit_s: How long it may take.
+        """
+        policy = self._policies.get(deployment)
+        if policy is None or policy.policy.digest != digest:
+            return Answer(is_unknown=True)
+        return await policy.ask(context, limit_s)
+
+    async def forget(self, deployment: DeploymentId) -> None:
+        """End a deployment's policy."""
+        policy = self._policies.pop(deployment, None)
+        if policy is not None:
+            await asyncio.get_running_loop().run_in_executor(None, policy.end)
+
+    async def abort(self) -> None:
+        """End all of them, as the end of a process does."""
+        for deployment in list(self._policies):
+            await self.forget(deployment)
+
+
+async def _ends(asked: Future[Answer] | None, within_s: float) -> bool:
+    """Wait for a question to be answered; whoever asked it may have stopped listening."""
+    if asked is None or asked.done():
+        return True
+    done, _ = await asyncio.wait([asyncio.wrap_future(asked)], timeout=max(within_s, 0.0))
+    return bool(done)
+
+
+def _no_handle(deployment: DeploymentId) -> NoReturn:
+    raise ConfigError(
+        f"an autoscaling policy cannot call deployments, but this one holds {deployment}"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

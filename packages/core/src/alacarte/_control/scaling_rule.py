@@ -1,0 +1,149 @@
+"""From what a policy answers to how many replicas there should be: factors, bounds, delays. Pure.
+
+The rules are Ray Serve's, with one difference: growth is reckoned from the replicas that run and
+never falls below what is wanted already, so that a replica that dies asks for no shrinkage.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+from ..config import AutoscalingConfig
+
+__all__ = [
+    "Leaning",
+    "NonsenseAnswer",
+    "Step",
+    "cold_start",
+    "next_step",
+    "within",
+    "wanted_number",
+]
+
+HUGE = 1_000_000
+"""More replicas than this are no answer."""
+SETTLE_S = 0.1
+"""After a change, until the next look."""
+_EARLY_S = 1e-6
+"""Timers may go off this much too early."""
+_SLIGHT = 1e-9
+"""A fraction of a replica that is only the rounding of sums."""
+
+
+class NonsenseAnswer(Exception):
+    """A policy's answer is no number of replicas."""
+
+
+@dataclass(frozen=True)
+class Leaning:
+    """Which way the wish goes, and since when without interruption."""
+
+    direction: int = 0
+    since: float = 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What follows from one answer.
+
+    Attributes:
+        number: How many replicas there should be now.
+        leaning: To be given to the next step.
+        due: When to look again: a wish that lasts will be granted then, or another one may begin.
+            None where there is nothing to wait for.
+    """
+
+    number: int
+    leaning: Leaning
+    due: float | None = None
+
+
+def within(config: AutoscalingConfig, number: int) -> int:
+    """Return a number within the bounds."""
+    return max(config.min_replicas, min(number, config.max_replicas))
+
+
+def cold_start(config: AutoscalingConfig, target: int) -> int:
+    """Return how many replicas are wanted when none runs and something waits."""
+    return within(config, max(target, _up(config.get_upscaling_factor())))
+
+
+def wanted_number(answer: Any) -> tuple[float, dict[str, Any] | None]:
+    """Return the number of a policy's answer, and its state if it gave one.
+
+    Raises:
+        NonsenseAnswer: It is no number of replicas.
+    """
+    number, state = answer, None
+    if isinstance(answer, tuple):
+        if len(answer) != 2 or not isinstance(answer[1], dict):
+            raise NonsenseAnswer(
+                f"it answered {reprlib.repr(answer)}, not a number, or (number, state as a dict)"
+            )
+        number, state = answer
+    if isinstance(number, bool) or not isinstance(number, Real):
+        raise NonsenseAnswer(f"it answered {reprlib.repr(number)}, not a number")
+    found = float(number)
+    if not 0 <= found <= HUGE:  # neither is NaN
+        raise NonsenseAnswer(f"it answered {number!r}, which is no number of replicas")
+    return found, state
+
+
+def next_step(
+    config: AutoscalingConfig,
+    wanted: float,
+    *,
+    target: int,
+    running: int,
+    leaning: Leaning,
+    now: float,
+) -> Step:
+    """Return how many replicas there should be, now that a policy wants `wanted` of them.
+
+    Args:
+        target: How many there should be so far; within the bounds.
+        running: How many run.
+        leaning: Of the last step.
+    """
+    number = _moved(config, wanted, target, running)
+    direction = (number > target) - (number < target)
+    if not direction:
+        return Step(target, Leaning())
+    if direction != leaning.direction:
+        leaning = Leaning(direction, now)
+    due = leaning.since + _delay(config, target, direction)
+    if now < due - _EARLY_S:
+        return Step(target, leaning, due)
+    # A further wish, such as from one to none, begins to wait at the next look.
+    return Step(number, Leaning(), now + SETTLE_S)
+
+
+def _moved(config: AutoscalingConfig, wanted: float, target: int, running: int) -> int:
+    """Return where factors and bounds lead to."""
+    if not target:
+        return within(config, _up(wanted))  # there is nothing yet that a factor could apply to
+    number = target
+    if _up(wanted) > target:
+        base = min(running, target) or target
+        number = max(target, _up(base + config.get_upscaling_factor() * (wanted - base)))
+    elif _up(wanted) < target:
+        # At least one fewer, or a small factor would round up to the same number for ever.
+        shrunk = _up(target + config.get_downscaling_factor() * (wanted - target))
+        number = max(min(shrunk, target - 1), 0 if target == 1 else 1)
+    return within(config, number)
+
+
+def _delay(config: AutoscalingConfig, target: int, direction: int) -> float:
+    if direction > 0:
+        # Without a replica nothing is answered: there is nothing to wait for.
+        return config.upscale_delay_s if target else 0.0
+    to_zero = config.downscale_to_zero_delay_s
+    return config.downscale_delay_s if target > 1 or to_zero is None else to_zero
+
+
+def _up(number: float) -> int:
+    return math.ceil(number - _SLIGHT)

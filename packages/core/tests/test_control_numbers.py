@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from alacarte._control.numbers import NUMBERS_KEY, Numbers
+from alacarte._model.specs import DeploymentSpec
+from alacarte.config import DeploymentConfig
+from alacarte.testing import FakeClock
+from alacarte.types import DeploymentId
+
+WHO = DeploymentId("app", "D")
+
+
+class Map:
+    """The cluster's durable map; it may refuse."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, bytes] = {}
+        self.refuses = 0
+        self.writes = 0
+
+    async def get(self, key: str) -> bytes | None:
+        return self.data.get(key)
+
+    async def put(self, key: str, value: bytes) -> None:
+        await asyncio.sleep(0.01)
+        if self.refuses:
+            self.refuses -= 1
+            raise OSError("the head node is away")
+        self.data[key] = value
+        self.writes += 1
+
+    async def delete(self, key: str) -> None:
+        self.data.pop(key, None)
+
+
+def spec(name: str = "D", **scaling: Any) -> DeploymentSpec:
+    config = DeploymentConfig(autoscaling_config={"max_replicas": 10, **scaling})
+    return DeploymentSpec(DeploymentId("app", name), "v", b"", b"", False, config)
+
+
+class Book:
+    """Numbers, and what became of them."""
+
+    def __init__(self, stored: Map) -> None:
+        self.map: Any = stored
+        self.acted: list[tuple[DeploymentId, int]] = []
+        self.numbers = Numbers(self.map, self.act)
+
+    def act(self, deployment: DeploymentId, number: int) -> None:
+        stored = {(app, name): n for app, name, n, _ in json.loads(self.map.data[NUMBERS_KEY])}
+        assert stored[tuple(deployment)] == number, "acted on before it was stored"
+        self.acted.append((deployment, number))
+
+
+def test_what_it_begins_with():
+    """A new deployment has its first number; one that had a fixed number keeps it, in bounds."""
+
+    async def main() -> None:
+        book = Book(Map())
+        assert book.numbers.begin(spec("a"), None) == 1
+        assert book.numbers.begin(spec("b", min_replicas=2), None) == 2
+        assert book.numbers.begin(spec("c", initial_replicas=4), None) == 4
+        assert book.numbers.begin(spec("d"), 7) == 7
+        assert book.numbers.begin(spec("e", max_replicas=5), 7) == 5
+        assert book.numbers.begin(spec("f", initial_replicas=4), 7) == 4
+        await asyncio.sleep(1)
+
+    FakeClock().run(main())
+
+
+def test_a_redeploy_keeps_the_number():
+    """The number stays, within bounds; `initial_replicas` counts anew after a change only."""
+
+    async def main() -> None:
+        book = Book(Map())
+        first = spec(initial_replicas=2)
+        assert book.numbers.begin(first, None) == 2
+        book.numbers.set(WHO, 8)
+        assert book.numbers.begin(first, 2) == 8
+        assert book.numbers.begin(spec(initial_replicas=2, upscale_delay_s=1), 2) == 2
+        book.numbers.set(WHO, 8)
+        assert book.numbers.begin(spec(max_replicas=6), 2) == 6
+        assert book.numbers.begin(spec(min_replicas=7), 2) == 7
+        book.numbers.forget(WHO)
+        assert book.numbers.begin(spec(min_replicas=1), None) == 1
+        await asyncio.sleep(1)
+
+    FakeClock().run(main())
+
+
+def test_a_number_is_stored_before_it_is_acted_on():
+    """Through failures of the map, and with as few writes as it takes."""
+
+    async def main() -> None:
+        book = Book(Map())
+        book.numbers.begin(spec(), None)
+        await asyncio.sleep(1)
+        book.acted.clear()
+        book.map.refuses, book.map.writes = 3, 0
+        for number in range(2, 8):
+            book.numbers.set(WHO, number)
+            await asyncio.sleep(0.001)
+        assert book.acted == []
+        await asyncio.sleep(10)
+        assert book.acted == [(WHO, 7)]
+        assert book.map.writes == 1
+
+    FakeClock().run(main())
+
+
+def test_a_new_controller_goes_on():
+    """What was stored is there after a restart; what was forgotten or cleared is not."""
+
+    async def main() -> None:
+        stored = Map()
+        book = Book(stored)
+        for name in ("D", "E"):
+            book.numbers.begin(spec(name), None)
+        book.numbers.set(WHO, 5)
+        book.numbers.forget(DeploymentId("app", "E"))
+        await asyncio.sleep(1)
+        again = Book(stored)
+        assert await again.numbers.load() == [WHO]
+        assert again.numbers.begin(spec(), None) == 5
+        await again.numbers.clear()
+        assert stored.data == {}
+
+    FakeClock().run(main())

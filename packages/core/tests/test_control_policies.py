@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import cloudpickle
+import pytest
+
+from alacarte import _plugins
+from alacarte._cluster.local import LocalCluster
+from alacarte._cluster.protocol import ActorDied, ActorSpec
+from alacarte._control.policies import CustomPolicies, PolicyFailure
+from alacarte._control.policy_actor import Answer, CustomPolicy
+from alacarte.config import AutoscalingConfig
+from alacarte.types import AutoscalingContext, DeploymentId
+
+A, B, C = (DeploymentId("app", name) for name in "ABC")
+PREFIX = "alacarte:test:policies:"
+
+
+def context(deployment: DeploymentId = A, asked: float = 6.0) -> AutoscalingContext:
+    config = AutoscalingConfig(max_replicas=10)
+    return AutoscalingContext(
+        deployment, deployment.name, "app", 1, 1, asked, 0, 0, 1, 10, config, 1000.0
+    )
+
+
+def packed(policy: Any, **kwargs: Any) -> CustomPolicy:
+    return CustomPolicy(cloudpickle.dumps(policy), kwargs)
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[LocalCluster]:
+    cluster = LocalCluster()
+    yield cluster
+    for name in await cluster.list_actors(""):
+        actor = await cluster.find_actor(name)
+        assert actor is not None
+        actor.kill()
+
+
+@pytest.fixture
+def policies(cluster: LocalCluster) -> CustomPolicies:
+    return made(cluster)
+
+
+def made(cluster: LocalCluster, limit_s: float = 60.0) -> CustomPolicies:
+    core = [record for record in _plugins.discover() if record.name == "core"]
+    return CustomPolicies(cluster, PREFIX, _plugins.load(core).loaded, limit_s)
+
+
+async def test_functions_and_classes_are_asked(policies: CustomPolicies):
+    """Sync and async functions, and classes made with their arguments, each answer."""
+
+    def plain(context: AutoscalingContext) -> float:
+        return context.total_num_requests / 2
+
+    async def later(context: AutoscalingContext) -> tuple[float, dict[str, Any]]:
+        await asyncio.sleep(0)
+        return context.total_num_requests, {}
+
+    class Times:
+        def __init__(self, factor: int) -> None:
+            self.factor = factor
+
+        def __call__(self, context: AutoscalingContext) -> float:
+            return self.factor * context.total_num_requests
+
+    asks = [(A, packed(plain)), (B, packed(later)), (C, packed(Times, factor=3))]
+    answers = [policies.ask(who, policy, context(who)) for who, policy in asks]
+    assert await asyncio.gather(*answers) == [3.0, 6.0, 18.0]
+
+
+async def test_the_state_comes_back(policies: CustomPolicies):
+    """What a policy returns as its state is in its next context, and stays in its process."""
+
+    def counts(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
+        count = context.policy_state.get("count", 0) + 1
+        return count, {"count": count, "whatever": threading.current_thread()}
+
+    policy = packed(counts)
+    assert [await policies.ask(A, policy, context()) for _ in range(3)] == [1.0, 2.0, 3.0]
+
+
+async def test_a_failure_is_told_from_the_users_frame(policies: CustomPolicies):
+    """What it raises, at load or when asked, even to end the process, is told with its line."""
+
+    def broken(context: AutoscalingContext) -> float:
+        raise ZeroDivisionError("no such luck")
+
+    def leaves(context: AutoscalingContext) -> float:
+        raise SystemExit(3)
+
+    class Never:
+        def __init__(self) -> None:
+            raise OSError("no queue here")
+
+    for policy, told in [
+        (broken, "no such luck"),
+        (leaves, "SystemExit"),
+        (Never, "no queue here"),
+    ]:
+        with pytest.raises(PolicyFailure, match=told) as caught:
+            await policies.ask(A, packed(policy), context())
+        assert "test_control_policies.py" in str(caught.value)
+        assert "_answer" not in str(caught.value)
+    with pytest.raises(PolicyFailure, match="it answered 'many', not a number"):
+        await policies.ask(A, packed(lambda context: "many"), context())
+    with pytest.raises(PolicyFailure, match="unexpected keyword argument 'speed'"):
+        await policies.ask(A, packed(Never, speed=3), context())
+    assert await policies.ask(A, packed(lambda context: 2), context()) == 2
+
+
+async def test_one_that_hangs_delays_nobody(cluster: LocalCluster):
+    """Its question ends after the limit; others are answered meanwhile; and it may come back."""
+    patient, policies = made(cluster), made(cluster, limit_s=0.3)
+    await patient.ask(C, packed(lambda context: 1), context(C))  # one process for both of them
+    go_on = threading.Event()
+
+    class Blocks:
+        # Its own, by reference: this is a local cluster, so it is the very event.
+        def __reduce__(self) -> Any:
+            return (_hand_over, (_hold(self),))
+
+        def __call__(self, context: AutoscalingContext) -> int:
+            go_on.wait(60)
+            return 1
+
+    blocking = asyncio.create_task(policies.ask(A, packed(Blocks()), context()))
+    policy = packed(lambda context: 5)
+    assert await patient.ask(B, policy, context(B)) == 5
+    with pytest.raises(PolicyFailure, match="not answered within 0.3 s"):
+        await blocking
+    with pytest.raises(PolicyFailure, match="earlier question"):
+        await policies.ask(A, packed(_held[-1]), context())
+    go_on.set()
+    assert await patient.ask(A, packed(_held[-1]), context()) == 1
+
+
+_held: list[Any] = []
+
+
+def _hold(value: Any) -> int:
+    if value not in _held:
+        _held.append(value)
+    return _held.index(value)
+
+
+def _hand_over(index: int) -> Any:
+    return _held[index]
+
+
+async def test_a_question_after_one_that_nobody_waits_for(policies: CustomPolicies):
+    """Whoever stops listening, as a new deployment makes it, leaves the next one no failure."""
+    began, go_on = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    class Slow:
+        def __reduce__(self) -> Any:
+            return (_hand_over, (_hold(self),))
+
+        async def __call__(self, context: AutoscalingContext) -> float:
+            loop.call_soon_threadsafe(began.set)
+            if context.total_num_requests > 5:
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(go_on.wait(), loop))
+            return context.total_num_requests
+
+    policy = packed(Slow())
+    first = asyncio.create_task(policies.ask(A, policy, context(asked=6.0)))
+    await began.wait()
+    first.cancel()
+    second = asyncio.create_task(policies.ask(A, policy, context(asked=3.0)))
+    loop.call_later(0.05, go_on.set)
+    assert await second == 3.0
+
+
+async def test_an_async_one_that_hangs_is_cancelled(cluster: LocalCluster):
+    """What awaits for ever is cancelled, so that it can be asked again at once."""
+    patient, policies = made(cluster), made(cluster, limit_s=0.2)
+    await patient.ask(C, packed(lambda context: 1), context(C))  # one process for both of them
+
+    async def hangs(context: AutoscalingContext) -> float:
+        if context.total_num_requests > 5:
+            await asyncio.Event().wait()
+        return 2.0
+
+    policy = packed(hangs)
+    with pytest.raises(PolicyFailure, match=r"within 0\.2 s"):
+        await policies.ask(A, policy, context(asked=6.0))
+    assert await patient.ask(A, policy, context(asked=1.0)) == 2.0
+
+
+async def test_the_process_is_found_again(cluster: LocalCluster):
+    """A new controller goes on with the process of the former one, and what policies remember."""
+
+    def counts(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
+        count = context.policy_state.get("count", 0) + 1
+        return count, {"count": count}
+
+    policy = packed(counts)
+    assert await made(cluster).ask(A, policy, context()) == 1
+    successor = made(cluster)
+    assert await successor.ask(A, policy, context()) == 2
+    assert len(await cluster.list_actors(PREFIX)) == 1
+
+
+async def test_nothing_is_left(cluster: LocalCluster):
+    """With the last policy the process ends; one that nobody uses any more is found and ended."""
+    policies = made(cluster)
+    for who in (A, B):
+        await policies.ask(who, packed(lambda context: 1), context(who))
+    await policies.forget(A)
+    assert len(await cluster.list_actors(PREFIX)) == 1
+    await policies.forget(B)
+    assert await cluster.list_actors(PREFIX) == []
+    await policies.ask(A, packed(lambda context: 1), context())
+    await made(cluster).end_orphans()
+    assert await cluster.list_actors(PREFIX) == []
+
+
+class DyingActor:
+    """A process of policies that one of them ends."""
+
+    def __init__(self, name: str, cluster: DyingCluster) -> None:
+        self.name = name
+        self._cluster = cluster
+        self._dead = asyncio.Event()
+
+    async def call(self, method: str, *args: Any) -> Any:
+        if method != "ask":
+            return None
+        if self._dead.is_set():
+            raise ActorDied("gone")
+        deployment = args[0]
+        self._cluster.asked.append(deployment)
+        if deployment == A and self._cluster.a_kills:
+            await asyncio.sleep(0.01)
+            self._dead.set()
+        if deployment != A and self._cluster.a_kills and not self._cluster.alone(deployment):
+            await self._dead.wait()
+        if self._dead.is_set():
+            raise ActorDied("killed by os._exit")
+        return Answer(float(len(deployment.name)))
+
+    async def closed(self) -> str:
+        await self._dead.wait()
+        return "gone"
+
+    def kill(self) -> None:
+        self._dead.set()
+
+
+class DyingCluster:
+    def __init__(self) -> None:
+        self.asked: list[DeploymentId] = []
+        self.started = 0
+        self.a_kills = True
+        self.seen: set[DeploymentId] = set()
+
+    def alone(self, deployment: DeploymentId) -> bool:
+        """The first time it is asked beside A, later by itself."""
+        first = deployment not in self.seen
+        self.seen.add(deployment)
+        return not first
+
+    async def start_actor(self, spec: ActorSpec) -> DyingActor:
+        self.started += 1
+        return DyingActor(spec.name, self)
+
+    async def list_actors(self, prefix: str) -> list[str]:
+        return []
+
+
+async def test_who_ends_the_process_is_found_out():
+    """Of those that were asked when it ended, each is asked alone: the others get their answers."""
+    cluster: Any = DyingCluster()
+    policies = CustomPolicies(cluster, PREFIX, ())
+    policy = packed(lambda context: 1)
+    results = await asyncio.gather(
+        *(policies.ask(who, policy, context(who)) for who in (A, B, C)), return_exceptions=True
+    )
+    assert results[1:] == [1.0, 1.0]
+    assert isinstance(results[0], PolicyFailure)
+    assert "ended while it was asked: killed by os._exit" in str(results[0])
+    assert cluster.started >= 2
+    cluster.a_kills = False
+    assert await policies.ask(A, policy, context()) == 1.0
+
+
+async def test_a_process_that_does_not_start_is_told():
+    """Whatever the cluster has against it is the failure of the policy that is asked."""
+
+    class Full:
+        async def list_actors(self, prefix: str) -> list[str]:
+            return []
+
+        async def start_actor(self, spec: ActorSpec) -> Any:
+            raise ActorDied("no room for it")
+
+    cluster: Any = Full()
+    with pytest.raises(PolicyFailure, match="did not start: no room for it"):
+        await CustomPolicies(cluster, PREFIX, ()).ask(A, packed(len), context())
