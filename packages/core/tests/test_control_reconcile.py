@@ -99,6 +99,11 @@ class Simulation:
                     self.handing_over.add(replica_id)
         return bool(actions)
 
+    def act_stopping_first(self) -> bool:
+        """The same, where old ones leave before new ones run."""
+        self.check_drain = lambda leaving, seen: None  # type: ignore[method-assign]
+        return self.act()
+
     def start(self) -> None:
         assert self.target is not None
         self.made += 1
@@ -115,6 +120,7 @@ class Simulation:
         assert (
             not self.target.replicas
             or any(view.state is RUNNING for view in new)
+            or self.running >= self.target.replicas + self.target.surge
             or any(
                 not view.placed and self.now - view.since >= PLACEMENT_PATIENCE_S for view in new
             )
@@ -242,7 +248,9 @@ def test_a_version_that_keeps_failing_is_not_started(
     start: list[ReplicaView], wanted: int, failures: int
 ):
     """At the allowed failures nothing more is started and old replicas keep running."""
-    new_runs = any(view.version == "new" and view.state is RUNNING for view in start)
+    new_runs = any(
+        (view.version, view.state, view.settings) == ("new", RUNNING, NEW) for view in start
+    )
     actions = reconcile(target(wanted), start, failures=failures, now=NOW)
     started = [action for action in actions if isinstance(action, Start)]
     if failures >= 3 and not new_runs:
@@ -352,3 +360,108 @@ def test_when_to_look_again():
     assert next_look(views("new STARTING, old RUNNING"), now=NOW) is None
     assert next_look([WAITING], now=NOW + 0.5) == pytest.approx(1.5)
     assert next_look([], now=NOW) is None
+
+
+# --- surge ------------------------------------------------------------------------------
+
+
+@given(running=st.integers(1, 6), wanted=st.integers(1, 6), surge=st.integers(1, 3), seed=SEEDS)
+def test_no_more_than_the_surge_allows(running: int, wanted: int, surge: int, seed: int):
+    """While versions change there are never more replicas than wanted and the surge together."""
+    start = views(", ".join(["old RUNNING"] * running))
+    simulation = Simulation(replace(target(wanted), surge=surge), start, room=100, seed=seed)
+    limit = max(wanted + surge, running)
+    while simulation.act() | simulation.move():
+        staying = [view for view in simulation.replicas.values() if view.state is not STOPPING]
+        assert len(staying) <= limit
+        simulation.lowest = min(simulation.lowest, simulation.running)
+    simulation.check_end()
+    assert simulation.lowest >= min(wanted, running)
+
+
+@given(wanted=st.integers(1, 6), step=st.integers(1, 6), seed=SEEDS)
+def test_without_surge_old_ones_leave_a_few_at_a_time(wanted: int, step: int, seed: int):
+    """With `max_surge_percent=0` there are never more than wanted, and never too few."""
+    start = views(", ".join(["old RUNNING"] * wanted))
+    simulation = Simulation(replace(target(wanted), surge=0, step=step), start, room=100, seed=seed)
+    while simulation.act_stopping_first() | simulation.move():
+        staying = [view for view in simulation.replicas.values() if view.state is not STOPPING]
+        assert len(staying) <= wanted
+        assert simulation.running >= wanted - step
+    simulation.check_end()
+
+
+def test_without_surge_a_version_that_fails_takes_no_more_than_one_step():
+    """A new version that has failed and never run makes no further old replica leave."""
+    seen = views("old RUNNING, old RUNNING, old RUNNING")[:2]
+    wanted = replace(target(3), surge=0, step=1)
+    assert reconcile(wanted, seen, failures=1, now=NOW) == [Start(1)]
+
+
+# --- replicas that are unfit, or whose node leaves ---------------------------------------
+
+
+def test_an_unfit_replica_leaves_when_its_successor_runs():
+    """It goes on meanwhile: what fails its checks may still answer, and nobody else is there."""
+    unfit, other = views("new RUNNING, new RUNNING")
+    unfit = replace(unfit, fit=False)
+    assert reconcile(target(2), [unfit, other], failures=0, now=NOW) == [Start(1)]
+    coming = replace(other, replica_id="coming", state=STARTING)
+    assert reconcile(target(2), [unfit, other, coming], failures=0, now=NOW) == []
+    here = replace(coming, state=RUNNING)
+    assert reconcile(target(2), [unfit, other, here], failures=0, now=NOW) == [
+        Drain(unfit.replica_id)
+    ]
+
+
+def test_one_that_recovers_is_kept_and_its_successor_is_not_needed():
+    """A check that succeeds again ends the replacement."""
+    recovered, other = views("new RUNNING, new RUNNING")
+    coming = replace(other, replica_id="coming", state=STARTING)
+    actions = reconcile(target(2), [recovered, other, coming], failures=0, now=NOW)
+    assert actions == [Drain("coming")]
+
+
+def test_when_all_are_unfit_all_stay_until_successors_run():
+    """A fault that all share takes no capacity away."""
+    unfit = [replace(view, fit=False) for view in views("new RUNNING, new RUNNING")]
+    assert reconcile(target(2), unfit, failures=0, now=NOW) == [Start(2)]
+
+
+def test_a_leaving_node_s_replica_is_replaced_first_and_goes_in_time():
+    """It stays until a successor runs, or until its requests need the time that is left."""
+    stays, leaves = views("new RUNNING, new RUNNING")
+    leaves = replace(leaves, leaves_at=NOW + 60, state=ReplicaState.PENDING_MIGRATION)
+    wanted = replace(target(2), grace_s=20.0)
+    assert reconcile(wanted, [stays, leaves], failures=0, now=NOW) == [Start(1)]
+    coming = replace(stays, replica_id="coming", state=STARTING)
+    seen = [stays, leaves, coming]
+    assert reconcile(wanted, seen, failures=0, now=NOW + 39) == []
+    assert next_look(seen, now=NOW, grace_s=20.0) == 40
+    assert reconcile(wanted, seen, failures=0, now=NOW + 40) == [Drain(leaves.replica_id)]
+    here = [stays, leaves, replace(coming, state=RUNNING)]
+    assert reconcile(wanted, here, failures=0, now=NOW) == [Drain(leaves.replica_id)]
+
+
+# --- settings ---------------------------------------------------------------------------
+
+
+def test_new_settings_reach_one_replica_first():
+    """One that refuses them must be the only one that has been asked."""
+    seen = views("new RUNNING, new RUNNING, new RUNNING", settings=OLD)
+    assert reconcile(target(3), seen, failures=0, now=NOW) == [Reconfigure("r0")]
+    asked = [replace(seen[0], state=ReplicaState.UPDATING), *seen[1:]]
+    assert reconcile(target(3), asked, failures=0, now=NOW) == []
+    took = [replace(seen[0], settings=NEW), *seen[1:]]
+    assert reconcile(target(3), took, failures=0, now=NOW) == [
+        Reconfigure("r1"),
+        Reconfigure("r2"),
+    ]
+
+
+def test_settings_that_are_refused_leave_the_others_as_they_are():
+    """The one that refused is replaced by one that does not start; nobody else is asked."""
+    seen = views("new RUNNING, new RUNNING, new RUNNING", settings=OLD)
+    seen[0] = replace(seen[0], fit=False)
+    wanted = target(3, allowed=2)
+    assert reconcile(wanted, seen, failures=2, now=NOW) == []

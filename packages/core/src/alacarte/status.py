@@ -11,7 +11,9 @@ __all__ = [
     "DeploymentStatus",
     "DeploymentStatusOverview",
     "DeploymentStatusTrigger",
+    "Failure",
     "ProxyStatus",
+    "ReplicaOverview",
     "ReplicaState",
     "ServeStatus",
     "ServiceStatusOverview",
@@ -19,10 +21,17 @@ __all__ = [
 
 
 class ReplicaState(StrEnum):
-    """Where a replica is in its life."""
+    """Where a replica is in its life.
+
+    RUNNING, UPDATING (it takes over new settings) and PENDING_MIGRATION (its node is about to
+    leave) answer requests. RECOVERING was found by a new controller and is being asked.
+    """
 
     STARTING = "STARTING"
+    UPDATING = "UPDATING"
+    RECOVERING = "RECOVERING"
     RUNNING = "RUNNING"
+    PENDING_MIGRATION = "PENDING_MIGRATION"
     STOPPING = "STOPPING"
     STOPPED = "STOPPED"
 
@@ -46,7 +55,10 @@ class DeploymentStatusTrigger(StrEnum):
     CONFIG_UPDATE_COMPLETED = "CONFIG_UPDATE_COMPLETED"
     UPSCALE_COMPLETED = "UPSCALE_COMPLETED"
     DOWNSCALE_COMPLETED = "DOWNSCALE_COMPLETED"
+    AUTOSCALING = "AUTOSCALING"
     REPLICA_STARTUP_FAILED = "REPLICA_STARTUP_FAILED"
+    HEALTH_CHECK_FAILED = "HEALTH_CHECK_FAILED"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
     DELETING = "DELETING"
 
 
@@ -72,18 +84,67 @@ class ProxyStatus(StrEnum):
 
 
 @dataclass(frozen=True)
+class Failure:
+    """Something that went wrong with a replica.
+
+    Attributes:
+        at: When, in seconds since 1970.
+        kind: `start`, `health`, `reconfigure`, `death`, or `cluster` where that did not answer.
+        message: What happened, in one line.
+        traceback: Of the user's code, its own frame first; "" where there is none.
+    """
+
+    at: float
+    replica_id: str
+    kind: str
+    message: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class ReplicaOverview:
+    """One replica.
+
+    Attributes:
+        since: When it entered its state, in seconds since 1970.
+        version: Of the code it runs; that of the deployment's newest replicas is the wanted one.
+        node_id: Where it runs, "" before it has a process.
+        pid: Of its process, 0 before it listens.
+        message: What is wrong with it, or what it waits for; "" for nothing.
+    """
+
+    replica_id: str
+    state: ReplicaState
+    since: float
+    version: str
+    node_id: str = ""
+    pid: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True)
 class DeploymentStatusOverview:
     """One deployment.
 
     Attributes:
         replica_states: Number of replicas by state; states without any are left out.
         message: What went wrong last, "" for nothing.
+        since: When it came into its status, in seconds since 1970.
+        waiting_for: What must happen next for it to be as it should, "" for nothing.
+        target_replicas: How many replicas it should have now.
+        replicas: Those it has, oldest first.
+        recent_failures: The last ten, oldest first.
     """
 
     status: DeploymentStatus
     status_trigger: DeploymentStatusTrigger
     replica_states: dict[str, int] = field(default_factory=dict)
     message: str = ""
+    since: float = 0.0
+    waiting_for: str = ""
+    target_replicas: int = 0
+    replicas: tuple[ReplicaOverview, ...] = ()
+    recent_failures: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True)

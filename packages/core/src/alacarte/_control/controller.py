@@ -12,13 +12,15 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from .._cluster.host import sweep_sockets
-from .._cluster.protocol import ActorContext, ActorDied
+from .._cluster.protocol import ActorContext, ActorDied, Node
+from .._model.loads import LoadReport
 from .._model.snapshots import ROUTES_KEY, DeploymentSnapshot, deployment_key
+from .._model.specs import DeploymentSpec
 from .._plugins import PluginRecord
 from .._settings import ConfigValues
 from ..errors import ConfigError, DeployError
@@ -31,19 +33,24 @@ from ..status import (
     ServeStatus,
 )
 from ..types import DeploymentId, Event, Resource, RouteTable
+from .autoscaling import Autoscaling
 from .desired import (
     Desired,
     Key,
     State,
+    callers_of,
     decode_state,
     encode_state,
     expand,
     kind_of,
-    target_of,
+    wish_of,
 )
+from .looks import Looks
+from .recovery import Recovery
 from .replicas import ReplicaGroup, instance_prefix, replica_prefix
+from .scaling import check_scaling
 from .services import ServiceGroup, Wanted
-from .summary import application_status, deployment_status, settled
+from .summary import application_status, settled
 from .watch import SnapshotHub
 
 __all__ = ["STATE_KEY", "Controller"]
@@ -53,7 +60,8 @@ STATE_KEY = "state"
 _GONE_S = 5.0
 _GONE_LOOK_S = 0.01
 _NODES_S = 2.0
-"""How often to look for nodes that came or went."""
+"""How often to look for nodes that came, leave or went."""
+_SHUTDOWN_S = 30.0
 
 
 class Controller:
@@ -67,13 +75,16 @@ class Controller:
         self._desired = Desired({}, (), {})
         self._groups: dict[DeploymentId, ReplicaGroup] = {}
         self._services: ServiceGroup | None = None
+        self._scaling: Autoscaling | None = None
         self._hub = SnapshotHub()
-        self._dirty = asyncio.Event()
+        self._looks = Looks()
+        self._callers: dict[DeploymentId, frozenset[DeploymentId]] = {}
         self._turn = asyncio.Event()
         self._changes = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._following: list[asyncio.Task[None]] = []
         self._routes_version = 0
+        self._any_leave = False
         self._is_up = False
         self._ended = False
 
@@ -105,44 +116,58 @@ class Controller:
                 await self._store(self._state)
             else:
                 self._state = decode_state(stored)
-            self._services = ServiceGroup(
-                self._context.cluster,
-                self._state,
-                self._records,
-                self._hub.track,
-                self._hub.untrack,
-            )
+            # Each once: the cluster may fail us further down, and then all of this is tried again.
+            if self._services is None:
+                self._services = ServiceGroup(
+                    self._context.cluster,
+                    self._state,
+                    self._records,
+                    self._hub.track,
+                    self._hub.untrack,
+                )
+            if self._scaling is None:
+                scaling = Autoscaling(
+                    self._context.cluster,
+                    self._plugins,
+                    self._records,
+                    instance_prefix(self._state.instance),
+                    self._scale,
+                )
+                await scaling.load(resumed=stored is not None)
+                self._scaling = scaling
             self._desired = self._expanded()
-            if stored is not None:
-                await self._adopt()
-            self._loop = asyncio.create_task(self._run())
+            recovery = Recovery(self._context.cluster, replica_prefix(self._state.instance))
+            if self._loop is None:
+                if stored is not None:
+                    await self._adopt(recovery)
+                self._loop = asyncio.create_task(self._run())
             self._expand()
-            if await self._place_services():
-                self._following = asyncio.create_task(self._follow_nodes())
+            await self._place_services()
+            self._following = [
+                asyncio.create_task(self._follow_nodes()),
+                asyncio.create_task(recovery.follow_orphans(self._actor_names)),
+            ]
             # Last: whoever asks meanwhile waits, and does not find half of it.
             self._is_up = True
 
     def _working(self) -> bool:
         return self._is_up
 
-    async def _adopt(self) -> None:
+    async def _adopt(self, recovery: Recovery) -> None:
         """Take in the replicas that a former controller of this instance left running."""
-        cluster = self._context.cluster
-        for name in await cluster.list_actors(replica_prefix(self._state.instance)):
-            actor = await cluster.find_actor(name)
-            if actor is None:
-                continue
-            try:
-                started = await actor.call("describe")
-            except ActorDied:
-                continue
-            spec = started and self._desired.deployments.get(started.deployment)
+        for actor, started in await recovery.survivors():
+            spec = self._desired.deployments.get(started.deployment)
             if spec is None:
-                actor.kill()  # it was still starting, or nobody wants it any more
+                # Nobody wants it any more, but its last requests may be under way.
+                recovery.dismiss(actor)
                 continue
-            group = self._groups.setdefault(spec.id, self._group(spec.id))
-            group.want(spec)
+            group = self._groups.get(spec.id)
+            if group is None:
+                group = self._groups[spec.id] = self._group(spec.id)
+                self._want(group, spec)
             group.adopt(actor, started)
+        for group in self._groups.values():
+            self._publish(group, self._look(group).status)
 
     async def ready(self) -> None:
         """Return when every node service has come up.
@@ -154,34 +179,56 @@ class Controller:
         assert self._services is not None
         await self._services.settled()
 
-    async def apply(self, resource: Resource) -> None:
-        """Store a resource in place of the one of its name, and begin to make it so.
+    async def apply(self, *resources: Resource) -> list[str]:
+        """Store resources in place of those of their names, and begin to make it so; all or none.
+
+        Returns:
+            What `applied` takes to know each of them again.
 
         Raises:
-            ConfigError: It cannot exist beside the others, or nobody knows its kind.
+            ConfigError: One cannot exist beside the others, or nobody knows its kind.
         """
         await self._started()
         async with self._changes:
-            key = (resource.kind, resource.name)
-            others = [value for other, value in self._state.resources.items() if other != key]
-            kind = kind_of(resource, self._plugins.resource_kinds)
-            kind.validate(resource, others)
-            kind.expand(resource)
-            self._refuse_unknown_policies(resource)
-            await self._store(self._state.with_resource(resource, time.time()))
+            state, kinds = self._state, self._plugins.resource_kinds
+            for resource in resources:
+                state = state.with_resource(resource, time.time())
+            for resource in resources:
+                kind = kind_of(resource, kinds)
+                key = (resource.kind, resource.name)
+                others = [value for other, value in state.resources.items() if other != key]
+                kind.validate(resource, others)
+                kind.expand(resource)
+                self._refuse_unknown_policies(resource)
+            await self._store(state)
             self._expand()
+        return [wish_of(resource, kinds) for resource in resources]
 
-    async def applied(self, kind: str, name: str) -> None:
+    async def applied(self, kind: str, name: str, wish: str = "") -> None:
         """Return when a resource's deployments run and every proxy knows its routes.
 
+        Args:
+            wish: What `apply` returned; "" for whatever is wanted of that name.
+
         Raises:
-            DeployError: A deployment does not start; the user's own frame comes first.
+            DeployError: A deployment does not start; the user's own frame comes first. Or
+                somebody else has deployed something else under this name.
             ConfigError: A node service was refused what the user asked for.
         """
         await self._started()
         key = (kind, name)
         version = self._routes_version
+        wanted: Resource | None = None
         while True:
+            if key not in self._state.resources:
+                raise DeployError(f"{kind} {name!r} was deleted before it ran.")
+            if wish and wanted is not self._state.resources[key]:
+                wanted = self._state.resources[key]
+                if wish != wish_of(wanted, self._plugins.resource_kinds):
+                    raise DeployError(
+                        f"{kind} {name!r} was superseded before it ran: somebody has deployed "
+                        "something else under this name since, and that counts."
+                    )
             overview = self._application(key)
             if settled(overview.status):
                 break
@@ -206,7 +253,7 @@ class Controller:
         """Return when nothing is left of a resource that was deleted."""
         await self._started()
         while any(
-            deployment.app == name and group.spec is None
+            deployment.app == name and _is_going(group)
             for deployment, group in self._groups.items()
         ):
             await self._next_turn()
@@ -222,11 +269,11 @@ class Controller:
         """Return how everything is doing."""
         await self._started()
         assert self._services is not None
-        return ServeStatus(
-            self._services.by_node,
-            {key[1]: self._application(key) for key in self._state.resources},
-            self._services.overviews,
-        )
+        found = {key[1]: self._application(key, details=True) for key in self._state.resources}
+        for group in self._groups.values():
+            if _is_going(group):
+                self._show_leaving(group, found)
+        return ServeStatus(self._services.by_node, found, self._services.overviews)
 
     async def restart_services(self, service: str, drain_s: float) -> None:
         """Put a successor in the place of each process of a node service; see `ServiceGroup`."""
@@ -242,19 +289,37 @@ class Controller:
             self._publish_absent(DeploymentId(app, name))
         return await self._hub.watch(key, known, watcher)
 
+    async def report_loads(self, process: str, reports: tuple[LoadReport, ...]) -> None:
+        """Hear what a process asks of the deployments that follow their load."""
+        await self._started()
+        assert self._scaling is not None
+        self._scaling.report(process, reports)
+
+    async def suspect(
+        self, process: str, deployment: DeploymentId, replica_id: str, reason: str
+    ) -> None:
+        """Somebody has had no word of a replica: find out whether its process answers."""
+        await self._started()
+        group = self._groups.get(deployment)
+        if group is not None:
+            log.info("%s suspects replica %s: %s", process, replica_id, reason)
+            group.suspect(replica_id)
+
     async def shutdown(self) -> None:
         """Stop everything this instance runs, and forget it. The controller itself is left."""
         await self._started()
         async with self._changes:
-            await self._store(State(self._state.instance, self._state.secret, stopping=True))
-            if self._following is not None:
-                self._following.cancel()
+            await self._store(
+                State(self._state.instance, self._state.secret, self._state.config, stopping=True)
+            )
+            for task in self._following:
+                task.cancel()
             if self._services is not None:
                 # Requests that were accepted still reach their replicas.
                 await self._services.stop()
             self._expand()
         try:
-            async with asyncio.timeout(30.0):
+            async with asyncio.timeout(_SHUTDOWN_S):
                 while self._groups:
                     await self._next_turn()
         except TimeoutError:
@@ -263,7 +328,10 @@ class Controller:
             group.kill()
         if self._loop is not None:
             self._loop.cancel()
+        if self._scaling is not None:
+            await self._scaling.close()
         await self._emptied()
+        await self._context.cluster.release(instance_prefix(self._state.instance))
         # Replicas that were killed could not remove theirs.
         sweep_sockets(self._context.socket_dir)
         await self._context.cluster.delete(STATE_KEY)
@@ -272,33 +340,41 @@ class Controller:
     # --- working ------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        """Look again after every change, and when time alone may matter."""
+        """Look again at what has changed, and where time alone may matter."""
         while True:
-            pauses = [self._reconcile(group) for group in list(self._groups.values())]
-            for deployment in [key for key, group in self._groups.items() if group.gone]:
-                del self._groups[deployment]
-                self._publish_absent(deployment)
+            for deployment in await self._looks.due():
+                group = self._groups.get(deployment)
+                if group is None:
+                    continue
+                self._looks.again(deployment, self._reconcile(group))
+                if group.gone:
+                    del self._groups[deployment]
+                    self._publish_absent(deployment)
+                    self._looks.forget(deployment)
+                if group.spec is None or not group.changing:
+                    self._release_callees(deployment)
             self._turn.set()
             self._turn = asyncio.Event()
-            soon = [pause for pause in pauses if pause is not None]
-            try:
-                async with asyncio.timeout(min(soon) if soon else None):
-                    await self._dirty.wait()
-            except TimeoutError:
-                continue
-            finally:
-                self._dirty.clear()
 
     def _reconcile(self, group: ReplicaGroup) -> float | None:
         try:
             pause = group.reconcile()
-            if self._overview(group).status is DeploymentStatus.HEALTHY:
-                group.was_healthy = True
-            self._publish(group)
+            self._publish(group, self._look(group).status)
+            if self._scaling is not None:
+                self._scaling.running(group.deployment, len(group.entries))
         except Exception:  # one deployment's bug must not stop the others
             log.exception("%s could not be reconciled", group.deployment)
             return 1.0
         return pause
+
+    def _look(self, group: ReplicaGroup) -> DeploymentStatusOverview:
+        """Return a deployment's status without details, and tell plugins when it is another."""
+        before = group.condition
+        overview = group.look()
+        if group.condition != before:
+            told = overview.status.value, overview.message
+            self._plugins.on_event(Event("deployment", str(group.deployment), *told))
+        return overview
 
     async def _next_turn(self) -> None:
         await self._turn.wait()
@@ -310,20 +386,60 @@ class Controller:
 
     def _expand(self) -> None:
         """Bring the groups and the routes in line with the resources."""
-        self._desired = self._expanded()
+        assert self._scaling is not None
+        before, self._desired = self._desired, self._expanded()
+        touched = []
         for deployment, spec in self._desired.deployments.items():
             group = self._groups.get(deployment)
             if group is None:
                 group = self._groups[deployment] = self._group(deployment)
             if group.spec is not spec:
-                group.want(spec)
-        for deployment, group in self._groups.items():
-            if deployment not in self._desired.deployments and group.spec is not None:
-                group.want(None)
-        for group in self._groups.values():
-            self._publish(group)
+                self._want(group, spec)
+                touched.append(group)
+        removed = [
+            deployment
+            for deployment, group in self._groups.items()
+            if deployment not in self._desired.deployments and not _is_going(group)
+        ]
+        for deployment in removed:
+            self._groups[deployment].hold()
+            self._callers[deployment] = callers_of(deployment, before)
+            touched.append(self._groups[deployment])
+        for deployment in removed:
+            self._release(deployment)
+        for group in touched:
+            self._looks.now(group.deployment)
+            # At once: a driver that waits for this must not see how it was before.
+            self._publish(group, self._look(group).status)
         self._publish_routes()
-        self._dirty.set()
+
+    def _want(self, group: ReplicaGroup, spec: DeploymentSpec) -> None:
+        """Change what is wanted of a deployment, but for the number that it has by its load."""
+        assert self._scaling is not None
+        current = None if group.target is None else group.target.replicas
+        group.want(spec, self._scaling.want(spec, current))
+
+    def _scale(self, deployment: DeploymentId, number: int) -> None:
+        group = self._groups.get(deployment)
+        if group is not None:
+            group.scale(number)
+
+    def _release(self, deployment: DeploymentId) -> None:
+        """Let a deployment go that is to, once nothing runs that may call it."""
+        group = self._groups.get(deployment)
+        if group is None or not group.held:
+            return
+        callers = [self._groups.get(caller) for caller in self._callers.get(deployment, ())]
+        if not any(caller is not None and caller.changing for caller in callers):
+            assert self._scaling is not None
+            self._callers.pop(deployment, None)
+            self._scaling.forget(deployment)
+            group.want(None)
+            self._looks.now(deployment)
+
+    def _release_callees(self, caller: DeploymentId) -> None:
+        for deployment in [each for each, callers in self._callers.items() if caller in callers]:
+            self._release(deployment)
 
     def _expanded(self) -> Desired:
         return expand(self._state.resources, self._plugins.resource_kinds)
@@ -337,17 +453,21 @@ class Controller:
             self._context.cluster,
             self._state,
             self._records,
-            self._dirty.set,
+            self._looks.now,
             observed,
         )
 
-    async def _place_services(self) -> bool:
-        """Put node services on the nodes there are; return whether there are any services."""
+    async def _place_services(self) -> None:
+        """Put node services on the nodes there are; learn which of these are about to leave."""
         assert self._services is not None
+        nodes = await self._context.cluster.nodes()
+        # A cluster always has one, so none is no answer.
+        if not nodes or self._ended or self._state.stopping:
+            return
+        self._call_away(nodes)
         config = ConfigValues(self._plugins, self._state.config)
         specs = [spec for spec in self._plugins.node_services.values() if spec.enabled(config)]
-        nodes = await self._context.cluster.nodes() if specs else []
-        if nodes and not self._ended:  # a cluster always has one, so none is no answer
+        if specs:
             self._services.place(
                 [
                     Wanted(
@@ -358,7 +478,19 @@ class Controller:
                     for spec in specs
                 ]
             )
-        return bool(specs)
+
+    def _call_away(self, nodes: Sequence[Node]) -> None:
+        """Have replicas replaced whose nodes are about to leave."""
+        ahead = asyncio.get_running_loop().time() - time.time()
+        leaving = {
+            node.node_id: node.draining_until + ahead
+            for node in nodes
+            if node.draining_until is not None
+        }
+        if leaving or self._any_leave:
+            self._any_leave = bool(leaving)
+            for group in self._groups.values():
+                group.call_away(leaving)
 
     async def _emptied(self) -> None:
         """Return when the cluster knows none of our processes any more.
@@ -373,13 +505,16 @@ class Controller:
                     await asyncio.sleep(_GONE_LOOK_S)
 
     async def _follow_nodes(self) -> None:
-        """Give services to nodes that join later, and take them from those that are gone."""
+        """Give services to nodes that join later, and leave those that are gone or about to be."""
         while True:
             await asyncio.sleep(_NODES_S)
             try:
                 await self._place_services()
             except Exception:  # whatever the cluster answers, it is asked again
                 log.exception("the cluster's nodes are not known")
+
+    def _actor_names(self) -> set[str]:
+        return {name for group in self._groups.values() for name in group.actor_names}
 
     def _refuse_unknown_policies(self, resource: Resource) -> None:
         known = self._plugins.routing_policies
@@ -390,6 +525,7 @@ class Controller:
                     f"{spec.id}: no installed plugin gives a routing policy "
                     f"{spec.config.routing_policy!r}; there are {sorted(known)}."
                 )
+            check_scaling(spec, self._plugins)
 
     # --- telling ------------------------------------------------------------------------
 
@@ -402,10 +538,10 @@ class Controller:
         self._hub.publish(ROUTES_KEY, version, table)
         self._plugins.on_event(Event("routes", "", str(version)))
 
-    def _publish(self, group: ReplicaGroup) -> None:
+    def _publish(self, group: ReplicaGroup, status: DeploymentStatus) -> None:
         """Publish a deployment's snapshot where it differs from the last one."""
-        overview = self._overview(group)
-        failed = overview.status is DeploymentStatus.DEPLOY_FAILED and not group.entries
+        entries = group.entries
+        failed = status is DeploymentStatus.DEPLOY_FAILED and not entries
         spec = group.spec
         self._publish_snapshot(
             DeploymentSnapshot(
@@ -413,49 +549,41 @@ class Controller:
                 0,
                 "failed" if failed else "absent" if spec is None else "up",
                 "it failed to start" if failed else "it was deleted" if spec is None else "",
-                group.entries,
+                entries,
                 spec.config.max_queued_requests if spec else 0,
                 spec.config.routing_policy if spec else "power_of_two",
-            ),
-            overview,
+                follow_load=spec is not None and spec.config.autoscaling_config is not None,
+            )
         )
 
     def _publish_absent(self, deployment: DeploymentId) -> None:
         self._publish_snapshot(
-            DeploymentSnapshot(deployment, 0, "absent", "there is no such deployment"), None
+            DeploymentSnapshot(deployment, 0, "absent", "there is no such deployment")
         )
 
-    def _publish_snapshot(
-        self, snapshot: DeploymentSnapshot, overview: DeploymentStatusOverview | None
-    ) -> None:
+    def _publish_snapshot(self, snapshot: DeploymentSnapshot) -> None:
         key = deployment_key(snapshot.id)
         current: DeploymentSnapshot | None = self._hub.current(key)
-        if current is not None and _same(current, snapshot):
+        if current is not None and replace(snapshot, version=current.version) == current:
             return
         version = self._hub.next_version()
         self._hub.publish(key, version, replace(snapshot, version=version))
-        if overview is not None:
-            self._plugins.on_event(
-                Event("deployment", str(snapshot.id), overview.status.value, overview.message)
-            )
 
-    def _overview(self, group: ReplicaGroup) -> DeploymentStatusOverview:
-        return deployment_status(
-            None if group.spec is None else target_of(group.spec),
-            group.views,
-            failures=group.failures,
-            was_healthy=group.was_healthy,
-            message=group.message,
-        )
-
-    def _application(self, key: Key) -> ApplicationStatusOverview:
-        deployments = {
-            deployment.name: self._overview(self._groups[deployment])
+    def _application(self, key: Key, *, details: bool = False) -> ApplicationStatusOverview:
+        groups = {
+            deployment.name: self._groups[deployment]
             for deployment, owner in self._desired.owners.items()
             if owner == key and deployment in self._groups
         }
+        deployments = {
+            name: group.overview if details else self._look(group) for name, group in groups.items()
+        }
         status = application_status(list(deployments.values()))
         failed = [each.message for each in deployments.values() if each.message]
+        deployments = {
+            name: replace(each, message=each.message or self._problem(groups[name].deployment))
+            for name, each in deployments.items()
+        }
         prefix = next((route.prefix for route in self._desired.routes if route.app == key[1]), None)
         return ApplicationStatusOverview(
             status,
@@ -465,6 +593,19 @@ class Controller:
             prefix,
         )
 
+    def _show_leaving(
+        self, group: ReplicaGroup, found: dict[str, ApplicationStatusOverview]
+    ) -> None:
+        """Add a deployment to the status that is to go, and its application with it, if need be."""
+        app, name = group.deployment
+        gone = ApplicationStatusOverview(ApplicationStatus.DELETING)
+        shown = found.get(app, gone)
+        deployments = {**shown.deployments, name: group.overview}
+        found[app] = replace(shown, deployments=deployments)
 
-def _same(one: DeploymentSnapshot, other: DeploymentSnapshot) -> bool:
-    return replace(one, version=0) == replace(other, version=0)
+    def _problem(self, deployment: DeploymentId) -> str:
+        return "" if self._scaling is None else self._scaling.problem(deployment)
+
+
+def _is_going(group: ReplicaGroup) -> bool:
+    return group.spec is None or group.held

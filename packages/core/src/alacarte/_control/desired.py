@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +15,16 @@ from ..errors import ConfigError
 from ..types import DeploymentId, Resource, ResourceKind, Route
 from .reconcile import Settings, Target
 
-__all__ = ["Desired", "State", "decode_state", "encode_state", "expand", "target_of"]
+__all__ = [
+    "Desired",
+    "State",
+    "callers_of",
+    "decode_state",
+    "encode_state",
+    "expand",
+    "target_of",
+    "wish_of",
+]
 
 Key = tuple[str, str]
 FORMAT = 1
@@ -97,14 +108,38 @@ def kind_of(resource: Resource, kinds: Mapping[str, ResourceKind]) -> ResourceKi
     return kind
 
 
-def target_of(spec: DeploymentSpec) -> Target:
-    """Return what reconciling needs of a deployment."""
+def callers_of(deployment: DeploymentId, desired: Desired) -> frozenset[DeploymentId]:
+    """Return the deployments that may call this one: of its application, those that follow it."""
+    siblings = [each for each in desired.deployments if each.app == deployment.app]
+    if deployment not in siblings:
+        return frozenset()
+    return frozenset(siblings[siblings.index(deployment) + 1 :])
+
+
+def target_of(spec: DeploymentSpec, scale: int | None = None) -> Target:
+    """Return what reconciling needs of a deployment.
+
+    Args:
+        scale: How many replicas autoscaling asks for; None for what the options say.
+    """
+    config = spec.config
+    replicas = config.target_replicas if scale is None else scale
     return Target(
         spec.version,
-        spec.config.target_replicas,
-        Settings(spec.config.max_ongoing_requests, json.dumps(spec.config.user_config)),
-        spec.config.start_failures_allowed,
+        replicas,
+        Settings(config.max_ongoing_requests, json.dumps(config.user_config)),
+        config.start_failures_allowed(replicas),
+        math.ceil(config.max_surge_percent / 100 * replicas),
+        max(int(config.rolling_update_percentage * replicas), 1),
+        config.graceful_shutdown_timeout_s,
     )
+
+
+def wish_of(resource: Resource, kinds: Mapping[str, ResourceKind]) -> str:
+    """Return what tells one wish from another: the same where they come down to the same."""
+    expansion = kind_of(resource, kinds).expand(resource)
+    deployments = [(str(spec.id), spec.version, spec.config) for spec in expansion.deployments]
+    return hashlib.sha256(repr((deployments, expansion.routes)).encode()).hexdigest()[:16]
 
 
 def encode_state(state: State) -> bytes:

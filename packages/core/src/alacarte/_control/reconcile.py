@@ -1,8 +1,9 @@
 """From what is wanted and what is seen to what is to be done, for one deployment. Pure.
 
 The order of a change is decided here: replicas of a new version come up before those of the old
-one leave, so an update takes no capacity away. Only when the cluster has no room for both does
-an old one make place.
+one leave, so an update takes no capacity away. Only when the cluster has no room for both, or
+when no surge is allowed, does an old one make place. What is unfit, or on a node that is about to
+leave, is replaced in the same way.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..status import ReplicaState
+from .lifecycle import SERVING
 
 __all__ = [
     "Action",
@@ -20,6 +22,7 @@ __all__ = [
     "Settings",
     "Start",
     "Target",
+    "as_wanted",
     "given_up",
     "next_look",
     "reconcile",
@@ -49,15 +52,21 @@ class Target:
         replicas: How many.
         settings: What a running one can.
         failures_allowed: Failed starts of this version before it is given up.
+        surge: Replicas there may be beyond that number, for as long as some are replaced.
+        step: Replicas that may be missing meanwhile, where no surge is allowed.
+        grace_s: How long a replica that leaves may finish its requests.
     """
 
     version: str
     replicas: int
     settings: Settings
     failures_allowed: int
+    surge: int = 1000
+    step: int = 1
+    grace_s: float = 20.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ReplicaView:
     """What is seen of one replica.
 
@@ -65,6 +74,8 @@ class ReplicaView:
         since: When it entered its state, on the clock of `now`.
         placed: It has a process.
         had_room: The cluster had room for it when it was asked for.
+        fit: Neither do its health checks fail, nor has it refused its settings.
+        leaves_at: When its node leaves, on the clock of `now`; None when it stays.
     """
 
     replica_id: str
@@ -74,6 +85,8 @@ class ReplicaView:
     since: float = 0.0
     placed: bool = True
     had_room: bool = False
+    fit: bool = True
+    leaves_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -117,30 +130,49 @@ def reconcile(
         now: On the same clock as `ReplicaView.since`.
         freed: When a replica last ended, and left its place to others.
     """
+    if as_wanted(target, replicas):
+        return []
     staying = [replica for replica in replicas if replica.state is not ReplicaState.STOPPING]
     if target is None:
         return [Drain(replica.replica_id) for replica in staying]
-    new = [replica for replica in staying if replica.version == target.version]
-    old = [replica for replica in staying if replica.version != target.version]
+    new = [replica for replica in staying if _is_wanted(replica, target)]
+    old = [replica for replica in staying if not _is_wanted(replica, target)]
+    hopeless = given_up(target, new, failures)
     actions: list[Action] = []
     missing = target.replicas - len(new)
-    if missing > 0 and not given_up(target, new, failures):
-        actions.append(Start(missing))
-    actions += [Drain(replica.replica_id) for replica in _excess(new, -missing)]
-    actions += [Drain(replica.replica_id) for replica in _replaced(target, new, old)]
-    if old and not any(isinstance(action, Drain) for action in actions):
+    room = target.replicas + target.surge - len(staying)
+    if missing > 0 and room > 0 and not hopeless:
+        actions.append(Start(min(missing, room)))
+    leaving = _excess(new, -missing) + _replaced(target, new, old, hopeless)
+    leaving += [each for each in _called_away(target, old, now) if each not in leaving]
+    if old and not leaving:
+        if not target.surge and not hopeless:
+            leaving = _stopped_first(target, new, old, failures)
         # One at a time: none is leaving, and no new one has a place and is about to run.
-        if len(staying) == len(replicas) and _need_place(new, now, freed):
-            actions += [Drain(old[0].replica_id)]
-    leaving = {action.replica_id for action in actions if isinstance(action, Drain)}
-    actions += [
-        Reconfigure(replica.replica_id)
-        for replica in new
-        if replica.state is ReplicaState.RUNNING
-        and replica.settings != target.settings
-        and replica.replica_id not in leaving
-    ]
+        elif len(staying) == len(replicas) and _need_place(new, now, freed):
+            leaving = [old[0]]
+    actions += [Drain(replica.replica_id) for replica in leaving]
+    if not hopeless:
+        staying_new = [replica for replica in new if replica not in leaving]
+        actions += [Reconfigure(each.replica_id) for each in _outdated(target, staying_new)]
     return actions
+
+
+def as_wanted(target: Target | None, replicas: Sequence[ReplicaView]) -> bool:
+    """Whether all is as it should be. Nearly always so, hence the one look at each replica."""
+    if target is None or len(replicas) != target.replicas:
+        return False
+    version, settings, running = target.version, target.settings, ReplicaState.RUNNING
+    for replica in replicas:
+        if (
+            replica.state is not running
+            or not replica.fit
+            or replica.leaves_at is not None
+            or replica.version != version
+            or (replica.settings is not settings and replica.settings != settings)
+        ):
+            return False
+    return True
 
 
 def given_up(target: Target, new: Sequence[ReplicaView], failures: int) -> bool:
@@ -149,42 +181,90 @@ def given_up(target: Target, new: Sequence[ReplicaView], failures: int) -> bool:
     One that has run before is tried again for ever: its code is not what is broken.
     """
     return failures >= target.failures_allowed and not any(
-        replica.state is ReplicaState.RUNNING for replica in new
+        replica.state in SERVING and replica.settings == target.settings for replica in new
     )
 
 
-def next_look(replicas: Sequence[ReplicaView], *, now: float, freed: float = 0.0) -> float | None:
+def next_look(
+    replicas: Sequence[ReplicaView], *, now: float, freed: float = 0.0, grace_s: float = 0.0
+) -> float | None:
     """Return in how many seconds time alone may change the decision, None for never."""
-    waiting = [
-        _patient_until(replica, freed) - now
+    moments = [
+        _patient_until(replica, freed)
         for replica in replicas
         if replica.state is ReplicaState.STARTING and not replica.placed
     ]
-    ahead = [delay for delay in waiting if delay > 0]
+    moments += [each.leaves_at - grace_s for each in replicas if each.leaves_at is not None]
+    ahead = [moment - now for moment in moments if moment > now]
     return min(ahead) if ahead else None
+
+
+def _is_wanted(replica: ReplicaView, target: Target) -> bool:
+    return replica.version == target.version and replica.fit and replica.leaves_at is None
 
 
 def _excess(new: Sequence[ReplicaView], count: int) -> list[ReplicaView]:
     """Choose replicas that are too many: those still starting first, then the newest."""
     if count <= 0:
         return []
-    by_worth = sorted(
-        enumerate(new), key=lambda item: (item[1].state is ReplicaState.RUNNING, -item[0])
-    )
+    by_worth = sorted(enumerate(new), key=lambda item: (item[1].state in SERVING, -item[0]))
     return [replica for _, replica in by_worth[:count]]
 
 
 def _replaced(
-    target: Target, new: Sequence[ReplicaView], old: Sequence[ReplicaView]
+    target: Target, new: Sequence[ReplicaView], old: Sequence[ReplicaView], hopeless: bool
 ) -> list[ReplicaView]:
-    """Choose old replicas that new ones have replaced."""
-    running = sum(replica.state is ReplicaState.RUNNING for replica in new)
+    """Choose old replicas that new ones have replaced; unfit ones go first."""
+    running = sum(replica.state in SERVING for replica in new)
     # Those that never ran have nothing to give up.
-    unready = [replica for replica in old if replica.state is ReplicaState.STARTING]
-    ready = [replica for replica in old if replica.state is ReplicaState.RUNNING]
-    relieved = running or not target.replicas
-    surplus = max(len(ready) + running - target.replicas, 0) if relieved else 0
-    return unready + ready[:surplus]
+    unready = [replica for replica in old if replica.state not in SERVING]
+    if hopeless:
+        return unready
+    ready = sorted(
+        (replica for replica in old if replica.state in SERVING), key=lambda each: each.fit
+    )
+    # Before the first new one runs, more may go only where there are too many for one to start.
+    enough = bool(running) or not target.replicas
+    keep = target.replicas if enough else target.replicas + max(target.surge - 1, 0)
+    return unready + ready[: max(len(ready) + running - keep, 0)]
+
+
+def _called_away(target: Target, old: Sequence[ReplicaView], now: float) -> list[ReplicaView]:
+    """Choose those whose node leaves so soon that they must finish their requests now."""
+    return [
+        replica
+        for replica in old
+        if replica.leaves_at is not None and now >= replica.leaves_at - target.grace_s
+    ]
+
+
+def _stopped_first(
+    target: Target, new: Sequence[ReplicaView], old: Sequence[ReplicaView], failures: int
+) -> list[ReplicaView]:
+    """Choose old replicas that go before their successors come, where no surge is allowed."""
+    running = [replica for replica in new if replica.state in SERVING]
+    if failures and not running:
+        return []  # the new version has yet to show that it starts
+    may_leave = len(running) + len(old) - (target.replicas - target.step)
+    return list(old[: max(may_leave, 0)])
+
+
+def _outdated(target: Target, new: Sequence[ReplicaView]) -> list[ReplicaView]:
+    """Choose replicas to be given the target's settings: one, and when that has gone well, all.
+
+    So a `user_config` that makes `reconfigure` raise costs one replica, and not all of them.
+    """
+    serving = [replica for replica in new if replica.state in SERVING]
+    waiting = [
+        replica
+        for replica in serving
+        if replica.settings != target.settings and replica.state is ReplicaState.RUNNING
+    ]
+    if len(waiting) == len(serving):  # nobody has taken them over, and nobody is about to
+        return waiting[:1]
+    if any(replica.settings == target.settings for replica in serving):
+        return waiting
+    return []
 
 
 def _need_place(new: Sequence[ReplicaView], now: float, freed: float) -> bool:

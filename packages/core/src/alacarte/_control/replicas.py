@@ -1,6 +1,6 @@
-"""The replicas of one deployment, as processes: start them, watch them, let them go.
+"""The replicas of one deployment: what is wanted of them, what is seen, and what became of it.
 
-The thin side of `reconcile`: it carries out actions and reports what became of them. Lives on the
+The thin side of `reconcile`: it carries out actions and keeps account of failures. Lives on the
 controller's loop; every change ends in `changed`, after which the controller looks again.
 """
 
@@ -9,63 +9,43 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from time import monotonic
-from typing import Any
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster
+from .._cluster.protocol import Actor, ActorSpec, Cluster
 from .._model.snapshots import ReplicaEntry
 from .._model.specs import DeploymentSpec
 from .._plugins import PluginRecord
 from .._replica.spec import ReplicaSpec, Started
-from ..errors import ServeError
-from ..status import ReplicaState
+from ..status import (
+    DeploymentStatus,
+    DeploymentStatusOverview,
+    DeploymentStatusTrigger,
+    Failure,
+    ReplicaState,
+)
 from ..types import DeploymentId
 from .desired import State, target_of
-from .lifecycle import ReplicaEvent, advance
-from .reconcile import Drain, Reconfigure, ReplicaView, Settings, Start, next_look, reconcile
+from .health import resting
+from .lifecycle import SERVING, ReplicaEvent
+from .reconcile import Drain, Reconfigure, ReplicaView, Settings, Start, Target, next_look
+from .reconcile import reconcile as actions_for
+from .replica import Replica, first_line
+from .summary import Change, Condition, change_between, condition_of, overview_of, waiting_for
 
 __all__ = ["ReplicaGroup", "instance_prefix", "replica_prefix"]
 
 log = logging.getLogger("alacarte.controller")
 REPLICA_TARGET = "alacarte._replica.actor:ReplicaActor"
-_STOP_S = 5.0
-_SLOW_S = 10.0
 _YOUNG_S = 5.0
 _IN_A_ROW_S = 30.0
 _FAILURE_PAUSE_S = (0.0, 0.0, 0.0, 0.2, 1.0, 5.0)
-
-
-@dataclass(eq=False)
-class _Replica:
-    """One replica's process, from the controller's side."""
-
-    replica_id: str
-    spec: DeploymentSpec
-    settings: Settings
-    state: ReplicaState = ReplicaState.STARTING
-    since: float = field(default_factory=monotonic)
-    placed: bool = False
-    had_room: bool = True
-    actor: Actor | None = None
-    entry: ReplicaEntry | None = None
-    life: asyncio.Task[None] | None = None
-    leaving: asyncio.Event = field(default_factory=asyncio.Event)
-    reconfiguring: bool = False
-
-    @property
-    def view(self) -> ReplicaView:
-        return ReplicaView(
-            self.replica_id,
-            self.spec.version,
-            self.state,
-            self.settings,
-            self.since,
-            self.placed,
-            self.had_room,
-        )
+_JITTER = 0.25
+_KEPT_FAILURES = 10
 
 
 class ReplicaGroup:
@@ -81,9 +61,11 @@ class ReplicaGroup:
 
     Attributes:
         spec: What is wanted; None when the deployment is to go.
+        target: The same, as far as reconciling goes.
         failures: Failed starts of what is wanted, as long as no replica of it has run.
         message: The last failure.
-        was_healthy: What is wanted has been reached once.
+        condition: The deployment's status.
+        held: It is to go, but somebody may still call it, so it goes on as it is.
     """
 
     def __init__(
@@ -92,67 +74,152 @@ class ReplicaGroup:
         cluster: Cluster,
         state: State,
         plugins: tuple[PluginRecord, ...],
-        changed: Callable[[], None],
+        changed: Callable[[DeploymentId], None],
         observed: Callable[[str, ReplicaState, str], None],
     ) -> None:
         self.deployment = deployment
         self.spec: DeploymentSpec | None = None
+        self.target: Target | None = None
         self.failures = 0
         self.message = ""
-        self.was_healthy = False
+        self.condition = Condition()
+        self.held = False
         self._cluster = cluster
         self._state = state
         self._plugins = plugins
         self._changed = changed
         self._observed = observed
-        self._replicas: dict[str, _Replica] = {}
+        self._replicas: dict[str, Replica] = {}
+        self._change = Change.CONFIG
+        self._recent: deque[Failure] = deque(maxlen=_KEPT_FAILURES)
         self._has_run = False
         self._failed_in_turn = 0
         self._resume_at = 0.0
         self._freed_at = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._patience_s: float = state.config["cluster"]["actor_start_timeout_s"]
+        self._views: list[ReplicaView] | None = None
+        self._entries: tuple[ReplicaEntry, ...] | None = None
 
     @property
     def views(self) -> list[ReplicaView]:
-        return [replica.view for replica in self._replicas.values()]
+        if self._views is None:
+            self._views = [replica.view for replica in self._replicas.values()]
+        return self._views
 
     @property
     def entries(self) -> tuple[ReplicaEntry, ...]:
-        """Replicas that calls may go to."""
+        """Replicas that calls may go to. The same object as long as nothing changes."""
+        if self._entries is None:
+            self._entries = self._routable()
+        return self._entries
+
+    def _routable(self) -> tuple[ReplicaEntry, ...]:
+        serving = [replica for replica in self._replicas.values() if replica.state in SERVING]
+        rest = resting([replica.in_doubt for replica in serving])
         return tuple(
             replica.entry
-            for replica in self._replicas.values()
-            if replica.state is ReplicaState.RUNNING and replica.entry is not None
+            for replica, rests in zip(serving, rest, strict=True)
+            if replica.entry is not None and not rests
         )
+
+    @property
+    def actor_names(self) -> set[str]:
+        """The actors it knows of."""
+        prefix = replica_prefix(self._state.instance)
+        return {prefix + replica_id for replica_id in self._replicas}
 
     @property
     def gone(self) -> bool:
         return self.spec is None and not self._replicas
 
-    def want(self, spec: DeploymentSpec | None) -> None:
-        """Change what is wanted. A deployment that had failed gets a new try."""
-        before = None if self.spec is None else target_of(self.spec)
-        after = None if spec is None else target_of(spec)
-        if after != before:
-            self.was_healthy = False
+    @property
+    def changing(self) -> bool:
+        """Replicas of another version, or of a deployment that is to go, still run."""
+        if self.held:
+            return True
+        version = None if self.spec is None else self.spec.version
+        return any(replica.spec.version != version for replica in self._replicas.values())
+
+    @property
+    def overview(self) -> DeploymentStatusOverview:
+        views = self.views
+        pause_s = max(self._resume_at - self._loop.time(), 0.0)
+        waits = waiting_for(self.target, views, failures=self.failures, pause_s=pause_s)
+        if self.held:
+            waits = ["those that may call it to end first"]
+        replicas = tuple(replica.overview for replica in self._replicas.values())
+        waits += sorted({each.message for each in replicas if each.state is ReplicaState.STARTING})
+        return replace(
+            self.summary(views),
+            waiting_for="; ".join(waits),
+            replicas=replicas,
+            recent_failures=tuple(self._recent),
+        )
+
+    def summary(self, views: Sequence[ReplicaView]) -> DeploymentStatusOverview:
+        """Return its status without details."""
+        if self.held:
+            condition = replace(
+                self.condition,
+                status=DeploymentStatus.UPDATING,
+                trigger=DeploymentStatusTrigger.DELETING,
+            )
+            return overview_of(condition, self.target, views, self.message)
+        return overview_of(self.condition, self.target, views, self.message)
+
+    def want(self, spec: DeploymentSpec | None, scale: int | None = None) -> None:
+        """Change what is wanted. A deployment that had failed gets a new try.
+
+        Args:
+            scale: How many replicas autoscaling asks for; None for what the spec says.
+        """
+        before, self.spec = self.target, spec
+        self.held = False
+        after = None if spec is None else target_of(spec, scale)
+        self._aim(after, automatic=False)
         if (
             after is None
             or before is None
             or (after.version, after.settings) != (before.version, before.settings)
         ):
             self._has_run = False
+            for replica in self._replicas.values():
+                replica.try_again()
         self.failures = 0
         self.message = ""
         self._failed_in_turn = 0
         self._resume_at = 0.0
-        self.spec = spec
+
+    def hold(self) -> None:
+        """It is to go, but only after those that may still call it; until then it goes on.
+
+        `want(None)` ends that.
+        """
+        self.held = True
+
+    def scale(self, replicas: int) -> None:
+        """Change how many are wanted, for autoscaling."""
+        if self.target is not None and self.target.replicas != replicas:
+            assert self.spec is not None
+            self._aim(target_of(self.spec, replicas), automatic=True)
+            self._changed(self.deployment)
+
+    def _aim(self, target: Target | None, *, automatic: bool) -> None:
+        before, self.target = self.target, target
+        if target is not None and target != before:
+            # Whoever waits for an update still does when autoscaling changes the number.
+            if self.condition.reached or not automatic:
+                self._change = change_between(before, target, automatic=automatic)
+            self.condition = replace(self.condition, reached=False)
 
     def reconcile(self) -> float | None:
         """Do what is to be done; return in how many seconds to look again, None for on change."""
-        now = monotonic()
-        target = None if self.spec is None else target_of(self.spec)
+        now = self._loop.time()
         pauses = []
-        for action in reconcile(
-            target, self.views, failures=self.failures, now=now, freed=self._freed_at
+        views = self.views
+        for action in actions_for(
+            self.target, views, failures=self.failures, now=now, freed=self._freed_at
         ):
             if isinstance(action, Start):
                 if now < self._resume_at:
@@ -161,11 +228,28 @@ class ReplicaGroup:
                 for _ in range(action.count):
                     self._start()
             elif isinstance(action, Drain):
-                self._drain(self._replicas[action.replica_id])
+                self._replicas[action.replica_id].drain()
             elif isinstance(action, Reconfigure):
-                self._reconfigure(self._replicas[action.replica_id])
-        look = next_look(self.views, now=now, freed=self._freed_at)
+                assert self.target is not None
+                self._replicas[action.replica_id].reconfigure(self.target.settings)
+        grace_s = self.target.grace_s if self.target else 0.0
+        look = next_look(self.views, now=now, freed=self._freed_at, grace_s=grace_s)
         return min([*pauses, look] if look is not None else pauses, default=None)
+
+    def look(self) -> DeploymentStatusOverview:
+        """Bring the condition up to date and return the status without details."""
+        views = self.views
+        self.condition = condition_of(
+            self.condition,
+            self._change,
+            self.target,
+            views,
+            failures=self.failures,
+            now=time.time(),
+        )
+        if self.condition.status is DeploymentStatus.HEALTHY:
+            self.message = ""
+        return self.summary(views)
 
     def adopt(self, actor: Actor, started: Started) -> None:
         """Take in a replica that runs already, started by a controller that is gone.
@@ -175,89 +259,86 @@ class ReplicaGroup:
         assert self.spec is not None
         settings = Settings(started.max_ongoing, json.dumps(started.user_config))
         spec = replace(self.spec, version=started.version)
-        replica = _Replica(started.replica_id, spec, settings, placed=True, actor=actor)
-        replica.entry = _entry(started)
+        replica = Replica(
+            started.replica_id,
+            spec,
+            settings,
+            self._cluster,
+            self,
+            self._patience_s,
+            ReplicaState.RECOVERING,
+        )
         self._replicas[replica.replica_id] = replica
-        replica.life = asyncio.get_running_loop().create_task(self._follow(replica))
+        replica.adopt(actor, started)
+
+    def call_away(self, leaving: Mapping[str, float]) -> None:
+        """Say which nodes leave, and when on the loop's clock."""
+        for replica in list(self._replicas.values()):
+            if replica.entry is not None:
+                replica.call_away(leaving.get(replica.entry.node_id))
+
+    def suspect(self, replica_id: str) -> None:
+        """Somebody has had no word of one of them."""
+        replica = self._replicas.get(replica_id)
+        if replica is not None:
+            replica.suspect()
 
     def kill(self) -> None:
         """End every process at once."""
         for replica in list(self._replicas.values()):
-            if replica.life is not None:
-                replica.life.cancel()
-            if replica.actor is not None:
-                replica.actor.kill()
+            replica.kill()
         self._replicas.clear()
+        self._views = self._entries = None
 
-    # --- one replica's life -------------------------------------------------------------
+    # --- Owner --------------------------------------------------------------------------
+
+    def moved(self, replica: Replica, event: ReplicaEvent) -> None:
+        if replica.state is ReplicaState.STOPPED:
+            self._replicas.pop(replica.replica_id, None)
+            self._freed_at = self._loop.time()
+        elif replica.state in SERVING:
+            self._note_that_it_runs(replica)
+        self._observed(replica.replica_id, replica.state, event.value)
+        self.changed()
+
+    def failed(self, replica: Replica, failure: Failure) -> None:
+        self._recent.append(failure)
+        if not self._is_wanted(replica):
+            return
+        if failure.kind != "death" or 0 < replica.has_run_s < _YOUNG_S:
+            self._pause()  # or one that dies at once would be started without end
+            # Of what is wanted now, not of what a replica was given before. And what has run
+            # before is tried for ever: its code is not what is broken.
+            if not self._has_run and self._tells_of_wanted(replica, failure):
+                self.failures += 1
+        self.message = _told(replica, failure)
+        self._log_failure(failure)
+
+    def changed(self) -> None:
+        self._views = self._entries = None
+        self._changed(self.deployment)
+
+    def _tells_of_wanted(self, replica: Replica, failure: Failure) -> bool:
+        assert self.target is not None
+        if failure.kind == "cluster":
+            return False  # the cluster's silence says nothing of the code
+        return failure.kind in ("start", "reconfigure") or replica.settings == self.target.settings
+
+    # ------------------------------------------------------------------------------------
 
     def _start(self) -> None:
         assert self.spec is not None
+        assert self.target is not None
         replica_id = f"{self.deployment}#{secrets.token_hex(4)}"
-        replica = _Replica(replica_id, self.spec, target_of(self.spec).settings)
-        self._replicas[replica_id] = replica
-        self._observed(replica_id, replica.state, "")
-        replica.life = asyncio.get_running_loop().create_task(self._live(replica))
-
-    async def _live(self, replica: _Replica) -> None:
-        """Bring a replica up, wait for its end, and clean up."""
-        try:
-            await self._bring_up(replica)
-        except (Exception, asyncio.CancelledError) as error:
-            # The user's constructor may raise anything; so may a process that does not come up.
-            if isinstance(error, asyncio.CancelledError) and not replica.leaving.is_set():
-                raise
-            self._failed(replica, error)
-            return
-        await self._follow(replica)
-
-    async def _follow(self, replica: _Replica) -> None:
-        """Follow a replica that is up, to its end."""
-        assert replica.actor is not None
-        self._note_that_it_runs(replica)
-        self._move(replica, ReplicaEvent.READY)
-        closed = asyncio.create_task(replica.actor.closed())
-        leaving = asyncio.create_task(replica.leaving.wait())
-        try:
-            await asyncio.wait((closed, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if closed.done():
-                self.message = f"replica {replica.replica_id} died: {closed.result()}"
-                log.warning("%s", self.message)
-                if monotonic() - replica.since < _YOUNG_S:
-                    self._pause()  # or one that dies at once would be started without end
-                self._end(replica, ReplicaEvent.DIED)
-            else:
-                await self._let_go(replica, closed)
-        finally:
-            closed.cancel()
-            leaving.cancel()
-
-    async def _bring_up(self, replica: _Replica) -> None:
-        waiting = asyncio.get_running_loop().call_later(_SLOW_S, self._tell_waiting, replica)
-        spec = self._actor_spec(replica)
-        try:
-            replica.had_room = await self._cluster.has_room(spec)
-            self._changed()
-            replica.actor = await self._cluster.start_actor(spec)
-        finally:
-            waiting.cancel()
-        replica.placed = True
-        if replica.state is ReplicaState.STOPPING:
-            return
-        replica.entry = _entry(await replica.actor.call("start"))
-
-    def _tell_waiting(self, replica: _Replica) -> None:
-        """Say that a replica finds no place: else its user waits and does not know for what."""
-        options = replica.spec.config.ray_actor_options.model_dump(exclude_defaults=True)
-        needs = options or {"num_cpus": replica.spec.config.ray_actor_options.num_cpus}
-        self.message = (
-            f"{self.deployment}: a replica has waited {_SLOW_S:g} s for a process with {needs}; "
-            "ask for less in ray_actor_options, or give the cluster more."
+        replica = Replica(
+            replica_id, self.spec, self.target.settings, self._cluster, self, self._patience_s
         )
-        log.warning("%s", self.message)
-        self._changed()
+        self._replicas[replica_id] = replica
+        self._views = None
+        self._observed(replica_id, replica.state, "")
+        replica.begin(self._actor_spec(replica))
 
-    def _actor_spec(self, replica: _Replica) -> ActorSpec:
+    def _actor_spec(self, replica: Replica) -> ActorSpec:
         spec, config = replica.spec, replica.spec.config
         inside = ReplicaSpec(
             deployment=spec.id,
@@ -284,113 +365,53 @@ class ReplicaGroup:
             plugins=self._plugins,
             import_paths=spec.import_paths,
             group=str(spec.id),
+            avoid=tuple(sorted({each.silent_on for each in self._replicas.values()} - {""})),
             max_per_node=limit or 0,
+            spread=config.placement == "spread",
+            bundles=tuple(config.placement_group_bundles or ()),
+            bundle_strategy=config.placement_group_strategy or "PACK",
+            bundle_labels=config.bundle_labels,
         )
 
-    def _failed(self, replica: _Replica, error: BaseException) -> None:
-        if replica.state is ReplicaState.STARTING and self._is_wanted(replica):
-            # What has run before is tried for ever: its code is not what is broken.
-            self.failures += not self._has_run
-            self._pause()
-            self.message = start_failure(replica.spec.id, error)
-            self._log_failure()
-        self._end(replica, ReplicaEvent.FAILED)
-
-    def _note_that_it_runs(self, replica: _Replica) -> None:
-        wanted = None if self.spec is None else target_of(self.spec)
+    def _note_that_it_runs(self, replica: Replica) -> None:
+        wanted = self.target
         if wanted and (replica.spec.version, replica.settings) == (wanted.version, wanted.settings):
             self._has_run = True
+            self.failures = 0
 
     def _pause(self) -> None:
         """Start the next replica after a pause that grows with failures in a row."""
-        if monotonic() - self._resume_at > _IN_A_ROW_S:
+        now = self._loop.time()
+        if now - self._resume_at > _IN_A_ROW_S:
             self._failed_in_turn = 0
         self._failed_in_turn += 1
         pause = _FAILURE_PAUSE_S[min(self._failed_in_turn - 1, len(_FAILURE_PAUSE_S) - 1)]
-        self._resume_at = monotonic() + pause
+        # Apart from others that failed for the same reason at the same moment.
+        self._resume_at = now + pause * random.uniform(1 - _JITTER, 1 + _JITTER)
 
-    def _log_failure(self) -> None:
-        """Log a failed start, unless whoever deploys is about to be told."""
-        if self._has_run:
+    def _log_failure(self, failure: Failure) -> None:
+        """Log a failure, unless whoever deploys is about to be told."""
+        if self._has_run or failure.kind == "death":
             # The whole traceback once: the next tries will most likely repeat it.
-            first = self._failed_in_turn == 1
+            first = self._failed_in_turn <= 1
             log.warning("%s", self.message if first else first_line(self.message))
         else:
             log.debug("%s", self.message)
 
-    def _is_wanted(self, replica: _Replica) -> bool:
+    def _is_wanted(self, replica: Replica) -> bool:
         return self.spec is not None and replica.spec.version == self.spec.version
 
-    def _drain(self, replica: _Replica) -> None:
-        """Take it out of every router's sight; `_live` does the rest."""
-        starting = replica.state is ReplicaState.STARTING
-        self._move(replica, ReplicaEvent.DRAIN)
-        replica.leaving.set()
-        if starting and replica.life is not None:
-            replica.life.cancel()
 
-    async def _let_go(self, replica: _Replica, closed: asyncio.Task[str]) -> None:
-        """Wait for its last request, no longer than allowed; run its destructor; end it."""
-        assert replica.actor is not None
-        limit = replica.spec.config.graceful_shutdown_timeout_s
-        try:
-            async with asyncio.timeout(limit + _STOP_S):
-                await replica.actor.call("stop", limit)
-        except (TimeoutError, ActorDied):
-            pass
-        except Exception as error:  # the user's destructor
-            log.warning("replica %s did not stop cleanly: %r", replica.replica_id, error)
-        self._end(replica, ReplicaEvent.IDLE)
-
-    def _end(self, replica: _Replica, event: ReplicaEvent) -> None:
-        if replica.actor is not None:
-            replica.actor.kill()
-        self._replicas.pop(replica.replica_id, None)
-        self._freed_at = monotonic()
-        self._move(replica, event)
-
-    def _move(self, replica: _Replica, event: ReplicaEvent) -> None:
-        replica.state = advance(replica.state, event)
-        replica.since = monotonic()
-        self._observed(replica.replica_id, replica.state, event.value)
-        self._changed()
-
-    def _reconfigure(self, replica: _Replica) -> None:
-        if replica.reconfiguring:
-            return
-        assert self.spec is not None
-        replica.reconfiguring = True
-        settings = target_of(self.spec).settings
-        asyncio.get_running_loop().create_task(self._hand_over(replica, settings))
-
-    async def _hand_over(self, replica: _Replica, settings: Settings) -> None:
-        """Give a running replica new settings; one that refuses them is replaced."""
-        assert replica.actor is not None
-        assert replica.entry is not None
-        try:
-            user_config: Any = json.loads(settings.user_config)
-            await replica.actor.call("reconfigure", settings.max_ongoing, user_config)
-        except Exception as error:  # the user's reconfigure
-            self.failures += 1
-            self.message = start_failure(replica.spec.id, error)
-            if replica.state is ReplicaState.RUNNING:
-                self._drain(replica)
-        else:
-            replica.settings = settings
-            self._note_that_it_runs(replica)
-            old = replica.entry
-            replica.entry = replace(old, max_ongoing=settings.max_ongoing)
-        finally:
-            replica.reconfiguring = False
-            self._changed()
-
-
-def _entry(started: Started) -> ReplicaEntry:
-    return ReplicaEntry(started.replica_id, started.address, started.node_id, started.max_ongoing)
-
-
-def first_line(text: str) -> str:
-    return text.partition("\n")[0]
+def _told(replica: Replica, failure: Failure) -> str:
+    about = {
+        "start": f"{replica.spec.id}",
+        "cluster": f"{replica.spec.id}",
+        "health": f"replica {replica.replica_id} is not healthy",
+        "reconfigure": f"replica {replica.replica_id} refused its user_config",
+        "death": f"replica {replica.replica_id} died",
+    }[failure.kind]
+    rest = f"\n{failure.traceback}" if failure.traceback else ""
+    return f"{about}: {failure.message}{rest}"
 
 
 def replica_prefix(instance: str) -> str:
@@ -401,10 +422,3 @@ def replica_prefix(instance: str) -> str:
 def instance_prefix(instance: str) -> str:
     """Return what the names of all its actors begin with, but the controller's own."""
     return f"alacarte:{instance}:"
-
-
-def start_failure(deployment: DeploymentId, error: BaseException) -> str:
-    """Say why a replica did not start: the user's frame and the reason first."""
-    if isinstance(error, ActorDied | ServeError):
-        return f"{deployment}: {error}"
-    return f"{deployment}: {type(error).__name__}: {error}"

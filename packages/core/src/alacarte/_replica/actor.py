@@ -25,6 +25,7 @@ from ..layers import compose
 from ..types import Address, DeploymentId, Service
 from .advertised import Advertised
 from .loop_watch import LoopWatch
+from .pulse import Pulse
 from .python import PythonProtocol
 from .served import UserObject
 from .server import DataServer
@@ -63,6 +64,7 @@ class ReplicaActor:
         self._listener: Listener | None = None
         self._address: Address | None = None
         self._watch: LoopWatch | None = None
+        self._stopping: asyncio.Task[None] | None = None
         self._user_config = spec.user_config
 
     async def start(self) -> Started:
@@ -89,12 +91,15 @@ class ReplicaActor:
         limit_s = self._config.section("cluster").blocked_loop_warning_s
         self._watch = LoopWatch(f"{self._spec.deployment} {self._spec.replica_id}", limit_s)
         self._watch.start()
-        started = await self.describe()
+        started = self.describe()
         assert started is not None
         return started
 
-    async def describe(self) -> Started | None:
-        """Return what the controller must know of a replica that is ready, None before."""
+    def describe(self) -> Started | None:
+        """Return what the controller must know of a replica that is ready, None before.
+
+        Answered by the host's thread, whatever user code is busy with.
+        """
         if self._address is None or self._server is None:
             return None
         return Started(
@@ -106,7 +111,30 @@ class ReplicaActor:
             os.getpid(),
             self._server.max_ongoing,
             self._user_config,
+            self._user is not None and self._user.checks_itself,
+            self._stopping is not None,
         )
+
+    def pulse(self) -> Pulse:
+        """Return how the replica is doing. Answered by the host's thread, as `describe` is."""
+        server, watch = self._server, self._watch
+        if server is None or watch is None:
+            return Pulse(0.0, 0, 0, self._spec.max_ongoing)
+        return Pulse(watch.age_s, server.ongoing, server.abandoned, server.max_ongoing)
+
+    async def check_health(self) -> None:
+        """Run the user's `check_health`.
+
+        Raises:
+            DeployError: It raised.
+        """
+        current_runtime.set(self._runtime)
+        current_replica.set(self._here)
+        if self._user is not None:
+            try:
+                await self._user.check_health()
+            except Exception as error:  # the user's code
+                raise DeployError(_told(self._spec.deployment, error)) from None
 
     async def reconfigure(self, max_ongoing: int, user_config: Any) -> None:
         """Take over what needs no restart."""
@@ -125,7 +153,15 @@ class ReplicaActor:
             self._user_config = user_config
 
     async def stop(self, timeout_s: float) -> None:
-        """Finish what is under way, no longer than `timeout_s`; then end the user's object."""
+        """Finish what is under way, no longer than `timeout_s`; then end the user's object.
+
+        A controller may die meanwhile, and the next one ask again: it waits for the same end.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(timeout_s))
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self, timeout_s: float) -> None:
         if self._server is not None and self._listener is not None:
             try:
                 async with asyncio.timeout(timeout_s):

@@ -21,6 +21,8 @@ __all__ = ["LoopWatch", "blocking_frame"]
 log = logging.getLogger("alacarte.replica")
 _LOOKS = 4
 """How often in the time limit the loop beats, and the thread looks."""
+_MAX_PAUSE_S = 1.0
+"""Health checks look at the beat, too."""
 _SHOWN = 8
 """Frames shown in the log, the innermost."""
 
@@ -36,7 +38,7 @@ class LoopWatch:
     def __init__(self, name: str, limit_s: float) -> None:
         self._name = name
         self._limit_s = limit_s
-        self._pause_s = limit_s / _LOOKS
+        self._pause_s = min(limit_s / _LOOKS, _MAX_PAUSE_S)
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._beaten_at = time.monotonic()
@@ -49,9 +51,9 @@ class LoopWatch:
         return time.monotonic() - self._beaten_at
 
     def start(self) -> None:
-        """Begin. A limit of infinity watches nothing."""
+        """Begin. With a limit of infinity the loop beats, and nobody is warned."""
+        self._beat()
         if math.isfinite(self._limit_s):
-            self._beat()
             threading.Thread(
                 target=self._watch, name=f"{self._name}-loop-watch", daemon=True
             ).start()

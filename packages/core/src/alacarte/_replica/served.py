@@ -87,11 +87,15 @@ class UserObject:
         before, self._pool = self._pool, self._new_pool(threads)
         before.shutdown(wait=False)
 
+    @property
+    def checks_itself(self) -> bool:
+        """There is a `check_health` of the user's."""
+        return not self._is_function and hasattr(self.instance, "check_health")
+
     async def check_health(self) -> None:
         """Run the user's `check_health`, where there is one; it raises when unhealthy."""
-        method = None if self._is_function else getattr(self.instance, "check_health", None)
-        if method is not None:
-            await _maybe_await(method())
+        if self.checks_itself:
+            await _maybe_await(self.instance.check_health())
 
     async def close(self) -> None:
         """Run the user's `__del__`, once, and end the threads that are idle."""

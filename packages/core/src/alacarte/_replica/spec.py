@@ -45,6 +45,8 @@ class Started:
 
     Attributes:
         user_config: The one it was configured with last.
+        checks_itself: The user's class has a `check_health`.
+        leaving: It has been told to stop.
     """
 
     deployment: DeploymentId
@@ -55,3 +57,5 @@ class Started:
     pid: int
     max_ongoing: int
     user_config: Any
+    checks_itself: bool = False
+    leaving: bool = False

@@ -1,0 +1,102 @@
+"""Replicas that a former controller left: who they are, and the end of those nobody wants.
+
+A controller may die between any two lines. What it had started lives on under names of the
+instance, and that is how it is found again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from .._cluster.protocol import Actor, ActorDied, Cluster
+from .._replica.spec import Started
+
+__all__ = ["Recovery"]
+
+log = logging.getLogger("alacarte.controller")
+_DESCRIBE_S = 5.0
+"""How long a replica may take to say what it is."""
+_DESCRIBE_AGAIN_S = (0.0, 0.1, 0.5)
+_ORPHANS_S = 30.0
+"""How often to look for replicas that nobody knows."""
+_DISMISS_S = 20.0
+
+
+class Recovery:
+    """Finds the replicas of an instance. Lives on the controller's loop.
+
+    Args:
+        prefix: What the names of their actors begin with.
+    """
+
+    def __init__(self, cluster: Cluster, prefix: str) -> None:
+        self._cluster = cluster
+        self._prefix = prefix
+        self._dismissed: dict[str, asyncio.Task[None]] = {}
+
+    async def survivors(self) -> list[tuple[Actor, Started]]:
+        """Return the replicas that are ready or leaving, with what they say of themselves.
+
+        Those that were still starting, or do not answer, are ended: they are no use to anyone.
+        """
+        names = await self._cluster.list_actors(self._prefix)
+        found = await asyncio.gather(*(self._described(name) for name in names))
+        return [each for each in found if each is not None]
+
+    async def _described(self, name: str) -> tuple[Actor, Started] | None:
+        actor: Actor | None = None
+        # An answer may be lost on its way, which looks as if the actor had died.
+        for pause in _DESCRIBE_AGAIN_S:
+            await asyncio.sleep(pause)
+            actor = await self._cluster.find_actor(name)
+            if actor is None:
+                return None
+            with contextlib.suppress(ActorDied, TimeoutError):
+                async with asyncio.timeout(_DESCRIBE_S):
+                    started: Started | None = await actor.call("describe")
+                if started is not None:
+                    return actor, started
+                break
+        if actor is not None:
+            actor.kill()
+        return None
+
+    def dismiss(self, actor: Actor) -> None:
+        """Let a replica finish what it has whose deployment is not known any more; then end it."""
+        self._dismissed[actor.name] = asyncio.create_task(self._dismiss(actor))
+
+    async def _dismiss(self, actor: Actor) -> None:
+        try:
+            async with asyncio.timeout(_DISMISS_S):
+                await actor.call("stop", _DISMISS_S)
+        except Exception as error:  # the user's destructor, say
+            log.debug("%s did not stop cleanly: %r", actor.name, error)
+        actor.kill()
+        del self._dismissed[actor.name]
+
+    async def follow_orphans(self, known: Callable[[], set[str]]) -> None:
+        """End, now and again, what a former controller asked for with its last breath.
+
+        Args:
+            known: Returns the names of the actors that somebody follows.
+        """
+        while True:
+            await asyncio.sleep(_ORPHANS_S)
+            try:
+                await self._end_orphans(known)
+            except Exception:  # whatever the cluster answers, it is asked again
+                log.exception("the cluster's actors are not known")
+
+    async def _end_orphans(self, known: Callable[[], set[str]]) -> None:
+        names = await self._cluster.list_actors(self._prefix)
+        # After the question: a replica is known before its actor is there.
+        followed = known() | self._dismissed.keys()
+        for name in [each for each in names if each not in followed]:
+            actor = await self._cluster.find_actor(name)
+            if actor is not None:
+                log.warning("%s was left behind by a former controller and is ended", name)
+                actor.kill()
+        await self._cluster.release(self._prefix)

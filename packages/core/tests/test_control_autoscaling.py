@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from alacarte._control.autoscaling import Autoscaling
+from alacarte._control.numbers import NUMBERS_KEY
+from alacarte._model.loads import LoadReport
+from alacarte._model.specs import DeploymentSpec
+from alacarte.config import DeploymentConfig
+from alacarte.testing import FakeClock
+from alacarte.types import AutoscalingContext, DeploymentId, ScalingPolicyFactory
+
+WHO = DeploymentId("app", "D")
+
+
+class ByLoad:
+    def decide(self, context: AutoscalingContext) -> float:
+        return context.total_num_requests / context.config.target_ongoing_requests
+
+
+class Cluster:
+    """A durable map, and actors that are only there."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, bytes] = {}
+        self.actors: list[str] = []
+
+    async def get(self, key: str) -> bytes | None:
+        return self.data.get(key)
+
+    async def put(self, key: str, value: bytes) -> None:
+        await asyncio.sleep(0.001)
+        self.data[key] = value
+
+    async def delete(self, key: str) -> None:
+        self.data.pop(key, None)
+
+    async def list_actors(self, prefix: str) -> list[str]:
+        return [name for name in self.actors if name.startswith(prefix)]
+
+    async def find_actor(self, name: str) -> Any:
+        return SimpleNamespace(name=name, kill=lambda: self.actors.remove(name))
+
+
+class Controller:
+    """What the controller does with it: wishes come true at once."""
+
+    def __init__(self, cluster: Any) -> None:
+        factories = {"default": ScalingPolicyFactory("default", lambda kwargs: ByLoad())}
+        plugins: Any = SimpleNamespace(autoscaling_policies=factories)
+        self.scaling = Autoscaling(cluster, plugins, (), "alacarte:x:", self.act)
+        self.numbers: list[int] = []
+
+    def act(self, deployment: DeploymentId, number: int) -> None:
+        self.numbers.append(number)
+        self.scaling.running(deployment, number)
+
+    def want(self, spec: DeploymentSpec, current: int | None) -> int | None:
+        number = self.scaling.want(spec, current)
+        if number is not None:
+            self.scaling.running(spec.id, number)
+        return number
+
+    async def hold(self, asked: int, seconds: float) -> None:
+        for _ in range(int(seconds)):
+            report = LoadReport(WHO, 0, asked, asked, asked, asked, 1.0)
+            self.scaling.report("p", (report,))
+            await asyncio.sleep(1)
+
+
+def spec(**scaling: Any) -> DeploymentSpec:
+    given = {"max_replicas": 10, "upscale_delay_s": 2, "downscale_delay_s": 3, **scaling}
+    config = DeploymentConfig(autoscaling_config=given)
+    return DeploymentSpec(WHO, "v", b"", b"", False, config)
+
+
+def fixed(number: int) -> DeploymentSpec:
+    return DeploymentSpec(WHO, "v", b"", b"", False, DeploymentConfig(num_replicas=number))
+
+
+def test_the_number_survives_the_controller():
+    """A new one has the number of the former, and keeps it until everybody has told of its load."""
+
+    async def main() -> None:
+        cluster = Cluster()
+        first = Controller(cluster)
+        cluster.data[NUMBERS_KEY] = b'[["app", "D", 9, "of an instance that did not end well"]]'
+        await first.scaling.load(resumed=False)
+        assert first.want(spec(look_back_period_s=1), None) == 1
+        await first.hold(12, 10)
+        assert first.numbers[-1] == 6
+        # Killed here: what it had in mind is gone.
+        first.scaling._scaler.forget(WHO)
+        second = Controller(cluster)
+        await second.scaling.load(resumed=True)
+        assert second.want(spec(look_back_period_s=1), None) == 6
+        await asyncio.sleep(9)
+        assert set(second.numbers) <= {6}
+        await asyncio.sleep(10)
+        assert second.numbers[-1] == 1
+        await second.scaling.close()
+        assert NUMBERS_KEY not in cluster.data
+
+    FakeClock().run(main())
+
+
+def test_a_former_controllers_policies_end():
+    """Their process is ended when nobody has a policy of his own any more, and no other."""
+
+    async def main() -> None:
+        cluster = Cluster()
+        cluster.actors = [
+            "alacarte:x:policies:abc",
+            "alacarte:x:replica:r",
+            "alacarte:y:policies:d",
+        ]
+        controller = Controller(cluster)
+        await controller.scaling.load(resumed=True)
+        await asyncio.sleep(40)
+        assert cluster.actors == ["alacarte:x:replica:r", "alacarte:y:policies:d"]
+        await controller.scaling.close()
+
+    FakeClock().run(main())
+
+
+def test_from_fixed_to_scaled_and_back():
+    """A fixed number is where scaling begins; with a fixed number again it is forgotten."""
+
+    async def main() -> None:
+        controller = Controller(Cluster())
+        assert controller.want(fixed(4), None) is None
+        assert controller.want(spec(), 4) == 4
+        await asyncio.sleep(1)
+        assert controller.want(fixed(2), 4) is None
+        assert controller.want(spec(initial_replicas=3), 2) == 3
+        controller.scaling.forget(WHO)
+        assert controller.want(spec(), None) == 1
+        await controller.scaling.close()
+
+    FakeClock().run(main())
+
+
+def test_the_same_again_does_not_disturb():
+    """Deploying the same goes on with the load that is known."""
+
+    async def main() -> None:
+        controller = Controller(Cluster())
+        controller.want(spec(look_back_period_s=1), None)
+        await controller.hold(12, 10)
+        assert controller.want(spec(look_back_period_s=1), 6) == 6
+        await controller.hold(12, 30)
+        assert controller.numbers[-1] == 6
+        assert max(controller.numbers) == 6
+        await controller.scaling.close()
+
+    FakeClock().run(main())

@@ -1,0 +1,66 @@
+"""When a replica is no longer fit, by table and by property."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alacarte._control.health import (
+    FAILURES_IN_A_ROW,
+    Health,
+    after_failure,
+    after_success,
+    judge,
+    resting,
+)
+from alacarte._replica.pulse import Pulse
+
+
+@given(st.lists(st.booleans(), max_size=30))
+def test_it_is_unfit_after_so_many_failures_in_a_row(checks: list[bool]):
+    """Only failures in a row count; one good check forgets them all."""
+    health = Health()
+    for good in checks:
+        health = after_success(health) if good else after_failure(health, "it hurts")
+    in_a_row = 0
+    for good in checks:
+        in_a_row = 0 if good else in_a_row + 1
+    assert health.is_good is (in_a_row < FAILURES_IN_A_ROW)
+    assert health.wants_rest is (in_a_row >= 2)
+    assert health.message == ("it hurts" if in_a_row else "")
+
+
+def test_one_that_fails_every_other_check_is_left_alone():
+    """Flapping neither rests nor replaces a replica."""
+    health = Health()
+    for _ in range(100):
+        health = after_failure(after_success(health), "now and then")
+        assert health.is_good
+        assert not health.wants_rest
+
+
+@given(st.lists(st.booleans(), max_size=20))
+def test_never_more_than_half_rest(in_doubt: list[bool]):
+    """At least half of them get requests, and only those in doubt get none."""
+    rest = resting(in_doubt)
+    assert sum(rest) * 2 <= len(rest)
+    assert rest in (in_doubt, [False] * len(in_doubt))
+    if sum(in_doubt) * 2 <= len(in_doubt):
+        assert rest == in_doubt
+
+
+@pytest.mark.parametrize(
+    ("pulse", "said"),
+    [
+        (Pulse(0.1, 5, 0, 5), ""),
+        (Pulse(31.0, 1, 0, 5), "event loop has been blocked for 31 s"),
+        (Pulse(0.1, 0, 5, 5), "all its 5 threads"),
+        (Pulse(0.1, 1, 4, 5), ""),
+    ],
+)
+def test_what_a_pulse_says(pulse: Pulse, said: str):
+    """A loop that stands still and threads that never return are told apart from a busy replica."""
+    wrong = judge(pulse, 30.0)
+    assert said in wrong
+    assert bool(wrong) is bool(said)
