@@ -1,0 +1,64 @@
+"""Asks the controller, at the end, whether it knows what has become of everything."""
+
+from __future__ import annotations
+
+import asyncio
+
+from alacarte.status import ApplicationStatus, ServeStatus
+
+from .people import begun, tried
+from .world import World
+
+__all__ = ["Auditor"]
+
+_AGAIN_S = 1.0
+_CALM_S = 4.0
+"""For so long everything has to stay as it is."""
+
+
+class Auditor:
+    """Looks at the status until it is right, and then whether it stays so.
+
+    Attributes:
+        is_content: It was, and did.
+        reason: Why not.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.is_content = False
+        self.reason = "nobody has asked for the status yet"
+        self._world = world
+        self.process = world.process("auditor")
+        self.process.post(0.0, self._begin)
+
+    def _begin(self) -> None:
+        self.task = self.process.create_task(self._work())
+
+    async def _work(self) -> None:
+        session = await begun(self._world)
+        while True:
+            status = await tried(session._ask("status", ()))
+            if status is not None:
+                self.reason = self._wrong(status)
+                if not self.reason:
+                    break
+            await asyncio.sleep(_AGAIN_S)
+        ledger = self._world.ledger
+        before = ledger.starts
+        await asyncio.sleep(_CALM_S)
+        if ledger.starts != before and not any(replica.sick for replica in ledger.living()):
+            ledger.find("what is as it should be is left alone", ledger.starts - before, "starts")
+        self.is_content = True
+
+    def _wrong(self, status: ServeStatus) -> str:
+        """Return what the status says that is not so, "" for nothing."""
+        wishes = self._world.wishes
+        wanted = {app: op for app in wishes.ops if (op := wishes.last(app)) and op.specs}
+        if status.applications.keys() != wanted.keys():
+            return f"there are {sorted(status.applications)}, not {sorted(wanted)}"
+        for app, op in wanted.items():
+            found = status.applications[app]
+            should = ApplicationStatus.RUNNING if op.is_good else ApplicationStatus.DEPLOY_FAILED
+            if found.status is not should:
+                return f"{app} is {found.status}, not {should}: {found.message}"
+        return ""

@@ -1,0 +1,196 @@
+"""Who uses the instance: drivers that deploy, and processes that make calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from alacarte._cluster.protocol import ActorDied, ClusterSilent
+from alacarte._model.specs import ApplicationSpec, DeploymentSpec
+from alacarte._routing.runtime import ProcessRuntime
+from alacarte.calls import python_call, python_result
+from alacarte.errors import DeployError, ServeError
+from alacarte.serve._session import Session
+from alacarte.types import Resource
+
+from .ledger import Request
+from .scenario import Planned
+from .wishes import Op
+from .world import World, instance_config, plugins
+
+__all__ = ["Caller", "Driver", "begun", "tried"]
+
+_AGAIN_S = 0.5
+
+
+def _session(world: World) -> Session:
+    """Return the session of a process, which needs no thread for its loop here."""
+    session = Session.__new__(Session)
+    session.plugins = plugins()
+    session.cluster = world.cluster
+    session.config = {}
+    session._controller = None
+    return session
+
+
+async def begun(world: World) -> Session:
+    """Return a session with the instance, started where there is none."""
+    session = _session(world)
+    while not await tried(session._begin(instance_config())):
+        await asyncio.sleep(_AGAIN_S)
+    return session
+
+
+async def tried(work: Any) -> Any:
+    """Return what it gives, None when the cluster failed it."""
+    try:
+        return await work
+    except (ActorDied, ClusterSilent):
+        return None
+
+
+async def _watched(world: World, work: Coroutine[Any, Any, None]) -> None:
+    """Run what a process does; it has no reason to fail."""
+    try:
+        await work
+    except Exception as error:
+        world.ledger.find("only what went wrong is told", repr(error))
+
+
+class Driver:
+    """A program that deploys: one thing after the other, each until it is done."""
+
+    def __init__(self, world: World, name: str, ops: list[tuple[float, Op]]) -> None:
+        self.is_done = False
+        self._world = world
+        self._name = name
+        self._ops = ops
+        self._next = 0
+        self._started = world.now
+        self._run()
+
+    def die(self) -> None:
+        """End in the middle of things. Its user starts it again; what was done stays done."""
+        if not self.is_done:
+            self.process.kill()
+            self._world.network.end_of(self.process)
+            self._run()
+
+    def _run(self) -> None:
+        self.process = self._world.process(self._name)
+        self.process.post(0.5, self._begin)
+
+    def _begin(self) -> None:
+        self.task = self.process.create_task(_watched(self._world, self._work()))
+
+    async def _work(self) -> None:
+        world = self._world
+        session = await begun(world)
+        while self._next < len(self._ops):
+            at, op = self._ops[self._next]
+            await asyncio.sleep(max(self._started + at - world.now, 0.0))
+            if op.begun_at < 0:
+                world.wishes.begin(op, world.now)
+            world.ledger.note("wish", op.app, _told(op))
+            await self._ask(session, op)
+            world.ledger.note("done", op.app)
+            self._next += 1
+        self.is_done = True
+
+    async def _ask(self, session: Session, op: Op) -> None:
+        world = self._world
+        kind = "application"
+        if op.specs is None:
+            await self._until(session, "delete", kind, op.app)
+            op.stored_at = world.now
+            await self._until(session, "deleted", kind, op.app)
+        else:
+            spec = ApplicationSpec(op.app, None, op.specs[-1].id, op.specs)
+            while True:
+                told = await self._until(session, "apply", Resource(kind, op.app, spec))
+                op.stored_at = world.now if op.stored_at < 0 else op.stored_at
+                try:
+                    await self._until(session, "applied", kind, op.app, *told)
+                except DeployError as error:
+                    if not op.is_good:
+                        break
+                    if not world.ledger.has_excuse(op):
+                        world.ledger.find("what can be started is started", op.app, error)
+                        break
+                else:
+                    if not op.is_good:
+                        world.ledger.find("what does not start is said not to", op.app)
+                    break
+        op.done_at = world.now
+
+    async def _until(self, session: Session, method: str, *args: Any) -> Any:
+        """Ask as `serve` does, and again where the cluster fails us, as its user would."""
+        while True:
+            try:
+                return await session._ask(method, args)
+            except (ActorDied, ClusterSilent):
+                await asyncio.sleep(_AGAIN_S)
+
+
+class Caller:
+    """A process that makes calls, as a proxy does."""
+
+    def __init__(self, world: World, name: str, requests: list[Planned]) -> None:
+        self.process = world.process(name)
+        self.runtime: ProcessRuntime | None = None
+        self.left = len(requests)
+        self._world = world
+        self._requests = requests
+        self.process.post(0.0, self._begin)
+
+    def _begin(self) -> None:
+        self.task = self.process.create_task(_watched(self._world, self._work()))
+
+    async def _work(self) -> None:
+        world = self._world
+        started = world.now
+        self.runtime = (await begun(world)).runtime
+        loop = asyncio.get_running_loop()
+        running = set()
+        for planned in self._requests:
+            await asyncio.sleep(max(started + planned.at - world.now, 0.0))
+            task = loop.create_task(self._call(self.runtime, planned.request, planned.work_s))
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+    async def _call(self, runtime: ProcessRuntime, request: Request, work_s: float) -> None:
+        ledger = self._world.ledger
+        request.caller = self.process
+        request.issued_at = self._world.now
+        ledger.issued(request)
+        call = python_call(
+            "__call__",
+            (request.number, work_s),
+            {},
+            timeout_s=request.timeout_s,
+            idempotent=request.idempotent,
+            request_id=str(request.number),
+        )
+        try:
+            reply = await runtime.service(request.deployment)(call)
+        except (ServeError, Exception) as error:
+            ledger.ended(request, None, error)
+        else:
+            ledger.ended(request, python_result(reply), None)
+        self.left -= 1
+
+
+def _told(op: Op) -> str:
+    if op.specs is None:
+        return "nothing"
+    return ", ".join(
+        f"{spec.version} x{_number(spec)} {spec.config.user_config}" for spec in op.specs
+    ) + ("" if op.is_good else " (bad)")
+
+
+def _number(spec: DeploymentSpec) -> str:
+    scaling = spec.config.autoscaling_config
+    if scaling is None:
+        return str(spec.config.num_replicas)
+    return f"{scaling.min_replicas} to {scaling.max_replicas}"

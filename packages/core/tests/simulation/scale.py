@@ -1,0 +1,177 @@
+"""How the controller fares with ten thousand replicas: `python -m simulation.scale`.
+
+The real controller; the replicas only say that they are ready, so that they fit into one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import pickle
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from alacarte._cluster.protocol import ActorContext
+from alacarte._control.controller import Controller
+from alacarte._control.replicas import REPLICA_TARGET
+from alacarte._model.snapshots import deployment_key
+from alacarte._model.specs import ApplicationSpec, DeploymentSpec
+from alacarte._replica.pulse import Pulse
+from alacarte._replica.spec import ReplicaSpec, Started
+from alacarte._routing.runtime import CONTROLLER_NAME
+from alacarte.config import DeploymentConfig
+from alacarte.types import Address, DeploymentId, Resource
+
+from .loop import START
+from .people import begun
+from .world import World, nobody_running
+
+__all__ = ["Figures", "measure"]
+
+_PASSES = 7
+_PER_APP = 10
+_BOUND_S = 600.0
+
+Figures = dict[str, float]
+
+
+class _Silent:
+    """A replica that only says that it is there."""
+
+    def __init__(self, context: ActorContext, spec: ReplicaSpec) -> None:
+        self._started = Started(
+            spec.deployment,
+            spec.replica_id,
+            spec.version,
+            Address("", "simulated", ("10.0.0.1", 1)),
+            context.node.node_id,
+            1,
+            spec.max_ongoing,
+            spec.user_config,
+        )
+
+    async def start(self) -> Started:
+        return self._started
+
+    def describe(self) -> Started:
+        return self._started
+
+    def pulse(self) -> Pulse:
+        return Pulse(0.0, 0, 0, 5)
+
+    async def stop(self, timeout_s: float) -> None:
+        """There is nothing to wait for."""
+
+
+def measure(deployments: int, replicas: int) -> Figures:
+    """Bring up so many deployments with so many replicas together, and measure."""
+    world = World(0)
+    with nobody_running(), world.at_work():
+        return _measure(world, deployments, replicas // deployments)
+
+
+def _measure(world: World, deployments: int, each: int) -> Figures:
+    world.cluster.targets[REPLICA_TARGET] = _Silent
+    world.cluster.add_node("node", 1e6, is_head=True)
+    world.cluster.observe = _ignored
+    resources = [_resource(app, each) for app in range(deployments // _PER_APP)]
+    process = world.process("driver")
+    process.post(0.0, lambda: process.create_task(_deploy(world, resources)))
+
+    wanted, next_look = deployments * each, START
+
+    def is_up() -> bool:
+        nonlocal next_look
+        if world.now < next_look or len(world.cluster.records) <= wanted:
+            return False
+        next_look = world.now + 1.0
+        return _entries(world) == wanted
+
+    world.scheduler.run(is_up, START + _BOUND_S)
+    controller = _controller(world)
+    groups = list(controller._groups.values())
+    gc.collect()
+    gc.freeze()
+    try:
+        whole = _best(lambda: [controller._reconcile(group) for group in groups])
+        one = _best(lambda: controller._reconcile(groups[0]))
+        expand = _best(controller._expand)
+    finally:
+        gc.unfreeze()
+    return {"pass_ms": whole, "one_ms": one, "apply_ms": expand, **_change(world, controller)}
+
+
+def _change(world: World, controller: Controller) -> Figures:
+    """Let one replica die; return what its deployment's watchers are told, in bytes."""
+    group = next(iter(controller._groups.values()))
+    key = deployment_key(group.deployment)
+    before = controller._hub.current(key)
+    [name, *_] = group.actor_names
+    world.cluster.die(world.cluster.records[name], "killed")
+    world.scheduler.run(
+        lambda: controller._hub.current(key).version != before.version, world.now + _BOUND_S
+    )
+    news = controller._hub._news(key, before.version)
+    everything = controller._hub.current(key)
+    return {"delta_bytes": len(pickle.dumps(news)), "whole_bytes": len(pickle.dumps(everything))}
+
+
+def _best(work: Callable[[], object]) -> float:
+    """Return the shortest time of several, in milliseconds."""
+    took = []
+    for _ in range(_PASSES):
+        began = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - began)
+    return 1000 * min(took)
+
+
+async def _deploy(world: World, resources: list[Resource]) -> None:
+    session = await begun(world)
+    await session._ask("apply", tuple(resources))
+
+
+def _resource(app: int, each: int) -> Resource:
+    config = DeploymentConfig(num_replicas=each, health_check_period_s=1e6)
+    ids = [DeploymentId(f"app{app}", f"d{number}") for number in range(_PER_APP)]
+    specs = tuple(DeploymentSpec(each_id, "1", b"", b"", False, config) for each_id in ids)
+    name = f"app{app}"
+    return Resource("application", name, ApplicationSpec(name, None, ids[-1], specs))
+
+
+def _controller(world: World) -> Controller:
+    controller = world.cluster.records[CONTROLLER_NAME].instance
+    assert isinstance(controller, Controller)
+    return controller
+
+
+def _entries(world: World) -> int:
+    return sum(len(group.entries) for group in _controller(world)._groups.values())
+
+
+def _ignored(*_: Any) -> None:
+    """Nobody keeps account here."""
+
+
+def main() -> int:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(prog="simulation.scale", description=__doc__)
+    parser.add_argument("--deployments", type=int, default=1000)
+    parser.add_argument("--replicas", type=int, default=10_000)
+    asked = parser.parse_args()
+    figures = measure(asked.deployments, asked.replicas)
+    print(
+        f"{asked.replicas} replicas in {asked.deployments} deployments\n"
+        f"a pass over all of them        {figures['pass_ms']:8.1f} ms\n"
+        f"a pass over the one that changed {figures['one_ms']:6.2f} ms\n"
+        f"an apply, but for storing      {figures['apply_ms']:8.1f} ms\n"
+        f"one replica fewer, as told     {figures['delta_bytes']:8.0f} bytes\n"
+        f"its deployment as a whole      {figures['whole_bytes']:8.0f} bytes"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

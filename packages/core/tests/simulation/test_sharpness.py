@@ -1,0 +1,175 @@
+"""A simulation that finds nothing in broken code is worth nothing: so break it, and look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from alacarte._control import replicas as replicas_module
+from alacarte._control.controller import Controller
+from alacarte._control.reconcile import Drain, Start
+from alacarte._control.recovery import Recovery
+from alacarte._control.watch import SnapshotHub
+from alacarte._replica.actor import ReplicaActor
+from alacarte._replica.server import DataServer
+from alacarte._routing.router import Router
+from alacarte.errors import ReplicaUnavailableError
+from alacarte.types import Call, Reply
+
+from .run import play_all
+
+Patch = pytest.MonkeyPatch
+_SEEDS = 60
+
+
+def _remember_before_storing(patch: Patch) -> None:
+    """The controller acts, and stores afterwards."""
+    store = Controller._store
+
+    async def hasty(self: Controller, state: Any) -> None:
+        if self._working():
+            self._state = state
+            self._expand()
+        await store(self, state)
+
+    patch.setattr(Controller, "_store", hasty)
+
+
+def _forget_what_runs(patch: Patch) -> None:
+    """A new controller does not look for the replicas of the former."""
+
+    async def nobody(self: Recovery) -> list[Any]:
+        return []
+
+    async def nothing(self: Recovery, known: Any) -> None:
+        return None
+
+    patch.setattr(Recovery, "survivors", nobody)
+    patch.setattr(Recovery, "follow_orphans", nothing)
+
+
+def _send_again(patch: Patch) -> None:
+    """The router sends a call again that may have run."""
+    call = Router.call
+
+    async def stubborn(self: Router, request: Call) -> Reply:
+        try:
+            return await call(self, request)
+        except ReplicaUnavailableError:
+            return await call(self, request)
+
+    patch.setattr(Router, "call", stubborn)
+
+
+def _admit_everybody(patch: Patch) -> None:
+    """A replica takes more calls than it may."""
+    accept = DataServer.accept
+
+    def generous(self: DataServer, stream: Any, call: Call) -> Any:
+        call.beyond_limit = True
+        return accept(self, stream, call)
+
+    patch.setattr(DataServer, "accept", generous)
+    patch.setattr(Router, "_send", _overload(Router._send))
+
+
+def _overload(send: Callable[..., Any]) -> Callable[..., Any]:
+    def eager(self: Router, call: Call, *rest: Any) -> Any:
+        for link in self._ready:
+            link.max_ongoing = 1000
+        return send(self, call, *rest)
+
+    return eager
+
+
+def _stop_first(patch: Patch) -> None:
+    """Old replicas are let go as soon as new ones are asked for."""
+    decide = replicas_module.actions_for
+
+    def hasty(target: Any, views: Any, **rest: Any) -> Any:
+        actions = decide(target, views, **rest)
+        if target is not None and any(isinstance(action, Start) for action in actions):
+            old = [view for view in views if view.version != target.version]
+            known = {action.replica_id for action in actions if isinstance(action, Drain)}
+            actions += [
+                Drain(view.replica_id)
+                for view in old
+                if view.replica_id not in known and view.state.value == "RUNNING"
+            ]
+        return actions
+
+    patch.setattr(replicas_module, "actions_for", hasty)
+
+
+def _hang_up_at_once(patch: Patch) -> None:
+    """A replica that is to leave does not wait for what it has in hand."""
+
+    async def rude(self: ReplicaActor, timeout_s: float) -> None:
+        await self.abort()
+
+    patch.setattr(ReplicaActor, "stop", rude)
+
+
+def _publish_nobody(patch: Patch) -> None:
+    """A new controller tells the routers what it knows before it knows anything."""
+    adopt = Controller._adopt
+
+    async def early(self: Controller, recovery: Recovery) -> None:
+        self._expand()
+        await adopt(self, recovery)
+
+    patch.setattr(Controller, "_adopt", early)
+
+
+def _never_check(patch: Patch) -> None:
+    """Nobody looks whether a replica is well."""
+
+    async def fine(self: Any, *_: Any) -> str:
+        return ""
+
+    patch.setattr("alacarte._control.replica.Replica._checked", fine)
+
+
+def _lose_changes(patch: Patch) -> None:
+    """Of some changes nobody is told."""
+    publish = SnapshotHub.publish
+    changes = [0]
+
+    def forgetful(self: SnapshotHub, key: str, version: int, value: Any) -> None:
+        changes[0] += 1
+        if changes[0] % 3 or key not in self._values:
+            publish(self, key, version, value)
+        else:
+            self._values[key] = (self._values[key][0], value)
+
+    patch.setattr(SnapshotHub, "publish", forgetful)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("broken", "promise"),
+    [
+        (_remember_before_storing, "nothing is started before it is stored"),
+        (_forget_what_runs, "is not published empty"),
+        (_send_again, "no request is executed twice"),
+        (_admit_everybody, "no replica works on more than it may"),
+        (_stop_first, "an update takes no capacity away"),
+        (_hang_up_at_once, "no request fails without need"),
+        (_publish_nobody, "is not published empty"),
+        (_never_check, "what is wanted is reached"),
+        (_lose_changes, "what is wanted is reached"),
+    ],
+)
+def test_a_broken_promise_is_found(
+    broken: Callable[[Patch], None], promise: str, monkeypatch: Patch
+):
+    """Some seed among the first finds it."""
+    broken(monkeypatch)
+    found = []
+    for outcome in play_all(range(_SEEDS)):
+        found += outcome.findings
+        if any(promise in finding for finding in found):
+            return
+    pytest.fail(f"{_SEEDS} seeds found {found}, though {broken.__doc__}")
