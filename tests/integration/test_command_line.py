@@ -249,6 +249,6 @@ def test_plugins(run: Run):
     """`serve plugins` lists what is installed and what it gives."""
     program = run("plugins")
     assert program.end() == 0
-    for name in ("core", "http", "handles", "batching", "multiplexing", "cli"):
+    for name in ("core", "http", "handles", "batching", "multiplexing", "autoscaling", "cli"):
         assert re.search(rf"^{name} +\d+\.\d+\S* +alacarte-{name} +loaded", program.out, re.M)
     assert "policies" in program.out
