@@ -131,6 +131,27 @@ GOALS = (
     Goal("numpy_echo", "16 MB NumPy array echoed", "MB/s", "numpy_mb_per_s", 3),
     Goal("lifecycle", "`serve.start` + `serve.run` to ready", "s", "ready_s", 1 / 3, False),
     Goal("lifecycle", "`serve.shutdown`", "s", "shutdown_s", 1 / 5, False),
+    *(
+        Goal(
+            "replicas",
+            f"`serve.run` of {count} replica{'s' if count > 1 else ''} to ready",
+            "s",
+            f"replicas_{count}_s",
+            1 / 3,
+            False,
+        )
+        for count in (1, 8, 32)
+    ),
+    Goal("update", "Rolling update of 8 replicas", "s", "update_8_s", 1 / 3, False),
+    Goal("scale_up", "Burst to first answer of a new replica", "s", "scale_up_s", 1 / 4, False),
+    Goal(
+        "idle_controller",
+        "Idle controller, 40 deployments",
+        "% of a core",
+        "idle_controller_percent",
+        1 / 5,
+        False,
+    ),
     Goal("import_time", "`from … import serve`", "ms", "import_ms", 150, False, None),
     Goal("import_time", "… and the first `@serve.deployment`", "ms", "import_used_ms", None, False),
     Goal(

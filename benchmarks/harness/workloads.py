@@ -82,6 +82,10 @@ WORKLOADS = (
     Workload("stream", driven("stream")),
     Workload("numpy_echo", driven("numpy_echo")),
     Workload("lifecycle", driven("lifecycle")),
+    Workload("replicas", driven("replicas")),
+    Workload("update", driven("update")),
+    Workload("scale_up", driven("scale_up")),
+    Workload("idle_controller", driven("idle_controller")),
     Workload("import_time", imports),
     Workload("replica_memory", driven("replica_memory")),
     # 200,000 requests take Ray Serve a quarter of an hour, and no goal compares them.

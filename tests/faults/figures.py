@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ class Figure:
         unit: Of the number, "" for a count.
         target: What was promised, in words, "" for a figure that is only to be known.
         met: Whether the promise was kept.
+        text: What is shown in place of number and unit; "" for these.
     """
 
     name: str
@@ -27,9 +29,12 @@ class Figure:
     unit: str = ""
     target: str = ""
     met: bool = True
+    text: str = ""
 
     @property
     def shown(self) -> str:
+        if self.text or self.value == math.inf:
+            return self.text or "never"
         return f"{_number(self.value)} {self.unit}".strip()
 
 

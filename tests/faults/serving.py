@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["Server", "open_files", "serving"]
+__all__ = ["Server", "open_files", "resident", "serving"]
 
 ROOT = Path(__file__).parents[2]
 _READY = "serving: "
@@ -68,11 +68,16 @@ class Server:
 
     def sizes(self) -> dict[str, float]:
         """Return how large each process is."""
-        return {name: _size(pid, "VmRSS") for name, pid in self.pids.items()}
+        return {name: resident(pid) for name, pid in self.pids.items()}
 
     def files(self) -> dict[str, int]:
         """Return how many descriptors each process has open."""
         return {name: len(os.listdir(f"/proc/{pid}/fd")) for name, pid in self.pids.items()}
+
+
+def resident(pid: int) -> float:
+    """Return how much memory a process has, in MiB."""
+    return _size(pid, "VmRSS")
 
 
 def _size(pid: int, field: str) -> float:
