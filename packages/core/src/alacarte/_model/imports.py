@@ -6,7 +6,6 @@ import ast
 import os
 import sys
 import sysconfig
-import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -16,8 +15,6 @@ from pathlib import Path
 __all__ = ["import_paths", "source_files"]
 
 _OURSELVES = __name__.partition(".")[0]
-_PARSING = threading.Lock()
-"""CPython 3.11 cannot make two syntax trees at once, and filters of warnings are the process's."""
 
 
 def import_paths() -> tuple[str, ...]:
@@ -111,7 +108,7 @@ def _find(name: str) -> str | None:
 def _imported_by(name: str, path: Path) -> Iterator[str]:
     """Yield the names of the modules that a file's import statements may load."""
     try:
-        with _PARSING, warnings.catch_warnings():
+        with warnings.catch_warnings():
             # Importing the file warns of its odd escapes; once is enough.
             warnings.simplefilter("ignore")
             tree = ast.parse(path.read_bytes())

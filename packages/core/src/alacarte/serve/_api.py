@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 log = logging.getLogger("alacarte")
+_building = threading.Lock()
+"""Threads deploy in turn: CPython 3.11 cannot make two syntax trees at once."""
 APPLICATION = "application"
 
 
@@ -205,7 +208,8 @@ def _built(targets: Sequence[RunTarget]) -> list[ApplicationSpec]:
         if each.logging_config is not None:
             raise ConfigError("logging_config is not supported yet; leave it out.")
         prefix = _prefix(each.route_prefix, plugins)
-        spec = build_application(each.target, name=each.name, route_prefix=prefix)
+        with _building:
+            spec = build_application(each.target, name=each.name, route_prefix=prefix)
         if len(spec.deployments) > 1 and not plugins.gives_handles:
             raise missing_package("handle", f"{each.name}: handing a deployment to another one")
         if each.name in specs:
