@@ -517,7 +517,7 @@ def test_methods(site):
     site.run(echo.bind(), None)
     target = DeploymentId("default", "echo")
     route = Route("/form", "default", {target: 1.0}, methods=frozenset({"POST", "GET"}))
-    _session.current().deploy(Resource("door", "form", route))
+    _session.current().deploy([Resource("door", "form", route)])
     assert site.http.post("/form").json()["method"] == "POST"
     answer = site.http.put("/form")
     assert answer.status_code == 405
@@ -529,7 +529,7 @@ def test_exact_routes(site):
     """Such a route takes its path alone."""
     site.run(echo.bind(), None)
     route = Route("/one", "default", {DeploymentId("default", "echo"): 1.0}, exact=True)
-    _session.current().deploy(Resource("door", "one", route))
+    _session.current().deploy([Resource("door", "one", route)])
     assert site.http.get("/one").status_code == 200
     assert site.http.get("/one/more").status_code == 404
 
@@ -539,7 +539,7 @@ def test_split_traffic(site):
     site.run(echo.bind(), None, "a")
     site.run(slow.bind(), None, "b")
     targets = {DeploymentId("a", "echo"): 0.5, DeploymentId("b", "slow"): 0.5}
-    _session.current().deploy(Resource("door", "split", Route("/s", "a", targets)))
+    _session.current().deploy([Resource("door", "split", Route("/s", "a", targets))])
     answers = {site.http.get("/s").headers["content-type"] for _ in range(60)}
     assert len(answers) == 2
 

@@ -81,7 +81,7 @@ class DeploymentHandle:
             session_id: What a routing policy may hash to be sticky.
             timeout_s: Time for the reply to begin, in seconds; None for no limit.
             idempotent: The method may run more than once for one call: when its replica is lost
-                before the reply has begun, the call is sent elsewhere, at most twice more.
+                before the reply has begun, the call is sent elsewhere, once more.
             _prefer_local_routing: Taken for Ray Serve's sake. Which replica is called is the
                 routing policy's decision, so True is an error that says so.
             _by_reference: Taken, and changes nothing: values always travel by value.

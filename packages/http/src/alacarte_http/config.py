@@ -69,7 +69,7 @@ class HTTPOptions(BaseModel):
             closed.
         retry_methods: Methods of which every application's handlers may run more than once for
             one request: when a replica is lost before its response has begun, such a request is
-            sent to another one, at most twice more, unless its body was a stream that has begun.
+            sent to another one, once more, unless its body was a stream that has begun.
             In the environment, with commas in between.
         access_log: Note each request, as text or as JSON.
         access_log_path: File to append to; "" for the proxy's standard output.

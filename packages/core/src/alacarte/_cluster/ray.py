@@ -51,8 +51,6 @@ _ACCELERATOR_SHARE = 0.001
 _ANSWER_S = 10.0
 """How long Ray's control store may take for one answer; it takes half a millisecond."""
 _CALLS = BlockingCalls("alacarte-ray", 32)
-_HEAD = "node:__internal_head__"
-"""A resource that the head node has, and no other."""
 _CAN_AVOID = tuple(map(int, ray.__version__.split(".")[:2])) >= (2, 52)
 """Ray knows selectors of labels, and others to fall back to."""
 T = TypeVar("T")

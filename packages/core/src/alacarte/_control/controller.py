@@ -12,6 +12,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -59,9 +60,12 @@ log = logging.getLogger("alacarte.controller")
 STATE_KEY = "state"
 _GONE_S = 5.0
 _GONE_LOOK_S = 0.01
+_SEEN_S = 30.0
+"""How long to wait for proxies to take over routes; one that is stopped never does."""
 _NODES_S = 2.0
 """How often to look for nodes that came, leave or went."""
-_SHUTDOWN_S = 30.0
+_SHUTDOWN_S = 10.0
+"""For replicas to end, beyond what their requests may take."""
 
 
 class Controller:
@@ -115,7 +119,8 @@ class Controller:
             if stored is None:
                 await self._store(self._state)
             else:
-                self._state = decode_state(stored)
+                # A shutdown that its controller did not survive is asked for again, or given up.
+                self._state = replace(decode_state(stored), stopping=False)
             # Each once: the cluster may fail us further down, and then all of this is tried again.
             if self._services is None:
                 self._services = ServiceGroup(
@@ -236,7 +241,12 @@ class Controller:
         if overview.status is ApplicationStatus.DEPLOY_FAILED:
             raise DeployError(overview.message)
         await self.ready()
-        await self._hub.seen(ROUTES_KEY, version)
+        try:
+            async with asyncio.timeout(_SEEN_S):
+                await self._hub.seen(ROUTES_KEY, version)
+        except TimeoutError:
+            late = self._hub.behind(ROUTES_KEY, version)
+            log.warning("%s have not taken over the routes yet; are they stopped?", ", ".join(late))
 
     async def delete(self, kind: str, name: str) -> bool:
         """Remove a resource; return whether there was one. Its replicas drain meanwhile."""
@@ -319,7 +329,7 @@ class Controller:
                 await self._services.stop()
             self._expand()
         try:
-            async with asyncio.timeout(_SHUTDOWN_S):
+            async with asyncio.timeout(self._shutdown_s()):
                 while self._groups:
                     await self._next_turn()
         except TimeoutError:
@@ -336,23 +346,34 @@ class Controller:
         sweep_sockets(self._context.socket_dir)
         await self._context.cluster.delete(STATE_KEY)
         self._ended = True
+        self._following = [asyncio.create_task(self._end_itself())]
+
+    async def _end_itself(self) -> None:
+        """End this process, if whoever asked for the shutdown does not: it may be gone."""
+        await asyncio.sleep(_GONE_S)
+        me = await self._context.cluster.find_actor(self._context.name)
+        if me is not None:
+            me.kill()
+
+    def _shutdown_s(self) -> float:
+        """Return how long replicas may take to end: callees wait for their callers."""
+        graces: dict[str, float] = defaultdict(float)
+        for deployment, group in self._groups.items():
+            if group.spec is not None:
+                graces[deployment.app] += group.spec.config.graceful_shutdown_timeout_s
+        return max(graces.values(), default=0.0) + _SHUTDOWN_S
 
     # --- working ------------------------------------------------------------------------
 
     async def _run(self) -> None:
         """Look again at what has changed, and where time alone may matter."""
         while True:
+            # A task that is cancelled before its first step would clean nothing up.
+            await asyncio.sleep(0)
             for deployment in await self._looks.due():
                 group = self._groups.get(deployment)
-                if group is None:
-                    continue
-                self._looks.again(deployment, self._reconcile(group))
-                if group.gone:
-                    del self._groups[deployment]
-                    self._publish_absent(deployment)
-                    self._looks.forget(deployment)
-                if group.spec is None or not group.changing:
-                    self._release_callees(deployment)
+                if group is not None:
+                    self._looks.again(deployment, self._reconcile(group))
             self._turn.set()
             self._turn = asyncio.Event()
 
@@ -362,10 +383,20 @@ class Controller:
             self._publish(group, self._look(group).status)
             if self._scaling is not None:
                 self._scaling.running(group.deployment, len(group.entries))
-        except Exception:  # one deployment's bug must not stop the others
+            if group.gone:
+                self._forget(group.deployment)
+            if group.spec is None or not group.changing:
+                self._release_callees(group.deployment)
+        except Exception as error:  # one deployment's bug must not stop the others
             log.exception("%s could not be reconciled", group.deployment)
+            group.fault(error)
             return 1.0
         return pause
+
+    def _forget(self, deployment: DeploymentId) -> None:
+        """Nothing is left of a deployment."""
+        del self._groups[deployment]
+        self._publish_absent(deployment)
 
     def _look(self, group: ReplicaGroup) -> DeploymentStatusOverview:
         """Return a deployment's status without details, and tell plugins when it is another."""
@@ -483,7 +514,8 @@ class Controller:
         """Have replicas replaced whose nodes are about to leave."""
         ahead = asyncio.get_running_loop().time() - time.time()
         leaving = {
-            node.node_id: node.draining_until + ahead
+            # To the second, since the two clocks are never read at the same moment.
+            node.node_id: round(node.draining_until + ahead)
             for node in nodes
             if node.draining_until is not None
         }

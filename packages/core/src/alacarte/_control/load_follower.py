@@ -97,6 +97,7 @@ class LoadFollower:
         Returns:
             Whether that is so; then there is nothing to ask a policy.
         """
+        self._history.forget(now)
         if not self.is_cold:
             return False
         self._go_to(cold_start(self.config, self.number), now)

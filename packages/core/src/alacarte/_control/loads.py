@@ -153,7 +153,7 @@ class LoadHistory:
         "max" and "min" are those of the sum over all processes, from each one's own: where several
         change within a sixtieth of the window, as if their highest, or lowest, had met.
         """
-        self._forget(now)
+        self.forget(now)
         start = max(now - self._look_back_s, self._since)
         if self.steady(now) or start >= now:
             return float(self.queued + self.running)
@@ -183,7 +183,7 @@ class LoadHistory:
             total += steps[moment]
             yield total
 
-    def _forget(self, now: float) -> None:
+    def forget(self, now: float) -> None:
         """Let go of what is no longer in sight, and of processes that are gone."""
         grain_s = self._look_back_s / _GRAINS
         for process, caller in list(self._callers.items()):

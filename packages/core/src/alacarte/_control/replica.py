@@ -62,6 +62,7 @@ class _Facts:
 
     placed: bool = False
     missing: dict[str, tuple[float, float]] | None = None
+    had_room: bool | None = None
     health: Health = field(default_factory=Health)
     refused: str = ""
     silent: bool = False
@@ -111,6 +112,7 @@ class Replica:
         self._checks_itself = False
         self._life: asyncio.Task[None] | None = None
         self._probing: asyncio.Task[None] | None = None
+        self._updating: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._leaving = asyncio.Event()
         self._view: ReplicaView | None = None
@@ -127,7 +129,7 @@ class Replica:
                 self.settings,
                 self._since,
                 facts.placed,
-                facts.missing == {},
+                facts.had_room is True,
                 facts.health.is_good and not facts.refused and not facts.silent,
                 facts.leaves_at,
             )
@@ -195,7 +197,7 @@ class Replica:
 
     def kill(self) -> None:
         """End it at once, and hear no more of it."""
-        for task in (self._life, self._probing):
+        for task in (self._life, self._probing, self._updating):
             if task is not None:
                 task.cancel()
         if self._actor is not None:
@@ -204,7 +206,7 @@ class Replica:
     def reconfigure(self, settings: Settings) -> None:
         """Give it new settings; one that refuses them is unfit."""
         self._move(ReplicaEvent.UPDATE)
-        self._loop.create_task(self._hand_over(settings))
+        self._updating = self._loop.create_task(self._hand_over(settings))
 
     def try_again(self) -> None:
         """Other settings are wanted now: that it refused the last ones is over."""
@@ -315,6 +317,10 @@ class Replica:
         missing: dict[str, tuple[float, float]] | None = None
         with contextlib.suppress(ActorDied, ClusterSilent):
             missing = await self._cluster.missing(actor_spec)
+        if self._facts.had_room is None and missing is not None:
+            # The first answer counts: what it gets is taken before its process is up, and then
+            # there may be no room for another.
+            self._note(had_room=missing == {})
         if missing != self._facts.missing:
             self._note(missing=missing)
         return missing
@@ -379,8 +385,8 @@ class Replica:
 
     async def _check(self) -> None:
         """Check it again and again: the user's own check, and what its process tells."""
-        config = self.spec.config
         while True:
+            config = self.spec.config  # which may change meanwhile
             jitter = random.uniform(1 - _JITTER, 1 + _JITTER)
             await asyncio.sleep(config.health_check_period_s * jitter)
             wrong = await self._checked(config.health_check_timeout_s)
@@ -442,11 +448,11 @@ class Replica:
                 async with asyncio.timeout(_PULSE_S):
                     await self._actor.call("pulse")
                 return True
-            except ActorDied:
-                # Perhaps only out of reach for a moment; perhaps `closed` is about to tell.
-                await asyncio.sleep(max(_PULSE_S / 2 - (self._loop.time() - asked_at), 0))
             except TimeoutError:
                 continue
+            except Exception:  # most likely ActorDied
+                # Perhaps only out of reach for a moment; perhaps `closed` is about to tell.
+                await asyncio.sleep(max(_PULSE_S / 2 - (self._loop.time() - asked_at), 0))
         return False
 
     async def _hand_over(self, settings: Settings) -> None:
@@ -454,13 +460,16 @@ class Replica:
         assert self.entry is not None
         try:
             user_config: Any = json.loads(settings.user_config)
-            await self._actor.call("reconfigure", settings.max_ongoing, user_config)
+            async with asyncio.timeout(self.spec.config.start_timeout_s):
+                await self._actor.call("reconfigure", settings.max_ongoing, user_config)
         except ActorDied:
             pass  # `closed` tells
         except Exception as error:  # the user's reconfigure
             if self.state is ReplicaState.UPDATING:
                 # Which of them it has taken over nobody knows.
                 self.settings = replace(settings, user_config="")
+                if isinstance(error, TimeoutError):
+                    error = DeployError("reconfigure has not returned within start_timeout_s.")
                 self._note(refused=f"it refused its new settings: {first_line(str(error))}")
                 self._fail("reconfigure", error)
         else:

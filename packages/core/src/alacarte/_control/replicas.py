@@ -175,6 +175,9 @@ class ReplicaGroup:
             scale: How many replicas autoscaling asks for; None for what the spec says.
         """
         before, self.spec = self.target, spec
+        for replica in self._replicas.values():
+            if spec is not None and replica.spec.version == spec.version:
+                replica.spec = spec  # for what the controller needs of it: periods, time limits
         self.held = False
         after = None if spec is None else target_of(spec, scale)
         self._aim(after, automatic=False)
@@ -276,6 +279,13 @@ class ReplicaGroup:
         for replica in list(self._replicas.values()):
             if replica.entry is not None:
                 replica.call_away(leaving.get(replica.entry.node_id))
+
+    def fault(self, error: Exception) -> None:
+        """Something of ours has failed, and is tried again."""
+        self.message = f"{self.deployment}: an internal error: {error!r}; see the controller's log."
+        now = time.time()
+        unhealthy, internal = DeploymentStatus.UNHEALTHY, DeploymentStatusTrigger.INTERNAL_ERROR
+        self.condition = Condition(unhealthy, internal, now, self.condition.reached)
 
     def suspect(self, replica_id: str) -> None:
         """Somebody has had no word of one of them."""

@@ -22,6 +22,8 @@ __all__ = ["ServiceGroup", "Wanted"]
 log = logging.getLogger("alacarte.controller")
 SERVICE_TARGET = "alacarte._control.service_actor:ServiceActor"
 _RESTART_S = (0.1, 0.5, 2.0, 5.0)
+_UNSETTLED = 2
+"""Failed starts for which whoever starts the instance waits."""
 _END_S = 5.0
 """For what is in progress when the service ends on a node."""
 _STOP_S = 5.0
@@ -223,6 +225,8 @@ class ServiceGroup:
             except Exception as error:  # a plugin's code, or a process that does not come up
                 slot.message = f"{slot.name} did not start: {error!r}"
                 log.warning("%s", slot.message)
+                if failures >= _UNSETTLED:
+                    slot.settled.set()  # status tells; who waits for the others need not wait
             else:
                 failures = 0
                 slot.process, slot.facts = process, process.facts

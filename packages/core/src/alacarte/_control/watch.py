@@ -106,8 +106,12 @@ class SnapshotHub:
         self._tracked.pop(watcher, None)
         self._progress.set()
 
+    def behind(self, key: str, version: int) -> list[str]:
+        """Return the tracked watchers that have not taken in that version."""
+        return [name for name, known in self._tracked.items() if known.get(key, -1) < version]
+
     async def seen(self, key: str, version: int) -> None:
         """Return when every tracked watcher has taken in that version."""
-        while any(known.get(key, -1) < version for known in self._tracked.values()):
+        while self.behind(key, version):
             self._progress.clear()
             await self._progress.wait()

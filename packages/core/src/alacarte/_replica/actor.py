@@ -65,7 +65,6 @@ class ReplicaActor:
         self._address: Address | None = None
         self._watch: LoopWatch | None = None
         self._stopping: asyncio.Task[None] | None = None
-        self._user_config = spec.user_config
 
     async def start(self) -> Started:
         """Construct the user's object, and listen.

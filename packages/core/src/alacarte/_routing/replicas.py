@@ -170,6 +170,11 @@ class Replicas:
         if not link.gone and not link.leaving:
             link.connecting = self._loop.create_task(self._keep_connected(link))
 
+    def _lost(self, link: Link, connection: CallerConnection) -> None:
+        # One that was found broken before it said so has a successor by now.
+        if link.connection is connection:
+            self.broken(link)
+
     def hang_up(self, link: Link) -> None:
         """Nothing more is expected from there."""
         self._retired.discard(link)
@@ -204,7 +209,7 @@ class Replicas:
         connection.on_advertised = lambda: self._advertised(link)
         connection.on_goaway = lambda: self._dismiss(link)
         connection.on_pong = lambda: self._answers(link)
-        connection.on_lost = lambda: self.broken(link)
+        connection.on_lost = lambda: self._lost(link, connection)
         self._advertised(link)
         link.blocked = False
         link.silence = 0

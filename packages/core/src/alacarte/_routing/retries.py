@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 __all__ = ["MAX_REPEATS", "RetryBudget"]
 
-MAX_REPEATS = 2
-"""How often one call is sent again; what kills its replica kills at most three."""
+MAX_REPEATS = 1
+"""How often one call is sent again; what kills its replica kills at most two."""
 SHARE = 0.2
 """Of the calls that may be repeated, how many are, on average; and besides,"""
 PER_S = 10.0

@@ -430,6 +430,7 @@ class Router:
     async def close(self, reason: str = "this process is shutting down") -> None:
         """Hang up everywhere. Calls still waiting or in flight fail, and later ones do."""
         self._unavailable = reason
+        self._known.set()
         self._queue.fail(DeploymentUnavailableError(str(self.deployment), reason))
         self._follow_load(False)
         self._replicas.close()

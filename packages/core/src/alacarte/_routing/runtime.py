@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import functools
 import logging
 import os
 import random
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -44,6 +46,8 @@ __all__ = ["CONTROLLER_NAME", "InstanceAccess", "ProcessRuntime"]
 
 log = logging.getLogger("alacarte.runtime")
 CONTROLLER_NAME = "alacarte:controller"
+_CONTROLLER_S = 15.0
+"""How long a controller may take to come back, or to answer."""
 _RETRY_S = (0.05, 0.2, 0.5, 1.0)
 _OTHER_INSTANCE = "the instance that this process belongs to was shut down, and another one runs"
 
@@ -152,10 +156,16 @@ class ProcessRuntime:
 
     def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
         async def ask() -> Any:
-            controller = await self._access.cluster.find_actor(CONTROLLER_NAME)
-            if controller is None:
-                raise ServeError("the controller does not answer.")
-            return await controller.call("deployments_of", app)
+            give_up_at = time.monotonic() + _CONTROLLER_S
+            while True:
+                with contextlib.suppress(ActorDied, TimeoutError):
+                    controller = await self._access.cluster.find_actor(CONTROLLER_NAME)
+                    if controller is not None:
+                        async with asyncio.timeout(_CONTROLLER_S):
+                            return await controller.call("deployments_of", app)
+                if time.monotonic() > give_up_at:
+                    raise ServeError("the controller does not answer.")
+                await asyncio.sleep(_RETRY_S[1])
 
         # On a loop of its own, since the caller may be on ours and must not wait for itself.
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -251,14 +261,15 @@ class ProcessRuntime:
 
     async def _leave_alone(self) -> None:
         """Ask a controller that is not ours nothing more. Calls from here fail, and say why."""
-        if self._orphaned:
-            return
-        self._orphaned = True
-        log.error(
-            "%s; process %s makes no more calls: end it, or call serve.shutdown() and start anew.",
-            _OTHER_INSTANCE,
-            self._name,
-        )
+        if not self._orphaned:
+            self._orphaned = True
+            log.error(
+                "%s; process %s makes no more calls: end it, or call serve.shutdown() and start "
+                "anew.",
+                _OTHER_INSTANCE,
+                self._name,
+            )
+        # Those that were made since, too.
         for router in self._routers.values():
             await router.close(_OTHER_INSTANCE)
 
