@@ -36,6 +36,7 @@ class Process:
         self.pulse_is: Pulse | None = WELL
         self.frozen = False
         self.stopped = False
+        self.limit_s = 0.0
         self.config = self.spec.user_config
 
     async def call(self, method: str, *args: Any) -> Any:
@@ -66,10 +67,13 @@ class Process:
     async def reconfigure(self, max_ongoing: int, user_config: Any) -> None:
         if user_config == "bad":
             raise DeployError("ValueError: cannot take this\n  File user.py")
+        if user_config == "endless":
+            await asyncio.Event().wait()
         self.config = user_config
 
     async def stop(self, limit_s: float) -> None:
         self.stopped = True
+        self.limit_s = limit_s
 
     async def closed(self) -> str:
         return await asyncio.shield(self.end)
@@ -426,6 +430,75 @@ def test_a_process_that_does_not_come_up_is_tried_again(run: Callable[[Main], No
         await asyncio.sleep(3600)
         assert len(world.overview.recent_failures) == 1
         world.cluster.places.set()
+        await world.healthy()
+        await world.close()
+
+    run(main)
+
+
+def test_room_that_a_replica_takes_itself_is_not_missing(run: Callable[[Main], None]):
+    """There was room when it was asked for: its process starts slowly, and no old one goes."""
+
+    async def main() -> None:
+        world = World(num_replicas=1)
+        await world.healthy()
+        [old] = world.cluster.processes
+        world.cluster.places.clear()
+        world.want(spec("v2"))
+        await asyncio.sleep(1)
+        world.cluster.lacks = {"CPU": (1.0, 0.0)}  # Ray has set aside the last for it
+        await asyncio.sleep(25)
+        assert not old.stopped
+        world.cluster.places.set()
+        await world.until(lambda: old.stopped, 5)
+        await world.close()
+
+    run(main)
+
+
+def test_periods_and_time_limits_reach_replicas_that_run(run: Callable[[Main], None]):
+    """They are the controller's: no process is started anew for them."""
+
+    async def main() -> None:
+        world = World(health_check_period_s=5)
+        await world.healthy()
+        [process] = world.cluster.processes
+        world.want(spec(health_check_period_s=0.5, graceful_shutdown_timeout_s=77))
+        await asyncio.sleep(6)  # the check that was under way
+        process.health = DeployError("no")
+        await world.until(lambda: world.overview.recent_failures, 3)
+        await world.until(lambda: process.stopped, 10)
+        assert process.limit_s == 77
+        await world.close()
+
+    run(main)
+
+
+def test_a_reconfigure_that_never_returns_is_refused_in_the_end(run: Callable[[Main], None]):
+    """After `start_timeout_s`, where that is set; then as one that raises."""
+
+    async def main() -> None:
+        world = World(user_config="good", start_timeout_s=60)
+        await world.healthy()
+        world.want(spec(user_config="endless", start_timeout_s=60))
+        await world.until(lambda: world.overview.recent_failures, 61)
+        assert "has not returned" in world.overview.recent_failures[0].message
+        await world.until(lambda: len(world.cluster.processes) == 2, 10)
+        await world.close()
+
+    run(main)
+
+
+def test_a_fault_of_ours_shows_in_the_status(run: Callable[[Main], None]):
+    """UNHEALTHY, by INTERNAL_ERROR, until the next look goes well."""
+
+    async def main() -> None:
+        world = World()
+        await world.healthy()
+        world.group.fault(KeyError("oh"))
+        assert world.group.summary(world.group.views).status_trigger == "INTERNAL_ERROR"
+        assert "KeyError('oh')" in world.group.summary(world.group.views).message
+        world.dirty.set()
         await world.healthy()
         await world.close()
 
