@@ -418,3 +418,18 @@ def test_a_failing_policy_is_logged_once(caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING, "alacarte.controller"):
         FakeClock().run(main())
     assert len(caplog.records) == 1
+
+
+@on_fake_clock
+async def test_a_caller_that_died_while_nothing_came_up_is_forgotten():
+    """Its waiting calls count for fifteen seconds; then none is wanted."""
+    world = World()
+    # What is wanted never runs: the cluster has no room for it, say.
+    world.changed = lambda deployment, number: world.numbers.append((world.loop.time(), number))
+    world.scaler = Scaler(world.scaler._plugins, world.changed, world.custom)
+    world.scaler.follow(spec(min_replicas=0, downscale_delay_s=5, look_back_period_s=1), 0)
+    world.scaler.running(WHO, 0)
+    world.scaler.report("p", (told(1),))
+    await asyncio.sleep(600)
+    assert [number for _, number in world.numbers] == [1, 0]
+    world.scaler.stop()
