@@ -21,7 +21,6 @@ from alacarte.errors import (
     RequestCancelledError,
     ServeError,
 )
-
 from alacarte.runtime import get_runtime
 
 from . import gates
