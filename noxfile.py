@@ -209,9 +209,16 @@ def tests(session: nox.Session, package: str) -> None:
 
 @nox.session
 def simulation(session: nox.Session) -> None:
-    """Run ten thousand seeds of the simulated cluster; `-- --seed 7 --trace` repeats one."""
+    """Run ten thousand seeds of the simulated cluster; `-- --seed 7 --trace` repeats one.
+
+    ALACARTE_SEEDS says how many else.
+    """
     _install(session, ["core"], *_group("test"))
-    asked = session.posargs or ["10000", "--jobs", str(os.cpu_count() or 1)]
+    asked = session.posargs or [
+        os.environ.get("ALACARTE_SEEDS", "10000"),
+        "--jobs",
+        str(os.cpu_count() or 1),
+    ]
     with session.chdir("packages/core/tests"):
         session.run("python", "-m", "simulation", *asked)
 
