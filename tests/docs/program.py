@@ -26,6 +26,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from pages import ADDRESS, ROOT, Block, blocks
 
@@ -192,6 +193,15 @@ def _matches(promise: str, found: str) -> bool:
     return re.fullmatch(pattern, found + "\n") is not None
 
 
+def _connected(ray: Any) -> bool:
+    """Connect to Ray; one that has just started may not take anybody yet."""
+    try:
+        ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False)
+    except ConnectionError:
+        return False
+    return True
+
+
 def main(path: Path, cluster: str, port: int) -> int:
     os.environ |= {
         "ALACARTE_CLUSTER": cluster,
@@ -203,9 +213,10 @@ def main(path: Path, cluster: str, port: int) -> int:
     if cluster == "ray":
         import ray
 
-        # One of our own, whatever else runs on this machine; shells started here find it too.
-        context = ray.init(address="local", num_cpus=8, include_dashboard=False)
-        os.environ["RAY_ADDRESS"] = context.address_info["gcs_address"]
+        from alacarte.testing import wait_until
+
+        # That of the tests, whatever else runs on this machine; shells started here find it too.
+        wait_until(lambda: _connected(ray), 60, "a connection to Ray")
     page = Page(path, port)
     try:
         page.run()
@@ -217,6 +228,7 @@ def main(path: Path, cluster: str, port: int) -> int:
 
         serve.shutdown()
         if cluster == "ray":
+            serve.shutdown(force=True)  # the next page must find nothing
             ray.shutdown()
     return 0
 

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,13 +36,29 @@ def cases() -> list[object]:
     return found
 
 
+@pytest.fixture(scope="module")
+def ray_address() -> Iterator[str]:
+    """The address of a Ray for all pages, one after the other: each would take seconds to start."""
+    # Its token would be this process's own.
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    import ray
+
+    # `local` makes it a new one: a Ray that runs on this machine is somebody else's.
+    context = ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
+    yield context.address_info["gcs_address"]
+    ray.shutdown()
+    monkeypatch.undo()
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("path", "cluster"), cases())
-def test_page(path: Path, cluster: str, tmp_path: Path):
+def test_page(path: Path, cluster: str, tmp_path: Path, request: pytest.FixtureRequest):
     """The code of a page runs from top to bottom, and prints what its comments say."""
     environment = {name: v for name, v in os.environ.items() if not name.startswith("ALACARTE_")}
-    # `local` makes Ray start one of its own: a Ray that runs on this machine is somebody else's.
-    environment["RAY_ADDRESS"] = "local"
+    if cluster == "ray":
+        environment["RAY_ADDRESS"] = request.getfixturevalue("ray_address")
+        environment["RAY_AUTH_MODE"] = "disabled"
     done = subprocess.run(
         [sys.executable, PROGRAM, path, cluster, str(free_port())],
         cwd=tmp_path,
