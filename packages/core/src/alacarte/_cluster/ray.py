@@ -163,9 +163,9 @@ class RayCluster:
             ClusterSilent: The control store there is stopped.
         """
         if not ray.is_initialized():
-            if only_running:
-                address = _running_address(address)
             try:
+                if only_running:
+                    address = _running_address(address)
                 _check_awake(address or os.environ.get("RAY_ADDRESS", ""))
                 ray.init(
                     address=address,
