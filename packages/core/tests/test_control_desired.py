@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from alacarte._control.desired import (
     FORMAT,
+    Desired,
     State,
     decode_state,
     encode_state,
     expand,
+    longest_grace_s,
     target_of,
 )
 from alacarte._control.reconcile import Settings
@@ -119,3 +121,16 @@ def test_a_checkpoint_of_another_format_is_refused(found: int):
     data = pickle.dumps((found, b"a pickle of classes that are not known here"))
     with pytest.raises(ConfigError, match=f"format {found}; this version reads {FORMAT}"):
         decode_state(data)
+
+
+def test_an_ending_has_the_time_of_its_longest_application():
+    """Callees wait for their callers, so the times of one application add up; none is no time."""
+
+    def of(app: str, name: str, grace_s: float) -> DeploymentSpec:
+        config = DeploymentConfig(graceful_shutdown_timeout_s=grace_s)
+        return DeploymentSpec(DeploymentId(app, name), "v", b"", b"", False, config)
+
+    specs = [of("a", "one", 20), of("a", "two", 120), of("b", "one", 30)]
+    wanted = Desired({spec.id: spec for spec in specs}, (), {})
+    assert longest_grace_s(wanted) == 140
+    assert longest_grace_s(Desired({}, (), {})) == 0

@@ -12,7 +12,6 @@ import contextlib
 import logging
 import secrets
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -44,6 +43,7 @@ from .desired import (
     encode_state,
     expand,
     kind_of,
+    longest_grace_s,
     wish_of,
 )
 from .looks import Looks
@@ -89,6 +89,7 @@ class Controller:
         self._following: list[asyncio.Task[None]] = []
         self._routes_version = 0
         self._any_leave = False
+        self._grace_s = 0.0
         self._is_up = False
         self._ended = False
 
@@ -319,6 +320,8 @@ class Controller:
         """Stop everything this instance runs, and forget it. The controller itself is left."""
         await self._started()
         async with self._changes:
+            # Before they are let go. Whoever asks again finds none left, and waits as long.
+            self._grace_s = max(self._grace_s, longest_grace_s(self._desired))
             await self._store(
                 State(self._state.instance, self._state.secret, self._state.config, stopping=True)
             )
@@ -329,7 +332,7 @@ class Controller:
                 await self._services.stop()
             self._expand()
         try:
-            async with asyncio.timeout(self._shutdown_s()):
+            async with asyncio.timeout(self._grace_s + _SHUTDOWN_S):
                 while self._groups:
                     await self._next_turn()
         except TimeoutError:
@@ -354,14 +357,6 @@ class Controller:
         me = await self._context.cluster.find_actor(self._context.name)
         if me is not None:
             me.kill()
-
-    def _shutdown_s(self) -> float:
-        """Return how long replicas may take to end: callees wait for their callers."""
-        graces: dict[str, float] = defaultdict(float)
-        for deployment, group in self._groups.items():
-            if group.spec is not None:
-                graces[deployment.app] += group.spec.config.graceful_shutdown_timeout_s
-        return max(graces.values(), default=0.0) + _SHUTDOWN_S
 
     # --- working ------------------------------------------------------------------------
 

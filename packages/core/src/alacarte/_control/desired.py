@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import pickle
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = [
     "expand",
     "target_of",
     "wish_of",
+    "longest_grace_s",
 ]
 
 Key = tuple[str, str]
@@ -106,6 +108,14 @@ def kind_of(resource: Resource, kinds: Mapping[str, ResourceKind]) -> ResourceKi
             f"only {sorted(kinds)}."
         )
     return kind
+
+
+def longest_grace_s(desired: Desired) -> float:
+    """Return how long requests may take until all is ended: callees wait for their callers."""
+    graces: dict[str, float] = defaultdict(float)
+    for deployment, spec in desired.deployments.items():
+        graces[deployment.app] += spec.config.graceful_shutdown_timeout_s
+    return max(graces.values(), default=0.0)
 
 
 def callers_of(deployment: DeploymentId, desired: Desired) -> frozenset[DeploymentId]:

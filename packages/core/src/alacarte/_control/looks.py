@@ -36,11 +36,6 @@ class Looks:
         self._times[deployment] = at
         heapq.heappush(self._heap, (at, deployment))
 
-    def forget(self, deployment: DeploymentId) -> None:
-        """Nobody wants to know of it any more."""
-        self._times.pop(deployment, None)
-        self._due.pop(deployment, None)
-
     async def due(self) -> list[DeploymentId]:
         """Return what is due, as soon as anything is, oldest first."""
         loop = asyncio.get_running_loop()
