@@ -220,13 +220,12 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-@pytest.fixture
-def bench(run):
-    """Run a coroutine function with a bench, in virtual time, and see that nothing is left."""
+def benches(run, make):
+    """Return what runs a coroutine function with a bench, and sees that nothing is left."""
 
     def with_bench(main):
         async def inside():
-            bench = Bench()
+            bench = make()
             await main(bench)
             await bench.router.close()
             await asyncio.gather(*bench.calls.values(), return_exceptions=True)
@@ -236,6 +235,12 @@ def bench(run):
         run(inside)
 
     return with_bench
+
+
+@pytest.fixture
+def bench(run):
+    """Run a coroutine function with a bench, in virtual time, and see that nothing is left."""
+    return benches(run, Bench)
 
 
 def test_calls_wait_in_order_and_a_completion_sends_the_oldest(bench):

@@ -16,7 +16,7 @@ from alacarte._routing.router import Router
 from alacarte.errors import ReplicaUnavailableError
 from alacarte.types import Call
 
-from .test_routing_router import HERE, POLICIES, Bench, settle, snapshot
+from .test_routing_router import HERE, POLICIES, Bench, benches, settle, snapshot
 
 
 class Watched(Bench):
@@ -45,18 +45,7 @@ class Watched(Bench):
 
 @pytest.fixture
 def bench(run):
-    def with_bench(main):
-        async def inside():
-            bench = Watched()
-            await main(bench)
-            await bench.router.close()
-            await asyncio.gather(*bench.calls.values(), return_exceptions=True)
-            await settle()
-            assert (bench.router.queued, bench.router.in_flight) == (0, 0)
-
-        run(inside)
-
-    return with_bench
+    return benches(run, Watched)
 
 
 async def until(condition: Any, limit_s: float) -> float:
