@@ -12,6 +12,7 @@ from alacarte._control.desired import (
     FORMAT,
     Desired,
     State,
+    check,
     decode_state,
     encode_state,
     expand,
@@ -72,6 +73,110 @@ def test_a_kind_of_a_plugin_takes_part():
 
     state = stored(application("a", "x"), Resource("redirect", "r", None))
     assert expand(state.resources, {**KINDS, "redirect": Redirects()}).routes == (route,)
+
+
+class Roads:
+    """A kind whose resources are routes."""
+
+    name = "road"
+
+    def validate(self, resource, all_of_them):
+        """Refuse to be without the application that a resource may name."""
+        if isinstance(resource.spec, str) and ("application", resource.spec) not in all_of_them:
+            raise ConfigError(f"{resource.name} needs application {resource.spec}")
+
+    def expand(self, resource):
+        """Its route, where it has one."""
+        return Expansion((), () if isinstance(resource.spec, str) else (resource.spec,))
+
+
+ROADS = {**KINDS, "road": Roads()}
+
+
+def road(prefix: str, targets: dict[DeploymentId, float], **options) -> Resource:
+    name = options.get("name") or prefix
+    return Resource("road", name, Route(prefix, name, targets, **options))
+
+
+def test_a_route_may_name_applications():
+    """They become their ingress deployments, whatever those are called at the time."""
+    a, b = application("a", "x", "y"), application("b", "x")
+    weights = {DeploymentId("a", ""): 0.9, DeploymentId("b", "x"): 0.1}
+    split = road("/s", weights, shadows={DeploymentId("b", ""): 0.5})
+    [route] = expand(stored(split, a, b).resources, ROADS).routes
+    assert route.targets == {DeploymentId("a", "y"): 0.9, DeploymentId("b", "x"): 0.1}
+    assert route.shadows == {DeploymentId("b", "x"): 0.5}
+
+
+def test_an_overriding_route_goes_in_front():
+    """The other one of its path waits behind it, for the day when it is gone."""
+    a = application("a", "x", prefix="/a")
+    over = road("/a", {DeploymentId("a", "x"): 1.0}, overrides=True)
+    resources = stored(a, over).resources
+    check(resources, ROADS)
+    assert [route.app for route in expand(resources, ROADS).routes] == ["/a"]
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        (
+            [application("old", "x", prefix="/a"), application("new", "x", prefix="/a")],
+            "new: route prefix /a is used by application old; choose another, or delete",
+        ),
+        (
+            [application("a", "x", prefix="/a"), road("/a", {DeploymentId("a", "x"): 1.0})],
+            "/a: route prefix /a is used by application a",
+        ),
+        (
+            [
+                application("a", "x"),
+                road("/s", {DeploymentId("a", "x"): 1.0}, name="n"),
+                Resource("road", "m", Route("/t", "m", {DeploymentId("a", "x"): 1.0}, name="n")),
+            ],
+            "m: route name 'n' is used by road n",
+        ),
+        (
+            [application("a", "x"), road("/s", {DeploymentId("b", ""): 1.0})],
+            r"route /s: there is no application 'b'; there are applications \['a'\]",
+        ),
+        (
+            [application("a", "x"), road("/s", {DeploymentId("a", "y"): 1.0})],
+            "route /s: there is no deployment a#y",
+        ),
+        (
+            [application("a", "x"), Resource("road", "r", "b")],
+            "r needs application b",
+        ),
+    ],
+)
+def test_what_cannot_exist_together(resources, message):
+    """The error says what of whom stands in the way."""
+    with pytest.raises(ConfigError, match=message):
+        check(stored(*resources).resources, ROADS)
+
+
+def test_no_two_resources_make_up_one_application():
+    """An application belongs to whoever made it, also to a resource of another kind."""
+
+    class Twins(ApplicationKind):
+        name = "twin"
+
+    first = application("a", "x")
+    second = Resource("twin", "b", first.spec)
+    with pytest.raises(ConfigError, match="b: application name 'a' is used by application a"):
+        check(stored(first, second).resources, {**KINDS, "twin": Twins()})
+
+
+def test_what_may_stand_side_by_side():
+    """Other prefixes, one below another, none at all."""
+    resources = [
+        application("a", "x", prefix="/a"),
+        application("below", "x", prefix="/a/b"),
+        application("off", "x"),
+        application("off2", "x"),
+    ]
+    check(stored(*resources).resources, KINDS)
 
 
 def test_a_kind_nobody_gives():

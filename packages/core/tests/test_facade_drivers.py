@@ -13,9 +13,12 @@ import pytest
 from alacarte import serve
 from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.protocol import ActorSpec, ClusterSilent
-from alacarte.errors import ConfigError, DeployError, ServeError
+from alacarte._model.specs import ApplicationSpec
+from alacarte.errors import ConfigError, DeployError, PluginError, ServeError
+from alacarte.instance import build_deployments, get_instance
 from alacarte.serve import RunTarget, _session
 from alacarte.testing import wait_until
+from alacarte.types import Resource
 
 WAIT_S = 20
 
@@ -251,10 +254,9 @@ async def test_shutdown_on_an_event_loop(local: Any):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"http_port": 8000}, r"serve.start\(http_port=...\): say http_options="),
-        ({"http_host": "x"}, r"serve.start\(http_host=...\): say http_options="),
+        ({"http_port": 8000}, "alacarte-http"),
+        ({"http_host": "x", "http_options": {}}, r"serve.start\(http_host\): say it in http_o"),
         ({"logging_config": {}}, "not supported yet"),
-        ({"detached": True}, "always outlive the program"),
         ({"no_such_options": 1}, "no installed plugin gives 'no_such_options'"),
     ],
 )
@@ -287,3 +289,40 @@ def test_options_that_say_nothing(local: Any):
     """Ray Serve's options may be given as None."""
     local.start(grpc_options=None, logging_config=None)
     assert _session.current() is not None
+
+
+def test_what_start_returns_without_a_client(local: Any):
+    """It starts all the same, and says which package gives what it is asked for."""
+    client = local.start()
+    assert _session.current() is not None
+    assert "alacarte-endpoints is not installed" in repr(client)
+    with pytest.raises(PluginError, match=r"create_backend\(\).*alacarte-endpoints"):
+        client.create_backend("b", lambda: None)
+    assert not hasattr(client, "_repr_html_")
+
+
+def test_detached_asks_for_the_first(local: Any):
+    """Who wants a lasting instance of his own is told that there is one."""
+    local.start(detached=True)
+    with pytest.raises(ServeError, match=r"an instance runs already; serve.connect\(\) joins it"):
+        local.start(detached=True)
+    local.start()
+
+
+def test_an_instance_is_found_by_packages(local: Any):
+    """Resources of any kind are applied, listed and deleted through it."""
+    with pytest.raises(ServeError, match="alacarte is not running"):
+        get_instance()
+    local.start()
+    instance = get_instance()
+    [spec] = build_deployments(Named.bind("hello"), name="made")
+    made = Resource("application", "made", ApplicationSpec("made", None, spec.id, (spec,)))
+    instance.apply(made)
+    assert [each.name for each in instance.resources("application")] == ["made"]
+    assert instance.status().applications["made"].status == "RUNNING"
+    assert instance.make_handle(spec.id).call() == "hello"
+    assert instance.delete("application", "made")
+    assert not instance.delete("application", "made")
+    assert not instance.ended
+    local.shutdown()
+    assert instance.ended

@@ -5,7 +5,7 @@ import pytest
 from alacarte._model.kinds import ApplicationKind
 from alacarte._model.specs import ApplicationSpec, DeploymentSpec
 from alacarte.config import DeploymentConfig
-from alacarte.errors import ConfigError, InternalError
+from alacarte.errors import InternalError
 from alacarte.types import DeploymentId, Resource, Route
 
 KIND = ApplicationKind()
@@ -28,24 +28,6 @@ def test_expands_to_deployments_and_one_route():
 def test_without_prefix_there_is_no_route():
     """`route_prefix=None` keeps an application off HTTP."""
     assert KIND.expand(application("shop", None)).routes == ()
-
-
-def test_prefix_of_another_application_is_refused():
-    """The error names both applications and the prefix."""
-    with pytest.raises(ConfigError, match=r"new: route prefix /a is used by application old"):
-        KIND.validate(application("new", "/a"), [application("old", "/a")])
-
-
-def test_what_may_stand_side_by_side():
-    """Other prefixes, none at all, an earlier self and other kinds are no conflict."""
-    others = [
-        application("new", "/a"),
-        application("below", "/a/b"),
-        application("off", None),
-        Resource("endpoint", "other", object()),
-    ]
-    KIND.validate(application("new", "/a"), others)
-    KIND.validate(application("off2", None), others)
 
 
 def test_foreign_spec_is_our_bug():

@@ -40,8 +40,8 @@ def test_every_text_of_a_call_travels():
     """A field added to Call must not be forgotten here."""
     names = {field.name for field in dataclasses.fields(Call)}
     beside = {"payload", "body", "streaming", "deadline", "timeout_s", "beyond_limit"}
-    # Whether it may run twice is for those to know who send it.
-    assert names == {*TEXTS, *beside, "nested", "idempotent"}
+    # Whether it may run twice, and be copied, is for those to know who send it.
+    assert names == {*TEXTS, *beside, "nested", "idempotent", "alone"}
 
 
 def test_what_a_request_has_called_stays_here():

@@ -28,6 +28,7 @@ from .types import (
     ConfigSections,
     DeploymentId,
     Event,
+    Instance,
     Layer,
     NodeServiceSpec,
     PolicyFactory,
@@ -42,7 +43,16 @@ log = logging.getLogger("alacarte.plugins")
 Named = TypeVar("Named")
 
 FIRST_PARTY = {
+    "accept_batch": "alacarte-endpoints",
+    "BackendConfig": "alacarte-endpoints",
     "batch": "alacarte-batching",
+    "client": "alacarte-endpoints",
+    "connect": "alacarte-endpoints",
+    "delete_traffic": "alacarte-endpoints",
+    "get_current_backend_tag": "alacarte-endpoints",
+    "get_current_replica_tag": "alacarte-endpoints",
+    "set_traffic": "alacarte-endpoints",
+    "shadow_traffic": "alacarte-endpoints",
     "multiplexed": "alacarte-multiplexing",
     "get_multiplexed_model_id": "alacarte-multiplexing",
     "ingress": "alacarte-http",
@@ -269,6 +279,10 @@ class Plugins:
         if handle is None:
             raise missing_package("handle", f"a handle to {deployment}")
         return handle
+
+    def make_client(self, instance: Instance) -> Any:
+        """Return what `serve.start` gives, None where no plugin gives one."""
+        return self._manager.hook.make_client(instance=instance)
 
     def wrap_caller(self, deployment: DeploymentId, config: ConfigSections) -> list[Layer]:
         return self._layers("wrap_caller", deployment, config)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ConfigSections,
         DeploymentId,
         Event,
+        Instance,
         Layer,
         NodeServiceSpec,
         PolicyFactory,
@@ -86,6 +87,11 @@ def make_handle(deployment: DeploymentId, runtime: Runtime | None) -> Any:
     in the driver for the result of `serve.run` (`runtime` is None when none is tied to it yet).
     The first plugin that returns something wins.
     """
+
+
+@hookspec(firstresult=True)
+def make_client(instance: Instance) -> Any:
+    """Return what `serve.start` gives. Driver; the first plugin that returns something wins."""
 
 
 @hookspec

@@ -8,6 +8,7 @@ from enum import StrEnum
 __all__ = [
     "ApplicationStatus",
     "ApplicationStatusOverview",
+    "CallCounts",
     "DeploymentStatus",
     "DeploymentStatusOverview",
     "DeploymentStatusTrigger",
@@ -15,8 +16,10 @@ __all__ = [
     "ProxyStatus",
     "ReplicaOverview",
     "ReplicaState",
+    "RouteStatusOverview",
     "ServeStatus",
     "ServiceStatusOverview",
+    "TargetStatusOverview",
 ]
 
 
@@ -182,6 +185,62 @@ class ServiceStatusOverview:
 
 
 @dataclass(frozen=True)
+class CallCounts:
+    """What became of the calls that one target of a route was given, in all processes together.
+
+    A process tells of its calls within a second or two.
+
+    Attributes:
+        requests: Those that have ended, but for what the caller gave up.
+        errors: Of these, what ended with an error: over HTTP, a status from 500.
+        dropped: Copies that a shadow was not sent, since too many were under way.
+        mean_s: Time to the beginning of the answer, in seconds; the quantiles are right to a
+            tenth. 0.0 before the first.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    dropped: int = 0
+    mean_s: float = 0.0
+    p50_s: float = 0.0
+    p95_s: float = 0.0
+    p99_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class TargetStatusOverview:
+    """One target of a route, or one of its shadows.
+
+    Attributes:
+        weight: Its share of the requests; of a shadow, the share that it gets copies of.
+        counts: None for a route that is not counted: one without a split.
+    """
+
+    weight: float
+    counts: CallCounts | None = None
+
+
+@dataclass(frozen=True)
+class RouteStatusOverview:
+    """Where the requests of one path go, and what became of them.
+
+    Attributes:
+        app: Whose it is.
+        methods: HTTP methods allowed, None for all.
+        targets: By application, or by `application#deployment` where it is not the ingress.
+        shadows: The same.
+        since: What is counted has ended since then, in seconds since 1970: when the split was
+            changed last, or a process took it over. 0.0 where nothing is counted yet.
+    """
+
+    app: str
+    methods: tuple[str, ...] | None = None
+    targets: dict[str, TargetStatusOverview] = field(default_factory=dict)
+    shadows: dict[str, TargetStatusOverview] = field(default_factory=dict)
+    since: float = 0.0
+
+
+@dataclass(frozen=True)
 class ServeStatus:
     """Everything. Empty where nothing runs.
 
@@ -190,8 +249,10 @@ class ServeStatus:
         services: Every process of every node service, by `service/node/index`; one that drains
             after a restart has `/old` after that.
         applications: By name.
+        routes: By path; by name where HTTP does not reach them.
     """
 
     proxies: dict[str, ServiceStatusOverview] = field(default_factory=dict)
     applications: dict[str, ApplicationStatusOverview] = field(default_factory=dict)
     services: dict[str, ServiceStatusOverview] = field(default_factory=dict)
+    routes: dict[str, RouteStatusOverview] = field(default_factory=dict)

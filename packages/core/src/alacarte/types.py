@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from .config import AutoscalingConfig
+    from .status import ServeStatus
 
 __all__ = [
     "Address",
@@ -29,6 +30,7 @@ __all__ = [
     "Entry",
     "Event",
     "Expansion",
+    "Instance",
     "Layer",
     "Message",
     "NestedCalls",
@@ -40,6 +42,7 @@ __all__ = [
     "Reply",
     "Resource",
     "ResourceKind",
+    "Resources",
     "Route",
     "RouteTable",
     "RoutingPolicy",
@@ -63,13 +66,18 @@ Message = Sequence[Buffer]
 
 
 class DeploymentId(NamedTuple):
-    """A deployment's name within its application. `str()` gives `application#name`."""
+    """A deployment's name within its application. `str()` gives `application#name`.
+
+    Where calls are made, one without an application stands for the route of that name: each call
+    takes one of its targets. Among a route's targets, one without a name stands for the ingress
+    deployment of its application.
+    """
 
     app: str
     name: str
 
     def __str__(self) -> str:
-        return f"{self.app}#{self.name}"
+        return f"{self.app}#{self.name}" if self.app else f"route {self.name}"
 
 
 # --- requests ---------------------------------------------------------------------------
@@ -146,6 +154,7 @@ class Call:
         timeout_s: The time that was given to begin with, for errors to tell; None for no limit.
         beyond_limit: The replica takes it whatever it is working on, as it does a broadcast.
         idempotent: It may run more than once: when its replica is lost, it is sent elsewhere.
+        alone: A conversation rather than a request: a route's shadows get no copy of it.
         nested: In the replica, what this request has called. A copy of a call has none of it.
     """
 
@@ -163,6 +172,7 @@ class Call:
     timeout_s: float | None = None
     beyond_limit: bool = False
     idempotent: bool = False
+    alone: bool = False
     nested: NestedCalls | None = field(default=None, init=False, compare=False, repr=False)
 
 
@@ -422,11 +432,18 @@ class Route:
 
     Attributes:
         prefix: Starts with "/" and does not end with one, except "/" itself. Matches at
-            segment boundaries: "/a" matches "/a" and "/a/b", not "/ab".
-        app: The application that owns the route.
+            segment boundaries: "/a" matches "/a" and "/a/b", not "/ab". "" keeps the route off
+            HTTP: only handles take it, by its name.
+        app: Whose it is: the application, or what else its resource is called.
         targets: Deployments with their share of the traffic; shares sum to 1.
         methods: HTTP methods allowed, None for all.
         exact: Match the whole path only.
+        shadows: Deployments that get a copy of this share of the requests, each for itself. What
+            becomes of the copies, no caller learns.
+        name: Handles call it by this name (`DeploymentId("", name)`), and what its targets answer
+            is counted; "" for neither. Unique among routes.
+        overrides: It goes in front of another resource's route of the same path, which would be
+            refused otherwise.
     """
 
     prefix: str
@@ -434,6 +451,14 @@ class Route:
     targets: Mapping[DeploymentId, float]
     methods: frozenset[str] | None = None
     exact: bool = False
+    shadows: Mapping[DeploymentId, float] = field(default_factory=dict)
+    name: str = ""
+    overrides: bool = False
+
+    @property
+    def is_split(self) -> bool:
+        """Whether its calls are more than calls of its only target."""
+        return bool(self.name or self.shadows or len(self.targets) > 1)
 
 
 @dataclass(frozen=True)
@@ -504,6 +529,19 @@ class Runtime(Protocol):
 
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
         """Call `changed` with the route table now, as soon as known, and at every change."""
+
+    def route_service(
+        self, route: Route, failed: Callable[[Reply], bool] = lambda reply: False
+    ) -> Service:
+        """Return the way to a route's targets.
+
+        Each call takes one of them by its weight, always the same for the same `routing_key`;
+        shadows get their copies, and what becomes of either is counted. For a route that is not
+        `is_split`, the same as `service` of its only target.
+
+        Args:
+            failed: Tells of a reply whether it stands for an error, besides those that are raised.
+        """
 
     def submit(self, work: Awaitable[Any]) -> Future[Any]:
         """Run `work` on the loop from another thread."""
@@ -675,16 +713,75 @@ class Expansion:
     routes: tuple[Route, ...] = ()
 
 
+Resources = Mapping[tuple[str, str], Resource]
+"""All resources that are to exist, by kind and name."""
+
+
 class ResourceKind(Protocol):
     """Gives meaning to resources of one kind. Pure: no I/O, no clock."""
 
     name: str
 
-    def validate(self, resource: Resource, others: Sequence[Resource]) -> None:
-        """Raise ConfigError when `resource` cannot exist beside `others` (every kind)."""
+    def validate(self, resource: Resource, all_of_them: Resources) -> None:
+        """Raise ConfigError when `resource` cannot exist among all that are to.
+
+        Asked of every resource at every change, so also when another one is about to be deleted
+        that this one needs. That no two have the same deployment or the same path is seen to.
+        """
 
     def expand(self, resource: Resource) -> Expansion:
         """Return the deployments and routes that `resource` stands for."""
+
+
+class Instance(Protocol):
+    """The running instance, for packages that keep resources of their own.
+
+    Every method blocks, may be called from any thread but the runtime's own, and waits for a
+    controller that is just being restarted.
+    """
+
+    @property
+    def runtime(self) -> Runtime:
+        """For calls of this process."""
+
+    @property
+    def ended(self) -> bool:
+        """This process has shut the instance down, or left it."""
+
+    def apply(self, *resources: Resource, wait: bool = True) -> None:
+        """Make these exist, in place of those of their names; all of them, or none.
+
+        Args:
+            wait: Return when their deployments run, and every proxy and this process know their
+                routes.
+
+        Raises:
+            ConfigError: One of them cannot exist beside the others.
+            DeployError: A deployment does not start; it is left as it is.
+        """
+
+    def delete(self, kind: str, name: str, *, wait: bool = True) -> bool:
+        """Remove a resource; return whether there was one.
+
+        Args:
+            wait: Return when nothing of it runs any more, and no proxy knows its routes.
+
+        Raises:
+            ConfigError: Another resource needs it.
+        """
+
+    def resources(self, kind: str) -> list[Resource]:
+        """Return all resources of a kind, in the order in which they were made."""
+
+    def status(self) -> ServeStatus:
+        """Return how everything is doing."""
+
+    def make_handle(self, deployment: DeploymentId) -> Any:
+        """Return a handle to a deployment, or to a route.
+
+        Raises:
+            PluginError: No installed package gives handles.
+        """
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from .._cluster.protocol import ActorContext, ActorDied, Node
 from .._model.loads import LoadReport
 from .._model.snapshots import ROUTES_KEY, DeploymentSnapshot, deployment_key
 from .._model.specs import DeploymentSpec
+from .._model.tallies import SplitReport, split_key
 from .._plugins import PluginRecord
 from .._settings import ConfigValues
 from ..errors import ConfigError, DeployError
@@ -39,6 +40,7 @@ from .desired import (
     Key,
     State,
     callers_of,
+    check,
     decode_state,
     encode_state,
     expand,
@@ -46,12 +48,14 @@ from .desired import (
     longest_grace_s,
     wish_of,
 )
+from .lease import Lease
 from .looks import Looks
 from .recovery import Recovery
 from .replicas import ReplicaGroup, instance_prefix, replica_prefix
 from .scaling import check_scaling
 from .services import ServiceGroup, Wanted
 from .summary import application_status, settled
+from .tallies import Tallies, routes_overview
 from .watch import SnapshotHub
 
 __all__ = ["STATE_KEY", "Controller"]
@@ -82,6 +86,8 @@ class Controller:
         self._scaling: Autoscaling | None = None
         self._hub = SnapshotHub()
         self._looks = Looks()
+        self._tallies = Tallies()
+        self._lease = Lease(self.shutdown)
         self._callers: dict[DeploymentId, frozenset[DeploymentId]] = {}
         self._turn = asyncio.Event()
         self._changes = asyncio.Lock()
@@ -153,6 +159,8 @@ class Controller:
                 asyncio.create_task(self._follow_nodes()),
                 asyncio.create_task(recovery.follow_orphans(self._actor_names)),
             ]
+            if self._state.held:
+                self._lease.renew()
             # Last: whoever asks meanwhile waits, and does not find half of it.
             self._is_up = True
 
@@ -199,22 +207,21 @@ class Controller:
             state, kinds = self._state, self._plugins.resource_kinds
             for resource in resources:
                 state = state.with_resource(resource, time.time())
+            check(state.resources, kinds)
             for resource in resources:
-                kind = kind_of(resource, kinds)
-                key = (resource.kind, resource.name)
-                others = [value for other, value in state.resources.items() if other != key]
-                kind.validate(resource, others)
-                kind.expand(resource)
                 self._refuse_unknown_policies(resource)
             await self._store(state)
             self._expand()
         return [wish_of(resource, kinds) for resource in resources]
 
-    async def applied(self, kind: str, name: str, wish: str = "") -> None:
+    async def applied(self, kind: str, name: str, wish: str = "") -> int:
         """Return when a resource's deployments run and every proxy knows its routes.
 
         Args:
             wish: What `apply` returned; "" for whatever is wanted of that name.
+
+        Returns:
+            The version of the routes.
 
         Raises:
             DeployError: A deployment does not start; the user's own frame comes first. Or
@@ -242,32 +249,54 @@ class Controller:
         if overview.status is ApplicationStatus.DEPLOY_FAILED:
             raise DeployError(overview.message)
         await self.ready()
+        return await self._routes_seen(version)
+
+    async def _routes_seen(self, version: int) -> int:
+        """Return when every proxy has taken over these routes, or does not in good time."""
         try:
             async with asyncio.timeout(_SEEN_S):
                 await self._hub.seen(ROUTES_KEY, version)
         except TimeoutError:
             late = self._hub.behind(ROUTES_KEY, version)
             log.warning("%s have not taken over the routes yet; are they stopped?", ", ".join(late))
+        return version
 
     async def delete(self, kind: str, name: str) -> bool:
-        """Remove a resource; return whether there was one. Its replicas drain meanwhile."""
+        """Remove a resource; return whether there was one. Its replicas drain meanwhile.
+
+        Raises:
+            ConfigError: Another resource needs it.
+        """
         await self._started()
         key = (kind, name)
         async with self._changes:
             if key not in self._state.resources:
                 return False
-            await self._store(self._state.without(key))
+            state = self._state.without(key)
+            check(state.resources, self._plugins.resource_kinds)
+            await self._store(state)
             self._expand()
         return True
 
-    async def deleted(self, kind: str, name: str) -> None:
-        """Return when nothing is left of a resource that was deleted."""
+    async def deleted(self, kind: str, name: str) -> int:
+        """Return when nothing is left of a resource that was deleted, and no proxy knows it.
+
+        Returns:
+            The version of the routes.
+        """
         await self._started()
+        await self._routes_seen(self._routes_version)
         while any(
             deployment.app == name and _is_going(group)
             for deployment, group in self._groups.items()
         ):
             await self._next_turn()
+        return self._routes_version
+
+    async def resources(self, kind: str) -> list[Resource]:
+        """Return all resources of a kind, in the order in which they were made."""
+        await self._started()
+        return [each for each in self._state.resources.values() if each.kind == kind]
 
     async def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
         """Return an application's deployments, its ingress first; () for none such."""
@@ -280,11 +309,25 @@ class Controller:
         """Return how everything is doing."""
         await self._started()
         assert self._services is not None
-        found = {key[1]: self._application(key, details=True) for key in self._state.resources}
+        applications = dict.fromkeys(self._desired.owners.values())
+        found = {key[1]: self._application(key, details=True) for key in applications}
         for group in self._groups.values():
             if _is_going(group):
                 self._show_leaving(group, found)
-        return ServeStatus(self._services.by_node, found, self._services.overviews)
+        return ServeStatus(
+            self._services.by_node,
+            found,
+            self._services.overviews,
+            routes_overview(self._desired, self._tallies),
+        )
+
+    async def hold(self) -> None:
+        """End with the process that calls this, soon after it has not called again."""
+        await self._started()
+        if not self._state.held:
+            async with self._changes:
+                await self._store(replace(self._state, held=True))
+        self._lease.renew()
 
     async def restart_services(self, service: str, drain_s: float) -> None:
         """Put a successor in the place of each process of a node service; see `ServiceGroup`."""
@@ -305,6 +348,11 @@ class Controller:
         await self._started()
         assert self._scaling is not None
         self._scaling.report(process, reports)
+
+    async def report_splits(self, process: str, reports: tuple[SplitReport, ...]) -> None:
+        """Hear what became of a process's calls of routes that are split."""
+        await self._started()
+        self._tallies.report(process, reports)
 
     async def suspect(
         self, process: str, deployment: DeploymentId, replica_id: str, reason: str
@@ -327,6 +375,7 @@ class Controller:
             )
             for task in self._following:
                 task.cancel()
+            self._lease.close()
             if self._services is not None:
                 # Requests that were accepted still reach their replicas.
                 await self._services.stop()
@@ -560,6 +609,7 @@ class Controller:
         current = self._hub.current(ROUTES_KEY)
         if current is not None and current.routes == self._desired.routes:
             return
+        self._tallies.keep({split_key(route) for route in self._desired.routes})
         version = self._routes_version = self._hub.next_version()
         table = RouteTable(version, self._desired.routes)
         self._hub.publish(ROUTES_KEY, version, table)
@@ -611,7 +661,9 @@ class Controller:
             name: replace(each, message=each.message or self._problem(groups[name].deployment))
             for name, each in deployments.items()
         }
-        prefix = next((route.prefix for route in self._desired.routes if route.app == key[1]), None)
+        resource = self._state.resources[key]
+        own = kind_of(resource, self._plugins.resource_kinds).expand(resource).routes
+        prefix = next((route.prefix for route in own if route.prefix), None)
         return ApplicationStatusOverview(
             status,
             failed[0] if failed else "",

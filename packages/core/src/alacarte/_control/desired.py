@@ -13,13 +13,14 @@ from typing import Any
 
 from .._model.specs import DeploymentSpec
 from ..errors import ConfigError
-from ..types import DeploymentId, Resource, ResourceKind, Route
+from ..types import DeploymentId, Resource, ResourceKind, Resources, Route
 from .reconcile import Settings, Target
 
 __all__ = [
     "Desired",
     "State",
     "callers_of",
+    "check",
     "decode_state",
     "encode_state",
     "expand",
@@ -43,6 +44,7 @@ class State:
         resources: By kind and name.
         deployed_at: When each was applied last, in seconds since 1970.
         stopping: The instance is being shut down.
+        held: It ends with the process that started it; see `Lease`.
     """
 
     instance: str
@@ -51,6 +53,7 @@ class State:
     resources: Mapping[Key, Resource] = field(default_factory=dict)
     deployed_at: Mapping[Key, float] = field(default_factory=dict)
     stopping: bool = False
+    held: bool = False
 
     def with_resource(self, resource: Resource, now: float) -> State:
         key = (resource.kind, resource.name)
@@ -81,7 +84,7 @@ class Desired:
     owners: Mapping[DeploymentId, Key]
 
 
-def expand(resources: Mapping[Key, Resource], kinds: Mapping[str, ResourceKind]) -> Desired:
+def expand(resources: Resources, kinds: Mapping[str, ResourceKind]) -> Desired:
     """Return what all resources together come down to."""
     deployments: dict[DeploymentId, DeploymentSpec] = {}
     owners: dict[DeploymentId, Key] = {}
@@ -92,7 +95,63 @@ def expand(resources: Mapping[Key, Resource], kinds: Mapping[str, ResourceKind])
             deployments[spec.id] = spec
             owners[spec.id] = key
         routes += expansion.routes
-    return Desired(deployments, tuple(routes), owners)
+    # Callees stand before callers, so the last of an application is its ingress.
+    ingresses = {deployment.app: deployment for deployment in deployments}
+    taken = {route.prefix for route in routes if route.overrides}
+    shown = [route for route in routes if route.overrides or route.prefix not in taken]
+    resolved = tuple(_resolved(route, ingresses) for route in shown)
+    return Desired(deployments, resolved, owners)
+
+
+def _resolved(route: Route, ingresses: Mapping[str, DeploymentId]) -> Route:
+    """Return the route with deployments in place of applications."""
+
+    def ids(weights: Mapping[DeploymentId, float]) -> dict[DeploymentId, float]:
+        return {
+            target if target.name else ingresses.get(target.app, target): weight
+            for target, weight in weights.items()
+        }
+
+    if all(target.name for target in (*route.targets, *route.shadows)):
+        return route
+    return replace(route, targets=ids(route.targets), shadows=ids(route.shadows))
+
+
+def check(resources: Resources, kinds: Mapping[str, ResourceKind]) -> None:
+    """Raise ConfigError when these resources cannot exist together."""
+    for resource in resources.values():
+        kind_of(resource, kinds).validate(resource, resources)
+    apps: dict[str, Key] = {}
+    paths: dict[tuple[str, bool], Key] = {}
+    names: dict[str, Key] = {}
+    for key, resource in resources.items():
+        expansion = kind_of(resource, kinds).expand(resource)
+        for spec in expansion.deployments:
+            _claim(apps, spec.id.app, key, "application name {!r}")
+        for route in expansion.routes:
+            if route.prefix:
+                _claim(paths, (route.prefix, route.overrides), key, "route prefix {0[0]}")
+            if route.name:
+                _claim(names, route.name, key, "route name {!r}")
+    desired = expand(resources, kinds)
+    for route in desired.routes:
+        for target in (*route.targets, *route.shadows):
+            if target not in desired.deployments:
+                raise ConfigError(
+                    f"route {route.prefix or route.name}: there is no "
+                    + (f"deployment {target}" if target.name else f"application {target.app!r}")
+                    + f"; there are applications {sorted(apps)}."
+                )
+
+
+def _claim(claims: dict[Any, Key], what: Any, key: Key, words: str) -> None:
+    """Note whose something is; refuse a second owner."""
+    kind, name = claims.setdefault(what, key)
+    if (kind, name) != key:
+        raise ConfigError(
+            f"{key[1]}: {words.format(what)} is used by {kind} {name}; "
+            f"choose another, or delete {kind} {name} first."
+        )
 
 
 def kind_of(resource: Resource, kinds: Mapping[str, ResourceKind]) -> ResourceKind:

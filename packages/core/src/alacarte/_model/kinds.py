@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from ..errors import ConfigError, InternalError
-from ..types import Expansion, Resource, Route
+from ..errors import InternalError
+from ..types import Expansion, Resource, Resources, Route
 from .specs import ApplicationSpec
 
 __all__ = ["ApplicationKind"]
@@ -16,19 +14,8 @@ class ApplicationKind:
 
     name = "application"
 
-    def validate(self, resource: Resource, others: Sequence[Resource]) -> None:
-        """Raise ConfigError when another application has the route prefix."""
-        prefix = _spec(resource).route_prefix
-        if prefix is None:
-            return
-        for other in others:
-            if other.kind != self.name or other.name == resource.name:
-                continue
-            if _spec(other).route_prefix == prefix:
-                raise ConfigError(
-                    f"{resource.name}: route prefix {prefix} is used by application "
-                    f"{other.name}; choose another, or delete {other.name} first"
-                )
+    def validate(self, resource: Resource, all_of_them: Resources) -> None:
+        """Accept every application: it needs nothing but its own name and path."""
 
     def expand(self, resource: Resource) -> Expansion:
         """Return the application's deployments and, unless it is kept off HTTP, its route."""

@@ -22,6 +22,7 @@ from .._cluster.host import host_id
 from .._cluster.protocol import Actor, ActorDied, Cluster
 from .._model.loads import LoadReport
 from .._model.snapshots import ROUTES_KEY, deployment_key
+from .._model.tallies import SplitReport
 from .._plugins import Plugins
 from .._wire.caller import CallerConnection, connect
 from ..errors import ConfigError, ServeError
@@ -33,6 +34,7 @@ from ..types import (
     DeploymentId,
     ReplicaLoad,
     Reply,
+    Route,
     RouteTable,
     RoutingPolicy,
     Service,
@@ -40,6 +42,7 @@ from ..types import (
 )
 from .reports import LoadReporter
 from .router import Router
+from .splits import Splits
 from .sweep import Sweep
 
 __all__ = ["CONTROLLER_NAME", "InstanceAccess", "ProcessRuntime"]
@@ -107,11 +110,18 @@ class ProcessRuntime:
         self._sweep = Sweep(self.loop)
         self._reporter = LoadReporter(self._report)
         self._telling: dict[str, asyncio.Task[None]] = {}
+        self._born = f"{random.getrandbits(64):x}"
+        self._splits = Splits(self.service, self._report_splits)
+        self._follows_routes = False
 
     # --- Runtime ------------------------------------------------------------------------
 
     def service(self, deployment: DeploymentId) -> Service:
         service = self._services.get(deployment)
+        if service is None and not deployment.app:
+            self._follow_routes()
+            named = self._splits.named(deployment.name)
+            service = self._services[deployment] = deadline(deployment)(named)
         if service is None:
             router = Router(
                 deployment,
@@ -135,7 +145,17 @@ class ProcessRuntime:
         self, deployment: DeploymentId, call: Call
     ) -> Awaitable[list[Reply | BaseException]]:
         self.service(deployment)
-        return self._routers[deployment].broadcast(call)
+        router = self._routers.get(deployment)
+        if router is None:
+            raise ConfigError(
+                f"route {deployment.name!r} takes no broadcasts; call its deployments one by one."
+            )
+        return router.broadcast(call)
+
+    def route_service(
+        self, route: Route, failed: Callable[[Reply], bool] = lambda reply: False
+    ) -> Service:
+        return self._splits.of(route, failed)
 
     def replicas_of(self, deployment: DeploymentId) -> Sequence[ReplicaLoad]:
         router = self._routers.get(deployment)
@@ -145,7 +165,8 @@ class ProcessRuntime:
         return deployment in self._plain
 
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
-        self._follow(ROUTES_KEY, changed)
+        self._splits.listen(changed)
+        self._follow_routes()
 
     def submit(self, work: Awaitable[Any]) -> concurrent.futures.Future[Any]:
         async def run() -> Any:
@@ -179,11 +200,17 @@ class ProcessRuntime:
         """The routers in use, for tests and diagnosis."""
         return self._routers
 
+    async def routes_known(self, version: int) -> None:
+        """Return when calls from here take routes of this version, should they take any."""
+        if self._follows_routes:
+            await self._splits.known(version)
+
     async def close(self) -> None:
         """Hang up. Calls that still wait fail."""
         for task in [*self._following, *self._telling.values()]:
             task.cancel()
         self._reporter.close()
+        self._splits.close()
         for router in self._routers.values():
             await router.close()
 
@@ -204,6 +231,11 @@ class ProcessRuntime:
             host_id=self._host_id,
             max_message=self._access.max_message,
         )
+
+    def _follow_routes(self) -> None:
+        if not self._follows_routes:
+            self._follows_routes = True
+            self._follow(ROUTES_KEY, self._splits.update)
 
     def _follow(self, key: str, apply: Callable[[Any], None]) -> None:
         task = self.loop.create_task(self._watch(key, apply))
@@ -278,6 +310,11 @@ class ProcessRuntime:
     async def _report(self, reports: tuple[LoadReport, ...]) -> None:
         controller = await self._find_controller()
         await controller.call("report_loads", self._name, reports)
+
+    async def _report_splits(self, reports: tuple[SplitReport, ...]) -> None:
+        controller = await self._find_controller()
+        # A successor may have our name, and counts of its own.
+        await controller.call("report_splits", f"{self._name}/{self._born}", reports)
 
     def _suspect(self, deployment: DeploymentId, replica_id: str, reason: str) -> None:
         """Tell the controller of a replica that does not answer; without one, nobody."""

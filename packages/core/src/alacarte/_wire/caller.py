@@ -104,6 +104,11 @@ class CallStream:
             self._connection.send(Kind.CANCEL, FINAL, self.id)
             self.fail(error)
 
+    @property
+    def _answered(self) -> bool:
+        reply = self.reply
+        return reply.done() and not reply.cancelled() and reply.exception() is None
+
     def received(self, frame: Frame) -> None:
         kind = frame.kind
         if kind == _RESPONSE:
@@ -156,7 +161,14 @@ class CallStream:
 
     async def _upload(self, call: Call, window: SendWindow) -> None:
         assert call.body is not None
-        await self._connection.send_all(self.id, call.body, window)
+        try:
+            await self._connection.send_all(self.id, call.body, window)
+        except BaseException:
+            close = getattr(call.body, "aclose", None)
+            # What is whole, and not answered either, may go to another replica.
+            if close is not None and (window.granted or self._answered):
+                await close()
+            raise
         self._connection.send(Kind.END, FINAL, self.id)
 
     def _uploaded(self, task: asyncio.Task[None]) -> None:

@@ -49,14 +49,11 @@ _ROOT = _Unset()
 
 # Ray Serve took these once, or takes them. The text says what to do instead.
 _ELSEWHERE = {
-    "http_host": "say http_options={'host': ...}",
-    "http_port": "say http_options={'port': ...}",
     "http_middlewares": "put middleware into the application behind @serve.ingress",
     "grpc_options": "it is not supported yet; leave it out",
     "logging_config": "it is not supported yet; leave it out",
     "tracing_config": "it is not supported yet; leave it out",
     "controller_options": "it is not supported; leave it out",
-    "detached": "instances always outlive the program that starts them; leave it out",
     "dedicated_cpu": "the controller takes no CPU of the cluster's; leave it out",
 }
 
@@ -83,8 +80,9 @@ def start(
     *,
     cluster: str | None = None,
     address: str | None = None,
+    detached: bool | None = None,
     **options: Any,
-) -> None:
+) -> Any:
     """Start alacarte, or join the instance that runs.
 
     Without a Ray cluster at `address` or in `RAY_ADDRESS`, one is started on this machine. Options
@@ -95,18 +93,42 @@ def start(
         http_options: See `HTTPOptions` of alacarte-http.
         cluster: "ray", or "local" for one process without Ray; `ALACARTE_CLUSTER` by default.
         address: Of a Ray cluster, as `ray.init` takes it.
-        **options: Further sections, such as `cluster_options`.
+        detached: False for an instance that ends with this process, however that ends; True for
+            one that must not run already. By default it outlives the process, but for the local
+            cluster's, which is part of it.
+        **options: Further sections, such as `cluster_options`; and `http_host` and `http_port`,
+            which old programs say instead of `http_options` (None for the host: no HTTP).
+
+    Returns:
+        A client of backends and endpoints, where alacarte-endpoints is installed.
 
     Raises:
         ConfigError: An option is not allowed, or a port is in use.
-        ServeError: The instance that runs does not answer.
+        ServeError: The instance that runs does not answer; or one runs, and `detached` is True.
     """
+    http_options = _with_old_names(http_options, options)
     for option in options.keys() & _ELSEWHERE.keys():
         if options.pop(option) is not None:
             raise ConfigError(f"serve.start({option}=...): {_ELSEWHERE[option]}.")
     if proxy_location is not None:
         http_options = {**plain_options("http_options", http_options), "location": proxy_location}
-    _session.start(cluster, address, {"http_options": http_options, **options}, wait=True)
+    given = {"http_options": http_options, **options}
+    return _client(_session.start(cluster, address, given, wait=True, detached=detached))
+
+
+def _with_old_names(http_options: Any, options: dict[str, Any]) -> Any:
+    """Return the HTTP options, with those taken out of `options` that have names of their own."""
+    old = {
+        name: options.pop(f"http_{name}") for name in ("host", "port") if f"http_{name}" in options
+    }
+    if not old:
+        return http_options
+    if http_options is not None:
+        names = " and ".join(f"http_{name}" for name in old)
+        raise ConfigError(f"serve.start({names}): say it in http_options, which is given, too.")
+    if old.get("host", "") is None:
+        return {"location": "Disabled"}
+    return old
 
 
 def run(
@@ -176,7 +198,7 @@ def run_many(
     session = _session.start(cluster, None, {}, wait=False)
     resources = [Resource(APPLICATION, spec.name, spec) for spec in specs]
     try:
-        session.deploy(resources, wait=wait_for_applications_running)
+        session.apply(*resources, wait=wait_for_applications_running)
     except ConfigError:
         if fresh and session.started:
             _session.end()  # a refused option, such as a port in use: nothing can run like this
@@ -226,12 +248,13 @@ def delete(name: str, _blocking: bool = True) -> None:
 
     Raises:
         ServeError: Nothing runs.
+        ConfigError: A route sends requests to it that is not its own; see `serve.set_traffic`.
         TimeoutError: Something of it is left after a minute; it goes on ending.
     """
     session = _session.attach() if _session.current() is None else _session.current()
     if session is None:
         raise ServeError("serve.delete(): alacarte is not running; serve.start() or serve.run().")
-    session.remove(APPLICATION, name, wait=_blocking)
+    session.delete(APPLICATION, name, wait=_blocking)
 
 
 def status() -> ServeStatus:
@@ -242,8 +265,7 @@ def status() -> ServeStatus:
     session = _session.current()
     if session is None:
         return ServeStatus()
-    found: ServeStatus = session.ask("status")
-    return found
+    return session.status()
 
 
 def restart_services(service: str = "", *, drain_s: float = 30.0) -> None:
@@ -304,6 +326,23 @@ def attach(address: str | None = None) -> bool:
         address: Of the Ray cluster; by default `RAY_ADDRESS`, else one on this machine.
     """
     return _session.attach(address) is not None
+
+
+def _client(session: _session.Session) -> Any:
+    client = session.plugins.make_client(session)
+    return _NoClient() if client is None else client
+
+
+class _NoClient:
+    """What `serve.start` returns where no package gives a client: it says so when used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise missing_package("client", f"{name}() of what serve.start() returns")
+
+    def __repr__(self) -> str:
+        return "<no client: alacarte-endpoints is not installed>"
 
 
 def _prefix(given: Any, plugins: Plugins) -> str | None:

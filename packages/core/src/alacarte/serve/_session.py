@@ -18,11 +18,12 @@ from typing import Any, TypeVar
 from .._cluster.host import LoopThread
 from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, ClusterSilent
 from .._logging import configure_logging
-from .._plugins import Plugins, check_same, load
+from .._plugins import Plugins, check_same, load, missing_package
 from .._routing.runtime import CONTROLLER_NAME, InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues, resolve
 from ..errors import ConfigError, ServeError
-from ..types import Resource
+from ..status import ServeStatus
+from ..types import DeploymentId, Resource
 from ._ending import end_all
 
 __all__ = ["Session", "attach", "current", "end", "end_by_force", "loaded_plugins", "start"]
@@ -41,6 +42,11 @@ _ANSWER_S = 30.0
 _PATIENT = frozenset(("applied", "deleted", "ready", "restart_services", "shutdown", "watch"))
 """What it answers when something has happened, however long that takes."""
 _DELETED_S = 60.0
+_ROUTES_S = 15.0
+"""For this process to hear of routes that the controller has published."""
+_HOLD_S = 5.0
+"""How often an instance is told that the process lives that it is to end with."""
+_RUNS = "serve.start(detached=True): an instance runs already; serve.connect() joins it."
 T = TypeVar("T")
 
 _session: Session | None = None
@@ -190,35 +196,53 @@ class Session:
         finally:
             asking.cancel()
 
-    def deploy(self, resources: Sequence[Resource], *, wait: bool = True) -> None:
+    def apply(self, *resources: Resource, wait: bool = True) -> None:
         """Apply resources, all or none, and wait until they run."""
+        self._refuse_unreachable(resources)
         wishes: list[str] = self.ask("apply", *resources)
         if wait:
             self.wait(self._applied(resources, wishes))
 
+    def _refuse_unreachable(self, resources: Sequence[Resource]) -> None:
+        """Raise PluginError for a path where no installed package answers HTTP."""
+        if self.plugins.gives_routes:
+            return
+        for resource in resources:
+            kind = self.plugins.resource_kinds.get(resource.kind)
+            for route in () if kind is None else kind.expand(resource).routes:
+                if route.prefix:
+                    what = f"{resource.kind} {resource.name}: the path {route.prefix}"
+                    raise missing_package("route_prefix", what)
+
     async def _applied(self, resources: Sequence[Resource], wishes: Sequence[str]) -> None:
-        waits = [
+        waits: list[asyncio.Task[int]] = [
             asyncio.create_task(self._ask("applied", (resource.kind, resource.name, wish)))
             for resource, wish in zip(resources, wishes, strict=True)
         ]
         try:
             # The first that fails is told at once, whatever the others wait for.
             for done in asyncio.as_completed(waits):
-                await done
+                await self._know(await done)
         finally:
             for each in waits:
                 each.cancel()
 
-    def remove(self, kind: str, name: str, *, wait: bool) -> bool:
+    async def _know(self, version: int) -> None:
+        """Return when calls of this process, too, take the routes of a version."""
+        async with asyncio.timeout(_ROUTES_S):
+            await self.runtime.routes_known(version)
+
+    def delete(self, kind: str, name: str, *, wait: bool = True) -> bool:
         """Delete a resource; return whether there was one.
 
         Raises:
+            ConfigError: Another resource needs it.
             TimeoutError: Something of it is left after a minute.
         """
         found: bool = self.ask("delete", kind, name)
         if wait:
             try:
-                self.wait(_within(_DELETED_S, self._ask("deleted", (kind, name))))
+                self.wait(_within(_DELETED_S, self._deleted(kind, name)))
             except TimeoutError:
                 raise TimeoutError(
                     f"{kind} {name!r} is deleted, but something of it still runs after "
@@ -226,6 +250,32 @@ class Session:
                     "deployment's graceful_shutdown_timeout_s."
                 ) from None
         return found
+
+    async def _deleted(self, kind: str, name: str) -> None:
+        await self._know(await self._ask("deleted", (kind, name)))
+
+    def resources(self, kind: str) -> list[Resource]:
+        """Return all resources of a kind, in the order in which they were made."""
+        found: list[Resource] = self.ask("resources", kind)
+        return found
+
+    def status(self) -> ServeStatus:
+        """Return how everything is doing."""
+        found: ServeStatus = self.ask("status")
+        return found
+
+    def make_handle(self, deployment: DeploymentId) -> Any:
+        """Return a handle to a deployment, or to a route.
+
+        Raises:
+            PluginError: No installed package gives handles.
+        """
+        return self.plugins.make_handle(deployment, self.runtime)
+
+    @property
+    def ended(self) -> bool:
+        """This process has shut the instance down, or left it."""
+        return self.left.is_set()
 
     def shut_down(self) -> None:
         """Stop the instance, then leave it. By force where its controller does not answer."""
@@ -250,6 +300,19 @@ class Session:
             self.shut_down()
         else:
             self.leave()
+
+    def hold(self) -> None:
+        """Have the instance end with this process, however it ends."""
+        self.ask("hold")
+        self._thread.submit(self._hold())
+
+    async def _hold(self) -> None:
+        while True:
+            await asyncio.sleep(_HOLD_S)
+            try:
+                await self._ask("hold", ())
+            except ServeError as error:
+                log.debug("the controller was not told that this process lives: %s", error)
 
     def leave(self) -> None:
         """Let the instance run on without us."""
@@ -280,7 +343,12 @@ def loaded_plugins() -> Plugins:
 
 
 def start(
-    cluster: str | None, address: str | None, options: Mapping[str, Any], *, wait: bool
+    cluster: str | None,
+    address: str | None,
+    options: Mapping[str, Any],
+    *,
+    wait: bool,
+    detached: bool | None = None,
 ) -> Session:
     """Return this process's session, and start what is missing of the instance.
 
@@ -289,6 +357,8 @@ def start(
         address: Of the Ray cluster.
         options: Configuration, by keyword of `serve.start`.
         wait: Return only when the node services are up.
+        detached: False for an instance that ends with this process, True for one that must not run
+            already.
     """
     global _session
     kind = _kind(cluster)
@@ -301,15 +371,24 @@ def start(
             session = Session(_connect(kind, address), plugins)
             try:
                 session.begin(config)
+                if detached and not session.started:
+                    raise ServeError(_RUNS)
+                bound = detached is False and session.started
+                if bound:
+                    session.hold()
+                elif detached is False:
+                    log.warning("an instance runs already; it will not end with this process")
                 if wait:
                     session.ask("ready")
             except BaseException:
                 session.give_up()
                 raise
             _session = session
-            if kind == "local":
+            if kind == "local" or bound:
                 atexit.register(end)
             return session
+        if detached:
+            raise ServeError(_RUNS)
         if cluster is not None and _session.cluster.kind != kind:
             raise ConfigError(
                 f"this process runs on the {_session.cluster.kind} cluster already; "

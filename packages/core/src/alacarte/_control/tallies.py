@@ -1,0 +1,113 @@
+"""What became of the calls of routes, from what the processes that make them tell. No clock."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from .._model.tallies import BUCKETS, SplitReport, TallyReport, quantile_s, split_key
+from ..status import CallCounts, RouteStatusOverview, TargetStatusOverview
+from ..types import DeploymentId, Route
+from .desired import Desired
+
+__all__ = ["MOST_PROCESSES", "Tallies", "routes_overview"]
+
+MOST_PROCESSES = 1024
+"""What further ones tell takes the place of what was heard longest ago."""
+
+
+class Tallies:
+    """The newest report of each process on each split.
+
+    Reports hold all that a process has counted, so a lost one does no harm, and those of a process
+    that has ended stay right.
+    """
+
+    def __init__(self) -> None:
+        self._heard: dict[str, dict[str, SplitReport]] = {}
+
+    def report(self, process: str, reports: Iterable[SplitReport]) -> None:
+        """Hear what a process has counted, on all splits that it deals with.
+
+        Args:
+            process: Names it, and no other one before or after it.
+        """
+        self._heard.pop(process, None)
+        self._heard[process] = {each.key: each for each in reports}
+        if len(self._heard) > MOST_PROCESSES:
+            del self._heard[next(iter(self._heard))]
+
+    def keep(self, keys: Collection[str]) -> None:
+        """Forget all but these splits."""
+        for process, splits in list(self._heard.items()):
+            kept = {key: report for key, report in splits.items() if key in keys}
+            if kept:
+                self._heard[process] = kept
+            else:
+                del self._heard[process]
+
+    def since(self, key: str) -> float:
+        """Return when counting began, in seconds since 1970; 0.0 for not yet."""
+        return min((report.since for report in self._of(key)), default=0.0)
+
+    def counts(self, key: str, target: str, *, shadow: bool) -> CallCounts:
+        """Return what became of the calls of one target of a split, in all processes."""
+        return _sum(
+            tally
+            for report in self._of(key)
+            for tally in report.tallies
+            if tally.target == target and tally.shadow is shadow
+        )
+
+    def _of(self, key: str) -> list[SplitReport]:
+        return [splits[key] for splits in self._heard.values() if key in splits]
+
+
+def routes_overview(desired: Desired, tallies: Tallies) -> dict[str, RouteStatusOverview]:
+    """Return where requests go and what became of them, for status."""
+    ingresses = {deployment.app: deployment for deployment in desired.deployments}
+
+    def shown(
+        route: Route, weights: Mapping[DeploymentId, float], shadow: bool
+    ) -> dict[str, TargetStatusOverview]:
+        key = split_key(route)
+        return {
+            target.app if ingresses.get(target.app) == target else str(target): (
+                TargetStatusOverview(
+                    weight,
+                    tallies.counts(key, str(target), shadow=shadow) if route.is_split else None,
+                )
+            )
+            for target, weight in weights.items()
+        }
+
+    return {
+        route.prefix or route.name: RouteStatusOverview(
+            route.app,
+            None if route.methods is None else tuple(sorted(route.methods)),
+            shown(route, route.targets, False),
+            shown(route, route.shadows, True),
+            tallies.since(split_key(route)),
+        )
+        for route in desired.routes
+    }
+
+
+def _sum(tallies: Iterable[TallyReport]) -> CallCounts:
+    requests = errors = dropped = 0
+    total_s = 0.0
+    buckets = [0] * BUCKETS
+    for each in tallies:
+        requests += each.requests
+        errors += each.errors
+        dropped += each.dropped
+        total_s += each.total_s
+        buckets = [one + other for one, other in zip(buckets, each.buckets, strict=True)]
+    return CallCounts(
+        requests,
+        errors,
+        dropped,
+        total_s / requests if requests else 0.0,
+        quantile_s(buckets, 0.5),
+        quantile_s(buckets, 0.95),
+        quantile_s(buckets, 0.99),
+    )

@@ -1,0 +1,56 @@
+"""Which target of a route a call takes. Pure.
+
+Keys stick to their targets by weighted rendezvous hashing (Schindelhauer and Schomaker, "Weighted
+distributed hash tables", 2005): when weights change, no more keys move than the change needs, and
+none between targets whose weights stay in proportion.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+__all__ = ["at", "sticky"]
+
+_SCALE = 1 << 64
+
+
+def at(weights: Sequence[float], draw: float) -> int:
+    """Return the index of the target whose part of the line from 0 to 1 holds `draw`.
+
+    Args:
+        weights: They sum to 1 but for rounding; one is greater than 0.
+    """
+    last = 0
+    for index, weight in enumerate(weights):
+        if weight <= 0:
+            continue
+        draw -= weight
+        if draw < 0:
+            return index
+        last = index
+    return last  # what rounding has left over
+
+
+def sticky(names: Sequence[str], weights: Sequence[float], key: str, salt: str) -> int:
+    """Return the index of the target that a key belongs to, the same in every process.
+
+    Args:
+        names: Of the targets; what they are called decides, not their order.
+        weights: One is greater than 0.
+        salt: Keys are dealt anew for another salt, so that the same few users do not meet every
+            experiment.
+    """
+    best, found = math.inf, 0
+    for index, (name, weight) in enumerate(zip(names, weights, strict=True)):
+        if weight <= 0:
+            continue
+        text = f"{salt}\0{name}\0{key}".encode("utf-8", "surrogateescape")
+        digest = hashlib.blake2b(text, digest_size=8).digest()
+        # Between 0 and 1, and neither of them.
+        point = (int.from_bytes(digest) + 0.5) / _SCALE
+        arrival = -math.log(point) / weight
+        if arrival < best:
+            best, found = arrival, index
+    return found

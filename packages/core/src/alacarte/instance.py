@@ -1,0 +1,48 @@
+"""The running instance and its resources, for packages that keep resources of their own.
+
+[deployment] = build_deployments(Model.bind(), name="model")
+get_instance().apply(Resource("backend", "model", deployment))
+"""
+
+from __future__ import annotations
+
+from ._model.application import Application
+from ._model.graph import build_application
+from ._model.specs import DeploymentSpec
+from .errors import ServeError
+from .types import Instance
+
+__all__ = ["DeploymentSpec", "build_deployments", "get_instance"]
+
+
+def build_deployments(application: Application, *, name: str) -> tuple[DeploymentSpec, ...]:
+    """Return the deployments of an application, ready to stand in an `Expansion`.
+
+    Args:
+        application: What `.bind()` returned.
+        name: The application of each `DeploymentId`. No other resource may have any of that
+            application.
+
+    Returns:
+        Callees before callers, so the ingress is the last.
+
+    Raises:
+        ConfigError: A bad name, or code or an argument that does not pickle.
+    """
+    return build_application(application, name=name, route_prefix=None).deployments
+
+
+def get_instance() -> Instance:
+    """Return the instance that this process has joined; join the one that runs where it has not.
+
+    From a driver, or anywhere else on its Ray cluster.
+
+    Raises:
+        ServeError: No instance is running.
+    """
+    from .serve import _session  # what only declares resources does without the facade's half
+
+    session = _session.current() or _session.attach()
+    if session is None:
+        raise ServeError("alacarte is not running; serve.start() or serve.run() an application.")
+    return session
