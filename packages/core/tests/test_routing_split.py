@@ -48,7 +48,7 @@ def split(far: Far, draws: tuple[float, ...] = (), **options: Any) -> Split:
     rest = deque(draws)
     rooms: dict[DeploymentId, Room] = {}
 
-    async def successor(split: Split, failed: Any) -> Any:
+    async def successor(split: Split, target: DeploymentId, failed: Any) -> Any:
         return far.successor
 
     return Split(

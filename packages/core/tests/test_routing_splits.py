@@ -20,14 +20,15 @@ class World:
 
     def __init__(self) -> None:
         self.gone: set[DeploymentId] = set()
+        self.failed: set[DeploymentId] = set()
         self.told: list[tuple[SplitReport, ...]] = []
         self.away = False
         self.services = {each: self._service(each) for each in (A, B)}
-        self.splits = Splits(self.services.__getitem__, self._send)
+        self.splits = Splits(self.services.__getitem__, self.gone.__contains__, self._send)
 
     def _service(self, deployment: DeploymentId) -> Any:
         async def call(call: Call) -> Reply:
-            if deployment in self.gone:
+            if deployment in self.gone | self.failed:
                 raise DeploymentUnavailableError(str(deployment), "it was deleted")
             return Reply((deployment.app.encode(),))
 
@@ -128,6 +129,60 @@ def test_a_target_that_is_really_gone(run):
         with pytest.raises(DeploymentUnavailableError):
             await ask(world.splits.named("r"))
         assert asyncio.get_running_loop().time() - began < 2
+        world.splits.close()
+        await asyncio.sleep(0)
+
+    run(main)
+
+
+def test_a_target_that_does_not_start(run):
+    """It is where its weight says, so its error is told at once."""
+
+    async def main():
+        world = World()
+        world.table(1, route(A))
+        world.failed.add(A)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(DeploymentUnavailableError):
+            await ask(world.splits.named("r"))
+        assert asyncio.get_running_loop().time() == began
+        world.splits.close()
+        await asyncio.sleep(0)
+
+    run(main)
+
+
+def test_a_table_about_something_else(run):
+    """It does not end the wait for the one that matters."""
+
+    async def main():
+        world = World()
+        world.table(1, route(A))
+        world.gone.add(A)
+        late = asyncio.create_task(ask(world.splits.of(route(A), never)))
+        await asyncio.sleep(0.3)
+        world.table(2, route(A), Route("/x", "x", {B: 1.0}))
+        await asyncio.sleep(0.3)
+        world.table(3, route(B))
+        assert await late == b"b"
+        world.splits.close()
+        await asyncio.sleep(0)
+
+    run(main)
+
+
+def test_weights_that_come_back(run):
+    """What was counted before is another count, also where the numbers are the same."""
+
+    async def main():
+        world = World()
+        for version in (1, 3):
+            world.table(version, route(A))
+            await ask(world.splits.named("r"))
+            await asyncio.sleep(1.5)
+            world.table(version + 1, route(B))
+            world.table(version + 2, route(A))
+        assert len(world.told) == 2
         world.splits.close()
         await asyncio.sleep(0)
 

@@ -45,6 +45,7 @@ Named = TypeVar("Named")
 FIRST_PARTY = {
     "accept_batch": "alacarte-endpoints",
     "BackendConfig": "alacarte-endpoints",
+    "CondaEnv": "alacarte-endpoints",
     "batch": "alacarte-batching",
     "client": "alacarte-endpoints",
     "connect": "alacarte-endpoints",

@@ -164,7 +164,7 @@ class Original:
 def copy_of(
     call: Call, payload: Message, body: Copied | None, deadline: float, timeout_s: float
 ) -> Call:
-    """Return a call that is the same for the user's code, and a stranger to the original's caller.
+    """Return a call that is the same for the user's code, and unknown to the original's caller.
 
     Its request id ends with `-shadow`, so that logs tell the two apart.
 

@@ -75,6 +75,7 @@ class Router:
         self._policy_name = ""
         self._policy: RoutingPolicy | None = None
         self._max_queued = 1024
+        self.gone = False
         self._unavailable = ""
         self._queue: WaitingCalls[CallStream] = WaitingCalls()
         self._waiting = self._queue.entries  # its truth costs no call of Python's
@@ -398,6 +399,7 @@ class Router:
             self._policy_name = snapshot.policy
         self._follow_load(snapshot.follow_load)
         self._replicas.change(changed, removed)
+        self.gone = snapshot.state == "absent"
         self._unavailable = "" if snapshot.state == "up" else (snapshot.reason or snapshot.state)
         if self._unavailable and not self._links:
             self._queue.fail(DeploymentUnavailableError(str(self.deployment), self._unavailable))

@@ -111,7 +111,7 @@ class ProcessRuntime:
         self._reporter = LoadReporter(self._report)
         self._telling: dict[str, asyncio.Task[None]] = {}
         self._born = f"{random.getrandbits(64):x}"
-        self._splits = Splits(self.service, self._report_splits)
+        self._splits = Splits(self.service, self._is_gone, self._report_splits)
         self._follows_routes = False
 
     # --- Runtime ------------------------------------------------------------------------
@@ -231,6 +231,9 @@ class ProcessRuntime:
             host_id=self._host_id,
             max_message=self._access.max_message,
         )
+
+    def _is_gone(self, deployment: DeploymentId) -> bool:
+        return self._routers[deployment].gone
 
     def _follow_routes(self) -> None:
         if not self._follows_routes:

@@ -27,7 +27,7 @@ COPY_LIMIT_S = 60.0
 
 Failed = Callable[[Reply], bool]
 """Tells of a reply whether it stands for an error."""
-Successor = Callable[["Split", Failed], Awaitable[tuple[Route, Service] | None]]
+Successor = Callable[["Split", DeploymentId, Failed], Awaitable[tuple[Route, Service] | None]]
 _Outcome = tuple[float, bool]
 
 
@@ -52,11 +52,13 @@ class Split:
     Args:
         service_of: Gives the way to a deployment.
         room_of: Gives the room for copies to a shadow.
-        successor: Gives what the route has become and the way to it; None while it is as it was.
+        successor: Gives what the route has become, since a target is unavailable, and the way to
+            it; None while it is as it was.
         draw: Gives numbers from 0 up to 1.
 
     Attributes:
         key: See `split_key`.
+        since: When it was made, in seconds since 1970.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Split:
         self.key = split_key(route)
         self._successor = successor
         self._draw = draw
-        self._since = time.time()
+        self.since = time.time()
         self._targets = [
             _Target(deployment, str(deployment), weight, service_of(deployment))
             for deployment, weight in route.targets.items()
@@ -101,7 +103,7 @@ class Split:
         except BaseException as error:
             if isinstance(error, DeploymentUnavailableError):
                 # Its weight may have been taken away while the call was waiting for a replica.
-                found = await self._successor(self, failed)
+                found = await self._successor(self, target.deployment, failed)
                 if found is not None:
                     route, service = found
                     call.app = route.app if app == self.route.app else app
@@ -182,7 +184,7 @@ class Split:
         tallies += [
             each.target.tally.report(each.target.name, shadow=True) for each in self._shadows
         ]
-        return SplitReport(self.key, self._since, tuple(tallies))
+        return SplitReport(self.key, self.since, tuple(tallies))
 
 
 def _copied(shadow: _Shadow, body: Copied | None, size: int, task: asyncio.Task[_Outcome]) -> None:

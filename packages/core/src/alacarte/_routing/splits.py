@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -30,11 +31,18 @@ class Splits:
 
     Args:
         service_of: Gives the way to a deployment.
+        is_gone: Says whether a deployment is not there any more.
         send: Delivers reports; whatever it raises, they are sent again.
     """
 
-    def __init__(self, service_of: Callable[[DeploymentId], Service], send: Send) -> None:
+    def __init__(
+        self,
+        service_of: Callable[[DeploymentId], Service],
+        is_gone: Callable[[DeploymentId], bool],
+        send: Send,
+    ) -> None:
         self._service_of = service_of
+        self._is_gone = is_gone
         self._send = send
         self._splits: dict[str, Split] = {}
         self._rooms: dict[tuple[str, DeploymentId], Room] = {}
@@ -129,14 +137,15 @@ class Splits:
                 self._telling = asyncio.create_task(self._tell())
         return split
 
-    async def _successor(self, split: Split, failed: Failed) -> tuple[Route, Service] | None:
+    async def _successor(
+        self, split: Split, target: DeploymentId, failed: Failed
+    ) -> tuple[Route, Service] | None:
         """Return what the route of a split is by now, or at once; None for what it was."""
-        if self._splits.get(split.key) is split:
-            try:
+        if self._is_gone(target):  # so its route is another one, though we may not know it yet
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_NEWER_S):
-                    await self._newer.wait()
-            except TimeoutError:
-                return None
+                    while self._splits.get(split.key) is split:
+                        await self._newer.wait()
         route = self._routes.get(_place(split.route))
         if route is None or self._splits.get(split.key) is split:
             return None
@@ -144,12 +153,12 @@ class Splits:
 
     async def _tell(self) -> None:
         """Report the counts of all splits as long as they change, and now and then."""
-        told: dict[str, int] = {}
+        told: dict[str, tuple[float, int]] = {}
         quiet_s = 0.0
         while True:
             await asyncio.sleep(_PAUSE_S)
             quiet_s += _PAUSE_S
-            counted = {key: split.events for key, split in self._splits.items()}
+            counted = {key: (split.since, split.events) for key, split in self._splits.items()}
             if not counted or (counted == told and quiet_s < _AGAIN_S):
                 continue
             try:
