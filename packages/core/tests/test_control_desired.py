@@ -13,6 +13,7 @@ from alacarte._control.desired import (
     Desired,
     State,
     check,
+    check_replaced,
     decode_state,
     encode_state,
     expand,
@@ -23,7 +24,7 @@ from alacarte._control.reconcile import Settings
 from alacarte._model.kinds import ApplicationKind
 from alacarte._model.specs import ApplicationSpec, DeploymentSpec
 from alacarte.config import DeploymentConfig
-from alacarte.errors import ConfigError
+from alacarte.errors import ConfigError, ConflictError
 from alacarte.types import DeploymentId, Expansion, Resource, Route
 
 KINDS = {"application": ApplicationKind()}
@@ -177,6 +178,19 @@ def test_what_may_stand_side_by_side():
         application("off2", "x"),
     ]
     check(stored(*resources).resources, KINDS)
+
+
+def test_nobody_s_change_is_undone_unseen():
+    """What is there must be what was thought, or what is wanted already."""
+    old, mine, theirs = application("a", "x"), application("a", "y"), application("a", "z")
+    key = ("application", "a")
+    check_replaced([mine], {key: old}, {key: application("a", "x")})
+    check_replaced([mine], {key: old}, {key: application("a", "y")})
+    check_replaced([mine], {key: None}, {})
+    check_replaced([mine], {}, {key: theirs})
+    for thought, there in [(old, {key: theirs}), (None, {key: theirs}), (old, {})]:
+        with pytest.raises(ConflictError, match="application 'a' was changed by somebody else"):
+            check_replaced([mine], {key: thought}, there)
 
 
 def test_a_kind_nobody_gives():

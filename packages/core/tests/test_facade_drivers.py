@@ -14,7 +14,7 @@ from alacarte import serve
 from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.protocol import ActorSpec, ClusterSilent
 from alacarte._model.specs import ApplicationSpec
-from alacarte.errors import ConfigError, DeployError, PluginError, ServeError
+from alacarte.errors import ConfigError, ConflictError, DeployError, PluginError, ServeError
 from alacarte.instance import build_deployments, get_instance
 from alacarte.serve import RunTarget, _session
 from alacarte.testing import wait_until
@@ -321,6 +321,13 @@ def test_an_instance_is_found_by_packages(local: Any):
     assert [each.name for each in instance.resources("application")] == ["made"]
     assert instance.status().applications["made"].status == "RUNNING"
     assert instance.make_handle(spec.id).call() == "hello"
+    other = Resource("application", "made", ApplicationSpec("made", "/", spec.id, (spec,)))
+    with pytest.raises(PluginError, match="the path / is given by the package alacarte-http"):
+        instance.apply(other)
+    other = Resource("application", "made", ApplicationSpec("made", None, spec.id, (spec, spec)))
+    with pytest.raises(ConflictError):
+        instance.apply(other, replacing=[None])
+    instance.apply(made, replacing=[made])
     assert instance.delete("application", "made")
     assert not instance.delete("application", "made")
     assert not instance.ended

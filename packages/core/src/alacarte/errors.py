@@ -13,6 +13,7 @@ from typing import Any
 __all__ = [
     "BackPressureError",
     "ConfigError",
+    "ConflictError",
     "DeadlineExceededError",
     "DeployError",
     "DeploymentUnavailableError",
@@ -63,6 +64,24 @@ class NotFoundError(ServeError, LookupError):
 
 class DeployError(ServeError, RuntimeError):
     """An application could not be brought up; the message starts at the user's own frame."""
+
+
+@dataclass(eq=False)
+class ConflictError(ServeError):
+    """A resource was changed by somebody else, while its change was being prepared here.
+
+    Nothing has become of the change: read the resource again, and repeat it.
+
+    Attributes:
+        kind: Of the resource.
+        name: Its name.
+    """
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name!r} was changed by somebody else meanwhile; try again."
 
 
 class RequestError(ServeError):

@@ -748,15 +748,23 @@ class Instance(Protocol):
     def ended(self) -> bool:
         """This process has shut the instance down, or left it."""
 
-    def apply(self, *resources: Resource, wait: bool = True) -> None:
+    def apply(
+        self,
+        *resources: Resource,
+        replacing: Sequence[Resource | None] = (),
+        wait: bool = True,
+    ) -> None:
         """Make these exist, in place of those of their names; all of them, or none.
 
         Args:
+            replacing: For each of them what is there now as far as the caller knows, None for
+                nothing; empty for whatever is there. So nobody's change is undone unseen.
             wait: Return when their deployments run, and every proxy and this process know their
                 routes.
 
         Raises:
             ConfigError: One of them cannot exist beside the others.
+            ConflictError: Something else is there than was thought.
             DeployError: A deployment does not start; it is left as it is.
         """
 

@@ -41,6 +41,7 @@ from .desired import (
     State,
     callers_of,
     check,
+    check_replaced,
     decode_state,
     encode_state,
     expand,
@@ -202,9 +203,23 @@ class Controller:
         Raises:
             ConfigError: One cannot exist beside the others, or nobody knows its kind.
         """
+        return await self.replace({}, *resources)
+
+    async def replace(
+        self, thought: Mapping[Key, Resource | None], *resources: Resource
+    ) -> list[str]:
+        """Do as `apply` does, if nobody has changed them meanwhile.
+
+        Args:
+            thought: What is thought to be there by some of their names, None for nothing.
+
+        Raises:
+            ConflictError: Something else is there.
+        """
         await self._started()
         async with self._changes:
             state, kinds = self._state, self._plugins.resource_kinds
+            check_replaced(resources, thought, state.resources)
             for resource in resources:
                 state = state.with_resource(resource, time.time())
             check(state.resources, kinds)
@@ -235,7 +250,9 @@ class Controller:
         while True:
             if key not in self._state.resources:
                 raise DeployError(f"{kind} {name!r} was deleted before it ran.")
-            if wish and wanted is not self._state.resources[key]:
+            # Without replicas there is nothing to run, and a later change may hold this one, too.
+            runs = key in self._desired.owners.values()
+            if wish and runs and wanted is not self._state.resources[key]:
                 wanted = self._state.resources[key]
                 if wish != wish_of(wanted, self._plugins.resource_kinds):
                     raise DeployError(

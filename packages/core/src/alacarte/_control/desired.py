@@ -7,12 +7,12 @@ import json
 import math
 import pickle
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._model.specs import DeploymentSpec
-from ..errors import ConfigError
+from ..errors import ConfigError, ConflictError
 from ..types import DeploymentId, Resource, ResourceKind, Resources, Route
 from .reconcile import Settings, Target
 
@@ -21,6 +21,7 @@ __all__ = [
     "State",
     "callers_of",
     "check",
+    "check_replaced",
     "decode_state",
     "encode_state",
     "expand",
@@ -142,6 +143,20 @@ def check(resources: Resources, kinds: Mapping[str, ResourceKind]) -> None:
                     + (f"deployment {target}" if target.name else f"application {target.app!r}")
                     + f"; there are applications {sorted(apps)}."
                 )
+
+
+def check_replaced(
+    wanted: Iterable[Resource], thought: Mapping[Key, Resource | None], there: Resources
+) -> None:
+    """Raise ConflictError when something else is there than was thought to be.
+
+    What is wanted itself is fine: whoever lost our answer asks again.
+    """
+    new = {(resource.kind, resource.name): resource for resource in wanted}
+    for key, known in thought.items():
+        found = there.get(key)
+        if found != known and (found is None or found != new.get(key)):
+            raise ConflictError(*key)
 
 
 def _claim(claims: dict[Any, Key], what: Any, key: Key, words: str) -> None:

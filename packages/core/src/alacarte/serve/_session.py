@@ -196,10 +196,17 @@ class Session:
         finally:
             asking.cancel()
 
-    def apply(self, *resources: Resource, wait: bool = True) -> None:
-        """Apply resources, all or none, and wait until they run."""
+    def apply(
+        self,
+        *resources: Resource,
+        replacing: Sequence[Resource | None] = (),
+        wait: bool = True,
+    ) -> None:
+        """Apply resources, all or none, and wait until they run; see `Instance`."""
         self._refuse_unreachable(resources)
-        wishes: list[str] = self.ask("apply", *resources)
+        keys = [(resource.kind, resource.name) for resource in resources]
+        thought = dict(zip(keys, replacing, strict=True)) if replacing else {}
+        wishes: list[str] = self.ask("replace", thought, *resources)
         if wait:
             self.wait(self._applied(resources, wishes))
 
