@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 from alacarte.hookspecs import hookimpl
-from alacarte.types import Call, Expansion, Layer, Reply, Resource, Route, Service
+from alacarte.types import Call, Expansion, Layer, Reply, Resource, Resources, Route, Service
 
 HOOKS: Counter[str] = Counter()
 LAYERS: Counter[str] = Counter()
@@ -18,7 +17,7 @@ class Door:
 
     name = "door"
 
-    def validate(self, resource: Resource, others: Sequence[Resource]) -> None:
+    def validate(self, resource: Resource, all_of_them: Resources) -> None:
         assert isinstance(resource.spec, Route)
 
     def expand(self, resource: Resource) -> Expansion:

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from alacarte_http._message import pack_request, pack_response, unpack_request, unpack_response
+from alacarte_http._message import (
+    pack_request,
+    pack_response,
+    status_of,
+    unpack_request,
+    unpack_response,
+)
 
 any_headers = st.lists(st.tuples(st.binary(max_size=40), st.binary(max_size=200)), max_size=20)
 texts = st.text(max_size=40)
@@ -77,6 +83,7 @@ def test_responses(status, headers, body):
     assert head.headers == [(name.lower(), value) for name, value in headers]
     assert bytes(rest) == body
     assert (head.length, head.close) == (None, False)
+    assert status_of(pack_response(status, headers) + body) == status
 
 
 @given(st.binary(min_size=1, max_size=30), st.binary(max_size=60))

@@ -18,6 +18,7 @@ from starlette.responses import Response, StreamingResponse
 
 from alacarte import serve
 from alacarte.errors import ConfigError
+from alacarte.instance import get_instance
 from alacarte.serve import _session
 from alacarte.types import DeploymentId, Resource, Route
 
@@ -517,31 +518,44 @@ def test_methods(site):
     site.run(echo.bind(), None)
     target = DeploymentId("default", "echo")
     route = Route("/form", "default", {target: 1.0}, methods=frozenset({"POST", "GET"}))
-    _session.current().deploy([Resource("door", "form", route)])
+    get_instance().apply(Resource("door", "form", route))
     assert site.http.post("/form").json()["method"] == "POST"
-    answer = site.http.put("/form")
-    assert answer.status_code == 405
-    assert answer.headers["allow"] == "GET, POST"
-    assert answer.text == "PUT is not allowed for /form; allowed: GET, POST."
+    for method in ("PUT", "OPTIONS"):
+        answer = site.http.request(method, "/form")
+        assert answer.status_code == 405
+        assert answer.headers["allow"] == "GET, HEAD, POST"
+        assert answer.text == f"{method} is not allowed for /form; allowed: GET, HEAD, POST."
+
+
+def test_head_of_a_get_route(site):
+    """It is answered as GET is, without the body; where GET is not allowed, HEAD is not."""
+    site.run(mirror.bind(), None)
+    target = DeploymentId("default", "mirror")
+    for name, method in (("get", "GET"), ("post", "POST")):
+        route = Route(f"/{name}", name, {target: 1.0}, methods=frozenset({method}))
+        get_instance().apply(Resource("door", name, route))
+    with site.wire() as wire:
+        wire.ask("/get?status=203", "HEAD")
+        assert wire.answer("HEAD").status == 203
+        wire.ask("/post", "HEAD")
+        refused = wire.answer("HEAD")
+        assert (refused.status, refused["allow"]) == (405, "POST")
+        wire.ask("/get")
+        assert wire.answer().status == 200
 
 
 def test_exact_routes(site):
-    """Such a route takes its path alone."""
+    """Such a route takes its path alone, and hides nothing of a prefix around it."""
     site.run(echo.bind(), None)
-    route = Route("/one", "default", {DeploymentId("default", "echo"): 1.0}, exact=True)
-    _session.current().deploy([Resource("door", "one", route)])
-    assert site.http.get("/one").status_code == 200
-    assert site.http.get("/one/more").status_code == 404
-
-
-def test_split_traffic(site):
-    """A route with two targets sends requests to both."""
-    site.run(echo.bind(), None, "a")
-    site.run(slow.bind(), None, "b")
-    targets = {DeploymentId("a", "echo"): 0.5, DeploymentId("b", "slow"): 0.5}
-    _session.current().deploy([Resource("door", "split", Route("/s", "a", targets))])
-    answers = {site.http.get("/s").headers["content-type"] for _ in range(60)}
-    assert len(answers) == 2
+    route = Route("/one", "single", {DeploymentId("default", "echo"): 1.0}, exact=True)
+    get_instance().apply(Resource("door", "single", route))
+    assert site.http.get("/one?a=1").status_code == 200
+    for path in ("/one/", "/one/more", "//one", "/One", "/on", "/"):
+        assert site.http.get(path).status_code == 404
+    site.run(mirror.bind(), "/", "around")
+    assert site.http.get("/one").json()["root_path"] == "/one"
+    assert site.http.get("/one/").content == b""
+    assert site.http.get("/-/routes").json() == {"/": "around", "/one": "single"}
 
 
 # --- when it does not go well -----------------------------------------------------------
@@ -599,6 +613,43 @@ def test_clients_that_hang_up_free_their_slots(site, gate):
         for wire in wires:
             wire.close()
         assert [gate.next_note() for _ in wires] == ["cancelled"] * 4
+
+
+@serve.deployment
+async def finishing(request: Request) -> str:
+    """Reads its request, waits, and notes how long its body was."""
+    gates.GATE.inside.release()
+    size = len(await request.body())
+    await gates.GATE.pass_async()
+    gates.GATE.note(size)
+    return "done"
+
+
+@pytest.mark.parametrize(("method", "size"), [("GET", 0), ("POST", 5), ("POST", 3_000_000)])
+def test_a_request_that_is_to_be_finished(site, gate, method, size):
+    """A client that asks for it may go away: the handler runs to its end all the same."""
+    site.run(finishing.bind())
+    with site.wire() as wire:
+        wire.ask("/", method, "X-Request-Disconnect-Disabled: ?1", body=bytes(size))
+        gate.entered()
+        gate.entered()
+    assert site.http.get("/-/healthz").status_code == 200  # the proxy has seen it leave
+    gate.open.set()
+    assert gate.next_note() == size
+
+
+def test_half_a_request_is_never_finished(site, gate):
+    """Whose body broke off is cancelled, whatever its client had asked for."""
+    site.run(finishing.bind())
+    with site.wire() as wire:
+        wire.ask("/", "POST", "X-Request-Disconnect-Disabled: ?1", "Content-Length: 1000")
+        wire.send(b"part")
+        gate.entered()
+    gate.open.set()
+    with site.wire() as wire:
+        wire.ask("/", "POST", body=b"whole")
+        wire.answer()
+    assert gate.notes() == [len(b"whole")]
 
 
 def test_a_timeout(start, gate):

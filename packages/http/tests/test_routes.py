@@ -1,23 +1,35 @@
-"""Routes: which one a path takes, and which of its targets."""
+"""Routes: which one a path takes."""
 
 from __future__ import annotations
 
-import random
 import time
-from collections import Counter
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte.types import DeploymentId, Route
-from alacarte_http._proxy.routes import RouteIndex, choose_target
+from alacarte.types import Call, DeploymentId, Reply, Route, Service
+from alacarte_http._proxy.routes import RouteIndex
 
 TARGET = DeploymentId("app", "d")
 
 
 def route(prefix: str, *, exact: bool = False) -> Route:
     return Route(prefix, prefix, {TARGET: 1.0}, exact=exact)
+
+
+async def answer(call: Call) -> Reply:
+    return Reply((b"",))
+
+
+def index_of(*routes: Route) -> RouteIndex:
+    return RouteIndex(routes, lambda route: answer, lambda route: answer)
+
+
+def match(index: RouteIndex, path: str) -> Route | None:
+    way = index.match(path)
+    return None if way is None else way.route
 
 
 def naive(routes: list[Route], path: str) -> Route | None:
@@ -47,7 +59,7 @@ prefixes = (
 def test_matching_against_a_naive_model(table, path):
     """Whatever the routes and the path, the index finds what looking at each route finds."""
     routes = [route(prefix, exact=exact) for prefix, exact in table.items()]
-    assert RouteIndex(routes).match(path) is naive(routes, path)
+    assert match(index_of(*routes), path) is naive(routes, path)
 
 
 @pytest.mark.parametrize(
@@ -70,59 +82,80 @@ def test_matching_against_a_naive_model(table, path):
 )
 def test_segment_boundaries(path, expected):
     """A prefix ends where a segment ends; the longest wins; "/" takes the rest."""
-    index = RouteIndex([route("/"), route("/a"), route("/a/b")])
-    assert index.match(path).prefix == expected
+    index = index_of(route("/"), route("/a"), route("/a/b"))
+    assert match(index, path).prefix == expected
 
 
 def test_no_route():
     """Without "/", what no prefix takes is nobody's."""
-    index = RouteIndex([route("/a")])
+    index = index_of(route("/a"))
     assert index.match("/b") is None
     assert index.match("/") is None
-    assert RouteIndex([]).match("/") is None
+    assert index_of().match("/") is None
 
 
 def test_exact():
     """An exact route takes its path alone, and wins over a prefix of the same length."""
-    index = RouteIndex([route("/a", exact=True), route("/a"), route("/b", exact=True)])
-    assert index.match("/a").exact
-    assert not index.match("/a/").exact
+    index = index_of(route("/a", exact=True), route("/a"), route("/b", exact=True))
+    assert match(index, "/a").exact
+    assert not match(index, "/a/").exact
+    assert index.match("/b/") is None
     assert index.match("/b/c") is None
     assert len(index) == len(index.routes) == 3
 
 
 def test_hostile_paths():
     """A path of 30,000 slashes costs no more than a long path must: all of 2,000 in a second."""
-    index = RouteIndex([route("/a"), route("/a/b/c/d/e"), route("/x", exact=True)])
+    index = index_of(route("/a"), route("/a/b/c/d/e"), route("/x", exact=True))
     path = "/a" + "/" * 30_000
     began = time.perf_counter()
     for _ in range(2000):
-        assert index.match(path).prefix == "/a"
+        assert match(index, path).prefix == "/a"
     assert time.perf_counter() - began < 1
 
 
-@given(st.lists(st.integers(1, 100), min_size=1, max_size=5), st.floats(0, 1, exclude_max=True))
-def test_every_draw_has_a_target(weights, draw):
-    """The target drawn is the one in whose share of the unit interval the draw falls."""
-    names = [DeploymentId("app", str(i)) for i in range(len(weights))]
-    shares = {name: weight / sum(weights) for name, weight in zip(names, weights, strict=True)}
-    chosen = choose_target(Route("/", "app", shares), lambda: draw)
-    begin = sum(list(shares.values())[: names.index(chosen)])
-    assert begin - 1e-9 <= draw <= begin + shares[chosen] + 1e-9
+def test_routes_without_a_path():
+    """No path leads there, and no service is made for it."""
+    asked = []
+
+    def service(route: Route) -> Service:
+        asked.append(route.name)
+        return answer
+
+    handles_only = Route("", "b", {TARGET: 1.0}, name="b", exact=True)
+    index = RouteIndex([route("/"), handles_only], service, service)
+    assert match(index, "").prefix == "/"
+    assert len(index) == 1
+    assert "b" not in asked
 
 
-def test_weights():
-    """Each target is chosen as often as its weight says; one of weight 0 never."""
-    a, b, c = (DeploymentId("app", name) for name in "abc")
-    split = Route("/", "app", {a: 0.9, c: 0.0, b: 0.1})
-    draw = random.Random(7).random
-    counts = Counter(choose_target(split, draw) for _ in range(10_000))
-    assert counts[a] / 10_000 == pytest.approx(0.9, abs=0.02)
-    assert counts[b] / 10_000 == pytest.approx(0.1, abs=0.02)
-    assert counts[c] == 0
+def test_one_service_for_each_route():
+    """It is made with the index, and a look at a path gives it, whichever path it is."""
+    asked = []
+
+    def service(route: Route) -> Service:
+        asked.append(route.prefix)
+        return partial(answer)
+
+    index = RouteIndex([route("/a"), route("/b", exact=True)], service, service)
+    assert sorted(asked) == ["/a", "/a", "/b", "/b"]
+    assert index.match("/a/1").http is index.match("/a/2").http
+    assert index.match("/a").http is not index.match("/a").websocket
+    assert len(asked) == 4
 
 
-def test_rounding():
-    """Where weights sum to a little less than 1, the rest of the interval is the last one's."""
-    third = Route("/", "app", {DeploymentId("app", name): 0.333 for name in "abc"})
-    assert choose_target(third, lambda: 0.9999).name == "c"
+@pytest.mark.parametrize(
+    ("methods", "allowed"),
+    [
+        (None, None),
+        ({"GET"}, {"GET", "HEAD"}),
+        ({"POST", "GET"}, {"GET", "HEAD", "POST"}),
+        ({"POST"}, {"POST"}),
+        (set(), set()),
+    ],
+)
+def test_methods(methods, allowed):
+    """Those listed, and HEAD where there is GET."""
+    methods = None if methods is None else frozenset(methods)
+    index = index_of(Route("/", "app", {TARGET: 1.0}, methods))
+    assert index.match("/").methods == allowed

@@ -40,6 +40,7 @@ class Runtime:
         self.node_id = "node"
         self.place = place
         self.changed: Callable[[RouteTable], None] | None = None
+        self.looked_up: list[str] = []
         self._service = service
 
     def section(self, name: str) -> HTTPOptions:
@@ -49,8 +50,8 @@ class Runtime:
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
         self.changed = changed
 
-    def service(self, deployment: DeploymentId) -> Any:
-        assert deployment == TARGET
+    def route_service(self, route: Route, failed: Callable[[Reply], bool]) -> Any:
+        self.looked_up.append(route.prefix)
         return self._service
 
 
@@ -104,6 +105,20 @@ async def test_before_the_routes_are_known():
         running.runtime.changed(TABLE)
         assert (await running.http.get("/-/healthz")).text == "success"
         assert (await running.http.get("/a")).text == "hello"
+
+
+async def test_no_request_looks_up_its_service():
+    """That is done once for each route table: for requests, and for WebSockets."""
+    table = RouteTable(1, (*TABLE.routes, Route("/b", "b", {TARGET: 1.0}, exact=True)))
+    async with Running(answer) as running:
+        running.runtime.changed(table)
+        assert sorted(running.runtime.looked_up) == ["/a", "/a", "/b", "/b"]
+        for path in ("/a", "/a/x", "/b"):
+            assert (await running.http.get(path)).text == "hello"
+        assert len(running.runtime.looked_up) == 4
+        running.runtime.changed(TABLE)
+        assert (await running.http.get("/b")).status_code == 404
+        assert len(running.runtime.looked_up) == 6
 
 
 async def test_what_a_call_holds():

@@ -70,3 +70,19 @@ def test_model_session_and_staying():
     assert (wishes.model_id, wishes.routing_key, wishes.stays) == ("m1", "s1", True)
     assert read_wishes([(b"serve_multiplexed_model_id", b"m2")]).model_id == "m2"
     assert not read_wishes([(b"x-request-disconnect-disabled", b"?0")]).stays
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ({b"x-serve-shard-key": b"k"}, "k"),
+        ({b"x-session-id": b"s"}, "s"),
+        ({b"x-session-id": b"s", b"x-serve-shard-key": b"k"}, "k"),
+        ({b"x-serve-shard-key": b"k", b"x-session-id": b"s"}, "k"),
+        ({b"x-serve-shard-key": b"", b"x-session-id": b"s"}, "s"),
+        ({b"x-serve-shard-key": b"\xff\x00"}, "\xff\x00"),
+    ],
+)
+def test_what_requests_stick_by(headers: dict[bytes, bytes], key: str):
+    """The shard key; the session without one."""
+    assert read_wishes(list(headers.items())).routing_key == key

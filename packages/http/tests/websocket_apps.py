@@ -182,6 +182,21 @@ _DEEDS = {
 }
 
 
+async def by_status(scope: Any, receive: Any, send: Any) -> None:
+    """Accepts and closes, or denies with the status that its path ends with."""
+    assert scope["type"] == "websocket"
+    await receive()
+    what = scope["path"].rpartition("/")[2]
+    if what.isdigit():
+        start = {"type": "websocket.http.response.start", "status": int(what), "headers": []}
+        await send(start)
+        await send({"type": "websocket.http.response.body", "body": b"no"})
+        return
+    subprotocol = next(iter(scope["subprotocols"]), None)
+    await send({"type": "websocket.accept", "subprotocol": subprotocol})
+    await send({"type": "websocket.close"})
+
+
 fastapi = FastAPI()
 
 

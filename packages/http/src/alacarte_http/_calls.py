@@ -24,6 +24,7 @@ def request_call(
     body: Buffer = b"",
     rest: AsyncIterator[Message] | None = None,
     idempotent: bool = False,
+    alone: bool = False,
 ) -> Call:
     """Return the call for a request that takes `route`.
 
@@ -34,6 +35,7 @@ def request_call(
         body: The part of its body that is here.
         rest: What follows.
         idempotent: See `HTTPOptions.retry_methods`.
+        alone: See `Call`.
     """
     head = pack_request(scope, root_path + ("" if route.prefix == "/" else route.prefix))
     if wishes.timeout_s is not None and (timeout_s is None or wishes.timeout_s < timeout_s):
@@ -53,4 +55,5 @@ def request_call(
         timeout_s,
         False,
         idempotent,
+        alone,
     )

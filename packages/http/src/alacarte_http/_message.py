@@ -23,6 +23,7 @@ __all__ = [
     "ResponseHead",
     "pack_request",
     "pack_response",
+    "status_of",
     "unpack_request",
     "unpack_response",
 ]
@@ -33,6 +34,7 @@ HTTP = "http"
 _HEAD = Struct("<II")
 _REQUEST_TEXTS = 9
 _RESPONSE = Struct("<HHqI")
+_STATUS = Struct("<H")
 _NO_LENGTH = -1
 _MEANINGFUL = frozenset((b"content-length", b"connection", b"transfer-encoding", b"x-request-id"))
 # Transfer-Encoding is the server's to choose, and the proxy echoes the request's id itself.
@@ -186,6 +188,12 @@ def unpack_response(message: Buffer) -> tuple[ResponseHead, memoryview]:
     block = bytes(view[_RESPONSE.size : end])
     head = ResponseHead(status, block, None if length == _NO_LENGTH else length, bool(close))
     return head, view[end:]
+
+
+def status_of(message: Buffer) -> int:
+    """Return a response's status alone."""
+    status: int = _STATUS.unpack_from(message)[0]
+    return status
 
 
 def _address(address: tuple[str, int | None] | None) -> bytes:

@@ -16,11 +16,12 @@ __all__ = ["Wishes", "read_wishes"]
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/@+=-]{1,128}")
 _ID = b"x-request-id"
 _TIMEOUT = b"x-request-timeout-seconds"
+_SHARD = b"x-serve-shard-key"
 _SESSION = b"x-session-id"
 _STAY = b"x-request-disconnect-disabled"
 # Ray Serve's name has underscores, which some servers before this one drop.
 _MODELS = (b"serve_multiplexed_model_id", b"serve-multiplexed-model-id")
-_NAMES = frozenset((_ID, _TIMEOUT, _SESSION, _STAY, *_MODELS))
+_NAMES = frozenset((_ID, _TIMEOUT, _SHARD, _SESSION, _STAY, *_MODELS))
 
 
 class Wishes(NamedTuple):
@@ -30,7 +31,7 @@ class Wishes(NamedTuple):
         request_id: The client's where it is harmless, else a new one.
         timeout_s: Time for the response to begin, None for as long as the server allows.
         model_id: Multiplexed model, "" for none.
-        routing_key: What a routing policy may hash, "" for none.
+        routing_key: What a split and a routing policy may hash, "" for none.
         stays: Finish the request even when the client goes away.
         refusal: The answer to a header that makes no sense, None for sensible ones.
     """
@@ -57,7 +58,7 @@ def read_wishes(headers: list[tuple[bytes, bytes]]) -> Wishes:
         request_id,
         timeout_s,
         _text(found.get(_MODELS[0], found.get(_MODELS[1], b""))),
-        _text(found.get(_SESSION, b"")),
+        _text(found.get(_SHARD) or found.get(_SESSION, b"")),
         found.get(_STAY) == b"?1",
         refusal,
     )

@@ -72,12 +72,11 @@ class ProxyConnection(HttpToolsProtocol):
     """A client's connection.
 
     Attributes:
-        task: Set by the application while it works on a request.
         lost: Nobody waits for the current response: the client has hung up, or was answered
-            otherwise. The request's task is cancelled, so that the replica stops too.
+            otherwise. The request's task is cancelled, so that the replica stops too, unless it
+            `stays`.
     """
 
-    task: asyncio.Task[Any] | None = None
     lost = False
 
     def __init__(self, *args: Any, edge: Edge, **kwargs: Any) -> None:
@@ -607,6 +606,8 @@ class ProxyConnection(HttpToolsProtocol):
         exchange.disconnected = True
         exchange.wake()
         self.lost = True
+        if exchange.stays and not exchange.more_body:
+            return  # all that it takes to finish it is here
         if exchange.task is not None:
             exchange.task.cancel()
             self.tasks.discard(exchange.task)

@@ -46,6 +46,7 @@ class Exchange:
         disconnected: The client is gone, or was already answered otherwise.
         wrote: Something was written since this was last set to False.
         task: Runs the application.
+        stays: It is to be finished even when its client goes away.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Exchange:
         "response_complete",
         "response_started",
         "scope",
+        "stays",
         "task",
         "waiting_for_100_continue",
         "wrote",
@@ -85,6 +87,7 @@ class Exchange:
         self.response_complete = False
         self.disconnected = False
         self.wrote = False
+        self.stays = False
         self.task: asyncio.Task[None] | None = None
         self._body: list[bytes] = []
         self._body_bytes = 0
@@ -144,7 +147,9 @@ class Exchange:
         if self.waiting_for_100_continue and self.more_body and not self.disconnected:
             self.waiting_for_100_continue = False
             self._connection.write_interim()
-        while not (self.disconnected or self.response_complete):
+        while not self.response_complete:
+            if self.disconnected and (self._given or not self.stays):
+                break
             if not self._given and (self._body or not self.more_body):
                 body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
                 self._body = []

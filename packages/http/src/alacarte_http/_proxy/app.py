@@ -13,15 +13,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from alacarte.types import Call, DeploymentId, Message, Reply, Route, RouteTable, Runtime, Service
+from alacarte.types import Call, Message, Reply, Route, RouteTable, Runtime
 
 from .._calls import request_call
 from .._errors import TEXT, Answer, answer_to
-from .._message import HTTP, unpack_response
+from .._message import HTTP, status_of, unpack_response
+from .._websocket.relay import failed as websocket_failed
 from .._websocket.relay import serve_websocket
 from .._wishes import Wishes, read_wishes
 from .access import AccessLog
-from .routes import RouteIndex, choose_target
+from .routes import RouteIndex, Way
 
 __all__ = ["ProxyApp"]
 
@@ -66,13 +67,14 @@ class ProxyApp:
         self._shows_routes: bool = options.shows_routes
         self._access = access
         self._routes: RouteIndex | None = None
-        self._services: dict[DeploymentId, Service] = {}
 
     def update(self, table: RouteTable) -> None:
         """Take over a newer route table, and connect to what it leads to."""
-        self._routes = RouteIndex(table.routes)
-        wanted = {target for route in table.routes for target in route.targets}
-        self._services = {target: self._runtime.service(target) for target in wanted}
+        self._routes = RouteIndex(
+            table.routes,
+            lambda route: self._runtime.route_service(route, _failed),
+            lambda route: self._runtime.route_service(route, websocket_failed),
+        )
 
     async def close(self) -> None:
         """Write out what has been noted."""
@@ -87,22 +89,20 @@ class ProxyApp:
         if path.startswith("/-/"):
             await _answer(send, self._system(path), b"")
             return
-        connection = scope["alacarte.connection"]
         wishes = read_wishes(scope["headers"])
-        if not wishes.stays:
-            connection.task = asyncio.current_task()
+        if wishes.stays:
+            send.__self__.stays = True  # type: ignore[attr-defined]  # see `_respond`
         began = time.perf_counter()
         status = _CLIENT_LEFT
         self.ongoing += 1
         try:
             status = await self._serve(scope, receive, send, wishes)
         except asyncio.CancelledError:
-            if not connection.lost:
+            if not scope["alacarte.connection"].lost:
                 raise
             # Its client is gone, and so is the reason to finish; nobody waits for us.
         finally:
             self.ongoing -= 1
-            connection.task = None
             if self._access is not None:
                 self._note(self._access, scope, status, began, wishes)
 
@@ -112,7 +112,7 @@ class ProxyApp:
         status = _CLIENT_LEFT
         try:
             status = await serve_websocket(
-                scope, self._find, self._services, self._root_path, self._timeout_s, wishes
+                scope, self._find, self._root_path, self._timeout_s, wishes
             )
         finally:
             if self._access is not None:
@@ -126,9 +126,11 @@ class ProxyApp:
             if isinstance(found, Answer):
                 await _answer(send, found, request_id)
                 return found.status
-            target, route = found
-            call = await self._call(scope, receive, wishes, route)
-            reply = await self._services[target](call)
+            call = await self._call(scope, receive, wishes, found.route)
+            try:
+                reply = await found.http(call)
+            finally:
+                scope["alacarte.app"] = call.app  # who has answered, where a route leads to several
             if reply.rest is None:
                 return await self._respond(reply, scope, send, request_id)
         except ClientGone:
@@ -141,27 +143,25 @@ class ProxyApp:
             return answer.status
         return await self._stream(reply, reply.rest, send, request_id)
 
-    def _find(self, scope: Scope) -> tuple[DeploymentId, Route] | Answer:
+    def _find(self, scope: Scope) -> Way | Answer:
         path = scope["path"]
         if self.ongoing > self._most:
             return _BUSY
         if self._routes is None:
             return Answer(503, _NO_ROUTES, ((b"retry-after", b"1"),))
-        route = self._routes.match(path)
-        if route is None:
+        way = self._routes.match(path)
+        if way is None:
             return Answer(
                 404, f"No application serves {path!r}. GET /-/routes lists the routes there are."
             )
-        if route.methods is not None and scope["method"] not in route.methods:
-            allowed = ", ".join(sorted(route.methods))
+        if way.methods is not None and scope["method"] not in way.methods:
+            allowed = ", ".join(sorted(way.methods))
             return Answer(
                 405,
-                f"{scope['method']} is not allowed for {route.prefix}; allowed: {allowed}.",
+                f"{scope['method']} is not allowed for {way.route.prefix}; allowed: {allowed}.",
                 ((b"allow", allowed.encode()),),
             )
-        if len(route.targets) == 1:
-            return next(iter(route.targets)), route
-        return choose_target(route), route
+        return way
 
     async def _call(self, scope: Scope, receive: Receive, wishes: Wishes, route: Route) -> Call:
         message = await receive()
@@ -183,7 +183,7 @@ class ProxyApp:
     async def _respond(self, reply: Reply, scope: Scope, send: Send, request_id: bytes) -> int:
         """Send a response that is all here."""
         head, body = unpack_response(reply.payload[0])
-        # `send` is a method of uvicorn's state of this very request.
+        # `send` is a method of this very request's `Exchange`.
         cycle = send.__self__  # type: ignore[attr-defined]
         extra = b"x-request-id: %b\r\n" % request_id
         await scope["alacarte.connection"].respond(cycle, head, extra, body)
@@ -214,15 +214,15 @@ class ProxyApp:
     def _note(
         self, access: AccessLog, scope: Scope, status: int, began: float, wishes: Wishes
     ) -> None:
-        route = None if self._routes is None else self._routes.match(scope["path"])
+        way = None if self._routes is None else self._routes.match(scope["path"])
         access.note(
             scope["method"],
             scope["raw_path"],
-            "" if route is None else route.prefix,
+            "" if way is None else way.route.prefix,
             status,
             time.perf_counter() - began,
             wishes.request_id,
-            "" if route is None else route.app,
+            scope.get("alacarte.app", "" if way is None else way.route.app),
         )
 
     def _system(self, path: str) -> Answer:
@@ -240,6 +240,10 @@ class ProxyApp:
                 return Answer(503, "This node is being drained.")
             return Answer(200, "success")
         return Answer(404, f"There is no {path}. There are /-/routes and /-/healthz.")
+
+
+def _failed(reply: Reply) -> bool:
+    return status_of(reply.payload[0]) >= 500
 
 
 async def _rest_of_body(receive: Receive) -> AsyncIterator[Message]:

@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-from alacarte.types import DeploymentId, Route
+from alacarte.types import Route, Service
 
-__all__ = ["RouteIndex", "choose_target"]
+__all__ = ["RouteIndex", "Way"]
+
+
+class Way(NamedTuple):
+    """Where a path leads.
+
+    Attributes:
+        http: Answers requests.
+        websocket: Answers WebSockets.
+        methods: HTTP methods allowed, None for all. GET brings HEAD along, as in Starlette.
+    """
+
+    route: Route
+    http: Service
+    websocket: Service
+    methods: frozenset[str] | None
 
 
 class RouteIndex:
     """Routes, ready to be looked up.
 
     "/a" takes "/a", "/a/" and "/a/b", never "/ab"; "/" takes what nothing else does. An exact
-    route takes its own path only, and goes before a prefix of the same length.
+    route takes its own path only, and goes before a prefix of the same length. A route without a
+    path takes none.
+
+    Args:
+        http: Gives the way that a route's requests go.
+        websocket: Gives the way that its WebSockets go.
     """
 
-    def __init__(self, routes: Iterable[Route]) -> None:
-        self._prefixes: dict[str, Route] = {}
-        self._exact: dict[str, Route] = {}
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        http: Callable[[Route], Service],
+        websocket: Callable[[Route], Service],
+    ) -> None:
+        self._prefixes: dict[str, Way] = {}
+        self._exact: dict[str, Way] = {}
         for route in routes:
-            (self._exact if route.exact else self._prefixes)[route.prefix] = route
+            if route.prefix:
+                way = Way(route, http(route), websocket(route), _allowed(route.methods))
+                (self._exact if route.exact else self._prefixes)[route.prefix] = way
         # No deeper cut of a path can be a prefix, however many slashes a hostile one has.
         self._depth = max((prefix.count("/") for prefix in self._prefixes), default=0)
         self._root = self._prefixes.get("/")
@@ -32,10 +59,10 @@ class RouteIndex:
 
     @property
     def routes(self) -> list[Route]:
-        return [*self._prefixes.values(), *self._exact.values()]
+        return [way.route for way in (*self._prefixes.values(), *self._exact.values())]
 
-    def match(self, path: str) -> Route | None:
-        """Return the route of a path, None when there is none."""
+    def match(self, path: str) -> Way | None:
+        """Return the way of a path, None when there is none."""
         if self._only_root:
             return self._root
         exact = self._exact.get(path)
@@ -43,24 +70,13 @@ class RouteIndex:
             return exact
         segments = path.split("/", self._depth + 1)[: self._depth + 1]
         for count in range(len(segments), 1, -1):
-            route = self._prefixes.get("/".join(segments[:count]))
-            if route is not None:
-                return route
+            way = self._prefixes.get("/".join(segments[:count]))
+            if way is not None:
+                return way
         return self._root
 
 
-def choose_target(route: Route, draw: Callable[[], float] = random.random) -> DeploymentId:
-    """Return one of a route's targets, each as often as its weight says.
-
-    Args:
-        draw: Gives a number from 0 up to 1.
-    """
-    rest = draw()
-    target = None
-    for target, weight in route.targets.items():
-        rest -= weight
-        if rest < 0:
-            return target
-    # Weights sum to 1 but for rounding; what is left over is the last one's.
-    assert target is not None, f"route {route.prefix} has no target"
-    return target
+def _allowed(methods: frozenset[str] | None) -> frozenset[str] | None:
+    if methods is not None and "GET" in methods:
+        return methods | {"HEAD"}
+    return methods

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from alacarte.types import Buffer, Message
 
-from .._message import ResponseHead, pack_response, unpack_response
+from .._message import ResponseHead, pack_response, status_of, unpack_response
 
 __all__ = [
     "ACCEPT",
@@ -32,6 +32,7 @@ __all__ = [
     "TEXT",
     "WEBSOCKET",
     "Accept",
+    "denied_with",
     "pack_accept",
     "pack_close",
     "pack_denial",
@@ -124,6 +125,11 @@ def pack_denial(status: int, headers: Iterable[tuple[bytes, bytes]], body: Buffe
         ValueError: See `pack_response`.
     """
     return (KIND[DENY], pack_response(status, headers), body)
+
+
+def denied_with(message: Buffer) -> int | None:
+    """Return the status of a DENY, None for any other message."""
+    return status_of(memoryview(message)[1:]) if message[0] == DENY else None
 
 
 def unpack_denial(message: Buffer) -> tuple[ResponseHead, memoryview]:

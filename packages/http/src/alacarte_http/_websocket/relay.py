@@ -8,15 +8,16 @@ call's deadline ends with the application's answer to the handshake, so a connec
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from alacarte.errors import ReplicaUnavailableError, ServeError
-from alacarte.types import Buffer, DeploymentId, Message, Reply, Route, Service
+from alacarte.types import Buffer, Message, Reply
 
 from .._calls import request_call
 from .._errors import Answer, answer_to
 from .._message import ResponseHead
+from .._proxy.routes import Way
 from .._wishes import Wishes
 from .connection import WebSocketConnection
 from .message import (
@@ -25,25 +26,25 @@ from .message import (
     CLOSE,
     TEXT,
     WEBSOCKET,
+    denied_with,
     unpack_accept,
     unpack_close,
     unpack_denial,
 )
 
-__all__ = ["serve_websocket"]
+__all__ = ["failed", "serve_websocket"]
 
 log = logging.getLogger("alacarte.http")
 _SWITCHING = 101
 _FAILED, _RESTART = 1011, 1012
 _INTERNAL = "internal error"
 
-Find = Callable[[dict[str, Any]], tuple[DeploymentId, Route] | Answer]
+Find = Callable[[dict[str, Any]], Way | Answer]
 
 
 async def serve_websocket(
     scope: dict[str, Any],
     find: Find,
-    services: Mapping[DeploymentId, Service],
     root_path: str,
     timeout_s: float | None,
     wishes: Wishes,
@@ -52,8 +53,7 @@ async def serve_websocket(
 
     Args:
         scope: ASGI's, with the `WebSocketConnection`.
-        find: Finds the deployment for a path.
-        services: The way to each deployment.
+        find: Finds the way that it takes.
         root_path: See `HTTPOptions`.
         timeout_s: See `HTTPOptions.request_timeout_s`.
         wishes: What its headers ask for.
@@ -64,13 +64,21 @@ async def serve_websocket(
     if isinstance(found, Answer):
         connection.deny(found, request_id)
         return found.status
-    target, route = found
     try:
-        reply = await services[target](
-            request_call(
-                WEBSOCKET, scope, route, wishes, root_path, timeout_s, rest=connection.messages
-            )
+        call = request_call(
+            WEBSOCKET,
+            scope,
+            found.route,
+            wishes,
+            root_path,
+            timeout_s,
+            rest=connection.messages,
+            alone=True,
         )
+        try:
+            reply = await found.websocket(call)
+        finally:
+            scope["alacarte.app"] = call.app  # who has answered, where a route leads to several
     except Exception as error:  # whatever went wrong, the client gets an answer
         answer = answer_to(error)
         if answer.status == 500:
@@ -78,6 +86,12 @@ async def serve_websocket(
         connection.deny(answer, request_id)
         return answer.status
     return await _relay(connection, reply, request_id)
+
+
+def failed(reply: Reply) -> bool:
+    """Whether the application's answer to a handshake is an error of its own."""
+    status = denied_with(reply.payload[0])
+    return status is not None and status >= 500
 
 
 def _reserved(path: str) -> Answer | None:
