@@ -1,0 +1,3 @@
+"""The version of alacarte-endpoints."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,115 @@
+"""From what `create_backend` is given to the spec of a backend."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from alacarte import serve
+from alacarte.errors import ConfigError
+from alacarte.instance import build_deployments
+
+from ._backend import Backend
+from ._callable import Traits, traits_of
+from .config import BackendConfig, CondaEnv
+from .kinds import BackendSpec
+
+__all__ = ["check_config", "check_name", "new_backend"]
+
+_building = threading.Lock()
+"""Threads build in turn: CPython 3.11 cannot make two syntax trees at once."""
+
+
+def new_backend(
+    tag: str,
+    func_or_class: Callable[..., Any],
+    init_args: tuple[Any, ...],
+    ray_actor_options: object,
+    config: BackendConfig,
+    env: CondaEnv | None,
+) -> BackendSpec:
+    """Return the spec of a backend.
+
+    Raises:
+        TypeError: An argument is of the wrong kind.
+        ConfigError: A value is not allowed, or something does not pickle.
+        PluginError: It takes batches, and alacarte-batching is not installed.
+    """
+    check_name("a backend's tag", tag)
+    _check_target(tag, func_or_class, init_args)
+    traits = traits_of(func_or_class)
+    check_config(tag, config, traits)
+    if traits.accepts_batches:
+        _ = serve.batch  # an error that says what to install
+    options = {
+        **config.deployment_options(is_async=traits.is_async),
+        "ray_actor_options": _actor_options(tag, ray_actor_options, env),
+    }
+    deployment = serve.deployment(Backend, name=tag, **options)
+    with _building:
+        [spec] = build_deployments(deployment.bind(func_or_class, init_args), name=tag)
+    return BackendSpec(spec, config, traits)
+
+
+def check_name(what: str, name: object) -> None:
+    """Raise TypeError or ConfigError for what cannot be a name."""
+    if not isinstance(name, str):
+        raise TypeError(f"{what} must be a string, not {name!r}.")
+    if not name or "#" in name:
+        raise ConfigError(f'{what} must not be empty or contain "#"; got {name!r}.')
+
+
+def check_config(tag: str, config: BackendConfig, traits: Traits) -> None:
+    """Raise ConfigError for options that have no meaning for this code."""
+    if (config.max_batch_size or 1) > 1 and not traits.accepts_batches:
+        raise ConfigError(
+            f"backend {tag!r}: max_batch_size={config.max_batch_size} needs a function or a method "
+            "with @serve.accept_batch, which takes a list of requests."
+        )
+    if config.user_config is not None and not traits.reconfigures:
+        raise ConfigError(
+            f"backend {tag!r}: user_config needs a class with a method "
+            "reconfigure(self, user_config)."
+        )
+
+
+def _check_target(tag: str, target: object, init_args: tuple[Any, ...]) -> None:
+    if isinstance(target, serve.Deployment):
+        raise TypeError(
+            f"backend {tag!r}: {target!r} is a deployment; give its func_or_class, or run it with "
+            "serve.run()."
+        )
+    if not (inspect.isclass(target) or inspect.isfunction(target)):
+        raise TypeError(f"backend {tag!r} is made of a class or a function, not of {target!r}.")
+    if init_args and not inspect.isclass(target):
+        raise ConfigError(
+            f"backend {tag!r}: a function takes no arguments at create_backend; make it a class "
+            "with __init__ and __call__."
+        )
+
+
+def _actor_options(tag: str, given: object, env: object) -> dict[str, Any]:
+    """Return the options of the replicas' processes; core checks the values."""
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"backend {tag!r}: ray_actor_options must be a dict, not {given!r}.")
+    options = dict(given or {})
+    for name in ("num_cpus", "num_gpus", "memory"):
+        amount = options.get(name, 0)
+        if amount is None:
+            del options[name]
+        elif isinstance(amount, bool) or not isinstance(amount, int | float):
+            raise TypeError(f"backend {tag!r}: {name} must be a number, not {amount!r}.")
+    if env is None:
+        return options
+    if not isinstance(env, CondaEnv):
+        raise TypeError(f"backend {tag!r}: env must be a serve.CondaEnv, not {env!r}.")
+    runtime_env = dict(options.get("runtime_env") or {})
+    if "conda" in runtime_env:
+        raise ConfigError(
+            f"backend {tag!r}: env={env!r} and ray_actor_options['runtime_env']['conda'] exclude "
+            "each other."
+        )
+    options["runtime_env"] = {**runtime_env, "conda": env.name}
+    return options

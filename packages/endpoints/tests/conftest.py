@@ -1,0 +1,87 @@
+"""Core's plugin and ours, whatever else is installed; and somebody who would answer HTTP."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from alacarte import _plugins, serve
+from alacarte._plugins import PluginRecord
+from alacarte.calls import python_call, python_result
+from alacarte.hookspecs import hookimpl
+from alacarte.runtime import get_runtime
+from alacarte.serve import _session
+from alacarte.testing import local_instance
+from alacarte.types import DeploymentId, NodeServiceSpec, Runtime
+from alacarte_endpoints import Arguments, ServeRequest
+
+
+class Routes(ModuleType):
+    """A plugin that lets resources have paths, and hands out names for handles."""
+
+    def __init__(self) -> None:
+        super().__init__("routes_of_tests")
+
+        @hookimpl
+        def register_node_services() -> list[NodeServiceSpec]:
+            return [
+                NodeServiceSpec(
+                    "routes", "nowhere:nothing", serves_routes=True, enabled=lambda config: False
+                )
+            ]
+
+        @hookimpl
+        def make_handle(deployment: DeploymentId, runtime: Runtime | None) -> Any:
+            return deployment
+
+        self.register_node_services, self.make_handle = register_node_services, make_handle
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> Any:
+    routes = Routes()
+    monkeypatch.setitem(sys.modules, routes.__name__, routes)
+    ours = [record for record in _plugins.discover() if record.name in ("core", "endpoints")]
+    return _plugins.load([*ours, PluginRecord("routes", routes.__name__)], strict=True)
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch, plugins: Any) -> Iterator[Any]:
+    """What `serve.start` returns, on a local cluster of the test's own."""
+    monkeypatch.setattr(_session, "loaded_plugins", lambda: plugins)
+    # Names that plugins give are kept when first used, and these plugins are not all there are.
+    monkeypatch.delitem(vars(serve), "batch", raising=False)
+    with local_instance(http_options=None):
+        yield serve.connect()
+
+
+class Caller:
+    """Calls endpoints with core alone, as packages make calls: through the runtime."""
+
+    def begin(
+        self, endpoint: str, request: Any = None, *, method: str = "__call__", **args: Any
+    ) -> Future[Any]:
+        """Call with a request of a handle's kind, or with another one."""
+        runtime = get_runtime()
+        if request is None:
+            request = ServeRequest(args=Arguments(args), call_method=method)
+
+        async def call() -> Any:
+            service = runtime.service(DeploymentId("", endpoint))
+            return python_result(await service(python_call("__call__", (request,), {})))
+
+        return runtime.submit(call())
+
+    def __call__(self, endpoint: str, request: Any = None, **options: Any) -> Any:
+        """Call, and wait for the result."""
+        return self.begin(endpoint, request, **options).result(30)
+
+
+@pytest.fixture
+def ask(client: Any) -> Caller:
+    return Caller()

@@ -1,0 +1,351 @@
+"""The client on the local cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from alacarte import serve
+from alacarte.errors import ConfigError, DeployError, ServeError
+from alacarte.testing import wait_until
+from alacarte.types import DeploymentId
+from alacarte_endpoints import BackendConfig, Client
+from alacarte_endpoints.errors import EndpointNotFoundError
+
+
+def handle_request(request: Any) -> str:
+    return "hello world"
+
+
+class RequestHandler:
+    def __init__(self, msg: str) -> None:
+        self.msg = msg
+
+    def __call__(self, request: Any) -> str:
+        return self.msg
+
+
+def two(client: Client) -> None:
+    """Two backends, `a` and `b`, and an endpoint `e` of the first."""
+    for tag in "ab":
+        client.create_backend(tag, RequestHandler, tag)
+    client.create_endpoint("e", backend="a")
+
+
+def test_the_key_concepts(client: Client) -> None:
+    """What the introduction of old shows is what the calls return."""
+    client.create_backend("simple_backend", handle_request)
+    client.create_backend("simple_backend_class", RequestHandler, "hello, world!")
+    plain = {"accepts_batches": False, "num_replicas": 1, "max_batch_size": None}
+    assert client.list_backends() == {"simple_backend": plain, "simple_backend_class": plain}
+    client.delete_backend("simple_backend")
+    assert client.list_backends() == {"simple_backend_class": plain}
+    client.create_backend("simple_backend", handle_request)
+    client.create_endpoint(
+        "simple_endpoint", backend="simple_backend", route="/simple", methods=["GET"]
+    )
+    assert client.list_endpoints() == {
+        "simple_endpoint": {"route": "/simple", "methods": ["GET"], "traffic": {}}
+    }
+    assert serve.status().routes["/simple"].methods == ("GET",)
+    client.delete_endpoint("simple_endpoint")
+    assert client.list_endpoints() == {}
+    assert set(client.list_backends()) == {"simple_backend_class", "simple_backend"}
+
+
+def test_deleting_what_there_is_not(client: Client) -> None:
+    """Nothing happens."""
+    client.delete_backend("nope")
+    client.delete_backend("nope", force=True)
+    client.delete_endpoint("nope")
+
+
+def test_a_backend_in_use_stays(client: Client, ask: Any) -> None:
+    """As long as an endpoint sends requests or copies to it, or may: with a weight of 0."""
+    two(client)
+    with pytest.raises(ConfigError, match="backend 'a' is in use by 'e'"):
+        client.delete_backend("a", force=True)
+    client.set_traffic("e", {"a": 0, "b": 1})
+    with pytest.raises(ConfigError, match="in use by 'e'"):
+        client.delete_backend("a")
+    client.set_traffic("e", {"b": 1})
+    client.shadow_traffic("e", "a", 0.5)
+    with pytest.raises(ConfigError, match="in use by 'e'"):
+        client.delete_backend("a")
+    client.shadow_traffic("e", "a", 0)
+    client.delete_backend("a")
+    assert ask("e") == "b"
+
+
+def test_names_that_are_taken(client: Client) -> None:
+    """A tag, a name and a path belong to one; the first stays as it is."""
+    two(client)
+    serve.run(serve.deployment(handle_request).bind(), name="app", route_prefix="/app")
+    with pytest.raises(ConfigError, match="there is a backend 'a' already"):
+        client.create_backend("a", handle_request)
+    with pytest.raises(ConfigError, match="'app' is used by application app"):
+        client.create_backend("app", handle_request)
+    with pytest.raises(ConfigError, match="there is an endpoint 'e' already"):
+        client.create_endpoint("e", backend="b")
+    with pytest.raises(ConfigError, match="/app is used by application app"):
+        client.create_endpoint("f", backend="b", route="/app")
+    client.create_endpoint("g", backend="b", route="/g")
+    with pytest.raises(ConfigError, match="/g is used by endpoint g"):
+        client.create_endpoint("f", backend="b", route="/g")
+    assert list(client.list_endpoints()) == ["e", "g"]
+    assert list(client.list_backends()) == ["a", "b"]
+
+
+def test_an_endpoint_may_have_its_backends_name(client: Client, ask: Any) -> None:
+    """Old programs call both the same."""
+    client.create_backend("same", handle_request)
+    client.create_endpoint("same", backend="same")
+    assert ask("same") == "hello world"
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        ({"backend": "nope"}, ConfigError, "there is no backend 'nope'; there are 'a', 'b'"),
+        ({}, TypeError, "backend must be the tag of a backend, not None"),
+        ({"backend": "a", "route": 3}, TypeError, "a route must be a string"),
+        ({"backend": "a", "route": "f"}, ConfigError, 'must begin with "/"'),
+        ({"backend": "a", "methods": "GET"}, TypeError, "methods must be a list"),
+    ],
+)
+def test_an_endpoint_that_cannot_be(
+    client: Client, given: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    """It is refused with what is allowed, and is not there afterwards."""
+    two(client)
+    with pytest.raises(kind, match=f"endpoint 'f': .*{message}"):
+        client.create_endpoint("f", **given)
+    assert list(client.list_endpoints()) == ["e"]
+
+
+def test_traffic(client: Client, ask: Any) -> None:
+    """The next request goes where the weights say, as soon as they are set."""
+    two(client)
+    for _ in range(3):
+        for tag in "ba":
+            client.set_traffic("e", {tag: 1})
+            assert ask("e") == tag
+    client.set_traffic("e", {"a": 0.5, "b": 0.5})
+    assert {ask("e") for _ in range(60)} == {"a", "b"}
+    assert client.list_endpoints()["e"]["traffic"] == {"a": 0.5, "b": 0.5}
+
+
+def test_shadows(client: Client) -> None:
+    """They are shown where there are some, and outlast new weights."""
+    two(client)
+    client.shadow_traffic("e", "b", 0.25)
+    client.set_traffic("e", {"a": 1})
+    shown = client.list_endpoints()["e"]
+    assert shown == {"route": None, "methods": ["GET"], "traffic": {"a": 1}, "shadows": {"b": 0.25}}
+    client.shadow_traffic("e", "b", 0)
+    assert "shadows" not in client.list_endpoints()["e"]
+
+
+def test_unknown_names(client: Client) -> None:
+    """The error lists what there is."""
+    two(client)
+    with pytest.raises(ConfigError, match="no endpoint 'x'; there are 'e'"):
+        client.set_traffic("x", {"a": 1})
+    with pytest.raises(ConfigError, match="no endpoint 'x'; there are 'e'"):
+        client.shadow_traffic("x", "a", 1)
+    with pytest.raises(ConfigError, match="endpoint 'e': there is no backend 'x', 'y'; there are"):
+        client.set_traffic("e", {"x": 0.5, "y": 0.5})
+    with pytest.raises(ConfigError, match="endpoint 'e': there is no backend 'x'; there are"):
+        client.shadow_traffic("e", "x", 1)
+    with pytest.raises(ConfigError, match="no backend 'x'; there are 'a', 'b'"):
+        client.get_backend_config("x")
+    with pytest.raises(ConfigError, match="no backend 'x'; there are 'a', 'b'"):
+        client.update_backend_config("x", {"num_replicas": 2})
+
+
+def test_handles(client: Client) -> None:
+    """One is made for the route of the endpoint's name, which must be there unless told."""
+    two(client)
+    assert client.get_handle("e")._calls == DeploymentId("", "e")
+    assert client.get_handle("later", missing_ok=True, sync=False).endpoint == "later"
+    with pytest.raises(KeyError, match="there is no endpoint 'x'; there are 'e'.") as caught:
+        client.get_handle("x")
+    assert isinstance(caught.value, EndpointNotFoundError)
+
+
+def test_options_of_a_backend(client: Client, ask: Any) -> None:
+    """Those that are given change, and no replica is restarted."""
+    two(client)
+    client.update_backend_config("a", {"max_concurrent_queries": 3})
+    before = running("a")
+    client.update_backend_config("a", BackendConfig(num_replicas=3))
+    assert client.get_backend_config("a") == BackendConfig(num_replicas=3, max_concurrent_queries=3)
+    assert client.list_backends()["a"]["num_replicas"] == 3
+    after = running("a")
+    assert before < after
+    assert len(after) == 3
+    client.update_backend_config("a", {"num_replicas": 1})
+    wait_until(lambda: len(running("a")) == 1, 20)
+    assert ask("e") == "a"
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        (None, TypeError, "must be a dict, not None"),
+        (3, TypeError, "config must be a dict or a serve.BackendConfig, not 3"),
+        ({"replicas": 3}, ConfigError, "replicas is not an option"),
+        ({"max_batch_size": 2}, ConfigError, "needs a function or a method with @serve.accept_bat"),
+        ({"user_config": 2}, ConfigError, "user_config needs a class with a method"),
+    ],
+)
+def test_options_that_are_refused(
+    client: Client, options: Any, kind: type[Exception], message: str
+) -> None:
+    """The backend stays as it was."""
+    client.create_backend("a", handle_request)
+    with pytest.raises(kind, match=message):
+        client.update_backend_config("a", options)
+    assert client.get_backend_config("a") == BackendConfig()
+
+
+BEGUN = threading.Event()
+GO_ON = threading.Event()
+
+
+async def stays(request: Any) -> None:
+    BEGUN.set()
+    await asyncio.Event().wait()
+
+
+def test_delete_by_force(client: Client, ask: Any) -> None:
+    """Requests that would take for ever are cancelled."""
+    BEGUN.clear()
+    client.create_backend("slow", stays, config={"experimental_graceful_shutdown_timeout_s": 1000})
+    client.create_endpoint("e", backend="slow")
+    call = ask.begin("e")
+    assert BEGUN.wait(20)
+    client.delete_endpoint("e")
+    client.delete_backend("slow", force=True)
+    with pytest.raises(ServeError):
+        call.result(30)
+    assert client.list_backends() == {}
+
+
+def connects(request: Any) -> Any:
+    inside = serve.connect()
+    inside.set_traffic("e", {"b": 1})
+    return list(inside.list_backends()), serve.get_current_backend_tag()
+
+
+def test_from_inside_of_a_backend(client: Client, ask: Any) -> None:
+    """Backends may change the instance that they run in."""
+    two(client)
+    client.create_backend("inside", connects)
+    client.create_endpoint("inside", backend="inside")
+    assert ask("inside") == (["a", "b", "inside"], "inside")
+    assert ask("e") == "b"
+
+
+def test_outside_of_a_backend() -> None:
+    """There is no tag to tell."""
+    for name in ("get_current_backend_tag", "get_current_replica_tag"):
+        with pytest.raises(ServeError, match=f"{name}\\(\\) was called outside"):
+            getattr(serve, name)()
+
+
+def test_a_client_stays_where_it_is(client: Client) -> None:
+    """It does not pickle, and says what to do instead."""
+    with pytest.raises(ServeError, match=r"serve.connect\(\) there"):
+        pickle.dumps(client)
+
+
+def test_after_the_end(client: Client) -> None:
+    """No method works any more; another end is fine."""
+    assert "runs" in repr(client)
+    client.shutdown()
+    client.shutdown()
+    assert "has ended" in repr(client)
+    uses: list[Any] = [
+        lambda: client.create_backend("a", handle_request),
+        lambda: client.list_backends(),
+        lambda: client.get_backend_config("a"),
+        lambda: client.update_backend_config("a", {}),
+        lambda: client.delete_backend("a"),
+        lambda: client.create_endpoint("e", backend="a"),
+        lambda: client.list_endpoints(),
+        lambda: client.delete_endpoint("e"),
+        lambda: client.set_traffic("e", {"a": 1}),
+        lambda: client.shadow_traffic("e", "a", 1),
+        lambda: client.get_handle("e", missing_ok=True),
+    ]
+    for use in uses:
+        with pytest.raises(ServeError, match="has already been shut down"):
+            use()
+    with pytest.raises(ServeError, match="not running"):
+        serve.connect()
+
+
+class Waits:
+    def __init__(self) -> None:
+        BEGUN.set()
+        assert GO_ON.wait(20)
+
+    def __call__(self, request: Any) -> None: ...
+
+
+def test_deleting_what_does_not_come_up(client: Client) -> None:
+    """A backend that is being created can be deleted; whoever waits for it is told."""
+    BEGUN.clear()
+    GO_ON.clear()
+    with ThreadPoolExecutor(1) as pool:
+        creating = pool.submit(client.create_backend, "slow", Waits)
+        try:
+            assert BEGUN.wait(20)
+            deleting = threading.Thread(target=client.delete_backend, args=("slow",))
+            deleting.start()
+            with pytest.raises(DeployError):
+                creating.result(30)
+        finally:
+            GO_ON.set()
+    deleting.join(30)
+    assert client.list_backends() == {}
+
+
+def test_clients_in_threads(client: Client) -> None:
+    """Of several that make the same backend one succeeds; changes of one are all kept."""
+    clients = [serve.connect() for _ in range(4)]
+
+    def create(each: Client) -> bool:
+        try:
+            each.create_backend("a", handle_request)
+        except ConfigError:
+            return False
+        return True
+
+    changes = [
+        {"max_concurrent_queries": 7},
+        {"batch_wait_timeout": 0.5},
+        {"experimental_graceful_shutdown_timeout_s": 3},
+        {"num_replicas": 2},
+    ]
+
+    def update(each: Client, change: dict[str, Any]) -> None:
+        each.update_backend_config("a", change)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(create, clients)) == [False, False, False, True]
+        list(pool.map(update, clients, changes))
+    wanted = {name: value for change in changes for name, value in change.items()}
+    assert client.get_backend_config("a") == BackendConfig(**wanted)
+
+
+def running(tag: str) -> set[str]:
+    """The replicas of a backend that run."""
+    [deployment] = serve.status().applications[tag].deployments.values()
+    return {each.replica_id for each in deployment.replicas if each.state == "RUNNING"}

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from alacarte import serve
+from alacarte.errors import ConfigError
+from alacarte_endpoints import BackendConfig, CondaEnv, accept_batch
+from alacarte_endpoints._new_backend import new_backend
+from alacarte_endpoints.kinds import BackendSpec
+
+
+def answer(request: Any) -> str:
+    return "yes"
+
+
+@accept_batch
+def answers(requests: list[Any]) -> list[str]:
+    return ["yes"] * len(requests)
+
+
+class Model:
+    def __init__(self, size: int = 0) -> None:
+        self.size = size
+
+    def __call__(self, request: Any) -> int:
+        return self.size
+
+
+class Tunable(Model):
+    def reconfigure(self, config: Any) -> None:
+        self.size = config
+
+
+@serve.deployment
+def deployed(request: Any) -> None: ...
+
+
+def make(target: Any, *args: Any, **given: Any) -> BackendSpec:
+    tag, options, env = given.pop("tag", "b"), given.pop("options", None), given.pop("env", None)
+    return new_backend(tag, target, args, options, BackendConfig(**given), env)
+
+
+def test_actor_options() -> None:
+    """They are the deployment's; a CPU for each replica, unless they say otherwise."""
+    assert make(answer).deployment.config.ray_actor_options.num_cpus == 1
+    options = make(answer, options={"num_cpus": 0.5, "num_gpus": None, "resources": {"x": 1}})
+    assert options.deployment.config.ray_actor_options.needs == {"CPU": 0.5, "x": 1.0}
+
+
+def test_a_conda_environment() -> None:
+    """It becomes part of the runtime environment, beside what else is in there."""
+    spec = make(answer, env=CondaEnv("torch"), options={"runtime_env": {"env_vars": {"A": "1"}}})
+    assert spec.deployment.config.ray_actor_options.runtime_env == {
+        "conda": "torch",
+        "env_vars": {"A": "1"},
+    }
+    with pytest.raises(ConfigError, match="exclude each other"):
+        make(answer, env=CondaEnv("torch"), options={"runtime_env": {"conda": "jax"}})
+
+
+def test_the_same_backend_again() -> None:
+    """The version depends on code and arguments, and not on options."""
+    assert make(Model, 1).deployment.version == make(Model, 1, num_replicas=2).deployment.version
+    assert make(Model, 1).deployment.version != make(Model, 2).deployment.version
+
+
+@pytest.mark.parametrize(
+    ("target", "args", "given", "message"),
+    [
+        (3, (), {}, "backend 'b' is made of a class or a function, not of 3"),
+        (Model(), (), {}, "made of a class or a function"),
+        (deployed, (), {}, "is a deployment; give its func_or_class"),
+        (answer, (), {"tag": 3}, "a backend's tag must be a string, not 3"),
+        (answer, (), {"options": [1]}, "ray_actor_options must be a dict"),
+        (answer, (), {"options": {"num_cpus": "2"}}, "num_cpus must be a number, not '2'"),
+        (answer, (), {"options": {"memory": True}}, "memory must be a number"),
+        (answer, (), {"env": "torch"}, "env must be a serve.CondaEnv, not 'torch'"),
+    ],
+)
+def test_of_the_wrong_kind(
+    target: Any, args: tuple[Any, ...], given: dict[str, Any], message: str
+) -> None:
+    """A TypeError that says what is expected."""
+    with pytest.raises(TypeError, match=message):
+        make(target, *args, **given)
+
+
+@pytest.mark.parametrize(
+    ("target", "args", "given", "message"),
+    [
+        (answer, (1,), {}, "backend 'b': a function takes no arguments"),
+        (answer, (), {"tag": ""}, "a backend's tag must not be empty"),
+        (answer, (), {"tag": "a#b"}, 'or contain "#"'),
+        (answer, (), {"max_batch_size": 2}, "max_batch_size=2 needs .* @serve.accept_batch"),
+        (answer, (), {"user_config": 1}, "user_config needs a class with a method"),
+        (Model, (), {"user_config": 1}, "user_config needs a class with a method"),
+        (answer, (), {"options": {"num_cpus": -1}}, "num_cpus=-1 must be greater"),
+        (answer, (), {"options": {"lifetime": "detached"}}, "lifetime is not an option"),
+        (answer, (), {"options": {"placement_group": None}}, "placement_group is not an option"),
+        (Model, (open,), {"options": {"max_restarts": 1}}, "max_restarts is not an option"),
+        (Model, ((i for i in ()),), {}, "cannot be sent to replicas"),
+    ],
+)
+def test_not_allowed(
+    target: Any, args: tuple[Any, ...], given: dict[str, Any], message: str
+) -> None:
+    """A ConfigError, which is a ValueError, that says what to do."""
+    with pytest.raises(ValueError, match=message) as caught:
+        make(target, *args, **given)
+    assert isinstance(caught.value, ConfigError)
+
+
+def test_a_size_of_one_is_no_batch() -> None:
+    """It may be said of any code; and a user_config of a class that takes it."""
+    make(answer, max_batch_size=1)
+    assert make(Tunable, user_config=3).traits.reconfigures
+
+
+def test_batches_need_their_package(client: Any) -> None:
+    """Where alacarte-batching is missing, that is told before anything starts."""
+    with pytest.raises(ImportError, match="alacarte-batching, which is not installed"):
+        client.create_backend("b", answers)
+    assert client.list_backends() == {}

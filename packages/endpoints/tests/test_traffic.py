@@ -1,0 +1,120 @@
+"""Splits of applications on the local cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from alacarte import serve
+from alacarte.errors import ConfigError, ServeError
+from alacarte.status import RouteStatusOverview
+from alacarte_endpoints import Client, delete_traffic, set_traffic, shadow_traffic
+
+
+@serve.deployment
+def answer() -> None: ...
+
+
+@pytest.fixture
+def route(client: Client) -> Callable[[], RouteStatusOverview]:
+    """Two applications, of which the first has the path "/app"; tell of that."""
+    serve.run(answer.bind(), name="stable", route_prefix="/app")
+    serve.run(answer.bind(), name="canary", route_prefix=None)
+    return lambda: serve.status().routes["/app"]
+
+
+Route = Callable[[], RouteStatusOverview]
+
+
+def weights(route: RouteStatusOverview) -> dict[str, float]:
+    return {app: target.weight for app, target in route.targets.items()}
+
+
+def test_a_canary_and_its_end(route: Route) -> None:
+    """One call splits a path, another gives it back; either may be made again."""
+    for _ in range(2):
+        set_traffic("/app", {"stable": 0.9, "canary": 0.1})
+        assert weights(route()) == {"stable": 0.9, "canary": 0.1}
+    for _ in range(2):
+        delete_traffic("/app")
+        assert weights(route()) == {"stable": 1.0}
+
+
+def test_the_owner_may_have_no_part(route: Route) -> None:
+    """All may go to another; then the owner can be deleted, and its path stays split."""
+    set_traffic("/app", {"canary": 1})
+    serve.delete("stable")
+    assert weights(route()) == {"canary": 1.0}
+    set_traffic("/app", {"canary": 1.0})
+    with pytest.raises(ConfigError, match="there is no application 'stable'; there are 'canary'"):
+        set_traffic("/app", {"canary": 0.5, "stable": 0.5})
+    delete_traffic("/app")
+    assert "/app" not in serve.status().routes
+
+
+def test_an_application_in_use_stays(route: Route) -> None:
+    """Until it has no part in the split."""
+    set_traffic("/app", {"stable": 0.9, "canary": 0.1})
+    with pytest.raises(ConfigError, match=r"the traffic of /app needs the application 'canary'"):
+        serve.delete("canary")
+    set_traffic("/app", {"stable": 1})
+    serve.delete("canary")
+
+
+def test_shadows(route: Route) -> None:
+    """They leave the path with its application, outlast new weights, and end at 0."""
+    shadow_traffic("/app", "canary", 0)
+    assert not route().shadows
+    assert route().targets["stable"].counts is None
+    shadow_traffic("/app", "canary", 0.5)
+    assert weights(route()) == {"stable": 1.0}
+    assert route().shadows["canary"].weight == 0.5
+    set_traffic("/app", {"stable": 0.5, "canary": 0.5})
+    assert route().shadows["canary"].weight == 0.5
+    shadow_traffic("/app", "canary", 0)
+    assert not route().shadows
+    assert weights(route()) == {"stable": 0.5, "canary": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        (lambda: set_traffic("/x", {"stable": 1}), ConfigError, "no application has the path '/x'"),
+        (lambda: shadow_traffic("/x", "stable", 1), ConfigError, "there are '/app'"),
+        (lambda: set_traffic("/app", {"x": 1}), ConfigError, "there are 'stable', 'canary'"),
+        (lambda: shadow_traffic("/app", "x", 1), ConfigError, "there is no application 'x'"),
+        (lambda: set_traffic("/app", {"stable": 0.9}), ConfigError, "of /app: weights must sum"),
+        (lambda: set_traffic("app", {"stable": 1}), ConfigError, 'must begin with "/"'),
+        (lambda: set_traffic("/app", "stable"), TypeError, "must be a dict"),
+        (lambda: shadow_traffic("/app", "canary", 2), TypeError, "must be from 0 to 1"),
+    ],
+)
+def test_what_is_refused(
+    route: Route, change: Callable[[], Any], kind: type[Exception], message: str
+) -> None:
+    """The error says what there is or is allowed; nothing changes."""
+    with pytest.raises(kind, match=message):
+        change()
+    assert weights(route()) == {"stable": 1.0}
+    delete_traffic("/x")
+
+
+def test_a_backend_is_no_application(route: Route, client: Client) -> None:
+    """Splits of backends are an endpoint's matter."""
+    client.create_backend("b", lambda request: None)
+    with pytest.raises(ConfigError, match="there is no application 'b'"):
+        set_traffic("/app", {"b": 1})
+
+
+def test_without_an_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that nothing runs."""
+    monkeypatch.setenv("ALACARTE_CLUSTER", "local")
+    for change in (
+        lambda: set_traffic("/", {"a": 1}),
+        lambda: shadow_traffic("/", "a", 1),
+        lambda: delete_traffic("/"),
+    ):
+        with pytest.raises(ServeError, match="not running"):
+            change()
