@@ -23,6 +23,12 @@ def test_names_are_registered() -> None:
         assert name.name in alacarte_endpoints.__all__
 
 
+def test_exported_names_are_there() -> None:
+    """Each name that this package exports can be imported, though none is before it is used."""
+    for name in alacarte_endpoints.__all__:
+        assert getattr(alacarte_endpoints, name).__name__ == name
+
+
 def test_kinds_are_registered() -> None:
     """Backends, endpoints and splits are resources, and nothing else is."""
     assert [kind.name for kind in hooks.register_resources()] == ["backend", "endpoint", "traffic"]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from ._callable import accept_batch
-from ._client import Client, connect
-from ._handle import EndpointHandle
-from ._here import get_current_backend_tag, get_current_replica_tag
-from ._request import Arguments, ServeRequest
-from .config import BackendConfig, CondaEnv
-from .traffic import delete_traffic, set_traffic, shadow_traffic
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._callable import accept_batch
+    from ._client import Client, connect
+    from ._handle import EndpointHandle
+    from ._here import get_current_backend_tag, get_current_replica_tag
+    from ._request import Arguments, ServeRequest
+    from .config import BackendConfig, CondaEnv
+    from .traffic import delete_traffic, set_traffic, shadow_traffic
 
 __all__ = [
     "Arguments",
@@ -25,3 +29,26 @@ __all__ = [
     "set_traffic",
     "shadow_traffic",
 ]
+
+_MODULES = {
+    "Arguments": "_request",
+    "BackendConfig": "config",
+    "Client": "_client",
+    "CondaEnv": "config",
+    "EndpointHandle": "_handle",
+    "ServeRequest": "_request",
+    "accept_batch": "_callable",
+    "connect": "_client",
+    "delete_traffic": "traffic",
+    "get_current_backend_tag": "_here",
+    "get_current_replica_tag": "_here",
+    "set_traffic": "traffic",
+    "shadow_traffic": "traffic",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy: every process loads this package's hooks, and `serve --help` must not load pydantic.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from alacarte.errors import ConfigError, ServeError
 from alacarte.instance import get_instance
 from alacarte.types import DeploymentId, Instance, Resource
 
+from ._changes import change, with_share
 from ._handle import EndpointHandle
 from ._new_backend import check_config, check_name, new_backend
 from ._paths import check_methods, check_path
@@ -46,9 +48,8 @@ class Client:
     Backends hold code, endpoints say where it is reached. Every change is durable, and has taken
     effect when its method returns. Methods block; async code calls them by `asyncio.to_thread`.
 
-    Clients in several threads and processes may be used at the same time. A change of one backend
-    or endpoint replaces it whole: threads of one process change it in turn; of two processes that
-    do so in the same moment, the last one wins.
+    Clients in several threads and processes may be used at the same time: no change undoes another
+    one that it did not know of.
     """
 
     def __init__(self, instance: Instance) -> None:
@@ -138,11 +139,17 @@ class Client:
         if config_options is None:
             raise TypeError("update_backend_config: the options must be a dict, not None.")
         changes = read_config(backend_tag, config_options)
-        with _changing[BACKEND, backend_tag]:
-            spec = self._backend(backend_tag)
+
+        def changed(spec: BackendSpec | None) -> BackendSpec:
+            assert spec is not None
             config = spec.config.merged(changes)
             check_config(backend_tag, config, spec.traits)
-            self._instance.apply(Resource(BACKEND, backend_tag, spec.configured(config)))
+            return spec.configured(config)
+
+        with _changing[BACKEND, backend_tag]:
+            change(
+                self._instance, BACKEND, backend_tag, lambda: self._backend(backend_tag), changed
+            )
 
     def delete_backend(self, backend_tag: str, force: bool = False) -> None:
         """Stop a backend's replicas, after their requests; an unknown tag is fine.
@@ -250,10 +257,13 @@ class Client:
         self._check_alive()
         whose = f"endpoint {endpoint_name!r}"
         weights = check_weights(whose, traffic_policy_dictionary)
-        with _changing[ENDPOINT, endpoint_name]:
-            spec = self._endpoint(endpoint_name)
+
+        def changed(spec: EndpointSpec | None) -> EndpointSpec:
+            assert spec is not None
             self._check_backends(whose, weights)
-            self._instance.apply(Resource(ENDPOINT, endpoint_name, replace(spec, traffic=weights)))
+            return replace(spec, traffic=weights)
+
+        self._change_endpoint(endpoint_name, changed)
 
     def shadow_traffic(self, endpoint_name: str, backend_tag: str, proportion: float) -> None:
         """Send copies of a share of an endpoint's requests to a backend, too.
@@ -270,13 +280,13 @@ class Client:
         self._check_alive()
         whose = f"endpoint {endpoint_name!r}"
         share = check_share(whose, proportion)
-        with _changing[ENDPOINT, endpoint_name]:
-            spec = self._endpoint(endpoint_name)
+
+        def changed(spec: EndpointSpec | None) -> EndpointSpec:
+            assert spec is not None
             self._check_backends(whose, [backend_tag])
-            shadows = {tag: each for tag, each in spec.shadows.items() if tag != backend_tag}
-            if share:
-                shadows[backend_tag] = share
-            self._instance.apply(Resource(ENDPOINT, endpoint_name, replace(spec, shadows=shadows)))
+            return replace(spec, shadows=with_share(spec.shadows, backend_tag, share))
+
+        self._change_endpoint(endpoint_name, changed)
 
     def get_handle(
         self, endpoint_name: str, missing_ok: bool = False, sync: bool = True
@@ -310,6 +320,13 @@ class Client:
         if not self._instance.ended:
             serve.shutdown()
 
+    def _change_endpoint(
+        self, name: str, changed: Callable[[EndpointSpec | None], EndpointSpec]
+    ) -> None:
+        with _changing[ENDPOINT, name]:
+            read = functools.partial(self._endpoint, name)
+            change(self._instance, ENDPOINT, name, read, changed)
+
     def _check_alive(self) -> None:
         if self._instance.ended:
             raise ServeError(
@@ -319,7 +336,7 @@ class Client:
     def _create(self, resource: Resource) -> None:
         """Apply a new resource; leave nothing of one that does not come up."""
         try:
-            self._instance.apply(resource)
+            self._instance.apply(resource, replacing=[None])
         except BaseException:
             # Unless it was refused, or is somebody else's by now.
             with suppress(ServeError):

@@ -6,22 +6,19 @@ serve.delete_traffic("/")
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from alacarte.errors import ConfigError
 from alacarte.instance import get_instance
-from alacarte.types import Instance, Resource
+from alacarte.types import Instance
 
+from ._changes import change, with_share
 from ._paths import check_path
 from ._weights import check_share, check_weights
 from .kinds import APPLICATION, TRAFFIC, TrafficSpec
 
 __all__ = ["delete_traffic", "set_traffic", "shadow_traffic"]
-
-_changing = threading.RLock()
-"""Threads of this process change splits in turn; of two processes, the last one wins."""
 
 
 def set_traffic(route: str, weights: Mapping[str, float]) -> None:
@@ -42,10 +39,12 @@ def set_traffic(route: str, weights: Mapping[str, float]) -> None:
     whose = f"the traffic of {check_path('set_traffic', route)}"
     checked = check_weights(whose, weights)
     instance = get_instance()
-    with _changing:
+
+    def changed(spec: TrafficSpec | None) -> TrafficSpec:
         _check_applications(whose, checked, instance)
-        spec = _split(route, instance)
-        instance.apply(Resource(TRAFFIC, route, replace(spec, weights=checked)))
+        return replace(spec or _unsplit(route, instance), weights=checked)
+
+    change(instance, TRAFFIC, route, lambda: _split(route, instance), changed)
 
 
 def shadow_traffic(route: str, app: str, proportion: float) -> None:
@@ -66,14 +65,14 @@ def shadow_traffic(route: str, app: str, proportion: float) -> None:
     whose = f"the traffic of {check_path('shadow_traffic', route)}"
     share = check_share(whose, proportion)
     instance = get_instance()
-    with _changing:
+
+    def changed(spec: TrafficSpec | None) -> TrafficSpec | None:
         _check_applications(whose, [app], instance)
-        spec = _split(route, instance)
-        shadows = {name: each for name, each in spec.shadows.items() if name != app}
-        if share:
-            shadows[app] = share
-        if shadows != spec.shadows:
-            instance.apply(Resource(TRAFFIC, route, replace(spec, shadows=shadows)))
+        now = spec or _unsplit(route, instance)
+        shadows = with_share(now.shadows, app, share)
+        return None if shadows == now.shadows else replace(now, shadows=shadows)
+
+    change(instance, TRAFFIC, route, lambda: _split(route, instance), changed)
 
 
 def delete_traffic(route: str) -> None:
@@ -82,16 +81,23 @@ def delete_traffic(route: str) -> None:
     Raises:
         ServeError: No instance is running.
     """
-    with _changing:
-        get_instance().delete(TRAFFIC, route)
+    get_instance().delete(TRAFFIC, route)
 
 
-def _split(route: str, instance: Instance) -> TrafficSpec:
-    """Return the split of a path as it is, all to the path's own application where none is set."""
-    for resource in instance.resources(TRAFFIC):
-        if resource.name == route:
-            spec: TrafficSpec = resource.spec
-            return spec
+def _split(route: str, instance: Instance) -> TrafficSpec | None:
+    """Return the split of a path, None where none is set."""
+    specs: list[TrafficSpec] = [
+        each.spec for each in instance.resources(TRAFFIC) if each.name == route
+    ]
+    return specs[0] if specs else None
+
+
+def _unsplit(route: str, instance: Instance) -> TrafficSpec:
+    """Return how a path is without a split: all to its own application.
+
+    Raises:
+        ConfigError: No application has the path.
+    """
     paths = {
         overview.route_prefix: app
         for app, overview in instance.status().applications.items()
