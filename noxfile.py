@@ -28,6 +28,7 @@ PACKAGES = {
     "batching": "alacarte-batching",
     "multiplexing": "alacarte-multiplexing",
     "autoscaling": "alacarte-autoscaling",
+    "endpoints": "alacarte-endpoints",
     "cli": "alacarte-cli",
     "alacarte": "alacarte",
 }
@@ -44,6 +45,8 @@ COMBINATIONS = {
     "core_handles_batching": ["core", "handles", "batching"],
     "core_http_handles_multiplexing": ["core", "http", "handles", "multiplexing"],
     "core_handles_autoscaling": ["core", "handles", "autoscaling"],
+    "core_endpoints": ["core", "endpoints"],
+    "core_http_handles_batching_endpoints": ["core", "http", "handles", "batching", "endpoints"],
     "core_cli": ["core", "cli"],
     "core_http_cli": ["core", "http", "cli"],
     "everything": ["alacarte"],

@@ -116,6 +116,22 @@ GOALS = (
     Goal("route", ROUTE_32, "req/s", "route_32_rps", 0.6, against="fastapi"),
     Goal("route", "FastAPI route, 1 connection, p50", "ms", "route_1_p50_ms", None, False),
     *_WEBSOCKET,
+    Goal("endpoint", "A plain route beside endpoints, 32", "req/s", "endpoint_plain_rps", None),
+    *(
+        Goal(
+            "endpoint",
+            f"… an endpoint with {what}, of that",
+            "%",
+            f"endpoint_{name}_percent",
+            bound,
+            against=None,
+        )
+        for name, what, bound in (
+            ("one", "one backend", None),
+            ("two", "two backends", 90),
+            ("shadow", "a shadow of all", None),
+        )
+    ),
     Goal(
         "access_log",
         "Requests/s lost to the access log",

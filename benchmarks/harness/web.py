@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import median
 
 from .clients import await_answer, client, wrk
 from .programs import Program
@@ -13,6 +14,8 @@ from .run import START_TIMEOUT_S, Run, Values
 BODY_SIZES = {"1_kb": 10**3, "1_mb": 10**6, "10_mb": 10**7}
 CONNECTIONS = (1, 8, 32, 128, 512)
 CHUNKS, CHUNK_BYTES = 1000, 20
+ENDPOINTS = {"plain": "/", "one": "/one", "two": "/two", "shadow": "/shadow"}
+ENDPOINT_TURNS = 5
 ACCESS_LOG_TURNS = 6  # with and without it in turn; the last without
 
 
@@ -132,6 +135,24 @@ def websocket(run: Run) -> Values:
             )
             values[f"websocket_{number}_per_s"] = found["messages"] / found["seconds"]
         program.check_running()
+    return values
+
+
+def endpoint(run: Run) -> Values:
+    """Compare a plain route with endpoints of the same instance with 32 connections, in turns."""
+    rates: dict[str, list[float]] = {name: [] for name in ENDPOINTS}
+    with _server(run, "endpoint") as program:
+        for path in ENDPOINTS.values():
+            await_answer(run, program, path, None, "hello")
+        for _ in range(ENDPOINT_TURNS):
+            for name, path in ENDPOINTS.items():
+                rates[name].append(_load(run, 32, path)["rps"])
+        program.check_running()
+    values = {f"endpoint_{name}_rps": median(found) for name, found in rates.items()}
+    for name in ("one", "two", "shadow"):
+        # Neighbours in time are compared, so that a slow minute hits both.
+        parts = [100 * of / plain for of, plain in zip(rates[name], rates["plain"], strict=True)]
+        values[f"endpoint_{name}_percent"] = median(parts)
     return values
 
 

@@ -77,6 +77,7 @@ WORKLOADS = (
     Workload("chunks", web.chunks, ("alacarte", "ray", "ray-throughput", "starlette")),
     Workload("route", web.fastapi_route, ("alacarte", "ray", "ray-throughput", "fastapi")),
     Workload("websocket", web.websocket, ("alacarte", "ray", "ray-throughput", "fastapi")),
+    Workload("endpoint", web.endpoint, ("alacarte",)),
     Workload("access_log", web.access_log, ("alacarte",)),
     Workload("handles", driven("handles")),
     Workload("stream", driven("stream")),

@@ -33,9 +33,9 @@ class ProgramHelp(SphinxDirective):
 
 def help_text(name: str) -> str:
     """Return what `serve NAME --help` prints."""
-    from alacarte_cli.hooks import register_commands
+    from alacarte.plugins import load_plugins
 
-    [command] = [each for each in register_commands() if each.name == name]
+    command = load_plugins().commands[name]
     module, _, attribute = command.target.partition(":")
     parser = argparse.ArgumentParser(prog=f"serve {name}", description=command.help)
     parser.add_argument("--traceback", action="store_true", help="show all of an error")

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-OURS = ["autoscaling", "batching", "cli", "handles", "http", "multiplexing"]
+OURS = ["autoscaling", "batching", "cli", "endpoints", "handles", "http", "multiplexing"]
 
 
 def installed(*names: str) -> None:

@@ -1,11 +1,11 @@
-"""Core alone deploys; a handle, a route or a batch is asked of it with the package's name."""
+"""Core alone deploys; a handle, a route, a batch or a backend is asked of the package it needs."""
 
 from checks import asks_for, done, installed, running, without_ray
 
 from alacarte import serve
 
 installed()
-serve.start(cluster="local")
+client = serve.start(cluster="local")
 
 
 @serve.deployment(num_replicas=2)
@@ -30,6 +30,10 @@ with asks_for("alacarte-multiplexing"):
     serve.multiplexed(lambda model_id: model_id)
 with asks_for("alacarte-autoscaling"):
     serve.run(Greeter.options(num_replicas="auto").bind(), name="scaled")
+with asks_for("alacarte-endpoints"):
+    client.create_backend("backend", lambda request: "hello")
+with asks_for("alacarte-endpoints"):
+    serve.set_traffic("/", {"alone": 1.0})
 running("alone")
 serve.delete("alone")
 assert "alone" not in serve.status().applications

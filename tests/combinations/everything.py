@@ -7,7 +7,7 @@ from starlette.requests import Request
 from alacarte import serve
 from alacarte.serve.handle import DeploymentHandle
 
-installed("autoscaling", "batching", "cli", "handles", "http", "multiplexing")
+installed("autoscaling", "batching", "cli", "endpoints", "handles", "http", "multiplexing")
 programs()
 serve_run("serve", free_port())
 

@@ -17,6 +17,7 @@ PLUGINS = {
     "alacarte_autoscaling": PACKAGES / "autoscaling" / "src",
     "alacarte_batching": PACKAGES / "batching" / "src",
     "alacarte_cli": PACKAGES / "cli" / "src",
+    "alacarte_endpoints": PACKAGES / "endpoints" / "src",
     "alacarte_handles": PACKAGES / "handles" / "src",
     "alacarte_http": PACKAGES / "http" / "src",
     "alacarte_multiplexing": PACKAGES / "multiplexing" / "src",

@@ -18,6 +18,7 @@ PACKAGES = [
     "alacarte_autoscaling",
     "alacarte_batching",
     "alacarte_cli",
+    "alacarte_endpoints",
     "alacarte_handles",
     "alacarte_http",
     "alacarte_multiplexing",

@@ -45,6 +45,7 @@ def test_the_packages_are_those_we_know():
         "batching",
         "cli",
         "core",
+        "endpoints",
         "handles",
         "http",
         "multiplexing",

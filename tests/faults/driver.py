@@ -6,6 +6,7 @@ may be under way. It runs in the environment of the system, so it imports nothin
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import os
@@ -105,6 +106,22 @@ class Driver:
     def delete(self, app: str) -> None:
         """Delete an application; return when nothing is left of it."""
         self.serve.delete(app)
+
+    def set_traffic(self, route: str, weights: dict[str, float]) -> None:
+        """Split a path's requests between applications; alacarte only, as all about traffic."""
+        self.serve.set_traffic(route, weights)
+
+    def shadow_traffic(self, route: str, app: str, proportion: float) -> None:
+        """Have an application get copies of a path's requests."""
+        self.serve.shadow_traffic(route, app, proportion)
+
+    def delete_traffic(self, route: str) -> None:
+        """Give a path back to its own application."""
+        self.serve.delete_traffic(route)
+
+    def route(self, route: str) -> dict[str, Any]:
+        """Return what status tells of a path."""
+        return dataclasses.asdict(self.serve.status().routes[route])
 
     def status(self, app: str) -> dict[str, Any]:
         """Return how an application is doing."""

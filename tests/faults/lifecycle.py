@@ -35,12 +35,13 @@ SCENARIOS = {
     "metastability": "Capacity goes and comes back",
     "slow_dependency": "A dependency is slow",
     "poison": "Poisonous requests",
+    "canary": "A bad canary",
     "oom": "Out of memory",
     "chaos": "Everything at random",
 }
 """Module and title; each in an instance of its own."""
-_OURS = ("chaos",)
-"""What says nothing about others: it has no promise that somebody else has given."""
+_OURS = ("canary", "chaos")
+"""What says nothing about others: they have no such thing, or have promised nothing of it."""
 
 
 def main() -> None:

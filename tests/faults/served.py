@@ -30,6 +30,7 @@ class Worker:
         pause_s: How long a request takes.
         start_s: How long the constructor takes.
         start: What the constructor does: "", or "raise" or "hang".
+        fails: Whether every other request raises.
     """
 
     def __init__(
@@ -40,10 +41,12 @@ class Worker:
         pause_s: float = 0.02,
         start_s: float = 0.0,
         start: str = "",
+        fails: bool = False,
     ) -> None:
         self.name = f"{app} {version} {os.getpid()}"
         self.folder = Path(folder)
         self.pause_s = pause_s
+        self.fails = fails
         time.sleep(start_s)
         if start == "raise":
             raise RuntimeError("this version cannot start")
@@ -76,6 +79,8 @@ class Worker:
             case "/grow":
                 self.grown = bytearray(os.urandom(1024)) * (int(number) * 1024)
         await asyncio.sleep(self.pause_s)
+        if self.fails and int(number) % 2:
+            raise RuntimeError("this version fails")
         return f"{number} {self.name}"
 
     def check_health(self) -> None:

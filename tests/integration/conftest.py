@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.instance import Instance, free_port
@@ -86,3 +87,15 @@ def here(instance: Instance) -> Iterator[Instance]:
     yield instance
     for name in serve.status().applications:
         serve.delete(name)
+
+
+@pytest.fixture
+def client(instance: Instance) -> Iterator[Any]:
+    """The client of backends and endpoints; what a test makes with it is gone at its end."""
+    client = serve.connect()
+    endpoints, backends = client.list_endpoints(), client.list_backends()
+    yield client
+    for name in client.list_endpoints().keys() - endpoints:
+        client.delete_endpoint(name)
+    for tag in client.list_backends().keys() - backends:
+        client.delete_backend(tag)

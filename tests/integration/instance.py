@@ -125,6 +125,20 @@ class Instance:
             [name] = [name for name in self.actors() if ":service:" in name]
             self._find(name).kill()
 
+    def kill_controller(self) -> None:
+        """End the controller in the same way; return when the next one is there."""
+        session = _session.current()
+        assert session is not None
+        if self.on_ray:
+            import ray
+
+            controller = ray.get_actor("alacarte:controller", namespace="alacarte")
+            os.kill(ray.get(controller.__ray_call__.remote(lambda _: os.getpid())), signal.SIGKILL)
+        else:
+            self._find("alacarte:controller").kill()
+        # On Ray it comes back by itself; in one process nobody else would start it.
+        session.wait(session._ask("begin", (), session.config))
+
     def actors(self) -> list[str]:
         """Return the names of the actors there are, of whatever instance."""
         session = _session.current()

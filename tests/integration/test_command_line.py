@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.instance import Answer, Client, free_port, sockets
@@ -159,6 +160,41 @@ def test_looking_at_what_runs(run: Run):
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_address")
+def test_a_canary(run: Run):
+    """`traffic` splits a path and takes it back; `status` tells how the split fares."""
+    port = free_port()
+    for name, path in (("stable", "/"), ("canary", "/canary")):
+        place = ("--port", str(port), "--name", name, "--route-prefix", path)
+        started = run("run", "app:app", *place, "--non-blocking")
+        assert started.end() == 0, started.err
+    split = run("traffic", "/", "stable=0", "canary=1", "--shadow", "stable=1")
+    assert split.end() == 0, split.err
+    assert split.out == "/:\n  stable: 0\n  canary: 1\n  copies to stable: 1\n"
+    for _ in range(5):
+        assert get(f"http://127.0.0.1:{port}").text == "hello from app"
+
+    def told() -> dict[str, Any]:
+        status = run("status", "--json")
+        assert status.end() == 0, status.err
+        found: dict[str, Any] = json.loads(status.out)
+        return found
+
+    def counted() -> list[int]:
+        route = told()["routes"]["/"]
+        targets, shadows = route["targets"], route["shadows"]
+        shares = (targets["stable"], targets["canary"], shadows["stable"])
+        return [share["requests"] for share in shares]
+
+    wait_until(lambda: counted() == [0, 5, 5], 30, "the counts")
+    assert run("traffic", "/", "stable=0.5").end() == 1
+    assert run("traffic", "/", "--delete").end() == 0
+    assert "routes" not in told()
+    assert run("shutdown", "-y").end() == 0
+    nothing_left(port, on_ray=True)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_address")
 def test_other_plugins_than_the_instance(run: Run, monkeypatch: pytest.MonkeyPatch):
     """A process with other plugins than the instance's may not join, and hears which differ."""
     port = free_port()
@@ -249,6 +285,15 @@ def test_plugins(run: Run):
     """`serve plugins` lists what is installed and what it gives."""
     program = run("plugins")
     assert program.end() == 0
-    for name in ("core", "http", "handles", "batching", "multiplexing", "autoscaling", "cli"):
+    for name in (
+        "core",
+        "http",
+        "handles",
+        "batching",
+        "multiplexing",
+        "autoscaling",
+        "endpoints",
+        "cli",
+    ):
         assert re.search(rf"^{name} +\d+\.\d+\S* +alacarte-{name} +loaded", program.out, re.M)
     assert "policies" in program.out

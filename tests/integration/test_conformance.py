@@ -20,7 +20,8 @@ def test_cluster(cluster: str):
 
 
 @pytest.mark.parametrize(
-    "name", ["core", "http", "handles", "batching", "multiplexing", "autoscaling", "cli"]
+    "name",
+    ["core", "http", "handles", "batching", "multiplexing", "autoscaling", "endpoints", "cli"],
 )
 def test_plugins(name: str):
     """Every plugin of ours keeps the rules that strangers' have to keep."""

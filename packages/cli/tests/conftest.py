@@ -21,6 +21,7 @@ from alacarte.status import (
     ProxyStatus,
     ReplicaOverview,
     ReplicaState,
+    RouteStatusOverview,
     ServeStatus,
     ServiceStatusOverview,
 )
@@ -42,6 +43,7 @@ class FakeServe:
         self.running = True
         self.route_prefix: str | None = "/"
         self.services: dict[str, ServiceStatusOverview] = {}
+        self.routes: dict[str, RouteStatusOverview] = {}
         self.failures: tuple[Failure, ...] = ()
         self.proxies = {
             "n1": ServiceStatusOverview(ProxyStatus.HEALTHY, "http", "n1", "http://127.0.0.1:8000")
@@ -84,7 +86,7 @@ class FakeServe:
         app = ApplicationStatusOverview(
             ApplicationStatus.RUNNING, "", 12.5, {"Model": deployment}, self.route_prefix
         )
-        return ServeStatus(self.proxies, {"default": app}, self.services)
+        return ServeStatus(self.proxies, {"default": app}, self.services, self.routes)
 
     def shutdown(self, **given: Any) -> None:
         self._note("shutdown", **given)

@@ -8,15 +8,18 @@ from hypothesis import strategies as st
 
 from alacarte_cli.render import as_yaml, table
 
-VALUES = st.recursive(
+SCALARS = (
     st.none()
     | st.booleans()
     | st.integers()
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
+    | st.text()
+)
+VALUES = st.recursive(
+    SCALARS,
     lambda inner: (
         st.dictionaries(st.text(min_size=1), inner, max_size=4)
-        | st.lists(st.dictionaries(st.text(min_size=1), inner, max_size=3), max_size=3)
+        | st.lists(SCALARS | st.dictionaries(st.text(min_size=1), inner, max_size=3), max_size=3)
     ),
 )
 

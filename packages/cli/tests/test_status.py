@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from alacarte.errors import NotFoundError
-from alacarte.status import Failure, ProxyStatus
+from alacarte.status import (
+    CallCounts,
+    Failure,
+    ProxyStatus,
+    RouteStatusOverview,
+    TargetStatusOverview,
+)
 from alacarte_cli.commands.status import StatusCommand, document
 
 
@@ -105,6 +111,84 @@ def test_each_process_is_shown(serve: Any, capsys: pytest.CaptureFixture[str]) -
     told = capsys.readouterr().out
     assert "services:\n  http/n1/0:\n    status: HEALTHY\n" in told
     assert "  http/n1/1:\n    status: DRAINING\n" in told
+
+
+SPLIT = RouteStatusOverview(
+    "default",
+    ("GET", "POST"),
+    {
+        "default": TargetStatusOverview(0.9, CallCounts(900, 1, 0, 0.0021449, 0.002, 0.004, 0.01)),
+        "canary": TargetStatusOverview(0.1, CallCounts(100, 7, 0, 0.5, 0.5, 0.75, 1.5)),
+    },
+    {"shadow": TargetStatusOverview(0.5, CallCounts(490, 490, 3, 0.001, 0.001, 0.001, 0.001))},
+    14.0,
+)
+PLAIN = RouteStatusOverview("default", None, {"default": TargetStatusOverview(1.0)})
+
+
+def test_splits_are_shown(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A route that is split tells its weights and what became of its requests; others do not."""
+    serve.routes = {"/model": SPLIT, "/plain": PLAIN}
+    assert StatusCommand(lambda: serve).run(options()) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[told.index("routes:") :] == [
+        "routes:",
+        "  /model:",
+        "    app: default",
+        "    methods:",
+        "      - GET",
+        "      - POST",
+        '    since: "1970-01-01T00:00:14+00:00"',
+        "    targets:",
+        "      default:",
+        "        weight: 0.9",
+        "        requests: 900",
+        "        errors: 1",
+        "        mean_s: 0.00214",
+        "        p50_s: 0.002",
+        "        p95_s: 0.004",
+        "        p99_s: 0.01",
+        "      canary:",
+        "        weight: 0.1",
+        "        requests: 100",
+        "        errors: 7",
+        "        mean_s: 0.5",
+        "        p50_s: 0.5",
+        "        p95_s: 0.75",
+        "        p99_s: 1.5",
+        "    shadows:",
+        "      shadow:",
+        "        weight: 0.5",
+        "        requests: 490",
+        "        errors: 490",
+        "        mean_s: 0.001",
+        "        p50_s: 0.001",
+        "        p95_s: 0.001",
+        "        p99_s: 0.001",
+        "        dropped: 3",
+    ]
+
+
+def test_a_split_that_nobody_has_asked_is_shown(serve: Any) -> None:
+    """Before the first request there is no time since when, and nothing is counted."""
+    fresh = TargetStatusOverview(1.0, CallCounts())
+    serve.routes = {"quiet": RouteStatusOverview("quiet", ("GET",), {"default": fresh})}
+    shown = document(serve.status())["routes"]["quiet"]
+    assert shown["since"] is None
+    assert shown["targets"]["default"]["requests"] == 0
+
+
+def test_an_application_is_shown_with_its_splits(
+    serve: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--name` shows the routes that the application owns, answers or is a shadow of, too."""
+    other = RouteStatusOverview("x", None, {"x": TargetStatusOverview(1.0, CallCounts())})
+    serve.routes = {"/model": SPLIT, "/other": other}
+    assert StatusCommand(lambda: serve).run(options(name="default", json=True)) == 0
+    shown = json.loads(capsys.readouterr().out)
+    whole = document(serve.status())
+    assert list(whole["routes"]) == ["/model", "/other"]
+    assert shown["routes"] == {"/model": whole["routes"]["/model"]}
 
 
 def test_json_says_the_same(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:

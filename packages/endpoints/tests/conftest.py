@@ -54,6 +54,8 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Any:
 def client(monkeypatch: pytest.MonkeyPatch, plugins: Any) -> Iterator[Any]:
     """What `serve.start` returns, on a local cluster of the test's own."""
     monkeypatch.setattr(_session, "loaded_plugins", lambda: plugins)
+    # Also for what a test does after the instance has ended, whatever runs on this machine.
+    monkeypatch.setenv("ALACARTE_CLUSTER", "local")
     # Names that plugins give are kept when first used, and these plugins are not all there are.
     monkeypatch.delitem(vars(serve), "batch", raising=False)
     with local_instance(http_options=None):

@@ -30,7 +30,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def as_yaml(value: Mapping[str, Any]) -> str:
-    """Return nested mappings, and lists of mappings, of JSON-able scalars as YAML.
+    """Return nested mappings of JSON-able scalars, and lists of both, as YAML.
 
     Any YAML reader reads it back.
     """
@@ -46,7 +46,8 @@ def _mapping(value: Mapping[str, Any], indent: str) -> Iterator[str]:
         elif isinstance(item, list) and item:
             yield label
             for each in item:
-                first, *rest = _mapping(each, indent + "    ") if each else ["{}"]
+                is_full = isinstance(each, Mapping) and each
+                first, *rest = _mapping(each, indent + "    ") if is_full else [_scalar(each)]
                 yield f"{indent}  - {first.lstrip(' ')}"
                 yield from rest
         elif isinstance(item, str) and _is_block(item):

@@ -11,11 +11,14 @@ from typing import Any
 from alacarte.errors import NotFoundError
 from alacarte.status import (
     ApplicationStatusOverview,
+    CallCounts,
     DeploymentStatusOverview,
     Failure,
     ReplicaOverview,
+    RouteStatusOverview,
     ServeStatus,
     ServiceStatusOverview,
+    TargetStatusOverview,
 )
 from alacarte_cli.facade import GetFacade, facade
 from alacarte_cli.render import as_yaml
@@ -36,7 +39,7 @@ class StatusCommand:
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare where to look and how to print."""
         parser.add_argument("-a", "--address", help="the Ray cluster (default: RAY_ADDRESS)")
-        parser.add_argument("-n", "--name", help="show this application only")
+        parser.add_argument("-n", "--name", help="show this application only, and splits with it")
         parser.add_argument("-r", "--replicas", action="store_true", help="show each replica")
         parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -63,7 +66,8 @@ def document(
 ) -> dict[str, Any]:
     """Return a status as plain values, under the names Ray Serve uses.
 
-    Processes of node services are told apart where a node has more than the one of its proxy.
+    Routes are shown where their requests are counted, which is where they are split. Processes of
+    node services are told apart where a node has more than the one of its proxy.
 
     Args:
         replicas: Tell of each replica.
@@ -76,6 +80,9 @@ def document(
             for name, app in status.applications.items()
         },
     }
+    counted = {path: each for path, each in status.routes.items() if _is_counted(each)}
+    if counted:
+        shown["routes"] = {path: _route(each) for path, each in counted.items()}
     if len(status.services) > len(status.proxies):
         shown["services"] = {name: _proxy(each) for name, each in status.services.items()}
     return shown
@@ -86,7 +93,48 @@ def _only(shown: dict[str, Any], name: str) -> dict[str, Any]:
     if name not in applications:
         there = ", ".join(map(repr, applications)) or "none"
         raise NotFoundError(f"no application {name!r} is running; there are: {there}.")
-    return {"applications": {name: applications[name]}}
+    only: dict[str, Any] = {"applications": {name: applications[name]}}
+    routes = {
+        path: route
+        for path, route in shown.get("routes", {}).items()
+        if name in (route["app"], *route["targets"], *route["shadows"])
+    }
+    return {**only, "routes": routes} if routes else only
+
+
+def _is_counted(route: RouteStatusOverview) -> bool:
+    return any(target.counts is not None for target in route.targets.values())
+
+
+def _route(route: RouteStatusOverview) -> dict[str, Any]:
+    return {
+        "app": route.app,
+        "methods": None if route.methods is None else list(route.methods),
+        "since": _moment(route.since) if route.since else None,
+        "targets": {name: _target(each) for name, each in route.targets.items()},
+        "shadows": {
+            name: {**_target(each), "dropped": each.counts.dropped if each.counts else 0}
+            for name, each in route.shadows.items()
+        },
+    }
+
+
+def _target(target: TargetStatusOverview) -> dict[str, Any]:
+    counts = target.counts or CallCounts()
+    return {
+        "weight": target.weight,
+        "requests": counts.requests,
+        "errors": counts.errors,
+        "mean_s": _rounded(counts.mean_s),
+        "p50_s": _rounded(counts.p50_s),
+        "p95_s": _rounded(counts.p95_s),
+        "p99_s": _rounded(counts.p99_s),
+    }
+
+
+def _rounded(seconds: float) -> float:
+    """Return a time with three digits, wherever its point is: the quantiles have no more."""
+    return float(f"{seconds:.3g}")
 
 
 def _proxy(proxy: ServiceStatusOverview) -> dict[str, Any]:
