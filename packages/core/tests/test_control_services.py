@@ -15,7 +15,7 @@ import pytest
 from alacarte import serve
 from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.protocol import Node
-from alacarte._control import controller
+from alacarte._control import nodes as nodes_module
 from alacarte._control.desired import State
 from alacarte._control.services import ServiceGroup, Wanted
 from alacarte._plugins import Plugins
@@ -257,7 +257,7 @@ def test_a_node_joins_a_running_instance(
         return list(nodes)
 
     monkeypatch.setattr(LocalCluster, "nodes", current)
-    monkeypatch.setattr(controller, "_NODES_S", 0.01)
+    monkeypatch.setattr(nodes_module, "_LOOK_S", 0.01)
     every = NodeServiceSpec("s", f"{world.__name__}:Service", processes=lambda config: 2)
     head = NodeServiceSpec("h", f"{world.__name__}:Service", head_only=lambda config: True)
     monkeypatch.setattr(

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alacarte._control.desired import Desired
-from alacarte._control.tallies import MOST_PROCESSES, Tallies, routes_overview
+from alacarte._control.overview import routes_overview
+from alacarte._control.tallies import MOST_PROCESSES, Tallies
 from alacarte._model.tallies import BUCKETS, SplitReport, bucket_of, quantile_s, split_key
 from alacarte._routing.tally import Tally
 from alacarte.status import CallCounts

@@ -12,12 +12,12 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from .._cluster.host import sweep_sockets
-from .._cluster.protocol import ActorContext, ActorDied, Node
+from .._cluster.protocol import ActorContext, ActorDied
 from .._model.loads import LoadReport
 from .._model.snapshots import ROUTES_KEY, DeploymentSnapshot, deployment_key
 from .._model.specs import DeploymentSpec
@@ -51,12 +51,14 @@ from .desired import (
 )
 from .lease import Lease
 from .looks import Looks
+from .nodes import Nodes
+from .overview import add_leaving, application_overview, routes_overview
 from .recovery import Recovery
 from .replicas import ReplicaGroup, instance_prefix, replica_prefix
 from .scaling import check_scaling
-from .services import ServiceGroup, Wanted
-from .summary import application_status, settled
-from .tallies import Tallies, routes_overview
+from .services import ServiceGroup
+from .summary import settled
+from .tallies import Tallies
 from .watch import SnapshotHub
 
 __all__ = ["STATE_KEY", "Controller"]
@@ -67,8 +69,6 @@ _GONE_S = 5.0
 _GONE_LOOK_S = 0.01
 _SEEN_S = 30.0
 """How long to wait for proxies to take over routes; one that is stopped never does."""
-_NODES_S = 2.0
-"""How often to look for nodes that came, leave or went."""
 _SHUTDOWN_S = 10.0
 """For replicas to end, beyond what their requests may take."""
 
@@ -95,7 +95,6 @@ class Controller:
         self._loop: asyncio.Task[None] | None = None
         self._following: list[asyncio.Task[None]] = []
         self._routes_version = 0
-        self._any_leave = False
         self._grace_s = 0.0
         self._is_up = False
         self._ended = False
@@ -155,9 +154,17 @@ class Controller:
                     await self._adopt(recovery)
                 self._loop = asyncio.create_task(self._run())
             self._expand()
-            await self._place_services()
+            nodes = Nodes(
+                self._context.cluster,
+                self._plugins,
+                ConfigValues(self._plugins, self._state.config),
+                self._services,
+                self._call_away,
+                lambda: self._ended or self._state.stopping,
+            )
+            await nodes.look()
             self._following = [
-                asyncio.create_task(self._follow_nodes()),
+                asyncio.create_task(nodes.follow()),
                 asyncio.create_task(recovery.follow_orphans(self._actor_names)),
             ]
             if self._state.held:
@@ -330,7 +337,7 @@ class Controller:
         found = {key[1]: self._application(key, details=True) for key in applications}
         for group in self._groups.values():
             if _is_going(group):
-                self._show_leaving(group, found)
+                add_leaving(found, group.deployment, group.overview)
         return ServeStatus(
             self._services.by_node,
             found,
@@ -549,42 +556,6 @@ class Controller:
             observed,
         )
 
-    async def _place_services(self) -> None:
-        """Put node services on the nodes there are; learn which of these are about to leave."""
-        assert self._services is not None
-        nodes = await self._context.cluster.nodes()
-        # A cluster always has one, so none is no answer.
-        if not nodes or self._ended or self._state.stopping:
-            return
-        self._call_away(nodes)
-        config = ConfigValues(self._plugins, self._state.config)
-        specs = [spec for spec in self._plugins.node_services.values() if spec.enabled(config)]
-        if specs:
-            self._services.place(
-                [
-                    Wanted(
-                        spec,
-                        [node for node in nodes if node.is_head or not spec.head_only(config)],
-                        spec.processes(config),
-                    )
-                    for spec in specs
-                ]
-            )
-
-    def _call_away(self, nodes: Sequence[Node]) -> None:
-        """Have replicas replaced whose nodes are about to leave."""
-        ahead = asyncio.get_running_loop().time() - time.time()
-        leaving = {
-            # To the second, since the two clocks are never read at the same moment.
-            node.node_id: round(node.draining_until + ahead)
-            for node in nodes
-            if node.draining_until is not None
-        }
-        if leaving or self._any_leave:
-            self._any_leave = bool(leaving)
-            for group in self._groups.values():
-                group.call_away(leaving)
-
     async def _emptied(self) -> None:
         """Return when the cluster knows none of our processes any more.
 
@@ -597,14 +568,10 @@ class Controller:
                 while await self._context.cluster.list_actors(prefix):  # noqa: ASYNC110  it tells nobody
                     await asyncio.sleep(_GONE_LOOK_S)
 
-    async def _follow_nodes(self) -> None:
-        """Give services to nodes that join later, and leave those that are gone or about to be."""
-        while True:
-            await asyncio.sleep(_NODES_S)
-            try:
-                await self._place_services()
-            except Exception:  # whatever the cluster answers, it is asked again
-                log.exception("the cluster's nodes are not known")
+    def _call_away(self, leaving: Mapping[str, float]) -> None:
+        """Have replicas replaced whose nodes are about to leave."""
+        for group in self._groups.values():
+            group.call_away(leaving)
 
     def _actor_names(self) -> set[str]:
         return {name for group in self._groups.values() for name in group.actor_names}
@@ -664,40 +631,16 @@ class Controller:
         self._hub.publish(key, version, replace(snapshot, version=version))
 
     def _application(self, key: Key, *, details: bool = False) -> ApplicationStatusOverview:
-        groups = {
-            deployment.name: self._groups[deployment]
+        deployments = {
+            deployment: group.overview if details else self._look(group)
             for deployment, owner in self._desired.owners.items()
-            if owner == key and deployment in self._groups
-        }
-        deployments = {
-            name: group.overview if details else self._look(group) for name, group in groups.items()
-        }
-        status = application_status(list(deployments.values()))
-        failed = [each.message for each in deployments.values() if each.message]
-        deployments = {
-            name: replace(each, message=each.message or self._problem(groups[name].deployment))
-            for name, each in deployments.items()
+            if owner == key and (group := self._groups.get(deployment)) is not None
         }
         resource = self._state.resources[key]
-        own = kind_of(resource, self._plugins.resource_kinds).expand(resource).routes
-        prefix = next((route.prefix for route in own if route.prefix), None)
-        return ApplicationStatusOverview(
-            status,
-            failed[0] if failed else "",
-            self._state.deployed_at.get(key, 0.0),
-            deployments,
-            prefix,
-        )
-
-    def _show_leaving(
-        self, group: ReplicaGroup, found: dict[str, ApplicationStatusOverview]
-    ) -> None:
-        """Add a deployment to the status that is to go, and its application with it, if need be."""
-        app, name = group.deployment
-        gone = ApplicationStatusOverview(ApplicationStatus.DELETING)
-        shown = found.get(app, gone)
-        deployments = {**shown.deployments, name: group.overview}
-        found[app] = replace(shown, deployments=deployments)
+        routes = kind_of(resource, self._plugins.resource_kinds).expand(resource).routes
+        prefix = next((route.prefix for route in routes if route.prefix), None)
+        deployed_at = self._state.deployed_at.get(key, 0.0)
+        return application_overview(deployments, self._problem, deployed_at, prefix)
 
     def _problem(self, deployment: DeploymentId) -> str:
         return "" if self._scaling is None else self._scaling.problem(deployment)

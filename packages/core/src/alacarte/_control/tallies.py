@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
-from .._model.tallies import BUCKETS, SplitReport, TallyReport, quantile_s, split_key
-from ..status import CallCounts, RouteStatusOverview, TargetStatusOverview
-from ..types import DeploymentId, Route
-from .desired import Desired
+from .._model.tallies import BUCKETS, SplitReport, TallyReport, quantile_s
+from ..status import CallCounts
 
-__all__ = ["MOST_PROCESSES", "Tallies", "routes_overview"]
+__all__ = ["MOST_PROCESSES", "Tallies"]
 
 MOST_PROCESSES = 1024
 """What further ones tell takes the place of what was heard longest ago."""
@@ -60,36 +58,6 @@ class Tallies:
 
     def _of(self, key: str) -> list[SplitReport]:
         return [splits[key] for splits in self._heard.values() if key in splits]
-
-
-def routes_overview(desired: Desired, tallies: Tallies) -> dict[str, RouteStatusOverview]:
-    """Return where requests go and what became of them, for status."""
-    ingresses = {deployment.app: deployment for deployment in desired.deployments}
-
-    def shown(
-        route: Route, weights: Mapping[DeploymentId, float], shadow: bool
-    ) -> dict[str, TargetStatusOverview]:
-        key = split_key(route)
-        return {
-            target.app if ingresses.get(target.app) == target else str(target): (
-                TargetStatusOverview(
-                    weight,
-                    tallies.counts(key, str(target), shadow=shadow) if route.is_split else None,
-                )
-            )
-            for target, weight in weights.items()
-        }
-
-    return {
-        route.prefix or route.name: RouteStatusOverview(
-            route.app,
-            None if route.methods is None else tuple(sorted(route.methods)),
-            shown(route, route.targets, False),
-            shown(route, route.shadows, True),
-            tallies.since(split_key(route)),
-        )
-        for route in desired.routes
-    }
 
 
 def _sum(tallies: Iterable[TallyReport]) -> CallCounts:

@@ -1,0 +1,85 @@
+"""The nodes of the cluster: services on each of them, and replicas off those about to leave."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from .._cluster.protocol import Cluster, Node
+from .._plugins import Plugins
+from .._settings import ConfigValues
+from .services import ServiceGroup, Wanted
+
+__all__ = ["Nodes"]
+
+log = logging.getLogger("alacarte.controller")
+_LOOK_S = 2.0
+
+
+class Nodes:
+    """Looks for nodes that came, leave or went. Lives on the controller's loop.
+
+    Args:
+        call_away: Told the ids of nodes that are about to leave, and when, on the loop's clock.
+        is_over: Nothing is to be placed any more.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        plugins: Plugins,
+        config: ConfigValues,
+        services: ServiceGroup,
+        call_away: Callable[[Mapping[str, float]], None],
+        is_over: Callable[[], bool],
+    ) -> None:
+        self._cluster = cluster
+        self._services = services
+        self._call_away = call_away
+        self._is_over = is_over
+        self._config = config
+        self._specs = [spec for spec in plugins.node_services.values() if spec.enabled(config)]
+        self._any_leave = False
+
+    async def follow(self) -> None:
+        """Look again and again."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            try:
+                await self.look()
+            except Exception:  # whatever the cluster answers, it is asked again
+                log.exception("the cluster's nodes are not known")
+
+    async def look(self) -> None:
+        """Put node services on the nodes there are; learn which of these are about to leave."""
+        nodes = await self._cluster.nodes()
+        # A cluster always has one, so none is no answer.
+        if not nodes or self._is_over():
+            return
+        self._note_leaving(nodes)
+        config = self._config
+        if self._specs:
+            self._services.place(
+                [
+                    Wanted(
+                        spec,
+                        [node for node in nodes if node.is_head or not spec.head_only(config)],
+                        spec.processes(config),
+                    )
+                    for spec in self._specs
+                ]
+            )
+
+    def _note_leaving(self, nodes: Sequence[Node]) -> None:
+        ahead = asyncio.get_running_loop().time() - time.time()
+        leaving = {
+            # To the second, since the two clocks are never read at the same moment.
+            node.node_id: round(node.draining_until + ahead)
+            for node in nodes
+            if node.draining_until is not None
+        }
+        if leaving or self._any_leave:
+            self._any_leave = bool(leaving)
+            self._call_away(leaving)
