@@ -120,16 +120,17 @@ GOALS = (
     *(
         Goal(
             "endpoint",
-            f"… an endpoint with {what}, of that",
+            f"… {what}, of that",
             "%",
             f"endpoint_{name}_percent",
             bound,
             against=None,
         )
         for name, what, bound in (
-            ("one", "one backend", None),
-            ("two", "two backends", 90),
-            ("shadow", "a shadow of all", None),
+            ("both", "a plain route to two replicas", None),
+            ("one", "an endpoint with one backend", None),
+            ("two", "an endpoint with two backends", 90),
+            ("shadow", "an endpoint with one, and a shadow of all", None),
         )
     ),
     Goal(

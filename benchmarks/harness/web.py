@@ -14,8 +14,8 @@ from .run import START_TIMEOUT_S, Run, Values
 BODY_SIZES = {"1_kb": 10**3, "1_mb": 10**6, "10_mb": 10**7}
 CONNECTIONS = (1, 8, 32, 128, 512)
 CHUNKS, CHUNK_BYTES = 1000, 20
-ENDPOINTS = {"plain": "/", "one": "/one", "two": "/two", "shadow": "/shadow"}
-ENDPOINT_TURNS = 5
+ENDPOINTS = {"plain": "/", "both": "/both", "one": "/one", "two": "/two", "shadow": "/shadow"}
+ENDPOINT_TURNS = 10
 ACCESS_LOG_TURNS = 6  # with and without it in turn; the last without
 
 
@@ -139,19 +139,20 @@ def websocket(run: Run) -> Values:
 
 
 def endpoint(run: Run) -> Values:
-    """Compare a plain route with endpoints of the same instance with 32 connections, in turns."""
+    """Compare a plain route with others of the same instance with 32 connections, in turns."""
     rates: dict[str, list[float]] = {name: [] for name in ENDPOINTS}
     with _server(run, "endpoint") as program:
         for path in ENDPOINTS.values():
             await_answer(run, program, path, None, "hello")
+            wrk(run, 32, run.settings.warmup_s, path)
         for _ in range(ENDPOINT_TURNS):
             for name, path in ENDPOINTS.items():
-                rates[name].append(_load(run, 32, path)["rps"])
+                rates[name].append(wrk(run, 32, run.settings.seconds / 2, path)["rps"])
         program.check_running()
     values = {f"endpoint_{name}_rps": median(found) for name, found in rates.items()}
-    for name in ("one", "two", "shadow"):
-        # Neighbours in time are compared, so that a slow minute hits both.
-        parts = [100 * of / plain for of, plain in zip(rates[name], rates["plain"], strict=True)]
+    # Neighbours in time are compared, so that a slow minute hits both.
+    for name, found in rates.items():
+        parts = [100 * part / whole for part, whole in zip(found, rates["plain"], strict=True)]
         values[f"endpoint_{name}_percent"] = median(parts)
     return values
 
