@@ -1,0 +1,78 @@
+"""Changes that somebody else's come in between of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from alacarte.errors import ConfigError, ConflictError
+from alacarte.types import Resource
+from alacarte_endpoints._changes import change, with_share
+
+
+class Store:
+    """An instance's resources, and others who change them just before we do."""
+
+    def __init__(self, spec: Any, others: Sequence[Callable[[Any], Any]] = ()) -> None:
+        self.spec = spec
+        self.others = list(others)
+
+    def read(self) -> Any:
+        return self.spec
+
+    def apply(self, new: Resource, *, replacing: Sequence[Resource | None]) -> None:
+        if self.others:
+            self.spec = self.others.pop(0)(self.spec)
+        [thought] = replacing
+        if self.spec != (None if thought is None else thought.spec):
+            raise ConflictError(new.kind, new.name)
+        self.spec = new.spec
+
+
+def add(member: str) -> Callable[[Any], Any]:
+    return lambda spec: {*(spec or ()), member}
+
+
+@pytest.mark.parametrize("spec", [None, {"old"}])
+def test_nobody_s_change_is_lost(spec: Any) -> None:
+    """Ours is made again, of what they have made; also where there was nothing."""
+    store: Any = Store(spec, [add("theirs"), add("another")])
+    change(store, "endpoint", "e", store.read, add("ours"))
+    assert store.spec == {*(spec or ()), "theirs", "another", "ours"}
+
+
+def test_a_change_that_has_become_wrong() -> None:
+    """What they have made may leave no room for ours: that is told, and theirs stays."""
+
+    def refuse(spec: Any) -> Any:
+        if "theirs" in spec:
+            raise ConfigError("not beside theirs")
+        return {*spec, "ours"}
+
+    store: Any = Store(set(), [add("theirs")])
+    with pytest.raises(ConfigError, match="not beside theirs"):
+        change(store, "endpoint", "e", store.read, refuse)
+    assert store.spec == {"theirs"}
+
+
+def test_nothing_to_change() -> None:
+    """It is left as it is, whoever changes it."""
+    store: Any = Store({"old"}, [add("theirs")])
+    change(store, "endpoint", "e", store.read, lambda spec: None)
+    assert store.spec == {"old"}
+
+
+def test_somebody_who_is_always_faster() -> None:
+    """It ends, and says why."""
+    store: Any = Store(set(), [add(str(n)) for n in range(1000)])
+    with pytest.raises(ConflictError, match="endpoint 'e' was changed by somebody else"):
+        change(store, "endpoint", "e", store.read, add("ours"))
+
+
+def test_shares_of_shadows() -> None:
+    """Given, changed, and taken away; the others' stay."""
+    assert with_share({}, "a", 0.5) == {"a": 0.5}
+    assert with_share({"a": 0.5, "b": 1.0}, "a", 0.1) == {"a": 0.1, "b": 1.0}
+    assert with_share({"a": 0.5, "b": 1.0}, "a", 0.0) == {"b": 1.0}
