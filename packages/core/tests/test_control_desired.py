@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,7 @@ from alacarte._control.desired import (
 from alacarte._control.reconcile import Settings
 from alacarte._model.kinds import ApplicationKind
 from alacarte._model.specs import ApplicationSpec, DeploymentSpec
+from alacarte._model.tallies import split_key
 from alacarte.config import DeploymentConfig
 from alacarte.errors import ConfigError, ConflictError
 from alacarte.types import DeploymentId, Expansion, Resource, Route
@@ -109,6 +111,18 @@ def test_a_route_may_name_applications():
     assert route.shadows == {DeploymentId("b", "x"): 0.5}
 
 
+def test_a_split_knows_the_versions_of_its_targets():
+    """With new code, what is counted begins anew; a plain route stays the very same."""
+    a, b = application("a", "x"), application("b", "x")
+    plain = road("/p", {DeploymentId("a", "x"): 1.0})
+    split = road("/s", {DeploymentId("a", "x"): 1.0}, shadows={DeploymentId("b", "x"): 1.0})
+    first, route = expand(stored(a, b, plain, split).resources, ROADS).routes
+    assert first is plain.spec
+    assert route.versions == {DeploymentId("a", "x"): "v1", DeploymentId("b", "x"): "v1"}
+    other = replace(route, versions={**route.versions, DeploymentId("b", "x"): "v2"})
+    assert split_key(other) != split_key(route)
+
+
 def test_an_overriding_route_goes_in_front():
     """The other one of its path waits behind it, for the day when it is gone."""
     a = application("a", "x", prefix="/a")
@@ -136,6 +150,14 @@ def test_an_overriding_route_goes_in_front():
                 Resource("road", "m", Route("/t", "m", {DeploymentId("a", "x"): 1.0}, name="n")),
             ],
             "m: route name 'n' is used by road n",
+        ),
+        (
+            [
+                application("a", "x"),
+                road("/s", {DeploymentId("a", "x"): 1.0}, overrides=True),
+                Resource("road", "m", Route("/s", "m", {DeploymentId("a", "x"): 1.0}, name="n")),
+            ],
+            "m: route prefix /s is used by road /s",
         ),
         (
             [application("a", "x"), road("/s", {DeploymentId("b", ""): 1.0})],

@@ -48,3 +48,22 @@ def test_a_shutdown_ends_it(run):
         assert not lapsed
 
     run(main)
+
+
+def test_an_end_that_fails_is_tried_again(run):
+    """The holder is gone all the same."""
+
+    async def main():
+        tries: list[None] = []
+
+        async def end() -> None:
+            tries.append(None)
+            if len(tries) < 3:
+                raise OSError("the cluster does not answer")
+
+        lease = Lease(end)
+        lease.renew()
+        await asyncio.sleep(5 * LEASE_S)
+        assert len(tries) == 3
+
+    run(main)

@@ -12,7 +12,7 @@ import pytest
 
 from alacarte import serve
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.protocol import ActorSpec, ClusterSilent
+from alacarte._cluster.protocol import ActorDied, ActorSpec, ClusterSilent
 from alacarte._model.specs import ApplicationSpec
 from alacarte.errors import ConfigError, ConflictError, DeployError, PluginError, ServeError
 from alacarte.instance import build_deployments, get_instance
@@ -333,3 +333,45 @@ def test_an_instance_is_found_by_packages(local: Any):
     assert not instance.ended
     local.shutdown()
     assert instance.ended
+
+
+@pytest.mark.parametrize("options", [{"name": "\ud800"}, {"route_prefix": "/\udc80"}])
+def test_half_characters_are_refused(local: Any, options: dict[str, Any], monkeypatch: Any):
+    """Before anything is stored that could not be read again."""
+    monkeypatch.setattr(type(_session.loaded_plugins()), "gives_routes", True)
+    with pytest.raises(ConfigError, match="half a character"):
+        local.run(Named.bind("a"), **{"route_prefix": None, **options})
+    assert local.status().applications == {}
+
+
+def test_a_hold_survives_its_controller_s_absence(local: Any, monkeypatch: pytest.MonkeyPatch):
+    """Whatever goes wrong, the process goes on telling that it lives."""
+    monkeypatch.setattr(_session, "_HOLD_S", 0.01)
+    local.start(detached=False)
+    session = _session.current()
+    assert session is not None
+    ask, tries = session._ask, []
+
+    async def failing(method: str, *args: Any) -> Any:
+        if method != "hold":
+            return await ask(method, *args)
+        tries.append(method)
+        raise ActorDied("away")
+
+    monkeypatch.setattr(session, "_ask", failing)
+    wait_until(lambda: len(tries) > 5, WAIT_S)
+
+
+def test_the_end_of_a_process_is_not_another_instance_s(local: Any):
+    """What was to end with the process has ended already; what runs now goes on."""
+    local.start(detached=False)
+    first = _session.current()
+    assert first is not None
+    local.shutdown()
+    local.start()
+    _session._end_if_current(first)
+    assert _session.current() is not None
+    second = _session.current()
+    assert second is not None
+    _session._end_if_current(second)
+    assert _session.current() is None

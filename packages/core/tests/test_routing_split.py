@@ -386,6 +386,53 @@ def test_a_call_of_a_target_that_is_gone(run, far):
     run(main)
 
 
+def test_a_call_whose_own_call_met_nobody(run, far):
+    """It has run, so it is not sent again, whatever has become of the route."""
+
+    async def inner(call: Call) -> None:
+        raise DeploymentUnavailableError("other#X", "it was deleted")
+
+    async def main():
+        far.does[A] = inner
+        far.successor = Route("/r", "r2", {B: 1.0}), far.service(B)
+        route = split(far)
+        with pytest.raises(DeploymentUnavailableError, match="other#X"):
+            await route.call(call(), fine)
+        assert not far.got[B]
+        assert told(route)[str(A), False].errors == 1
+
+    run(main)
+
+
+def test_copies_of_a_body_that_went_elsewhere(run, far):
+    """Whether the successor reads it, refuses it or fails, no copy waits for the rest."""
+
+    async def gone(call: Call) -> None:
+        raise DeploymentUnavailableError("a#A", "it was deleted")
+
+    async def fail(call: Call) -> None:
+        raise ValueError("no")
+
+    async def main():
+        far.does = {A: gone, SHADOW: read}
+        far.successor = Route("/r", "r", {B: 1.0}), far.service(B)
+        for does, dropped in ((read, 0), (None, 1), (fail, 1)):
+            far.does[B] = does or (lambda call: asyncio.sleep(0))
+            route = split(far, shadows={SHADOW: 1.0})
+            work = route.call(call(body=parts(b"one", b"two")), fine)
+            if does is fail:
+                with pytest.raises(ValueError, match="no"):
+                    await work
+            else:
+                await work
+            await settle()
+            report = told(route)[str(SHADOW), True]
+            assert (report.dropped, report.errors) == (dropped, 0)
+            assert not route._shadows[0].room.tasks
+
+    run(main)
+
+
 def test_what_the_client_did_wrong(run, far):
     """A request that makes no sense is not its target's fault."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -40,6 +41,24 @@ class Ask:
 def serve_it(client: Client, target: Any, *args: Any, **config: Any) -> None:
     client.create_backend("b", target, *args, config=config)
     client.create_endpoint("e", backend="b")
+
+
+class Database:
+    """It minds who calls: only the thread that has made it may."""
+
+    def __init__(self) -> None:
+        self.rows = sqlite3.connect(":memory:")
+        self.rows.execute("create table row (value)")
+
+    def __call__(self, request: Any) -> int:
+        self.rows.execute("insert into row values (1)")
+        return int(self.rows.execute("select count(*) from row").fetchone()[0])
+
+
+def test_sync_code_has_one_thread(client: Client, ask: Ask) -> None:
+    """From its constructor on, so what belongs to a thread can be made there."""
+    serve_it(client, Database)
+    assert [ask("e"), ask("e")] == [1, 2]
 
 
 # --- what user code is given ------------------------------------------------------------------

@@ -345,6 +345,17 @@ def test_clients_in_threads(client: Client) -> None:
     assert client.get_backend_config("a") == BackendConfig(**wanted)
 
 
+def test_names_of_endpoints(client: Client) -> None:
+    """They are no paths, and can be written down."""
+    client.create_backend("a", handle_request)
+    for name in ("/x", "\ud800", "a#b"):
+        with pytest.raises(ConfigError):
+            client.create_endpoint(name, backend="a")
+        with pytest.raises(ConfigError):
+            client.create_backend(name, handle_request)
+    assert (list(client.list_backends()), client.list_endpoints()) == (["a"], {})
+
+
 def running(tag: str) -> set[str]:
     """The replicas of a backend that run."""
     [deployment] = serve.status().applications[tag].deployments.values()

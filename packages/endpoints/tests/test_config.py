@@ -84,6 +84,7 @@ def test_a_config_is_read() -> None:
         ({"replicas": 2}, "backend 'b': replicas is not an option; allowed: num_replicas, "),
         ({"num_replicas": 0}, "backend 'b': num_replicas=0 must be greater than or equal to 1"),
         ({"max_concurrent_queries": 0}, "max_concurrent_queries=0 must be greater"),
+        ({"user_config": {"x": float("nan")}}, "must be JSON-able"),
         ({"batch_wait_timeout": float("inf")}, "batch_wait_timeout=inf must be a finite number"),
         ({"user_config": object()}, "must be JSON-able"),
         ({"internal_metadata": {}}, "internal_metadata is not an option"),

@@ -15,7 +15,8 @@ def test_good_paths(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["", "a", "/a/", "/{a}", "/a b", "/a?b=1", "/a#b", "/-/routes", "/-"]
+    "path",
+    ["", "a", "/a/", "/{a}", "/a b", "/a?b=1", "/a#b", "/-/routes", "/-", "/caf%C3%A9", "/\ud800"],
 )
 def test_bad_paths(path: str) -> None:
     """What no request could have as its path is refused, and so are alacarte's own."""

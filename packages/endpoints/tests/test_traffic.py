@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from alacarte import serve
+from alacarte.calls import python_call
 from alacarte.errors import ConfigError, ServeError
+from alacarte.runtime import get_runtime
 from alacarte.status import RouteStatusOverview
+from alacarte.testing import wait_until
+from alacarte.types import DeploymentId
 from alacarte_endpoints import Client, delete_traffic, set_traffic, shadow_traffic
 
 
@@ -52,6 +56,55 @@ def test_the_owner_may_have_no_part(route: Route) -> None:
         set_traffic("/app", {"canary": 0.5, "stable": 0.5})
     delete_traffic("/app")
     assert "/app" not in serve.status().routes
+
+
+def test_who_takes_a_path_that_is_split(
+    route: Route, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An application may, and is told who has the requests; an endpoint may not."""
+    set_traffic("/app", {"canary": 1})
+    serve.delete("stable")
+    with caplog.at_level("INFO", "alacarte"):
+        serve.run(answer.bind(), name="new", route_prefix="/app")
+    assert "but requests there go to 'canary', by a route in front of its own" in caplog.text
+    delete_traffic("/app")
+    assert weights(route()) == {"new": 1.0}
+    set_traffic("/app", {"canary": 1})
+    serve.delete("new")
+    client.create_backend("b", lambda request: None)
+    with pytest.raises(ConfigError, match="route prefix /app is used by traffic /app"):
+        client.create_endpoint("e", backend="b", route="/app")
+
+
+def test_shadows_leave_nothing(route: Route) -> None:
+    """When the last has ended, the path is as it was, and nobody is held by it."""
+    shadow_traffic("/app", "canary", 0.5)
+    shadow_traffic("/app", "canary", 0)
+    assert route().targets["stable"].counts is None
+    serve.delete("stable")
+
+
+def test_a_new_version_is_counted_anew(route: Route) -> None:
+    """What an earlier one of the canary did is not held against it."""
+    set_traffic("/app", {"stable": 0.5, "canary": 0.5})
+    runtime, name = get_runtime(), DeploymentId("", "/app")
+
+    def ask() -> None:
+        call = python_call("__call__", (), {})
+        runtime.submit(runtime.service(name)(call)).result(30)
+
+    def total() -> int:
+        counts = [each.counts for each in route().targets.values()]
+        return sum(each.requests for each in counts if each is not None)
+
+    for _ in range(5):
+        ask()
+    wait_until(lambda: total() == 5, 30)
+    fixed = answer.options(ray_actor_options={"num_cpus": 0}).bind()
+    serve.run(fixed, name="canary", route_prefix=None)
+    assert total() == 0
+    ask()
+    wait_until(lambda: total() == 1, 30)
 
 
 def test_an_application_in_use_stays(route: Route) -> None:

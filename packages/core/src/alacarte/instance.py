@@ -1,7 +1,7 @@
 """The running instance and its resources, for packages that keep resources of their own.
 
-[deployment] = build_deployments(Model.bind(), name="model")
-get_instance().apply(Resource("backend", "model", deployment))
+deployments = build_deployments(Model.bind(), name="model")
+get_instance().apply(Resource("a kind of yours", "model", deployments))
 """
 
 from __future__ import annotations

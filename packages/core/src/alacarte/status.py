@@ -193,7 +193,8 @@ class CallCounts:
     Attributes:
         requests: Those that have ended, but for what the caller gave up.
         errors: Of these, what ended with an error: over HTTP, a status from 500.
-        dropped: Copies that a shadow was not sent, since too many were under way.
+        dropped: Copies that a shadow was not sent, or not to the end: too many were under way, or
+            the original broke off or was answered before all of it had come.
         mean_s: Time to the beginning of the answer, in seconds; the quantiles are right to a
             tenth. 0.0 before the first.
     """

@@ -443,7 +443,9 @@ class Route:
         name: Handles call it by this name (`DeploymentId("", name)`), and what its targets answer
             is counted; "" for neither. Unique among routes.
         overrides: It goes in front of another resource's route of the same path, which would be
-            refused otherwise.
+            refused otherwise; not of one with a name.
+        versions: Of the code of its deployments. The controller says them, so that what is
+            counted begins anew with a new version.
     """
 
     prefix: str
@@ -454,6 +456,7 @@ class Route:
     shadows: Mapping[DeploymentId, float] = field(default_factory=dict)
     name: str = ""
     overrides: bool = False
+    versions: Mapping[DeploymentId, str] = field(default_factory=dict)
 
     @property
     def is_split(self) -> bool:
@@ -726,7 +729,7 @@ class ResourceKind(Protocol):
         """Raise ConfigError when `resource` cannot exist among all that are to.
 
         Asked of every resource at every change, so also when another one is about to be deleted
-        that this one needs. That no two have the same deployment or the same path is seen to.
+        that this one needs. That no two have the same deployment, name or path is seen to.
         """
 
     def expand(self, resource: Resource) -> Expansion:

@@ -108,7 +108,7 @@ class Driver:
         else:
             spec = ApplicationSpec(op.app, None, op.specs[-1].id, op.specs)
             while True:
-                told = await self._until(session, "apply", Resource(kind, op.app, spec))
+                told = await self._until(session, "apply", {}, Resource(kind, op.app, spec))
                 op.stored_at = world.now if op.stored_at < 0 else op.stored_at
                 try:
                     await self._until(session, "applied", kind, op.app, *told)

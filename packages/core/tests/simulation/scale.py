@@ -130,7 +130,7 @@ def _best(work: Callable[[], object]) -> float:
 
 async def _deploy(world: World, resources: list[Resource]) -> None:
     session = await begun(world)
-    await session._ask("apply", tuple(resources))
+    await session._ask("apply", ({}, *resources))
 
 
 def _resource(app: int, each: int) -> Resource:

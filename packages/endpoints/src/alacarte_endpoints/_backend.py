@@ -52,12 +52,17 @@ class Backend:
         self._is_function = not inspect.isclass(func_or_class)
         self._user: Any = func_or_class
         if inspect.isclass(func_or_class):
-            self._user = func_or_class.__new__(func_or_class, *init_args)
-            made = self._user.__init__(*init_args)
-            if inspect.isawaitable(made):  # an `async def __init__`
-                await made
+            await self._construct(func_or_class, init_args)
             if hasattr(self._user, "check_health"):
                 self.check_health = self._user.check_health
+
+    async def _construct(self, kind: type[Any], args: tuple[Any, ...]) -> None:
+        """Make the user's object where it will be called: what it holds may mind the thread."""
+        if is_async(kind.__init__):
+            self._user = kind.__new__(kind, *args)
+            await self._user.__init__(*args)
+        else:
+            self._user = await self._in_thread(lambda _: kind(*args), None)
 
     async def __call__(self, request: Any) -> Any:
         """Answer a request.
@@ -97,13 +102,16 @@ class Backend:
             return function
 
         async def call(argument: Any) -> Any:
-            context = contextvars.copy_context()
-            work = functools.partial(context.run, _without_stop, function, argument)
-            result = await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            result = await self._in_thread(function, argument)
             # A sync function may hand back a coroutine it made.
             return await result if inspect.isawaitable(result) else result
 
         return call
+
+    async def _in_thread(self, function: Callable[[Any], Any], argument: Any) -> Any:
+        context = contextvars.copy_context()
+        work = functools.partial(context.run, _without_stop, function, argument)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _close(self) -> None:
         """Let go of the user's object, so that its destructor runs before the process ends."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, TypeVar
 
 __all__ = [
@@ -95,7 +96,8 @@ def methods_of(func_or_class: Callable[..., Any]) -> dict[str, Any]:
         name: each
         for kind in reversed(func_or_class.__mro__)
         for name, each in vars(kind).items()
-        if inspect.isroutine(each)
+        # Not `isroutine`, which takes whatever computes an attribute for a function.
+        if isinstance(each, FunctionType | BuiltinFunctionType | staticmethod | classmethod)
         and (name == CALL or not (name.startswith("_") or name in _NOT_FOR_REQUESTS))
     }
     return dict(sorted(found.items()))

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import functools
-import threading
-from collections import defaultdict
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
 from alacarte import serve
-from alacarte.errors import ConfigError, ServeError
+from alacarte.errors import ConfigError, ConflictError, ServeError
 from alacarte.instance import get_instance
 from alacarte.types import DeploymentId, Instance, Resource
 
 from ._changes import change, with_share
 from ._handle import EndpointHandle
-from ._new_backend import check_config, check_name, new_backend
+from ._names import check_name, listed
+from ._new_backend import check_config, new_backend
 from ._paths import check_methods, check_path
 from ._weights import check_share, check_weights
 from .config import BackendConfig, CondaEnv, read_config
@@ -27,10 +27,6 @@ from .kinds import BACKEND, ENDPOINT, BackendSpec, EndpointSpec
 __all__ = ["Client", "connect"]
 
 SpecT = TypeVar("SpecT")
-
-_changing: defaultdict[tuple[str, str], threading.RLock] = defaultdict(threading.RLock)
-"""One for each backend and endpoint: this process's threads change it in turn. Deleting does not
-wait for a change, which may itself wait for room in the cluster."""
 
 
 def connect() -> Client:
@@ -94,13 +90,13 @@ class Client:
         spec = new_backend(
             backend_tag, func_or_class, actor_init_args, ray_actor_options, options, env
         )
-        with _changing[BACKEND, backend_tag]:
-            if backend_tag in self._backends():
-                raise ConfigError(
-                    f"there is a backend {backend_tag!r} already; choose another tag, "
-                    "update_backend_config() it, or delete_backend() it first."
-                )
-            self._create(Resource(BACKEND, backend_tag, spec))
+        taken = ConfigError(
+            f"there is a backend {backend_tag!r} already; choose another tag, "
+            "update_backend_config() it, or delete_backend() it first."
+        )
+        if backend_tag in self._backends():
+            raise taken
+        self._create(Resource(BACKEND, backend_tag, replace(spec, made=_stamp())), taken)
 
     def list_backends(self) -> dict[str, dict[str, Any]]:
         """Return what there is, by tag: `accepts_batches`, `num_replicas`, `max_batch_size`."""
@@ -146,10 +142,8 @@ class Client:
             check_config(backend_tag, config, spec.traits)
             return spec.configured(config)
 
-        with _changing[BACKEND, backend_tag]:
-            change(
-                self._instance, BACKEND, backend_tag, lambda: self._backend(backend_tag), changed
-            )
+        read = functools.partial(self._backend, backend_tag)
+        change(self._instance, BACKEND, backend_tag, read, changed)
 
     def delete_backend(self, backend_tag: str, force: bool = False) -> None:
         """Stop a backend's replicas, after their requests; an unknown tag is fine.
@@ -167,14 +161,22 @@ class Client:
         users = [name for name, each in self._endpoints().items() if backend_tag in each.backends]
         if users:
             raise ConfigError(
-                f"backend {backend_tag!r} is in use by {_listed(users)}: delete_endpoint() "
+                f"backend {backend_tag!r} is in use by {listed(users)}: delete_endpoint() "
                 "first, or take it out of the endpoint's traffic and shadows."
             )
-        if force:
-            config = spec.config.merged(BackendConfig(experimental_graceful_shutdown_timeout_s=0.0))
-            resource = Resource(BACKEND, backend_tag, spec.configured(config))
-            self._instance.apply(resource, wait=False)
-        self._instance.delete(BACKEND, backend_tag)
+        if not force:
+            self._instance.delete(BACKEND, backend_tag)
+            return
+        hurried = spec.config.merged(BackendConfig(experimental_graceful_shutdown_timeout_s=0.0))
+        as_it_was = Resource(BACKEND, backend_tag, spec)
+        without_grace = Resource(BACKEND, backend_tag, spec.configured(hurried))
+        self._instance.apply(without_grace, replacing=[as_it_was], wait=False)
+        try:
+            self._instance.delete(BACKEND, backend_tag)
+        except ConfigError:  # an endpoint has taken it up meanwhile
+            with suppress(ConflictError):
+                self._instance.apply(as_it_was, replacing=[without_grace], wait=False)
+            raise
 
     # --- endpoints ----------------------------------------------------------------------
 
@@ -209,15 +211,15 @@ class Client:
         if route is not None:
             check_path(whose, route)
         allowed = check_methods(whose, methods)
-        with _changing[ENDPOINT, endpoint_name]:
-            if endpoint_name in self._endpoints():
-                raise ConfigError(
-                    f"there is an endpoint {endpoint_name!r} already; choose another name, or "
-                    "delete_endpoint() it first."
-                )
-            self._check_backends(whose, [backend])
-            spec = EndpointSpec(backend, route, allowed)
-            self._create(Resource(ENDPOINT, endpoint_name, spec))
+        taken = ConfigError(
+            f"there is an endpoint {endpoint_name!r} already; choose another name, or "
+            "delete_endpoint() it first."
+        )
+        if endpoint_name in self._endpoints():
+            raise taken
+        self._check_backends(whose, [backend])
+        spec = EndpointSpec(backend, route, allowed, made=_stamp())
+        self._create(Resource(ENDPOINT, endpoint_name, spec), taken)
 
     def list_endpoints(self) -> dict[str, dict[str, Any]]:
         """Return what there is, by name: `route`, `methods` and `traffic`.
@@ -307,7 +309,7 @@ class Client:
             there = self._endpoints()
             if endpoint_name not in there:
                 raise EndpointNotFoundError(
-                    f"there is no endpoint {endpoint_name!r}; there are {_listed(there)}."
+                    f"there is no endpoint {endpoint_name!r}; there are {listed(there)}."
                 )
         return EndpointHandle(
             endpoint_name, self._instance.make_handle(DeploymentId("", endpoint_name))
@@ -323,9 +325,8 @@ class Client:
     def _change_endpoint(
         self, name: str, changed: Callable[[EndpointSpec | None], EndpointSpec]
     ) -> None:
-        with _changing[ENDPOINT, name]:
-            read = functools.partial(self._endpoint, name)
-            change(self._instance, ENDPOINT, name, read, changed)
+        read = functools.partial(self._endpoint, name)
+        change(self._instance, ENDPOINT, name, read, changed)
 
     def _check_alive(self) -> None:
         if self._instance.ended:
@@ -333,10 +334,16 @@ class Client:
                 "the instance of this client has already been shut down; serve.start() another."
             )
 
-    def _create(self, resource: Resource) -> None:
-        """Apply a new resource; leave nothing of one that does not come up."""
+    def _create(self, resource: Resource, taken: ConfigError) -> None:
+        """Apply a new resource; leave nothing of one that does not come up.
+
+        Args:
+            taken: Raised where somebody else has made it meanwhile.
+        """
         try:
             self._instance.apply(resource, replacing=[None])
+        except ConflictError:
+            raise taken from None
         except BaseException:
             # Unless it was refused, or is somebody else's by now.
             with suppress(ServeError):
@@ -358,13 +365,13 @@ class Client:
     def _backend(self, tag: str) -> BackendSpec:
         there = self._backends()
         if tag not in there:
-            raise ConfigError(f"there is no backend {tag!r}; there are {_listed(there)}.")
+            raise ConfigError(f"there is no backend {tag!r}; there are {listed(there)}.")
         return there[tag]
 
     def _endpoint(self, name: str) -> EndpointSpec:
         there = self._endpoints()
         if name not in there:
-            raise ConfigError(f"there is no endpoint {name!r}; there are {_listed(there)}.")
+            raise ConfigError(f"there is no endpoint {name!r}; there are {listed(there)}.")
         return there[name]
 
     def _check_backends(self, whose: str, tags: Sequence[str] | Mapping[str, float]) -> None:
@@ -372,7 +379,7 @@ class Client:
         unknown = [tag for tag in tags if tag not in there]
         if unknown:
             raise ConfigError(
-                f"{whose}: there is no backend {_listed(unknown)}; there are {_listed(there)}."
+                f"{whose}: there is no backend {listed(unknown)}; there are {listed(there)}."
             )
 
     def __repr__(self) -> str:
@@ -384,5 +391,6 @@ class Client:
         )
 
 
-def _listed(names: Sequence[str] | Mapping[str, Any]) -> str:
-    return ", ".join(map(repr, names)) or "none"
+def _stamp() -> str:
+    """Return what tells this creation from another one of the same."""
+    return secrets.token_hex(8)

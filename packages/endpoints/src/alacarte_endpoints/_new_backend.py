@@ -13,10 +13,11 @@ from alacarte.instance import build_deployments
 
 from ._backend import Backend
 from ._callable import Traits, traits_of
+from ._names import check_name
 from .config import BackendConfig, CondaEnv
 from .kinds import BackendSpec
 
-__all__ = ["check_config", "check_name", "new_backend"]
+__all__ = ["check_config", "new_backend"]
 
 _building = threading.Lock()
 """Threads build in turn: CPython 3.11 cannot make two syntax trees at once."""
@@ -48,17 +49,19 @@ def new_backend(
         "ray_actor_options": _actor_options(tag, ray_actor_options, env),
     }
     deployment = serve.deployment(Backend, name=tag, **options)
-    with _building:
-        [spec] = build_deployments(deployment.bind(func_or_class, init_args), name=tag)
+    try:
+        with _building:
+            [spec] = build_deployments(deployment.bind(func_or_class, init_args), name=tag)
+    except ConfigError as error:
+        if error.__cause__ is None:
+            raise
+        # In words of `create_backend`, where nobody has called bind().
+        raise ConfigError(
+            f"backend {tag!r}: its code, or an argument of its constructor, cannot be sent to "
+            f"replicas ({type(error.__cause__).__name__}: {error.__cause__}). What does not pickle "
+            "is to be created in __init__, or in a module that the replica imports."
+        ) from error.__cause__
     return BackendSpec(spec, config, traits)
-
-
-def check_name(what: str, name: object) -> None:
-    """Raise TypeError or ConfigError for what cannot be a name."""
-    if not isinstance(name, str):
-        raise TypeError(f"{what} must be a string, not {name!r}.")
-    if not name or "#" in name:
-        raise ConfigError(f'{what} must not be empty or contain "#"; got {name!r}.')
 
 
 def check_config(tag: str, config: BackendConfig, traits: Traits) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 
 from alacarte.errors import ConfigError
 
+from ._names import check_text
+
 __all__ = ["check_methods", "check_path"]
 
-_PATH = re.compile(r"/|/[^{}?#\s]*[^{}?#\s/]")
+_PATH = re.compile(r"/|/[^{}?#%\s]*[^{}?#%\s/]")
 _METHOD = re.compile(r"[A-Z]+")
 
 
@@ -25,11 +27,11 @@ def check_path(whose: str, path: object) -> str:
     if not _PATH.fullmatch(path):
         raise ConfigError(
             f'{whose}: the route {path!r} must begin with "/", not end with one (but for "/" '
-            "itself), and hold no braces, blanks, ? or #."
+            "itself), and hold no braces, blanks, ?, # or %; it is written as it reads decoded."
         )
     if path == "/-" or path.startswith("/-/"):
         raise ConfigError(f"{whose}: the route {path!r} is alacarte's own; choose another.")
-    return path
+    return check_text(f"{whose}: the route", path)
 
 
 def check_methods(whose: str, methods: object) -> tuple[str, ...]:

@@ -9,6 +9,9 @@ from types import ModuleType
 from alacarte.errors import ConfigError, NotFoundError, ServeError
 from alacarte.status import RouteStatusOverview, ServeStatus
 
+from ._names import listed
+from ._weights import check_share
+
 __all__ = ["TrafficCommand", "command"]
 
 
@@ -44,6 +47,8 @@ class TrafficCommand:
             ServeError: Nothing is running.
         """
         weights, shadows = _shares(options.weights), _shares(options.shadow)
+        for app, share in shadows.items():
+            check_share(app, share)  # before anything is changed
         if options.delete and (weights or shadows):
             raise ConfigError("--delete ends the split: give no shares with it.")
         serve = _facade()
@@ -51,6 +56,12 @@ class TrafficCommand:
             raise ServeError("nothing is running; start with `serve run module:app`.")
         if options.delete:
             serve.delete_traffic(options.route)
+        there = serve.status().applications
+        unknown = [app for app in shadows if app not in there]
+        if unknown:
+            raise ConfigError(
+                f"there is no application {listed(unknown)}; there are {listed(there)}."
+            )
         if weights:
             serve.set_traffic(options.route, weights)
         for app, share in shadows.items():
@@ -70,6 +81,8 @@ def _shares(words: Sequence[str]) -> dict[str, float]:
     shares = {}
     for word in words:
         app, _, number = word.rpartition("=")
+        if app in shares:
+            raise ConfigError(f"{app!r} is given two shares.")
         try:
             shares[app] = float(number)
         except ValueError:

@@ -51,7 +51,7 @@ class BackendConfig(BaseModel):
     @classmethod
     def _json_able(cls, value: Any) -> Any:
         try:
-            json.dumps(value)
+            json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(f"must be JSON-able: {error}") from None
         return value

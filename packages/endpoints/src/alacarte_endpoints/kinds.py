@@ -36,11 +36,16 @@ SpecT = TypeVar("SpecT")
 
 @dataclass(frozen=True)
 class BackendSpec:
-    """A backend, which is an application of one deployment; both have its tag for a name."""
+    """A backend, which is an application of one deployment; both have its tag for a name.
+
+    Attributes:
+        made: Tells it from one that somebody else makes in the same moment, of the same code.
+    """
 
     deployment: DeploymentSpec
     config: BackendConfig
     traits: Traits
+    made: str = ""
 
     def configured(self, config: BackendConfig) -> BackendSpec:
         """Return the spec of the same code with other options."""
@@ -59,6 +64,7 @@ class EndpointSpec:
         methods: HTTP methods allowed.
         traffic: Weights that were set, by backend.
         shadows: Share of the requests that each of these backends gets copies of.
+        made: As `BackendSpec.made`.
     """
 
     backend: str
@@ -66,6 +72,7 @@ class EndpointSpec:
     methods: tuple[str, ...] = ("GET",)
     traffic: Mapping[str, float] = field(default_factory=dict)
     shadows: Mapping[str, float] = field(default_factory=dict)
+    made: str = ""
 
     @property
     def weights(self) -> Mapping[str, float]:

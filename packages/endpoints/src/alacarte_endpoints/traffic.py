@@ -14,6 +14,7 @@ from alacarte.instance import get_instance
 from alacarte.types import Instance
 
 from ._changes import change, with_share
+from ._names import listed
 from ._paths import check_path
 from ._weights import check_share, check_weights
 from .kinds import APPLICATION, TRAFFIC, TrafficSpec
@@ -25,7 +26,7 @@ def set_traffic(route: str, weights: Mapping[str, float]) -> None:
     """Split a path's requests between applications, in place of all weights set before.
 
     Requests with the same shard key (`X-SERVE-SHARD-KEY`) go to the same application. The new
-    weights hold when this returns.
+    weights hold for HTTP when this returns.
 
     Args:
         route: The path of an application: its `route_prefix`.
@@ -73,6 +74,8 @@ def shadow_traffic(route: str, app: str, proportion: float) -> None:
         return None if shadows == now.shadows else replace(now, shadows=shadows)
 
     change(instance, TRAFFIC, route, lambda: _split(route, instance), changed)
+    if not share and _is_unsplit(route, instance):
+        instance.delete(TRAFFIC, route)
 
 
 def delete_traffic(route: str) -> None:
@@ -104,8 +107,16 @@ def _unsplit(route: str, instance: Instance) -> TrafficSpec:
         if overview.route_prefix is not None
     }
     if route not in paths:
-        raise ConfigError(f"no application has the path {route!r}; there are {_listed(paths)}.")
+        raise ConfigError(f"no application has the path {route!r}; there are {listed(paths)}.")
     return TrafficSpec({paths[route]: 1.0})
+
+
+def _is_unsplit(route: str, instance: Instance) -> bool:
+    """Whether a path's split says only what would hold without it."""
+    try:
+        return _split(route, instance) == _unsplit(route, instance)
+    except ConfigError:
+        return False  # nobody else has the path
 
 
 def _check_applications(whose: str, wanted: Iterable[str], instance: Instance) -> None:
@@ -113,9 +124,5 @@ def _check_applications(whose: str, wanted: Iterable[str], instance: Instance) -
     unknown = [name for name in wanted if name not in there]
     if unknown:
         raise ConfigError(
-            f"{whose}: there is no application {_listed(unknown)}; there are {_listed(there)}."
+            f"{whose}: there is no application {listed(unknown)}; there are {listed(there)}."
         )
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(map(repr, names)) or "none"

@@ -1,17 +1,32 @@
-"""From a client's request to the call that carries it, of whichever protocol."""
+"""From a client's request to the call that carries it, of whichever protocol, and where it goes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from alacarte.types import Buffer, Call, Message, Route
+from alacarte.types import Buffer, Call, Message, Route, Service
 
 from ._message import pack_request
 from ._wishes import Wishes
 
-__all__ = ["request_call"]
+__all__ = ["Way", "request_call"]
+
+
+class Way(NamedTuple):
+    """Where a path leads.
+
+    Attributes:
+        http: Answers requests.
+        websocket: Answers WebSockets.
+        methods: HTTP methods allowed, None for all. GET brings HEAD along, as in Starlette.
+    """
+
+    route: Route
+    http: Service
+    websocket: Service
+    methods: frozenset[str] | None
 
 
 def request_call(

@@ -201,27 +201,20 @@ class Controller:
         assert self._services is not None
         await self._services.settled()
 
-    async def apply(self, *resources: Resource) -> list[str]:
+    async def apply(
+        self, thought: Mapping[Key, Resource | None], *resources: Resource
+    ) -> list[str]:
         """Store resources in place of those of their names, and begin to make it so; all or none.
+
+        Args:
+            thought: What is thought to be there by some of their names, None for nothing.
 
         Returns:
             What `applied` takes to know each of them again.
 
         Raises:
             ConfigError: One cannot exist beside the others, or nobody knows its kind.
-        """
-        return await self.replace({}, *resources)
-
-    async def replace(
-        self, thought: Mapping[Key, Resource | None], *resources: Resource
-    ) -> list[str]:
-        """Do as `apply` does, if nobody has changed them meanwhile.
-
-        Args:
-            thought: What is thought to be there by some of their names, None for nothing.
-
-        Raises:
-            ConflictError: Something else is there.
+            ConflictError: Something else is there than was thought.
         """
         await self._started()
         async with self._changes:
@@ -257,9 +250,7 @@ class Controller:
         while True:
             if key not in self._state.resources:
                 raise DeployError(f"{kind} {name!r} was deleted before it ran.")
-            # Without replicas there is nothing to run, and a later change may hold this one, too.
-            runs = key in self._desired.owners.values()
-            if wish and runs and wanted is not self._state.resources[key]:
+            if wish and wanted is not self._state.resources[key]:
                 wanted = self._state.resources[key]
                 if wish != wish_of(wanted, self._plugins.resource_kinds):
                     raise DeployError(
@@ -348,8 +339,10 @@ class Controller:
     async def hold(self) -> None:
         """End with the process that calls this, soon after it has not called again."""
         await self._started()
-        if not self._state.held:
-            async with self._changes:
+        async with self._changes:
+            if self._state.stopping:
+                return
+            if not self._state.held:
                 await self._store(replace(self._state, held=True))
         self._lease.renew()
 

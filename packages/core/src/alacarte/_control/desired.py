@@ -100,12 +100,18 @@ def expand(resources: Resources, kinds: Mapping[str, ResourceKind]) -> Desired:
     ingresses = {deployment.app: deployment for deployment in deployments}
     taken = {route.prefix for route in routes if route.overrides}
     shown = [route for route in routes if route.overrides or route.prefix not in taken]
-    resolved = tuple(_resolved(route, ingresses) for route in shown)
+    resolved = tuple(_resolved(route, ingresses, deployments) for route in shown)
     return Desired(deployments, resolved, owners)
 
 
-def _resolved(route: Route, ingresses: Mapping[str, DeploymentId]) -> Route:
-    """Return the route with deployments in place of applications."""
+def _resolved(
+    route: Route,
+    ingresses: Mapping[str, DeploymentId],
+    deployments: Mapping[DeploymentId, DeploymentSpec],
+) -> Route:
+    """Return a route with deployments in place of applications, and what versions they have."""
+    if not route.is_split and all(target.name for target in route.targets):
+        return route
 
     def ids(weights: Mapping[DeploymentId, float]) -> dict[DeploymentId, float]:
         return {
@@ -113,9 +119,13 @@ def _resolved(route: Route, ingresses: Mapping[str, DeploymentId]) -> Route:
             for target, weight in weights.items()
         }
 
-    if all(target.name for target in (*route.targets, *route.shadows)):
-        return route
-    return replace(route, targets=ids(route.targets), shadows=ids(route.shadows))
+    targets, shadows = ids(route.targets), ids(route.shadows)
+    versions = {
+        target: deployments[target].version
+        for target in (*targets, *shadows)
+        if target in deployments
+    }
+    return replace(route, targets=targets, shadows=shadows, versions=versions)
 
 
 def check(resources: Resources, kinds: Mapping[str, ResourceKind]) -> None:
@@ -123,17 +133,22 @@ def check(resources: Resources, kinds: Mapping[str, ResourceKind]) -> None:
     for resource in resources.values():
         kind_of(resource, kinds).validate(resource, resources)
     apps: dict[str, Key] = {}
-    paths: dict[tuple[str, bool], Key] = {}
     names: dict[str, Key] = {}
+    paths: dict[str, Key] = {}
+    fronts: dict[str, Key] = {}
     for key, resource in resources.items():
         expansion = kind_of(resource, kinds).expand(resource)
         for spec in expansion.deployments:
-            _claim(apps, spec.id.app, key, "application name {!r}")
+            _claim(apps, spec.id.app, key, f"application name {spec.id.app!r}")
         for route in expansion.routes:
-            if route.prefix:
-                _claim(paths, (route.prefix, route.overrides), key, "route prefix {0[0]}")
+            what = f"route prefix {route.prefix}"
             if route.name:
-                _claim(names, route.name, key, "route name {!r}")
+                _claim(names, route.name, key, f"route name {route.name!r}")
+            if route.prefix:
+                _claim(fronts if route.overrides else paths, route.prefix, key, what)
+            if route.prefix and route.name:
+                # Nothing goes in front of a route that handles call, too.
+                _claim(fronts, route.prefix, key, what)
     desired = expand(resources, kinds)
     for route in desired.routes:
         for target in (*route.targets, *route.shadows):
@@ -159,13 +174,13 @@ def check_replaced(
             raise ConflictError(*key)
 
 
-def _claim(claims: dict[Any, Key], what: Any, key: Key, words: str) -> None:
+def _claim(claims: dict[str, Key], name: str, key: Key, what: str) -> None:
     """Note whose something is; refuse a second owner."""
-    kind, name = claims.setdefault(what, key)
-    if (kind, name) != key:
+    kind, owner = claims.setdefault(name, key)
+    if (kind, owner) != key:
         raise ConfigError(
-            f"{key[1]}: {words.format(what)} is used by {kind} {name}; "
-            f"choose another, or delete {kind} {name} first."
+            f"{key[1]}: {what} is used by {kind} {owner}; choose another, or delete {kind} "
+            f"{owner} first."
         )
 
 

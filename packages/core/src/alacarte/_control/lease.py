@@ -46,9 +46,16 @@ class Lease:
 
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()
-        left = self._until - loop.time()
-        while left > _RESOLUTION_S:
-            await asyncio.sleep(left)
+        while True:
             left = self._until - loop.time()
-        log.warning("the process that this instance was to end with is gone: it ends")
-        await self._lapsed()
+            while left > _RESOLUTION_S:
+                await asyncio.sleep(left)
+                left = self._until - loop.time()
+            log.warning("the process that this instance was to end with is gone: it ends")
+            try:
+                await self._lapsed()
+            except Exception:  # whatever the cluster answers, the holder is gone
+                log.exception("the instance could not be ended")
+                self._until = loop.time() + LEASE_S
+            else:
+                return

@@ -41,6 +41,9 @@ def build_application(app: Application, *, name: str, route_prefix: RoutePrefix)
     if not name:
         raise ConfigError("an application's name must not be empty")
     check_route_prefix(name, route_prefix)
+    for text in (name, route_prefix or ""):
+        if not _is_text(text):
+            raise ConfigError(f"{text!r} holds half a character; names and paths are of whole ones")
     graph = _Graph(name)
     ingress = graph.identify(app)
     return ApplicationSpec(name, route_prefix, ingress, tuple(graph.specs))
@@ -56,6 +59,11 @@ def check_route_prefix(app: str, route_prefix: object) -> None:
         f'{app}: route_prefix={route_prefix!r} must begin with "/", not end with one (but for '
         '"/" itself) and hold no braces; None keeps the application off HTTP'
     )
+
+
+def _is_text(value: str) -> bool:
+    """Whether a string can be encoded, which halves of surrogate pairs cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 class _Graph:

@@ -58,14 +58,15 @@ class SplitReport:
 
 
 def split_key(route: Route) -> str:
-    """Return what tells one split from another: it changes whenever a weight does."""
+    """Return what tells one split from another: it changes with weights, and with code."""
     parts = [
         f"{kind} {target} {weight!r}"
         for kind, weights in (("target", route.targets), ("shadow", route.shadows))
         for target, weight in sorted(weights.items())
     ]
+    parts += [f"version {target} {version}" for target, version in sorted(route.versions.items())]
     text = "\n".join([route.name, route.prefix, route.app, *parts])
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def bucket_of(seconds: float) -> int:

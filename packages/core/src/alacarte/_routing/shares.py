@@ -46,9 +46,9 @@ def sticky(names: Sequence[str], weights: Sequence[float], key: str, salt: str) 
     for index, (name, weight) in enumerate(zip(names, weights, strict=True)):
         if weight <= 0:
             continue
-        text = f"{salt}\0{name}\0{key}".encode("utf-8", "surrogateescape")
+        text = f"{salt}\0{name}\0{key}".encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(text, digest_size=8).digest()
-        # Between 0 and 1, and neither of them.
+        # Greater than 0, and at most 1.
         point = (int.from_bytes(digest) + 0.5) / _SCALE
         arrival = -math.log(point) / weight
         if arrival < best:

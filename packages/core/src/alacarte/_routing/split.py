@@ -95,30 +95,38 @@ class Split:
         original = None
         if self._shadows and not call.alone:
             original = self._copy(call, failed)
-        app = call.app
+        entered = call.app == self.route.app
         self._enter(call, target)
         began = time.perf_counter()
         try:
             reply = await target.service(call)
-        except BaseException as error:
-            if isinstance(error, DeploymentUnavailableError):
-                # Its weight may have been taken away while the call was waiting for a replica.
+        except DeploymentUnavailableError as error:
+            # Its weight may have been taken away while the call was waiting for a replica. Of
+            # another deployment, it is what the user's code met, which has run.
+            if error.deployment == target.name:
                 found = await self._successor(self, target.deployment, failed)
                 if found is not None:
-                    route, service = found
-                    call.app = route.app if app == self.route.app else app
-                    call.alone = True  # its copies are on their ways
-                    return await service(call)
-            if isinstance(error, Exception):  # otherwise the caller has given it up
-                wrong = not isinstance(error, InvalidRequestError)
-                target.tally.note(time.perf_counter() - began, wrong)
+                    return await _redirected(call, *found, entered=entered, original=original)
+            self._end(target, began, original, failed=True)
+            raise
+        except Exception as error:
+            self._end(target, began, original, failed=not isinstance(error, InvalidRequestError))
+            raise
+        except BaseException:  # the caller has given it up, so it does not count
             if original is not None:
                 original.give_up()
             raise
-        target.tally.note(time.perf_counter() - began, failed(reply))
-        if original is not None and reply.rest is None:
-            original.give_up()  # it was answered before its body had passed
+        # Its body may still be on its way where the reply streams.
+        answered = None if reply.rest is not None else original
+        self._end(target, began, answered, failed=failed(reply))
         return reply
+
+    def _end(
+        self, target: _Target, began: float, original: Original | None, *, failed: bool
+    ) -> None:
+        target.tally.note(time.perf_counter() - began, failed)
+        if original is not None:
+            original.give_up()
 
     def _choose(self, key: str) -> int:
         if len(self._targets) == 1:
@@ -185,6 +193,22 @@ class Split:
             each.target.tally.report(each.target.name, shadow=True) for each in self._shadows
         ]
         return SplitReport(self.key, self.since, tuple(tallies))
+
+
+async def _redirected(
+    call: Call, route: Route, service: Service, *, entered: bool, original: Original | None
+) -> Reply:
+    """Make a call that nothing has become of where its route leads by now."""
+    if entered:
+        call.app = route.app
+    call.alone = True  # its copies are on their ways
+    reply = None
+    try:
+        reply = await service(call)
+        return reply
+    finally:
+        if original is not None and (reply is None or reply.rest is None):
+            original.give_up()
 
 
 def _copied(shadow: _Shadow, body: Copied | None, size: int, task: asyncio.Task[_Outcome]) -> None:

@@ -204,8 +204,9 @@ def run_many(
             _session.end()  # a refused option, such as a port in use: nothing can run like this
         raise
     state = "ready" if wait_for_applications_running else "deployed"
+    status = session.status()
     for spec in specs:
-        log.info("application %r is %s%s", spec.name, state, _where(session, spec))
+        log.info("application %r is %s%s", spec.name, state, _where(status, spec))
     handles = [_handle(session, spec.ingress) for spec in specs]
     if blocking:
         # In turns: a wait without a bound cannot be interrupted on some platforms.
@@ -354,11 +355,17 @@ def _prefix(given: Any, plugins: Plugins) -> str | None:
     return prefix
 
 
-def _where(session: _session.Session, spec: ApplicationSpec) -> str:
+def _where(status: ServeStatus, spec: ApplicationSpec) -> str:
+    """Return where HTTP reaches an application, and who is in its way there."""
     if spec.route_prefix is None:
         return ""
-    urls = [proxy.url for proxy in session.ask("status").proxies.values() if proxy.url]
-    return f" at {urls[0].rstrip('/')}{spec.route_prefix}" if urls else ""
+    urls = [proxy.url for proxy in status.proxies.values() if proxy.url]
+    at = f" at {urls[0].rstrip('/')}{spec.route_prefix}" if urls else ""
+    route = status.routes.get(spec.route_prefix)
+    if route is None or spec.name in route.targets:
+        return at
+    others = " and ".join(map(repr, route.targets))
+    return f"{at}, but requests there go to {others}, by a route in front of its own"
 
 
 def _handle(session: _session.Session, ingress: DeploymentId) -> Any:

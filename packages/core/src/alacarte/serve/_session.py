@@ -47,6 +47,7 @@ _ROUTES_S = 15.0
 _HOLD_S = 5.0
 """How often an instance is told that the process lives that it is to end with."""
 _RUNS = "serve.start(detached=True): an instance runs already; serve.connect() joins it."
+_NOT_HELD = "serve.start(detached=False): an instance runs already; it stays as long as it was to."
 T = TypeVar("T")
 
 _session: Session | None = None
@@ -206,7 +207,10 @@ class Session:
         self._refuse_unreachable(resources)
         keys = [(resource.kind, resource.name) for resource in resources]
         thought = dict(zip(keys, replacing, strict=True)) if replacing else {}
-        wishes: list[str] = self.ask("replace", thought, *resources)
+        wishes: list[str] = self.ask("apply", thought, *resources)
+        if replacing:
+            # Whoever changes them next does so knowing of this change, and has it in his own.
+            wishes = [""] * len(resources)
         if wait:
             self.wait(self._applied(resources, wishes))
 
@@ -318,8 +322,8 @@ class Session:
             await asyncio.sleep(_HOLD_S)
             try:
                 await self._ask("hold", ())
-            except ServeError as error:
-                log.debug("the controller was not told that this process lives: %s", error)
+            except Exception as error:  # it is told again, as long as this process lives
+                log.debug("the controller was not told that this process lives: %r", error)
 
     def leave(self) -> None:
         """Let the instance run on without us."""
@@ -384,7 +388,7 @@ def start(
                 if bound:
                     session.hold()
                 elif detached is False:
-                    log.warning("an instance runs already; it will not end with this process")
+                    log.warning(_NOT_HELD)
                 if wait:
                     session.ask("ready")
             except BaseException:
@@ -392,10 +396,12 @@ def start(
                 raise
             _session = session
             if kind == "local" or bound:
-                atexit.register(end)
+                atexit.register(_end_if_current, session)
             return session
         if detached:
             raise ServeError(_RUNS)
+        if detached is False:
+            log.warning(_NOT_HELD)
         if cluster is not None and _session.cluster.kind != kind:
             raise ConfigError(
                 f"this process runs on the {_session.cluster.kind} cluster already; "
@@ -445,6 +451,12 @@ def end() -> bool:
             return False
         session.shut_down()
         return True
+
+
+def _end_if_current(session: Session) -> None:
+    """Shut an instance down at the end of the process, unless it has another one by then."""
+    if _session is session:
+        end()
 
 
 def end_by_force(address: str | None = None) -> bool:

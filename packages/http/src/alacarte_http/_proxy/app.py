@@ -15,14 +15,14 @@ from typing import Any
 
 from alacarte.types import Call, Message, Reply, Route, RouteTable, Runtime
 
-from .._calls import request_call
+from .._calls import Way, request_call
 from .._errors import TEXT, Answer, answer_to
 from .._message import HTTP, status_of, unpack_response
 from .._websocket.relay import failed as websocket_failed
 from .._websocket.relay import serve_websocket
 from .._wishes import Wishes, read_wishes
 from .access import AccessLog
-from .routes import RouteIndex, Way
+from .routes import RouteIndex
 
 __all__ = ["ProxyApp"]
 

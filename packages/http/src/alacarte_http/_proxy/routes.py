@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from alacarte.types import Route, Service
 
-__all__ = ["RouteIndex", "Way"]
+from .._calls import Way
 
-
-class Way(NamedTuple):
-    """Where a path leads.
-
-    Attributes:
-        http: Answers requests.
-        websocket: Answers WebSockets.
-        methods: HTTP methods allowed, None for all. GET brings HEAD along, as in Starlette.
-    """
-
-    route: Route
-    http: Service
-    websocket: Service
-    methods: frozenset[str] | None
+__all__ = ["RouteIndex"]
 
 
 class RouteIndex:

@@ -14,10 +14,9 @@ from typing import Any
 from alacarte.errors import ReplicaUnavailableError, ServeError
 from alacarte.types import Buffer, Message, Reply
 
-from .._calls import request_call
+from .._calls import Way, request_call
 from .._errors import Answer, answer_to
 from .._message import ResponseHead
-from .._proxy.routes import Way
 from .._wishes import Wishes
 from .connection import WebSocketConnection
 from .message import (
