@@ -283,6 +283,24 @@ def test_without_a_check_of_the_user_s_the_process_is_looked_at(
     run(main)
 
 
+def test_one_that_leaves_and_was_not_told_to_by_us(run: Callable[[Main], None]):
+    """A former controller's word may arrive after its end: the replica goes, and is replaced."""
+
+    async def main() -> None:
+        world = World(num_replicas=1)
+        await world.healthy()
+        [leaver] = world.cluster.processes
+        leaver.pulse_is = Pulse(0.1, 0, 0, 5, leaving=True)
+        leaver.health = ValueError("its object has ended")
+        await world.until(lambda: leaver.stopped and leaver.end.done(), 40)
+        await world.healthy()
+        assert len(world.cluster.processes) == 2
+        assert world.overview.recent_failures == ()
+        await world.close()
+
+    run(main)
+
+
 def test_a_frozen_process_is_replaced_within_seconds_of_a_suspicion(
     run: Callable[[Main], None],
 ):

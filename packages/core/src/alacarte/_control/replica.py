@@ -405,9 +405,13 @@ class Replica:
         assert self._actor is not None
         try:
             async with asyncio.timeout(limit_s):
+                pulse: Pulse = await self._actor.call("pulse")
+                if pulse.leaving:
+                    # A former controller told it to; its word may come long after its end.
+                    self.drain()
+                    return ""
                 if self._checks_itself:
                     await self._actor.call("check_health")
-                pulse: Pulse = await self._actor.call("pulse")
         except ActorDied:
             return ""  # `closed` tells, and why
         except TimeoutError:

@@ -119,7 +119,8 @@ class ReplicaActor:
         server, watch = self._server, self._watch
         if server is None or watch is None:
             return Pulse(0.0, 0, 0, self._spec.max_ongoing)
-        return Pulse(watch.age_s, server.ongoing, server.abandoned, server.max_ongoing)
+        leaving = self._stopping is not None
+        return Pulse(watch.age_s, server.ongoing, server.abandoned, server.max_ongoing, leaving)
 
     async def check_health(self) -> None:
         """Run the user's `check_health`.

@@ -16,9 +16,11 @@ class Pulse:
         ongoing: Requests it is working on.
         abandoned: Slots held by sync code whose request was given up.
         max_ongoing: Slots it has.
+        leaving: It has been told to stop.
     """
 
     loop_age_s: float
     ongoing: int
     abandoned: int
     max_ongoing: int
+    leaving: bool = False
