@@ -30,7 +30,7 @@ def update(it: System, size: Size, replicas: int) -> list[Figure]:
     took_s: list[float] = []
     gone_by: list[tuple[float, str]] = []
     every_s = size.requests / size.rate / (size.rounds + 1)
-    with good_load(it.port, rate=size.rate, app="alpha", timeout_s=10, count=size.requests) as load:
+    with good_load(it.port, rate=size.rate, app="alpha", timeout_s=10) as load:
         began = time.monotonic()
         for turn in range(1, size.rounds + 1):
             pause(began + turn * every_s - every_s / 2)
@@ -38,6 +38,8 @@ def update(it: System, size: Size, replicas: int) -> list[Figure]:
             it.deploy(f"v{turn}", options=options)
             took_s.append(time.monotonic() - asked)
             gone_by.append((time.monotonic(), f"v{turn}"))
+        # The last version is asked, too, however long its deployment took.
+        pause(max(began + size.requests / size.rate, time.monotonic() + every_s / 2))
     late = sum(
         any(each.due > then and int(each.version[1:]) < int(new[1:]) for then, new in gone_by)
         for each in load.exchanges

@@ -93,7 +93,6 @@ def counts(path: str, app: str) -> Any:
 # --- shares -----------------------------------------------------------------------------
 
 
-@pytest.mark.minimums
 @pytest.mark.parametrize("share", [0.7, 0.99])
 def test_ten_thousand_requests(instance: Instance, split: Any, share: float):
     """Each backend gets its share of them, within five standard deviations; status agrees."""

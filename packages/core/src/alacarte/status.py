@@ -230,8 +230,8 @@ class RouteStatusOverview:
         methods: HTTP methods allowed, None for all.
         targets: By application, or by `application#deployment` where it is not the ingress.
         shadows: The same.
-        since: What is counted has ended since then, in seconds since 1970: when the split was
-            changed last, or a process took it over. 0.0 where nothing is counted yet.
+        since: What is counted has ended since then, in seconds since 1970: when the split or
+            the code of a target was changed last. 0.0 where nothing is counted yet.
     """
 
     app: str
