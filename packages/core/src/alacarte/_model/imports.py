@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 import sys
 import sysconfig
@@ -15,6 +16,11 @@ from pathlib import Path
 __all__ = ["import_paths", "source_files"]
 
 _OURSELVES = __name__.partition(".")[0]
+_Statement = tuple[str, int, tuple[str, ...]]
+"""What is imported: a module, how many packages further up, and members of it."""
+_MOST_PARSED = 4096
+_parsed: dict[bytes, tuple[_Statement, ...]] = {}
+"""By digest of the text: most files are the same at the next deployment."""
 
 
 def import_paths() -> tuple[str, ...]:
@@ -108,27 +114,46 @@ def _find(name: str) -> str | None:
 def _imported_by(name: str, path: Path) -> Iterator[str]:
     """Yield the names of the modules that a file's import statements may load."""
     try:
-        with warnings.catch_warnings():
-            # Importing the file warns of its odd escapes; once is enough.
-            warnings.simplefilter("ignore")
-            tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):
+        statements = _statements(path.read_bytes())
+    except OSError:
         return
     if name == "__main__":
         name = _main_name()
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for base, level, members in statements:
+        if level:
+            above = package.split(".")[: len(package.split(".")) - level + 1]
+            base = ".".join([*above, base]).strip(".")
+        yield from _with_parents(base)
+        # Whatever of these is no module is not found, and dropped.
+        yield from (f"{base}.{member}" for member in members if base)
+
+
+def _statements(source: bytes) -> tuple[_Statement, ...]:
+    """Return a file's import statements; none of one that is no Python."""
+    key = hashlib.sha256(source).digest()
+    found = _parsed.get(key)
+    if found is None:
+        if len(_parsed) >= _MOST_PARSED:
+            _parsed.clear()
+        found = _parsed[key] = tuple(_parse(source))
+    return found
+
+
+def _parse(source: bytes) -> Iterator[_Statement]:
+    try:
+        with warnings.catch_warnings():
+            # Importing the file warns of its odd escapes; once is enough.
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield from _with_parents(alias.name)
+                yield alias.name, 0, ()
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*above, base]).strip(".")
-            yield from _with_parents(base)
-            # Whatever of these is no module is not found, and dropped.
-            yield from (f"{base}.{alias.name}" for alias in node.names if base)
+            yield node.module or "", node.level, tuple(alias.name for alias in node.names)
 
 
 def _with_parents(name: str) -> Iterator[str]:
