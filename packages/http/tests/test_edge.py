@@ -192,6 +192,28 @@ def test_the_longest_idle_makes_room(serve_with):
                 assert wire.answer().status == 200
 
 
+def test_a_request_that_has_arrived_is_not_idle(serve_with):
+    """Nobody is hung up on whose request is there, though the loop has not read it yet."""
+    server = serve_with(max_connections=2)
+    with server.wire() as first, server.wire() as second:
+        for wire in (first, second):
+            wire.ask("/")
+            wire.answer()
+
+        def one_more() -> None:
+            first.ask("/late")
+            known = next(iter(server.state.connections))
+            more = type(known)(known.config, server.state, {}, known.loop, edge=known._edge)
+            server.state.connections.add(more)
+            assert known._edge.add(more)
+            known._edge.forget(more)
+            server.state.connections.remove(more)
+
+        server.call(one_more)
+        assert first.answer().body == b"/late 0"
+        assert second.rest() == b""
+
+
 def test_no_room(serve_with):
     """Where all connections have a request in progress, the next one is answered 503."""
     server = serve_with(max_connections=2)

@@ -10,8 +10,10 @@ import asyncio
 import select
 import socket
 import struct
+import termios
 from collections import deque
 from collections.abc import Callable
+from fcntl import ioctl
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -587,6 +589,13 @@ class ProxyConnection(HttpToolsProtocol):
             self._reset()  # nothing else tells it from the end
         else:
             self.transport.close()
+
+    def has_unread(self) -> bool:
+        """Return whether the kernel holds bytes of the client that nobody has read yet."""
+        if self.transport.is_closing():
+            return False
+        peer = self.transport.get_extra_info("socket")
+        return ioctl(peer.fileno(), termios.FIONREAD, bytes(4)) != bytes(4)
 
     def abort(self) -> None:
         """Drop the connection and what was not sent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from .limits import EdgeLimits
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["Edge"]
 
 _SWEEP_S = 0.5
+_LOOKED_AT = 64
+"""Of those that wait, how many are looked at to make room for one more."""
 
 
 class Edge:
@@ -54,7 +57,7 @@ class Edge:
         if len(connection.connections) > self.limits.connections:
             if not self.waiting:
                 return False
-            next(iter(self.waiting)).abort()
+            self._idlest().abort()
         self.waiting[connection] = None
         return True
 
@@ -69,6 +72,12 @@ class Edge:
             self._lines = b"".join([b"%b: %b\r\n" % header for header in headers])
             self._headers = headers
         return self._lines
+
+    def _idlest(self) -> ProxyConnection:
+        """Return the one that has waited longest, and of which nothing has arrived by now."""
+        longest = islice(self.waiting, _LOOKED_AT)
+        found = next((each for each in longest if not each.has_unread()), None)
+        return found or next(iter(self.waiting))
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         time = loop.time()
