@@ -77,6 +77,9 @@ def _show_pyenv_pythons() -> None:
 _show_pyenv_pythons()
 # Pythons are used where found; a test run that downloads interpreters surprises its user.
 os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
+# uv installs sources only. Where Python may not keep what it compiles, as in many containers, each
+# of the hundreds of processes that tests start compiles Ray anew, which doubles their time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def _group(*names: str) -> list[str]:
