@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from alacarte._control.reconcile import (
     PLACEMENT_PATIENCE_S,
+    SECOND_LOOK_S,
     Drain,
     Reconfigure,
     ReplicaView,
     Settings,
     Start,
     Target,
+    lacking_place,
     next_look,
     reconcile,
 )
@@ -53,6 +55,7 @@ class Simulation:
         self.room = max(room, self.processes)
         self.now = NOW
         self.freed = 0.0
+        self.lacking_since: float | None = None
         self.random = random.Random(seed)
         self.before = self.running
         self.lowest = self.running
@@ -74,7 +77,12 @@ class Simulation:
             self.lowest = min(self.lowest, self.running)
             if self.move():
                 continue
-            look = next_look(list(self.replicas.values()), now=self.now, freed=self.freed)
+            look = next_look(
+                list(self.replicas.values()),
+                now=self.now,
+                freed=self.freed,
+                lacking_since=self.lacking_since,
+            )
             if look is None:
                 if not acted:
                     return
@@ -85,7 +93,12 @@ class Simulation:
 
     def act(self) -> bool:
         seen = list(self.replicas.values())
-        actions = reconcile(self.target, seen, failures=0, now=self.now, freed=self.freed)
+        self.lacking_since = lacking_place(
+            self.lacking_since, self.target, seen, now=self.now, freed=self.freed
+        )
+        actions = reconcile(
+            self.target, seen, failures=0, now=self.now, lacking_since=self.lacking_since
+        )
         for action in actions:
             match action:
                 case Start(count):
@@ -320,22 +333,22 @@ def test_old_replicas_that_never_ran_go_at_once():
 WAITING = ReplicaView("n", "new", STARTING, NEW, NOW, placed=False)
 
 
-@pytest.mark.parametrize(("waited", "drained"), [(1.9, False), (2.0, True), (60.0, True)])
-def test_patience_for_a_place(waited: float, drained: bool):
-    """An old replica makes place when a new one has waited two seconds for its own."""
+@pytest.mark.parametrize(("waited", "lacks"), [(1.9, False), (2.0, True), (60.0, True)])
+def test_patience_for_a_place(waited: float, lacks: bool):
+    """A new replica that has waited two seconds for a place lacks one."""
     seen = [*views("old RUNNING"), WAITING]
-    actions = reconcile(target(1), seen, failures=0, now=NOW + waited)
-    assert actions == ([Drain("r0")] if drained else [])
+    since = lacking_place(None, target(1), seen, now=NOW + waited)
+    assert since == (NOW + waited if lacks else None)
 
 
-@pytest.mark.parametrize(("waited", "drained"), [(2.0, False), (29.9, False), (30.0, True)])
-def test_patience_with_a_slow_start(waited: float, drained: bool):
+@pytest.mark.parametrize(("waited", "lacks"), [(2.0, False), (29.9, False), (30.0, True)])
+def test_patience_with_a_slow_start(waited: float, lacks: bool):
     """Where there was room, the new one is taken to be slow, and nothing is given up for it."""
     seen = [*views("old RUNNING"), replace(WAITING, had_room=True)]
-    actions = reconcile(target(1), seen, failures=0, now=NOW + waited)
-    assert actions == ([Drain("r0")] if drained else [])
+    since = lacking_place(None, target(1), seen, now=NOW + waited)
+    assert since == (NOW + waited if lacks else None)
     look = next_look(seen, now=NOW + waited)
-    assert look == (None if drained else pytest.approx(30.0 - waited))
+    assert look == (None if lacks else pytest.approx(30.0 - waited))
 
 
 @pytest.mark.parametrize("in_between", ["old STOPPING", "new STARTING"])
@@ -343,16 +356,28 @@ def test_one_place_at_a_time(in_between: str):
     """While a place is being made, or taken, no other old replica gives up its own."""
     seen = [*views(f"old RUNNING, {in_between}"), WAITING]
     wanted = sum(view.version == "new" for view in seen)
-    assert reconcile(target(wanted), seen, failures=0, now=NOW + 60) == []
+    assert lacking_place(NOW + 59, target(wanted), seen, now=NOW + 60) is None
 
 
 def test_a_place_that_was_just_left_is_waited_for():
     """The two seconds begin anew when a replica ends: its place may be the one that is needed."""
     seen = [*views("old RUNNING"), WAITING]
     freed = NOW + 60
-    assert reconcile(target(1), seen, failures=0, now=freed + 1.9, freed=freed) == []
+    assert lacking_place(None, target(1), seen, now=freed + 1.9, freed=freed) is None
     assert next_look(seen, now=freed + 0.5, freed=freed) == pytest.approx(1.5)
-    assert reconcile(target(1), seen, failures=0, now=freed + 2, freed=freed) == [Drain("r0")]
+    assert lacking_place(None, target(1), seen, now=freed + 2, freed=freed) == freed + 2
+    assert lacking_place(freed + 2, target(1), seen, now=freed + 3, freed=freed) == freed + 2
+
+
+def test_a_place_is_given_up_at_the_second_look():
+    """A controller that stood still hears at its first look only what happened meanwhile."""
+    seen = [*views("old RUNNING"), WAITING]
+    woken = NOW + 60
+    for now, actions in [(woken, []), (woken + 0.2, []), (woken + SECOND_LOOK_S, [Drain("r0")])]:
+        found = reconcile(target(1), seen, failures=0, now=now, lacking_since=woken)
+        assert found == actions
+    assert next_look(seen, now=woken, lacking_since=woken) == pytest.approx(SECOND_LOOK_S)
+    assert reconcile(target(1), seen, failures=0, now=woken + 60) == []
 
 
 def test_when_to_look_again():

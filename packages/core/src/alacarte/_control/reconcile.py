@@ -24,6 +24,7 @@ __all__ = [
     "Target",
     "as_wanted",
     "given_up",
+    "lacking_place",
     "next_look",
     "reconcile",
 ]
@@ -32,6 +33,12 @@ PLACEMENT_PATIENCE_S = 2.0
 """How long a new replica may wait for a place before an old one gives up its own."""
 SLOW_START_S = 30.0
 """The same for one that the cluster had room for: most likely its process only starts slowly."""
+SECOND_LOOK_S = 0.25
+"""For how long looks must find that patience is over before an old one gives up its place.
+
+The controller's own process may have stood still, and what happened meanwhile reaches it only now:
+that the new one is up, say.
+"""
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ def reconcile(
     *,
     failures: int,
     now: float,
-    freed: float = 0.0,
+    lacking_since: float | None = None,
 ) -> list[Action]:
     """Return what to do next, best first; nothing when all is as it should be.
 
@@ -128,7 +135,7 @@ def reconcile(
         replicas: Those that exist, oldest first.
         failures: Starts of the target's version that have failed.
         now: On the same clock as `ReplicaView.since`.
-        freed: When a replica last ended, and left its place to others.
+        lacking_since: What `lacking_place` says now.
     """
     if as_wanted(target, replicas):
         return []
@@ -148,8 +155,7 @@ def reconcile(
     if old and not leaving:
         if not target.surge and not hopeless:
             leaving = _stopped_first(target, new, old, failures)
-        # One at a time: none is leaving, and no new one has a place and is about to run.
-        elif len(staying) == len(replicas) and _need_place(new, now, freed):
+        elif lacking_since is not None and now >= lacking_since + SECOND_LOOK_S:
             leaving = [old[0]]
     actions += [Drain(replica.replica_id) for replica in leaving]
     if not hopeless:
@@ -185,15 +191,56 @@ def given_up(target: Target, new: Sequence[ReplicaView], failures: int) -> bool:
     )
 
 
-def next_look(
-    replicas: Sequence[ReplicaView], *, now: float, freed: float = 0.0, grace_s: float = 0.0
+def lacking_place(
+    before: float | None,
+    target: Target | None,
+    replicas: Sequence[ReplicaView],
+    *,
+    now: float,
+    freed: float = 0.0,
 ) -> float | None:
-    """Return in how many seconds time alone may change the decision, None for never."""
+    """Return since when looks find that an old replica should make place for a new one.
+
+    One at a time: not while one is leaving, or a new one has a place and is about to run.
+
+    Args:
+        before: What the look before this one returned.
+        freed: When a replica last ended, and left its place to others.
+    """
+    if target is None or any(each.state is ReplicaState.STOPPING for each in replicas):
+        return None
+    starting = [
+        replica
+        for replica in replicas
+        if replica.state is ReplicaState.STARTING and _is_wanted(replica, target)
+    ]
+    if any(replica.placed for replica in starting):
+        return None
+    if not any(now >= _patient_until(replica, freed) for replica in starting):
+        return None
+    return now if before is None else before
+
+
+def next_look(
+    replicas: Sequence[ReplicaView],
+    *,
+    now: float,
+    freed: float = 0.0,
+    lacking_since: float | None = None,
+    grace_s: float = 0.0,
+) -> float | None:
+    """Return in how many seconds time alone may change the decision, None for never.
+
+    Args:
+        freed: As `lacking_place` has it, and `lacking_since` as `reconcile` has it.
+    """
     moments = [
         _patient_until(replica, freed)
         for replica in replicas
         if replica.state is ReplicaState.STARTING and not replica.placed
     ]
+    if lacking_since is not None:
+        moments.append(lacking_since + SECOND_LOOK_S)
     moments += [each.leaves_at - grace_s for each in replicas if each.leaves_at is not None]
     ahead = [moment - now for moment in moments if moment > now]
     return min(ahead) if ahead else None
@@ -265,14 +312,6 @@ def _outdated(target: Target, new: Sequence[ReplicaView]) -> list[ReplicaView]:
     if any(replica.settings == target.settings for replica in serving):
         return waiting
     return []
-
-
-def _need_place(new: Sequence[ReplicaView], now: float, freed: float) -> bool:
-    """Whether one has waited for long, and none that has a place is still starting."""
-    starting = [replica for replica in new if replica.state is ReplicaState.STARTING]
-    return not any(replica.placed for replica in starting) and any(
-        now >= _patient_until(replica, freed) for replica in starting
-    )
 
 
 def _patient_until(replica: ReplicaView, freed: float) -> float:

@@ -32,7 +32,16 @@ from ..types import DeploymentId
 from .desired import State, target_of
 from .health import resting
 from .lifecycle import SERVING, ReplicaEvent
-from .reconcile import Drain, Reconfigure, ReplicaView, Settings, Start, Target, next_look
+from .reconcile import (
+    Drain,
+    Reconfigure,
+    ReplicaView,
+    Settings,
+    Start,
+    Target,
+    lacking_place,
+    next_look,
+)
 from .reconcile import reconcile as actions_for
 from .replica import Replica, first_line
 from .summary import Change, Condition, change_between, condition_of, overview_of, waiting_for
@@ -96,6 +105,7 @@ class ReplicaGroup:
         self._failed_in_turn = 0
         self._resume_at = 0.0
         self._freed_at = 0.0
+        self._lacking_since: float | None = None
         self._loop = asyncio.get_running_loop()
         self._patience_s: float = state.config["cluster"]["actor_start_timeout_s"]
         self._views: list[ReplicaView] | None = None
@@ -221,8 +231,15 @@ class ReplicaGroup:
         now = self._loop.time()
         pauses = []
         views = self.views
+        self._lacking_since = lacking_place(
+            self._lacking_since, self.target, views, now=now, freed=self._freed_at
+        )
         for action in actions_for(
-            self.target, views, failures=self.failures, now=now, freed=self._freed_at
+            self.target,
+            views,
+            failures=self.failures,
+            now=now,
+            lacking_since=self._lacking_since,
         ):
             if isinstance(action, Start):
                 if now < self._resume_at:
@@ -236,7 +253,13 @@ class ReplicaGroup:
                 assert self.target is not None
                 self._replicas[action.replica_id].reconfigure(self.target.settings)
         grace_s = self.target.grace_s if self.target else 0.0
-        look = next_look(self.views, now=now, freed=self._freed_at, grace_s=grace_s)
+        look = next_look(
+            self.views,
+            now=now,
+            freed=self._freed_at,
+            lacking_since=self._lacking_since,
+            grace_s=grace_s,
+        )
         return min([*pauses, look] if look is not None else pauses, default=None)
 
     def look(self) -> DeploymentStatusOverview:
