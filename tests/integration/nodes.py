@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from alacarte.testing import wait_until
 
 __all__ = ["added_node", "alive_nodes", "drain"]
 
+_ATTEMPTS = 3
 _PREEMPTION = 2
 """Ray's reason for a drain that a node cannot refuse."""
 
@@ -34,29 +36,53 @@ def added_node(address: str, *options: str) -> Iterator[str]:
     Args:
         options: Of `ray start`, such as `--num-gpus=1`.
     """
+    process, node_id = _started(address, options)
+    try:
+        yield node_id
+    finally:
+        _end(process)
+    wait_until(lambda: node_id not in alive_nodes(), 60, "the end of the node")
+
+
+def _started(address: str, options: Sequence[str]) -> tuple[subprocess.Popen[bytes], str]:
+    """Start a node. Ray gives it up where its helpers take long, as on a busy machine: so again."""
     before = alive_nodes().keys()
     command = [str(Path(sys.executable).with_name("ray")), "start", f"--address={address}"]
     # Ports of their own: several nodes share this machine.
     command += ["--block", "--min-worker-port=0", "--max-worker-port=0", *options]
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        [node_id] = wait_until(lambda: alive_nodes().keys() - before, 60, "the new node")
-        yield node_id
-    finally:
-        process.terminate()  # it ends the processes of its node
+    for left in reversed(range(_ATTEMPTS)):
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
-            process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    wait_until(lambda: node_id not in alive_nodes(), 60, "the end of the node")
+            [node_id] = wait_until(partial(_joined, process, before), 60, "the new node")
+        except BaseException as error:
+            _end(process)
+            if not left or not isinstance(error, ChildProcessError):
+                raise
+        else:
+            return process, node_id
+    raise AssertionError("unreachable")
+
+
+def _joined(process: subprocess.Popen[bytes], before: Set[str]) -> Set[str]:
+    if process.poll() is not None:
+        raise ChildProcessError("the node has ended before it was there")
+    return alive_nodes().keys() - before
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()  # it ends the processes of its node
+    try:
+        process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def drain(node_id: str, within_s: float) -> None:
