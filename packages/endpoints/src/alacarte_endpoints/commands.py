@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 from alacarte.errors import ConfigError, NotFoundError, ServeError
 from alacarte.status import RouteStatusOverview, ServeStatus
 
-from ._names import listed
 from ._weights import check_share
 
 __all__ = ["TrafficCommand", "command"]
@@ -56,12 +55,8 @@ class TrafficCommand:
             raise ServeError("nothing is running; start with `serve run module:app`.")
         if options.delete:
             serve.delete_traffic(options.route)
-        there = serve.status().applications
-        unknown = [app for app in shadows if app not in there]
-        if unknown:
-            raise ConfigError(
-                f"there is no application {listed(unknown)}; there are {listed(there)}."
-            )
+        if shadows:
+            _check_there(options.route, shadows)
         if weights:
             serve.set_traffic(options.route, weights)
         for app, share in shadows.items():
@@ -74,6 +69,14 @@ def _facade() -> ModuleType:
     from alacarte import serve  # which `serve --help` need not wait for
 
     return serve
+
+
+def _check_there(route: str, apps: Iterable[str]) -> None:
+    from alacarte.instance import get_instance  # which `serve --help` need not wait for
+
+    from .traffic import check_applications
+
+    check_applications(f"the traffic of {route}", apps, get_instance())
 
 
 def _shares(words: Sequence[str]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from ._paths import check_path
 from ._weights import check_share, check_weights
 from .kinds import APPLICATION, TRAFFIC, TrafficSpec
 
-__all__ = ["delete_traffic", "set_traffic", "shadow_traffic"]
+__all__ = ["check_applications", "delete_traffic", "set_traffic", "shadow_traffic"]
 
 
 def set_traffic(route: str, weights: Mapping[str, float]) -> None:
@@ -42,7 +42,7 @@ def set_traffic(route: str, weights: Mapping[str, float]) -> None:
     instance = get_instance()
 
     def changed(spec: TrafficSpec | None) -> TrafficSpec:
-        _check_applications(whose, checked, instance)
+        check_applications(whose, checked, instance)
         return replace(spec or _unsplit(route, instance), weights=checked)
 
     change(instance, TRAFFIC, route, lambda: _split(route, instance), changed)
@@ -68,7 +68,7 @@ def shadow_traffic(route: str, app: str, proportion: float) -> None:
     instance = get_instance()
 
     def changed(spec: TrafficSpec | None) -> TrafficSpec | None:
-        _check_applications(whose, [app], instance)
+        check_applications(whose, [app], instance)
         now = spec or _unsplit(route, instance)
         shadows = with_share(now.shadows, app, share)
         return None if shadows == now.shadows else replace(now, shadows=shadows)
@@ -119,7 +119,8 @@ def _is_unsplit(route: str, instance: Instance) -> bool:
         return False  # nobody else has the path
 
 
-def _check_applications(whose: str, wanted: Iterable[str], instance: Instance) -> None:
+def check_applications(whose: str, wanted: Iterable[str], instance: Instance) -> None:
+    """Raise ConfigError for names of which there is no application."""
     there = [resource.name for resource in instance.resources(APPLICATION)]
     unknown = [name for name in wanted if name not in there]
     if unknown:
