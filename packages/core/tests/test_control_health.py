@@ -12,6 +12,7 @@ from alacarte._control.health import (
     after_failure,
     after_success,
     judge,
+    next_check_s,
     resting,
 )
 from alacarte._replica.pulse import Pulse
@@ -64,3 +65,11 @@ def test_what_a_pulse_says(pulse: Pulse, said: str):
     wrong = judge(pulse, 30.0)
     assert said in wrong
     assert bool(wrong) is bool(said)
+
+
+@pytest.mark.parametrize(
+    ("period_s", "elapsed_s", "pause_s"), [(10.0, 0.1, 9.9), (1.0, 1.0, 0.0), (1.0, 30.0, 0.0)]
+)
+def test_periods_run_from_start_to_start(period_s: float, elapsed_s: float, pause_s: float):
+    """What a check takes is part of its period; one that takes longer is followed at once."""
+    assert next_check_s(period_s, elapsed_s) == pytest.approx(pause_s)

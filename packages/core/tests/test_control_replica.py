@@ -33,6 +33,7 @@ class Process:
         self.cluster = cluster
         self.end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.health: Exception | None = None
+        self.check_hangs = False
         self.pulse_is: Pulse | None = WELL
         self.frozen = False
         self.stopped = False
@@ -56,6 +57,8 @@ class Process:
         )  # fmt: skip
 
     async def check_health(self) -> None:
+        if self.check_hangs:
+            await asyncio.Event().wait()
         if self.health is not None:
             raise self.health
 
@@ -208,6 +211,21 @@ def test_a_check_that_fails_three_times_replaces_the_replica_successor_first(
         await world.until(lambda: ill.end.done())
         await world.healthy()
         assert world.overview.message == ""
+        await world.close()
+
+    run(main)
+
+
+def test_a_check_that_hangs_is_found_within_three_periods(run: Callable[[Main], None]):
+    """With a period and a time limit of 1 s its successor is asked for after four seconds."""
+
+    async def main() -> None:
+        world = World(health_check_period_s=1, health_check_timeout_s=1)
+        await world.healthy()
+        world.cluster.processes[0].check_hangs = True
+        began = asyncio.get_running_loop().time()
+        await world.until(lambda: len(world.cluster.processes) == 2)
+        assert asyncio.get_running_loop().time() - began < 4.5
         await world.close()
 
     run(main)

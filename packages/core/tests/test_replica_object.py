@@ -101,6 +101,31 @@ async def test_reconfigure_and_check_health(is_async):
         await user.check_health()
 
 
+async def test_a_sync_check_that_hangs_holds_up_nobody():
+    """It runs in a thread of its own, once however often it is asked for, and ends with it."""
+    free, checks = threading.Event(), []
+
+    class Model:
+        def check_health(self):
+            checks.append(threading.current_thread())
+            free.wait(WAIT_S)
+
+        def work(self):
+            return "done"
+
+    user = await made(Model, threads=1)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await user.check_health()
+    assert await user.in_thread(user.instance.work) == "done"
+    assert len(checks) == 1
+    assert checks[0].daemon
+    free.set()
+    await user.check_health()
+    await user.close()
+
+
 @pytest.mark.parametrize("is_function", [False, True])
 async def test_user_config_without_reconfigure(is_function):
     """The error names the method that is missing."""

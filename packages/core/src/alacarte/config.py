@@ -215,7 +215,7 @@ class DeploymentConfig(_Model):
         graceful_shutdown_timeout_s: How long a replica that leaves may finish its requests.
         graceful_shutdown_wait_loop_s: Accepted for Ray Serve's sake; leaving replicas are
             watched, not polled.
-        health_check_period_s: Time between health checks of a replica.
+        health_check_period_s: From the start of one health check of a replica to the next.
         health_check_timeout_s: How long one may take, and how long the replica's event loop may
             stand still.
         max_constructor_retry_count: Replicas that may fail to start before giving up; at most

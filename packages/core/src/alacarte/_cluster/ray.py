@@ -213,7 +213,7 @@ class RayCluster:
 
     async def _spawn(self, spec: ActorSpec, group: PlacementGroup | None) -> RayActor:
         try:
-            process = ray.remote(_Process).options(
+            process = _remote(_Process).options(
                 name=spec.name,
                 namespace=NAMESPACE,
                 lifetime="detached",
@@ -266,9 +266,7 @@ class RayCluster:
 
     async def end_process(self, node_id: str, pid: int) -> None:
         there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        task = ray.remote(_end_process).options(
-            num_cpus=0, max_retries=0, scheduling_strategy=there
-        )
+        task = _remote(_end_process).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
         await _answer(f"ending process {pid}", lambda: task.remote(pid))
 
     async def release(self, prefix: str) -> None:
@@ -303,6 +301,15 @@ class RayCluster:
             _store().internal_kv_del(key.encode(), False, _KV_NAMESPACE, timeout=_ANSWER_S)
 
         await _answer("deleting the state", ask)
+
+
+@functools.cache
+def _remote(code: Any) -> Any:
+    """Return what Ray starts of a class or function of ours; made once in each process.
+
+    Ray stores each one's code, for good, once for every cluster that it is used in.
+    """
+    return ray.remote(code)
 
 
 def _running_address(address: str | None) -> str:

@@ -13,9 +13,29 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["BlockingCalls"]
+__all__ = ["BlockingCalls", "run_in_daemon_thread"]
 
 T = TypeVar("T")
+
+
+def run_in_daemon_thread(call: Callable[[], T], name: str) -> Future[T]:
+    """Run a call in a new thread that ends with it; return its future.
+
+    The program does not wait for the thread at its end, so the call may never return.
+    """
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            result = call()
+        except BaseException as error:  # the caller's to handle
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
 
 
 class BlockingCalls:

@@ -21,6 +21,7 @@ __all__ = [
     "after_failure",
     "after_success",
     "judge",
+    "next_check_s",
     "resting",
 ]
 
@@ -61,6 +62,18 @@ def after_success(health: Health) -> Health:
 def after_failure(health: Health, message: str) -> Health:
     """Return the health after a failed check."""
     return replace(health, failed_in_a_row=health.failed_in_a_row + 1, message=message)
+
+
+def next_check_s(period_s: float, elapsed_s: float) -> float:
+    """Return how long to wait before the next check: periods run from start to start.
+
+    A check that hangs until its time limit must not put off the next one by a whole period.
+
+    Args:
+        period_s: Between the starts of two checks.
+        elapsed_s: Since the start of the last one.
+    """
+    return max(period_s - elapsed_s, 0.0)
 
 
 def judge(pulse: Pulse, limit_s: float) -> str:

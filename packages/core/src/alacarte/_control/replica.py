@@ -22,7 +22,7 @@ from .._replica.pulse import Pulse
 from .._replica.spec import Started
 from ..errors import DeployError, ServeError
 from ..status import Failure, ReplicaOverview, ReplicaState
-from .health import Health, after_failure, after_success, judge
+from .health import Health, after_failure, after_success, judge, next_check_s
 from .lifecycle import SERVING, ReplicaEvent, advance
 from .reconcile import ReplicaView, Settings
 
@@ -385,10 +385,12 @@ class Replica:
 
     async def _check(self) -> None:
         """Check it again and again: the user's own check, and what its process tells."""
+        asked_at = self._loop.time()
         while True:
             config = self.spec.config  # which may change meanwhile
-            jitter = random.uniform(1 - _JITTER, 1 + _JITTER)
-            await asyncio.sleep(config.health_check_period_s * jitter)
+            period_s = config.health_check_period_s * random.uniform(1 - _JITTER, 1 + _JITTER)
+            await asyncio.sleep(next_check_s(period_s, self._loop.time() - asked_at))
+            asked_at = self._loop.time()
             wrong = await self._checked(config.health_check_timeout_s)
             before = self._facts.health
             if not wrong:

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
+from .._cluster.threads import run_in_daemon_thread
 from ..errors import ConfigError, NotFoundError
 from ..types import DeploymentId, Entry
 
@@ -60,6 +61,7 @@ class UserObject:
         self._is_function = is_function
         self._entries: dict[str, Entry] = {}
         self._pool = self._new_pool(threads)
+        self._check: asyncio.Task[None] | None = None
 
     async def construct(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Run the constructor on the event loop; an `async def __init__` is awaited."""
@@ -93,12 +95,35 @@ class UserObject:
         return not self._is_function and hasattr(self.instance, "check_health")
 
     async def check_health(self) -> None:
-        """Run the user's `check_health`, where there is one; it raises when unhealthy."""
-        if self.checks_itself:
-            await _maybe_await(self.instance.check_health())
+        """Run the user's `check_health`, where there is one; it raises when unhealthy.
+
+        A check that is still running answers everybody who asks meanwhile: one that hangs must
+        not gather a thread or a task for each question.
+        """
+        if not self.checks_itself:
+            return
+        if self._check is None or self._check.done():
+            self._check = asyncio.get_running_loop().create_task(self._run_check())
+            self._check.add_done_callback(_seen)
+        await asyncio.shield(self._check)
+
+    async def _run_check(self) -> None:
+        """Run one check: async code on the event loop, sync code in a thread of its own.
+
+        Not in the pool, whose threads may all be busy with requests.
+        """
+        check = self.instance.check_health
+        if inspect.iscoroutinefunction(check):
+            await check()
+            return
+        call = functools.partial(contextvars.copy_context().run, _without_stop, check)
+        work = run_in_daemon_thread(call, f"{self.deployment.name}-check")
+        await _maybe_await(await asyncio.wrap_future(work))
 
     async def close(self) -> None:
         """Run the user's `__del__`, once, and end the threads that are idle."""
+        if self._check is not None:
+            self._check.cancel()
         destructor = None if self._is_function else getattr(self.instance, "__del__", None)
         if destructor is not None:
             await _maybe_await(destructor())
