@@ -240,7 +240,7 @@ def test_every_config_field_is_an_option():
 @pytest.mark.parametrize("name", ["a#b", ""])
 def test_bad_names(name):
     """A name must not be empty nor contain the separator of ids."""
-    with pytest.raises(ConfigError, match="name must not be empty or contain"):
+    with pytest.raises(ConfigError, match="deployment name .*must not (be empty|contain)"):
         deployment(name=name)(Resize)
 
 

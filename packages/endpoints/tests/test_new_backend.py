@@ -92,7 +92,7 @@ def test_of_the_wrong_kind(
     [
         (answer, (1,), {}, "backend 'b': a function takes no arguments"),
         (answer, (), {"tag": ""}, "a backend's tag must not be empty"),
-        (answer, (), {"tag": "a#b"}, 'contain "#" or begin'),
+        (answer, (), {"tag": "a#b"}, 'must not contain "#"'),
         (answer, (), {"max_batch_size": 2}, "max_batch_size=2 needs .* @serve.accept_batch"),
         (answer, (), {"user_config": 1}, "user_config needs a class with a method"),
         (Model, (), {"user_config": 1}, "user_config needs a class with a method"),

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from ._model.application import Application
 from ._model.graph import build_application
+from ._model.names import MAX_PATH_LENGTH, check_name, check_text
 from ._model.specs import DeploymentSpec
 from .errors import ServeError
 from .types import Instance
 
-__all__ = ["DeploymentSpec", "build_deployments", "get_instance"]
+__all__ = [
+    "DeploymentSpec",
+    "build_deployments",
+    "check_deployment_name",
+    "check_path_text",
+    "get_instance",
+]
 
 
 def build_deployments(application: Application, *, name: str) -> tuple[DeploymentSpec, ...]:
@@ -30,6 +37,30 @@ def build_deployments(application: Application, *, name: str) -> tuple[Deploymen
         ConfigError: A bad name, or code or an argument that does not pickle.
     """
     return build_application(application, name=name, route_prefix=None).deployments
+
+
+def check_deployment_name(subject: str, name: object) -> str:
+    """Return a name that a deployment may have.
+
+    Args:
+        subject: Whose name it is, for errors: "a backend's tag".
+
+    Raises:
+        TypeError: The name is not a string.
+        ConfigError: The name is empty, longer than 200 characters, or holds "#", a control
+            character or a lone surrogate.
+    """
+    return check_name(subject, name, forbidden="#")
+
+
+def check_path_text(subject: str, path: str) -> str:
+    """Return a path that can be encoded, and printed on one line.
+
+    Raises:
+        ConfigError: The path is longer than 2000 characters, or holds a control character or a
+            lone surrogate.
+    """
+    return check_text(subject, path, MAX_PATH_LENGTH)
 
 
 def get_instance() -> Instance:

@@ -5,37 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from alacarte.errors import ConfigError
+from alacarte.instance import check_deployment_name
 
-__all__ = ["check_name", "check_text", "listed"]
+__all__ = ["check_name", "listed"]
 
 
 def check_name(what: str, name: object) -> str:
-    """Return a name.
+    """Return the name of a backend or an endpoint.
 
     Raises:
-        TypeError: It is no text.
-        ConfigError: It cannot be a name.
+        TypeError: The name is not a string.
+        ConfigError: No deployment can have the name, or the name reads like a path.
     """
-    if not isinstance(name, str):
-        raise TypeError(f"{what} must be a string, not {name!r}.")
-    if not name or "#" in name or name.startswith("/"):
-        raise ConfigError(
-            f'{what} must not be empty, contain "#" or begin with "/", as paths do; got {name!r}.'
-        )
-    return check_text(what, name)
-
-
-def check_text(what: str, text: str) -> str:
-    """Return a text that can be encoded.
-
-    Raises:
-        ConfigError: It holds half of a surrogate pair.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ConfigError(f"{what} holds half a character: {text!r}.") from None
-    return text
+    checked = check_deployment_name(what, name)
+    if checked.startswith("/"):
+        raise ConfigError(f'{what} {checked!r} must not begin with "/", as paths do.')
+    return checked
 
 
 def listed(names: Iterable[str]) -> str:

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable
 
 from alacarte.errors import ConfigError
-
-from ._names import check_text
+from alacarte.instance import check_path_text
 
 __all__ = ["check_methods", "check_path"]
 
@@ -31,7 +30,7 @@ def check_path(whose: str, path: object) -> str:
         )
     if path == "/-" or path.startswith("/-/"):
         raise ConfigError(f"{whose}: the route {path!r} is alacarte's own; choose another.")
-    return check_text(f"{whose}: the route", path)
+    return check_path_text(f"{whose}: the route", path)
 
 
 def check_methods(whose: str, methods: object) -> tuple[str, ...]:

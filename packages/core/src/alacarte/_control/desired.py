@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .._model.names import MAX_NAME_LENGTH, MAX_PATH_LENGTH, check_name, check_text
 from .._model.specs import DeploymentSpec
 from ..errors import ConfigError, ConflictError
-from ..types import DeploymentId, Resource, ResourceKind, Resources, Route
+from ..types import DeploymentId, Expansion, Resource, ResourceKind, Resources, Route
 from .reconcile import Settings, Target
 
 __all__ = [
@@ -138,6 +139,7 @@ def check(resources: Resources, kinds: Mapping[str, ResourceKind]) -> None:
     fronts: dict[str, Key] = {}
     for key, resource in resources.items():
         expansion = kind_of(resource, kinds).expand(resource)
+        _check_names(resource, expansion)
         for spec in expansion.deployments:
             _claim(apps, spec.id.app, key, f"application name {spec.id.app!r}")
         for route in expansion.routes:
@@ -158,6 +160,22 @@ def check(resources: Resources, kinds: Mapping[str, ResourceKind]) -> None:
                     + (f"deployment {target}" if target.name else f"application {target.app!r}")
                     + f"; there are applications {sorted(apps)}."
                 )
+
+
+def _check_names(resource: Resource, expansion: Expansion) -> None:
+    """Raise ConfigError for a name of a resource, or of what it stands for, that is not allowed."""
+    # Named by their path, where they are something of a path's.
+    is_path = resource.name.startswith("/")
+    check_text(
+        f"{resource.kind} name", resource.name, MAX_PATH_LENGTH if is_path else MAX_NAME_LENGTH
+    )
+    for spec in expansion.deployments:
+        check_name("application name", spec.id.app)
+        check_name("deployment name", spec.id.name, forbidden="#")
+    for route in expansion.routes:
+        subject = f"{resource.kind} {resource.name!r}: route"
+        check_text(f"{subject} prefix", route.prefix, MAX_PATH_LENGTH)
+        check_text(f"{subject} name", route.name, MAX_PATH_LENGTH)
 
 
 def check_replaced(

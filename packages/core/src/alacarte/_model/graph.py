@@ -11,6 +11,7 @@ from ..types import DeploymentId
 from .application import Application
 from .deployment import Deployment
 from .imports import import_paths
+from .names import MAX_PATH_LENGTH, check_name, check_text
 from .pickling import dump, load_code, load_init
 from .policies import pack_policy
 from .specs import ApplicationSpec, DeploymentSpec, RoutePrefix
@@ -38,12 +39,8 @@ def build_application(app: Application, *, name: str, route_prefix: RoutePrefix)
             f"{hint}serve.run takes an application, what .bind() of a deployment returns; "
             f"got {given!r}"
         )
-    if not name:
-        raise ConfigError("an application's name must not be empty")
+    check_name("application name", name)
     check_route_prefix(name, route_prefix)
-    for text in (name, route_prefix or ""):
-        if not _is_text(text):
-            raise ConfigError(f"{text!r} holds half a character; names and paths are of whole ones")
     graph = _Graph(name)
     ingress = graph.identify(app)
     return ApplicationSpec(name, route_prefix, ingress, tuple(graph.specs))
@@ -54,16 +51,12 @@ def check_route_prefix(app: str, route_prefix: object) -> None:
     if route_prefix is None:
         return
     if isinstance(route_prefix, str) and re.fullmatch(r"/|/[^{}]*[^{}/]", route_prefix):
+        check_text(f"{app}: route_prefix", route_prefix, MAX_PATH_LENGTH)
         return
     raise ConfigError(
         f'{app}: route_prefix={route_prefix!r} must begin with "/", not end with one (but for '
         '"/" itself) and hold no braces; None keeps the application off HTTP'
     )
-
-
-def _is_text(value: str) -> bool:
-    """Whether a string can be encoded, which halves of surrogate pairs cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 class _Graph:

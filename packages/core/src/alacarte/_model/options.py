@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from .._validation import config_error
 from ..errors import ConfigError
+from .names import check_name
 
 if TYPE_CHECKING:
     from ..config import AutoscalingConfig, DeploymentConfig, RayActorOptions
@@ -90,7 +91,7 @@ def check_options(subject: str, given: Mapping[str, Any]) -> DeploymentOptions:
         elif option not in ALLOWED:
             raise TypeError(f"{subject}: {option} is not an option; {allowed}")
     if "name" in given:
-        _check_name(given["name"])
+        check_name("deployment name", given["name"], forbidden="#")
     unset_by_none = {"num_replicas", "ray_actor_options"}
     kept = {
         option: value
@@ -151,13 +152,3 @@ def _auto(scaling: Any) -> Any:
     if scaling is None or isinstance(scaling, Mapping):
         return {**AUTO, **(scaling or {})}
     return scaling  # of no type we know; validation says so
-
-
-def _check_name(name: object) -> None:
-    if not isinstance(name, str):
-        raise TypeError(f"a deployment's name must be a string, not {name!r}")
-    if not name or "#" in name:
-        raise ConfigError(
-            f'a deployment\'s name must not be empty or contain "#" (it separates application '
-            f"and deployment); got {name!r}"
-        )
