@@ -7,7 +7,6 @@ a request costs nothing more. Where a dependency is a method too, it is bound as
 from __future__ import annotations
 
 import copy
-import copyreg
 import dataclasses
 import inspect
 import typing
@@ -16,20 +15,18 @@ from collections.abc import Callable, Mapping
 from types import FunctionType, MethodType
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, params, routing
-from fastapi.routing import APIRoute, APIWebSocketRoute
+from fastapi import APIRouter, FastAPI, params
 from starlette.routing import Mount
 
 from alacarte.errors import ConfigError
 
 from .nested import copied, copied_router
+from .pickled_routes import ROUTES, arguments_of, hide_self, kind_of, teach_pickle
 
 __all__ = ["bound", "taken"]
 
 Change = Callable[[Any], Any]
 """From a route to what stands in its place, None for nothing."""
-
-_ROUTES = (APIRoute, APIWebSocketRoute)
 
 
 def taken(app: FastAPI | APIRouter, target: type) -> FastAPI:
@@ -42,10 +39,11 @@ def taken(app: FastAPI | APIRouter, target: type) -> FastAPI:
     seen: set[Any] = set()
 
     def change(route: Any) -> Any:
-        if not isinstance(route, _ROUTES):
+        if not isinstance(route, ROUTES):
             return route
         if owner.owns(route.endpoint):
             owner.check(route)
+            hide_self(route)
         elif owner.is_foreign(route.endpoint):
             return None
         for function in (route.endpoint, *(item.dependency for item in route.dependencies or ())):
@@ -57,7 +55,7 @@ def taken(app: FastAPI | APIRouter, target: type) -> FastAPI:
         whole.include_router(_router(app, change, owner))
         app = whole
     new = _application(app, change, owner)
-    _teach_pickle(new)
+    teach_pickle(new)
     return new
 
 
@@ -73,7 +71,9 @@ class Owner:
 
     def __init__(self, target: type) -> None:
         self._target = target
-        self._classes = {(kind.__module__, kind.__qualname__) for kind in target.__mro__}
+        self._classes = {
+            (kind.__module__, name) for kind in target.__mro__ for name in _qualified_names(kind)
+        }
         self._statics = {
             id(value.__func__)
             for kind in target.__mro__
@@ -119,6 +119,18 @@ class Owner:
         )
 
 
+def _qualified_names(kind: type) -> set[str]:
+    """Return the names a class has in the qualified names of its methods.
+
+    A class that was made in a function, `main.<locals>.Model`, is called `Model` only once it has
+    travelled by value. Its methods are not.
+    """
+    functions = (getattr(value, "__func__", value) for value in vars(kind).values())
+    parents = {_parent(item) for item in functions if isinstance(item, FunctionType)}
+    own = {name for name in parents if name.rpartition(".")[2] == kind.__name__}
+    return {kind.__qualname__, *own}
+
+
 def _parent(function: FunctionType) -> str:
     return function.__qualname__.rpartition(".")[0]
 
@@ -133,13 +145,13 @@ class Binder:
 
     def route(self, route: Any) -> Any:
         """Return the route, made again: with its method bound where it has one."""
-        if not isinstance(route, _ROUTES):
+        if not isinstance(route, ROUTES):
             return route
-        arguments = _arguments(route)
+        arguments = arguments_of(route)
         arguments["endpoint"] = self._bind(route.endpoint)
         if arguments.get("dependencies"):
             arguments["dependencies"] = [self._depends(item) for item in arguments["dependencies"]]
-        new = type(route)(**arguments)
+        new = kind_of(route)(**arguments)
         for name, value in vars(route).items():
             if name not in vars(new):  # of the user's own
                 setattr(new, name, value)
@@ -261,7 +273,7 @@ def _changed(route: Any, change: Change, owner: Owner) -> Any:
     # Newer versions of FastAPI keep an included router as it is.
     router = _router(inner, change, owner)
     context = dataclasses.replace(route.include_context, included_router=router)
-    return type(route)(original_router=router, include_context=context)
+    return kind_of(route)(original_router=router, include_context=context)
 
 
 def _latest(routes: list[Any], owner: Owner) -> list[Any]:
@@ -273,7 +285,7 @@ def _latest(routes: list[Any], owner: Owner) -> list[Any]:
     seen: set[Any] = set()
     kept = []
     for route in reversed(routes):
-        if isinstance(route, _ROUTES):
+        if isinstance(route, ROUTES):
             function = getattr(route.endpoint, "__func__", route.endpoint)
             key = (route.path, frozenset(getattr(route, "methods", None) or ("websocket",)))
             if owner.owns(function):
@@ -282,64 +294,3 @@ def _latest(routes: list[Any], owner: Owner) -> list[Any]:
                 seen.add(key)
         kept.append(route)
     return kept[::-1]
-
-
-# --- pickling ---------------------------------------------------------------------------
-
-
-def _arguments(route: Any) -> dict[str, Any]:
-    """Return what a route was made with: its attributes have the names of the parameters."""
-    base = APIRoute if isinstance(route, APIRoute) else APIWebSocketRoute
-    names = list(inspect.signature(base.__init__).parameters)[1:]
-    found = {name: getattr(route, name) for name in names if hasattr(route, name)}
-    if getattr(route, "stream_item_type", None) is not None:
-        del found["response_model"]  # it was found in the annotation, and will be again
-    return found
-
-
-def _teach_pickle(app: FastAPI) -> None:
-    """Let pickle take applications for what they were made with.
-
-    What FastAPI derives from that holds locks, and addresses that differ each time, so that equal
-    programs would not be seen to be equal. `bound` derives it again.
-    """
-    copyreg.pickle(type(app), _reduce_app)
-    _teach_routes(app.router)
-
-
-def _teach_routes(router: Any) -> None:
-    for route in router.routes:
-        if isinstance(route, _ROUTES):
-            copyreg.pickle(type(route), _reduce_route)
-        elif hasattr(route, "original_router"):
-            _teach_routes(route.original_router)
-        elif isinstance(route, Mount) and isinstance(route.app, FastAPI):
-            _teach_pickle(route.app)
-
-
-def _reduce_app(app: Any) -> Any:
-    state = {**vars(app), "openapi_schema": None, "middleware_stack": None}
-    return _blank, (type(app),), state
-
-
-def _reduce_route(route: Any) -> Any:
-    return _blank, (type(route),), _arguments(route)
-
-
-def _reduce_included(route: Any) -> Any:
-    parts = {
-        "original_router": route.original_router,
-        "include_context": route.include_context,
-    }
-    return _blank, (type(route),), parts
-
-
-def _blank(kind: type) -> Any:
-    return object.__new__(kind)
-
-
-for _kind in _ROUTES:
-    copyreg.pickle(_kind, _reduce_route)
-copyreg.pickle(FastAPI, _reduce_app)
-if hasattr(routing, "_IncludedRouter"):
-    copyreg.pickle(routing._IncludedRouter, _reduce_included)
