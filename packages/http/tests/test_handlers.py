@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -102,6 +103,8 @@ class Several:
                 return {"a": float("nan")}
             case "/object":
                 return object()
+            case "/forgotten":
+                return {"numbers": [asyncio.sleep(0)]}
             case "/generator":
                 return (i for i in range(3))
             case "/async-generator":
@@ -248,7 +251,9 @@ def test_redirects(site):
     ("path", "logged"),
     [
         ("/nan", "JSON compliant"),
-        ("/object", "has no JSON form"),
+        ("/object", "default#Several: Several.__call__ ("),
+        ("/object", "returned a bare object(), which has no JSON form"),
+        ("/forgotten", "coroutine of sleep() at ['numbers'][0]: did you forget `await`?"),
         ("/generator", "StreamingResponse"),
         ("/async-generator", "StreamingResponse"),
         ("/short", "Content-Length is 2, its body has 3 bytes"),

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
 import pytest
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import (
     APIRouter,
     BackgroundTasks,
@@ -336,6 +337,45 @@ def test_a_client_that_leaves(zoo, gate):
         wire.ask("/zoo/stay")
         gate.entered()
     assert gate.next_note() == "cancelled"
+
+
+threaded = FastAPI()
+
+
+@serve.deployment
+@serve.ingress(threaded)
+class Threaded:
+    def __init__(self) -> None:
+        gates.GATE.note("made")
+
+    @threaded.get("/sync")
+    def sync(self) -> None:
+        gates.GATE.pass_sync()
+
+    @threaded.get("/threads")
+    async def threads(self) -> float:
+        return current_default_thread_limiter().total_tokens
+
+
+def test_threads_of_sync_routes(site, gate):
+    """There are as many as the deployment takes requests: AnyIO's 40 hold nobody up."""
+    site.run(Threaded.options(max_ongoing_requests=45).bind())
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(site.wire()) for _ in range(45)]
+        for wire in wires:
+            wire.ask("/sync")
+        for _ in wires:
+            gate.entered()
+        gate.open.set()
+        assert {wire.answer().status for wire in wires} == {200}
+
+
+def test_threads_follow_the_option(site, gate):
+    """`max_ongoing_requests` changes them in place, down and up."""
+    for limit in (3, 2, 60):
+        site.run(Threaded.options(max_ongoing_requests=limit).bind())
+        assert site.http.get("/threads").json() == limit
+    assert gate.notes() == ["made"]
 
 
 # --- several classes, several ways ------------------------------------------------------

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import decimal
 import enum
 import json
 import pathlib
+import types
 import uuid
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -18,8 +20,9 @@ import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.datastructures import Headers, QueryParams
 
-from alacarte_http._replica.values import encode_value
+from alacarte_http._replica.values import NoJsonFormError, encode_value
 
 
 class Color(enum.Enum):
@@ -49,6 +52,12 @@ class Point:
 class Pair(NamedTuple):
     left: int
     right: int
+
+
+@dataclasses.dataclass
+class Hidden:
+    x: int
+    _secret: str = "secret"
 
 
 class Plain:
@@ -159,7 +168,14 @@ WHEN = datetime.datetime(2024, 5, 6, 7, 8, 9, tzinfo=datetime.UTC)
         (Point(1, Point(2)), {"x": 1, "y": {"x": 2, "y": None}}),
         ([Point(np.int64(1), {"k": Color.RED})], [{"x": 1, "y": {"k": "red"}}]),
         (Pair(1, 2), [1, 2]),
-        (Plain(), {"a": 1, "b": [{"x": 2, "y": None}]}),
+        (Hidden(1), {"x": 1}),
+        (QueryParams("a=b&c=d&c=e"), {"a": "b", "c": "e"}),
+        (Headers({"x-a": "1"}), {"x-a": "1"}),
+        ({"in": types.MappingProxyType({Color.RED: 1})}, {"in": {"red": 1}}),
+        (collections.deque([Point(1)]), [{"x": 1, "y": None}]),
+        ({1: 2}.values(), [2]),
+        ({"a": 2}.keys(), ["a"]),
+        (range(3), [0, 1, 2]),
         ({1, 2}, [1, 2]),
         (frozenset([3]), [3]),
         (WHEN, "2024-05-06T07:08:09+00:00"),
@@ -223,11 +239,54 @@ def test_generators(make):
             encode_value(value)
 
 
-@pytest.mark.parametrize("value", [object(), lambda: 1, Plain, {"f": len}, 1j])
-def test_no_json_form(value):
-    """The error names the type and what may be returned."""
-    with pytest.raises(TypeError, match="has no JSON form; return text, bytes, JSON-able values"):
-        encode_value(value)
+async def predict() -> int:
+    return 1
+
+
+class Response:
+    """As a handle's response: an awaitable with attributes of its own."""
+
+    def __init__(self) -> None:
+        self.secret = "secret"
+
+    def __await__(self) -> Any:
+        yield
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (object(), r"returned a bare object\(\), which"),
+        (lambda: 1, r"returned the function <lambda>\(\), which"),
+        (Plain, "returned the class Plain, which"),
+        (Plain(), "returned an object of type Plain, which"),
+        ({"f": len}, r"returned the function len\(\) at \[\'f\'\], which"),
+        (1j, "returned an object of type complex, which"),
+        ({"a": [0, Point(1, Plain())]}, r"type Plain at \['a'\]\[1\]\.y, which"),
+        ([{1, 2}, {(1, 2): {"b": Plain()}}], r"type Plain at \[1\]\[\(1, 2\)\]\['b'\], which"),
+    ],
+)
+def test_no_json_form(value, named):
+    """The error names the handler, the object, its place, and what may be returned."""
+    with pytest.raises(NoJsonFormError, match=named) as caught:
+        encode_value(value, "default#Model: Model.__call__ (model.py:3)")
+    assert str(caught.value).startswith("default#Model: Model.__call__ (model.py:3) returned")
+    assert "has no JSON form; return text, bytes, JSON-able values" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (predict, r"returned a coroutine of predict\(\)"),
+        (Response, "returned an object of type Response"),
+        (lambda: {"a": [predict()]}, r"returned a coroutine of predict\(\) at \['a'\]\[0\]"),
+    ],
+)
+def test_a_forgotten_await(make, named):
+    """The error says so. Python does not warn of the coroutine as well."""
+    with pytest.raises(NoJsonFormError, match=named + ": did you forget `await`"):
+        encode_value(make())
 
 
 def test_a_value_that_holds_itself():

@@ -44,6 +44,8 @@ class ReplicaContext:
     _publish: Callable[[str, frozenset[str]], None] | None = field(default=None, repr=False)
     _opening: list[Callable[[], Awaitable[None]]] = field(default_factory=list, repr=False)
     _closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list, repr=False)
+    _resizing: list[Callable[[int], object]] = field(default_factory=list, repr=False)
+    _max_ongoing: int = field(default=1, repr=False)
 
     def advertise(self, topic: str, values: Iterable[str]) -> None:
         """Tell every process that calls this replica what it holds, for routing policies to see.
@@ -76,6 +78,19 @@ class ReplicaContext:
         Those given last run first. One that fails is logged.
         """
         self._closing.append(callback)
+
+    def on_resize(self, callback: Callable[[int], object]) -> None:
+        """Call `callback(max_ongoing_requests)` now, and on the event loop when the option changes.
+
+        For what limits requests by itself, such as a thread pool.
+        """
+        self._resizing.append(callback)
+        callback(self._max_ongoing)
+
+    def _resize(self, max_ongoing: int) -> None:
+        self._max_ongoing = max_ongoing
+        for callback in self._resizing:
+            callback(max_ongoing)
 
     @property
     def app_name(self) -> str:

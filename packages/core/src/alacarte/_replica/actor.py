@@ -58,6 +58,7 @@ class ReplicaActor:
             spec.replica_id,
             code_version=spec.version,
             _publish=self._advertised.publish,
+            _max_ongoing=spec.max_ongoing,
         )
         self._user: UserObject | None = None
         self._server: DataServer | None = None
@@ -145,6 +146,7 @@ class ReplicaActor:
         if max_ongoing != self._server.max_ongoing:
             self._server.max_ongoing = max_ongoing
             self._user.resize(max_ongoing)
+            self._here._resize(max_ongoing)
         if user_config is not None and user_config != self._user_config:
             try:
                 await self._user.reconfigure(user_config)

@@ -14,9 +14,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from anyio.to_thread import current_default_thread_limiter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from alacarte.context import get_replica_context
 from alacarte.errors import RequestError
 from alacarte.types import Call, Entry, Reply, Served, Service
 
@@ -24,7 +26,7 @@ from .._message import HTTP, pack_response, unpack_request
 from .asgi import Exchange, log_failure
 from .ingress import Application, hosted
 from .receive import Body
-from .values import encode_value
+from .values import NoJsonFormError, encode_value
 
 __all__ = ["HttpProtocol"]
 
@@ -38,6 +40,8 @@ class HttpProtocol:
     name = HTTP
 
     def bind(self, served: Served) -> Service:
+        # AnyIO has 40 threads for the loop, whatever the deployment takes at a time.
+        get_replica_context().on_resize(_set_threads)
         app = hosted(served)
         handler: Service | None = None if app is None else Hosted(served, app)
 
@@ -49,6 +53,10 @@ class HttpProtocol:
                 return await handler(call)
             except RequestError:
                 raise
+            except NoJsonFormError as error:
+                # No traceback: the handler has returned, and the message names its line.
+                log.error("%s failed, request %s: %s", served.deployment, call.request_id, error)
+                return _reply(500, b"Internal Server Error", _TEXT)
             except Exception as error:  # the user's code
                 log_failure(served, call, error)
                 return _reply(500, b"Internal Server Error", _TEXT)
@@ -76,6 +84,7 @@ class Handler:
         self._served = served
         self._entry = entry
         self._takes_request = _takes_request(entry)
+        self._name = f"{served.deployment}: {_name(entry.function)}"
         # Bound once: this is the way of nearly every request.
         self._function: Callable[..., Any] = entry.function
 
@@ -91,7 +100,7 @@ class Handler:
             result = await self._served.in_thread(self._function, *args)
         if isinstance(result, Response):
             return await self._from_response(result, scope, receive, call)
-        content, content_type = encode_value(result)
+        content, content_type = encode_value(result, self._name)
         return _reply(200, content, content_type)
 
     async def _from_response(
@@ -105,6 +114,11 @@ class Handler:
         return await Exchange(response, scope, receive, self._served, call, finish).reply()
 
 
+def _set_threads(max_ongoing_requests: int) -> None:
+    """Let Starlette and FastAPI run as many sync functions as the replica takes requests."""
+    current_default_thread_limiter().total_tokens = max_ongoing_requests
+
+
 def _takes_request(entry: Entry) -> bool:
     """Whether the handler takes a request; one without parameters is called without."""
     try:
@@ -115,6 +129,14 @@ def _takes_request(entry: Entry) -> bool:
         parameter.kind not in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD)
         for parameter in parameters
     )
+
+
+def _name(function: Any) -> str:
+    """Return a handler's name and line, for errors."""
+    found = inspect.unwrap(getattr(function, "__func__", function))
+    name = getattr(found, "__qualname__", type(found).__qualname__)
+    code = getattr(found, "__code__", None)
+    return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
 
 
 def _reply(status: int, content: bytes, content_type: tuple[bytes, bytes]) -> Reply:
