@@ -23,7 +23,15 @@ PACKAGES = [
     "alacarte_http",
     "alacarte_multiplexing",
 ]
-SAMPLES: dict[str, Any] = {"str": "text", "int": 3, "float": 0.5, "bool": True, "Any": "text"}
+SAMPLES: dict[str, Any] = {
+    "str": "text",
+    "int": 3,
+    "float": 0.5,
+    "bool": True,
+    "Any": "text",
+    "tuple[str, ...]": ("one", "two"),
+    "dict[str, str]": {"one": "text"},
+}
 
 
 def kinds() -> list[type[errors.ServeError]]:

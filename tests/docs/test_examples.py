@@ -45,7 +45,7 @@ def ray_address() -> Iterator[str]:
     import ray
 
     # `local` makes it a new one: a Ray that runs on this machine is somebody else's.
-    context = ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
+    context = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield context.address_info["gcs_address"]
     ray.shutdown()
     monkeypatch.undo()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte._cluster.room import FreeNode, Need, lacking, matches
+from alacarte._cluster.room import FreeNode, Group, Need, exceeded, lacking, matches
 
 SMALL = FreeNode("small", {"CPU": 1}, {"zone": "a"})
 LARGE = FreeNode("large", {"CPU": 4, "GPU": 2}, {"zone": "b"})
@@ -94,3 +94,25 @@ def test_room_is_a_node_that_has_all(need: dict[str, float], free: list[dict[str
     found = lacking([Need(need)], nodes)
     assert (found == {}) is room
     assert all(needed > has for needed, has in found.values())
+
+
+def test_all_that_is_asked_for_against_all_there_is():
+    """Each replica may fit while all together do not; then the sums are told."""
+    one = Group([Need({"CPU": 1})], 3)
+    assert exceeded({"a": one}, [SMALL, LARGE]) == ({}, {})
+    assert exceeded({"a": one, "b": one}, [SMALL, LARGE]) == ({}, {"CPU": (6, 5)})
+    assert exceeded({"a": one, "b": Group([Need({"CPU": 1})], 0)}, [SMALL, LARGE]) == ({}, {})
+    assert exceeded({}, [SMALL]) == ({}, {})
+
+
+def test_what_fits_on_no_node():
+    """Nodes do not add up for one actor: told is what no node has, with the most there is."""
+    large = Group([Need({"CPU": 5})], 1)
+    assert exceeded({"a": large}, [SMALL, LARGE]) == ({"a": {"CPU": (5, 4)}}, {})
+    labelled = Group([Need({"CPU": 1}, ({"zone": "c"},))], 1)
+    assert exceeded({"a": labelled}, [SMALL, LARGE])[0] == {"a": {"node with zone=c": (1, 0)}}
+    bundles = [Need({"CPU": 2}), Need({"CPU": 2})]
+    assert exceeded({"a": Group(bundles, 1)}, [LARGE]) == ({}, {})
+    apart, _ = exceeded({"a": Group(bundles, 1, apart=True)}, [LARGE])
+    assert apart == {"a": {"node (bundle 1)": (1, 0)}}
+    assert exceeded({"a": Group([], 1)}, []) == ({}, {})

@@ -435,20 +435,68 @@ def test_a_process_that_is_stopped_while_it_starts_is_ended(run: Callable[[Main]
 def test_what_is_missing_is_said_while_a_replica_waits(
     run: Callable[[Main], None], caplog: pytest.LogCaptureFixture
 ):
-    """Status and log name the resource, how much is needed and how much there is."""
+    """Status and log name the resource, how much is needed, how much is free, and a remedy."""
 
     async def main() -> None:
         world = World(num_replicas=1)
         world.cluster.places.clear()
         world.cluster.lacks = {"GPU": (2.0, 0.0)}
         await asyncio.sleep(15)
-        assert "waits for a process with 2 GPU where at most 0 are free" in (
-            world.overview.waiting_for
+        assert "; 2 GPUs; the cluster has 0 free. Lower" in world.overview.waiting_for
+        [replica] = world.overview.replicas
+        assert replica.message.startswith("waits for 2 GPUs; the cluster has 0 free. Lower")
+        assert (
+            "Deployment 'shop#Model' waits for 2 GPUs; the cluster has 0 free. "
+            "Lower `ray_actor_options['num_gpus']`, or add a node." in caplog.text
         )
-        assert "2 GPU where at most 0 are free" in caplog.text
         world.cluster.places.set()
         await world.healthy()
         assert world.overview.waiting_for == ""
+        await world.close()
+
+    run(main)
+
+
+def test_a_deployment_that_waits_says_so_rarely(
+    run: Callable[[Main], None], caplog: pytest.LogCaptureFixture
+):
+    """One line stands for all replicas that wait; the next comes after twice the time."""
+
+    async def main() -> None:
+        world = World(num_replicas=5)
+        world.cluster.places.clear()
+        world.cluster.lacks = {"CPU": (1.0, 0.0)}
+        await asyncio.sleep(4)
+        assert "wait" not in caplog.text
+        await asyncio.sleep(3600)
+        lines = [line for line in caplog.messages if "5 replicas wait, each for 1 CPU" in line]
+        assert 5 <= len(lines) <= 10
+        caplog.clear()
+        world.cluster.places.set()
+        await world.healthy()
+        world.cluster.places.clear()
+        world.want(spec("v2", num_replicas=5))
+        await asyncio.sleep(8)
+        assert "5 replicas wait" in caplog.text, "the next wait is another one"
+        await world.close()
+
+    run(main)
+
+
+def test_a_short_wait_is_nobodys_business(
+    run: Callable[[Main], None], caplog: pytest.LogCaptureFixture
+):
+    """In a rollout an old replica makes place within seconds; the log says nothing of it."""
+
+    async def main() -> None:
+        world = World(num_replicas=1)
+        world.cluster.places.clear()
+        world.cluster.lacks = {"CPU": (1.0, 0.0)}
+        await asyncio.sleep(3)
+        world.cluster.places.set()
+        await world.healthy()
+        await asyncio.sleep(60)
+        assert "waits for" not in caplog.text
         await world.close()
 
     run(main)

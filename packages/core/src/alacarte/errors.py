@@ -16,6 +16,7 @@ __all__ = [
     "ConflictError",
     "DeadlineExceededError",
     "DeployError",
+    "DeployTimeoutError",
     "DeploymentUnavailableError",
     "InternalError",
     "InvalidRequestError",
@@ -64,6 +65,41 @@ class NotFoundError(ServeError, LookupError):
 
 class DeployError(ServeError, RuntimeError):
     """An application could not be brought up; the message starts at the user's own frame."""
+
+
+@dataclass(eq=False)
+class DeployTimeoutError(DeployError, TimeoutError):
+    """An application does not run after the time that `serve.run` was given.
+
+    It stays deployed and goes on starting. Run it again with other options, or delete it.
+
+    Attributes:
+        applications: Those that do not run yet, by name.
+        timeout_s: The time given.
+        waiting: What each deployment waits for, by `application#deployment`.
+    """
+
+    applications: tuple[str, ...]
+    timeout_s: float
+    waiting: dict[str, str]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> DeployTimeoutError:
+        """Make one as a `TimeoutError`: RuntimeError's way has no room for what that adds."""
+        return TimeoutError.__new__(cls)
+
+    def __str__(self) -> str:
+        names = " and ".join(map(repr, self.applications))
+        one = len(self.applications) == 1
+        head = f"application {names} does" if one else f"applications {names} do"
+        waiting = [f"{deployment}: {text}." for deployment, text in self.waiting.items()]
+        stays = "It stays deployed and goes" if one else "They stay deployed and go"
+        return "\n".join(
+            [
+                f"{head} not run after {self.timeout_s:g} s.",
+                *waiting,
+                f"{stays} on starting; serve.delete() gives up.",
+            ]
+        )
 
 
 @dataclass(eq=False)

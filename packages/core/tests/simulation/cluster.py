@@ -14,11 +14,18 @@ import pickle
 import random
 import time
 from asyncio import events
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from alacarte._cluster.protocol import ActorContext, ActorDied, ActorSpec, ClusterSilent, Node
+from alacarte._cluster.protocol import (
+    ActorContext,
+    ActorDied,
+    ActorSpec,
+    Capacity,
+    ClusterSilent,
+    Node,
+)
 
 from .loop import Process, Scheduler
 from .network import Network
@@ -178,6 +185,12 @@ class SimCluster:
             return {}
         best = max((member.free for member in self.members if member.alive), default=0.0)
         return {"CPU": (needed, best)}
+
+    async def capacity(self, wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
+        await self._asked()
+        total = sum(member.cpus for member in self.members if member.alive)
+        asked = sum(float(s.options.get("num_cpus", 0.0)) * n for s, n in wanted.values())
+        return Capacity(totals={"CPU": (asked, total)} if asked > total else {})
 
     async def find_actor(self, name: str) -> SimActor | None:
         caller = _running()

@@ -11,10 +11,11 @@ import asyncio
 import concurrent.futures
 import contextvars
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from .host import ActorHost
-from .protocol import Actor, ActorDied, ActorSpec, Node
+from .protocol import Actor, ActorDied, ActorSpec, Capacity, Node
 
 __all__ = ["LocalCluster"]
 
@@ -96,6 +97,9 @@ class LocalCluster:
 
     async def missing(self, spec: ActorSpec) -> dict[str, tuple[float, float]]:
         return {}  # a thread finds room, and nothing is set aside for it
+
+    async def capacity(self, wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
+        return Capacity()  # threads have no resources of their own
 
     async def end_process(self, node_id: str, pid: int) -> None:
         pass  # threads share this process

@@ -13,7 +13,16 @@ from typing import Any, Protocol
 from .._plugins import PluginRecord, Plugins
 from ..errors import ServeError
 
-__all__ = ["Actor", "ActorContext", "ActorDied", "ActorSpec", "Cluster", "ClusterSilent", "Node"]
+__all__ = [
+    "Actor",
+    "ActorContext",
+    "ActorDied",
+    "ActorSpec",
+    "Capacity",
+    "Cluster",
+    "ClusterSilent",
+    "Node",
+]
 
 
 class ActorDied(Exception):
@@ -83,6 +92,23 @@ class ActorSpec:
     bundles: tuple[Mapping[str, float], ...] = ()
     bundle_strategy: str = "PACK"
     bundle_labels: tuple[Mapping[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What actors ask for beyond all that the cluster has, whether free or in use.
+
+    Attributes:
+        oversized: For each kind of actor that fits on no node, by its key: the resources that one
+            actor asks for, and the most that a node has.
+        totals: By resource: what all actors together ask for, and what the cluster has, where
+            they ask for more.
+        grows: The cluster may add nodes by itself.
+    """
+
+    oversized: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    totals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    grows: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,6 +183,13 @@ class Cluster(Protocol):
         """Return what an actor lacks now, by resource: what it needs, and what the best node has.
 
         Empty where there is room for it. What is free is a moment old.
+        """
+
+    async def capacity(self, wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
+        """Compare what actors ask for with all that the cluster has, free or in use.
+
+        Args:
+            wanted: By any key: an actor, and how many of its kind.
         """
 
     async def find_actor(self, name: str) -> Actor | None:

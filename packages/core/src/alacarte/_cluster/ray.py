@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import logging
 import math
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import ray
@@ -35,8 +36,8 @@ from ray.util.scheduling_strategies import (
 from ..errors import ConfigError, PluginError
 from .greeting import is_awake
 from .host import ActorHost
-from .protocol import Actor, ActorDied, ActorSpec, ClusterSilent, Node
-from .room import FreeNode, Need, lacking
+from .protocol import Actor, ActorDied, ActorSpec, Capacity, ClusterSilent, Node
+from .room import FreeNode, Group, Need, exceeded, lacking
 from .threads import BlockingCalls
 
 __all__ = ["RayCluster"]
@@ -50,6 +51,8 @@ _ACCELERATOR_SHARE = 0.001
 """What Ray asks of `accelerator_type:...` for an actor."""
 _ANSWER_S = 10.0
 """How long Ray's control store may take for one answer; it takes half a millisecond."""
+_AUTOSCALER_V2 = b"__autoscaler_v2_enabled"
+_AUTOSCALER_STATUS = b"__autoscaling_status"
 _CALLS = BlockingCalls("alacarte-ray", 32)
 _CAN_AVOID = tuple(map(int, ray.__version__.split(".")[:2])) >= (2, 52)
 """Ray knows selectors of labels, and others to fall back to."""
@@ -249,6 +252,23 @@ class RayCluster:
             apart=spec.bundle_strategy == "STRICT_SPREAD",
         )
 
+    async def capacity(self, wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
+        def ask() -> Capacity:
+            groups = {
+                key: Group(
+                    _needs(spec),
+                    count,
+                    together=spec.bundle_strategy == "STRICT_PACK",
+                    apart=spec.bundle_strategy == "STRICT_SPREAD",
+                )
+                for key, (spec, count) in wanted.items()
+            }
+            limits = {_room_for(spec): spec.max_per_node for spec, _ in wanted.values()}
+            oversized, totals = exceeded(groups, _whole_nodes(limits))
+            return Capacity(oversized, totals, bool(oversized or totals) and _grows())
+
+        return await _answer("what the cluster has in all", ask)
+
     async def find_actor(self, name: str) -> Actor | None:
         try:
             handle = await _answer(f"finding {name}", lambda: ray.get_actor(name, NAMESPACE))
@@ -426,6 +446,35 @@ def _needs(spec: ActorSpec) -> list[Need]:
 
 def _room_for(spec: ActorSpec) -> str:
     return f"room for {spec.group} (at most {spec.max_per_node} on a node)"
+
+
+def _whole_nodes(limits: Mapping[str, int]) -> list[FreeNode]:
+    """Ask Ray what the nodes that take actors have, free or in use.
+
+    Args:
+        limits: Actors that may share a node, by the name of that bound.
+    """
+    leaving = _draining()
+    room = {name: float(limit) for name, limit in limits.items()}
+    return [
+        FreeNode(node_id.hex(), {**dict(node.resources_total), **room}, dict(node.labels))
+        for node_id, node in _store().get_all_node_info(timeout=_ANSWER_S).items()
+        if node.state == GcsNodeInfo.ALIVE and node_id.hex() not in leaving
+    ]
+
+
+def _grows() -> bool:
+    """Whether Ray's autoscaler may add nodes. A cluster put together by hand has one that cannot.
+
+    Ray calls each node of such a cluster a type of its own.
+    """
+    store = _store()
+    if store.internal_kv_get(_AUTOSCALER_V2, None, timeout=_ANSWER_S) == b"1":
+        return True
+    status = store.internal_kv_get(_AUTOSCALER_STATUS, None, timeout=_ANSWER_S)
+    report = (json.loads(status) if status else {}).get("autoscaler_report") or {}
+    types = report.get("node_type_mapping") or {}
+    return any(kind != f"node_{node_id}" for node_id, kind in types.items())
 
 
 def _free_nodes(spec: ActorSpec) -> list[FreeNode]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["FreeNode", "Lacking", "Need", "lacking", "matches"]
+__all__ = ["FreeNode", "Group", "Lacking", "Need", "exceeded", "lacking", "matches"]
 
 Lacking = dict[str, tuple[float, float]]
 """By resource: how much is needed, and how much the best node has."""
@@ -66,6 +66,54 @@ class Need:
             for selector in self.selectors
         ]
         return f"node with {' or '.join(found)}" if found else "node"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Actors of one kind.
+
+    Attributes:
+        needs: What one of them takes of each node that it lies on.
+        count: How many are wanted.
+        together: All needs of one actor must share a node.
+        apart: No two needs of one actor may share a node.
+    """
+
+    needs: Sequence[Need]
+    count: int
+    together: bool = False
+    apart: bool = False
+
+
+def exceeded(
+    groups: Mapping[str, Group], nodes: Sequence[FreeNode]
+) -> tuple[dict[str, Lacking], Lacking]:
+    """Return what groups of actors ask for that the nodes would not have if they were empty.
+
+    Args:
+        nodes: With all that they have as what is free.
+
+    Returns:
+        By group what one actor asks for that no node has; and by resource what all actors
+        together ask for beyond what all nodes together have.
+    """
+    oversized: dict[str, Lacking] = {}
+    asked: dict[str, float] = {}
+    for key, group in groups.items():
+        if not group.count:
+            continue
+        short = lacking(group.needs, nodes, together=group.together, apart=group.apart)
+        if short:
+            oversized[key] = short
+        for need in group.needs:
+            for name, amount in need.resources.items():
+                asked[name] = asked.get(name, 0.0) + amount * group.count
+    totals = {name: sum(node.has(name) for node in nodes) for name in asked}
+    return oversized, {
+        name: (amount, totals[name])
+        for name, amount in asked.items()
+        if totals[name] + _ROUNDING < amount
+    }
 
 
 def lacking(

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from .._cluster.host import sweep_sockets
-from .._cluster.protocol import ActorContext, ActorDied
+from .._cluster.protocol import ActorContext, ActorDied, ActorSpec
 from .._model.loads import LoadReport
 from .._model.snapshots import ROUTES_KEY, DeploymentSnapshot, deployment_key
 from .._model.specs import DeploymentSpec
@@ -35,6 +35,7 @@ from ..status import (
 )
 from ..types import DeploymentId, Event, Resource, RouteTable
 from .autoscaling import Autoscaling
+from .capacity import CapacityReview
 from .desired import (
     Desired,
     Key,
@@ -89,6 +90,7 @@ class Controller:
         self._looks = Looks()
         self._tallies = Tallies()
         self._lease = Lease(self.shutdown)
+        self._capacity = CapacityReview(context.cluster, self._wanted_places, self._note_capacity)
         self._callers: dict[DeploymentId, frozenset[DeploymentId]] = {}
         self._turn = asyncio.Event()
         self._changes = asyncio.Lock()
@@ -165,6 +167,7 @@ class Controller:
             await nodes.look()
             self._following = [
                 asyncio.create_task(nodes.follow()),
+                asyncio.create_task(self._capacity.follow()),
                 asyncio.create_task(recovery.follow_orphans(self._actor_names)),
             ]
             if self._state.held:
@@ -504,6 +507,7 @@ class Controller:
             # At once: a driver that waits for this must not see how it was before.
             self._publish(group, self._look(group).status)
         self._publish_routes()
+        self._capacity.changed()
 
     def _want(self, group: ReplicaGroup, spec: DeploymentSpec) -> None:
         """Change what is wanted of a deployment, but for the number that it has by its load."""
@@ -515,6 +519,15 @@ class Controller:
         group = self._groups.get(deployment)
         if group is not None:
             group.scale(number)
+            self._capacity.changed()
+
+    def _wanted_places(self) -> dict[DeploymentId, tuple[ActorSpec, int]]:
+        places = {deployment: group.wanted_place for deployment, group in self._groups.items()}
+        return {deployment: place for deployment, place in places.items() if place is not None}
+
+    def _note_capacity(self, too_large: Mapping[DeploymentId, str]) -> None:
+        for deployment, group in self._groups.items():
+            group.too_large = too_large.get(deployment, "")
 
     def _release(self, deployment: DeploymentId) -> None:
         """Let a deployment go that is to, once nothing runs that may call it."""

@@ -12,6 +12,7 @@ import json
 import logging
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -25,14 +26,16 @@ from ..status import Failure, ReplicaOverview, ReplicaState
 from .health import Health, after_failure, after_success, judge, next_check_s
 from .lifecycle import SERVING, ReplicaEvent, advance
 from .reconcile import ReplicaView, Settings
+from .shortage import describe_shortage, remedy
 
 __all__ = ["Owner", "Replica"]
 
 log = logging.getLogger("alacarte.controller")
 _STOP_S = 5.0
 """For the user's destructor and the like, once the last request has ended."""
+_FIRST_LOOK_S = 5.0
 _SLOW_S = 10.0
-"""After this long it is said that a replica finds no place, and again each time."""
+"""How often the cluster is asked whether there is a place by now, after the first look."""
 _PULSE_S = 2.0
 _PULSES = 3
 """After so many questions without an answer, each for so long, a process is unfit."""
@@ -48,6 +51,9 @@ class Owner(Protocol):
 
     def moved(self, replica: Replica, event: ReplicaEvent) -> None:
         """It is in another state now."""
+
+    def waits(self, replica: Replica) -> None:
+        """It still finds no place; asked again and again."""
 
     def failed(self, replica: Replica, failure: Failure) -> None:
         """Something went wrong; the state follows, if it changes."""
@@ -141,6 +147,13 @@ class Replica:
         return self.entry.node_id if self._facts.silent and self.entry is not None else ""
 
     @property
+    def waits_for(self) -> Mapping[str, tuple[float, float]]:
+        """The resources it lacks while it waits for a place, {} where it lacks none."""
+        if self.state is not ReplicaState.STARTING or self._facts.placed:
+            return {}
+        return self._facts.missing or {}
+
+    @property
     def in_doubt(self) -> bool:
         """Requests should go to others meanwhile."""
         return self._facts.silent or self._facts.health.wants_rest
@@ -166,7 +179,9 @@ class Replica:
         facts = self._facts
         if self.state is ReplicaState.STARTING:
             if not facts.placed:
-                return f"waits for a process{_lacking(facts.missing)}"
+                if not facts.missing:
+                    return "waits for a process"
+                return f"waits for {describe_shortage(facts.missing)}. {remedy([*facts.missing])}"
             return "its constructor has not returned yet"
         return _SILENT if facts.silent else facts.refused or facts.health.message
 
@@ -290,11 +305,12 @@ class Replica:
         )
 
     async def _look_for_room(self, actor_spec: ActorSpec) -> None:
-        """Say what is missing while it finds no place: else its user does not know for what.
+        """Tell the owner what is missing while it finds no place.
 
         Returns when there has been room for as long as a process may take to come up.
         """
         room_since: float | None = None
+        pause_s = _FIRST_LOOK_S
         while True:
             missing = await self._missing(actor_spec)
             now = self._loop.time()
@@ -304,13 +320,10 @@ class Replica:
                 room_since = now
             elif now - room_since >= self._patience_s:
                 return
-            await asyncio.sleep(_SLOW_S)
             if missing:
-                log.warning(
-                    "%s: a replica has waited %.0f s for a process%s; ask for less in "
-                    "ray_actor_options, or give the cluster more.",
-                    self.spec.id, self._loop.time() - self._since, _lacking(missing),
-                )  # fmt: skip
+                self._owner.waits(self)
+            await asyncio.sleep(pause_s)
+            pause_s = _SLOW_S
 
     async def _missing(self, actor_spec: ActorSpec) -> dict[str, tuple[float, float]] | None:
         """Return what the cluster lacks for it, None where it does not tell."""
@@ -515,14 +528,3 @@ def _told(error: BaseException) -> str:
     if isinstance(error, ActorDied | ServeError):
         return str(error)
     return f"{type(error).__name__}: {error}"
-
-
-def _lacking(missing: dict[str, tuple[float, float]] | None) -> str:
-    """Say what the cluster lacks, "" for nothing known."""
-    if not missing:
-        return ""
-    parts = [
-        f"{needed:g} {name} where at most {free:g} are free"
-        for name, (needed, free) in missing.items()
-    ]
-    return " with " + ", ".join(parts)

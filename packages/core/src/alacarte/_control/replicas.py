@@ -44,9 +44,10 @@ from .reconcile import (
 )
 from .reconcile import reconcile as actions_for
 from .replica import Replica, first_line
+from .shortage import Reminder, waiting_line
 from .summary import Change, Condition, change_between, condition_of, overview_of, waiting_for
 
-__all__ = ["ReplicaGroup", "instance_prefix", "replica_prefix"]
+__all__ = ["ReplicaGroup", "instance_prefix", "placement_of", "replica_prefix"]
 
 log = logging.getLogger("alacarte.controller")
 REPLICA_TARGET = "alacarte._replica.actor:ReplicaActor"
@@ -55,6 +56,9 @@ _IN_A_ROW_S = 30.0
 _FAILURE_PAUSE_S = (0.0, 0.0, 0.0, 0.2, 1.0, 5.0)
 _JITTER = 0.25
 _KEPT_FAILURES = 10
+_FIRST_REMINDER_S = 4.0
+_LONGEST_REMINDER_S = 3600.0
+"""Between two lines about a deployment that waits; the first comes at the look after 5 s."""
 
 
 class ReplicaGroup:
@@ -75,6 +79,7 @@ class ReplicaGroup:
         message: The last failure.
         condition: The deployment's status.
         held: It is to go, but somebody may still call it, so it goes on as it is.
+        too_large: Why it cannot fit into the cluster as it is, "" where it can.
     """
 
     def __init__(
@@ -93,6 +98,7 @@ class ReplicaGroup:
         self.message = ""
         self.condition = Condition()
         self.held = False
+        self.too_large = ""
         self._cluster = cluster
         self._state = state
         self._plugins = plugins
@@ -106,6 +112,7 @@ class ReplicaGroup:
         self._resume_at = 0.0
         self._freed_at = 0.0
         self._lacking_since: float | None = None
+        self._reminder = Reminder(_FIRST_REMINDER_S, _LONGEST_REMINDER_S)
         self._loop = asyncio.get_running_loop()
         self._patience_s: float = state.config["cluster"]["actor_start_timeout_s"]
         self._views: list[ReplicaView] | None = None
@@ -159,7 +166,10 @@ class ReplicaGroup:
         if self.held:
             waits = ["those that may call it to end first"]
         replicas = tuple(replica.overview for replica in self._replicas.values())
-        waits += sorted({each.message for each in replicas if each.state is ReplicaState.STARTING})
+        starting = [each.message for each in replicas if each.state is ReplicaState.STARTING]
+        waits += sorted({message.removeprefix("waits for ") for message in starting})
+        if self.too_large and waits:
+            waits.append(self.too_large)
         return replace(
             self.summary(views),
             waiting_for="; ".join(waits),
@@ -176,7 +186,14 @@ class ReplicaGroup:
                 trigger=DeploymentStatusTrigger.DELETING,
             )
             return overview_of(condition, self.target, views, self.message)
-        return overview_of(self.condition, self.target, views, self.message)
+        return overview_of(self.condition, self.target, views, self.message or self.too_large)
+
+    @property
+    def wanted_place(self) -> tuple[ActorSpec, int] | None:
+        """What its replicas ask of the cluster, and how many are wanted; None when it is to go."""
+        if self.spec is None or self.target is None or self.held:
+            return None
+        return placement_of(self.spec), self.target.replicas
 
     def want(self, spec: DeploymentSpec | None, scale: int | None = None) -> None:
         """Change what is wanted. A deployment that had failed gets a new try.
@@ -275,6 +292,8 @@ class ReplicaGroup:
         )
         if self.condition.status is DeploymentStatus.HEALTHY:
             self.message = ""
+        if not any(replica.waits_for for replica in self._replicas.values()):
+            self._reminder.reset()
         return self.summary(views)
 
     def adopt(self, actor: Actor, started: Started) -> None:
@@ -347,6 +366,12 @@ class ReplicaGroup:
         self.message = _told(replica, failure)
         self._log_failure(failure)
 
+    def waits(self, replica: Replica) -> None:
+        if not self._reminder.is_due(self._loop.time()):
+            return
+        waiting = sum(bool(each.waits_for) for each in self._replicas.values())
+        log.warning("%s", waiting_line(str(self.deployment), waiting, replica.waits_for))
+
     def changed(self) -> None:
         self._views = self._entries = None
         self._changed(self.deployment)
@@ -388,22 +413,13 @@ class ReplicaGroup:
             transport=self._state.config["cluster"]["transport"],
             config=dict(self._state.config),
         )
-        options = config.ray_actor_options.model_dump(exclude_none=True)
-        limit = config.max_replicas_per_node
-        return ActorSpec(
+        return replace(
+            placement_of(spec),
             name=f"{replica_prefix(self._state.instance)}{replica.replica_id}",
-            target=REPLICA_TARGET,
             args=(inside,),
-            options={name: value for name, value in options.items() if value != {}},
             plugins=self._plugins,
             import_paths=spec.import_paths,
-            group=str(spec.id),
             avoid=tuple(sorted({each.silent_on for each in self._replicas.values()} - {""})),
-            max_per_node=limit or 0,
-            spread=config.placement == "spread",
-            bundles=tuple(config.placement_group_bundles or ()),
-            bundle_strategy=config.placement_group_strategy or "PACK",
-            bundle_labels=config.bundle_labels,
         )
 
     def _note_that_it_runs(self, replica: Replica) -> None:
@@ -433,6 +449,23 @@ class ReplicaGroup:
 
     def _is_wanted(self, replica: Replica) -> bool:
         return self.spec is not None and replica.spec.version == self.spec.version
+
+
+def placement_of(spec: DeploymentSpec) -> ActorSpec:
+    """Return what decides where replicas of a deployment may run, as an actor without contents."""
+    config = spec.config
+    options = config.ray_actor_options.model_dump(exclude_none=True)
+    return ActorSpec(
+        name="",
+        target=REPLICA_TARGET,
+        options={name: value for name, value in options.items() if value != {}},
+        group=str(spec.id),
+        max_per_node=config.max_replicas_per_node or 0,
+        spread=config.placement == "spread",
+        bundles=tuple(config.placement_group_bundles or ()),
+        bundle_strategy=config.placement_group_strategy or "PACK",
+        bundle_labels=config.bundle_labels,
+    )
 
 
 def _told(replica: Replica, failure: Failure) -> str:

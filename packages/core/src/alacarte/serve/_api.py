@@ -138,6 +138,8 @@ def run(
     route_prefix: Any = _ROOT,
     logging_config: Any = None,
     _local_testing_mode: bool = False,
+    *,
+    timeout_s: float | None = None,
 ) -> Any:
     """Deploy an application, wait until it runs, and return a handle to its ingress deployment.
 
@@ -150,6 +152,7 @@ def run(
         name: Unique in the instance.
         route_prefix: Where HTTP reaches it, such as "/images"; None for nowhere.
         _local_testing_mode: Ray Serve's way to ask for the local cluster.
+        timeout_s: How long to wait until it runs, None for no limit.
 
     Returns:
         A `DeploymentHandle`, where alacarte-handles is installed.
@@ -158,12 +161,15 @@ def run(
         ConfigError: A name, a prefix or an option is not allowed.
         DeployError: A replica does not start; the message begins at the user's own frame. Or
             somebody has deployed something else under this name meanwhile.
+        DeployTimeoutError: It does not run after `timeout_s`. The error says what it waits for;
+            the application stays deployed and goes on starting.
         PluginError: The application needs a package that is not installed.
     """
     [handle] = run_many(
         [RunTarget(target, name, route_prefix, logging_config)],
         blocking,
         _local_testing_mode=_local_testing_mode,
+        timeout_s=timeout_s,
     )
     return handle
 
@@ -174,6 +180,8 @@ def run_many(
     wait_for_ingress_deployment_creation: bool = True,
     wait_for_applications_running: bool = True,
     _local_testing_mode: bool = False,
+    *,
+    timeout_s: float | None = None,
 ) -> list[Any]:
     """Deploy several applications at once: all of them, or none when one is refused.
 
@@ -183,6 +191,7 @@ def run_many(
         wait_for_ingress_deployment_creation: Ray Serve's; a handle of alacarte works from the
             moment it is returned, and its calls wait for the first replica.
         wait_for_applications_running: Return when all of them run; else at once.
+        timeout_s: How long to wait until all of them run, None for no limit.
 
     Returns:
         A handle to the ingress deployment of each, in their order.
@@ -190,15 +199,18 @@ def run_many(
     Raises:
         ConfigError: A name, a prefix or an option is not allowed.
         DeployError: One of them does not start. The others go on.
+        DeployTimeoutError: One of them does not run after `timeout_s`. All stay deployed.
         PluginError: An application needs a package that is not installed.
     """
+    if timeout_s is not None and not timeout_s > 0:
+        raise ConfigError(f"serve.run(timeout_s={timeout_s!r}): it must be greater than 0.")
     specs = _built(targets)
     cluster = "local" if _local_testing_mode else None
     fresh = _session.current() is None
     session = _session.start(cluster, None, {}, wait=False)
     resources = [Resource(APPLICATION, spec.name, spec) for spec in specs]
     try:
-        session.apply(*resources, wait=wait_for_applications_running)
+        session.apply(*resources, wait=wait_for_applications_running, timeout_s=timeout_s)
     except ConfigError:
         if fresh and session.started:
             _session.end()  # a refused option, such as a port in use: nothing can run like this

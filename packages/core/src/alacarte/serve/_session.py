@@ -25,6 +25,7 @@ from ..errors import ConfigError, ServeError
 from ..status import ServeStatus
 from ..types import DeploymentId, Resource
 from ._ending import end_all
+from ._waiting import tell_waiting, timed_out
 
 __all__ = ["Session", "attach", "current", "end", "end_by_force", "loaded_plugins", "start"]
 
@@ -202,8 +203,16 @@ class Session:
         *resources: Resource,
         replacing: Sequence[Resource | None] = (),
         wait: bool = True,
+        timeout_s: float | None = None,
     ) -> None:
-        """Apply resources, all or none, and wait until they run; see `Instance`."""
+        """Apply resources, all or none, and wait until they run; see `Instance`.
+
+        Args:
+            timeout_s: How long to wait, None for no limit.
+
+        Raises:
+            DeployTimeoutError: Something does not run by then. It stays applied.
+        """
         self._refuse_unreachable(resources)
         keys = [(resource.kind, resource.name) for resource in resources]
         thought = dict(zip(keys, replacing, strict=True)) if replacing else {}
@@ -212,7 +221,13 @@ class Session:
             # Whoever changes them next does so knowing of this change, and has it in his own.
             wishes = [""] * len(resources)
         if wait:
-            self.wait(self._applied(resources, wishes))
+            try:
+                self.wait(_within(timeout_s, self._watched(resources, wishes)))
+            except TimeoutError:
+                if timeout_s is None:
+                    raise
+                names = [resource.name for resource in resources]
+                raise timed_out(self.status(), names, timeout_s) from None
 
     def _refuse_unreachable(self, resources: Sequence[Resource]) -> None:
         """Raise PluginError for a path where no installed package answers HTTP."""
@@ -237,6 +252,19 @@ class Session:
         finally:
             for each in waits:
                 each.cancel()
+
+    async def _watched(self, resources: Sequence[Resource], wishes: Sequence[str]) -> None:
+        """Return when resources run; say meanwhile what they wait for, where nobody else does."""
+        # Ray shows the controller's own lines to the program that started it, and to no other.
+        telling = None
+        if not self.started:
+            names = [resource.name for resource in resources]
+            telling = asyncio.create_task(tell_waiting(lambda: self._ask("status", ()), names))
+        try:
+            await self._applied(resources, wishes)
+        finally:
+            if telling is not None:
+                telling.cancel()
 
     async def _know(self, version: int) -> None:
         """Return when calls of this process, too, take the routes of a version."""
@@ -337,7 +365,7 @@ class _Silent(ActorDied):
     """It is there, and does not answer: to look for it again is no use."""
 
 
-async def _within(limit_s: float, work: Coroutine[Any, Any, T]) -> T:
+async def _within(limit_s: float | None, work: Coroutine[Any, Any, T]) -> T:
     async with asyncio.timeout(limit_s):
         return await work
 

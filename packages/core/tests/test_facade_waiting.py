@@ -1,0 +1,108 @@
+"""How long `serve.run` waits, and what it says of an application that does not run by then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from alacarte import serve
+from alacarte.errors import ConfigError, DeployError, DeployTimeoutError
+from alacarte.serve._waiting import describe_waiting, tell_waiting, timed_out
+from alacarte.status import (
+    ApplicationStatus,
+    ApplicationStatusOverview,
+    DeploymentStatus,
+    DeploymentStatusOverview,
+    DeploymentStatusTrigger,
+    ServeStatus,
+)
+from alacarte.testing import wait_until
+
+NO_ROOM = "1 CPU; the cluster has 0 free. Lower `ray_actor_options['num_cpus']`, or add a node."
+
+
+def status_of(ready: int, waiting_for: str) -> ServeStatus:
+    reached = not waiting_for
+    deployment = DeploymentStatusOverview(
+        DeploymentStatus.HEALTHY if reached else DeploymentStatus.UPDATING,
+        DeploymentStatusTrigger.UNSPECIFIED,
+        {"RUNNING": ready},
+        waiting_for=waiting_for,
+        target_replicas=2,
+    )
+    state = ApplicationStatus.RUNNING if reached else ApplicationStatus.DEPLOYING
+    return ServeStatus(
+        applications={"shop": ApplicationStatusOverview(state, deployments={"Model": deployment})}
+    )
+
+
+def test_what_is_waited_for():
+    """Each deployment that is not ready is told, with its replicas and what it waits for."""
+    assert describe_waiting(status_of(1, NO_ROOM), ["shop", "gone"]) == {
+        "shop#Model": f"1 of 2 ready, waits for {NO_ROOM.removesuffix('.')}"
+    }
+    assert describe_waiting(status_of(2, ""), ["shop"]) == {}
+
+
+def test_the_error_says_what_and_why_and_what_to_do():
+    """The application, the time, each deployment with what it waits for, and what becomes of it."""
+    assert str(timed_out(status_of(1, NO_ROOM), ["shop"], 10)) == (
+        "application 'shop' does not run after 10 s.\n"
+        f"shop#Model: 1 of 2 ready, waits for {NO_ROOM}\n"
+        "It stays deployed and goes on starting; serve.delete() gives up."
+    )
+
+
+def test_a_program_that_joined_is_told_rarely(run: Any, caplog: pytest.LogCaptureFixture):
+    """The lines come after five seconds, then after twice the time, each time."""
+
+    async def status() -> ServeStatus:
+        return status_of(1, NO_ROOM)
+
+    async def main() -> None:
+        telling = asyncio.create_task(tell_waiting(status, ["shop"]))
+        await asyncio.sleep(4)
+        assert caplog.messages == []
+        await asyncio.sleep(600)
+        assert caplog.messages[0].startswith("shop#Model: 1 of 2 ready, waits for 1 CPU")
+        assert 5 <= len(caplog.messages) <= 8
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+
+    caplog.set_level(logging.WARNING)
+    run(main)
+
+
+MAY_START = threading.Event()
+
+
+@serve.deployment
+class Slow:
+    async def __init__(self) -> None:
+        await asyncio.to_thread(MAY_START.wait)
+
+
+def test_a_wait_that_is_bounded(local: Any):
+    """The error comes after `timeout_s`; the application stays deployed, and runs later."""
+    with pytest.raises(DeployTimeoutError) as caught:
+        local.run(Slow.bind(), name="slow", timeout_s=0.2)
+    MAY_START.set()
+    assert isinstance(caught.value, DeployError)
+    assert isinstance(caught.value, TimeoutError)
+    assert caught.value.applications == ("slow",)
+    assert "the constructor of a replica" in caught.value.waiting["slow#Slow"]
+
+    def runs() -> bool:
+        return local.status().applications["slow"].status is ApplicationStatus.RUNNING
+
+    wait_until(runs, 30, "the application that was late")
+
+
+def test_a_time_that_is_none():
+    """A time of zero or less is refused before anything starts."""
+    with pytest.raises(ConfigError, match="must be greater than 0"):
+        serve.run(Slow.bind(), timeout_s=0)
