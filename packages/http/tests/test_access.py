@@ -75,6 +75,21 @@ def test_as_json(start: Any, tmp_path: Path):
     assert all(each["ms"] > 0 and each["request_id"] for each in found)
 
 
+def test_no_value_breaks_out_of_its_line(tmp_path: Path):
+    """Control characters of a path, a route or an application's name are escaped."""
+    path = tmp_path / "access.log"
+
+    async def note() -> None:
+        log = open_log("text", str(path))
+        log.note("GET", b"/a%0a\x1b", "/r\n/x", 200, 0.1, b"id", "na\nme\0\x1b[31m")
+        await log.close()
+
+    asyncio.run(note())
+    [line] = path.read_text().splitlines()
+    assert line.isprintable()
+    assert "app=na\\nme\\x00\\x1b[31m route=/r\\n/x id=id" in line
+
+
 def test_a_client_that_left(start: Any, tmp_path: Path, gate: gates.Gate):
     """Its request is noted as 499."""
     path = tmp_path / "access.log"

@@ -35,15 +35,17 @@ def test_defaults():
     ],
 )
 def test_loopback(host, loopback):
-    """What other machines can reach needs Ray's token or `insecure`; the error names both."""
+    """What other machines can reach needs client certificates or `insecure`; the error says so."""
     assert is_loopback(host) is loopback
-    refuse_strangers(HTTPOptions(host=host), authenticated=True)
-    refuse_strangers(HTTPOptions(host=host, insecure=True), authenticated=False)
-    if loopback:
-        refuse_strangers(HTTPOptions(host=host), authenticated=False)
-    else:
-        with pytest.raises(ConfigError, match=r"RAY_AUTH_MODE=token.*`serve run --insecure`"):
-            refuse_strangers(HTTPOptions(host=host), authenticated=False)
+    tls = dict.fromkeys(("ssl_keyfile", "ssl_certfile"), "x.pem")
+    refuse_strangers(HTTPOptions(host=host, ssl_ca_certs="x.pem", **tls))
+    refuse_strangers(HTTPOptions(host=host, insecure=True))
+    for options in (HTTPOptions(host=host), HTTPOptions(host=host, **tls)):
+        if loopback:
+            refuse_strangers(options)
+        else:
+            with pytest.raises(ConfigError, match=r"ssl_ca_certs.*`serve run --insecure`"):
+                refuse_strangers(options)
 
 
 def test_ray_serves_variable_for_the_host(monkeypatch):
@@ -100,7 +102,7 @@ def test_public_names():
     [
         ({"prot": 80}, r"http_options: prot is not an option; allowed: .*port"),
         ({"port": 70000}, r"http_options: port=70000 must be less"),
-        ({"host": "0.0.0.0"}, r"http: host='0.0.0.0' .*set insecure=True"),
+        ({"host": "0.0.0.0"}, r"http: host='0.0.0.0' .*insecure=True"),
         ({"retry_methods": ["get"]}, r"retry_methods=.*'get' is no HTTP method; write them as in"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -80,6 +81,18 @@ class Stay:
     async def __call__(self) -> str:
         await gates.GATE.stay()
         return "never"
+
+
+@serve.deployment(max_ongoing_requests=4)
+async def lasting() -> str:
+    """Notes how it ends."""
+    try:
+        await gates.GATE.pass_async()
+    except asyncio.CancelledError:
+        gates.GATE.note("cancelled")
+        raise
+    gates.GATE.note("finished")
+    return "fine"
 
 
 @serve.deployment(max_ongoing_requests=1, max_queued_requests=1)
@@ -441,7 +454,7 @@ def test_routes_and_health(site):
     assert routes.headers["content-type"] == "application/json"
     health = site.http.get("/-/healthz")
     assert (health.status_code, health.text) == (200, "success")
-    assert site.http.post("/-/healthz").status_code == 200
+    assert site.http.head("/-/healthz").status_code == 200
     serve.delete("other")
     assert site.http.get("/-/routes").json() == {"/": "root"}
 
@@ -455,11 +468,70 @@ def test_other_paths_of_the_proxys(site, path):
     assert "/-/routes" in answer.text
 
 
-@pytest.mark.parametrize("path", ["/-", "/-a", "/a/-/routes"])
+@pytest.mark.parametrize("path", ["/-", "/-a", "/a/-/routes", "/%2d/routes", "/%2D/healthz"])
 def test_what_only_looks_like_the_proxys(site, path):
-    """It is the application's."""
+    """It is the application's: the proxy's own paths are told by the bytes that were sent."""
     site.run(echo.bind())
-    assert site.http.get(path).json()["path"] == path
+    assert site.http.get(path).json()["path"] == path.replace("%2d", "-").replace("%2D", "-")
+
+
+@pytest.mark.parametrize("path", ["/-/routes", "/-/healthz", "/-/other"])
+def test_the_proxys_own_paths_are_only_read(site, path):
+    """Any method but GET and HEAD is answered 405, with those in `Allow`."""
+    for method in ("POST", "DELETE", "OPTIONS", "PUT"):
+        answer = site.http.request(method, path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_routes_are_told_to_hosts_that_are_known(start):
+    """Not by a name that somebody may have let point to this machine (DNS rebinding)."""
+    site = start(routes_hosts=["known.example"])
+    known = ("localhost", "LocalHost:8000", "app.localhost", "127.0.0.1:80", "[::1]:8000",
+             "10.0.0.7", "Known.example:1")  # fmt: skip
+    strange = ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "[v1.x]",
+               "localhost.evil.example", "notlocalhost")  # fmt: skip
+    for host in known:
+        assert site.http.get("/-/routes", headers={"Host": host}).status_code == 200
+    for host in strange:
+        answer = site.http.get("/-/routes", headers={"Host": host})
+        assert answer.status_code == 403
+        assert "routes_hosts" in answer.text
+        assert site.http.get("/-/healthz", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name", ["serve_multiplexed_model_id", "x-session-id", "x-serve-shard-key"]
+)
+@pytest.mark.parametrize("byte", [b"a", b"\xe9"])
+def test_a_key_that_is_too_long(site, name, byte):
+    """The answer is 431 and names header and limit; up to the limit it is passed on."""
+    site.run(echo.bind())
+    with site.wire() as wire:
+        for size, status in ((8192, 200), (8193, 431), (33_000, 431)):
+            wire.send(b"GET / HTTP/1.1\r\nHost: x\r\n%b: %b\r\n\r\n" % (name.encode(), byte * size))
+            answer = wire.answer()
+            assert answer.status == status
+            assert status == 200 or (name.encode() in answer.body and b"8192" in answer.body)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_client_may_ask_that_its_request_is_finished(start, gate, allowed):
+    """Only where the option allows it: else its handler is cancelled when it hangs up."""
+    site = start(allow_disconnect_disabled=allowed)
+    site.run(lasting.bind())
+    with site.wire() as wire:
+        wire.ask("/", "GET", "x-request-disconnect-disabled: ?1")
+        gate.entered()
+        wire.reset()
+    if allowed:
+        with site.wire() as other:
+            other.ask()
+            gate.entered()
+            other.reset()
+        assert gate.next_note() == "cancelled"  # the other one's, which came later
+        assert gate.notes() == []
+    gate.open.set()
+    assert gate.next_note() == ("finished" if allowed else "cancelled")
 
 
 def test_no_application(site):

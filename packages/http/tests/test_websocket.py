@@ -296,6 +296,31 @@ async def test_refusals(site: Any, path: str, status: int) -> None:
     assert b"secret" not in response.body
 
 
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_a_refused_handshake_is_answered_and_then_read(site: Any, method: bytes) -> None:
+    """What follows a refused handshake is dropped, for a reset would destroy the answer."""
+    with site.wire() as wire:
+        wire.send((UPGRADE % b"/nowhere").replace(b"GET", method))
+        head = wire.head()
+        body = wire.rest()  # to the end of the stream: no more is written
+        assert len(body) == (0 if method == b"HEAD" else int(head["content-length"]))
+        for _ in range(3):
+            wire.send(b"x" * 1000)  # fails once the other side has closed its socket
+
+
+def test_a_broken_frame_is_answered_and_the_rest_read(site: Any) -> None:
+    """The close that names the error arrives, whatever the client goes on sending."""
+    serve_app(site, echo)
+    with site.wire() as wire:
+        wire.send(UPGRADE % b"/")
+        assert wire.head().status == 101
+        wire.send(b"\xf1\x80\0\0\0\0")
+        close = wire.rest()
+        assert (close[0], struct.unpack_from("!H", close, 2)[0]) == (0x88, 1002)
+        for _ in range(3):
+            wire.send(b"x" * 1000)
+
+
 async def test_a_path_without_a_route_is_404(site: Any) -> None:
     """As for any other request."""
     serve_app(site, echo, "/app")

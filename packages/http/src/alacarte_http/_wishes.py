@@ -19,6 +19,8 @@ _TIMEOUT = b"x-request-timeout-seconds"
 _SHARD = b"x-serve-shard-key"
 _SESSION = b"x-session-id"
 _STAY = b"x-request-disconnect-disabled"
+_MAX_KEY_BYTES = 8 * 1024
+"""Of a model's id or a routing key: both go into each frame's head, and into tables."""
 # Ray Serve's name has underscores, which some servers before this one drop.
 _MODELS = (b"serve_multiplexed_model_id", b"serve-multiplexed-model-id")
 _NAMES = frozenset((_ID, _TIMEOUT, _SHARD, _SESSION, _STAY, *_MODELS))
@@ -32,7 +34,8 @@ class Wishes(NamedTuple):
         timeout_s: Time for the response to begin, None for as long as the server allows.
         model_id: Multiplexed model, "" for none.
         routing_key: What a split and a routing policy may hash, "" for none.
-        stays: Finish the request even when the client goes away.
+        stays: Finish the request even when the client goes away; see
+            `HTTPOptions.allow_disconnect_disabled`.
         refusal: The answer to a header that makes no sense, None for sensible ones.
     """
 
@@ -53,6 +56,10 @@ def read_wishes(headers: list[tuple[bytes, bytes]]) -> Wishes:
     request_id = given if _REQUEST_ID.fullmatch(given) else new_request_id().encode()
     if len(found) == 1 and _ID in found:
         return Wishes(request_id)
+    for name, value in found.items():
+        if len(value) > _MAX_KEY_BYTES and name != _ID:
+            text = f"{name.decode()} has {len(value)} bytes; at most {_MAX_KEY_BYTES} are allowed."
+            return Wishes(request_id, refusal=Answer(431, text))
     timeout_s, refusal = _timeout(found.get(_TIMEOUT))
     return Wishes(
         request_id,

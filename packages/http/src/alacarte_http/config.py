@@ -42,8 +42,8 @@ class HTTPOptions(BaseModel):
     Limits and counts hold for each proxy process. Times are in seconds.
 
     Attributes:
-        host: Address to listen on; None runs no proxy. Beyond this machine only where the
-            cluster authenticates (Ray's token), or with `insecure`.
+        host: Address to listen on; None runs no proxy. Beyond this machine only with
+            `ssl_ca_certs` or `insecure`: Ray's token guards the cluster, not HTTP.
         port: TCP port to listen on; 0 takes a free one, which `serve.status()` tells.
         root_path: Put in front of the `root_path` that applications see, when a server before
             this one strips a prefix.
@@ -75,7 +75,15 @@ class HTTPOptions(BaseModel):
         access_log_path: File to append to; "" for the proxy's standard output.
         expose_routes: Answer `/-/routes`; by default only on an address that no other machine
             can reach.
-        insecure: Allow a `host` that other machines can reach, without any authentication.
+        routes_hosts: Names for which `/-/routes` is answered, as they stand in the header `Host`,
+            besides `localhost`, IP addresses and `host`. Others are answered 403, so that no page
+            in a browser reads them by a name of its own (DNS rebinding). In the environment, with
+            commas in between.
+        allow_disconnect_disabled: Let a client ask with `x-request-disconnect-disabled: ?1` that
+            its request is finished even when it hangs up. Such a client holds a replica's slot
+            without holding a connection, so allow it only where you know the clients.
+        insecure: Allow a `host` that other machines can reach, though the proxy asks no client who
+            it is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,6 +113,8 @@ class HTTPOptions(BaseModel):
     access_log: AccessLog = AccessLog.OFF
     access_log_path: str = ""
     expose_routes: bool | None = None
+    routes_hosts: tuple[str, ...] = ()
+    allow_disconnect_disabled: bool = False
     insecure: bool = False
 
     @field_validator("location", mode="before")
@@ -112,7 +122,7 @@ class HTTPOptions(BaseModel):
     def _old_name(cls, value: Any) -> Any:
         return ProxyLocation.DISABLED if value == "NoServer" else value
 
-    @field_validator("retry_methods", mode="before")
+    @field_validator("retry_methods", "routes_hosts", mode="before")
     @classmethod
     def _from_environment(cls, value: Any) -> Any:
         return [name for name in value.split(",") if name] if isinstance(value, str) else value

@@ -81,6 +81,11 @@ def target(value: bytes, method: bytes = b"GET") -> bytes:
 served("plain", get(), MUST, "9112 2.1", method="GET", path="/")
 served("empty-line-first", b"\r\n" + get(), SHOULD, "9112 2.2")
 served("empty-lines-first", b"\r\n\r\n\r\n" + get(), OURS, "9112 2.2")
+refused("endless-empty-lines", b"\r\n" * 50_000 + get(), OURS, "9112 2.2")
+refused("empty-lines-alone", b"\r\n" * 20, OURS, "9112 2.2")
+refused("cr-first", b"\r" + get(), MUST, "9112 2.2")
+refused("lf-first", b"\n" + get(), OURS, "9112 2.2")
+refused("cr-after-empty-line", b"\r\n\r" + get(), MUST, "9112 2.2")
 refused("whitespace-first", b" " + get(), MUST, "9112 2.2")
 refused("lf-only", b"GET / HTTP/1.1\nHost: x\n\n", OURS, "9112 2.2")
 refused("cr-only", b"GET / HTTP/1.1\rHost: x\r\r", MUST, "9112 2.2")
@@ -95,6 +100,9 @@ refused("utf8-in-target", target("/é".encode()), MUST, "9112 3.2")
 refused("latin1-in-target", target(b"/\xe9"), MUST, "9112 3.2")
 refused("utf8-in-query", target("/?é".encode()), MUST, "9112 3.2")
 refused("tab-between", b"GET\t/\tHTTP/1.1\r\n" + HOST + b"\r\n", OURS, "9112 3")
+refused("two-spaces-before-target", get(first=b"GET  / HTTP/1.1"), OURS, "9112 3")
+refused("two-spaces-before-version", get(first=b"GET /  HTTP/1.1"), OURS, "9112 3")
+refused("two-spaces-around-star", get(first=b"OPTIONS *  HTTP/1.1"), OURS, "9112 3")
 refused("space-after-version", get(first=b"GET / HTTP/1.1 "), OURS, "9112 3")
 refused("no-target", b"GET HTTP/1.1\r\n" + HOST + b"\r\n", MUST, "9112 3")
 refused("no-version", b"GET /\r\n" + HOST + b"\r\n", OURS, "9112 3", 505)
@@ -124,6 +132,10 @@ for _method in (b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"PR
     _name = _method.decode()
     served(f"method-{_name}", target(b"/m", _method), MUST, "9110 9.1", method=_name, path="/m")
 served("method-HEAD", target(b"/m", b"HEAD"), MUST, "9110 9.3.2", method="HEAD")
+refused("head-without-host", get(first=b"HEAD / HTTP/1.1", host=None), MUST, "9110 9.3.2")
+refused("head-too-many-headers", get(*[b"A: b"] * 200, first=b"HEAD / HTTP/1.1"), MUST,
+        "9110 9.3.2", 431)  # fmt: skip
+refused("head-bad-chunk", CHUNKED.replace(b"POST", b"HEAD") + b"zz\r\n", MUST, "9110 9.3.2")
 row("head-then-get", target(b"/", b"HEAD") + NEXT, MUST, "9110 9.3.2", 200, 200, closes=False)
 
 # --- targets: RFC 9112 section 3.2
@@ -305,6 +317,14 @@ row("1.0-host", get(first=b"GET / HTTP/1.0"), MUST, "9112 9.3", 200, closes=True
 row("1.0-keep-alive", get(b"Connection: keep-alive", first=b"GET / HTTP/1.0"), OURS, "9112 9.3",
     200, closes=True)  # fmt: skip
 refused("1.0-two-hosts", get(b"Host: y", first=b"GET / HTTP/1.0"), MUST, "9112 3.2")
+row("good-then-two-spaces", get() + get(first=b"GET  / HTTP/1.1"), OURS, "9112 3", 200, 400,
+    closes=True)  # fmt: skip
+row("body-then-two-spaces", POST + b"Content-Length: 3\r\n\r\nabc" + get(first=b"GET  / HTTP/1.1"),
+    OURS, "9112 3", 200, 400, closes=True)  # fmt: skip
+row("chunks-then-two-spaces", CHUNKED + b"3\r\nabc\r\n0\r\nA: b\r\n\r\n"
+    + get(first=b"GET  / HTTP/1.1"), OURS, "9112 3", 200, 400, closes=True)  # fmt: skip
+row("good-then-lf", get() + b"\n" + NEXT, OURS, "9112 2.2", 200, 400, closes=True)
+row("close-then-cr", get(b"Connection: close") + b"\r\r", MUST, "9112 9.6", 200, closes=True)
 row("extra-line-end", POST + b"Content-Length: 1\r\n\r\na\r\n" + NEXT, SHOULD, "9112 2.2", 200, 200,
     closes=False, path="/next")  # fmt: skip
 
@@ -319,6 +339,33 @@ served("upgrade-with-body", POST + b"\r\n".join([*_UPGRADE, b"Content-Length: 3"
 row("upgrade-with-chunks-then-next", CHUNKED[:-2] + b"\r\n".join([*_UPGRADE, b"", b""])
     + b"3\r\nabc\r\n0\r\nA: b\r\n\r\n" + NEXT, MUST, "9110 7.8", 200, 200, closes=False,
     path="/next")  # fmt: skip
+row("upgrade-then-no-host", get(*_UPGRADE) + get(host=None), MUST, "9110 7.8", 200, 400,
+    closes=True)  # fmt: skip
+row(
+    "upgrade-then-bad",
+    get(*_UPGRADE) + b"NONSENSE\r\n\r\n",
+    MUST,
+    "9110 7.8",
+    200,
+    400,
+    closes=True,
+)
+row("upgrades-then-no-host", get(*_UPGRADE) * 20 + get(host=None), MUST, "9110 7.8",
+    *[200] * 20, 400, closes=True)  # fmt: skip
+row("upgrade-with-body-then-no-host", POST
+    + b"\r\n".join([*_UPGRADE, b"Content-Length: 3", b"", b"abc"]) + get(host=None), MUST,
+    "9110 7.8", 200, 400, closes=True)  # fmt: skip
+_WEBSOCKET = (b"Connection: upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13",
+              b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")  # fmt: skip
+refused("websocket-in-1.0", get(*_WEBSOCKET, first=b"GET / HTTP/1.0"), MUST, "6455 4.2.1")
+row(
+    "upgrade-h2c-in-1.0",
+    get(*_UPGRADE, first=b"GET / HTTP/1.0"),
+    MUST,
+    "9110 7.8",
+    200,
+    closes=True,
+)
 served("upgrade-alone", get(b"Upgrade: websocket"), MUST, "9110 7.8")
 _EXPECT = b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"
 row("expect", POST + _EXPECT + b"abc", OURS, "9110 10.1.1", 200, closes=False, size=3)
@@ -334,6 +381,8 @@ refused("expect-too-long", POST + b"Expect: 100-continue\r\nContent-Length: 9999
 KIB = 1024
 served("target-8000", target(b"/" + b"a" * 7999), SHOULD, "9112 3")
 refused("target-20k", target(b"/" + b"a" * 20 * KIB), MUST, "9112 3", 414)
+refused("spaces-100k", b"GET " + b" " * 100 * KIB + b"/ HTTP/1.1\r\n" + HOST + b"\r\n", OURS,
+        "9112 3", 414)  # fmt: skip
 refused("target-100k", target(b"/?" + b"a" * 100 * KIB), MUST, "9112 3", 414)
 refused("target-1m", target(b"/" + b"a" * KIB * KIB), MUST, "9112 3", 414)
 served("header-32k", get(b"A: " + b"b" * 32 * KIB), OURS, "9110 5.4")

@@ -32,7 +32,13 @@ _WELL_FORMED = re.compile(
 
 
 class Refused(Exception):
-    """A request that is answered here, and its connection closed."""
+    """A request that is answered here, and its connection closed.
+
+    Attributes:
+        bodiless: Its method is HEAD: the answer ends with its headers.
+    """
+
+    bodiless = False
 
     def __init__(self, status: int, text: str, extra: bytes = b"") -> None:
         super().__init__(status, text)

@@ -36,6 +36,7 @@ from .checks import (
     refused_by_parser,
 )
 from .exchange import BODILESS, SMALL, Exchange
+from .framing import Framing
 from .limits import edge_limits
 from .sweep import Edge
 
@@ -100,6 +101,8 @@ class ProxyConnection(HttpToolsProtocol):
         self._upgrading = False
         self._skipping = False
         # Of the request that is being received.
+        self._framing = Framing()
+        self._method = b""  # once the parser knows it
         self._size = 0
         self._head_size = 0
         self._hosts = 0
@@ -161,24 +164,52 @@ class ProxyConnection(HttpToolsProtocol):
         return True
 
     def data_received(self, data: bytes) -> None:
+        at, size, framing = 0, len(data), self._framing
+        while at < size and self._state != CLOSING:
+            begins = self._state < HEAD
+            if begins and not self._last:
+                try:
+                    at = framing.skip_empty_lines(data, at)
+                except Refused as refused:
+                    self._refuse(refused)
+                    return
+                if at == size:
+                    return
+            if self._state == BODY and not self._chunked:
+                end = min(at + self._length - self._body_size, size)
+            else:
+                end = framing.find_end(data, at)
+            if begins:
+                framing.begin()
+            if framing.in_line:
+                framing.measure_line(data, at, end)
+            self._feed(data if end - at == size else data[at:end])
+            at = end
+        if at < size and self._upgrading:
+            self.transport.get_protocol().data_received(data[at:])  # type: ignore[attr-defined]
+
+    def _feed(self, data: bytes) -> None:
+        """Parse a part of a message."""
         state = self._state
-        if state == CLOSING:
-            return
         size = self._size = len(data)
         if state == HEAD:
             self._head_size += size
         elif state == BODY:
             self._raw_size += size
-        last = self.cycle
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as pause:
-            self._upgrade(data[pause.args[0] :])
+        except httptools.HttpParserUpgrade:
+            upgrades = True
         except httptools.HttpParserError as error:
-            self._stop(error, data if self.cycle is last else b"")
+            self._stop(error, data if state < HEAD else b"")
+            return
         else:
-            if state == HEAD or state == BODY:
-                self._check_progress(state)
+            upgrades = False
+            if self._state == HEAD or self._state == BODY:
+                self._check_progress()
+        # Not in the `except` above: Python would make the pause the context of another error.
+        if upgrades:
+            self._upgrade()
 
     def pause_writing(self) -> None:
         self.flow.pause_writing()
@@ -199,14 +230,15 @@ class ProxyConnection(HttpToolsProtocol):
         self._head_size = self._size
         self._hosts = self._length = 0
         self._chunked = self._expects = False
-        self.url = b""
+        self._method = self.url = b""
         self.headers = []
 
     def on_url(self, url: bytes) -> None:
+        if not self.url:
+            self._method = self.parser.get_method()
         self.url += url
-        # Around it there are a method, two spaces, a version and the end of the line.
-        if len(self.url) > self._limits.request_line_bytes - 32:
-            self._check_line()
+        if self._framing.line_size > self._limits.request_line_bytes:
+            raise self._too_long_a_line()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
@@ -224,9 +256,11 @@ class ProxyConnection(HttpToolsProtocol):
             return
         parser = self.parser
         version = parser.get_http_version()
-        method = parser.get_method().decode("ascii")
+        method = self._method.decode("ascii")
         if version != "1.1" and version != "1.0":
             raise Refused(505, "The versions understood are HTTP/1.0 and HTTP/1.1.")
+        if self._framing.spaces != 2:
+            raise Refused(400, "One space, and no more, parts method, target and version.")
         if self._hosts != 1 and (self._hosts or version == "1.1"):
             raise Refused(400, f"A request has one Host header; this one has {self._hosts}.")
         if self._head_size > self._limits.header_bytes:
@@ -264,7 +298,7 @@ class ProxyConnection(HttpToolsProtocol):
             if method == "CONNECT":
                 raise no_connect()
             if self._should_upgrade():
-                self._check_upgrade()
+                self._check_upgrade(version)
                 return
         more_body = self._chunked or self._length > 0
         if more_body:
@@ -327,10 +361,9 @@ class ProxyConnection(HttpToolsProtocol):
             check_expectation(value)
             self._expects = True
 
-    def _check_line(self) -> None:
+    def _too_long_a_line(self) -> Refused:
         limit = self._limits.request_line_bytes
-        if len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1") > limit:
-            raise Refused(414, f"The request line is longer than the {limit} bytes allowed.")
+        return Refused(414, f"The request line is longer than the {limit} bytes allowed.")
 
     def _check_head(self) -> None:
         size = sum([len(name) + len(value) + 4 for name, value in self.headers])
@@ -351,7 +384,9 @@ class ProxyConnection(HttpToolsProtocol):
         rest = [header for header in self.headers if header[0] != b"host"]
         self.headers[:] = [(b"host", host), *rest]
 
-    def _check_upgrade(self) -> None:
+    def _check_upgrade(self, version: str) -> None:
+        if version == "1.0":
+            raise Refused(400, "A WebSocket is opened with HTTP/1.1, not with HTTP/1.0.")
         if self._active is not None or self._length or self._chunked:
             raise Refused(400, "A WebSocket begins without a body, and behind no other request.")
         self._upgrading = self._skipping = True
@@ -363,11 +398,13 @@ class ProxyConnection(HttpToolsProtocol):
             # Trailers are dropped: the application may have looked at the headers already.
             self.headers = []
 
-    def _check_progress(self, state: int) -> None:
+    def _check_progress(self) -> None:
         """Bound what httptools holds back: half a header, chunk extensions, trailers."""
         limits = self._limits
-        if self._state == HEAD and state == HEAD:
-            if self._head_size > limits.header_bytes + limits.request_line_bytes:
+        if self._state == HEAD:
+            if self._framing.line_size > limits.request_line_bytes:
+                self._refuse(self._too_long_a_line())
+            elif self._head_size > limits.header_bytes + limits.request_line_bytes:
                 self._refuse(self._too_big())
         elif self._state == BODY and self._chunked:
             if self._raw_size > _FRAMING * self._body_size + limits.header_bytes:
@@ -390,7 +427,7 @@ class ProxyConnection(HttpToolsProtocol):
             wrong_method = isinstance(error, httptools.HttpParserInvalidMethodError)
             self._refuse(refused_by_parser(str(error), data, wrong_method))
 
-    def _upgrade(self, rest: bytes) -> None:
+    def _upgrade(self) -> None:
         """Go on after a head that asks for another protocol, in that one or in HTTP/1.1.
 
         Java's HTTP client asks for HTTP/2 with every request, also with a body. To httptools
@@ -406,13 +443,10 @@ class ProxyConnection(HttpToolsProtocol):
                     framing = b"transfer-encoding: chunked"
                 self.headers = []
                 self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
-            if rest:
-                self.data_received(rest)
             return
+        self._state = CLOSING
         self._edge.forget(self)
         self.handle_websocket_upgrade()
-        if rest:
-            self.transport.get_protocol().data_received(rest)  # type: ignore[attr-defined]
 
     # --- requests in turn
 
@@ -530,6 +564,8 @@ class ProxyConnection(HttpToolsProtocol):
         if state == CLOSING:
             return
         self._state = CLOSING
+        # What is refused between requests is none, and so is its method.
+        refused.bodiless = state in (HEAD, BODY) and self._method == b"HEAD"
         if state == BODY:
             exchange: Any = self.cycle
             if exchange.response_complete:
@@ -553,7 +589,13 @@ class ProxyConnection(HttpToolsProtocol):
         self.transport.write(
             b"%b%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
             b"connection: close\r\n\r\n%b"
-            % (STATUS_LINE[refused.status], self.common_lines(), refused.extra, len(body), body)
+            % (
+                STATUS_LINE[refused.status],
+                self.common_lines(),
+                refused.extra,
+                len(body),
+                b"" if refused.bodiless else body,
+            )
         )
         self._linger()
 

@@ -144,7 +144,7 @@ def _text(
 ) -> str:
     return (
         f"{_stamp(at)} {method} {path} {status} {seconds * 1000:.1f}ms"
-        f" app={app or '-'} route={route or '-'} id={request_id}\n"
+        f" app={_escaped(app) or '-'} route={_escaped(route) or '-'} id={request_id}\n"
     )
 
 
@@ -183,7 +183,10 @@ def _stamp(at: float) -> str:
 
 def _shown(path: bytes) -> str:
     """Return a path that cannot break out of its line or colour a terminal."""
-    text = path.decode("latin-1")
+    return _escaped(path.decode("latin-1"))
+
+
+def _escaped(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return text.encode("unicode_escape").decode()

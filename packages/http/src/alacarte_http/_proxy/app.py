@@ -7,7 +7,6 @@ hook, no pickle, no logging. Runs on the proxy's event loop.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,6 +22,7 @@ from .._websocket.relay import serve_websocket
 from .._wishes import Wishes, read_wishes
 from .access import AccessLog
 from .routes import RouteIndex
+from .system import NO_ROUTES, PREFIX, SystemPaths
 
 __all__ = ["ProxyApp"]
 
@@ -32,7 +32,6 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
-_NO_ROUTES = "Route table is not populated yet."
 _CLIENT_LEFT = 499
 """Not sent, only noted: nginx's number for a client that did not wait."""
 _BUSY = Answer(
@@ -64,7 +63,8 @@ class ProxyApp:
         self._timeout_s: float | None = options.request_timeout_s
         self._retried: frozenset[str] = frozenset(options.retry_methods)
         self._most: int = options.max_concurrent_requests
-        self._shows_routes: bool = options.shows_routes
+        self._allows_stay: bool = options.allow_disconnect_disabled
+        self._system = SystemPaths(options)
         self._access = access
         self._routes: RouteIndex | None = None
 
@@ -85,12 +85,12 @@ class ProxyApp:
         if scope["type"] != "http":
             await self._websocket(scope)
             return
-        path = scope["path"]
-        if path.startswith("/-/"):
-            await _answer(send, self._system(path), b"")
+        if scope["raw_path"].startswith(PREFIX):
+            answer = self._system.answer(scope, self._routes, draining=self.draining)
+            await _answer(send, answer, b"")
             return
         wishes = read_wishes(scope["headers"])
-        if wishes.stays:
+        if wishes.stays and self._allows_stay:
             send.__self__.stays = True  # type: ignore[attr-defined]  # see `_respond`
         began = time.perf_counter()
         status = _CLIENT_LEFT
@@ -148,7 +148,7 @@ class ProxyApp:
         if self.ongoing > self._most:
             return _BUSY
         if self._routes is None:
-            return Answer(503, _NO_ROUTES, ((b"retry-after", b"1"),))
+            return NO_ROUTES
         way = self._routes.match(path)
         if way is None:
             return Answer(
@@ -224,22 +224,6 @@ class ProxyApp:
             wishes.request_id,
             scope.get("alacarte.app", "" if way is None else way.route.app),
         )
-
-    def _system(self, path: str) -> Answer:
-        """Answer what the proxy itself is asked."""
-        if path == "/-/routes" and self._shows_routes:
-            if self._routes is None:
-                return Answer(503, _NO_ROUTES)
-            table = {route.prefix: route.app for route in self._routes.routes}
-            text = json.dumps(table, separators=(",", ":"))
-            return Answer(200, text, ((b"content-type", b"application/json"),))
-        if path == "/-/healthz":
-            if self._routes is None:
-                return Answer(503, _NO_ROUTES)
-            if self.draining:
-                return Answer(503, "This node is being drained.")
-            return Answer(200, "success")
-        return Answer(404, f"There is no {path}. There are /-/routes and /-/healthz.")
 
 
 def _failed(reply: Reply) -> bool:

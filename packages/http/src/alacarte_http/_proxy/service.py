@@ -52,7 +52,7 @@ class HttpProxy:
         options = runtime.config.section("http")
         place = runtime.place
         assert place is not None
-        refuse_strangers(options, authenticated=place.authenticated)
+        refuse_strangers(options)
         tls = server_context(options)
         self._listener = await obtain(place, options.host, options.port)
         access = None
@@ -118,18 +118,21 @@ class HttpProxy:
             await offer.close()
 
 
-def refuse_strangers(options: Any, *, authenticated: bool) -> None:
+def refuse_strangers(options: Any) -> None:
     """Refuse to listen where anybody could send requests, unless that was asked for.
+
+    Ray's token changes nothing: it guards the cluster, and no HTTP client is asked for it.
 
     Raises:
         ConfigError: Other machines reach the address, and nobody asks them who they are.
     """
-    if options.insecure or authenticated or is_loopback(options.host):
+    if options.insecure or options.ssl_ca_certs is not None or is_loopback(options.host):
         return
     raise ConfigError(
-        f"http: host={options.host!r} can be reached from other machines, and this cluster "
-        "authenticates nobody: run Ray with RAY_AUTH_MODE=token, or set insecure=True "
-        "(`serve run --insecure`) to do so anyway."
+        f"http: host={options.host!r} can be reached from other machines, and the proxy asks no "
+        "client who it is (Ray's token guards the cluster, not HTTP). Set ssl_ca_certs to ask for "
+        "certificates; or insecure=True (`serve run --insecure`) where a server in front of the "
+        "proxy, or your application, does."
     )
 
 

@@ -38,6 +38,8 @@ PING_S = 20.0
 """A client that is silent for so long is asked; one that is silent for as long again is gone."""
 CLOSE_S = 10.0
 """Time for a client to answer a close, and to read what is left for it."""
+LINGER_S = 2.0
+"""How long what a client goes on sending is read, once it has its last answer."""
 GRACE_S = 10.0
 """Time for the application to return once its client is gone."""
 
@@ -146,6 +148,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._frames: Frames | None = None
         self._answered = False
+        self._ending = False
         self._early = bytearray()
         self._opcode = 0
         self._fragments: bytearray | None = None
@@ -166,6 +169,8 @@ class WebSocketConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
+        if self._ending:
+            return
         if self._scope is None:
             self._open(data)
         elif self._frames is not None:
@@ -252,11 +257,13 @@ class WebSocketConnection(asyncio.Protocol):
         """Answer the handshake with a short response, and close."""
         if self._answered:
             return
+        assert self._scope is not None
         body = answer.text.encode()
         length = (b"content-length", b"%d" % len(body))
         lines = [b"%b: %b\r\n" % header for header in (length, PLAIN, *answer.headers)]
         self.start_denial(answer.status, b"".join(lines), request_id)
-        self.transport.write(body)
+        if self._scope["method"] != "HEAD":
+            self.transport.write(body)
         self.hang_up()
 
     def start_denial(self, status: int, lines: bytes, request_id: bytes) -> None:
@@ -353,7 +360,7 @@ class WebSocketConnection(asyncio.Protocol):
         while self._writable is not None:
             await self._writable
         frames = self._frames
-        if frames is None or frames.state is not State.OPEN or self.transport.is_closing():
+        if frames is None or frames.state is not State.OPEN or not self._writes:
             return
         # No extension is agreed on and nothing is cut in fragments, so a frame is its header and
         # its data; websockets' own way costs several times as much.
@@ -374,7 +381,7 @@ class WebSocketConnection(asyncio.Protocol):
         """Send a part of a denial's body, when the socket has room."""
         while self._writable is not None:
             await self._writable
-        if not self.transport.is_closing():
+        if self._writes:
             self.transport.write(data)
 
     def close(self, code: int, reason: str) -> None:
@@ -391,12 +398,32 @@ class WebSocketConnection(asyncio.Protocol):
         self._resume()
 
     def hang_up(self) -> None:
-        """Close the socket when what was written has been sent, or after `CLOSE_S`."""
-        if not self.transport.is_closing():
-            self.transport.close()
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_later(CLOSE_S, self.transport.abort)
+        """End the connection when what was written has been sent, or after `CLOSE_S`.
+
+        A socket that is closed with unread bytes resets the connection, and a reset destroys what
+        the client has not read yet. So where more may come, it is read for a while, and dropped.
+        """
+        if not self._writes:
+            return
+        self._ending = True
+        if self._timer is not None:
+            self._timer.cancel()
+        frames = self._frames
+        if (frames is not None and frames.close_rcvd) or not self.transport.can_write_eof():
+            self._close_socket()
+            return
+        self.transport.write_eof()
+        self._resume()
+        self._timer = self._loop.call_later(LINGER_S, self._close_socket)
+
+    def _close_socket(self) -> None:
+        self.transport.close()
+        self._timer = self._loop.call_later(CLOSE_S, self.transport.abort)
+
+    @property
+    def _writes(self) -> bool:
+        """Whether anything may still be written."""
+        return not self._ending and not self.transport.is_closing()
 
     def _resume(self) -> None:
         if not self._reading and not self.transport.is_closing():
@@ -407,7 +434,7 @@ class WebSocketConnection(asyncio.Protocol):
         pieces = frames.data_to_send()
         if not pieces:
             return
-        if not self.transport.is_closing():
+        if self._writes:
             self.transport.write(b"".join(pieces))
         if pieces[-1] == b"":  # their sign for the end of the stream
             self.hang_up()

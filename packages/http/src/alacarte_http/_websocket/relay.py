@@ -59,7 +59,7 @@ async def serve_websocket(
     """
     connection: WebSocketConnection = scope["alacarte.websocket"]
     request_id = wishes.request_id
-    found = wishes.refusal or _reserved(scope["path"]) or find(scope)
+    found = wishes.refusal or _reserved(scope["raw_path"]) or find(scope)
     if isinstance(found, Answer):
         connection.deny(found, request_id)
         return found.status
@@ -93,9 +93,9 @@ def failed(reply: Reply) -> bool:
     return status is not None and status >= 500
 
 
-def _reserved(path: str) -> Answer | None:
-    if path.startswith("/-/"):
-        return Answer(404, f"There is no WebSocket at {path}.")
+def _reserved(raw_path: bytes) -> Answer | None:
+    if raw_path.startswith(b"/-/"):
+        return Answer(404, f"There is no WebSocket at {raw_path.decode('latin-1')}.")
     return None
 
 

@@ -1,0 +1,59 @@
+"""Where messages begin and end, however they are cut into reads."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alacarte_http._edge.checks import Refused
+from alacarte_http._edge.framing import MAX_EMPTY_LINES, Framing
+
+HEAD = b"GET /a b HTTP/1.1\r\nA: b\r\n\r\n"
+CUTS = st.lists(st.integers(1, len(HEAD) - 1), unique=True).map(sorted)
+
+
+def reads(data: bytes, cuts: list[int]) -> list[bytes]:
+    return [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+
+
+@given(CUTS, st.binary(max_size=9))
+def test_the_end_of_a_head_is_found_in_any_cut(cuts: list[int], after: bytes):
+    """It is the byte after the first empty line; what follows in the same read is left."""
+    framing = Framing()
+    *first, last = reads(HEAD, cuts)
+    for read in first:
+        assert framing.find_end(read, 0) == len(read)
+    assert framing.find_end(last + after, 0) == len(last)
+
+
+@given(CUTS)
+def test_a_line_is_measured_in_any_cut(cuts: list[int]):
+    """Its length without the line's end, and its spaces, those of headers left out."""
+    framing = Framing()
+    framing.begin()
+    for read in reads(HEAD, cuts):
+        if framing.in_line:
+            framing.measure_line(read, 0, len(read))
+    assert (framing.line_size, framing.spaces, framing.in_line) == (17, 3, False)
+
+
+@given(st.lists(st.integers(1, 2 * MAX_EMPTY_LINES - 1), unique=True).map(sorted))
+def test_empty_lines_are_skipped_in_any_cut(cuts: list[int]):
+    """Up to the limit, and not one more."""
+    framing = Framing()
+    for read in reads(b"\r\n" * MAX_EMPTY_LINES, cuts):
+        assert framing.skip_empty_lines(read, 0) == len(read)
+    with pytest.raises(Refused):
+        framing.skip_empty_lines(b"\r\n", 0)
+
+
+@pytest.mark.parametrize("parts", [[b"\n"], [b"\rG"], [b"\r", b"\r"], [b"\r", b"G"], [b"\r\n\n"]])
+def test_half_of_an_empty_line_is_refused(parts: list[bytes]):
+    """A lone CR, or a lone LF."""
+    framing = Framing()
+    *first, last = parts
+    for part in first:
+        framing.skip_empty_lines(part, 0)
+    with pytest.raises(Refused):
+        framing.skip_empty_lines(last, 0)
