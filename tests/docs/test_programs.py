@@ -36,6 +36,8 @@ def test_program(program: str, cluster: str):
         "ALACARTE_CLUSTER": cluster,
         "ALACARTE_HTTP__PORT": str(free_port()),
         "RAY_ADDRESS": "local",
+        # As on the smallest machine that people try examples on.
+        "RAY_OVERRIDE_RESOURCES": '{"CPU": 2}',
     }
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / program / "main.py"],
