@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from alacarte.errors import (
     ServeError,
 )
 from alacarte.serve import _session, get_replica_context
+from alacarte.status import ServeStatus
 
 WAIT_S = 20
 
@@ -436,6 +438,15 @@ def test_shutdown_leaves_nothing(local):
 
 
 # --- status -----------------------------------------------------------------------------
+
+
+def test_status_joins(monkeypatch):
+    """A process that has not joined the instance on Ray does so; where none runs, it is empty."""
+    joined = SimpleNamespace(status=lambda: "the instance's")
+    monkeypatch.setattr(_session, "current", lambda: None)
+    for session, status in ((joined, "the instance's"), (None, ServeStatus())):
+        monkeypatch.setattr(_session, "attach", lambda session=session: session)
+        assert serve.status() == status
 
 
 def test_status(local, observer):

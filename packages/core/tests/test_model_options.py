@@ -183,6 +183,41 @@ def test_refused_values(options, message):
     assert refusal(**options) == message
 
 
+@pytest.mark.parametrize("option", ["num_replicas", "max_ongoing_requests", "max_queued_requests"])
+def test_numbers_as_text(option):
+    """They are taken, as the command line gives them to a builder: `num_replicas=3`."""
+    given = make(**{option: "3", "health_check_period_s": "0.5", "max_surge_percent": "50"})
+    assert getattr(given.config, option) == 3
+    assert (given.config.health_check_period_s, given.config.max_surge_percent) == (0.5, 50)
+    assert getattr(given.options(**{option: "4"}).config, option) == 4
+
+
+def test_numbers_as_text_inside_of_options():
+    """Those of autoscaling and of actors, too; and "auto" is still no number."""
+    given = make(
+        num_replicas="auto",
+        autoscaling_config={"min_replicas": "2", "target_ongoing_requests": "1.5"},
+        ray_actor_options={"num_cpus": "0.5"},
+    )
+    scaling = given.config.autoscaling_config
+    assert (scaling.min_replicas, scaling.target_ongoing_requests) == (2, 1.5)
+    assert given.config.ray_actor_options.num_cpus == 0.5
+
+
+@pytest.mark.parametrize("text", ["1.5", "", "nan", "inf", "Auto", "three"])
+def test_text_that_is_no_number_of_replicas(text):
+    """The refusal says what is allowed."""
+    assert refusal(num_replicas=text) == (
+        f'resize: num_replicas={text!r} must be a number or "auto"'
+    )
+
+
+def test_replicas_as_text_exclude_autoscaling():
+    """As the number does."""
+    message = refusal(num_replicas="2", autoscaling_config={"max_replicas": 3})
+    assert "num_replicas='2' and autoscaling_config exclude each other" in message
+
+
 def test_several_wrong_values_are_all_named():
     """One error lists everything that is wrong."""
     message = refusal(max_ongoing_requests=0, health_check_period_s=-1)

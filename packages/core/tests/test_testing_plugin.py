@@ -76,6 +76,8 @@ def register_config(): return [ConfigSection("mine", __name__ + ":Section")]
 @hookimpl
 def register_api(): return [ApiName("mine", __name__ + ":Run")]
 @hookimpl
+def register_modules(): return ["json.tool"]
+@hookimpl
 def register_commands(): return [Command("mine", "Do it.", __name__ + ":run")]
 @hookimpl
 def register_resources(): return [Kind()]
@@ -112,6 +114,9 @@ WRONG = {
     "must be 'module:attribute'": "@hookimpl\ndef register_api(): return [ApiName('a', 'json')]",
     "json:nothing cannot be imported": (
         "@hookimpl\ndef register_api(): return [ApiName('a', 'json:nothing')]"
+    ),
+    "nothing_here cannot be imported": (
+        "@hookimpl\ndef register_modules(): return ['nothing_here']"
     ),
     "json:loads is no pydantic model": (
         "@hookimpl\ndef register_config(): return [ConfigSection('a', 'json:loads')]"

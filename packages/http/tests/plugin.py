@@ -42,6 +42,12 @@ def register_api() -> list[Any]:
 
 
 @hookimpl
+def register_modules() -> list[Any]:
+    HOOKS["register_modules"] += 1
+    return []
+
+
+@hookimpl
 def register_config() -> list[Any]:
     HOOKS["register_config"] += 1
     return []

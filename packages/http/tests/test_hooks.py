@@ -31,9 +31,29 @@ def test_the_hooks_load_nothing():
     """A process that only asks what there is imports neither Starlette nor uvicorn."""
     code = (
         "import sys, alacarte_http.hooks as hooks\n"
-        "hooks.register_api(), hooks.register_config(), hooks.register_node_services()\n"
+        "hooks.register_api(), hooks.register_modules(), hooks.register_config()\n"
+        "hooks.register_node_services()\n"
         "heavy = {'starlette', 'uvicorn', 'pydantic', 'ray', 'httptools'} & set(sys.modules)\n"
         "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("first", ["from alacarte import serve", "import starlette"])
+def test_starlette_is_there_for_annotations(first):
+    """After `import starlette`, a handler may be annotated with `starlette.requests.Request`.
+
+    It is loaded with `serve.deployment`, not with `alacarte`, which stays light.
+    """
+    assert hooks.register_modules() == ["starlette.requests"]
+    code = (
+        f"{first}\n"
+        "import sys, starlette\n"
+        "from alacarte import serve\n"
+        "assert 'starlette.requests' not in sys.modules\n"
+        "@serve.deployment\n"
+        "class Model:\n"
+        "    def __call__(self, request: starlette.requests.Request): ...\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 

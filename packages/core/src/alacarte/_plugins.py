@@ -239,6 +239,15 @@ class Plugins:
     def api(self) -> dict[str, ApiName]:
         return self._named("register_api", "name")
 
+    def import_modules(self) -> None:
+        """Import what `register_modules` names."""
+        for impl in self._impls("register_modules"):
+            try:
+                for module in impl.function():
+                    importlib.import_module(module)
+            except Exception as error:  # foreign code: its failure is nobody else's
+                self._leave_out(str(impl.plugin_name), "register_modules", error)
+
     @cached_property
     def config_sections(self) -> dict[str, ConfigSection]:
         return self._named("register_config", "name")

@@ -45,6 +45,15 @@ def register_api() -> list[ApiName]:  # type: ignore[empty-body]
 
 
 @hookspec
+def register_modules() -> list[str]:  # type: ignore[empty-body]
+    """Return modules that programs may name without importing them. Every process.
+
+    They are imported with `serve.deployment`, for annotations such as `starlette.requests.Request`
+    after `import starlette` alone.
+    """
+
+
+@hookspec
 def register_config() -> list[ConfigSection]:  # type: ignore[empty-body]
     """Return sections of the configuration and of `serve.start`. Driver and CLI."""
 

@@ -19,6 +19,12 @@ def register_api() -> list[ApiName]:
 
 
 @hookimpl
+def register_modules() -> list[str]:
+    # `import starlette` is all that programs for Ray Serve do, which has imported this itself.
+    return ["starlette.requests"]
+
+
+@hookimpl
 def register_config() -> list[ConfigSection]:
     return [ConfigSection("http", "alacarte_http.config:HTTPOptions")]
 

@@ -131,7 +131,7 @@ def build_config(subject: str, options: DeploymentOptions) -> DeploymentConfig:
     if replicas == "auto":
         del values["num_replicas"]
         values["autoscaling_config"] = _auto(scaling)
-    elif isinstance(replicas, str):
+    elif isinstance(replicas, str) and not _is_number(replicas):
         raise ConfigError(f'{subject}: num_replicas={replicas!r} must be a number or "auto"')
     elif replicas is not None and scaling is not None:
         raise ConfigError(
@@ -142,6 +142,14 @@ def build_config(subject: str, options: DeploymentOptions) -> DeploymentConfig:
         return DeploymentConfig(**values)
     except ValidationError as error:
         raise config_error(subject, error, DeploymentConfig) from None
+
+
+def _is_number(text: str) -> bool:
+    """Whether pydantic takes a text for a number; the command line gives builders texts."""
+    try:
+        return float(text).is_integer()
+    except ValueError:
+        return False
 
 
 def _auto(scaling: Any) -> Any:

@@ -75,6 +75,11 @@ _OURS = {
 def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "deployment":
+        from ._session import loaded_plugins
+
+        # Before the annotations of whatever it decorates are evaluated.
+        loaded_plugins().import_modules()
     if name in _OURS:
         value = getattr(importlib.import_module(_OURS[name]), name)
     else:

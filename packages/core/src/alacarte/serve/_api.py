@@ -271,11 +271,12 @@ def delete(name: str, _blocking: bool = True) -> None:
 
 
 def status() -> ServeStatus:
-    """Return how everything is doing; empty when this process has no running instance.
+    """Return how everything is doing; empty when nothing runs.
 
-    A controller that is just being restarted is waited for.
+    A process that has not joined the instance on Ray, such as a replica, does so. A controller that
+    is just being restarted is waited for.
     """
-    session = _session.current()
+    session = _session.current() or _session.attach()
     if session is None:
         return ServeStatus()
     return session.status()

@@ -101,6 +101,14 @@ def _check_api(implementation: Callable[[], Any], plugins: Plugins) -> None:
         _imported(api.target)
 
 
+def _check_modules(implementation: Callable[[], Any], plugins: Plugins) -> None:
+    for module in implementation():
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise AssertionError(f"{module} cannot be imported: {error}") from error
+
+
 def _check_config(implementation: Callable[[], Any], plugins: Plugins) -> None:
     for section in _given(implementation, ConfigSection):
         model = _imported(section.target)
@@ -162,6 +170,7 @@ def _check_replica_layer(implementation: Callable[..., Any], plugins: Plugins) -
 
 _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
     "register_api": _check_api,
+    "register_modules": _check_modules,
     "register_config": _check_config,
     "register_commands": _check_commands,
     "register_resources": _check_resources,
