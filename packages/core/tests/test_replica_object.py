@@ -429,6 +429,94 @@ async def test_a_streaming_call(method):
     assert await called(Zoo, method, streaming=True) == [1]
 
 
+def untold(function):
+    """Wrap a function without telling `inspect` what it is."""
+
+    def call(*args):
+        return function(*args)
+
+    return call
+
+
+def told_as_async(function):
+    @functools.wraps(function)
+    async def call(*args):
+        return function(*args)
+
+    return call
+
+
+class Delegates:
+    """Gives streams without being a generator."""
+
+    def items(self):
+        yield from (1, 2)
+
+    async def async_items(self):
+        yield 1
+        yield 2
+
+    def sync(self):
+        return self.items()
+
+    def sync_of_async(self):
+        return self.async_items()
+
+    async def coroutine(self):
+        return self.items()
+
+    async def coroutine_of_async(self):
+        return self.async_items()
+
+    def iterator(self):
+        return iter([1, 2])
+
+    wrapped = untold(items)
+    wrapped_async = untold(async_items)
+    static = staticmethod(told_as_async(lambda: Delegates().items()))
+    partial = staticmethod(functools.partial(lambda n: iter(range(1, n)), 3))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "sync", "sync_of_async", "coroutine", "coroutine_of_async", "iterator", "wrapped",
+        "wrapped_async", "static", "partial",
+    ],
+)  # fmt: skip
+async def test_a_method_that_returns_a_generator(method):
+    """It streams as a generator does; without stream=True the error says to set it."""
+    assert await called(Delegates, method, streaming=True) == [1, 2]
+    if method in ("iterator", "partial"):  # which pickle takes, other than generators
+        assert list(await called(Delegates, method)) == [1, 2]
+        return
+    with pytest.raises(TypeError, match=rf"shop#model.{method} returned an? .*\(stream=True\)"):
+        await called(Delegates, method)
+
+
+async def test_a_generator_that_an_async_function_wraps():
+    """What `functools.wraps` says is not what the call gives: the call decides."""
+
+    async def items():
+        yield 1
+
+    class Model:
+        __call__ = staticmethod(told_as_async(items))
+
+    assert await called(Model, streaming=True) == [1]
+
+
+async def test_a_forgotten_await():
+    """The error asks for it."""
+
+    class Model:
+        async def __call__(self):
+            return asyncio.get_running_loop().create_future()
+
+    with pytest.raises(TypeError, match=r"shop#model.__call__ returned a.* did you forget `await`"):
+        await called(Model)
+
+
 async def test_arguments_arrive():
     """Positional and by name."""
 
@@ -443,7 +531,9 @@ async def test_the_wrong_way_to_call():
     """A generator called for one result, or the reverse: the error says what to write."""
     with pytest.raises(TypeError, match=r"shop#model.generator is a generator: .*stream=True"):
         await called(Zoo, "generator")
-    with pytest.raises(TypeError, match=r"shop#model.sync is not a generator: .*without stream"):
+    with pytest.raises(
+        TypeError, match=r"shop#model.sync is not a generator, and returned a str: .*without stream"
+    ):
         await called(Zoo, "sync", streaming=True)
 
 

@@ -255,7 +255,9 @@ def test_an_item_that_cannot_travel(source):
 
 def test_stream_of_what_is_no_generator(source):
     """The TypeError says to leave `stream=True` out."""
-    with pytest.raises(TypeError, match="is not a generator: call it without stream=True"):
+    with pytest.raises(
+        TypeError, match="is not a generator, and returned .*: call it without stream=True"
+    ):
         next(source.plain.remote())
 
 

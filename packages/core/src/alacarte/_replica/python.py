@@ -5,6 +5,7 @@ The payload is a pickled `(args, kwargs)`; so is each message of the reply. Core
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -32,11 +33,7 @@ class PythonProtocol:
                     f"{served.deployment}.{call.method} is a generator: call it with "
                     "handle.options(stream=True)."
                 )
-            if entry.is_async:
-                result = await entry.function(*args, **kwargs)
-            else:
-                result = await served.in_thread(entry.function, *args, **kwargs)
-            return Reply(_encode(result, served, call))
+            return Reply(_encode(await _result(served, entry, args, kwargs), served, call))
 
         return respond
 
@@ -44,12 +41,31 @@ class PythonProtocol:
 async def _stream(
     served: Served, call: Call, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Reply:
-    if not entry.is_generator:
+    """Iterate what the method returns: it may be a generator, or give one of somebody else's."""
+    if entry.is_generator:
+        items = entry.function(*args, **kwargs)
+        if inspect.iscoroutine(items):  # of an async function that wraps the generator
+            items = await items
+    else:
+        items = await _result(served, entry, args, kwargs)
+    if not _is_iterator(items):
         raise TypeError(
-            f"{served.deployment}.{call.method} is not a generator: call it without stream=True."
+            f"{served.deployment}.{call.method} is not a generator, and returned {_a(items)}: call "
+            "it without stream=True."
         )
-    items = served.iterate(entry.function(*args, **kwargs))
-    return Reply((b"",), _encoded(items, served, call))
+    return Reply((b"",), _encoded(served.iterate(items), served, call))
+
+
+async def _result(
+    served: Served, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    if entry.is_async:
+        return await entry.function(*args, **kwargs)
+    return await served.in_thread(entry.function, *args, **kwargs)
+
+
+def _is_iterator(value: Any) -> bool:
+    return hasattr(value, "__anext__") or hasattr(value, "__next__")
 
 
 async def _encoded(items: AsyncIterator[Any], served: Served, call: Call) -> AsyncIterator[Message]:
@@ -66,6 +82,19 @@ def _encode(value: Any, served: Served, call: Call) -> Message:
     try:
         return encode(value)
     except ConfigError as error:
-        raise ConfigError(
-            f"{served.deployment}.{call.method} returned what cannot be sent: {error}"
-        ) from error
+        method = f"{served.deployment}.{call.method}"
+        if _is_iterator(value):
+            raise TypeError(
+                f"{method} returned {_a(value)}: call it with handle.options(stream=True)."
+            ) from None
+        if inspect.isawaitable(value):
+            raise TypeError(
+                f"{method} returned {_a(value)}: did you forget `await`? Return what it gives."
+            ) from None
+        raise ConfigError(f"{method} returned what cannot be sent: {error}") from error
+
+
+def _a(value: Any) -> str:
+    """Return the kind of a value with its article, for errors."""
+    name = type(value).__qualname__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
