@@ -569,7 +569,7 @@ def test_it_looks_like_what_it_wraps() -> None:
     assert f.__doc__ == "Say what it does."
     assert list(inspect.signature(f).parameters) == ["items"]
     assert inspect.iscoroutinefunction(f)
-    assert inspect.isasyncgenfunction(g)
+    assert inspect.isasyncgenfunction(inspect.unwrap(g))
 
 
 request_id: ContextVar[str] = ContextVar("request_id", default="none")

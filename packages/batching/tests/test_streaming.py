@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from alacarte_batching import BatchSizeError, batch
+from alacarte_batching._queue import Item
 
 Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 
@@ -212,14 +213,84 @@ def test_slow_reader_holds_up_no_one(run: Run) -> None:
     run(main)
 
 
-def test_stream_that_is_never_iterated_is_no_item(run: Run) -> None:
-    """A call takes its place when it is first iterated, as with any async generator."""
+def test_a_call_takes_its_place_at_once(run: Run) -> None:
+    """Streams that are read one after the other share the batch in which they were called."""
+    batches = []
+
+    @batch(max_batch_size=2, batch_wait_timeout_s=1000)
+    async def f(items: list[int]) -> AsyncGenerator[list[int], None]:
+        batches.append(items)
+        yield items
+
+    async def main() -> None:
+        began = asyncio.get_running_loop().time()
+        streams = [f(1), f(2)]
+        assert [await read(stream) for stream in streams] == [[1], [2]]
+        assert asyncio.get_running_loop().time() - began < 1
+
+    run(main)
+    assert batches == [[1, 2]]
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_stream_that_is_never_read_leaves_its_place(run: Run, closed: bool) -> None:
+    """Dropping it takes the call back: nothing waits for it, and its batch has the others only."""
+    batches = []
+
+    @batch(max_batch_size=2, batch_wait_timeout_s=5)
+    async def f(items: list[int]) -> AsyncGenerator[list[int], None]:
+        batches.append(items)
+        yield items
+
+    async def main() -> None:
+        stream = f(1)
+        if closed:
+            await stream.aclose()
+        del stream
+        await asyncio.sleep(0)
+        assert asyncio.get_running_loop().timers() == []  # type: ignore[attr-defined]
+        assert await read(f(2)) == [2]
+        await asyncio.sleep(1)
+        gc.collect()
+        assert not [item for item in gc.get_objects() if isinstance(item, Item)]
+
+    run(main)
+    assert batches == [[2]]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_stream_dropped_after_its_batch_ran(run: Run, fails: bool) -> None:
+    """Values and errors that came for it are gone without a complaint."""
+    complaints: list[dict[str, Any]] = []
+
+    @batch(max_batch_size=1)
+    async def f(items: list[int]) -> AsyncGenerator[list[int], None]:
+        yield items
+        if fails:
+            raise ValueError
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, it: complaints.append(it))
+        stream = f(1)
+        await asyncio.sleep(1)
+        del stream
+        await asyncio.sleep(1)
+        gc.collect()
+
+    run(main)
+    assert complaints == []
+
+
+def test_stream_dropped_after_its_loop_has_ended() -> None:
+    """Nothing is left to take back."""
 
     @batch(max_batch_size=1)
     async def f(items: list[int]) -> AsyncGenerator[list[int], None]:
         yield items
 
-    async def main() -> None:
-        f(1)
+    async def main() -> Any:
+        return f(1)
 
-    run(main)
+    stream = asyncio.run(main())
+    del stream
+    gc.collect()

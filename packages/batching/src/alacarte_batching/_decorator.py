@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import inspect
+import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Protocol, TypeVar, cast, overload
 
 from ._limits import Limits
 from ._parameters import Parameters
-from ._queue import Target
+from ._queue import Item, Queue, Target
 from ._queues import Queues
 
 __all__ = ["Batched", "batch"]
@@ -94,7 +96,8 @@ def batch(
 
     The function is `async def`. It takes a list for each parameter that callers pass, and
     returns a list with one result for each item, in the same order; or, as an async generator,
-    yields such lists, and each caller iterates its own values. `StopIteration` in place of a
+    yields such lists, and each caller iterates its own values: the call queues the item, before
+    the first value is asked for. `StopIteration` in place of a
     value ends one caller's stream. Calls that share a batch must pass the same parameters.
 
     ```python
@@ -185,15 +188,31 @@ def _streaming(
     function: Callable[..., Any], queues: Queues
 ) -> Callable[..., AsyncGenerator[Any, None]]:
     @wraps(function)
-    async def stream(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+    def stream(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        # Queued by the call, so that streams read one after the other share a batch.
         queue = queues.of(args)
         item = queue.add(args, kwargs)
-        future = item.future
-        try:
-            while (step := await future) is not None:
-                value, future = step
-                yield value
-        finally:
-            queue.drop(item)
+        values = _values(queue, item, item.future)
+        item.reader = weakref.ref(values, partial(_dropped, queue, item))
+        return values
 
     return stream
+
+
+async def _values(
+    queue: Queue, item: Item, future: asyncio.Future[Any]
+) -> AsyncGenerator[Any, None]:
+    item.reader = None  # from here on `finally` does what it is for
+    try:
+        while (step := await future) is not None:
+            value, future = step
+            yield value
+    finally:
+        queue.drop(item)
+
+
+def _dropped(queue: Queue, item: Item, _: object) -> None:
+    """Take back a call whose stream was never read. In whichever thread collects garbage."""
+    item.reader = None
+    with contextlib.suppress(RuntimeError):  # the loop is closed, and the queue with it
+        item.future.get_loop().call_soon_threadsafe(queue.drop, item)

@@ -67,9 +67,10 @@ class Item:
         context: The caller's context variables.
         model_id: The multiplexed model its request is for, "" for none.
         arrived: When it came, on the loop's clock.
+        reader: Notices that nobody will read a stream that has not begun.
     """
 
-    __slots__ = ("args", "arrived", "context", "future", "kwargs", "model_id")
+    __slots__ = ("args", "arrived", "context", "future", "kwargs", "model_id", "reader")
 
     def __init__(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], future: asyncio.Future[Any]
@@ -81,6 +82,7 @@ class Item:
         call = current_call.get()
         self.model_id = "" if call is None else call.model_id
         self.arrived = 0.0
+        self.reader: Any = None
 
     @property
     def done(self) -> bool:

@@ -199,7 +199,8 @@ class UserObject:
         kind = inspect.unwrap(function) if not inspect.ismethod(function) else function
         if not inspect.isroutine(kind) and not inspect.isfunction(kind):
             kind = getattr(kind, "__call__", kind)  # noqa: B004  an object with an async __call__
-        is_generator = inspect.isgeneratorfunction(kind) or inspect.isasyncgenfunction(kind)
+        # A decorator may call a generator in a plain function: what it wraps says so.
+        is_generator = _is_generator(kind) or _is_generator(inspect.unwrap(kind))
         return Entry(function, inspect.iscoroutinefunction(kind), is_generator)
 
     def _names(self) -> list[str]:
@@ -264,6 +265,10 @@ class _Ahead:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _is_generator(function: Any) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _back(loop: asyncio.AbstractEventLoop, slots: Slots, work: Future[Any]) -> None:
