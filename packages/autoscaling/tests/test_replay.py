@@ -48,7 +48,7 @@ configs = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(configs, st.integers(1, 60), st.sampled_from([0.0, 3.0, 40.0]))
 def test_no_load_reaches_the_minimum(values: dict[str, Any], asked: int, start_s: float):
     """After any load the number comes down to the minimum, and then nothing happens any more."""
@@ -59,7 +59,7 @@ def test_no_load_reaches_the_minimum(values: dict[str, Any], asked: int, start_s
     assert all(limits.min_replicas <= number <= limits.max_replicas for number in numbers)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(configs, st.integers(0, 80), st.sampled_from([0.0, 3.0, 40.0]))
 def test_constant_load_does_not_oscillate(values: dict[str, Any], asked: int, start_s: float):
     """Under a load that stays the number goes one way, to what the load asks for, and stays."""
@@ -70,7 +70,7 @@ def test_constant_load_does_not_oscillate(values: dict[str, Any], asked: int, st
     assert found == sorted(found) or found == sorted(found, reverse=True)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 10**9), st.sampled_from([4, 9, 20]))
 def test_a_noisy_load_hardly_oscillates(seed: int, asked: int):
     """A load that flickers by a third around its mean changes the number a few times an hour."""
@@ -80,7 +80,7 @@ def test_a_noisy_load_hardly_oscillates(seed: int, asked: int):
     assert len(found) <= 6
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(configs, st.integers(2, 40))
 def test_bursts_are_followed_within_the_delays(values: dict[str, Any], replicas: int):
     """A burst that lasts has its replicas after looking back and the delay; so has its end."""

@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from alacarte import _plugins, serve
 from alacarte._plugins import PluginRecord, Plugins
@@ -19,8 +18,6 @@ from alacarte.hookspecs import hookimpl
 from alacarte.runtime import get_runtime
 from alacarte.serve import _session
 from alacarte.types import DeploymentId, Runtime
-
-settings.register_profile("few", max_examples=10)
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 

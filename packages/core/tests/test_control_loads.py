@@ -68,7 +68,7 @@ def truth(callers: list[Caller], start: float, now: float) -> tuple[float, int, 
     return area / (now - start), max(values), min(values)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 10**9), processes=st.integers(1, 4), look_back=st.sampled_from([1, 5, 30])
 )

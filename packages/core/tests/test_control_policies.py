@@ -5,7 +5,6 @@ import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
-import cloudpickle
 import pytest
 
 from alacarte import _plugins
@@ -13,6 +12,7 @@ from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.protocol import ActorDied, ActorSpec
 from alacarte._control.policies import CustomPolicies, PolicyFailure
 from alacarte._control.policy_actor import Answer, CustomPolicy
+from alacarte._model.pickling import dump
 from alacarte.config import AutoscalingConfig
 from alacarte.types import AutoscalingContext, DeploymentId
 
@@ -27,8 +27,12 @@ def context(deployment: DeploymentId = A, asked: float = 6.0) -> AutoscalingCont
     )
 
 
+def no_applications(app: Any) -> DeploymentId:
+    raise AssertionError(f"{app} is not bound here")
+
+
 def packed(policy: Any, **kwargs: Any) -> CustomPolicy:
-    return CustomPolicy(cloudpickle.dumps(policy), kwargs)
+    return CustomPolicy(dump(policy, no_applications), kwargs)
 
 
 @pytest.fixture

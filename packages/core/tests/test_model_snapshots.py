@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import reduce
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alacarte._model.snapshots import (
@@ -53,7 +53,6 @@ def ordered(snapshot: DeploymentSnapshot) -> DeploymentSnapshot:
     return replace(snapshot, replicas=tuple(entries))
 
 
-@settings(deadline=None)
 @given(WORLDS)
 def test_a_delta_leads_from_one_to_the_other(worlds):
     """Whatever the two are, and it says nothing of what is the same."""
@@ -64,7 +63,6 @@ def test_a_delta_leads_from_one_to_the_other(worlds):
     assert change.version == new.version
 
 
-@settings(deadline=None)
 @given(WORLDS)
 def test_deltas_in_a_row_become_one(worlds):
     """It does what all of them do, so a watcher that missed some is told once."""

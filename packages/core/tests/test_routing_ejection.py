@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alacarte._routing.ejection import (
@@ -58,7 +58,6 @@ def test_time_without_failure_is_forgiven():
     assert fail_until_out(record, now + 100 * FORGIVE_S) == BASE_S
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 100), DRAWN, st.booleans()), max_size=60))
 def test_whatever_happens_the_pause_is_bounded(events):
     """Never shorter than three quarters of a second, never longer than half a minute."""
@@ -77,14 +76,12 @@ def test_whatever_happens_the_pause_is_bounded(events):
             assert 0.75 * BASE_S <= record.until - now <= LONGEST_S
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_half_stays(connected):
     """Of any number, the larger half; so of one, that one."""
     assert connected - most_out(connected) == (connected + 1) // 2
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.builds(Hold, st.booleans(), st.floats(0, 99)), min_size=1))
 def test_who_is_let_in_first(holds):
     """Who answers, before who is silent; among equals, who is due first."""

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alacarte._model.loads import LoadReport
@@ -19,7 +19,6 @@ from alacarte.types import Call, DeploymentId
 from .test_routing_router import HERE, POLICIES, Far, settle, snapshot
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0.001, 5), st.integers(0, 50), st.integers(0, 50)), max_size=40),
     st.lists(st.tuples(st.floats(0.001, 5), st.integers(0, 50), st.integers(0, 50)), max_size=40),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alacarte._routing.pace import Pace
@@ -65,7 +65,6 @@ def test_time_without_a_queue_does_not_count():
     assert abs(pace.turn_s(100, now) - 1.0) < 0.05
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["in time", "late", "empty"]), max_size=400))
 def test_the_margin_is_bounded(events):
     """Late calls make it stricter, calls in time and an empty queue make it lax again."""

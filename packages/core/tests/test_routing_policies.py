@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alacarte import _plugins
@@ -42,7 +42,6 @@ LOADS = st.builds(
 
 
 @pytest.mark.parametrize("make", [PowerOfTwo, RoundRobin])
-@settings(deadline=None)
 @given(loads=st.lists(LOADS, min_size=1, max_size=8), calls=st.integers(1, 10))
 def test_a_free_replica_is_never_missed(make, loads: list[ReplicaLoad], calls: int):
     """Whatever is picked is free; it waits only when none is."""
@@ -56,7 +55,6 @@ def test_a_free_replica_is_never_missed(make, loads: list[ReplicaLoad], calls: i
             assert any(choice is load for load in loads)
 
 
-@settings(deadline=None)
 @given(a=st.integers(0, 9), b=st.integers(0, 9), seed=st.integers(0, 1000))
 def test_of_two_the_less_loaded_is_taken(a: int, b: int, seed: int):
     """With two replicas both are looked at each time."""
@@ -140,7 +138,6 @@ HOLDERS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(loads=HOLDERS, model=st.sampled_from("abcd"))
 def test_a_call_for_a_model_goes_to_a_holder(loads: list[ReplicaLoad], model: str):
     """To a free holder if there is one, else to the free replica with the fewest models.
@@ -164,7 +161,6 @@ def test_a_call_for_a_model_goes_to_a_holder(loads: list[ReplicaLoad], model: st
         assert len(choice.model_ids) == min(len(load.model_ids) for load in free)
 
 
-@settings(deadline=None)
 @given(names=st.lists(st.uuids().map(str), min_size=2, max_size=6, unique=True), model=st.text())
 def test_all_agree_where_a_model_is_to_be_loaded(names: list[str], model: str):
     """Whatever the order and the load, first calls for a model go to one place."""

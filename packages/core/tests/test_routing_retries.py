@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alacarte._routing.retries import MAX_REPEATS, PER_S, SHARE, RetryBudget
@@ -16,7 +16,6 @@ from alacarte.types import Call
 from .test_routing_router import bench, settle  # noqa: F401  a fixture among them
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.one_of(st.just("call"), st.just("repeat"), st.floats(0, 30)), max_size=300),
 )

@@ -798,7 +798,7 @@ def test_a_policy_that_cannot_choose_answers_the_call(run, monkeypatch):
     run(main)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), policy=st.sampled_from(sorted(POLICIES)))
 def test_invariants_under_anything(run_anything, seed: int, policy: str):
     """In whatever order things happen: counters add up, nobody waits beside a free replica."""

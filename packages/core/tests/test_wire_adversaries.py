@@ -493,9 +493,7 @@ sensible = st.one_of(
 )
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(sensible, sensible, headers, st.binary(max_size=40)), max_size=12))
 def test_whatever_an_authenticated_peer_sends(caplog, pieces):
     """Any frames and any bytes: answered or closed with one line, and nothing is left behind."""

@@ -185,7 +185,7 @@ def test_a_proof_before_the_hello():
         pair()[1].accept(bytes(32))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=120), st.booleans())
 def test_any_bytes_are_refused(data, polite):
     """Whatever a stranger says, the answer is AuthenticationError."""
@@ -210,7 +210,7 @@ def test_a_welcome_that_is_none(data):
         read_welcome(data)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 200), st.integers(0, 7))
 def test_every_bit_counts(at, bit):
     """One bit changed anywhere in the exchange, and nobody gets in."""

@@ -83,14 +83,14 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(values, st.integers(0, 200))
 def test_values_come_back(value, offset):
     """Nested values, with arrays of every kind in them, arrive as they were sent."""
     same(value, through(value, offset))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(LARGE, LARGE + 200), min_size=1, max_size=5), st.integers(0, 300))
 def test_buffers_are_aligned(sizes, offset):
     """Every large buffer begins at a multiple of 64 bytes of the message."""

@@ -20,7 +20,7 @@ TEXTS = ("protocol", "method", "request_id", "app", "route", "model_id", "routin
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.fixed_dictionaries(dict.fromkeys(TEXTS, texts)), st.booleans(), st.binary(max_size=200))
 def test_round_trip(fields, streaming, payload):
     """Every text, the flag and the payload arrive, and the payload lies at a multiple of 64."""
@@ -142,7 +142,7 @@ def test_too_long_texts_are_refused():
 # --- garbage ----------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_call_or_an_error(data):
     """Nothing but FrameError is raised for bytes that are no envelope."""

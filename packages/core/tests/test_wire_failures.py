@@ -227,7 +227,7 @@ def test_endless_text_is_cut():
     assert len(got.traceback) <= 64 * 1024
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(), st.one_of(st.integers(), st.text(), st.binary(), st.lists(st.floats())))
 def test_any_text(message, detail):
     """Text of any kind arrives as it was."""
@@ -326,7 +326,7 @@ def test_a_structure_that_is_none(structure):
         decode_error(len(text).to_bytes(4, "little") + text, unpickle=never)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=40))
 def test_any_bytes(data):
     """Arbitrary bytes are a FrameError."""

@@ -223,7 +223,7 @@ def test_credits_are_four_bytes():
 # --- both -------------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.integers(0, 3 * WINDOW_BYTES), max_size=60))
 def test_nothing_stalls_and_nothing_floods(sizes):
     """Whatever the sizes: all pass, and never more than a window and one message wait."""

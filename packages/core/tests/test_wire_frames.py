@@ -117,7 +117,7 @@ def decoded(decoder: Decoder, wire: bytes, cuts: list[int]) -> list[Frame]:
     return frames
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(conversations(), cuts)
 def test_cuts_do_not_matter(conversation, cuts):
     """Interleaved messages of any size come out whole and in order, wherever the bytes are cut."""
@@ -134,7 +134,7 @@ def test_cuts_do_not_matter(conversation, cuts):
     assert not decoder._partials
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from(SHORT_KINDS), st.integers(0, 90)), max_size=12))
 def test_byte_by_byte(messages):
     """Frames that arrive one byte at a time come out when their last byte is there."""
@@ -205,7 +205,7 @@ rubbish = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(rubbish, st.sampled_from([(4096, 0), (CHUNK_BYTES, 8192), (64, 100)]), cuts)
 def test_any_bytes_are_frames_or_an_error(data, limits, cuts):
     """Nothing but FrameError is raised, and no more is held than the limits allow."""
@@ -376,7 +376,7 @@ def test_a_stream_forgotten_may_announce_again():
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["announce", "chunk", "cancel", "forget"]), st.integers(1, 4)),

@@ -54,9 +54,12 @@ class Database:
         self.rows.execute("insert into row values (1)")
         return int(self.rows.execute("select count(*) from row").fetchone()[0])
 
+    def __del__(self) -> None:
+        self.rows.close()
+
 
 def test_sync_code_has_one_thread(client: Client, ask: Ask) -> None:
-    """From its constructor on, so what belongs to a thread can be made there."""
+    """From its constructor to its destructor, so what belongs to a thread can be made there."""
     serve_it(client, Database)
     assert [ask("e"), ask("e")] == [1, 2]
 

@@ -101,7 +101,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(pieces=st.lists(st.one_of(PIECES, st.binary(max_size=40)), max_size=12), cut=st.booleans())
 def test_garbage(server: Site, pieces: list[bytes], cut: bool) -> None:
     """Whatever somebody sends, the server neither hangs nor falls, and serves the next client."""
@@ -118,7 +118,7 @@ def test_garbage(server: Site, pieces: list[bytes], cut: bool) -> None:
         assert wire.answer().status == 200
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(
     value=st.one_of(
         st.binary(min_size=1, max_size=60),
@@ -143,7 +143,7 @@ def test_header_injection(server: Site, value: bytes) -> None:
         assert wire.answer().status == 200
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, suppress_health_check=list(HealthCheck))
 @given(value=st.text(st.characters(codec="latin-1", exclude_characters="\r\n"), max_size=200))
 def test_request_ids(server: Site, value: str) -> None:
     """A request id is echoed if it is harmless, else replaced; and the answer is never split."""

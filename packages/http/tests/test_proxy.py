@@ -842,10 +842,13 @@ def pickling(monkeypatch):
 
     import cloudpickle
 
+    from alacarte import _code_pickler
+
     used: list[str] = []
     for module, name in [
         (pickle, "loads"), (pickle, "dumps"), (pickle, "Pickler"), (pickle, "Unpickler"),
-        (cloudpickle, "dumps"), (cloudpickle, "loads"), (cloudpickle, "Pickler"),
+        (_code_pickler, "dumps"), (cloudpickle, "dumps"), (cloudpickle, "loads"),
+        (cloudpickle, "Pickler"),
     ]:  # fmt: skip
         original = getattr(module, name)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 
 import pytest
@@ -105,13 +104,19 @@ def test_exact():
 
 
 def test_hostile_paths():
-    """A path of 30,000 slashes costs no more than a long path must: all of 2,000 in a second."""
+    """A path of 30,000 slashes is looked up as often as the deepest prefix has segments."""
     index = index_of(route("/a"), route("/a/b/c/d/e"), route("/x", exact=True))
-    path = "/a" + "/" * 30_000
-    began = time.perf_counter()
-    for _ in range(2000):
-        assert match(index, path).prefix == "/a"
-    assert time.perf_counter() - began < 1
+    looked_up = []
+
+    class Prefixes(dict):
+        def get(self, prefix):
+            looked_up.append(prefix)
+            return super().get(prefix)
+
+    index._prefixes = Prefixes(index._prefixes)
+    assert match(index, "/a" + "/" * 30_000).prefix == "/a"
+    assert len(looked_up) == 5
+    assert max(map(len, looked_up)) < 10
 
 
 def test_routes_without_a_path():

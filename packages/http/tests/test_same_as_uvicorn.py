@@ -113,9 +113,7 @@ def test_same_as_uvicorn(site, bare):
     """Method, path as written and decoded, query, headers in order, and body are the same."""
     site.run(Mirror.bind())
 
-    @settings(
-        max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-    )
+    @settings(max_examples=300, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(st.tuples(METHODS, PATHS, QUERIES, HEADERS, BODIES, st.booleans()))
     def compare(request: tuple[Any, ...]) -> None:
         found = ask(ours, request)

@@ -28,6 +28,8 @@ from ._request import called_method
 __all__ = ["Backend"]
 
 Method = Callable[[Any], Awaitable[Any]]
+_DROP_S = 5.0
+"""How long the thread of sync code may take for its last call before the replica ends without."""
 
 
 class Backend:
@@ -51,6 +53,7 @@ class Backend:
         self._names = list(methods_of(func_or_class))
         self._is_function = not inspect.isclass(func_or_class)
         self._user: Any = func_or_class
+        self._lives_in_thread = False
         if inspect.isclass(func_or_class):
             await self._construct(func_or_class, init_args)
             if hasattr(self._user, "check_health"):
@@ -62,6 +65,7 @@ class Backend:
             self._user = kind.__new__(kind, *args)
             await self._user.__init__(*args)
         else:
+            self._lives_in_thread = True
             self._user = await self._in_thread(lambda _: kind(*args), None)
 
     async def __call__(self, request: Any) -> Any:
@@ -114,10 +118,17 @@ class Backend:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _close(self) -> None:
-        """Let go of the user's object, so that its destructor runs before the process ends."""
-        self._thread.shutdown(wait=False)
+        """Drop the user's object where it was made, so that its destructor runs there and now."""
         self._methods.clear()
         vars(self).pop("check_health", None)
+        if self._lives_in_thread:
+            dropped = asyncio.ensure_future(self._in_thread(self._drop, None))
+            # The thread may be at work for a request that nobody waits for any more.
+            await asyncio.wait([dropped], timeout=_DROP_S)
+        self._drop(None)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _drop(self, _: None) -> None:
         self._user = None
         gc.collect()  # objects often hold themselves, by way of a callback or a bound method
 

@@ -34,6 +34,7 @@ __all__ = [
     "socket_dir",
     "socket_path",
     "spare_collections",
+    "submit",
     "sweep_sockets",
 ]
 
@@ -114,27 +115,59 @@ class LoopThread:
 
     def __init__(self, name: str) -> None:
         self.loop = new_event_loop()
+        self._lock = threading.Lock()
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
-        # Here, since whoever stops us may be running a loop of its own.
+        # Here, since whoever stops us may be running a loop of its own. Once more, for what was
+        # submitted while the loop stopped: somebody waits for its future.
+        self.loop.run_until_complete(_cancel_others())
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.close()
 
     def submit(self, work: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
-        """Run a coroutine on the loop; return its future. From any other thread."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop)
+        """Run a coroutine on the loop; return its future. From any other thread.
+
+        Raises:
+            RuntimeError: The loop is stopping, or has stopped.
+        """
+        with self._lock:
+            return submit(work, self.loop, refuse=self._stopping)
 
     def stop(self) -> None:
         """Cancel what runs, stop the loop, and wait for the thread."""
-        if self.loop.is_closed():
+        if self._stopping:
+            self._thread.join()
             return
         self.submit(_cancel_others()).result()
+        with self._lock:
+            self._stopping = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
+
+
+def submit(
+    work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, *, refuse: bool = False
+) -> concurrent.futures.Future[Any]:
+    """Run a coroutine on a loop of another thread; return its future.
+
+    Args:
+        refuse: The loop takes no more work, though it may still run.
+
+    Raises:
+        RuntimeError: The loop has stopped. The coroutine is closed: nobody will await it.
+    """
+    try:
+        if refuse:
+            raise RuntimeError("the event loop is stopping and takes no more work")
+        return asyncio.run_coroutine_threadsafe(work, loop)
+    except RuntimeError:
+        work.close()
+        raise
 
 
 async def _cancel_others() -> None:

@@ -16,10 +16,11 @@ import sys
 from collections.abc import Callable
 from importlib.machinery import PathFinder
 from types import FunctionType, ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import cloudpickle
 
+from .._code_pickler import CodePickler, Sink
 from ..types import DeploymentId
 from .application import Application
 from .deployment import Deployment
@@ -60,14 +61,7 @@ def load_code(data: bytes, make_handle: Callable[[DeploymentId], Any]) -> Callab
     return target
 
 
-class Sink(Protocol):
-    """Where a pickle goes."""
-
-    def write(self, data: bytes, /) -> object:
-        """Take the next bytes."""
-
-
-class ModelPickler(cloudpickle.Pickler):  # type: ignore[misc]
+class ModelPickler(CodePickler):
     """Pickle, and note the modules that are needed at the other end.
 
     Attributes:
@@ -75,7 +69,7 @@ class ModelPickler(cloudpickle.Pickler):  # type: ignore[misc]
     """
 
     def __init__(self, file: Sink, identify: Identify) -> None:
-        super().__init__(file, protocol=5)
+        super().__init__(file)
         self.identify = identify
         self.modules: set[str] = set()
 

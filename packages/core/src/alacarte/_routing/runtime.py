@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .._cluster.host import host_id
+from .._cluster.host import host_id, submit
 from .._cluster.protocol import Actor, ActorDied, Cluster
 from .._model.loads import LoadReport
 from .._model.snapshots import ROUTES_KEY, deployment_key
@@ -173,7 +173,7 @@ class ProcessRuntime:
             return await work
 
         coroutine = work if isinstance(work, Coroutine) else run()
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        return submit(coroutine, self.loop)
 
     def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
         async def ask() -> Any:

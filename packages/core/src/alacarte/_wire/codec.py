@@ -12,8 +12,7 @@ import pickle
 from struct import Struct
 from typing import Any
 
-import cloudpickle
-
+from .. import _code_pickler
 from ..errors import ConfigError
 from ..types import Buffer
 
@@ -104,6 +103,6 @@ def _pickle(value: Any, beside: Any, buffers: list[memoryview]) -> bytes:
         pass
     buffers.clear()
     try:
-        return bytes(cloudpickle.dumps(value, protocol=5, buffer_callback=beside))
+        return _code_pickler.dumps(value, beside)
     except Exception as error:
         raise ConfigError(f"{type(value).__qualname__} cannot be pickled: {error}") from error

@@ -15,9 +15,7 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Any
 
-import cloudpickle
-
-from .. import errors
+from .. import _code_pickler, errors
 from ..errors import InternalError, RemoteError, ServeError
 from ..types import Buffer
 from .frames import FrameError
@@ -122,7 +120,7 @@ def _rebuilt(structure: dict[str, Any]) -> BaseException:
 def _pickled(error: BaseException) -> bytes:
     """Pickle, and load it back: a pickle that does not load would only fail elsewhere."""
     try:
-        data = bytes(cloudpickle.dumps(error, protocol=5))
+        data = _code_pickler.dumps(error)
         pickle.loads(data)
     except Exception:  # user-made exceptions may refuse in any way
         return b""

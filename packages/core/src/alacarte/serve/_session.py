@@ -80,9 +80,15 @@ class Session:
         """Run a coroutine on the session's loop and return its result.
 
         Raises:
-            ServeError: The controller is gone.
+            ServeError: The controller is gone, or this process has left the instance.
         """
-        future = self._thread.submit(work)
+        try:
+            future = self._thread.submit(work)
+        except RuntimeError as error:
+            raise ServeError(
+                "this process has left the instance, or shut it down; serve.start() or "
+                "serve.connect() begins again."
+            ) from error
         try:
             result: T = future.result()
         except ActorDied as error:
