@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from tests.integration.processes import listeners
 
 from alacarte import serve
+from alacarte._model.snapshots import WatchRequest, deployment_key
 from alacarte._cluster.host import socket_dir
 from alacarte.serve import _session
 from alacarte.testing import wait_until
@@ -100,7 +101,8 @@ class Instance:
         assert session is not None
         found = []
         for deployment in session.runtime.deployments_of(app):
-            snapshot = session.ask("watch", f"deployment:{deployment}", -1, "test")
+            key = deployment_key(deployment)
+            snapshot = session.ask("watch", WatchRequest("test", "test", 0, {key: -1}))[key]
             found += [entry.replica_id for entry in snapshot.replicas]
         return sorted(found)
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from typing import Any
 
-from alacarte._control.watch import HISTORY, WATCH_LIMIT_S, SnapshotHub
-from alacarte._model.snapshots import DeploymentSnapshot, SnapshotDelta
+from alacarte._control.watch import HISTORY, MAX_RETIRED, WATCH_LIMIT_S, SnapshotHub
+from alacarte._model.snapshots import DeploymentSnapshot, SnapshotDelta, WatchRequest
 
 from .test_model_snapshots import ordered, whole
+
+NUMBERS = itertools.count()
+
+
+def ask(hub: SnapshotHub, watcher: str, **known: int) -> Any:
+    """Ask as a process of that name does, one question after the other."""
+    return hub.watch(WatchRequest(watcher, f"{watcher}/1", next(NUMBERS), known))
 
 
 async def settle() -> None:
@@ -22,10 +31,10 @@ def test_a_newer_value_is_given_at_once(run):
     async def main():
         hub = SnapshotHub()
         hub.publish("k", hub.next_version(), "one")
-        assert await hub.watch("k", -1, "w") == "one"
+        assert await ask(hub, "w", k=-1) == {"k": "one"}
         known = hub.next_version()
         hub.publish("k", known + 1, "two")
-        assert await hub.watch("k", known, "w") == "two"
+        assert await ask(hub, "w", k=known) == {"k": "two"}
 
     run(main)
 
@@ -37,15 +46,15 @@ def test_a_known_value_is_waited_past(run):
         hub = SnapshotHub()
         version = hub.next_version()
         hub.publish("k", version, "one")
-        waiting = [asyncio.create_task(hub.watch("k", version, name)) for name in "ab"]
-        other = asyncio.create_task(hub.watch("other", -1, "c"))
+        waiting = [asyncio.create_task(ask(hub, name, k=version)) for name in "ab"]
+        other = asyncio.create_task(ask(hub, "c", other=-1))
         await settle()
         assert not any(task.done() for task in waiting)
         hub.publish("k", hub.next_version(), "two")
-        assert await asyncio.gather(*waiting) == ["two", "two"]
+        assert await asyncio.gather(*waiting) == [{"k": "two"}] * 2
         assert not other.done()
         hub.publish("other", hub.next_version(), "x")
-        assert await other == "x"
+        assert await other == {"other": "x"}
 
     run(main)
 
@@ -55,11 +64,11 @@ def test_a_value_may_change_twice_before_a_watcher_looks(run):
 
     async def main():
         hub = SnapshotHub()
-        waiting = asyncio.create_task(hub.watch("k", -1, "w"))
+        waiting = asyncio.create_task(ask(hub, "w", k=-1))
         await settle()
         hub.publish("k", hub.next_version(), "one")
         hub.publish("k", hub.next_version(), "two")
-        assert await waiting == "two"
+        assert await waiting == {"k": "two"}
 
     run(main)
 
@@ -71,10 +80,10 @@ def test_a_question_ends_with_its_time(run):
         hub = SnapshotHub()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        assert await hub.watch("k", -1, "w") is None
+        assert await ask(hub, "w", k=-1) == {}
         assert loop.time() - began >= WATCH_LIMIT_S - 0.001
         hub.publish("k", hub.next_version(), "one")
-        assert await hub.watch("k", -1, "w") == "one"
+        assert await ask(hub, "w", k=-1) == {"k": "one"}
 
     run(main)
 
@@ -88,14 +97,14 @@ def test_seen_waits_for_every_tracked_watcher(run):
         hub.track("b")
         hub.publish("k", 1, "one")
         seen = asyncio.create_task(hub.seen("k", 1))
-        await hub.watch("k", -1, "a")
-        await hub.watch("k", -1, "b")
+        await ask(hub, "a", k=-1)
+        await ask(hub, "b", k=-1)
         await settle()
         assert not seen.done()
-        questions = [asyncio.create_task(hub.watch("k", 1, "a"))]
+        questions = [asyncio.create_task(ask(hub, "a", k=1))]
         await settle()
         assert not seen.done()
-        questions.append(asyncio.create_task(hub.watch("k", 1, "b")))
+        questions.append(asyncio.create_task(ask(hub, "b", k=1)))
         await seen
         hub.publish("k", 2, "two")
         await asyncio.gather(*questions)
@@ -129,15 +138,6 @@ def test_versions_outlive_a_hub():
     assert after.next_version() > given[0]
 
 
-def test_what_is_forgotten():
-    """A value nobody waits for can be dropped."""
-    hub = SnapshotHub()
-    hub.publish("k", 1, "one")
-    assert hub.current("k") == "one"
-    hub.forget("k")
-    assert hub.current("k") is None
-
-
 class Watcher:
     """Takes in what a hub answers, as a router does."""
 
@@ -148,7 +148,7 @@ class Watcher:
         self.wholes = 0
 
     async def look(self) -> None:
-        news = await self.hub.watch("k", self.known, "w")
+        news = (await ask(self.hub, "w", k=self.known))["k"]
         if isinstance(news, SnapshotDelta):
             assert news.since == self.known
             for name in news.removed:
@@ -243,13 +243,118 @@ def test_a_change_of_everything_is_told_as_everything(run):
     run(main)
 
 
-def test_deltas_are_forgotten_with_their_value():
-    """What is dropped leaves nothing behind."""
-    hub = SnapshotHub()
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_retired_key_is_forgotten_with_its_deltas():
+    """When those who follow it have had time to hear its last value, nothing of it is left."""
+    clock = Clock()
+    hub = SnapshotHub(clock)
     for version in (1, 2):
         hub.publish("k", version, whole(version, replicas(version)))
-    hub.forget("k")
+    hub.retire("k")
+    assert hub.current("k") is not None
+    clock.now = 61.0
+    hub.retire("never published")
+    assert hub.keys == ()
     assert not hub._deltas
+
+
+def test_a_retired_key_that_comes_back_stays():
+    """A deployment of the same name is another one, and follows no timetable of the former's."""
+    clock = Clock()
+    hub = SnapshotHub(clock)
+    hub.publish("k", 1, "gone")
+    hub.retire("k")
+    hub.publish("k", 2, "back")
+    clock.now = 61.0
+    hub.retire("another")
+    assert hub.current("k") == "back"
+
+
+def test_retired_keys_that_are_followed_stay(run):
+    """However many there are, a process hears the last value of each once, not again and again."""
+
+    async def main():
+        clock = Clock()
+        hub = SnapshotHub(clock)
+        hub.publish("k", 1, "gone")
+        hub.retire("k")
+        asking = asyncio.create_task(ask(hub, "w", k=1))
+        await settle()
+        for number in range(MAX_RETIRED + 50):
+            hub.publish(f"key-{number}", 2, "gone")
+            hub.retire(f"key-{number}")
+        clock.now = 61.0
+        hub.retire("another")
+        assert hub.keys == ("k",)
+        asking.cancel()
+        await settle()
+        hub.retire("another")
+        assert hub.keys == ()
+
+    run(main)
+
+
+def test_one_question_for_all_keys(run):
+    """It is answered with all that is newer, and with nothing that is known."""
+
+    async def main():
+        hub = SnapshotHub()
+        for key in "abc":
+            hub.publish(key, 5, key)
+        assert await ask(hub, "w", a=5, b=4, c=-1, d=-1) == {"b": "b", "c": "c"}
+        waiting = asyncio.create_task(ask(hub, "w", a=5, b=5, c=5, d=-1))
+        await settle()
+        hub.publish("d", 6, "d")
+        hub.publish("a", 7, "new a")
+        assert await waiting == {"a": "new a", "d": "d"}
+
+    run(main)
+
+
+def test_a_newer_question_ends_the_older_one(run):
+    """Of the same process only: those of a predecessor with its name end by themselves."""
+
+    async def main():
+        hub = SnapshotHub()
+        first = asyncio.create_task(ask(hub, "w", a=-1))
+        stranger = asyncio.create_task(hub.watch(WatchRequest("w", "w/2", 0, {"a": -1})))
+        await settle()
+        second = asyncio.create_task(ask(hub, "w", a=-1, b=-1))
+        assert await first == {}
+        hub.publish("b", 1, "b")
+        assert await second == {"b": "b"}
+        assert not stranger.done()
+        hub.publish("a", 2, "a")
+        assert await stranger == {"a": "a"}
+        assert not hub._open
+        assert not hub._followers
+
+    run(main)
+
+
+def test_a_question_that_was_overtaken_counts_for_nothing(run):
+    """It is answered at once, and does not take back what the newer one has told."""
+
+    async def main():
+        hub = SnapshotHub()
+        hub.track("w")
+        hub.publish("k", 3, "value")
+        newer = asyncio.create_task(hub.watch(WatchRequest("w", "w/1", 8, {"k": 3})))
+        await settle()
+        assert await hub.watch(WatchRequest("w", "w/1", 7, {"k": -1})) == {}
+        assert hub.behind("k", 3) == []
+        hub.publish("k", 4, "next")
+        assert await newer == {"k": "next"}
+        await hub.watch(WatchRequest("w", "w/1", 7, {"k": -1}))
+        assert hub.behind("k", 3) == []
+
+    run(main)
 
 
 def test_a_version_of_a_former_hub_whose_clock_was_ahead(run):
@@ -259,7 +364,7 @@ def test_a_version_of_a_former_hub_whose_clock_was_ahead(run):
         hub = SnapshotHub()
         hub.publish("k", hub.next_version(), "new")
         hub.track("p")
-        assert await hub.watch("k", hub.next_version() + 10**9, "p") == "new"
+        assert await ask(hub, "p", k=hub.next_version() + 10**9) == {"k": "new"}
         seen = asyncio.ensure_future(hub.seen("k", 1))
         await asyncio.sleep(0)
         assert not seen.done()
@@ -276,13 +381,13 @@ def test_a_watcher_that_asked_before_it_was_tracked(run):
         hub = SnapshotHub()
         version = hub.next_version()
         hub.publish("k", version, "value")
-        asking = asyncio.ensure_future(hub.watch("k", version, "p"))
+        asking = asyncio.ensure_future(ask(hub, "p", k=version))
         await asyncio.sleep(0)
         hub.track("p")
         async with asyncio.timeout(1):
             await hub.seen("k", version)
         asking.cancel()
         await asyncio.sleep(0)
-        assert not hub._asking
+        assert not hub._open
 
     run(main)

@@ -111,7 +111,7 @@ def test_a_process_of_an_instance_that_is_gone_says_so_once(local, plugins, capl
         return orphan
 
     orphan = here.submit(lose_the_controller()).result(WAIT_S)
-    wait_until(lambda: not orphan._following, timeout_s=WAIT_S)
+    wait_until(lambda: not orphan._subscription.is_open, timeout_s=WAIT_S)
     call = orphan.service(handle.deployment)(python_call("__call__", (), {}))
     with pytest.raises(DeploymentUnavailableError, match="was shut down, and another one runs"):
         here.submit(call).result(WAIT_S)

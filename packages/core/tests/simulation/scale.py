@@ -113,7 +113,7 @@ def _change(world: World, controller: Controller) -> Figures:
     world.scheduler.run(
         lambda: controller._hub.current(key).version != before.version, world.now + _BOUND_S
     )
-    news = controller._hub._news(key, before.version)
+    news = controller._hub._newer(key, before.version)
     everything = controller._hub.current(key)
     return {"delta_bytes": len(pickle.dumps(news)), "whole_bytes": len(pickle.dumps(everything))}
 

@@ -19,7 +19,7 @@ from typing import Any
 from .._cluster.host import sweep_sockets
 from .._cluster.protocol import ActorContext, ActorDied, ActorSpec
 from .._model.loads import LoadReport
-from .._model.snapshots import ROUTES_KEY, DeploymentSnapshot, deployment_key
+from .._model.snapshots import ROUTES_KEY, DeploymentSnapshot, WatchRequest, deployment_key
 from .._model.specs import DeploymentSpec
 from .._model.tallies import SplitReport, split_key
 from .._plugins import PluginRecord
@@ -355,13 +355,14 @@ class Controller:
         assert self._services is not None
         await self._services.restart(service, drain_s)
 
-    async def watch(self, key: str, known: int, watcher: str) -> Any | None:
-        """Answer when there is a snapshot of `key` newer than `known`; see `SnapshotHub`."""
+    async def watch(self, request: WatchRequest) -> dict[str, Any]:
+        """Answer when there are snapshots newer than those a process knows; see `SnapshotHub`."""
         await self._started()
-        if self._hub.current(key) is None and key.startswith("deployment:"):
-            app, _, name = key.removeprefix("deployment:").partition("#")
-            self._publish_absent(DeploymentId(app, name))
-        return await self._hub.watch(key, known, watcher)
+        for key in request.known:
+            if self._hub.current(key) is None and key.startswith("deployment:"):
+                app, _, name = key.removeprefix("deployment:").partition("#")
+                self._publish_absent(DeploymentId(app, name))
+        return await self._hub.watch(request)
 
     async def report_loads(self, process: str, reports: tuple[LoadReport, ...]) -> None:
         """Hear what a process asks of the deployments that follow their load."""
@@ -627,6 +628,7 @@ class Controller:
         self._publish_snapshot(
             DeploymentSnapshot(deployment, 0, "absent", "there is no such deployment")
         )
+        self._hub.retire(deployment_key(deployment))
 
     def _publish_snapshot(self, snapshot: DeploymentSnapshot) -> None:
         key = deployment_key(snapshot.id)

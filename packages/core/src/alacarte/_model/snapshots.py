@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,6 +13,7 @@ __all__ = [
     "DeploymentSnapshot",
     "ReplicaEntry",
     "SnapshotDelta",
+    "WatchRequest",
     "combine",
     "delta",
     "deployment_key",
@@ -24,6 +25,23 @@ ROUTES_KEY = "routes"
 def deployment_key(deployment: DeploymentId) -> str:
     """Return the key under which a deployment's snapshots are watched."""
     return f"deployment:{deployment}"
+
+
+@dataclass(frozen=True)
+class WatchRequest:
+    """A process's question for everything newer than the versions it has applied.
+
+    Attributes:
+        watcher: Name of the process, for whoever waits until it has applied a version.
+        process: Told apart from every other process, those of the same name included.
+        number: Grows with each question of the process; a newer question ends the older one.
+        known: The version that it has applied, -1 for none, of every key that it follows.
+    """
+
+    watcher: str
+    process: str
+    number: int
+    known: Mapping[str, int]
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,15 @@ class Replicas:
                 self._joined()
             link.max_ongoing = entry.max_ongoing
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether there are replicas, or calls at those that are gone."""
+        return bool(self.links or self._retired)
+
+    def reopen(self) -> None:
+        """Go on after `close`."""
+        self._sweep.add(self._look)
+
     def close(self) -> None:
         """Hang up everywhere."""
         self._sweep.discard(self._look)

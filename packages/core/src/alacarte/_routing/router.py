@@ -77,6 +77,7 @@ class Router:
         self._max_queued = 1024
         self.gone = False
         self._unavailable = ""
+        self._returned: Callable[[Router], None] | None = None
         self._queue: WaitingCalls[CallStream] = WaitingCalls()
         self._waiting = self._queue.entries  # its truth costs no call of Python's
         self._streams: dict[CallStream, tuple[Call, Link, RoutingPolicy, float]] = {}
@@ -171,6 +172,7 @@ class Router:
         Raises:
             DeploymentUnavailableError: No replica runs.
         """
+        self._return()
         await self._known.wait()
         links = [link for link in self._links.values() if not link.leaving]
         sent = (self._call_one(link, call) for link in links)
@@ -239,6 +241,7 @@ class Router:
         return None
 
     async def _wait(self, call: Call, *, front: bool) -> CallStream:
+        self._return()
         if self._unavailable:
             raise DeploymentUnavailableError(str(self.deployment), self._unavailable)
         if not front:
@@ -429,9 +432,40 @@ class Router:
             if not future.done():
                 future.set_exception(error)
 
+    # --- its end ------------------------------------------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits here, and nothing is in flight or connected."""
+        return not (self._waiting or self._streams or self._replicas.is_busy)
+
+    def retire(self, returned: Callable[[Router], None]) -> None:
+        """Know nothing of the deployment any more; the router is idle.
+
+        Args:
+            returned: Called before the next call is taken, which then waits for a snapshot.
+        """
+        self._follow_load(False)
+        self._replicas.close()
+        self._version = -1
+        self._known.clear()
+        self.gone, self._unavailable = False, ""
+        self._returned = returned
+
+    def reopen(self) -> None:
+        """Be followed again."""
+        self._returned = None
+        self._replicas.reopen()
+
+    def _return(self) -> None:
+        if (returned := self._returned) is not None:
+            self.reopen()
+            returned(self)
+
     async def close(self, reason: str = "this process is shutting down") -> None:
         """Hang up everywhere. Calls still waiting or in flight fail, and later ones do."""
         self._unavailable = reason
+        self._returned = None
         self._known.set()
         self._queue.fail(DeploymentUnavailableError(str(self.deployment), reason))
         self._follow_load(False)

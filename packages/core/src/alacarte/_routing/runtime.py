@@ -14,24 +14,25 @@ import os
 import random
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .._cluster.host import host_id, submit
 from .._cluster.protocol import Actor, ActorDied, Cluster
 from .._model.loads import LoadReport
-from .._model.snapshots import ROUTES_KEY, deployment_key
+from .._model.snapshots import ROUTES_KEY, WatchRequest
 from .._model.tallies import SplitReport
 from .._plugins import Plugins
 from .._wire.caller import CallerConnection, connect
 from ..errors import ConfigError, ServeError
-from ..layers import compose, deadline
+from ..layers import deadline
 from ..types import (
     Address,
     Call,
     ConfigSections,
     DeploymentId,
+    Layer,
     ReplicaLoad,
     Reply,
     Route,
@@ -42,7 +43,9 @@ from ..types import (
 )
 from .reports import LoadReporter
 from .router import Router
+from .router_table import RouterTable
 from .splits import Splits
+from .subscription import Subscription, SubscriptionEnded
 from .sweep import Sweep
 
 __all__ = ["CONTROLLER_NAME", "InstanceAccess", "ProcessRuntime"]
@@ -100,52 +103,30 @@ class ProcessRuntime:
         self._plugins = plugins
         self._name = name
         self._host_id = host_id()
-        self._routers: dict[DeploymentId, Router] = {}
-        self._services: dict[DeploymentId, Service] = {}
-        self._plain: set[DeploymentId] = set()
-        self._following: set[asyncio.Task[None]] = set()
+        # A successor may have our name, and counts and questions of its own.
+        self._process = f"{name}/{random.getrandbits(64):x}"
+        self._subscription = Subscription(self._watch, name, self._process)
+        self._table = RouterTable(self._router, self._layers, self._subscription)
+        self._by_name: dict[DeploymentId, Service] = {}
         self._controller: Actor | None = None
         self._had_controller = False
         self._orphaned = False
         self._sweep = Sweep(self.loop)
         self._reporter = LoadReporter(self._report)
         self._telling: dict[str, asyncio.Task[None]] = {}
-        self._born = f"{random.getrandbits(64):x}"
-        self._splits = Splits(self.service, self._is_gone, self._report_splits)
+        self._splits = Splits(self.service, self._table.is_gone, self._report_splits)
         self._follows_routes = False
 
     # --- Runtime ------------------------------------------------------------------------
 
     def service(self, deployment: DeploymentId) -> Service:
-        service = self._services.get(deployment)
-        if service is None and not deployment.app:
-            self._follow_routes()
-            named = self._splits.named(deployment.name)
-            service = self._services[deployment] = deadline(deployment)(named)
-        if service is None:
-            router = Router(
-                deployment,
-                self._policy,
-                self._connect,
-                self.node_id,
-                sweep=self._sweep,
-                reporter=self._reporter,
-                suspect=functools.partial(self._suspect, deployment),
-            )
-            added = self._plugins.wrap_caller(deployment, self.config)
-            if not added:
-                self._plain.add(deployment)
-            service = compose(router.call, [*added, deadline(deployment)])
-            self._services[deployment] = service
-            self._routers[deployment] = router
-            self._follow(deployment_key(deployment), router.update)
-        return service
+        return self._table.service(deployment) if deployment.app else self._named(deployment)
 
     def broadcast(
         self, deployment: DeploymentId, call: Call
     ) -> Awaitable[list[Reply | BaseException]]:
         self.service(deployment)
-        router = self._routers.get(deployment)
+        router = self.routers.get(deployment)
         if router is None:
             raise ConfigError(
                 f"route {deployment.name!r} takes no broadcasts; call its deployments one by one."
@@ -158,11 +139,11 @@ class ProcessRuntime:
         return self._splits.of(route, failed)
 
     def replicas_of(self, deployment: DeploymentId) -> Sequence[ReplicaLoad]:
-        router = self._routers.get(deployment)
+        router = self.routers.get(deployment)
         return () if router is None else tuple(router.replicas)
 
     def is_plain(self, deployment: DeploymentId) -> bool:
-        return deployment in self._plain
+        return self._table.is_plain(deployment)
 
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
         self._splits.listen(changed)
@@ -198,7 +179,7 @@ class ProcessRuntime:
     @property
     def routers(self) -> dict[DeploymentId, Router]:
         """The routers in use, for tests and diagnosis."""
-        return self._routers
+        return self._table.live
 
     async def routes_known(self, version: int) -> None:
         """Return when calls from here take routes of this version, should they take any."""
@@ -207,12 +188,35 @@ class ProcessRuntime:
 
     async def close(self) -> None:
         """Hang up. Calls that still wait fail."""
-        for task in [*self._following, *self._telling.values()]:
+        self._subscription.close()
+        for task in self._telling.values():
             task.cancel()
         self._reporter.close()
         self._splits.close()
-        for router in self._routers.values():
-            await router.close()
+        await self._table.close()
+
+    def _named(self, deployment: DeploymentId) -> Service:
+        """Return the way to a route by its name."""
+        self._follow_routes()
+        service = self._by_name.get(deployment)
+        if service is None:
+            named = self._splits.named(deployment.name)
+            service = self._by_name[deployment] = deadline(deployment)(named)
+        return service
+
+    def _router(self, deployment: DeploymentId) -> Router:
+        return Router(
+            deployment,
+            self._policy,
+            self._connect,
+            self.node_id,
+            sweep=self._sweep,
+            reporter=self._reporter,
+            suspect=functools.partial(self._suspect, deployment),
+        )
+
+    def _layers(self, deployment: DeploymentId) -> Sequence[Layer]:
+        return self._plugins.wrap_caller(deployment, self.config)
 
     def _policy(self, name: str) -> RoutingPolicy:
         factory = self._plugins.routing_policies.get(name)
@@ -232,44 +236,29 @@ class ProcessRuntime:
             max_message=self._access.max_message,
         )
 
-    def _is_gone(self, deployment: DeploymentId) -> bool:
-        return self._routers[deployment].gone
-
     def _follow_routes(self) -> None:
         if not self._follows_routes:
             self._follows_routes = True
-            self._follow(ROUTES_KEY, self._splits.update)
+            self._subscription.follow(ROUTES_KEY, self._take_routes)
 
-    def _follow(self, key: str, apply: Callable[[Any], None]) -> None:
-        task = self.loop.create_task(self._watch(key, apply))
-        self._following.add(task)
-        task.add_done_callback(self._following.discard)
+    def _take_routes(self, table: RouteTable) -> None:
+        self._splits.update(table)
+        names = {route.name for route in table.routes}
+        # Whoever has one of the others may go on using it: each looks its route up by itself.
+        self._by_name = {key: way for key, way in self._by_name.items() if key.name in names}
 
-    async def _watch(self, key: str, apply: Callable[[Any], None]) -> None:
-        """Apply every newer snapshot of a key. Without a controller the last one holds."""
-        known = -1
-        failures = 0
-        while True:
-            try:
-                controller = await self._find_controller()
-                news = await controller.call("watch", key, known, self._name)
-                if news is not None:
-                    apply(news)
-                    known = news.version
-            except _OtherInstance:
-                await self._leave_alone()
-                return
-            except Exception as error:
-                # Whatever it is, giving up would leave this process with old routes for ever.
-                if not isinstance(error, ActorDied):
-                    log.exception("a snapshot of %s could not be had or applied", key)
-                    known = -1  # everything, next time
-                self._controller = None
-                pause = _RETRY_S[min(failures, len(_RETRY_S) - 1)]
-                failures += 1
-                await asyncio.sleep(pause * random.uniform(0.75, 1.25))
-            else:
-                failures = 0
+    async def _watch(self, request: WatchRequest) -> Mapping[str, Any]:
+        """Ask the controller for what is newer than we know."""
+        try:
+            controller = await self._find_controller()
+            news: Mapping[str, Any] = await controller.call("watch", request)
+        except _OtherInstance:
+            await self._leave_alone()
+            raise SubscriptionEnded from None
+        except Exception:
+            self._controller = None
+            raise
+        return news
 
     async def _find_controller(self) -> Actor:
         """Return the controller.
@@ -305,8 +294,7 @@ class ProcessRuntime:
                 self._name,
             )
         # Those that were made since, too.
-        for router in self._routers.values():
-            await router.close(_OTHER_INSTANCE)
+        await self._table.close(_OTHER_INSTANCE)
 
     # --- what the controller is told ----------------------------------------------------
 
@@ -316,8 +304,7 @@ class ProcessRuntime:
 
     async def _report_splits(self, reports: tuple[SplitReport, ...]) -> None:
         controller = await self._find_controller()
-        # A successor may have our name, and counts of its own.
-        await controller.call("report_splits", f"{self._name}/{self._born}", reports)
+        await controller.call("report_splits", self._process, reports)
 
     def _suspect(self, deployment: DeploymentId, replica_id: str, reason: str) -> None:
         """Tell the controller of a replica that does not answer; without one, nobody."""

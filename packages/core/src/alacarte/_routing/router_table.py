@@ -1,0 +1,150 @@
+"""The routers of a process: made with the first call, dropped when their deployment is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .._model.snapshots import deployment_key
+from ..layers import compose, deadline
+from ..types import DeploymentId, Layer, Service
+from .router import Router
+from .subscription import Subscription
+
+__all__ = ["LINGER_S", "MAX_GONE", "RouterTable"]
+
+LINGER_S = 5.0
+"""How long a deployment that is gone is still followed: calls to it fail at once meanwhile."""
+MAX_GONE = 64
+"""Deployments that are gone and still followed; beyond that, the oldest are dropped."""
+
+
+class RouterTable:
+    """Keeps a router for each deployment that this process calls, and follows its snapshots.
+
+    When a deployment is gone, nothing of it stays here: no router, no key, no timer. Whoever has
+    kept a service of it may go on using it: the first call brings its router back.
+
+    Args:
+        make: Makes the router of a deployment.
+        layers: Returns what plugins put around calls of a deployment.
+        subscription: Of this process.
+
+    Attributes:
+        live: The routers in use.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[DeploymentId], Router],
+        layers: Callable[[DeploymentId], Sequence[Layer]],
+        subscription: Subscription,
+    ) -> None:
+        self.live: dict[DeploymentId, Router] = {}
+        self._make = make
+        self._layers = layers
+        self._subscription = subscription
+        self._cores: dict[DeploymentId, Service] = {}
+        self._services: dict[DeploymentId, Service] = {}
+        self._plain: set[DeploymentId] = set()
+        self._gone: dict[DeploymentId, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        # Alive for as long as somebody has a service of theirs. The cores tell, since a router
+        # that nobody has is there until the garbage collector comes.
+        self._dropped: weakref.WeakValueDictionary[DeploymentId, Router]
+        self._dropped = weakref.WeakValueDictionary()
+        self._dropped_cores: weakref.WeakValueDictionary[DeploymentId, Service]
+        self._dropped_cores = weakref.WeakValueDictionary()
+
+    def service(self, deployment: DeploymentId) -> Service:
+        """Return the way to a deployment's router, which is made where there is none."""
+        service = self._services.get(deployment)
+        if service is None:
+            core = self._cores.get(deployment) or self._core(deployment)
+            layers = self._layers(deployment)
+            if not layers:
+                self._plain.add(deployment)
+            service = self._services[deployment] = compose(core, layers)
+        return service
+
+    def _core(self, deployment: DeploymentId) -> Service:
+        """Return the service inside of all layers, of a new router or of one that was dropped."""
+        core = self._dropped_cores.get(deployment)
+        if core is None:
+            router = self._make(deployment)
+            core = deadline(deployment)(router.call)
+        else:
+            router = self._dropped[deployment]
+            router.reopen()
+        self._adopt(router, core)
+        return core
+
+    def is_plain(self, deployment: DeploymentId) -> bool:
+        """Whether a deployment that is called here has no layers of plugins."""
+        return deployment in self._plain
+
+    def is_gone(self, deployment: DeploymentId) -> bool:
+        """Whether a deployment that was called is not there any more."""
+        router = self.live.get(deployment)
+        return router is None or router.gone
+
+    async def close(self, *reason: str) -> None:
+        """Hang up everywhere. Calls fail from now on, for that reason where one is given."""
+        for router in [*self.live.values(), *self._dropped.values()]:
+            await router.close(*reason)
+
+    def _adopt(self, router: Router, core: Service) -> None:
+        deployment = router.deployment
+        self.live[deployment] = router
+        self._cores[deployment] = core
+        self._dropped.pop(deployment, None)
+        self._dropped_cores.pop(deployment, None)
+
+        def apply(news: Any) -> None:
+            router.update(news)
+            self._note(router)
+
+        self._subscription.follow(deployment_key(deployment), apply)
+
+    def _note(self, router: Router) -> None:
+        """Keep account of the deployments that are gone."""
+        if not router.gone:
+            self._gone.pop(router.deployment, None)
+            return
+        self._gone.setdefault(router.deployment, self._loop.time())
+        if len(self._gone) > MAX_GONE:
+            self._drop_gone()
+        if self._timer is None:
+            self._timer = self._loop.call_later(LINGER_S, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._drop_gone()
+        if self._gone:
+            self._timer = self._loop.call_later(LINGER_S, self._due)
+
+    def _drop_gone(self) -> None:
+        now = self._loop.time()
+        for deployment, since in list(self._gone.items()):
+            # Timers may go off a little early.
+            if now - since < LINGER_S - 0.1 and len(self._gone) <= MAX_GONE:
+                return
+            if self.live[deployment].is_idle:
+                del self._gone[deployment]
+                self._drop(deployment)
+
+    def _drop(self, deployment: DeploymentId) -> None:
+        self._subscription.unfollow(deployment_key(deployment))
+        self._services.pop(deployment, None)
+        self._plain.discard(deployment)
+        router = self._dropped[deployment] = self.live.pop(deployment)
+        self._dropped_cores[deployment] = self._cores.pop(deployment)
+        router.retire(self._returned)
+
+    def _returned(self, router: Router) -> None:
+        """Somebody has kept a service of a dropped router, and calls it."""
+        # That call has the core, so it is still there.
+        self._adopt(router, self._dropped_cores[router.deployment])

@@ -1,0 +1,166 @@
+"""What a process hears from the controller: one question for all keys, whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from alacarte._cluster.protocol import ActorDied
+from alacarte._control.watch import SnapshotHub
+from alacarte._model.snapshots import WatchRequest
+from alacarte._routing.subscription import Subscription, SubscriptionEnded
+
+
+@dataclass
+class Value:
+    version: int
+
+
+class Controller:
+    """A hub that counts questions, and fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.hub = SnapshotHub()
+        self.asked: list[Mapping[str, int]] = []
+        self.errors: list[BaseException] = []
+        self.subscription = Subscription(self.watch, "w", "w/1")
+        self.heard: dict[str, list[int]] = {}
+
+    async def watch(self, request: WatchRequest) -> Mapping[str, Any]:
+        self.asked.append(request.known)
+        if self.errors:
+            raise self.errors.pop(0)
+        return await self.hub.watch(request)
+
+    def publish(self, key: str) -> int:
+        version = self.hub.next_version()
+        self.hub.publish(key, version, Value(version))
+        return version
+
+    def follow(self, key: str) -> None:
+        heard = self.heard.setdefault(key, [])
+        self.subscription.follow(key, lambda value: heard.append(value.version))
+
+    async def close(self) -> None:
+        self.subscription.close()
+        await settle()
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_one_task_and_one_question_for_all_keys(run):
+    """However many keys there are, and those that come later are asked for at once."""
+
+    async def main():
+        world = Controller()
+        versions = [world.publish(f"key-{number}") for number in range(100)]
+        tasks = len(asyncio.all_tasks())
+        for number in range(100):
+            world.follow(f"key-{number}")
+        await settle()
+        assert len(world.hub._open) == 1
+        assert len(asyncio.all_tasks()) - tasks == 3
+        assert len(world.asked) == 2
+        world.follow("late")
+        version = world.publish("late")
+        await settle()
+        assert [world.heard[f"key-{number}"] for number in range(100)] == [[v] for v in versions]
+        assert world.heard["late"] == [version]
+        await world.close()
+        assert not world.hub._open
+
+    run(main)
+
+
+def test_what_is_not_followed_any_more_is_not_asked_for(run):
+    """The controller may forget it; followed again, it is heard from the beginning."""
+
+    async def main():
+        world = Controller()
+        version = world.publish("a")
+        world.follow("a")
+        world.follow("b")
+        await settle()
+        world.subscription.unfollow("a")
+        await settle()
+        assert world.asked[-1] == {"b": -1}
+        assert world.hub._followers.keys() == {"b"}
+        world.follow("a")
+        await settle()
+        assert world.heard["a"] == [version, version]
+        world.subscription.unfollow("never followed")
+        await world.close()
+
+    run(main)
+
+
+def test_a_value_that_cannot_be_applied_is_asked_for_again(run):
+    """All of it, after a pause; the others are applied meanwhile."""
+
+    async def main():
+        world = Controller()
+        heard: list[int] = []
+
+        def apply(value: Value) -> None:
+            heard.append(value.version)
+            if len(heard) == 1:
+                raise RuntimeError("a policy's bug")
+
+        version, other = world.publish("bad"), world.publish("good")
+        world.subscription.follow("bad", apply)
+        world.follow("good")
+        await asyncio.sleep(1)
+        assert heard == [version, version]
+        assert world.heard["good"] == [other]
+        await world.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "error", [ActorDied("gone"), RuntimeError("a bug"), asyncio.CancelledError()]
+)
+def test_the_last_values_hold_without_a_controller(run, error):
+    """It is asked again, with pauses, until it is back; and then only for what is newer."""
+
+    async def main():
+        world = Controller()
+        version = world.publish("a")
+        world.follow("a")
+        await settle()
+        world.errors = [error] * 5
+        world.follow("b")
+        await settle()
+        assert world.errors
+        newer = world.publish("a")
+        await asyncio.sleep(10)
+        assert not world.errors
+        assert world.heard["a"] == [version, newer]
+        assert len(world.asked) < 12
+        await world.close()
+
+    run(main)
+
+
+def test_nobody_is_asked_after_the_end(run):
+    """Until something else is followed: then it ends again."""
+
+    async def main():
+        world = Controller()
+        world.errors = [SubscriptionEnded(), SubscriptionEnded()]
+        world.follow("a")
+        await settle()
+        assert not world.subscription.is_open
+        world.follow("b")
+        await settle()
+        assert not world.subscription.is_open
+        assert len(world.asked) == 2
+
+    run(main)
