@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from tests.integration.processes import listeners
 
 from alacarte import serve
-from alacarte._model.snapshots import WatchRequest, deployment_key
 from alacarte._cluster.host import socket_dir
+from alacarte._model.snapshots import WatchRequest, deployment_key
 from alacarte.serve import _session
 from alacarte.testing import wait_until
 
