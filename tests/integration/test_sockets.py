@@ -17,6 +17,7 @@ from alacarte._cluster.host import host_id, socket_dir
 from alacarte._routing.runtime import ProcessRuntime
 from alacarte._wire.authentication import AuthenticationError
 from alacarte._wire.caller import ConnectionLost, connect
+from alacarte._wire.failures import rebuild_error
 from alacarte.calls import python_call
 from alacarte.errors import DeadlineExceededError
 from alacarte.serve import _session
@@ -89,11 +90,21 @@ def test_a_wrong_secret(here: Instance):
     async def call_as_another_instance() -> None:
         with pytest.raises((AuthenticationError, ConnectionLost)):
             await connect(
-                link.address, link.replica_id, b"x" * 32, host_id=host_id(), max_message=2**20
+                link.address,
+                link.replica_id,
+                b"x" * 32,
+                host_id=host_id(),
+                max_message=2**20,
+                decode_error=rebuild_error,
             )
         access = replace(runtime._access, secret=b"y" * 32)
         stranger = ProcessRuntime(
-            access, session.plugins, runtime.config, node_id="", name="stranger"
+            access,
+            session.plugins,
+            runtime.config,
+            node_id="",
+            name="stranger",
+            decode_error=rebuild_error,
         )
         try:
             call = python_call("__call__", (), {}, timeout_s=0.3)

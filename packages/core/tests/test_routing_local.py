@@ -10,6 +10,7 @@ import pytest
 
 from alacarte import serve
 from alacarte._routing.runtime import InstanceAccess, ProcessRuntime
+from alacarte._wire.failures import rebuild_error
 from alacarte.calls import python_call
 from alacarte.errors import DeploymentUnavailableError
 from alacarte.testing import wait_until
@@ -104,7 +105,14 @@ def test_a_process_of_an_instance_that_is_gone_says_so_once(local, plugins, capl
 
     async def lose_the_controller() -> ProcessRuntime:
         access = InstanceAccess(here._access.cluster, b"of an instance before", 1 << 20)
-        orphan = ProcessRuntime(access, plugins, here.config, node_id="local", name="orphan")
+        orphan = ProcessRuntime(
+            access,
+            plugins,
+            here.config,
+            node_id="local",
+            name="orphan",
+            decode_error=rebuild_error,
+        )
         orphan._had_controller = True  # and it is gone; the one that it will find is ours
         orphan.service(handle.deployment)
         orphan.watch_routes(lambda table: None)

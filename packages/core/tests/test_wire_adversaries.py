@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alacarte._wire import caller as caller_module
+from alacarte._wire import listener as listener_module
 from alacarte._wire import replica as replica_module
 from alacarte._wire.authentication import (
     AuthenticationError,
@@ -29,7 +30,8 @@ from alacarte._wire.frames import (
     Kind,
     long_header,
 )
-from alacarte.types import Call, Reply
+from alacarte._wire.pending import MAX_PENDING, MAX_PENDING_PER_ADDRESS
+from alacarte.types import Address, Call, Reply
 
 from .wire_support import (
     MAX_MESSAGE,
@@ -124,7 +126,7 @@ class Bystander:
         """Their call is answered, and nothing of the other's is left."""
         await until(lambda: self.desk.ongoing == 1)
         await until(lambda: len(self.desk.listener.connections) == 1)
-        assert not self.desk.listener._pending
+        assert not self.desk.listener.pending
         self.gate.set()
         assert join((await self.stream.reply).payload) == b"still here"
         assert await ask(self.connection, b"again") == b"again"
@@ -215,7 +217,7 @@ async def test_a_right_proof_after_a_wrong_one(wire, caplog):
     proof = handshake.prove((await peer.receive()).payload)
     peer.send(frame(Kind.PROOF, payload=bytes(32)), frame(Kind.PROOF, payload=proof), request())
     await peer.closed()
-    await until(lambda: not desk.listener._pending)
+    await until(lambda: not desk.listener.pending)
     assert not desk.listener.connections
     assert not desk.started
     assert len(warnings_of(caplog)) == 1
@@ -250,7 +252,7 @@ async def test_pickles_before_authentication(wire, kind, bomb, no_pickle, caplog
             peer.send(first, frame(kind, FINAL, 1, payload), frame(Kind.PING))
             await peer.closed()
     assert not desk.started
-    await until(lambda: not desk.listener._pending)
+    await until(lambda: not desk.listener.pending)
 
 
 @on_every_wire
@@ -272,10 +274,11 @@ async def test_a_silent_peer(wire, monkeypatch, caplog):
 
 
 def test_the_bounds_are_those_we_promise():
-    """4 KiB, two seconds, 64 peers."""
+    """4 KiB, two seconds; 128 silent peers of an address, 192 in all."""
     assert replica_module.MAX_HANDSHAKE_BYTES == caller_module.MAX_HANDSHAKE_BYTES == 4096
     assert replica_module.HANDSHAKE_TIMEOUT_S == caller_module.HANDSHAKE_TIMEOUT_S == 2.0
-    assert replica_module.MAX_PENDING == 64
+    assert MAX_PENDING_PER_ADDRESS == 128
+    assert MAX_PENDING == 192
 
 
 @on_every_wire
@@ -291,26 +294,69 @@ async def test_an_authenticated_peer_may_be_silent(wire, monkeypatch):
 
 
 @on_every_wire
-async def test_sixty_four_may_be_pending(wire, caplog):
-    """The 65th peer that has not authenticated is sent away; a place that frees is taken."""
+async def test_the_oldest_silent_peer_gives_way(wire, caplog):
+    """One silent peer too many drives out the oldest; an honest one gets in; nobody else goes."""
     bystander = Bystander()
     desk = await bystander.arrive(wire)
-    peers = [await wire.raw(desk) for _ in range(64)]
-    await until(lambda: len(desk.listener._pending) == 64)
-    refused = await wire.raw(desk)
-    assert await refused.closed() == b""
-    (line,) = warnings_of(caplog)
-    assert line.endswith("64 others are authenticating")
-    with pytest.raises((ConnectionLost, OSError)):
-        await wire.connect(desk)
-    peers.pop().writer.close()
-    await until(lambda: len(desk.listener._pending) == 63)
+    first = await wire.raw(desk)
+    await until(lambda: len(desk.listener.pending) == 1)
+    peers = [await wire.raw(desk) for _ in range(MAX_PENDING_PER_ADDRESS - 1)]
+    await until(lambda: len(desk.listener.pending) == MAX_PENDING_PER_ADDRESS)
     late = await wire.connect(desk)
+    assert await first.closed() == b""
+    (line,) = warnings_of(caplog)
+    assert line.endswith("it gave way to newer ones, since too many are authenticating")
     assert await ask(late, b"in") == b"in"
+    assert len(desk.listener.pending) == MAX_PENDING_PER_ADDRESS - 1
     late.close()
     for peer in peers:
         peer.writer.close()
     await bystander.unharmed()
+
+
+@on_both_loops
+async def test_two_hundred_silent_strangers(wire):
+    """Strangers who come again as soon as they are sent away keep no honest caller out.
+
+    They come from the same address as the honest ones.
+    """
+    desk = await wire.listen(echo)
+    here = Address("", "", await desk.listener.listen_tcp("127.0.0.1"))
+
+    async def stranger():
+        while True:
+            peer = await wire.raw(here)
+            await peer.reader.read(1)
+            peer.writer.transport.abort()
+            wire._peers.remove(peer)
+            await asyncio.sleep(0.01)  # a round trip
+
+    crowd = []
+    for _ in range(200):
+        crowd.append(asyncio.create_task(stranger()))
+        await until(lambda: len(desk.listener.pending) >= min(len(crowd), MAX_PENDING_PER_ADDRESS))
+    for number in range(100):
+        connection = await wire.connect(here)
+        assert await ask(connection, b"%d" % number) == b"%d" % number
+        connection.close()
+    for each in crowd:
+        each.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+    desk.listener.abort()
+
+
+@on_both_loops
+async def test_silent_peers_on_tcp_take_no_place_on_the_unix_socket(wire, caplog):
+    """Each kind of socket has a budget of its own: who fills one keeps nobody off the other."""
+    desk = await wire.listen(echo)
+    tcp = Address("", "", await desk.listener.listen_tcp("127.0.0.1"))
+    local = [await wire.raw(desk) for _ in range(MAX_PENDING_PER_ADDRESS)]
+    remote = [await wire.raw(tcp) for _ in range(MAX_PENDING_PER_ADDRESS)]
+    await until(lambda: len(desk.listener.pending) == 2 * MAX_PENDING_PER_ADDRESS)
+    assert warnings_of(caplog) == []
+    for peer in local + remote:
+        peer.writer.close()
+    await until(lambda: not desk.listener.pending)
 
 
 @on_both_loops
@@ -320,7 +366,7 @@ async def test_those_who_leave_are_not_pending(wire, caplog):
     for _ in range(200):
         peer = await wire.raw(desk)
         peer.writer.close()
-    await until(lambda: not desk.listener._pending)
+    await until(lambda: not desk.listener.pending)
     assert await ask(await wire.connect(desk), b"x") == b"x"
     assert warnings_of(caplog) == []
 
@@ -329,8 +375,8 @@ async def test_those_who_leave_are_not_pending(wire, caplog):
 async def test_another_users_process(wire, caplog, monkeypatch):
     """A peer on the Unix socket that runs as another user is sent away."""
     desk = await wire.listen(echo)
-    user = replica_module.os.getuid()
-    monkeypatch.setattr(replica_module.os, "getuid", lambda: user + 1)
+    user = listener_module.os.getuid()
+    monkeypatch.setattr(listener_module.os, "getuid", lambda: user + 1)
     await (await wire.raw(desk)).closed()
     (line,) = warnings_of(caplog)
     assert line.endswith("the peer belongs to another user")
@@ -341,9 +387,9 @@ async def test_the_socket_is_private(wire):
     """Only its user may open a replica's Unix socket."""
     desk = await wire.listen(echo)
     path = desk.address.unix_path
-    assert replica_module.os.stat(path).st_mode & 0o777 == 0o600
+    assert listener_module.os.stat(path).st_mode & 0o777 == 0o600
     desk.listener.close()
-    assert not replica_module.os.path.exists(path)
+    assert not listener_module.os.path.exists(path)
 
 
 # --- after authentication ---------------------------------------------------------------
@@ -544,7 +590,7 @@ async def test_a_replica_with_another_secret(wire, caplog, no_pickle):
     desk = await wire.listen(echo, secret=OTHER)
     with pytest.raises(AuthenticationError, match="does not know our secret"):
         await wire.connect(desk)
-    await until(lambda: not desk.listener._pending)
+    await until(lambda: not desk.listener.pending)
     assert not desk.listener.connections
     assert len(warnings_of(caplog)) == 1
 

@@ -8,6 +8,7 @@ import pytest
 
 from alacarte._wire.authentication import AuthenticationError
 from alacarte._wire.caller import ConnectionLost, Rejected
+from alacarte._wire.failures import rebuild_error
 from alacarte._wire.frames import CHUNK_BYTES, Kind
 from alacarte.errors import BackPressureError, ConfigError, RemoteError
 from alacarte.types import Address, Reply
@@ -195,7 +196,7 @@ async def test_errors_come_back(wire):
     with pytest.raises(BackPressureError) as shed:
         await ask(connection)
     assert shed.value.retry_after_s == 0.5
-    careful = await wire.connect(desk, unpickle=False)
+    careful = await wire.connect(desk, decode_error=rebuild_error)
     with pytest.raises(RemoteError, match="KeyError"):
         await ask(careful, method="user")
     with pytest.raises(BackPressureError):
@@ -768,7 +769,7 @@ async def test_the_wrong_replica(wire):
     desk = await wire.listen(echo, replica_id="replica-2")
     with pytest.raises((ConnectionLost, AuthenticationError)):
         await wire.connect(desk)
-    await until(lambda: not desk.listener._pending)
+    await until(lambda: not desk.listener.pending)
 
 
 @on_both_loops

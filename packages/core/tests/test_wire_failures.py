@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pickle
 import sys
 import threading
 import traceback
@@ -12,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alacarte import errors
-from alacarte._wire.failures import RemoteTraceback, decode_error, encode_error, user_traceback
+from alacarte._wire import failures
+from alacarte._wire.failures import (
+    RemoteTraceback,
+    encode_error,
+    rebuild_error,
+    unpickle_error,
+    user_traceback,
+)
 from alacarte._wire.frames import FrameError
 from alacarte.errors import ConfigError, InternalError, RemoteError, ServeError
 
@@ -77,12 +83,17 @@ def raised(error):
         return caught
 
 
-def crossed(error, unpickle=pickle.loads):
-    return decode_error(encode_error(error), unpickle=unpickle)
+def crossed(error, decode_error=unpickle_error):
+    return decode_error(encode_error(error))
 
 
-def never(data):
-    raise AssertionError("unpickled")
+@pytest.fixture
+def no_pickle(monkeypatch):
+    """Nothing may be unpickled during the test."""
+    unpickled = []
+    monkeypatch.setattr(failures.pickle, "loads", unpickled.append)
+    yield
+    assert unpickled == []
 
 
 # --- users' errors ----------------------------------------------------------------------
@@ -138,7 +149,7 @@ def test_an_error_of_main_travels_by_value(monkeypatch):
     monkeypatch.setattr(main, "MainError", kind, raising=False)
     message = encode_error(raised(kind("x")))
     monkeypatch.delattr(main, "MainError")
-    got = decode_error(message, unpickle=pickle.loads)
+    got = unpickle_error(message)
     assert type(got).__name__ == "MainError"
     assert got.args == ("x",)
 
@@ -157,20 +168,29 @@ def test_what_does_not_pickle_is_told(error):
 
 def test_without_unpickling():
     """A process that unpickles nothing gets the same account of a user's error."""
-    got = crossed(raised(Plain("bad")), unpickle=None)
+    got = crossed(raised(Plain("bad")), rebuild_error)
     assert type(got) is RemoteError
     assert (got.type_name, got.message) == (f"{__name__}.Plain", "bad")
     assert "in raised" in got.traceback
 
 
-def test_what_does_not_unpickle_here_is_told():
-    """An error whose class is unknown here becomes a RemoteError."""
+@pytest.mark.parametrize("raises", [ImportError, SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_what_does_not_unpickle_here_is_told(monkeypatch, raises):
+    """An error whose class is unknown here, or whose code raises anything, is a RemoteError."""
+    message = encode_error(raised(Plain("bad")))
 
     def fail(data):
-        raise ImportError("no such module")
+        raise raises("no such module")
 
-    assert type(crossed(raised(Plain("bad")), unpickle=fail)) is RemoteError
-    assert type(crossed(raised(Plain("bad")), unpickle=lambda data: "no error")) is RemoteError
+    monkeypatch.setattr(failures.pickle, "loads", fail)
+    assert type(unpickle_error(message)) is RemoteError
+
+
+def test_a_pickle_of_something_else_is_told(monkeypatch):
+    """What unpickles to no exception becomes a RemoteError."""
+    message = encode_error(raised(Plain("bad")))
+    monkeypatch.setattr(failures.pickle, "loads", lambda data: "no error")
+    assert type(unpickle_error(message)) is RemoteError
 
 
 def test_an_error_that_forbids_attributes():
@@ -214,15 +234,15 @@ def circular():
 def test_every_error_can_be_sent(error):
     """Whatever an exception is made of, it is sent, and it is an exception that arrives."""
     message = encode_error(raised(error))
-    for unpickle in (pickle.loads, None):
-        got = decode_error(message, unpickle=unpickle)
+    for decode_error in (unpickle_error, rebuild_error):
+        got = decode_error(message)
         assert isinstance(got, type(error) | RemoteError)
         str(got)
 
 
 def test_endless_text_is_cut():
     """A message of megabytes does not travel in the structure."""
-    got = crossed(raised(Plain("x" * 10_000_000)), unpickle=None)
+    got = crossed(raised(Plain("x" * 10_000_000)), rebuild_error)
     assert len(got.message) == 64 * 1024
     assert len(got.traceback) <= 64 * 1024
 
@@ -234,15 +254,15 @@ def test_any_text(message, detail):
     got = crossed(Plain(message, detail))
     assert type(got) is Plain
     assert repr(got.args) == repr((message, detail))
-    assert crossed(Plain(message), unpickle=None).message == message
+    assert crossed(Plain(message), rebuild_error).message == message
 
 
 @pytest.mark.parametrize("error", [Plain("\U0001f600" * 9999), ServeError("x" * 99_999)])
-def test_a_brief_account(error):
+def test_a_brief_account(error, no_pickle):
     """In brief, every error fits into one small frame, as an account of itself."""
     message = encode_error(raised(error), brief=True)
     assert len(message) <= 1 << 16
-    got = decode_error(message, unpickle=never)
+    got = unpickle_error(message)
     assert type(got) is RemoteError
     assert str(error).startswith(got.message)
     assert got.message
@@ -252,15 +272,15 @@ def test_a_brief_account(error):
 
 
 @pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.__name__)
-def test_ours_are_rebuilt_without_unpickling(kind):
+def test_ours_are_rebuilt_without_unpickling(kind, no_pickle):
     """Every error of alacarte's own arrives as itself, and nothing is unpickled for it."""
     if dataclasses.is_dataclass(kind):
         error = kind(**{field.name: SAMPLES[field.type] for field in dataclasses.fields(kind)})
     else:
         error = kind("something happened", 3)
     error.__dict__["detail"] = ["more"]
-    for unpickle in (None, never):
-        got = crossed(raised(error), unpickle)
+    for decode_error in (unpickle_error, rebuild_error):
+        got = crossed(raised(error), decode_error)
         assert type(got) is kind
         assert str(got) == str(error)
         assert got.args == error.args
@@ -269,19 +289,19 @@ def test_ours_are_rebuilt_without_unpickling(kind):
 
 def test_our_bugs_bring_their_traceback():
     """An InternalError shows where it came from."""
-    assert "in raised" in crossed(raised(InternalError("oops")), None).__cause__.text
+    assert "in raised" in crossed(raised(InternalError("oops")), rebuild_error).__cause__.text
 
 
 def test_a_subclass_is_its_packages_own():
     """An error a plugin derives from ours is not taken for ours: it travels as users' do."""
     assert type(crossed(raised(MyServeError("x")))) is MyServeError
-    assert type(crossed(raised(MyServeError("x")), None)) is RemoteError
+    assert type(crossed(raised(MyServeError("x")), rebuild_error)) is RemoteError
 
 
 def test_a_user_class_of_the_same_name():
     """A user's ConfigError is not taken for ours."""
     kind = type("ConfigError", (Exception,), {"__module__": "somewhere"})
-    assert type(crossed(raised(kind("x")), None)) is RemoteError
+    assert type(crossed(raised(kind("x")), rebuild_error)) is RemoteError
 
 
 # --- tracebacks -------------------------------------------------------------------------
@@ -319,11 +339,11 @@ def test_an_error_of_ours_keeps_its_last_frame():
 
 
 @pytest.mark.parametrize("structure", [[], "x", None, {}, {"ours": []}, {"ours": "ConfigError"}])
-def test_a_structure_that_is_none(structure):
+def test_a_structure_that_is_none(structure, no_pickle):
     """A peer's nonsense is a FrameError, which closes the connection it came on."""
     text = json.dumps(structure).encode()
     with pytest.raises(FrameError):
-        decode_error(len(text).to_bytes(4, "little") + text, unpickle=never)
+        unpickle_error(len(text).to_bytes(4, "little") + text)
 
 
 @settings(max_examples=100)
@@ -331,4 +351,4 @@ def test_a_structure_that_is_none(structure):
 def test_any_bytes(data):
     """Arbitrary bytes are a FrameError."""
     with pytest.raises(FrameError):
-        decode_error(data, unpickle=never)
+        unpickle_error(data)

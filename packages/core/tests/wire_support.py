@@ -16,8 +16,11 @@ import uvloop
 
 from alacarte._wire.authentication import CallerHandshake, ReplicaHandshake, welcome
 from alacarte._wire.caller import CallerConnection, CallStream, connect
+from alacarte._wire.failures import ErrorDecoder, unpickle_error
 from alacarte._wire.frames import CHUNK_BYTES, HEADER, Decoder, Frame, Kind
-from alacarte._wire.replica import Listener, ReplicaConnection, ServedStream
+from alacarte._wire.listener import Listener
+from alacarte._wire.replica import ReplicaConnection, ServedStream
+from alacarte.errors import ServeError
 from alacarte.types import Address, Call, Message, Reply, Service
 
 SECRET = b"s" * 32
@@ -103,6 +106,10 @@ class Desk:
                 await reply.rest.aclose()  # type: ignore[attr-defined]
             self._release(stream)
             stream.end()
+        except asyncio.CancelledError:
+            self._release(stream)
+            stream.fail(ServeError("the handler was cancelled"))
+            raise
         except Exception as error:
             self._release(stream)
             stream.fail(error)
@@ -302,7 +309,7 @@ class Wire:
         replica_id: str = REPLICA_ID,
         secret: bytes = SECRET,
         max_message: int = MAX_MESSAGE,
-        unpickle: bool = True,
+        decode_error: ErrorDecoder = unpickle_error,
     ) -> CallerConnection:
         address = to.address if isinstance(to, Desk) else to
         connection = await connect(
@@ -311,7 +318,7 @@ class Wire:
             secret,
             host_id=HERE,
             max_message=max_message,
-            unpickle=unpickle,
+            decode_error=decode_error,
         )
         self._callers.append(connection)
         return connection

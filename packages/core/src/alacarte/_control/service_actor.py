@@ -13,6 +13,7 @@ from .._cluster.host import spare_collections, sweep_sockets
 from .._cluster.protocol import ActorContext
 from .._routing.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues
+from .._wire.failures import rebuild_error
 from ..context import current_runtime
 from ..types import NodeService
 
@@ -86,6 +87,8 @@ class ServiceActor:
             ConfigValues(context.plugins, config),
             node_id=context.node.node_id,
             name=context.name,
+            # It faces strangers, and must not import the code of users.
+            decode_error=rebuild_error,
             place=Place(index, facts, group, context.socket_dir, context.cluster.authenticated),
         )
 

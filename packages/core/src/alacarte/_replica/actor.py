@@ -17,8 +17,8 @@ from .._cluster.protocol import ActorContext
 from .._model.pickling import load_code, load_init
 from .._routing.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues
-from .._wire.failures import user_traceback
-from .._wire.replica import Listener
+from .._wire.failures import unpickle_error, user_traceback
+from .._wire.listener import Listener
 from ..context import ReplicaContext, current_replica, current_runtime
 from ..errors import DeployError
 from ..layers import compose
@@ -50,6 +50,7 @@ class ReplicaActor:
             self._config,
             node_id=context.node.node_id,
             name=spec.replica_id,
+            decode_error=unpickle_error,
         )
         self._user_config = spec.user_config
         self._advertised = Advertised()

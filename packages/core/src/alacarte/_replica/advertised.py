@@ -6,7 +6,7 @@ import asyncio
 import threading
 
 from .._wire.advertisement import write_advertisement
-from .._wire.replica import Listener
+from .._wire.listener import Listener
 
 __all__ = ["Advertised"]
 

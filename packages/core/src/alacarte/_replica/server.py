@@ -15,7 +15,8 @@ from collections.abc import Mapping
 
 from .._wire.failures import user_traceback
 from .._wire.frames import MAX_LOAD, Kind
-from .._wire.replica import Listener, ReplicaConnection, ServedStream
+from .._wire.listener import Listener
+from .._wire.replica import ReplicaConnection, ServedStream
 from ..context import current_call
 from ..errors import DeadlineExceededError, InternalError, NotFoundError, ServeError
 from ..types import Call, DeploymentId, NestedCalls, Reply, Service

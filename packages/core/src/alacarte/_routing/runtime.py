@@ -25,6 +25,7 @@ from .._model.snapshots import ROUTES_KEY, WatchRequest
 from .._model.tallies import SplitReport
 from .._plugins import Plugins
 from .._wire.caller import CallerConnection, connect
+from .._wire.failures import ErrorDecoder
 from ..errors import ConfigError, ServeError
 from ..layers import deadline
 from ..types import (
@@ -81,6 +82,8 @@ class ProcessRuntime:
 
     Args:
         name: Tells this process from others that watch the controller.
+        decode_error: Reads the errors of replicas: `rebuild_error` in a process that must never
+            unpickle what a request brings, as node services are; else `unpickle_error`.
         place: In a node service, which of its processes this is.
     """
 
@@ -92,6 +95,7 @@ class ProcessRuntime:
         *,
         node_id: str,
         name: str,
+        decode_error: ErrorDecoder,
         place: ServicePlace | None = None,
     ) -> None:
         self.place = place
@@ -102,6 +106,7 @@ class ProcessRuntime:
         self._access = access
         self._plugins = plugins
         self._name = name
+        self._decode_error = decode_error
         self._host_id = host_id()
         # A successor may have our name, and counts and questions of its own.
         self._process = f"{name}/{random.getrandbits(64):x}"
@@ -234,6 +239,7 @@ class ProcessRuntime:
             self._access.secret,
             host_id=self._host_id,
             max_message=self._access.max_message,
+            decode_error=self._decode_error,
         )
 
     def _follow_routes(self) -> None:

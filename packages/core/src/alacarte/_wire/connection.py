@@ -227,8 +227,12 @@ class Connection(asyncio.BufferedProtocol):
                 self._pump(kind, flags, stream, message, size)
             )
             self._pumps[stream] = pump
-            pump.add_done_callback(lambda done: self._pumps.pop(stream, None))
+            pump.add_done_callback(lambda done: self._pumped_out(stream, done))
         return size
+
+    def _pumped_out(self, stream: int, pump: asyncio.Task[None]) -> None:
+        if self._pumps.get(stream) is pump:  # an error may be on its way in its place
+            del self._pumps[stream]
 
     async def _pump(self, kind: int, flags: int, stream: int, message: Message, size: int) -> None:
         """Announce a long message and write it in chunks."""
@@ -263,11 +267,17 @@ class Connection(asyncio.BufferedProtocol):
                 self._unfinished += size
                 turn.set_result(None)
 
+    def interrupt(self, stream: int) -> bool:
+        """Send no more of the long message of this stream; return whether there was one.
+
+        The peer has to hear of it, since it holds room for what was announced.
+        """
+        pump = self._pumps.get(stream)
+        return pump is not None and pump.cancel()
+
     def _stop_pump(self, stream: int) -> None:
         """Send no more of a long message that the peer has given up."""
-        pump = self._pumps.get(stream)
-        if pump is not None:
-            pump.cancel()
+        if self.interrupt(stream):
             # The announcement may have crossed with the peer's CANCEL, and hold room there.
             self.send(Kind.CANCEL, FINAL, stream)
 
@@ -275,7 +285,11 @@ class Connection(asyncio.BufferedProtocol):
         for chunk in _chunks(message):
             while self._writable is not None:
                 await asyncio.shield(self._writable)
-            if self.transport is None or not self.wants(stream):
+            if self.transport is None:
+                return
+            if not self.wants(stream):
+                # The peer has ended the stream, perhaps before it saw the announcement.
+                self.send(Kind.CANCEL, FINAL, stream)
                 return
             self._flush()
             header = HEADER.pack(message_size(chunk), _CHUNK, 0, self.load.ongoing, stream)

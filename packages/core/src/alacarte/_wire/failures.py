@@ -13,14 +13,25 @@ import pickle
 import traceback
 from collections.abc import Callable
 from struct import Struct
-from typing import Any
+from typing import Any, TypeAlias
 
 from .. import _code_pickler, errors
 from ..errors import InternalError, RemoteError, ServeError
 from ..types import Buffer
 from .frames import FrameError
 
-__all__ = ["RemoteTraceback", "decode_error", "encode_error", "user_traceback"]
+__all__ = [
+    "ErrorDecoder",
+    "RemoteTraceback",
+    "encode_error",
+    "rebuild_error",
+    "unpickle_error",
+    "user_traceback",
+]
+
+ErrorDecoder: TypeAlias = Callable[[Buffer], BaseException]
+"""Reads the errors of a connection: `rebuild_error` where nothing is ever unpickled, or
+`unpickle_error`. Whoever opens a connection says which."""
 
 _SIZE = Struct("<I")
 _OURS = {name: getattr(errors, name) for name in errors.__all__}
@@ -72,39 +83,57 @@ def encode_error(error: BaseException, *, brief: bool = False) -> bytes:
     return _SIZE.pack(len(text)) + text + pickled
 
 
-def decode_error(message: Buffer, *, unpickle: Callable[[Buffer], Any] | None) -> BaseException:
-    """Return the exception of a message, of the user's own type where that is possible.
+def rebuild_error(message: Buffer) -> BaseException:
+    """Return the exception of a message without unpickling anything.
+
+    Ours keep their types; of all others a `RemoteError` tells.
 
     Args:
         message: As `encode_error` made it.
-        unpickle: How to load the pickled exception; None for a process that unpickles nothing.
 
     Raises:
         FrameError: The bytes are no such message.
     """
+    return _read(message)[0]
+
+
+def unpickle_error(message: Buffer) -> BaseException:
+    """Return the exception of a message, of the user's own type where that is possible.
+
+    Args:
+        message: As `encode_error` made it, from an authenticated peer.
+
+    Raises:
+        FrameError: The bytes are no such message.
+    """
+    told, pickled = _read(message)
+    if not pickled or not isinstance(told, RemoteError):
+        return told
+    try:
+        error = pickle.loads(pickled)
+    except BaseException:  # the class may be unknown here, and its code may raise anything
+        return told
+    # A future does not take StopIteration: it would end the generator that awaits it.
+    if not isinstance(error, Exception) or isinstance(error, StopIteration):
+        return told
+    # Past the class: a frozen dataclass lets nobody set attributes.
+    BaseException.__setattr__(error, "__cause__", RemoteTraceback(told.traceback))
+    return error
+
+
+def _read(message: Buffer) -> tuple[BaseException, Buffer]:
+    """Return what the structure tells, and the pickle that follows."""
     try:
         view = memoryview(message)
         (size,) = _SIZE.unpack_from(view)
         at = _SIZE.size
         structure = json.loads(bytes(view[at : at + size]))
-        pickled = view[at + size :]
         if structure.get("ours") in _OURS:
-            return _rebuilt(structure)
+            return _rebuilt(structure), b""
         told = RemoteError(structure["type"], structure["message"], structure["traceback"])
     except Exception as reason:  # a peer's bytes may be wrong in any way
         raise FrameError(f"an error that cannot be read: {reason!r}") from None
-    if pickled and unpickle is not None:
-        try:
-            error = unpickle(pickled)
-        except Exception:  # the class may be unknown here, or its __init__ may object
-            pass
-        else:
-            # A future does not take StopIteration: it would end the generator that awaits it.
-            if isinstance(error, Exception) and not isinstance(error, StopIteration):
-                # Past the class: a frozen dataclass lets nobody set attributes.
-                BaseException.__setattr__(error, "__cause__", RemoteTraceback(told.traceback))
-                return error
-    return told
+    return told, view[at + size :]
 
 
 def _rebuilt(structure: dict[str, Any]) -> BaseException:

@@ -248,6 +248,8 @@ class Decoder:
     def _announce(self, kind: int, flags: int, load: int, stream: int, size: Buffer) -> None:
         if len(size) != LENGTH.size or kind not in _MAY_BE_LONG:
             raise FrameError(f"a frame of kind {kind} cannot announce a long message")
+        if kind in _DROPS_PARTIAL:
+            self._drop(stream)
         if stream in self._partials:
             raise FrameError(f"stream {stream} announced a message within another")
         (length,) = LENGTH.unpack(size)

@@ -1,21 +1,15 @@
-"""The serving end of a connection, and the listener that accepts it.
+"""The serving end of a connection: authenticate the caller, then take calls.
 
-What a peer may send or hold open before it has proved that it knows the secret is bounded: 4 KiB,
-two seconds, and 64 such peers at a time. Nothing of it is unpickled.
+Before a peer has proved that it knows the secret, it may send 4 KiB and take two seconds, and has
+to give way when too many do the same (`pending`). Nothing of it is unpickled.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import socket
-from collections.abc import AsyncIterator, Callable
-from struct import Struct
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import ConfigError
-from ..types import Call, Message, NestedCalls, Reply
+from ..types import Call
 from .authentication import (
     HANDSHAKE_TIMEOUT_S,
     MAX_HANDSHAKE_BYTES,
@@ -23,24 +17,19 @@ from .authentication import (
     ReplicaHandshake,
     welcome,
 )
-from .connection import Connection, Load
+from .connection import Connection
 from .envelope import unpack_envelope
-from .failures import encode_error
-from .flow import WINDOW_BYTES, Inbox, SendWindow, read_credit, write_credit
 from .frames import CHUNK_BYTES, FINAL, Decoder, Frame, FrameError, Kind
-from .refusals import RefusalLog
+from .served_stream import TRANSITIONS, ServedState, ServedStream
 
-__all__ = ["Acceptor", "Listener", "ReplicaConnection", "ServedStream"]
+if TYPE_CHECKING:
+    from .listener import Listener
 
-log = logging.getLogger("alacarte.wire")
-MAX_PENDING = 64
-_PEER_CREDENTIALS = Struct("3i")
+__all__ = ["Acceptor", "ReplicaConnection", "ServedStream"]
 
 _REQUEST = int(Kind.REQUEST)
-_DATA = int(Kind.DATA)
-_END = int(Kind.END)
-_CREDIT = int(Kind.CREDIT)
 _CANCEL = int(Kind.CANCEL)
+_LATE = TRANSITIONS[ServedState.OVER]
 
 
 class Acceptor(Protocol):
@@ -51,98 +40,6 @@ class Acceptor(Protocol):
 
     def hung_up(self, connection: ReplicaConnection) -> None:
         """A caller's connection is gone; its calls have been cancelled."""
-
-
-class ServedStream:
-    """One call in a replica: where its reply goes.
-
-    Attributes:
-        released: The slot it took is free again.
-        nested: What the call has called itself, once it runs.
-    """
-
-    __slots__ = ("_inbox", "_window", "connection", "id", "nested", "released", "task")
-
-    def __init__(self, connection: ReplicaConnection, stream_id: int) -> None:
-        self.connection = connection
-        self.id = stream_id
-        self.released = False
-        self.nested: NestedCalls | None = None
-        self.task: asyncio.Task[Any] | None = None
-        self._inbox: Inbox | None = None
-        self._window: SendWindow | None = None
-
-    def body(self) -> AsyncIterator[Message]:
-        """Return the messages that follow the call's first."""
-        self._inbox = Inbox(self._grant, _nothing)
-        return self._inbox
-
-    def accepted(self, task: asyncio.Task[Any]) -> None:
-        """The call has started: a body that follows may come."""
-        self.task = task
-        if self._inbox is not None:
-            self._grant(WINDOW_BYTES)
-
-    def reply(self, reply: Reply) -> None:
-        """Send a reply that is complete."""
-        if self.connection.finish(self):
-            try:
-                self.connection.send_message(Kind.RESPONSE, FINAL, self.id, reply.payload)
-            except ConfigError as error:
-                self.connection.send_message(Kind.ERROR, FINAL, self.id, (encode_error(error),))
-
-    async def reply_streaming(self, reply: Reply) -> None:
-        """Send a reply and everything that follows, as fast as the caller reads."""
-        assert reply.rest is not None
-        self._window = SendWindow()
-        self.connection.send_message(Kind.RESPONSE, 0, self.id, reply.payload)
-        await self.connection.send_all(self.id, reply.rest, self._window)
-
-    def end(self) -> None:
-        """Say that the streaming reply is complete."""
-        if self.connection.finish(self):
-            self.connection.send(Kind.END, FINAL, self.id)
-
-    def fail(self, error: BaseException) -> None:
-        """Send an error in place of what has not been sent."""
-        if self.connection.finish(self):
-            try:
-                self.connection.send_message(Kind.ERROR, FINAL, self.id, (encode_error(error),))
-            except ConfigError:
-                # The exception holds more than a message may: only its account is sent.
-                account = encode_error(error, brief=True)
-                self.connection.send_message(Kind.ERROR, FINAL, self.id, (account,))
-
-    def received(self, frame: Frame) -> None:
-        kind = frame.kind
-        if kind == _DATA or kind == _END:
-            if self._inbox is None:
-                raise FrameError("a message after the request was complete")
-            if kind == _DATA:
-                self._inbox.put(frame.payload)
-            if frame.flags & FINAL:
-                self._inbox.end()
-        elif kind == _CREDIT:
-            if self._window is not None:
-                self._window.grant(read_credit(frame.payload))
-        elif kind == _CANCEL:
-            self.cancel()
-        else:
-            raise FrameError(f"a frame of kind {kind} on a stream")
-
-    def cancel(self) -> None:
-        """The caller is gone: so is the reason to go on."""
-        self.connection.finish(self)
-        if self._inbox is not None:
-            self._inbox.fail(asyncio.CancelledError())
-        if self.task is not None:
-            self.task.cancel()
-        if self.nested is not None:
-            # At once: the handler may take its time to end, or run in a thread and not hear of it.
-            self.nested.cancel()
-
-    def _grant(self, size: int) -> None:
-        self.connection.send(Kind.CREDIT, 0, self.id, write_credit(size))
 
 
 class ReplicaConnection(Connection):
@@ -204,6 +101,8 @@ class ReplicaConnection(Connection):
             stream = self._streams.get(stream_id)
             if stream is not None:
                 stream.received(frame)
+            elif frame.kind not in _LATE:
+                raise FrameError(f"a frame of kind {frame.kind} for a call that is OVER")
             if frame.kind == _CANCEL:
                 self._stop_pump(stream_id)
         elif frame.kind == Kind.PING:
@@ -231,6 +130,7 @@ class ReplicaConnection(Connection):
         try:
             if frame.kind == Kind.HELLO:
                 self.send(Kind.CHALLENGE, 0, 0, handshake.challenge(frame.payload))
+                self._listener.greeted(self)
             elif frame.kind == Kind.PROOF:
                 handshake.accept(frame.payload)
                 self._trust()
@@ -271,129 +171,3 @@ class ReplicaConnection(Connection):
         for stream in list(self._streams.values()):
             stream.cancel()
         self._acceptor.hung_up(self)
-
-
-class Listener:
-    """A replica's sockets: one Unix socket, and a TCP port where other hosts must reach it.
-
-    Args:
-        acceptor: Takes the calls.
-        replica_id: Whom callers must be looking for.
-        secret: The instance's secret.
-        max_message: The longest request accepted, in bytes.
-        facts: What a caller is told once trusted.
-    """
-
-    def __init__(
-        self,
-        acceptor: Acceptor,
-        replica_id: str,
-        secret: bytes,
-        *,
-        max_message: int,
-        facts: Callable[[], dict[str, Any]],
-    ) -> None:
-        self.acceptor = acceptor
-        self.max_message = max_message
-        self.facts = facts
-        self.load = Load()
-        self.advertisement = b""
-        self.connections: set[ReplicaConnection] = set()
-        self.refusals = RefusalLog()
-        self._replica_id = replica_id
-        self._secret = secret
-        self._pending: set[ReplicaConnection] = set()
-        self._servers: list[asyncio.Server] = []
-        self._unix_path = ""
-        self._gone: asyncio.Future[None] | None = None
-
-    async def listen_unix(self, path: str) -> None:
-        """Listen at `path`, in a directory that only this user may enter."""
-        loop = asyncio.get_running_loop()
-        server = await loop.create_unix_server(lambda: ReplicaConnection(self), path)
-        os.chmod(path, 0o600)
-        self._unix_path = path
-        self._servers.append(server)
-
-    async def listen_tcp(self, host: str) -> tuple[str, int]:
-        """Listen on a free port of that address; return `(host, port)`."""
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: ReplicaConnection(self), host, 0)
-        self._servers.append(server)
-        port: int = server.sockets[0].getsockname()[1]
-        return host, port
-
-    def announce(self, kind: Kind) -> None:
-        """Send a frame without payload to every caller."""
-        for connection in self.connections:
-            connection.send(kind, 0, 0)
-
-    def advertise(self, advertisement: bytes) -> None:
-        """Send this ADVERTISE to every caller, and to each that connects later."""
-        self.advertisement = advertisement
-        for connection in self.connections:
-            connection.advertise()
-
-    def close(self) -> None:
-        """Stop listening, and hang up when what is to be sent has been sent."""
-        self._stop_listening()
-        for connection in self.connections | self._pending:
-            connection.close()
-
-    def abort(self) -> None:
-        """Stop listening, and hang up at once."""
-        self._stop_listening()
-        for connection in self.connections | self._pending:
-            connection.abort()
-
-    async def wait_closed(self) -> None:
-        """After `close`: return when every connection is gone."""
-        while self.connections or self._pending:
-            self._gone = asyncio.get_running_loop().create_future()
-            await self._gone
-
-    def _stop_listening(self) -> None:
-        for server in self._servers:
-            server.close()
-        if self._unix_path and os.path.exists(self._unix_path):
-            os.unlink(self._unix_path)
-
-    # --- what connections ask -----------------------------------------------------------
-
-    def handshake(self) -> ReplicaHandshake:
-        return ReplicaHandshake(self._secret, self._replica_id)
-
-    def admit(self, connection: ReplicaConnection) -> str:
-        """Take in a new connection; return why not, or ""."""
-        if len(self._pending) >= MAX_PENDING:
-            return f"{MAX_PENDING} others are authenticating"
-        if not _same_user(connection):
-            return "the peer belongs to another user"
-        self._pending.add(connection)
-        return ""
-
-    def trusted(self, connection: ReplicaConnection) -> None:
-        self._pending.discard(connection)
-        self.connections.add(connection)
-
-    def forget(self, connection: ReplicaConnection) -> None:
-        self._pending.discard(connection)
-        self.connections.discard(connection)
-        if self._gone is not None and not self._gone.done():
-            self._gone.set_result(None)
-
-
-def _same_user(connection: ReplicaConnection) -> bool:
-    """Whether a peer on a Unix socket runs as our user. Other sockets pass: they authenticate."""
-    assert connection.transport is not None
-    peer = connection.transport.get_extra_info("socket")
-    if peer is None or peer.family != socket.AF_UNIX or not hasattr(socket, "SO_PEERCRED"):
-        return True
-    # A duplicate, since uvloop hands out an object that has no getsockopt of its own.
-    with socket.socket(fileno=os.dup(peer.fileno())) as duplicate:
-        raw = duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
-    return bool(_PEER_CREDENTIALS.unpack(raw)[1] == os.getuid())
-
-
-def _nothing() -> None:
-    pass

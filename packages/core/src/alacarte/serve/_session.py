@@ -21,6 +21,7 @@ from .._logging import configure_logging
 from .._plugins import Plugins, check_same, load, missing_package
 from .._routing.runtime import CONTROLLER_NAME, InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues, resolve
+from .._wire.failures import unpickle_error
 from ..errors import ConfigError, ServeError
 from ..status import ServeStatus
 from ..types import DeploymentId, Resource
@@ -124,6 +125,7 @@ class Session:
             ConfigValues(self.plugins, self.config),
             node_id=info["node"] if self.cluster.kind == "local" else "",
             name=f"driver:{os.getpid()}:{id(self)}",
+            decode_error=unpickle_error,
         )
         return True
 
