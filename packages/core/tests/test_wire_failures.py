@@ -23,7 +23,13 @@ from alacarte._wire.frames import FrameError
 from alacarte.errors import ConfigError, InternalError, RemoteError, ServeError
 
 OURS = [getattr(errors, name) for name in errors.__all__ if name != "RayServeException"]
-SAMPLES = {"str": "text", "int": 3, "float": 1.5}
+SAMPLES = {
+    "str": "text",
+    "int": 3,
+    "float": 1.5,
+    "tuple[str, ...]": ("a", "b"),
+    "dict[str, str]": {"a": "b"},
+}
 
 
 class Plain(Exception):
