@@ -8,7 +8,6 @@ as an HTTP proxy, still tells back pressure from a bug.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pickle
 import traceback
@@ -142,9 +141,9 @@ def _rebuilt(structure: dict[str, Any]) -> BaseException:
     error = kind.__new__(kind)
     error.args = tuple(structure["args"])
     error.__dict__.update(structure["state"])
-    for field in dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ():
-        if str(field.type).startswith("tuple"):  # JSON knows lists only
-            error.__dict__[field.name] = tuple(error.__dict__[field.name])
+    for name, type_name in kind.__annotations__.items():
+        if str(type_name).startswith("tuple"):  # JSON knows lists only
+            error.__dict__[name] = tuple(error.__dict__[name])
     if kind is InternalError:
         error.__cause__ = RemoteTraceback(structure["traceback"])
     return error
