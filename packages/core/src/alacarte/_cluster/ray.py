@@ -13,12 +13,16 @@ import logging
 import math
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import ray
 from ray import exceptions
-from ray._private.services import canonicalize_bootstrap_address
+from ray._private.services import (
+    canonicalize_bootstrap_address,
+    find_bootstrap_address,
+    find_gcs_addresses,
+)
 from ray._raylet import IMPLICIT_RESOURCE_PREFIX, PlacementGroupID  # type: ignore[attr-defined]
 from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]
 from ray.util import list_named_actors
@@ -34,7 +38,7 @@ from ray.util.scheduling_strategies import (
 )
 
 from ..errors import ConfigError, PluginError
-from .greeting import is_awake
+from .admission import admit
 from .host import ActorHost
 from .protocol import Actor, ActorDied, ActorSpec, Capacity, ClusterSilent, Node
 from .room import FreeNode, Group, Need, exceeded, lacking
@@ -162,26 +166,65 @@ class RayCluster:
             only_running: Return None instead of starting a cluster.
 
         Raises:
-            ConfigError: No cluster answers at the address.
+            ConfigError: No cluster answers at the address, or it refuses this process's token.
             ClusterSilent: The control store there is stopped.
         """
         if not ray.is_initialized():
-            try:
-                if only_running:
-                    address = _running_address(address)
-                _check_awake(address or os.environ.get("RAY_ADDRESS", ""))
-                ray.init(
-                    address=address,
-                    namespace=NAMESPACE,
-                    logging_level=logging.WARNING,
-                    include_dashboard=False,
-                    log_to_driver=True,
-                )
-            except ConnectionError as error:
-                if only_running:
-                    return None
-                raise ConfigError(f"no Ray cluster answers at {address!r}: {error}") from None
+            found = cls.find(address, any_here=only_running)
+            if found is None and only_running:
+                return None
+            with _quiet_about_tokens():
+                try:
+                    ray.init(
+                        address=found or "local",
+                        namespace=NAMESPACE,
+                        logging_level=logging.WARNING,
+                        include_dashboard=False,
+                        log_to_driver=True,
+                    )
+                except ConnectionError as error:
+                    raise ConfigError(f"no Ray cluster answers at {found!r}: {error}") from None
         return cls()
+
+    @staticmethod
+    def find(address: str | None = None, *, any_here: bool = False) -> str | None:
+        """Return the address of a running cluster that lets this process in; None for none.
+
+        A cluster asks for a token or does not; where the user has not chosen (`RAY_AUTH_MODE`),
+        the cluster decides whether this process sends the one that Ray keeps for it.
+
+        Args:
+            address: As `connect` takes it. One that is named, here or in `RAY_ADDRESS`, must
+                answer.
+            any_here: Consider every cluster on this machine, not only the one started last.
+
+        Raises:
+            ConfigError: No cluster answers at the address, or it refuses this process's token; or
+                there are several to choose from.
+            ClusterSilent: The control store there is stopped.
+        """
+        named = address or ""
+        if named in ("", "auto"):
+            named = os.environ.get("RAY_ADDRESS", "")
+        if named == "local":
+            return None
+        search = "auto" if any_here or "auto" in (address, named) else None
+        named = "" if named == "auto" else named
+        try:
+            # "auto" and None both mean RAY_ADDRESS first.
+            found = named if "://" in named else _address_of(named or search)
+            if found is not None:
+                admit(found, _RayTokens(), _ANSWER_S)
+        except ConfigError:
+            raise
+        except ValueError as error:
+            raise ConfigError(f"{named!r} is not an address of a Ray cluster: {error}") from None
+        except OSError as error:  # ConnectionError is one
+            if named or (search and not any_here):
+                where = named or search
+                raise ConfigError(f"no Ray cluster answers at {where!r}: {error}") from None
+            return None  # none runs; one that has ended may have left its address behind
+        return found
 
     async def start_actor(self, spec: ActorSpec) -> Actor:
         self._starting.add(spec.name)
@@ -332,31 +375,57 @@ def _remote(code: Any) -> Any:
     return ray.remote(code)
 
 
-def _running_address(address: str | None) -> str:
-    """Return where a cluster runs, "auto" where Ray's own search is to say that none does."""
-    address = address or os.environ.get("RAY_ADDRESS") or "auto"
-    return (canonicalize_bootstrap_address(address) or address) if address == "auto" else address
+class _RayTokens:
+    """The `Tokens` of Ray in this process. Ray before 2.52 has none, and never sends one."""
+
+    @property
+    def mode(self) -> str:
+        return os.environ.get("RAY_AUTH_MODE", "").lower()
+
+    def header(self) -> str:
+        try:
+            from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+        except ImportError:
+            return ""
+        try:
+            loader = AuthenticationTokenLoader.instance()
+            found = loader.get_token_for_http_header(ignore_auth_mode=True)
+        except Exception as error:  # Ray's AuthenticationError, which old Rays do not have
+            raise ConfigError(f"Ray cannot read the token: {_first_line(error)}") from None
+        return str(found.get("authorization", ""))
+
+    def enable(self) -> None:
+        from ray._raylet import Config  # type: ignore[attr-defined]
+
+        os.environ["RAY_AUTH_MODE"] = "token"
+        Config.initialize("")  # Ray has read its environment already
 
 
-def _check_awake(address: str) -> None:
-    """Ask the control store at an address for a word: `ray.init` would wait for it for ever.
+def _address_of(cluster: str | None) -> str | None:
+    """Return a cluster's host and port, as Ray finds them: None for the one started last."""
+    forget = getattr(find_gcs_addresses, "cache_clear", None)
+    if forget is not None:  # a Ray that remembers what its search of this machine has found
+        forget()
+    if cluster == "auto" and not os.environ.get("RAY_ADDRESS"):
+        running = find_gcs_addresses()  # type: ignore[no-untyped-call]
+        if len(running) > 1 and find_bootstrap_address(None) is None:
+            raise ConfigError(
+                f"{len(running)} Ray clusters run on this machine: {', '.join(sorted(running))}. "
+                "Choose one by its address (--address, or RAY_ADDRESS), or 'local' for a new one."
+            )
+    return canonicalize_bootstrap_address(cluster)  # type: ignore[arg-type]
 
-    Raises:
-        ClusterSilent: It is stopped.
-        ConnectionError: Nobody listens there.
-    """
-    host, _, port = address.rpartition(":")
-    if not port.isdigit() or "/" in host:
-        return  # not an address, or one of Ray's client
+
+@contextlib.contextmanager
+def _quiet_about_tokens() -> Iterator[None]:
+    """Keep Ray from warning that tokens are on, which is as it should be."""
+    logger = logging.getLogger("ray._private.authentication.authentication_token_setup")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
-        awake = is_awake(host, int(port), _ANSWER_S)
-    except OSError as error:
-        raise ConnectionError(str(error)) from None
-    if not awake:
-        raise ClusterSilent(
-            f"Ray's control store at {address} takes connections, and has not said anything for "
-            f"{_ANSWER_S:g} s; see to the process gcs_server on Ray's head node."
-        )
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 async def _answer(what: str, ask: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
