@@ -201,9 +201,9 @@ def test_user_exceptions(caller: DeploymentHandle, tools: DeploymentHandle):
 
 def test_what_cannot_be_pickled(tools: DeploymentHandle):
     """The error names the argument, or says that it was the result."""
-    with pytest.raises(ConfigError, match=r"add\(\): argument 1 cannot be sent.*lock"):
+    with pytest.raises(ConfigError, match=r"add\(\): argument 2 cannot be sent.*lock"):
         tools.add.remote(1, threading.Lock())
-    with pytest.raises(ConfigError, match=r"add\(\): two cannot be sent.*lock"):
+    with pytest.raises(ConfigError, match=r"add\(\): argument 'two' cannot be sent.*lock"):
         tools.add.remote(1, two=threading.Lock())
     with pytest.raises(ConfigError, match=r"Tools\.lock returned what cannot be sent.*lock"):
         tools.lock.remote().result()

@@ -74,7 +74,7 @@ def test_our_errors_show_without_their_class_name() -> None:
         ImportPath.parse("nonsense")
     except ConfigError as error:
         text = told(error)
-    assert text.startswith("error: 'nonsense' is no import path")
+    assert text.startswith("error: 'nonsense' is not an import path")
     assert "import_path.py" not in text
 
 

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+import traceback
 from types import SimpleNamespace
 from typing import Any
 
@@ -493,6 +494,34 @@ def test_a_constructor_that_raises(local):
     assert other.call() == "hello world"
     with pytest.raises(DeploymentUnavailableError, match=r"broken#Broken is unavailable"):
         type(other)(other.deployment._replace(app="broken", name="Broken"), other.runtime).call()
+
+
+def test_the_traceback_of_a_failed_deploy(local):
+    """It leads from the caller's line to the error, through one frame of ours."""
+    with pytest.raises(DeployError) as caught:
+        local.run(Broken.bind())
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert frames[0].filename == __file__
+    assert len(frames) == 2
+    assert caught.value.__context__ is None
+
+
+@serve.deployment
+class Lacking:
+    def __init__(self) -> None:
+        import torchh.nothing  # type: ignore[import-not-found]  # noqa: F401
+
+
+def test_a_package_that_is_not_there(local):
+    """The error says where to install it, and how to have Ray do so."""
+    with pytest.raises(DeployError) as caught:
+        local.run(Lacking.bind())
+    line = str(caught.value).splitlines()[0]
+    assert line.startswith(
+        "default#Lacking: ModuleNotFoundError: No module named 'torchh'. Install"
+    )
+    assert "gives 'torchh' on every node where replicas run" in line
+    assert 'ray_actor_options={"runtime_env": {"pip": [...]}}' in line
 
 
 def test_a_broken_update_leaves_the_old_version_at_work(local):

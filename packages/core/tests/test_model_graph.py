@@ -245,14 +245,33 @@ def test_application_name_must_not_be_empty():
         build(named("model").bind(), name="")
 
 
-@pytest.mark.parametrize("prefix", ["", "a", "a/", "/a/", "//", "/{a}", "/a}", "/a{b", 5])
-def test_bad_route_prefix(prefix):
-    """A prefix begins with a slash, does not end with one, and holds no braces."""
-    with pytest.raises(ConfigError, match=r"app: route_prefix=.* must begin with"):
+@pytest.mark.parametrize(
+    ("prefix", "told"),
+    [
+        ("", "'' must begin with \"/\"; write '/', or None for no HTTP."),
+        ("api", "'api' must begin with \"/\"; write '/api', or None for no HTTP."),
+        ("a/", "'a/' must begin with \"/\"; write '/a', or None for no HTTP."),
+        ("/a/", "'/a/' must not end with \"/\"; write '/a', or None for no HTTP."),
+        ("//", "'//' must not end with \"/\"; write '/', or None for no HTTP."),
+        ("/{a}", "'/{a}' must not hold '{' (it is compared with decoded paths"),
+        ("/a b", "'/a b' must not hold ' ' (it is compared with decoded paths"),
+        ("/a\u00a0b", "must not hold '\\xa0' (it is compared with decoded paths"),
+        ("/a?b=c", "without patterns); write '/a-b=c', or None for no HTTP."),
+        ("/a%20b", "'/a%20b' must not hold '%' (it is compared with decoded paths"),
+        ("/-", "'/-' is reserved for alacarte's own pages, such as /-/healthz; choose another."),
+        ("/-/x", "'/-/x' is reserved for alacarte's own pages, such as /-/healthz; choose"),
+        (5, '5 must be a string such as "/images", or None for no HTTP.'),
+    ],
+)
+def test_bad_route_prefix(prefix, told):
+    """The error says what is wrong with it, and what to write."""
+    with pytest.raises(ConfigError) as caught:
         build(named("model").bind(), route_prefix=prefix)
+    assert str(caught.value).startswith(f"app: route_prefix={prefix!r} ")
+    assert told in str(caught.value)
 
 
-@pytest.mark.parametrize("prefix", [None, "/", "/a", "/a/b", "/-"])
+@pytest.mark.parametrize("prefix", [None, "/", "/a", "/a/b", "/-a", "/a-b_c.d", "/größe"])
 def test_good_route_prefix(prefix):
     """The root, a path, or nothing at all."""
     assert build(named("model").bind(), route_prefix=prefix).route_prefix == prefix

@@ -527,6 +527,14 @@ async def test_arguments_arrive():
     assert await called(Model, "__call__", 1, b=2, c=3) == [1, 2, 3]
 
 
+async def test_a_misspelt_method():
+    """The error proposes the nearest name, where one is near."""
+    with pytest.raises(NotFoundError, match="no method 'generatr'. Did you mean 'generator'"):
+        await called(Zoo, "generatr")
+    with pytest.raises(NotFoundError, match="no method 'xyz'. It has: AsyncCallable, "):
+        await called(Zoo, "xyz")
+
+
 async def test_the_wrong_way_to_call():
     """A generator called for one result, or the reverse: the error says what to write."""
     with pytest.raises(TypeError, match=r"shop#model.generator is a generator: .*stream=True"):

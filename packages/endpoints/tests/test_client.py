@@ -267,7 +267,7 @@ def test_a_client_stays_where_it_is(client: Client) -> None:
 
 def test_after_the_end(client: Client) -> None:
     """No method works any more; another end is fine."""
-    assert "runs" in repr(client)
+    assert "is running" in repr(client)
     client.shutdown()
     client.shutdown()
     assert "has ended" in repr(client)

@@ -126,7 +126,7 @@ def test_what_is_refused(model):
         model.options(stream=True).broadcast("load")
     with pytest.raises(ConfigError, match="takes values"):
         model.broadcast("load", model.named.remote())
-    with pytest.raises(ConfigError, match=r"load\(\): argument 0"):
+    with pytest.raises(ConfigError, match=r"load\(\): argument 1"):
         model.broadcast("load", (each for each in "ab"))
     with pytest.raises(ServeError, match="send its results"):
         pickle.dumps(model.broadcast("named"))

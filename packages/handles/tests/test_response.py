@@ -238,7 +238,7 @@ def test_pickling_a_response(worker):
     response = worker.add.remote(1, 2)
     with pytest.raises(ServeError, match="pass it as an argument"):
         pickle.dumps(response)
-    with pytest.raises(ConfigError, match=r"argument 0 cannot be sent.*pass it as an argument"):
+    with pytest.raises(ConfigError, match=r"argument 1 cannot be sent.*pass it as an argument"):
         worker.add.remote([response])
     assert response.result() == 3
 
@@ -569,5 +569,5 @@ def test_odd_exceptions(worker):
 
 def test_a_generator_as_argument(worker):
     """It is refused, by name: items come from a streaming method instead."""
-    with pytest.raises(ConfigError, match=r"add\(\): argument 0 cannot be sent.*generator"):
+    with pytest.raises(ConfigError, match=r"add\(\): argument 1 cannot be sent.*generator"):
         worker.add.remote(each for each in "ab")

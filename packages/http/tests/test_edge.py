@@ -75,6 +75,19 @@ def test_a_dribbled_head(serve_with):
     server.wait_until_empty()
 
 
+@pytest.mark.parametrize(("limit", "told"), [(2 << 20, b"2 MiB"), (1000, b"1000 bytes")])
+def test_a_body_that_is_too_long(serve_with, limit, told):
+    """413 names the limit in a readable unit, and the option."""
+    server = serve_with(max_body_bytes=limit)
+    with server.wire() as wire:
+        wire.ask("/upload", "POST", f"Content-Length: {limit + 1}")
+        answer = final(wire)
+        assert answer.status == 413
+        assert answer.body == (
+            b"The request's body is longer than the %b of HTTPOptions.max_body_bytes.\n" % told
+        )
+
+
 @pytest.mark.parametrize("framing", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
 def test_a_body_that_stops(serve_with, framing):
     """A body that stops midway is answered 408, and the request's handler is cancelled."""

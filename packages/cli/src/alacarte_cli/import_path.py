@@ -40,7 +40,9 @@ class ImportPath:
             module, _, attribute = text.rpartition(".")
         names = [*module.split("."), *attribute.split(".")]
         if not all(name.isidentifier() for name in names):
-            raise ConfigError(f"{text!r} is no import path; write module:attribute, e.g. app:app.")
+            raise ConfigError(
+                f"{text!r} is not an import path; write module:attribute, e.g. app:app."
+            )
         return cls(module, attribute)
 
     def __str__(self) -> str:

@@ -97,9 +97,14 @@ def _encode_arguments(method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     try:
         return encode((args, kwargs))
     except ConfigError as error:
-        for name, value in [*((f"argument {i}", v) for i, v in enumerate(args)), *kwargs.items()]:
+        named = [(f"argument {place}", value) for place, value in enumerate(args, start=1)]
+        named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
+        for name, value in named:
             try:
                 encode(value)
             except ConfigError as reason:
-                raise ConfigError(f"{method}(): {name} cannot be sent: {reason}") from error
+                raise ConfigError(
+                    f"{method}(): {name} cannot be sent: {reason}. Pass what it is made from, and "
+                    "make it in the method."
+                ) from error
         raise

@@ -383,7 +383,8 @@ class Client:
             )
 
     def __repr__(self) -> str:
-        return f"<client of an instance that {'has ended' if self._instance.ended else 'runs'}>"
+        state = "has ended" if self._instance.ended else "is running"
+        return f"<alacarte client: the instance {state}>"
 
     def __reduce__(self) -> NoReturn:
         raise ServeError(

@@ -44,8 +44,8 @@ class DeploymentBroadcastResponse:
         """
         if asyncio._get_running_loop() is not None:
             raise RuntimeError(
-                "this waits for results and would stop the event loop it is called on; "
-                "await results_async() instead."
+                "results() would block the event loop that runs here: `await results_async()` "
+                "instead."
             )
         try:
             replies = self._future.result(timeout_s)

@@ -16,6 +16,7 @@ from alacarte.calls import python_result, python_value
 from alacarte.errors import RequestCancelledError, ServeError
 from alacarte.types import Buffer, Message, NestedCalls, Reply, Runtime
 
+from ._not_a_result import NotAResult
 from ._started import Started, seen
 
 __all__ = ["DeploymentResponse", "DeploymentResponseGenerator"]
@@ -32,6 +33,12 @@ class _Pending:
         nested: Of the request this call is made in; it cancels the call when it is cancelled.
     """
 
+    # Not in a `__dict__`, which frameworks take for what an object has to say of itself.
+    __slots__ = (
+        "__weakref__", "_cancelled", "_future", "_has_result", "_request_id", "_result", "_runtime",
+        "_task",
+    )  # fmt: skip
+
     by_reference = False
     """Results always travel by value; Ray Serve asks."""
 
@@ -47,6 +54,8 @@ class _Pending:
         self._runtime = runtime
         self._request_id = request_id
         self._cancelled = False
+        self._result: Any = None
+        self._has_result = False
         self._task: asyncio.Task[Reply] | Started[Reply] | None = None
         self._future: concurrent.futures.Future[Reply] | None = None
         if asyncio._get_running_loop() is runtime.loop:
@@ -92,8 +101,7 @@ class _Pending:
         """Wait in a thread without a running loop."""
         if asyncio._get_running_loop() is not None:
             raise RuntimeError(
-                "this waits for a response and would stop the event loop it is called on; "
-                "await the response instead."
+                "result() would block the event loop that runs here: await the response instead."
             )
         try:
             return self._as_future().result(timeout_s)
@@ -125,15 +133,14 @@ class _Pending:
         )
 
 
-class DeploymentResponse(_Pending):
+class DeploymentResponse(NotAResult, _Pending):
     """The result of a call, to come.
 
     `await` it, or call `result()` where no event loop runs; both may be done again. Passed as an
     argument to another handle's `remote`, its result arrives there.
     """
 
-    _result: Any = None
-    _has_result = False
+    __slots__ = ()
 
     def __await__(self) -> Generator[Any, Any, Any]:
         if not self._has_result:
@@ -174,7 +181,7 @@ class DeploymentResponseGenerator(_Pending):
     `aclose()`, `cancel()` or by dropping it ends the generator in the replica.
     """
 
-    _left = True
+    __slots__ = ("_left", "_source", "_taken")
 
     def __init__(
         self,
@@ -185,6 +192,7 @@ class DeploymentResponseGenerator(_Pending):
         at_once: bool = False,
         nested: NestedCalls | None = None,
     ) -> None:
+        self._left = True
         self._source = _Source(runtime, nested)
         self._taken: deque[Buffer] = deque()
         # In a task of its own, always: leaving the stream early cancels whatever opens it.
@@ -222,8 +230,7 @@ class DeploymentResponseGenerator(_Pending):
         while not self._taken:
             if asyncio._get_running_loop() is not None:
                 raise RuntimeError(
-                    "this waits for an item and would stop the event loop it is called on; "
-                    "use `async for`."
+                    "the next item would block the event loop that runs here: use `async for`."
                 )
             try:
                 more = self._runtime.submit(self._fetch()).result()

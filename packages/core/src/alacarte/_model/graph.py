@@ -20,6 +20,7 @@ from .version import deployment_version
 __all__ = ["build_application", "check_route_prefix", "load_code", "load_init"]
 
 logger = logging.getLogger(__name__)
+_NOT_IN_PATHS = re.compile(r"[{}?#%\s]+")
 
 
 def build_application(app: Application, *, name: str, route_prefix: RoutePrefix) -> ApplicationSpec:
@@ -50,13 +51,35 @@ def check_route_prefix(app: str, route_prefix: object) -> None:
     """Raise ConfigError for a prefix that is not None, "/" or like "/a/b"."""
     if route_prefix is None:
         return
-    if isinstance(route_prefix, str) and re.fullmatch(r"/|/[^{}]*[^{}/]", route_prefix):
-        check_text(f"{app}: route_prefix", route_prefix, MAX_PATH_LENGTH)
-        return
-    raise ConfigError(
-        f'{app}: route_prefix={route_prefix!r} must begin with "/", not end with one (but for '
-        '"/" itself) and hold no braces; None keeps the application off HTTP'
-    )
+    given = f"{app}: route_prefix={route_prefix!r}"
+    if not isinstance(route_prefix, str):
+        raise ConfigError(f'{given} must be a string such as "/images", or None for no HTTP.')
+    check_text(f"{app}: route_prefix", route_prefix, MAX_PATH_LENGTH)
+    if route_prefix == "/-" or route_prefix.startswith("/-/"):
+        raise ConfigError(
+            f"{given} is reserved for alacarte's own pages, such as /-/healthz; choose another."
+        )
+    wrong = _wrong_with(route_prefix)
+    if wrong:
+        raise ConfigError(
+            f"{given} {wrong}; write {_proposed(route_prefix)!r}, or None for no HTTP."
+        )
+
+
+def _wrong_with(prefix: str) -> str:
+    """Return what a route prefix must not be, "" when it is fine."""
+    if not prefix.startswith("/"):
+        return 'must begin with "/"'
+    if prefix != "/" and prefix.endswith("/"):
+        return 'must not end with "/"'
+    found = _NOT_IN_PATHS.search(prefix)
+    if found is None:
+        return ""
+    return f"must not hold {found[0]!r} (it is compared with decoded paths, without patterns)"
+
+
+def _proposed(prefix: str) -> str:
+    return "/" + _NOT_IN_PATHS.sub("-", prefix.strip("/ "))
 
 
 class _Graph:

@@ -269,4 +269,15 @@ class ReplicaActor:
 def _told(deployment: DeploymentId, error: Exception) -> str:
     """Say what went wrong: the reason in the first line, then the user's traceback."""
     reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"{reason}\n{user_traceback(error)}"
+    return f"{reason}{_remedy(error)}\n{user_traceback(error)}"
+
+
+def _remedy(error: Exception) -> str:
+    """Say how to bring a missing package to where the replica runs."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    package = error.name.partition(".")[0]
+    return (
+        f". Install the package that gives {package!r} on every node where replicas run, or name "
+        f'it in ray_actor_options={{"runtime_env": {{"pip": [...]}}}}.'
+    )

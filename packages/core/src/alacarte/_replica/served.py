@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import difflib
 import functools
 import inspect
 import threading
@@ -193,15 +194,19 @@ class UserObject:
         else:
             function = getattr(self.instance, name, None)
         if not callable(function) or (self._is_function and name != "__call__"):
-            raise NotFoundError(
-                f"{self.deployment} has no method {name!r}. It has: {', '.join(self._names())}."
-            )
+            raise NotFoundError(self._no_method(name))
         kind = inspect.unwrap(function) if not inspect.ismethod(function) else function
         if not inspect.isroutine(kind) and not inspect.isfunction(kind):
             kind = getattr(kind, "__call__", kind)  # noqa: B004  an object with an async __call__
         # A decorator may call a generator in a plain function: what it wraps says so.
         is_generator = _is_generator(kind) or _is_generator(inspect.unwrap(kind))
         return Entry(function, inspect.iscoroutinefunction(kind), is_generator)
+
+    def _no_method(self, name: str) -> str:
+        names = self._names()
+        [*near] = difflib.get_close_matches(name, names, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"{self.deployment} has no method {name!r}.{hint} It has: {', '.join(names)}."
 
     def _names(self) -> list[str]:
         if self._is_function:

@@ -310,7 +310,7 @@ class Replicas:
         calls = (
             "it is left out for now"
             if link in self._out
-            else "calls still go there, since no more may be left out"
+            else "calls still go to it, because as many replicas are ejected as may be"
         )
         log.warning("%s: replica %s %s; %s.", self._deployment, link.replica_id, what, calls)
 

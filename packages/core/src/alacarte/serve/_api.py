@@ -19,6 +19,7 @@ from ..errors import ConfigError, PluginError, ServeError
 from ..status import ServeStatus
 from ..types import DeploymentId, Resource
 from . import _session
+from ._traceback import short_traceback
 
 __all__ = [
     "RunTarget",
@@ -74,6 +75,7 @@ class RunTarget:
     logging_config: Any = None
 
 
+@short_traceback
 def start(
     proxy_location: str | None = None,
     http_options: Any = None,
@@ -131,6 +133,7 @@ def _with_old_names(http_options: Any, options: dict[str, Any]) -> Any:
     return old
 
 
+@short_traceback
 def run(
     target: Application,
     blocking: bool = False,
@@ -174,6 +177,7 @@ def run(
     return handle
 
 
+@short_traceback
 def run_many(
     targets: Sequence[RunTarget],
     blocking: bool = False,
@@ -253,6 +257,7 @@ def _built(targets: Sequence[RunTarget]) -> list[ApplicationSpec]:
     return list(specs.values())
 
 
+@short_traceback
 def delete(name: str, _blocking: bool = True) -> None:
     """Delete an application. Its requests in progress finish; an unknown name is fine.
 
@@ -270,6 +275,7 @@ def delete(name: str, _blocking: bool = True) -> None:
     session.delete(APPLICATION, name, wait=_blocking)
 
 
+@short_traceback
 def status() -> ServeStatus:
     """Return how everything is doing; empty when nothing runs.
 
@@ -282,6 +288,7 @@ def status() -> ServeStatus:
     return session.status()
 
 
+@short_traceback
 def restart_services(service: str = "", *, drain_s: float = 30.0) -> None:
     """Restart node services, such as the HTTP proxies, without losing a request.
 
@@ -304,6 +311,7 @@ def restart_services(service: str = "", *, drain_s: float = 30.0) -> None:
     session.ask("restart_services", service, drain_s)
 
 
+@short_traceback
 def shutdown(*, force: bool = False, address: str | None = None) -> None:
     """Stop every application and all of alacarte's processes. Ray itself keeps running.
 

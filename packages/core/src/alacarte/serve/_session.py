@@ -329,7 +329,7 @@ class Session:
         try:
             self.ask("shutdown")
         except ServeError as error:
-            log.warning("%s Everything is ended at once.", error)
+            log.warning("%s. All processes are ended now.", str(error).rstrip("."))
         finally:
             # The controller itself, and whatever it did not end, interrupted as it may be.
             self.end_at_once()

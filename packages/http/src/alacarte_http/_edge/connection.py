@@ -25,7 +25,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from alacarte.types import Buffer
 
 from .._message import ResponseHead
-from ..config import HTTPOptions
+from ..config import MIB, HTTPOptions
 from .checks import (
     Refused,
     check_coding,
@@ -377,7 +377,10 @@ class ProxyConnection(HttpToolsProtocol):
         return Refused(431, f"A request may have {self._max_fields} headers; this one has more.")
 
     def _too_long(self, limit: int) -> Refused:
-        return Refused(413, f"A request's body may have {limit} bytes; this one has more.")
+        size = f"{limit} bytes" if limit % MIB else f"{limit // MIB} MiB"
+        return Refused(
+            413, f"The request's body is longer than the {size} of HTTPOptions.max_body_bytes."
+        )
 
     def _take_host(self, host: bytes) -> None:
         """Put the host that an absolute target names in the place of Host, as RFC 9112 3.2.2."""
