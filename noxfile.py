@@ -30,9 +30,9 @@ PACKAGES = {
     "autoscaling": "alacarte-autoscaling",
     "endpoints": "alacarte-endpoints",
     "cli": "alacarte-cli",
-    "alacarte": "alacarte",
+    "serve": "alacarte-serve",
 }
-WITH_CODE = [folder for folder in PACKAGES if folder != "alacarte"]
+WITH_CODE = [folder for folder in PACKAGES if folder != "serve"]
 PYTHONS = ["3.11", "3.12", "3.13"]
 
 # Who installs what, on the left the name of the script in tests/combinations.
@@ -49,7 +49,7 @@ COMBINATIONS = {
     "core_http_handles_batching_endpoints": ["core", "http", "handles", "batching", "endpoints"],
     "core_cli": ["core", "cli"],
     "core_http_cli": ["core", "http", "cli"],
-    "everything": ["alacarte"],
+    "everything": ["serve[fastapi]"],
 }
 # pip takes minutes for what uv does in seconds; what it does otherwise shows in these already.
 WITH_PIP = ["core", "core_http_cli", "everything"]

@@ -1,4 +1,4 @@
-"""The whole set through the distribution `alacarte`: from a shell, over HTTP, batched, composed."""
+"""The whole set through `alacarte-serve`: from a shell, over HTTP, batched, composed."""
 
 from checks import done, free_port, get, installed, programs, running, without_ray
 from serving import serve_run

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = sorted(path.parent for path in (ROOT / "packages").glob("*/pyproject.toml"))
-WITH_CODE = [folder for folder in PACKAGES if folder.name != "alacarte"]
+WITH_CODE = [folder for folder in PACKAGES if folder.name != "serve"]
 PLUGINS = [folder for folder in WITH_CODE if folder.name != "core"]
 
 
@@ -40,7 +40,6 @@ def names(folders: list[Path]) -> list[str]:
 def test_the_packages_are_those_we_know():
     """A new package is added to the sessions, the contracts and this list together."""
     assert names(PACKAGES) == [
-        "alacarte",
         "autoscaling",
         "batching",
         "cli",
@@ -49,6 +48,7 @@ def test_the_packages_are_those_we_know():
         "handles",
         "http",
         "multiplexing",
+        "serve",
     ]
 
 
@@ -88,8 +88,8 @@ def test_plugins_depend_on_core_alone(folder: Path):
 
 
 def test_the_set_is_all_of_ours():
-    """The distribution `alacarte` brings every package with code."""
-    [meta] = [folder for folder in PACKAGES if folder.name == "alacarte"]
+    """The distribution `alacarte-serve` brings every package with code."""
+    [meta] = [folder for folder in PACKAGES if folder.name == "serve"]
     needed = sorted(re.split(r"[<>=]", each)[0] for each in project(meta)["dependencies"])
     assert needed == sorted(project(folder)["name"] for folder in WITH_CODE)
 

@@ -93,7 +93,7 @@ def _scripts(environment: Environment) -> Iterator[Finding]:
 def _software(records: Iterable[PluginRecord]) -> Iterator[Finding]:
     yield Finding("ok", "python", f"{platform.python_version()} ({sys.executable})")
     records = list(records)
-    ours = {"alacarte", "alacarte-core", *(record.distribution for record in records)}
+    ours = {"alacarte-serve", "alacarte-core", *(record.distribution for record in records)}
     for name in sorted(ours - {""}):
         version = _version(name)
         if version is not None:

@@ -20,6 +20,7 @@ from starlette.routing import Mount
 
 from alacarte.errors import ConfigError
 
+from .._starlette import with_application
 from .nested import copied, copied_router
 from .pickled_routes import ROUTES, arguments_of, hide_self, kind_of, teach_pickle
 
@@ -264,9 +265,7 @@ def _router(router: Any, change: Change, owner: Owner) -> Any:
 
 def _changed(route: Any, change: Change, owner: Owner) -> Any:
     if isinstance(route, Mount) and isinstance(route.app, FastAPI):
-        mount = copy.copy(route)
-        mount.app = mount._base_app = _application(route.app, change, owner)
-        return mount
+        return with_application(route, _application(route.app, change, owner))
     inner = getattr(route, "original_router", None)
     if inner is None:
         return change(route)

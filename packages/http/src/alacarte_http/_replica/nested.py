@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import copy
-import copyreg
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import Response
 
 from alacarte.errors import RequestError, ServeError
 
 from .._errors import answer_to
+from .._starlette import lifespan_for
 
 __all__ = ["add_handlers", "copied", "copied_router"]
 
@@ -36,9 +35,7 @@ def copied_router(router: Any, routes: list[Any]) -> Any:
     new = copy.copy(router)
     new.routes = routes
     new.middleware_stack = _moved(router.middleware_stack, router, new)
-    lifespan = router.lifespan_context
-    if getattr(lifespan, "_router", None) is router:
-        new.lifespan_context = type(lifespan)(new)
+    new.lifespan_context = lifespan_for(new, router)
     return new
 
 
@@ -61,14 +58,6 @@ def add_handlers(app: Starlette) -> None:
     """
     if not {RequestError, ServeError} & app.exception_handlers.keys():
         app.exception_handlers[RequestError] = _answer
-
-
-def _reduce_state(state: State) -> Any:
-    return State, (state._state,)
-
-
-# An empty `State`, as pickle makes one first, calls itself without end.
-copyreg.pickle(State, _reduce_state)
 
 
 async def _answer(request: Request, error: Exception) -> Response:

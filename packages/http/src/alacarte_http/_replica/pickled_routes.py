@@ -12,9 +12,11 @@ import functools
 import inspect
 from typing import Any
 
-from fastapi import FastAPI, routing
+from fastapi import FastAPI
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.routing import Mount
+
+from .._starlette import dependants, included_router
 
 __all__ = ["ROUTES", "arguments_of", "hide_self", "kind_of", "teach_pickle"]
 
@@ -42,10 +44,9 @@ def hide_self(route: Any) -> None:
     """Let the user's own application document a route method without `self`, for good."""
     setattr(route, _METHOD, True)
     name = next(iter(inspect.signature(route.endpoint).parameters))
-    for dependant in (route.dependant, getattr(route, "_flat_dependant", None)):
-        if dependant is not None:
-            shown = [field for field in dependant.query_params if field.name != name]
-            dependant.query_params[:] = shown
+    for dependant in dependants(route):
+        shown = [field for field in dependant.query_params if field.name != name]
+        dependant.query_params[:] = shown
 
 
 def teach_pickle(app: FastAPI) -> None:
@@ -123,5 +124,6 @@ def _finish(route: Any, name: str) -> Any:
 for _kind in ROUTES:
     copyreg.pickle(_kind, _reduce_route)
 copyreg.pickle(FastAPI, _reduce_app)
-if hasattr(routing, "_IncludedRouter"):
-    copyreg.pickle(routing._IncludedRouter, _reduce_included)
+_included = included_router()
+if _included is not None:
+    copyreg.pickle(_included, _reduce_included)
