@@ -25,8 +25,8 @@ class EdgeServer:
     """A server in a thread.
 
     `/` answers at once, telling what it read; `/stay` when `let_go` was called; `/stream` sends a
-    part, and another one with the end when `let_go` was called; `/big` sends 32 MB; `/upload` reads
-    its body when `let_go` was called.
+    part, and another one with the end when `let_go` was called; `/stay-and-stream` does both, one
+    `let_go` for each; `/big` sends 32 MB; `/upload` reads its body when `let_go` was called.
 
     Attributes:
         entered: Released by each handler that waits.
@@ -128,9 +128,11 @@ class EdgeServer:
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         path = scope["path"]
-        if path in ("/stay", "/upload"):
+        if path in ("/stay", "/upload", "/stay-and-stream"):
             self.entered.release()
             await self._open.wait()
+        if path == "/stay-and-stream":
+            self._open.clear()
         size, more = 0, path != "/early"
         while more:
             message = await receive()
@@ -139,9 +141,10 @@ class EdgeServer:
             size += len(message["body"])
             more = message["more_body"]
         body = b"x" * (32 << 20) if path == "/big" else b"%s %d" % (path.encode(), size)
-        headers = [] if path == "/stream" else [(b"content-length", b"%d" % len(body))]
+        streams = path.endswith("stream")
+        headers = [] if streams else [(b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        if path == "/stream":
+        if streams:
             await send({"type": "http.response.body", "body": b"first", "more_body": True})
             self.entered.release()
             await self._open.wait()

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
 
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from alacarte import serve
 from alacarte.errors import BackPressureError
+from alacarte.types import Call, Served
+from alacarte_http._message import unpack_response
+from alacarte_http._replica.asgi import Exchange
+from alacarte_http._replica.receive import Body
 
 from . import gates
 
@@ -89,6 +94,18 @@ async def endless(receive: Any, send: Any) -> None:
         raise
 
 
+async def head_first(receive: Any, send: Any) -> None:
+    await send(START)
+    await gates.GATE.pass_async()
+    await body(send, b"body")
+
+
+async def failing_later(receive: Any, send: Any) -> None:
+    await send(START)
+    await gates.GATE.pass_async()
+    raise ValueError("secret reason")
+
+
 async def nothing(receive: Any, send: Any) -> None:
     pass
 
@@ -144,6 +161,7 @@ CASES: dict[str, Case] = {
     for case in (
         whole, parts, by_length, after_response, listening, staying, endless, nothing, only_start,
         body_first, twice, unknown, bad_header, raising, busy, breaking_off, stopping_short, late,
+        head_first, failing_later,
     )
 }  # fmt: skip
 
@@ -177,6 +195,64 @@ def test_a_whole_response_in_parts_is_no_stream(bare):
     with bare.wire() as wire:
         wire.ask("/by_length")
         assert wire.answer()["content-length"] == "3"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_head_does_not_wait_for_its_body(bare, gate, method):
+    """The status is here while the application has not sent a byte of the body."""
+    with bare.wire() as wire:
+        wire.ask("/head_first", method)
+        assert wire.head().status == 200
+        gate.entered()
+        gate.open.set()
+        if method == "GET":
+            assert (wire.chunk(), wire.chunk()) == (b"body", b"")
+        wire.ask("/whole")
+        assert wire.answer().body == b"whole"
+
+
+def test_a_failure_between_head_and_body(bare, gate):
+    """The client has its status, and sees that the response is not whole."""
+    with bare.wire() as wire:
+        wire.ask("/failing_later")
+        assert wire.head().status == 200
+        gate.open.set()
+        assert wire.rest() == b""
+
+
+class Through(BaseHTTPMiddleware):
+    async def dispatch(self, request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        return response
+
+
+@pytest.mark.parametrize("layers", [0, 1, 3])
+async def test_head_and_body_that_come_together_leave_together(layers: int):
+    """A response that is whole is one reply, however many layers of middleware it goes through."""
+
+    async def answer(request: Request) -> Response:
+        return PlainTextResponse("whole")
+
+    async def stream(request: Request) -> Response:
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"one"
+            await asyncio.Event().wait()
+
+        return StreamingResponse(parts())
+
+    app = Starlette(
+        routes=[Route("/whole", answer), Route("/stream", stream)],
+        middleware=[Middleware(Through)] * layers,
+    )
+    for path, streams in (("/whole", False), ("/stream", True)):
+        scope: Any = {"type": "http", "method": "GET", "path": path, "headers": [], "state": {}}
+        served, call = cast(Served, None), cast(Call, None)
+        exchange = Exchange(app, scope, Body(memoryview(b""), None), served, call)
+        reply = await exchange.reply()
+        _, content = unpack_response(b"".join(reply.payload))
+        assert bytes(content) == (b"one" if streams else b"whole")
+        assert (reply.rest is not None) == streams
+        await exchange.aclose()
 
 
 @pytest.mark.parametrize("path", ["/after_response", "/by_length"])

@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 from alacarte.testing import wait_until
+from alacarte_http._edge import connection
 
 from .edge_server import EdgeServer
 from .gates import WAIT_S
@@ -308,6 +309,32 @@ def test_a_stream_to_a_client_that_stops_sending(serve_with):
         assert wire.chunk() == b"/stream 0"
         assert wire.chunk() == b""
         assert wire.rest() == b""
+
+
+def test_a_quiet_stream_to_a_client_that_stops_sending(serve_with, monkeypatch):
+    """Whoever was asked before the response began, and was there, is not given up in a pause."""
+    monkeypatch.setattr(connection, "_QUIET_S", 0.05)
+    server = serve_with()
+    with server.wire() as wire:
+        wire.ask("/stay-and-stream")
+        wire.stop_sending()
+        assert server.entered.acquire(timeout=WAIT_S)
+        assert wire.answer().status == 100
+        server.let_go()
+        while (head := wire.head()).status == 100:
+            pass
+        assert head.status == 200
+        assert wire.chunk() == b"first"
+        for _ in range(8):  # time for eight who were never asked to be given up
+            with server.wire() as other:
+                other.ask("/stream")
+                assert other.head().status == 200
+                assert other.chunk() == b"first"
+                other.stop_sending()
+                assert server.cancelled.acquire(timeout=WAIT_S)
+        server.let_go()
+        assert wire.chunk() == b"/stay-and-stream 0"
+        assert wire.chunk() == b""
 
 
 @pytest.mark.parametrize("path", ["/stay", "/stream"])

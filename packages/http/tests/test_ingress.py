@@ -147,6 +147,14 @@ class Zoo(Base):
     def stream(self) -> StreamingResponse:
         return StreamingResponse(self.parts(), media_type="text/event-stream")
 
+    @app.get("/late-stream")
+    async def late_stream(self) -> StreamingResponse:
+        return StreamingResponse(self.late_parts(), 202)
+
+    async def late_parts(self) -> AsyncIterator[str]:
+        await gates.GATE.pass_async()
+        yield "late"
+
     async def parts(self) -> AsyncIterator[str]:
         yield "data: 1\n\n"
         await gates.GATE.pass_async()
@@ -272,6 +280,15 @@ def test_streams(zoo, gate):
         gate.open.set()
         assert next(parts) == "data: 2\n\n"
     assert zoo.http.get("/zoo/sync-stream").text == "ab"
+
+
+def test_the_head_of_a_stream(zoo, gate):
+    """It leaves before the first part is there."""
+    with zoo.http.stream("GET", "/zoo/late-stream") as answer:
+        assert answer.status_code == 202
+        gate.entered()
+        gate.open.set()
+        assert answer.read() == b"late"
 
 
 def test_background_tasks(zoo, gate):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import re
@@ -25,6 +24,7 @@ from alacarte.types import DeploymentId, Resource, Route
 
 from . import gates, plugin
 from .gates import WAIT_S
+from .wire import Wire
 
 
 @serve.deployment(max_ongoing_requests=64)
@@ -83,23 +83,19 @@ class Stay:
         return "never"
 
 
-@serve.deployment(max_ongoing_requests=4)
-async def lasting() -> str:
-    """Notes how it ends."""
-    try:
-        await gates.GATE.pass_async()
-    except asyncio.CancelledError:
-        gates.GATE.note("cancelled")
-        raise
-    gates.GATE.note("finished")
-    return "fine"
-
-
 @serve.deployment(max_ongoing_requests=1, max_queued_requests=1)
 class Narrow:
     async def __call__(self) -> str:
         await gates.GATE.pass_async()
         return "through"
+
+
+@serve.deployment(max_ongoing_requests=1)
+class OneAtATime:
+    async def __call__(self, request: Request) -> str:
+        gates.GATE.note(request.url.path)
+        await gates.GATE.pass_async()
+        return request.url.path
 
 
 @serve.deployment(num_replicas=2)
@@ -514,26 +510,6 @@ def test_a_key_that_is_too_long(site, name, byte):
             assert status == 200 or (name.encode() in answer.body and b"8192" in answer.body)
 
 
-@pytest.mark.parametrize("allowed", [True, False])
-def test_a_client_may_ask_that_its_request_is_finished(start, gate, allowed):
-    """Only where the option allows it: else its handler is cancelled when it hangs up."""
-    site = start(allow_disconnect_disabled=allowed)
-    site.run(lasting.bind())
-    with site.wire() as wire:
-        wire.ask("/", "GET", "x-request-disconnect-disabled: ?1")
-        gate.entered()
-        wire.reset()
-    if allowed:
-        with site.wire() as other:
-            other.ask()
-            gate.entered()
-            other.reset()
-        assert gate.next_note() == "cancelled"  # the other one's, which came later
-        assert gate.notes() == []
-    gate.open.set()
-    assert gate.next_note() == ("finished" if allowed else "cancelled")
-
-
 def test_no_application(site):
     """404 names the path and says where to look."""
     site.run(echo.bind(), "/a")
@@ -674,6 +650,27 @@ def test_a_client_that_hangs_up(site, gate):
     assert site.http.get("/echo").status_code == 200
 
 
+@pytest.mark.parametrize("leave", [Wire.close, Wire.reset])
+def test_a_queued_request_of_a_client_that_has_left(site, gate, leave):
+    """It never runs, though a replica is free a moment after the client has gone."""
+    site.run(OneAtATime.bind())
+    for _ in range(10):
+        gate.open.clear()
+        with site.wire() as first, site.wire() as last:
+            first.ask("/first")
+            gate.entered()
+            gone = site.wire()
+            gone.ask("/gone")
+            last.ask("/last")
+            for _ in range(2):
+                assert site.http.get("/-/healthz").status_code == 200  # the others are in line
+            leave(gone)
+            gate.open.set()
+            assert (first.answer().body, last.answer().body) == (b"/first", b"/last")
+        gate.entered()
+        assert gate.notes() == ["/first", "/last"]
+
+
 def test_clients_that_hang_up_free_their_slots(site, gate):
     """However many leave, the deployment goes on taking requests."""
     site.run(Stay.bind())
@@ -697,9 +694,19 @@ async def finishing(request: Request) -> str:
     return "done"
 
 
+def test_a_request_that_may_not_ask_to_be_finished(site, gate):
+    """Without the option, the handler of a client that hangs up is cancelled, whatever it sent."""
+    site.run(Stay.bind())
+    with site.wire() as wire:
+        wire.ask("/", "GET", "X-Request-Disconnect-Disabled: ?1")
+        gate.entered()
+    assert gate.next_note() == "cancelled"
+
+
 @pytest.mark.parametrize(("method", "size"), [("GET", 0), ("POST", 5), ("POST", 3_000_000)])
-def test_a_request_that_is_to_be_finished(site, gate, method, size):
+def test_a_request_that_is_to_be_finished(start, gate, method, size):
     """A client that asks for it may go away: the handler runs to its end all the same."""
+    site = start(allow_disconnect_disabled=True)
     site.run(finishing.bind())
     with site.wire() as wire:
         wire.ask("/", method, "X-Request-Disconnect-Disabled: ?1", body=bytes(size))
@@ -710,8 +717,9 @@ def test_a_request_that_is_to_be_finished(site, gate, method, size):
     assert gate.next_note() == size
 
 
-def test_half_a_request_is_never_finished(site, gate):
+def test_half_a_request_is_never_finished(start, gate):
     """Whose body broke off is cancelled, whatever its client had asked for."""
+    site = start(allow_disconnect_disabled=True)
     site.run(finishing.bind())
     with site.wire() as wire:
         wire.ask("/", "POST", "X-Request-Disconnect-Disabled: ?1", "Content-Length: 1000")

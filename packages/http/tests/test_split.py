@@ -7,7 +7,7 @@ import json
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,17 @@ class Named:
             await gates.GATE.stay()
         if what == "stream":
             return StreamingResponse(iter([name]), 500)
+        if what == "late":
+            return StreamingResponse(self.late())
         if what == "upload":
             async for piece in request.stream():
                 if piece:
                     gates.GATE.note(bytes(piece))
         return name
+
+    async def late(self) -> AsyncIterator[bytes]:
+        await gates.GATE.pass_async()
+        yield b"late"
 
 
 @serve.deployment(max_ongoing_requests=1)
@@ -263,6 +269,18 @@ def test_who_gives_up_is_not_counted(pair, gate):
     pair.http.get("/s/200")
     wait_until(lambda: counts("a").requests > 0, WAIT_S)
     assert (counts("a").requests, counts("a").errors) == (1, 0)
+
+
+def test_the_head_of_a_stream(pair, gate):
+    """It does not wait for the body, also where there is a shadow."""
+    split(pair, {"a": 1.0}, shadows={DeploymentId("b", ""): 1.0})
+    with pair.wire() as wire:
+        wire.ask("/s/late")
+        assert wire.head().status == 200
+        gate.entered()
+        gate.entered()  # the shadow's
+        gate.open.set()
+        assert (wire.chunk(), wire.chunk()) == (b"late", b"")
 
 
 def test_websockets(pair):

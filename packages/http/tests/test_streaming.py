@@ -42,6 +42,8 @@ class Streams:
             return StreamingResponse(iter([b"abc", b"def"]), headers={"Content-Length": "6"})
         if path == "/own-asgi":
             return Own()
+        if path == "/never":
+            await asyncio.Event().wait()
         return StreamingResponse(
             getattr(self, path.removeprefix("/").replace("-", "_"))(),
             media_type="text/event-stream",
@@ -114,6 +116,14 @@ class Streams:
         finally:
             gates.GATE.note("closed")
 
+    async def late(self) -> AsyncIterator[bytes]:
+        await gates.GATE.pass_async()
+        yield b"late"
+
+    def late_sync(self) -> Iterator[bytes]:
+        gates.GATE.pass_sync()
+        yield b"late"
+
     async def failing(self) -> AsyncIterator[bytes]:
         yield b"before"
         await gates.GATE.pass_async()
@@ -163,6 +173,22 @@ def test_pieces_arrive_as_they_are_produced(streams, gate, path):
         assert wire.chunk() == b""
         wire.ask("/produced")
         assert wire.answer().status == 200
+
+
+@pytest.mark.parametrize("path", ["/late", "/late-sync"])
+def test_the_head_arrives_before_the_first_piece(start, gate, path):
+    """`request_timeout_s` ends with the head: when it passes meanwhile, that is no 504."""
+    site = start(request_timeout_s=1)
+    site.run(Streams.bind())
+    with site.wire() as wire, site.wire() as other:
+        wire.ask(path)
+        assert wire.head()["x-own"] == "yes"
+        gate.entered()
+        other.ask("/never")
+        assert other.answer().status == 504  # a second has passed
+        gate.open.set()
+        assert wire.chunk() == b"late"
+        assert wire.chunk() == b""
 
 
 def test_many_pieces(streams):

@@ -7,6 +7,7 @@ deadlines, answers in turn, and an end that loses nothing. No request costs a ti
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import socket
 import struct
@@ -56,6 +57,8 @@ _LINGER_S = 2.0
 _LAST_MOMENT_S = 0.5
 _PROBE_S = 0.05
 _MAX_PROBE_S = 10.0
+_LOOKS_S = (0.001, 0.004, 0.015)
+"""When to look for the answer to a probe, from clients at some distance."""
 _QUIET_S = 1.0
 _NO_LINGER = struct.pack("ii", 1, 0)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -150,7 +153,8 @@ class ProxyConnection(HttpToolsProtocol):
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Keep the way back open for a client that has only stopped sending.
 
-        Whether it is that, or gone, shows when something is written to it: see `_probe`.
+        Whether it is that, or gone, shows when something is written to it: see `_probe`. It is
+        asked at once, so that a request that still waits for a replica runs for nobody who is gone.
         """
         self._eof = True
         state, active = self._state, self._active
@@ -159,8 +163,11 @@ class ProxyConnection(HttpToolsProtocol):
             active = self._active
         if active is None or self.scheme == "https" or active.scope["http_version"] != "1.1":
             return None
-        active.wrote = True
-        self._probe(active, _PROBE_S)
+        if active.response_started:
+            active.wrote = False
+            self.loop.call_later(_QUIET_S, self._end_if_quiet, active)
+        else:
+            self._probe(active, _PROBE_S)
         return True
 
     def data_received(self, data: bytes) -> None:
@@ -459,6 +466,8 @@ class ProxyConnection(HttpToolsProtocol):
         app: Any = self.app if exchange.scope["path"] != "*" else _server_options
         exchange.task = task = self.loop.create_task(exchange.run(app))
         self.tasks.add(task)
+        if self._eof:
+            self.loop.call_later(_PROBE_S, self._probe, exchange, _PROBE_S)
 
     def _enqueue(self, exchange: Exchange) -> None:
         """Let a pipelined request wait for its turn."""
@@ -687,26 +696,47 @@ class ProxyConnection(HttpToolsProtocol):
             self.transport.close()
 
     def _probe(self, exchange: Exchange, delay_s: float) -> None:
-        """Find out whether a client that has stopped sending is still there.
+        """Ask a client that has stopped sending whether it is still there.
 
-        One that is gone resets the connection when something is written to it, and the next
-        write shows that. Where no response has begun, an interim response may be written; of one
-        that has begun, its own parts tell, unless there are none for a while.
+        One that is gone resets the connection when something is written to it: within a round
+        trip, which on one machine is over when the call returns. As long as no response has begun,
+        an interim response may be written; then its own parts tell.
         """
-        if exchange is not self._active or self.transport.is_closing():
-            if self._active is not None and not self.transport.is_closing():
-                self._probe(self._active, _PROBE_S)
+        if exchange is not self._active or exchange.response_started or self._leave_if_reset():
             return
-        if not exchange.response_started:
-            self.transport.write(_CONTINUE)
-            following = min(2 * delay_s, _MAX_PROBE_S)
-        else:
-            if not exchange.wrote and not self.transport.get_write_buffer_size():
-                self.abort()
+        if not self.transport.get_write_buffer_size():
+            exchange.wrote = self._write_now(_CONTINUE)
+            if self._leave_if_reset():
                 return
-            exchange.wrote = False
-            delay_s = following = _QUIET_S
-        self.loop.call_later(delay_s, self._probe, exchange, following)
+            for look_s in _LOOKS_S:
+                self.loop.call_later(look_s, self._leave_if_reset)
+        following_s = min(2 * delay_s, _MAX_PROBE_S)
+        self.loop.call_later(delay_s, self._probe, exchange, following_s)
+
+    def _end_if_quiet(self, exchange: Exchange) -> None:
+        """Give up a client that has stopped sending, if nothing was written to it since."""
+        if exchange is self._active and not exchange.wrote:
+            if not self.transport.get_write_buffer_size():
+                self.abort()
+
+    def _write_now(self, data: bytes) -> bool:
+        """Write to the socket itself, as nothing else waits to be written; return if it was."""
+        try:
+            return os.write(self.transport.get_extra_info("socket").fileno(), data) == len(data)
+        except OSError:
+            return False
+
+    def _leave_if_reset(self) -> bool:
+        """Drop the connection if the client has reset it; return whether it has."""
+        if self.transport.is_closing():
+            return True
+        if not self._is_reset():
+            return False
+        active, self._active = self._active, None
+        if active is not None:
+            self._abandon(active)  # now: in the next turn of the loop its call may be sent
+        self.abort()
+        return True
 
     # --- deadlines
 
@@ -721,9 +751,9 @@ class ProxyConnection(HttpToolsProtocol):
             self._reset()
             return
         self._unsent = unsent
-        if self._active is not None and self.flow.read_paused and self._is_reset():
-            self.abort()
-            return
+        if self._active is not None and (self._eof or self.flow.read_paused):
+            if self._leave_if_reset():
+                return
         state, limits = self._state, self._limits
         if state == BODY:
             self._check_body(now)

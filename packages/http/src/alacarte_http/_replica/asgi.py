@@ -1,6 +1,8 @@
 """Run an ASGI application for one call, in a task of its own, with its response as a `Reply`.
 
-What an application sends at once goes as one reply. A longer response is held back by its reader:
+What an application sends at once goes as one reply. Where nothing of the body follows the head, the
+head goes alone: a client may act on a status long before there is a body. A longer response is held
+back by its reader:
 the application may be 64 KiB ahead, and what it sends while the reader is busy leaves together, as
 handing over each part costs more than the part. After the last message the task goes on by itself,
 with what the application does then.
@@ -29,6 +31,9 @@ LEAVE_S = 0.1
 AHEAD_BYTES = 64 * 1024
 AHEAD_PARTS = 256
 """How far an application may be ahead of the reader of its response."""
+HEAD_TURNS = 4
+"""Turns of the event loop for the body to follow its head: each layer of Starlette's
+`BaseHTTPMiddleware` takes one or two to hand on what is there already."""
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 
@@ -207,6 +212,7 @@ class Exchange:
             status = message["status"]
             self._head = pack_response(status, message.get("headers", ()))
             self._status = status
+            self._loop.call_soon(self._begin_alone, self._head, HEAD_TURNS)
         elif kind != "http.response.trailers" or self._head is None:
             # Trailers are not promised to applications; they are left out.
             raise RuntimeError(f"{self._place()}, the ASGI application may not send {kind!r}.")
@@ -223,6 +229,15 @@ class Exchange:
             self._streaming = True
             self._reply = Reply((head, body), self)
         _wake(self._reader)
+
+    def _begin_alone(self, head: bytes, turns: int) -> None:
+        """Let the head go without a body, unless one follows within some turns of the loop."""
+        if self._reply is not None or self._finished or self._gone:
+            return
+        if turns:
+            self._loop.call_soon(self._begin_alone, head, turns - 1)
+        else:
+            self._begin(head, b"", True)
 
     async def _pass_on(self, body: bytes, more: bool) -> None:
         while self._mail_bytes >= AHEAD_BYTES or len(self._mail) >= AHEAD_PARTS:
