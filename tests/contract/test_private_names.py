@@ -49,8 +49,11 @@ LIBRARIES = {
             {
                 "ray._private.authentication.authentication_utils.is_token_auth_enabled",
                 "ray._private.services.canonicalize_bootstrap_address",
-                "ray._private.state.state.get_draining_nodes",
+                "ray._private.services.find_bootstrap_address",
+                "ray._private.services.find_gcs_addresses",
                 "ray._private.worker.global_worker.gcs_client",
+                "ray._raylet.AuthenticationTokenLoader",
+                "ray._raylet.Config",
                 "ray._raylet.IMPLICIT_RESOURCE_PREFIX",
                 "ray._raylet.PlacementGroupID",
                 "ray.core.generated.gcs_pb2.GcsNodeInfo",

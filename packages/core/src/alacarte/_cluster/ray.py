@@ -18,12 +18,18 @@ from typing import Any, TypeVar
 
 import ray
 from ray import exceptions
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
 from ray._private.services import (
     canonicalize_bootstrap_address,
     find_bootstrap_address,
     find_gcs_addresses,
 )
-from ray._raylet import IMPLICIT_RESOURCE_PREFIX, PlacementGroupID  # type: ignore[attr-defined]
+from ray._raylet import (  # type: ignore[attr-defined]
+    IMPLICIT_RESOURCE_PREFIX,
+    AuthenticationTokenLoader,
+    Config,
+    PlacementGroupID,
+)
 from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]
 from ray.util import list_named_actors
 from ray.util.placement_group import (
@@ -58,8 +64,6 @@ _ANSWER_S = 10.0
 _AUTOSCALER_V2 = b"__autoscaler_v2_enabled"
 _AUTOSCALER_STATUS = b"__autoscaling_status"
 _CALLS = BlockingCalls("alacarte-ray", 32)
-_CAN_AVOID = tuple(map(int, ray.__version__.split(".")[:2])) >= (2, 52)
-"""Ray knows selectors of labels, and others to fall back to."""
 T = TypeVar("T")
 
 
@@ -148,10 +152,6 @@ class RayCluster:
 
     @property
     def authenticated(self) -> bool:
-        try:
-            from ray._private.authentication.authentication_utils import is_token_auth_enabled
-        except ImportError:  # Ray before 2.52 authenticates nobody
-            return False
         return bool(is_token_auth_enabled())
 
     @classmethod
@@ -376,7 +376,7 @@ def _remote(code: Any) -> Any:
 
 
 class _RayTokens:
-    """The `Tokens` of Ray in this process. Ray before 2.52 has none, and never sends one."""
+    """The `Tokens` of Ray in this process."""
 
     @property
     def mode(self) -> str:
@@ -384,19 +384,13 @@ class _RayTokens:
 
     def header(self) -> str:
         try:
-            from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
-        except ImportError:
-            return ""
-        try:
             loader = AuthenticationTokenLoader.instance()
             found = loader.get_token_for_http_header(ignore_auth_mode=True)
-        except Exception as error:  # Ray's AuthenticationError, which old Rays do not have
+        except Exception as error:  # Ray's AuthenticationError, from a module of its own
             raise ConfigError(f"Ray cannot read the token: {_first_line(error)}") from None
         return str(found.get("authorization", ""))
 
     def enable(self) -> None:
-        from ray._raylet import Config  # type: ignore[attr-defined]
-
         os.environ["RAY_AUTH_MODE"] = "token"
         Config.initialize("")  # Ray has read its environment already
 
@@ -470,7 +464,7 @@ def _options(spec: ActorSpec, group: PlacementGroup | None) -> dict[str, Any]:
         resources = dict(options.get("resources") or {})
         resources[_counter(spec)] = 1.0 / spec.max_per_node
         options["resources"] = resources
-    if spec.avoid and group is None and "label_selector" not in options and _CAN_AVOID:
+    if spec.avoid and group is None and "label_selector" not in options:
         # Ray goes on placing actors on a node that is gone until it has missed its heartbeats.
         options["label_selector"] = {"ray.io/node-id": f"!in({','.join(spec.avoid)})"}
         options["fallback_strategy"] = [{"label_selector": {}}]
@@ -584,10 +578,7 @@ def _nodes() -> list[Node]:
 
 def _draining() -> dict[str, float]:
     """Return until when the nodes that are to go will be there, in seconds since 1970."""
-    try:
-        found = _store().get_draining_nodes(timeout=_ANSWER_S)
-    except AttributeError:  # Ray before 2.51 tells it here only
-        found = ray._private.state.state.get_draining_nodes()
+    found = _store().get_draining_nodes(timeout=_ANSWER_S)
     # In milliseconds, and 0 for no bound.
     return {node_id: until / 1000 or math.inf for node_id, until in found.items()}
 
