@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from alacarte._control.desired import (
-    FORMAT,
     Desired,
     State,
     check,
     check_replaced,
-    decode_state,
-    encode_state,
     expand,
     longest_grace_s,
     target_of,
@@ -42,7 +36,7 @@ def application(name: str, *deployments: str, prefix: str | None = None) -> Reso
 
 
 def stored(*resources: Resource) -> State:
-    state = State("instance", b"secret", {"cluster": {"transport": "auto"}})
+    state = State("instance", {"cluster": {"transport": "auto"}})
     for n, resource in enumerate(resources):
         state = state.with_resource(resource, float(n))
     return state
@@ -241,27 +235,6 @@ def test_what_a_running_replica_can_take_over():
     target = target_of(spec)
     assert target.settings == Settings(7, '{"a": [1]}')
     assert (target.version, target.replicas, target.failures_allowed) == ("v", 2, 6)
-
-
-@given(
-    names=st.lists(st.text(min_size=1), unique=True, max_size=5),
-    secret=st.binary(max_size=40),
-    stopping=st.booleans(),
-)
-def test_a_checkpoint_gives_back_the_state(names: list[str], secret: bytes, stopping: bool):
-    """Whatever is stored is read again as it was."""
-    state = State("i", secret, {"http": {"port": 8000}}, stopping=stopping)
-    for n, name in enumerate(names):
-        state = state.with_resource(application(name, "x", prefix=f"/{n}"), float(n))
-    assert decode_state(encode_state(state)) == state
-
-
-@pytest.mark.parametrize("found", [FORMAT - 1, FORMAT + 1])
-def test_a_checkpoint_of_another_format_is_refused(found: int):
-    """The error names both formats; nothing is guessed."""
-    data = pickle.dumps((found, b"a pickle of classes that are not known here"))
-    with pytest.raises(ConfigError, match=f"format {found}; this version reads {FORMAT}"):
-        decode_state(data)
 
 
 def test_an_ending_has_the_time_of_its_longest_application():

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from alacarte._cluster.protocol import ActorDied, ActorSpec
-from alacarte._control.desired import State
 from alacarte._control.replicas import ReplicaGroup
+from alacarte._model.membership import Membership
 from alacarte._model.specs import DeploymentSpec
 from alacarte._replica.pulse import Pulse
 from alacarte._replica.spec import Started
@@ -53,7 +53,8 @@ class Process:
             raise DeployError("ValueError: cannot take this\n  File user.py")
         return Started(
             ME, self.spec.replica_id, self.spec.version, Address("/x", "host", None), "node",
-            7, self.spec.max_ongoing, self.spec.user_config, self.cluster.checks_itself,
+            7, self.spec.max_ongoing, self.spec.user_config, self.spec.membership,
+            self.cluster.checks_itself,
         )  # fmt: skip
 
     async def check_health(self) -> None:
@@ -134,7 +135,7 @@ class World:
         self.group = ReplicaGroup(
             ME,
             self.cluster,
-            State("i", b"s", config),
+            Membership("i", b"s", config),
             (),
             lambda _: self.dirty.set(),
             lambda *_: None,

@@ -16,8 +16,8 @@ from alacarte import serve
 from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.protocol import Node
 from alacarte._control import nodes as nodes_module
-from alacarte._control.desired import State
 from alacarte._control.services import ServiceGroup, Wanted
+from alacarte._model.membership import Membership
 from alacarte._plugins import Plugins
 from alacarte.errors import ConfigError, NotFoundError, ServeError
 from alacarte.testing import wait_until
@@ -72,9 +72,9 @@ class Site:
         self.group = self.new_group()
 
     def new_group(self) -> ServiceGroup:
-        state = State("i", b"x" * 32, {"cluster": {"max_message_bytes": 2**20}})
+        membership = Membership("i", b"x" * 32, {"cluster": {"max_message_bytes": 2**20}})
         return ServiceGroup(
-            self.cluster, state, (), self.tracked.add, lambda name: self.tracked.discard(name)
+            self.cluster, membership, (), self.tracked.add, lambda name: self.tracked.discard(name)
         )
 
     async def place(self, *nodes: Node, processes: int = 1) -> None:

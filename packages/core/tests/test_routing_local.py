@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from alacarte import serve
-from alacarte._routing.runtime import InstanceAccess, ProcessRuntime
+from alacarte._routing.runtime import ProcessRuntime
 from alacarte._wire.failures import rebuild_error
 from alacarte.calls import python_call
 from alacarte.errors import DeploymentUnavailableError
@@ -104,7 +105,7 @@ def test_a_process_of_an_instance_that_is_gone_says_so_once(local, plugins, capl
     here = handle.runtime
 
     async def lose_the_controller() -> ProcessRuntime:
-        access = InstanceAccess(here._access.cluster, b"of an instance before", 1 << 20)
+        access = replace(here._access, instance="before", secret=b"of an instance before")
         orphan = ProcessRuntime(
             access,
             plugins,
@@ -113,7 +114,6 @@ def test_a_process_of_an_instance_that_is_gone_says_so_once(local, plugins, capl
             name="orphan",
             decode_error=rebuild_error,
         )
-        orphan._had_controller = True  # and it is gone; the one that it will find is ours
         orphan.service(handle.deployment)
         orphan.watch_routes(lambda table: None)
         return orphan

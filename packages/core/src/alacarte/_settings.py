@@ -9,14 +9,24 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._plugins import Plugins, missing_package
 from ._validation import config_error
 from .errors import ConfigError
 from .types import ConfigSection
 
-__all__ = ["ConfigValues", "plain_options", "resolve"]
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = [
+    "ConfigValues",
+    "plain_options",
+    "resolve",
+    "secrets_in",
+    "with_secrets",
+    "without_secrets",
+]
 
 _PREFIX = "ALACARTE_"
 
@@ -94,11 +104,43 @@ def _from_environment(section: ConfigSection, environment: Mapping[str, str]) ->
     }
 
 
+def secrets_in(plugins: Plugins, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the secrets that are set in a configuration, by "section.field".
+
+    A secret is a field that its section's model declares with `repr=False`.
+    """
+    return {
+        f"{name}.{field}": value
+        for name, section in plugins.config_sections.items()
+        for field, info in _model(section).model_fields.items()
+        if not info.repr and (value := values.get(name, {}).get(field)) is not None
+    }
+
+
+def without_secrets(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with None in place of its secrets."""
+    return with_secrets(values, dict.fromkeys(secrets))
+
+
+def with_secrets(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with secrets, by "section.field", in their places."""
+    result = {name: dict(section) for name, section in values.items()}
+    for path, value in secrets.items():
+        section, _, field = path.partition(".")
+        result[section][field] = value
+    return result
+
+
+def _model(section: ConfigSection) -> type[BaseModel]:
+    module, _, name = section.target.partition(":")
+    model: type[BaseModel] = getattr(importlib.import_module(module), name)
+    return model
+
+
 def _validated(section: ConfigSection, values: dict[str, Any]) -> Any:
     from pydantic import ValidationError  # heavy, and a replica may never get here
 
-    module, _, name = section.target.partition(":")
-    model = getattr(importlib.import_module(module), name)
+    model = _model(section)
     try:
         return model(**values)
     except ValidationError as error:

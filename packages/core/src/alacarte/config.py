@@ -345,9 +345,12 @@ class ClusterOptions(_Model):
             has room for it, user code aside; then another is tried. Waiting for room has no limit.
         blocked_loop_warning_s: A replica's event loop that is blocked for longer is warned of in
             its log, with the line of code that blocks it. `inf` for never.
+        max_bound_bytes: The most that a deployment's code and the arguments of `bind` may take
+            together. They are stored in the cluster's control store, and in the controller.
     """
 
     transport: Literal["auto", "unix", "tcp"] = "auto"
     max_message_bytes: int = Field(2 * 1024**3, ge=1024)
     actor_start_timeout_s: Positive = 180.0
     blocked_loop_warning_s: Positive = 1.0
+    max_bound_bytes: int = Field(100 * 1024**2, ge=1024)

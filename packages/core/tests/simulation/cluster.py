@@ -228,6 +228,10 @@ class SimCluster:
         self.stored.pop(key, None)
         await self._asked()
 
+    async def keys(self, prefix: str) -> list[str]:
+        await self._asked()
+        return [key for key in self.stored if key.startswith(prefix)]
+
     async def end_process(self, node_id: str, pid: int) -> None:
         """Nothing: here every kill arrives."""
 

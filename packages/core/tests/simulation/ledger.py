@@ -10,8 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from alacarte._control.controller import STATE_KEY
-from alacarte._control.desired import decode_state
+from alacarte._control.storage import STATE_KEY, assemble, decode_index
 from alacarte._model.snapshots import DeploymentSnapshot
 from alacarte._routing.runtime import CONTROLLER_NAME
 from alacarte.errors import (
@@ -186,7 +185,8 @@ class Ledger:
     def stored(self, key: str, value: bytes) -> None:
         """The controller has stored something."""
         if key == STATE_KEY:
-            for resource in decode_state(value).resources.values():
+            _, resources = assemble(decode_index(value), self.cluster.stored)
+            for resource in resources.values():
                 self._stored |= {spec.version for spec in resource.spec.deployments}
 
     def _called(self, replica: Replica, method: str, args: tuple[Any, ...]) -> None:

@@ -108,7 +108,7 @@ class Driver:
         else:
             spec = ApplicationSpec(op.app, None, op.specs[-1].id, op.specs)
             while True:
-                told = await self._until(session, "apply", {}, Resource(kind, op.app, spec))
+                told = await self._stored(session, Resource(kind, op.app, spec))
                 op.stored_at = world.now if op.stored_at < 0 else op.stored_at
                 try:
                     await self._until(session, "applied", kind, op.app, *told)
@@ -123,6 +123,13 @@ class Driver:
                         world.ledger.find("what does not start is said not to", op.app)
                     break
         op.done_at = world.now
+
+    async def _stored(self, session: Session, resource: Resource) -> list[str]:
+        while True:
+            try:
+                return await session._apply({}, [resource])
+            except (ActorDied, ClusterSilent):
+                await asyncio.sleep(_AGAIN_S)
 
     async def _until(self, session: Session, method: str, *args: Any) -> Any:
         """Ask as `serve` does, and again where the cluster fails us, as its user would."""

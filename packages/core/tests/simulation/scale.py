@@ -50,6 +50,7 @@ class _Silent:
             1,
             spec.max_ongoing,
             spec.user_config,
+            spec.membership,
         )
 
     async def start(self) -> Started:
@@ -130,7 +131,7 @@ def _best(work: Callable[[], object]) -> float:
 
 async def _deploy(world: World, resources: list[Resource]) -> None:
     session = await begun(world)
-    await session._ask("apply", ({}, *resources))
+    await session._apply({}, resources)
 
 
 def _resource(app: int, each: int) -> Resource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from alacarte._control.storage import STATE_KEY, decode_index
 from alacarte._routing.runtime import CONTROLLER_NAME
 from alacarte.types import DeploymentId
 
@@ -30,7 +31,15 @@ def unsettled(world: World, callers: list[Caller]) -> str:
                 return f"{name} is nobody's"
         elif replica.deployment not in wanted:
             return f"{name} belongs to a deployment that is gone"
-    return ""
+    return _left_over(world)
+
+
+def _left_over(world: World) -> str:
+    """Return what the durable map holds that nothing refers to, "" for nothing."""
+    stored = world.cluster.stored
+    there = {key for key in stored if key.startswith(f"{STATE_KEY}/")}
+    needed = decode_index(stored[STATE_KEY]).keys if STATE_KEY in stored else set()
+    return "" if there == needed else f"stored: {sorted(there ^ needed)} are too many or missing"
 
 
 def _missing(world: World, deployment: DeploymentId, op: Op, callers: list[Caller]) -> str:

@@ -110,6 +110,9 @@ class World:
                 mock.patch.object(SnapshotHub, "publish", self._published),
                 # Of a quarter of a megabyte each, most of the time would go into clearing them.
                 mock.patch("alacarte._wire.frames._SCRATCH_BYTES", 1 << 16),
+                # So that code and arguments are stored as blobs, in several parts.
+                mock.patch("alacarte._model.blobs.MIN_BLOB_BYTES", 64),
+                mock.patch("alacarte._control.storage._PART_BYTES", 100),
                 mock.patch("alacarte._routing.runtime.host_id", _host_id),
             ):
                 yield

@@ -125,6 +125,9 @@ class LocalCluster:
     async def delete(self, key: str) -> None:
         self._map.pop(key, None)
 
+    async def keys(self, prefix: str) -> list[str]:
+        return [key for key in self._map if key.startswith(prefix)]
+
     def forget(self, actor: LocalActor) -> None:
         if self._actors.get(actor.name) is actor:
             del self._actors[actor.name]

@@ -22,11 +22,16 @@ __all__ = [
     "Cluster",
     "ClusterSilent",
     "Node",
+    "NotBegun",
 ]
 
 
 class ActorDied(Exception):
     """The actor's process is gone, or it never came up."""
+
+
+class NotBegun(ActorDied):
+    """The process is up, and has no arguments yet: whoever started it may have ended since."""
 
 
 class ClusterSilent(ServeError):
@@ -59,7 +64,8 @@ class ActorSpec:
     Attributes:
         name: Unique in the cluster; by it the actor can be found again.
         target: `"module:Class"`, called in the new process with an `ActorContext` and `args`.
-        args: Must pickle.
+        args: Must pickle. Handed over in a call, once the process is up: a cluster stores what
+            it starts processes with, and these may hold secrets. None for one that `restarts`.
         options: Resources and environment, as Ray takes them.
         node_id: The node it must run on, "" for any.
         plugins: What the driver loaded; the actor loads the same or does not start.
@@ -78,8 +84,8 @@ class ActorSpec:
 
     name: str
     target: str
-    args: tuple[Any, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
+    args: tuple[Any, ...] = field(default=(), repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     node_id: str = ""
     plugins: tuple[PluginRecord, ...] = ()
     import_paths: tuple[str, ...] = ()
@@ -219,3 +225,6 @@ class Cluster(Protocol):
 
     async def delete(self, key: str) -> None:
         """Remove from the cluster's durable map; a missing key is fine."""
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Return the keys of the cluster's durable map that begin with `prefix`."""

@@ -14,6 +14,7 @@ import math
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import ray
@@ -46,7 +47,7 @@ from ray.util.scheduling_strategies import (
 from ..errors import ConfigError, PluginError
 from .admission import admit
 from .host import ActorHost
-from .protocol import Actor, ActorDied, ActorSpec, Capacity, ClusterSilent, Node
+from .protocol import Actor, ActorDied, ActorSpec, Capacity, ClusterSilent, Node, NotBegun
 from .room import FreeNode, Group, Need, exceeded, lacking
 from .threads import BlockingCalls
 
@@ -71,23 +72,36 @@ class _Process:
     """What Ray runs in each process: a host for one actor of ours.
 
     Ray calls these on an event loop of its own, apart from the actor's.
+
+    Args:
+        spec: Without the arguments: Ray's control store keeps what this constructor gets.
     """
 
     def __init__(self, spec: ActorSpec) -> None:
         self._host: asyncio.Future[ActorHost] | None = None
         self._spec = spec
+        # Ray may start the process again, under its old name; then nobody calls `begin`.
+        self._has_begun = spec.restarts
 
-    async def begin(self) -> None:
+    async def begin(self, args: tuple[Any, ...]) -> None:
         """Make the actor. Apart from the constructor, so that an error arrives as itself."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._spec = replace(self._spec, args=args)
         await self._made()
 
     async def call(self, method: str, args: tuple[Any, ...]) -> Any:
-        # Ray may have started the process again, under its old name; then nobody calls `begin`.
         host = await self._made()
         return await asyncio.wrap_future(host.submit(method, args))
 
     async def _made(self) -> ActorHost:
-        """Return the host, made once: somebody may find its name before `begin` is done."""
+        """Return the host, made once: somebody may find its name before `begin` is done.
+
+        Raises:
+            NotBegun: Or before it is called.
+        """
+        if not self._has_begun:
+            raise NotBegun(f"{self._spec.name} has not been given its arguments yet")
         if self._host is None:
             host = functools.partial(ActorHost, self._spec, RayCluster(), _this_node())
             self._host = asyncio.get_running_loop().run_in_executor(None, host)
@@ -118,9 +132,9 @@ class RayActor:
         except exceptions.RayActorError as error:
             raise ActorDied(f"{self.name}: {_first_line(error)}") from None
 
-    async def begin(self) -> None:
+    async def begin(self, args: tuple[Any, ...]) -> None:
         try:
-            await self._handle.begin.remote()
+            await self._handle.begin.remote(args)
         except exceptions.RayTaskError as error:
             raise _cause(error) from None
         except exceptions.RayError as error:
@@ -272,7 +286,7 @@ class RayCluster:
             raise ConfigError(f"Ray does not accept the options: {_first_line(error)}") from None
         try:
             # Ray asks its control store for a named actor and blocks meanwhile.
-            start: Callable[[], Any] = functools.partial(process.remote, spec)
+            start: Callable[[], Any] = functools.partial(process.remote, _stored_part(spec))
             handle = await _answer(f"starting {spec.name}", start, ray.kill)
         except ValueError as error:
             if "already" in str(error):
@@ -280,7 +294,7 @@ class RayCluster:
             raise ConfigError(f"Ray does not accept the options: {_first_line(error)}") from None
         actor = RayActor(spec.name, handle, bundled=group is not None)
         try:
-            await actor.begin()
+            await actor.begin(spec.args)
         except BaseException:
             actor.kill()
             raise
@@ -365,6 +379,15 @@ class RayCluster:
 
         await _answer("deleting the state", ask)
 
+    async def keys(self, prefix: str) -> list[str]:
+        def ask() -> list[str]:
+            found: list[bytes] = _store().internal_kv_keys(
+                prefix.encode(), _KV_NAMESPACE, timeout=_ANSWER_S
+            )
+            return [key.decode() for key in found]
+
+        return await _answer("listing what is stored", ask)
+
 
 @functools.cache
 def _remote(code: Any) -> Any:
@@ -445,6 +468,13 @@ async def _answer(what: str, ask: Callable[[], T], undo: Callable[[T], object] |
 def _store() -> Any:
     """Return this process's connection to Ray's control store; its calls take a `timeout`."""
     return ray._private.worker.global_worker.gcs_client  # type: ignore[attr-defined]
+
+
+def _stored_part(spec: ActorSpec) -> ActorSpec:
+    """Return what the process needs before `begin`: Ray's control store keeps it, on disk even."""
+    if spec.restarts and spec.args:
+        raise ValueError(f"{spec.name}: nobody hands arguments to a process that Ray restarts")
+    return replace(spec, args=(), options={}, bundles=())
 
 
 def _options(spec: ActorSpec, group: PlacementGroup | None) -> dict[str, Any]:

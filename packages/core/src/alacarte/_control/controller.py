@@ -12,18 +12,22 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from .._cluster.host import sweep_sockets
-from .._cluster.protocol import ActorContext, ActorDied, ActorSpec
+from .._cluster.protocol import Actor, ActorContext, ActorDied, ActorSpec, ClusterSilent
+from .._model.blobs import Missing, pack, unpack
 from .._model.loads import LoadReport
+from .._model.membership import Membership
+from .._model.sizes import check_size
 from .._model.snapshots import ROUTES_KEY, DeploymentSnapshot, WatchRequest, deployment_key
 from .._model.specs import DeploymentSpec
 from .._model.tallies import SplitReport, split_key
 from .._plugins import PluginRecord
-from .._settings import ConfigValues
+from .._replica.spec import Started
+from .._settings import ConfigValues, secrets_in, with_secrets, without_secrets
 from ..errors import ConfigError, DeployError
 from ..status import (
     ApplicationStatus,
@@ -43,8 +47,6 @@ from .desired import (
     callers_of,
     check,
     check_replaced,
-    decode_state,
-    encode_state,
     expand,
     kind_of,
     longest_grace_s,
@@ -55,18 +57,19 @@ from .looks import Looks
 from .nodes import Nodes
 from .overview import add_leaving, application_overview, routes_overview
 from .recovery import Recovery
-from .replicas import ReplicaGroup, instance_prefix, replica_prefix
+from .replicas import ReplicaGroup, instance_prefix
 from .scaling import check_scaling
 from .services import ServiceGroup
+from .storage import Storage, clear
 from .summary import settled
 from .tallies import Tallies
 from .watch import SnapshotHub
 
-__all__ = ["STATE_KEY", "Controller"]
+__all__ = ["Controller"]
 
 log = logging.getLogger("alacarte.controller")
-STATE_KEY = "state"
 _GONE_S = 5.0
+_SETTLE_S = 1.0
 _GONE_LOOK_S = 0.01
 _SEEN_S = 30.0
 """How long to wait for proxies to take over routes; one that is stopped never does."""
@@ -74,14 +77,23 @@ _SHUTDOWN_S = 10.0
 """For replicas to end, beyond what their requests may take."""
 
 
-class Controller:
-    """The controller of one instance. Made and called through the cluster."""
+class _Uninformed(ActorDied):
+    """The controller has come up, and what it must be told to go on nobody has told it yet."""
 
-    def __init__(self, context: ActorContext, config: Mapping[str, Any]) -> None:
+
+class Controller:
+    """The controller of one instance. Made and called through the cluster.
+
+    It is made without arguments: the cluster would store them, secrets and all.
+    """
+
+    def __init__(self, context: ActorContext) -> None:
         self._context = context
         self._plugins = context.plugins
         self._records: tuple[PluginRecord, ...] = context.plugins.loaded
-        self._state = State(secrets.token_hex(4), secrets.token_bytes(32), config)
+        self._storage = Storage(context.cluster)
+        self._state = State("")
+        self._membership: Membership | None = None
         self._desired = Desired({}, (), {})
         self._groups: dict[DeploymentId, ReplicaGroup] = {}
         self._services: ServiceGroup | None = None
@@ -96,6 +108,7 @@ class Controller:
         self._changes = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
         self._following: list[asyncio.Task[None]] = []
+        self._settling: asyncio.Task[None] | None = None
         self._routes_version = 0
         self._grace_s = 0.0
         self._is_up = False
@@ -103,18 +116,35 @@ class Controller:
 
     # --- called by drivers --------------------------------------------------------------
 
-    async def begin(self) -> dict[str, Any]:
-        """Start working, or go on; return what a driver needs to join the instance."""
-        await self._started()
+    async def begin(self, config: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        """Start working, or go on; return what a process needs to join the instance.
+
+        Args:
+            config: To start an instance with, where none is stored; and the secrets that an
+                instance has lost with its last process. None to join one.
+
+        Returns:
+            None where no instance is stored.
+
+        Raises:
+            ConfigError: The instance has lost secrets, and `config` does not have them.
+        """
+        try:
+            await self._started(config)
+        except _Uninformed as error:
+            if self._storage.state is None:
+                return None
+            raise ConfigError(str(error)) from None
+        assert self._membership is not None
         return {
-            "instance": self._state.instance,
-            "secret": self._state.secret,
+            "instance": self._membership.instance,
+            "secret": self._membership.secret,
             "config": self._state.config,
             "plugins": self._records,
             "node": self._context.node.node_id,
         }
 
-    async def _started(self) -> None:
+    async def _started(self, config: Mapping[str, Any] | None = None) -> None:
         """Take up the stored state and what runs of it already. Once; every method asks."""
         if self._ended:
             raise ActorDied("the instance was shut down")
@@ -124,17 +154,25 @@ class Controller:
             if self._working():
                 return
             sweep_sockets(self._context.socket_dir)
-            stored = await self._context.cluster.get(STATE_KEY)
+            stored = await self._storage.load()
             if stored is None:
-                await self._store(self._state)
+                await self._begin_instance(config)
             else:
                 # A shutdown that its controller did not survive is asked for again, or given up.
-                self._state = replace(decode_state(stored), stopping=False)
+                self._state = replace(stored, stopping=False)
+            recovery = Recovery(self._context.cluster, self._state.instance)
+            survivors: list[tuple[Actor, Started]] = []
+            if stored is not None and self._loop is None:
+                survivors = await recovery.survivors()
+            membership = self._membership
+            if membership is None or membership.instance != self._state.instance:
+                membership = await self._rejoined(recovery, survivors, config)
+            self._membership = membership
             # Each once: the cluster may fail us further down, and then all of this is tried again.
             if self._services is None:
                 self._services = ServiceGroup(
                     self._context.cluster,
-                    self._state,
+                    membership,
                     self._records,
                     self._hub.track,
                     self._hub.untrack,
@@ -150,16 +188,14 @@ class Controller:
                 await scaling.load(resumed=stored is not None)
                 self._scaling = scaling
             self._desired = self._expanded()
-            recovery = Recovery(self._context.cluster, replica_prefix(self._state.instance))
             if self._loop is None:
-                if stored is not None:
-                    await self._adopt(recovery)
+                self._adopt(recovery, survivors)
                 self._loop = asyncio.create_task(self._run())
             self._expand()
             nodes = Nodes(
                 self._context.cluster,
                 self._plugins,
-                ConfigValues(self._plugins, self._state.config),
+                ConfigValues(self._plugins, membership.config),
                 self._services,
                 self._call_away,
                 lambda: self._ended or self._state.stopping,
@@ -172,17 +208,61 @@ class Controller:
             ]
             if self._state.held:
                 self._lease.renew()
+            self._settle_later()
             # Last: whoever asks meanwhile waits, and does not find half of it.
             self._is_up = True
 
     def _working(self) -> bool:
         return self._is_up
 
-    async def _adopt(self, recovery: Recovery) -> None:
+    async def _begin_instance(self, config: Mapping[str, Any] | None) -> None:
+        """Store a new instance.
+
+        Raises:
+            _Uninformed: Nobody has said with which configuration.
+        """
+        if config is None:
+            raise _Uninformed("no instance is stored, and nobody has started one yet")
+        found = secrets_in(self._plugins, config)
+        membership = Membership(secrets.token_hex(4), secrets.token_bytes(32), config)
+        public = without_secrets(config, found)
+        # Before it is stored: when the answer is lost, the next try goes on with the same secret.
+        self._membership = membership
+        await self._store(State(membership.instance, public, tuple(found)))
+
+    async def _rejoined(
+        self,
+        recovery: Recovery,
+        survivors: Sequence[tuple[Actor, Started]],
+        config: Mapping[str, Any] | None,
+    ) -> Membership:
+        """Return what the instance's processes know, or what new ones are to know.
+
+        Where no process of the instance answers, nobody holds a replica to the old secret.
+
+        Raises:
+            _Uninformed: Secrets of the configuration are lost, and nobody has given them again.
+        """
+        known = await recovery.membership(survivors)
+        if known is not None:
+            return known
+        lost = self._state.withheld
+        given = secrets_in(self._plugins, config or {})
+        if not given.keys() >= set(lost):
+            raise _Uninformed(
+                f"every process that knew {' and '.join(lost)} of the configuration has ended, "
+                "and secrets are never stored; call serve.start() with the same options again"
+            )
+        log.warning("no process of the instance answers any more; the next get a new secret")
+        whole = with_secrets(self._state.config, {path: given[path] for path in lost})
+        return Membership(self._state.instance, secrets.token_bytes(32), whole)
+
+    def _adopt(self, recovery: Recovery, survivors: Sequence[tuple[Actor, Started]]) -> None:
         """Take in the replicas that a former controller of this instance left running."""
-        for actor, started in await recovery.survivors():
+        assert self._membership is not None
+        for actor, started in survivors:
             spec = self._desired.deployments.get(started.deployment)
-            if spec is None:
+            if spec is None or started.membership.secret != self._membership.secret:
                 # Nobody wants it any more, but its last requests may be under way.
                 recovery.dismiss(actor)
                 continue
@@ -205,15 +285,18 @@ class Controller:
         await self._services.settled()
 
     async def apply(
-        self, thought: Mapping[Key, Resource | None], *resources: Resource
-    ) -> list[str]:
+        self, change: bytes, digests: Collection[str], blobs: Mapping[str, bytes]
+    ) -> list[str] | Missing:
         """Store resources in place of those of their names, and begin to make it so; all or none.
 
         Args:
-            thought: What is thought to be there by some of their names, None for nothing.
+            change: What `pack` makes of what is thought to be there by some of their names (None
+                for nothing), and of the resources.
+            digests: Of the large byte strings in it.
+            blobs: Those that the caller does not expect to be here.
 
         Returns:
-            What `applied` takes to know each of them again.
+            What `applied` takes to know each of them again; or what is not here of `digests`.
 
         Raises:
             ConfigError: One cannot exist beside the others, or nobody knows its kind.
@@ -221,13 +304,20 @@ class Controller:
         """
         await self._started()
         async with self._changes:
+            await self._settle()
+            known = {**self._storage.blobs, **blobs}
+            if missing := frozenset(digests) - known.keys():
+                return Missing(missing)
+            expected: Mapping[Key, Resource | None]
+            resources: Sequence[Resource]
+            expected, resources = unpack(change, lambda digest, size: known[digest])
             state, kinds = self._state, self._plugins.resource_kinds
-            check_replaced(resources, thought, state.resources)
+            check_replaced(resources, expected, state.resources)
             for resource in resources:
                 state = state.with_resource(resource, time.time())
             check(state.resources, kinds)
             for resource in resources:
-                self._refuse_unknown_policies(resource)
+                self._check_deployments(resource)
             await self._store(state)
             self._expand()
         return [wish_of(resource, kinds) for resource in resources]
@@ -288,6 +378,7 @@ class Controller:
         await self._started()
         key = (kind, name)
         async with self._changes:
+            await self._settle()
             if key not in self._state.resources:
                 return False
             state = self._state.without(key)
@@ -311,10 +402,11 @@ class Controller:
             await self._next_turn()
         return self._routes_version
 
-    async def resources(self, kind: str) -> list[Resource]:
-        """Return all resources of a kind, in the order in which they were made."""
+    async def resources(self, kind: str) -> bytes:
+        """Return what `pack` makes of all resources of a kind, in the order they were made in."""
         await self._started()
-        return [each for each in self._state.resources.values() if each.kind == kind]
+        found = [each for each in self._state.resources.values() if each.kind == kind]
+        return pack(found, self._storage.digest_of).data
 
     async def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
         """Return an application's deployments, its ingress first; () for none such."""
@@ -343,6 +435,7 @@ class Controller:
         """End with the process that calls this, soon after it has not called again."""
         await self._started()
         async with self._changes:
+            await self._settle()
             if self._state.stopping:
                 return
             if not self._state.held:
@@ -391,11 +484,12 @@ class Controller:
         async with self._changes:
             # Before they are let go. Whoever asks again finds none left, and waits as long.
             self._grace_s = max(self._grace_s, longest_grace_s(self._desired))
-            await self._store(
-                State(self._state.instance, self._state.secret, self._state.config, stopping=True)
-            )
+            state = State(self._state.instance, self._state.config, self._state.withheld)
+            await self._store(replace(state, stopping=True))
             for task in self._following:
                 task.cancel()
+            if self._settling is not None:
+                self._settling.cancel()
             self._lease.close()
             if self._services is not None:
                 # Requests that were accepted still reach their replicas.
@@ -417,7 +511,7 @@ class Controller:
         await self._context.cluster.release(instance_prefix(self._state.instance))
         # Replicas that were killed could not remove theirs.
         sweep_sockets(self._context.socket_dir)
-        await self._context.cluster.delete(STATE_KEY)
+        await clear(self._context.cluster)
         self._ended = True
         self._following = [asyncio.create_task(self._end_itself())]
 
@@ -476,9 +570,41 @@ class Controller:
         await self._turn.wait()
 
     async def _store(self, state: State) -> None:
-        """Make a state durable, then make it ours."""
-        await self._context.cluster.put(STATE_KEY, encode_state(state))
+        """Make a state durable, then make it ours.
+
+        Raises:
+            ClusterSilent: It is not stored; or it may be, and that will be found out.
+        """
+        try:
+            await self._storage.save(state)
+        finally:
+            self._settle_later()
         self._state = state
+
+    async def _settle(self) -> None:
+        """Find out whether the last change is stored, where that is in doubt; then go by it.
+
+        Raises:
+            ClusterSilent: The cluster does not answer.
+        """
+        if await self._storage.settle():
+            assert self._storage.state is not None
+            self._state = self._storage.state
+            if self._is_up:
+                self._expand()
+
+    def _settle_later(self) -> None:
+        """Nobody may ask for a change for a long time: go by what is stored all the same."""
+        if not self._storage.is_settled and (self._settling is None or self._settling.done()):
+            self._settling = asyncio.create_task(self._settle_soon())
+
+    async def _settle_soon(self) -> None:
+        while not self._storage.is_settled:
+            await asyncio.sleep(_SETTLE_S)
+            async with self._changes:
+                with contextlib.suppress(ClusterSilent):
+                    await self._settle()
+                    await self._storage.collect()
 
     def _expand(self) -> None:
         """Bring the groups and the routes in line with the resources."""
@@ -554,10 +680,11 @@ class Controller:
         def observed(replica_id: str, state: ReplicaState, message: str) -> None:
             self._plugins.on_event(Event("replica", replica_id, state.value, message))
 
+        assert self._membership is not None
         return ReplicaGroup(
             deployment,
             self._context.cluster,
-            self._state,
+            self._membership,
             self._records,
             self._looks.now,
             observed,
@@ -583,7 +710,7 @@ class Controller:
     def _actor_names(self) -> set[str]:
         return {name for group in self._groups.values() for name in group.actor_names}
 
-    def _refuse_unknown_policies(self, resource: Resource) -> None:
+    def _check_deployments(self, resource: Resource) -> None:
         known = self._plugins.routing_policies
         expansion = kind_of(resource, self._plugins.resource_kinds).expand(resource)
         for spec in expansion.deployments:
@@ -593,6 +720,7 @@ class Controller:
                     f"{spec.config.routing_policy!r}; there are {sorted(known)}."
                 )
             check_scaling(spec, self._plugins)
+            check_size(spec, self._state.config["cluster"]["max_bound_bytes"])
 
     # --- telling ------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import pickle
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,8 +22,6 @@ __all__ = [
     "callers_of",
     "check",
     "check_replaced",
-    "decode_state",
-    "encode_state",
     "expand",
     "target_of",
     "wish_of",
@@ -32,17 +29,16 @@ __all__ = [
 ]
 
 Key = tuple[str, str]
-FORMAT = 1
 
 
 @dataclass(frozen=True)
 class State:
-    """All that must outlive the controller's process.
+    """All that must outlive the controller's process, and nothing that must stay secret.
 
     Attributes:
         instance: Random name of this instance.
-        secret: What its processes prove to each other.
-        config: Sections of the configuration, as plain values.
+        config: Sections of the configuration, as plain values without secrets.
+        withheld: The secrets that `config` would hold, as "section.field".
         resources: By kind and name.
         deployed_at: When each was applied last, in seconds since 1970.
         stopping: The instance is being shut down.
@@ -50,8 +46,8 @@ class State:
     """
 
     instance: str
-    secret: bytes
     config: Mapping[str, Any] = field(default_factory=dict)
+    withheld: tuple[str, ...] = ()
     resources: Mapping[Key, Resource] = field(default_factory=dict)
     deployed_at: Mapping[Key, float] = field(default_factory=dict)
     stopping: bool = False
@@ -257,23 +253,3 @@ def wish_of(resource: Resource, kinds: Mapping[str, ResourceKind]) -> str:
     expansion = kind_of(resource, kinds).expand(resource)
     deployments = [(str(spec.id), spec.version, spec.config) for spec in expansion.deployments]
     return hashlib.sha256(repr((deployments, expansion.routes)).encode()).hexdigest()[:16]
-
-
-def encode_state(state: State) -> bytes:
-    """Return the checkpoint of a state."""
-    # Pickled by itself, so that the format can be read where the state cannot.
-    return pickle.dumps((FORMAT, pickle.dumps(state, protocol=5)), protocol=5)
-
-
-def decode_state(data: bytes) -> State:
-    """Return the state of a checkpoint.
-
-    Raises:
-        ConfigError: Another version of alacarte wrote it.
-    """
-    found, inner = pickle.loads(data)
-    if found != FORMAT:
-        raise ConfigError(f"the stored state has format {found}; this version reads {FORMAT}.")
-    state = pickle.loads(inner)
-    assert isinstance(state, State)
-    return state

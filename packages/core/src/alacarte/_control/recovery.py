@@ -9,10 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from .._cluster.protocol import Actor, ActorDied, Cluster
+from .._model.membership import Membership
 from .._replica.spec import Started
+from .replicas import replica_prefix
+from .services import service_prefix
 
 __all__ = ["Recovery"]
 
@@ -29,12 +33,13 @@ class Recovery:
     """Finds the replicas of an instance. Lives on the controller's loop.
 
     Args:
-        prefix: What the names of their actors begin with.
+        instance: Its name.
     """
 
-    def __init__(self, cluster: Cluster, prefix: str) -> None:
+    def __init__(self, cluster: Cluster, instance: str) -> None:
         self._cluster = cluster
-        self._prefix = prefix
+        self._prefix = replica_prefix(instance)
+        self._services = service_prefix(instance)
         self._dismissed: dict[str, asyncio.Task[None]] = {}
 
     async def survivors(self) -> list[tuple[Actor, Started]]:
@@ -62,6 +67,43 @@ class Recovery:
                 break
         if actor is not None:
             actor.kill()
+        return None
+
+    async def membership(self, survivors: Sequence[tuple[Actor, Started]]) -> Membership | None:
+        """Return what the instance's processes were handed, None when none is left that knows.
+
+        Args:
+            survivors: The replicas that are left; those few of another opinion are outvoted.
+        """
+        known = [started.membership for _, started in survivors]
+        if known:
+            secret, _ = Counter(each.secret for each in known).most_common(1)[0]
+            return next(each for each in known if each.secret == secret)
+        asking = [
+            asyncio.create_task(self._membership_of(name))
+            for name in await self._cluster.list_actors(self._services)
+        ]
+        try:
+            # The first will do: a process that is stopped must not keep the others waiting.
+            for answer in asyncio.as_completed(asking):
+                found = await answer
+                if found is not None:
+                    return found
+        finally:
+            for each in asking:
+                each.cancel()
+        return None
+
+    async def _membership_of(self, name: str) -> Membership | None:
+        for pause in _DESCRIBE_AGAIN_S:
+            await asyncio.sleep(pause)
+            actor = await self._cluster.find_actor(name)
+            if actor is None:
+                return None
+            with contextlib.suppress(ActorDied, TimeoutError):
+                async with asyncio.timeout(_DESCRIBE_S):
+                    found: Membership = await actor.call("membership")
+                    return found
         return None
 
     def dismiss(self, actor: Actor) -> None:

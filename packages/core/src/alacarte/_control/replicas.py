@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from .._cluster.protocol import Actor, ActorSpec, Cluster
+from .._model.membership import Membership
 from .._model.snapshots import ReplicaEntry
 from .._model.specs import DeploymentSpec
 from .._plugins import PluginRecord
@@ -29,7 +30,7 @@ from ..status import (
     ReplicaState,
 )
 from ..types import DeploymentId
-from .desired import State, target_of
+from .desired import target_of
 from .health import resting
 from .lifecycle import SERVING, ReplicaEvent
 from .reconcile import (
@@ -67,7 +68,7 @@ class ReplicaGroup:
     Args:
         deployment: Which one.
         cluster: Where they run.
-        state: Of the instance: secret and configuration.
+        membership: What each process is handed.
         plugins: What every process must load.
         changed: Called after each change.
         observed: Told of every replica's new state.
@@ -86,7 +87,7 @@ class ReplicaGroup:
         self,
         deployment: DeploymentId,
         cluster: Cluster,
-        state: State,
+        membership: Membership,
         plugins: tuple[PluginRecord, ...],
         changed: Callable[[DeploymentId], None],
         observed: Callable[[str, ReplicaState, str], None],
@@ -100,7 +101,7 @@ class ReplicaGroup:
         self.held = False
         self.too_large = ""
         self._cluster = cluster
-        self._state = state
+        self._membership = membership
         self._plugins = plugins
         self._changed = changed
         self._observed = observed
@@ -114,7 +115,7 @@ class ReplicaGroup:
         self._lacking_since: float | None = None
         self._reminder = Reminder(_FIRST_REMINDER_S, _LONGEST_REMINDER_S)
         self._loop = asyncio.get_running_loop()
-        self._patience_s: float = state.config["cluster"]["actor_start_timeout_s"]
+        self._patience_s: float = membership.config["cluster"]["actor_start_timeout_s"]
         self._views: list[ReplicaView] | None = None
         self._entries: tuple[ReplicaEntry, ...] | None = None
 
@@ -143,7 +144,7 @@ class ReplicaGroup:
     @property
     def actor_names(self) -> set[str]:
         """The actors it knows of."""
-        prefix = replica_prefix(self._state.instance)
+        prefix = replica_prefix(self._membership.instance)
         return {prefix + replica_id for replica_id in self._replicas}
 
     @property
@@ -407,15 +408,11 @@ class ReplicaGroup:
             is_function=spec.is_function,
             max_ongoing=config.max_ongoing_requests,
             user_config=config.user_config,
-            instance=self._state.instance,
-            secret=self._state.secret,
-            max_message=self._state.config["cluster"]["max_message_bytes"],
-            transport=self._state.config["cluster"]["transport"],
-            config=dict(self._state.config),
+            membership=self._membership,
         )
         return replace(
             placement_of(spec),
-            name=f"{replica_prefix(self._state.instance)}{replica.replica_id}",
+            name=f"{replica_prefix(self._membership.instance)}{replica.replica_id}",
             args=(inside,),
             plugins=self._plugins,
             import_paths=spec.import_paths,

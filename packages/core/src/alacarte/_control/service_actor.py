@@ -7,10 +7,11 @@ import importlib
 import os
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 from .._cluster.host import spare_collections, sweep_sockets
 from .._cluster.protocol import ActorContext
+from .._model.membership import Membership
 from .._routing.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues
 from .._wire.failures import rebuild_error
@@ -63,6 +64,7 @@ class ServiceActor:
     """Hosts a `NodeService`. Made and called through the cluster.
 
     Args:
+        membership: What makes this process one of the instance.
         group: Names this service on this node.
         facts: Of the process before this one in its place, or of a sibling.
     """
@@ -71,8 +73,7 @@ class ServiceActor:
         self,
         context: ActorContext,
         target: str,
-        secret: bytes,
-        config: Mapping[str, Any],
+        membership: Membership,
         group: str,
         index: int,
         facts: Mapping[str, str],
@@ -81,10 +82,12 @@ class ServiceActor:
         self._facts: dict[str, str] | None = None
         module, _, name = target.partition(":")
         self._service: NodeService = getattr(importlib.import_module(module), name)()
+        self._membership = membership
+        self._access = InstanceAccess.of(membership, context.cluster)
         self._runtime = ProcessRuntime(
-            InstanceAccess(context.cluster, secret, config["cluster"]["max_message_bytes"]),
+            self._access,
             context.plugins,
-            ConfigValues(context.plugins, config),
+            ConfigValues(context.plugins, membership.config),
             node_id=context.node.node_id,
             name=context.name,
             # It faces strangers, and must not import the code of users.
@@ -98,6 +101,13 @@ class ServiceActor:
         self._facts = dict(await self._service.start(self._runtime))
         spare_collections(self._cluster)
         return self._facts
+
+    def membership(self) -> Membership:
+        """Return what it was given, for a controller that has just come up and has none.
+
+        Answered by the host's thread, whatever the service's loop is busy with.
+        """
+        return replace(self._membership, secret=self._access.secret)
 
     async def describe(self) -> dict[str, str] | None:
         """Return the service's facts, None before it has started."""

@@ -9,15 +9,15 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, Node
+from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, Node, NotBegun
+from .._model.membership import Membership
 from .._plugins import PluginRecord
 from ..errors import ConfigError, NotFoundError, ServeError
 from ..status import ProxyStatus, ServiceStatusOverview
 from ..types import NodeServiceSpec
-from .desired import State
 from .replicas import instance_prefix
 
-__all__ = ["ServiceGroup", "Wanted"]
+__all__ = ["ServiceGroup", "Wanted", "service_prefix"]
 
 log = logging.getLogger("alacarte.controller")
 SERVICE_TARGET = "alacarte._control.service_actor:ServiceActor"
@@ -88,6 +88,7 @@ class ServiceGroup:
     """Every node service of the instance. Lives on the controller's loop.
 
     Args:
+        membership: What each process is handed.
         joined: Told the name of each process that follows the routes, before it starts.
         left: Told when such a process is gone, or on its way out.
     """
@@ -95,13 +96,13 @@ class ServiceGroup:
     def __init__(
         self,
         cluster: Cluster,
-        state: State,
+        membership: Membership,
         plugins: tuple[PluginRecord, ...],
         joined: Callable[[str], None],
         left: Callable[[str], None],
     ) -> None:
         self._cluster = cluster
-        self._state = state
+        self._membership = membership
         self._plugins = plugins
         self._joined = joined
         self._left = left
@@ -138,8 +139,8 @@ class ServiceGroup:
 
     def _wanted_slots(self, wanted: Wanted) -> Iterator[_Slot]:
         def group(node: Node) -> str:
-            prefix = instance_prefix(self._state.instance)
-            return f"{prefix}service:{wanted.spec.name}:{node.node_id}"
+            prefix = service_prefix(self._membership.instance)
+            return f"{prefix}{wanted.spec.name}:{node.node_id}"
 
         seen: set[str] = set()
         # Nodes of one address share ports, so one of them has the service: whichever has it now.
@@ -254,8 +255,7 @@ class ServiceGroup:
                     SERVICE_TARGET,
                     (
                         slot.spec.target,
-                        self._state.secret,
-                        self._state.config,
+                        self._membership,
                         slot.group,
                         slot.index,
                         self._facts_for(slot),
@@ -286,6 +286,8 @@ class ServiceGroup:
                 continue
             try:
                 facts = await actor.call("describe")
+            except NotBegun:
+                facts = None
             except ActorDied:
                 continue
             if facts is None:
@@ -350,3 +352,8 @@ class ServiceGroup:
 
 def _key(overview: ServiceStatusOverview) -> str:
     return f"{overview.service}/{overview.node_id}/{overview.index}"
+
+
+def service_prefix(instance: str) -> str:
+    """Return what the names of an instance's service actors begin with."""
+    return f"{instance_prefix(instance)}service:"

@@ -6,7 +6,7 @@ nothing a user imports can break it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..config import DeploymentConfig
 from ..types import DeploymentId
@@ -38,12 +38,12 @@ class DeploymentSpec:
 
     id: DeploymentId
     version: str
-    code: bytes
-    init: bytes
+    code: bytes = field(repr=False)
+    init: bytes = field(repr=False)
     is_function: bool
     config: DeploymentConfig
     import_paths: tuple[str, ...] = ()
-    scaling_policy: bytes | None = None
+    scaling_policy: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

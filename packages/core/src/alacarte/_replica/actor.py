@@ -43,9 +43,9 @@ class ReplicaActor:
     def __init__(self, context: ActorContext, spec: ReplicaSpec) -> None:
         self._context = context
         self._spec = spec
-        self._config = ConfigValues(context.plugins, spec.config)
+        self._config = ConfigValues(context.plugins, spec.membership.config)
         self._runtime = ProcessRuntime(
-            InstanceAccess(context.cluster, spec.secret, spec.max_message),
+            InstanceAccess.of(spec.membership, context.cluster),
             context.plugins,
             self._config,
             node_id=context.node.node_id,
@@ -112,6 +112,7 @@ class ReplicaActor:
             os.getpid(),
             self._server.max_ongoing,
             self._user_config,
+            self._spec.membership,
             self._user is not None and self._user.checks_itself,
             self._stopping is not None,
         )
@@ -244,12 +245,13 @@ class ReplicaActor:
         return {protocol.name: compose(protocol.bind(user), layers) for protocol in protocols}
 
     async def _listen(self, server: DataServer) -> Address:
-        transport = self._spec.transport
+        membership = self._spec.membership
+        transport = membership.config["cluster"]["transport"]
         self._listener = server.listener = Listener(
             server,
             self._spec.replica_id,
-            self._spec.secret,
-            max_message=self._spec.max_message,
+            membership.secret,
+            max_message=membership.config["cluster"]["max_message_bytes"],
             facts=lambda: {"replica": self._spec.replica_id, "pid": os.getpid()},
         )
         self._advertised.listen(self._listener)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from .._model.membership import Membership
 from ..types import Address, DeploymentId
 
 __all__ = ["ReplicaSpec", "Started"]
@@ -18,25 +18,18 @@ class ReplicaSpec:
     Attributes:
         version: Of the deployment; see `DeploymentSpec`.
         code: The user's class or function, and `init` its arguments; see `DeploymentSpec`.
-        instance: Name of the instance, and `secret` what its processes prove to each other.
-        max_message: The longest request or reply, in bytes.
-        transport: See `ClusterOptions`.
-        config: Sections of the configuration, as plain values.
+        membership: What makes its process one of the instance.
     """
 
     deployment: DeploymentId
     replica_id: str
     version: str
-    code: bytes
-    init: bytes
+    code: bytes = field(repr=False)
+    init: bytes = field(repr=False)
     is_function: bool
     max_ongoing: int
     user_config: Any
-    instance: str
-    secret: bytes
-    max_message: int
-    transport: str
-    config: Mapping[str, Any]
+    membership: Membership
 
 
 @dataclass(frozen=True)
@@ -47,6 +40,7 @@ class Started:
         user_config: The one it was configured with last.
         checks_itself: The user's class has a `check_health`.
         leaving: It has been told to stop.
+        membership: What it was given; for a controller that has just come up and has none.
     """
 
     deployment: DeploymentId
@@ -57,5 +51,6 @@ class Started:
     pid: int
     max_ongoing: int
     user_config: Any
+    membership: Membership
     checks_itself: bool = False
     leaving: bool = False

@@ -15,15 +15,17 @@ import random
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .._cluster.host import host_id, submit
 from .._cluster.protocol import Actor, ActorDied, Cluster
 from .._model.loads import LoadReport
+from .._model.membership import Membership
 from .._model.snapshots import ROUTES_KEY, WatchRequest
 from .._model.tallies import SplitReport
 from .._plugins import Plugins
+from .._wire.authentication import AuthenticationError
 from .._wire.caller import CallerConnection, connect
 from .._wire.failures import ErrorDecoder
 from ..errors import ConfigError, ServeError
@@ -63,18 +65,27 @@ class _OtherInstance(Exception):
     """The controller that answers is not that of our instance."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class InstanceAccess:
     """What it takes to talk to an instance.
 
     Attributes:
-        secret: Proves to replicas that we belong to it.
+        instance: Its name.
+        secret: Proves to replicas that we belong to it. A controller that has found no process of
+            the instance any more makes another one.
         max_message: The longest request or reply, in bytes.
     """
 
     cluster: Cluster
-    secret: bytes
+    instance: str
+    secret: bytes = field(repr=False)
     max_message: int
+
+    @classmethod
+    def of(cls, membership: Membership, cluster: Cluster) -> InstanceAccess:
+        """Return the access of a process that was started for an instance."""
+        max_message = membership.config["cluster"]["max_message_bytes"]
+        return cls(cluster, membership.instance, membership.secret, max_message)
 
 
 class ProcessRuntime:
@@ -114,7 +125,6 @@ class ProcessRuntime:
         self._table = RouterTable(self._router, self._layers, self._subscription)
         self._by_name: dict[DeploymentId, Service] = {}
         self._controller: Actor | None = None
-        self._had_controller = False
         self._orphaned = False
         self._sweep = Sweep(self.loop)
         self._reporter = LoadReporter(self._report)
@@ -233,14 +243,18 @@ class ProcessRuntime:
         return factory.create()
 
     async def _connect(self, replica_id: str, address: Address) -> CallerConnection:
-        return await connect(
-            address,
-            replica_id,
-            self._access.secret,
-            host_id=self._host_id,
-            max_message=self._access.max_message,
-            decode_error=self._decode_error,
-        )
+        try:
+            return await connect(
+                address,
+                replica_id,
+                self._access.secret,
+                host_id=self._host_id,
+                max_message=self._access.max_message,
+                decode_error=self._decode_error,
+            )
+        except AuthenticationError:
+            self._controller = None  # which is asked for the secret when it is found again
+            raise
 
     def _follow_routes(self) -> None:
         if not self._follows_routes:
@@ -279,13 +293,12 @@ class ProcessRuntime:
             found = await self._access.cluster.find_actor(CONTROLLER_NAME)
             if found is None:
                 raise ActorDied("there is no controller")
-            # The first one is ours: it is through it that we are here.
-            if (
-                self._had_controller
-                and (await found.call("begin"))["secret"] != self._access.secret
-            ):
+            info = await found.call("begin")
+            if info is None:
+                raise ActorDied("the controller does not know yet what it is to control")
+            if info["instance"] != self._access.instance:
                 raise _OtherInstance
-            self._had_controller = True
+            self._access.secret = info["secret"]
             self._controller = found
         return self._controller
 

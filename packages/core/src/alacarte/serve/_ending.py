@@ -27,14 +27,14 @@ async def end_all(cluster: Cluster) -> None:
         ServeError: Some are still there after a while.
         ClusterSilent: The cluster does not answer.
     """
-    from .._control.controller import STATE_KEY  # the controller's code, which no driver runs
+    from .._control.storage import clear  # the controller's code, which no driver runs
 
     # First, or it would replace what is killed.
     controller = await cluster.find_actor(CONTROLLER_NAME)
     if controller is not None:
         controller.kill()
         await _gone(controller)
-    await cluster.delete(STATE_KEY)
+    await clear(cluster)
     give_up_at = asyncio.get_running_loop().time() + _ALL_GONE_S
     # More than once: what the controller had asked for may come up after it.
     while names := await cluster.list_actors(_PREFIX):

@@ -18,11 +18,13 @@ from typing import Any, TypeVar
 from .._cluster.host import LoopThread
 from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, ClusterSilent
 from .._logging import configure_logging
+from .._model.blobs import Missing, pack, unpack
+from .._model.sizes import check_size
 from .._plugins import Plugins, check_same, load, missing_package
 from .._routing.runtime import CONTROLLER_NAME, InstanceAccess, ProcessRuntime
-from .._settings import ConfigValues, resolve
+from .._settings import ConfigValues, resolve, secrets_in, without_secrets
 from .._wire.failures import unpickle_error
-from ..errors import ConfigError, ServeError
+from ..errors import ConfigError, ConflictError, ServeError
 from ..status import ServeStatus
 from ..types import DeploymentId, Resource
 from ._ending import end_all
@@ -51,6 +53,7 @@ _HOLD_S = 5.0
 _RUNS = "serve.start(detached=True): an instance runs already; serve.connect() joins it."
 _NOT_HELD = "serve.start(detached=False): an instance runs already; it stays as long as it was to."
 T = TypeVar("T")
+Key = tuple[str, str]
 
 _session: Session | None = None
 _lock = threading.RLock()
@@ -111,15 +114,18 @@ class Session:
         return self.wait(self._begin(config))
 
     async def _begin(self, config: Mapping[str, Any] | None) -> bool:
-        info = await self._ask("begin", (), config)
+        info = await self._ask("begin", (config,), config)
         if info is None:
             return False
         check_same(self.plugins.loaded, info["plugins"])
         self.config = info["config"]
-        _warn_of_differences(self.config, config)
+        _warn_of_differences(self.plugins, self.config, config)
         self.runtime = ProcessRuntime(
             InstanceAccess(
-                self.cluster, info["secret"], self.config["cluster"]["max_message_bytes"]
+                self.cluster,
+                info["instance"],
+                info["secret"],
+                self.config["cluster"]["max_message_bytes"],
             ),
             self.plugins,
             ConfigValues(self.plugins, self.config),
@@ -129,11 +135,10 @@ class Session:
         )
         return True
 
-    def _controller_spec(self, config: Mapping[str, Any]) -> ActorSpec:
+    def _controller_spec(self) -> ActorSpec:
         return ActorSpec(
             CONTROLLER_NAME,
             CONTROLLER_TARGET,
-            (config,),
             plugins=self.plugins.loaded,
             restarts=True,
             on_head=True,
@@ -186,7 +191,7 @@ class Session:
             self._controller = await self.cluster.find_actor(CONTROLLER_NAME)
         if self._controller is None and config is not None:
             # Somebody else may do the same: the one who comes second is told so, and looks again.
-            self._controller = await self.cluster.start_actor(self._controller_spec(config))
+            self._controller = await self.cluster.start_actor(self._controller_spec())
             self.started = True
         return self._controller
 
@@ -222,9 +227,10 @@ class Session:
             DeployTimeoutError: Something does not run by then. It stays applied.
         """
         self._refuse_unreachable(resources)
+        self._refuse_too_large(resources)
         keys = [(resource.kind, resource.name) for resource in resources]
-        thought = dict(zip(keys, replacing, strict=True)) if replacing else {}
-        wishes: list[str] = self.ask("apply", thought, *resources)
+        expected = dict(zip(keys, replacing, strict=True)) if replacing else {}
+        wishes = self.wait(self._apply(expected, resources))
         if replacing:
             # Whoever changes them next does so knowing of this change, and has it in his own.
             wishes = [""] * len(resources)
@@ -237,6 +243,25 @@ class Session:
                 names = [resource.name for resource in resources]
                 raise timed_out(self.status(), names, timeout_s) from None
 
+    async def _apply(
+        self, expected: Mapping[Key, Resource | None], resources: Sequence[Resource]
+    ) -> list[str]:
+        """Have the controller store resources; send large byte strings only where it lacks them.
+
+        Raises:
+            ConflictError: A byte string is gone that a resource of the controller's had.
+        """
+        packed = pack((expected, resources))
+        blobs: dict[str, bytes] = {}
+        while True:
+            answer = await self._ask("apply", (packed.data, tuple(packed.sizes), blobs))
+            if not isinstance(answer, Missing):
+                wishes: list[str] = answer
+                return wishes
+            if answer.digests - packed.blobs.keys():
+                raise ConflictError(resources[0].kind, resources[0].name)
+            blobs |= {digest: packed.blobs[digest] for digest in answer.digests}
+
     def _refuse_unreachable(self, resources: Sequence[Resource]) -> None:
         """Raise PluginError for a path where no installed package answers HTTP."""
         if self.plugins.gives_routes:
@@ -247,6 +272,14 @@ class Session:
                 if route.prefix:
                     what = f"{resource.kind} {resource.name}: the path {route.prefix}"
                     raise missing_package("route_prefix", what)
+
+    def _refuse_too_large(self, resources: Sequence[Resource]) -> None:
+        """Raise ConfigError, before anything is sent, for a deployment that is too large."""
+        limit_bytes = self.config["cluster"]["max_bound_bytes"]
+        for resource in resources:
+            kind = self.plugins.resource_kinds.get(resource.kind)
+            for spec in () if kind is None else kind.expand(resource).deployments:
+                check_size(spec, limit_bytes)
 
     async def _applied(self, resources: Sequence[Resource], wishes: Sequence[str]) -> None:
         waits: list[asyncio.Task[int]] = [
@@ -303,7 +336,7 @@ class Session:
 
     def resources(self, kind: str) -> list[Resource]:
         """Return all resources of a kind, in the order in which they were made."""
-        found: list[Resource] = self.ask("resources", kind)
+        found: list[Resource] = unpack(self.ask("resources", kind))
         return found
 
     def status(self) -> ServeStatus:
@@ -445,7 +478,9 @@ def start(
             )
         given = {name: value for name, value in options.items() if value is not None}
         if given:
-            _warn_of_differences(_session.config, resolve(_session.plugins, given))
+            _warn_of_differences(
+                _session.plugins, _session.config, resolve(_session.plugins, given)
+            )
         session = _session
     if wait:
         session.ask("ready")
@@ -536,9 +571,15 @@ def _connect(kind: str, address: str | None) -> Cluster:
     return cluster
 
 
-def _warn_of_differences(running: Mapping[str, Any], asked: Mapping[str, Any] | None) -> None:
-    """Say which options came too late: they are fixed when an instance starts."""
-    for name, section in (asked or {}).items():
+def _warn_of_differences(
+    plugins: Plugins, running: Mapping[str, Any], asked: Mapping[str, Any] | None
+) -> None:
+    """Say which options came too late: they are fixed when an instance starts.
+
+    Secrets are not compared: drivers are not told those of the running instance.
+    """
+    comparable = without_secrets(asked or {}, secrets_in(plugins, asked or {}))
+    for name, section in comparable.items():
         differing = {key for key, value in section.items() if running[name].get(key) != value}
         if differing:
             log.warning(

@@ -173,6 +173,11 @@ async def _check_map(cluster: Cluster) -> None:
     await cluster.put(key, b"one")
     await cluster.put(key, b"\x00two")
     assert await cluster.get(key) == b"\x00two"
+    await cluster.put(f"{key}/a", b"")
+    assert sorted(await cluster.keys(key)) == [key, f"{key}/a"]
+    assert await cluster.keys(f"{key}/") == [f"{key}/a"]
+    await cluster.delete(f"{key}/a")
+    assert await cluster.keys(f"{key}/") == []
     await cluster.delete(key)
     await cluster.delete(key)
     assert await cluster.get(key) is None

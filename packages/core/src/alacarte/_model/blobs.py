@@ -1,0 +1,126 @@
+"""Large byte strings, apart from the values that hold them: sent once, and stored once.
+
+A value is pickled with a reference in place of each large byte string. Whoever has the string
+already, under its digest, need not be sent it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+__all__ = ["MIN_BLOB_BYTES", "BlobRef", "Missing", "Packed", "blob_digest", "pack", "unpack"]
+
+MIN_BLOB_BYTES = 4096
+"""A shorter string is part of its value: a reference to it would cost as much."""
+_MARK = "alacarte.blob"
+
+
+class BlobRef:
+    """Stands for a byte string that this process does not have. Equal to the string itself.
+
+    Attributes:
+        digest: See `blob_digest`.
+        size: In bytes.
+    """
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+
+    def __init__(self, digest: str, size: int) -> None:
+        self.digest = digest
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, BlobRef):
+            return self.digest == other.digest
+        if isinstance(other, bytes):
+            return len(other) == self.size and blob_digest(other) == self.digest
+        return NotImplemented
+
+    def __repr__(self) -> str:
+        return f"<{self.size} bytes, {self.digest[:8]}>"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A value in bytes, and the large byte strings in it.
+
+    Attributes:
+        sizes: Of every large byte string, by digest.
+        blobs: Those that are at hand, by digest.
+    """
+
+    data: bytes = field(repr=False)
+    sizes: Mapping[str, int]
+    blobs: Mapping[str, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The digests of byte strings that the receiver of a packed value does not have."""
+
+    digests: frozenset[str]
+
+
+def blob_digest(data: bytes) -> str:
+    """Return the digest by which a byte string is known."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def pack(value: Any, digest_of: Callable[[bytes], str] = blob_digest) -> Packed:
+    """Pickle a value, its large byte strings apart.
+
+    Args:
+        digest_of: `blob_digest`, or a function that remembers what it has returned.
+    """
+    file = io.BytesIO()
+    pickler = _Pickler(file, digest_of)
+    pickler.dump(value)
+    return Packed(file.getvalue(), pickler.sizes, pickler.blobs)
+
+
+def unpack(data: bytes, find: Callable[[str, int], Any] = BlobRef) -> Any:
+    """Return the value that `pack` was given.
+
+    Args:
+        find: Returns a byte string, given its digest and size; or what stands for it.
+    """
+    return _Unpickler(data, find).load()
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: io.BytesIO, digest_of: Callable[[bytes], str]) -> None:
+        super().__init__(file, protocol=5)
+        self.sizes: dict[str, int] = {}
+        self.blobs: dict[str, bytes] = {}
+        self._digest_of = digest_of
+
+    def persistent_id(self, obj: Any) -> Any:
+        if type(obj) is bytes and len(obj) >= MIN_BLOB_BYTES:
+            digest = self._digest_of(obj)
+            self.blobs[digest] = obj
+        elif type(obj) is BlobRef:
+            digest = obj.digest
+        else:
+            return None
+        self.sizes[digest] = len(obj)
+        return _MARK, digest, len(obj)
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytes, find: Callable[[str, int], Any]) -> None:
+        super().__init__(io.BytesIO(data))
+        self._find = find
+
+    def persistent_load(self, pid: Any) -> Any:
+        mark, digest, size = pid
+        if mark != _MARK:
+            raise pickle.UnpicklingError(f"unknown persistent id {pid!r}")
+        return self._find(digest, size)

@@ -1,0 +1,28 @@
+"""How large a deployment may be. Pure, and light: drivers check before they send."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from .specs import DeploymentSpec
+
+__all__ = ["check_size"]
+
+
+def check_size(spec: DeploymentSpec, limit_bytes: int) -> None:
+    """Raise ConfigError for a deployment whose code and bound arguments exceed a limit."""
+    size = len(spec.code) + len(spec.init)
+    if size > limit_bytes:
+        larger = "arguments of bind()" if len(spec.init) > len(spec.code) else "code"
+        raise ConfigError(
+            f"{spec.id}: its code and the arguments of bind() take {_mib(size)}, most of it the "
+            f"{larger}; the limit is {_mib(limit_bytes)}. Load the data in the constructor and "
+            "bind its path, or raise cluster_options.max_bound_bytes of serve.start()."
+        )
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / 1024**2:,.1f} MiB"
