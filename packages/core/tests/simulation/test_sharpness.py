@@ -116,9 +116,9 @@ def _publish_nobody(patch: Patch) -> None:
     """A new controller tells the routers what it knows before it knows anything."""
     adopt = Controller._adopt
 
-    async def early(self: Controller, recovery: Recovery) -> None:
+    def early(self: Controller, recovery: Recovery, survivors: Any) -> None:
         self._expand()
-        await adopt(self, recovery)
+        adopt(self, recovery, survivors)
 
     patch.setattr(Controller, "_adopt", early)
 
