@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -190,6 +191,19 @@ class Zoo(Base):
                 raise DeploymentUnavailableError("x", "was deleted")
         raise ValueError("secret reason")
 
+    def broken(self) -> None:
+        self.deeper()
+
+    def deeper(self) -> None:
+        json.loads("nonsense")
+
+    @app.get("/dependent")
+    def dependent(self, broken: Annotated[None, Depends(broken)]) -> None: ...
+
+    @app.get("/unsendable")
+    async def unsendable(self) -> Any:
+        return {"key": object()}
+
     @app.get("/stay")
     async def stay(self) -> None:
         await gates.GATE.stay()
@@ -346,6 +360,22 @@ def test_an_exception_nobody_handles(zoo, caplog):
     assert "secret reason" in caplog.text
     assert "in fail\n" in caplog.text
     assert record.exc_info is not None
+
+
+def test_a_result_that_fastapi_cannot_encode(zoo, caplog):
+    """The log names the route's function and its line, and is no tour of FastAPI."""
+    assert zoo.http.get("/zoo/unsendable").status_code == 500
+    [record] = [item for item in caplog.records if item.name.startswith("alacarte")]
+    line = Zoo.func_or_class.unsendable.__code__.co_firstlineno
+    assert record.getMessage().endswith(f", in Zoo.unsendable ({__file__}:{line})")
+    assert caplog.text.count("File ") < 8
+
+
+def test_a_dependency_that_fails(zoo, caplog):
+    """The user's own frames are all in the log."""
+    assert zoo.http.get("/zoo/dependent").status_code == 500
+    for name in ("broken", "deeper", "loads"):
+        assert f"in {name}\n" in caplog.text
 
 
 def test_a_client_that_leaves(zoo, gate):

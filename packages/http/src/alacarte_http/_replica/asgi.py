@@ -20,10 +20,10 @@ from alacarte.errors import RemoteError
 from alacarte.types import Call, Message, Reply, Served
 
 from .._message import pack_response, unpack_response
-from .lifespan import begin_at_user
+from .failures import begin_at_user, log_failure
 from .receive import Body
 
-__all__ = ["ClientLeft", "Exchange", "log_failure"]
+__all__ = ["ClientLeft", "Exchange"]
 
 log = logging.getLogger("alacarte.replica")
 LEAVE_S = 0.1
@@ -151,7 +151,7 @@ class Exchange:
             "the ASGI application returned in the middle of its response: the last "
             f"{_BODY!r} must have more_body=False."
         )
-        log_failure(self._served, self._call, error)
+        log_failure(self._served, self._call, error, self._scope.get("endpoint"))
         # In place of the user's own, which would be pickled to travel.
         return RemoteError(type(error).__qualname__, str(error), "")
 
@@ -185,7 +185,7 @@ class Exchange:
             self._error = error
         elif self._status >= 500:
             # Frameworks answer, and raise all the same so that the server logs it.
-            log_failure(self._served, self._call, error)
+            log_failure(self._served, self._call, error, self._scope.get("endpoint"))
         else:
             log.error(
                 "%s: a background task failed, request %s",
@@ -264,12 +264,6 @@ class Exchange:
 
 _running: set[asyncio.Task[None]] = set()
 """Applications at work: a loop holds its tasks only weakly."""
-
-
-def log_failure(served: Served, call: Call, error: Exception) -> None:
-    """Log an exception of the user's code, its traceback beginning there."""
-    shown = begin_at_user(error)
-    log.error("%s failed, request %s", served.deployment, call.request_id, exc_info=shown)
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

@@ -8,21 +8,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 from typing import Any
 
-__all__ = ["Lifespan", "begin_at_user"]
+from .failures import begin_at_user
+
+__all__ = ["Lifespan"]
 
 log = logging.getLogger("alacarte.replica")
 SHUTDOWN_S = 10.0
 """How long an application may take to end."""
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
-
-# Between a replica and the user's own frames lie these.
-_MACHINERY = frozenset(
-    ("alacarte_http", "alacarte", "anyio", "asyncio", "contextlib", "fastapi", "starlette")
-)
 
 
 class Lifespan:
@@ -115,16 +111,3 @@ class Lifespan:
             log.debug("%s: %s: %s", self._name, kind, message["message"])
         self._answer = kind
         self._answered.set()
-
-
-def begin_at_user(error: BaseException) -> BaseException:
-    """Let the traceback begin at the user's first frame, past the frameworks that call it."""
-    found: TracebackType | None = error.__traceback__
-    while found is not None and _is_machinery(found):
-        found = found.tb_next
-    return error if found is None else error.with_traceback(found)
-
-
-def _is_machinery(frame: TracebackType) -> bool:
-    name = str(frame.tb_frame.f_globals.get("__name__", ""))
-    return name.partition(".")[0] in _MACHINERY

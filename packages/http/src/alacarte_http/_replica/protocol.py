@@ -23,7 +23,8 @@ from alacarte.errors import RequestError
 from alacarte.types import Call, Entry, Reply, Served, Service
 
 from .._message import HTTP, pack_response, unpack_request
-from .asgi import Exchange, log_failure
+from .asgi import Exchange
+from .failures import handler_name, log_failure
 from .ingress import Application, hosted
 from .receive import Body
 from .values import NoJsonFormError, encode_value
@@ -84,7 +85,7 @@ class Handler:
         self._served = served
         self._entry = entry
         self._takes_request = _takes_request(entry)
-        self._name = f"{served.deployment}: {_name(entry.function)}"
+        self._name = f"{served.deployment}: {handler_name(entry.function)}"
         # Bound once: this is the way of nearly every request.
         self._function: Callable[..., Any] = entry.function
 
@@ -129,14 +130,6 @@ def _takes_request(entry: Entry) -> bool:
         parameter.kind not in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD)
         for parameter in parameters
     )
-
-
-def _name(function: Any) -> str:
-    """Return a handler's name and line, for errors."""
-    found = inspect.unwrap(getattr(function, "__func__", function))
-    name = getattr(found, "__qualname__", type(found).__qualname__)
-    code = getattr(found, "__code__", None)
-    return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
 
 
 def _reply(status: int, content: bytes, content_type: tuple[bytes, bytes]) -> Reply:

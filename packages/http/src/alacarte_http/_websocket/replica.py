@@ -18,8 +18,8 @@ from alacarte.errors import RequestError
 from alacarte.types import Call, Message, Reply, Served, Service
 
 from .._message import unpack_request
+from .._replica.failures import begin_at_user
 from .._replica.ingress import application_of
-from .._replica.lifespan import begin_at_user
 from .message import (
     BINARY,
     BODY,
