@@ -1,0 +1,269 @@
+"""The instance's secret, and those of its configuration: in the memory of its processes alone."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import sys
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import pydantic
+import pytest
+
+from alacarte import _plugins, serve
+from alacarte._cluster.local import LocalCluster
+from alacarte._cluster.protocol import Actor, ActorDied, ActorSpec
+from alacarte._control import recovery
+from alacarte._control.desired import State
+from alacarte._model.blobs import pack
+from alacarte._model.graph import build_application
+from alacarte._model.membership import Membership
+from alacarte._plugins import PluginRecord, Plugins
+from alacarte._replica.spec import ReplicaSpec, Started
+from alacarte._routing.runtime import CONTROLLER_NAME, InstanceAccess
+from alacarte._settings import resolve, secrets_in, with_secrets, without_secrets
+from alacarte.errors import ConfigError
+from alacarte.hookspecs import hookimpl
+from alacarte.serve._session import CONTROLLER_TARGET
+from alacarte.types import (
+    Address,
+    ConfigSection,
+    DeploymentId,
+    NodeServiceSpec,
+    Resource,
+    Runtime,
+)
+
+CANARY = "CANARY-PASSWORD"
+PREFIX = "alacarte:"
+
+
+class DoorOptions(pydantic.BaseModel):
+    """A section with a secret."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    width: int = 1
+    password: str | None = pydantic.Field(None, repr=False)
+
+
+class Door:
+    """A node service that needs it."""
+
+    async def start(self, runtime: Runtime) -> Mapping[str, str]:
+        return {"password": runtime.config.section("door").password}
+
+    async def drain(self, limit_s: float, *, replaced: bool) -> None:
+        """Nothing is in progress."""
+
+    async def stop(self) -> None:
+        """Nothing is open."""
+
+
+@serve.deployment(ray_actor_options={"num_cpus": 0})
+class Model:
+    """Holds what it is given."""
+
+    async def __call__(self) -> str:
+        return "ok"
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> Plugins:
+    module = types.ModuleType("door_of_tests")
+    given: dict[str, Any] = {
+        "DoorOptions": DoorOptions,
+        "Door": Door,
+        "register_config": hookimpl(
+            lambda: [ConfigSection("door", "door_of_tests:DoorOptions")],
+        ),
+        "register_node_services": hookimpl(
+            lambda: [NodeServiceSpec("door", "door_of_tests:Door")],
+        ),
+    }
+    vars(module).update(given)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    core = [record for record in _plugins.discover() if record.name == "core"]
+    return _plugins.load([*core, PluginRecord("door", "door_of_tests")], strict=True)
+
+
+class Site:
+    """An instance on a local cluster whose controller can be replaced."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self.plugins = plugins
+        self.cluster = LocalCluster()
+        options = {"cluster_options": {"transport": "unix"}, "door_options": {"password": CANARY}}
+        self.config = resolve(plugins, options, {})
+        self.controller: Actor
+
+    async def new_controller(self) -> None:
+        """Start a controller, after the end of the one there is, as Ray does."""
+        old = await self.cluster.find_actor(CONTROLLER_NAME)
+        if old is not None:
+            old.kill()
+        self.controller = await self.cluster.start_actor(
+            ActorSpec(CONTROLLER_NAME, CONTROLLER_TARGET, plugins=self.plugins.loaded)
+        )
+
+    async def run(self) -> None:
+        app = build_application(Model.bind(), name="app", route_prefix=None)
+        packed = pack(({}, [Resource("application", "app", app)]))
+        await self.controller.call("apply", packed.data, tuple(packed.sizes), packed.blobs)
+        await self.controller.call("applied", "application", "app")
+
+    async def kill(self, kind: str) -> None:
+        for name in await self.cluster.list_actors(PREFIX):
+            if f":{kind}:" in name:
+                actor = await self.cluster.find_actor(name)
+                assert actor is not None
+                actor.kill()
+
+    async def replicas(self) -> list[str]:
+        return [each for each in await self.cluster.list_actors(PREFIX) if ":replica:" in each]
+
+    async def end(self) -> None:
+        await self.controller.call("shutdown")
+        self.controller.kill()
+
+
+@pytest.fixture
+async def site(plugins: Plugins) -> Site:
+    site = Site(plugins)
+    await site.new_controller()
+    return site
+
+
+async def test_nothing_secret_is_stored(site: Site):
+    """Neither under any key, nor in what processes are started with."""
+    info = await site.controller.call("begin", site.config)
+    await site.run()
+    stored = b"".join(site.cluster._map.values())
+    assert b"door" in stored
+    assert CANARY.encode() not in stored
+    assert info["secret"] not in stored
+    assert info["config"]["door"] == {"width": 1, "password": None}
+    await site.end()
+
+
+async def test_a_new_controller_learns_the_secret_from_replicas(site: Site):
+    """Nothing of the instance changes, and no replica is replaced."""
+    info = await site.controller.call("begin", site.config)
+    await site.run()
+    before = await site.replicas()
+    await site.kill("service")
+    await site.new_controller()
+    assert await site.controller.call("begin") == info
+    await site.controller.call("applied", "application", "app")
+    await site.controller.call("ready")
+    assert await site.replicas() == before
+    # The configuration's secrets, too: the node service that is started anew has its own.
+    [door] = await site.cluster.list_actors(f"alacarte:{info['instance']}:service:door")
+    actor = await site.cluster.find_actor(door)
+    assert actor is not None
+    assert await actor.call("describe") == {"password": CANARY}
+    await site.end()
+
+
+async def test_a_new_controller_learns_the_secret_from_node_services(site: Site):
+    """Where no replica runs; one that hangs does not keep the others from answering."""
+    info = await site.controller.call("begin", site.config)
+    await site.controller.call("ready")
+    hanging = f"alacarte:{info['instance']}:service:a-door:0"
+    await site.cluster.start_actor(
+        ActorSpec(hanging, f"{__name__}:Hanging", plugins=site.plugins.loaded)
+    )
+    async with asyncio.timeout(4):
+        await site.new_controller()
+        assert await site.controller.call("begin") == info
+    await site.kill("service")
+    await site.end()
+
+
+class Hanging:
+    """An actor that answers nothing."""
+
+    def __init__(self, context: Any) -> None:
+        self.context = context
+
+    async def membership(self) -> Membership:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_after_the_last_process_secrets_must_be_given_again(site: Site):
+    """Authentication fails closed: no guess, nothing starts; the error says what to do."""
+    info = await site.controller.call("begin", site.config)
+    await site.run()
+    await site.kill("replica")
+    await site.kill("service")
+    await site.new_controller()
+    with pytest.raises(ConfigError, match=r"knew door\.password .*call serve\.start\(\)"):
+        await site.controller.call("begin")
+    with pytest.raises(ActorDied, match="has ended"):
+        await site.controller.call("status")
+    assert await site.replicas() == []
+    again = await site.controller.call("begin", site.config)
+    assert again["instance"] == info["instance"]
+    assert again["secret"] != info["secret"]
+    await site.controller.call("applied", "application", "app")
+    await site.end()
+
+
+async def test_a_controller_that_nobody_has_told_anything_waits(site: Site):
+    """There is no instance, and other processes' questions start none."""
+    assert await site.controller.call("begin") is None
+    with pytest.raises(ActorDied, match="nobody has started one"):
+        await site.controller.call("status")
+    assert site.cluster._map == {}
+    await site.controller.call("begin", site.config)
+    await site.end()
+
+
+async def test_a_replica_of_another_secret_is_dismissed():
+    """Nobody could connect to it: the secret that most of them have counts."""
+
+    def started(secret: bytes) -> Started:
+        return Started(
+            DeploymentId("app", "x"), "r", "v", Address("", "h"), "n", 1, 1, None,
+            Membership("i", secret, {}),
+        )  # fmt: skip
+
+    found = recovery.Recovery(LocalCluster(), "i")
+    actor: Any = None
+    survivors = [(actor, started(secret)) for secret in (b"a", b"b", b"b")]
+    membership = await found.membership(survivors)
+    assert membership is not None
+    assert membership.secret == b"b"
+    assert await found.membership([]) is None
+
+
+def test_secrets_are_those_fields_that_their_model_does_not_show(plugins: Plugins):
+    """`repr=False`; they are taken out, and put back."""
+    config = resolve(plugins, {"door_options": {"password": CANARY}}, {})
+    found = secrets_in(plugins, config)
+    assert found == {"door.password": CANARY}
+    public = without_secrets(config, found)
+    assert public["door"] == {"width": 1, "password": None}
+    assert secrets_in(plugins, public) == {}
+    assert with_secrets(public, found) == config
+
+
+def test_no_representation_shows_a_secret():
+    """Of what holds one, or is made with one: for logs, and errors of foreign code."""
+    membership = Membership("i", b"CANARY", {"http": {"password": "CANARY"}})
+    spec = ReplicaSpec(
+        DeploymentId("a", "x"), "r", "v", b"CANARY", b"CANARY", False, 5, None, membership
+    )
+    started = Started(
+        DeploymentId("a", "x"), "r", "v", Address("", ""), "n", 1, 1, None, membership
+    )
+    actor = ActorSpec("name", "a:B", (spec,), {"runtime_env": {"env_vars": {"KEY": "CANARY"}}})
+    access = InstanceAccess.of(
+        Membership("i", b"CANARY", {"cluster": {"max_message_bytes": 1}}), LocalCluster()
+    )
+    for each in (membership, spec, started, actor, access):
+        assert "CANARY" not in repr(each)
+        assert "CANARY" not in f"{each}"
+    assert b"secret" not in pickle.dumps(State("i"))

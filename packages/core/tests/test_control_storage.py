@@ -1,0 +1,307 @@
+"""The controller's state in the durable map: written apart, and whole wherever a writer ends."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from alacarte._cluster.protocol import ClusterSilent
+from alacarte._control import storage
+from alacarte._control.desired import State
+from alacarte._control.storage import FORMAT, STATE_KEY, Storage, clear, decode_index
+from alacarte._model.specs import ApplicationSpec, DeploymentSpec
+from alacarte.config import DeploymentConfig
+from alacarte.errors import ConfigError
+from alacarte.types import DeploymentId, Resource
+
+LARGE = 50_000
+
+
+class Ended(BaseException):
+    """The writer's process ends."""
+
+
+class Map:
+    """A durable map that counts what is written, and fails or ends its writer on demand.
+
+    Attributes:
+        left: Accesses until it does; None for never.
+        does_it: It does what was asked for all the same.
+    """
+
+    def __init__(self) -> None:
+        self.stored: dict[str, bytes] = {}
+        self.written = 0
+        self.log: list[str] = []
+        self.left: int | None = None
+        self.does_it = False
+        self.ends: type[BaseException] = ClusterSilent
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.stored.values()))
+
+    def _fails(self) -> bool:
+        if self.left is None:
+            return False
+        self.left -= 1
+        return self.left == 0
+
+    async def get(self, key: str) -> bytes | None:
+        if self._fails():
+            raise self.ends("no answer")
+        return self.stored.get(key)
+
+    async def keys(self, prefix: str) -> list[str]:
+        if self._fails():
+            raise self.ends("no answer")
+        return [key for key in self.stored if key.startswith(prefix)]
+
+    async def put(self, key: str, value: bytes) -> None:
+        fails = self._fails()
+        if not fails or self.does_it:
+            self.log.append(f"put {key}")
+            self.written += len(value)
+            self.stored[key] = value
+        if fails:
+            raise self.ends("no answer")
+
+    async def delete(self, key: str) -> None:
+        fails = self._fails()
+        if not fails or self.does_it:
+            self.log.append(f"delete {key}")
+            self.stored.pop(key, None)
+        if fails:
+            raise self.ends("no answer")
+
+
+def application(name: str, code: bytes = b"code", init: bytes = b"init") -> Resource:
+    spec = DeploymentSpec(DeploymentId(name, "x"), "v1", code, init, False, DeploymentConfig())
+    return Resource("application", name, ApplicationSpec(name, None, spec.id, (spec,)))
+
+
+def large(letter: str) -> bytes:
+    return letter.encode() * LARGE
+
+
+async def stored_in(there: Map) -> State | None:
+    """Return what a new controller finds."""
+    return await Storage(there).load()  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte strings lie in several parts."""
+    monkeypatch.setattr(storage, "_PART_BYTES", 20_000)
+
+
+@pytest.fixture
+def there() -> Map:
+    return Map()
+
+
+@pytest.fixture
+async def here(there: Map) -> Storage:
+    storage = Storage(there)  # type: ignore[arg-type]
+    assert await storage.load() is None
+    await storage.save(State("i", {"http": {"port": 8000}}, ("http.password",)))
+    return storage
+
+
+def added(here: Storage, *resources: Resource) -> State:
+    assert here.state is not None
+    state = here.state
+    for resource in resources:
+        state = state.with_resource(resource, float(len(state.resources)))
+    return state
+
+
+async def test_a_new_controller_finds_the_state_as_it_was(there: Map, here: Storage):
+    """Resources in their order, their byte strings, times, and what is known of the instance."""
+    shared = large("s")
+    for name in ("b", "a", "c"):
+        await here.save(added(here, application(name, shared, large(name))))
+    await here.save(added(here, application("a", shared, large("z"))))
+    found = await stored_in(there)
+    assert found == here.state
+    assert found is not None
+    assert list(found.resources) == [("application", name) for name in "bac"]
+    assert found.withheld == ("http.password",)
+
+
+async def test_a_byte_string_is_stored_once(there: Map, here: Storage):
+    """For all resources that have it, and again and again for none that is applied anew."""
+    shared = large("s")
+    await here.save(added(here, *[application(f"a{n}", shared) for n in range(20)]))
+    assert LARGE < there.size < 2 * LARGE
+    before = there.written
+    await here.save(added(here, application("a0", shared, b"other arguments")))
+    assert there.written - before < 5_000
+
+
+async def test_a_change_costs_nothing_of_what_others_have(there: Map, here: Storage):
+    """Megabytes of one application are not written again when another comes and goes."""
+    await here.save(added(here, application("big", large("b"), large("c"))))
+    before, size = there.written, there.size
+    await here.save(added(here, application("tiny")))
+    assert here.state is not None
+    await here.save(here.state.without(("application", "tiny")))
+    assert there.written - before < 5_000
+    assert there.size == pytest.approx(size, abs=200)
+
+
+async def test_ten_thousand_changes_leave_the_store_as_large_as_the_state(
+    there: Map, here: Storage
+):
+    """Nothing is left of what was replaced or deleted."""
+    await here.save(added(here, application("stays", large("s"))))
+    size, keys = there.size, len(there.stored)
+    for number in range(5_000):
+        name = f"a{number % 7}"
+        await here.save(added(here, application(name, b"%d" % number * 2_000)))
+        assert here.state is not None
+        await here.save(here.state.without(("application", name)))
+    assert len(there.stored) == keys
+    assert there.size == pytest.approx(size, abs=200)
+
+
+async def test_what_is_needed_is_written_before_what_needs_it(there: Map, here: Storage):
+    """Blobs, resources, the index; and only then what is not needed any more is deleted."""
+    await here.save(added(here, application("a", large("a"))))
+    there.log.clear()
+    await here.save(added(here, application("a", large("b"))))
+    kinds = [each.rpartition("/")[0].partition("/")[2].partition("/")[0] for each in there.log]
+    verbs = [each.partition(" ")[0] for each in there.log]
+    assert verbs == ["put"] * 5 + ["delete"] * 4
+    assert kinds[:5] == ["blob", "blob", "blob", "resource", ""]
+    assert there.log[4] == f"put {STATE_KEY}"
+
+
+@pytest.mark.parametrize("does_it", [False, True], ids=["before", "after"])
+async def test_a_controller_may_end_between_any_two_writes(
+    there: Map, here: Storage, does_it: bool
+):
+    """Its successor finds the state of before or of after, whole, and clears away the rest."""
+    first = added(here, application("a", large("a")), application("b", large("b")))
+    await here.save(first)
+    second = added(here, application("a", large("c")), application("d", large("d")))
+    found, accesses = [], 0
+    while True:
+        accesses += 1
+        copy = Map()
+        copy.stored = dict(there.stored)
+        writer = Storage(copy)  # type: ignore[arg-type]
+        await writer.load()
+        copy.left, copy.does_it, copy.ends = accesses, does_it, Ended
+        try:
+            await writer.save(second)
+        except Ended:
+            copy.left = None
+            state = await stored_in(copy)
+            assert state in (first, second)
+            found.append(state == second)
+            assert set(copy.stored) == {STATE_KEY} | decode_index(copy.stored[STATE_KEY]).keys
+        else:
+            break
+    assert found == sorted(found), "it never goes back"
+    assert {True, False} == set(found)
+
+
+@pytest.mark.parametrize("does_it", [False, True], ids=["before", "after"])
+async def test_a_silent_cluster_leaves_memory_and_store_the_same(
+    there: Map, here: Storage, does_it: bool
+):
+    """Whichever write was not answered: what `save` says is what a new controller finds."""
+    state = added(here, application("a", large("a")))
+    for access in range(1, 20):
+        before = here.state
+        there.left, there.does_it = access, does_it
+        try:
+            await here.save(state)
+        except ClusterSilent:
+            assert here.state == before
+        else:
+            assert here.state == state
+        there.left = None
+        await here.settle()
+        copy = Map()
+        copy.stored = dict(there.stored)
+        assert await stored_in(copy) == here.state
+        await here.save(State("i"))
+    assert here.is_settled
+    assert set(there.stored) == {STATE_KEY}
+
+
+async def test_a_change_in_doubt_is_found_out(there: Map, here: Storage):
+    """The index was stored, nobody heard, and the cluster stayed silent for a while."""
+    state = added(here, application("a"))
+    there.does_it = True
+
+    async def silent(key: str) -> bytes | None:
+        raise ClusterSilent("no answer")
+
+    there.left, there.get = 2, silent  # type: ignore[method-assign]
+    with pytest.raises(ClusterSilent):
+        await here.save(state)
+    assert here.state != state
+    assert not here.is_settled
+    with pytest.raises(ClusterSilent):
+        await here.save(state)
+    del there.get  # type: ignore[method-assign]
+    assert await here.settle()
+    assert here.state == state
+    assert not await here.settle()
+    assert here.is_settled
+
+
+async def test_a_deletion_that_comes_late_hits_nothing_in_use(there: Map, here: Storage):
+    """The same code, deleted and deployed again, lies elsewhere."""
+    await here.save(added(here, application("a", large("a"))))
+    old = set(there.stored) - {STATE_KEY}
+    assert here.state is not None
+    await here.save(here.state.without(("application", "a")))
+    await here.save(added(here, application("a", large("a"))))
+    for key in old:
+        await there.delete(key)
+    assert await stored_in(there) == here.state
+
+
+@pytest.mark.parametrize("found", [1, FORMAT + 1])
+async def test_another_format_is_refused(there: Map, found: int):
+    """The error names both formats and the way out; nothing is guessed, and nothing deleted."""
+    data = pickle.dumps((found, b"a pickle of classes that are not known here"))
+    there.stored = {STATE_KEY: data, "state/resource/1": b"?"}
+    with pytest.raises(ConfigError, match=f"format {found}; this version .* {FORMAT}.*force=True"):
+        await stored_in(there)
+    assert len(there.stored) == 2
+    await clear(there)  # type: ignore[arg-type]
+    assert there.stored == {}
+
+
+async def test_a_damaged_state_is_named(there: Map, here: Storage):
+    """What is missing, and what to do."""
+    await here.save(added(here, application("a")))
+    [key] = set(there.stored) - {STATE_KEY}
+    del there.stored[key]
+    with pytest.raises(ConfigError, match=f"damaged: {key} is missing.*deploy again"):
+        await stored_in(there)
+
+
+async def test_unanswered_deletions_are_made_up_for(there: Map, here: Storage):
+    """At the next change, and by the next controller."""
+    await here.save(added(here, application("a", large("a"))))
+    there.left = 2
+    assert here.state is not None
+    await here.save(here.state.without(("application", "a")))
+    there.left = None
+    assert not here.is_settled
+    assert len(there.stored) > 1
+    await here.collect()
+    assert set(there.stored) == {STATE_KEY}
+
+
+def test_nothing_stored_shows_large_values():
+    """A log line that holds a spec does not hold the user's code."""
+    spec = application("a", b"SECRET CODE", b"SECRET ARGUMENTS")
+    assert "SECRET" not in repr(spec)

@@ -1,0 +1,132 @@
+"""Large arguments from the driver's side: sent once, bounded, and never sent back."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from alacarte import serve
+from alacarte._model.blobs import BlobRef
+from alacarte._model.specs import ApplicationSpec
+from alacarte._routing.runtime import ProcessRuntime
+from alacarte._wire.failures import rebuild_error
+from alacarte.calls import python_call, python_result
+from alacarte.errors import ConfigError, ConflictError
+from alacarte.instance import build_deployments, get_instance
+from alacarte.serve import _session
+from alacarte.types import Resource
+
+MIB = 1024**2
+WAIT_S = 20.0
+
+
+@serve.deployment
+class Model:
+    """Holds data, and says how much."""
+
+    def __init__(self, data: bytes) -> None:
+        self.size = len(data)
+
+    async def __call__(self) -> int:
+        return self.size
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes of the large strings in each question to the controller."""
+    sizes: list[int] = []
+    ask = _session.Session._ask
+
+    async def counting(self: Any, method: str, args: tuple[Any, ...], config: Any = None) -> Any:
+        if method == "apply":
+            sizes.append(sum(map(len, args[2].values())))
+            assert len(args[0]) < 20_000
+        return await ask(self, method, args, config)
+
+    monkeypatch.setattr(_session.Session, "_ask", counting)
+    return sizes
+
+
+def test_large_arguments_are_sent_once(local: Any, sent: list[int]):
+    """Only where the controller lacks them: not for another option, nor another application."""
+    data = os.urandom(MIB)
+    assert local.run(Model.bind(data), name="a").call() == MIB
+    assert [size > MIB for size in sent] == [False, True]
+    sent.clear()
+    assert local.run(Model.options(max_ongoing_requests=7).bind(data), name="a").call() == MIB
+    assert local.run(Model.bind(data), name="b").call() == MIB
+    assert max(sent) < MIB
+    local.delete("a")
+    local.delete("b")
+    sent.clear()
+    assert local.run(Model.bind(data), name="a").call() == MIB
+    assert max(sent) > MIB
+
+
+def test_arguments_beyond_the_limit_are_refused(local: Any, sent: list[int]):
+    """Before anything is sent; the error names the deployment, both sizes, and what to do."""
+    local.start(cluster_options={"max_bound_bytes": 2 * MIB})
+    assert local.run(Model.bind(os.urandom(MIB))).call() == MIB
+    sent.clear()
+    with pytest.raises(ConfigError) as caught:
+        local.run(Model.bind(os.urandom(3 * MIB)), name="big")
+    assert str(caught.value) == (
+        "big#Model: its code and the arguments of bind() take 3.0 MiB, most of it the arguments of "
+        "bind(); the limit is 2.0 MiB. Load the data in the constructor and bind its path, or "
+        "raise cluster_options.max_bound_bytes of serve.start()."
+    )
+    assert sent == []
+    assert list(local.status().applications) == ["default"]
+
+
+def test_the_controller_refuses_them_too(local: Any, monkeypatch: pytest.MonkeyPatch):
+    """Whoever has sent them."""
+    local.start(cluster_options={"max_bound_bytes": MIB})
+    monkeypatch.setattr(_session.Session, "_refuse_too_large", lambda *_: None)
+    with pytest.raises(ConfigError, match="take 2.0 MiB"):
+        local.run(Model.bind(os.urandom(2 * MIB)))
+
+
+def test_large_strings_are_not_sent_back(local: Any):
+    """Resources that are asked for hold references, with which they can be applied again."""
+    local.start()
+    instance = get_instance()
+    deployments = build_deployments(Model.bind(os.urandom(MIB)), name="made")
+    spec = ApplicationSpec("made", None, deployments[-1].id, deployments)
+    made = Resource("application", "made", spec)
+    instance.apply(made)
+    [found] = instance.resources("application")
+    init = found.spec.deployments[0].init
+    assert isinstance(init, BlobRef)
+    assert len(init) > MIB
+    assert found == made
+    slower = deployments[0].config.model_copy(update={"max_ongoing_requests": 9})
+    changed = replace(found.spec, deployments=(replace(found.spec.deployments[0], config=slower),))
+    instance.apply(Resource("application", "made", changed), replacing=[found])
+    [again] = instance.resources("application")
+    assert again.spec == changed
+    instance.delete("application", "made")
+    with pytest.raises(ConflictError):
+        instance.apply(again, replacing=[found])
+
+
+def test_a_process_takes_over_a_new_secret(local: Any, plugins: Any):
+    """It asks for it wherever it finds the controller, so it can reach the replicas of later."""
+    handle = local.run(Model.bind(b"data"))
+    here = handle.runtime
+
+    async def call() -> Any:
+        access = replace(here._access, secret=b"of a former life")
+        runtime = ProcessRuntime(
+            access, plugins, here.config, node_id="local", name="late", decode_error=rebuild_error
+        )
+        try:
+            request = python_call("__call__", (), {}, timeout_s=WAIT_S)
+            return python_result(await runtime.service(handle.deployment)(request))
+        finally:
+            await runtime.close()
+
+    assert here.submit(call()).result(WAIT_S) == 4
