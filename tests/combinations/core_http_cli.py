@@ -1,4 +1,4 @@
-"""Core, HTTP and the command line: `serve run` from a shell, until Ctrl-C."""
+"""Core, HTTP and the command line: `alacarte run` from a shell, until Ctrl-C."""
 
 from checks import done, free_port, installed, programs
 from serving import serve_run

@@ -32,7 +32,7 @@ broken = Broken.bind()
 
 
 def serve_run(program: str, port: int) -> None:
-    """Check `serve run` on the local cluster: it answers, ends cleanly, and fails plainly."""
+    """Check `alacarte run` on the local cluster: it answers, ends cleanly, and fails plainly."""
     Path("greeting.py").write_text(APPLICATION)
     environment = {**os.environ, "ALACARTE_HTTP__PORT": str(port)}
     server = subprocess.Popen(

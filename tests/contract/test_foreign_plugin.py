@@ -135,7 +135,7 @@ def test_its_command_runs():
 
 
 def test_it_is_listed():
-    """`serve plugins` shows where it comes from and what it gives."""
+    """`alacarte plugins` shows where it comes from and what it gives."""
     [line] = [line for line in run("plugins").stdout.splitlines() if line.startswith("stranger")]
     for part in ("3.2.1", "stranger-for-alacarte", "loaded", "hello-plugin", "wrap_replica"):
         assert part in line

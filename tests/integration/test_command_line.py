@@ -120,7 +120,7 @@ def nothing_left(port: int, *, on_ray: bool) -> None:
 @pytest.mark.usefixtures("ray_address")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_run(run: Run, number: int):
-    """`serve run` says where it listens, answers, and on Ctrl-C ends with 0 and leaves nothing."""
+    """`alacarte run` says where it listens, answers, and on Ctrl-C ends with 0, leaving nothing."""
     port = free_port()
     program = run("run", "app:app", "--port", str(port))
     url = program.ready()
@@ -267,7 +267,7 @@ def test_a_wrong_import_path(run: Run, path: str, reason: str):
 
 
 def test_run_local(run: Run):
-    """`serve run --local` answers within moments, starts no process, and loads no Ray."""
+    """`alacarte run --local` answers within moments, starts no process, and loads no Ray."""
     port = free_port()
     program = run("run", "app:app", "--local", "--port", str(port))
     url = program.ready()
@@ -282,7 +282,7 @@ def test_run_local(run: Run):
 
 
 def test_plugins(run: Run):
-    """`serve plugins` lists what is installed and what it gives."""
+    """`alacarte plugins` lists what is installed and what it gives."""
     program = run("plugins")
     assert program.end() == 0
     for name in (

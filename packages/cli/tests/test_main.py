@@ -160,7 +160,7 @@ def test_the_program_goes_by_the_name_it_was_called(
 
 
 def test_help_imports_nothing_heavy() -> None:
-    """`serve --help`, with the plugins that are installed, starts fast."""
+    """`alacarte --help`, with the plugins that are installed, starts fast."""
     program = (
         "import json, sys\n"
         "from alacarte_cli.main import main\n"

@@ -51,7 +51,7 @@ def start(
     module: Write,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Start:
-    """Type `serve run <words> --app-dir <where a module run_app with an app is>`."""
+    """Type `alacarte run <words> --app-dir <where a module run_app with an app is>`."""
     app_dir = module("run_app", "app = None\ndef build(arguments):\n    return app")
     sys.path.insert(0, str(app_dir))
     import run_app  # type: ignore[import-not-found]
@@ -242,7 +242,7 @@ parser = argparse.ArgumentParser()
 command.arguments(parser)
 sys.exit(command.run(parser.parse_args(["served:app"])))
 """
-"""What `serve run served:app` does, with a facade that stays in one call for good."""
+"""What `alacarte run served:app` does, with a facade that stays in one call for good."""
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import pytest
 from alacarte import _plugins
 from alacarte._plugins import PluginRecord, check_same, discover, installed, load
 from alacarte._settings import ConfigValues
-from alacarte.errors import PluginError
+from alacarte.errors import ConfigError, PluginError
 from alacarte.types import DeploymentId, Event
 
 GOOD = """
@@ -306,3 +306,29 @@ def test_one_observer_that_fails_is_nobody_elses_problem(
     assert {"plugin one failed", "plugin other failed"} <= {
         record.getMessage().split(" on ")[0] for record in caplog.records
     }
+
+
+def test_check_start(install: Install):
+    """A plugin may refuse a configuration; one whose check breaks is named."""
+    install(
+        "checks",
+        """
+        from alacarte.errors import ConfigError
+        from alacarte.hookspecs import hookimpl
+
+        @hookimpl
+        def check_start(config):
+            if config == "port in use":
+                raise ConfigError("port 80 is in use.")
+            if config == "broken":
+                raise KeyError("no such thing")
+        """,
+    )
+    plugins = load()
+    plugins.check_start("fine")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"^port 80 is in use\.$"):
+        plugins.check_start("port in use")  # type: ignore[arg-type]
+    with pytest.raises(
+        PluginError, match="plugin checks failed in check_start: KeyError: .no such"
+    ):
+        plugins.check_start("broken")  # type: ignore[arg-type]

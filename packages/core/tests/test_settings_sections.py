@@ -122,3 +122,20 @@ def test_sections_of_a_running_instance(plugins: Plugins):
     assert config.section("cache") is config.section("cache")
     with pytest.raises(ConfigError, match=r"section 'http'; there are \['cache', 'cluster'\]"):
         config.section("http")
+
+
+def test_the_foreground_has_defaults_of_its_own(plugins: Plugins):
+    """A section may have other defaults where somebody watches; all that is chosen wins."""
+    plugins.config_sections["cache"] = ConfigSection(
+        "cache", "cache_of_tests:CacheOptions", foreground={"policy": "shown"}
+    )
+
+    def policy(given: dict[str, str], environment: dict[str, str], *, foreground: bool) -> str:
+        options = {"cache_options": given}
+        found = resolve(plugins, options, environment, foreground=foreground)
+        return str(found["cache"]["policy"])
+
+    assert policy({}, {}, foreground=False) == "lru"
+    assert policy({}, {}, foreground=True) == "shown"
+    assert policy({}, {"ALACARTE_CACHE__POLICY": "fifo"}, foreground=True) == "fifo"
+    assert policy({"policy": "lfu"}, {}, foreground=True) == "lfu"

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from alacarte import serve
 from alacarte.errors import ConfigError
 from alacarte_http import HTTPOptions
-from alacarte_http._proxy.service import refuse_strangers
+from alacarte_http._proxy.preflight import refuse_strangers
 from alacarte_http.config import ProxyLocation, is_loopback
 
 
@@ -44,7 +44,7 @@ def test_loopback(host, loopback):
         if loopback:
             refuse_strangers(options)
         else:
-            with pytest.raises(ConfigError, match=r"ssl_ca_certs.*`serve run --insecure`"):
+            with pytest.raises(ConfigError, match=r"ssl_ca_certs.*`alacarte run --insecure`"):
                 refuse_strangers(options)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import socket
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -10,8 +11,14 @@ from types import SimpleNamespace
 import pytest
 
 import alacarte_http
+from alacarte.errors import ConfigError
 from alacarte_http import hooks
 from alacarte_http.config import HTTPOptions
+
+
+def sections(options):
+    """The configuration, with a section of ours."""
+    return SimpleNamespace(section=lambda name: options)
 
 
 def test_registered_names_exist():
@@ -73,3 +80,35 @@ def test_where_proxies_run(location: str, enabled: bool, head_only: bool):
     config = SimpleNamespace(section=lambda name: HTTPOptions(location=location))
     [service] = hooks.register_node_services()
     assert (service.enabled(config), service.head_only(config)) == (enabled, head_only)
+
+
+def test_the_port_is_tried_before_a_cluster_starts():
+    """`check_start` refuses a port that is in use, and leaves one that is free alone."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port} on 127.0.0.1 is in use"):
+            hooks.check_start(sections(HTTPOptions(port=port)))
+        hooks.check_start(sections(HTTPOptions(port=port, location="Disabled")))
+    hooks.check_start(sections(HTTPOptions(port=port)))
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"host": "0.0.0.0"}, "host='0.0.0.0' can be reached"),
+        ({"ssl_certfile": "/no/cert", "ssl_keyfile": "/no/key"}, "ssl_certfile='/no/cert' cannot"),
+    ],
+)
+def test_what_else_is_refused_before_a_cluster_starts(options, reason):
+    """`check_start` tries all that a proxy does before it listens."""
+    with pytest.raises(ConfigError, match=reason):
+        hooks.check_start(sections(HTTPOptions(**options)))
+
+
+def test_requests_are_shown_in_the_foreground():
+    """A program that shows what happens notes each request, unless it chooses otherwise."""
+    [section] = hooks.register_config()
+    assert HTTPOptions(**section.foreground).access_log == "text"
+    assert HTTPOptions().access_log == "off"

@@ -50,7 +50,7 @@ GetFacade = Callable[[], Facade]
 
 
 def facade() -> Facade:
-    """Import the real one. It takes a while, which `serve --help` need not wait for."""
+    """Import the real one. It takes a while, which `alacarte --help` need not wait for."""
     from alacarte import serve
 
     return serve

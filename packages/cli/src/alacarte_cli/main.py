@@ -113,7 +113,7 @@ def _parser(program: str, command: Command, runnable: Runnable) -> argparse.Argu
 
 
 def _parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    """Parse options and positional words in any order, as `serve run app:app --port 1 a=b`."""
+    """Parse options and positional words in any order, as `alacarte run app:app --port 1 a=b`."""
     try:
         return parser.parse_intermixed_args(words)
     except TypeError:  # the parser has subcommands or the like, which cannot be mixed

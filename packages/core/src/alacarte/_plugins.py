@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar, cast
 import pluggy
 
 from . import hookspecs
-from .errors import PluginError
+from .errors import PluginError, ServeError
 from .types import (
     ApiName,
     CallProtocol,
@@ -47,6 +47,7 @@ FIRST_PARTY = {
     "BackendConfig": "alacarte-endpoints",
     "CondaEnv": "alacarte-endpoints",
     "batch": "alacarte-batching",
+    "python -m alacarte": "alacarte-cli",
     "client": "alacarte-endpoints",
     "connect": "alacarte-endpoints",
     "delete_traffic": "alacarte-endpoints",
@@ -300,6 +301,24 @@ class Plugins:
 
     def wrap_replica(self, deployment: DeploymentId, config: ConfigSections) -> list[Layer]:
         return self._layers("wrap_replica", deployment, config)
+
+    def check_start(self, config: ConfigSections) -> None:
+        """Ask every plugin whether this machine can run what is configured.
+
+        Raises:
+            ConfigError: It cannot.
+            PluginError: A plugin's check itself failed.
+        """
+        for impl in self._impls("check_start"):
+            try:
+                impl.function(config) if impl.argnames else impl.function()
+            except ServeError:
+                raise
+            except Exception as error:  # foreign code
+                raise PluginError(
+                    f"plugin {impl.plugin_name} failed in check_start: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
 
     def on_event(self, event: Event) -> None:
         for impl in self._manager.hook.on_event.get_hookimpls():

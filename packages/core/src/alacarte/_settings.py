@@ -52,13 +52,18 @@ class ConfigValues:
 
 
 def resolve(
-    plugins: Plugins, given: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+    plugins: Plugins,
+    given: Mapping[str, Any],
+    environment: Mapping[str, str] = os.environ,
+    *,
+    foreground: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Return every section as validated plain values.
 
     Args:
         given: By keyword of `serve.start`; each a mapping, the section's model, or None. They
             win over the environment (`ALACARTE_HTTP__PORT`), which wins over defaults.
+        foreground: Use the sections' defaults for a program that shows what happens.
 
     Raises:
         ConfigError: A value is not allowed, or a field is unknown.
@@ -72,7 +77,8 @@ def resolve(
                 continue
             raise missing_package(keyword, f"serve.start({keyword}=...)")
     for keyword, section in sections.items():
-        merged = _from_environment(section, environment)
+        merged = dict(section.foreground) if foreground else {}
+        merged.update(_from_environment(section, environment))
         merged.update(plain_options(keyword, given.get(keyword)))
         values[section.name] = _validated(section, merged).model_dump()
     return values

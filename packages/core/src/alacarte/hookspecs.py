@@ -3,7 +3,8 @@
 A plugin is a module (or object) named by an entry point in the group `alacarte`, with some of
 these functions marked `@hookimpl`. A function may leave out arguments it does not need.
 `register_*` hooks return lists of named values: two plugins that give the same name are an
-error that names both. `wrap_*` hooks return a layer or None. `on_*` hooks return nothing.
+error that names both. `wrap_*` hooks return a layer or None. `on_*` and `check_*` hooks return
+nothing.
 """
 
 from __future__ import annotations
@@ -56,6 +57,15 @@ def register_modules() -> list[str]:  # type: ignore[empty-body]
 @hookspec
 def register_config() -> list[ConfigSection]:  # type: ignore[empty-body]
     """Return sections of the configuration and of `serve.start`. Driver and CLI."""
+
+
+@hookspec
+def check_start(config: ConfigSections) -> None:
+    """Raise ConfigError where this machine cannot run what the configuration asks for. Driver.
+
+    Called before a cluster is started on this machine, which takes seconds: a port that is in use
+    is better found here. Not called where a cluster runs already, which may be elsewhere.
+    """
 
 
 @hookspec

@@ -669,11 +669,14 @@ class ConfigSection:
             `http` is read from `ALACARTE_HTTP__PORT` and so on.
         target: `"module:attribute"` of a frozen pydantic model.
         keyword: The argument of `serve.start` that takes it; `<name>_options` by default.
+        foreground: Other defaults for a program that stays and shows what happens, such as
+            `alacarte run`: `{"access_log": "text"}`.
     """
 
     name: str
     target: str
     keyword: str = ""
+    foreground: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -749,7 +752,14 @@ class Instance(Protocol):
 
     @property
     def ended(self) -> bool:
-        """This process has shut the instance down, or left it."""
+        """The instance has ended, or this process has left it."""
+
+    def wait_ended(self, timeout_s: float | None = None) -> bool:
+        """Wait until the instance has ended, whoever ended it, or this process has left it.
+
+        Returns:
+            Whether that came about within the time; None waits without a limit.
+        """
 
     def apply(
         self,

@@ -48,7 +48,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy: every process loads this package's hooks, and `serve --help` must not load pydantic.
+    # Lazy: every process loads this package's hooks, and `alacarte --help` must not load pydantic.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,4 +1,4 @@
-"""`serve traffic`: split a path's requests between applications, look at it, end it."""
+"""`alacarte traffic`: split a path's requests between applications, look at it, end it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TrafficCommand:
             raise ConfigError("--delete ends the split: give no shares with it.")
         serve = _facade()
         if not serve.attach(options.address):
-            raise ServeError("nothing is running; start with `serve run module:app`.")
+            raise ServeError("nothing is running; start with `alacarte run module:app`.")
         if options.delete:
             serve.delete_traffic(options.route)
         if shadows:
@@ -66,13 +66,13 @@ class TrafficCommand:
 
 
 def _facade() -> ModuleType:
-    from alacarte import serve  # which `serve --help` need not wait for
+    from alacarte import serve  # which `alacarte --help` need not wait for
 
     return serve
 
 
 def _check_there(route: str, apps: Iterable[str]) -> None:
-    from alacarte.instance import get_instance  # which `serve --help` need not wait for
+    from alacarte.instance import get_instance  # which `alacarte --help` need not wait for
 
     from .traffic import check_applications
 

@@ -41,7 +41,7 @@ def register_resources() -> list[ResourceKind]:
 
 @hookimpl
 def register_commands() -> list[Command]:
-    """Add `serve traffic`."""
+    """Add `alacarte traffic`."""
     target = "alacarte_endpoints.commands:command"
     return [Command("traffic", "Split a route's requests between applications.", target)]
 

@@ -26,7 +26,16 @@ def register_modules() -> list[str]:
 
 @hookimpl
 def register_config() -> list[ConfigSection]:
-    return [ConfigSection("http", "alacarte_http.config:HTTPOptions")]
+    seen = {"access_log": "text"}
+    return [ConfigSection("http", "alacarte_http.config:HTTPOptions", foreground=seen)]
+
+
+@hookimpl
+def check_start(config: ConfigSections) -> None:
+    if _enabled(config):
+        from ._proxy.preflight import check_listening  # no other process has a use for it
+
+        check_listening(config.section("http"))
 
 
 @hookimpl

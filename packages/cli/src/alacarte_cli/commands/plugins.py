@@ -1,4 +1,4 @@
-"""`serve plugins`: what is installed, what became of it, and what it gives."""
+"""`alacarte plugins`: what is installed, what became of it, and what it gives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`serve run`: an application from an import path, served until Ctrl-C."""
+"""`alacarte run`: an application from an import path, served until Ctrl-C."""
 
 from __future__ import annotations
 

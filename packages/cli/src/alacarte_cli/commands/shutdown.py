@@ -1,4 +1,4 @@
-"""`serve shutdown`: end everything that runs."""
+"""`alacarte shutdown`: end everything that runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`serve status`: what runs, as YAML or JSON."""
+"""`alacarte status`: what runs, as YAML or JSON."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class StatusCommand:
         serve = self._get_facade()
         if not serve.attach(options.address):
             at = f" at {options.address}" if options.address else ""
-            print(f"nothing is running{at}; start with `serve run module:app`.", file=sys.stderr)
+            print(f"nothing is running{at}; start with `alacarte run module:app`.", file=sys.stderr)
             return 1
         shown = document(serve.status(), replicas=options.replicas, tracebacks=options.traceback)
         if options.name is not None:

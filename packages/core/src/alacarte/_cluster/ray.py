@@ -201,6 +201,11 @@ class RayCluster:
         return cls()
 
     @staticmethod
+    def connected() -> bool:
+        """Return whether this process is connected to a cluster."""
+        return bool(ray.is_initialized())
+
+    @staticmethod
     def find(address: str | None = None, *, any_here: bool = False) -> str | None:
         """Return the address of a running cluster that lets this process in; None for none.
 

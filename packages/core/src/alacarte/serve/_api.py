@@ -34,7 +34,8 @@ __all__ = [
     "status",
 ]
 
-log = logging.getLogger("alacarte")
+log = logging.getLogger("alacarte.serve")
+"""Says what the functions here did; a program that says so itself sets its level."""
 _building = threading.Lock()
 """Threads deploy in turn: CPython 3.11 cannot make two syntax trees at once."""
 APPLICATION = "application"
@@ -83,6 +84,7 @@ def start(
     cluster: str | None = None,
     address: str | None = None,
     detached: bool | None = None,
+    foreground: bool = False,
     **options: Any,
 ) -> Any:
     """Start alacarte, or join the instance that runs.
@@ -98,6 +100,8 @@ def start(
         detached: False for an instance that ends with this process, however that ends; True for
             one that must not run already. By default it outlives the process, but for the local
             cluster's, which is part of it.
+        foreground: This program stays and shows what happens: options that are not given have the
+            defaults for that, such as an access log on the standard output.
         **options: Further sections, such as `cluster_options`; and `http_host` and `http_port`,
             which old programs say instead of `http_options` (None for the host: no HTTP).
 
@@ -115,7 +119,10 @@ def start(
     if proxy_location is not None:
         http_options = {**plain_options("http_options", http_options), "location": proxy_location}
     given = {"http_options": http_options, **options}
-    return _client(_session.start(cluster, address, given, wait=True, detached=detached))
+    session = _session.start(
+        cluster, address, given, wait=True, detached=detached, foreground=foreground
+    )
+    return _client(session)
 
 
 def _with_old_names(http_options: Any, options: dict[str, Any]) -> Any:
@@ -150,8 +157,8 @@ def run(
 
     Args:
         target: What `.bind()` returned.
-        blocking: Stay here until interrupted, or until this process shuts the instance down.
-            An interrupt ends the wait only; on Ray the application goes on.
+        blocking: Stay here until interrupted, or until the instance has ended, by this process or
+            another. An interrupt ends the wait only; on Ray the application goes on.
         name: Unique in the instance.
         route_prefix: Where HTTP reaches it, such as "/images"; None for nowhere.
         _local_testing_mode: Ray Serve's way to ask for the local cluster.

@@ -27,6 +27,7 @@ from .._wire.failures import unpickle_error
 from ..errors import ConfigError, ConflictError, ServeError
 from ..status import ServeStatus
 from ..types import DeploymentId, Resource
+from ._end_watch import wait_ended
 from ._ending import end_all
 from ._waiting import tell_waiting, timed_out
 
@@ -71,6 +72,8 @@ class Session:
     runtime: ProcessRuntime
     started = False
     """This session started the instance, rather than join it."""
+    ended_elsewhere = False
+    """Another process has ended the instance."""
 
     def __init__(self, cluster: Cluster, plugins: Plugins) -> None:
         self.plugins = plugins
@@ -133,7 +136,14 @@ class Session:
             name=f"driver:{os.getpid()}:{id(self)}",
             decode_error=unpickle_error,
         )
+        if self.cluster.kind == "ray":  # no other process can end a local instance
+            self._thread.submit(self._notice_end(info["instance"]))
         return True
+
+    async def _notice_end(self, instance: str) -> None:
+        await wait_ended(self.cluster, instance)
+        self.ended_elsewhere = True
+        self.left.set()
 
     def _controller_spec(self) -> ActorSpec:
         return ActorSpec(
@@ -354,8 +364,12 @@ class Session:
 
     @property
     def ended(self) -> bool:
-        """This process has shut the instance down, or left it."""
+        """The instance has ended, or this process has left it."""
         return self.left.is_set()
+
+    def wait_ended(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end of the instance; see `Instance`."""
+        return self.left.wait(timeout_s)
 
     def shut_down(self) -> None:
         """Stop the instance, then leave it. By force where its controller does not answer."""
@@ -416,6 +430,14 @@ def current() -> Session | None:
     return _session
 
 
+def _forget_ended() -> None:
+    """Leave an instance that another process has ended, so that the next one can be joined."""
+    global _session
+    if _session is not None and _session.ended_elsewhere:
+        session, _session = _session, None
+        session.leave()
+
+
 @functools.lru_cache(maxsize=1)
 def loaded_plugins() -> Plugins:
     """Return the plugins of this process, loaded once."""
@@ -429,6 +451,7 @@ def start(
     *,
     wait: bool,
     detached: bool | None = None,
+    foreground: bool = False,
 ) -> Session:
     """Return this process's session, and start what is missing of the instance.
 
@@ -439,15 +462,19 @@ def start(
         wait: Return only when the node services are up.
         detached: False for an instance that ends with this process, True for one that must not run
             already.
+        foreground: Take the sections' defaults for a program that shows what happens.
     """
     global _session
     kind = _kind(cluster)
     with _lock:
+        _forget_ended()
         if _session is None:
             configure_logging()
             plugins = loaded_plugins()
             # Before anything is started: a bad option must leave nothing behind.
-            config = resolve(plugins, options)
+            config = resolve(plugins, options, foreground=foreground)
+            if _starts_cluster(kind, address):
+                plugins.check_start(ConfigValues(plugins, config))
             session = Session(_connect(kind, address), plugins)
             try:
                 session.begin(config)
@@ -491,6 +518,7 @@ def attach(address: str | None = None) -> Session | None:
     """Return the session, joining an instance that runs; None when none does. Starts nothing."""
     global _session
     with _lock:
+        _forget_ended()
         if _session is not None or _kind(None) == "local":
             # A local cluster is its own process's: there is none to join from another.
             return _session
@@ -517,6 +545,7 @@ def end() -> bool:
     """Shut the instance down; return whether there was one."""
     global _session
     with _lock:
+        _forget_ended()
         session, _session = _session, None
         if session is None:
             return False
@@ -557,6 +586,15 @@ def _kind(cluster: str | None) -> str:
     if kind not in CLUSTERS:
         raise ConfigError(f"cluster={kind!r}: there are {', '.join(map(repr, CLUSTERS))}.")
     return kind
+
+
+def _starts_cluster(kind: str, address: str | None) -> bool:
+    """Return whether a cluster will be started here, rather than a running one be joined."""
+    if kind == "local":
+        return True
+    from .._cluster.ray import RayCluster  # Ray takes a second to import
+
+    return not RayCluster.connected() and RayCluster.find(address) is None
 
 
 def _connect(kind: str, address: str | None) -> Cluster:

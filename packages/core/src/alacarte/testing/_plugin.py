@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import inspect
 import pickle
@@ -14,6 +15,7 @@ from typing import Any
 from .. import hookspecs
 from .._plugins import PluginRecord, Plugins, discover, load
 from .._settings import ConfigValues, resolve
+from ..errors import ConfigError
 from ..types import (
     ApiName,
     Call,
@@ -124,6 +126,12 @@ def _check_config(implementation: Callable[[], Any], plugins: Plugins) -> None:
         assert built.section(section.name) == model(**values)
 
 
+def _check_start(implementation: Callable[..., Any], plugins: Plugins) -> None:
+    # ConfigError is an answer like any other: the port may be in use where the test runs.
+    with contextlib.suppress(ConfigError):
+        plugins.check_start(_configuration(plugins))
+
+
 def _check_commands(implementation: Callable[[], Any], plugins: Plugins) -> None:
     for command in _given(implementation, Command):
         assert len(command.help.splitlines()) == 1, f"{command.name}: help must be one line"
@@ -172,6 +180,7 @@ _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
     "register_api": _check_api,
     "register_modules": _check_modules,
     "register_config": _check_config,
+    "check_start": _check_start,
     "register_commands": _check_commands,
     "register_resources": _check_resources,
     "register_node_services": _check_node_services,

@@ -14,15 +14,14 @@ from typing import Any
 
 import uvicorn
 
-from alacarte.errors import ConfigError
 from alacarte.types import RouteTable, Runtime
 
 from .._edge.connection import ProxyConnection, connections
 from .._websocket.connection import WebSocketConnection
-from ..config import is_loopback
 from .access import open_log
 from .app import ProxyApp
 from .listener import BACKLOG, Offer, obtain
+from .preflight import refuse_strangers
 from .tls import server_context
 
 __all__ = ["HttpProxy"]
@@ -116,24 +115,6 @@ class HttpProxy:
         offer, self._offer = self._offer, None
         if offer is not None:
             await offer.close()
-
-
-def refuse_strangers(options: Any) -> None:
-    """Refuse to listen where anybody could send requests, unless that was asked for.
-
-    Ray's token changes nothing: it guards the cluster, and no HTTP client is asked for it.
-
-    Raises:
-        ConfigError: Other machines reach the address, and nobody asks them who they are.
-    """
-    if options.insecure or options.ssl_ca_certs is not None or is_loopback(options.host):
-        return
-    raise ConfigError(
-        f"http: host={options.host!r} can be reached from other machines, and the proxy asks no "
-        "client who it is (Ray's token guards the cluster, not HTTP). Set ssl_ca_certs to ask for "
-        "certificates; or insecure=True (`serve run --insecure`) where a server in front of the "
-        "proxy, or your application, does."
-    )
 
 
 class _Server:

@@ -1,0 +1,105 @@
+"""A driver notices that another process has ended the instance, and nothing else for that."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from alacarte._cluster.protocol import ActorDied, ClusterSilent
+from alacarte.serve import _end_watch
+from alacarte.serve._end_watch import wait_ended
+
+
+class Controller:
+    """A controller, which dies when told to."""
+
+    def __init__(self, instance: str, *, answers: bool = True) -> None:
+        self.instance = instance
+        self.answers = answers
+        self.dead = asyncio.Event()
+
+    async def call(self, method: str, *args: Any) -> Any:
+        assert method == "begin"
+        if not self.answers:
+            raise ActorDied("on its way in")
+        return {"instance": self.instance}
+
+    async def closed(self) -> str:
+        await self.dead.wait()
+        return "dead"
+
+
+class Cluster:
+    """Finds what it is told, step by step, and then the last for ever."""
+
+    def __init__(self, *found: Controller | Exception | None) -> None:
+        self._found = list(found)
+
+    async def find_actor(self, name: str) -> Controller | None:
+        found = self._found.pop(0) if len(self._found) > 1 else self._found[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_end_watch, "_PAUSE_S", 0.0)
+
+
+async def ends(cluster: Any) -> bool:
+    """Whether the watch ends as soon as nothing else happens."""
+    watch = asyncio.create_task(wait_ended(cluster, "mine"))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    if watch.done():
+        return True
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)
+    return False
+
+
+def test_it_runs(run: Any):
+    """As long as the controller lives, nothing is noticed."""
+
+    async def main() -> None:
+        assert not await ends(Cluster(Controller("mine")))
+
+    run(main)
+
+
+def test_it_is_ended(run: Any):
+    """Once the controller's name is unknown for good, the instance has ended."""
+
+    async def main() -> None:
+        died = Controller("mine")
+        died.dead.set()
+        assert await ends(Cluster(died, None))
+
+    run(main)
+
+
+def test_another_one_has_its_place(run: Any):
+    """An instance that was ended and started anew is another one."""
+
+    async def main() -> None:
+        died = Controller("mine")
+        died.dead.set()
+        assert await ends(Cluster(died, Controller("another's")))
+
+    run(main)
+
+
+def test_a_restart_and_a_silent_cluster_are_waited_for(run: Any):
+    """A controller that comes back, or a control store that is away, ends nothing."""
+
+    async def main() -> None:
+        died = Controller("mine")
+        died.dead.set()
+        coming = Controller("mine", answers=False)
+        silent = ClusterSilent("the control store is away")
+        assert not await ends(Cluster(died, None, coming, None, silent, None, Controller("mine")))
+
+    run(main)

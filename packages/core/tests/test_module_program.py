@@ -1,0 +1,28 @@
+"""`python -m alacarte` is the program `alacarte`, or says which package gives it."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from alacarte.__main__ import main
+
+
+def script(distribution: str, code: int) -> Any:
+    return SimpleNamespace(dist=SimpleNamespace(name=distribution), load=lambda: lambda: code)
+
+
+def test_the_program(monkeypatch: pytest.MonkeyPatch):
+    """The script of alacarte-cli runs, and no stranger's of the same name."""
+    found = [script("alacarte", 1), script("alacarte-cli", 7)]
+    monkeypatch.setattr(metadata, "entry_points", lambda **_: found)
+    assert main() == 7
+
+
+def test_without_the_program(monkeypatch: pytest.MonkeyPatch):
+    """Without alacarte-cli, it ends with an error that says what to install."""
+    monkeypatch.setattr(metadata, "entry_points", lambda **_: [script("alacarte", 1)])
+    assert "pip install alacarte-cli" in str(main())
