@@ -513,8 +513,16 @@ async def test_a_forgotten_await():
         async def __call__(self):
             return asyncio.get_running_loop().create_future()
 
+        async def coroutine(self):
+            return self.inner()
+
+        async def inner(self):
+            return 1
+
     with pytest.raises(TypeError, match=r"shop#model.__call__ returned a.* did you forget `await`"):
         await called(Model)
+    with pytest.raises(TypeError, match=r"returned a coroutine of .*Model\.inner\(\): did you"):
+        await called(Model, "coroutine")
 
 
 async def test_arguments_arrive():

@@ -88,6 +88,8 @@ def _encode(value: Any, served: Served, call: Call) -> Message:
                 f"{method} returned {_a(value)}: call it with handle.options(stream=True)."
             ) from None
         if inspect.isawaitable(value):
+            if inspect.iscoroutine(value):
+                value.close()  # else Python warns that nobody awaited it, as this says better
             raise TypeError(
                 f"{method} returned {_a(value)}: did you forget `await`? Return what it gives."
             ) from None
@@ -96,5 +98,7 @@ def _encode(value: Any, served: Served, call: Call) -> Message:
 
 def _a(value: Any) -> str:
     """Return the kind of a value with its article, for errors."""
+    if inspect.iscoroutine(value) or inspect.isgenerator(value) or inspect.isasyncgen(value):
+        return f"a {type(value).__name__.replace('_', ' ')} of {value.__qualname__}()"
     name = type(value).__qualname__
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
