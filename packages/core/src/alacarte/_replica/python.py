@@ -33,7 +33,12 @@ class PythonProtocol:
                     f"{served.deployment}.{call.method} is a generator: call it with "
                     "handle.options(stream=True)."
                 )
-            return Reply(_encode(await _result(served, entry, args, kwargs), served, call))
+            # Not in a coroutine of its own: this is the way of nearly every call.
+            if entry.is_async:
+                result = await entry.function(*args, **kwargs)
+            else:
+                result = await served.in_thread(entry.function, *args, **kwargs)
+            return Reply(_encode(result, served, call))
 
         return respond
 
@@ -46,22 +51,16 @@ async def _stream(
         items = entry.function(*args, **kwargs)
         if inspect.iscoroutine(items):  # of an async function that wraps the generator
             items = await items
+    elif entry.is_async:
+        items = await entry.function(*args, **kwargs)
     else:
-        items = await _result(served, entry, args, kwargs)
+        items = await served.in_thread(entry.function, *args, **kwargs)
     if not _is_iterator(items):
         raise TypeError(
             f"{served.deployment}.{call.method} is not a generator, and returned {_a(items)}: call "
             "it without stream=True."
         )
     return Reply((b"",), _encoded(served.iterate(items), served, call))
-
-
-async def _result(
-    served: Served, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    if entry.is_async:
-        return await entry.function(*args, **kwargs)
-    return await served.in_thread(entry.function, *args, **kwargs)
 
 
 def _is_iterator(value: Any) -> bool:
