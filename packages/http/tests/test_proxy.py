@@ -24,6 +24,7 @@ from alacarte.types import DeploymentId, Resource, Route
 
 from . import gates, plugin
 from .gates import WAIT_S
+from .websocket_support import UPGRADE
 from .wire import Wire
 
 
@@ -766,17 +767,49 @@ def test_a_full_queue(site, gate):
         assert first.result().text == queued.pop().result().text == "through"
 
 
-def test_a_request_before_the_application_is_ready(site, gate):
-    """It waits for the first replica, and is answered by it."""
+def test_before_anything_is_deployed(site):
+    """503 with Retry-After: what will be there, nobody knows. Later, what is not there is 404."""
+    answer = site.http.get("/any")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    site.run(echo.bind(), "/echo")
+    assert site.http.get("/any").status_code == 404
+    serve.delete("default")
+    assert site.http.get("/echo").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/more"])
+def test_a_request_to_a_starting_application(site, gate, path):
+    """503 with Retry-After at once, for WebSockets too; other applications answer meanwhile."""
+    site.run(echo.bind(), "/echo", "echo")
+    running = threading.Thread(target=site.run, args=(LateStart.bind(),))
+    running.start()
+    gate.entered()
+    for _ in range(2):
+        answer = site.http.get(path)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert "'default' is starting" in answer.text
+        assert site.http.get("/echo").status_code == 200
+    with site.wire() as wire:
+        wire.send(UPGRADE % path.encode())
+        assert wire.answer().status == 503
+    gate.open.set()
+    running.join(WAIT_S)
+    assert site.http.get(path).text == "ready"  # `serve.run` has returned: so at once
+
+
+def test_a_request_to_an_application_that_starts_again(site, gate):
+    """An application that has answered before keeps requests for its next replica."""
+    site.run(Stay.bind())
+    kill("Stay")
     running = threading.Thread(target=site.run, args=(LateStart.bind(),))
     running.start()
     gate.entered()
     with site.wire() as wire:
         wire.ask("/")
+        assert site.http.get("/-/healthz").status_code == 200
         gate.open.set()
-        answer = wire.answer()
+        assert wire.answer().body == b"ready"
     running.join(WAIT_S)
-    assert (answer.status, answer.body) == (200, b"ready")
 
 
 def test_an_application_that_failed(site):

@@ -466,10 +466,16 @@ class Route:
 
 @dataclass(frozen=True)
 class RouteTable:
-    """All routes at one moment. A higher version is newer."""
+    """All routes at one moment. A higher version is newer.
+
+    Attributes:
+        starting: Applications that have not had a replica yet behind any of the routes, though they
+            are to have some. Calls of them would wait for the first one.
+    """
 
     version: int
     routes: tuple[Route, ...]
+    starting: frozenset[str] = frozenset()
 
 
 # --- the process ------------------------------------------------------------------------

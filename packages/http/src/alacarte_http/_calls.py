@@ -21,12 +21,14 @@ class Way(NamedTuple):
         http: Answers requests.
         websocket: Answers WebSockets.
         methods: HTTP methods allowed, None for all. GET brings HEAD along, as in Starlette.
+        starting: None of the applications that it leads to has answered yet.
     """
 
     route: Route
     http: Service
     websocket: Service
     methods: frozenset[str] | None
+    starting: bool
 
 
 def request_call(

@@ -52,6 +52,7 @@ from .desired import (
     longest_grace_s,
     wish_of,
 )
+from .first_starts import FirstStarts
 from .lease import Lease
 from .looks import Looks
 from .nodes import Nodes
@@ -110,6 +111,7 @@ class Controller:
         self._following: list[asyncio.Task[None]] = []
         self._settling: asyncio.Task[None] | None = None
         self._routes_version = 0
+        self._starts = FirstStarts()
         self._grace_s = 0.0
         self._is_up = False
         self._ended = False
@@ -190,6 +192,9 @@ class Controller:
             self._desired = self._expanded()
             if self._loop is None:
                 self._adopt(recovery, survivors)
+                if stored is not None:
+                    # Whoever asks for one that is recovered waits for its replicas.
+                    self._starts.resume(self._desired)
                 self._loop = asyncio.create_task(self._run())
             self._expand()
             nodes = Nodes(
@@ -357,7 +362,7 @@ class Controller:
         if overview.status is ApplicationStatus.DEPLOY_FAILED:
             raise DeployError(overview.message)
         await self.ready()
-        return await self._routes_seen(version)
+        return await self._routes_seen(max(version, self._routes_version))
 
     async def _routes_seen(self, version: int) -> int:
         """Return when every proxy has taken over these routes, or does not in good time."""
@@ -540,6 +545,8 @@ class Controller:
         try:
             pause = group.reconcile()
             self._publish(group, self._look(group).status)
+            if self._starts.changed:
+                self._publish_routes()
             if self._scaling is not None:
                 self._scaling.running(group.deployment, len(group.entries))
             if group.gone:
@@ -629,6 +636,7 @@ class Controller:
             touched.append(self._groups[deployment])
         for deployment in removed:
             self._release(deployment)
+        self._starts.expand(self._desired)
         for group in touched:
             self._looks.now(group.deployment)
             # At once: a driver that waits for this must not see how it was before.
@@ -726,11 +734,12 @@ class Controller:
 
     def _publish_routes(self) -> None:
         current = self._hub.current(ROUTES_KEY)
-        if current is not None and current.routes == self._desired.routes:
+        routes, starting = self._desired.routes, self._starts.take()
+        if current is not None and (current.routes, current.starting) == (routes, starting):
             return
         self._tallies.keep({split_key(route) for route in self._desired.routes})
         version = self._routes_version = self._hub.next_version()
-        table = RouteTable(version, self._desired.routes)
+        table = RouteTable(version, routes, starting)
         self._hub.publish(ROUTES_KEY, version, table)
         self._plugins.on_event(Event("routes", "", str(version)))
 
@@ -739,6 +748,8 @@ class Controller:
         entries = group.entries
         failed = status is DeploymentStatus.DEPLOY_FAILED and not entries
         spec = group.spec
+        wanted = 0 if group.target is None else group.target.replicas
+        self._starts.note(group.deployment, len(entries), wanted, failed=failed)
         self._publish_snapshot(
             DeploymentSnapshot(
                 group.deployment,

@@ -34,9 +34,9 @@ Send = Callable[[Any], Awaitable[None]]
 
 _CLIENT_LEFT = 499
 """Not sent, only noted: nginx's number for a client that did not wait."""
-_BUSY = Answer(
-    503, "The proxy has as many requests in progress as it takes.", ((b"retry-after", b"1"),)
-)
+_SOON = ((b"retry-after", b"1"),)
+_BUSY = Answer(503, "The proxy has as many requests in progress as it takes.", _SOON)
+_NOTHING_YET = Answer(503, "No application is deployed yet; try again in a moment.", _SOON)
 
 
 class ClientGone(Exception):
@@ -67,6 +67,7 @@ class ProxyApp:
         self._system = SystemPaths(options)
         self._access = access
         self._routes: RouteIndex | None = None
+        self._any_route = False
 
     def update(self, table: RouteTable) -> None:
         """Take over a newer route table, and connect to what it leads to."""
@@ -74,7 +75,9 @@ class ProxyApp:
             table.routes,
             lambda route: self._runtime.route_service(route, _failed),
             lambda route: self._runtime.route_service(route, websocket_failed),
+            table.starting,
         )
+        self._any_route = self._any_route or bool(table.routes)
 
     async def close(self) -> None:
         """Write out what has been noted."""
@@ -151,6 +154,8 @@ class ProxyApp:
             return NO_ROUTES
         way = self._routes.match(path)
         if way is None:
+            if not self._any_route:
+                return _NOTHING_YET
             return Answer(
                 404, f"No application serves {path!r}. GET /-/routes lists the routes there are."
             )
@@ -161,6 +166,9 @@ class ProxyApp:
                 f"{scope['method']} is not allowed for {way.route.prefix}; allowed: {allowed}.",
                 ((b"allow", allowed.encode()),),
             )
+        if way.starting:
+            text = f"The application {way.route.app!r} is starting; try again in a moment."
+            return Answer(503, text, _SOON)
         return way
 
     async def _call(self, scope: Scope, receive: Receive, wishes: Wishes, route: Route) -> Call:

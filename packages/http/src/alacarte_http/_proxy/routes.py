@@ -21,6 +21,7 @@ class RouteIndex:
     Args:
         http: Gives the way that a route's requests go.
         websocket: Gives the way that its WebSockets go.
+        starting: Applications that have not answered yet.
     """
 
     def __init__(
@@ -28,12 +29,15 @@ class RouteIndex:
         routes: Iterable[Route],
         http: Callable[[Route], Service],
         websocket: Callable[[Route], Service],
+        starting: frozenset[str] = frozenset(),
     ) -> None:
         self._prefixes: dict[str, Way] = {}
         self._exact: dict[str, Way] = {}
         for route in routes:
             if route.prefix:
-                way = Way(route, http(route), websocket(route), _allowed(route.methods))
+                starts = all(target.app in starting for target in route.targets)
+                allowed = _allowed(route.methods)
+                way = Way(route, http(route), websocket(route), allowed, starts)
                 (self._exact if route.exact else self._prefixes)[route.prefix] = way
         # No deeper cut of a path can be a prefix, however many slashes a hostile one has.
         self._depth = max((prefix.count("/") for prefix in self._prefixes), default=0)
