@@ -673,7 +673,8 @@ class ConfigSection:
     Attributes:
         name: The section's key in a configuration file, and its prefix in the environment:
             `http` is read from `ALACARTE_HTTP__PORT` and so on.
-        target: `"module:attribute"` of a frozen pydantic model.
+        target: `"module:attribute"` of a frozen pydantic model. A field that it declares with
+            `repr=False` is a secret, and never stored.
         keyword: The argument of `serve.start` that takes it; `<name>_options` by default.
         foreground: Other defaults for a program that stays and shows what happens, such as
             `alacarte run`: `{"access_log": "text"}`.
@@ -798,7 +799,11 @@ class Instance(Protocol):
         """
 
     def resources(self, kind: str) -> list[Resource]:
-        """Return all resources of a kind, in the order in which they were made."""
+        """Return all resources of a kind, in the order in which they were made.
+
+        References stand in place of large byte strings, such as code: equal to them, and as good
+        for `apply`.
+        """
 
     def status(self) -> ServeStatus:
         """Return how everything is doing."""

@@ -8,8 +8,8 @@
 
 Each mac is HMAC-SHA256 with the instance's secret over the role, both nonces, the replica's id and
 the protocol version, so that a proof can neither be reflected nor replayed nor used at another
-replica. The secret is handed out through the cluster only: never on a command line, in the
-environment or on disk. Sans-IO: bytes in, bytes out.
+replica. The secret is handed out in calls between processes, and kept in memory: never on a command
+line, in the environment or on disk. Sans-IO: bytes in, bytes out.
 """
 
 from __future__ import annotations
