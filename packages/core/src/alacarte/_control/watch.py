@@ -92,6 +92,7 @@ class SnapshotHub:
         if key in self._values:
             self._retired.pop(key, None)  # to the end, since they are in order of time
             self._retired[key] = self._clock()
+            self._deltas.pop(key, None)  # the last value is short
         self._forget_retired()
 
     def _forget_retired(self) -> None:
@@ -101,7 +102,6 @@ class SnapshotHub:
                 return
             if key not in self._followers:
                 del self._retired[key], self._values[key]
-                self._deltas.pop(key, None)
 
     # --- questions ----------------------------------------------------------------------
 

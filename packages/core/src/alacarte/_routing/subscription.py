@@ -44,6 +44,7 @@ class Subscription:
         self._apply: dict[str, Callable[[Any], None]] = {}
         self._known: dict[str, int] = {}
         self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -62,7 +63,7 @@ class Subscription:
         self._known[key] = -1
         self._changed.set()
         if not self.is_open:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task = self._loop.create_task(self._run())
 
     def unfollow(self, key: str) -> None:
         """Hear no more of a key."""

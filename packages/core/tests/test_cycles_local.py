@@ -1,0 +1,94 @@
+"""Deployments that come and go leave nothing behind in the processes that have called them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from typing import Any
+
+import pytest
+
+from alacarte import serve
+from alacarte._control.watch import SnapshotHub
+from alacarte._routing import router_table
+from alacarte._routing.runtime import ProcessRuntime
+from alacarte.errors import DeploymentUnavailableError
+from alacarte.testing import wait_until
+
+WAIT_S = 20
+
+
+@serve.deployment
+class Callee:
+    def __call__(self) -> str:
+        return "hello"
+
+
+@serve.deployment
+class Caller:
+    def __init__(self, callee: Any) -> None:
+        self.callee = callee
+
+    async def __call__(self) -> str:
+        result: str = await self.callee.ask()
+        return result
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is gone is dropped soon."""
+    monkeypatch.setattr(router_table, "LINGER_S", 0.05)
+
+
+def cycles(names: range) -> None:
+    for name in names:
+        handle = serve.run(Caller.bind(Callee.bind()), name=f"app-{name}", route_prefix=None)
+        assert handle.call() == "hello"
+        serve.delete(f"app-{name}")
+
+
+def holdings() -> dict[str, int]:
+    """Return what this process holds of deployments, and what they may have left."""
+    gc.collect()
+    objects = gc.get_objects()
+    runtimes = [each for each in objects if isinstance(each, ProcessRuntime)]
+    hubs = [each for each in objects if isinstance(each, SnapshotHub)]
+    loops = {each.loop for each in runtimes if each.loop.is_running()}
+    return {
+        "loops": len(loops),
+        "tasks": sum(len(asyncio.all_tasks(loop)) for loop in loops),
+        "routers": sum(len(each.routers) for each in runtimes),
+        "keys followed": sum(len(each._subscription.keys) for each in runtimes),
+        "keys published": sum(len(each.keys) - len(each._retired) for each in hubs),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "threads": threading.active_count(),
+    }
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="descriptors are counted there")
+def test_nothing_is_left_of_deployments_that_are_gone(local, brief):
+    """After many of new names, tasks, routers, keys, descriptors and threads are as before.
+
+    `python -m tests.faults.cycles` runs a thousand, and on Ray.
+    """
+    cycles(range(3))
+    wait_until(lambda: holdings()["routers"] == 0, timeout_s=WAIT_S)
+    before = holdings()
+    cycles(range(3, 40))
+    wait_until(lambda: holdings() == before, timeout_s=WAIT_S)
+
+
+def test_a_handle_outlives_its_deployment(local, brief):
+    """Kept across a deletion, it fails while there is none, and works when there is one again."""
+    handle = serve.run(Callee.bind(), name="kept", route_prefix=None)
+    assert handle.call() == "hello"
+    for _ in range(3):
+        serve.delete("kept")
+        wait_until(lambda: not handle.runtime.routers, timeout_s=WAIT_S)
+        with pytest.raises(DeploymentUnavailableError, match="no such deployment"):
+            handle.call()
+        wait_until(lambda: not handle.runtime.routers, timeout_s=WAIT_S)
+        serve.run(Callee.bind(), name="kept", route_prefix=None)
+        assert handle.call() == "hello"
