@@ -92,7 +92,7 @@ def test_a_sum_that_is_too_large(run: Callable[[Main], None], caplog: pytest.Log
     run(main)
 
 
-def test_a_replica_that_is_too_large(run: Callable[[Main], None]):
+def test_a_replica_that_is_too_large(run: Callable[[Main], None], caplog: pytest.LogCaptureFixture):
     """What fits on no node is said of the replica, not of the sum."""
 
     async def main() -> None:
@@ -102,6 +102,7 @@ def test_a_replica_that_is_too_large(run: Callable[[Main], None]):
             "Deployment 'shop#Model': one replica asks for 4 CPUs; no node of the cluster has "
             "more than 2. Lower `ray_actor_options['num_cpus']`, or add a node."
         )
+        assert caplog.messages == list(world.told.values())
         await world.close()
 
     run(main)

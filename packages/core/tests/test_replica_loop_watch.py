@@ -8,12 +8,14 @@ import math
 import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
 
 import pytest
 
 from alacarte._cluster.host import LoopThread
-from alacarte._replica.loop_watch import LoopWatch, blocking_frame
+from alacarte._replica import loop_watch
+from alacarte._replica.loop_watch import LoopWatch, accountable_s, blocking_frame, starved_s
 from alacarte.testing import wait_until
 
 LIMIT_S = 0.1
@@ -111,4 +113,55 @@ def test_the_users_frame_behind_a_library():
     user_code()
     # The innermost frame is `threading`'s, which waits for the other thread.
     assert found[0].f_code.co_filename == threading.__file__
-    assert blocking_frame(found[0]).f_code.co_name == "user_code"
+    blamed = blocking_frame(found[0])
+    assert blamed is not None
+    assert blamed.f_code.co_name == "user_code"
+
+
+@pytest.mark.parametrize(
+    ("blocked_s", "starved_s", "late_s", "accountable"),
+    [(3.0, 0.0, 0.0, 3.0), (3.0, 2.5, 0.0, 0.5), (3.0, 0.0, 2.5, 0.5), (3.0, 2.0, 2.5, 0.5)],
+)
+def test_time_without_a_cpu_is_nobodys_fault(blocked_s, starved_s, late_s, accountable):
+    """What the loop's thread, or the one that watches it, waited for a CPU does not count."""
+    assert accountable_s(blocked_s, starved_s, late_s) == accountable
+
+
+def test_a_starved_machine_is_not_blamed_on_the_user(loop, told, monkeypatch):
+    """A loop that stands still for want of a CPU is not warned of, whatever line it is in."""
+    begun = time.monotonic()
+    # As if the thread had waited for a CPU ever since.
+    monkeypatch.setattr(loop_watch, "starved_s", lambda _: time.monotonic() - begun)
+    watch = watched(loop)
+    event = threading.Event()
+    waiting = loop.submit(handler(event))
+    wait_until(lambda: watch.age_s > 5 * LIMIT_S)
+    assert told.messages == []
+    # From now on it has one, and its code answers for the time.
+    monkeypatch.setattr(loop_watch, "starved_s", lambda _: 0.0)
+    wait_until(lambda: told.messages, what="a warning")
+    assert "by handler()" in told.messages[0]
+    event.set()
+    waiting.result(20)
+    loop.loop.call_soon_threadsafe(watch.stop)
+
+
+def test_frames_of_ours_are_never_blamed(loop, told):
+    """Where only alacarte and the event loop are at work, the user's methods are not at fault."""
+    watch = watched(loop)
+    event = threading.Event()
+    # The same code, as if it stood in a module of ours.
+    ours = types.FunctionType(handler.__code__, {"__name__": "alacarte._wire.connection"})
+    waiting = loop.submit(ours(event))
+    wait_until(lambda: watch.age_s > 5 * LIMIT_S)
+    assert told.messages == []
+    event.set()
+    waiting.result(20)
+    loop.loop.call_soon_threadsafe(watch.stop)
+
+
+def test_the_kernel_says_how_long_a_thread_was_starved():
+    """On Linux, a thread's wait for a CPU only grows; of one that is not there nothing is known."""
+    before = starved_s(threading.get_native_id())
+    assert 0.0 <= before <= starved_s(threading.get_native_id())
+    assert starved_s(2**31 - 1) == 0.0

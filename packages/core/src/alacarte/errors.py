@@ -77,11 +77,13 @@ class DeployTimeoutError(DeployError, TimeoutError):
         applications: Those that do not run yet, by name.
         timeout_s: The time given.
         waiting: What each deployment waits for, by `application#deployment`.
+        causes: What is wrong, as far as it is known.
     """
 
     applications: tuple[str, ...]
     timeout_s: float
     waiting: dict[str, str]
+    causes: tuple[str, ...] = ()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> DeployTimeoutError:
         """Make one as a `TimeoutError`: RuntimeError's way has no room for what that adds."""
@@ -91,12 +93,13 @@ class DeployTimeoutError(DeployError, TimeoutError):
         names = " and ".join(map(repr, self.applications))
         one = len(self.applications) == 1
         head = f"application {names} does" if one else f"applications {names} do"
-        waiting = [f"{deployment}: {text}." for deployment, text in self.waiting.items()]
+        waiting = [f"{deployment}: {text}" for deployment, text in self.waiting.items()]
         stays = "It stays deployed and goes" if one else "They stay deployed and go"
         return "\n".join(
             [
                 f"{head} not run after {self.timeout_s:g} s.",
                 *waiting,
+                *self.causes,
                 f"{stays} on starting; serve.delete() gives up.",
             ]
         )

@@ -23,6 +23,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any
 
+from .._logging import configure_actor_logging
 from .._plugins import check_same, installed, load
 from .protocol import ActorContext, ActorSpec, Cluster, Node
 
@@ -191,6 +192,7 @@ class ActorHost:
     """
 
     def __init__(self, spec: ActorSpec, cluster: Cluster, node: Node) -> None:
+        configure_actor_logging(own_process=cluster.kind != "local")
         for path in reversed(spec.import_paths):
             if path not in sys.path:
                 sys.path.insert(0, path)

@@ -66,6 +66,7 @@ class ActorSpec:
         target: `"module:Class"`, called in the new process with an `ActorContext` and `args`.
         args: Must pickle. Handed over in a call, once the process is up: a cluster stores what
             it starts processes with, and these may hold secrets. None for one that `restarts`.
+        title: What people call its process, in `ps` and in the log; "" for what its name says.
         options: Resources and environment, as Ray takes them.
         node_id: The node it must run on, "" for any.
         plugins: What the driver loaded; the actor loads the same or does not start.
@@ -85,6 +86,7 @@ class ActorSpec:
     name: str
     target: str
     args: tuple[Any, ...] = field(default=(), repr=False)
+    title: str = ""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     node_id: str = ""
     plugins: tuple[PluginRecord, ...] = ()

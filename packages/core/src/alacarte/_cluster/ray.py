@@ -6,6 +6,7 @@ Ray places processes, watches them and finds them by name; requests never pass t
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import functools
 import json
@@ -46,10 +47,13 @@ from ray.util.scheduling_strategies import (
 
 from ..errors import ConfigError, PluginError
 from .admission import admit
+from .deaths import cause_of_death, is_unexplained
+from .exits import ExitWatch, describe_exit, process_space
 from .host import ActorHost
 from .protocol import Actor, ActorDied, ActorSpec, Capacity, ClusterSilent, Node, NotBegun
 from .room import FreeNode, Group, Need, exceeded, lacking
 from .threads import BlockingCalls
+from .titles import title_of
 
 __all__ = ["RayCluster"]
 
@@ -65,6 +69,9 @@ _ANSWER_S = 10.0
 _AUTOSCALER_V2 = b"__autoscaler_v2_enabled"
 _AUTOSCALER_STATUS = b"__autoscaling_status"
 _CALLS = BlockingCalls("alacarte-ray", 32)
+_EXITS = ExitWatch()
+_EXIT_S = 2.0
+"""For a process to end whose connections have; a large one takes a while."""
 T = TypeVar("T")
 
 
@@ -82,13 +89,29 @@ class _Process:
         self._spec = spec
         # Ray may start the process again, under its old name; then nobody calls `begin`.
         self._has_begun = spec.restarts
+        self._title = spec.title or title_of(spec.name)
+        # Ray names the process after the class of its actor, whenever a call has ended.
+        self.__class__ = type(self._title, (type(self),), {})
 
-    async def begin(self, args: tuple[Any, ...]) -> None:
-        """Make the actor. Apart from the constructor, so that an error arrives as itself."""
+    def __repr__(self) -> str:
+        """Return what Ray puts in front of each line that the process prints."""
+        return self._title
+
+    async def begin(self, args: tuple[Any, ...]) -> tuple[str, int]:
+        """Make the actor. Apart from the constructor, so that an error arrives as itself.
+
+        Returns:
+            The process: its id, and where that id means this process.
+        """
         if not self._has_begun:
             self._has_begun = True
             self._spec = replace(self._spec, args=args)
         await self._made()
+        return self.process()
+
+    def process(self) -> tuple[str, int]:
+        """Return the process as `begin` does, whether the actor is made or not."""
+        return process_space(), os.getpid()
 
     async def call(self, method: str, args: tuple[Any, ...]) -> Any:
         host = await self._made()
@@ -117,37 +140,73 @@ class RayActor:
 
     Args:
         bundled: Whether resources in bundles belong to it; None for not known.
+        title: Of its process; "" for what its name says.
+        restarts: Ray starts it again when it dies, in another process.
     """
 
-    def __init__(self, name: str, handle: Any, bundled: bool | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        handle: Any,
+        bundled: bool | None = None,
+        title: str = "",
+        *,
+        restarts: bool = False,
+    ) -> None:
         self.name = name
+        self._restarts = restarts
         self._handle = handle
         self._bundled = bundled
+        # While a call runs, Ray names the process after the call.
+        self._named = {"name": title or title_of(name)}
+        self._exit: concurrent.futures.Future[int | None] | None = None
 
     async def call(self, method: str, *args: Any) -> Any:
         try:
-            return await self._handle.call.remote(method, args)
+            return await self._handle.call.options(**self._named).remote(method, args)
         except exceptions.RayTaskError as error:
             raise _cause(error) from None
         except exceptions.RayActorError as error:
-            raise ActorDied(f"{self.name}: {_first_line(error)}") from None
+            raise ActorDied(f"{self.name}: {await self._reason(error)}") from None
 
     async def begin(self, args: tuple[Any, ...]) -> None:
         try:
-            await self._handle.begin.remote(args)
+            process = await self._handle.begin.options(**self._named).remote(args)
         except exceptions.RayTaskError as error:
             raise _cause(error) from None
         except exceptions.RayError as error:
             raise ActorDied(f"{self.name} did not come up: {_first_line(error)}") from None
+        if not self._restarts:
+            self._watch(process)
 
     async def closed(self) -> str:
         while True:
             try:
-                await self._handle.live.remote()
+                if self._exit is None:
+                    self._watch(await self._handle.process.options(**self._named).remote())
+                await self._handle.live.options(**self._named).remote()
             except exceptions.ActorUnavailableError:
                 await asyncio.sleep(0.1)  # Ray does not know yet; ask again
             except exceptions.RayError as error:
-                return _first_line(error)
+                return await self._reason(error)
+
+    def _watch(self, process: tuple[str, int]) -> None:
+        """Keep the process in sight, where it is one of this machine."""
+        space, pid = process
+        if space and space == process_space():
+            self._exit = _EXITS.watch(pid)
+
+    async def _reason(self, error: exceptions.RayError) -> str:
+        """Return why the process ended: as the kernel has it, where Ray does not know."""
+        text = str(error)
+        if self._exit is not None and is_unexplained(text):
+            with contextlib.suppress(TimeoutError):
+                # Its connections may be gone before it is.
+                async with asyncio.timeout(_EXIT_S):
+                    status = await asyncio.shield(asyncio.wrap_future(self._exit))
+                    if status is not None:
+                        return f"its process {describe_exit(status)}"
+        return cause_of_death(text)
 
     def kill(self) -> None:
         ray.kill(self._handle, no_restart=True)
@@ -189,6 +248,7 @@ class RayCluster:
                 return None
             with _quiet_about_tokens():
                 try:
+                    _keep_log_lines()
                     ray.init(
                         address=found or "local",
                         namespace=NAMESPACE,
@@ -297,7 +357,7 @@ class RayCluster:
             if "already" in str(error):
                 raise ActorDied(f"{spec.name} cannot be started: {error}") from None
             raise ConfigError(f"Ray does not accept the options: {_first_line(error)}") from None
-        actor = RayActor(spec.name, handle, bundled=group is not None)
+        actor = RayActor(spec.name, handle, group is not None, spec.title, restarts=spec.restarts)
         try:
             await actor.begin(spec.args)
         except BaseException:
@@ -401,6 +461,17 @@ def _remote(code: Any) -> Any:
     Ray stores each one's code, for good, once for every cluster that it is used in.
     """
     return ray.remote(code)
+
+
+def _keep_log_lines() -> None:
+    """Have this program shown every line of the log, unless its user has decided about that.
+
+    Ray leaves out lines that another process has printed within five seconds, and shows them
+    later with a count. Of a traceback that two replicas print, the half would be missing.
+    """
+    if "RAY_DEDUP_LOGS" not in os.environ:
+        # Ray has read the variable when it was imported.
+        ray._private.ray_logging.RAY_DEDUP_LOGS = False  # type: ignore[attr-defined]
 
 
 class _RayTokens:

@@ -32,7 +32,14 @@ def judge_capacity(
         short = capacity.oversized.get(str(deployment))
         if short:
             found[deployment] = f"{describe_oversized(str(deployment), short)} {remedy([*short])}"
-    for name, sentence in zip(capacity.totals, describe_totals(asks, capacity.totals), strict=True):
+    # A replica that is too large by itself makes the sum too large, which goes without saying.
+    fitting = {key: ask for key, ask in asks.items() if key not in capacity.oversized}
+    totals = {
+        name: (asked, total)
+        for name, (asked, total) in capacity.totals.items()
+        if name.startswith("room for ") or sum(ask.total(name) for ask in fitting.values()) > total
+    }
+    for name, sentence in zip(totals, describe_totals(fitting, totals), strict=True):
         text = f"{sentence} {remedy([name], several=not name.startswith('room for '))}"
         for deployment in wanted:
             counted = name.startswith(f"room for {deployment} ")

@@ -28,7 +28,7 @@ from .lifecycle import SERVING, ReplicaEvent, advance
 from .reconcile import ReplicaView, Settings
 from .shortage import describe_shortage, remedy
 
-__all__ = ["Owner", "Replica"]
+__all__ = ["WAITS_FOR_PROCESS", "Owner", "Replica"]
 
 log = logging.getLogger("alacarte.controller")
 _STOP_S = 5.0
@@ -44,6 +44,8 @@ _STARTING_PULSES = 150
 _LOOK_S = 5.0
 _SILENT = f"its process has not answered for {_PULSES * _PULSE_S:g} s"
 _JITTER = 0.1
+WAITS_FOR_PROCESS = "waits for a process"
+"""What is told of a replica without one as long as nothing is known to be missing."""
 
 
 class Owner(Protocol):
@@ -180,7 +182,7 @@ class Replica:
         if self.state is ReplicaState.STARTING:
             if not facts.placed:
                 if not facts.missing:
-                    return "waits for a process"
+                    return WAITS_FOR_PROCESS
                 return f"waits for {describe_shortage(facts.missing)}. {remedy([*facts.missing])}"
             return "its constructor has not returned yet"
         return _SILENT if facts.silent else facts.refused or facts.health.message

@@ -44,7 +44,7 @@ from .reconcile import (
     next_look,
 )
 from .reconcile import reconcile as actions_for
-from .replica import Replica, first_line
+from .replica import WAITS_FOR_PROCESS, Replica, first_line
 from .shortage import Reminder, waiting_line
 from .summary import Change, Condition, change_between, condition_of, overview_of, waiting_for
 
@@ -167,10 +167,8 @@ class ReplicaGroup:
         if self.held:
             waits = ["those that may call it to end first"]
         replicas = tuple(replica.overview for replica in self._replicas.values())
-        starting = [each.message for each in replicas if each.state is ReplicaState.STARTING]
-        waits += sorted({message.removeprefix("waits for ") for message in starting})
-        if self.too_large and waits:
-            waits.append(self.too_large)
+        starting = {each.message for each in replicas if each.state is ReplicaState.STARTING}
+        waits += sorted(text.removeprefix("waits for ") for text in starting - {WAITS_FOR_PROCESS})
         return replace(
             self.summary(views),
             waiting_for="; ".join(waits),

@@ -260,6 +260,7 @@ class ServiceGroup:
                         slot.index,
                         self._facts_for(slot),
                     ),
+                    title="alacarte:proxy" if slot.spec.serves_routes else "",
                     node_id=slot.node.node_id,
                     plugins=self._plugins,
                 )

@@ -14,6 +14,7 @@ from typing import Any
 
 from .._cluster.host import socket_path, spare_collections
 from .._cluster.protocol import ActorContext
+from .._logging import name_process
 from .._model.pickling import load_code, load_init
 from .._routing.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues
@@ -61,6 +62,8 @@ class ReplicaActor:
             _publish=self._advertised.publish,
             _max_ongoing=spec.max_ongoing,
         )
+        if context.cluster.kind != "local":
+            name_process(self._here)
         self._user: UserObject | None = None
         self._server: DataServer | None = None
         self._listener: Listener | None = None

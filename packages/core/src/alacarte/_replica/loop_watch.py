@@ -16,7 +16,7 @@ import time
 import traceback
 from types import FrameType
 
-__all__ = ["LoopWatch", "blocking_frame"]
+__all__ = ["LoopWatch", "accountable_s", "blocking_frame"]
 
 log = logging.getLogger("alacarte.replica")
 _LOOKS = 4
@@ -41,7 +41,9 @@ class LoopWatch:
         self._pause_s = min(limit_s / _LOOKS, _MAX_PAUSE_S)
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
+        self._native_id = threading.get_native_id()
         self._beaten_at = time.monotonic()
+        self._starved_at_beat_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = threading.Event()
 
@@ -65,30 +67,36 @@ class LoopWatch:
             self._timer.cancel()
 
     def _beat(self) -> None:
+        self._starved_at_beat_s = starved_s(self._native_id)
         self._beaten_at = time.monotonic()
         self._timer = self._loop.call_later(self._pause_s, self._beat)
 
     def _watch(self) -> None:
-        told_of = 0.0
+        told_of = last_beat = late_s = 0.0
         looked_at = time.monotonic()
         while not self._stopped.wait(self._pause_s):
             now = time.monotonic()
-            late, looked_at = now - looked_at > self._limit_s, now
             beaten_at = self._beaten_at
+            late_s = 0.0 if beaten_at != last_beat else late_s
+            late_s += max(now - looked_at - self._pause_s, 0.0)
+            looked_at, last_beat = now, beaten_at
             if told_of and told_of != beaten_at:
                 # The beat after it, which came as soon as the loop was free.
                 self._tell_free(beaten_at - told_of)
                 told_of = 0.0
-            # When this thread could not run either, the whole process was stopped: look again.
-            if not told_of and not late and now - beaten_at > self._limit_s:
+            if told_of or now - beaten_at <= self._limit_s:
+                continue
+            starved = starved_s(self._native_id) - self._starved_at_beat_s
+            if accountable_s(now - beaten_at, starved, late_s) > self._limit_s:
                 self._tell_blocked(now - beaten_at)
                 told_of = beaten_at
 
     def _tell_blocked(self, blocked_s: float) -> None:
         frame = sys._current_frames().get(self._thread_id)
-        if frame is None:
+        found = None if frame is None else blocking_frame(frame)
+        if frame is None or found is None:
+            log.debug("%s: the event loop was late by %.1f s", self._name, blocked_s)
             return
-        found = blocking_frame(frame)
         log.warning(
             "%s: the event loop has been blocked for %.1f s by %s() (%s, line %d). No other "
             "request of this replica gets on. Make the method a plain `def`, which runs in a "
@@ -108,11 +116,34 @@ class LoopWatch:
         )
 
 
-def blocking_frame(frame: FrameType) -> FrameType:
+def accountable_s(blocked_s: float, starved_s: float, late_s: float) -> float:
+    """Return for how much of the time that a loop has not turned its code answers.
+
+    Not for the time in which the machine had no CPU for it, by whichever of two signs it shows
+    more clearly.
+
+    Args:
+        starved_s: For how long the loop's thread could have run, and was not let.
+        late_s: How much later than it wanted the watching thread has run.
+    """
+    return blocked_s - max(starved_s, late_s)
+
+
+def starved_s(native_id: int) -> float:
+    """Return how long a thread of this process has waited for a CPU, in all; 0 if unknown."""
+    try:
+        with open(f"/proc/self/task/{native_id}/schedstat", "rb") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):  # not Linux, or a kernel that keeps no account
+        return 0.0
+
+
+def blocking_frame(frame: FrameType) -> FrameType | None:
     """Return the frame of user code that a thread is in.
 
     That is the innermost which is neither ours nor in the standard library or an installed
-    package; failing that, the innermost that is not the event loop's.
+    package; failing that, the innermost that is neither ours nor the event loop's, and None where
+    all are.
 
     Args:
         frame: The thread's innermost.
@@ -121,7 +152,7 @@ def blocking_frame(frame: FrameType) -> FrameType:
     for found in frames:
         if not _is_library(found) and not _is_loop(found):
             return found
-    return next((found for found in frames if not _is_loop(found)), frame)
+    return next((found for found in frames if not _is_loop(found)), None)
 
 
 _LIBRARIES = tuple({f"{path}/" for path in sysconfig.get_paths().values()})

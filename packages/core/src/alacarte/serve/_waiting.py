@@ -29,7 +29,7 @@ def describe_waiting(status: ServeStatus, applications: Sequence[str]) -> dict[s
             if each.status is DeploymentStatus.HEALTHY:
                 continue
             ready = each.replica_states.get("RUNNING", 0)
-            waits = f", waits for {each.waiting_for.removesuffix('.')}" if each.waiting_for else ""
+            waits = f", waits for {each.waiting_for}" if each.waiting_for else ""
             found[f"{name}#{deployment}"] = f"{ready} of {each.target_replicas} ready{waits}"
     return found
 
@@ -45,7 +45,21 @@ def timed_out(
         or status.applications[name].status is not ApplicationStatus.RUNNING
     ]
     late = late or list(applications)  # it came up while we asked
-    return DeployTimeoutError(tuple(late), timeout_s, describe_waiting(status, late))
+    return DeployTimeoutError(
+        tuple(late), timeout_s, describe_waiting(status, late), _messages(status, late)
+    )
+
+
+def _messages(status: ServeStatus, applications: Sequence[str]) -> tuple[str, ...]:
+    """Return what is wrong with applications, each sentence once."""
+    found = [
+        deployment.message
+        for name in applications
+        if name in status.applications
+        for deployment in status.applications[name].deployments.values()
+        if deployment.message
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 async def tell_waiting(
@@ -57,9 +71,11 @@ async def tell_waiting(
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 2, _LONGEST_S)
         try:
-            found = describe_waiting(await status(), applications)
+            seen = await status()
         except ServeError as error:
             log.debug("what is waited for is not known: %s", error)
             continue
-        for deployment, text in found.items():
+        for deployment, text in describe_waiting(seen, applications).items():
             log.warning("%s: %s", deployment, text)
+        for message in _messages(seen, applications):
+            log.warning("%s", message)

@@ -1,0 +1,23 @@
+"""What people call a process, from the name of its actor."""
+
+from __future__ import annotations
+
+import pytest
+
+from alacarte._cluster.titles import title_of
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("alacarte:controller", "alacarte:controller"),
+        ("alacarte:1f2e:replica:shop#Model#9c0d", "alacarte:replica shop#Model"),
+        ("alacarte:1f2e:replica:a:b#Model#9c0d", "alacarte:replica a:b#Model"),
+        ("alacarte:1f2e:service:http:node7:0:ab12", "alacarte:service http"),
+        ("alacarte:1f2e:policies:ab12", "alacarte:policies"),
+        ("somebody's", "somebody's"),
+    ],
+)
+def test_titles(name: str, title: str):
+    """The title says what a process is and whose, without ids."""
+    assert title_of(name) == title
