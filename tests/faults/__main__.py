@@ -20,6 +20,7 @@ SCENARIOS = (
     "deadlines",
     "handshakes",
     "large_bodies",
+    "body_memory",
 )
 
 

@@ -80,6 +80,8 @@ class Front(Hop):
             case "/download":
                 size, _, part = request.url.query.partition(",")
                 return StreamingResponse(self.download(int(size), int(part or _PART)))
+            case "/whole":
+                return bytes(int(request.url.query.partition(",")[0]))
             case "/hold":
                 return await self.hold()
             case "/drip":

@@ -36,15 +36,23 @@ async def upload(port: int, size: int, *, chunked: bool = False) -> int:
     return int(body)
 
 
-async def download(port: int, size: int, *, part_size: int = _MIB, pause_s: float = 0.0) -> int:
+async def download(
+    port: int,
+    size: int,
+    *,
+    part_size: int = _MIB,
+    pause_s: float = 0.0,
+    path: str = "/download",
+) -> int:
     """Ask for so many bytes; return how many came.
 
     Args:
         part_size: Of what the application produces at a time.
         pause_s: How long to read nothing, in the middle.
+        path: `/download`, a stream; or `/whole`, one message.
     """
     reader, writer = await connect(port)
-    target = b"/download?%d,%d" % (size, part_size)
+    target = b"%b?%d,%d" % (path.encode(), size, part_size)
     writer.write(b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % target)
     head = await reader.readuntil(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200"):

@@ -1,5 +1,8 @@
 """Buffers that are used again."""
 
+import asyncio
+
+from alacarte._wire import buffers as module
 from alacarte._wire.buffers import Buffers
 
 
@@ -38,3 +41,44 @@ def test_what_is_kept_is_bounded():
         buffers.take(size)
     assert sorted(map(len, buffers._kept)) == [60]
     assert buffers._size == 60
+
+
+def test_what_is_not_used_any_more_is_let_go():
+    """A buffer stays while somebody has it, and for one review after it was taken."""
+    freed = []
+    buffers = Buffers(freed=lambda: freed.append(len(buffers._kept)))
+    held = buffers.take(1000)
+    buffers.take(2000)
+    buffers.review()
+    assert (len(buffers._kept), freed) == (2, [])
+    buffers.review()
+    assert (buffers._kept, buffers._size, freed) == ([held], 1000, [1])
+    del held
+    buffers.take(1000)
+    buffers.review()
+    assert len(buffers._kept) == 1
+    buffers.review()
+    assert (buffers._kept, buffers._size, freed) == ([], 0, [1, 0])
+
+
+async def test_reviews_come_by_themselves(monkeypatch):
+    """As long as anything is kept, on whichever loop a buffer was taken; then no more."""
+    monkeypatch.setattr(module, "REVIEW_S", 0.001)
+    done = asyncio.Event()
+    buffers = Buffers(freed=done.set)
+    buffers.take(1000)
+    await asyncio.wait_for(done.wait(), 10)
+    assert buffers._kept == []
+    assert buffers._reviewing is None
+
+
+def test_a_review_that_a_loop_did_not_live_to_make():
+    """The next loop makes it."""
+    buffers = Buffers()
+
+    async def take() -> None:
+        buffers.take(1000)
+        assert buffers._reviewing is asyncio.get_running_loop()
+
+    asyncio.run(take())
+    asyncio.run(take())
