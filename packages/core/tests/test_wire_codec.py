@@ -1,5 +1,6 @@
 """Values as bytes: whole again at the other end, and arrays without a copy."""
 
+import asyncio
 import pickle
 import subprocess
 import sys
@@ -196,7 +197,7 @@ class Stubborn:
     ("value", "message"),
     [
         (threading.Lock(), "lock cannot be pickled"),
-        (Stubborn(), "Stubborn cannot be pickled: keep your hands off me"),
+        (Stubborn(), "Stubborn cannot be pickled: RuntimeError: keep your hands off me"),
         ([np.zeros(LARGE), threading.Lock()], "list cannot be pickled: .*lock"),
         (pickle.PickleBuffer(memoryview(bytearray(9))[::2]), "PickleBuffer cannot be pickled"),
     ],
@@ -217,3 +218,38 @@ def test_endless():
         encode(value)
     while value:
         value = value.pop()
+
+
+class Deadly:
+    """Ends the program when it is pickled, or unpickled."""
+
+    def __init__(self, raises, when):
+        self.raises = raises
+        self.when = when
+
+    def __reduce__(self):
+        if self.when == "pickled":
+            raise self.raises(3)
+        return _raise, (self.raises,)
+
+
+def _raise(kind):
+    raise kind(3)
+
+
+DEADLY = [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError]
+
+
+@pytest.mark.parametrize("raises", DEADLY)
+def test_a_value_that_ends_the_program_when_pickled(raises):
+    """Whatever a reduction raises is an error that a request may have, and no event loop's end."""
+    with pytest.raises(ConfigError, match=f"Deadly cannot be pickled: {raises.__name__}"):
+        encode(Deadly(raises, "pickled"))
+
+
+@pytest.mark.parametrize("raises", DEADLY)
+def test_a_value_that_ends_the_program_when_unpickled(raises):
+    """The same where a value arrives."""
+    message = b"".join(encode(Deadly(raises, "unpickled")))
+    with pytest.raises(ConfigError, match=f"cannot be unpickled: {raises.__name__}"):
+        decode(message)

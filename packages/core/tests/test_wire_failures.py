@@ -1,5 +1,6 @@
 """Errors as bytes: the user's own type where it travels, a readable account where not."""
 
+import asyncio
 import dataclasses
 import json
 import sys
@@ -68,6 +69,23 @@ class Unspeakable(Exception):
 
     def __reduce__(self):
         raise ValueError("no")
+
+
+class Deadly(Exception):
+    """Ends the program in each of its methods."""
+
+    def __init__(self, raises):
+        self.raises = raises
+
+    def __str__(self):
+        raise self.raises(4)
+
+    __repr__ = __reduce__ = __str__
+
+
+class Fatal(BaseException):
+    def __str__(self):
+        raise SystemExit(5)
 
 
 class Rigid(Exception):
@@ -234,6 +252,13 @@ def circular():
         ServeError("\udc80 is half a character"),
         ExceptionGroup("several", [ValueError(1), Plain(2)]),
         SystemExit(3),
+        Deadly(SystemExit),
+        Deadly(KeyboardInterrupt),
+        Deadly(GeneratorExit),
+        Deadly(asyncio.CancelledError),
+        Fatal(),
+        ServeError(Deadly(SystemExit)),
+        ExceptionGroup("g", [Deadly(SystemExit)]),
     ],
     ids=lambda error: type(error).__name__,
 )

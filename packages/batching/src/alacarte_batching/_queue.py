@@ -164,7 +164,7 @@ class Queue:
         try:
             while batch := self._batcher.take(now):
                 self._start(loop, batch)
-        except Exception as error:
+        except BaseException as error:
             # `batch_size_fn` is foreign code. Whatever it choked on would stop the queue again
             # and again, so it is told to all who wait, and the queue goes on.
             for item in self._batcher.clear():
@@ -203,6 +203,13 @@ class Queue:
         self._start_due(loop, max(closes_at, loop.time()))
 
     async def _run(self, batch: list[Item]) -> None:
+        try:
+            await self._call(batch)
+        except (SystemExit, KeyboardInterrupt) as error:  # they would stop the event loop
+            name = self._target.name
+            raise RuntimeError(f"{name} raised {type(error).__name__}") from error
+
+    async def _call(self, batch: list[Item]) -> None:
         _leave_caller()
         calls = self._live(batch)
         if not calls:

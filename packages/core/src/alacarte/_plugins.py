@@ -324,7 +324,7 @@ class Plugins:
         for impl in self._manager.hook.on_event.get_hookimpls():
             try:
                 impl.function(event) if impl.argnames else impl.function()
-            except Exception:  # foreign code: one observer's failure is nobody else's
+            except BaseException:  # foreign code: one observer's failure is nobody else's
                 log.exception("plugin %s failed on %s", impl.plugin_name, event)
 
     def _layers(self, hook: str, deployment: DeploymentId, config: ConfigSections) -> list[Layer]:

@@ -167,7 +167,9 @@ class Store:
 async def _unload(model: Model) -> None:
     try:
         await model.unload()
-    except Exception:  # the user's __del__
+    except asyncio.CancelledError:
+        raise
+    except BaseException:  # the user's __del__
         log.exception("model %s: its __del__ failed", model.model_id)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import gc
 import hashlib
 import importlib
@@ -20,9 +21,10 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
+from .._foreign import is_cancellation, ordinary
 from .._logging import configure_actor_logging
 from .._plugins import check_same, installed, load
 from .protocol import ActorContext, ActorSpec, Cluster, Node
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 log = logging.getLogger("alacarte.cluster")
+T = TypeVar("T")
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -116,19 +119,39 @@ class LoopThread:
 
     def __init__(self, name: str) -> None:
         self.loop = new_event_loop()
+        self._name = name
         self._lock = threading.Lock()
         self._stopping = False
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        while not self._ended:
+            self._carry_on(self.loop.run_forever)
         # Here, since whoever stops us may be running a loop of its own. Once more, for what was
         # submitted while the loop stopped: somebody waits for its future.
-        self.loop.run_until_complete(_cancel_others())
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        for rest in (_cancel_others(), self.loop.shutdown_asyncgens()):
+            task = self.loop.create_task(rest)
+            while not task.done():
+                self._carry_on(functools.partial(self.loop.run_until_complete, task))
         self.loop.close()
+
+    def _carry_on(self, run: Callable[[], object]) -> None:
+        """Run the loop, which foreign code may stop: by `loop.stop()`, or out of a task.
+
+        A task that raises SystemExit or KeyboardInterrupt stops the loop of all tasks. It is one
+        task's end, and not theirs.
+        """
+        try:
+            run()
+        except BaseException:
+            log.exception("%s: foreign code raised in a task what ends a program", self._name)
+
+    def _end(self) -> None:
+        self._ended = True
+        self.loop.stop()
 
     def submit(self, work: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
         """Run a coroutine on the loop; return its future. From any other thread.
@@ -147,7 +170,7 @@ class LoopThread:
         self.submit(_cancel_others()).result()
         with self._lock:
             self._stopping = True
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.loop.call_soon_threadsafe(self._end)
         self._thread.join()
 
 
@@ -176,6 +199,16 @@ async def _cancel_others() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+
+
+async def _ordinarily(work: Coroutine[Any, Any, T]) -> T:
+    """Await foreign work; what would stop this event loop, and the caller's, becomes an error."""
+    try:
+        return await work
+    except BaseException as error:
+        if isinstance(error, Exception) or is_cancellation(error):
+            raise
+        raise ordinary(error) from error
 
 
 class ActorHost:
@@ -217,12 +250,12 @@ class ActorHost:
         """
         function = getattr(self._object, method)
         if inspect.iscoroutinefunction(function):
-            return self._thread.submit(function(*args))
+            return self._thread.submit(_ordinarily(function(*args)))
         answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
         try:
             answer.set_result(function(*args))
-        except Exception as error:  # the caller's to handle
-            answer.set_exception(error)
+        except BaseException as error:  # the caller's to handle
+            answer.set_exception(ordinary(error))
         return answer
 
     def abort(self) -> None:
@@ -231,7 +264,7 @@ class ActorHost:
         try:
             if abort is not None:
                 self._thread.submit(abort()).result()
-        except Exception:  # a plugin's code
+        except BaseException:  # a plugin's code
             log.exception("an actor could not hang up")
         finally:
             self._thread.stop()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .._foreign import describe_error
 from .._model.loads import LoadReport
 from .._model.specs import DeploymentSpec
 from .._plugins import Plugins, missing_package
@@ -220,8 +221,8 @@ class Scaler:
             wanted, state = wanted_number(answer)
         except NonsenseAnswer as error:
             self._note(scaled, str(error))
-        except Exception as error:  # a plugin's code: its failure is nobody else's
-            self._note(scaled, f"it raised {type(error).__name__}: {error}")
+        except BaseException as error:  # a plugin's code: its failure is nobody else's
+            self._note(scaled, f"it raised {describe_error(error)}")
         else:
             scaled.state = scaled.state if state is None else state
             self._take(scaled, wanted)

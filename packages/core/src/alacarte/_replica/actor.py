@@ -14,6 +14,7 @@ from typing import Any
 
 from .._cluster.host import socket_path, spare_collections
 from .._cluster.protocol import ActorContext
+from .._foreign import describe_error, is_cancellation
 from .._logging import name_process
 from .._model.pickling import load_code, load_init
 from .._routing.runtime import InstanceAccess, ProcessRuntime
@@ -85,7 +86,9 @@ class ReplicaActor:
             services = self._services(self._user)
             for callback in self._here._opening:
                 await callback()
-        except Exception as error:  # the user's code
+        except BaseException as error:  # the user's code
+            if is_cancellation(error):
+                raise
             raise DeployError(_told(self._spec.deployment, error)) from None
         self._server = DataServer(self._spec.deployment, services, self._spec.max_ongoing)
         self._user.slots = self._server
@@ -139,7 +142,9 @@ class ReplicaActor:
         if self._user is not None:
             try:
                 await self._user.check_health()
-            except Exception as error:  # the user's code
+            except BaseException as error:  # the user's code
+                if is_cancellation(error):
+                    raise
                 raise DeployError(_told(self._spec.deployment, error)) from None
 
     async def reconfigure(self, max_ongoing: int, user_config: Any) -> None:
@@ -155,7 +160,9 @@ class ReplicaActor:
         if user_config is not None and user_config != self._user_config:
             try:
                 await self._user.reconfigure(user_config)
-            except Exception as error:  # the user's code
+            except BaseException as error:  # the user's code
+                if is_cancellation(error):
+                    raise
                 raise DeployError(_told(self._spec.deployment, error)) from None
             self._user_config = user_config
 
@@ -183,9 +190,11 @@ class ReplicaActor:
         if self._watch is not None:
             self._watch.stop()
         await self._run_closing()
-        if self._user is not None:
-            await self._user.close()
-        await self._runtime.close()
+        try:
+            if self._user is not None:
+                await self._user.close()
+        finally:
+            await self._runtime.close()
 
     async def _run_closing(self) -> None:
         """Run what was given to `ReplicaContext.on_close`."""
@@ -194,7 +203,9 @@ class ReplicaActor:
         for callback in reversed(self._here._closing):
             try:
                 await callback()
-            except Exception:  # foreign code
+            except BaseException as error:  # foreign code
+                if is_cancellation(error):
+                    raise
                 log.exception("%s: closing failed", self._spec.deployment)
 
     async def stats(self) -> dict[str, int]:
@@ -271,13 +282,12 @@ class ReplicaActor:
         return len({node.address for node in nodes}) > 1
 
 
-def _told(deployment: DeploymentId, error: Exception) -> str:
+def _told(deployment: DeploymentId, error: BaseException) -> str:
     """Say what went wrong: the reason in the first line, then the user's traceback."""
-    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"{reason}{_remedy(error)}\n{user_traceback(error)}"
+    return f"{describe_error(error)}{_remedy(error)}\n{user_traceback(error)}"
 
 
-def _remedy(error: Exception) -> str:
+def _remedy(error: BaseException) -> str:
     """Say how to bring a missing package to where the replica runs."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return ""

@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from .._cluster.threads import run_in_daemon_thread
+from .._foreign import is_cancellation, ordinary
 from ..errors import ConfigError, NotFoundError
 from ..types import DeploymentId, Entry
 
@@ -115,7 +116,12 @@ class UserObject:
         """
         check = self.instance.check_health
         if inspect.iscoroutinefunction(check):
-            await check()
+            try:
+                await check()
+            except BaseException as error:  # it would leave this task, and stop the event loop
+                if is_cancellation(error):
+                    raise
+                raise ordinary(error) from error
             return
         call = functools.partial(contextvars.copy_context().run, _without_stop, check)
         work = run_in_daemon_thread(call, f"{self.deployment.name}-check")
@@ -126,10 +132,17 @@ class UserObject:
         if self._check is not None:
             self._check.cancel()
         destructor = None if self._is_function else getattr(self.instance, "__del__", None)
-        if destructor is not None:
-            await _maybe_await(destructor())
-            _disarm(self.instance)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        try:
+            if destructor is not None:
+                await _maybe_await(destructor())
+        except BaseException as error:
+            if is_cancellation(error):
+                raise
+            raise ordinary(error) from error
+        finally:
+            if destructor is not None:
+                _disarm(self.instance)
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
     # --- Served -------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Mapping
 
+from .._foreign import describe_error
 from .._wire.failures import user_traceback
 from .._wire.frames import MAX_LOAD, Kind
 from .._wire.listener import Listener
@@ -155,7 +156,8 @@ class DataServer:
         except BaseException as error:
             # SystemExit and its like end a request, not the replica.
             self._release(stream)
-            stream.fail(InternalError(f"{self._deployment}: {error!r} was raised in a request."))
+            what = describe_error(error)
+            stream.fail(InternalError(f"{self._deployment}: {what} was raised in a request."))
         finally:
             nested.close()
 

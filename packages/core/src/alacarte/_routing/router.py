@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from .._foreign import ordinary
 from .._model.snapshots import DeploymentSnapshot, SnapshotDelta
 from .._wire.caller import CallStream, ConnectionLost, Rejected
 from ..errors import (
@@ -219,7 +220,10 @@ class Router:
         while self._ready:
             policy = self._policy
             assert policy is not None
-            choice = policy.choose(call, self._ready)
+            try:
+                choice = policy.choose(call, self._ready)
+            except BaseException as error:  # foreign code, which may end no event loop
+                raise ordinary(error) from None
             if isinstance(choice, Wait):
                 return None
             if isinstance(choice, Shed):
@@ -289,7 +293,7 @@ class Router:
             if not future.done():
                 try:
                     stream = self._send_in_time(call)
-                except Exception as error:  # of the policy or of the call itself: it is the answer
+                except Exception as error:  # of the policy, or of the call: it is the answer
                     future.set_exception(error)
                 else:
                     if stream is None:
@@ -484,5 +488,5 @@ def _tell(heard: Callable[[Call, ReplicaLoad], None], call: Call, replica: Repli
     """Tell a policy what became of a call; its failure must not cost the slot."""
     try:
         heard(call, replica)
-    except Exception:  # foreign code
+    except BaseException:  # foreign code
         log.exception("a routing policy failed in %s", getattr(heard, "__qualname__", heard))

@@ -128,7 +128,7 @@ class Subscription:
             return True  # it is not followed any more, or from the beginning
         try:
             self._apply[key](value)
-        except Exception:  # a routing policy is foreign code; and old routes must not stay
+        except BaseException:  # a routing policy is foreign code; and old routes must not stay
             log.exception("a snapshot of %s could not be applied", key)
             self._known[key] = -1  # everything, next time
             return False

@@ -9,10 +9,12 @@ the received bytes is aligned as NumPy likes it.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterable
 from struct import Struct
 from typing import Any
 
 from .. import _code_pickler
+from .._foreign import describe_error
 from ..errors import ConfigError
 from ..types import Buffer
 
@@ -76,7 +78,7 @@ def decode(message: Buffer, offset: int = 0) -> Any:
     count, size = _HEAD.unpack_from(view, offset)
     at = offset + _HEAD.size
     if not count:
-        return pickle.loads(view[at:])
+        return _load(view[at:])
     sizes = Struct(f"<{count}Q").unpack_from(view, at)
     at += 8 * count
     data = view[at : at + size]
@@ -86,7 +88,20 @@ def decode(message: Buffer, offset: int = 0) -> Any:
         at += -at % _ALIGN
         buffers.append(view[at : at + length])
         at += length
-    return pickle.loads(data, buffers=buffers)
+    return _load(data, buffers)
+
+
+def _load(data: Buffer, buffers: Iterable[Buffer] = ()) -> Any:
+    try:
+        return pickle.loads(data, buffers=buffers)
+    except Exception:
+        raise
+    except BaseException as error:  # a reduction the user wrote may raise anything
+        raise _refusal("a value cannot be unpickled", error) from None
+
+
+def _refusal(what: str, error: BaseException) -> ConfigError:
+    return ConfigError(f"{what}: {describe_error(error)}")
 
 
 def _pickle(value: Any, beside: Any, buffers: list[memoryview]) -> bytes:
@@ -99,10 +114,10 @@ def _pickle(value: Any, beside: Any, buffers: list[memoryview]) -> bytes:
         data = pickle.dumps(value, protocol=5, buffer_callback=beside)
         if b"__main__" not in data:
             return data
-    except Exception:  # any reduction the user wrote may raise anything; cloudpickle decides
+    except BaseException:  # any reduction the user wrote may raise anything; cloudpickle decides
         pass
     buffers.clear()
     try:
         return _code_pickler.dumps(value, beside)
-    except Exception as error:
-        raise ConfigError(f"{type(value).__qualname__} cannot be pickled: {error}") from error
+    except BaseException as error:
+        raise _refusal(f"{type(value).__qualname__} cannot be pickled", error) from error

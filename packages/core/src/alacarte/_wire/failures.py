@@ -56,7 +56,10 @@ def user_traceback(error: BaseException) -> str:
     while frames is not None and frames.tb_next is not None and _is_ours(frames):
         frames = frames.tb_next
     # A chained cause keeps its own frames; only the way through our code is left out.
-    lines = traceback.format_exception(type(error), error, frames)
+    try:
+        lines = traceback.format_exception(type(error), error, frames)
+    except BaseException:  # its own methods are run for it
+        lines = [*traceback.format_tb(frames), type(error).__name__]
     return "".join(lines)[-_TEXT_LIMIT:]
 
 
@@ -154,7 +157,7 @@ def _pickled(error: BaseException) -> bytes:
     try:
         data = _code_pickler.dumps(error)
         pickle.loads(data)
-    except Exception:  # user-made exceptions may refuse in any way
+    except BaseException:  # user-made exceptions may refuse in any way, SystemExit among them
         return b""
     return data
 
@@ -162,7 +165,7 @@ def _pickled(error: BaseException) -> bytes:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # of the user's making
+    except BaseException:  # of the user's making
         return "(its text cannot be shown)"
 
 
@@ -174,7 +177,7 @@ def _contents(error: BaseException) -> dict[str, Any]:
             "state": _plain(error.__dict__),
             "args": _plain(list(error.args)),
         }
-    except Exception:  # users may raise ours, and put anything into them
+    except BaseException:  # users may raise ours, and put anything into them
         return {}
 
 

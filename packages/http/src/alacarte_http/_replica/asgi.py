@@ -168,8 +168,8 @@ class Exchange:
             # A sync generator lives in a frame of Starlette's, and the traceback holds that.
             traceback.clear_frames(error.__traceback__)
             raise
-        except Exception as error:  # the user's code
-            self._failed(error)
+        except BaseException as error:  # the user's code; SystemExit ends no replica
+            self._failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
         finally:
             if self._finish is not None:
                 await self._finish()

@@ -1,0 +1,43 @@
+"""What foreign code may raise: anything. Keep it from ending the event loop that runs it.
+
+A task that raises SystemExit or KeyboardInterrupt stops its event loop, and with it everybody's
+work. So code of users and plugins is called under `except BaseException`; these functions say
+what to do with what was caught.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from .errors import InternalError
+
+__all__ = ["describe_error", "is_cancellation", "ordinary"]
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Return whether the current task is being cancelled: this error has to go on.
+
+    A CancelledError that foreign code raises by itself, or gets from something else that was
+    cancelled, is a failure like any other.
+    """
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def ordinary(error: BaseException) -> Exception:
+    """Return an exception that may leave a task: `error` itself, or one that names it."""
+    if isinstance(error, Exception):
+        return error
+    return InternalError(f"{describe_error(error)} was raised where only errors may be.")
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an exception's type and text, whatever its own methods do."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except BaseException:  # the user's `__str__`
+        text = "(its text cannot be shown)"
+    return f"{name}: {text}" if text else name
