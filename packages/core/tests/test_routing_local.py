@@ -96,7 +96,7 @@ def test_the_controller_is_told_of_a_replica_that_is_silent(local, monkeypatch):
     process, deployment, replica_id, reason = told[0]
     assert (process, deployment) == (runtime._name, handle.deployment)
     assert replica_id == blocked.result(WAIT_S)
-    assert "answers nothing" in reason
+    assert "has not answered" in reason
 
 
 def test_a_process_of_an_instance_that_is_gone_says_so_once(local, plugins, caplog):

@@ -341,10 +341,10 @@ class Replicas:
             if link in self.ready:  # again and again: it may have to stay until others are back
                 self._place(link)
             if link.silence == SILENT_ROUNDS:
-                self._warn(link, f"has answered nothing for {_SILENT_S:g} s")
+                self._warn(link, f"has not answered for {_SILENT_S:g} s")
                 self._silent(link)
             if (link.silence - SILENT_ROUNDS) % _TELL_AGAIN_ROUNDS == 0 and not link.gone:
-                self._suspect(link.replica_id, f"it answers nothing, for {_SILENT_S:g} s or longer")
+                self._suspect(link.replica_id, f"it has not answered for {_SILENT_S:g} s or longer")
             if link.gone and link.silence >= _LOST_ROUNDS:
                 connection.abort()
 
