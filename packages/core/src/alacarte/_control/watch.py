@@ -39,7 +39,7 @@ class _Question:
     """
 
     request: WatchRequest
-    changed: set[str] = field(default_factory=set)
+    changed: dict[str, None] = field(default_factory=dict)
     superseded: bool = False
     wakeup: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -58,7 +58,8 @@ class SnapshotHub:
         self._retired: dict[str, float] = {}
         self._tracked: dict[str, WatchRequest | None] = {}
         self._open: dict[str, _Question] = {}
-        self._followers: dict[str, set[_Question]] = {}
+        # In order, as all that decides who is answered first: a simulated run repeats itself.
+        self._followers: dict[str, dict[_Question, None]] = {}
         self._progress = asyncio.Event()
         # Beyond all that a former controller gave, since watchers compare versions.
         self._version = time.time_ns() // 1000
@@ -81,7 +82,7 @@ class SnapshotHub:
         self._values[key] = (version, value)
         self._retired.pop(key, None)
         for question in self._followers.get(key, ()):
-            question.changed.add(key)
+            question.changed[key] = None
             question.wakeup.set()
 
     def current(self, key: str) -> Any | None:
@@ -127,7 +128,7 @@ class SnapshotHub:
                 while not news and not question.superseded:
                     await question.wakeup.wait()
                     question.wakeup.clear()
-                    changed, question.changed = question.changed, set()
+                    changed, question.changed = question.changed, {}
                     news = self._news(changed, request.known)
         except TimeoutError:
             return {}
@@ -146,7 +147,7 @@ class SnapshotHub:
     def _register(self, question: _Question) -> None:
         self._open[question.request.process] = question
         for key in question.request.known:
-            self._followers.setdefault(key, set()).add(question)
+            self._followers.setdefault(key, {})[question] = None
 
     def _unregister(self, question: _Question) -> None:
         request = question.request
@@ -154,7 +155,7 @@ class SnapshotHub:
             del self._open[request.process]
         for key in request.known:
             followers = self._followers[key]
-            followers.discard(question)
+            followers.pop(question, None)
             if not followers:
                 del self._followers[key]
 
