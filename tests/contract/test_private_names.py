@@ -71,8 +71,47 @@ LIBRARIES = {
         },
     ),
     "uvicorn": Private(
-        "http/src/alacarte_http/_edge/connection.py",
-        attributes={"uvicorn.protocols.http.httptools_impl": frozenset({"_should_upgrade"})},
+        "http/src/alacarte_http/_uvicorn.py",
+        frozenset(
+            {
+                "uvicorn.protocols.http.flow_control.HIGH_WATER_LIMIT",
+                "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol",
+                "uvicorn.protocols.http.httptools_impl.STATUS_LINE",
+                "uvicorn.protocols.utils.get_local_addr",
+                "uvicorn.protocols.utils.get_remote_addr",
+                "uvicorn.protocols.utils.is_ssl",
+                "uvicorn.server.ServerState",
+            }
+        ),
+        attributes={
+            "uvicorn.config": frozenset({"http_protocol_class", "loaded_app", "ws_max_size"}),
+            "uvicorn.protocols.http.httptools_impl": frozenset(
+                {
+                    *("_should_upgrade", "app", "client", "connections", "cycle", "flow"),
+                    *("handle_websocket_upgrade", "headers", "loop", "parser", "scheme", "scope"),
+                    *("server", "server_state", "tasks", "transport", "url"),
+                }
+            ),
+            "uvicorn.server": frozenset(
+                {"connections", "default_headers", "main_loop", "on_tick", "server_state", "tasks"}
+            ),
+        },
+        undocumented=("uvicorn.protocols", "uvicorn.server"),
+    ),
+    "httptools": Private(
+        "http/src/alacarte_http/_httptools.py",
+        frozenset({"httptools.HttpRequestParser.set_dangerous_leniencies"}),
+        undocumented=("httptools.HttpRequestParser",),
+    ),
+    "websockets": Private(
+        "http/src/alacarte_http/_websockets.py",
+        frozenset({"websockets.utils.accept_key"}),
+        attributes={
+            "websockets.protocol": frozenset(
+                {"close_rcvd", "close_sent", "cur_size", "current_size", "parser_exc", "recv_frame"}
+            )
+        },
+        undocumented=("websockets.utils",),
     ),
     "asyncio": Private(
         "core/src/alacarte/testing/_clock.py",
@@ -92,7 +131,7 @@ PUBLIC = {
 }
 
 # Only some versions of the library have these.
-OPTIONAL = frozenset({"_IncludedRouter", "_flat_dependant"})
+OPTIONAL = frozenset({"_IncludedRouter", "_flat_dependant", "cur_size", "current_size"})
 
 
 def relative(path: Path) -> str:
@@ -194,6 +233,18 @@ def test_private_names_are_listed_and_used_in_one_module():
         if is_private(name)
     }
     assert used == listed
+
+
+@pytest.mark.parametrize("library", ["httptools", "uvicorn", "websockets"])
+def test_a_library_is_imported_in_one_module(library: str):
+    """Of these libraries hardly a name is promised, so only the module for each imports it."""
+    importers = {
+        relative(path)
+        for path in FILES
+        for name in library_names(path)
+        if name.partition(".")[0] == library
+    }
+    assert importers == {LIBRARIES[library].module}
 
 
 def test_private_attributes_are_listed_and_used_in_one_module():

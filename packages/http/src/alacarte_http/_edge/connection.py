@@ -1,4 +1,4 @@
-"""A client's connection: uvicorn's protocol on httptools, made fit to face strangers.
+"""A client's connection: uvicorn's on httptools, made fit to face strangers.
 
 httptools says what a request is. Here is the rest of what RFC 9112 asks of a server's edge: limits,
 deadlines, answers in turn, and an end that loses nothing. No request costs a timer.
@@ -19,13 +19,19 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
-import httptools
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-
 from alacarte.types import Buffer
 
+from .._httptools import (
+    HttpParserCallbackError,
+    HttpParserError,
+    HttpParserInvalidMethodError,
+    HttpParserUpgrade,
+    cause_of,
+    let_data_follow,
+    new_parser,
+)
 from .._message import ResponseHead
+from .._uvicorn import HIGH_WATER_LIMIT, STATUS_LINE, HttpConnection
 from ..config import MIB, HTTPOptions
 from .checks import (
     Refused,
@@ -66,7 +72,7 @@ _ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 
 def connections(options: HTTPOptions) -> Callable[..., ProxyConnection]:
-    """Return what makes the connections of one process, for `uvicorn.Config(http=…)`."""
+    """Return what makes the connections of one process."""
     return partial(ProxyConnection, edge=Edge(edge_limits(options)))
 
 
@@ -74,7 +80,7 @@ class _NoMore(Exception):
     """A client said that a request was its last, and went on."""
 
 
-class ProxyConnection(HttpToolsProtocol):
+class ProxyConnection(HttpConnection):
     """A client's connection.
 
     Attributes:
@@ -87,8 +93,7 @@ class ProxyConnection(HttpToolsProtocol):
 
     def __init__(self, *args: Any, edge: Edge, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # uvicorn 0.30 leaves this out; without it a last request refuses what follows it.
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        let_data_follow(self.parser)  # uvicorn 0.30 does not
         self._edge = edge
         self._limits = edge.limits
         self._max_fields = edge.limits.header_fields
@@ -102,6 +107,7 @@ class ProxyConnection(HttpToolsProtocol):
         self._leaving = edge.leaving
         self._last = False
         self._upgrading = False
+        self._successor: Any = None  # takes over what comes after an upgrade
         self._skipping = False
         # Of the request that is being received.
         self._framing = Framing()
@@ -148,7 +154,7 @@ class ProxyConnection(HttpToolsProtocol):
         if active is not None:
             self._abandon(active)
         self.flow.resume_writing()
-        self.parser = None  # type: ignore[assignment]  # it refers to us
+        self.parser = None  # it refers to us
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Keep the way back open for a client that has only stopped sending.
@@ -192,8 +198,8 @@ class ProxyConnection(HttpToolsProtocol):
                 framing.measure_line(data, at, end)
             self._feed(data if end - at == size else data[at:end])
             at = end
-        if at < size and self._upgrading:
-            self.transport.get_protocol().data_received(data[at:])  # type: ignore[attr-defined]
+        if at < size and self._successor is not None:
+            self._successor.data_received(data[at:])
 
     def _feed(self, data: bytes) -> None:
         """Parse a part of a message."""
@@ -205,9 +211,9 @@ class ProxyConnection(HttpToolsProtocol):
             self._raw_size += size
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
+        except HttpParserUpgrade:
             upgrades = True
-        except httptools.HttpParserError as error:
+        except HttpParserError as error:
             self._stop(error, data if state < HEAD else b"")
             return
         else:
@@ -304,7 +310,7 @@ class ProxyConnection(HttpToolsProtocol):
         if parser.should_upgrade():  # so it says of CONNECT, too
             if method == "CONNECT":
                 raise no_connect()
-            if self._should_upgrade():
+            if self.asks_for_websocket:
                 self._check_upgrade(version)
                 return
         more_body = self._chunked or self._length > 0
@@ -320,7 +326,7 @@ class ProxyConnection(HttpToolsProtocol):
             more_body=more_body,
             expects_continue=self._expects and more_body and version == "1.1",
         )
-        self.cycle = exchange  # type: ignore[assignment]
+        self.cycle = exchange
         self._state = BODY
         if self._active is None:
             self._begin(exchange)
@@ -328,7 +334,7 @@ class ProxyConnection(HttpToolsProtocol):
             self._enqueue(exchange)
 
     def on_body(self, body: bytes) -> None:
-        exchange: Any = self.cycle
+        exchange = self.cycle
         self._since = self._edge.now
         self._body_size += len(body)
         limit = self._limits.body_bytes
@@ -344,7 +350,7 @@ class ProxyConnection(HttpToolsProtocol):
         if self._skipping:
             return
         self._state = BETWEEN
-        exchange: Any = self.cycle
+        exchange = self.cycle
         if exchange.more_body:
             exchange.more_body = False
             exchange.wake()
@@ -420,21 +426,21 @@ class ProxyConnection(HttpToolsProtocol):
             if self._raw_size > _FRAMING * self._body_size + limits.header_bytes:
                 self._refuse(Refused(400, "The chunks' framing outweighs what is in them."))
 
-    def _stop(self, error: httptools.HttpParserError, data: bytes) -> None:
+    def _stop(self, error: HttpParserError, data: bytes) -> None:
         """Answer what the parser, or one of the methods above, did not accept.
 
         Args:
             data: What it was fed, if no request before the wrong one was in it.
         """
-        cause = error.__context__
+        cause = cause_of(error)
         if isinstance(cause, Refused):
             self._refuse(cause)
         elif isinstance(cause, _NoMore) or (self._last and self._state == BETWEEN):
             pass
-        elif isinstance(error, httptools.HttpParserCallbackError):
+        elif isinstance(error, HttpParserCallbackError):
             raise error
         else:
-            wrong_method = isinstance(error, httptools.HttpParserInvalidMethodError)
+            wrong_method = isinstance(error, HttpParserInvalidMethodError)
             self._refuse(refused_by_parser(str(error), data, wrong_method))
 
     def _upgrade(self) -> None:
@@ -446,8 +452,7 @@ class ProxyConnection(HttpToolsProtocol):
         if not self._upgrading:
             if self._skipping:
                 self._skipping = False
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser = new_parser(self)
                 framing = b"content-length: %d" % self._length
                 if self._chunked:
                     framing = b"transfer-encoding: chunked"
@@ -456,7 +461,7 @@ class ProxyConnection(HttpToolsProtocol):
             return
         self._state = CLOSING
         self._edge.forget(self)
-        self.handle_websocket_upgrade()
+        self._successor = self.go_on_as_websocket()
 
     # --- requests in turn
 
@@ -488,7 +493,6 @@ class ProxyConnection(HttpToolsProtocol):
 
     def answered(self, exchange: Exchange) -> None:
         """Go on after a response: to the next request, or to rest, or to the end."""
-        self.server_state.total_requests += 1
         self._active = None
         if self.transport.is_closing():
             return
@@ -562,7 +566,7 @@ class ProxyConnection(HttpToolsProtocol):
 
     def common_lines(self) -> bytes:
         """Return the header lines that every response has."""
-        return self._edge.lines(self.server_state.default_headers)
+        return self._edge.lines(self.default_headers)
 
     def write_interim(self) -> None:
         """Tell the client to go on. It must skip that as often as it comes."""
@@ -579,7 +583,7 @@ class ProxyConnection(HttpToolsProtocol):
         # What is refused between requests is none, and so is its method.
         refused.bodiless = state in (HEAD, BODY) and self._method == b"HEAD"
         if state == BODY:
-            exchange: Any = self.cycle
+            exchange = self.cycle
             if exchange.response_complete:
                 self._linger()
                 return
@@ -792,7 +796,7 @@ class ProxyConnection(HttpToolsProtocol):
         return now - self._stuck_since >= self._limits.send_s
 
     def _check_body(self, now: float) -> None:
-        exchange: Any = self.cycle
+        exchange = self.cycle
         if not exchange.more_body:
             return
         if self.flow.read_paused or exchange.waiting_for_100_continue:

@@ -7,11 +7,10 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
 from alacarte.types import Buffer
 
 from .._message import ResponseHead
+from .._uvicorn import STATUS_LINE
 
 if TYPE_CHECKING:
     from .connection import ProxyConnection

@@ -12,11 +12,10 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
-import uvicorn
-
 from alacarte.types import RouteTable, Runtime
 
 from .._edge.connection import ProxyConnection, connections
+from .._uvicorn import Server
 from .._websocket.connection import WebSocketConnection
 from .access import open_log
 from .app import ProxyApp
@@ -118,39 +117,26 @@ class HttpProxy:
 
 
 class _Server:
-    """uvicorn's connections on our loop, without its signal handlers, sockets and logging."""
+    """Accepts connections for the proxy's application, and lets them end."""
 
     def __init__(self, app: ProxyApp, options: Any, tls: ssl.SSLContext | None) -> None:
-        config = uvicorn.Config(
+        self._core = Server(
             app,
-            http=connections(options),  # type: ignore[arg-type]  # a maker will do
-            ws=WebSocketConnection,
-            ws_max_size=options.max_websocket_message_bytes,
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=options.keep_alive_timeout_s,
+            connections(options),
+            WebSocketConnection,
+            max_websocket_message_bytes=options.max_websocket_message_bytes,
         )
-        config.load()
-        # It warns of each malformed request in a line or two, as often as a client likes.
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-        self._config = config
-        self._uvicorn = uvicorn.Server(config)
         self._tls: dict[str, Any] = {}
         if tls is not None:
             self._tls = {"ssl": tls, "ssl_handshake_timeout": options.receive_head_timeout_s}
         self._accepting: asyncio.Server | None = None
-        self._ticking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._new: weakref.WeakSet[Any] = weakref.WeakSet()
 
     @property
     def open(self) -> int:
         """Connections that are ready for requests, or have one."""
-        return len(self._uvicorn.server_state.connections)
+        return len(self._core.connections)
 
     @property
     def _shaking(self) -> bool:
@@ -161,18 +147,14 @@ class _Server:
         return any(each.transport is None for each in self._new)
 
     async def start(self, listener: socket.socket) -> None:
-        # The date header is set by the first tick; requests may come before the loop's.
-        await self._uvicorn.on_tick(0)
-        self._ticking = asyncio.create_task(self._uvicorn.main_loop())
+        await self._core.start()
         self._accepting = await asyncio.get_running_loop().create_server(
             # A duplicate: this one is closed when we stop accepting, the listener later.
             self._connection, sock=listener.dup(), backlog=BACKLOG, **self._tls
         )  # fmt: skip
 
     def _connection(self) -> asyncio.Protocol:
-        made: asyncio.Protocol = self._config.http_protocol_class(  # type: ignore[call-arg]
-            config=self._config, server_state=self._uvicorn.server_state, app_state={}
-        )
+        made: asyncio.Protocol = self._core.new_connection()
         if self._tls:
             # uvicorn counts a connection from the end of its handshake on.
             self._new.add(made)
@@ -215,7 +197,7 @@ class _Server:
         while True:
             # The loop makes connections a few turns after it has accepted them.
             await asyncio.sleep(_TICK_S)
-            for connection in list(self._uvicorn.server_state.connections):
+            for connection in self._core.connections:
                 if connection in told:
                     continue
                 told.add(connection)
@@ -231,7 +213,8 @@ class _Server:
 
     async def stop(self) -> None:
         self.stop_accepting()
-        for task in [*self._tasks, *([self._ticking] if self._ticking else [])]:
+        self._core.stop()
+        for task in self._tasks:
             task.cancel()
-        for connection in list(self._uvicorn.server_state.connections):
+        for connection in self._core.connections:
             connection.transport.abort()

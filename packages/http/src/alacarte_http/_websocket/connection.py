@@ -16,17 +16,12 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Any
 
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
-from uvicorn.server import ServerState
-from websockets.frames import Frame, Opcode
-from websockets.protocol import Protocol, Side, State
-
 from alacarte.types import Buffer, Message
 
 from .._errors import TEXT as PLAIN
 from .._errors import Answer
+from .._uvicorn import STATUS_LINE, UpgradedConnection, peers
+from .._websockets import Frame, Frames, Opcode, State
 from .handshake import read_handshake, refusal_of, write_accept
 from .message import BINARY, KIND, TEXT, Accept, pack_close
 
@@ -53,20 +48,6 @@ _OPCODE = {TEXT: 0x81, BINARY: 0x82}
 _SHORT = Struct("!BB")
 _MEDIUM = Struct("!BBH")
 _LONG = Struct("!BBQ")
-# It notes every connection's end as information, and each frame for debugging.
-_frames_log = logging.getLogger("alacarte.http.websocket")
-_frames_log.setLevel(logging.ERROR)
-
-
-class Frames(Protocol):
-    """websockets' rules, with one of RFC 6455 back that it has dropped."""
-
-    def recv_frame(self, frame: Frame) -> None:
-        if frame.opcode is Opcode.CLOSE:
-            # A close in the middle of a fragmented message is a close, not an error (5.5.1).
-            # The size of the message so far, by its name of today and that of version 13.
-            self.current_size = self.cur_size = None
-        super().recv_frame(frame)
 
 
 class Inbox:
@@ -116,7 +97,7 @@ class Inbox:
             self._waiter.set_result(None)
 
 
-class WebSocketConnection(asyncio.Protocol):
+class WebSocketConnection(UpgradedConnection):
     """One client's connection, from its handshake on.
 
     uvicorn makes it, and calls `connection_made` and `data_received` with the request's head
@@ -128,22 +109,12 @@ class WebSocketConnection(asyncio.Protocol):
         dismissed: The application has closed; it may take its time to return.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.messages = Inbox(self._has_room)
         self.lost = False
         self.dismissed = False
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # uvicorn's way
-        self._app = config.loaded_app
-        self._max_size = config.ws_max_size
-        self._connections: set[Any] = server_state.connections
-        self._tasks = server_state.tasks
-        self._loop = _loop or asyncio.get_running_loop()
         self._scope: dict[str, Any] | None = None
         self._task: asyncio.Task[None] | None = None
         self._frames: Frames | None = None
@@ -165,7 +136,7 @@ class WebSocketConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self.transport = transport  # type: ignore[assignment]
-        self._connections.add(self)
+        self.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
@@ -182,7 +153,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._early += data
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.discard(self)
+        self.connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
         self.resume_writing()
@@ -190,7 +161,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         if self._writable is None:
-            self._writable = self._loop.create_future()
+            self._writable = self.loop.create_future()
 
     def resume_writing(self) -> None:
         if self._writable is not None:
@@ -212,21 +183,21 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _open(self, head: bytes) -> None:
         scope = self._scope = read_handshake(head)
-        scope["scheme"] = "wss" if is_ssl(self.transport) else "ws"
-        scope["client"] = get_remote_addr(self.transport)
-        scope["server"] = get_local_addr(self.transport)
+        client, server, secure = peers(self.transport)
+        scope["scheme"] = "wss" if secure else "ws"
+        scope["client"], scope["server"] = client, server
         scope["alacarte.websocket"] = self
         refusal = refusal_of(scope)
         if refusal is not None:
             self.deny(refusal, b"")
             return
-        self._task = self._loop.create_task(self._run(scope))
-        self._tasks.add(self._task)
-        self._task.add_done_callback(self._tasks.discard)
+        self._task = self.loop.create_task(self._run(scope))
+        self.tasks.add(self._task)
+        self._task.add_done_callback(self.tasks.discard)
 
     async def _run(self, scope: dict[str, Any]) -> None:
         try:
-            await self._app(scope, None, None)
+            await self.app(scope, None, None)
         except asyncio.CancelledError:
             if not self.lost:
                 raise
@@ -247,8 +218,8 @@ class WebSocketConnection(asyncio.Protocol):
         assert self._scope is not None
         self._answered = True
         self.transport.write(write_accept(self._scope, accept, request_id))
-        self._frames = Frames(Side.SERVER, max_size=self._max_size, logger=_frames_log)
-        self._timer = self._loop.call_later(PING_S, self._tick)
+        self._frames = Frames(self.max_message_bytes)
+        self._timer = self.loop.call_later(PING_S, self._tick)
         if self._early:
             early, self._early = bytes(self._early), bytearray()
             self._receive(self._frames, early)
@@ -287,10 +258,9 @@ class WebSocketConnection(asyncio.Protocol):
             if isinstance(frame, Frame) and not self._take(frames, frame):
                 break
         self._flush(frames)
-        if frames.parser_exc is not None and frames.close_sent is not None:
-            self._leave(frames.close_sent.code, frames.close_sent.reason)
-        elif frames.close_rcvd is not None:
-            self._leave(frames.close_rcvd.code, frames.close_rcvd.reason)
+        close = frames.complaint or frames.received_close
+        if close is not None:
+            self._leave(close.code, close.reason)
 
     def _take(self, frames: Frames, frame: Frame) -> bool:
         """Take a frame; return whether those after it still count."""
@@ -308,7 +278,7 @@ class WebSocketConnection(asyncio.Protocol):
         return True
 
     def _message(self, frames: Frames, opcode: int, data: Buffer) -> bool:
-        if self.messages.ended or (frames.close_sent is not None and frames.close_rcvd is None):
+        if self.messages.ended or frames.awaits_close:
             return True  # we have closed: nobody wants it
         kind = BINARY
         if opcode == Opcode.TEXT:
@@ -336,7 +306,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self._frames is None:
             task.cancel()
         elif not self.dismissed:
-            self._grace = self._loop.call_later(GRACE_S, task.cancel)
+            self._grace = self.loop.call_later(GRACE_S, task.cancel)
 
     def _pause(self) -> None:
         if self._reading and not self.transport.is_closing():
@@ -393,7 +363,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._flush(frames)
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(CLOSE_S, self.transport.abort)
+        self._timer = self.loop.call_later(CLOSE_S, self.transport.abort)
         # It must be heard, whatever still waits to be taken: that is for nobody now.
         self._resume()
 
@@ -409,16 +379,16 @@ class WebSocketConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         frames = self._frames
-        if (frames is not None and frames.close_rcvd) or not self.transport.can_write_eof():
+        if (frames is not None and frames.received_close) or not self.transport.can_write_eof():
             self._close_socket()
             return
         self.transport.write_eof()
         self._resume()
-        self._timer = self._loop.call_later(LINGER_S, self._close_socket)
+        self._timer = self.loop.call_later(LINGER_S, self._close_socket)
 
     def _close_socket(self) -> None:
         self.transport.close()
-        self._timer = self._loop.call_later(CLOSE_S, self.transport.abort)
+        self._timer = self.loop.call_later(CLOSE_S, self.transport.abort)
 
     @property
     def _writes(self) -> bool:
@@ -459,4 +429,4 @@ class WebSocketConnection(asyncio.Protocol):
             self._asked = True
             frames.send_ping(b"alacarte")
             self._flush(frames)
-        self._timer = self._loop.call_later(PING_S, self._tick)
+        self._timer = self.loop.call_later(PING_S, self._tick)

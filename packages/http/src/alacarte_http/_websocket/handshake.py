@@ -6,10 +6,9 @@ import binascii
 import urllib.parse
 from typing import Any
 
-import httptools
-from websockets.utils import accept_key
-
 from .._errors import Answer
+from .._httptools import parse_url
+from .._websockets import accept_key
 from .message import Accept
 
 __all__ = ["read_handshake", "refusal_of", "write_accept"]
@@ -28,7 +27,7 @@ def read_handshake(head: bytes) -> dict[str, Any]:
     """
     first, *lines = head.split(b"\r\n")
     method, target, _ = first.split(b" ", 2)
-    url = httptools.parse_url(target)
+    url = parse_url(target)
     headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
     return {
         "type": "websocket",
