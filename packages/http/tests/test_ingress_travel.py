@@ -207,3 +207,22 @@ def test_the_application_in_the_constructor(site):
 
     site.run(make())
     assert site.http.get("/known").json() == ["/sub/x", "/sub/x", "/known"]
+
+
+def test_routes_that_were_not_used_yet():
+    """They travel on, and FastAPI may make others of their class, as it does in some versions."""
+
+    def endpoint(x: int) -> int:
+        return x
+
+    app = FastAPI()
+    app.add_api_route("/x", endpoint)
+    [route] = [item for item in app.routes if getattr(item, "path", "") == "/x"]
+    there = cloudpickle.loads(cloudpickle.dumps(cloudpickle.loads(cloudpickle.dumps(route))))
+    other = type(there)("/y", endpoint)
+    assert type(other) is type(route)
+    assert other.path_regex.pattern == "^/y$"
+    assert isinstance(there, type(route))
+    assert there.path_regex.pattern == "^/x$"
+    assert type(there) is type(route)
+    assert [field.name for field in there.dependant.query_params] == ["x"]

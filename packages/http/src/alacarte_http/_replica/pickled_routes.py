@@ -97,10 +97,22 @@ def _unfinished(kind: type) -> Any:
 @functools.lru_cache(maxsize=64)
 def _unfinished_kind(kind: type) -> type:
     """Return a class whose instances become those of `kind` when an attribute is missed."""
-    members = {"__slots__": (), "__getattr__": _finish, _KIND: kind, "__module__": kind.__module__}
+    members = {
+        "__slots__": (),
+        "__init__": _make,
+        "__getattr__": _finish,
+        "__module__": kind.__module__,
+        _KIND: kind,
+    }
     found = type(kind.__name__, (kind,), members)
     copyreg.pickle(found, _reduce_route if issubclass(kind, ROUTES) else _reduce_included)
     return found
+
+
+def _make(route: Any, *args: Any, **kwargs: Any) -> None:
+    """Make another route of the same class, as FastAPI does where it includes a router."""
+    route.__class__ = kind_of(route)
+    route.__init__(*args, **kwargs)
 
 
 def _finish(route: Any, name: str) -> Any:
