@@ -9,6 +9,8 @@ from ..types import DeploymentId
 
 __all__ = ["LoadMeter"]
 
+_RISE = 1.5
+
 
 class LoadMeter:
     """Keeps the calls that wait and that run, and their mean over time.
@@ -17,8 +19,8 @@ class LoadMeter:
         clock: Seconds, never going back.
     """
 
-    __slots__ = ("_area", "_at", "_began", "_clock", "_deployment", "_high", "_low", "queued",
-                 "running")  # fmt: skip
+    __slots__ = ("_area", "_at", "_began", "_clock", "_deployment", "_expected", "_high", "_low",
+                 "queued", "running")  # fmt: skip
 
     def __init__(self, deployment: DeploymentId, clock: Callable[[], float]) -> None:
         self.queued = 0
@@ -28,10 +30,16 @@ class LoadMeter:
         self._began = self._at = clock()
         self._area = 0.0
         self._high = self._low = 0
+        self._expected = 1.0
 
     @property
     def total(self) -> int:
         return self.queued + self.running
+
+    @property
+    def has_risen(self) -> bool:
+        """Whether the load is half as high again as the highest of the last report, and by 1."""
+        return self.queued + self.running > self._expected
 
     def change(self, queued: int, running: int) -> None:
         """So many wait and run from now on."""
@@ -52,6 +60,7 @@ class LoadMeter:
             self._deployment, self.queued, self.running, mean, self._high, self._low, over_s
         )
         self._began, self._area = self._at, 0.0
+        self._expected = _RISE * self._high + 1.0
         self._high = self._low = self.total
         return found
 

@@ -15,6 +15,8 @@ __all__ = ["LoadReporter"]
 log = logging.getLogger("alacarte.runtime")
 _PAUSE_S = 0.1
 """Changes that come closer together are told together."""
+_STEADY_S = 1.0
+"""How often a load is told that changes and does not rise: each report sums up what it was."""
 _AGAIN_S = 5.0
 """A load that does not change is told again, so that the controller knows we are still here."""
 _LOST_S = 1.0
@@ -33,6 +35,7 @@ class LoadReporter:
         self._due: set[LoadMeter] = set()
         self._news = asyncio.Event()
         self._urgent = asyncio.Event()
+        self._risen = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def add(self, meter: LoadMeter) -> None:
@@ -55,6 +58,8 @@ class LoadReporter:
         self._news.set()
         if urgent:
             self._urgent.set()
+        if urgent or meter.has_risen:
+            self._risen.set()
 
     def close(self) -> None:
         """Send nothing more."""
@@ -63,18 +68,22 @@ class LoadReporter:
             self._task = None
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        sent_at = loop.time()
         while True:
             busy = any(meter.total for meter in self._meters)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_AGAIN_S if busy else None):
+                async with asyncio.timeout_at(sent_at + _AGAIN_S if busy else None):
                     await self._news.wait()
+            sent_at = loop.time()
             if not self._due:
                 self._due |= {meter for meter in self._meters if meter.total}
             due = list(self._due)
             self._due.clear()
             self._news.clear()
             self._urgent.clear()
-            pause = _PAUSE_S
+            self._risen.clear()
+            pauses = [(_PAUSE_S, self._urgent), (_STEADY_S - _PAUSE_S, self._risen)]
             try:
                 await self._send(tuple(meter.report() for meter in due))
             except Exception as error:  # the controller may be away, or be another one
@@ -82,7 +91,8 @@ class LoadReporter:
                 for meter in due:
                     if meter in self._meters:
                         self.changed(meter)
-                pause = _LOST_S
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._urgent.wait()
+                pauses = [(_LOST_S, self._urgent)]
+            for pause_s, ended in pauses:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await ended.wait()
