@@ -224,7 +224,7 @@ def test_a_forgotten_await(moved: Instance):
 
     handle = deployed(Forgetful, moved)
     assert moved.get("/moved").status == 500
-    told = r"moved#Forgetful.__call__ returned a coroutine of .*inner.*: did you"
+    told = r"moved#Forgetful.__call__ \(.*\.py:\d+\) returned a coroutine of .*inner.*: did"
     with pytest.raises(TypeError, match=told):
         handle.remote().result()
 

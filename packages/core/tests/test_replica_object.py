@@ -519,7 +519,9 @@ async def test_a_forgotten_await():
         async def inner(self):
             return 1
 
-    with pytest.raises(TypeError, match=r"shop#model.__call__ returned a.* did you forget `await`"):
+    with pytest.raises(
+        TypeError, match=r"model.__call__ \(.*\.py:\d+\) returned a .* did you forget"
+    ):
         await called(Model)
     with pytest.raises(TypeError, match=r"returned a coroutine of .*Model\.inner\(\): did you"):
         await called(Model, "coroutine")

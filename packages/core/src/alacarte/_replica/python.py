@@ -90,9 +90,16 @@ def _encode(value: Any, served: Served, call: Call) -> Message:
             if inspect.iscoroutine(value):
                 value.close()  # else Python warns that nobody awaited it, as this says better
             raise TypeError(
-                f"{method} returned {_a(value)}: did you forget `await`? Return what it gives."
+                f"{method}{_line(served.entry(call.method).function)} returned {_a(value)}: did "
+                "you forget `await`? Return what it gives."
             ) from None
         raise ConfigError(f"{method} returned what cannot be sent: {error}") from error
+
+
+def _line(function: Any) -> str:
+    """Return where a method is defined, in brackets; "" for one that is not Python's."""
+    code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
+    return "" if code is None else f" ({code.co_filename}:{code.co_firstlineno})"
 
 
 def _a(value: Any) -> str:
