@@ -12,7 +12,7 @@ from alacarte._control.desired import State
 from alacarte._control.storage import FORMAT, STATE_KEY, Storage, clear, decode_index
 from alacarte._model.specs import ApplicationSpec, DeploymentSpec
 from alacarte.config import DeploymentConfig
-from alacarte.errors import ConfigError
+from alacarte.errors import ConfigError, InternalError
 from alacarte.types import DeploymentId, Resource
 
 LARGE = 50_000
@@ -253,6 +253,28 @@ async def test_a_change_in_doubt_is_found_out(there: Map, here: Storage):
     assert here.state == state
     assert not await here.settle()
     assert here.is_settled
+
+
+async def test_a_former_controller_deletes_nothing_of_its_successor_s(there: Map, here: Storage):
+    """Its last change was stored and it never heard; the successor went on from there."""
+    state = added(here, application("a", large("a")))
+
+    async def silent(key: str) -> bytes | None:
+        raise ClusterSilent("no answer")
+
+    there.does_it, there.left, there.get = True, 5, silent  # type: ignore[method-assign]
+    with pytest.raises(ClusterSilent):
+        await here.save(state)
+    there.left = None
+    del there.get  # type: ignore[method-assign]
+    successor = Storage(there)  # type: ignore[arg-type]
+    assert await successor.load() == state
+    await successor.save(added(successor, application("b")))
+    for attempt in (here.settle(), here.save(state), here.save(State("i"))):
+        with pytest.raises(InternalError, match="another controller"):
+            await attempt
+    await here.collect()
+    assert await stored_in(there) == successor.state
 
 
 async def test_a_deletion_that_comes_late_hits_nothing_in_use(there: Map, here: Storage):

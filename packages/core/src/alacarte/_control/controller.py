@@ -28,7 +28,7 @@ from .._model.tallies import SplitReport, split_key
 from .._plugins import PluginRecord
 from .._replica.spec import Started
 from .._settings import ConfigValues, secrets_in, with_secrets, without_secrets
-from ..errors import ConfigError, DeployError
+from ..errors import ConfigError, DeployError, InternalError
 from ..status import (
     ApplicationStatus,
     ApplicationStatusOverview,
@@ -584,9 +584,11 @@ class Controller:
         """
         try:
             await self._storage.save(state)
-        finally:
+        except (Exception, asyncio.CancelledError):
             self._settle_later()
+            raise
         self._state = state
+        self._settle_later()
 
     async def _settle(self) -> None:
         """Find out whether the last change is stored, where that is in doubt; then go by it.
@@ -609,9 +611,14 @@ class Controller:
         while not self._storage.is_settled:
             await asyncio.sleep(_SETTLE_S)
             async with self._changes:
-                with contextlib.suppress(ClusterSilent):
+                try:
                     await self._settle()
                     await self._storage.collect()
+                except ClusterSilent:
+                    continue
+                except InternalError:
+                    log.exception("the stored state is not this controller's any more")
+                    return
 
     def _expand(self) -> None:
         """Bring the groups and the routes in line with the resources."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 
 from .._cluster.protocol import Cluster, ClusterSilent
 from .._model.blobs import Packed, blob_digest, pack, unpack
-from ..errors import ConfigError
+from ..errors import ConfigError, InternalError
 from ..types import Resource
 from .desired import Key, State
 
@@ -246,16 +246,21 @@ class Storage:
 
         Raises:
             ClusterSilent: The cluster does not answer.
+            InternalError: Another controller has stored a state since; this one must not go on.
         """
         writes = self._doubtful
         if writes is None:
             return False
         data = await self._cluster.get(STATE_KEY)
-        if data is None or decode_index(data).revision != writes.index.revision:
-            self._doubtful = None
-            return False
-        self._commit(writes)
-        return True
+        found = "" if data is None else decode_index(data).revision
+        if found == writes.index.revision:
+            self._commit(writes)
+            return True
+        if found != ("" if self._index is None else self._index.revision):
+            # The other one may have taken over the change, so nothing of it may be deleted.
+            raise InternalError("another controller has stored the instance's state since")
+        self._doubtful = None
+        return False
 
     async def collect(self) -> None:
         """Delete what nothing refers to; what cannot be deleted now is left for the next time."""
