@@ -259,7 +259,7 @@ def test_no_representation_shows_a_secret():
     started = Started(
         DeploymentId("a", "x"), "r", "v", Address("", ""), "n", 1, 1, None, membership
     )
-    actor = ActorSpec("name", "a:B", (spec,), {"runtime_env": {"env_vars": {"KEY": "CANARY"}}})
+    actor = ActorSpec("name", "a:B", args=(spec,), options={"runtime_env": "CANARY"})
     access = InstanceAccess.of(
         Membership("i", b"CANARY", {"cluster": {"max_message_bytes": 1}}), LocalCluster()
     )
