@@ -1,7 +1,7 @@
 """Notices that user code blocks the replica's event loop, and says which line does.
 
-While it is blocked no other request of the replica gets on, and nothing on the loop can tell. So
-the loop beats, and a thread looks whether it does.
+While it is blocked no other request of the replica makes progress, and nothing on the loop can tell.
+So the loop beats, and a thread looks whether it does.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ class LoopWatch:
             return
         log.warning(
             "%s: the event loop has been blocked for %.1f s by %s() (%s, line %d). No other "
-            "request of this replica gets on. Make the method a plain `def`, which runs in a "
-            "thread, or await what it waits for, if need be with asyncio.to_thread(). It is at:\n"
+            "request of this replica makes progress. Make the method a plain `def`, which runs in "
+            "a thread, or await what it waits for, if need be with asyncio.to_thread(). It is at:\n"
             "%s",
             self._name,
             blocked_s,
