@@ -1,7 +1,7 @@
 """Notices that user code blocks the replica's event loop, and says which line does.
 
-While it is blocked no other request of the replica makes progress, and nothing on the loop can tell.
-So the loop beats, and a thread looks whether it does.
+While it is blocked no other request of the replica makes progress, and nothing on the loop can
+tell. So the loop beats, and a thread looks whether it does.
 """
 
 from __future__ import annotations
