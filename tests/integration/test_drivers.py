@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,13 +24,17 @@ from alacarte.testing import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 WAIT_S = 90
+AWAY_S = 18.0
+"""Longer than a driver waited once, whoever restarted the controller."""
 DEPLOY = """
 import sys
+import time
 from alacarte import serve
 
 @serve.deployment
 class Which:
-    def __init__(self, word):
+    def __init__(self, word, start_s):
+        time.sleep(start_s)
         self.word = word
 
     def __call__(self):
@@ -36,8 +42,10 @@ class Which:
 
 if __name__ == "__main__":
     name, word, *more = sys.argv[1:]
+    start_s = 5 if "slowly" in more else 0
     serve.start(proxy_location="Disabled")
-    handle = serve.run(Which.bind(word), name=name, route_prefix=None, blocking="stay" in more)
+    app = Which.bind(word, start_s)
+    handle = serve.run(app, name=name, route_prefix=None, blocking="stay" in more)
     print(handle.remote().result(timeout_s=60))
 """
 END = "from alacarte import serve; serve.shutdown(force=True)"
@@ -173,6 +181,26 @@ def test_a_controller_that_is_being_restarted(driver: Driver):
     assert serve.attach()
     ray.kill(controller(), no_restart=False)
     assert state_of("one") == "RUNNING"
+    assert ask("one") == "1"
+
+
+def test_a_controller_that_is_away_for_long(driver: Driver):
+    """`serve.run` waits for as long as Ray restarts the controller, says so, and succeeds.
+
+    Killed again as soon as it is up, the controller is away as on a machine that is overloaded.
+    """
+    driver("one", "1").communicate(timeout=WAIT_S)
+    first = driver("two", "2", "slowly")
+    wait_until(lambda: state_of("two") == "DEPLOYING", WAIT_S)
+    began = time.monotonic()
+    while time.monotonic() - began < AWAY_S:
+        with contextlib.suppress(ray.exceptions.RayError):
+            pid = ray.get(controller().__ray_call__.remote(lambda _: os.getpid()), timeout=5)
+            os.kill(pid, signal.SIGKILL)
+    out, err = first.communicate(timeout=WAIT_S)
+    assert out.split() == ["2"], err
+    assert "the cluster restarts it; waited" in err
+    assert "the controller is back after" in err
     assert ask("one") == "1"
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from alacarte._cluster.protocol import ActorDied, ClusterSilent
-from alacarte.serve._session import Session
+from alacarte.serve._session import Session, _within
 
 Answer = Callable[[], Awaitable[Any]]
 
@@ -60,6 +61,7 @@ def session(*answers: Answer) -> tuple[Any, FakeController]:
     made: Any = Session.__new__(Session)
     made.cluster = FakeCluster(controller)
     made._controller = None
+    made._told_outage = None
     return made, controller
 
 
@@ -80,14 +82,81 @@ def test_a_controller_that_comes_back(run: Any):
     run(main)
 
 
-def test_a_controller_that_stays_away(run: Any):
-    """Whoever asks one that does not come back is told so after fifteen seconds."""
+def test_a_restart_that_takes_long(run: Any, caplog: pytest.LogCaptureFixture):
+    """A controller whose name is known is being restarted: it is waited for, and said so."""
+    caplog.set_level(logging.INFO, "alacarte")
+
+    async def main() -> None:
+        driver, controller = session()
+
+        async def restarted() -> Any:
+            if now() < 220:
+                raise ActorDied("restarting")
+            return "done"
+
+        controller.answers = [restarted]
+        waits = [driver._ask("applied", ("application", name)) for name in "abc"]
+        assert await asyncio.gather(*waits) == ["done"] * 3
+        assert now() == pytest.approx(220, abs=1.1)
+        assert len(controller.asked) < 3 * 140  # ever longer pauses
+
+    run(main)
+    lines = [record.getMessage() for record in caplog.records if record.name == "alacarte"]
+    assert all("the cluster restarts it; waited" in line for line in lines[:-1])
+    assert 4 <= len(lines[:-1]) <= 8  # of three who wait one tells, and ever more rarely
+    assert lines[-1] == "the controller is back after 121 s"
+
+
+def test_a_controller_that_never_comes_up(run: Any):
+    """One that the cluster restarts in vain is given up after five minutes."""
 
     async def main() -> None:
         driver, _ = session(gives(ActorDied("away")))
         with pytest.raises(ActorDied, match="away"):
             await driver._ask("status", ())
-        assert now() == pytest.approx(115, abs=1)
+        assert now() == pytest.approx(400, abs=2)
+
+    run(main)
+
+
+def test_a_short_restart_says_nothing(run: Any, caplog: pytest.LogCaptureFixture):
+    """A restart within two seconds is nothing to speak of."""
+    caplog.set_level(logging.INFO, "alacarte")
+
+    async def main() -> None:
+        driver, _ = session(*[gives(ActorDied("away"))] * 6, gives(7))
+        assert await driver._ask("status", ()) == 7
+
+    run(main)
+    assert not caplog.records
+
+
+def test_a_controller_that_is_gone_for_good(run: Any):
+    """One whose name the cluster has forgotten in the middle of a call is not waited for."""
+
+    async def main() -> None:
+        driver, controller = session(gives(ActorDied("away")))
+
+        async def gone() -> Any:
+            driver.cluster.controller = None
+            raise ActorDied("killed")
+
+        controller.answers = [gone]
+        with pytest.raises(ActorDied, match="the instance was shut down"):
+            await driver._ask("applied", ("application", "a"))
+        assert now() == pytest.approx(103, abs=1.1)
+
+    run(main)
+
+
+def test_the_callers_own_limit_bounds_every_wait(run: Any):
+    """Whoever gives a time does not wait longer for a controller that is away."""
+
+    async def main() -> None:
+        driver, _ = session(gives(ActorDied("away")))
+        with pytest.raises(TimeoutError):
+            await _within(7, driver._ask("apply", ()))
+        assert now() == pytest.approx(107, abs=0.1)
 
     run(main)
 

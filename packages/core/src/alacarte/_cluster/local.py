@@ -78,6 +78,7 @@ class LocalCluster:
 
     kind = "local"
     authenticated = False
+    is_connected = True
 
     def __init__(self) -> None:
         self._actors: dict[str, LocalActor] = {}

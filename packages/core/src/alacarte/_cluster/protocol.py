@@ -175,6 +175,10 @@ class Cluster(Protocol):
     kind: str
 
     @property
+    def is_connected(self) -> bool:
+        """Whether this process still has the connection that it had when this was made."""
+
+    @property
     def authenticated(self) -> bool:
         """Whether the cluster lets in nobody who does not know its token."""
 

@@ -157,11 +157,13 @@ class RayActor:
         self._restarts = restarts
         self._handle = handle
         self._bundled = bundled
+        self._connection = _connection()
         # While a call runs, Ray names the process after the call.
         self._named = {"name": title or title_of(name)}
         self._exit: concurrent.futures.Future[int | None] | None = None
 
     async def call(self, method: str, *args: Any) -> Any:
+        _check_connected(self._connection)
         try:
             return await self._handle.call.options(**self._named).remote(method, args)
         except exceptions.RayTaskError as error:
@@ -181,6 +183,7 @@ class RayActor:
 
     async def closed(self) -> str:
         while True:
+            _check_connected(self._connection)
             try:
                 if self._exit is None:
                     self._watch(await self._handle.process.options(**self._named).remote())
@@ -209,10 +212,32 @@ class RayActor:
         return cause_of_death(text)
 
     def kill(self) -> None:
+        _check_connected(self._connection)
         ray.kill(self._handle, no_restart=True)
         if self._bundled is not False:
             # It asks Ray's control store, which the caller, an event loop, must not wait for.
             _CALLS.submit(functools.partial(_remove_groups, self.name))
+
+
+def _connection() -> str:
+    """Return what tells this process's connection to Ray from an earlier or later one; "" for none.
+
+    `ray.shutdown()` ends it, and another `ray.init()` begins another, also to the same cluster.
+    """
+    if not ray.is_initialized():
+        return ""
+    # A job's id is unique in its cluster, and that of a node everywhere.
+    context = ray.get_runtime_context()
+    return f"{context.get_node_id()}/{context.get_job_id()}"
+
+
+def _check_connected(connection: str) -> None:
+    """Raise ActorDied where this connection has ended.
+
+    Ray would take the question for the first of a new program, and start a cluster for it.
+    """
+    if _connection() != connection:
+        raise ActorDied("this process has left that Ray cluster (ray.shutdown)")
 
 
 class RayCluster:
@@ -222,6 +247,11 @@ class RayCluster:
 
     def __init__(self) -> None:
         self._starting: set[str] = set()
+        self._connection = _connection()
+
+    @property
+    def is_connected(self) -> bool:
+        return _connection() == self._connection
 
     @property
     def authenticated(self) -> bool:
@@ -392,6 +422,7 @@ class RayCluster:
         return await _answer("what the cluster has in all", ask)
 
     async def find_actor(self, name: str) -> Actor | None:
+        _check_connected(self._connection)
         try:
             handle = await _answer(f"finding {name}", lambda: ray.get_actor(name, NAMESPACE))
         except ValueError:
@@ -399,6 +430,7 @@ class RayCluster:
         return RayActor(name, handle)
 
     async def list_actors(self, prefix: str) -> list[str]:
+        _check_connected(self._connection)
         found = await _answer("listing actors", lambda: list_named_actors(all_namespaces=True))
         return [
             actor["name"]

@@ -24,11 +24,12 @@ from .._plugins import Plugins, check_same, load, missing_package
 from .._routing.runtime import CONTROLLER_NAME, InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues, resolve, secrets_in, without_secrets
 from .._wire.failures import unpickle_error
-from ..errors import ConfigError, ConflictError, ServeError
+from ..errors import ConfigError, ConflictError, DeployTimeoutError, ServeError
 from ..status import ServeStatus
 from ..types import DeploymentId, Resource
 from ._end_watch import wait_ended
 from ._ending import end_all
+from ._outage import Outage
 from ._waiting import tell_waiting, timed_out
 
 __all__ = ["Session", "attach", "current", "end", "end_by_force", "loaded_plugins", "start"]
@@ -37,9 +38,6 @@ log = logging.getLogger("alacarte")
 CONTROLLER_TARGET = "alacarte._control.controller:Controller"
 CLUSTERS = ("ray", "local")
 _CLUSTER_VARIABLE = "ALACARTE_CLUSTER"
-_RESTART_S = 15.0
-"""How long a controller may take to come back."""
-_RETRY_S = 0.1
 _THERE_S = 2.0
 """A controller that dies after a call has lasted so long was there, and did not fail to come up."""
 _ANSWER_S = 30.0
@@ -47,6 +45,10 @@ _ANSWER_S = 30.0
 _PATIENT = frozenset(("applied", "deleted", "ready", "restart_services", "shutdown", "watch"))
 """What it answers when something has happened, however long that takes."""
 _DELETED_S = 60.0
+_SHUTDOWN_RESTART_S = 15.0
+"""For a controller that is to shut down to come back first; then its instance is ended by force."""
+_STATUS_S = 5.0
+"""For the status that an error is to hold, after the caller's own time is over."""
 _ROUTES_S = 15.0
 """For this process to hear of routes that the controller has published."""
 _HOLD_S = 5.0
@@ -82,6 +84,7 @@ class Session:
         self.left = threading.Event()
         self._thread = LoopThread("alacarte-driver")
         self._controller: Actor | None = None
+        self._told_outage: Outage | None = None
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the session's loop and return its result.
@@ -155,15 +158,19 @@ class Session:
         )
 
     def ask(self, method: str, *args: Any) -> Any:
-        """Call the controller. One that is just being restarted is waited for.
+        """Call the controller. One that the cluster restarts is waited for; see `_outage`.
 
         Raises:
-            ServeError: It did not come back in time, or does not answer.
+            ServeError: It is gone for good, does not come up, or does not answer.
         """
         return self.wait(self._ask(method, args))
 
     async def _ask(
-        self, method: str, args: tuple[Any, ...], config: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        args: tuple[Any, ...],
+        config: Mapping[str, Any] | None = None,
+        **limits: float,
     ) -> Any:
         """Call the controller, after finding it; one that is away is asked again when it is back.
 
@@ -171,30 +178,51 @@ class Session:
 
         Args:
             config: To start one with; without it, `begin` returns None where there is none.
+            limits: Of an `Outage`.
         """
         loop = asyncio.get_running_loop()
-        give_up_at: float | None = None
-        while True:
-            asked_at = loop.time()
-            try:
-                controller = await self._found(config)
-                if controller is None:
-                    if method == "begin":
-                        return None
-                    raise ActorDied("there is none; the instance was shut down")
+        outage: Outage | None = None
+        try:
+            while True:
+                kind = "silent"
                 asked_at = loop.time()
-                return await self._answer(controller, method, args)
-            except _Silent:
-                raise
-            except (ActorDied, ClusterSilent) as error:
-                now = loop.time()
-                was_there = isinstance(error, ActorDied) and now - asked_at > _THERE_S
-                if give_up_at is None or was_there:
-                    give_up_at = now + _RESTART_S
-                if now >= give_up_at:
+                try:
+                    controller = await self._found(config)
+                    if controller is None:
+                        if method == "begin":
+                            return None
+                        kind = "gone"
+                        raise ActorDied("there is none; the instance was shut down")
+                    kind = "restarting"
+                    asked_at = loop.time()
+                    answer = await self._answer(controller, method, args)
+                    if outage is not None and outage is self._told_outage:
+                        outage.ended(loop.time())
+                    return answer
+                except _Silent:
                     raise
-                self._controller = None
-                await asyncio.sleep(_RETRY_S)
+                except (ActorDied, ClusterSilent) as error:
+                    now = loop.time()
+                    was_there = isinstance(error, ActorDied) and now - asked_at > _THERE_S
+                    if outage is None or was_there:
+                        outage = self._new_outage(outage, now, limits)
+                    pause_s = outage.failed(kind, now)
+                    if pause_s is None:
+                        raise
+                    if outage is self._told_outage:
+                        outage.tell(now)
+                    self._controller = None
+                    await asyncio.sleep(pause_s)
+        finally:
+            if outage is self._told_outage:
+                self._told_outage = None
+
+    def _new_outage(self, before: Outage | None, now: float, limits: Mapping[str, float]) -> Outage:
+        """Return an outage; the first of those that are seen at a time tells of it."""
+        outage = Outage(now, **limits)
+        if self._told_outage in (None, before):
+            self._told_outage = outage
+        return outage
 
     async def _found(self, config: Mapping[str, Any] | None) -> Actor | None:
         if self._controller is None:
@@ -240,18 +268,36 @@ class Session:
         self._refuse_too_large(resources)
         keys = [(resource.kind, resource.name) for resource in resources]
         expected = dict(zip(keys, replacing, strict=True)) if replacing else {}
-        wishes = self.wait(self._apply(expected, resources))
-        if replacing:
+        work = self._applied_and_watched(expected, resources, wait=wait)
+        try:
+            self.wait(_within(timeout_s, work))
+        except TimeoutError:
+            if timeout_s is None:
+                raise
+            names = [resource.name for resource in resources]
+            raise self._timed_out(names, timeout_s) from None
+
+    async def _applied_and_watched(
+        self,
+        expected: Mapping[Key, Resource | None],
+        resources: Sequence[Resource],
+        *,
+        wait: bool,
+    ) -> None:
+        wishes = await self._apply(expected, resources)
+        if expected:
             # Whoever changes them next does so knowing of this change, and has it in his own.
             wishes = [""] * len(resources)
         if wait:
-            try:
-                self.wait(_within(timeout_s, self._watched(resources, wishes)))
-            except TimeoutError:
-                if timeout_s is None:
-                    raise
-                names = [resource.name for resource in resources]
-                raise timed_out(self.status(), names, timeout_s) from None
+            await self._watched(resources, wishes)
+
+    def _timed_out(self, names: Sequence[str], timeout_s: float) -> DeployTimeoutError:
+        try:
+            status: ServeStatus = self.wait(_within(_STATUS_S, self._ask("status", ())))
+        except (ServeError, TimeoutError):
+            away = "The controller does not answer: its process has ended, or is very slow."
+            return DeployTimeoutError(tuple(names), timeout_s, {}, (away,))
+        return timed_out(status, names, timeout_s)
 
     async def _apply(
         self, expected: Mapping[Key, Resource | None], resources: Sequence[Resource]
@@ -374,7 +420,7 @@ class Session:
     def shut_down(self) -> None:
         """Stop the instance, then leave it. By force where its controller does not answer."""
         try:
-            self.ask("shutdown")
+            self.wait(self._ask("shutdown", (), restart_s=_SHUTDOWN_RESTART_S))
         except ServeError as error:
             log.warning("%s. All processes are ended now.", str(error).rstrip("."))
         finally:
@@ -427,15 +473,29 @@ async def _within(limit_s: float | None, work: Coroutine[Any, Any, T]) -> T:
 
 def current() -> Session | None:
     """Return this process's session, None when it has none."""
-    return _session
+    session = _session
+    if session is not None and not session.cluster.is_connected:
+        with _lock:
+            _forget_ended()
+        session = _session
+    return session
 
 
-def _forget_ended() -> None:
-    """Leave an instance that another process has ended, so that the next one can be joined."""
+def _forget_ended() -> bool:
+    """Leave an instance that is out of reach, so that the next one can be joined.
+
+    Another process has ended it, or `ray.shutdown()` has ended this process's connection.
+
+    Returns:
+        Whether it was the connection that ended: the instance may go on.
+    """
     global _session
-    if _session is not None and _session.ended_elsewhere:
-        session, _session = _session, None
-        session.leave()
+    session = _session
+    if session is None or (session.cluster.is_connected and not session.ended_elsewhere):
+        return False
+    _session = None
+    session.leave()
+    return not session.cluster.is_connected
 
 
 @functools.lru_cache(maxsize=1)
@@ -545,7 +605,8 @@ def end() -> bool:
     """Shut the instance down; return whether there was one."""
     global _session
     with _lock:
-        _forget_ended()
+        if _forget_ended() and _connected():
+            attach()  # where `ray.init()` leads now: to the same instance, to another or to none
         session, _session = _session, None
         if session is None:
             return False
@@ -567,6 +628,7 @@ def end_by_force(address: str | None = None) -> bool:
     """
     global _session
     with _lock:
+        _forget_ended()
         session, _session = _session, None
         if session is None:
             if _kind(None) == "local":
@@ -588,13 +650,20 @@ def _kind(cluster: str | None) -> str:
     return kind
 
 
+def _connected() -> bool:
+    """Return whether this process is connected to a Ray cluster."""
+    from .._cluster.ray import RayCluster  # Ray takes a second to import
+
+    return RayCluster.connected()
+
+
 def _starts_cluster(kind: str, address: str | None) -> bool:
     """Return whether a cluster will be started here, rather than a running one be joined."""
     if kind == "local":
         return True
     from .._cluster.ray import RayCluster  # Ray takes a second to import
 
-    return not RayCluster.connected() and RayCluster.find(address) is None
+    return not _connected() and RayCluster.find(address) is None
 
 
 def _connect(kind: str, address: str | None) -> Cluster:
