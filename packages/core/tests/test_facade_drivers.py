@@ -16,7 +16,7 @@ from alacarte._cluster.protocol import ActorDied, ActorSpec, ClusterSilent
 from alacarte._model.specs import ApplicationSpec
 from alacarte.errors import ConfigError, ConflictError, DeployError, PluginError, ServeError
 from alacarte.instance import build_deployments, get_instance
-from alacarte.serve import RunTarget, _session
+from alacarte.serve import RunTarget, _outage, _session
 from alacarte.testing import wait_until
 from alacarte.types import Resource
 
@@ -227,7 +227,7 @@ def test_shutdown_by_force(local: Any, gate: Gate):
 
 def test_shutdown_without_a_controller(local: Any, monkeypatch: pytest.MonkeyPatch):
     """A controller that is gone for good does not keep its replicas alive."""
-    monkeypatch.setattr(_session, "_RESTART_S", 0.2)
+    monkeypatch.setitem(_outage._LIMITS_S, "gone", 0.2)
     local.run(Named.bind("a"), route_prefix=None)
     kill_controller()
     local.shutdown()
@@ -352,9 +352,9 @@ def test_a_hold_survives_its_controller_s_absence(local: Any, monkeypatch: pytes
     assert session is not None
     ask, tries = session._ask, []
 
-    async def failing(method: str, *args: Any) -> Any:
+    async def failing(method: str, *args: Any, **limits: float) -> Any:
         if method != "hold":
-            return await ask(method, *args)
+            return await ask(method, *args, **limits)
         tries.append(method)
         raise ActorDied("away")
 
