@@ -57,9 +57,8 @@ _IN_A_ROW_S = 30.0
 _FAILURE_PAUSE_S = (0.0, 0.0, 0.0, 0.2, 1.0, 5.0)
 _JITTER = 0.25
 _KEPT_FAILURES = 10
-_FIRST_REMINDER_S = 4.0
-_LONGEST_REMINDER_S = 3600.0
-"""Between two lines about a deployment that waits; the first comes at the look after 5 s."""
+_REMINDER_S = (4.0, 30.0, 3600.0)
+"""Lines about a deployment that waits: the first at the look after 5 s, the next 30 s later."""
 
 
 class ReplicaGroup:
@@ -113,7 +112,7 @@ class ReplicaGroup:
         self._resume_at = 0.0
         self._freed_at = 0.0
         self._lacking_since: float | None = None
-        self._reminder = Reminder(_FIRST_REMINDER_S, _LONGEST_REMINDER_S)
+        self._reminder = Reminder(*_REMINDER_S)
         self._loop = asyncio.get_running_loop()
         self._patience_s: float = membership.config["cluster"]["actor_start_timeout_s"]
         self._views: list[ReplicaView] | None = None

@@ -45,29 +45,31 @@ class Reminder:
     """Says when a line that is repeated is due: soon, and then after ever longer pauses.
 
     Args:
-        first_s: How long nothing is said; the pauses after that are twice as long each time.
+        first_s: How long nothing is said.
+        pause_s: After the first line; the pauses after that are twice as long each time.
         longest_s: No pause is longer.
     """
 
-    def __init__(self, first_s: float, longest_s: float) -> None:
+    def __init__(self, first_s: float, pause_s: float, longest_s: float) -> None:
         self._first_s = first_s
+        self._second_s = pause_s
         self._longest_s = longest_s
-        self._pause_s = first_s
+        self._pause_s = pause_s
         self._due_at: float | None = None
 
     def is_due(self, now: float) -> bool:
         """Whether to say it now; the next pause begins if so. The first question starts it."""
         if self._due_at is None:
-            self._due_at = now + self._pause_s
+            self._due_at = now + self._first_s
         if now < self._due_at:
             return False
-        self._pause_s = min(self._pause_s * 2, self._longest_s)
         self._due_at = now + self._pause_s
+        self._pause_s = min(self._pause_s * 2, self._longest_s)
         return True
 
     def reset(self) -> None:
         """There is nothing to say any more."""
-        self._pause_s = self._first_s
+        self._pause_s = self._second_s
         self._due_at = None
 
 

@@ -13,6 +13,7 @@ __all__ = ["describe_waiting", "tell_waiting", "timed_out"]
 
 log = logging.getLogger("alacarte")
 _FIRST_S = 5.0
+_SECOND_S = 30.0
 _LONGEST_S = 3600.0
 
 
@@ -66,10 +67,10 @@ async def tell_waiting(
     status: Callable[[], Awaitable[ServeStatus]], applications: Sequence[str]
 ) -> None:
     """Log what applications wait for, after ever longer pauses, until cancelled."""
-    pause_s = _FIRST_S
+    wait_s, pause_s = _FIRST_S, _SECOND_S
     while True:
-        await asyncio.sleep(pause_s)
-        pause_s = min(pause_s * 2, _LONGEST_S)
+        await asyncio.sleep(wait_s)
+        wait_s, pause_s = pause_s, min(pause_s * 2, _LONGEST_S)
         try:
             seen = await status()
         except ServeError as error:
