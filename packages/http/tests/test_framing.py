@@ -22,17 +22,20 @@ def test_the_end_of_a_head_is_found_in_any_cut(cuts: list[int], after: bytes):
     """It is the byte after the first empty line; what follows in the same read is left."""
     framing = Framing()
     *first, last = reads(HEAD, cuts)
-    for read in first:
-        assert framing.find_end(read, 0) == len(read)
-    assert framing.find_end(last + after, 0) == len(last)
+    for index, read in enumerate(first):
+        found = framing.find_end(read, 0) if index else framing.begin(read, 0)
+        assert found == len(read)
+    found = framing.find_end(last + after, 0) if first else framing.begin(last + after, 0)
+    assert found == len(last)
 
 
 @given(CUTS)
 def test_a_line_is_measured_in_any_cut(cuts: list[int]):
     """Its length without the line's end, and its spaces, those of headers left out."""
     framing = Framing()
-    framing.begin()
-    for read in reads(HEAD, cuts):
+    first, *others = reads(HEAD, cuts)
+    framing.begin(first, 0)
+    for read in others:
         if framing.in_line:
             framing.measure_line(read, 0, len(read))
     assert (framing.line_size, framing.spaces, framing.in_line) == (17, 3, False)

@@ -49,7 +49,7 @@ def test_no_limit_of_the_clients_own(value: bytes):
     assert (wishes.timeout_s, wishes.refusal) == (None, None)
 
 
-@pytest.mark.parametrize("value", [b"", b"soon", b"nan", b"1s", b"\xff"])
+@pytest.mark.parametrize("value", [b"", b"soon", b"nan", b"1s", b"1_0", b"\xff"])
 def test_a_limit_that_is_no_number(value: bytes):
     """The answer names the header."""
     refusal = read_wishes([(TIMEOUT, value)]).refusal

@@ -75,7 +75,7 @@ def _timeout(value: bytes | None) -> tuple[float | None, Answer | None]:
     if value is None:
         return None, None
     try:
-        seconds = float(value)
+        seconds = math.nan if b"_" in value else float(value)  # Python's 1_0 is nobody else's
     except ValueError:
         seconds = math.nan
     if math.isnan(seconds):

@@ -54,6 +54,7 @@ NEW, BETWEEN, HEAD, BODY, CLOSING = range(5)
 
 _CHECKED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 _BLANK = b" \t"
+_LINE_ENDS = b"\r\n"
 _MAX_PIPELINED = 256
 _MIN_RATE = 1024
 """Bytes a second of a request's body, over any `receive_body_timeout_s`."""
@@ -178,24 +179,23 @@ class ProxyConnection(HttpConnection):
 
     def data_received(self, data: bytes) -> None:
         at, size, framing = 0, len(data), self._framing
-        while at < size and self._state != CLOSING:
-            begins = self._state < HEAD
-            if begins and not self._last:
-                try:
-                    at = framing.skip_empty_lines(data, at)
-                except Refused as refused:
-                    self._refuse(refused)
-                    return
-                if at == size:
-                    return
-            if self._state == BODY and not self._chunked:
+        while at < size and (state := self._state) != CLOSING:
+            if state < HEAD:
+                if (data[at] in _LINE_ENDS or framing.half_empty_line) and not self._last:
+                    try:
+                        at = framing.skip_empty_lines(data, at)
+                    except Refused as refused:
+                        self._refuse(refused)
+                        return
+                    if at == size:
+                        return
+                end = framing.begin(data, at)
+            elif state == BODY and not self._chunked:
                 end = min(at + self._length - self._body_size, size)
             else:
                 end = framing.find_end(data, at)
-            if begins:
-                framing.begin()
-            if framing.in_line:
-                framing.measure_line(data, at, end)
+                if framing.in_line:
+                    framing.measure_line(data, at, end)
             self._feed(data if end - at == size else data[at:end])
             at = end
         if at < size and self._successor is not None:
