@@ -152,3 +152,18 @@ async def test_the_map_and_the_node():
     assert await cluster.get("k") is None
     [node] = await cluster.nodes()
     assert (node.address, node.is_head) == ("127.0.0.1", True)
+
+
+async def test_a_call_given_up_as_its_actor_dies():
+    """Who cancels a call sees it cancelled, also of an actor that is just being killed."""
+    cluster = LocalCluster()
+    actor = await cluster.start_actor(spec("a"))
+    given_up = asyncio.create_task(actor.call("hang"))
+    waiting = asyncio.create_task(actor.call("hang"))
+    await asyncio.sleep(0.01)
+    actor.kill()
+    given_up.cancel()
+    await asyncio.wait([given_up, waiting])
+    assert given_up.cancelled()
+    with pytest.raises(ActorDied, match="a was stopped"):
+        waiting.result()

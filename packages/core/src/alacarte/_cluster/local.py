@@ -14,6 +14,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from .._foreign import is_cancellation
 from .host import ActorHost
 from .protocol import Actor, ActorDied, ActorSpec, Capacity, Node
 
@@ -49,8 +50,9 @@ class LocalActor:
         future.add_done_callback(self._calls.discard)
         try:
             return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            if self._gone.done():
+        except asyncio.CancelledError as error:
+            # Whoever gives the call up has nobody left to hear that the actor has died, too.
+            if self._gone.done() and not is_cancellation(error):
                 raise ActorDied(f"{self.name} was stopped") from None
             raise
 
