@@ -668,6 +668,23 @@ def test_a_deployment_that_will_not_come(bench, state):
     bench(main)
 
 
+def test_a_deleted_deployment_that_still_has_a_replica(bench):
+    """Who waits is told that it is gone, which a split may act on, never that it is overloaded."""
+
+    async def main(b):
+        await b.update("a")
+        await b.call("1", "2")
+        await b.update("a", state="absent", reason="it was deleted", queue=0)
+        assert not b.calls["2"].done()
+        await b.update(state="absent", reason="it was deleted", queue=0)
+        with pytest.raises(DeploymentUnavailableError, match="it was deleted"):
+            await b.calls["2"]
+        await b.answer("1")
+        await b.calls["1"]
+
+    bench(main)
+
+
 def test_closing_fails_everyone(bench):
     """A process that ends leaves no caller waiting for ever."""
 

@@ -412,7 +412,8 @@ class Router:
             self._queue.fail(DeploymentUnavailableError(str(self.deployment), self._unavailable))
         self._known.set()
         self._dispatch()
-        self._shed_late()
+        if not self._unavailable:
+            self._shed_late()
 
     def _follow_load(self, wanted: bool) -> None:
         if wanted and self._meter is None and self._reporter is not None:
