@@ -83,7 +83,7 @@ def test_values_and_errors_bring_their_lines():
     assert "return 1 / 0" in shown(codec.decode(message))
     message = failures.encode_error(cell["Mine"]())
     linecache.cache.pop("<cell>", None)
-    error = failures.decode_error(message, unpickle=pickle.loads)
+    error = failures.unpickle_error(message)
     assert "line 3, in explain\n    return 1 / 0" in shown(error.explain)
 
 
