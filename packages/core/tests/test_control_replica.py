@@ -10,6 +10,7 @@ import pytest
 
 from alacarte._cluster.protocol import ActorDied, ActorSpec
 from alacarte._control.replicas import ReplicaGroup
+from alacarte._control.start_gate import CONSTRUCTOR_S, StartGate
 from alacarte._model.membership import Membership
 from alacarte._model.specs import DeploymentSpec
 from alacarte._replica.pulse import Pulse
@@ -127,6 +128,7 @@ class World:
 
     def __init__(self, **options: Any) -> None:
         self.cluster = Cluster()
+        self.gate = StartGate()
         self.spec = spec(**options)
         self.dirty = asyncio.Event()
         self.statuses: list[DeploymentStatus] = []
@@ -137,6 +139,7 @@ class World:
             self.cluster,
             Membership("i", b"s", config),
             (),
+            self.gate,
             lambda _: self.dirty.set(),
             lambda *_: None,
         )
@@ -227,6 +230,59 @@ def test_a_check_that_hangs_is_found_within_three_periods(run: Callable[[Main], 
         began = asyncio.get_running_loop().time()
         await world.until(lambda: len(world.cluster.processes) == 2)
         assert asyncio.get_running_loop().time() - began < 4.5
+        await world.close()
+
+    run(main)
+
+
+def test_starts_wait_for_each_other(run: Callable[[Main], None]):
+    """No more at once than the gate lets in; status says so, and nobody makes place for them."""
+
+    async def main() -> None:
+        world = World(num_replicas=1)
+        await world.healthy()
+        [old] = world.cluster.processes
+        world.gate.resize(1)
+        free = asyncio.Event()
+        world.cluster.constructor = free.wait
+        blocker = await world.gate.enter("another")
+        blocker.hold(1000)
+        world.want(spec("v2"))
+        await asyncio.sleep(100)
+        assert len(world.cluster.processes) == 1
+        assert not old.stopped
+        [_, new] = world.overview.replicas
+        assert new.message.startswith("waits for other replicas to start")
+        assert (
+            "other replicas to start: no more at once than there are cores"
+            in world.overview.waiting_for
+        )
+        blocker.leave()
+        await world.until(lambda: len(world.cluster.processes) == 2, 1)
+        await asyncio.sleep(1)
+        assert not old.stopped
+        assert world.gate.is_full
+        free.set()
+        await world.until(lambda: old.end.done())
+        assert not world.gate.is_full
+        await world.close()
+
+    run(main)
+
+
+def test_a_start_that_takes_no_core_holds_nobody_up(run: Callable[[Main], None]):
+    """One whose constructor takes minutes, and one that waits for a place, let others start."""
+
+    async def main() -> None:
+        world = World(num_replicas=1)
+        world.gate.resize(1)
+        world.cluster.constructor = asyncio.Event().wait
+        await world.until(lambda: world.cluster.processes)
+        (await asyncio.wait_for(world.gate.enter("another"), CONSTRUCTOR_S + 1)).leave()
+        world.cluster.places.clear()
+        world.cluster.lacks = {"GPU": (1.0, 0.0)}
+        world.want(spec("v2"))
+        (await asyncio.wait_for(world.gate.enter("another"), 1)).leave()
         await world.close()
 
     run(main)

@@ -337,7 +337,7 @@ class SimCluster:
     # --- lives --------------------------------------------------------------------------
 
     def add_node(self, name: str, cpus: float, *, is_head: bool = False) -> None:
-        node = Node(name, f"10.0.0.{len(self.members) + 1}", is_head=is_head)
+        node = Node(name, f"10.0.0.{len(self.members) + 1}", is_head=is_head, cores=2)
         self.members.append(SimNode(node, cpus, cpus))
         self._place_pending()
 

@@ -34,6 +34,7 @@ __all__ = [
     "LoopThread",
     "host_id",
     "new_event_loop",
+    "num_cores",
     "socket_dir",
     "socket_path",
     "spare_collections",
@@ -53,6 +54,13 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
         return asyncio.new_event_loop()
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     return loop
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS and Windows bind no process to cores
 
 
 def host_id() -> str:

@@ -49,12 +49,14 @@ class Node:
         address: Its IP address. Nodes with the same address share a network stack.
         draining_until: When it is to go, in seconds since 1970; `inf` for no bound, None for a
             node that stays. The cluster places nothing new on a node that is to go.
+        cores: That processes may use; 0 where it is not known, or does not matter.
     """
 
     node_id: str
     address: str
     is_head: bool = False
     draining_until: float | None = None
+    cores: int = 0
 
 
 @dataclass(frozen=True)

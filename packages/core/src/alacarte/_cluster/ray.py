@@ -49,7 +49,7 @@ from ..errors import ConfigError, PluginError
 from .admission import admit
 from .deaths import cause_of_death, is_unexplained
 from .exits import ExitWatch, describe_exit, process_space
-from .host import ActorHost
+from .host import ActorHost, num_cores
 from .protocol import Actor, ActorDied, ActorSpec, Capacity, ClusterSilent, Node, NotBegun
 from .room import FreeNode, Group, Need, exceeded, lacking
 from .threads import BlockingCalls
@@ -708,6 +708,7 @@ def _nodes() -> list[Node]:
             node.node_manager_address,
             is_head=_HEAD in node.resources_total,
             draining_until=leaving.get(node_id.hex()),
+            cores=max(int(node.resources_total.get("CPU", 0)), 1),
         )
         for node_id, node in _store().get_all_node_info(timeout=_ANSWER_S).items()
         if node.state == GcsNodeInfo.ALIVE
@@ -738,7 +739,8 @@ def _remove_groups(of: str) -> None:
 
 def _this_node() -> Node:
     context = ray.get_runtime_context()
-    return Node(context.get_node_id(), str(ray.util.get_node_ip_address()))  # type: ignore[no-untyped-call]
+    address = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+    return Node(context.get_node_id(), address, cores=num_cores())
 
 
 def _cause(error: exceptions.RayTaskError) -> BaseException:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -61,6 +62,7 @@ from .recovery import Recovery
 from .replicas import ReplicaGroup, instance_prefix
 from .scaling import check_scaling
 from .services import ServiceGroup
+from .start_gate import StartGate, starts_at_once
 from .storage import Storage, clear
 from .summary import settled
 from .tallies import Tallies
@@ -101,6 +103,7 @@ class Controller:
         self._scaling: Autoscaling | None = None
         self._hub = SnapshotHub()
         self._looks = Looks()
+        self._gate = StartGate(context.node.cores or math.inf)
         self._tallies = Tallies()
         self._lease = Lease(self.shutdown)
         self._capacity = CapacityReview(context.cluster, self._wanted_places, self._note_capacity)
@@ -203,6 +206,7 @@ class Controller:
                 ConfigValues(self._plugins, membership.config),
                 self._services,
                 self._call_away,
+                lambda nodes: self._gate.resize(starts_at_once(nodes, self._context.node)),
                 lambda: self._ended or self._state.stopping,
             )
             await nodes.look()
@@ -701,6 +705,7 @@ class Controller:
             self._context.cluster,
             self._membership,
             self._records,
+            self._gate,
             self._looks.now,
             observed,
         )

@@ -23,6 +23,7 @@ class Nodes:
 
     Args:
         call_away: Told the ids of nodes that are about to leave, and when, on the loop's clock.
+        seen: Told the nodes that are up.
         is_over: Nothing is to be placed any more.
     """
 
@@ -33,11 +34,13 @@ class Nodes:
         config: ConfigValues,
         services: ServiceGroup,
         call_away: Callable[[Mapping[str, float]], None],
+        seen: Callable[[Sequence[Node]], None],
         is_over: Callable[[], bool],
     ) -> None:
         self._cluster = cluster
         self._services = services
         self._call_away = call_away
+        self._seen = seen
         self._is_over = is_over
         self._config = config
         self._specs = [spec for spec in plugins.node_services.values() if spec.enabled(config)]
@@ -58,6 +61,7 @@ class Nodes:
         # A cluster always has one, so none is no answer.
         if not nodes or self._is_over():
             return
+        self._seen(nodes)
         self._note_leaving(nodes)
         config = self._config
         if self._specs:

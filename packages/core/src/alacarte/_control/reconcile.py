@@ -78,11 +78,12 @@ class ReplicaView:
     """What is seen of one replica.
 
     Attributes:
-        since: When it entered its state, on the clock of `now`.
+        since: When it entered its state, or its turn to start came, on the clock of `now`.
         placed: It has a process.
         had_room: The cluster had room for it when it was asked for.
         fit: Neither do its health checks fail, nor has it refused its settings.
         leaves_at: When its node leaves, on the clock of `now`; None when it stays.
+        queued: Nothing has been asked of the cluster for it yet: others start before it.
     """
 
     replica_id: str
@@ -94,6 +95,7 @@ class ReplicaView:
     had_room: bool = False
     fit: bool = True
     leaves_at: float | None = None
+    queued: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,8 @@ def lacking_place(
     ]
     if any(replica.placed for replica in starting):
         return None
-    if not any(now >= _patient_until(replica, freed) for replica in starting):
+    asked_for = [replica for replica in starting if not replica.queued]
+    if not any(now >= _patient_until(replica, freed) for replica in asked_for):
         return None
     return now if before is None else before
 
@@ -237,7 +240,7 @@ def next_look(
     moments = [
         _patient_until(replica, freed)
         for replica in replicas
-        if replica.state is ReplicaState.STARTING and not replica.placed
+        if replica.state is ReplicaState.STARTING and not replica.placed and not replica.queued
     ]
     if lacking_since is not None:
         moments.append(lacking_since + SECOND_LOOK_S)

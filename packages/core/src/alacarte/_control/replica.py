@@ -27,6 +27,7 @@ from .health import Health, after_failure, after_success, judge, next_check_s
 from .lifecycle import SERVING, ReplicaEvent, advance
 from .reconcile import ReplicaView, Settings
 from .shortage import describe_shortage, remedy
+from .start_gate import CONSTRUCTOR_S, StartGate, Turn
 
 __all__ = ["WAITS_FOR_PROCESS", "Owner", "Replica"]
 
@@ -44,6 +45,7 @@ _STARTING_PULSES = 150
 _LOOK_S = 5.0
 _SILENT = f"its process has not answered for {_PULSES * _PULSE_S:g} s"
 _JITTER = 0.1
+WAITS_FOR_OTHERS = "waits for other replicas to start: no more at once than there are cores"
 WAITS_FOR_PROCESS = "waits for a process"
 """What is told of a replica without one as long as nothing is known to be missing."""
 
@@ -68,6 +70,7 @@ class Owner(Protocol):
 class _Facts:
     """What is known of it beside its state."""
 
+    queued: bool = False
     placed: bool = False
     missing: dict[str, tuple[float, float]] | None = None
     had_room: bool | None = None
@@ -86,6 +89,7 @@ class Replica:
         cluster: Where it runs, as the actor that `actor_spec` asks for.
         owner: Hears of it.
         patience_s: How long its process may take to come up where there is room for it.
+        gate: Says when it may start.
         state: STARTING, or RECOVERING for one that a former controller started.
 
     Attributes:
@@ -100,6 +104,7 @@ class Replica:
         cluster: Cluster,
         owner: Owner,
         patience_s: float,
+        gate: StartGate,
         state: ReplicaState = ReplicaState.STARTING,
     ) -> None:
         self.replica_id = replica_id
@@ -112,6 +117,8 @@ class Replica:
         self._cluster = cluster
         self._owner = owner
         self._patience_s = patience_s
+        self._gate = gate
+        self._turn: Turn | None = None
         self._facts = _Facts()
         self._since = self._loop.time()
         self._since_unix = time.time()
@@ -140,6 +147,7 @@ class Replica:
                 facts.had_room is True,
                 facts.health.is_good and not facts.refused and not facts.silent,
                 facts.leaves_at,
+                facts.queued,
             )
         return view
 
@@ -180,6 +188,8 @@ class Replica:
     def _message(self) -> str:
         facts = self._facts
         if self.state is ReplicaState.STARTING:
+            if facts.queued:
+                return WAITS_FOR_OTHERS
             if not facts.placed:
                 if not facts.missing:
                     return WAITS_FOR_PROCESS
@@ -250,7 +260,11 @@ class Replica:
     async def _live(self, actor_spec: ActorSpec) -> None:
         """Bring it up, wait for its end, and clean up."""
         try:
-            started = await self._bring_up(actor_spec)
+            try:
+                await self._wait_for_turn()
+                started = await self._bring_up(actor_spec)
+            finally:
+                self._leave_gate()
         except (Exception, asyncio.CancelledError) as error:
             # The user's constructor may raise anything; so may a process that does not come up.
             if isinstance(error, asyncio.CancelledError):
@@ -264,9 +278,25 @@ class Replica:
         self._move(ReplicaEvent.READY)
         await self._follow()
 
+    async def _wait_for_turn(self) -> None:
+        """Return when not too many others start."""
+        if self._gate.is_full:
+            self._note(queued=True)
+        self._turn = await self._gate.enter(str(self.spec.id))
+        if self._facts.queued:
+            self._since = self._loop.time()  # from now on, patience with the cluster counts
+            self._note(queued=False)
+
+    def _leave_gate(self) -> None:
+        """Let others start."""
+        if self._turn is not None:
+            self._turn.leave()
+
     async def _bring_up(self, actor_spec: ActorSpec) -> Started:
         self._actor = await self._placed(actor_spec)
         self._note(placed=True)
+        if self._turn is not None:
+            self._turn.hold(CONSTRUCTOR_S)
         starting = self._loop.create_task(self._actor.call("start"))
         silent = self._loop.create_task(self._silent())
         limit = self.spec.config.start_timeout_s
@@ -323,6 +353,7 @@ class Replica:
             elif now - room_since >= self._patience_s:
                 return
             if missing:
+                self._leave_gate()  # who waits for a place takes no core
                 self._owner.waits(self)
             await asyncio.sleep(pause_s)
             pause_s = _SLOW_S

@@ -46,6 +46,7 @@ from .reconcile import (
 from .reconcile import reconcile as actions_for
 from .replica import WAITS_FOR_PROCESS, Replica, first_line
 from .shortage import Reminder, waiting_line
+from .start_gate import StartGate
 from .summary import Change, Condition, change_between, condition_of, overview_of, waiting_for
 
 __all__ = ["ReplicaGroup", "instance_prefix", "placement_of", "replica_prefix"]
@@ -69,6 +70,7 @@ class ReplicaGroup:
         cluster: Where they run.
         membership: What each process is handed.
         plugins: What every process must load.
+        gate: Says when replicas may start.
         changed: Called after each change.
         observed: Told of every replica's new state.
 
@@ -88,6 +90,7 @@ class ReplicaGroup:
         cluster: Cluster,
         membership: Membership,
         plugins: tuple[PluginRecord, ...],
+        gate: StartGate,
         changed: Callable[[DeploymentId], None],
         observed: Callable[[str, ReplicaState, str], None],
     ) -> None:
@@ -102,6 +105,7 @@ class ReplicaGroup:
         self._cluster = cluster
         self._membership = membership
         self._plugins = plugins
+        self._gate = gate
         self._changed = changed
         self._observed = observed
         self._replicas: dict[str, Replica] = {}
@@ -309,6 +313,7 @@ class ReplicaGroup:
             self._cluster,
             self,
             self._patience_s,
+            self._gate,
             ReplicaState.RECOVERING,
         )
         self._replicas[replica.replica_id] = replica
@@ -387,7 +392,13 @@ class ReplicaGroup:
         assert self.target is not None
         replica_id = f"{self.deployment}#{secrets.token_hex(4)}"
         replica = Replica(
-            replica_id, self.spec, self.target.settings, self._cluster, self, self._patience_s
+            replica_id,
+            self.spec,
+            self.target.settings,
+            self._cluster,
+            self,
+            self._patience_s,
+            self._gate,
         )
         self._replicas[replica_id] = replica
         self._views = None

@@ -151,10 +151,10 @@ def waiting_for(
     new = [replica for replica in replicas if replica.version == target.version]
     if given_up(target, new, failures):
         return ["a new version: this one is started no more"]
-    unplaced = sum(
-        replica.state is ReplicaState.STARTING and not replica.placed for replica in replicas
-    )
-    constructing = states[ReplicaState.STARTING] - unplaced
+    starting = [replica for replica in replicas if replica.state is ReplicaState.STARTING]
+    queued = sum(replica.queued for replica in starting)  # which say so themselves
+    unplaced = sum(not replica.placed and not replica.queued for replica in starting)
+    constructing = len(starting) - unplaced - queued
     if unplaced:
         found.append(f"a process for {_count(unplaced)}")
     if constructing:

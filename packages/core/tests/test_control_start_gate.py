@@ -1,0 +1,132 @@
+"""How many replicas start at the same time, and whose turn comes next."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+
+from alacarte._cluster.protocol import Node
+from alacarte._control.start_gate import PROCESS_S, StartGate, Turn, starts_at_once
+
+HERE = Node("here", "10.0.0.1", cores=2)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "limit"),
+    [
+        ([HERE], 2),
+        ([Node("a", "10.0.0.1", cores=64)], 2),
+        ([Node("a", "10.0.0.1", cores=1)], 1),
+        ([Node("a", "10.0.0.1", cores=8), Node("b", "10.0.0.1", cores=8)], 2),
+        ([HERE, Node("b", "10.0.0.2", cores=8)], 10),
+        ([Node("b", "10.0.0.2", cores=4), Node("c", "10.0.0.2", cores=4)], 8),
+        ([HERE, Node("b", "10.0.0.2")], math.inf),
+    ],
+)
+def test_as_many_as_there_are_cores(nodes: list[Node], limit: float):
+    """Those of this machine as it has them, whatever Ray was told; nodes of one address share."""
+    assert starts_at_once(nodes, HERE) == limit
+
+
+class Starts:
+    """Replicas that want to start, and the order in which their turns came."""
+
+    def __init__(self, limit: float) -> None:
+        self.gate = StartGate(limit)
+        self.order: list[str] = []
+        self.turns: dict[str, Turn] = {}
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def ask(self, *names: str) -> None:
+        for name in names:
+            self.tasks[name] = asyncio.create_task(self._enter(name))
+        await self.settle()
+
+    async def _enter(self, name: str) -> None:
+        self.turns[name] = await self.gate.enter(name[0])
+        self.order.append(name)
+
+    async def leave(self, name: str) -> None:
+        self.turns[name].leave()
+        await self.settle()
+
+    async def settle(self) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        for task in self.tasks.values():
+            task.cancel()
+        for turn in self.turns.values():
+            turn.leave()
+        await self.settle()
+        assert not self.gate.taken
+        assert not self.gate._waiting
+
+
+def test_no_more_than_the_limit_start_at_once(run):
+    """The next one starts when one has left; leaving twice lets only one in."""
+
+    async def main():
+        starts = Starts(2)
+        await starts.ask("a1", "a2", "a3", "a4", "a5")
+        assert starts.order == ["a1", "a2"]
+        assert starts.gate.is_full
+        await starts.leave("a1")
+        await starts.leave("a1")
+        assert starts.order == ["a1", "a2", "a3"]
+        starts.gate.resize(4)
+        await starts.settle()
+        assert starts.order == ["a1", "a2", "a3", "a4", "a5"]
+        await starts.close()
+
+    run(main)
+
+
+def test_deployments_take_turns(run):
+    """One that wants a hundred replicas does not keep others from their first."""
+
+    async def main():
+        starts = Starts(1)
+        await starts.ask("a1", "a2", "a3", "a4", "b1", "b2", "c1")
+        for _ in range(6):
+            await starts.leave(starts.order[-1])
+        assert starts.order == ["a1", "a2", "b1", "c1", "a3", "b2", "a4"]
+        await starts.close()
+
+    run(main)
+
+
+def test_a_turn_ends_with_its_time(run):
+    """What hangs holds nobody up for ever, so what waits for each other comes up in the end."""
+
+    async def main():
+        starts = Starts(1)
+        await starts.ask("a1", "b1", "c1")
+        await asyncio.sleep(PROCESS_S + 1)
+        assert starts.order == ["a1", "b1"]
+        starts.turns["b1"].hold(2)
+        starts.turns["a1"].hold(100)  # it is over
+        await asyncio.sleep(3)
+        assert starts.order == ["a1", "b1", "c1"]
+        await starts.close()
+
+    run(main)
+
+
+def test_who_gives_up_takes_no_turn(run):
+    """Neither one that waited, nor one that was let in just as it gave up."""
+
+    async def main():
+        starts = Starts(1)
+        await starts.ask("a1", "a2", "b1", "c1")
+        starts.tasks["a2"].cancel()
+        starts.turns["a1"].leave()  # lets a2 in, which does not know it yet
+        starts.tasks["b1"].cancel()
+        await starts.settle()
+        assert starts.order == ["a1", "c1"]
+        await starts.close()
+
+    run(main)
