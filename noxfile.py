@@ -19,6 +19,8 @@ import nox
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 WHEELS = ROOT / "build" / "wheels"
+# The versions of everything that is not ours, for each Python; `nox -s lock` writes them.
+LOCK = ROOT / "constraints.txt"
 
 # In order of dependency. Folder -> distribution.
 PACKAGES = {
@@ -53,11 +55,13 @@ COMBINATIONS = {
 }
 # pip takes minutes for what uv does in seconds; what it does otherwise shows in these already.
 WITH_PIP = ["core", "core_http_cli", "everything"]
+# Processes that tests run in.
+WORKERS = str(min(8, max(2, os.cpu_count() or 2)))
 
 nox.needs_version = ">=2025.10.14"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "types", "imports", "tests", "contract"]
+nox.options.sessions = ["lint", "types", "imports", "contract", "tests", "together"]
 
 
 def _show_pyenv_pythons() -> None:
@@ -80,10 +84,17 @@ os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
 # uv installs sources only. Where Python may not keep what it compiles, as in many containers, each
 # of the hundreds of processes that tests start compiles Ray anew, which doubles their time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# What builds our wheels is locked, too.
+os.environ["UV_BUILD_CONSTRAINT"] = os.environ["PIP_BUILD_CONSTRAINT"] = str(LOCK)
 
 
 def _group(*names: str) -> list[str]:
     return [each for name in names for each in nox.project.dependency_groups(PYPROJECT, name)]
+
+
+def _add(session: nox.Session, *requirements: str) -> None:
+    """Install requirements in the versions of the lock."""
+    session.install("--constraint", str(LOCK), *requirements)
 
 
 def _uv() -> str | None:
@@ -98,7 +109,7 @@ def _build(session: nox.Session, folder: Path, into: Path, *, sdist: bool = Fals
         kinds = ["--sdist", "--wheel"] if sdist else ["--wheel"]
         session.run(uv, "build", "--quiet", *kinds, "--out-dir", into, folder, external=True)
     elif sdist:
-        session.install("build")
+        _add(session, "build")
         session.run("python", "-m", "build", "--outdir", into, folder)
     else:
         pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
@@ -139,14 +150,45 @@ def _foreign_plugins() -> list[Path]:
 
 
 def _install(
-    session: nox.Session, folders: Iterable[str], *others: str, foreign: bool = False
+    session: nox.Session,
+    folders: Iterable[str],
+    *others: str,
+    foreign: bool = False,
+    lock: Path | None = LOCK,
 ) -> None:
-    """Install the wheels of these packages and of the siblings they need, and `others`."""
-    constraints = str(_wheels(session) / "constraints.txt")
+    """Install the wheels of these packages and of the siblings they need, and `others`.
+
+    Args:
+        foreign: Those that stand for strangers' plugins, too.
+        lock: Versions of what is not ours; None for the newest.
+    """
+    files = [_wheels(session) / "constraints.txt", *([lock] if lock else [])]
+    constraints = [word for file in files for word in ("--constraint", str(file))]
     names = [PACKAGES[name] for name in folders]
     if foreign:
         names += [_name(folder) for folder in _foreign_plugins()]
-    session.install("--constraint", constraints, *names, *others)
+    session.install(*constraints, *names, *others)
+
+
+def _third_party() -> list[str]:
+    """Return the requirements of all packages, their extras included, that are not ours."""
+    projects = [
+        nox.project.load_toml(ROOT / "packages" / name / "pyproject.toml")["project"]
+        for name in WITH_CODE
+    ]
+    needed = [
+        requirement
+        for project in projects
+        for group in (project["dependencies"], *project.get("optional-dependencies", {}).values())
+        for requirement in group
+    ]
+    return sorted({each for each in needed if not each.startswith("alacarte")})
+
+
+def _requirement_name(requirement: str) -> str:
+    """Return the name in a requirement, or in a line of the lock; "" for a comment."""
+    found = re.match(r"[A-Za-z0-9][\w.-]*", requirement)
+    return found[0].lower() if found else ""
 
 
 def _with_extra(folder: str) -> str:
@@ -174,7 +216,7 @@ def wheels(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format with ruff; `nox -s lint -- --fix` repairs what it can."""
-    session.install(*_group("lint"))
+    _add(session, *_group("lint"))
     fix = "--fix" in session.posargs
     session.run("ruff", "check", *(["--fix"] if fix else []), ".")
     session.run("ruff", "format", *([] if fix else ["--check"]), ".")
@@ -192,12 +234,12 @@ def imports(session: nox.Session) -> None:
     """Check who imports whom: import-linter's contracts, and what only the source shows."""
     # import-linter reads installed packages; editable, so that it names the files to repair.
     editable = [arg for name in WITH_CODE for arg in ("-e", f"packages/{name}")]
-    session.install(*editable, *_group("imports", "test"))
+    _add(session, *editable, *_group("imports", "test"))
     session.run("lint-imports", "--no-cache")
     session.run("pytest", "tests/contract/test_borders.py")
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=PYTHONS[:1])
 @nox.parametrize("package", WITH_CODE, ids=WITH_CODE)
 def tests(session: nox.Session, package: str) -> None:
     """Test one package against its wheel and declared dependencies, without Ray, in seconds."""
@@ -206,11 +248,37 @@ def tests(session: nox.Session, package: str) -> None:
         session.error(f"packages/{package}/tests has no tests")
     client = _group("http-client", "ingress", "values") if package == "http" else []
     _install(session, [package], *_group("test"), *client)
-    drawn = []
-    if package == "core" and session.python != PYTHONS[0]:
-        # What is drawn at random is drawn in full on one Python; on others, enough to see it work.
-        drawn = ["--hypothesis-profile", "few", "--ignore", f"{folder}/simulation"]
-    _pytest(session, *drawn, str(folder.relative_to(ROOT)))
+    _pytest(session, "-n", WORKERS, str(folder.relative_to(ROOT)))
+
+
+@nox.session(python=PYTHONS[1:])
+def together(session: nox.Session) -> None:
+    """Test all packages in one environment on a newer Python, but for what `tests` alone runs.
+
+    What is drawn at random is drawn in full there; here, enough to see it work.
+    """
+    _install(session, WITH_CODE, *_group("test", "http-client", "ingress", "values"))
+    _pytest(session, *QUICK, *_folders_of_tests())
+
+
+QUICK = ["-n", WORKERS, "-m", "not once", "--hypothesis-profile", "few"]
+
+
+def _folders_of_tests() -> list[str]:
+    return [f"packages/{name}/tests" for name in WITH_CODE]
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """Check and test the source on one Python, in two minutes: for work on it."""
+    editable = [arg for name in [*WITH_CODE, "serve"] for arg in ("-e", f"packages/{name}")]
+    groups = _group("lint", "types", "imports", "test", "http-client", "ingress", "values")
+    _add(session, *editable, *groups)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("lint-imports", "--no-cache")
+    _pytest(session, *QUICK, "tests/contract", *_folders_of_tests())
 
 
 @nox.session
@@ -244,7 +312,7 @@ def integration(session: nox.Session) -> None:
     _pytest(session, "tests/integration")
 
 
-@nox.session(python="3.11")
+@nox.session(python=PYTHONS[0])
 def minimums(session: nox.Session) -> None:
     """Test with the oldest versions the packages claim, Ray among them, on the oldest Python."""
     oldest = [
@@ -255,7 +323,13 @@ def minimums(session: nox.Session) -> None:
         ]["dependencies"]
         if not requirement.startswith("alacarte")
     ]
-    _install(session, PACKAGES, *oldest, *_group("test", "http-client"), foreign=True)
+    # Of the lock, only the versions of what tests: what they need may differ with the oldest.
+    tools = _group("test", "http-client")
+    named = {_requirement_name(each) for each in tools} - set(map(_requirement_name, oldest))
+    lines = [line for line in LOCK.read_text().splitlines() if _requirement_name(line) in named]
+    lock = Path(session.create_tmp()).resolve() / "tools.txt"
+    lock.write_text("\n".join(lines))
+    _install(session, PACKAGES, *oldest, *tools, foreign=True, lock=lock)
     session.run("python", "-c", "import ray; print('Ray', ray.__version__)")
     # Old Rays leave log files and processes to the interpreter's end, which is not ours to mend.
     leaks = ["ignore:unclosed file:ResourceWarning", "ignore:subprocess:ResourceWarning"]
@@ -264,36 +338,135 @@ def minimums(session: nox.Session) -> None:
     _pytest(session, *quiet, "-m", "minimums", "-k", "not local", "tests/integration")
 
 
+@nox.session(python=PYTHONS[-1])
+def newest(session: nox.Session) -> None:
+    """Test with the newest versions of everything, beyond our upper bounds: on a schedule.
+
+    A failure here is news about somebody's release, not about a change of ours.
+    """
+    if not _uv():
+        session.error("needs uv, which alone looks beyond upper bounds")
+    bounded = [each.partition("<")[0].rstrip(",") for each in _third_party() if "<" in each]
+    # FastAPI says which Starlette it works with.
+    beyond = [each for each in bounded if _requirement_name(each) != "starlette"]
+    overrides = Path(session.create_tmp()).resolve() / "overrides.txt"
+    overrides.write_text("\n".join(beyond))
+    groups = _group("test", "http-client", "ingress", "values")
+    _install(session, PACKAGES, "--upgrade", "--override", str(overrides), *groups, lock=None)
+    session.run("uv", "pip", "list", external=True)
+    for arguments in (
+        ["tests/contract"],
+        ["-n", WORKERS, *_folders_of_tests()],
+        ["-m", "minimums", "tests/integration"],
+    ):
+        _pytest(session, *arguments)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Write constraints.txt for what is declared; `nox -s lock -- --upgrade` takes the newest.
+
+    Without arguments, versions that still fit stay as they are.
+    """
+    uv = _uv()
+    if not uv:
+        session.error("needs uv, which resolves for all Pythons at once")
+    groups = nox.project.dependency_groups
+    every = [each for name in PYPROJECT["dependency-groups"] for each in groups(PYPROJECT, name)]
+    declared = Path(session.create_tmp()).resolve() / "declared.in"
+    declared.write_text("\n".join([*_third_party(), *every]))
+    # No index, no link and no path of the machine that writes it gets into the file.
+    plain = ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
+    python = ["--universal", "--python-version", PYTHONS[0]]
+    where = ["--output-file", LOCK, *session.posargs]
+    LOCK.touch()
+    session.run(uv, "pip", "compile", "--quiet", *python, *plain, *where, declared, external=True)
+    title = "# Versions that tests and tools install; written by `nox -s lock`, not by hand.\n"
+    LOCK.write_text(title + LOCK.read_text())
+
+
 @nox.session
 @nox.parametrize("installer", ["uv", "pip"], ids=["uv", "pip"])
 def combinations(session: nox.Session, installer: str) -> None:
     """Install what a user may choose into clean environments, and use it there."""
     if installer == "uv" and not _uv():
         session.skip("uv is not installed")
-    constraints = _wheels(session) / "constraints.txt"
+    constraints = ["--constraint", _wheels(session) / "constraints.txt", "--constraint", LOCK]
     chosen = session.posargs or (WITH_PIP if installer == "pip" else list(COMBINATIONS))
     for name in chosen:
-        clean = Path(session.create_tmp()).resolve() / name
-        shutil.rmtree(clean, ignore_errors=True)
-        python = clean / "bin" / "python"
+        clean = _clean_environment(session, name, installer)
         wanted = [_with_extra(each) for each in COMBINATIONS[name]]
-        if installer == "uv":
-            uv = _uv()
-            assert uv is not None
-            session.run(uv, "venv", "--quiet", "-p", sys.executable, clean, external=True)
-            install = [uv, "pip", "install", "--quiet", "--python", python]
-        else:
-            # nox brings virtualenv, and that a pip; Debian's venv may come without.
-            session.run(sys.executable, "-m", "virtualenv", "--quiet", clean, external=True)
-            install = [python, "-m", "pip", "install", "--quiet"]
-        session.run(*install, "--constraint", constraints, *wanted, external=True)
-        script = ROOT / "tests" / "combinations" / f"{name}.py"
-        # As a user's shell has it, and away from the sources.
-        path = os.pathsep.join([str(python.parent), os.environ["PATH"]])
-        env = {"PATH": path, "VIRTUAL_ENV": str(clean), "ALACARTE_INSTALLER": installer}
-        with session.chdir(clean):
-            session.run(python, script, env=env, external=True)
-        shutil.rmtree(clean)  # each holds a Ray of its own
+        pip = ["uv", "pip"] if installer == "uv" else ["pip"]
+        _in_environment(session, clean, *pip, "install", "--quiet", *constraints, *wanted)
+        _use(session, clean, name, installer)
+
+
+@nox.session
+def clone(session: nox.Session) -> None:
+    """Type each command by which the documentation installs from a clone.
+
+    With pip the one that installs everything, which is then used; with uv, where it is, the others.
+    """
+    for command in _clone_commands():
+        everything = command.endswith("./packages/*")
+        if not everything and not _uv():
+            continue
+        installer = "pip" if everything else "uv"
+        clean = _clean_environment(session, "clone", installer)
+        typed = command if everything else f"uv {command}"
+        _in_environment(session, clean, "bash", "-c", typed)
+        if everything:
+            _use(session, clean, "everything", installer)
+            continue
+        named = re.findall(r"\./packages/(\w+)", command)
+        modules = [f"alacarte_{name}" for name in named if name != "core"]
+        imports = "; ".join(f"import {module}" for module in ["alacarte.serve", *modules])
+        _in_environment(session, clean, "python", "-c", imports)
+        shutil.rmtree(clean)
+
+
+def _clone_commands() -> list[str]:
+    """Return the different commands of all pages that install from a clone."""
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
+    command = re.compile(
+        r"pip install \"?\./packages/(?:core|\*)[^\s`]*(?: \"?\./packages/[^\s`]+)*"
+    )
+    return sorted({each for page in pages for each in command.findall(page.read_text())})
+
+
+def _clean_environment(session: nox.Session, name: str, installer: str) -> Path:
+    clean = Path(session.create_tmp()).resolve() / name
+    shutil.rmtree(clean, ignore_errors=True)
+    if installer == "uv":
+        session.run("uv", "venv", "--quiet", "-p", sys.executable, clean, external=True)
+    else:
+        # nox brings virtualenv, and that a pip; Debian's venv may come without.
+        session.run(sys.executable, "-m", "virtualenv", "--quiet", clean, external=True)
+    return clean
+
+
+def _in_environment(session: nox.Session, clean: Path, *command: object, **variables: str) -> None:
+    """Run a command as a user's shell does in whose environment it is."""
+    uv = [str(Path(_uv() or "").parent)] if _uv() else []
+    shell = {
+        "PATH": os.pathsep.join([str(clean / "bin"), *uv, os.environ["PATH"]]),
+        "VIRTUAL_ENV": str(clean),
+        "PIP_CONSTRAINT": str(LOCK),
+        "UV_CONSTRAINT": str(LOCK),
+        **variables,
+    }
+    # By `env`: nox would put its own environment in front.
+    words = ["-u", "UV_PYTHON", *(f"{name}={value}" for name, value in shell.items())]
+    session.log(f"in {clean.name}: {' '.join(map(str, command))}")
+    session.run("env", *words, *map(str, command), external=True, log=False)
+
+
+def _use(session: nox.Session, clean: Path, name: str, installer: str) -> None:
+    """Run the script for a choice of packages away from the sources, and remove the environment."""
+    script = ROOT / "tests" / "combinations" / f"{name}.py"
+    with session.chdir(clean):
+        _in_environment(session, clean, "python", script, ALACARTE_INSTALLER=installer)
+    shutil.rmtree(clean)  # each holds a Ray of its own
 
 
 @nox.session

@@ -35,6 +35,10 @@ def test_hooks_of_all_kinds_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
         return [Command("a", "", ""), Command("b", "", "")]
 
     @hookimpl
+    def register_modules() -> list[str]:
+        return ["one.module"]
+
+    @hookimpl
     def register_api() -> list[Any]:
         return []
 
@@ -43,11 +47,12 @@ def test_hooks_of_all_kinds_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def plain() -> None: ...
 
-    for function in (register_commands, register_api, wrap_replica, plain):
+    for function in (register_commands, register_modules, register_api, wrap_replica, plain):
         setattr(plugin, function.__name__, function)
     monkeypatch.setitem(sys.modules, "many_hooks", plugin)
     assert list(given(PluginRecord("many", "many_hooks", state="loaded"))) == [
         "api: nothing",
         "commands: a, b",
+        "modules: one.module",
         "wrap_replica",
     ]

@@ -20,6 +20,8 @@ from alacarte.types import Call, Reply, Service
 
 from .test_routing_router import HERE, FakeConnection, FakeStream, Far, settle, snapshot
 
+pytestmark = pytest.mark.once
+
 SLOTS = 5
 SERVICE_S = 0.02
 CAPACITY = SLOTS / SERVICE_S

@@ -19,6 +19,8 @@ from alacarte.serve import _session
 from .conftest import Site
 from .http11.table import CASES, MAX_BODY, Case
 
+pytestmark = pytest.mark.once
+
 
 @serve.deployment(max_ongoing_requests=64)
 async def echo(request: Request) -> Any:

@@ -23,6 +23,8 @@ from alacarte import serve
 
 from .wire import Wire
 
+pytestmark = pytest.mark.once
+
 SEEN = ("type", "http_version", "method", "scheme", "path", "root_path")
 
 

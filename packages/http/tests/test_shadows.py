@@ -23,6 +23,8 @@ from .gates import WAIT_S
 from .websocket_apps import by_status
 from .websocket_support import UPGRADE
 
+pytestmark = pytest.mark.once
+
 MEGABYTE = 1 << 20
 
 

@@ -28,6 +28,8 @@ from .websocket_apps import by_status
 from .websocket_support import UPGRADE
 from .wire import Wire
 
+pytestmark = pytest.mark.once
+
 
 @serve.deployment(max_ongoing_requests=128)
 class Named:

@@ -18,6 +18,8 @@ from alacarte.testing import wait_until
 
 from . import gates
 
+pytestmark = pytest.mark.once
+
 SUBJECT = "/CN=localhost"
 NAMES = "subjectAltName=IP:127.0.0.1,DNS:localhost"
 

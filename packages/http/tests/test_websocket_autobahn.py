@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import kosoku
+import pytest
 
 from .websocket_apps import echo
 from .websocket_support import serve_app
+
+pytestmark = pytest.mark.once
 
 LEFT_OUT = ["9.*", "12.*", "13.*"]
 """Measurements of speed, and permessage-deflate, which the proxy does not agree on."""

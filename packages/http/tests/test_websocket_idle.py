@@ -15,6 +15,8 @@ from .gates import WAIT_S
 from .websocket_apps import echo
 from .websocket_support import UPGRADE, serve_app
 
+pytestmark = pytest.mark.once
+
 SOCKETS = 2000
 ASK = b"\x81\x85\0\0\0\0hello"
 ANSWER = b"\x81\x05hello"

@@ -22,6 +22,8 @@ from alacarte_http._proxy.listener import Offer, listening_socket, obtain
 from . import gates
 from .place import Place
 
+pytestmark = pytest.mark.once
+
 REQUEST = b"GET /-/healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 

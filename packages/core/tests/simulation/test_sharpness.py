@@ -20,6 +20,8 @@ from alacarte.types import Call, Reply
 
 from .run import play_all
 
+pytestmark = pytest.mark.once
+
 Patch = pytest.MonkeyPatch
 _SEEDS = 60
 

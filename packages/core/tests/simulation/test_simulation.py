@@ -12,6 +12,8 @@ import pytest
 from .run import Outcome, play, play_all
 from .scale import measure
 
+pytestmark = pytest.mark.once
+
 SEEDS = 150
 """In the ordinary tests; `nox -s simulation` runs ten thousand."""
 

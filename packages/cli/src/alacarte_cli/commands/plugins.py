@@ -44,7 +44,8 @@ def given(record: PluginRecord) -> Iterator[str]:
         if not hasattr(implementation, "alacarte_impl"):
             continue
         if hook.startswith("register_"):
-            names = ", ".join(value.name for value in implementation())
+            # Values have names; modules to import are their names.
+            names = ", ".join(getattr(value, "name", value) for value in implementation())
             yield f"{hook.removeprefix('register_')}: {names or 'nothing'}"
         else:
             yield hook
