@@ -2,7 +2,7 @@
 
     python examples/digits/main.py             # serve, ask about 100 images over HTTP, stop
     python examples/digits/main.py --serve     # serve until Ctrl-C
-    serve run main:app -d examples/digits      # the same from the command line
+    alacarte run main:app -d examples/digits   # the same from the command line
 
 Send `{"image": [...]}`: 64 numbers, or 8 rows of 8, the higher the darker. Scans differ in scale;
 the preprocessing deployment brings them to the one the classifier was trained with.
@@ -119,7 +119,7 @@ def main() -> int:
     serve.run(app)
     try:
         [proxy] = serve.status().proxies.values()
-        print(f"digits are read at {proxy.url}", flush=True)
+        print(f"send images to {proxy.url}", flush=True)
         if not options.serve:
             return 0 if check(proxy.url) else 1
         threading.Event().wait()
