@@ -31,6 +31,7 @@ def _session(world: World) -> Session:
     session.cluster = world.cluster
     session.config = {}
     session._controller = None
+    session._told_outage = None
     return session
 
 
