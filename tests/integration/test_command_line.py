@@ -54,7 +54,9 @@ class Program:
 
     @property
     def err(self) -> str:
-        return self._err.read_text()
+        """What it said, but for Ray's own notes: one that there is no network, for example."""
+        lines = self._err.read_text().splitlines(keepends=True)
+        return "".join(line for line in lines if not re.match(r"\[\d{4}-\d\d-\d\d ", line))
 
     def ready(self) -> str:
         """Wait until it says where it listens; return that URL."""
@@ -127,6 +129,11 @@ def test_run(run: Run, number: int):
     assert url == f"http://127.0.0.1:{port}/"
     assert get(url).text == "hello from app"
     assert "Ctrl-C to stop" in program.err
+    # Progress on the way, "running" once, and a line for each request, by way of Ray's log.
+    assert re.search(r"^default: \d of 2 replicas ready$", program.err, re.M)
+    assert (program.out + program.err).count("running at") == 1
+    assert "is ready" not in program.err
+    wait_until(lambda: "GET / 200" in program.out, 20, "the request's line")
     assert program.end(number) == 0
     assert "Traceback" not in program.err
     nothing_left(port, on_ray=True)
@@ -155,7 +162,19 @@ def test_looking_at_what_runs(run: Run):
     assert again.out == "nothing is running.\n"
     status = run("status")
     assert status.end() == 1
-    assert status.err.startswith("nothing is running")
+    assert "nothing is running; start with `alacarte run module:app`." in status.err
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_address")
+def test_an_instance_that_is_ended_elsewhere(run: Run):
+    """`alacarte run` says that another shell has ended its instance, and ends with 0."""
+    program = run("run", "app:app", "--port", str(free_port()))
+    program.ready()
+    assert run("shutdown", "-y").end() == 0
+    assert program.end() == 0
+    assert "the instance was shut down by another process." in program.err
+    assert "Traceback" not in program.err
 
 
 @pytest.mark.ray
@@ -249,6 +268,20 @@ def check_failure(program: Program, reason: str, frame: str = "") -> None:
     assert "running at" not in program.out
 
 
+def test_a_port_in_use_is_found_before_ray_starts(run: Run, monkeypatch: pytest.MonkeyPatch):
+    """Where a cluster would be started, the port is tried first: nobody waits for Ray."""
+    import socket
+
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        program = run("run", "app:app", "--port", str(port))
+        assert program.end() == 1
+    check_failure(program, f"error: http: port {port} on 127.0.0.1 is in use")
+    assert children(program.process.pid) == set()
+    assert "Started a local Ray" not in program.err
+
+
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
@@ -276,9 +309,18 @@ def test_run_local(run: Run):
     assert time.monotonic() - program.began < 3.0
     assert children(program.process.pid) == set()
     assert "_raylet" not in Path(f"/proc/{program.process.pid}/maps").read_text()
+    wait_until(lambda: "GET / 200" in program.out, 10, "the request's line")
     assert program.end(signal.SIGINT) == 0
     assert "Traceback" not in program.err
     nothing_left(port, on_ray=False)
+
+
+@pytest.mark.parametrize("module", ["alacarte", "alacarte_cli"])
+def test_the_program_as_a_module(module: str):
+    """`python -m alacarte` is the same program, whoever owns the scripts' names."""
+    command = [sys.executable, "-m", module, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("alacarte-cli ")
 
 
 def test_plugins(run: Run):

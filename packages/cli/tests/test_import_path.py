@@ -33,13 +33,42 @@ def test_nonsense_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "rather"),
-    [("app.py:model", "app:model"), ("./src/app.py", "src.app:app"), ("src/app:m", "src.app:m")],
+    ("text", "expected", "folder"),
+    [
+        ("app:model", "app:model", ""),
+        ("app.py:model", "app:model", ""),
+        ("./app.py:model", "app:model", ""),
+        ("src/app:model", "app:model", "src"),
+        ("src/app.py:model.small", "app:model.small", "src"),
+        ("src/pkg/sub/deep.py:model", "pkg.sub.deep:model", "src"),
+        ("{here}/src/app:model", "app:model", "src"),
+    ],
 )
-def test_a_file_is_answered_with_the_import_path(text: str, rather: str) -> None:
-    """Someone who types a file's name is told what to type instead."""
-    with pytest.raises(ConfigError, match=rf"such as {rather}\.$"):
-        ImportPath.parse(text)
+def test_a_file_is_found(module: Write, text: str, expected: str, folder: str) -> None:
+    """A path to a file is the module that the file is, and the folder to import it from."""
+    for name in ("app", "src.app", "src.pkg.__init__", "src.pkg.sub.__init__"):
+        here = module(name)
+    module("src.pkg.sub.deep")
+    found, app_dir = ImportPath.locate(text.format(here=here), here)
+    assert (str(found), app_dir) == (expected, here / folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("app.py", "'app.py' names a file and no application in it; write app.py:app"),
+        ("src/app", "write src/app:app"),
+        ("nowhere.py:app", r"there is no file .*/nowhere.py \(import path 'nowhere.py:app'\)"),
+        ("/abs/nowhere:app", "there is no file /abs/nowhere.py"),
+        ("my-app.py:app", "my-app.py cannot be imported: a module's name may hold letters"),
+    ],
+)
+def test_a_file_that_is_none(module: Write, text: str, reason: str) -> None:
+    """A file without an application, one that is not there, and one that cannot be imported."""
+    here = module("app")
+    (here / "my-app.py").touch()
+    with pytest.raises(ConfigError, match=reason):
+        ImportPath.locate(text, here)
 
 
 def test_a_configuration_file_is_no_import_path() -> None:

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
-from alacarte.errors import ConfigError, DeployError
+from alacarte.errors import ConfigError, DeployError, DeployTimeoutError
 from alacarte_cli.commands.run import RunCommand
 from alacarte_cli.main import main
+from alacarte_cli.script import Environment
 from alacarte_cli.stop import Stopped
 
 Write = Callable[..., Path]
@@ -24,18 +26,28 @@ class Signals:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.comes = True
 
     def arm(self) -> None:
         self.asked.append("arm")
 
-    def wait(self) -> NoReturn:
-        raise Stopped(signal.SIGINT)
+    def wait(self, ended: Callable[[float], bool]) -> None:
+        if self.comes:
+            raise Stopped(signal.SIGINT)
+        assert ended(1.0)
 
     def hold(self) -> None:
         self.asked.append("hold")
 
     def restore(self) -> None:
         self.asked.append("restore")
+
+
+def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return what was written to stderr from the error on."""
+    lines = capsys.readouterr().err.splitlines()
+    [first] = [number for number, line in enumerate(lines) if line.startswith("error: ")]
+    return lines[first:]
 
 
 @pytest.fixture
@@ -59,7 +71,12 @@ def start(
     run_app.app = serve.Application()
     serve.running = False
     monkeypatch.setattr(serve, "attach", lambda address=None: serve.running)
-    command: Any = RunCommand(lambda: serve, lambda: signals)  # type: ignore[arg-type, return-value]
+    command: Any = RunCommand(
+        lambda: serve,
+        lambda: signals,  # type: ignore[arg-type, return-value]
+        lambda: lambda timeout_s: True,
+        lambda: Environment(sys.executable, app_dir, str(app_dir)),
+    )
     monkeypatch.setattr("alacarte_cli.commands.run.command", command)
 
     def run(*words: str) -> int:
@@ -73,7 +90,8 @@ def test_it_serves_until_interrupted(
 ) -> None:
     """Starts, runs, says where it listens, and after Ctrl-C shuts down and returns 0."""
     assert start("run_app:app") == 0
-    assert serve.calls[0] == ("start", {"cluster": None, "address": None, "http_options": None})
+    plain = {"cluster": None, "address": None, "http_options": None, "foreground": True}
+    assert serve.calls[0] == ("start", plain)
     assert serve.called == ["start", "run", "shutdown"]
     assert capsys.readouterr().out == "default is running at http://127.0.0.1:8000/\n"
 
@@ -90,6 +108,7 @@ def test_only_what_was_given_is_passed_on(start: Start, serve: Any) -> None:
         "cluster": None,
         "address": "ray:1",
         "http_options": {"host": "0.0.0.0", "insecure": True},
+        "foreground": True,
     }
     assert "route_prefix" not in serve.calls[1][1]
 
@@ -120,6 +139,7 @@ def test_what_ran_before_goes_on(start: Start, serve: Any) -> None:
     serve.running = True
     assert start("run_app:app", "--name", "shop") == 0
     assert serve.called == ["start", "run", "delete"]
+    assert not serve.calls[0][1]["foreground"]
     assert serve.calls[-1][1] == {"name": "shop"}
 
 
@@ -127,6 +147,67 @@ def test_non_blocking_leaves_it_running(start: Start, serve: Any) -> None:
     """It returns once the application answers, and shuts nothing down."""
     assert start("run_app:app", "--non-blocking") == 0
     assert serve.called == ["start", "run"]
+    assert not serve.calls[0][1]["foreground"]  # nobody watches
+
+
+def test_an_instance_that_ends_elsewhere(
+    start: Start, serve: Any, signals: Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says so and ends with 0; there is nothing left to shut down."""
+    signals.comes = False
+    assert start("run_app:app") == 0
+    assert serve.called == ["start", "run"]
+    assert "the instance was shut down by another process" in capsys.readouterr().err
+
+
+def test_a_limit_of_time(start: Start, serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--timeout` bounds the wait; what is late is ended, and the error says what it waited for."""
+    waiting = {"default#Model": "0 of 1 ready, waits for 1 GPU"}
+    serve.fails["run"] = DeployTimeoutError(("default",), 2.5, waiting)
+    assert start("run_app:app", "--timeout", "2.5") == 1
+    assert serve.calls[1][1]["timeout_s"] == 2.5
+    assert serve.called[-1] == "shutdown"
+    assert errors(capsys) == [
+        "error: default does not run after 2.5 s, and was ended.",
+        "default#Model: 0 of 1 ready, waits for 1 GPU.",
+    ]
+
+
+def test_nothing_to_run(start: Start, serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without an application, it shows how one is named; exit code 2."""
+    assert start() == 2
+    assert "`alacarte run greeter:app` runs `app` of greeter.py" in capsys.readouterr().err
+    assert serve.calls == []
+
+
+def test_a_file_is_as_good_as_a_module(start: Start, serve: Any) -> None:
+    """`path/to/file.py:app`, and the same without `.py`."""
+    for path in ("run_app.py:app", "./run_app:app"):
+        serve.calls.clear()
+        assert start(path) == 0
+        assert isinstance(serve.calls[1][1]["target"], serve.Application)
+
+
+def test_rays_script_is_noted(
+    start: Start, module: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a shell finds Ray's `serve`, one line says so, and what to do."""
+    script = module("other") / "serve"
+    script.write_text("from ray.serve.scripts import cli")
+    script.chmod(0o755)
+    start("run_app:app")
+    [note] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert note == (
+        f"note: `serve` on your PATH is Ray's ({script}): use `alacarte`, or make `serve` ours "
+        "with `alacarte doctor --fix`."
+    )
+
+
+def test_ready_is_said_once(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command says that the application runs, and `serve.run` keeps quiet."""
+    start("run_app:app")
+    assert not logging.getLogger("alacarte.serve").isEnabledFor(logging.INFO)
+    assert capsys.readouterr().out.count("running at") == 1
 
 
 def test_signals_are_taken_back_from_ray(start: Start, signals: Signals) -> None:
@@ -144,7 +225,7 @@ def test_a_failure_leaves_nothing_running(
     serve.fails[step] = DeployError("app.py:3 in __init__: ValueError: no weights")
     assert start("run_app:app", *options) == 1
     assert serve.called[-1] == "shutdown"
-    assert capsys.readouterr().err == "error: app.py:3 in __init__: ValueError: no weights\n"
+    assert errors(capsys) == ["error: app.py:3 in __init__: ValueError: no weights"]
 
 
 @pytest.mark.parametrize("step", ["start", "run"])
@@ -165,7 +246,7 @@ def test_a_failing_shutdown_does_not_hide_the_first_error(
     serve.fails["run"] = DeployError("port 8000 is in use")
     serve.fails["shutdown"] = RuntimeError("no controller")
     assert start("run_app:app") == 1
-    assert capsys.readouterr().err.splitlines() == [
+    assert errors(capsys) == [
         "error: port 8000 is in use",
         "note: shutting down failed as well: no controller",
     ]
@@ -191,6 +272,9 @@ def test_a_failing_shutdown_after_serving_is_an_error(
         (["run_app:app", "--local", "-a", "x"], "leave out --address"),
         (["run_app:app", "--local", "--non-blocking"], "no --non-blocking"),
         (["run_app:app", "-d", "/nowhere"], "is not a directory"),
+        (["run_app:app", "--timeout", "0"], "must be greater than 0"),
+        (["nowhere/app:app"], "there is no file "),
+        (["run_app.py"], "write run_app.py:app"),
     ],
 )
 def test_what_is_wrong_beforehand_starts_nothing(
@@ -208,7 +292,7 @@ def test_a_module_that_fails_shows_its_own_line(
     """What the user's module raises is shown with its file, line and source."""
     module("broken_app", "import json\njson.loads('')")
     assert start("broken_app:app") == 1
-    reason, where, source = capsys.readouterr().err.splitlines()
+    reason, where, source = errors(capsys)
     assert reason.startswith("error: JSONDecodeError: Expecting value")
     assert where.endswith("broken_app.py:2")
     assert source == "    json.loads('')"
@@ -217,6 +301,7 @@ def test_a_module_that_fails_shows_its_own_line(
 PROGRAM = """
 import argparse, sys, threading
 from types import ModuleType, SimpleNamespace
+from alacarte.status import ServeStatus
 from alacarte_cli.commands.run import RunCommand
 
 class Application: ...
@@ -232,12 +317,12 @@ serve = SimpleNamespace(
     attach=lambda address: False,
     start=lambda **given: say("start"),
     run=lambda app, **given: say("run"),
-    status=lambda: SimpleNamespace(proxies={}, applications={}),
+    status=lambda: ServeStatus({}, {}),
     shutdown=lambda: say("shutdown"),
 )
 sys.modules["served"] = ModuleType("served")
 sys.modules["served"].app = Application()
-command = RunCommand(lambda: serve)
+command = RunCommand(lambda: serve, get_waiter=lambda: threading.Event().wait)
 parser = argparse.ArgumentParser()
 command.arguments(parser)
 sys.exit(command.run(parser.parse_args(["served:app"])))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from argparse import Namespace
 from dataclasses import replace
 from typing import Any
@@ -16,11 +17,22 @@ from alacarte.status import (
     TargetStatusOverview,
 )
 from alacarte_cli.commands.status import StatusCommand, document
+from alacarte_cli.status_table import status_tables
 
 
 def options(**given: Any) -> Namespace:
-    plain = {"address": None, "json": False, "name": None, "replicas": False, "traceback": False}
+    plain = {"address": None, "json": False, "yaml": True, "name": None}
+    plain |= {"replicas": False, "traceback": False}
     return Namespace(**{**plain, **given})
+
+
+def test_tables_by_default(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without `--json` or `--yaml`, tables for people; in colour on terminals only."""
+    assert StatusCommand(lambda: serve).run(options(yaml=False)) == 0
+    told = capsys.readouterr().out
+    assert told == status_tables(serve.status(), now=time.time()) + "\n"
+    assert "APPLICATION" in told
+    assert "\x1b" not in told
 
 
 def test_nothing_running_is_an_error(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:

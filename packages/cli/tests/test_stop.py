@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from typing import NoReturn
 
 import pytest
 
@@ -36,13 +37,53 @@ def test_waiting_ends_with_a_signal(stop: StopSignals) -> None:
     """A signal sent to a program that waits wakes it up."""
     sender = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGTERM))
 
-    def send_and_wait() -> NoReturn:
+    def send_and_wait() -> None:
         sender.start()
-        stop.wait()
+        stop.wait(threading.Event().wait)
 
     with pytest.raises(Stopped):
         send_and_wait()
     sender.join()
+
+
+def test_waiting_ends_with_what_is_waited_for(stop: StopSignals) -> None:
+    """Nobody has to press a key where something else has ended."""
+    answers = [False, True]
+    stop.wait(lambda timeout_s: answers.pop(0))
+    assert answers == []
+
+
+STUCK = """
+import ctypes, os, threading
+from alacarte_cli.stop import StopSignals
+
+def say_when_stuck():
+    # The system call in which the main thread is, and its first argument: none when it runs.
+    while open(f"/proc/self/task/{os.getpid()}/syscall").read().split()[1:2] != [hex(address)]:
+        pass
+    print("stuck", flush=True)
+
+StopSignals(patience_s=0.1).arm()
+library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+address = ctypes.addressof(mutex)
+library.pthread_mutex_lock(mutex)
+threading.Thread(target=say_when_stuck, daemon=True).start()
+library.pthread_mutex_lock(mutex)
+"""
+"""No signal ends the wait for a mutex, and no handler of Python's runs meanwhile."""
+
+
+def test_a_main_thread_that_is_stuck_outside_of_python() -> None:
+    """A signal ends the program all the same, with the signal's exit code, and it says why."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "stuck\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "exiting at once: a call into Ray does not return" in err
 
 
 def test_the_second_signal_ends_at_once(stop: StopSignals, died: list[int]) -> None:

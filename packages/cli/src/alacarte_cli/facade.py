@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from alacarte.status import ServeStatus
 
-__all__ = ["Facade", "GetFacade", "facade"]
+__all__ = ["Facade", "GetFacade", "GetWaiter", "facade", "waiter"]
 
 
 class Facade(Protocol):
@@ -27,13 +27,21 @@ class Facade(Protocol):
         cluster: Literal["local"] | None = None,
         address: str | None = None,
         http_options: dict[str, Any] | None = None,
+        foreground: bool = False,
     ) -> None:
         """Start an instance, or join the one that runs."""
 
     def attach(self, address: str | None = None) -> bool:
         """Join the instance that runs. False when there is none; nothing is ever started."""
 
-    def run(self, target: Any, *, name: str = ..., route_prefix: str | None = ...) -> Any:
+    def run(
+        self,
+        target: Any,
+        *,
+        name: str = ...,
+        route_prefix: str | None = ...,
+        timeout_s: float | None = ...,
+    ) -> Any:
         """Bring an application up, and return once it answers."""
 
     def delete(self, name: str) -> None:
@@ -47,6 +55,8 @@ class Facade(Protocol):
 
 
 GetFacade = Callable[[], Facade]
+GetWaiter = Callable[[], Callable[[float], bool]]
+"""Gives a function that waits so many seconds for the end of the instance."""
 
 
 def facade() -> Facade:
@@ -54,3 +64,10 @@ def facade() -> Facade:
     from alacarte import serve
 
     return serve
+
+
+def waiter() -> Callable[[float], bool]:
+    """Return what waits for the end of the instance that this process has joined."""
+    from alacarte.instance import get_instance
+
+    return get_instance().wait_ended

@@ -22,6 +22,38 @@ class ImportPath:
     attribute: str
 
     @classmethod
+    def locate(cls, text: str, app_dir: Path) -> tuple[ImportPath, Path]:
+        """Read what a user typed; return the import path, and where its module is.
+
+        Besides what `parse` reads, a path to a file, with or without `.py`: "src/greeter.py:app".
+        A file in a package is the package's module.
+
+        Args:
+            app_dir: Where modules and relative paths are looked for.
+
+        Raises:
+            ConfigError: It is neither, or there is no such file.
+        """
+        module, _, attribute = text.partition(":")
+        if "/" not in module and not module.endswith(".py"):
+            return cls.parse(text), app_dir
+        if not attribute:
+            raise ConfigError(f"{text!r} names a file and no application in it; write {text}:app.")
+        file = app_dir / module
+        file = file if file.suffix == ".py" else file.with_name(f"{file.name}.py")
+        if not file.is_file():
+            raise ConfigError(f"there is no file {file} (import path {text!r}).")
+        folder, names = file.parent, [file.stem]
+        while (folder / "__init__.py").is_file():
+            folder, names = folder.parent, [folder.name, *names]
+        if not all(map(str.isidentifier, names)):
+            raise ConfigError(
+                f"{file} cannot be imported: a module's name may hold letters, digits and _; "
+                "rename it."
+            )
+        return cls.parse(f"{'.'.join(names)}:{attribute}"), folder
+
+    @classmethod
     def parse(cls, text: str) -> ImportPath:
         """Read `module:attribute` or, with the last dot as the border, `module.attribute`.
 
@@ -31,17 +63,12 @@ class ImportPath:
         module, colon, attribute = text.partition(":")
         if module.endswith((".yaml", ".yml", ".json")):
             raise ConfigError(f"{text!r} is a file; give an import path, such as app:app.")
-        if module.endswith(".py") or "/" in module:
-            dotted = module.removesuffix(".py").strip("./").replace("/", ".")
-            raise ConfigError(
-                f"{text!r} is a file; give an import path, such as {dotted}:{attribute or 'app'}."
-            )
         if not colon:
             module, _, attribute = text.rpartition(".")
         names = [*module.split("."), *attribute.split(".")]
         if not all(name.isidentifier() for name in names):
             raise ConfigError(
-                f"{text!r} is not an import path; write module:attribute, e.g. app:app."
+                f"{text!r} is not an import path; write module:attribute, such as app:app."
             )
         return cls(module, attribute)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["as_yaml", "table"]
+__all__ = ["as_yaml", "print_coloured", "table"]
 
 PLAIN = re.compile(r"[A-Za-z/_][A-Za-z0-9/_.+@-]*(:[A-Za-z0-9/_.+@-]+)*( [A-Za-z0-9/_.,()+-]+)*")
 """Strings that YAML reads as themselves, with room to spare."""
@@ -27,6 +28,27 @@ def table(rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+GOOD = ("HEALTHY", "RUNNING")
+BAD = ("UNHEALTHY", "DEPLOY_FAILED")
+PASSING = ("DEPLOYING", "UPDATING", "UPSCALING", "DOWNSCALING", "STARTING", "STOPPING", "DRAINING")
+
+
+def print_coloured(text: str) -> None:
+    """Print a text with its states in colour, where a terminal shows them; `NO_COLOR` is obeyed."""
+    if not sys.stdout.isatty():
+        print(text)
+        return
+    from rich.console import Console  # only a terminal needs it
+    from rich.text import Text
+
+    shown = Text(text)
+    shown.highlight_regex(r"(?m)^[A-Z][A-Z ]*[A-Z](?=  )[A-Z0-9 ]*$", "bold")
+    for words, style in ((GOOD, "green"), (PASSING, "yellow"), (BAD, "red")):
+        shown.highlight_regex(rf"\b({'|'.join(words)})\b", style)
+    # As it is, whatever the width: a table that is folded cannot be read.
+    Console(highlight=False).print(shown, soft_wrap=True)
 
 
 def as_yaml(value: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from alacarte.errors import ConfigError
 
-__all__ = ["Environment", "Owner", "owner", "script_text"]
+__all__ = ["Environment", "Owner", "foreign_script", "owner", "script_text"]
 
 Owner = Literal["alacarte", "ray", "unknown", "nobody"]
 """Whose a script is: ours, Ray's, someone else's, or there is none."""
@@ -88,6 +88,17 @@ def owner(script: Path) -> Owner:
     if b"alacarte_cli" in text:
         return "alacarte"
     return "ray" if b"ray.serve" in text else "unknown"
+
+
+def foreign_script(environment: Environment) -> str:
+    """Return a note where a shell that is told `serve` would run Ray's, else ""."""
+    first = environment.first()
+    if first is None or owner(first) != "ray":
+        return ""
+    return (
+        f"note: `serve` on your PATH is Ray's ({first}): use `alacarte`, or make `serve` ours "
+        "with `alacarte doctor --fix`."
+    )
 
 
 def script_text(python: str) -> str:

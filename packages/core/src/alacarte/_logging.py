@@ -20,12 +20,23 @@ _process: ReplicaContext | None = None
 """The replica that this process is, for threads that know nothing of it; None for no replica."""
 
 
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Prints to whatever stderr is at that moment: programs replace it for a while."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
+
+
 def configure_logging() -> None:
     """Send `alacarte`'s log to stderr, unless the program has set logging up itself."""
     logger = logging.getLogger("alacarte")
     if logger.handlers or logging.getLogger().handlers:
         return
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(logging.Formatter(_PLAIN))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -91,17 +102,13 @@ class LineFormatter(logging.Formatter):
         return super().format(record)
 
 
-class _LastResort(logging.StreamHandler[TextIO]):
-    """Prints what no handler takes, to whatever stderr is at that moment."""
+class _LastResort(_Stderr):
+    """Prints what no handler takes."""
 
     def __init__(self, *, own_process: bool) -> None:
-        logging.Handler.__init__(self)
+        super().__init__()
         self._own_process = own_process
         self.setFormatter(LineFormatter(bare=not own_process))
-
-    @property
-    def stream(self) -> TextIO:  # type: ignore[override]
-        return sys.stderr
 
     def filter(self, record: logging.LogRecord) -> Any:
         """Outside of replicas, Python prints warnings and errors only."""

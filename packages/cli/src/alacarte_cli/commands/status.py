@@ -1,10 +1,11 @@
-"""`alacarte status`: what runs, as YAML or JSON."""
+"""`alacarte status`: what runs, as tables, YAML or JSON."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +22,8 @@ from alacarte.status import (
     TargetStatusOverview,
 )
 from alacarte_cli.facade import GetFacade, facade
-from alacarte_cli.render import as_yaml
+from alacarte_cli.render import as_yaml, print_coloured
+from alacarte_cli.status_table import status_tables
 
 __all__ = ["StatusCommand", "command", "document"]
 
@@ -41,7 +43,9 @@ class StatusCommand:
         parser.add_argument("-a", "--address", help="the Ray cluster (default: RAY_ADDRESS)")
         parser.add_argument("-n", "--name", help="show this application only, and splits with it")
         parser.add_argument("-r", "--replicas", action="store_true", help="show each replica")
-        parser.add_argument("--json", action="store_true", help="print JSON")
+        style = parser.add_mutually_exclusive_group()
+        style.add_argument("--json", action="store_true", help="print everything as JSON")
+        style.add_argument("--yaml", action="store_true", help="print everything as YAML")
 
     def run(self, options: argparse.Namespace) -> int:
         """Print, and return 0; 1 when nothing is running.
@@ -54,7 +58,12 @@ class StatusCommand:
             at = f" at {options.address}" if options.address else ""
             print(f"nothing is running{at}; start with `alacarte run module:app`.", file=sys.stderr)
             return 1
-        shown = document(serve.status(), replicas=options.replicas, tracebacks=options.traceback)
+        status = serve.status()
+        more = {"replicas": options.replicas, "tracebacks": options.traceback}
+        if not (options.json or options.yaml):
+            print_coloured(status_tables(status, now=time.time(), name=options.name, **more))
+            return 0
+        shown = document(status, **more)
         if options.name is not None:
             shown = _only(shown, options.name)
         print(json.dumps(shown, indent=2) if options.json else as_yaml(shown))

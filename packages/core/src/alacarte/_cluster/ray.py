@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -276,6 +277,8 @@ class RayCluster:
             found = cls.find(address, any_here=only_running)
             if found is None and only_running:
                 return None
+            if "NO_COLOR" in os.environ or not sys.stdout.isatty():
+                os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # of its workers' lines
             with _quiet_about_tokens():
                 try:
                     _keep_log_lines()

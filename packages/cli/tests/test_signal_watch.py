@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from alacarte.testing import wait_until
+from alacarte_cli.signal_watch import SignalWatch
+
+
+class Handler:
+    """Counts what arrives, or pretends to be stuck."""
+
+    def __init__(self) -> None:
+        self.handled = 0
+        self.stuck = False
+        self.gave_up: list[int] = []
+
+    def receive(self, number: int, frame: object) -> None:
+        if not self.stuck:
+            self.handled += 1
+
+    def watch(self, patience_s: float) -> SignalWatch:
+        return SignalWatch(lambda: self.handled, self.gave_up.append, patience_s)
+
+
+@pytest.fixture
+def handler() -> Iterator[Handler]:
+    handler = Handler()
+    before = {
+        each: signal.signal(each, handler.receive) for each in (signal.SIGINT, signal.SIGTERM)
+    }
+    yield handler
+    for number, was in before.items():
+        signal.signal(number, was)
+
+
+def test_a_signal_that_is_handled(handler: Handler) -> None:
+    """Nothing happens where the main thread does its part."""
+    watch = handler.watch(0.0)
+    for _ in range(3):
+        signal.raise_signal(signal.SIGINT)
+    watch.close()
+    assert (handler.handled, handler.gave_up) == (3, [])
+
+
+def test_a_signal_that_nobody_handles(handler: Handler) -> None:
+    """After some patience, the watch acts, with the signal's number."""
+    handler.stuck = True
+    watch = handler.watch(0.01)
+    signal.raise_signal(signal.SIGTERM)
+    wait_until(lambda: handler.gave_up, 10, "the watch to act")
+    watch.close()
+    assert handler.gave_up == [signal.SIGTERM]
+
+
+def test_two_signals_are_more_urgent(handler: Handler) -> None:
+    """Who insists need not wait for the patience with one."""
+    handler.stuck = True
+    watch = handler.watch(3600.0)
+    signal.raise_signal(signal.SIGINT)
+    assert handler.gave_up == []
+    signal.raise_signal(signal.SIGINT)
+    wait_until(lambda: handler.gave_up, 10, "the watch to act")
+    watch.close()
+
+
+def test_it_leaves_the_wakeup_descriptor_as_it_was(handler: Handler) -> None:
+    """Another event loop's descriptor is back afterwards."""
+    handler.watch(1.0).close()
+    assert signal.set_wakeup_fd(-1) == -1
