@@ -61,7 +61,6 @@ def session(*answers: Answer) -> tuple[Any, FakeController]:
     made: Any = Session.__new__(Session)
     made.cluster = FakeCluster(controller)
     made._controller = None
-    made._told_outage = None
     return made, controller
 
 

@@ -76,6 +76,8 @@ class Session:
     """This session started the instance, rather than join it."""
     ended_elsewhere = False
     """Another process has ended the instance."""
+    _told_outage: Outage | None = None
+    """Of the calls that wait for the controller, one says so."""
 
     def __init__(self, cluster: Cluster, plugins: Plugins) -> None:
         self.plugins = plugins
@@ -84,7 +86,6 @@ class Session:
         self.left = threading.Event()
         self._thread = LoopThread("alacarte-driver")
         self._controller: Actor | None = None
-        self._told_outage: Outage | None = None
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the session's loop and return its result.
