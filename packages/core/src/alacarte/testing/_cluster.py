@@ -7,7 +7,7 @@ import secrets
 from dataclasses import replace
 from typing import Any
 
-from .._cluster.protocol import Actor, ActorContext, ActorDied, ActorSpec, Cluster
+from .._cluster.protocol import Actor, ActorContext, ActorDied, ActorSpec, Capacity, Cluster
 from .._plugins import PluginRecord, load
 from ..errors import PluginError
 
@@ -120,6 +120,7 @@ async def _check_names(bench: _Bench) -> None:
     """A name is taken once, and leads to its actor, from inside of others as well."""
     spec = bench.spec()
     assert await bench.cluster.missing(spec) == {}
+    assert await bench.cluster.capacity({"one": (spec, 1)}) == Capacity(), "it fits"
     actor = await bench.start(spec)
     await _raises(ActorDied, "", bench.cluster.start_actor(spec))
     found = await bench.cluster.find_actor(spec.name)
