@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -28,7 +27,7 @@ from .._model.specs import DeploymentSpec
 from .._model.tallies import SplitReport, split_key
 from .._plugins import PluginRecord
 from .._replica.spec import Started
-from .._settings import ConfigValues, secrets_in, with_secrets, without_secrets
+from .._settings import ConfigValues
 from ..errors import ConfigError, DeployError, InternalError
 from ..status import (
     ApplicationStatus,
@@ -54,6 +53,7 @@ from .desired import (
     wish_of,
 )
 from .first_starts import FirstStarts
+from .founding import Uninformed, new_instance, renewed_membership
 from .lease import Lease
 from .looks import Looks
 from .nodes import Nodes
@@ -78,10 +78,6 @@ _SEEN_S = 30.0
 """How long to wait for proxies to take over routes; one that is stopped never does."""
 _SHUTDOWN_S = 10.0
 """For replicas to end, beyond what their requests may take."""
-
-
-class _Uninformed(ActorDied):
-    """The controller has come up, and what it must be told to go on nobody has told it yet."""
 
 
 class Controller:
@@ -136,7 +132,7 @@ class Controller:
         """
         try:
             await self._started(config)
-        except _Uninformed as error:
+        except Uninformed as error:
             if self._storage.state is None:
                 return None
             raise ConfigError(str(error)) from None
@@ -161,7 +157,9 @@ class Controller:
             sweep_sockets(self._context.socket_dir)
             stored = await self._storage.load()
             if stored is None:
-                await self._begin_instance(config)
+                # Before it is stored: when the answer is lost, the next try keeps this secret.
+                self._membership, state = new_instance(self._plugins, config)
+                await self._store(state)
             else:
                 # A shutdown that its controller did not survive is asked for again, or given up.
                 self._state = replace(stored, stopping=False)
@@ -171,7 +169,9 @@ class Controller:
                 survivors = await recovery.survivors()
             membership = self._membership
             if membership is None or membership.instance != self._state.instance:
-                membership = await self._rejoined(recovery, survivors, config)
+                membership = await recovery.membership(survivors)
+            if membership is None:
+                membership = renewed_membership(self._plugins, self._state, config)
             self._membership = membership
             # Each once: the cluster may fail us further down, and then all of this is tried again.
             if self._services is None:
@@ -223,48 +223,6 @@ class Controller:
 
     def _working(self) -> bool:
         return self._is_up
-
-    async def _begin_instance(self, config: Mapping[str, Any] | None) -> None:
-        """Store a new instance.
-
-        Raises:
-            _Uninformed: Nobody has said with which configuration.
-        """
-        if config is None:
-            raise _Uninformed("no instance is stored, and nobody has started one yet")
-        found = secrets_in(self._plugins, config)
-        membership = Membership(secrets.token_hex(4), secrets.token_bytes(32), config)
-        public = without_secrets(config, found)
-        # Before it is stored: when the answer is lost, the next try goes on with the same secret.
-        self._membership = membership
-        await self._store(State(membership.instance, public, tuple(found)))
-
-    async def _rejoined(
-        self,
-        recovery: Recovery,
-        survivors: Sequence[tuple[Actor, Started]],
-        config: Mapping[str, Any] | None,
-    ) -> Membership:
-        """Return what the instance's processes know, or what new ones are to know.
-
-        Where no process of the instance answers, nobody holds a replica to the old secret.
-
-        Raises:
-            _Uninformed: Secrets of the configuration are lost, and nobody has given them again.
-        """
-        known = await recovery.membership(survivors)
-        if known is not None:
-            return known
-        lost = self._state.withheld
-        given = secrets_in(self._plugins, config or {})
-        if not given.keys() >= set(lost):
-            raise _Uninformed(
-                f"every process that knew {' and '.join(lost)} of the configuration has ended, "
-                "and secrets are never stored; call serve.start() with the same options again"
-            )
-        log.warning("no process of the instance answers any more; the next get a new secret")
-        whole = with_secrets(self._state.config, {path: given[path] for path in lost})
-        return Membership(self._state.instance, secrets.token_bytes(32), whole)
 
     def _adopt(self, recovery: Recovery, survivors: Sequence[tuple[Actor, Started]]) -> None:
         """Take in the replicas that a former controller of this instance left running."""
