@@ -40,11 +40,11 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     ask = _session.Session._ask
 
-    async def counting(self: Any, method: str, args: tuple[Any, ...], config: Any = None) -> Any:
+    async def counting(self: Any, method: str, args: Any, *rest: Any, **options: Any) -> Any:
         if method == "apply":
             sizes.append(sum(map(len, args[2].values())))
             assert len(args[0]) < 20_000
-        return await ask(self, method, args, config)
+        return await ask(self, method, args, *rest, **options)
 
     monkeypatch.setattr(_session.Session, "_ask", counting)
     return sizes
