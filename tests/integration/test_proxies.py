@@ -159,10 +159,10 @@ def test_restarts_lose_nothing(two: Instance):
 @pytest.mark.parametrize("kind", ["local", pytest.param("ray", marks=pytest.mark.ray)])
 def test_strangers_are_refused(tmp_path: Path, private_tmp: Path, kind: str):
     """Beyond this machine, token or not: one line names the flag, and nothing is left."""
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     token = private_tmp / "token"
     token.write_text("0" * 64)
-    environment |= {
+    environment = os.environ | {
+        "RAY_ADDRESS": "local",  # not the one of the tests around, whose token is another
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_TMPDIR": str(private_tmp / "refused"),
