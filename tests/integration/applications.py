@@ -35,6 +35,18 @@ async def appears(path: str | Path) -> None:
         await asyncio.sleep(_LOOK_S)
 
 
+@serve.deployment
+class Late:
+    """Is ready when a file appears."""
+
+    async def __init__(self, path: str) -> None:
+        Path(f"{path}.begun").touch()
+        await appears(path)
+
+    def __call__(self) -> str:
+        return "here"
+
+
 # --- the key concepts -------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.applications import Hello
+from tests.integration.applications import Hello, Late
 from tests.integration.conftest import started
 from tests.integration.instance import Client, Instance, free_port
 from tests.integration.load import Load
@@ -154,6 +154,30 @@ def test_restarts_lose_nothing(two: Instance):
     if two.on_ray:
         assert not set(before) & set(proxies(two))
         assert len(proxies(two)) == 2
+
+
+def test_an_application_that_starts(two: Instance, tmp_path: Path):
+    """Every proxy answers 503 with Retry-After while it does, and its answer once it runs."""
+    ready = tmp_path / "ready"
+    running = threading.Thread(
+        target=serve.run,
+        args=(Late.bind(str(ready)),),
+        kwargs={"name": "late", "route_prefix": "/late"},
+    )
+    running.start()
+    wait_until(Path(f"{ready}.begun").exists, 60, "the constructor to run")
+    clients = [Client(two.url) for _ in range(8)]
+    for client in clients:
+        answer = client.get("/late")
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert "'late' is starting" in answer.text
+        assert client.get("/").status == 200
+    ready.touch()
+    running.join(60)
+    assert [client.get("/late").text for client in clients] == ["here"] * 8
+    for client in clients:
+        client.close()
+    serve.delete("late")
 
 
 @pytest.mark.parametrize("kind", ["local", pytest.param("ray", marks=pytest.mark.ray)])
