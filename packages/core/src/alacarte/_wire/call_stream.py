@@ -60,8 +60,8 @@ class CallStream:
     """
 
     __slots__ = (
-        "_connection", "_inbox", "_uploads", "_window", "done", "id", "refused", "replica_id",
-        "reply",
+        "_connection", "_inbox", "_state", "_uploads", "_window", "done", "id", "refused",
+        "replica_id", "reply",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +73,7 @@ class CallStream:
         self.replica_id = ""
         self.reply: asyncio.Future[Reply] = connection.loop.create_future()
         self._connection = connection
+        self._state = _SENT
         self._inbox: Inbox | None = None
         self._window: SendWindow | None = None
         self._uploads: asyncio.Task[None] | None = None
@@ -108,15 +109,9 @@ class CallStream:
     @property
     def state(self) -> CallState:
         """How far the call has come."""
-        if self.done is None:
-            return _OVER
-        if self._inbox is not None:
-            return _REPLYING
-        if self.reply.cancelled():
-            return _ABANDONED
-        if self._window is not None and self._window.granted:
-            return _TAKEN
-        return _SENT
+        state = self._state
+        # Its task may have been cancelled in this very turn of the loop.
+        return _ABANDONED if state <= _TAKEN and self.reply.cancelled() else state
 
     @property
     def _answered(self) -> bool:
@@ -129,7 +124,8 @@ class CallStream:
         Raises:
             FrameError: No correct replica sends it in this state.
         """
-        state = self.state
+        # Items of a streamed reply are many, and theirs is the state that is told most cheaply.
+        state = _REPLYING if self._state is _REPLYING else self.state
         transition = TRANSITIONS[state].get(frame.kind)
         if transition is None:
             raise FrameError(f"a frame of kind {frame.kind} for a call that is {state.name}")
@@ -172,6 +168,7 @@ class CallStream:
             self._close()
             self.reply.set_result(Reply((frame.payload,)))
         else:
+            self._state = _REPLYING
             self._inbox = Inbox(self._grant, self.cancel)
             self.reply.set_result(Reply((frame.payload,), self._inbox))
 
@@ -197,6 +194,8 @@ class CallStream:
         if self._window is None:
             raise FrameError("a credit for a call without a body")
         self._window.grant(read_credit(frame.payload))
+        if self._state is _SENT:
+            self._state = _TAKEN
 
     def _unwanted(self, frame: Frame) -> None:
         """What nobody awaits any more ends the call, whether or not its caller says so, too."""
@@ -209,6 +208,7 @@ class CallStream:
         """It crossed with the end of the call."""
 
     def _close(self) -> None:
+        self._state = _OVER
         if self._uploads is not None and not self._uploads.done():
             self._uploads.cancel()
         self._connection.forget(self.id)
