@@ -138,6 +138,8 @@ class LoopThread:
         asyncio.set_event_loop(self.loop)
         while not self._ended:
             self._carry_on(self.loop.run_forever)
+            if self.loop.is_closed():  # by foreign code, from another thread: nothing can go on
+                return
         # Here, since whoever stops us may be running a loop of its own. Once more, for what was
         # submitted while the loop stopped: somebody waits for its future.
         for rest in (_cancel_others(), self.loop.shutdown_asyncgens()):
