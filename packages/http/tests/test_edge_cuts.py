@@ -1,0 +1,108 @@
+"""However the network cuts what a client sends, the proxy makes the same of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from alacarte_http._edge.connection import CLOSING, connections
+from alacarte_http._message import ResponseHead
+from alacarte_http._uvicorn import Server
+from alacarte_http._websocket.connection import WebSocketConnection
+from alacarte_http.config import HTTPOptions
+
+_HOST = b"Host: x\r\n"
+_UPGRADE = b"Connection: upgrade\r\nUpgrade: h2c\r\n"
+_CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+MESSAGES = [
+    b"GET /a HTTP/1.1\r\n" + _HOST + b"\r\n",
+    b"HEAD /h?q HTTP/1.1\r\n" + _HOST + b"\r\n",
+    b"GET /u HTTP/1.1\r\n" + _HOST + _UPGRADE + b"\r\n",
+    b"POST /l HTTP/1.1\r\n" + _HOST + b"Content-Length: 9\r\n\r\n\r\n\r\nGET /",
+    b"POST /lu HTTP/1.1\r\n" + _HOST + _UPGRADE + b"Content-Length: 4\r\n\r\n\r\n\r\n",
+    b"POST /c HTTP/1.1\r\n" + _HOST + _CHUNKED + b"6\r\n\r\n\r\n\r\n\r\n0\r\n\r\n",
+    b"POST /ct HTTP/1.1\r\n" + _HOST + _CHUNKED + b"2;x=y\r\nab\r\n0\r\nA: b\r\n\r\n",
+    b"\r\n",
+    b"\r\n\r\nGET /e HTTP/1.1\r\n" + _HOST + b"\r\n",
+    # What is refused ends the sequence.
+    b"GET  /two HTTP/1.1\r\n" + _HOST + b"\r\n",
+    b"GET /no-host HTTP/1.1\r\n\r\n",
+    b"HEAD /no-host HTTP/1.1\r\n\r\n",
+    b"GET /last HTTP/1.1\r\n" + _HOST + b"Connection: close\r\n\r\n",
+    b"\n",
+    b"\rGET /",
+]
+
+
+class Wire(asyncio.Transport):
+    """Takes what is written, and never has enough."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closing = False
+
+    def write(self, data: Any) -> None:
+        self.written += bytes(data)
+
+    def close(self) -> None:
+        self.closing = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with what was asked."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    text = scope["raw_path"] + b" %r\n" % body
+    head = ResponseHead(200, b"content-length: %d\r\n" % len(text), len(text), False)
+    await scope["alacarte.connection"].respond(send.__self__, head, b"", text)
+
+
+async def outcome(reads: list[bytes]) -> tuple[bytes, bool]:
+    """Return what is written in answer to these reads, and whether the connection is over."""
+    maker = connections(HTTPOptions())
+    server = Server(app, maker, WebSocketConnection, max_websocket_message_bytes=1)
+    connection, wire = server.new_connection(), Wire()
+    connection.connection_made(wire)
+    for read in reads:
+        connection.data_received(read)
+        await asyncio.sleep(0)
+    for _ in range(3 * len(MESSAGES)):
+        await asyncio.sleep(0)
+    over = connection._state == CLOSING
+    connection.connection_lost(None)
+    return wire.written, over
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    messages=st.lists(st.sampled_from(MESSAGES), min_size=1, max_size=6),
+    cuts=st.lists(st.integers(1, 400), max_size=12),
+    bytewise=st.booleans(),
+)
+@example(messages=[MESSAGES[2], MESSAGES[10]], cuts=[], bytewise=False)
+def test_any_cut(messages: list[bytes], cuts: list[int], bytewise: bool) -> None:
+    """The same responses, whatever arrives together."""
+    sent = b"".join(messages)
+    places = range(1, len(sent)) if bytewise else sorted({cut for cut in cuts if cut < len(sent)})
+    reads = [sent[a:b] for a, b in zip([0, *places], [*places, len(sent)], strict=True)]
+    assert asyncio.run(outcome(reads)) == asyncio.run(outcome(messages))
+    assert asyncio.run(outcome([sent])) == asyncio.run(outcome(messages))
