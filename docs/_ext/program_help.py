@@ -1,4 +1,4 @@
-"""The directive `program-help`: what a subcommand of `serve` says of itself.
+"""The directive `program-help`: what a subcommand of `alacarte` says of itself.
 
 ```{program-help} run
 ```
@@ -32,12 +32,12 @@ class ProgramHelp(SphinxDirective):
 
 
 def help_text(name: str) -> str:
-    """Return what `serve NAME --help` prints."""
+    """Return what `alacarte NAME --help` prints."""
     from alacarte.plugins import load_plugins
 
     command = load_plugins().commands[name]
     module, _, attribute = command.target.partition(":")
-    parser = argparse.ArgumentParser(prog=f"serve {name}", description=command.help)
+    parser = argparse.ArgumentParser(prog=f"alacarte {name}", description=command.help)
     parser.add_argument("--traceback", action="store_true", help="show all of an error")
     getattr(importlib.import_module(module), attribute).arguments(parser)
     return parser.format_help()

@@ -1,7 +1,7 @@
 """The smallest application that is worth running.
 
 python examples/quickstart/main.py
-serve run main:app -d examples/quickstart
+alacarte run main:app -d examples/quickstart
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A response that is sent while it is produced, through two deployments.
 
 python examples/streaming/main.py
-serve run main:app -d examples/streaming       # then: curl -N http://127.0.0.1:8000/
+alacarte run main:app -d examples/streaming       # then: curl -N http://127.0.0.1:8000/
 """
 
 from __future__ import annotations

@@ -20,6 +20,19 @@ from pathlib import Path
 
 OURS = ["autoscaling", "batching", "cli", "endpoints", "handles", "http", "multiplexing"]
 
+FAILS = """\
+from alacarte import serve
+
+
+@serve.deployment
+class Fails:
+    def __init__(self):
+        raise RuntimeError("no model here")
+
+
+app = Fails.bind()
+"""
+
 
 def installed(*names: str) -> None:
     """Check that these of our plugins are importable, the others not, and no source tree is."""
@@ -97,7 +110,15 @@ def programs() -> None:
     assert "serve" in told, told
     if theirs:
         assert "ray" in told.lower(), told
+    # Whoever runs an application is told, whatever becomes of the application.
+    Path("fails.py").write_text(FAILS)
+    told = shell("alacarte", "run", "--local", "fails:app", expect=1)
+    assert ("is Ray's" in told) == theirs, told
+    assert shell(sys.executable, "-m", "alacarte", "--version").startswith("alacarte-cli ")
     shell("alacarte", "doctor", "--fix")
+    told = shell("alacarte", "run", "--local", "fails:app", expect=1)
+    assert "no model here" in told, told
+    assert "is Ray's" not in told, told
     assert "alacarte_cli" in (scripts / "serve").read_text()
     shell("alacarte", "doctor")
     assert "doctor" in shell("serve", "--help")

@@ -1,10 +1,13 @@
 """Core alone deploys; a handle, a route, a batch or a backend is asked of the package it needs."""
 
-from checks import asks_for, done, installed, running, without_ray
+import sys
+
+from checks import asks_for, done, installed, running, shell, without_ray
 
 from alacarte import serve
 
 installed()
+assert "pip install alacarte-cli" in shell(sys.executable, "-m", "alacarte", expect=1)
 client = serve.start(cluster="local")
 
 

@@ -1,7 +1,7 @@
 """The whole set through `alacarte-serve`: from a shell, over HTTP, batched, composed."""
 
 from checks import done, free_port, get, installed, programs, running, without_ray
-from serving import serve_run
+from serving import as_typed, serve_run
 from starlette.requests import Request
 
 from alacarte import serve
@@ -10,6 +10,7 @@ from alacarte.serve.handle import DeploymentHandle
 installed("autoscaling", "batching", "cli", "endpoints", "handles", "http", "multiplexing")
 programs()
 serve_run("serve", free_port())
+as_typed("docs/how-to/command-line.md")
 
 port = free_port()
 serve.start(cluster="local", http_options={"port": port})

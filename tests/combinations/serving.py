@@ -6,10 +6,12 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
-from checks import get, shell
+from checks import free_port, get, shell
 
 APPLICATION = """\
 from alacarte import serve
@@ -29,6 +31,14 @@ class Broken:
 app = greeter.bind()
 broken = Broken.bind()
 """
+
+
+def as_typed(page: str) -> None:
+    """Type a page's commands one after the other, in a clean directory, without Ray."""
+    root = Path(__file__).parents[2]
+    program = [sys.executable, root / "tests" / "docs" / "program.py", root / page]
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([*program, "local", str(free_port())], cwd=folder, check=True, timeout=180)
 
 
 def serve_run(program: str, port: int) -> None:

@@ -113,9 +113,6 @@ class Page:
     def _console(self, block: Block, text: str) -> None:
         for command, expected in _commands(text):
             words = shlex.split(command)
-            if words[0] == "serve":
-                # The same program; the name `serve` may be Ray's, depending on the installer.
-                command = "alacarte" + command.removeprefix("serve")
             where = f"{block.path}:{block.line}: $ {command}"
             if _serves(words) and (not expected or "http://" in expected):
                 found = self._start(command)
@@ -151,7 +148,7 @@ class Page:
 
 
 def _serves(words: list[str]) -> bool:
-    runs = words[0] in ("serve", "alacarte") and words[1] == "run"
+    runs = words[0] == "alacarte" and words[1] == "run"
     return (runs and "--non-blocking" not in words) or "--serve" in words
 
 

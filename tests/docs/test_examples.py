@@ -72,3 +72,10 @@ def test_languages_are_known(path: Path):
     """A block says what it is, so that none is passed over because of a misspelling."""
     used = {block.language for block in blocks(path)}
     assert {each for each in used if not each.startswith("{")} <= {*RUN, *READ}
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_work_as_typed(path: Path):
+    """No page types `serve`, which is Ray's program where uv has installed the two."""
+    typed = [line for block in blocks(path) for line in block.text.splitlines()]
+    assert [line for line in typed if line.removeprefix("$ ").startswith("serve ")] == []

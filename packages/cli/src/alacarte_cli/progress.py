@@ -140,6 +140,7 @@ class _Display(_Watched):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._live: Any = None
+        self._spinner: Any = None
         self._status: ServeStatus | None = None
         self._since = time.monotonic()
 
@@ -174,7 +175,7 @@ class _Display(_Watched):
         from rich.spinner import Spinner
         from rich.text import Text
 
-        if not hasattr(self, "_spinner"):
+        if self._spinner is None:
             self._spinner = Spinner("dots", style="cyan")
         found = summary(self._status, self._name) if self._status else ""
         elapsed = time.monotonic() - self._since

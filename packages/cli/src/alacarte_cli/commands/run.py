@@ -86,9 +86,6 @@ class RunCommand:
             print(_NOTHING_TO_RUN, file=sys.stderr)
             return 2
         _check(options)
-        note = foreign_script(self._environment())
-        if note:
-            print(note, file=sys.stderr)
         arguments = keyed(options.pairs)
         import_path, app_dir = ImportPath.locate(options.import_path, options.app_dir.resolve())
         target = import_path.load(app_dir)
@@ -96,6 +93,9 @@ class RunCommand:
         # This command says what `serve.run` would say of a success.
         logging.getLogger("alacarte.serve").setLevel(logging.WARNING)
         app = application(target, arguments, serve, import_path)
+        note = foreign_script(self._environment())
+        if note:
+            print(note, file=sys.stderr)
         stop = self._signals()
         stop.arm()
         try:
