@@ -185,7 +185,11 @@ class Ledger:
     def stored(self, key: str, value: bytes) -> None:
         """The controller has stored something."""
         if key == STATE_KEY:
-            _, resources = assemble(decode_index(value), self.cluster.stored)
+            index = decode_index(value)
+            if missing := index.keys - self.cluster.stored.keys():
+                self.find("the index refers to what is stored", sorted(missing))
+                return
+            _, resources = assemble(index, self.cluster.stored)
             for resource in resources.values():
                 self._stored |= {spec.version for spec in resource.spec.deployments}
 

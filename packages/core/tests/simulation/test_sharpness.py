@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from alacarte._control import replicas as replicas_module
+from alacarte._control import storage
 from alacarte._control.controller import Controller
 from alacarte._control.reconcile import Drain, Start
 from alacarte._control.recovery import Recovery
@@ -125,6 +127,21 @@ def _publish_nobody(patch: Patch) -> None:
     patch.setattr(Controller, "_adopt", early)
 
 
+def _store_the_index_alone(patch: Patch) -> None:
+    """The index counts before what it refers to is stored."""
+    plan = storage.plan
+    patch.setattr(storage, "plan", lambda *args: replace(plan(*args), objects={}))
+
+
+def _keep_garbage(patch: Patch) -> None:
+    """What nothing refers to any more stays stored."""
+
+    async def nothing(self: Any) -> None:
+        self._garbage.clear()
+
+    patch.setattr(storage.Storage, "collect", nothing)
+
+
 def _never_check(patch: Patch) -> None:
     """Nobody looks whether a replica is well."""
 
@@ -160,6 +177,8 @@ def _lose_changes(patch: Patch) -> None:
         (_stop_first, "an update takes no capacity away"),
         (_hang_up_at_once, "no request fails without need"),
         (_publish_nobody, "is not published empty"),
+        (_store_the_index_alone, "the index refers to what is stored"),
+        (_keep_garbage, "what is wanted is reached"),
         (_never_check, "what is wanted is reached"),
         (_lose_changes, "what is wanted is reached"),
     ],
