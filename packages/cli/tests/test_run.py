@@ -163,13 +163,15 @@ def test_an_instance_that_ends_elsewhere(
 def test_a_limit_of_time(start: Start, serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """`--timeout` bounds the wait; what is late is ended, and the error says what it waited for."""
     waiting = {"default#Model": "0 of 1 ready, waits for 1 GPU"}
-    serve.fails["run"] = DeployTimeoutError(("default",), 2.5, waiting)
+    cause = "Deployment 'default#Model' asks for 1 GPU; the cluster has 0 in all."
+    serve.fails["run"] = DeployTimeoutError(("default",), 2.5, waiting, (cause,))
     assert start("run_app:app", "--timeout", "2.5") == 1
     assert serve.calls[1][1]["timeout_s"] == 2.5
     assert serve.called[-1] == "shutdown"
     assert errors(capsys) == [
         "error: default does not run after 2.5 s, and was ended.",
-        "default#Model: 0 of 1 ready, waits for 1 GPU.",
+        "default#Model: 0 of 1 ready, waits for 1 GPU",
+        cause,
     ]
 
 

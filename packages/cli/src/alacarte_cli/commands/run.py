@@ -178,12 +178,9 @@ class _Run:
         try:
             self._serve.run(self._app, name=options.name, timeout_s=options.timeout, **route)
         except DeployTimeoutError as late:
-            waiting = "".join(
-                f"\n{deployment}: {text}." for deployment, text in late.waiting.items()
-            )
-            raise ServeError(
-                f"{options.name} does not run after {options.timeout:g} s, and was ended.{waiting}"
-            ) from None
+            head = f"{options.name} does not run after {options.timeout:g} s, and was ended."
+            waiting = [f"{deployment}: {text}" for deployment, text in late.waiting.items()]
+            raise ServeError("\n".join([head, *waiting, *late.causes])) from None
 
     def _end(self) -> None:
         if self._joined:
