@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -240,11 +241,17 @@ def _raise(kind):
 DEADLY = [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError]
 
 
+def in_a_thread(function, *args):
+    """Run a function as a replica does: not in the main thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *args).result()
+
+
 @pytest.mark.parametrize("raises", DEADLY)
 def test_a_value_that_ends_the_program_when_pickled(raises):
     """Whatever a reduction raises is an error that a request may have, and no event loop's end."""
     with pytest.raises(ConfigError, match=f"Deadly cannot be pickled: {raises.__name__}"):
-        encode(Deadly(raises, "pickled"))
+        in_a_thread(encode, Deadly(raises, "pickled"))
 
 
 @pytest.mark.parametrize("raises", DEADLY)
@@ -252,4 +259,11 @@ def test_a_value_that_ends_the_program_when_unpickled(raises):
     """The same where a value arrives."""
     message = b"".join(encode(Deadly(raises, "unpickled")))
     with pytest.raises(ConfigError, match=f"cannot be unpickled: {raises.__name__}"):
-        decode(message)
+        in_a_thread(decode, message)
+
+
+@pytest.mark.parametrize("when", ["pickled", "unpickled"])
+def test_ctrl_c_within_a_value(when):
+    """Ctrl-C in the main thread is heard, also while a large value is sent or received."""
+    with pytest.raises(KeyboardInterrupt):
+        decode(b"".join(encode(Deadly(KeyboardInterrupt, when))))

@@ -8,10 +8,11 @@ what to do with what was caught.
 from __future__ import annotations
 
 import asyncio
+import threading
 
 from .errors import InternalError
 
-__all__ = ["describe_error", "is_cancellation", "ordinary"]
+__all__ = ["describe_error", "is_cancellation", "is_interrupt", "ordinary"]
 
 
 def is_cancellation(error: BaseException) -> bool:
@@ -24,6 +25,17 @@ def is_cancellation(error: BaseException) -> bool:
         return False
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Return whether this is Ctrl-C, which Python raises in the main thread, whatever runs there.
+
+    A KeyboardInterrupt in another thread is foreign code's own.
+    """
+    return (
+        isinstance(error, KeyboardInterrupt)
+        and threading.current_thread() is threading.main_thread()
+    )
 
 
 def ordinary(error: BaseException) -> Exception:

@@ -14,7 +14,7 @@ from struct import Struct
 from typing import Any
 
 from .. import _code_pickler
-from .._foreign import describe_error
+from .._foreign import describe_error, is_interrupt
 from ..errors import ConfigError
 from ..types import Buffer
 
@@ -97,6 +97,8 @@ def _load(data: Buffer, buffers: Iterable[Buffer] = ()) -> Any:
     except Exception:
         raise
     except BaseException as error:  # a reduction the user wrote may raise anything
+        if is_interrupt(error):
+            raise
         raise _refusal("a value cannot be unpickled", error) from None
 
 
@@ -114,10 +116,14 @@ def _pickle(value: Any, beside: Any, buffers: list[memoryview]) -> bytes:
         data = pickle.dumps(value, protocol=5, buffer_callback=beside)
         if b"__main__" not in data:
             return data
-    except BaseException:  # any reduction the user wrote may raise anything; cloudpickle decides
-        pass
+    except BaseException as error:
+        # Any reduction the user wrote may raise anything; cloudpickle decides.
+        if is_interrupt(error):
+            raise
     buffers.clear()
     try:
         return _code_pickler.dumps(value, beside)
     except BaseException as error:
+        if is_interrupt(error):
+            raise
         raise _refusal(f"{type(value).__qualname__} cannot be pickled", error) from error
