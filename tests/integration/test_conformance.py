@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
 from concurrent.futures import Future
+from dataclasses import replace
 
 import pytest
 
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.protocol import ActorSpec, Cluster
+from alacarte._cluster.protocol import ActorSpec, Cluster, NotBegun
 from alacarte.testing import check_cluster, check_plugin
 
 
@@ -65,3 +67,22 @@ async def test_a_process_makes_its_actor_once(monkeypatch: pytest.MonkeyPatch):
     await begun
     assert await called == "told"
     assert len(made) == 1
+
+
+async def test_arguments_come_after_the_start():
+    """Ray's control store keeps what a process is started with, so that holds no arguments.
+
+    Until they have come, the process says so to whoever finds it.
+    """
+    from alacarte._cluster import ray as on_ray
+
+    spec = ActorSpec(
+        "alacarte:check:secret", "nowhere:Nothing", ("CANARY",), options={"memory": "CANARY"}
+    )
+    kept = on_ray._stored_part(spec)
+    assert b"CANARY" not in pickle.dumps(kept)
+    process = on_ray._Process(kept)
+    with pytest.raises(NotBegun, match="alacarte:check:secret has not been given its arguments"):
+        await process.call("told", ())
+    with pytest.raises(ValueError, match="nobody hands arguments"):
+        on_ray._stored_part(replace(spec, restarts=True))

@@ -14,7 +14,7 @@ import pytest
 
 from alacarte import serve
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.protocol import Node
+from alacarte._cluster.protocol import ActorContext, ActorSpec, Node, NotBegun
 from alacarte._control import nodes as nodes_module
 from alacarte._control.services import ServiceGroup, Wanted
 from alacarte._model.membership import Membership
@@ -245,6 +245,28 @@ async def test_another_controller(site: Site, world: World):
     assert len(world.places) == 2
     await site.until(lambda: len(world.of("drain")) == 1)
     await site.until(lambda: len(site.cluster._actors) == 1)
+
+
+async def test_a_process_without_arguments_is_ended(site: Site, world: World):
+    """Whoever started it ended before it could hand them over; another one takes its place."""
+    left = "alacarte:i:service:s:one:0:left"
+    actor = await site.cluster.start_actor(ActorSpec(left, f"{__name__}:Unbegun"))
+    await site.place(NODE)
+    assert await asyncio.wait_for(actor.closed(), WAIT_S) == "killed"
+    assert len(world.places) == 1
+    [name] = await site.cluster.list_actors("alacarte:i:service:s:one:0:")
+    assert name != left
+    await site.group.stop()
+
+
+class Unbegun:
+    """What such a process answers on Ray."""
+
+    def __init__(self, context: ActorContext) -> None:
+        self.name = context.name
+
+    async def describe(self) -> Mapping[str, str]:
+        raise NotBegun(self.name)
 
 
 def test_a_node_joins_a_running_instance(
