@@ -336,8 +336,10 @@ class SimCluster:
 
     # --- lives --------------------------------------------------------------------------
 
-    def add_node(self, name: str, cpus: float, *, is_head: bool = False) -> None:
-        node = Node(name, f"10.0.0.{len(self.members) + 1}", is_head=is_head, cores=2)
+    def add_node(self, cpus: float, *, is_head: bool = False) -> None:
+        """Let a node come, under a name that no other has had."""
+        number = len(self.members)
+        node = Node(f"node{number}", f"10.0.0.{number + 1}", is_head=is_head, cores=2)
         self.members.append(SimNode(node, cpus, cpus))
         self._place_pending()
 
@@ -345,7 +347,7 @@ class SimCluster:
         """Announce that a node goes, and let it go then. Another takes its place."""
         member.leaves_at = self._scheduler.now + within_s
         self._fabric.post(within_s, self.remove_node, member)
-        self.add_node(f"node{len(self.members)}", member.cpus, is_head=member.node.is_head)
+        self.add_node(member.cpus, is_head=member.node.is_head)
 
     def remove_node(self, member: SimNode) -> None:
         """Take a node away, with all that runs on it."""

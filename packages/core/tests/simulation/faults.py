@@ -133,7 +133,6 @@ class Faults:
             self._fate.post(
                 self._chance.uniform(0.1, 10.0),
                 cluster.add_node,
-                f"node{len(cluster.members)}",
                 member.cpus,
             )
 

@@ -89,7 +89,7 @@ def _play(world: World) -> None:
         world.ledger.calm = True
         world.ledger.heard_s = CALM_S
     for number, cpus in enumerate(scenario.nodes):
-        world.cluster.add_node(f"node{number}", cpus, is_head=not number)
+        world.cluster.add_node(cpus, is_head=not number)
     drivers = [
         Driver(
             world,

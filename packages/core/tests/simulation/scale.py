@@ -75,7 +75,7 @@ def measure(deployments: int, replicas: int) -> Figures:
 
 def _measure(world: World, deployments: int, each: int) -> Figures:
     world.cluster.targets[REPLICA_TARGET] = _Silent
-    world.cluster.add_node("node", 1e6, is_head=True)
+    world.cluster.add_node(1e6, is_head=True)
     world.cluster.observe = _ignored
     resources = [_resource(app, each) for app in range(deployments // _PER_APP)]
     process = world.process("driver")
