@@ -26,7 +26,7 @@ from alacarte._routing.runtime import CONTROLLER_NAME, InstanceAccess
 from alacarte._settings import resolve, secrets_in, with_secrets, without_secrets
 from alacarte.errors import ConfigError
 from alacarte.hookspecs import hookimpl
-from alacarte.serve._session import CONTROLLER_TARGET
+from alacarte.serve._controller_calls import CONTROLLER_TARGET
 from alacarte.types import (
     Address,
     ConfigSection,

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from alacarte._cluster.protocol import ActorDied, ClusterSilent
-from alacarte.serve._session import Session, _within
+from alacarte.serve._controller_calls import ControllerCalls
+from alacarte.serve._session import _within
 
 Answer = Callable[[], Awaitable[Any]]
 
@@ -58,9 +59,7 @@ async def hangs() -> Any:
 
 def session(*answers: Answer) -> tuple[Any, FakeController]:
     controller = FakeController(*answers)
-    made: Any = Session.__new__(Session)
-    made.cluster = FakeCluster(controller)
-    made._controller = None
+    made: Any = ControllerCalls(FakeCluster(controller), None)  # type: ignore[arg-type]
     return made, controller
 
 
@@ -74,9 +73,9 @@ def test_a_controller_that_comes_back(run: Any):
     async def main() -> None:
         away = gives(ActorDied("away"))
         driver, controller = session(away, away, gives(7))
-        assert await driver._ask("status", ()) == 7
+        assert await driver.ask("status", ()) == 7
         assert controller.asked == ["status"] * 3
-        assert driver.cluster.looked == 3
+        assert driver._cluster.looked == 3
 
     run(main)
 
@@ -94,7 +93,7 @@ def test_a_restart_that_takes_long(run: Any, caplog: pytest.LogCaptureFixture):
             return "done"
 
         controller.answers = [restarted]
-        waits = [driver._ask("applied", ("application", name)) for name in "abc"]
+        waits = [driver.ask("applied", ("application", name)) for name in "abc"]
         assert await asyncio.gather(*waits) == ["done"] * 3
         assert now() == pytest.approx(220, abs=1.1)
         assert len(controller.asked) < 3 * 140  # ever longer pauses
@@ -112,7 +111,7 @@ def test_a_controller_that_never_comes_up(run: Any):
     async def main() -> None:
         driver, _ = session(gives(ActorDied("away")))
         with pytest.raises(ActorDied, match="away"):
-            await driver._ask("status", ())
+            await driver.ask("status", ())
         assert now() == pytest.approx(400, abs=2)
 
     run(main)
@@ -124,7 +123,7 @@ def test_a_short_restart_says_nothing(run: Any, caplog: pytest.LogCaptureFixture
 
     async def main() -> None:
         driver, _ = session(*[gives(ActorDied("away"))] * 6, gives(7))
-        assert await driver._ask("status", ()) == 7
+        assert await driver.ask("status", ()) == 7
 
     run(main)
     assert not caplog.records
@@ -137,12 +136,12 @@ def test_a_controller_that_is_gone_for_good(run: Any):
         driver, controller = session(gives(ActorDied("away")))
 
         async def gone() -> Any:
-            driver.cluster.controller = None
+            driver._cluster.controller = None
             raise ActorDied("killed")
 
         controller.answers = [gone]
         with pytest.raises(ActorDied, match="the instance was shut down"):
-            await driver._ask("applied", ("application", "a"))
+            await driver.ask("applied", ("application", "a"))
         assert now() == pytest.approx(103, abs=1.1)
 
     run(main)
@@ -154,7 +153,7 @@ def test_the_callers_own_limit_bounds_every_wait(run: Any):
     async def main() -> None:
         driver, _ = session(gives(ActorDied("away")))
         with pytest.raises(TimeoutError):
-            await _within(7, driver._ask("apply", ()))
+            await _within(7, driver.ask("apply", ()))
         assert now() == pytest.approx(107, abs=0.1)
 
     run(main)
@@ -167,7 +166,7 @@ def test_a_controller_that_dies_late(run: Any):
         late = gives(ActorDied("away"), after_s=100)
         soon = gives(ActorDied("away"))
         driver, _ = session(late, *[soon] * 50, gives("done"))
-        assert await driver._ask("applied", ("application", "a")) == "done"
+        assert await driver.ask("applied", ("application", "a")) == "done"
 
     run(main)
 
@@ -177,18 +176,18 @@ def test_a_cluster_that_is_silent(run: Any):
 
     async def main() -> None:
         driver, _ = session(gives(7))
-        find = driver.cluster.find_actor
+        find = driver._cluster.find_actor
 
         async def silent(name: str) -> Any:
             await asyncio.sleep(10)
             raise ClusterSilent("no word")
 
-        driver.cluster.find_actor = silent
+        driver._cluster.find_actor = silent
         with pytest.raises(ClusterSilent, match="no word"):
-            await driver._ask("status", ())
+            await driver.ask("status", ())
         assert now() < 150
-        driver.cluster.find_actor = find
-        assert await driver._ask("status", ()) == 7
+        driver._cluster.find_actor = find
+        assert await driver.ask("status", ()) == 7
 
     run(main)
 
@@ -199,7 +198,7 @@ def test_a_controller_that_does_not_answer(run: Any):
     async def main() -> None:
         driver, _ = session(hangs)
         with pytest.raises(ActorDied, match=r"not answered 'status' for 30 s.*force=True"):
-            await driver._ask("status", ())
+            await driver.ask("status", ())
         assert now() == pytest.approx(130, abs=1)
         await asyncio.sleep(1)  # of virtual time, in which what was cancelled ends
 
@@ -211,7 +210,7 @@ def test_waiting_for_long(run: Any):
 
     async def main() -> None:
         driver, controller = session(gives("done", after_s=3600))
-        assert await driver._ask("applied", ("application", "a")) == "done"
+        assert await driver.ask("applied", ("application", "a")) == "done"
         assert controller.asked[0] == "applied"
         assert controller.asked.count("begin") > 50
 
@@ -230,7 +229,7 @@ def test_waiting_for_one_that_hangs(run: Any):
 
         controller.call = deaf  # type: ignore[method-assign]
         with pytest.raises(ActorDied, match="not answered 'begin'"):
-            await driver._ask("applied", ("application", "a"))
+            await driver.ask("applied", ("application", "a"))
         assert now() == pytest.approx(160, abs=1)
         await asyncio.sleep(1)
 
@@ -242,10 +241,10 @@ def test_no_controller(run: Any):
 
     async def main() -> None:
         driver, _ = session(gives(7))
-        driver.cluster.controller = None
-        assert await driver._ask("begin", ()) is None
+        driver._cluster.controller = None
+        assert await driver.ask("begin", ()) is None
         assert now() == 100
         with pytest.raises(ActorDied, match="the instance was shut down"):
-            await driver._ask("status", ())
+            await driver.ask("status", ())
 
     run(main)

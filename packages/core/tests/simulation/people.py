@@ -11,6 +11,7 @@ from alacarte._model.specs import ApplicationSpec, DeploymentSpec
 from alacarte._routing.runtime import ProcessRuntime
 from alacarte.calls import python_call, python_result
 from alacarte.errors import DeployError, ServeError
+from alacarte.serve._controller_calls import ControllerCalls
 from alacarte.serve._session import Session
 from alacarte.types import Resource
 
@@ -30,8 +31,7 @@ def _session(world: World) -> Session:
     session.plugins = plugins()
     session.cluster = world.cluster
     session.config = {}
-    session._controller = None
-    session._told_outage = None
+    session._calls = ControllerCalls(world.cluster, session.plugins)
     return session
 
 

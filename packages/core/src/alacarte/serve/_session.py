@@ -16,34 +16,27 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .._cluster.host import LoopThread
-from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, ClusterSilent
+from .._cluster.protocol import ActorDied, Cluster
 from .._logging import configure_logging
 from .._model.blobs import Missing, pack, unpack
 from .._model.sizes import check_size
 from .._plugins import Plugins, check_same, load, missing_package
-from .._routing.runtime import CONTROLLER_NAME, InstanceAccess, ProcessRuntime
+from .._routing.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues, resolve, secrets_in, without_secrets
 from .._wire.failures import unpickle_error
 from ..errors import ConfigError, ConflictError, DeployTimeoutError, ServeError
 from ..status import ServeStatus
 from ..types import DeploymentId, Resource
+from ._controller_calls import ControllerCalls
 from ._end_watch import wait_ended
 from ._ending import end_all
-from ._outage import Outage
 from ._waiting import tell_waiting, timed_out
 
 __all__ = ["Session", "attach", "current", "end", "end_by_force", "loaded_plugins", "start"]
 
 log = logging.getLogger("alacarte")
-CONTROLLER_TARGET = "alacarte._control.controller:Controller"
 CLUSTERS = ("ray", "local")
 _CLUSTER_VARIABLE = "ALACARTE_CLUSTER"
-_THERE_S = 2.0
-"""A controller that dies after a call has lasted so long was there, and did not fail to come up."""
-_ANSWER_S = 30.0
-"""How long a controller may take for what it does at once."""
-_PATIENT = frozenset(("applied", "deleted", "ready", "restart_services", "shutdown", "watch"))
-"""What it answers when something has happened, however long that takes."""
 _DELETED_S = 60.0
 _SHUTDOWN_RESTART_S = 15.0
 """For a controller that is to shut down to come back first; then its instance is ended by force."""
@@ -72,12 +65,8 @@ class Session:
     """
 
     runtime: ProcessRuntime
-    started = False
-    """This session started the instance, rather than join it."""
     ended_elsewhere = False
     """Another process has ended the instance."""
-    _told_outage: Outage | None = None
-    """Of the calls that wait for the controller, one says so."""
 
     def __init__(self, cluster: Cluster, plugins: Plugins) -> None:
         self.plugins = plugins
@@ -85,7 +74,12 @@ class Session:
         self.config: Mapping[str, Any] = {}
         self.left = threading.Event()
         self._thread = LoopThread("alacarte-driver")
-        self._controller: Actor | None = None
+        self._calls = ControllerCalls(cluster, plugins)
+
+    @property
+    def started(self) -> bool:
+        """This session started the instance, rather than join it."""
+        return self._calls.started
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the session's loop and return its result.
@@ -149,15 +143,6 @@ class Session:
         self.ended_elsewhere = True
         self.left.set()
 
-    def _controller_spec(self) -> ActorSpec:
-        return ActorSpec(
-            CONTROLLER_NAME,
-            CONTROLLER_TARGET,
-            plugins=self.plugins.loaded,
-            restarts=True,
-            on_head=True,
-        )
-
     def ask(self, method: str, *args: Any) -> Any:
         """Call the controller. One that the cluster restarts is waited for; see `_outage`.
 
@@ -173,82 +158,7 @@ class Session:
         config: Mapping[str, Any] | None = None,
         **limits: float,
     ) -> Any:
-        """Call the controller, after finding it; one that is away is asked again when it is back.
-
-        Asking twice is fine: every method of the controller says what should be, not what to do.
-
-        Args:
-            config: To start one with; without it, `begin` returns None where there is none.
-            limits: Of an `Outage`.
-        """
-        loop = asyncio.get_running_loop()
-        outage: Outage | None = None
-        try:
-            while True:
-                kind = "silent"
-                asked_at = loop.time()
-                try:
-                    controller = await self._found(config)
-                    if controller is None:
-                        if method == "begin":
-                            return None
-                        kind = "gone"
-                        raise ActorDied("there is none; the instance was shut down")
-                    kind = "restarting"
-                    asked_at = loop.time()
-                    answer = await self._answer(controller, method, args)
-                    if outage is not None and outage is self._told_outage:
-                        outage.ended(loop.time())
-                    return answer
-                except _Silent:
-                    raise
-                except (ActorDied, ClusterSilent) as error:
-                    now = loop.time()
-                    was_there = isinstance(error, ActorDied) and now - asked_at > _THERE_S
-                    if outage is None or was_there:
-                        outage = self._new_outage(outage, now, limits)
-                    pause_s = outage.failed(kind, now)
-                    if pause_s is None:
-                        raise
-                    if outage is self._told_outage:
-                        outage.tell(now)
-                    self._controller = None
-                    await asyncio.sleep(pause_s)
-        finally:
-            if outage is self._told_outage:
-                self._told_outage = None
-
-    def _new_outage(self, before: Outage | None, now: float, limits: Mapping[str, float]) -> Outage:
-        """Return an outage; the first of those that are seen at a time tells of it."""
-        outage = Outage(now, **limits)
-        if self._told_outage in (None, before):
-            self._told_outage = outage
-        return outage
-
-    async def _found(self, config: Mapping[str, Any] | None) -> Actor | None:
-        if self._controller is None:
-            self._controller = await self.cluster.find_actor(CONTROLLER_NAME)
-        if self._controller is None and config is not None:
-            # Somebody else may do the same: the one who comes second is told so, and looks again.
-            self._controller = await self.cluster.start_actor(self._controller_spec())
-            self.started = True
-        return self._controller
-
-    async def _answer(self, controller: Actor, method: str, args: tuple[Any, ...]) -> Any:
-        """Return a controller's answer; find out in between whether there is anybody."""
-        asking = asyncio.create_task(controller.call(method, *args))
-        try:
-            while not (await asyncio.wait((asking,), timeout=_ANSWER_S))[0]:
-                if method in _PATIENT:
-                    await self._answer(controller, "begin", ())
-                    continue
-                raise _Silent(
-                    f"its process has not answered {method!r} for {_ANSWER_S:g} s; if it does not "
-                    "recover, serve.shutdown(force=True) ends everything"
-                )
-            return asking.result()
-        finally:
-            asking.cancel()
+        return await self._calls.ask(method, args, config, **limits)
 
     def apply(
         self,
@@ -461,10 +371,6 @@ class Session:
             self._thread.submit(self.runtime.close()).result()
         self._thread.stop()
         self.left.set()
-
-
-class _Silent(ActorDied):
-    """It is there, and does not answer: to look for it again is no use."""
 
 
 async def _within(limit_s: float | None, work: Coroutine[Any, Any, T]) -> T:
