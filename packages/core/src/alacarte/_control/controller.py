@@ -324,6 +324,11 @@ class Controller:
         if overview.status is ApplicationStatus.DEPLOY_FAILED:
             raise DeployError(overview.message)
         await self.ready()
+        # Its deployments may have come up in this very turn, before anybody was told.
+        for deployment, owner in self._desired.owners.items():
+            if owner == key and (group := self._groups.get(deployment)) is not None:
+                self._publish(group, self._look(group).status)
+        self._publish_routes()
         return await self._routes_seen(max(version, self._routes_version))
 
     async def _routes_seen(self, version: int) -> int:
