@@ -162,6 +162,25 @@ def test_result_may_be_any_sequence(run: Run) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_a_batch_that_ends_the_program(run: Run, kind: type[BaseException]) -> None:
+    """What would stop the event loop fails the batch, and says what it was; the next one runs."""
+
+    @batch(max_batch_size=2)
+    async def f(items: list[int]) -> list[int]:
+        if 1 in items:
+            raise kind(3)
+        return items
+
+    async def main() -> None:
+        errors = await asyncio.gather(f(1), f(2), return_exceptions=True)
+        assert [type(error) for error in errors] == [RuntimeError, RuntimeError]
+        assert kind.__name__ in str(errors[0])
+        assert await asyncio.gather(f(3), f(4)) == [3, 4]
+
+    run(main)
+
+
 @pytest.mark.parametrize("kind", [ValueError, type("Fatal", (BaseException,), {})])
 def test_exception_is_raised_at_every_caller(run: Run, kind: type[BaseException]) -> None:
     """An exception of the function reaches each caller as it is; the next batch runs."""

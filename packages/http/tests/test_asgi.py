@@ -135,6 +135,10 @@ async def raising(receive: Any, send: Any) -> None:
     raise ValueError("secret reason")
 
 
+async def ending_the_program(receive: Any, send: Any) -> None:
+    raise SystemExit(3)
+
+
 async def busy(receive: Any, send: Any) -> None:
     raise BackPressureError("x", 9, 8, 2.5)
 
@@ -161,7 +165,7 @@ CASES: dict[str, Case] = {
     for case in (
         whole, parts, by_length, after_response, listening, staying, endless, nothing, only_start,
         body_first, twice, unknown, bad_header, raising, busy, breaking_off, stopping_short, late,
-        head_first, failing_later,
+        head_first, failing_later, ending_the_program,
     )
 }  # fmt: skip
 
@@ -218,6 +222,20 @@ def test_a_failure_between_head_and_body(bare, gate):
         assert wire.head().status == 200
         gate.open.set()
         assert wire.rest() == b""
+
+
+def test_an_application_that_ends_the_program(bare, gate):
+    """SystemExit ends its own request, which is answered 500; one beside it goes on."""
+    with bare.wire() as beside, bare.wire() as wire:
+        beside.ask("/head_first")
+        assert beside.head().status == 200
+        gate.entered()
+        wire.ask("/ending_the_program")
+        assert wire.answer().status == 500
+        wire.ask("/whole")
+        assert wire.answer().body == b"whole"
+        gate.open.set()
+        assert (beside.chunk(), beside.chunk()) == (b"body", b"")
 
 
 class Through(BaseHTTPMiddleware):

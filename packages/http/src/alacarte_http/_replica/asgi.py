@@ -169,13 +169,16 @@ class Exchange:
             traceback.clear_frames(error.__traceback__)
             raise
         except BaseException as error:  # the user's code; SystemExit ends no replica
-            self._failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+            name = type(error).__name__
+            self._failed(error if isinstance(error, Exception) else RuntimeError(f"{name} raised"))
         finally:
-            if self._finish is not None:
-                await self._finish()
-            self._finished = True
-            self._receive.end()
-            _wake(self._reader)
+            try:
+                if self._finish is not None:
+                    await self._finish()
+            finally:
+                self._finished = True
+                self._receive.end()
+                _wake(self._reader)
 
     def _failed(self, error: Exception) -> None:
         if self._gone:
