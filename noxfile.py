@@ -160,7 +160,7 @@ def _install(
 
     Args:
         foreign: Those that stand for strangers' plugins, too.
-        lock: Versions of what is not ours; None for the newest.
+        lock: Versions of what is not ours; None to leave them open.
     """
     files = [_wheels(session) / "constraints.txt", *([lock] if lock else [])]
     constraints = [word for file in files for word in ("--constraint", str(file))]
@@ -315,25 +315,15 @@ def integration(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def minimums(session: nox.Session) -> None:
     """Test with the oldest versions the packages claim, Ray among them, on the oldest Python."""
-    oldest = [
-        re.sub(r">=([\w.]+)(,<[\w.]+)?", r"==\1", requirement)
-        for name in WITH_CODE
-        for requirement in nox.project.load_toml(ROOT / "packages" / name / "pyproject.toml")[
-            "project"
-        ]["dependencies"]
-        if not requirement.startswith("alacarte")
-    ]
-    # Of the lock, only the versions of what tests: what they need may differ with the oldest.
-    tools = _group("test", "http-client")
-    named = {_requirement_name(each) for each in tools} - set(map(_requirement_name, oldest))
-    lines = [line for line in LOCK.read_text().splitlines() if _requirement_name(line) in named]
-    lock = Path(session.create_tmp()).resolve() / "tools.txt"
-    lock.write_text("\n".join(lines))
-    _install(session, PACKAGES, *oldest, *tools, foreign=True, lock=lock)
+    oldest = [re.sub(r">=([\w.]+)(,<[\w.]+)?", r"==\1", each) for each in _third_party()]
+    # Without the lock: what runs the tests has to do with the oldest, too.
+    tools = _group("test", "http-client", "ingress")
+    _install(session, PACKAGES, *oldest, *tools, foreign=True, lock=None)
     session.run("python", "-c", "import ray; print('Ray', ray.__version__)")
     # Old Rays leave log files and processes to the interpreter's end, which is not ours to mend.
     leaks = ["ignore:unclosed file:ResourceWarning", "ignore:subprocess:ResourceWarning"]
-    quiet = [word for leak in leaks for word in ("-W", leak)]
+    # And they give tips about Rays to come.
+    quiet = [word for each in [*leaks, "ignore:Tip:FutureWarning"] for word in ("-W", each)]
     # It is Ray's age that matters; the local cluster has none.
     _pytest(session, *quiet, "-m", "minimums", "-k", "not local", "tests/integration")
 

@@ -52,6 +52,7 @@ LIBRARIES = {
                 "ray._private.services.canonicalize_bootstrap_address",
                 "ray._private.services.find_bootstrap_address",
                 "ray._private.services.find_gcs_addresses",
+                "ray._private.state.state.get_draining_nodes",
                 "ray._private.worker.global_worker.gcs_client",
                 "ray._raylet.AuthenticationTokenLoader",
                 "ray._raylet.Config",

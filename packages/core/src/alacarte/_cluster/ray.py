@@ -720,7 +720,10 @@ def _nodes() -> list[Node]:
 
 def _draining() -> dict[str, float]:
     """Return until when the nodes that are to go will be there, in seconds since 1970."""
-    found = _store().get_draining_nodes(timeout=_ANSWER_S)
+    try:
+        found = _store().get_draining_nodes(timeout=_ANSWER_S)
+    except AttributeError:  # Ray 2.54 has it in another place, and without a limit of time
+        found = ray._private.state.state.get_draining_nodes()
     # In milliseconds, and 0 for no bound.
     return {node_id: until / 1000 or math.inf for node_id, until in found.items()}
 
