@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import gc
+import inspect
 import threading
 import time
 
@@ -404,7 +405,7 @@ async def test_an_empty_sync_generator():
 
 
 async def called(target, method="__call__", *args, streaming=False, **kwargs):
-    user = await made(target)
+    user = await made(target, is_function=inspect.isfunction(target))
     (payload,) = encode((args, kwargs))
     reply: Reply = await PythonProtocol().bind(user)(
         Call("python", (payload,), method, streaming=streaming)
@@ -504,6 +505,62 @@ async def test_a_generator_that_an_async_function_wraps():
         __call__ = staticmethod(told_as_async(items))
 
     assert await called(Model, streaming=True) == [1]
+
+
+def collected(function):
+    @functools.wraps(function)
+    def call(*args):
+        return list(function(*args))
+
+    return call
+
+
+def collected_async(function):
+    @functools.wraps(function)
+    async def call(*args):
+        return [item async for item in function(*args)]
+
+    return call
+
+
+class Collects:
+    """Gives lists of what its generators yield."""
+
+    @collected
+    def items(self):
+        yield from (1, 2)
+
+    @collected_async
+    async def async_items(self):
+        yield 1
+        yield 2
+
+    static = staticmethod(collected(lambda: iter([1, 2])))
+
+
+@collected
+def collects():
+    yield from (1, 2)
+
+
+@collected_async
+async def collects_async():
+    yield 1
+    yield 2
+
+
+@pytest.mark.parametrize(
+    ("target", "method"),
+    [
+        (Collects, "items"), (Collects, "async_items"), (Collects, "static"),
+        (collects, "__call__"), (collects_async, "__call__"),
+    ],
+)  # fmt: skip
+async def test_a_decorator_that_collects_a_generator(target, method):
+    """Its result is a list, whatever `functools.wraps` says of the function inside."""
+    assert await called(target, method) == [1, 2]
+    with pytest.raises(TypeError, match="is not a generator, and returned a list"):
+        await called(target, method, streaming=True)
 
 
 async def test_a_forgotten_await():

@@ -208,12 +208,13 @@ class UserObject:
             function = getattr(self.instance, name, None)
         if not callable(function) or (self._is_function and name != "__call__"):
             raise NotFoundError(self._no_method(name))
-        kind = inspect.unwrap(function) if not inspect.ismethod(function) else function
-        if not inspect.isroutine(kind) and not inspect.isfunction(kind):
-            kind = getattr(kind, "__call__", kind)  # noqa: B004  an object with an async __call__
-        # A decorator may call a generator in a plain function: what it wraps says so.
-        is_generator = _is_generator(kind) or _is_generator(inspect.unwrap(kind))
-        return Entry(function, inspect.iscoroutinefunction(kind), is_generator)
+        # The outermost counts: a decorator may collect what the generator inside of it yields.
+        outer = _called(function)
+        kind = outer if inspect.ismethod(function) else _called(inspect.unwrap(function))
+        is_async = any(map(inspect.iscoroutinefunction, (outer, kind)))
+        # `batch` gives an async generator out of a plain function, which needs the event loop.
+        gives_async = not is_async and inspect.isasyncgenfunction(inspect.unwrap(kind))
+        return Entry(function, is_async, _is_generator(outer) or gives_async)
 
     def _no_method(self, name: str) -> str:
         names = self._names()
@@ -283,6 +284,13 @@ class _Ahead:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _called(function: Any) -> Any:
+    """Return what runs when a callable is called: of an object, its `__call__`."""
+    if inspect.isroutine(function):
+        return function
+    return getattr(function, "__call__", function)  # noqa: B004  an object with an async __call__
 
 
 def _is_generator(function: Any) -> bool:
