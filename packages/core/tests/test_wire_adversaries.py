@@ -314,6 +314,7 @@ async def test_the_oldest_silent_peer_gives_way(wire, caplog):
     await bystander.unharmed()
 
 
+@pytest.mark.once
 @on_both_loops
 async def test_two_hundred_silent_strangers(wire):
     """Strangers who come again as soon as they are sent away keep no honest caller out.

@@ -87,6 +87,7 @@ def test_who_leaves_takes_up_no_room(hello):
     assert not pending._greeted._by_address
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("shares_address", [True, False])
 @pytest.mark.parametrize("strangers", [64, 200, 500])
 def test_honest_peers_get_in(strangers, shares_address):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import pytest
@@ -118,6 +119,10 @@ def test_a_size_of_one_is_no_batch() -> None:
     assert make(Tunable, user_config=3).traits.reconfigures
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("alacarte_batching") is not None,
+    reason="alacarte-batching is installed; nox -s tests runs without",
+)
 def test_batches_need_their_package(client: Any) -> None:
     """Where alacarte-batching is missing, that is told before anything starts."""
     with pytest.raises(ImportError, match="alacarte-batching, which is not installed"):

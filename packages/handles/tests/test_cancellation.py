@@ -241,8 +241,8 @@ def test_fire_and_forget(middle, gate):
 
 def test_a_deadline_reaches_all(middle, gate):
     """When the time is over, what nobody waits for ends as well."""
-    with pytest.raises(DeadlineExceededError, match=r"no reply within 0\.2 s"):
-        middle.options(timeout_s=0.2).dropped.remote().result()
+    with pytest.raises(DeadlineExceededError, match=r"no reply within 1 s"):
+        middle.options(timeout_s=1).dropped.remote().result()
     assert gate.next_note() == "cancelled"
 
 
