@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from alacarte._cluster.protocol import ActorDied, ClusterSilent
 from alacarte.serve._controller_calls import ControllerCalls
-from alacarte.serve._session import _within
+from alacarte.serve._session import Session, _within
 
 Answer = Callable[[], Awaitable[Any]]
 
@@ -248,3 +249,17 @@ def test_no_controller(run: Any):
             await driver.ask("status", ())
 
     run(main)
+
+
+def test_a_shutdown_without_a_cluster():
+    """Where the cluster is gone, nobody waits for its controller; the session ends at once."""
+    left: list[bool] = []
+    driver: Any = Session.__new__(Session)
+    driver.cluster = SimpleNamespace(is_reachable=lambda: False)
+    driver.leave = lambda: left.append(True)
+    with pytest.raises(ClusterSilent, match="nothing could be shut down in order"):
+        driver.shut_down()
+    assert left == [True]
+    driver.started = True
+    driver.give_up()  # of a start that failed: its own error is the one to raise
+    assert left == [True, True]

@@ -235,6 +235,9 @@ class SimCluster:
     async def end_process(self, node_id: str, pid: int) -> None:
         """Nothing: here every kill arrives."""
 
+    def is_reachable(self) -> bool:
+        return True
+
     async def release(self, prefix: str) -> None:
         await self._asked()
 

@@ -86,6 +86,9 @@ class LocalCluster:
         self._actors: dict[str, LocalActor] = {}
         self._map: dict[str, bytes] = {}
 
+    def is_reachable(self) -> bool:
+        return True
+
     async def start_actor(self, spec: ActorSpec) -> Actor:
         if spec.name in self._actors:
             raise ActorDied(f"an actor named {spec.name} is there already")

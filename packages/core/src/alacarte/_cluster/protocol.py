@@ -180,6 +180,9 @@ class Cluster(Protocol):
     def is_connected(self) -> bool:
         """Whether this process still has the connection that it had when this was made."""
 
+    def is_reachable(self) -> bool:
+        """Return within a second whether the cluster takes connections at all."""
+
     @property
     def authenticated(self) -> bool:
         """Whether the cluster lets in nobody who does not know its token."""

@@ -50,6 +50,7 @@ from ..errors import ConfigError, PluginError
 from .admission import admit
 from .deaths import cause_of_death, is_unexplained
 from .exits import ExitWatch, describe_exit, process_space
+from .greeting import Greeting, greet
 from .host import ActorHost, num_cores
 from .protocol import Actor, ActorDied, ActorSpec, Capacity, ClusterSilent, Node, NotBegun
 from .room import FreeNode, Group, Need, exceeded, lacking
@@ -69,6 +70,7 @@ _ANSWER_S = 10.0
 """How long Ray's control store may take for one answer; it takes half a millisecond."""
 _AUTOSCALER_V2 = b"__autoscaler_v2_enabled"
 _AUTOSCALER_STATUS = b"__autoscaling_status"
+_REACH_S = 1.0
 _CALLS = BlockingCalls("alacarte-ray", 32)
 _EXITS = ExitWatch()
 _EXIT_S = 2.0
@@ -253,6 +255,13 @@ class RayCluster:
     @property
     def is_connected(self) -> bool:
         return _connection() == self._connection
+
+    def is_reachable(self) -> bool:
+        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+        try:
+            return greet(host.strip("[]"), int(port), _REACH_S) is not Greeting.SILENT
+        except OSError:
+            return False
 
     @property
     def authenticated(self) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .._cluster.host import LoopThread
-from .._cluster.protocol import ActorDied, Cluster
+from .._cluster.protocol import ActorDied, Cluster, ClusterSilent
 from .._logging import configure_logging
 from .._model.blobs import Missing, pack, unpack
 from .._model.sizes import check_size
@@ -329,7 +329,18 @@ class Session:
         return self.left.wait(timeout_s)
 
     def shut_down(self) -> None:
-        """Stop the instance, then leave it. By force where its controller does not answer."""
+        """Stop the instance, then leave it. By force where its controller does not answer.
+
+        Raises:
+            ClusterSilent: The cluster is gone, and its processes end with it.
+            ServeError: Something is still there.
+        """
+        if not self.cluster.is_reachable():
+            self.leave()
+            raise ClusterSilent(
+                "Ray's control store takes no connections any more, so nothing could be shut down "
+                "in order; the processes end with their Ray."
+            )
         try:
             self.wait(self._ask("shutdown", (), restart_s=_SHUTDOWN_RESTART_S))
         except ServeError as error:
@@ -347,7 +358,7 @@ class Session:
 
     def give_up(self) -> None:
         """Leave nothing behind of an instance that this session has just started."""
-        if self.started:
+        if self.started and self.cluster.is_reachable():
             self.shut_down()
         else:
             self.leave()
