@@ -260,6 +260,6 @@ def test_a_shutdown_without_a_cluster():
     with pytest.raises(ClusterSilent, match="nothing could be shut down in order"):
         driver.shut_down()
     assert left == [True]
-    driver.started = True
+    driver._calls = SimpleNamespace(started=True)
     driver.give_up()  # of a start that failed: its own error is the one to raise
     assert left == [True, True]
