@@ -21,8 +21,10 @@ from typing import Any
 from starlette.requests import Request
 
 from alacarte import serve
-from alacarte.serve import _session
+from alacarte.serve import RunTarget, _session
 from alacarte.testing import wait_until
+
+RAY = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 * 1024**2}
 
 
 @serve.deployment(ray_actor_options={"num_cpus": 0.1})
@@ -33,12 +35,20 @@ class Model:
         return str(os.getpid())
 
 
+@serve.deployment(num_replicas=4, ray_actor_options={"num_gpus": 1})
+class Waiting:
+    """Has no place, and takes what is too large to be sent in one message."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
 def main(directory: Path, key: str, certificate: str, password: str) -> dict[str, Any]:
     """Run an instance there, replace its controller, and search all that Ray has written."""
     os.environ |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(directory / "db")}
     import ray  # which reads the environment
 
-    ray.init("local", num_cpus=2, include_dashboard=False, _temp_dir=str(directory / "ray"))
+    ray.init("local", **RAY, _temp_dir=str(directory / "ray"))
     options = {"ssl_keyfile": key, "ssl_certfile": certificate, "ssl_keyfile_password": password}
     serve.start(http_options={"port": 0, **options})
     serve.run(Model.bind(), name="named-for-the-search", route_prefix="/")
@@ -54,6 +64,10 @@ def main(directory: Path, key: str, certificate: str, password: str) -> dict[str
     serve.run(Model.options(max_ongoing_requests=9).bind(), name="second", route_prefix="/second")
     after = _get(proxy.url, certificate)
     second = _get(f"{proxy.url}second", certificate)
+    # Ray keeps what replicas wait with in its memory, which has no room for all of it.
+    waiting = [RunTarget(Waiting.bind(os.urandom(40 * 1024**2)), "waiting", None)]
+    serve.run_many(waiting, wait_for_applications_running=False)
+    wait_until(lambda: _spilled(directory), 60)
     time.sleep(1)  # for what Ray writes now and then
     found = {
         "before": before,
@@ -67,6 +81,10 @@ def main(directory: Path, key: str, certificate: str, password: str) -> dict[str
     serve.shutdown()
     ray.shutdown()
     return found
+
+
+def _spilled(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*spilled_objects*/*") if path.is_file()]
 
 
 def _get(url: str, certificate: str) -> str:

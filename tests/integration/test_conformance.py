@@ -60,7 +60,7 @@ async def test_a_process_makes_its_actor_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(on_ray, "ActorHost", Host)
     monkeypatch.setattr(on_ray, "_this_node", lambda: None)
     process = on_ray._Process(ActorSpec("alacarte:check:once", "nowhere:Nothing"))
-    begun = asyncio.create_task(process.begin(()))
+    begun = asyncio.create_task(process.begin())
     called = asyncio.create_task(process.call("told", ()))
     await asyncio.sleep(0)  # both are on their way
     go_on.set()

@@ -253,9 +253,7 @@ def test_secrets_are_those_fields_that_their_model_does_not_show(plugins: Plugin
 def test_no_representation_shows_a_secret():
     """Of what holds one, or is made with one: for logs, and errors of foreign code."""
     membership = Membership("i", b"CANARY", {"http": {"password": "CANARY"}})
-    spec = ReplicaSpec(
-        DeploymentId("a", "x"), "r", "v", b"CANARY", b"CANARY", False, 5, None, membership
-    )
+    spec = ReplicaSpec(DeploymentId("a", "x"), "r", "v", b"CANARY", b"CANARY", False, 5, None)
     started = Started(
         DeploymentId("a", "x"), "r", "v", Address("", ""), "n", 1, 1, None, membership
     )

@@ -30,7 +30,7 @@ class Process:
 
     def __init__(self, cluster: Cluster, spec: ActorSpec) -> None:
         self.name = spec.name
-        self.spec = spec.args[0]
+        self.spec, self.membership = spec.args
         self.cluster = cluster
         self.end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.health: Exception | None = None
@@ -54,7 +54,7 @@ class Process:
             raise DeployError("ValueError: cannot take this\n  File user.py")
         return Started(
             ME, self.spec.replica_id, self.spec.version, Address("/x", "host", None), "node",
-            7, self.spec.max_ongoing, self.spec.user_config, self.spec.membership,
+            7, self.spec.max_ongoing, self.spec.user_config, self.membership,
             self.cluster.checks_itself,
         )  # fmt: skip
 

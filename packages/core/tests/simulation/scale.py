@@ -16,6 +16,7 @@ from typing import Any
 from alacarte._cluster.protocol import ActorContext
 from alacarte._control.controller import Controller
 from alacarte._control.replicas import REPLICA_TARGET
+from alacarte._model.membership import Membership
 from alacarte._model.snapshots import deployment_key
 from alacarte._model.specs import ApplicationSpec, DeploymentSpec
 from alacarte._replica.pulse import Pulse
@@ -40,7 +41,7 @@ Figures = dict[str, float]
 class _Silent:
     """A replica that only says that it is there."""
 
-    def __init__(self, context: ActorContext, spec: ReplicaSpec) -> None:
+    def __init__(self, context: ActorContext, spec: ReplicaSpec, membership: Membership) -> None:
         self._started = Started(
             spec.deployment,
             spec.replica_id,
@@ -50,7 +51,7 @@ class _Silent:
             1,
             spec.max_ongoing,
             spec.user_config,
-            spec.membership,
+            membership,
         )
 
     async def start(self) -> Started:

@@ -68,6 +68,7 @@ class ActorSpec:
         target: `"module:Class"`, called in the new process with an `ActorContext` and `args`.
         args: Must pickle. Handed over in a call, once the process is up: a cluster stores what
             it starts processes with, and these may hold secrets. None for one that `restarts`.
+            What holds a secret is an argument of its own, and short: a long one may be stored.
         title: What people call its process, in `ps` and in the log; "" for what its name says.
         options: Resources and environment, as Ray takes them.
         node_id: The node it must run on, "" for any.

@@ -100,7 +100,7 @@ class _Process:
         """Return what Ray puts in front of each line that the process prints."""
         return self._title
 
-    async def begin(self, args: tuple[Any, ...]) -> tuple[str, int]:
+    async def begin(self, *args: Any) -> tuple[str, int]:
         """Make the actor. Apart from the constructor, so that an error arrives as itself.
 
         Returns:
@@ -175,8 +175,9 @@ class RayActor:
             raise ActorDied(f"{self.name}: {await self._reason(error)}") from None
 
     async def begin(self, args: tuple[Any, ...]) -> None:
+        # One by one: Ray writes arguments of 100 KB and more to the disk when its memory is short.
         try:
-            process = await self._handle.begin.options(**self._named).remote(args)
+            process = await self._handle.begin.options(**self._named).remote(*args)
         except exceptions.RayTaskError as error:
             raise _cause(error) from None
         except exceptions.RayError as error:

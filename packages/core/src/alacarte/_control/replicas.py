@@ -416,12 +416,11 @@ class ReplicaGroup:
             is_function=spec.is_function,
             max_ongoing=config.max_ongoing_requests,
             user_config=config.user_config,
-            membership=self._membership,
         )
         return replace(
             placement_of(spec),
             name=f"{replica_prefix(self._membership.instance)}{replica.replica_id}",
-            args=(inside,),
+            args=(inside, self._membership),
             plugins=self._plugins,
             import_paths=spec.import_paths,
             avoid=tuple(sorted({each.silent_on for each in self._replicas.values()} - {""})),

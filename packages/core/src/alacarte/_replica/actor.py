@@ -16,6 +16,7 @@ from .._cluster.host import socket_path, spare_collections
 from .._cluster.protocol import ActorContext
 from .._foreign import describe_error, is_cancellation
 from .._logging import name_process
+from .._model.membership import Membership
 from .._model.pickling import load_code, load_init
 from .._routing.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues
@@ -40,14 +41,19 @@ _FLUSH_S = 3.0
 
 
 class ReplicaActor:
-    """A replica. Made and called through the cluster."""
+    """A replica. Made and called through the cluster.
 
-    def __init__(self, context: ActorContext, spec: ReplicaSpec) -> None:
+    Args:
+        membership: What makes this process one of the instance.
+    """
+
+    def __init__(self, context: ActorContext, spec: ReplicaSpec, membership: Membership) -> None:
         self._context = context
         self._spec = spec
-        self._config = ConfigValues(context.plugins, spec.membership.config)
+        self._membership = membership
+        self._config = ConfigValues(context.plugins, membership.config)
         self._runtime = ProcessRuntime(
-            InstanceAccess.of(spec.membership, context.cluster),
+            InstanceAccess.of(membership, context.cluster),
             context.plugins,
             self._config,
             node_id=context.node.node_id,
@@ -118,7 +124,7 @@ class ReplicaActor:
             os.getpid(),
             self._server.max_ongoing,
             self._user_config,
-            self._spec.membership,
+            self._membership,
             self._user is not None and self._user.checks_itself,
             self._stopping is not None,
         )
@@ -259,7 +265,7 @@ class ReplicaActor:
         return {protocol.name: compose(protocol.bind(user), layers) for protocol in protocols}
 
     async def _listen(self, server: DataServer) -> Address:
-        membership = self._spec.membership
+        membership = self._membership
         transport = membership.config["cluster"]["transport"]
         self._listener = server.listener = Listener(
             server,

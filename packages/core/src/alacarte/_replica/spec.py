@@ -18,7 +18,6 @@ class ReplicaSpec:
     Attributes:
         version: Of the deployment; see `DeploymentSpec`.
         code: The user's class or function, and `init` its arguments; see `DeploymentSpec`.
-        membership: What makes its process one of the instance.
     """
 
     deployment: DeploymentId
@@ -29,7 +28,6 @@ class ReplicaSpec:
     is_function: bool
     max_ongoing: int
     user_config: Any
-    membership: Membership
 
 
 @dataclass(frozen=True)
