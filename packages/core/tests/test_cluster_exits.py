@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -59,6 +61,24 @@ def test_a_process_that_is_gone():
     process = started()
     process.communicate("0\n")
     assert ExitWatch().watch(process.pid).result(30) is None
+
+
+def test_too_many_open_files(monkeypatch: pytest.MonkeyPatch):
+    """How the process ends is not known then, and nothing fails or stays open."""
+
+    def full() -> select.epoll:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    watch = ExitWatch()
+    monkeypatch.setattr(select, "epoll", full)
+    before = sorted(os.listdir("/proc/self/fd"))
+    assert watch.watch(os.getpid()).result(30) is None
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    monkeypatch.undo()
+    process = started()
+    ended = watch.watch(process.pid)
+    process.communicate("3\n")
+    assert ended.result(30) == 3 << 8
 
 
 def test_processes_of_one_space():

@@ -68,10 +68,17 @@ class ExitWatch:
             return ended
         with self._lock:
             self._watched[pidfd] = (pid, ended)
-            if self._poll is None:
-                self._poll = select.epoll()
-                threading.Thread(target=self._follow, name="alacarte-exits", daemon=True).start()
-            self._poll.register(pidfd, select.EPOLLIN)
+            try:
+                if self._poll is None:
+                    self._poll = select.epoll()
+                    threading.Thread(
+                        target=self._follow, name="alacarte-exits", daemon=True
+                    ).start()
+                self._poll.register(pidfd, select.EPOLLIN)
+            except OSError:  # too many open files, or watched ones
+                del self._watched[pidfd]
+                os.close(pidfd)
+                ended.set_result(None)
         return ended
 
     def _follow(self) -> None:
