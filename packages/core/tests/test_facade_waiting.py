@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from alacarte import serve
-from alacarte.errors import ConfigError, DeployError, DeployTimeoutError
+from alacarte._cluster.protocol import ActorDied
+from alacarte.errors import ConfigError, DeployError, DeployTimeoutError, ServeError
 from alacarte.serve._waiting import describe_waiting, tell_waiting, timed_out
 from alacarte.status import (
     ApplicationStatus,
@@ -80,6 +81,29 @@ def test_a_program_that_joined_is_told_rarely(run: Any, caplog: pytest.LogCaptur
 
     caplog.set_level(logging.WARNING)
     run(main)
+
+
+@pytest.mark.parametrize("error", [ActorDied("gone"), ServeError("silent")])
+def test_a_controller_that_is_away_is_asked_again(
+    run: Any, caplog: pytest.LogCaptureFixture, error: Exception
+):
+    """What is waited for is told once it is known, however the question fails before."""
+    errors = [error]
+
+    async def status() -> ServeStatus:
+        if errors:
+            raise errors.pop()
+        return status_of(1, NO_ROOM)
+
+    async def main() -> None:
+        telling = asyncio.create_task(tell_waiting(status, ["shop"]))
+        await asyncio.sleep(60)
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+
+    caplog.set_level(logging.WARNING)
+    run(main)
+    assert caplog.messages[0].startswith("shop#Model: 1 of 2 ready")
 
 
 MAY_START = threading.Event()

@@ -124,6 +124,21 @@ def test_a_value_that_cannot_be_applied_is_asked_for_again(run):
     run(main)
 
 
+def test_an_error_that_stays_is_logged_once(run, caplog):
+    """A controller that always answers with the same error does not fill the log."""
+
+    async def main():
+        world = Controller()
+        world.errors = [RuntimeError("a bug")] * 9 + [RuntimeError("another")]
+        world.follow("a")
+        await asyncio.sleep(20)
+        assert not world.errors
+        await world.close()
+
+    run(main)
+    assert [str(record.exc_info[1]) for record in caplog.records] == ["a bug", "another"]
+
+
 @pytest.mark.parametrize(
     "error", [ActorDied("gone"), RuntimeError("a bug"), asyncio.CancelledError()]
 )

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from .._cluster.protocol import ActorDied
+from .._foreign import describe_error
 from .._model.snapshots import WatchRequest
 
 __all__ = ["Subscription", "SubscriptionEnded"]
@@ -78,6 +79,7 @@ class Subscription:
 
     async def _run(self) -> None:
         failures = 0
+        told = ""
         while True:
             try:
                 is_well = await self._round()
@@ -85,12 +87,15 @@ class Subscription:
                 return
             except ActorDied:
                 is_well = False
-            except Exception:
+            except Exception as error:
                 # Whatever it is, giving up would leave this process with old routes for ever.
-                log.exception("the controller's snapshots cannot be had")
                 is_well = False
+                what = describe_error(error)
+                if what != told:  # once: this is tried again every second
+                    log.exception("the controller's snapshots cannot be had")
+                told = what
             if is_well:
-                failures = 0
+                failures, told = 0, ""
                 continue
             pause_s = _RETRY_S[min(failures, len(_RETRY_S) - 1)]
             failures += 1

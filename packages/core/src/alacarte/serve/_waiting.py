@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+from .._cluster.protocol import ActorDied
 from ..errors import DeployTimeoutError, ServeError
 from ..status import ApplicationStatus, DeploymentStatus, ServeStatus
 
@@ -73,7 +74,7 @@ async def tell_waiting(
         wait_s, pause_s = pause_s, min(pause_s * 2, _LONGEST_S)
         try:
             seen = await status()
-        except ServeError as error:
+        except (ActorDied, ServeError) as error:
             log.debug("what is waited for is not known: %s", error)
             continue
         for deployment, text in describe_waiting(seen, applications).items():
