@@ -14,7 +14,7 @@ PAGES = [
     *sorted(ROOT.glob("packages/*/README.md")),
     *sorted(ROOT.glob("examples/**/*.md")),
 ]
-FROM_INDEX = re.compile(r"pip install (?:[^\n`]*\s)?\"?alacarte(?![\w.]*/)[\w-]*")
+FROM_INDEX = re.compile(r"pip install (?:[^\n`]* )?\"?alacarte(?![\w.]*/)[\w-]*")
 FROM_CLONE = re.compile(r"pip install (?:\S+ )*\"?\./packages/")
 
 
@@ -41,7 +41,7 @@ def test_pages_speak_of_installing():
 
 def test_nothing_installs_the_stranger_of_the_same_name():
     """`alacarte` on PyPI is another project; the one page that names it warns of it."""
-    stranger = re.compile(r"pip install (?:[^\n`]*\s)?\"?alacarte(?![\w/-])")
+    stranger = re.compile(r"pip install (?:[^\n`]* )?\"?alacarte(?![\w/-])")
     texts = [(page, page.read_text(encoding="utf-8")) for page in PAGES]
     texts += [
         (path, path.read_text(encoding="utf-8")) for path in ROOT.glob("packages/*/src/**/*.py")

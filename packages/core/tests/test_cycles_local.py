@@ -67,6 +67,7 @@ def holdings() -> dict[str, int]:
     }
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="descriptors are counted there")
 def test_nothing_is_left_of_deployments_that_are_gone(local, brief):
     """After many of new names, tasks, routers, keys, descriptors and threads are as before.
