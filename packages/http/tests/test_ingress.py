@@ -403,6 +403,14 @@ class Threaded:
     async def threads(self) -> float:
         return current_default_thread_limiter().total_tokens
 
+    @threaded.get("/later")
+    def later(self, tasks: BackgroundTasks) -> None:
+        tasks.add_task(gates.GATE.pass_sync)
+
+    @threaded.get("/quick")
+    def quick(self) -> str:
+        return "done"
+
 
 def test_threads_of_sync_routes(site, gate):
     """There are as many as the deployment takes requests: AnyIO's 40 hold nobody up."""
@@ -418,11 +426,22 @@ def test_threads_of_sync_routes(site, gate):
 
 
 def test_threads_follow_the_option(site, gate):
-    """`max_ongoing_requests` changes them in place, down and up."""
-    for limit in (3, 2, 60):
+    """`max_ongoing_requests` changes them in place, down and up; there are never fewer than 40."""
+    for limit, threads in ((50, 50), (2, 40), (60, 60)):
         site.run(Threaded.options(max_ongoing_requests=limit).bind())
-        assert site.http.get("/threads").json() == limit
+        assert site.http.get("/threads").json() == threads
     assert gate.notes() == ["made"]
+
+
+def test_sync_background_tasks_take_no_thread_of_a_request(site, gate):
+    """A request whose response was sent is none; its background task goes on beside the next."""
+    site.run(Threaded.options(max_ongoing_requests=1).bind())
+    assert site.http.get("/later").status_code == 200
+    gate.entered()
+    try:
+        assert site.http.get("/quick", timeout=5).json() == "done"
+    finally:
+        gate.open.set()
 
 
 # --- several classes, several ways ------------------------------------------------------

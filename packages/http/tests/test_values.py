@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pydantic
+import pydantic.v1
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +42,13 @@ class Model(pydantic.BaseModel):
 
 class Aliased(pydantic.BaseModel):
     value: int = pydantic.Field(alias="theValue")
+
+
+class OldModel(pydantic.v1.BaseModel):
+    """Of version 1, as programs keep that have not moved on."""
+
+    value: Any
+    _secret: str = pydantic.v1.PrivateAttr("secret")
 
 
 @dataclasses.dataclass
@@ -173,6 +181,7 @@ WHEN = datetime.datetime(2024, 5, 6, 7, 8, 9, tzinfo=datetime.UTC)
         (Headers({"x-a": "1"}), {"x-a": "1"}),
         ({"in": types.MappingProxyType({Color.RED: 1})}, {"in": {"red": 1}}),
         (collections.deque([Point(1)]), [{"x": 1, "y": None}]),
+        (collections.UserString("ab"), "ab"),
         ({1: 2}.values(), [2]),
         ({"a": 2}.keys(), ["a"]),
         (range(3), [0, 1, 2]),
@@ -198,6 +207,7 @@ WHEN = datetime.datetime(2024, 5, 6, 7, 8, 9, tzinfo=datetime.UTC)
             },
         ),
         ({"model": [Aliased(theValue=1)]}, {"model": [{"theValue": 1}]}),
+        ({"model": [OldModel(value={1: WHEN.date()})]}, {"model": [{"value": {"1": "2024-05-06"}}]}),
     ],
 )
 def test_what_json_does_not_know(value, expected):
@@ -253,9 +263,17 @@ class Response:
         yield
 
 
+class Handle:
+    """As a handle to a deployment: each name is a method of somebody else's."""
+
+    def __getattr__(self, name: str) -> Any:
+        return Handle()
+
+
 @pytest.mark.parametrize(
     ("value", "named"),
     [
+        (Handle(), "returned an object of type Handle, which"),
         (object(), r"returned a bare object\(\), which"),
         (lambda: 1, r"returned the function <lambda>\(\), which"),
         (Plain, "returned the class Plain, which"),

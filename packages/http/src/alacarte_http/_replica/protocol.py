@@ -32,6 +32,8 @@ from .values import NoJsonFormError, encode_value
 __all__ = ["HttpProtocol"]
 
 log = logging.getLogger("alacarte.replica")
+_THREADS = 40
+"""AnyIO's number where nobody sets another."""
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 
@@ -41,7 +43,7 @@ class HttpProtocol:
     name = HTTP
 
     def bind(self, served: Served) -> Service:
-        # AnyIO has 40 threads for the loop, whatever the deployment takes at a time.
+        # AnyIO has so many threads for the loop, whatever the deployment takes at a time.
         get_replica_context().on_resize(_set_threads)
         app = hosted(served)
         handler: Service | None = None if app is None else Hosted(served, app)
@@ -116,8 +118,12 @@ class Handler:
 
 
 def _set_threads(max_ongoing_requests: int) -> None:
-    """Let Starlette and FastAPI run as many sync functions as the replica takes requests."""
-    current_default_thread_limiter().total_tokens = max_ongoing_requests
+    """Let Starlette and FastAPI run as many sync functions as the replica takes requests.
+
+    Never fewer than AnyIO's own number: background tasks, which run on after their request, and
+    files take threads as well.
+    """
+    current_default_thread_limiter().total_tokens = max(_THREADS, max_ongoing_requests)
 
 
 def _takes_request(entry: Entry) -> bool:

@@ -6,6 +6,7 @@ collection, an array. Attributes of any other object are nobody's business, and 
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import decimal
@@ -78,11 +79,14 @@ def _default(value: Any) -> Any:
         return _with_text_keys(dict(_fields(value)))
     if isinstance(value, type):
         raise _Refused(value, _ADVICE)
-    if hasattr(value, "model_dump"):  # pydantic
+    kind = type(value)  # an object with `__getattr__`, such as a handle, has any attribute
+    if hasattr(kind, "model_dump"):  # pydantic
         return value.model_dump(mode="json", by_alias=True)
-    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # a data frame
+    if hasattr(kind, "__fields__") and hasattr(kind, "parse_obj"):  # pydantic, version 1
+        return _with_text_keys(value.dict(by_alias=True))
+    if hasattr(kind, "to_dict") and hasattr(kind, "columns"):  # a data frame
         return _with_text_keys(value.to_dict(orient="records"))
-    if hasattr(value, "tolist"):  # NumPy arrays and scalars, and what imitates them
+    if hasattr(kind, "tolist"):  # NumPy arrays and scalars, and what imitates them
         return value.tolist()
     if isinstance(value, Mapping):
         return _with_text_keys(dict(value))
@@ -98,7 +102,7 @@ def _reason(value: Any) -> str:
         return (
             ": did you forget `await`? Return what it gives (in a plain `def`, response.result())."
         )
-    if hasattr(value, "__next__") or hasattr(value, "__anext__"):
+    if hasattr(type(value), "__next__") or hasattr(type(value), "__anext__"):
         return (
             ", which is not sent as a stream by itself: return "
             "starlette.responses.StreamingResponse(generator)."
@@ -131,7 +135,7 @@ _CONVERSIONS: tuple[tuple[Any, Any], ...] = (
     (datetime.timedelta, lambda value: value.total_seconds()),
     (decimal.Decimal, lambda value: int(value) if value == value.to_integral() else float(value)),
     ((bytes, bytearray), lambda value: value.decode()),
-    (uuid.UUID, str),
+    ((uuid.UUID, collections.UserString), str),
     (os.PathLike, os.fspath),
 )
 
