@@ -207,7 +207,10 @@ WHEN = datetime.datetime(2024, 5, 6, 7, 8, 9, tzinfo=datetime.UTC)
             },
         ),
         ({"model": [Aliased(theValue=1)]}, {"model": [{"theValue": 1}]}),
-        ({"model": [OldModel(value={1: WHEN.date()})]}, {"model": [{"value": {"1": "2024-05-06"}}]}),
+        (
+            {"model": [OldModel(value={1: WHEN.date()})]},
+            {"model": [{"value": {"1": "2024-05-06"}}]},
+        ),
     ],
 )
 def test_what_json_does_not_know(value, expected):
