@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import sys
+import threading
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.protocol import Actor, ActorDied, ActorSpec
 from alacarte._control import recovery
 from alacarte._control.desired import State
+from alacarte._model.application import Application
 from alacarte._model.blobs import pack
 from alacarte._model.graph import build_application
 from alacarte._model.membership import Membership
@@ -24,7 +26,7 @@ from alacarte._plugins import PluginRecord, Plugins
 from alacarte._replica.spec import ReplicaSpec, Started
 from alacarte._routing.runtime import CONTROLLER_NAME, InstanceAccess
 from alacarte._settings import resolve, secrets_in, with_secrets, without_secrets
-from alacarte.errors import ConfigError
+from alacarte.errors import ConfigError, DeployError
 from alacarte.hookspecs import hookimpl
 from alacarte.serve._controller_calls import CONTROLLER_TARGET
 from alacarte.types import (
@@ -69,6 +71,20 @@ class Model:
         return "ok"
 
 
+MAY_END = threading.Event()
+
+
+@serve.deployment
+class Lingers:
+    """Ends when it is let."""
+
+    def __call__(self) -> str:
+        return "ok"
+
+    async def __del__(self) -> None:
+        await asyncio.to_thread(MAY_END.wait, 20)
+
+
 @pytest.fixture
 def plugins(monkeypatch: pytest.MonkeyPatch) -> Plugins:
     module = types.ModuleType("door_of_tests")
@@ -107,8 +123,8 @@ class Site:
             ActorSpec(CONTROLLER_NAME, CONTROLLER_TARGET, plugins=self.plugins.loaded)
         )
 
-    async def run(self) -> None:
-        app = build_application(Model.bind(), name="app", route_prefix=None)
+    async def run(self, model: Application | None = None) -> None:
+        app = build_application(model or Model.bind(), name="app", route_prefix=None)
         packed = pack(({}, [Resource("application", "app", app)]))
         await self.controller.call("apply", packed.data, tuple(packed.sizes), packed.blobs)
         await self.controller.call("applied", "application", "app")
@@ -248,6 +264,21 @@ def test_secrets_are_those_fields_that_their_model_does_not_show(plugins: Plugin
     assert public["door"] == {"width": 1, "password": None}
     assert secrets_in(plugins, public) == {}
     assert with_secrets(public, found) == config
+
+
+async def test_nothing_is_deployed_while_the_instance_shuts_down(site: Site):
+    """It would be started, and killed when the rest has ended; so it is refused."""
+    await site.controller.call("begin", site.config)
+    await site.run(Lingers.bind())
+    ending = asyncio.create_task(site.controller.call("shutdown"))
+    while (await site.controller.call("status")).applications["app"].status != "DELETING":
+        await asyncio.sleep(0.01)
+    with pytest.raises(DeployError, match="is being shut down"):
+        await site.run()
+    MAY_END.set()
+    await ending
+    assert await site.cluster.keys("") == []
+    site.controller.kill()
 
 
 def test_no_representation_shows_a_secret():

@@ -268,10 +268,16 @@ class Controller:
         Raises:
             ConfigError: One cannot exist beside the others, or nobody knows its kind.
             ConflictError: Something else is there than was thought.
+            DeployError: The instance is being shut down.
         """
         await self._started()
         async with self._changes:
             await self._settle()
+            if self._state.stopping:
+                raise DeployError(
+                    "the instance is being shut down, and takes no more applications; deploy "
+                    "again once it has ended."
+                )
             known = {**self._storage.blobs, **blobs}
             if missing := frozenset(digests) - known.keys():
                 return Missing(missing)
