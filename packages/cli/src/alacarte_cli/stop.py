@@ -16,9 +16,6 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE_S = 5.0
 _TURN_S = 3600.0
 """In turns: a wait without a bound cannot be interrupted on some platforms."""
-_PATIENCE_S = 5.0
-_TURN_S = 3600.0
-"""In turns: a wait without a bound cannot be interrupted on some platforms."""
 
 
 class Stopped(KeyboardInterrupt):
