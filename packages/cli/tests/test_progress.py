@@ -94,6 +94,17 @@ def test_a_display(serve: Any, monkeypatch: pytest.MonkeyPatch, colour: bool) ->
     assert shows.endswith("\x1b[1A\x1b[2K")  # a line up, and away with it
 
 
+def test_a_terminal_that_cannot_move_its_cursor(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets lines: a display would show nothing there."""
+    monkeypatch.setenv("TERM", "dumb")
+    out = Terminal()
+    with open_progress("default", out) as shown:
+        shown.step("starting Ray")
+    assert out.getvalue() == "starting Ray\n"
+
+
 def test_an_answer_that_is_late_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A status that does not come is not waited for once the application runs."""
     monkeypatch.setattr(progress, "_STOP_S", 0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -64,7 +65,9 @@ def lines(status: ServeStatus, name: str) -> Iterator[str]:
 def open_progress(name: str, out: IO[str] | None = None) -> Iterator[Progress]:
     """Show progress on stderr: a display on a terminal, else a line where something changes."""
     out = sys.stderr if out is None else out
-    progress = _Display(name) if out.isatty() else _Lines(name, out)
+    # On a terminal that cannot move its cursor, such as an editor's, rich shows nothing at all.
+    moves = out.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+    progress = _Display(name) if moves else _Lines(name, out)
     try:
         yield progress
     finally:
