@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from alacarte._cluster.protocol import ActorDied, ClusterSilent
+from alacarte.serve import _session
 from alacarte.serve._controller_calls import ControllerCalls
 from alacarte.serve._session import Session, _within
 
@@ -62,6 +63,17 @@ def session(*answers: Answer) -> tuple[Any, FakeController]:
     controller = FakeController(*answers)
     made: Any = ControllerCalls(FakeCluster(controller), None)  # type: ignore[arg-type]
     return made, controller
+
+
+@pytest.mark.parametrize(("connected", "ended"), [(True, True), (False, False)])
+def test_an_instance_that_is_over(monkeypatch: pytest.MonkeyPatch, connected: bool, ended: bool):
+    """Whether another process has ended it or Ray is left, this process has none any more."""
+    over: Any = Session(SimpleNamespace(is_connected=True), None)  # type: ignore[arg-type]
+    monkeypatch.setattr(_session, "_session", over)
+    assert _session.current() is over
+    over.cluster.is_connected, over.ended_elsewhere = connected, ended
+    assert _session.current() is None
+    assert over.ended
 
 
 def now() -> float:

@@ -391,12 +391,14 @@ async def _within(limit_s: float | None, work: Coroutine[Any, Any, T]) -> T:
 
 def current() -> Session | None:
     """Return this process's session, None when it has none."""
-    session = _session
-    if session is not None and not session.cluster.is_connected:
+    if _session is not None and _is_over(_session):
         with _lock:
             _forget_ended()
-        session = _session
-    return session
+    return _session
+
+
+def _is_over(session: Session) -> bool:
+    return session.ended_elsewhere or not session.cluster.is_connected
 
 
 def _forget_ended() -> bool:
@@ -409,7 +411,7 @@ def _forget_ended() -> bool:
     """
     global _session
     session = _session
-    if session is None or (session.cluster.is_connected and not session.ended_elsewhere):
+    if session is None or not _is_over(session):
         return False
     _session = None
     session.leave()
