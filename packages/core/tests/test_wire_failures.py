@@ -318,6 +318,15 @@ def test_ours_are_rebuilt_without_unpickling(kind, no_pickle):
         assert got.__dict__ == error.__dict__
 
 
+@pytest.mark.parametrize("applications", [None, "shop", 3])
+def test_one_of_ours_that_a_user_fills_wrongly(applications):
+    """It is told of, and does not close the connection that all calls share."""
+    raised = errors.DeployTimeoutError(applications, 1.0, {})
+    for read in (rebuild_error, unpickle_error):
+        told = read(encode_error(raised))
+        assert isinstance(told, RemoteError | errors.DeployTimeoutError)
+
+
 def test_our_bugs_bring_their_traceback():
     """An InternalError shows where it came from."""
     assert "in raised" in crossed(raised(InternalError("oops")), rebuild_error).__cause__.text

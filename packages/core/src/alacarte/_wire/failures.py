@@ -8,6 +8,7 @@ as an HTTP proxy, still tells back pressure from a bug.
 
 from __future__ import annotations
 
+import functools
 import json
 import pickle
 import traceback
@@ -144,9 +145,8 @@ def _rebuilt(structure: dict[str, Any]) -> BaseException:
     error = kind.__new__(kind)
     error.args = tuple(structure["args"])
     error.__dict__.update(structure["state"])
-    for name, type_name in kind.__annotations__.items():
-        if str(type_name).startswith("tuple"):  # JSON knows lists only
-            error.__dict__[name] = tuple(error.__dict__[name])
+    for name in _tuples_of(kind):  # JSON knows lists only
+        error.__dict__[name] = tuple(error.__dict__[name])
     if kind is InternalError:
         error.__cause__ = RemoteTraceback(structure["traceback"])
     return error
@@ -171,14 +171,20 @@ def _text(error: BaseException) -> str:
 
 def _contents(error: BaseException) -> dict[str, Any]:
     """Return what one of our own errors is rebuilt from; nothing if it is not plain."""
+    kind = type(error)
     try:
-        return {
-            "ours": type(error).__name__,
-            "state": _plain(error.__dict__),
-            "args": _plain(list(error.args)),
-        }
+        state, args = _plain(error.__dict__), _plain(list(error.args))
+        is_whole = all(isinstance(state[name], list) for name in _tuples_of(kind))
     except BaseException:  # users may raise ours, and put anything into them
         return {}
+    return {"ours": kind.__name__, "state": state, "args": args} if is_whole else {}
+
+
+@functools.cache
+def _tuples_of(kind: type[BaseException]) -> tuple[str, ...]:
+    """Return the attributes of one of our own errors that are tuples."""
+    types = vars(kind).get("__annotations__", {})
+    return tuple(name for name, type_name in types.items() if str(type_name).startswith("tuple"))
 
 
 def _plain(value: Any) -> Any:
