@@ -118,6 +118,30 @@ def test_a_restart_that_takes_long(run: Any, caplog: pytest.LogCaptureFixture):
     assert lines[-1] == "the controller is back after 121 s"
 
 
+def test_a_controller_that_is_away_twice(run: Any, caplog: pytest.LogCaptureFixture):
+    """Whoever was told that it is away is told that it is back, also where it dies again."""
+    caplog.set_level(logging.INFO, "alacarte")
+
+    async def main() -> None:
+        driver, controller = session()
+        began = now()
+
+        async def restarted() -> Any:
+            if now() < began + 10:
+                raise ActorDied("restarting")
+            controller.answers = [gives("done")]
+            await asyncio.sleep(5)
+            raise ActorDied("killed")
+
+        controller.answers = [restarted]
+        assert await driver.ask("applied", ("application", "a")) == "done"
+
+    run(main)
+    lines = [record.getMessage() for record in caplog.records if record.name == "alacarte"]
+    assert "waited" in lines[-2]
+    assert lines[-1].startswith("the controller is back after 1")
+
+
 def test_a_controller_that_never_comes_up(run: Any):
     """One that the cluster restarts in vain is given up after five minutes."""
 

@@ -76,6 +76,8 @@ class ControllerCalls:
                     now = loop.time()
                     was_there = isinstance(error, ActorDied) and now - asked_at > _THERE_S
                     if outage is None or was_there:
+                        if outage is not None and outage is self._told_outage:
+                            outage.ended(asked_at)  # it was back, before it was away again
                         outage = self._new_outage(outage, now, limits)
                     pause_s = outage.failed(kind, now)
                     if pause_s is None:
