@@ -8,7 +8,6 @@ as an HTTP proxy, still tells back pressure from a bug.
 
 from __future__ import annotations
 
-import functools
 import json
 import pickle
 import traceback
@@ -36,6 +35,15 @@ ErrorDecoder: TypeAlias = Callable[[Buffer], BaseException]
 
 _SIZE = Struct("<I")
 _OURS = {name: getattr(errors, name) for name in errors.__all__}
+_TUPLES = {
+    kind: [
+        name
+        for name, type_name in vars(kind).get("__annotations__", {}).items()
+        if str(type_name).startswith("tuple")
+    ]
+    for kind in _OURS.values()
+}
+"""The attributes of our own errors that are tuples: JSON knows lists only."""
 _TEXT_LIMIT = 64 * 1024
 _BRIEF_LIMIT = 2048
 
@@ -145,7 +153,7 @@ def _rebuilt(structure: dict[str, Any]) -> BaseException:
     error = kind.__new__(kind)
     error.args = tuple(structure["args"])
     error.__dict__.update(structure["state"])
-    for name in _tuples_of(kind):  # JSON knows lists only
+    for name in _TUPLES[kind]:
         error.__dict__[name] = tuple(error.__dict__[name])
     if kind is InternalError:
         error.__cause__ = RemoteTraceback(structure["traceback"])
@@ -174,17 +182,10 @@ def _contents(error: BaseException) -> dict[str, Any]:
     kind = type(error)
     try:
         state, args = _plain(error.__dict__), _plain(list(error.args))
-        is_whole = all(isinstance(state[name], list) for name in _tuples_of(kind))
+        is_whole = all(isinstance(state[name], list) for name in _TUPLES[kind])
     except BaseException:  # users may raise ours, and put anything into them
         return {}
     return {"ours": kind.__name__, "state": state, "args": args} if is_whole else {}
-
-
-@functools.cache
-def _tuples_of(kind: type[BaseException]) -> tuple[str, ...]:
-    """Return the attributes of one of our own errors that are tuples."""
-    types = vars(kind).get("__annotations__", {})
-    return tuple(name for name, type_name in types.items() if str(type_name).startswith("tuple"))
 
 
 def _plain(value: Any) -> Any:
