@@ -84,8 +84,8 @@ os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
 # uv installs sources only. Where Python may not keep what it compiles, as in many containers, each
 # of the hundreds of processes that tests start compiles Ray anew, which doubles their time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-# What builds our wheels is locked, too.
-os.environ["UV_BUILD_CONSTRAINT"] = os.environ["PIP_BUILD_CONSTRAINT"] = str(LOCK)
+# What builds our wheels is locked, too. A URI, since both split a path with a space in two.
+os.environ["UV_BUILD_CONSTRAINT"] = os.environ["PIP_BUILD_CONSTRAINT"] = LOCK.as_uri()
 
 
 def _group(*names: str) -> list[str]:
@@ -442,8 +442,8 @@ def _in_environment(session: nox.Session, clean: Path, *command: object, **varia
     shell = {
         "PATH": os.pathsep.join([str(clean / "bin"), *uv, os.environ["PATH"]]),
         "VIRTUAL_ENV": str(clean),
-        "PIP_CONSTRAINT": str(LOCK),
-        "UV_CONSTRAINT": str(LOCK),
+        "PIP_CONSTRAINT": LOCK.as_uri(),
+        "UV_CONSTRAINT": LOCK.as_uri(),
         **variables,
     }
     # By `env`: nox would put its own environment in front.

@@ -55,3 +55,11 @@ def test_only_versions_are_locked():
     """No index, no link, no path: each line names one version, for some Pythons or systems."""
     assert all(re.fullmatch(r"[\w.-]+==[\w.+!]+( ; [^/:]+)?", line) for line in LINES)
     assert not [line for line in LINES if line.startswith(("torch", "alacarte"))]
+
+
+def test_a_clone_may_lie_in_a_folder_with_a_space():
+    """uv and pip split what the environment names at spaces: nox gives them URIs, not paths."""
+    text = (ROOT / "noxfile.py").read_text(encoding="utf-8")
+    given = re.findall(r'"(?:UV|PIP)_(?:BUILD_)?CONSTRAINT"(.*)', text)
+    assert len(given) == 3
+    assert all("LOCK.as_uri()" in each for each in given)
