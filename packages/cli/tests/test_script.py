@@ -4,12 +4,13 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from alacarte.errors import ConfigError
-from alacarte_cli.script import Environment, owner, script_text
+from alacarte_cli.script import Environment, foreign_script, owner, script_text
 
 PIP_RAY = """#!/venv/bin/python
 import sys
@@ -56,6 +57,16 @@ def environment(tmp_path: Path) -> Environment:
 def test_a_script_is_known_by_what_it_imports(tmp_path: Path, text: str, expected: str) -> None:
     """pip's and uv's scripts differ in form, not in what they import."""
     assert owner(program(tmp_path, "serve", text)) == expected
+
+
+def test_the_remedy_for_a_foreign_script(environment: Environment, tmp_path: Path) -> None:
+    """One of this environment is replaced; for one of another, the path is put in order."""
+    assert foreign_script(environment).endswith("make `serve` ours with `alacarte doctor --fix`.")
+    other = program(tmp_path / "other", "serve", PIP_RAY)
+    behind = replace(environment, path=f"{other.parent}{os.pathsep}{environment.path}")
+    assert foreign_script(behind).endswith(f"or put {environment.scripts} first on it.")
+    environment.repair()
+    assert not foreign_script(environment)
 
 
 def test_no_script_is_nobodys(tmp_path: Path) -> None:

@@ -95,10 +95,10 @@ def foreign_script(environment: Environment) -> str:
     first = environment.first()
     if first is None or owner(first) != "ray":
         return ""
-    return (
-        f"note: `serve` on your PATH is Ray's ({first}): use `alacarte`, or make `serve` ours "
-        "with `alacarte doctor --fix`."
-    )
+    remedy = "make `serve` ours with `alacarte doctor --fix`"
+    if not environment.reaches_own():
+        remedy = f"put {environment.scripts} first on it"
+    return f"note: `serve` on your PATH is Ray's ({first}): use `alacarte`, or {remedy}."
 
 
 def script_text(python: str) -> str:
