@@ -66,8 +66,8 @@ def listening_socket(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise ConfigError(
-                f"http: port {port} on {host} is in use; stop what listens there, or choose "
-                "another with http_options={'port': …} (`alacarte run --port`)."
+                f"http: port {port} on {host} is in use; stop the program that listens there, or "
+                "choose another with http_options={'port': …} (`alacarte run --port`)."
             ) from None
         raise ConfigError(f"http: cannot listen on {host} port {port}: {error.strerror}.") from None
     listener.setblocking(False)

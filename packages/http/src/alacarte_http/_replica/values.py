@@ -99,9 +99,7 @@ def _reason(value: Any) -> str:
     if inspect.iscoroutine(value):
         value.close()  # else Python warns that nobody awaited it, as this says better
     if inspect.isawaitable(value):
-        return (
-            ": did you forget `await`? Return what it gives (in a plain `def`, response.result())."
-        )
+        return ": did you forget `await`? Return the result (in a plain `def`, response.result())."
     if hasattr(type(value), "__next__") or hasattr(type(value), "__anext__"):
         return (
             ", which is not sent as a stream by itself: return "
