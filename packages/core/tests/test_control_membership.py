@@ -116,12 +116,15 @@ class Site:
 
     async def new_controller(self) -> None:
         """Start a controller, after the end of the one there is, as Ray does."""
-        old = await self.cluster.find_actor(CONTROLLER_NAME)
-        if old is not None:
-            old.kill()
+        await self.kill_controller()
         self.controller = await self.cluster.start_actor(
             ActorSpec(CONTROLLER_NAME, CONTROLLER_TARGET, plugins=self.plugins.loaded)
         )
+
+    async def kill_controller(self) -> None:
+        old = await self.cluster.find_actor(CONTROLLER_NAME)
+        if old is not None:
+            old.kill()
 
     async def run(self, model: Application | None = None) -> None:
         app = build_application(model or Model.bind(), name="app", route_prefix=None)
@@ -212,6 +215,7 @@ async def test_after_the_last_process_secrets_must_be_given_again(site: Site):
     """Authentication fails closed: no guess, nothing starts; the error says what to do."""
     info = await site.controller.call("begin", site.config)
     await site.run()
+    await site.kill_controller()  # first: it replaces what dies
     await site.kill("replica")
     await site.kill("service")
     await site.new_controller()

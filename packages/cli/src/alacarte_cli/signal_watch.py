@@ -35,6 +35,7 @@ class SignalWatch:
         self._handled = handled
         self._give_up = give_up
         self._patience_s = patience_s
+        self._arrived = handled()  # before any can arrive that is counted here
         self._arrivals, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
@@ -48,7 +49,7 @@ class SignalWatch:
         self._thread.join()
 
     def _run(self) -> None:
-        arrived, number, due = self._handled(), 0, 0.0
+        arrived, number, due = self._arrived, 0, 0.0
         with self._arrivals:
             while True:
                 unhandled = arrived - self._handled()
