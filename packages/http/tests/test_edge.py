@@ -18,6 +18,8 @@ from .edge_server import EdgeServer
 from .gates import WAIT_S
 from .wire import Answer, Wire
 
+pytestmark = pytest.mark.once  # bytes on a socket, the same whatever Python answers
+
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 SOON_S = 0.4
 

@@ -27,6 +27,8 @@ from .gates import WAIT_S
 from .websocket_support import UPGRADE
 from .wire import Wire
 
+pytestmark = pytest.mark.once  # bytes on a socket, the same whatever Python answers
+
 
 @serve.deployment(max_ongoing_requests=64)
 async def echo(request: Request) -> Any:

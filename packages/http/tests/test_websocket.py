@@ -26,6 +26,8 @@ from .gates import WAIT_S
 from .websocket_apps import Items, echo, handshake, various
 from .websocket_support import UPGRADE, serve_app
 
+pytestmark = pytest.mark.once  # bytes on a socket, the same whatever Python answers
+
 
 @contextlib.asynccontextmanager
 async def opened(site: Any, path: str = "/", **options: Any) -> AsyncIterator[ClientConnection]:
