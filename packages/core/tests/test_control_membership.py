@@ -244,15 +244,13 @@ async def test_a_controller_that_nobody_has_told_anything_waits(site: Site):
 async def test_a_replica_of_another_secret_is_dismissed():
     """Nobody could connect to it: the secret that most of them have counts."""
 
-    def started(secret: bytes) -> Started:
-        return Started(
-            DeploymentId("app", "x"), "r", "v", Address("", "h"), "n", 1, 1, None,
-            Membership("i", secret, {}),
-        )  # fmt: skip
-
+    started = Started(DeploymentId("app", "x"), "r", "v", Address("", "h"), "n", 1, 1, None)
     found = recovery.Recovery(LocalCluster(), "i")
     actor: Any = None
-    survivors = [(actor, started(secret)) for secret in (b"a", b"b", b"b")]
+    survivors = [
+        recovery.Survivor(actor, started, Membership("i", secret, {}))
+        for secret in (b"a", b"b", b"b")
+    ]
     membership = await found.membership(survivors)
     assert membership is not None
     assert membership.secret == b"b"
@@ -289,14 +287,11 @@ def test_no_representation_shows_a_secret():
     """Of what holds one, or is made with one: for logs, and errors of foreign code."""
     membership = Membership("i", b"CANARY", {"http": {"password": "CANARY"}})
     spec = ReplicaSpec(DeploymentId("a", "x"), "r", "v", b"CANARY", b"CANARY", False, 5, None)
-    started = Started(
-        DeploymentId("a", "x"), "r", "v", Address("", ""), "n", 1, 1, None, membership
-    )
     actor = ActorSpec("name", "a:B", args=(spec,), options={"runtime_env": "CANARY"})
     access = InstanceAccess.of(
         Membership("i", b"CANARY", {"cluster": {"max_message_bytes": 1}}), LocalCluster()
     )
-    for each in (membership, spec, started, actor, access):
+    for each in (membership, spec, actor, access):
         assert "CANARY" not in repr(each)
         assert "CANARY" not in f"{each}"
     assert b"secret" not in pickle.dumps(State("i"))

@@ -54,7 +54,7 @@ class Process:
             raise DeployError("ValueError: cannot take this\n  File user.py")
         return Started(
             ME, self.spec.replica_id, self.spec.version, Address("/x", "host", None), "node",
-            7, self.spec.max_ongoing, self.spec.user_config, self.membership,
+            7, self.spec.max_ongoing, self.spec.user_config,
             self.cluster.checks_itself,
         )  # fmt: skip
 

@@ -51,14 +51,17 @@ class _Silent:
             1,
             spec.max_ongoing,
             spec.user_config,
-            membership,
         )
+        self._membership = membership
 
     async def start(self) -> Started:
         return self._started
 
     def describe(self) -> Started:
         return self._started
+
+    def membership(self) -> Membership:
+        return self._membership
 
     def pulse(self) -> Pulse:
         return Pulse(0.0, 0, 0, 5)

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from .._cluster.host import sweep_sockets
-from .._cluster.protocol import Actor, ActorContext, ActorDied, ActorSpec, ClusterSilent
+from .._cluster.protocol import ActorContext, ActorDied, ActorSpec, ClusterSilent
 from .._model.blobs import Missing, pack, unpack
 from .._model.loads import LoadReport
 from .._model.membership import Membership
@@ -26,7 +26,6 @@ from .._model.snapshots import ROUTES_KEY, DeploymentSnapshot, WatchRequest, dep
 from .._model.specs import DeploymentSpec
 from .._model.tallies import SplitReport, split_key
 from .._plugins import PluginRecord
-from .._replica.spec import Started
 from .._settings import ConfigValues
 from ..errors import ConfigError, DeployError, InternalError
 from ..status import (
@@ -58,7 +57,7 @@ from .lease import Lease
 from .looks import Looks
 from .nodes import Nodes
 from .overview import add_leaving, application_overview, routes_overview
-from .recovery import Recovery
+from .recovery import Recovery, Survivor
 from .replicas import ReplicaGroup, instance_prefix
 from .scaling import check_scaling
 from .services import ServiceGroup
@@ -164,7 +163,7 @@ class Controller:
                 # A shutdown that its controller did not survive is asked for again, or given up.
                 self._state = replace(stored, stopping=False)
             recovery = Recovery(self._context.cluster, self._state.instance)
-            survivors: list[tuple[Actor, Started]] = []
+            survivors: list[Survivor] = []
             if stored is not None and self._loop is None:
                 survivors = await recovery.survivors()
             membership = self._membership
@@ -224,20 +223,20 @@ class Controller:
     def _working(self) -> bool:
         return self._is_up
 
-    def _adopt(self, recovery: Recovery, survivors: Sequence[tuple[Actor, Started]]) -> None:
+    def _adopt(self, recovery: Recovery, survivors: Sequence[Survivor]) -> None:
         """Take in the replicas that a former controller of this instance left running."""
         assert self._membership is not None
-        for actor, started in survivors:
-            spec = self._desired.deployments.get(started.deployment)
-            if spec is None or started.membership.secret != self._membership.secret:
+        for each in survivors:
+            spec = self._desired.deployments.get(each.started.deployment)
+            if spec is None or each.membership.secret != self._membership.secret:
                 # Nobody wants it any more, but its last requests may be under way.
-                recovery.dismiss(actor)
+                recovery.dismiss(each.actor)
                 continue
             group = self._groups.get(spec.id)
             if group is None:
                 group = self._groups[spec.id] = self._group(spec.id)
                 self._want(group, spec)
-            group.adopt(actor, started)
+            group.adopt(each.actor, each.started)
         for group in self._groups.values():
             self._publish(group, self._look(group).status)
 

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from .._cluster.protocol import Actor, ActorDied, Cluster
 from .._model.membership import Membership
@@ -18,7 +19,7 @@ from .._replica.spec import Started
 from .replicas import replica_prefix
 from .services import service_prefix
 
-__all__ = ["Recovery"]
+__all__ = ["Recovery", "Survivor"]
 
 log = logging.getLogger("alacarte.controller")
 _DESCRIBE_S = 5.0
@@ -27,6 +28,15 @@ _DESCRIBE_AGAIN_S = (0.0, 0.1, 0.5)
 _ORPHANS_S = 30.0
 """How often to look for replicas that nobody knows."""
 _DISMISS_S = 20.0
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """A replica that a former controller left, with what it says of itself."""
+
+    actor: Actor
+    started: Started
+    membership: Membership
 
 
 class Recovery:
@@ -42,8 +52,8 @@ class Recovery:
         self._services = service_prefix(instance)
         self._dismissed: dict[str, asyncio.Task[None]] = {}
 
-    async def survivors(self) -> list[tuple[Actor, Started]]:
-        """Return the replicas that are ready or leaving, with what they say of themselves.
+    async def survivors(self) -> list[Survivor]:
+        """Return the replicas that are ready or leaving.
 
         Those that were still starting, or do not answer, are ended: they are no use to anyone.
         """
@@ -51,7 +61,7 @@ class Recovery:
         found = await asyncio.gather(*(self._described(name) for name in names))
         return [each for each in found if each is not None]
 
-    async def _described(self, name: str) -> tuple[Actor, Started] | None:
+    async def _described(self, name: str) -> Survivor | None:
         actor: Actor | None = None
         # An answer may be lost on its way, which looks as if the actor had died.
         for pause in _DESCRIBE_AGAIN_S:
@@ -62,20 +72,20 @@ class Recovery:
             with contextlib.suppress(ActorDied, TimeoutError):
                 async with asyncio.timeout(_DESCRIBE_S):
                     started: Started | None = await actor.call("describe")
-                if started is not None:
-                    return actor, started
-                break
+                    if started is None:
+                        break
+                    return Survivor(actor, started, await actor.call("membership"))
         if actor is not None:
             actor.kill()
         return None
 
-    async def membership(self, survivors: Sequence[tuple[Actor, Started]]) -> Membership | None:
+    async def membership(self, survivors: Sequence[Survivor]) -> Membership | None:
         """Return what the instance's processes were handed, None when none is left that knows.
 
         Args:
             survivors: The replicas that are left; those few of another opinion are outvoted.
         """
-        known = [started.membership for _, started in survivors]
+        known = [each.membership for each in survivors]
         if known:
             secret, _ = Counter(each.secret for each in known).most_common(1)[0]
             return next(each for each in known if each.secret == secret)

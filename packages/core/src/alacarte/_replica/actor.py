@@ -124,10 +124,17 @@ class ReplicaActor:
             os.getpid(),
             self._server.max_ongoing,
             self._user_config,
-            self._membership,
             self._user is not None and self._user.checks_itself,
             self._stopping is not None,
         )
+
+    def membership(self) -> Membership:
+        """Return what this process was given, for a controller that has just come up without.
+
+        An answer of its own: beside a large `user_config`, Ray could write it to the disk.
+        Answered by the host's thread, as `describe` is.
+        """
+        return self._membership
 
     def pulse(self) -> Pulse:
         """Return how the replica is doing. Answered by the host's thread, as `describe` is."""

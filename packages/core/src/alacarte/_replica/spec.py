@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._model.membership import Membership
 from ..types import Address, DeploymentId
 
 __all__ = ["ReplicaSpec", "Started"]
@@ -38,7 +37,6 @@ class Started:
         user_config: The one it was configured with last.
         checks_itself: The user's class has a `check_health`.
         leaving: It has been told to stop.
-        membership: What it was given; for a controller that has just come up and has none.
     """
 
     deployment: DeploymentId
@@ -49,6 +47,5 @@ class Started:
     pid: int
     max_ongoing: int
     user_config: Any
-    membership: Membership
     checks_itself: bool = False
     leaving: bool = False
