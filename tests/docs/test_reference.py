@@ -84,7 +84,7 @@ def test_errors_are_explained(error: str):
 def test_commands_are_shown(command: str):
     """Each command has its heading and its help in the reference."""
     page = text("reference/command-line.md")
-    assert f"## `serve {command}`\n\n```{{program-help}} {command}\n" in page
+    assert f"## `alacarte {command}`\n\n```{{program-help}} {command}\n" in page
 
 
 def test_modules_have_a_place():

@@ -23,7 +23,7 @@ from alacarte import serve
 from alacarte._routing.router_table import LINGER_S
 from alacarte.testing import wait_until
 
-__all__ = ["holdings", "run_cycles", "scenario", "stored"]
+__all__ = ["holdings", "routers_of", "run_cycles", "scenario", "stored"]
 
 _WARMING = {"local": 200, "ray": 20}
 """Cycles before the first count: caches fill, and each thread's allocator takes its room."""
@@ -52,7 +52,7 @@ def holdings() -> dict[str, int]:
     found = {"tasks": 0, "routers": 0, "keys followed": 0, "keys published": 0}
     for each in gc.get_objects():
         kind = type(each).__name__
-        if kind == "ProcessRuntime":
+        if kind == "ProcessRuntime" and each.loop.is_running():
             found["tasks"] += len(asyncio.all_tasks(each.loop))
             found["routers"] += len(each.routers)
             found["keys followed"] += len(each._subscription.keys)
@@ -60,6 +60,17 @@ def holdings() -> dict[str, int]:
             found["keys published"] += len(each.keys) - len(each._retired)
     found["descriptors"] = len(os.listdir("/proc/self/fd"))
     return found
+
+
+def routers_of(prefix: str) -> list[str]:
+    """Return the applications of such names that some runtime of this process has a router of."""
+    return [
+        deployment.app
+        for each in gc.get_objects()
+        if type(each).__name__ == "ProcessRuntime"
+        for deployment in each.routers
+        if deployment.app.startswith(prefix)
+    ]
 
 
 def settled(before: dict[str, int]) -> dict[str, int]:
