@@ -56,12 +56,22 @@ def found(what: str, value: Any) -> None:
 
 
 def commands() -> list[str]:
-    """Return what `ps` shows of all processes."""
-    return [
-        path.read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if os.access(path, os.R_OK)
-    ]
+    """Return what `ps` shows of this program's processes, those of its Ray among them."""
+    parents, found = {}, {}
+    for path in Path("/proc").glob("[0-9]*"):
+        pid = int(path.name)
+        try:
+            parents[pid] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            found[pid] = (path / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode()
+        except OSError:  # it has ended meanwhile
+            continue
+
+    def is_ours(pid: int) -> bool:
+        while pid and pid != os.getpid():
+            pid = parents.get(pid, 0)
+        return bool(pid)
+
+    return [command for pid, command in found.items() if is_ours(pid)]
 
 
 def waited(name: str, **options: Any) -> str:
