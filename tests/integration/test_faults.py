@@ -201,7 +201,7 @@ def next_done(
 def test_deployed_but_not_ready(
     here: Instance, tmp_path: Path, pool: concurrent.futures.ThreadPoolExecutor
 ):
-    """While its first constructor runs, an application answers 503 at once, and when to come again."""
+    """While its first constructor runs, an application answers 503, and when to ask again."""
     running = pool.submit(serve.run, Gated.bind(str(tmp_path), "constructed"))
     wait_until(lambda: here.get("/-/routes").text == '{"/":"default"}')
     refused = [here.get("/") for _ in range(5)]
