@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from alacarte._cluster.protocol import ActorSpec, Capacity, ClusterSilent
-from alacarte._control.capacity import CapacityReview
+from alacarte._control.capacity import CapacityReview, judge_capacity
 from alacarte.types import DeploymentId
 
 Main = Callable[[], Coroutine[Any, Any, None]]
@@ -40,6 +40,7 @@ class Cluster:
         return Capacity(
             {key: {"CPU": (cpus, self.cpus)} for key, cpus in each.items() if cpus > self.cpus},
             {"CPU": (asked, self.cpus)} if asked > self.cpus else {},
+            {key: {"CPU": cpus} for key, cpus in each.items()},
             self.grows,
         )
 
@@ -148,3 +149,15 @@ def test_a_cluster_that_is_silent(run: Callable[[Main], None], caplog: pytest.Lo
         await world.close()
 
     run(main)
+
+
+def test_what_only_the_cluster_counts():
+    """Whatever a cluster says that replicas ask for is told, of those that ask for it."""
+    room = "room for shop#Model (at most 1 on a node)"
+    other = DeploymentId("shop", "Other")
+    asks = {str(MODEL): {"CPU": 1.0, room: 1.0}, str(other): {"CPU": 1.0}}
+    capacity = Capacity(totals={room: (3.0, 2.0)}, asks=asks)
+    assert judge_capacity({MODEL: (ONE_CPU, 3), other: (ONE_CPU, 1)}, capacity) == {
+        MODEL: f"3 replicas want {room}; the nodes of the cluster take 2 in all. "
+        "Lower `num_replicas`, or add a node."
+    }

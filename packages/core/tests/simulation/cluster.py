@@ -189,8 +189,12 @@ class SimCluster:
     async def capacity(self, wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
         await self._asked()
         total = sum(member.cpus for member in self.members if member.alive)
-        asked = sum(float(s.options.get("num_cpus", 0.0)) * n for s, n in wanted.values())
-        return Capacity(totals={"CPU": (asked, total)} if asked > total else {})
+        asks = {key: float(s.options.get("num_cpus", 0.0)) for key, (s, _) in wanted.items()}
+        asked = sum(asks[key] * count for key, (_, count) in wanted.items())
+        if asked <= total:
+            return Capacity()
+        each = {key: {"CPU": cpus} for key, cpus in asks.items()}
+        return Capacity(totals={"CPU": (asked, total)}, asks=each)
 
     async def find_actor(self, name: str) -> SimActor | None:
         caller = _running()

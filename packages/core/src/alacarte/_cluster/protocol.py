@@ -114,11 +114,13 @@ class Capacity:
             actor asks for, and the most that a node has.
         totals: By resource: what all actors together ask for, and what the cluster has, where
             they ask for more.
+        asks: What one actor of each kind asks for, by its key; empty where everything fits.
         grows: The cluster may add nodes by itself.
     """
 
     oversized: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
     totals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    asks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     grows: bool = False
 
 

@@ -410,27 +410,18 @@ class RayCluster:
 
     async def missing(self, spec: ActorSpec) -> dict[str, tuple[float, float]]:
         nodes = await _answer("what is free", functools.partial(_free_nodes, spec))
-        return lacking(
-            _needs(spec),
-            nodes,
-            together=spec.bundle_strategy == "STRICT_PACK",
-            apart=spec.bundle_strategy == "STRICT_SPREAD",
-        )
+        group = _group(spec, 1)
+        return lacking(group.needs, nodes, together=group.together, apart=group.apart)
 
     async def capacity(self, wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
         def ask() -> Capacity:
-            groups = {
-                key: Group(
-                    _needs(spec),
-                    count,
-                    together=spec.bundle_strategy == "STRICT_PACK",
-                    apart=spec.bundle_strategy == "STRICT_SPREAD",
-                )
-                for key, (spec, count) in wanted.items()
-            }
+            groups = {key: _group(spec, count) for key, (spec, count) in wanted.items()}
             limits = {_room_for(spec): spec.max_per_node for spec, _ in wanted.values()}
             oversized, totals = exceeded(groups, _whole_nodes(limits))
-            return Capacity(oversized, totals, bool(oversized or totals) and _grows())
+            if not (oversized or totals):
+                return Capacity()
+            asks = {key: group.resources for key, group in groups.items()}
+            return Capacity(oversized, totals, asks, _grows())
 
         return await _answer("what the cluster has in all", ask)
 
@@ -634,6 +625,15 @@ def _end_process(pid: int) -> None:
 def _counter(spec: ActorSpec) -> str:
     """Name the resource that bounds a group's actors on a node: each node has 1, undeclared."""
     return f"{IMPLICIT_RESOURCE_PREFIX}{spec.group}"
+
+
+def _group(spec: ActorSpec, count: int) -> Group:
+    return Group(
+        _needs(spec),
+        count,
+        together=spec.bundle_strategy == "STRICT_PACK",
+        apart=spec.bundle_strategy == "STRICT_SPREAD",
+    )
 
 
 def _needs(spec: ActorSpec) -> list[Need]:

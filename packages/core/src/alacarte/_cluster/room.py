@@ -84,6 +84,11 @@ class Group:
     together: bool = False
     apart: bool = False
 
+    @property
+    def resources(self) -> Mapping[str, float]:
+        """What one of them takes in all."""
+        return _sum(self.needs).resources
+
 
 def exceeded(
     groups: Mapping[str, Group], nodes: Sequence[FreeNode]
@@ -105,9 +110,8 @@ def exceeded(
         short = lacking(group.needs, nodes, together=group.together, apart=group.apart)
         if short:
             oversized[key] = short
-        for need in group.needs:
-            for name, amount in need.resources.items():
-                asked[name] = asked.get(name, 0.0) + amount * group.count
+        for name, amount in group.resources.items():
+            asked[name] = asked.get(name, 0.0) + amount * group.count
     totals = {name: sum(node.has(name) for node in nodes) for name in asked}
     return oversized, {
         name: (amount, totals[name])

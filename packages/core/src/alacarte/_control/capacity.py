@@ -23,27 +23,29 @@ _AGAIN_S = 10.0
 Wanted = Mapping[DeploymentId, tuple[ActorSpec, int]]
 
 
-def judge_capacity(
-    wanted: Wanted, capacity: Capacity, asks: Mapping[str, Ask]
-) -> dict[DeploymentId, str]:
+def judge_capacity(wanted: Wanted, capacity: Capacity) -> dict[DeploymentId, str]:
     """Return what is wrong with deployments that do not fit, each in a sentence and a remedy."""
+    asks = {
+        deployment: Ask(deployment.app, capacity.asks[str(deployment)], count)
+        for deployment, (_, count) in wanted.items()
+        if str(deployment) in capacity.asks
+    }
     found: dict[DeploymentId, str] = {}
-    for deployment in wanted:
+    for deployment in asks:
         short = capacity.oversized.get(str(deployment))
         if short:
             found[deployment] = f"{describe_oversized(str(deployment), short)} {remedy([*short])}"
     # A replica that is too large by itself makes the sum too large, which goes without saying.
-    fitting = {key: ask for key, ask in asks.items() if key not in capacity.oversized}
+    fitting = {str(each): ask for each, ask in asks.items() if each not in found}
     totals = {
         name: (asked, total)
         for name, (asked, total) in capacity.totals.items()
-        if name.startswith("room for ") or sum(ask.total(name) for ask in fitting.values()) > total
+        if sum(ask.total(name) for ask in fitting.values()) > total
     }
     for name, sentence in zip(totals, describe_totals(fitting, totals), strict=True):
         text = f"{sentence} {remedy([name], several=not name.startswith('room for '))}"
-        for deployment in wanted:
-            counted = name.startswith(f"room for {deployment} ")
-            if counted or asks[str(deployment)].resources.get(name):
+        for deployment, ask in asks.items():
+            if ask.resources.get(name):
                 found.setdefault(deployment, text)
     return found
 
@@ -95,8 +97,7 @@ class CapacityReview:
         wanted = self._wanted()
         keyed = {str(deployment): each for deployment, each in wanted.items()}
         capacity = await self._cluster.capacity(keyed)
-        asks = {str(each): Ask(each.app, _resources(spec), n) for each, (spec, n) in wanted.items()}
-        self._found = judge_capacity(wanted, capacity, asks)
+        self._found = judge_capacity(wanted, capacity)
         texts = frozenset(self._found.values())
         level = logging.INFO if capacity.grows else logging.WARNING
         for text in dict.fromkeys(self._found.values()):
@@ -104,17 +105,3 @@ class CapacityReview:
                 log.log(level, "%s", text)
         self._said = texts
         self._tell(self._found)
-
-
-def _resources(spec: ActorSpec) -> dict[str, float]:
-    """Return what one actor asks for in all, by Ray's names."""
-    if spec.bundles:
-        found: dict[str, float] = {}
-        for bundle in spec.bundles:
-            for name, amount in bundle.items():
-                found[name] = found.get(name, 0.0) + amount
-        return found
-    options = spec.options
-    named = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
-    found = {ray_name: float(options.get(option) or 0) for ray_name, option in named.items()}
-    return found | {name: float(v) for name, v in (options.get("resources") or {}).items()}
