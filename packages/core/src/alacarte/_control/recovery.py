@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .._cluster.protocol import Actor, ActorDied, Cluster
 from .._model.membership import Membership
@@ -62,22 +63,13 @@ class Recovery:
         return [each for each in found if each is not None]
 
     async def _described(self, name: str) -> Survivor | None:
-        actor: Actor | None = None
-        # An answer may be lost on its way, which looks as if the actor had died.
-        for pause in _DESCRIBE_AGAIN_S:
-            await asyncio.sleep(pause)
-            actor = await self._cluster.find_actor(name)
-            if actor is None:
-                return None
-            with contextlib.suppress(ActorDied, TimeoutError):
-                async with asyncio.timeout(_DESCRIBE_S):
-                    started: Started | None = await actor.call("describe")
-                    if started is None:
-                        break
-                    return Survivor(actor, started, await actor.call("membership"))
-        if actor is not None:
+        actor, answers = await self._asked(name, "describe", "membership")
+        if actor is None:
+            return None
+        if not answers or answers[0] is None:
             actor.kill()
-        return None
+            return None
+        return Survivor(actor, *answers)
 
     async def membership(self, survivors: Sequence[Survivor]) -> Membership | None:
         """Return what the instance's processes were handed, None when none is left that knows.
@@ -105,16 +97,25 @@ class Recovery:
         return None
 
     async def _membership_of(self, name: str) -> Membership | None:
+        _, answers = await self._asked(name, "membership")
+        found: Membership | None = answers[0] if answers else None
+        return found
+
+    async def _asked(self, name: str, *methods: str) -> tuple[Actor | None, list[Any]]:
+        """Return an actor, None for one that is gone, and what it answers; [] for nothing.
+
+        An answer may be lost on its way, which looks as if the actor had died.
+        """
+        actor: Actor | None = None
         for pause in _DESCRIBE_AGAIN_S:
             await asyncio.sleep(pause)
             actor = await self._cluster.find_actor(name)
             if actor is None:
-                return None
+                break
             with contextlib.suppress(ActorDied, TimeoutError):
                 async with asyncio.timeout(_DESCRIBE_S):
-                    found: Membership = await actor.call("membership")
-                    return found
-        return None
+                    return actor, [await actor.call(method) for method in methods]
+        return actor, []
 
     def dismiss(self, actor: Actor) -> None:
         """Let a replica finish what it has whose deployment is not known any more; then end it."""
