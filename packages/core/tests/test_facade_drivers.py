@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,25 +19,15 @@ from alacarte.serve import RunTarget, _outage, _session
 from alacarte.testing import wait_until
 from alacarte.types import Resource
 
+from .gates import Gate, fresh_gate
+
 WAIT_S = 20
-
-
-class Gate:
-    def __init__(self) -> None:
-        self.inside = threading.Semaphore(0)
-        self.open = threading.Event()
 
 
 GATE = Gate()
 
 
-@pytest.fixture(autouse=True)
-def gate(monkeypatch: pytest.MonkeyPatch) -> Any:
-    fresh = Gate()
-    # Code goes to replicas by reference to this module, and they live in this process.
-    monkeypatch.setattr(sys.modules[__name__], "GATE", fresh)
-    yield fresh
-    fresh.open.set()
+gate = fresh_gate(__name__)
 
 
 @serve.deployment

@@ -34,28 +34,24 @@ from alacarte.errors import (
 from alacarte.serve import _session, get_replica_context
 from alacarte.status import ServeStatus
 
+from . import gates
+from .gates import fresh_gate
+
 WAIT_S = 20
 
 
-class Gate:
+class Gate(gates.Gate):
     """Where handlers wait until the test lets them go on; and what they noted."""
 
     def __init__(self) -> None:
-        self.inside = threading.Semaphore(0)
-        self.open = threading.Event()
+        super().__init__()
         self.notes: list[Any] = []
 
 
 GATE = Gate()
 
 
-@pytest.fixture(autouse=True)
-def gate(monkeypatch: pytest.MonkeyPatch) -> Any:
-    fresh = Gate()
-    # Code goes to replicas by reference to this module, and they live in this process.
-    monkeypatch.setattr(sys.modules[__name__], "GATE", fresh)
-    yield fresh
-    fresh.open.set()
+gate = fresh_gate(__name__, Gate)
 
 
 @serve.deployment

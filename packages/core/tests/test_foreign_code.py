@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import threading
 from typing import Any
 
@@ -15,6 +14,9 @@ from alacarte._cluster.host import LoopThread
 from alacarte._foreign import describe_error, is_cancellation, ordinary
 from alacarte.errors import DeployError, InternalError, ServeError
 from alacarte.testing import wait_until
+
+from . import gates
+from .gates import fresh_gate
 
 WAIT_S = 20
 DEADLY = [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError]
@@ -42,12 +44,11 @@ class HostileBase(BaseException):
     __repr__ = __str__
 
 
-class Gate:
+class Gate(gates.Gate):
     """Where an innocent request waits while others do harm."""
 
     def __init__(self) -> None:
-        self.inside = threading.Semaphore(0)
-        self.open = threading.Event()
+        super().__init__()
         self.raises: type[BaseException] = SystemExit
         self.ill = ""
         self.closed = threading.Event()
@@ -56,12 +57,7 @@ class Gate:
 GATE = Gate()
 
 
-@pytest.fixture(autouse=True)
-def gate(monkeypatch: pytest.MonkeyPatch) -> Any:
-    fresh = Gate()
-    monkeypatch.setattr(sys.modules[__name__], "GATE", fresh)
-    yield fresh
-    fresh.open.set()
+gate = fresh_gate(__name__, Gate)
 
 
 @serve.deployment(max_ongoing_requests=10, health_check_period_s=0.05)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import Any
 
@@ -13,28 +12,24 @@ from alacarte.errors import DeployError
 from alacarte.status import DeploymentStatusOverview
 from alacarte.testing import wait_until
 
+from . import gates
+from .gates import fresh_gate
+
 WAIT_S = 20
 
 
-class Gate:
+class Gate(gates.Gate):
     """Where handlers wait, and what is wrong with whom."""
 
     def __init__(self) -> None:
-        self.inside = threading.Semaphore(0)
-        self.open = threading.Event()
+        super().__init__()
         self.ill: set[str] = set()
 
 
 GATE = Gate()
 
 
-@pytest.fixture(autouse=True)
-def gate(monkeypatch: pytest.MonkeyPatch) -> Any:
-    fresh = Gate()
-    # Code goes to replicas by reference to this module, and they live in this process.
-    monkeypatch.setattr(sys.modules[__name__], "GATE", fresh)
-    yield fresh
-    fresh.open.set()
+gate = fresh_gate(__name__, Gate)
 
 
 def deployment(name: str, app: str = "default") -> DeploymentStatusOverview:
