@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
@@ -292,5 +293,7 @@ def test_stream_dropped_after_its_loop_has_ended() -> None:
         return f(1)
 
     stream = asyncio.run(main())
+    gone = weakref.ref(stream)
     del stream
     gc.collect()
+    assert gone() is None

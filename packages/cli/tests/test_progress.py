@@ -119,4 +119,5 @@ def test_an_answer_that_is_late_holds_nothing_up(monkeypatch: pytest.MonkeyPatch
     with open_progress("default", io.StringIO()) as shown:
         shown.step("starting default", never)
         wait_until(lambda: bool(asked), 10, "the question")
+    assert len(asked) == 1, "the answer has not come"
     done.append(True)

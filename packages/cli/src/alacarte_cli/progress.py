@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, Protocol
@@ -74,7 +75,7 @@ def open_progress(name: str, out: IO[str] | None = None) -> Iterator[Progress]:
         progress.clear()
 
 
-class _Watched:
+class _Watched(ABC):
     """Asks for the status in a thread, until `clear`."""
 
     def __init__(self, name: str) -> None:
@@ -108,11 +109,13 @@ class _Watched:
             if not done.is_set():
                 self._show(found)
 
+    @abstractmethod
     def _began(self) -> None:
-        raise NotImplementedError
+        """Show the step that has begun."""
 
+    @abstractmethod
     def _show(self, status: ServeStatus) -> None:
-        raise NotImplementedError
+        """Show how the application is doing; called in the thread."""
 
 
 class _Lines(_Watched):
