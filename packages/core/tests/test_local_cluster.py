@@ -79,9 +79,9 @@ async def test_a_constructor_that_raises():
     """What it raised comes out; the name is free again and no thread is left."""
     cluster = LocalCluster()
     with pytest.raises(ValueError, match="the constructor's own"):
-        await cluster.start_actor(spec("a", "fail"))
-    assert await cluster.find_actor("a") is None
-    assert "a" not in [thread.name for thread in threading.enumerate()]
+        await cluster.start_actor(spec("raising", "fail"))
+    assert await cluster.find_actor("raising") is None
+    assert "raising" not in [thread.name for thread in threading.enumerate()]
 
 
 async def test_killing():
