@@ -52,7 +52,9 @@ class Model:
 
 
 def found(what: str, value: Any) -> None:
-    print(json.dumps({"what": what, "value": value}), flush=True)
+    # In one piece and on a line of its own: Ray's thread prints a line and its end apart.
+    sys.stdout.write("\n" + json.dumps({"what": what, "value": value}) + "\n")
+    sys.stdout.flush()
 
 
 def commands() -> list[str]:
