@@ -1,0 +1,68 @@
+"""The values and contracts that plugins and alacarte exchange.
+
+A *service* is an async function from `Call` to `Reply`; a *layer* takes a service and returns
+one. Everything a request passes through, at the caller and in the replica, is made of these two.
+"""
+
+from .._nested_calls import NestedCalls
+from ._configuration import ConfigSection, ConfigSections
+from ._events import Event
+from ._instance import Instance
+from ._names import DeploymentId
+from ._node_services import NodeService, NodeServiceSpec
+from ._protocols import CallProtocol, Entry, Served
+from ._registration import ApiName, Command
+from ._replicas import Address, ReplicaLoad
+from ._requests import Buffer, Call, Layer, Message, Reply, Service
+from ._resources import Expansion, Resource, ResourceKind, Resources
+from ._routes import Route, RouteTable
+from ._routing_policies import WAIT, Pick, PolicyFactory, RoutingPolicy, Shed, Wait
+from ._runtime import Runtime, ServicePlace
+from ._scaling_policies import (
+    AutoscalingContext,
+    ScalingAnswer,
+    ScalingPolicy,
+    ScalingPolicyFactory,
+)
+
+__all__ = [
+    "Address",
+    "ApiName",
+    "AutoscalingContext",
+    "Buffer",
+    "Call",
+    "CallProtocol",
+    "Command",
+    "ConfigSection",
+    "ConfigSections",
+    "DeploymentId",
+    "Entry",
+    "Event",
+    "Expansion",
+    "Instance",
+    "Layer",
+    "Message",
+    "NestedCalls",
+    "NodeService",
+    "NodeServiceSpec",
+    "Pick",
+    "PolicyFactory",
+    "ReplicaLoad",
+    "Reply",
+    "Resource",
+    "ResourceKind",
+    "Resources",
+    "Route",
+    "RouteTable",
+    "RoutingPolicy",
+    "Runtime",
+    "ScalingAnswer",
+    "ScalingPolicy",
+    "ScalingPolicyFactory",
+    "Served",
+    "Service",
+    "ServicePlace",
+    "Shed",
+    "WAIT",
+    "Wait",
+]

@@ -1,0 +1,57 @@
+"""From a call to the user's code, in the replica."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NamedTuple, Protocol
+
+from ._names import DeploymentId
+from ._requests import Service
+
+
+class Entry(NamedTuple):
+    """One callable of the user's object, looked at once.
+
+    Attributes:
+        function: Bound to the object, ready to be called.
+        is_async: Calling it gives a coroutine; otherwise it belongs in the thread pool.
+        is_generator: Calling it gives a generator, sync or async, and runs nothing yet.
+    """
+
+    function: Callable[..., Any]
+    is_async: bool
+    is_generator: bool
+
+
+class Served(Protocol):
+    """The user's object in a replica, as a `CallProtocol` sees it.
+
+    Attributes:
+        deployment: Whose it is.
+        instance: The instance of the user's class, or the user's function itself.
+    """
+
+    deployment: DeploymentId
+    instance: Any
+
+    def entry(self, name: str) -> Entry:
+        """Return the callable of that name.
+
+        Raises:
+            NotFoundError: There is none; the message lists those there are.
+        """
+
+    async def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a sync function in the replica's thread pool, with this context's variables."""
+
+    def iterate(self, generator: Any) -> AsyncIterator[Any]:
+        """Iterate a sync or async generator of the user's, a sync one in the thread pool."""
+
+
+class CallProtocol(Protocol):
+    """How one kind of call becomes a call of the user's code, in the replica."""
+
+    name: str
+
+    def bind(self, served: Served) -> Service:
+        """Return the service that runs calls of this protocol on `served`. Called once."""

@@ -1,0 +1,72 @@
+"""A request and a reply on their way, and the functions that carry them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from .._nested_calls import NestedCalls
+
+Buffer = bytes | bytearray | memoryview
+"""One contiguous run of bytes."""
+
+Message = Sequence[Buffer]
+"""The bytes of one message in pieces, written to the socket without being joined."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way to a deployment.
+
+    Attributes:
+        protocol: Name of the `CallProtocol` that understands `payload`.
+        method: The method asked for; `__call__` by default.
+        payload: The first (often the only) message. At the caller in pieces; in the replica
+            always exactly one contiguous piece.
+        body: Messages that follow the first, as they are produced; None when there are none.
+        streaming: The caller expects any number of messages, not one.
+        request_id: Follows the request through every nested call.
+        app: Application the request entered through.
+        route: Route prefix it entered by, "" for handle calls.
+        model_id: Multiplexed model asked for, "" for none.
+        routing_key: What a routing policy may hash to be sticky, "" for none.
+        deadline: On this process's `time.monotonic()`, None for no limit. It crosses the wire
+            as remaining time.
+        timeout_s: The time that was given to begin with, for errors to tell; None for no limit.
+        beyond_limit: The replica takes it whatever it is working on, as it does a broadcast.
+        idempotent: It may run more than once: when its replica is lost, it is sent elsewhere.
+        alone: A conversation rather than a request: a route's shadows get no copy of it.
+        nested: In the replica, what this request has called. A copy of a call has none of it.
+    """
+
+    protocol: str
+    payload: Message
+    method: str = "__call__"
+    body: AsyncIterator[Message] | None = None
+    streaming: bool = False
+    request_id: str = ""
+    app: str = ""
+    route: str = ""
+    model_id: str = ""
+    routing_key: str = ""
+    deadline: float | None = None
+    timeout_s: float | None = None
+    beyond_limit: bool = False
+    idempotent: bool = False
+    alone: bool = False
+    nested: NestedCalls | None = field(default=None, init=False, compare=False, repr=False)
+
+
+@dataclass(slots=True)
+class Reply:
+    """What came back: a first message, and the rest where the reply streams.
+
+    The rest must be read to its end or closed (`aclose`), which cancels the work.
+    """
+
+    payload: Message
+    rest: AsyncIterator[Message] | None = None
+
+
+Service = Callable[[Call], Awaitable[Reply]]
+Layer = Callable[[Service], Service]

@@ -1,0 +1,60 @@
+"""From a path to deployments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ._names import DeploymentId
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where requests of a path go.
+
+    Attributes:
+        prefix: Starts with "/" and does not end with one, except "/" itself. Matches at
+            segment boundaries: "/a" matches "/a" and "/a/b", not "/ab". "" keeps the route off
+            HTTP: only handles take it, by its name.
+        app: Whose it is: the application, or what else its resource is called.
+        targets: Deployments with their share of the traffic; shares sum to 1.
+        methods: HTTP methods allowed, None for all.
+        exact: Match the whole path only.
+        shadows: Deployments that get a copy of this share of the requests, each for itself. What
+            becomes of the copies, no caller learns.
+        name: Handles call it by this name (`DeploymentId("", name)`), and what its targets answer
+            is counted; "" for neither. Unique among routes.
+        overrides: It goes in front of another resource's route of the same path, which would be
+            refused otherwise; not of one with a name.
+        versions: Of the code of its deployments. The controller says them, so that what is
+            counted begins anew with a new version.
+    """
+
+    prefix: str
+    app: str
+    targets: Mapping[DeploymentId, float]
+    methods: frozenset[str] | None = None
+    exact: bool = False
+    shadows: Mapping[DeploymentId, float] = field(default_factory=dict)
+    name: str = ""
+    overrides: bool = False
+    versions: Mapping[DeploymentId, str] = field(default_factory=dict)
+
+    @property
+    def is_split(self) -> bool:
+        """Whether its calls are more than calls of its only target."""
+        return bool(self.name or self.shadows or len(self.targets) > 1)
+
+
+@dataclass(frozen=True)
+class RouteTable:
+    """All routes at one moment. A higher version is newer.
+
+    Attributes:
+        starting: Applications that have not had a replica yet behind any of the routes, though they
+            are to have some. Calls of them would wait for the first one.
+    """
+
+    version: int
+    routes: tuple[Route, ...]
+    starting: frozenset[str] = frozenset()

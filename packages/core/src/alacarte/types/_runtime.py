@@ -1,0 +1,108 @@
+"""The means of one process for calling deployments."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from ._configuration import ConfigSections
+from ._names import DeploymentId
+from ._replicas import ReplicaLoad
+from ._requests import Call, Reply, Service
+from ._routes import Route, RouteTable
+
+
+class ServicePlace(Protocol):
+    """Which process of a node service this is, and how it meets its siblings on the node.
+
+    Attributes:
+        index: From 0; a successor has its predecessor's.
+        facts: What the last process that was up in this place, or else a sibling, returned from
+            `start`. Empty the first time.
+        authenticated: The cluster lets in nobody who does not know its token.
+    """
+
+    index: int
+    facts: Mapping[str, str]
+    authenticated: bool
+
+    def new_socket(self) -> str:
+        """Return a path for a Unix socket that siblings will find.
+
+        It lies in a directory that only this user can enter. Remove it in `stop`.
+        """
+
+    def sibling_sockets(self) -> list[str]:
+        """Return the sockets of other living processes of this service on this node."""
+
+
+class Runtime(Protocol):
+    """What one process offers to the parts that make calls: handles, proxies, clients.
+
+    One per process that calls deployments; in the local cluster, one per actor and one for
+    the driver. Methods are to be called on `loop`, except `submit`, which is for other threads.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    config: ConfigSections
+    node_id: str
+
+    @property
+    def place(self) -> ServicePlace | None:
+        """Which process of a node service this is; None in a driver or a replica."""
+
+    def service(self, deployment: DeploymentId) -> Service:
+        """Return the way to that deployment: every caller layer, then the router.
+
+        The same object is returned each time. Calls wait, bounded, while the deployment has
+        no replica.
+        """
+
+    def is_plain(self, deployment: DeploymentId) -> bool:
+        """Whether no plugin wraps the calls to that deployment.
+
+        The coroutine of such a call, unless it has a deadline, does not depend on the task it
+        runs in: it may be begun in one and carried on in another.
+        """
+
+    def broadcast(
+        self, deployment: DeploymentId, call: Call
+    ) -> Awaitable[list[Reply | BaseException]]:
+        """Make a call at every replica that runs; return what each answered, or raised.
+
+        It passes by the queue and by the layers of plugins, which stand around calls that go to
+        one replica. `Call.beyond_limit` is for this.
+
+        Raises (when awaited):
+            DeploymentUnavailableError: No replica runs.
+        """
+
+    def replicas_of(self, deployment: DeploymentId) -> Sequence[ReplicaLoad]:
+        """Return the replicas that calls from here may go to now; () before the first call."""
+
+    def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
+        """Call `changed` with the route table now, as soon as known, and at every change."""
+
+    def route_service(
+        self, route: Route, failed: Callable[[Reply], bool] = lambda reply: False
+    ) -> Service:
+        """Return the way to a route's targets.
+
+        Each call takes one of them by its weight, always the same for the same `routing_key`;
+        shadows get their copies, and what becomes of either is counted. For a route that is not
+        `is_split`, the same as `service` of its only target.
+
+        Args:
+            failed: Tells of a reply whether it stands for an error, besides those that are raised.
+        """
+
+    def submit(self, work: Awaitable[Any]) -> Future[Any]:
+        """Run `work` on the loop from another thread."""
+
+    def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
+        """Return an application's deployments, its ingress first; () for no such application.
+
+        Asks the controller and blocks meanwhile, a few milliseconds. From any thread.
+        """
