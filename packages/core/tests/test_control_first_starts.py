@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from alacarte._control.desired import Desired
 from alacarte._control.first_starts import FirstStarts
+from alacarte._model.plan import Plan
 from alacarte.types import DeploymentId, Route
 
 OLD, NEW, INNER = DeploymentId("app", "Old"), DeploymentId("app", "New"), DeploymentId("app", "In")
 
 
-def desired(*ingresses: DeploymentId) -> Desired:
+def plan(*ingresses: DeploymentId) -> Plan:
     """An application behind a route, or none."""
     routes = tuple(Route("/", each.app, {each: 1.0}) for each in ingresses)
-    return Desired(dict.fromkeys((*ingresses, INNER)) if ingresses else {}, routes, {})  # type: ignore[arg-type]
+    return Plan(dict.fromkeys((*ingresses, INNER)) if ingresses else {}, routes)  # type: ignore[arg-type]
 
 
 def starts(*ingresses: DeploymentId) -> FirstStarts:
     found = FirstStarts()
-    found.expand(desired(*ingresses))
+    found.expand(plan(*ingresses))
     return found
 
 
@@ -40,11 +40,11 @@ def test_one_that_has_run_does_not_start_for_the_first_time_again():
     found = starts(OLD)
     found.note(OLD, 1, 1, failed=False)
     found.note(OLD, 0, 1, failed=False)
-    found.expand(desired(NEW))
+    found.expand(plan(NEW))
     found.note(NEW, 0, 1, failed=False)
     assert found.take() == frozenset()
-    found.expand(desired())
-    found.expand(desired(NEW))
+    found.expand(plan())
+    found.expand(plan(NEW))
     found.note(NEW, 0, 1, failed=False)
     assert found.take() == {"app"}
 
@@ -53,7 +53,7 @@ def test_one_that_was_deleted_while_it_started():
     """It is told no more."""
     found = starts(OLD)
     found.note(OLD, 0, 1, failed=False)
-    found.expand(desired())
+    found.expand(plan())
     assert found.take() == frozenset()
 
 
@@ -78,7 +78,7 @@ def test_one_that_has_failed():
 def test_a_former_controllers():
     """They have run, as far as anybody knows."""
     found = FirstStarts()
-    found.resume(desired(OLD))
-    found.expand(desired(OLD))
+    found.resume(plan(OLD))
+    found.expand(plan(OLD))
     found.note(OLD, 0, 1, failed=False)
     assert found.take() == frozenset()

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte._control.desired import Desired
 from alacarte._control.overview import routes_overview
 from alacarte._control.tallies import MOST_PROCESSES, Tallies
+from alacarte._model.plan import Plan
 from alacarte._model.tallies import BUCKETS, SplitReport, bucket_of, quantile_s, split_key
 from alacarte._routing.tally import Tally
 from alacarte.status import CallCounts
@@ -89,10 +89,10 @@ def test_how_routes_are_shown():
     c = DeploymentId("b", "Other")
     split = Route("/s", "a", {A: 0.9, c: 0.1}, frozenset({"POST", "GET"}), shadows={B: 0.5})
     plain, named = Route("/p", "a", {A: 1.0}), Route("", "e", {A: 1.0}, name="e")
-    desired = Desired(dict.fromkeys([A, c, B]), (split, plain, named), {})  # type: ignore[arg-type]
+    plan = Plan(dict.fromkeys([A, c, B]), (split, plain, named))  # type: ignore[arg-type]
     tallies = Tallies()
     tallies.report("one", [report(split_key(split), [0.1], since=7.0)])
-    shown = routes_overview(desired, tallies)
+    shown = routes_overview(plan, tallies)
     assert list(shown) == ["/s", "/p", "e"]
     assert {name: each.weight for name, each in shown["/s"].targets.items()} == {
         "a": 0.9,

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from alacarte import serve
-from alacarte._control.desired import check
+from alacarte._control.validation import check_plan
 from alacarte._model.graph import build_application
 from alacarte._model.kinds import ApplicationKind
 from alacarte._model.names import MAX_NAME_LENGTH, MAX_PATH_LENGTH, check_name
+from alacarte._model.plan import Plan
 from alacarte._model.specs import ApplicationSpec, DeploymentSpec
 from alacarte._wire.authentication import MAX_HANDSHAKE_BYTES, CallerHandshake
 from alacarte.config import DeploymentConfig
@@ -71,6 +72,7 @@ def test_the_controller_refuses_bad_names_whoever_sends_them(name: str):
         def expand(self, resource: Resource) -> Expansion:
             return Expansion(routes=(resource.spec,))
 
+    kinds = {**KINDS, "redirect": Redirects()}
     to = {DeploymentId("fine", "x"): 1.0}
     long = name * 10
     for resource in (
@@ -80,8 +82,9 @@ def test_the_controller_refuses_bad_names_whoever_sends_them(name: str):
         Resource("redirect", "r", Route(f"/{long}", "r", to)),
         Resource("redirect", "r", Route("", "r", to, name=long)),
     ):
+        plan = Plan.of({(resource.kind, resource.name): resource}, kinds)
         with pytest.raises(ConfigError, match="name|prefix"):
-            check({(resource.kind, resource.name): resource}, {**KINDS, "redirect": Redirects()})
+            check_plan(plan, kinds)
 
 
 def test_good_names_are_taken_as_they_are():

@@ -35,7 +35,7 @@ def _remember_before_storing(patch: Patch) -> None:
     async def hasty(self: Controller, state: Any) -> None:
         if self._working():
             self._state = state
-            self._expand()
+            self._expand(self._planned(state))
         await store(self, state)
 
     patch.setattr(Controller, "_store", hasty)
@@ -121,7 +121,7 @@ def _publish_nobody(patch: Patch) -> None:
     adopt = Controller._adopt
 
     def early(self: Controller, recovery: Recovery, survivors: Any) -> None:
-        self._expand()
+        self._expand(self._plan)
         adopt(self, recovery, survivors)
 
     patch.setattr(Controller, "_adopt", early)

@@ -21,7 +21,7 @@ from .._cluster.protocol import ActorContext, ActorDied, ActorSpec, ClusterSilen
 from .._model.blobs import Missing, pack, unpack
 from .._model.loads import LoadReport
 from .._model.membership import Membership
-from .._model.sizes import check_size
+from .._model.plan import Key, Plan
 from .._model.snapshots import ROUTES_KEY, DeploymentSnapshot, WatchRequest, deployment_key
 from .._model.specs import DeploymentSpec
 from .._model.tallies import SplitReport, split_key
@@ -39,18 +39,7 @@ from ..status import (
 from ..types import DeploymentId, Event, Resource, RouteTable
 from .autoscaling import Autoscaling
 from .capacity import CapacityReview
-from .desired import (
-    Desired,
-    Key,
-    State,
-    callers_of,
-    check,
-    check_replaced,
-    expand,
-    kind_of,
-    longest_grace_s,
-    wish_of,
-)
+from .desired import State, callers_of, longest_grace_s
 from .first_starts import FirstStarts
 from .founding import Uninformed, new_instance, renewed_membership
 from .lease import Lease
@@ -59,12 +48,12 @@ from .nodes import Nodes
 from .overview import add_leaving, application_overview, routes_overview
 from .recovery import Recovery, Survivor
 from .replicas import ReplicaGroup, instance_prefix
-from .scaling import check_scaling
 from .services import ServiceGroup
 from .start_gate import StartGate, starts_at_once
 from .storage import Storage, clear
 from .summary import settled
 from .tallies import Tallies
+from .validation import check_deployments, check_expected, check_plan
 from .watch import SnapshotHub
 
 __all__ = ["Controller"]
@@ -92,7 +81,7 @@ class Controller:
         self._storage = Storage(context.cluster)
         self._state = State("")
         self._membership: Membership | None = None
-        self._desired = Desired({}, (), {})
+        self._plan = Plan()
         self._groups: dict[DeploymentId, ReplicaGroup] = {}
         self._services: ServiceGroup | None = None
         self._scaling: Autoscaling | None = None
@@ -191,14 +180,14 @@ class Controller:
                 )
                 await scaling.load(resumed=stored is not None)
                 self._scaling = scaling
-            self._desired = self._expanded()
+            self._plan = self._planned(self._state)
             if self._loop is None:
                 self._adopt(recovery, survivors)
                 if stored is not None:
                     # Whoever asks for one that is recovered waits for its replicas.
-                    self._starts.resume(self._desired)
+                    self._starts.resume(self._plan)
                 self._loop = asyncio.create_task(self._run())
-            self._expand()
+            self._expand(self._plan)
             nodes = Nodes(
                 self._context.cluster,
                 self._plugins,
@@ -227,7 +216,7 @@ class Controller:
         """Take in the replicas that a former controller of this instance left running."""
         assert self._membership is not None
         for each in survivors:
-            spec = self._desired.deployments.get(each.started.deployment)
+            spec = self._plan.deployments.get(each.started.deployment)
             if spec is None or each.membership.secret != self._membership.secret:
                 # Nobody wants it any more, but its last requests may be under way.
                 recovery.dismiss(each.actor)
@@ -283,22 +272,25 @@ class Controller:
             expected: Mapping[Key, Resource | None]
             resources: Sequence[Resource]
             expected, resources = unpack(change, lambda digest, size: known[digest])
-            state, kinds = self._state, self._plugins.resource_kinds
-            check_replaced(resources, expected, state.resources)
+            state = self._state
+            check_expected(resources, expected, state.resources)
             for resource in resources:
                 state = state.with_resource(resource, time.time())
-            check(state.resources, kinds)
-            for resource in resources:
-                self._check_deployments(resource)
+            plan = self._planned(state)
+            check_plan(plan, self._plugins.resource_kinds)
+            max_bytes = state.config["cluster"]["max_bound_bytes"]
+            changed = [plan.resources[resource.kind, resource.name] for resource in resources]
+            for planned in changed:
+                check_deployments(planned, self._plugins, max_bytes)
             await self._store(state)
-            self._expand()
-        return [wish_of(resource, kinds) for resource in resources]
+            self._expand(plan)
+        return [planned.fingerprint for planned in changed]
 
-    async def applied(self, kind: str, name: str, wish: str = "") -> int:
+    async def applied(self, kind: str, name: str, fingerprint: str = "") -> int:
         """Return when a resource's deployments run and every proxy knows its routes.
 
         Args:
-            wish: What `apply` returned; "" for whatever is wanted of that name.
+            fingerprint: As `apply` returned it; "" for whatever is applied under that name.
 
         Returns:
             The version of the routes.
@@ -311,17 +303,15 @@ class Controller:
         await self._started()
         key = (kind, name)
         version = self._routes_version
-        wanted: Resource | None = None
         while True:
-            if key not in self._state.resources:
+            planned = self._plan.resources.get(key)
+            if planned is None:
                 raise DeployError(f"{kind} {name!r} was deleted before it ran.")
-            if wish and wanted is not self._state.resources[key]:
-                wanted = self._state.resources[key]
-                if wish != wish_of(wanted, self._plugins.resource_kinds):
-                    raise DeployError(
-                        f"{kind} {name!r} was superseded before it ran: somebody has deployed "
-                        "something else under this name since, and that counts."
-                    )
+            if fingerprint not in ("", planned.fingerprint):
+                raise DeployError(
+                    f"{kind} {name!r} was superseded before it ran: somebody has deployed "
+                    "something else under this name since, and that counts."
+                )
             overview = self._application(key)
             if settled(overview.status):
                 break
@@ -330,7 +320,7 @@ class Controller:
             raise DeployError(overview.message)
         await self.ready()
         # Its deployments may have come up in this very turn, before anybody was told.
-        for deployment, owner in self._desired.owners.items():
+        for deployment, owner in self._plan.owners.items():
             if owner == key and (group := self._groups.get(deployment)) is not None:
                 self._publish(group, self._look(group).status)
         self._publish_routes()
@@ -359,9 +349,10 @@ class Controller:
             if key not in self._state.resources:
                 return False
             state = self._state.without(key)
-            check(state.resources, self._plugins.resource_kinds)
+            plan = self._planned(state)
+            check_plan(plan, self._plugins.resource_kinds)
             await self._store(state)
-            self._expand()
+            self._expand(plan)
         return True
 
     async def deleted(self, kind: str, name: str) -> int:
@@ -388,7 +379,7 @@ class Controller:
     async def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
         """Return an application's deployments, its ingress first; () for none such."""
         await self._started()
-        found = [deployment for deployment in self._desired.deployments if deployment.app == app]
+        found = [deployment for deployment in self._plan.deployments if deployment.app == app]
         # Callees stand before callers, so the ingress is the last.
         return tuple(reversed(found))
 
@@ -396,7 +387,7 @@ class Controller:
         """Return how everything is doing."""
         await self._started()
         assert self._services is not None
-        applications = dict.fromkeys(self._desired.owners.values())
+        applications = dict.fromkeys(self._plan.owners.values())
         found = {key[1]: self._application(key, details=True) for key in applications}
         for group in self._groups.values():
             if _is_going(group):
@@ -405,7 +396,7 @@ class Controller:
             self._services.by_node,
             found,
             self._services.overviews,
-            routes_overview(self._desired, self._tallies),
+            routes_overview(self._plan, self._tallies),
         )
 
     async def hold(self) -> None:
@@ -460,7 +451,7 @@ class Controller:
         await self._started()
         async with self._changes:
             # Before they are let go. Whoever asks again finds none left, and waits as long.
-            self._grace_s = max(self._grace_s, longest_grace_s(self._desired))
+            self._grace_s = max(self._grace_s, longest_grace_s(self._plan))
             state = State(self._state.instance, self._state.config, self._state.withheld)
             await self._store(replace(state, stopping=True))
             for task in self._following:
@@ -471,7 +462,7 @@ class Controller:
             if self._services is not None:
                 # Requests that were accepted still reach their replicas.
                 await self._services.stop()
-            self._expand()
+            self._expand(self._planned(self._state))
         try:
             async with asyncio.timeout(self._grace_s + _SHUTDOWN_S):
                 while self._groups:
@@ -572,7 +563,7 @@ class Controller:
             assert self._storage.state is not None
             self._state = self._storage.state
             if self._is_up:
-                self._expand()
+                self._expand(self._planned(self._state))
 
     def _settle_later(self) -> None:
         """Nobody may ask for a change for a long time: go by what is stored all the same."""
@@ -592,12 +583,12 @@ class Controller:
                     log.exception("the stored state is not this controller's any more")
                     return
 
-    def _expand(self) -> None:
-        """Bring the groups and the routes in line with the resources."""
+    def _expand(self, plan: Plan) -> None:
+        """Bring the groups and the routes in line with a plan."""
         assert self._scaling is not None
-        before, self._desired = self._desired, self._expanded()
+        before, self._plan = self._plan, plan
         touched = []
-        for deployment, spec in self._desired.deployments.items():
+        for deployment, spec in self._plan.deployments.items():
             group = self._groups.get(deployment)
             if group is None:
                 group = self._groups[deployment] = self._group(deployment)
@@ -607,7 +598,7 @@ class Controller:
         removed = [
             deployment
             for deployment, group in self._groups.items()
-            if deployment not in self._desired.deployments and not _is_going(group)
+            if deployment not in self._plan.deployments and not _is_going(group)
         ]
         for deployment in removed:
             self._groups[deployment].hold()
@@ -615,7 +606,7 @@ class Controller:
             touched.append(self._groups[deployment])
         for deployment in removed:
             self._release(deployment)
-        self._starts.expand(self._desired)
+        self._starts.expand(self._plan)
         for group in touched:
             self._looks.now(group.deployment)
             # At once: a driver that waits for this must not see how it was before.
@@ -660,8 +651,8 @@ class Controller:
         for deployment in [each for each, callers in self._callers.items() if caller in callers]:
             self._release(deployment)
 
-    def _expanded(self) -> Desired:
-        return expand(self._state.resources, self._plugins.resource_kinds)
+    def _planned(self, state: State) -> Plan:
+        return Plan.of(state.resources, self._plugins.resource_kinds, self._plan)
 
     def _group(self, deployment: DeploymentId) -> ReplicaGroup:
         def observed(replica_id: str, state: ReplicaState, message: str) -> None:
@@ -698,26 +689,14 @@ class Controller:
     def _actor_names(self) -> set[str]:
         return {name for group in self._groups.values() for name in group.actor_names}
 
-    def _check_deployments(self, resource: Resource) -> None:
-        known = self._plugins.routing_policies
-        expansion = kind_of(resource, self._plugins.resource_kinds).expand(resource)
-        for spec in expansion.deployments:
-            if spec.config.routing_policy not in known:
-                raise ConfigError(
-                    f"{spec.id}: no installed plugin gives a routing policy "
-                    f"{spec.config.routing_policy!r}; there are {sorted(known)}."
-                )
-            check_scaling(spec, self._plugins)
-            check_size(spec, self._state.config["cluster"]["max_bound_bytes"])
-
     # --- telling ------------------------------------------------------------------------
 
     def _publish_routes(self) -> None:
         current = self._hub.current(ROUTES_KEY)
-        routes, starting = self._desired.routes, self._starts.take()
+        routes, starting = self._plan.routes, self._starts.take()
         if current is not None and (current.routes, current.starting) == (routes, starting):
             return
-        self._tallies.keep({split_key(route) for route in self._desired.routes})
+        self._tallies.keep({split_key(route) for route in self._plan.routes})
         version = self._routes_version = self._hub.next_version()
         table = RouteTable(version, routes, starting)
         self._hub.publish(ROUTES_KEY, version, table)
@@ -760,12 +739,10 @@ class Controller:
     def _application(self, key: Key, *, details: bool = False) -> ApplicationStatusOverview:
         deployments = {
             deployment: group.overview if details else self._look(group)
-            for deployment, owner in self._desired.owners.items()
+            for deployment, owner in self._plan.owners.items()
             if owner == key and (group := self._groups.get(deployment)) is not None
         }
-        resource = self._state.resources[key]
-        routes = kind_of(resource, self._plugins.resource_kinds).expand(resource).routes
-        prefix = next((route.prefix for route in routes if route.prefix), None)
+        prefix = self._plan.resources[key].prefix
         deployed_at = self._state.deployed_at.get(key, 0.0)
         return application_overview(deployments, self._problem, deployed_at, prefix)
 

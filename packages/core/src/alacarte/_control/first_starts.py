@@ -6,8 +6,8 @@ run wait for its next replica, as those of one that was scaled to zero wait for 
 
 from __future__ import annotations
 
+from .._model.plan import Plan
 from ..types import DeploymentId
-from .desired import Desired
 
 __all__ = ["FirstStarts"]
 
@@ -25,14 +25,14 @@ class FirstStarts:
         self._ran: set[str] = set()
         self._starting: set[str] = set()
 
-    def resume(self, desired: Desired) -> None:
+    def resume(self, plan: Plan) -> None:
         """Count what a former controller has left as having run."""
-        self._ran.update(deployment.app for deployment in desired.deployments)
+        self._ran.update(deployment.app for deployment in plan.deployments)
 
-    def expand(self, desired: Desired) -> None:
+    def expand(self, plan: Plan) -> None:
         """Take over what is wanted now."""
-        apps = {deployment.app for deployment in desired.deployments}
-        self._entrances = frozenset(target for route in desired.routes for target in route.targets)
+        apps = {deployment.app for deployment in plan.deployments}
+        self._entrances = frozenset(target for route in plan.routes for target in route.targets)
         self._ran &= apps
         self._starting &= apps
 

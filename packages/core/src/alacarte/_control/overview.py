@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from .._model.plan import Plan
 from .._model.tallies import split_key
 from ..status import (
     ApplicationStatus,
@@ -14,7 +15,6 @@ from ..status import (
     TargetStatusOverview,
 )
 from ..types import DeploymentId, Route
-from .desired import Desired
 from .summary import application_status
 from .tallies import Tallies
 
@@ -56,9 +56,9 @@ def add_leaving(
     found[deployment.app] = replace(shown, deployments=deployments)
 
 
-def routes_overview(desired: Desired, tallies: Tallies) -> dict[str, RouteStatusOverview]:
+def routes_overview(plan: Plan, tallies: Tallies) -> dict[str, RouteStatusOverview]:
     """Return where requests go and what became of them, for status."""
-    ingresses = {deployment.app: deployment for deployment in desired.deployments}
+    ingresses = {deployment.app: deployment for deployment in plan.deployments}
 
     def shown(
         route: Route, weights: Mapping[DeploymentId, float], shadow: bool
@@ -82,5 +82,5 @@ def routes_overview(desired: Desired, tallies: Tallies) -> dict[str, RouteStatus
             shown(route, route.shadows, True),
             tallies.since(split_key(route)),
         )
-        for route in desired.routes
+        for route in plan.routes
     }

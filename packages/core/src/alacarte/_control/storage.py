@@ -21,9 +21,10 @@ from dataclasses import dataclass, field, replace
 
 from .._cluster.protocol import Cluster, ClusterSilent
 from .._model.blobs import Packed, blob_digest, pack, unpack
+from .._model.plan import Key
 from ..errors import ConfigError, InternalError
 from ..types import Resource
-from .desired import Key, State
+from .desired import State
 
 __all__ = [
     "FORMAT",
