@@ -47,7 +47,6 @@ LIBRARIES = {
         "core/src/alacarte/_cluster/ray.py",
         frozenset(
             {
-                "ray._private.authentication.authentication_utils.is_token_auth_enabled",
                 "ray._private.ray_logging.RAY_DEDUP_LOGS",
                 "ray._private.services.canonicalize_bootstrap_address",
                 "ray._private.services.find_bootstrap_address",

@@ -15,15 +15,10 @@ class Place:
     _numbers = itertools.count()
 
     def __init__(
-        self,
-        directory: Path,
-        index: int = 0,
-        facts: Mapping[str, str] | None = None,
-        authenticated: bool = False,
+        self, directory: Path, index: int = 0, facts: Mapping[str, str] | None = None
     ) -> None:
         self.index = index
         self.facts = facts or {}
-        self.authenticated = authenticated
         self._directory = directory
         self._own: list[str] = []
 

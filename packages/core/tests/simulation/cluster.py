@@ -135,7 +135,6 @@ class SimCluster:
     """
 
     kind = "local"
-    authenticated = False
 
     def __init__(
         self,

@@ -79,7 +79,6 @@ class LocalCluster:
     """A `Cluster` in one process."""
 
     kind = "local"
-    authenticated = False
     is_connected = True
 
     def __init__(self) -> None:

@@ -186,10 +186,6 @@ class Cluster(Protocol):
     def is_reachable(self) -> bool:
         """Return within a second whether the cluster takes connections at all."""
 
-    @property
-    def authenticated(self) -> bool:
-        """Whether the cluster lets in nobody who does not know its token."""
-
     async def start_actor(self, spec: ActorSpec) -> Actor:
         """Start an actor and return when its process is up.
 

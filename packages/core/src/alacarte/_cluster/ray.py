@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 
 import ray
 from ray import exceptions
-from ray._private.authentication.authentication_utils import is_token_auth_enabled
 from ray._private.services import (
     canonicalize_bootstrap_address,
     find_bootstrap_address,
@@ -263,10 +262,6 @@ class RayCluster:
             return greet(host.strip("[]"), int(port), _REACH_S) is not Greeting.SILENT
         except OSError:
             return False
-
-    @property
-    def authenticated(self) -> bool:
-        return bool(is_token_auth_enabled())
 
     @classmethod
     def connect(

@@ -29,14 +29,9 @@ class Place:
         directory: For Unix sockets.
     """
 
-    authenticated: bool
-
-    def __init__(
-        self, index: int, facts: Mapping[str, str], group: str, directory: str, authenticated: bool
-    ) -> None:
+    def __init__(self, index: int, facts: Mapping[str, str], group: str, directory: str) -> None:
         self.index = index
         self.facts = facts
-        self.authenticated = authenticated
         # Short, since the path of a Unix socket may have 107 characters at most.
         self._group = hashlib.sha256(group.encode()).hexdigest()[:12]
         self._directory = directory
@@ -92,7 +87,7 @@ class ServiceActor:
             name=context.name,
             # It faces strangers, and must not import the code of users.
             decode_error=rebuild_error,
-            place=Place(index, facts, group, context.socket_dir, context.cluster.authenticated),
+            place=Place(index, facts, group, context.socket_dir),
         )
 
     async def start(self) -> dict[str, str]:

@@ -21,12 +21,10 @@ class ServicePlace(Protocol):
         index: From 0; a successor has its predecessor's.
         facts: What the last process that was up in this place, or else a sibling, returned from
             `start`. Empty the first time.
-        authenticated: The cluster lets in nobody who does not know its token.
     """
 
     index: int
     facts: Mapping[str, str]
-    authenticated: bool
 
     def new_socket(self) -> str:
         """Return a path for a Unix socket that siblings will find.
