@@ -44,7 +44,7 @@ class Private:
 
 LIBRARIES = {
     "ray": Private(
-        "core/src/alacarte/_cluster/ray.py",
+        "core/src/alacarte/_cluster/ray/internals.py",
         frozenset(
             {
                 "ray._private.ray_logging.RAY_DEDUP_LOGS",

@@ -42,7 +42,8 @@ def _cluster(kind: str) -> Cluster:
 
 async def test_a_process_makes_its_actor_once(monkeypatch: pytest.MonkeyPatch):
     """Somebody may find its name, and call it, before whoever started it has done so."""
-    from alacarte._cluster import ray as on_ray
+    from alacarte._cluster.ray import RayCluster
+    from alacarte._cluster.ray import process as on_ray
 
     made: list[object] = []
     go_on = threading.Event()
@@ -58,8 +59,8 @@ async def test_a_process_makes_its_actor_once(monkeypatch: pytest.MonkeyPatch):
             return done
 
     monkeypatch.setattr(on_ray, "ActorHost", Host)
-    monkeypatch.setattr(on_ray, "_this_node", lambda: None)
-    process = on_ray._Process(ActorSpec("alacarte:check:once", "nowhere:Nothing"))
+    monkeypatch.setattr(on_ray, "this_node", lambda: None)
+    process = on_ray.Process(ActorSpec("alacarte:check:once", "nowhere:Nothing"), RayCluster)
     begun = asyncio.create_task(process.begin())
     called = asyncio.create_task(process.call("told", ()))
     await asyncio.sleep(0)  # both are on their way
@@ -74,15 +75,16 @@ async def test_arguments_come_after_the_start():
 
     Until they have come, the process says so to whoever finds it.
     """
-    from alacarte._cluster import ray as on_ray
+    from alacarte._cluster.ray import RayCluster
+    from alacarte._cluster.ray import process as on_ray
 
     spec = ActorSpec(
         "alacarte:check:secret", "nowhere:Nothing", ("CANARY",), options={"memory": "CANARY"}
     )
-    kept = on_ray._stored_part(spec)
+    kept = on_ray.stored_part(spec)
     assert b"CANARY" not in pickle.dumps(kept)
-    process = on_ray._Process(kept)
+    process = on_ray.Process(kept, RayCluster)
     with pytest.raises(NotBegun, match="alacarte:check:secret has not been given its arguments"):
         await process.call("told", ())
     with pytest.raises(ValueError, match="nobody hands arguments"):
-        on_ray._stored_part(replace(spec, restarts=True))
+        on_ray.stored_part(replace(spec, restarts=True))

@@ -97,39 +97,39 @@ def controller() -> Any:
 def test_a_control_store_that_is_stopped(monkeypatch: pytest.MonkeyPatch):
     """A program that joins a cluster whose control store is stopped is told so, and so is one that
     joins none."""
-    from alacarte._cluster import ray as on_ray
+    from alacarte._cluster.ray import RayCluster, joining
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(on_ray, "_ANSWER_S", 0.1)
+    monkeypatch.setattr(joining, "ANSWER_S", 0.1)
     # It takes connections, as the kernel does for a stopped process. Ray means the node's own
     # address by 127.0.0.1.
     with socket.create_server(("", 0)) as deaf:
         port = deaf.getsockname()[1]
         address = f"127.0.0.1:{port}"
         with pytest.raises(ServeError, match=rf"control store at \S+:{port} .* not said anything"):
-            on_ray.RayCluster.connect(address)
+            RayCluster.connect(address)
     for only_running in (False, True):
         with pytest.raises(ConfigError, match=f"no Ray cluster answers at '{address}'"):
-            on_ray.RayCluster.connect(address, only_running=only_running)
+            RayCluster.connect(address, only_running=only_running)
 
 
 @pytest.mark.parametrize("running", [0, 1, 2])
 def test_the_search_for_a_cluster(running: int, monkeypatch: pytest.MonkeyPatch):
     """Without an address, the one cluster of this machine is taken; who has several must choose,
     and who has none, or only the address of one that has ended, has none."""
-    from alacarte._cluster import ray as on_ray
+    from alacarte._cluster.ray import RayCluster, internals
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     nobody = [f"127.0.0.1:{number}" for number in (1, 2)]
-    for module in (on_ray, ray._private.services):
+    for module in (internals, ray._private.services):
         monkeypatch.setattr(module, "find_gcs_addresses", lambda: frozenset(nobody[:running]))
         monkeypatch.setattr(module, "find_bootstrap_address", lambda _: None)
     if running == 2:
         with pytest.raises(ConfigError, match=f"2 Ray clusters .*: {', '.join(nobody)}"):
-            on_ray.RayCluster.find(any_here=True)
+            RayCluster.find(any_here=True)
     else:
-        assert on_ray.RayCluster.find(any_here=True) is None
-    assert on_ray.RayCluster.find("local", any_here=True) is None
+        assert RayCluster.find(any_here=True) is None
+    assert RayCluster.find("local", any_here=True) is None
 
 
 def test_an_application_outlives_its_driver(driver: Driver):

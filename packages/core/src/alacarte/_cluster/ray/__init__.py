@@ -1,0 +1,8 @@
+"""The Ray cluster: every actor is a Ray actor. The only room that imports Ray.
+
+Ray places processes, watches them and finds them by name; requests never pass through it.
+"""
+
+from .cluster import RayCluster
+
+__all__ = ["RayCluster"]

@@ -1,0 +1,87 @@
+"""A process of Ray's that hosts one actor of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from ..exits import process_space
+from ..host import ActorHost
+from ..protocol import ActorSpec, Cluster, NotBegun
+from ..titles import title_of
+from .nodes import this_node
+
+__all__ = ["Process", "stored_part"]
+
+
+class Process:
+    """What Ray runs in each process: a host for one actor of ours.
+
+    Ray calls these on an event loop of its own, apart from the actor's.
+
+    Args:
+        spec: Without the arguments: Ray's control store keeps what this constructor gets.
+        make_cluster: Makes the cluster that the actor gets; something to import.
+    """
+
+    def __init__(self, spec: ActorSpec, make_cluster: Callable[[], Cluster]) -> None:
+        self._host: asyncio.Future[ActorHost] | None = None
+        self._spec = spec
+        self._make_cluster = make_cluster
+        # Ray may start the process again, under its old name; then nobody calls `begin`.
+        self._has_begun = spec.restarts
+        self._title = spec.title or title_of(spec.name)
+        # Ray names the process after the class of its actor, whenever a call has ended.
+        self.__class__ = type(self._title, (type(self),), {})
+
+    def __repr__(self) -> str:
+        """Return what Ray puts in front of each line that the process prints."""
+        return self._title
+
+    async def begin(self, *args: Any) -> tuple[str, int]:
+        """Make the actor. Apart from the constructor, so that an error arrives as itself.
+
+        Returns:
+            The process: its id, and where that id means this process.
+        """
+        if not self._has_begun:
+            self._has_begun = True
+            self._spec = replace(self._spec, args=args)
+        await self._made()
+        return self.process()
+
+    def process(self) -> tuple[str, int]:
+        """Return the process as `begin` does, whether the actor is made or not."""
+        return process_space(), os.getpid()
+
+    async def call(self, method: str, args: tuple[Any, ...]) -> Any:
+        host = await self._made()
+        return await asyncio.wrap_future(host.submit(method, args))
+
+    async def _made(self) -> ActorHost:
+        """Return the host, made once: somebody may find its name before `begin` is done.
+
+        Raises:
+            NotBegun: Or before it is called.
+        """
+        if not self._has_begun:
+            raise NotBegun(f"{self._spec.name} has not been given its arguments yet")
+        if self._host is None:
+            host = functools.partial(ActorHost, self._spec, self._make_cluster(), this_node())
+            self._host = asyncio.get_running_loop().run_in_executor(None, host)
+        return await asyncio.shield(self._host)
+
+    async def live(self) -> None:
+        """Never return: the caller learns of the end of this process by the end of the call."""
+        await asyncio.Event().wait()
+
+
+def stored_part(spec: ActorSpec) -> ActorSpec:
+    """Return what the process needs before `begin`: Ray's control store keeps it, on disk even."""
+    if spec.restarts and spec.args:
+        raise ValueError(f"{spec.name}: nobody hands arguments to a process that Ray restarts")
+    return replace(spec, args=(), options={}, bundles=())
