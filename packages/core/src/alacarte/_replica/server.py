@@ -21,6 +21,7 @@ from .._wire.replica import ReplicaConnection, ServedStream
 from ..context import current_call
 from ..errors import DeadlineExceededError, InternalError, NotFoundError, ServeError
 from ..types import Call, DeploymentId, NestedCalls, Reply, Service
+from .eager import EagerTasks
 
 __all__ = ["DataServer"]
 
@@ -51,7 +52,7 @@ class DataServer:
         self.served = 0
         self._deployment = deployment
         self._services = services
-        self._loop = asyncio.get_running_loop()
+        self._eager = EagerTasks(asyncio.get_running_loop())
         # Tasks start from the replica's own context, not from that of a socket callback.
         self._context = contextvars.copy_context()
         self._draining = False
@@ -72,10 +73,11 @@ class DataServer:
             return None
         self.ongoing += 1
         self._tell_load()
-        task = self._loop.create_task(self._run(stream, call), context=self._context.copy())
-        self._tasks.add(task)
-        # A task that is cancelled before its first step never gets into `_run`.
-        task.add_done_callback(functools.partial(self._ended, stream))
+        task = self._eager.start(self._run(stream, call), self._context.copy())
+        if not task.done():
+            self._tasks.add(task)
+            # A task that is cancelled before its first step never gets into `_run`.
+            task.add_done_callback(functools.partial(self._ended, stream))
         return task
 
     def hung_up(self, connection: ReplicaConnection) -> None:
@@ -203,7 +205,8 @@ class DataServer:
         self._release(stream)
 
     def _tell_load(self) -> None:
-        self.listener.load.ongoing = min(self.ongoing + self.abandoned, MAX_LOAD)
+        load = self.ongoing + self.abandoned
+        self.listener.load.ongoing = load if load < MAX_LOAD else MAX_LOAD
 
     def _log(self, call: Call, error: Exception) -> None:
         if not isinstance(error, ServeError):

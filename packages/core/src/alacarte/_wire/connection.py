@@ -36,6 +36,8 @@ _JOIN_BYTES = 1 << 16
 """Up to here copying the pieces together costs less than handing them over one by one."""
 _HIGH_WATER_BYTES = 4 << 20
 _SOCKET_BYTES = 2 << 20
+_GATHERED = 64
+"""Frames that wait for the end of a read, to be written together: at most 4 MiB."""
 _BURST = 64
 """Messages of one stream sent without letting the loop look at anything else."""
 
@@ -44,9 +46,11 @@ _CHUNK = int(Kind.CHUNK)
 
 
 def message_size(message: Message) -> int:
-    if len(message) == 1:
-        return memoryview(message[0]).nbytes
-    return sum(memoryview(piece).nbytes for piece in message)
+    size = 0
+    for piece in message:
+        # A view is slower to make than everything else here, and `bytes` is what most pieces are.
+        size += len(piece) if type(piece) is bytes else memoryview(piece).nbytes
+    return size
 
 
 class Load:
@@ -76,6 +80,7 @@ class Connection(asyncio.BufferedProtocol):
         self._decoder = decoder
         self._writable: asyncio.Future[None] | None = None
         self._outgoing: list[bytes] = []
+        self._gathers = False  # frames are being received, and what answers them leaves together
         self._scatters = False
         self._pumps: dict[int, asyncio.Task[None]] = {}
         # Long messages that the peer holds unfinished, in bytes, and those it has no room for.
@@ -107,11 +112,16 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, count: int) -> None:
         self.heard = True
+        self._gathers = True
         try:
             for frame in self._decoder.received(count):
                 self.frame_received(frame)
         except FrameError as error:
             self.refuse(str(error))
+        finally:
+            self._gathers = False
+            if self._outgoing:
+                self._flush()
 
     def refuse(self, reason: str) -> None:
         """Close the connection over something its peer did, and say so once."""
@@ -164,14 +174,18 @@ class Connection(asyncio.BufferedProtocol):
         return False
 
     def _write(self, frame: bytes) -> None:
-        """Write a frame: at once when it is alone, else with those of this turn of the loop.
+        """Write a frame: at once when alone, else with those of this read or turn of the loop.
 
         A write wakes the peer, which costs more than all the rest of a small call.
         """
         if self._outgoing:
             self._outgoing.append(frame)
+            if len(self._outgoing) >= _GATHERED and self._gathers:
+                self._flush()
         elif self.transport is None:
             return
+        elif self._gathers:
+            self._outgoing.append(frame)
         elif self.crowded:
             self._outgoing.append(frame)
             asyncio.get_running_loop().call_soon(self._flush)

@@ -69,8 +69,9 @@ def unpack_envelope(message: Buffer, flags: int) -> Call:
     try:
         remaining, given, size = _HEAD.unpack_from(view)
         end = _HEAD.size + size
-        texts = str(view[_HEAD.size : end], "utf-8").split("\0", _TEXTS)
-        protocol, method, request_id, app, route, model_id, routing_key = texts[:_TEXTS]
+        protocol, method, request_id, app, route, model_id, routing_key, *_ = str(
+            view[_HEAD.size : end], "utf-8"
+        ).split("\0", _TEXTS)
     except (ValueError, StructError) as error:
         raise FrameError(f"a request without a readable envelope: {error}") from None
     if end > len(view):

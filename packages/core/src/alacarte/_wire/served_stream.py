@@ -66,9 +66,9 @@ class ServedStream:
         return self._inbox
 
     def accepted(self, task: asyncio.Task[Any]) -> None:
-        """The call has started: a body that follows may come."""
+        """Take the task of the call, which has started, and let the rest of its body come."""
         self.task = task
-        if self._inbox is not None:
+        if self._inbox is not None and not task.done():
             self._grant(WINDOW_BYTES)
 
     def reply(self, reply: Reply) -> None:
