@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -23,9 +24,12 @@ __all__ = [
     "ResponseHead",
     "pack_request",
     "pack_response",
+    "pack_value_head",
+    "split_request",
     "status_of",
     "unpack_request",
     "unpack_response",
+    "unpack_scope",
 ]
 
 HTTP = "http"
@@ -39,9 +43,10 @@ _NO_LENGTH = -1
 _MEANINGFUL = frozenset((b"content-length", b"connection", b"transfer-encoding", b"x-request-id"))
 # Transfer-Encoding is the server's to choose, and the proxy echoes the request's id itself.
 _LEFT_OUT = frozenset((b"transfer-encoding", b"x-request-id"))
-_KNOWN_NAMES = frozenset((b"content-length", b"content-type"))
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BREAKS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""The same without the two that end a line."""
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
 
 
@@ -57,17 +62,12 @@ def _pack(texts: list[bytes]) -> bytes:
     return _HEAD.pack(_HEAD.size + len(lengths) + len(joined), count) + lengths + joined
 
 
-def _unpack(message: Buffer) -> tuple[list[bytes], memoryview]:
-    """Return the texts, and the body as a view of the message."""
-    view = memoryview(message)
-    size, count = _HEAD.unpack_from(view)
+def _unpack(head: bytes) -> list[bytes]:
+    """Return the texts of a head."""
+    _, count = _HEAD.unpack_from(head)
     at = _HEAD.size + 4 * count
-    head = bytes(view[:size])
-    texts = []
-    for length in _lengths(count).unpack_from(head, _HEAD.size):
-        texts.append(head[at : at + length])
-        at += length
-    return texts, view[size:]
+    ends = list(accumulate(_lengths(count).unpack_from(head, _HEAD.size), initial=at))
+    return [head[start:end] for start, end in pairwise(ends)]
 
 
 def _flat(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
@@ -101,13 +101,20 @@ def pack_request(scope: Any, root_path: str) -> bytes:
     )
 
 
-def unpack_request(message: Buffer) -> tuple[dict[str, Any], memoryview]:
-    """Return the ASGI scope of a request, and the part of its body that came with it."""
-    texts, body = _unpack(message)
+def split_request(message: Buffer) -> tuple[memoryview, memoryview]:
+    """Return the head of a request, and the part of its body that came with it."""
+    view = memoryview(message)
+    size, _ = _HEAD.unpack_from(view)
+    return view[:size], view[size:]
+
+
+def unpack_scope(head: memoryview) -> dict[str, Any]:
+    """Return the ASGI scope of a request from its head."""
+    texts = _unpack(bytes(head))
     method, path, raw_path, query, root_path, version, scheme, client, server = texts[
         :_REQUEST_TEXTS
     ]
-    scope = {
+    return {
         "type": "http",
         "asgi": _ASGI,
         "http_version": version.decode(),
@@ -122,7 +129,12 @@ def unpack_request(message: Buffer) -> tuple[dict[str, Any], memoryview]:
         "server": _pair(server),
         "state": {},
     }
-    return scope, body
+
+
+def unpack_request(message: Buffer) -> tuple[dict[str, Any], memoryview]:
+    """Return the ASGI scope of a request, and the part of its body that came with it."""
+    head, body = split_request(message)
+    return unpack_scope(head), body
 
 
 def pack_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -139,24 +151,56 @@ def pack_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         raise ValueError(f"{status} is not the status of a response.")
     lines = []
     length, close = _NO_LENGTH, False
-    for name, value in headers:
-        if name not in _KNOWN_NAMES and not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is not a header name.")
-        if _BREAKS.search(value):
-            raise ValueError(f"header {name.decode()}: {value!r} holds a control character.")
-        lowered = name.lower()
+    pairs = [*headers]  # an application may give a generator
+    for name, value in pairs:
+        lowered = _header_name(bytes(name))
         if lowered in _MEANINGFUL:
             if lowered in _LEFT_OUT:
+                _check_value(lowered, value)
                 continue
             if lowered == b"content-length":
                 if not value.isdigit() or length not in (_NO_LENGTH, int(value)):
+                    _check_value(lowered, value)
                     raise ValueError(f"Content-Length is {value!r}: must be one number.")
                 length = int(value)
             else:
                 close = b"close" in [token.strip() for token in value.lower().split(b",")]
         lines.append(b"%b: %b\r\n" % (lowered, value))
     block = b"".join(lines)
+    # One look at all of them; who breaks out of a line has more of these than lines.
+    if _CONTROLS.search(block) or not block.count(b"\r") == block.count(b"\n") == len(lines):
+        for name, value in pairs:
+            _check_value(name, value)
+        raise ValueError(f"{block!r} is no block of headers.")
     return _RESPONSE.pack(status, close, length, len(block)) + block
+
+
+def pack_value_head(content_type: bytes, length: int, status: int = 200) -> bytes:
+    """Return the head of a response with these two headers alone, which nobody needs to check.
+
+    Args:
+        content_type: Its value.
+        length: Of the body, in bytes.
+    """
+    block = b"content-length: %d\r\ncontent-type: %b\r\n" % (length, content_type)
+    return _RESPONSE.pack(status, False, length, len(block)) + block
+
+
+@lru_cache(maxsize=512)
+def _header_name(name: bytes) -> bytes:
+    """Return a header's name in lower case.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a header name.")
+    return name.lower()
+
+
+def _check_value(name: bytes, value: bytes) -> None:
+    if _BREAKS.search(value):
+        raise ValueError(f"header {name.decode()}: {value!r} holds a control character.")
 
 
 class ResponseHead(NamedTuple):
@@ -200,6 +244,7 @@ def _address(address: tuple[str, int | None] | None) -> bytes:
     return b"" if address is None else f"{address[0]} {address[1] or 0}".encode()
 
 
+@lru_cache(maxsize=1024)
 def _pair(text: bytes) -> tuple[str, int] | None:
     if not text:
         return None

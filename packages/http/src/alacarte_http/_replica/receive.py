@@ -29,6 +29,13 @@ class Body:
         self._wake: asyncio.Future[None] | None = None
         self.waiting = 0
 
+    def take_whole(self) -> bytes | None:
+        """Return all of the body where nothing has been taken and nothing follows, else None."""
+        if self._over or self._rest is not None or self._first is None:
+            return None
+        body, self._first = bytes(self._first), None
+        return body
+
     async def __call__(self) -> dict[str, Any]:
         if self._over:
             return dict(_DISCONNECT)

@@ -1,0 +1,48 @@
+"""The Starlette request of a plain handler, with its scope read when the handler asks for it.
+
+Most handlers of models look at the body only, and some at nothing.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from starlette.requests import Request
+
+from .._message import unpack_scope
+from .receive import Body
+
+__all__ = ["LazyRequest"]
+
+_PLACEHOLDER = {"type": "http"}
+
+
+class LazyRequest(Request):
+    """A request that came over the wire.
+
+    Args:
+        head: Of the message, up to its body.
+        receive: Gives the body.
+    """
+
+    def __init__(self, head: memoryview, receive: Body) -> None:
+        super().__init__(_PLACEHOLDER, receive)
+        del self.scope  # an attribute of the instance, in front of the property
+        self._head = head
+        self._whole_body = receive.take_whole
+
+    @cached_property
+    def scope(self) -> dict[str, Any]:  # type: ignore[override]
+        """ASGI's scope."""
+        return unpack_scope(self._head)
+
+    async def body(self) -> bytes:
+        """Return the body: at once where it came with the head."""
+        if not hasattr(self, "_body"):
+            whole = None if self._stream_consumed else self._whole_body()
+            if whole is None:
+                return await super().body()
+            self._stream_consumed = True
+            self._body = whole
+        return self._body

@@ -1,0 +1,113 @@
+"""The request of a plain handler: Starlette's, whose scope is read when somebody asks."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from starlette.requests import ClientDisconnect, Request
+
+from alacarte_http._message import _pack
+from alacarte_http._replica.receive import Body
+from alacarte_http._replica.request import LazyRequest
+
+TEXTS = [
+    b"POST", b"/a b", b"/a%20b", b"q=1", b"/root", b"1.1", b"http", b"127.0.0.1 4", b"::1 5",
+    b"x-name", b"value",
+]  # fmt: skip
+
+
+async def later(*parts: bytes) -> AsyncIterator[tuple[bytes]]:
+    for part in parts:
+        yield (part,)
+
+
+def make(body: bytes = b"", rest: Any = None) -> tuple[LazyRequest, Body]:
+    receive = Body(memoryview(body), rest)
+    return LazyRequest(memoryview(_pack(TEXTS)), receive), receive
+
+
+def test_it_is_a_starlette_request():
+    """All that a handler may ask is there."""
+    request, _ = make()
+    assert isinstance(request, Request)
+    assert request.method == "POST"
+    assert request.url.path == "/root/a b" or request.url.path == "/a b"
+    assert request.query_params["q"] == "1"
+    assert request.headers["x-name"] == "value"
+    assert request.client == ("127.0.0.1", 4)
+    assert request["raw_path"] == b"/a%20b"
+    request.state.mine = 1
+    assert request.scope["state"]["mine"] == 1
+    assert request.scope is request.scope
+
+
+def test_the_scope_can_be_replaced():
+    """As on any Starlette request, by middleware."""
+    request, _ = make()
+    request.scope = {"type": "http", "method": "GET"}
+    assert request.method == "GET"
+
+
+def test_a_copy_has_its_scope():
+    """Whether or not the original has read its own."""
+    request, _ = make()
+    assert copy.copy(request).method == "POST"
+
+
+def test_a_body_that_is_there_is_taken_at_once():
+    """Reading it does not suspend, and a second reading gives the same."""
+    request, _ = make(b'{"a": 1}')
+    reading = request.body()
+    with pytest.raises(StopIteration) as found:
+        reading.send(None)
+    assert found.value.value == b'{"a": 1}'
+    assert asyncio.run(request.json()) == {"a": 1}
+
+
+async def read_all(request: Request) -> bytes:
+    return b"".join([part async for part in request.stream()])
+
+
+def test_a_body_that_follows_is_awaited():
+    """And joined."""
+    request, _ = make(b"one ", later(b"two ", b"three"))
+    assert asyncio.run(request.body()) == b"one two three"
+
+
+def test_a_stream_after_the_body_gives_the_same():
+    """As Starlette promises."""
+
+    async def scenario() -> None:
+        request, _ = make(b"all")
+        assert await request.body() == b"all"
+        assert await read_all(request) == b"all"
+
+    asyncio.run(scenario())
+
+
+def test_a_body_after_its_stream_is_an_error():
+    """The stream has used it up."""
+
+    async def scenario() -> None:
+        request, _ = make(b"all")
+        assert await read_all(request) == b"all"
+        with pytest.raises(RuntimeError, match="consumed"):
+            await request.body()
+
+    asyncio.run(scenario())
+
+
+def test_a_body_whose_client_is_gone():
+    """There is nothing to be read any more."""
+
+    async def scenario() -> None:
+        request, receive = make(b"all")
+        receive.end()
+        with pytest.raises(ClientDisconnect):
+            await request.body()
+
+    asyncio.run(scenario())
