@@ -183,7 +183,7 @@ def _facts(cluster: str) -> dict[str, Any]:
         [proxy] = [pid for pid, ports in listeners().items() if address in ports]
         pids = {"proxy": proxy}
         for replica in here.replicas():
-            pids[replica.split("#")[1]] = here.stats(replica)["pid"]
+            pids[replica.split("#")[1]] = here.pid(replica)
     return {"url": here.url, "pids": pids, "sockets": [str(path) for path in sockets()]}
 
 

@@ -17,7 +17,9 @@ from tests.integration.processes import listeners
 
 from alacarte import serve
 from alacarte._cluster.host import socket_dir
-from alacarte._model.snapshots import WatchRequest, deployment_key
+from alacarte._cluster.stubs import stub
+from alacarte._model.snapshots import deployment_key
+from alacarte.actors import DeploymentSnapshot, ReplicaProtocol, WatchRequest
 from alacarte.serve import _session
 from alacarte.testing import wait_until
 
@@ -102,19 +104,30 @@ class Instance:
         found = []
         for deployment in session.runtime.deployments_of(app):
             key = deployment_key(deployment)
-            snapshot = session.ask("watch", WatchRequest("test", "test", 0, {key: -1}))[key]
+            request = WatchRequest("test", "test", 0, {key: -1})
+            snapshot = session.wait(session.controller.watch(request))[key]
+            assert isinstance(snapshot, DeploymentSnapshot)
             found += [entry.replica_id for entry in snapshot.replicas]
         return sorted(found)
 
-    def stats(self, replica_id: str) -> dict[str, int]:
-        """Return what a replica's process says of itself."""
-        found: dict[str, int] = self._ask(self._actor(replica_id), "stats")
-        return found
+    def pid(self, replica_id: str) -> int:
+        """Return the id of a replica's process."""
+        session = _session.current()
+        assert session is not None
+        info = session.wait(self._replica(replica_id).describe())
+        assert info is not None
+        return info.pid
+
+    def ongoing(self, replica_id: str) -> int:
+        """Return the number of requests that a replica works on."""
+        session = _session.current()
+        assert session is not None
+        return session.wait(self._replica(replica_id).pulse()).ongoing
 
     def kill_replica(self, replica_id: str) -> None:
         """End a replica as `kill -9` does; on Ray by `kill -9`."""
         if self.on_ray:
-            os.kill(self.stats(replica_id)["pid"], signal.SIGKILL)
+            os.kill(self.pid(replica_id), signal.SIGKILL)
         else:
             self._find(self._actor(replica_id)).kill()
 
@@ -139,7 +152,7 @@ class Instance:
         else:
             self._find("alacarte:controller").kill()
         # On Ray it comes back by itself; in one process nobody else would start it.
-        session.wait(session._ask("begin", (), session.config))
+        session.wait(session._calls.controller(start=True).begin())
 
     def actors(self) -> list[str]:
         """Return the names of the actors there are, of whatever instance."""
@@ -161,7 +174,7 @@ class Instance:
             )
             for replica in self.replicas(app):
                 wait_until(
-                    lambda replica=replica: self.stats(replica)["ongoing"] == 0,  # type: ignore[misc]
+                    lambda replica=replica: self.ongoing(replica) == 0,  # type: ignore[misc]
                     10,
                     f"{replica} to have nothing to do",
                 )
@@ -186,10 +199,8 @@ class Instance:
         assert session is not None
         return session.wait(session.cluster.find_actor(name))
 
-    def _ask(self, name: str, method: str) -> Any:
-        session = _session.current()
-        assert session is not None
-        return session.wait(self._find(name).call(method))
+    def _replica(self, replica_id: str) -> ReplicaProtocol:
+        return stub(ReplicaProtocol, self._find(self._actor(replica_id)))
 
 
 def free_port() -> int:

@@ -54,11 +54,11 @@ def main(directory: Path, key: str, certificate: str, password: str) -> dict[str
     serve.run(Model.bind(), name="named-for-the-search", route_prefix="/")
     session = _session.current()
     assert session is not None
-    secret: bytes = session.ask("begin")["secret"]
+    secret = _secret(session)
     [proxy] = serve.status().proxies.values()
     before = _get(proxy.url, certificate)
     _kill_controller()
-    wait_until(lambda: session.ask("begin")["secret"] == secret, 30)
+    wait_until(lambda: _secret(session) == secret, 30)
     # The new controller starts a proxy with the password, and a replica with the secret.
     serve.restart_services()
     serve.run(Model.options(max_ongoing_requests=9).bind(), name="second", route_prefix="/second")
@@ -92,6 +92,12 @@ def _get(url: str, certificate: str) -> str:
     with urllib.request.urlopen(url, context=context, timeout=30) as answer:
         text: str = answer.read().decode()
     return text
+
+
+def _secret(session: _session.Session) -> bytes:
+    info = session.wait(session.controller.begin())
+    assert info is not None
+    return info.secret
 
 
 def _kill_controller() -> None:

@@ -73,7 +73,7 @@ def all_ended(hops: dict[str, DeploymentHandle], instance: Instance) -> None:
     wait_until(lambda: not any(running(hops)), ENDED_S, "no handler to run anywhere")
     print(f"none of {CALLERS} ran on after {time.monotonic() - began:.2f} s")
     for replica in instance.replicas("hops"):
-        wait_until(lambda replica=replica: instance.stats(replica)["ongoing"] == 0)  # type: ignore[misc]
+        wait_until(lambda replica=replica: instance.ongoing(replica) == 0)  # type: ignore[misc]
     # Every slot can be had again, at each hop.
     for name in HOPS:
         responses = [hops[name].options(timeout_s=30).free.remote() for _ in range(CALLERS)]
@@ -148,7 +148,7 @@ def test_the_third_hop_never_starts(instance: Instance, steps: DeploymentHandle,
     answer = instance.get("/steps", x_request_timeout_seconds="0.3")
     assert answer.status == 504
     for replica in instance.replicas("steps"):
-        wait_until(lambda replica=replica: instance.stats(replica)["ongoing"] == 0)  # type: ignore[misc]
+        wait_until(lambda replica=replica: instance.ongoing(replica) == 0)  # type: ignore[misc]
     assert not (tmp_path / "third").exists()
 
 

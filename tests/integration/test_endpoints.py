@@ -51,7 +51,7 @@ def shared(instance: Instance) -> None:
 
 def pids(instance: Instance, tag: str) -> dict[str, int]:
     """Return the processes of a backend's replicas, by name."""
-    return {each: instance.stats(each)["pid"] for each in instance.replicas(tag)}
+    return {each: instance.pid(each) for each in instance.replicas(tag)}
 
 
 # --- the key concepts -------------------------------------------------------------------
@@ -266,9 +266,7 @@ def gathered(
     for method in methods:
         behind.append(pool.submit(instance.get, "/batches", x_serve_call_method=method))
         # One after the other, so that they come in this order.
-        wait_until(
-            lambda: instance.stats(replica)["ongoing"] == 1 + len(behind), 20, "all to be there"
-        )
+        wait_until(lambda: instance.ongoing(replica) == 1 + len(behind), 20, "all to be there")
     (directory / "open").touch()
     assert json.loads(first.result().body)[1] == 1
     return [json.loads(each.result().body) for each in behind]

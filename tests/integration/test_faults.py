@@ -58,7 +58,7 @@ def test_a_replica_is_killed(
     limit = 4
     serve.run(Gated.options(num_replicas=2, max_ongoing_requests=limit).bind(str(tmp_path)))
     before = here.replicas()
-    pids = {here.stats(replica)["pid"] for replica in before}
+    pids = {here.pid(replica) for replica in before}
     under_way = [pool.submit(here.get, "/wait") for _ in range(2 * limit)]
     wait_until(lambda: len(noted(tmp_path / "wait.started")) == 2 * limit)
     victim = before[0]
@@ -78,7 +78,7 @@ def test_a_replica_is_killed(
     assert Counter(answer.status for answer in answers) == {200: limit, 503: limit}
     here.settled()
     if here.on_ray:
-        assert len({here.stats(each)["pid"] for each in here.replicas()} - pids) == 1
+        assert len({here.pid(each) for each in here.replicas()} - pids) == 1
     assert gate_opens(here, tmp_path, pool, 2 * limit)
 
 

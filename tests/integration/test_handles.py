@@ -46,7 +46,7 @@ def tools(caller: DeploymentHandle) -> DeploymentHandle:
 
 
 def idle(instance: Instance) -> bool:
-    return all(instance.stats(each)["ongoing"] == 0 for each in instance.replicas("handles"))
+    return all(instance.ongoing(each) == 0 for each in instance.replicas("handles"))
 
 
 @pytest.mark.minimums

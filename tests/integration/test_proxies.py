@@ -109,7 +109,7 @@ def test_all_that_listens(two: Instance):
     usual = sorted(host for host, _ in listeners().get(bare_pid, ()))
     ray.kill(bare)
     assert len(own) == 2
-    replicas = [two.stats(replica)["pid"] for replica in two.replicas()]
+    replicas = [two.pid(replica) for replica in two.replicas()]
     for pid in replicas:
         assert sorted(host for host, _ in found.get(pid, ())) == usual
     for pid in own:

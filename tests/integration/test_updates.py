@@ -16,10 +16,10 @@ def test_an_unchanged_redeploy(here: Instance):
     """Running the same application again restarts nothing."""
     serve.run(Versioned.bind("one"))
     before = here.replicas()
-    pids = [here.stats(replica)["pid"] for replica in before]
+    pids = [here.pid(replica) for replica in before]
     serve.run(Versioned.bind("one"))
     assert here.replicas() == before
-    assert [here.stats(replica)["pid"] for replica in before] == pids
+    assert [here.pid(replica) for replica in before] == pids
 
 
 def test_what_needs_no_restart(here: Instance):

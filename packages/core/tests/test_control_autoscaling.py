@@ -6,8 +6,8 @@ from typing import Any
 
 from alacarte._control.autoscaling import Autoscaling
 from alacarte._control.numbers import NUMBERS_KEY
-from alacarte._model.loads import LoadReport
 from alacarte._model.specs import DeploymentSpec
+from alacarte.actors import LoadReport
 from alacarte.config import DeploymentConfig
 from alacarte.testing import FakeClock
 from alacarte.types import AutoscalingContext, DeploymentId, ScalingPolicyFactory

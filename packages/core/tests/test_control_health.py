@@ -15,7 +15,7 @@ from alacarte._control.health import (
     next_check_s,
     resting,
 )
-from alacarte._replica.pulse import Pulse
+from alacarte.actors import Pulse
 
 
 @given(st.lists(st.booleans(), max_size=30))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alacarte._control.loads import FORGET_S, LoadHistory
-from alacarte._model.loads import LoadReport
+from alacarte.actors import LoadReport
 from alacarte.types import DeploymentId
 
 WHO = DeploymentId("app", "D")

@@ -16,16 +16,17 @@ import pytest
 from alacarte import _plugins, serve
 from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.protocol import Actor, ActorDied, ActorSpec
+from alacarte._cluster.stubs import stub
 from alacarte._control import recovery
 from alacarte._control.desired import State
 from alacarte._model.application import Application
 from alacarte._model.blobs import pack
 from alacarte._model.graph import build_application
-from alacarte._model.membership import Membership
 from alacarte._plugins import PluginRecord, Plugins
-from alacarte._replica.spec import ReplicaSpec, Started
+from alacarte._replica.spec import ReplicaSpec
 from alacarte._routing.runtime import CONTROLLER_NAME, InstanceAccess
 from alacarte._settings import resolve, secrets_in, with_secrets, without_secrets
+from alacarte.actors import ControllerProtocol, Membership, NodeServiceProtocol, ReplicaInfo
 from alacarte.errors import ConfigError, DeployError
 from alacarte.hookspecs import hookimpl
 from alacarte.serve._controller_calls import CONTROLLER_TARGET
@@ -112,14 +113,16 @@ class Site:
         self.cluster = LocalCluster()
         options = {"cluster_options": {"transport": "unix"}, "door_options": {"password": CANARY}}
         self.config = resolve(plugins, options, {})
-        self.controller: Actor
+        self.actor: Actor
+        self.controller: ControllerProtocol
 
     async def new_controller(self) -> None:
         """Start a controller, after the end of the one there is, as Ray does."""
         await self.kill_controller()
-        self.controller = await self.cluster.start_actor(
+        self.actor = await self.cluster.start_actor(
             ActorSpec(CONTROLLER_NAME, CONTROLLER_TARGET, plugins=self.plugins.loaded)
         )
+        self.controller = stub(ControllerProtocol, self.actor)
 
     async def kill_controller(self) -> None:
         old = await self.cluster.find_actor(CONTROLLER_NAME)
@@ -129,8 +132,8 @@ class Site:
     async def run(self, model: Application | None = None) -> None:
         app = build_application(model or Model.bind(), name="app", route_prefix=None)
         packed = pack(({}, [Resource("application", "app", app)]))
-        await self.controller.call("apply", packed.data, tuple(packed.sizes), packed.blobs)
-        await self.controller.call("applied", "application", "app")
+        await self.controller.apply(packed.data, tuple(packed.sizes), packed.blobs)
+        await self.controller.applied("application", "app")
 
     async def kill(self, kind: str) -> None:
         for name in await self.cluster.list_actors(PREFIX):
@@ -143,8 +146,8 @@ class Site:
         return [each for each in await self.cluster.list_actors(PREFIX) if ":replica:" in each]
 
     async def end(self) -> None:
-        await self.controller.call("shutdown")
-        self.controller.kill()
+        await self.controller.shutdown()
+        self.actor.kill()
 
 
 @pytest.fixture
@@ -156,46 +159,46 @@ async def site(plugins: Plugins) -> Site:
 
 async def test_nothing_secret_is_stored(site: Site):
     """Neither under any key, nor in what processes are started with."""
-    info = await site.controller.call("begin", site.config)
+    info = await site.controller.begin(site.config)
     await site.run()
     stored = b"".join(site.cluster._map.values())
     assert b"door" in stored
     assert CANARY.encode() not in stored
-    assert info["secret"] not in stored
-    assert info["config"]["door"] == {"width": 1, "password": None}
+    assert info.secret not in stored
+    assert info.config["door"] == {"width": 1, "password": None}
     await site.end()
 
 
 async def test_a_new_controller_learns_the_secret_from_replicas(site: Site):
     """Nothing of the instance changes, and no replica is replaced."""
-    info = await site.controller.call("begin", site.config)
+    info = await site.controller.begin(site.config)
     await site.run()
     before = await site.replicas()
     await site.kill("service")
     await site.new_controller()
-    assert await site.controller.call("begin") == info
-    await site.controller.call("applied", "application", "app")
-    await site.controller.call("ready")
+    assert await site.controller.begin() == info
+    await site.controller.applied("application", "app")
+    await site.controller.ready()
     assert await site.replicas() == before
     # The configuration's secrets, too: the node service that is started anew has its own.
-    [door] = await site.cluster.list_actors(f"alacarte:{info['instance']}:service:door")
+    [door] = await site.cluster.list_actors(f"alacarte:{info.instance}:service:door")
     actor = await site.cluster.find_actor(door)
     assert actor is not None
-    assert await actor.call("describe") == {"password": CANARY}
+    assert await stub(NodeServiceProtocol, actor).describe() == {"password": CANARY}
     await site.end()
 
 
 async def test_a_new_controller_learns_the_secret_from_node_services(site: Site):
     """Where no replica runs; one that hangs does not keep the others from answering."""
-    info = await site.controller.call("begin", site.config)
-    await site.controller.call("ready")
-    hanging = f"alacarte:{info['instance']}:service:a-door:0"
+    info = await site.controller.begin(site.config)
+    await site.controller.ready()
+    hanging = f"alacarte:{info.instance}:service:a-door:0"
     await site.cluster.start_actor(
         ActorSpec(hanging, f"{__name__}:Hanging", plugins=site.plugins.loaded)
     )
     async with asyncio.timeout(4):
         await site.new_controller()
-        assert await site.controller.call("begin") == info
+        assert await site.controller.begin() == info
     await site.kill("service")
     await site.end()
 
@@ -213,38 +216,38 @@ class Hanging:
 
 async def test_after_the_last_process_secrets_must_be_given_again(site: Site):
     """Authentication fails closed: no guess, nothing starts; the error says what to do."""
-    info = await site.controller.call("begin", site.config)
+    info = await site.controller.begin(site.config)
     await site.run()
     await site.kill_controller()  # first: it replaces what dies
     await site.kill("replica")
     await site.kill("service")
     await site.new_controller()
     with pytest.raises(ConfigError, match=r"knew door\.password .*call serve\.start\(\)"):
-        await site.controller.call("begin")
+        await site.controller.begin()
     with pytest.raises(ActorDied, match="has ended"):
-        await site.controller.call("status")
+        await site.controller.status()
     assert await site.replicas() == []
-    again = await site.controller.call("begin", site.config)
-    assert again["instance"] == info["instance"]
-    assert again["secret"] != info["secret"]
-    await site.controller.call("applied", "application", "app")
+    again = await site.controller.begin(site.config)
+    assert again.instance == info.instance
+    assert again.secret != info.secret
+    await site.controller.applied("application", "app")
     await site.end()
 
 
 async def test_a_controller_that_nobody_has_told_anything_waits(site: Site):
     """There is no instance, and other processes' questions start none."""
-    assert await site.controller.call("begin") is None
+    assert await site.controller.begin() is None
     with pytest.raises(ActorDied, match="nobody has started one"):
-        await site.controller.call("status")
+        await site.controller.status()
     assert site.cluster._map == {}
-    await site.controller.call("begin", site.config)
+    await site.controller.begin(site.config)
     await site.end()
 
 
 async def test_a_replica_of_another_secret_is_dismissed():
     """Nobody could connect to it: the secret that most of them have counts."""
 
-    started = Started(DeploymentId("app", "x"), "r", "v", Address("", "h"), "n", 1, 1, None)
+    started = ReplicaInfo(DeploymentId("app", "x"), "r", "v", Address("", "h"), "n", 1, 1, None)
     found = recovery.Recovery(LocalCluster(), "i")
     actor: Any = None
     survivors = [
@@ -270,17 +273,17 @@ def test_secrets_are_those_fields_that_their_model_does_not_show(plugins: Plugin
 
 async def test_nothing_is_deployed_while_the_instance_shuts_down(site: Site):
     """It would be started, and killed when the rest has ended; so it is refused."""
-    await site.controller.call("begin", site.config)
+    await site.controller.begin(site.config)
     await site.run(Lingers.bind())
-    ending = asyncio.create_task(site.controller.call("shutdown"))
-    while (await site.controller.call("status")).applications["app"].status != "DELETING":
+    ending = asyncio.create_task(site.controller.shutdown())
+    while (await site.controller.status()).applications["app"].status != "DELETING":
         await asyncio.sleep(0.01)
     with pytest.raises(DeployError, match="is being shut down"):
         await site.run()
     MAY_END.set()
     await ending
     assert await site.cluster.keys("") == []
-    site.controller.kill()
+    site.actor.kill()
 
 
 def test_no_representation_shows_a_secret():

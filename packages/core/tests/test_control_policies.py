@@ -11,8 +11,8 @@ from alacarte import _plugins
 from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.protocol import ActorDied, ActorSpec
 from alacarte._control.policies import CustomPolicies, PolicyFailure
-from alacarte._control.policy_actor import Answer, CustomPolicy
 from alacarte._model.pickling import dump
+from alacarte.actors import CustomPolicy, PolicyAnswer
 from alacarte.config import AutoscalingConfig
 from alacarte.types import AutoscalingContext, DeploymentId
 
@@ -246,7 +246,7 @@ class DyingActor:
             await self._dead.wait()
         if self._dead.is_set():
             raise ActorDied("killed by os._exit")
-        return Answer(float(len(deployment.name)))
+        return PolicyAnswer(float(len(deployment.name)))
 
     async def closed(self) -> str:
         await self._dead.wait()

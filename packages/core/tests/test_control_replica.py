@@ -11,10 +11,8 @@ import pytest
 from alacarte._cluster.protocol import ActorDied, ActorSpec
 from alacarte._control.replicas import ReplicaGroup
 from alacarte._control.start_gate import CONSTRUCTOR_S, StartGate
-from alacarte._model.membership import Membership
 from alacarte._model.specs import DeploymentSpec
-from alacarte._replica.pulse import Pulse
-from alacarte._replica.spec import Started
+from alacarte.actors import Membership, Pulse, ReplicaInfo
 from alacarte.config import DeploymentConfig
 from alacarte.errors import DeployError
 from alacarte.status import DeploymentStatus, DeploymentStatusOverview, ReplicaState
@@ -48,11 +46,11 @@ class Process:
             await asyncio.Event().wait()
         return await getattr(self, method)(*args)
 
-    async def start(self) -> Started:
+    async def start(self) -> ReplicaInfo:
         await self.cluster.constructor()
         if self.spec.user_config == "bad":
             raise DeployError("ValueError: cannot take this\n  File user.py")
-        return Started(
+        return ReplicaInfo(
             ME, self.spec.replica_id, self.spec.version, Address("/x", "host", None), "node",
             7, self.spec.max_ongoing, self.spec.user_config,
             self.cluster.checks_itself,

@@ -11,8 +11,8 @@ import pytest
 
 from alacarte._control.policies import PolicyFailure
 from alacarte._control.scaling import Scaler, check_scaling
-from alacarte._model.loads import LoadReport
 from alacarte._model.specs import DeploymentSpec
+from alacarte.actors import LoadReport
 from alacarte.config import DeploymentConfig
 from alacarte.errors import ConfigError, PluginError
 from alacarte.testing import FakeClock

@@ -17,8 +17,8 @@ from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.protocol import ActorContext, ActorSpec, Node, NotBegun
 from alacarte._control import nodes as nodes_module
 from alacarte._control.services import ServiceGroup, Wanted
-from alacarte._model.membership import Membership
 from alacarte._plugins import Plugins
+from alacarte.actors import Membership
 from alacarte.errors import ConfigError, NotFoundError, ServeError
 from alacarte.testing import wait_until
 from alacarte.types import NodeServiceSpec, Runtime, ServicePlace

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from alacarte._control.overview import routes_overview
 from alacarte._control.tallies import MOST_PROCESSES, Tallies
 from alacarte._model.plan import Plan
-from alacarte._model.tallies import BUCKETS, SplitReport, bucket_of, quantile_s, split_key
+from alacarte._model.tallies import BUCKETS, bucket_of, quantile_s, split_key
 from alacarte._routing.tally import Tally
+from alacarte.actors import SplitReport
 from alacarte.status import CallCounts
 from alacarte.types import DeploymentId, Route
 

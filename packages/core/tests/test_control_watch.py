@@ -7,7 +7,7 @@ import itertools
 from typing import Any
 
 from alacarte._control.watch import HISTORY, MAX_RETIRED, WATCH_LIMIT_S, SnapshotHub
-from alacarte._model.snapshots import DeploymentSnapshot, SnapshotDelta, WatchRequest
+from alacarte.actors import DeploymentSnapshot, SnapshotDelta, WatchRequest
 
 from .test_model_snapshots import ordered, whole
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from alacarte._cluster.protocol import ActorDied, ClusterSilent
+from alacarte.actors import InstanceInfo
 from alacarte.serve import _end_watch
 from alacarte.serve._end_watch import wait_ended
 
@@ -24,7 +25,7 @@ class Controller:
         assert method == "begin"
         if not self.answers:
             raise ActorDied("on its way in")
-        return {"instance": self.instance}
+        return InstanceInfo(self.instance, b"", {}, (), "node")
 
     async def closed(self) -> str:
         await self.dead.wait()

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from alacarte import serve
+from alacarte._cluster.protocol import Actor
+from alacarte._cluster.stubs import RemoteCall
 from alacarte._model.blobs import BlobRef
 from alacarte._model.specs import ApplicationSpec
 from alacarte._routing.runtime import ProcessRuntime
@@ -16,7 +18,7 @@ from alacarte._wire.failures import rebuild_error
 from alacarte.calls import python_call, python_result
 from alacarte.errors import ConfigError, ConflictError
 from alacarte.instance import build_deployments, get_instance
-from alacarte.serve import _session
+from alacarte.serve import _controller_calls, _session
 from alacarte.types import Resource
 
 MIB = 1024**2
@@ -38,15 +40,16 @@ class Model:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Bytes of the large strings in each question to the controller."""
     sizes: list[int] = []
-    ask = _session.Session._ask
+    send = _controller_calls.send
 
-    async def counting(self: Any, method: str, args: Any, *rest: Any, **options: Any) -> Any:
-        if method == "apply":
-            sizes.append(sum(map(len, args[2].values())))
-            assert len(args[0]) < 20_000
-        return await ask(self, method, args, *rest, **options)
+    async def counting(controller: Actor, call: RemoteCall) -> Any:
+        if call.method == "apply":
+            change, _, blobs = call.arguments
+            sizes.append(sum(map(len, blobs.values())))
+            assert len(change) < 20_000
+        return await send(controller, call)
 
-    monkeypatch.setattr(_session.Session, "_ask", counting)
+    monkeypatch.setattr(_controller_calls, "send", counting)
     return sizes
 
 

@@ -11,11 +11,12 @@ import pytest
 
 from alacarte import serve
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.protocol import ActorDied, ActorSpec, ClusterSilent
+from alacarte._cluster.protocol import Actor, ActorSpec, ClusterSilent
+from alacarte._cluster.stubs import RemoteCall
 from alacarte._model.specs import ApplicationSpec
 from alacarte.errors import ConfigError, ConflictError, DeployError, PluginError, ServeError
 from alacarte.instance import build_deployments, get_instance
-from alacarte.serve import RunTarget, _outage, _session
+from alacarte.serve import RunTarget, _controller_calls, _outage, _session
 from alacarte.testing import wait_until
 from alacarte.types import Resource
 
@@ -339,15 +340,15 @@ def test_a_hold_survives_its_controller_s_absence(local: Any, monkeypatch: pytes
     local.start(detached=False)
     session = _session.current()
     assert session is not None
-    ask, tries = session._ask, []
+    send, tries = _controller_calls.send, []
 
-    async def failing(method: str, *args: Any, **limits: float) -> Any:
-        if method != "hold":
-            return await ask(method, *args, **limits)
-        tries.append(method)
-        raise ActorDied("away")
+    async def failing(controller: Actor, call: RemoteCall) -> Any:
+        if call.method != "hold":
+            return await send(controller, call)
+        tries.append(call)
+        raise ServeError("away")
 
-    monkeypatch.setattr(session, "_ask", failing)
+    monkeypatch.setattr(_controller_calls, "send", failing)
     wait_until(lambda: len(tries) > 5, WAIT_S)
 
 

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from alacarte import serve
-from alacarte._model.snapshots import WatchRequest, deployment_key
+from alacarte._model.snapshots import deployment_key
+from alacarte.actors import WatchRequest
 from alacarte.context import current_call
 from alacarte.errors import (
     BackPressureError,
@@ -108,7 +109,9 @@ class Slow:
 def replicas(handle: Any) -> set[str]:
     """Return the ids of all running replicas, once calls from here go to those only."""
     key = deployment_key(handle.deployment)
-    snapshot = _session.current().ask("watch", WatchRequest("test", "test", 0, {key: -1}))[key]
+    request = WatchRequest("test", "test", 0, {key: -1})
+    session = _session.current()
+    snapshot = session.wait(session.controller.watch(request))[key]
     wanted = {entry.replica_id for entry in snapshot.replicas}
     for _ in range(10_000):
         handle.call()

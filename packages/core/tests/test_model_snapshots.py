@@ -10,13 +10,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte._model.snapshots import (
-    DeploymentSnapshot,
-    ReplicaEntry,
-    SnapshotDelta,
-    combine,
-    delta,
-)
+from alacarte._model.snapshots import combine, delta
+from alacarte.actors import DeploymentSnapshot, ReplicaEntry, SnapshotDelta
 from alacarte.types import Address, DeploymentId
 
 HERE = DeploymentId("shop", "model")

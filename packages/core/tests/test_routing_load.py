@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte._model.loads import LoadReport
 from alacarte._routing.load import LoadMeter
 from alacarte._routing.reports import LoadReporter
 from alacarte._routing.router import Router
+from alacarte.actors import LoadReport
 from alacarte.testing import FakeClock
 from alacarte.types import Call, DeploymentId
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from alacarte._model.snapshots import DeploymentSnapshot
 from alacarte._routing.policies import PowerOfTwo
 from alacarte._routing.router import Router
+from alacarte.actors import DeploymentSnapshot
 from alacarte.errors import BackPressureError, DeadlineExceededError
 from alacarte.types import Call, Reply, Service
 

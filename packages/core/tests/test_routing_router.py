@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alacarte._model.snapshots import DeploymentSnapshot, ReplicaEntry, delta
+from alacarte._model.snapshots import delta
 from alacarte._routing.policies import PowerOfTwo, RoundRobin
 from alacarte._routing.queue import WaitingCalls
 from alacarte._routing.router import Router
 from alacarte._wire.authentication import AuthenticationError
 from alacarte._wire.caller import ConnectionLost, Rejected
+from alacarte.actors import DeploymentSnapshot, ReplicaEntry
 from alacarte.errors import (
     BackPressureError,
     DeploymentUnavailableError,

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from alacarte._model.tallies import TallyReport, split_key
+from alacarte._model.tallies import split_key
 from alacarte._routing.copies import MOST_BYTES, MOST_COPIES, Room
 from alacarte._routing.split import COPY_LIMIT_S, Split
+from alacarte.actors import TallyReport
 from alacarte.errors import DeploymentUnavailableError, InvalidRequestError
 from alacarte.types import Call, DeploymentId, Message, Reply, Route
 

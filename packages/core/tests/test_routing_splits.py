@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from alacarte._model.tallies import SplitReport
 from alacarte._routing.splits import Splits
+from alacarte.actors import SplitReport
 from alacarte.errors import DeploymentUnavailableError, NotFoundError, ServeError
 from alacarte.types import Call, DeploymentId, Reply, Route, RouteTable
 

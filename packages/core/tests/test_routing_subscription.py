@@ -11,8 +11,8 @@ import pytest
 
 from alacarte._cluster.protocol import ActorDied
 from alacarte._control.watch import SnapshotHub
-from alacarte._model.snapshots import WatchRequest
 from alacarte._routing.subscription import Subscription, SubscriptionEnded
+from alacarte.actors import WatchRequest
 
 
 @dataclass

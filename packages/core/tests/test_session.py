@@ -21,6 +21,8 @@ Answer = Callable[[], Awaitable[Any]]
 class FakeController:
     """Answers its calls with one behaviour after the other, and then with the last for ever."""
 
+    name = "the controller"
+
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
         self.asked: list[str] = []
@@ -28,7 +30,7 @@ class FakeController:
     async def call(self, method: str, *args: Any) -> Any:
         self.asked.append(method)
         if method == "begin":
-            return "here"
+            return None
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return await answer()
 
@@ -86,7 +88,7 @@ def test_a_controller_that_comes_back(run: Any):
     async def main() -> None:
         away = gives(ActorDied("away"))
         driver, controller = session(away, away, gives(7))
-        assert await driver.ask("status", ()) == 7
+        assert await driver.controller().status() == 7
         assert controller.asked == ["status"] * 3
         assert driver._cluster.looked == 3
 
@@ -106,7 +108,7 @@ def test_a_restart_that_takes_long(run: Any, caplog: pytest.LogCaptureFixture):
             return "done"
 
         controller.answers = [restarted]
-        waits = [driver.ask("applied", ("application", name)) for name in "abc"]
+        waits = [driver.controller().applied("application", name) for name in "abc"]
         assert await asyncio.gather(*waits) == ["done"] * 3
         assert now() == pytest.approx(220, abs=1.1)
         assert len(controller.asked) < 3 * 140  # ever longer pauses
@@ -134,7 +136,7 @@ def test_a_controller_that_is_away_twice(run: Any, caplog: pytest.LogCaptureFixt
             raise ActorDied("killed")
 
         controller.answers = [restarted]
-        assert await driver.ask("applied", ("application", "a")) == "done"
+        assert await driver.controller().applied("application", "a") == "done"
 
     run(main)
     lines = [record.getMessage() for record in caplog.records if record.name == "alacarte"]
@@ -148,7 +150,7 @@ def test_a_controller_that_never_comes_up(run: Any):
     async def main() -> None:
         driver, _ = session(gives(ActorDied("away")))
         with pytest.raises(ActorDied, match="away"):
-            await driver.ask("status", ())
+            await driver.controller().status()
         assert now() == pytest.approx(400, abs=2)
 
     run(main)
@@ -160,7 +162,7 @@ def test_a_short_restart_says_nothing(run: Any, caplog: pytest.LogCaptureFixture
 
     async def main() -> None:
         driver, _ = session(*[gives(ActorDied("away"))] * 6, gives(7))
-        assert await driver.ask("status", ()) == 7
+        assert await driver.controller().status() == 7
 
     run(main)
     assert not caplog.records
@@ -178,7 +180,7 @@ def test_a_controller_that_is_gone_for_good(run: Any):
 
         controller.answers = [gone]
         with pytest.raises(ActorDied, match="the instance was shut down"):
-            await driver.ask("applied", ("application", "a"))
+            await driver.controller().applied("application", "a")
         assert now() == pytest.approx(103, abs=1.1)
 
     run(main)
@@ -190,7 +192,7 @@ def test_the_callers_own_limit_bounds_every_wait(run: Any):
     async def main() -> None:
         driver, _ = session(gives(ActorDied("away")))
         with pytest.raises(TimeoutError):
-            await _within(7, driver.ask("apply", ()))
+            await _within(7, driver.controller().apply(b"", (), {}))
         assert now() == pytest.approx(107, abs=0.1)
 
     run(main)
@@ -203,7 +205,7 @@ def test_a_controller_that_dies_late(run: Any):
         late = gives(ActorDied("away"), after_s=100)
         soon = gives(ActorDied("away"))
         driver, _ = session(late, *[soon] * 50, gives("done"))
-        assert await driver.ask("applied", ("application", "a")) == "done"
+        assert await driver.controller().applied("application", "a") == "done"
 
     run(main)
 
@@ -221,10 +223,10 @@ def test_a_cluster_that_is_silent(run: Any):
 
         driver._cluster.find_actor = silent
         with pytest.raises(ClusterSilent, match="no word"):
-            await driver.ask("status", ())
+            await driver.controller().status()
         assert now() < 150
         driver._cluster.find_actor = find
-        assert await driver.ask("status", ()) == 7
+        assert await driver.controller().status() == 7
 
     run(main)
 
@@ -235,7 +237,7 @@ def test_a_controller_that_does_not_answer(run: Any):
     async def main() -> None:
         driver, _ = session(hangs)
         with pytest.raises(ActorDied, match=r"not answered 'status' for 30 s.*force=True"):
-            await driver.ask("status", ())
+            await driver.controller().status()
         assert now() == pytest.approx(130, abs=1)
         await asyncio.sleep(1)  # of virtual time, in which what was cancelled ends
 
@@ -247,7 +249,7 @@ def test_waiting_for_long(run: Any):
 
     async def main() -> None:
         driver, controller = session(gives("done", after_s=3600))
-        assert await driver.ask("applied", ("application", "a")) == "done"
+        assert await driver.controller().applied("application", "a") == "done"
         assert controller.asked[0] == "applied"
         assert controller.asked.count("begin") > 50
 
@@ -266,7 +268,7 @@ def test_waiting_for_one_that_hangs(run: Any):
 
         controller.call = deaf  # type: ignore[method-assign]
         with pytest.raises(ActorDied, match="not answered 'begin'"):
-            await driver.ask("applied", ("application", "a"))
+            await driver.controller().applied("application", "a")
         assert now() == pytest.approx(160, abs=1)
         await asyncio.sleep(1)
 
@@ -279,10 +281,10 @@ def test_no_controller(run: Any):
     async def main() -> None:
         driver, _ = session(gives(7))
         driver._cluster.controller = None
-        assert await driver.ask("begin", ()) is None
+        assert await driver.controller().begin() is None
         assert now() == 100
         with pytest.raises(ActorDied, match="the instance was shut down"):
-            await driver.ask("status", ())
+            await driver.controller().status()
 
     run(main)
 

@@ -13,6 +13,6 @@ from __future__ import annotations
 
 from ._control.load_follower import LoadFollower
 from ._control.scaling_rule import NonsenseAnswer, wanted_number
-from ._model.loads import LoadReport
+from .actors import LoadReport
 
 __all__ = ["LoadFollower", "LoadReport", "NonsenseAnswer", "wanted_number"]

@@ -37,7 +37,7 @@ class Auditor:
     async def _work(self) -> None:
         session = await begun(self._world)
         while True:
-            status = await tried(session._ask("status", ()))
+            status = await tried(session.controller.status())
             if status is not None:
                 self.reason = self._wrong(status)
                 if not self.reason:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from alacarte._control.storage import STATE_KEY, assemble, decode_index
-from alacarte._model.snapshots import DeploymentSnapshot
 from alacarte._routing.runtime import CONTROLLER_NAME
+from alacarte.actors import DeploymentSnapshot
 from alacarte.errors import (
     BackPressureError,
     DeadlineExceededError,

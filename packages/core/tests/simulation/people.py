@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from alacarte._cluster.protocol import ActorDied, ClusterSilent
 from alacarte._model.specs import ApplicationSpec, DeploymentSpec
@@ -23,6 +23,7 @@ from .world import World, instance_config, plugins
 __all__ = ["Caller", "Driver", "begun", "tried"]
 
 _AGAIN_S = 0.5
+T = TypeVar("T")
 
 
 def _session(world: World) -> Session:
@@ -103,16 +104,16 @@ class Driver:
         world = self._world
         kind = "application"
         if op.specs is None:
-            await self._until(session, "delete", kind, op.app)
+            await self._until(session.controller.delete, kind, op.app)
             op.stored_at = world.now
-            await self._until(session, "deleted", kind, op.app)
+            await self._until(session.controller.deleted, kind, op.app)
         else:
             spec = ApplicationSpec(op.app, None, op.specs[-1].id, op.specs)
             while True:
                 told = await self._stored(session, Resource(kind, op.app, spec))
                 op.stored_at = world.now if op.stored_at < 0 else op.stored_at
                 try:
-                    await self._until(session, "applied", kind, op.app, *told)
+                    await self._until(session.controller.applied, kind, op.app, *told)
                 except DeployError as error:
                     if not op.is_good:
                         break
@@ -132,11 +133,11 @@ class Driver:
             except (ActorDied, ClusterSilent):
                 await asyncio.sleep(_AGAIN_S)
 
-    async def _until(self, session: Session, method: str, *args: Any) -> Any:
+    async def _until(self, ask: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Ask as `serve` does, and again where the cluster fails us, as its user would."""
         while True:
             try:
-                return await session._ask(method, args)
+                return await ask(*args)
             except (ActorDied, ClusterSilent):
                 await asyncio.sleep(_AGAIN_S)
 

@@ -16,12 +16,11 @@ from typing import Any
 from alacarte._cluster.protocol import ActorContext
 from alacarte._control.controller import Controller
 from alacarte._control.replicas import REPLICA_TARGET
-from alacarte._model.membership import Membership
 from alacarte._model.snapshots import deployment_key
 from alacarte._model.specs import ApplicationSpec, DeploymentSpec
-from alacarte._replica.pulse import Pulse
-from alacarte._replica.spec import ReplicaSpec, Started
+from alacarte._replica.spec import ReplicaSpec
 from alacarte._routing.runtime import CONTROLLER_NAME
+from alacarte.actors import Membership, Pulse, ReplicaInfo
 from alacarte.config import DeploymentConfig
 from alacarte.types import Address, DeploymentId, Resource
 
@@ -42,7 +41,7 @@ class _Silent:
     """A replica that only says that it is there."""
 
     def __init__(self, context: ActorContext, spec: ReplicaSpec, membership: Membership) -> None:
-        self._started = Started(
+        self._started = ReplicaInfo(
             spec.deployment,
             spec.replica_id,
             spec.version,
@@ -54,10 +53,10 @@ class _Silent:
         )
         self._membership = membership
 
-    async def start(self) -> Started:
+    async def start(self) -> ReplicaInfo:
         return self._started
 
-    def describe(self) -> Started:
+    def describe(self) -> ReplicaInfo:
         return self._started
 
     def membership(self) -> Membership:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .._plugins import PluginRecord, Plugins
+from ..actors import ActorDied, NotBegun
 from ..errors import ServeError
 
 __all__ = [
@@ -24,14 +25,6 @@ __all__ = [
     "Node",
     "NotBegun",
 ]
-
-
-class ActorDied(Exception):
-    """The actor's process is gone, or it never came up."""
-
-
-class NotBegun(ActorDied):
-    """The process is up, and has no arguments yet: whoever started it may have ended since."""
 
 
 class ClusterSilent(ServeError):

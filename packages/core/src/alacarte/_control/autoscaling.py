@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable, Iterable
 
 from .._cluster.protocol import Cluster
-from .._model.loads import LoadReport
 from .._model.specs import DeploymentSpec
 from .._plugins import PluginRecord, Plugins
+from ..actors import LoadReport
 from ..types import DeploymentId
 from .numbers import Numbers
 from .policies import CustomPolicies

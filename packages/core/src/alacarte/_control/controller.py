@@ -18,15 +18,23 @@ from typing import Any
 
 from .._cluster.host import sweep_sockets
 from .._cluster.protocol import ActorContext, ActorDied, ActorSpec, ClusterSilent
-from .._model.blobs import Missing, pack, unpack
-from .._model.loads import LoadReport
-from .._model.membership import Membership
+from .._model.blobs import pack, unpack
 from .._model.plan import Key, Plan
-from .._model.snapshots import ROUTES_KEY, DeploymentSnapshot, WatchRequest, deployment_key
+from .._model.snapshots import ROUTES_KEY, deployment_key
 from .._model.specs import DeploymentSpec
-from .._model.tallies import SplitReport, split_key
+from .._model.tallies import split_key
 from .._plugins import PluginRecord
 from .._settings import ConfigValues
+from ..actors import (
+    DeploymentSnapshot,
+    InstanceInfo,
+    LoadReport,
+    Membership,
+    MissingBlobs,
+    Snapshot,
+    SplitReport,
+    WatchRequest,
+)
 from ..errors import ConfigError, DeployError, InternalError
 from ..status import (
     ApplicationStatus,
@@ -105,7 +113,7 @@ class Controller:
 
     # --- called by drivers --------------------------------------------------------------
 
-    async def begin(self, config: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    async def begin(self, config: Mapping[str, Any] | None = None) -> InstanceInfo | None:
         """Start working, or go on; return what a process needs to join the instance.
 
         Args:
@@ -125,13 +133,13 @@ class Controller:
                 return None
             raise ConfigError(str(error)) from None
         assert self._membership is not None
-        return {
-            "instance": self._membership.instance,
-            "secret": self._membership.secret,
-            "config": self._state.config,
-            "plugins": self._records,
-            "node": self._context.node.node_id,
-        }
+        return InstanceInfo(
+            self._membership.instance,
+            self._membership.secret,
+            self._state.config,
+            self._records,
+            self._context.node.node_id,
+        )
 
     async def _started(self, config: Mapping[str, Any] | None = None) -> None:
         """Take up the stored state and what runs of it already. Once; every method asks."""
@@ -241,7 +249,7 @@ class Controller:
 
     async def apply(
         self, change: bytes, digests: Collection[str], blobs: Mapping[str, bytes]
-    ) -> list[str] | Missing:
+    ) -> list[str] | MissingBlobs:
         """Store resources in place of those of their names, and begin to make it so; all or none.
 
         Args:
@@ -268,7 +276,7 @@ class Controller:
                 )
             known = {**self._storage.blobs, **blobs}
             if missing := frozenset(digests) - known.keys():
-                return Missing(missing)
+                return MissingBlobs(missing)
             expected: Mapping[Key, Resource | None]
             resources: Sequence[Resource]
             expected, resources = unpack(change, lambda digest, size: known[digest])
@@ -416,7 +424,7 @@ class Controller:
         assert self._services is not None
         await self._services.restart(service, drain_s)
 
-    async def watch(self, request: WatchRequest) -> dict[str, Any]:
+    async def watch(self, request: WatchRequest) -> Mapping[str, Snapshot]:
         """Answer when there are snapshots newer than those a process knows; see `SnapshotHub`."""
         await self._started()
         for key in request.known:

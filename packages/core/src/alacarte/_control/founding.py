@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._cluster.protocol import ActorDied
-from .._model.membership import Membership
 from .._plugins import Plugins
 from .._settings import secrets_in, with_secrets, without_secrets
+from ..actors import Membership
 from .desired import State
 
 __all__ = ["Uninformed", "new_instance", "renewed_membership"]

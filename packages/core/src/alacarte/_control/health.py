@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .._replica.pulse import Pulse
+from ..actors import Pulse
 
 __all__ = [
     "FAILURES_IN_A_ROW",

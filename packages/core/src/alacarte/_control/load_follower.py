@@ -5,7 +5,7 @@ It asks no policy itself: whoever has one takes the `context`, asks, and hands i
 
 from __future__ import annotations
 
-from .._model.loads import LoadReport
+from ..actors import LoadReport
 from ..config import AutoscalingConfig
 from ..types import AutoscalingContext, DeploymentId
 from .loads import LoadHistory

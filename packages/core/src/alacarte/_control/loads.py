@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from .._model.loads import LoadReport
+from ..actors import LoadReport
 
 __all__ = ["FORGET_S", "LoadHistory"]
 

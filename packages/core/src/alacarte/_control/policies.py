@@ -13,17 +13,16 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster
+from .._cluster.stubs import stub
 from .._plugins import PluginRecord
+from ..actors import ActorSilent, CustomPolicy, PolicyAnswer, PolicyProtocol
 from ..types import AutoscalingContext, DeploymentId
-from .policy_actor import Answer, CustomPolicy
 
 __all__ = ["CustomPolicies", "PolicyFailure"]
 
 POLICY_TARGET = "alacarte._control.policy_actor:PolicyActor"
 LIMIT_S = 5.0
 """How long a policy may take to answer."""
-_PATIENCE_S = 5.0
-"""How much longer its process may take, which answers even while policies block."""
 
 
 class PolicyFailure(Exception):
@@ -35,6 +34,7 @@ class _Process:
     """The process, and who is being asked there."""
 
     actor: Actor
+    policies: PolicyProtocol
     asked: set[DeploymentId] = field(default_factory=set)
     asked_at_its_end: frozenset[DeploymentId] = frozenset()
 
@@ -133,9 +133,8 @@ class CustomPolicies:
         if not self._used_by:
             self.stop()
             return
-        with contextlib.suppress(ActorDied, TimeoutError):
-            async with asyncio.timeout(_PATIENCE_S):
-                await process.actor.call("forget", deployment)
+        with contextlib.suppress(ActorDied, ActorSilent):
+            await process.policies.forget(deployment)
 
     async def end_orphans(self) -> None:
         """End processes that a former controller started and nobody uses."""
@@ -160,18 +159,17 @@ class CustomPolicies:
         deployment: DeploymentId,
         policy: CustomPolicy,
         context: AutoscalingContext,
-    ) -> Answer:
+    ) -> PolicyAnswer:
         question = (deployment, policy.digest, context, self._limit_s)
         try:
-            async with asyncio.timeout(self._limit_s + _PATIENCE_S):
-                answer: Answer = await process.actor.call("ask", *question)
-                if answer.is_unknown:
-                    await process.actor.call("give", deployment, policy)
-                    answer = await process.actor.call("ask", *question)
-        except TimeoutError:
+            answer = await process.policies.ask(*question)
+            if answer.is_unknown:
+                await process.policies.give(deployment, policy)
+                answer = await process.policies.ask(*question)
+        except ActorSilent as error:
             # Something in there holds the interpreter, or the process is stopped.
             process.actor.kill()
-            raise ActorDied(f"it has not answered for {self._limit_s + _PATIENCE_S:g} s") from None
+            raise ActorDied(str(error)) from None
         return answer
 
     def _ended(self, process: _Process) -> frozenset[DeploymentId]:
@@ -188,7 +186,8 @@ class CustomPolicies:
         async with self._starting:
             if self._process is None:
                 try:
-                    self._process = _Process(await self._adopted() or await self._started(policy))
+                    actor = await self._adopted() or await self._started(policy)
+                    self._process = _Process(actor, stub(PolicyProtocol, actor))
                 except Exception as error:  # whatever the cluster has against it
                     raise PolicyFailure(
                         f"the process for autoscaling policies did not start: {error}"
@@ -201,9 +200,8 @@ class CustomPolicies:
             if actor is None:
                 continue
             try:
-                async with asyncio.timeout(_PATIENCE_S):
-                    await actor.call("start")
-            except (ActorDied, TimeoutError):
+                await stub(PolicyProtocol, actor).ping()
+            except (ActorDied, ActorSilent):
                 actor.kill()
                 continue
             return actor

@@ -6,58 +6,22 @@ Each has a thread and an event loop of its own: one that blocks keeps nobody els
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import inspect
 import sys
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from .._cluster.host import LoopThread
 from .._cluster.protocol import ActorContext
 from .._model.pickling import load_code
 from .._wire.failures import user_traceback
+from ..actors import CustomPolicy, PolicyAnswer
 from ..errors import ConfigError
 from ..types import AutoscalingContext, DeploymentId
 from .scaling_rule import NonsenseAnswer, wanted_number
 
-__all__ = ["Answer", "CustomPolicy", "PolicyActor"]
-
-
-@dataclass(frozen=True)
-class CustomPolicy:
-    """A user's policy as bytes, and what it takes to load it.
-
-    Attributes:
-        code: As `DeploymentSpec.scaling_policy`.
-        kwargs: For the constructor, if it is a class.
-        import_paths: As `DeploymentSpec.import_paths`.
-    """
-
-    code: bytes
-    kwargs: dict[str, Any]
-    import_paths: tuple[str, ...] = ()
-
-    @cached_property
-    def digest(self) -> str:
-        """What tells it from others."""
-        return hashlib.sha256(repr((self.code, self.kwargs)).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What became of a question.
-
-    Attributes:
-        wanted: How many replicas the policy wants, None where it gave no such answer.
-        failure: Why not.
-        is_unknown: This process does not have that policy; it is to be given first.
-    """
-
-    wanted: float | None = None
-    failure: str = ""
-    is_unknown: bool = False
+__all__ = ["PolicyActor"]
 
 
 class _Running:
@@ -68,28 +32,28 @@ class _Running:
         self._thread = LoopThread(f"policy-{name}")
         self._decide: Any = None
         self._state: dict[str, Any] = {}
-        self._asked: Future[Answer] | None = None
+        self._asked: Future[PolicyAnswer] | None = None
         self._task: asyncio.Task[Any] | None = None
 
-    async def ask(self, context: AutoscalingContext, limit_s: float) -> Answer:
+    async def ask(self, context: AutoscalingContext, limit_s: float) -> PolicyAnswer:
         loop = asyncio.get_running_loop()
         until = loop.time() + limit_s
         if not await _ends(self._asked, limit_s):
-            return Answer(failure="it has still not answered an earlier question")
+            return PolicyAnswer(failure="it has still not answered an earlier question")
         self._asked = self._thread.submit(self._answer(context))
         if not await _ends(self._asked, until - loop.time()):
             # Which ends what awaits, and not what blocks; `_asked` shows which it is.
             self._thread.loop.call_soon_threadsafe(self._give_up)
-            return Answer(failure=f"it has not answered within {limit_s:g} s")
+            return PolicyAnswer(failure=f"it has not answered within {limit_s:g} s")
         if self._asked.cancelled():
-            return Answer(failure="it cancelled itself")
+            return PolicyAnswer(failure="it cancelled itself")
         return self._asked.result()
 
     def _give_up(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
-    async def _answer(self, context: AutoscalingContext) -> Answer:
+    async def _answer(self, context: AutoscalingContext) -> PolicyAnswer:
         """Ask it, on its own loop. Whatever it raises, even to end the process, ends here."""
         self._task = asyncio.current_task()
         try:
@@ -100,16 +64,16 @@ class _Running:
                 answer = await answer
             wanted, state = wanted_number(answer)
         except NonsenseAnswer as error:
-            return Answer(failure=str(error))
+            return PolicyAnswer(failure=str(error))
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            return Answer(failure=f"it raised {_reason(error)}\n{user_traceback(error)}")
+            return PolicyAnswer(failure=f"it raised {_reason(error)}\n{user_traceback(error)}")
         finally:
             self._task = None
         if state is not None:
             self._state = state
-        return Answer(wanted)
+        return PolicyAnswer(wanted)
 
     def _load(self) -> Any:
         for path in reversed(self.policy.import_paths):
@@ -130,8 +94,8 @@ class PolicyActor:
     def __init__(self, context: ActorContext) -> None:
         self._policies: dict[DeploymentId, _Running] = {}
 
-    async def start(self) -> None:
-        """Nothing is to be done; whoever called knows now that this process answers."""
+    async def ping(self) -> None:
+        """Return at once; see `PolicyProtocol`."""
 
     async def give(self, deployment: DeploymentId, policy: CustomPolicy) -> None:
         """Take in a deployment's policy. It is loaded when it is asked."""
@@ -143,7 +107,7 @@ class PolicyActor:
 
     async def ask(
         self, deployment: DeploymentId, digest: str, context: AutoscalingContext, limit_s: float
-    ) -> Answer:
+    ) -> PolicyAnswer:
         """Ask a deployment's policy. Never raises.
 
         Args:
@@ -152,7 +116,7 @@ class PolicyActor:
         """
         policy = self._policies.get(deployment)
         if policy is None or policy.policy.digest != digest:
-            return Answer(is_unknown=True)
+            return PolicyAnswer(is_unknown=True)
         return await policy.ask(context, limit_s)
 
     async def forget(self, deployment: DeploymentId) -> None:
@@ -167,7 +131,7 @@ class PolicyActor:
             await self.forget(deployment)
 
 
-async def _ends(asked: Future[Answer] | None, within_s: float) -> bool:
+async def _ends(asked: Future[PolicyAnswer] | None, within_s: float) -> bool:
     """Wait for a question to be answered; whoever asked it may have stopped listening."""
     if asked is None or asked.done():
         return True

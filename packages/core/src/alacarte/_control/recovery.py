@@ -10,21 +10,20 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from .._cluster.protocol import Actor, ActorDied, Cluster
-from .._model.membership import Membership
-from .._replica.spec import Started
+from .._cluster.stubs import stub
+from ..actors import ActorSilent, Membership, NodeServiceProtocol, ReplicaInfo, ReplicaProtocol
 from .replicas import replica_prefix
 from .services import service_prefix
 
 __all__ = ["Recovery", "Survivor"]
 
 log = logging.getLogger("alacarte.controller")
-_DESCRIBE_S = 5.0
-"""How long a replica may take to say what it is."""
+T = TypeVar("T")
 _DESCRIBE_AGAIN_S = (0.0, 0.1, 0.5)
 _ORPHANS_S = 30.0
 """How often to look for replicas that nobody knows."""
@@ -36,7 +35,7 @@ class Survivor:
     """A replica that a former controller left, with what it says of itself."""
 
     actor: Actor
-    started: Started
+    started: ReplicaInfo
     membership: Membership
 
 
@@ -63,13 +62,17 @@ class Recovery:
         return [each for each in found if each is not None]
 
     async def _described(self, name: str) -> Survivor | None:
-        actor, answers = await self._asked(name, "describe", "membership")
+        async def ask(actor: Actor) -> tuple[ReplicaInfo | None, Membership]:
+            replica = stub(ReplicaProtocol, actor)
+            return await replica.describe(), await replica.membership()
+
+        actor, answer = await self._asked(name, ask)
         if actor is None:
             return None
-        if not answers or answers[0] is None:
+        if answer is None or answer[0] is None:
             actor.kill()
             return None
-        return Survivor(actor, *answers)
+        return Survivor(actor, answer[0], answer[1])
 
     async def membership(self, survivors: Sequence[Survivor]) -> Membership | None:
         """Return what the instance's processes were handed, None when none is left that knows.
@@ -97,12 +100,16 @@ class Recovery:
         return None
 
     async def _membership_of(self, name: str) -> Membership | None:
-        _, answers = await self._asked(name, "membership")
-        found: Membership | None = answers[0] if answers else None
-        return found
+        async def ask(actor: Actor) -> Membership:
+            return await stub(NodeServiceProtocol, actor).membership()
 
-    async def _asked(self, name: str, *methods: str) -> tuple[Actor | None, list[Any]]:
-        """Return an actor, None for one that is gone, and what it answers; [] for nothing.
+        _, answer = await self._asked(name, ask)
+        return answer
+
+    async def _asked(
+        self, name: str, ask: Callable[[Actor], Awaitable[T]]
+    ) -> tuple[Actor | None, T | None]:
+        """Return an actor and its answer, None in place of either where there is none.
 
         An answer may be lost on its way, which looks as if the actor had died.
         """
@@ -112,10 +119,9 @@ class Recovery:
             actor = await self._cluster.find_actor(name)
             if actor is None:
                 break
-            with contextlib.suppress(ActorDied, TimeoutError):
-                async with asyncio.timeout(_DESCRIBE_S):
-                    return actor, [await actor.call(method) for method in methods]
-        return actor, []
+            with contextlib.suppress(ActorDied, ActorSilent):
+                return actor, await ask(actor)
+        return actor, None
 
     def dismiss(self, actor: Actor) -> None:
         """Let a replica finish what it has whose deployment is not known any more; then end it."""
@@ -123,8 +129,7 @@ class Recovery:
 
     async def _dismiss(self, actor: Actor) -> None:
         try:
-            async with asyncio.timeout(_DISMISS_S):
-                await actor.call("stop", _DISMISS_S)
+            await stub(ReplicaProtocol, actor).stop(_DISMISS_S)
         except Exception as error:  # the user's destructor, say
             log.debug("%s did not stop cleanly: %r", actor.name, error)
         actor.kill()

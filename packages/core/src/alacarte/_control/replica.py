@@ -17,10 +17,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, ClusterSilent
-from .._model.snapshots import ReplicaEntry
 from .._model.specs import DeploymentSpec
-from .._replica.pulse import Pulse
-from .._replica.spec import Started
+from ..actors import Pulse, ReplicaEntry, ReplicaInfo
 from ..errors import DeployError, ServeError
 from ..status import Failure, ReplicaOverview, ReplicaState
 from .health import Health, after_failure, after_success, judge, next_check_s
@@ -203,7 +201,7 @@ class Replica:
         """Bring it up."""
         self._life = self._loop.create_task(self._live(actor_spec))
 
-    def adopt(self, actor: Actor, started: Started) -> None:
+    def adopt(self, actor: Actor, started: ReplicaInfo) -> None:
         """Take in one that runs already, or has been told to stop."""
         self._actor = actor
         self._learn(started)
@@ -292,7 +290,7 @@ class Replica:
         if self._turn is not None:
             self._turn.leave()
 
-    async def _bring_up(self, actor_spec: ActorSpec) -> Started:
+    async def _bring_up(self, actor_spec: ActorSpec) -> ReplicaInfo:
         self._actor = await self._placed(actor_spec)
         self._note(placed=True)
         if self._turn is not None:
@@ -305,7 +303,7 @@ class Replica:
                 (starting, silent), timeout=limit, return_when=asyncio.FIRST_COMPLETED
             )
             if starting.done():
-                started: Started = starting.result()
+                started: ReplicaInfo = starting.result()
                 return started
         finally:
             starting.cancel()
@@ -371,7 +369,7 @@ class Replica:
             self._note(missing=missing)
         return missing
 
-    def _learn(self, started: Started) -> None:
+    def _learn(self, started: ReplicaInfo) -> None:
         self.entry = ReplicaEntry(
             started.replica_id, started.address, started.node_id, started.max_ongoing
         )

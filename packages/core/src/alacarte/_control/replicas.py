@@ -17,11 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from .._cluster.protocol import Actor, ActorSpec, Cluster
-from .._model.membership import Membership
-from .._model.snapshots import ReplicaEntry
 from .._model.specs import DeploymentSpec
 from .._plugins import PluginRecord
-from .._replica.spec import ReplicaSpec, Started
+from .._replica.spec import ReplicaSpec
+from ..actors import Membership, ReplicaEntry, ReplicaInfo
 from ..status import (
     DeploymentStatus,
     DeploymentStatusOverview,
@@ -298,7 +297,7 @@ class ReplicaGroup:
             self._reminder.reset()
         return self.summary(views)
 
-    def adopt(self, actor: Actor, started: Started) -> None:
+    def adopt(self, actor: Actor, started: ReplicaInfo) -> None:
         """Take in a replica that runs already, started by a controller that is gone.
 
         `want` must have been called; a replica of another version is drained like any old one.

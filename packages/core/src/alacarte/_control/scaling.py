@@ -14,15 +14,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._foreign import describe_error
-from .._model.loads import LoadReport
 from .._model.specs import DeploymentSpec
 from .._plugins import Plugins, missing_package
+from ..actors import CustomPolicy, LoadReport
 from ..config import AutoscalingConfig, AutoscalingPolicy
 from ..errors import ConfigError, ServeError
 from ..types import AutoscalingContext, DeploymentId, ScalingPolicy
 from .load_follower import LoadFollower
 from .policies import CustomPolicies, PolicyFailure
-from .policy_actor import CustomPolicy
 from .scaling_rule import NonsenseAnswer, wanted_number
 
 __all__ = ["Scaler", "check_scaling"]

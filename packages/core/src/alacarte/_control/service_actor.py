@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from .._cluster.host import spare_collections, sweep_sockets
 from .._cluster.protocol import ActorContext
-from .._model.membership import Membership
 from .._routing.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues
 from .._wire.failures import rebuild_error
+from ..actors import Membership
 from ..context import current_runtime
 from ..types import NodeService
 
@@ -104,8 +104,11 @@ class ServiceActor:
         """
         return replace(self._membership, secret=self._access.secret)
 
-    async def describe(self) -> dict[str, str] | None:
-        """Return the service's facts, None before it has started."""
+    def describe(self) -> dict[str, str] | None:
+        """Return the service's facts, None before it has started.
+
+        Answered by the host's thread, as `membership` is.
+        """
         return self._facts
 
     async def stop(self, limit_s: float, replaced: bool) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, Node, NotBegun
-from .._model.membership import Membership
+from .._cluster.stubs import stub
 from .._plugins import PluginRecord
+from ..actors import ActorSilent, Membership, NodeServiceProtocol
 from ..errors import ConfigError, NotFoundError, ServeError
 from ..status import ProxyStatus, ServiceStatusOverview
 from ..types import NodeServiceSpec
@@ -26,8 +27,6 @@ _UNSETTLED = 2
 """Failed starts for which whoever starts the instance waits."""
 _END_S = 5.0
 """For what is in progress when the service ends on a node."""
-_STOP_S = 5.0
-"""For stopping itself, once it has drained."""
 
 
 @dataclass(frozen=True)
@@ -267,7 +266,7 @@ class ServiceGroup:
             )
             # In turn: what they share, the second is to find where the first has put it.
             async with self._turns.setdefault(slot.group, asyncio.Lock()):
-                return _Process(actor, dict(await actor.call("start")))
+                return _Process(actor, await stub(NodeServiceProtocol, actor).start())
         except BaseException:
             if actor is not None:
                 actor.kill()
@@ -286,8 +285,8 @@ class ServiceGroup:
             if actor is None or (slot.process is not None and slot.process.actor.name == name):
                 continue
             try:
-                facts = await actor.call("describe")
-            except NotBegun:
+                facts = await stub(NodeServiceProtocol, actor).describe()
+            except (NotBegun, ActorSilent):
                 facts = None
             except ActorDied:
                 continue
@@ -330,9 +329,8 @@ class ServiceGroup:
         self._left(name)
         self._leaving[name] = replace(slot.overview, status=ProxyStatus.DRAINING)
         try:
-            async with asyncio.timeout(limit_s + _STOP_S):
-                await process.actor.call("stop", limit_s, replaced)
-        except (TimeoutError, ActorDied):
+            await stub(NodeServiceProtocol, process.actor).stop(limit_s, replaced)
+        except (ActorSilent, ActorDied):
             pass
         except Exception as error:  # a plugin's code
             log.warning("%s did not stop cleanly: %r", name, error)

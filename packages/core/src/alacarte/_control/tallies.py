@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from .._model.tallies import BUCKETS, SplitReport, TallyReport, quantile_s
+from .._model.tallies import BUCKETS, quantile_s
+from ..actors import SplitReport, TallyReport
 from ..status import CallCounts
 
 __all__ = ["MOST_PROCESSES", "Tallies"]

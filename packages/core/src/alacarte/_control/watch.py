@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .._model.snapshots import DeploymentSnapshot, SnapshotDelta, WatchRequest, combine, delta
+from .._model.snapshots import combine, delta
+from ..actors import DeploymentSnapshot, SnapshotDelta, WatchRequest
 
 __all__ = ["HISTORY", "MAX_RETIRED", "WATCH_LIMIT_S", "SnapshotHub"]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-__all__ = ["MIN_BLOB_BYTES", "BlobRef", "Missing", "Packed", "blob_digest", "pack", "unpack"]
+__all__ = ["MIN_BLOB_BYTES", "BlobRef", "Packed", "blob_digest", "pack", "unpack"]
 
 MIN_BLOB_BYTES = 4096
 """A shorter string is part of its value: a reference to it would cost as much."""
@@ -60,13 +60,6 @@ class Packed:
     data: bytes = field(repr=False)
     sizes: Mapping[str, int]
     blobs: Mapping[str, bytes] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Missing:
-    """The digests of byte strings that the receiver of a packed value does not have."""
-
-    digests: frozenset[str]
 
 
 def blob_digest(data: bytes) -> str:

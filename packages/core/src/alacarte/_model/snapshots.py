@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import replace
 
-from ..types import Address, DeploymentId
+from ..actors import DeploymentSnapshot, ReplicaEntry, SnapshotDelta
+from ..types import DeploymentId
 
 __all__ = [
     "ROUTES_KEY",
-    "DeploymentSnapshot",
-    "ReplicaEntry",
-    "SnapshotDelta",
-    "WatchRequest",
     "combine",
     "delta",
     "deployment_key",
@@ -25,80 +21,6 @@ ROUTES_KEY = "routes"
 def deployment_key(deployment: DeploymentId) -> str:
     """Return the key under which a deployment's snapshots are watched."""
     return f"deployment:{deployment}"
-
-
-@dataclass(frozen=True)
-class WatchRequest:
-    """A process's question for everything newer than the versions it has applied.
-
-    Attributes:
-        watcher: Name of the process, for whoever waits until it has applied a version.
-        process: Told apart from every other process, those of the same name included.
-        number: Grows with each question of the process; a newer question ends the older one.
-        known: The version that it has applied, -1 for none, of every key that it follows.
-    """
-
-    watcher: str
-    process: str
-    number: int
-    known: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class ReplicaEntry:
-    """A replica that is ready for calls."""
-
-    replica_id: str
-    address: Address
-    node_id: str
-    max_ongoing: int
-
-
-@dataclass(frozen=True)
-class DeploymentSnapshot:
-    """A deployment's replicas at one version.
-
-    Attributes:
-        state: `up` while replicas are there or expected; `failed` when none will come unless
-            it is deployed anew; `absent` when there is no such deployment.
-        reason: Why it is failed or absent.
-        max_queued: Calls that may wait in one process, -1 for any number.
-        policy: Name of the routing policy.
-        follow_load: Routers report their load; see `LoadReport`.
-    """
-
-    id: DeploymentId
-    version: int
-    state: Literal["up", "failed", "absent"]
-    reason: str = ""
-    replicas: tuple[ReplicaEntry, ...] = ()
-    max_queued: int = 1024
-    policy: str = "power_of_two"
-    follow_load: bool = False
-
-
-@dataclass(frozen=True)
-class SnapshotDelta:
-    """What has changed from one version of a deployment to another.
-
-    Its size is that of the change: one replica among ten thousand costs the bytes of one.
-
-    Attributes:
-        since: The version it begins at.
-        head: The new snapshot without its replicas.
-        changed: Replicas that are new, or not what they were.
-        removed: Ids of those that are gone.
-    """
-
-    since: int
-    head: DeploymentSnapshot
-    changed: tuple[ReplicaEntry, ...]
-    removed: tuple[str, ...]
-
-    @property
-    def version(self) -> int:
-        """The version it leads to."""
-        return self.head.version
 
 
 def delta(old: DeploymentSnapshot, new: DeploymentSnapshot) -> SnapshotDelta:

@@ -7,54 +7,16 @@ import hashlib
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..types import Route
 
-__all__ = ["BUCKETS", "SplitReport", "TallyReport", "bucket_of", "quantile_s", "split_key"]
+__all__ = ["BUCKETS", "bucket_of", "quantile_s", "split_key"]
 
 BUCKETS = 84
 """Of a histogram of times: from 50 µs to 50 s, and what lies beyond."""
 _SHORTEST_S = 50e-6
 _STEPS = 4
 """Buckets to each doubling: so a quantile is right to a tenth."""
-
-
-@dataclass(frozen=True)
-class TallyReport:
-    """What became of one process's calls of one target, since it took the route over.
-
-    Attributes:
-        target: `str()` of the deployment.
-        shadow: It got copies.
-        requests: Calls that have ended, but for those that their callers gave up.
-        errors: Those of them that failed.
-        dropped: Copies that were not sent, or not to the end.
-        total_s: The sum of their times.
-        buckets: How many took how long, by `bucket_of`.
-    """
-
-    target: str
-    shadow: bool
-    requests: int
-    errors: int
-    dropped: int
-    total_s: float
-    buckets: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class SplitReport:
-    """All of one route.
-
-    Attributes:
-        key: See `split_key`.
-        since: When the process took it over, in seconds since 1970.
-    """
-
-    key: str
-    since: float
-    tallies: tuple[TallyReport, ...]
 
 
 def split_key(route: Route) -> str:

@@ -16,23 +16,22 @@ from .._cluster.host import socket_path, spare_collections
 from .._cluster.protocol import ActorContext
 from .._foreign import describe_error, is_cancellation
 from .._logging import name_process
-from .._model.membership import Membership
 from .._model.pickling import load_code, load_init
 from .._routing.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues
 from .._wire.failures import unpickle_error, user_traceback
 from .._wire.listener import Listener
+from ..actors import Membership, Pulse, ReplicaInfo
 from ..context import ReplicaContext, current_replica, current_runtime
 from ..errors import DeployError
 from ..layers import compose
 from ..types import Address, DeploymentId, Service
 from .advertised import Advertised
 from .loop_watch import LoopWatch
-from .pulse import Pulse
 from .python import PythonProtocol
 from .served import UserObject
 from .server import DataServer
-from .spec import ReplicaSpec, Started
+from .spec import ReplicaSpec
 
 __all__ = ["ReplicaActor"]
 
@@ -78,7 +77,7 @@ class ReplicaActor:
         self._watch: LoopWatch | None = None
         self._stopping: asyncio.Task[None] | None = None
 
-    async def start(self) -> Started:
+    async def start(self) -> ReplicaInfo:
         """Construct the user's object, and listen.
 
         Raises:
@@ -108,14 +107,14 @@ class ReplicaActor:
         assert started is not None
         return started
 
-    def describe(self) -> Started | None:
+    def describe(self) -> ReplicaInfo | None:
         """Return what the controller must know of a replica that is ready, None before.
 
         Answered by the host's thread, whatever user code is busy with.
         """
         if self._address is None or self._server is None:
             return None
-        return Started(
+        return ReplicaInfo(
             self._spec.deployment,
             self._spec.replica_id,
             self._spec.version,
@@ -220,23 +219,6 @@ class ReplicaActor:
                 if is_cancellation(error):
                     raise
                 log.exception("%s: closing failed", self._spec.deployment)
-
-    async def stats(self) -> dict[str, int]:
-        """Return what the replica is doing: requests in progress and served.
-
-        `loop_age_ms` is the time since its event loop last beat. While user code blocks the loop,
-        this method is not answered at all.
-        """
-        if self._server is None or self._watch is None:
-            return {"ongoing": 0, "served": 0}
-        return {
-            "ongoing": self._server.ongoing,
-            "served": self._server.served,
-            "abandoned": self._server.abandoned,
-            "pid": os.getpid(),
-            "loop_age_ms": int(self._watch.age_s * 1000),
-            "connections": 0 if self._listener is None else len(self._listener.connections),
-        }
 
     async def abort(self) -> None:
         """Hang up at once, as the end of a process does."""

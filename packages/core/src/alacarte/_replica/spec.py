@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..types import Address, DeploymentId
+from ..types import DeploymentId
 
-__all__ = ["ReplicaSpec", "Started"]
+__all__ = ["ReplicaSpec"]
 
 
 @dataclass(frozen=True)
@@ -27,25 +27,3 @@ class ReplicaSpec:
     is_function: bool
     max_ongoing: int
     user_config: Any
-
-
-@dataclass(frozen=True)
-class Started:
-    """What a replica tells the controller once it is ready.
-
-    Attributes:
-        user_config: The one it was configured with last.
-        checks_itself: The user's class has a `check_health`.
-        leaving: It has been told to stop.
-    """
-
-    deployment: DeploymentId
-    replica_id: str
-    version: str
-    address: Address
-    node_id: str
-    pid: int
-    max_ongoing: int
-    user_config: Any
-    checks_itself: bool = False
-    leaving: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .._model.loads import LoadReport
+from ..actors import LoadReport
 from ..types import DeploymentId
 
 __all__ = ["LoadMeter"]

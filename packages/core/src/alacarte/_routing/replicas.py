@@ -13,9 +13,9 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
 
-from .._model.snapshots import ReplicaEntry
 from .._wire.authentication import AuthenticationError
 from .._wire.caller import CallerConnection, ConnectionLost
+from ..actors import ReplicaEntry
 from ..types import Address, DeploymentId, ReplicaLoad
 from .ejection import Hold, Record, first_back, most_out
 from .sweep import TICK_S, Sweep

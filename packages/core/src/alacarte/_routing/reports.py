@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from .._model.loads import LoadReport
+from ..actors import LoadReport
 from .load import LoadMeter
 
 __all__ = ["LoadReporter"]

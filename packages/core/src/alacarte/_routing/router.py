@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from .._foreign import ordinary
-from .._model.snapshots import DeploymentSnapshot, SnapshotDelta
 from .._wire.caller import CallStream, ConnectionLost, Rejected
+from ..actors import DeploymentSnapshot, SnapshotDelta
 from ..errors import (
     BackPressureError,
     DeadlineExceededError,

@@ -19,15 +19,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._cluster.host import host_id, submit
-from .._cluster.protocol import Actor, ActorDied, Cluster
-from .._model.loads import LoadReport
-from .._model.membership import Membership
-from .._model.snapshots import ROUTES_KEY, WatchRequest
-from .._model.tallies import SplitReport
+from .._cluster.protocol import ActorDied, Cluster
+from .._cluster.stubs import stub
+from .._model.snapshots import ROUTES_KEY
 from .._plugins import Plugins
 from .._wire.authentication import AuthenticationError
 from .._wire.caller import CallerConnection, connect
 from .._wire.failures import ErrorDecoder
+from ..actors import (
+    ActorSilent,
+    ControllerProtocol,
+    LoadReport,
+    Membership,
+    Snapshot,
+    SplitReport,
+    WatchRequest,
+)
 from ..errors import ConfigError, ServeError
 from ..layers import deadline
 from ..types import (
@@ -124,7 +131,7 @@ class ProcessRuntime:
         self._subscription = Subscription(self._watch, name, self._process)
         self._table = RouterTable(self._router, self._layers, self._subscription)
         self._by_name: dict[DeploymentId, Service] = {}
-        self._controller: Actor | None = None
+        self._controller: ControllerProtocol | None = None
         self._orphaned = False
         self._sweep = Sweep(self.loop)
         self._reporter = LoadReporter(self._report)
@@ -172,22 +179,20 @@ class ProcessRuntime:
         return submit(coroutine, self.loop)
 
     def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
-        async def ask() -> Any:
+        async def ask() -> tuple[DeploymentId, ...]:
             give_up_at = time.monotonic() + _CONTROLLER_S
             while True:
-                with contextlib.suppress(ActorDied, TimeoutError):
+                with contextlib.suppress(ActorDied, ActorSilent):
                     controller = await self._access.cluster.find_actor(CONTROLLER_NAME)
                     if controller is not None:
-                        async with asyncio.timeout(_CONTROLLER_S):
-                            return await controller.call("deployments_of", app)
+                        return await stub(ControllerProtocol, controller).deployments_of(app)
                 if time.monotonic() > give_up_at:
                     raise ServeError("the controller does not answer.")
                 await asyncio.sleep(_RETRY_S[1])
 
         # On a loop of its own, since the caller may be on ours and must not wait for itself.
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            found: tuple[DeploymentId, ...] = pool.submit(asyncio.run, ask()).result()
-        return found
+            return pool.submit(asyncio.run, ask()).result()
 
     # ------------------------------------------------------------------------------------
 
@@ -267,20 +272,19 @@ class ProcessRuntime:
         # Whoever has one of the others may go on using it: each looks its route up by itself.
         self._by_name = {key: way for key, way in self._by_name.items() if key.name in names}
 
-    async def _watch(self, request: WatchRequest) -> Mapping[str, Any]:
+    async def _watch(self, request: WatchRequest) -> Mapping[str, Snapshot]:
         """Ask the controller for what is newer than we know."""
         try:
             controller = await self._find_controller()
-            news: Mapping[str, Any] = await controller.call("watch", request)
+            return await controller.watch(request)
         except _OtherInstance:
             await self._leave_alone()
             raise SubscriptionEnded from None
         except Exception:
             self._controller = None
             raise
-        return news
 
-    async def _find_controller(self) -> Actor:
+    async def _find_controller(self) -> ControllerProtocol:
         """Return the controller.
 
         Raises:
@@ -293,13 +297,14 @@ class ProcessRuntime:
             found = await self._access.cluster.find_actor(CONTROLLER_NAME)
             if found is None:
                 raise ActorDied("there is no controller")
-            info = await found.call("begin")
+            controller = stub(ControllerProtocol, found)
+            info = await controller.begin()
             if info is None:
                 raise ActorDied("the controller does not know yet what it is to control")
-            if info["instance"] != self._access.instance:
+            if info.instance != self._access.instance:
                 raise _OtherInstance
-            self._access.secret = info["secret"]
-            self._controller = found
+            self._access.secret = info.secret
+            self._controller = controller
         return self._controller
 
     async def _leave_alone(self) -> None:
@@ -319,11 +324,11 @@ class ProcessRuntime:
 
     async def _report(self, reports: tuple[LoadReport, ...]) -> None:
         controller = await self._find_controller()
-        await controller.call("report_loads", self._name, reports)
+        await controller.report_loads(self._name, reports)
 
     async def _report_splits(self, reports: tuple[SplitReport, ...]) -> None:
         controller = await self._find_controller()
-        await controller.call("report_splits", self._process, reports)
+        await controller.report_splits(self._process, reports)
 
     def _suspect(self, deployment: DeploymentId, replica_id: str, reason: str) -> None:
         """Tell the controller of a replica that does not answer; without one, nobody."""
@@ -333,7 +338,7 @@ class ProcessRuntime:
         async def tell() -> None:
             try:
                 controller = await self._find_controller()
-                await controller.call("suspect", self._name, deployment, replica_id, reason)
+                await controller.suspect(self._name, deployment, replica_id, reason)
             except Exception as error:  # it will be told again as long as the replica is silent
                 log.debug("the controller was not told of replica %s: %r", replica_id, error)
 

@@ -13,7 +13,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from .._model.tallies import SplitReport, split_key
+from .._model.tallies import split_key
+from ..actors import SplitReport
 from ..errors import DeploymentUnavailableError, InvalidRequestError
 from ..types import Call, DeploymentId, Reply, Route, Service
 from .copies import MOST_COPIES, Copied, Original, Room, copy_of, kept, size_of

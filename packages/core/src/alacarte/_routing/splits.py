@@ -7,7 +7,8 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from .._model.tallies import SplitReport, split_key
+from .._model.tallies import split_key
+from ..actors import SplitReport
 from ..errors import NotFoundError, ServeError
 from ..types import Call, DeploymentId, Reply, Route, RouteTable, Service
 from .copies import Room

@@ -10,7 +10,7 @@ from typing import Any
 
 from .._cluster.protocol import ActorDied
 from .._foreign import describe_error
-from .._model.snapshots import WatchRequest
+from ..actors import Snapshot, WatchRequest
 
 __all__ = ["Subscription", "SubscriptionEnded"]
 
@@ -18,7 +18,7 @@ log = logging.getLogger("alacarte.runtime")
 _RETRY_S = (0.05, 0.2, 0.5, 1.0)
 _JITTER = 0.25
 
-Ask = Callable[[WatchRequest], Awaitable[Mapping[str, Any]]]
+Ask = Callable[[WatchRequest], Awaitable[Mapping[str, Snapshot]]]
 
 
 class SubscriptionEnded(Exception):
@@ -110,7 +110,7 @@ class Subscription:
         # All of them are applied, and not only those before one that cannot be.
         return False not in [self._take(request, key, value) for key, value in news.items()]
 
-    async def _answer(self, request: WatchRequest) -> Mapping[str, Any]:
+    async def _answer(self, request: WatchRequest) -> Mapping[str, Snapshot]:
         """Return the answer to a question, none when other keys are followed meanwhile."""
         loop = asyncio.get_running_loop()
         question = loop.create_task(_awaited(self._ask(request)))
@@ -127,7 +127,7 @@ class Subscription:
             question.cancel()
             changed.cancel()
 
-    def _take(self, request: WatchRequest, key: str, value: Any) -> bool:
+    def _take(self, request: WatchRequest, key: str, value: Snapshot) -> bool:
         """Apply a value; return whether that went well."""
         if self._known.get(key) != request.known[key]:
             return True  # it is not followed any more, or from the beginning
@@ -143,7 +143,7 @@ class Subscription:
         return True
 
 
-async def _awaited(answer: Awaitable[Mapping[str, Any]]) -> Mapping[str, Any]:
+async def _awaited(answer: Awaitable[Mapping[str, Snapshot]]) -> Mapping[str, Snapshot]:
     return await answer
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .._model.tallies import BUCKETS, TallyReport, bucket_of
+from .._model.tallies import BUCKETS, bucket_of
+from ..actors import TallyReport
 
 __all__ = ["Tally"]
 

@@ -315,7 +315,7 @@ def restart_services(service: str = "", *, drain_s: float = 30.0) -> None:
     session = _session.current() or _session.attach()
     if session is None:
         raise ServeError("serve.restart_services(): alacarte is not running; serve.start().")
-    session.ask("restart_services", service, drain_s)
+    session.wait(session.controller.restart_services(service, drain_s))
 
 
 @short_traceback

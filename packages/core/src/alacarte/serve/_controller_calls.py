@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, ClusterSilent
+from .._cluster.stubs import RemoteCall, make_stub, send, stub
 from .._plugins import Plugins
 from .._routing.runtime import CONTROLLER_NAME
+from ..actors import ActorSilent, ControllerProtocol
 from ._outage import Outage
 
 __all__ = ["ControllerCalls"]
@@ -16,10 +18,8 @@ __all__ = ["ControllerCalls"]
 CONTROLLER_TARGET = "alacarte._control.controller:Controller"
 _THERE_S = 2.0
 """A controller that dies after a call has lasted so long was there, and did not fail to come up."""
-_ANSWER_S = 30.0
-"""How long a controller may take for what it does at once."""
-_PATIENT = frozenset(("applied", "deleted", "ready", "restart_services", "shutdown", "watch"))
-"""What it answers when something has happened, however long that takes."""
+_PING_S = 30.0
+"""How often a controller whose answer may take long is asked for a sign of life."""
 
 
 class ControllerCalls:
@@ -36,21 +36,21 @@ class ControllerCalls:
         self._controller: Actor | None = None
         self._told_outage: Outage | None = None  # of the calls that wait, one says so
 
-    async def ask(
-        self,
-        method: str,
-        args: tuple[Any, ...],
-        config: Mapping[str, Any] | None = None,
-        **limits: float,
-    ) -> Any:
-        """Call the controller, after finding it; one that is away is asked again when it is back.
-
-        Asking twice is fine: every method of the controller says what should be, not what to do.
+    def controller(self, *, start: bool = False, **limits: float) -> ControllerProtocol:
+        """Return a stub whose calls find the controller, and wait out its restarts.
 
         Args:
-            config: To start one with; without it, `begin` returns None where there is none.
+            start: Start one where there is none. Otherwise `begin` returns None there.
             limits: Of an `Outage`.
         """
+
+        async def send(call: RemoteCall) -> Any:
+            return await self._ask(call, start, limits)
+
+        return make_stub(ControllerProtocol, send)
+
+    async def _ask(self, call: RemoteCall, start: bool, limits: Mapping[str, float]) -> Any:
+        """Find the controller and call it; one that is away is asked again when it is back."""
         loop = asyncio.get_running_loop()
         outage: Outage | None = None
         try:
@@ -58,15 +58,15 @@ class ControllerCalls:
                 kind = "silent"
                 asked_at = loop.time()
                 try:
-                    controller = await self._found(config)
+                    controller = await self._found(start)
                     if controller is None:
-                        if method == "begin":
+                        if call.method == "begin":
                             return None
                         kind = "gone"
                         raise ActorDied("there is none; the instance was shut down")
                     kind = "restarting"
                     asked_at = loop.time()
-                    answer = await self._answer(controller, method, args)
+                    answer = await self._answer(controller, call)
                     if outage is not None and outage is self._told_outage:
                         outage.ended(loop.time())
                     return answer
@@ -97,28 +97,27 @@ class ControllerCalls:
             self._told_outage = outage
         return outage
 
-    async def _found(self, config: Mapping[str, Any] | None) -> Actor | None:
+    async def _found(self, start: bool) -> Actor | None:
         if self._controller is None:
             self._controller = await self._cluster.find_actor(CONTROLLER_NAME)
-        if self._controller is None and config is not None:
+        if self._controller is None and start:
             # Somebody else may do the same: the one who comes second is told so, and looks again.
             self._controller = await self._cluster.start_actor(self._spec())
             self.started = True
         return self._controller
 
-    async def _answer(self, controller: Actor, method: str, args: tuple[Any, ...]) -> Any:
+    async def _answer(self, controller: Actor, call: RemoteCall) -> Any:
         """Return a controller's answer; find out in between whether there is anybody."""
-        asking = asyncio.create_task(controller.call(method, *args))
+        asking = asyncio.create_task(send(controller, call))
         try:
-            while not (await asyncio.wait((asking,), timeout=_ANSWER_S))[0]:
-                if method in _PATIENT:
-                    await self._answer(controller, "begin", ())
-                    continue
-                raise _Silent(
-                    f"its process has not answered {method!r} for {_ANSWER_S:g} s; if it does not "
-                    "recover, serve.shutdown(force=True) ends everything"
-                )
-            return asking.result()
+            while not (await asyncio.wait((asking,), timeout=_PING_S))[0]:
+                if call.patience_s is None:
+                    await stub(ControllerProtocol, controller).begin()
+            return await asking
+        except ActorSilent as error:
+            raise _Silent(
+                f"{error}; if it does not recover, serve.shutdown(force=True) ends everything"
+            ) from None
         finally:
             asking.cancel()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from .._cluster.protocol import Actor, ActorDied, Cluster, ClusterSilent
+from .._cluster.stubs import stub
 from .._routing.runtime import CONTROLLER_NAME
+from ..actors import ActorSilent, ControllerProtocol
 from ..errors import ConfigError
 
 __all__ = ["wait_ended"]
@@ -31,11 +33,11 @@ async def wait_ended(cluster: Cluster, instance: str) -> None:
             else:
                 unknown = 0
                 await controller.closed()
-        except (ActorDied, ClusterSilent, ConfigError):
+        except (ActorDied, ActorSilent, ClusterSilent, ConfigError):
             unknown = 0
         await asyncio.sleep(_PAUSE_S)
 
 
 async def _is_of(controller: Actor, instance: str) -> bool:
-    info = await controller.call("begin", None)
-    return bool(info is not None and info["instance"] == instance)
+    info = await stub(ControllerProtocol, controller).begin()
+    return info is not None and info.instance == instance

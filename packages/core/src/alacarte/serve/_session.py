@@ -18,12 +18,13 @@ from typing import Any, TypeVar
 from .._cluster.host import LoopThread
 from .._cluster.protocol import ActorDied, Cluster, ClusterSilent
 from .._logging import configure_logging
-from .._model.blobs import Missing, pack, unpack
+from .._model.blobs import pack, unpack
 from .._model.sizes import check_size
 from .._plugins import Plugins, check_same, load, missing_package
 from .._routing.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues, resolve, secrets_in, without_secrets
 from .._wire.failures import unpickle_error
+from ..actors import ControllerProtocol, MissingBlobs
 from ..errors import ConfigError, ConflictError, DeployTimeoutError, ServeError
 from ..status import ServeStatus
 from ..types import DeploymentId, Resource
@@ -115,27 +116,27 @@ class Session:
         return self.wait(self._begin(config))
 
     async def _begin(self, config: Mapping[str, Any] | None) -> bool:
-        info = await self._ask("begin", (config,), config)
+        info = await self._calls.controller(start=config is not None).begin(config)
         if info is None:
             return False
-        check_same(self.plugins.loaded, info["plugins"])
-        self.config = info["config"]
+        check_same(self.plugins.loaded, info.plugins)
+        self.config = info.config
         _warn_of_differences(self.plugins, self.config, config)
         self.runtime = ProcessRuntime(
             InstanceAccess(
                 self.cluster,
-                info["instance"],
-                info["secret"],
+                info.instance,
+                info.secret,
                 self.config["cluster"]["max_message_bytes"],
             ),
             self.plugins,
             ConfigValues(self.plugins, self.config),
-            node_id=info["node"] if self.cluster.kind == "local" else "",
+            node_id=info.node_id if self.cluster.kind == "local" else "",
             name=f"driver:{os.getpid()}:{id(self)}",
             decode_error=unpickle_error,
         )
         if self.cluster.kind == "ray":  # no other process can end a local instance
-            self._thread.submit(self._notice_end(info["instance"]))
+            self._thread.submit(self._notice_end(info.instance))
         return True
 
     async def _notice_end(self, instance: str) -> None:
@@ -143,22 +144,14 @@ class Session:
         self.ended_elsewhere = True
         self.left.set()
 
-    def ask(self, method: str, *args: Any) -> Any:
-        """Call the controller. One that the cluster restarts is waited for; see `_outage`.
+    @property
+    def controller(self) -> ControllerProtocol:
+        """The controller, for `wait`. One that the cluster restarts is waited for; see `_outage`.
 
-        Raises:
-            ServeError: It is gone for good, does not come up, or does not answer.
+        Each call raises ActorDied for a controller that is gone for good, does not come up, or
+        does not answer.
         """
-        return self.wait(self._ask(method, args))
-
-    async def _ask(
-        self,
-        method: str,
-        args: tuple[Any, ...],
-        config: Mapping[str, Any] | None = None,
-        **limits: float,
-    ) -> Any:
-        return await self._calls.ask(method, args, config, **limits)
+        return self._calls.controller()
 
     def apply(
         self,
@@ -204,7 +197,7 @@ class Session:
 
     def _timed_out(self, names: Sequence[str], timeout_s: float) -> DeployTimeoutError:
         try:
-            status: ServeStatus = self.wait(_within(_STATUS_S, self._ask("status", ())))
+            status = self.wait(_within(_STATUS_S, self.controller.status()))
         except (ServeError, TimeoutError):
             away = "The controller does not answer: its process has ended, or is very slow."
             return DeployTimeoutError(tuple(names), timeout_s, {}, (away,))
@@ -221,10 +214,9 @@ class Session:
         packed = pack((expected, resources))
         blobs: dict[str, bytes] = {}
         while True:
-            answer = await self._ask("apply", (packed.data, tuple(packed.sizes), blobs))
-            if not isinstance(answer, Missing):
-                wishes: list[str] = answer
-                return wishes
+            answer = await self.controller.apply(packed.data, tuple(packed.sizes), blobs)
+            if not isinstance(answer, MissingBlobs):
+                return answer
             if answer.digests - packed.blobs.keys():
                 raise ConflictError(resources[0].kind, resources[0].name)
             blobs |= {digest: packed.blobs[digest] for digest in answer.digests}
@@ -250,7 +242,7 @@ class Session:
 
     async def _applied(self, resources: Sequence[Resource], wishes: Sequence[str]) -> None:
         waits: list[asyncio.Task[int]] = [
-            asyncio.create_task(self._ask("applied", (resource.kind, resource.name, wish)))
+            asyncio.create_task(self.controller.applied(resource.kind, resource.name, wish))
             for resource, wish in zip(resources, wishes, strict=True)
         ]
         try:
@@ -267,7 +259,7 @@ class Session:
         telling = None
         if not self.started:
             names = [resource.name for resource in resources]
-            telling = asyncio.create_task(tell_waiting(lambda: self._ask("status", ()), names))
+            telling = asyncio.create_task(tell_waiting(self.controller.status, names))
         try:
             await self._applied(resources, wishes)
         finally:
@@ -286,7 +278,7 @@ class Session:
             ConfigError: Another resource needs it.
             TimeoutError: Something of it is left after a minute.
         """
-        found: bool = self.ask("delete", kind, name)
+        found = self.wait(self.controller.delete(kind, name))
         if wait:
             try:
                 self.wait(_within(_DELETED_S, self._deleted(kind, name)))
@@ -299,17 +291,16 @@ class Session:
         return found
 
     async def _deleted(self, kind: str, name: str) -> None:
-        await self._know(await self._ask("deleted", (kind, name)))
+        await self._know(await self.controller.deleted(kind, name))
 
     def resources(self, kind: str) -> list[Resource]:
         """Return all resources of a kind, in the order in which they were made."""
-        found: list[Resource] = unpack(self.ask("resources", kind))
+        found: list[Resource] = unpack(self.wait(self.controller.resources(kind)))
         return found
 
     def status(self) -> ServeStatus:
         """Return how everything is doing."""
-        found: ServeStatus = self.ask("status")
-        return found
+        return self.wait(self.controller.status())
 
     def make_handle(self, deployment: DeploymentId) -> Any:
         """Return a handle to a deployment, or to a route.
@@ -342,7 +333,7 @@ class Session:
                 "in order; the processes end with their Ray."
             )
         try:
-            self.wait(self._ask("shutdown", (), restart_s=_SHUTDOWN_RESTART_S))
+            self.wait(self._calls.controller(restart_s=_SHUTDOWN_RESTART_S).shutdown())
         except ServeError as error:
             log.warning("%s. All processes are ended now.", str(error).rstrip("."))
         finally:
@@ -365,14 +356,14 @@ class Session:
 
     def hold(self) -> None:
         """Have the instance end with this process, however it ends."""
-        self.ask("hold")
+        self.wait(self.controller.hold())
         self._thread.submit(self._hold())
 
     async def _hold(self) -> None:
         while True:
             await asyncio.sleep(_HOLD_S)
             try:
-                await self._ask("hold", ())
+                await self.controller.hold()
             except Exception as error:  # it is told again, as long as this process lives
                 log.debug("the controller was not told that this process lives: %r", error)
 
@@ -466,7 +457,7 @@ def start(
                 elif detached is False:
                     log.warning(_NOT_HELD)
                 if wait:
-                    session.ask("ready")
+                    session.wait(session.controller.ready())
             except BaseException:
                 session.give_up()
                 raise
@@ -490,7 +481,7 @@ def start(
             )
         session = _session
     if wait:
-        session.ask("ready")
+        session.wait(session.controller.ready())
     return session
 
 

@@ -1,0 +1,56 @@
+"""The protocols between alacarte's processes: the methods that actors answer, and their values.
+
+An instance runs one controller, replicas, node services and, where users bring autoscaling policies
+of their own, one policy process. Each is an actor: found by name, called by method. The protocols
+here list every such method with its arguments, the process that calls it, how long the caller
+waits, and what it raises. `remote` declares on each method the caller's patience and whether the
+call may be repeated; the stubs and clients act on that declaration.
+
+Any call of an actor may raise two errors besides those that its method lists: `ActorDied`, and
+`ActorSilent` where the method declares a patience.
+"""
+
+from __future__ import annotations
+
+from .controller_protocol import ControllerProtocol, MissingBlobs
+from .membership import InstanceInfo, Membership
+from .policy_protocol import CustomPolicy, PolicyAnswer, PolicyProtocol
+from .remote import ActorDied, ActorSilent, CallTerms, NotBegun, remote, terms_of
+from .replica_protocol import Pulse, ReplicaInfo, ReplicaProtocol
+from .reporting import LoadReport, SplitReport, TallyReport
+from .service_protocol import NodeServiceProtocol
+from .watching import (
+    DeploymentSnapshot,
+    ReplicaEntry,
+    Snapshot,
+    SnapshotDelta,
+    WatchRequest,
+)
+
+__all__ = [
+    "ActorDied",
+    "ActorSilent",
+    "CallTerms",
+    "ControllerProtocol",
+    "CustomPolicy",
+    "DeploymentSnapshot",
+    "InstanceInfo",
+    "LoadReport",
+    "Membership",
+    "MissingBlobs",
+    "NodeServiceProtocol",
+    "NotBegun",
+    "PolicyAnswer",
+    "PolicyProtocol",
+    "Pulse",
+    "ReplicaEntry",
+    "ReplicaInfo",
+    "ReplicaProtocol",
+    "Snapshot",
+    "SnapshotDelta",
+    "SplitReport",
+    "TallyReport",
+    "WatchRequest",
+    "remote",
+    "terms_of",
+]

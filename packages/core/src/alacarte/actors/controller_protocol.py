@@ -1,0 +1,209 @@
+"""The methods of the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..status import ServeStatus
+from ..types import DeploymentId
+from .membership import InstanceInfo
+from .remote import remote
+from .reporting import LoadReport, SplitReport
+from .watching import Snapshot, WatchRequest
+
+__all__ = ["ControllerProtocol", "MissingBlobs"]
+
+_ANSWER_S = 30.0
+"""Seconds that the controller may take for a method that it answers at once."""
+
+
+@dataclass(frozen=True)
+class MissingBlobs:
+    """The digests of byte strings that the receiver of a packed value does not have."""
+
+    digests: frozenset[str]
+
+
+class ControllerProtocol(Protocol):
+    """The controller: the one actor of an instance that stores and carries out users' changes.
+
+    Drivers (programs, commands, notebooks) make changes and ask for the status. Processes that call
+    deployments (drivers, replicas, node services) watch snapshots and send reports. Every method
+    names a wanted state rather than a step towards it, so all of them are repeatable: a controller
+    that restarts is asked the same question again. Where a method declares no patience, the client
+    asks `begin` every 30 s whether the controller still answers.
+    """
+
+    # --- called by drivers --------------------------------------------------------------
+
+    @remote(patience_s=_ANSWER_S, repeatable=True)
+    async def begin(self, config: Mapping[str, Any] | None = None) -> InstanceInfo | None:
+        """Found the instance, or join it; return the values that a process needs to belong to it.
+
+        Every process calls it first, and again after it has lost the controller. Until a driver
+        has founded the instance, every other method raises `ActorDied`.
+
+        Args:
+            config: All sections of the configuration, to found an instance with where none is
+                stored, and to give back secrets that an instance has lost with its last process.
+                None to join only.
+
+        Returns:
+            None where no instance is stored.
+
+        Raises:
+            ConfigError: The instance has lost secrets, and `config` does not have them.
+        """
+
+    @remote(patience_s=None, repeatable=True)
+    async def ready(self) -> None:
+        """Return when every node service has come up.
+
+        Raises:
+            ConfigError: A service cannot run with the user's options, such as its port.
+        """
+
+    @remote(patience_s=_ANSWER_S, repeatable=True)
+    async def apply(
+        self, change: bytes, digests: Collection[str], blobs: Mapping[str, bytes]
+    ) -> list[str] | MissingBlobs:
+        """Store resources in place of those of their names, all or none, and carry them out.
+
+        Returns as soon as the change is stored; `applied` waits for its effect.
+
+        Args:
+            change: The packed pair of the expected resources by key (None for a key that must be
+                free; compare-and-set) and the new resources.
+            digests: Of every large byte string in `change`.
+            blobs: The byte strings, by digest, that the controller may lack.
+
+        Returns:
+            A fingerprint of each resource for `applied`; or the digests that the controller lacks,
+            and then nothing is stored.
+
+        Raises:
+            ConfigError: A resource is invalid beside the others, or its kind is unknown.
+            ConflictError: A resource differs from the expected one.
+            DeployError: The instance is shutting down.
+        """
+
+    @remote(patience_s=None, repeatable=True)
+    async def applied(self, kind: str, name: str, fingerprint: str = "") -> int:
+        """Return when a resource's deployments run and every proxy has taken over its routes.
+
+        Args:
+            kind: Of the resource, such as "application".
+            name: Of the resource.
+            fingerprint: Returned by `apply`; "" for any resource of that name.
+
+        Returns:
+            The version of the routes.
+
+        Raises:
+            DeployError: A deployment does not start, and the user's own frame comes first; or the
+                resource was replaced or deleted meanwhile.
+            ConfigError: A node service cannot run with the user's options.
+        """
+
+    @remote(patience_s=_ANSWER_S, repeatable=True)
+    async def delete(self, kind: str, name: str) -> bool:
+        """Delete a resource; return whether there was one. Its replicas drain meanwhile.
+
+        Raises:
+            ConfigError: Another resource needs it.
+        """
+
+    @remote(patience_s=None, repeatable=True)
+    async def deleted(self, kind: str, name: str) -> int:
+        """Return when a deleted resource's replicas are gone and no proxy knows its routes.
+
+        Returns:
+            The version of the routes.
+        """
+
+    @remote(patience_s=_ANSWER_S, repeatable=True)
+    async def resources(self, kind: str) -> bytes:
+        """Return the packed list of all resources of a kind, in the order of their creation.
+
+        Large byte strings are left out; references stand for them.
+        """
+
+    @remote(patience_s=_ANSWER_S, repeatable=True)
+    async def status(self) -> ServeStatus:
+        """Return the status of applications, node services and routes."""
+
+    @remote(patience_s=_ANSWER_S, repeatable=True)
+    async def hold(self) -> None:
+        """Renew the lease of a driver whose instance ends with it.
+
+        Called every five seconds by the driver that started the instance with `detached=False`.
+        The first call turns the lease on; twenty seconds after the last one the instance shuts
+        down.
+        """
+
+    @remote(patience_s=None, repeatable=True)
+    async def restart_services(self, service: str, drain_s: float) -> None:
+        """Replace each process of a node service by a successor; return when all are replaced.
+
+        A repetition replaces the successors once more.
+
+        Args:
+            service: Name of the service, "" for all.
+            drain_s: Seconds that a replaced process has to answer its accepted requests.
+
+        Raises:
+            NotFoundError: No service of that name runs.
+            ServeError: A successor did not start; the old process goes on.
+        """
+
+    @remote(patience_s=None, repeatable=True)
+    async def shutdown(self) -> None:
+        """Stop every process of the instance but the controller, and delete its stored state.
+
+        The driver kills the controller afterwards; without a driver it ends itself.
+        """
+
+    # --- called by processes that call deployments --------------------------------------
+
+    @remote(patience_s=_ANSWER_S, repeatable=True)
+    async def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
+        """Return an application's deployments, its ingress first; () for an unknown one."""
+
+    @remote(patience_s=None, repeatable=True)
+    async def watch(self, request: WatchRequest) -> Mapping[str, Snapshot]:
+        """Return the snapshots that are newer than the versions a process knows, by key.
+
+        Answers as soon as there is a newer one, and after 30 s with none. Each process has one
+        open question: the next one ends it.
+        """
+
+    @remote(patience_s=_ANSWER_S, repeatable=True)
+    async def report_loads(self, process: str, reports: tuple[LoadReport, ...]) -> None:
+        """Take a process's newest load of the deployments that scale with their load.
+
+        Args:
+            process: Name of the process.
+            reports: One for each deployment whose load has changed.
+        """
+
+    @remote(patience_s=_ANSWER_S, repeatable=True)
+    async def report_splits(self, process: str, reports: tuple[SplitReport, ...]) -> None:
+        """Take the counts of a process's calls of split routes, since it took each route over.
+
+        Args:
+            process: Unlike that of every other process, those of the same name included.
+            reports: One for each route whose counts have changed.
+        """
+
+    @remote(patience_s=_ANSWER_S, repeatable=True)
+    async def suspect(
+        self, process: str, deployment: DeploymentId, replica_id: str, reason: str
+    ) -> None:
+        """Check a replica whose connection a process has found silent.
+
+        Args:
+            process: Name of the process that reports.
+            reason: For the log.
+        """

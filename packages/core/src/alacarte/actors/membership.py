@@ -1,0 +1,45 @@
+"""The values that make a process part of an instance. No process stores them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._plugins import PluginRecord
+
+__all__ = ["InstanceInfo", "Membership"]
+
+
+@dataclass(frozen=True)
+class Membership:
+    """The values that each process of an instance is handed in a call, and keeps in memory alone.
+
+    Attributes:
+        instance: Random name of the instance; in the names of its actors, and no secret.
+        secret: Proof of membership between its processes.
+        config: All sections of the configuration, secrets included, as plain values.
+    """
+
+    instance: str
+    secret: bytes = field(repr=False)
+    config: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class InstanceInfo:
+    """The controller's answer to a process that joins its instance.
+
+    Attributes:
+        instance: Random name of the instance.
+        secret: Proof of membership between its processes.
+        config: All sections of the configuration, as plain values; None in place of each secret.
+        plugins: The plugins that every process of the instance runs.
+        node_id: The controller's node.
+    """
+
+    instance: str
+    secret: bytes = field(repr=False)
+    config: Mapping[str, Any] = field(repr=False)
+    plugins: tuple[PluginRecord, ...]
+    node_id: str

@@ -1,0 +1,135 @@
+"""The methods of a replica, and the values that it answers with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..types import Address, DeploymentId
+from .membership import Membership
+from .remote import remote
+
+__all__ = ["Pulse", "ReplicaInfo", "ReplicaProtocol"]
+
+
+@dataclass(frozen=True)
+class ReplicaInfo:
+    """A replica that is ready, as it describes itself.
+
+    Attributes:
+        version: Of the deployment; a digest of its code and constructor arguments.
+        pid: Of its process.
+        max_ongoing: Requests that it takes at a time.
+        user_config: The settings of the last successful `reconfigure`.
+        checks_itself: The user's class has a `check_health`.
+        leaving: `stop` has been called.
+    """
+
+    deployment: DeploymentId
+    replica_id: str
+    version: str
+    address: Address
+    node_id: str
+    pid: int
+    max_ongoing: int
+    user_config: Any
+    checks_itself: bool = False
+    leaving: bool = False
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """A replica at one moment.
+
+    Attributes:
+        loop_age_s: Seconds since its event loop last turned.
+        ongoing: Requests in progress.
+        abandoned: Slots held by sync code whose request was given up.
+        max_ongoing: Slots it has.
+        leaving: `stop` has been called.
+    """
+
+    loop_age_s: float
+    ongoing: int
+    abandoned: int
+    max_ongoing: int
+    leaving: bool = False
+
+
+class ReplicaProtocol(Protocol):
+    """A replica: one process with a copy of the user's class or function.
+
+    Only the controller calls these methods. Requests reach the replica through its own sockets.
+    """
+
+    @remote(patience_s=None, repeatable=False)
+    async def start(self) -> ReplicaInfo:
+        """Construct the user's object, open the sockets, and return the replica's description.
+
+        Called once, as soon as the process is up. A constructor may take minutes: the controller
+        waits for `start_timeout_s`, and less where `pulse` stays unanswered meanwhile.
+
+        Raises:
+            DeployError: The user's code could not be loaded, or raised; the traceback begins at
+                the user's own frame.
+        """
+
+    @remote(patience_s=5.0, repeatable=True, needs_loop=False)
+    async def describe(self) -> ReplicaInfo | None:
+        """Return the replica's description, None until `start` has returned.
+
+        Called by a controller that has just restarted, to adopt the replicas that it finds.
+        """
+
+    @remote(patience_s=5.0, repeatable=True, needs_loop=False)
+    async def membership(self) -> Membership:
+        """Return the values that made this process part of the instance.
+
+        Called by a controller that has just restarted and has no secret. A method of its own:
+        beside a large `user_config` Ray could write the answer to the disk.
+        """
+
+    @remote(patience_s=2.0, repeatable=True, needs_loop=False)
+    async def pulse(self) -> Pulse:
+        """Return the replica's vital signs.
+
+        Called before each health check, while a constructor runs, and when a caller suspects the
+        replica.
+        """
+
+    @remote(patience_s=None, repeatable=True)
+    async def check_health(self) -> None:
+        """Run the user's `check_health`.
+
+        Called every `health_check_period_s` where the user's class has that method. The controller
+        waits for `health_check_timeout_s`.
+
+        Raises:
+            DeployError: The user's method raised.
+        """
+
+    @remote(patience_s=None, repeatable=True)
+    async def reconfigure(self, max_ongoing: int, user_config: Any) -> None:
+        """Adopt settings that need no restart.
+
+        Called when a new version differs in these settings alone. The controller waits for
+        `start_timeout_s`.
+
+        Args:
+            max_ongoing: Requests that the replica takes at a time.
+            user_config: Plain values for the user's `reconfigure`; None to leave them unchanged.
+
+        Raises:
+            DeployError: The user's `reconfigure` raised; the old settings may be gone.
+        """
+
+    @remote(patience_s=5.0, repeatable=True, extended_by="timeout_s")
+    async def stop(self, timeout_s: float) -> None:
+        """Finish the requests in progress, run the user's destructor, and return.
+
+        A second call waits for the end that the first one began. The controller kills the process
+        afterwards, or when its patience is over.
+
+        Args:
+            timeout_s: Seconds for the requests in progress; the rest is cancelled.
+        """

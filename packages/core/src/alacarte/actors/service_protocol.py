@@ -1,0 +1,56 @@
+"""The methods of a node service's process."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .membership import Membership
+from .remote import remote
+
+__all__ = ["NodeServiceProtocol"]
+
+
+class NodeServiceProtocol(Protocol):
+    """A node service: one process on a node that runs a plugin's `NodeService`.
+
+    Only the controller calls these methods.
+    """
+
+    @remote(patience_s=None, repeatable=False)
+    async def start(self) -> dict[str, str]:
+        """Start the plugin's service and return its facts, such as the URL it answers at.
+
+        Called once, as soon as the process is up. The processes of one service on one node start
+        in turn.
+
+        Raises:
+            ConfigError: The service cannot run with the user's options, for example because its
+                port is in use.
+        """
+
+    @remote(patience_s=30.0, repeatable=True, needs_loop=False)
+    async def describe(self) -> dict[str, str] | None:
+        """Return the service's facts, None until `start` has returned.
+
+        Called by a controller that has just restarted, to adopt the processes that it finds.
+        """
+
+    @remote(patience_s=5.0, repeatable=True, needs_loop=False)
+    async def membership(self) -> Membership:
+        """Return the values that made this process part of the instance.
+
+        Called by a controller that has just restarted and finds no replica. The secret is the
+        newest that the process knows.
+        """
+
+    @remote(patience_s=5.0, repeatable=False, extended_by="limit_s")
+    async def stop(self, limit_s: float, replaced: bool) -> None:
+        """Answer the accepted requests, then end the service.
+
+        Called when the node is to have this process no more. The controller kills the process
+        afterwards, or when its patience is over.
+
+        Args:
+            limit_s: Seconds for the accepted requests.
+            replaced: A successor runs on the same node.
+        """

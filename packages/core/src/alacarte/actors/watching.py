@@ -1,0 +1,95 @@
+"""Snapshots: the replicas and routes that the controller publishes to processes that make calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from ..types import Address, DeploymentId, RouteTable
+
+__all__ = [
+    "DeploymentSnapshot",
+    "ReplicaEntry",
+    "Snapshot",
+    "SnapshotDelta",
+    "WatchRequest",
+]
+
+
+@dataclass(frozen=True)
+class WatchRequest:
+    """A process's question for everything newer than the versions it has applied.
+
+    Attributes:
+        watcher: Name of the process, for whoever waits until it has applied a version.
+        process: Unlike that of every other process, those of the same name included.
+        number: Grows with each question of the process; a newer question ends the older one.
+        known: The version that it has applied, -1 for none, of every key that it follows.
+    """
+
+    watcher: str
+    process: str
+    number: int
+    known: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class ReplicaEntry:
+    """A replica that is ready for calls."""
+
+    replica_id: str
+    address: Address
+    node_id: str
+    max_ongoing: int
+
+
+@dataclass(frozen=True)
+class DeploymentSnapshot:
+    """A deployment's replicas at one version.
+
+    Attributes:
+        state: `up` while replicas run or are expected; `failed` when none will come unless the
+            deployment is deployed again; `absent` when there is no such deployment.
+        reason: Why the deployment is failed or absent.
+        max_queued: Calls that may wait in one process, -1 for any number.
+        policy: Name of the routing policy.
+        follow_load: Routers report their load; see `LoadReport`.
+    """
+
+    id: DeploymentId
+    version: int
+    state: Literal["up", "failed", "absent"]
+    reason: str = ""
+    replicas: tuple[ReplicaEntry, ...] = ()
+    max_queued: int = 1024
+    policy: str = "power_of_two"
+    follow_load: bool = False
+
+
+@dataclass(frozen=True)
+class SnapshotDelta:
+    """The changes from one version of a deployment to another.
+
+    Its size is that of the change: one replica among ten thousand costs the bytes of one.
+
+    Attributes:
+        since: The version it begins at.
+        head: The new snapshot without its replicas.
+        changed: Replicas that are new or differ.
+        removed: Ids of those that are gone.
+    """
+
+    since: int
+    head: DeploymentSnapshot
+    changed: tuple[ReplicaEntry, ...]
+    removed: tuple[str, ...]
+
+    @property
+    def version(self) -> int:
+        """The version it leads to."""
+        return self.head.version
+
+
+Snapshot: TypeAlias = RouteTable | DeploymentSnapshot | SnapshotDelta
+"""The newest value of a key that a process watches. Each has a `version`."""

@@ -1,0 +1,136 @@
+"""Stubs: a protocol's method becomes a call of an actor, on the terms that the method declares."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+import pytest
+
+from alacarte._cluster.stubs import RemoteCall, make_stub, stub
+from alacarte.actors import ActorDied, ActorSilent, CallTerms, remote
+
+
+class Shelf(Protocol):
+    @remote(patience_s=5.0, repeatable=True)
+    async def count(self, kind: str, above: int = 0) -> int:
+        """Count."""
+
+    @remote(patience_s=5.0, repeatable=False, extended_by="limit_s")
+    async def sort(self, limit_s: float) -> None:
+        """Sort."""
+
+    @remote(patience_s=None, repeatable=True)
+    async def emptied(self) -> None:
+        """Return when the shelf is empty."""
+
+
+class FakeActor:
+    """Answers with a value, an error, or never."""
+
+    name = "the shelf"
+
+    def __init__(self, answer: Any = None) -> None:
+        self.answer = answer
+        self.calls: list[tuple[Any, ...]] = []
+
+    async def call(self, method: str, *args: Any) -> Any:
+        self.calls.append((method, *args))
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        if self.answer is None:
+            await asyncio.Event().wait()
+        return self.answer
+
+    async def closed(self) -> str:
+        return ""
+
+    def kill(self) -> None:
+        pass
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def test_arguments_go_by_position():
+    """Keywords and defaults become positions, which is all that an actor takes."""
+    actor = FakeActor(7)
+    shelf = stub(Shelf, actor)
+    assert await shelf.count("books") == 7
+    assert await shelf.count(above=3, kind="books") == 7
+    assert actor.calls == [("count", "books", 0), ("count", "books", 3)]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'below'"):
+        await shelf.count("books", below=3)  # type: ignore[call-arg]
+
+
+def test_patience_is_declared_on_the_method(run: Any):
+    """After it the caller hears that the actor is silent; an argument may extend it."""
+
+    async def main() -> None:
+        shelf = stub(Shelf, FakeActor())
+        began = now()
+        with pytest.raises(ActorSilent, match="the shelf has not answered 'count' for 5 s"):
+            await shelf.count("books")
+        assert now() == pytest.approx(began + 5)
+        with pytest.raises(ActorSilent, match="for 65 s"):
+            await shelf.sort(60.0)
+        assert now() == pytest.approx(began + 70)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1000):
+                await shelf.emptied()
+        assert now() == pytest.approx(began + 1070)
+
+    run(main)
+
+
+@pytest.mark.parametrize("error", [ActorDied("gone"), TimeoutError("its own"), ValueError("bad")])
+async def test_errors_pass(error: Exception):
+    """Those of the actor and of its method, a TimeoutError of the method's own included."""
+    with pytest.raises(type(error)) as caught:
+        await stub(Shelf, FakeActor(error)).count("books")
+    assert caught.value is error
+
+
+async def test_any_sender_will_do():
+    """A client with retries of its own gets the call with its terms."""
+    sent: list[RemoteCall] = []
+
+    async def send(call: RemoteCall) -> int:
+        sent.append(call)
+        return len(sent)
+
+    assert await make_stub(Shelf, send).count("books") == 1
+    assert sent == [RemoteCall("count", CallTerms(5.0, True), ("books", 0), 5.0)]
+
+
+def test_what_cannot_be_a_protocol_of_an_actor():
+    """A method that declares nothing, or that no actor could answer, is found at once."""
+
+    class Undeclared(Protocol):
+        async def count(self) -> int:
+            """Count."""
+
+    class Sync(Protocol):
+        @remote(patience_s=1.0, repeatable=True)
+        def count(self) -> int:
+            """Count."""
+
+    class Keywords(Protocol):
+        @remote(patience_s=1.0, repeatable=True)
+        async def count(self, *, above: int) -> int:
+            """Count."""
+
+    class Misnamed(Protocol):
+        @remote(patience_s=1.0, repeatable=True, extended_by="limit_s")
+        async def count(self, limit: float) -> int:
+            """Count."""
+
+    for protocol, message in [
+        (Undeclared, "declare its terms"),
+        (Sync, "must be async"),
+        (Keywords, "passed by position"),
+        (Misnamed, "extended_by='limit_s' names no argument"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            stub(protocol, FakeActor())

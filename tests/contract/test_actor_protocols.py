@@ -1,0 +1,106 @@
+"""The protocols between processes: kept by the actors, and used for every call."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alacarte import actors
+from alacarte._control.controller import Controller
+from alacarte._control.policy_actor import PolicyActor
+from alacarte._control.service_actor import ServiceActor
+from alacarte._replica.actor import ReplicaActor
+
+PACKAGES = Path(__file__).parents[2] / "packages"
+STUBS = PACKAGES / "core/src/alacarte/_cluster/stubs.py"
+CONFORMANCE = PACKAGES / "core/src/alacarte/testing/_cluster.py"  # of `Actor.call` itself
+NEXT = PACKAGES / "core/src/alacarte/_control/replica.py"
+PAIRS = [
+    (actors.ControllerProtocol, Controller),
+    (actors.ReplicaProtocol, ReplicaActor),
+    (actors.NodeServiceProtocol, ServiceActor),
+    (actors.PolicyProtocol, PolicyActor),
+]
+OF_THE_HOST = {"abort"}
+"""Called by the host of an actor, in its own process."""
+
+
+def methods(of: type) -> dict[str, Any]:
+    found = inspect.getmembers(of, inspect.isfunction)
+    return {name: function for name, function in found if not name.startswith("_")}
+
+
+def shape(function: Any) -> tuple[Any, ...]:
+    hints = typing.get_type_hints(function)
+    parameters = inspect.signature(function).parameters.values()
+    return (
+        [(each.name, each.kind, each.default, hints.get(each.name)) for each in parameters],
+        hints["return"],
+    )
+
+
+@pytest.mark.parametrize(("protocol", "actor"), PAIRS, ids=lambda each: each.__name__)
+def test_actors_keep_their_protocols(protocol: type, actor: type):
+    """Each has the methods of its protocol, with the same signatures, and no others."""
+    asked = methods(protocol)
+    answered = methods(actor)
+    assert asked
+    assert answered.keys() - OF_THE_HOST == asked.keys()
+    for name, method in asked.items():
+        assert shape(answered[name]) == shape(method), name
+
+
+@pytest.mark.parametrize(("protocol", "actor"), PAIRS, ids=lambda each: each.__name__)
+def test_blocked_actors_answer_as_declared(protocol: type, actor: type):
+    """A method that declares that it needs no event loop is a plain function in the actor."""
+    answered = methods(actor)
+    for name, method in methods(protocol).items():
+        terms = actors.terms_of(method)
+        assert terms is not None
+        assert inspect.iscoroutinefunction(answered[name]) == terms.needs_loop, name
+
+
+@pytest.mark.parametrize(("protocol", "actor"), PAIRS, ids=lambda each: each.__name__)
+def test_every_argument_is_described(protocol: type, actor: type):
+    """Each method says what it does; one with a time among its arguments says in what unit."""
+    for name, method in methods(protocol).items():
+        text = inspect.getdoc(method) or ""
+        assert text, name
+        for argument in inspect.signature(method).parameters:
+            if argument.endswith("_s"):
+                assert f"{argument}: Seconds" in text, (name, argument)
+
+
+def calls_by_name(source: str) -> list[str]:
+    """Return the calls `x.call("name", ...)` and `ask("name", ...)` in a module's source."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        name = node.func.id if isinstance(node.func, ast.Name) else name
+        first = node.args[0]
+        if name in ("call", "ask", "_ask") and isinstance(first, ast.Constant):
+            if isinstance(first.value, str):
+                found.append(f"{node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+def test_no_call_by_string():
+    """Only the stubs name an actor's method; mypy checks all other calls."""
+    assert calls_by_name("actor.call('pulse')\nsession._ask('begin', ())") == [
+        "1: actor.call('pulse')",
+        "2: session._ask('begin', ())",
+    ]
+    found = {
+        str(path.relative_to(PACKAGES)): calls
+        for path in PACKAGES.glob("*/src/**/*.py")
+        if path not in (STUBS, CONFORMANCE, NEXT)
+        and (calls := calls_by_name(path.read_text(encoding="utf-8")))
+    }
+    assert found == {}
