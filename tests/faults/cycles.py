@@ -20,7 +20,7 @@ from tests.faults.figures import Figure, at_most, exactly, markdown
 from tests.faults.serving import resident
 
 from alacarte import serve
-from alacarte._routing.router_table import LINGER_S
+from alacarte._process.router_table import LINGER_S
 from alacarte.testing import wait_until
 
 __all__ = ["holdings", "routers_of", "run_cycles", "scenario", "stored"]

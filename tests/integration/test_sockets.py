@@ -14,7 +14,7 @@ from tests.integration.processes import listeners
 
 from alacarte import serve
 from alacarte._cluster.host import host_id, socket_dir
-from alacarte._routing.runtime import ProcessRuntime
+from alacarte._process.runtime import ProcessRuntime
 from alacarte._wire.authentication import AuthenticationError
 from alacarte._wire.caller import ConnectionLost, connect
 from alacarte._wire.failures import rebuild_error

@@ -23,8 +23,8 @@ from alacarte._model.application import Application
 from alacarte._model.blobs import pack
 from alacarte._model.graph import build_application
 from alacarte._plugins import PluginRecord, Plugins
+from alacarte._process.runtime import CONTROLLER_NAME, InstanceAccess
 from alacarte._replica.spec import ReplicaSpec
-from alacarte._routing.runtime import CONTROLLER_NAME, InstanceAccess
 from alacarte._settings import resolve, secrets_in, with_secrets, without_secrets
 from alacarte.actors import ControllerProtocol, Membership, NodeServiceProtocol, ReplicaInfo
 from alacarte.errors import ConfigError, DeployError

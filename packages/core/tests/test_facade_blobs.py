@@ -13,7 +13,7 @@ from alacarte._cluster.protocol import Actor
 from alacarte._cluster.stubs import RemoteCall
 from alacarte._model.blobs import BlobRef
 from alacarte._model.specs import ApplicationSpec
-from alacarte._routing.runtime import ProcessRuntime
+from alacarte._process.runtime import ProcessRuntime
 from alacarte._wire.failures import rebuild_error
 from alacarte.calls import python_call, python_result
 from alacarte.errors import ConfigError, ConflictError

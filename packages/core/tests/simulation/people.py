@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from alacarte._cluster.protocol import ActorDied, ClusterSilent
 from alacarte._model.specs import ApplicationSpec, DeploymentSpec
-from alacarte._routing.runtime import ProcessRuntime
+from alacarte._process.runtime import ProcessRuntime
 from alacarte.calls import python_call, python_result
 from alacarte.errors import DeployError, ServeError
 from alacarte.serve._controller_calls import ControllerCalls

@@ -18,8 +18,8 @@ from alacarte._control.controller import Controller
 from alacarte._control.replicas import REPLICA_TARGET
 from alacarte._model.snapshots import deployment_key
 from alacarte._model.specs import ApplicationSpec, DeploymentSpec
+from alacarte._process.runtime import CONTROLLER_NAME
 from alacarte._replica.spec import ReplicaSpec
-from alacarte._routing.runtime import CONTROLLER_NAME
 from alacarte.actors import Membership, Pulse, ReplicaInfo
 from alacarte.config import DeploymentConfig
 from alacarte.types import Address, DeploymentId, Resource

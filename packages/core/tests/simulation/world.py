@@ -113,7 +113,7 @@ class World:
                 # So that code and arguments are stored as blobs, in several parts.
                 mock.patch("alacarte._model.blobs.MIN_BLOB_BYTES", 64),
                 mock.patch("alacarte._control.storage._PART_BYTES", 100),
-                mock.patch("alacarte._routing.runtime.host_id", _host_id),
+                mock.patch("alacarte._process.runtime.host_id", _host_id),
             ):
                 yield
         finally:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from .._cluster.host import spare_collections, sweep_sockets
 from .._cluster.protocol import ActorContext
-from .._routing.runtime import InstanceAccess, ProcessRuntime
+from .._process.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues
 from .._wire.failures import rebuild_error
 from ..actors import Membership

@@ -17,7 +17,7 @@ from .._cluster.protocol import ActorContext
 from .._foreign import describe_error, is_cancellation
 from .._logging import name_process
 from .._model.pickling import load_code, load_init
-from .._routing.runtime import InstanceAccess, ProcessRuntime
+from .._process.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues
 from .._wire.failures import unpickle_error, user_traceback
 from .._wire.listener import Listener

@@ -9,7 +9,7 @@ from typing import Any
 from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, ClusterSilent
 from .._cluster.stubs import RemoteCall, make_stub, send, stub
 from .._plugins import Plugins
-from .._routing.runtime import CONTROLLER_NAME
+from .._process.runtime import CONTROLLER_NAME
 from ..actors import ActorSilent, ControllerProtocol
 from ._outage import Outage
 

@@ -6,7 +6,7 @@ import asyncio
 
 from .._cluster.protocol import Actor, ActorDied, Cluster, ClusterSilent
 from .._cluster.stubs import stub
-from .._routing.runtime import CONTROLLER_NAME
+from .._process.runtime import CONTROLLER_NAME
 from ..actors import ActorSilent, ControllerProtocol
 from ..errors import ConfigError
 

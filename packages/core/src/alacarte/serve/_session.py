@@ -21,7 +21,7 @@ from .._logging import configure_logging
 from .._model.blobs import pack, unpack
 from .._model.sizes import check_size
 from .._plugins import Plugins, check_same, load, missing_package
-from .._routing.runtime import InstanceAccess, ProcessRuntime
+from .._process.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues, resolve, secrets_in, without_secrets
 from .._wire.failures import unpickle_error
 from ..actors import ControllerProtocol, MissingBlobs

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from alacarte import serve
-from alacarte._routing.runtime import ProcessRuntime
+from alacarte._process.runtime import ProcessRuntime
 from alacarte._wire.failures import rebuild_error
 from alacarte.calls import python_call
 from alacarte.errors import DeploymentUnavailableError

@@ -11,7 +11,7 @@ import pytest
 
 from alacarte._cluster.protocol import ActorDied
 from alacarte._control.watch import SnapshotHub
-from alacarte._routing.subscription import Subscription, SubscriptionEnded
+from alacarte._process.subscription import Subscription, SubscriptionEnded
 from alacarte.actors import WatchRequest
 
 

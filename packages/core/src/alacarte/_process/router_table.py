@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .._model.snapshots import deployment_key
+from .._routing.router import Router
 from ..layers import compose, deadline
 from ..types import DeploymentId, Layer, Service
-from .router import Router
 from .subscription import Subscription
 
 __all__ = ["LINGER_S", "MAX_GONE", "RouterTable"]

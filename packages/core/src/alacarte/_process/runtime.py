@@ -23,6 +23,10 @@ from .._cluster.protocol import ActorDied, Cluster
 from .._cluster.stubs import stub
 from .._model.snapshots import ROUTES_KEY
 from .._plugins import Plugins
+from .._routing.reports import LoadReporter
+from .._routing.router import Router
+from .._routing.splits import Splits
+from .._routing.sweep import Sweep
 from .._wire.authentication import AuthenticationError
 from .._wire.caller import CallerConnection, connect
 from .._wire.failures import ErrorDecoder
@@ -51,12 +55,8 @@ from ..types import (
     Service,
     ServicePlace,
 )
-from .reports import LoadReporter
-from .router import Router
 from .router_table import RouterTable
-from .splits import Splits
 from .subscription import Subscription, SubscriptionEnded
-from .sweep import Sweep
 
 __all__ = ["CONTROLLER_NAME", "InstanceAccess", "ProcessRuntime"]
 

@@ -1,0 +1,1 @@
+"""The part of an instance in each process that calls deployments."""
