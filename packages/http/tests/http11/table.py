@@ -109,6 +109,10 @@ refused("no-version", b"GET /\r\n" + HOST + b"\r\n", OURS, "9112 3", 505)
 refused("only-a-word", b"NONSENSE\r\n\r\n", MUST, "9112 3")
 refused("lower-case-protocol", get(first=b"GET / http/1.1"), MUST, "9112 2.3")
 refused("other-protocol", get(first=b"GET / FTP/1.1"), MUST, "9112 2.3")
+refused("protocol-rtsp", get(first=b"GET / RTSP/1.0"), MUST, "9112 2.3")
+refused("protocol-rtsp-1.1", get(first=b"OPTIONS / RTSP/1.1"), MUST, "9112 2.3")
+refused("protocol-ice", get(first=b"SOURCE / ICE/1.0"), MUST, "9112 2.3")
+refused("version-as-target", get(first=b"GET  /HTTP/1.1"), MUST, "9112 3", 505)
 refused("version-0.9", get(first=b"GET / HTTP/0.9"), SHOULD, "9110 15.6.6", 505)
 refused("version-1.2", get(first=b"GET / HTTP/1.2"), OURS, "9110 15.6.6", 505)
 refused("version-2.0", get(first=b"GET / HTTP/2.0"), SHOULD, "9110 15.6.6", 505)
@@ -301,6 +305,10 @@ row("body-then-next", POST + b"Content-Length: 3\r\n\r\nabc" + NEXT, MUST, "9112
     closes=False, path="/next")  # fmt: skip
 row("chunks-then-next", CHUNKED + b"3\r\nabc\r\n0\r\n\r\n" + NEXT, MUST, "9112 9.3.2", 200, 200,
     closes=False, path="/next")  # fmt: skip
+row("close-in-trailer-then-next", CHUNKED + b"0\r\nConnection: close\r\n\r\n" + NEXT, MUST,
+    "9110 6.5.1", 200, 200, closes=False, path="/next")  # fmt: skip
+row("close-in-trailer-then-bad", CHUNKED + b"0\r\nConnection: close\r\n\r\nG\r\n\r\n", MUST,
+    "9110 6.5.1", 200, 400, closes=True)  # fmt: skip
 row("good-then-bad", get() + b"NONSENSE\r\n\r\n", MUST, "9112 9.3.2", 200, 400, closes=True)
 row("good-then-no-host", get() + get(host=None) + NEXT, MUST, "9112 9.3.2", 200, 400, closes=True)
 row("good-then-bad-chunk", get() + CHUNKED + b"zz\r\n", MUST, "9112 9.3.2", 200, 400, closes=True)
@@ -369,6 +377,8 @@ row(
 served("upgrade-alone", get(b"Upgrade: websocket"), MUST, "9110 7.8")
 _EXPECT = b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"
 row("expect", POST + _EXPECT + b"abc", OURS, "9110 10.1.1", 200, closes=False, size=3)
+served("expect-empty-chunks", CHUNKED[:-2] + b"Expect: 100-continue\r\n\r\n0\r\n\r\n", OURS,
+       "9110 10.1.1", size=0)  # fmt: skip
 served("expect-no-body", get(b"Expect: 100-continue"), MUST, "9110 10.1.1")
 row("expect-in-1.0", b"POST / HTTP/1.0\r\n" + _EXPECT + b"abc", MUST, "9110 10.1.1", 200,
     closes=True, size=3)  # fmt: skip

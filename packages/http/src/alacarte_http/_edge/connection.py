@@ -272,6 +272,8 @@ class ProxyConnection(HttpConnection):
         method = self._method.decode("ascii")
         if version != "1.1" and version != "1.0":
             raise Refused(505, "The versions understood are HTTP/1.0 and HTTP/1.1.")
+        if not self._framing.line_tail.startswith(b"HTTP/"):
+            raise Refused(400, "The request line must end with HTTP/1.1 or HTTP/1.0.")
         if self._framing.spaces != 2:
             raise Refused(400, "One space, and no more, parts method, target and version.")
         if self._hosts != 1 and (self._hosts or version == "1.1"):
@@ -352,8 +354,12 @@ class ProxyConnection(HttpConnection):
         self._state = BETWEEN
         exchange = self.cycle
         if exchange.more_body:
-            exchange.more_body = False
+            exchange.more_body = exchange.waiting_for_100_continue = False
             exchange.wake()
+            if self._chunked and not self._last and not self.parser.should_keep_alive():
+                # `Connection: close` among the trailers: no one else heeds that, and a parser that
+                # does takes no further request.
+                self.parser = new_parser(self)
             if self._active is None:  # answered before all of it was here
                 self._rest()
 

@@ -1,8 +1,9 @@
 """Where the messages of a connection begin and end, and how their request lines are spaced. Pure.
 
 httptools skips bytes in front of a request, and spaces within its line, that RFC 9112 does not
-allow; and it does not say where one message ends and the next begins. So a connection feeds the
-parser no piece that goes beyond the end of a message, and measures each request line itself.
+allow; it accepts RTSP; and it does not say where one message ends and the next begins. So a
+connection feeds the parser no piece that goes beyond the end of a message, and measures each
+request line itself.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ MAX_EMPTY_LINES = 16
 """In front of a request: some clients end a body with a line too many."""
 _EMPTY_LINE, _END = b"\r\n", b"\r\n\r\n"
 _CR, _LF = b"\r\n"
+_VERSION_SIZE = len(b"HTTP/1.1")
 
 
 class Framing:
@@ -24,14 +26,24 @@ class Framing:
         half_empty_line: The last byte was a CR in front of a request.
         in_line: The end of the request line has not arrived.
         line_size: Bytes of the request line, as far as it has arrived.
+        line_tail: The last eight of them: protocol and version.
         spaces: How many of them are spaces.
     """
 
-    __slots__ = ("_empty_lines", "_tail", "half_empty_line", "in_line", "line_size", "spaces")
+    __slots__ = (
+        "_empty_lines",
+        "_tail",
+        "half_empty_line",
+        "in_line",
+        "line_size",
+        "line_tail",
+        "spaces",
+    )
 
     def __init__(self) -> None:
         self.in_line = False
         self.line_size = 0
+        self.line_tail = b""
         self.spaces = 0
         self._empty_lines = 0
         self.half_empty_line = False
@@ -75,6 +87,7 @@ class Framing:
         if line_end < 0:
             line_end = end
         self.line_size = line_end - at
+        self.line_tail = data[max(at, line_end - _VERSION_SIZE) : line_end]
         self.spaces = data.count(b" ", at, line_end)
         self._empty_lines = 0
         return end
@@ -100,6 +113,7 @@ class Framing:
         else:
             self.in_line = False
         self.line_size += line_end - at
+        self.line_tail = (self.line_tail + data[at:line_end])[-_VERSION_SIZE:]
         self.spaces += data.count(b" ", at, line_end)
 
 

@@ -1,0 +1,285 @@
+"""The server's connections on a transport in memory: bytes in, and a record of the rest.
+
+The one file of the comparison that knows the server's classes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from dataclasses import dataclass, field
+from typing import Any
+
+from alacarte_http._edge.connection import connections
+from alacarte_http._message import ResponseHead
+from alacarte_http._uvicorn import Server, UpgradedConnection
+from alacarte_http.config import HTTPOptions
+
+from .model import Limits, Request
+
+__all__ = ["EARLY", "HELD", "LIMITS", "READS", "Answer", "Call", "Edge", "Observed"]
+
+LIMITS = Limits(request_line=200, header_bytes=600, header_fields=12, body=300)
+"""Small ones, so that each is met with few bytes."""
+READS, EARLY, HELD = "reads", "early", "held"
+"""What the application does: read and answer; answer and not read; wait, then read and answer."""
+_IDLE_TURNS = 8
+"""So many turns of the loop without an event are the end of all work."""
+_MAX_TURNS = 5000
+
+
+@dataclass
+class Call:
+    """A request as the application got it. `complete`: the end of its body was there."""
+
+    request: Request
+    path: str
+    complete: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A final response on the wire.
+
+    Attributes:
+        call: Number of the application's call, None where the server answered itself.
+        closes: It has `Connection: close`.
+        bodiless: It has no body, whatever its Content-Length.
+    """
+
+    status: int
+    call: int | None
+    closes: bool
+    bodiless: bool
+
+
+@dataclass
+class Observed:
+    """What a server did with a stream.
+
+    Attributes:
+        complaints: Of the server's own: bytes that are no response, an application that raised.
+        upgraded: Bytes that came behind the head of a WebSocket, None without one.
+    """
+
+    calls: list[Call] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    closed: bool = False
+    upgraded: bytes | None = None
+    complaints: list[str] = field(default_factory=list)
+
+
+class _Transport(asyncio.Transport):
+    """A client's end in memory."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        super().__init__({"socket": peer})
+        self.written = bytearray()
+        self.closing = self.ended = False
+        self.reading = True
+        self.protocol: Any = None
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def write_eof(self) -> None:
+        self.ended = True
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.closing = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def is_reading(self) -> bool:
+        return self.reading
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def get_protocol(self) -> Any:
+        return self.protocol
+
+
+class _Upgraded(UpgradedConnection):
+    """Takes over the connection of a WebSocket, and notes what comes."""
+
+    def connection_made(self, transport: Any) -> None:
+        transport.set_protocol(self)
+        self.received = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+
+
+class Edge:
+    """One server for many streams, each on a connection of its own."""
+
+    def __init__(self) -> None:
+        options = HTTPOptions(
+            max_request_line_bytes=LIMITS.request_line,
+            max_header_bytes=LIMITS.header_bytes,
+            max_header_fields=LIMITS.header_fields,
+            max_body_bytes=LIMITS.body,
+        )
+        self._server = Server(
+            self._answer, connections(options), _Upgraded, max_websocket_message_bytes=1
+        )
+        self._sockets = socket.socketpair()
+        self._observed = Observed()
+        self._behaviour = READS
+        self._events = 0
+        self._released = asyncio.Event()
+
+    def close(self) -> None:
+        """Close what stands for the socket."""
+        for each in self._sockets:
+            each.close()
+
+    async def receive(self, reads: list[bytes], behaviour: str, *, eof: bool) -> Observed:
+        """Return what the server does with the reads of one connection.
+
+        Args:
+            behaviour: Of the application: READS, EARLY or HELD.
+            eof: The client then stops sending.
+        """
+        self._observed = observed = Observed()
+        self._behaviour = behaviour
+        self._released.clear()
+        transport = _Transport(self._sockets[0])
+        connection = self._server.new_connection()
+        transport.protocol = connection
+        connection.connection_made(transport)
+        for read in reads:
+            if not transport.reading:
+                self._released.set()
+                await self._settle(transport)
+                if not transport.reading and not transport.closing:
+                    observed.complaints.append("reading is paused for ever")
+                    break
+            if transport.closing:
+                break
+            transport.protocol.data_received(read)
+            await asyncio.sleep(0)
+        self._released.set()
+        await self._settle(transport)
+        if eof and not transport.closing and transport.protocol is connection:
+            if not transport.protocol.eof_received():
+                transport.closing = True
+            await self._settle(transport)
+        observed.closed = transport.closing or transport.ended
+        if isinstance(transport.protocol, _Upgraded):
+            self._note_upgrade(transport.protocol.received)
+        observed.answers = read_answers(bytes(transport.written), observed.complaints)
+        transport.closing = True
+        transport.protocol.connection_lost(None)
+        await self._settle(transport)
+        return observed
+
+    async def _settle(self, transport: _Transport) -> None:
+        """Wait until nothing happens any more."""
+        idle = turns = 0
+        before = (-1, -1)
+        while idle < _IDLE_TURNS:
+            await asyncio.sleep(0)
+            now = (self._events, len(transport.written))
+            idle = idle + 1 if now == before else 0
+            before = now
+            turns += 1
+            if turns > _MAX_TURNS:
+                self._observed.complaints.append("the server does not come to rest")
+                return
+
+    def _note_upgrade(self, received: bytes) -> None:
+        """Take what the WebSocket's connection got: the head, written out again, and the rest."""
+        head, _, rest = received.partition(b"\r\n\r\n")
+        line, *fields = head.split(b"\r\n")
+        method, target, version = line.split(b" ")
+        path, _, query = target.partition(b"?")
+        pairs = tuple((name, value) for name, _, value in (f.partition(b": ") for f in fields))
+        self._observed.calls.append(Call(Request(method, path, query, version, pairs), "", True))
+        self._observed.upgraded = rest
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        """The application."""
+        observed = self._observed
+        number = len(observed.calls)
+        call = Call(
+            Request(
+                scope["method"].encode(),
+                scope["raw_path"],
+                scope["query_string"],
+                b"HTTP/" + scope["http_version"].encode(),
+                tuple(scope["headers"]),
+            ),
+            scope["path"],
+        )
+        observed.calls.append(call)
+        self._events += 1
+        if self._behaviour == HELD:
+            await self._released.wait()
+        body, more = b"", self._behaviour != EARLY
+        while more:
+            message = await receive()
+            self._events += 1
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message["body"], message["more_body"]
+            call.request = Request(**{**call.request.__dict__, "body": body})
+            call.complete = not more
+        text = b"<%d>" % number
+        head = ResponseHead(200, b"x-call: %d\r\ncontent-length: %d\r\n" % (number, len(text)),
+                            len(text), False)  # fmt: skip
+        await scope["alacarte.connection"].respond(send.__self__, head, b"", text)
+        self._events += 1
+
+
+def read_answers(written: bytes, complaints: list[str]) -> list[Answer]:
+    """Read responses as a client does, interim ones left out."""
+    answers = []
+    while written:
+        head, found, written = written.partition(b"\r\n\r\n")
+        match = re.match(rb"HTTP/1\.1 ([1-5][0-9][0-9]) [A-Za-z -]*\r?\n?", head)
+        if match is None or not found:
+            complaints.append(f"no response: {head!r}")
+            return answers
+        status = int(match[1])
+        if status == 100:
+            continue
+        lines = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
+        fields = [(name, value) for name, _, value in lines]
+        lengths = [int(value) for name, value in fields if name == b"content-length"]
+        calls = [int(value) for name, value in fields if name == b"x-call"]
+        if len(lengths) != 1:
+            complaints.append(f"no length, or two: {head!r}")
+            return answers
+        bodiless = not written or written.startswith(b"HTTP/1.1 ")
+        if not bodiless:
+            if len(written) < lengths[0]:
+                complaints.append(f"a body of {len(written)} instead of {lengths[0]} bytes")
+            written = written[lengths[0] :]
+        answers.append(
+            Answer(
+                status,
+                calls[0] if calls else None,
+                (b"connection", b"close") in fields,
+                bodiless and lengths[0] > 0,
+            )
+        )
+    return answers
