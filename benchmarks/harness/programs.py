@@ -72,6 +72,7 @@ class Program:
             start_new_session=True,
             preexec_fn=_end_with_runner,  # even if the runner is killed outright
         )
+        _running.add(self)
         threading.Thread(target=self._read, daemon=True).start()
 
     @property
@@ -154,18 +155,20 @@ class Program:
             ended_well = self.process.returncode in (0, -signal.SIGTERM, -signal.SIGINT)
             if not (failed or ended_well):
                 complaint = f"ended with exit code {self.process.returncode}{self._last_words()}"
-        left = _end(min(10.0, patience_s))
+        _running.discard(self)
+        # Whatever is below this runner then belongs to nobody else.
+        left = [] if _running else _end(min(10.0, patience_s))
         self._errors.close()
         if left and complaint is None:
             complaint = "left processes behind, now killed: " + ", ".join(left)
         return complaint
 
 
-def _end(patience_s: float) -> list[str]:
-    """Wait until nothing this runner's programs started lives; kill what does not go.
+_running: set[Program] = set()
 
-    One program runs at a time, so whatever is below the runner belongs to it.
-    """
+
+def _end(patience_s: float) -> list[str]:
+    """Wait until nothing this runner's programs started lives; kill what does not go."""
     deadline = time.monotonic() + patience_s
     while left := _alive():
         if time.monotonic() >= deadline:

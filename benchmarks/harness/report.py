@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from .goals import GOALS, Goal, Results, Verdict, judge
+from . import cpu
+from .goals import GOALS, Goal, Results, Verdict, judge, load_of, middle, with_fast_mode
 from .peers import PEERS
+from .workloads import WORKLOADS
 
 NONE = "–"
+_PART_WORTH_A_WORD = 0.02  # of a load's processor time
+_FULL_CORE = 0.95
 
 
 def number(value: float | None) -> str:
@@ -17,6 +22,8 @@ def number(value: float | None) -> str:
     size = abs(value)
     if size >= 100:
         return f"{value:,.0f}"
+    if 0 < size < 0.1:
+        return f"{value:.3g}"
     return f"{value:.{1 if size >= 10 else 2}f}".rstrip("0").rstrip(".")
 
 
@@ -47,6 +54,7 @@ def _figure(results: Results, goal: Goal, peer: str, value: float | None) -> str
 def _row(verdict: Verdict, results: Results) -> str:
     goal = verdict.goal
     peer = goal.against or "ray"
+    load = load_of(goal.metric)
     cells = [
         f"{goal.work} ({goal.unit})" if goal.unit else goal.work,
         _figure(results, goal, "alacarte", verdict.ours),
@@ -57,19 +65,57 @@ def _row(verdict: Verdict, results: Results) -> str:
         else _ratio(verdict.ratio, not goal.at_least),
         _bound(goal),
         {None: NONE, True: "yes", False: "**no**"}[verdict.met],
+        _processor_time(results, load, "alacarte"),
+        _processor_time(results, load, peer),
     ]
     return "| " + " | ".join(cells) + " |"
 
 
-def _others(results: Results) -> list[str]:
-    """List what was measured on Ray Serve's throughput mode, which no goal speaks of."""
-    lines = []
-    for goal in GOALS:
-        values = results.get(goal.metric, {}).get("ray-throughput")
-        if values and goal.against == "ray":
-            middle = sorted(values)[len(values) // 2]
-            lines.append(f"- {goal.work}: {number(middle)} {goal.unit}")
-    return ["", "Ray Serve with RAY_SERVE_THROUGHPUT_OPTIMIZED=1:", "", *lines] if lines else []
+def _processor_time(results: Results, load: str, peer: str) -> str:
+    """Write the processor time of a load, and the parts of it that count."""
+    total = middle(results, cpu.metric(load), peer)
+    if not total:
+        return NONE
+    parts = {
+        role: part
+        for role, key in cpu.roles(load, results).items()
+        if (part := middle(results, key, peer) or 0.0) >= _PART_WORTH_A_WORD * total
+    }
+    ordered = sorted(parts.items(), key=lambda pair: -pair[1])
+    words = ", ".join(f"{role} {number(part)}" for role, part in ordered)
+    return number(total) + (f" ({words})" if len(parts) > 1 else "")
+
+
+def _full_clients(results: Results) -> list[str]:
+    """List the loads whose client used all of the one core it can use."""
+    ending = "_client_cores"
+    full = [
+        f"{metric.removesuffix(ending)} of {PEERS[peer].title} ({100 * max(values):.0f} %)"
+        for metric, by_peer in sorted(results.items())
+        if metric.endswith(ending)
+        for peer, values in by_peer.items()
+        if max(values, default=0) >= _FULL_CORE
+    ]
+    if not full:
+        return []
+    return [
+        "",
+        "The load generator's core was full, so that the server could have done more: "
+        + "; ".join(full)
+        + ".",
+    ]
+
+
+def _absent(peers: Collection[str], workloads: Collection[str]) -> list[str]:
+    """Say which of the workloads a peer cannot run, and why."""
+    lines = [
+        f"- {workload.name}, {PEERS[peer].title}: {reason}"
+        for workload in WORKLOADS
+        if workload.name in workloads
+        for peer, reason in workload.absent.items()
+        if peer in peers
+    ]
+    return ["", "Not measured:", "", *lines] if lines else []
 
 
 def caption(machine: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -89,7 +135,9 @@ def caption(machine: dict[str, Any], settings: dict[str, Any]) -> str:
         f"{settings['abort_requests']:,} requests after {settings['abort_warmup']:,}; large bodies "
         f"have {settings['large_bytes'] / 1e6:,.0f} MB. "
         "One replica and one HTTP proxy per node, `max_ongoing_requests=100`, access logs off, "
-        "other settings at their defaults. Client and servers share the machine."
+        "other settings at their defaults. Client and servers share the machine. CPU: seconds of "
+        "processor time of all of a server's processes per 1,000 of the row's unit, requests where "
+        "that is ms; in brackets by process, where more than one has a part."
     )
 
 
@@ -98,18 +146,24 @@ def markdown(
 ) -> str:
     """Write the whole report."""
     workloads = set(settings["workloads"])
-    verdicts = [judge(goal, results) for goal in GOALS if goal.workload in workloads]
+    goals = with_fast_mode((goal for goal in GOALS if goal.workload in workloads), results)
     lines = [
-        "| Work | alacarte | Peer | Its figure | Ratio | Goal | Met |",
-        "|---|---:|---|---:|---:|---:|---|",
-        *[_row(verdict, results) for verdict in verdicts],
-        *_others(results),
+        "| Work | alacarte | Peer | Its figure | Ratio | Goal | Met | CPU s/1,000 | Its CPU |",
+        "|---|---:|---|---:|---:|---:|---|---|---|",
+        *[_row(judge(goal, results), results) for goal in goals],
+        *_full_clients(results),
+        *_absent(machine["versions"], workloads),
         "",
         caption(machine, settings),
     ]
-    if problems:
-        lines += ["", "Problems in this run:", "", *[f"- {_indent(text)}" for text in problems]]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *problem_list(problems)]) + "\n"
+
+
+def problem_list(problems: Sequence[str]) -> list[str]:
+    """Write what went wrong as the last lines of a report."""
+    if not problems:
+        return []
+    return ["", "Problems in this run:", "", *[f"- {_indent(text)}" for text in problems]]
 
 
 def _indent(text: str) -> str:

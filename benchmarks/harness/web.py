@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from statistics import median
 
 from .clients import await_answer, client, wrk
+from .loads import Load, Outcome, Served
 from .programs import Program
 from .run import START_TIMEOUT_S, Run, Values
 
@@ -19,129 +18,166 @@ ENDPOINT_TURNS = 10
 ACCESS_LOG_TURNS = 6  # with and without it in turn; the last without
 
 
-@contextmanager
-def _server(run: Run, name: str) -> Iterator[Program]:
-    """Run the peer's version of a program for the length of a block."""
-    if run.peer.is_serve:
-        with run.program(f"{name}.py") as program:
-            program.finding(START_TIMEOUT_S)
-            yield program
+def _requests(name: str, connections: int, path: str = "/", body_bytes: int = 0) -> Load:
+    """Return the load of one request after the other on so many connections, by `wrk`."""
+
+    def apply(run: Run, program: Program, seconds: float) -> Outcome:
+        asked, sent = (path, body_bytes) if run.peer.name != "mosec" else MOSEC_REQUEST
+        found = wrk(run, connections, seconds, asked, sent)
+        values = {f"{name}_{key}": value for key, value in found.items()}
+        return Outcome(values, found["requests"])
+
+    return Load(name, apply)
+
+
+MOSEC_REQUEST = ("/inference", len(b"hello"))  # it passes POST requests only
+
+
+def _answers(path: str, text: str, run: Run, program: Program) -> None:
+    """Insist on a short answer."""
+    if run.peer.name == "mosec":
+        await_answer(run, program, MOSEC_REQUEST[0], b"hello", text)
     else:
-        with run.program(f"{run.peer.name}_{name}.py", signal.SIGTERM) as program:
-            yield program
+        await_answer(run, program, path, None, text)
 
 
-def _load(run: Run, connections: int, path: str, body_bytes: int = 0) -> Values:
-    """Measure after a warm-up."""
-    wrk(run, connections, run.settings.warmup_s, path, body_bytes)
-    return wrk(run, connections, run.settings.seconds, path, body_bytes)
+HELLO = Served(
+    "hello",
+    (_requests("hello_32", 32), _requests("hello_1", 1)),
+    partial(_answers, "/", "hello"),
+)
+TWO_HOP = Served("two_hop", (_requests("two_hop_32", 32),), partial(_answers, "/", "hello you"))
+ROUTE = Served(
+    "route",
+    (_requests("route_32", 32, "/items/42"), _requests("route_1", 1, "/items/42")),
+    partial(_answers, "/items/42", '{"item_id":42,"name":"lamp"}'),
+)
 
 
-def _named(prefix: str, values: Values) -> Values:
-    return {f"{prefix}_{key}": value for key, value in values.items()}
+def _growth(values: Values) -> Values:
+    """Return all errors, and how the time of an answer grows with the connections."""
+    return {
+        "connections_errors": sum(values[f"connections_{n}_errors"] for n in CONNECTIONS),
+        "connections_growth": values["connections_512_p50_ms"] / values["connections_32_p50_ms"],
+    }
 
 
-def _measure(run: Run, name: str, path: str, text: str, loads: tuple[int, ...]) -> Values:
-    """Measure one short answer under several numbers of connections."""
-    body = b""
-    if run.peer.name == "mosec":  # it passes POST requests only
-        path, body = "/inference", b"hello"
-    values: Values = {}
-    with _server(run, name) as program:
-        await_answer(run, program, path, body or None, text)
-        for connections in loads:
-            found = _load(run, connections, path, len(body))
-            values |= _named(f"{name}_{connections}", found)
-        program.check_running()
-    return values
+CONNECTIONS_SERVED = Served(
+    "hello",
+    tuple(_requests(f"connections_{number}", number) for number in CONNECTIONS),
+    partial(_answers, "/", "hello"),
+    _growth,
+)
 
 
-def hello(run: Run) -> Values:
-    """Measure a short HTTP answer with 32 connections and with one."""
-    return _measure(run, "hello", "/", "hello", (32, 1))
+def _bodies_pass(run: Run, program: Program) -> None:
+    for size in BODY_SIZES.values():
+        text = "x" * size
+        await_answer(run, program, f"/{size}", text.encode(), str(size))
+        await_answer(run, program, f"/{size}", None, text)
 
 
-def two_hop(run: Run) -> Values:
-    """Measure HTTP through two deployments with 32 connections."""
-    return _measure(run, "two_hop", "/", "hello you", (32,))
+# With one connection the figure is the time that a body takes on its way; with more, it would be
+# how processes share the cores of this machine with the client.
+BODIES = Served(
+    "bodies",
+    tuple(
+        _requests(f"{way}_{name}", 1, f"/{size}", size if way == "upload" else 0)
+        for name, size in BODY_SIZES.items()
+        for way in ("upload", "download")
+    ),
+    _bodies_pass,
+)
 
 
-def fastapi_route(run: Run) -> Values:
-    """Measure a FastAPI route with a path parameter, with 32 connections and with one."""
-    return _measure(run, "route", "/items/42", '{"item_id":42,"name":"lamp"}', (32, 1))
+def _chunks(name: str, connections: int, path: str) -> Load:
+    """Return the load of streamed answers, so many at a time, counted in chunks."""
+
+    def apply(run: Run, program: Program, seconds: float) -> Outcome:
+        found = wrk(run, connections, seconds, path)
+        values = {
+            f"{name}_per_s": found["rps"] * CHUNKS,
+            f"{name}_client_cores": found["client_cores"],
+        }
+        return Outcome(values, found["requests"] * CHUNKS)
+
+    return Load(name, apply)
 
 
-def connections(run: Run) -> Values:
-    """Measure a short answer under more and more connections, and how its time grows."""
-    found = _measure(run, "hello", "/", "hello", CONNECTIONS)
-    values = {key.replace("hello", "connections", 1): value for key, value in found.items()}
-    values["connections_errors"] = sum(values[f"connections_{n}_errors"] for n in CONNECTIONS)
-    values["connections_growth"] = (
-        values["connections_512_p50_ms"] / values["connections_32_p50_ms"]
-    )
-    return values
+def _streams_pass(run: Run, program: Program) -> None:
+    for path in ("/", "/paced"):
+        await_answer(run, program, path, None, "x" * (CHUNKS * CHUNK_BYTES))
 
 
-def bodies(run: Run) -> Values:
-    """Measure uploads and downloads of three sizes with one connection.
+# A paced answer lets the event loop look at other things between any two chunks, as does whoever
+# waits for a model; else all are there at once, and a server may send them together.
+CHUNKS_SERVED = Served(
+    "chunks",
+    tuple(
+        _chunks(f"{name}_{number}", number, path)
+        for name, path in (("chunks", "/"), ("paced_chunks", "/paced"))
+        for number in (1, 8)
+    ),
+    _streams_pass,
+)
 
-    With one, the figure is the time that a body takes on its way; with more, it would be how
-    processes share the cores of this machine with the client.
+
+def _messages(number: int) -> Load:
+    """Return the load of messages to WebSockets and back, one under way on each."""
+    name = f"websocket_{number}"
+
+    def apply(run: Run, program: Program, seconds: float) -> Outcome:
+        found = client(
+            run,
+            "websocket_client.py",
+            *("--connections", number, "--warmup-s", 0, "--seconds", seconds),
+            timeout_s=60 + seconds,
+        )
+        values = {
+            f"{name}_per_s": found["messages"] / found["seconds"],
+            f"{name}_client_cores": found["client_s"] / found["seconds"],
+        }
+        return Outcome(values, found["messages"])
+
+    return Load(name, apply)
+
+
+WEBSOCKET = Served("websocket", (_messages(1), _messages(32)), partial(_answers, "/ready", '"yes"'))
+
+
+def _calls(program: str, *loads: tuple[str, str, str]) -> Served:
+    """Return the workload of a program that loads itself, by calls between its deployments.
+
+    Args:
+        program: Among `programs/`.
+        loads: Of each its name, the program's method, and the metric that this reports.
     """
-    values: Values = {}
-    with _server(run, "bodies") as program:
-        for name, size in BODY_SIZES.items():
-            path, text = f"/{size}", "x" * size
-            await_answer(run, program, path, text.encode(), str(size))
-            await_answer(run, program, path, None, text)
-            for way, sent in (("upload", size), ("download", 0)):
-                found = _load(run, 1, path, sent)
-                found["mb_per_s"] = found["rps"] * size / 1e6
-                values |= _named(f"{way}_{name}", found)
-        program.check_running()
-    return values
+
+    def load(name: str, method: str, metric: str) -> Load:
+        def apply(run: Run, program: Program, seconds: float) -> Outcome:
+            program.tell(f"{method} {seconds}")
+            found = program.finding(60 + 5 * seconds)
+            return Outcome({metric: found[metric]}, found[metric] * found["seconds"])
+
+        return Load(name, apply)
+
+    return Served(program, tuple(load(*each) for each in loads))
 
 
-def chunks(run: Run) -> Values:
-    """Measure streamed answers of many small chunks, one and eight at a time.
-
-    A paced one lets the event loop look at other things between any two chunks, as does whoever
-    waits for a model; else all are there at once, and a server may send them together.
-    """
-    values: Values = {}
-    with _server(run, "chunks") as program:
-        for name, path in (("chunks", "/"), ("paced_chunks", "/paced")):
-            await_answer(run, program, path, None, "x" * (CHUNKS * CHUNK_BYTES))
-            for number in (1, 8):
-                rps = _load(run, number, path)["rps"]
-                values[f"{name}_{number}_per_s"] = rps * CHUNKS
-        program.check_running()
-    return values
-
-
-def websocket(run: Run) -> Values:
-    """Measure messages to a WebSocket and back, on one connection and on 32."""
-    values: Values = {}
-    settings = run.settings
-    with _server(run, "websocket") as program:
-        await_answer(run, program, "/ready", None, '"yes"')
-        for number in (1, 32):
-            found = client(
-                run,
-                "websocket_client.py",
-                *("--connections", number),
-                *("--warmup-s", settings.warmup_s, "--seconds", settings.seconds),
-                timeout_s=60 + settings.warmup_s + settings.seconds,
-            )
-            values[f"websocket_{number}_per_s"] = found["messages"] / found["seconds"]
-        program.check_running()
-    return values
+HANDLES = _calls(
+    "handles",
+    ("handle_1", "one_at_a_time", "handle_1_per_s"),
+    ("handle_32", "windows_of_32", "handle_32_per_s"),
+)
+STREAM = _calls("stream", ("stream_items", "consume", "stream_items_per_s"))
+NUMPY_ECHO = _calls("numpy_echo", ("numpy_mb", "echo_arrays", "numpy_mb_per_s"))
 
 
 def endpoint(run: Run) -> Values:
     """Compare a plain route with others of the same instance with 32 connections, in turns."""
     rates: dict[str, list[float]] = {name: [] for name in ENDPOINTS}
-    with _server(run, "endpoint") as program:
+    with run.program("endpoint.py") as program:
+        program.finding(START_TIMEOUT_S)
         for path in ENDPOINTS.values():
             await_answer(run, program, path, None, "hello")
             wrk(run, 32, run.settings.warmup_s, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import memory, web
@@ -55,12 +55,14 @@ class Workload:
         measure: Runs it once on one peer.
         peers: Who can run it.
         by_default: Who runs it unless it is asked for with `--only`.
+        absent: Who cannot run it, and why, for the reader of the table.
     """
 
     name: str
     measure: Callable[[Run], Values]
     peers: tuple[str, ...] = ("alacarte", "ray")
     by_default: tuple[str, ...] | None = None
+    absent: dict[str, str] = field(default_factory=dict)
 
     def chosen(self, peers: list[str], asked: bool) -> list[str]:
         """Choose among `peers` those that run it now."""
@@ -68,20 +70,22 @@ class Workload:
         return [name for name in peers if name in allowed]
 
 
+_HTTP = ("alacarte", "ray", "ray-fast", "starlette")
+_FASTAPI = ("alacarte", "ray", "ray-fast", "fastapi")
+_CALLS = ("alacarte", "ray", "ray-fast")
 WORKLOADS = (
-    Workload("hello", web.hello, ("alacarte", "ray", "ray-throughput", "starlette", "mosec")),
-    # In Ray Serve's throughput mode a plain script cannot use handles: HTTP only.
-    Workload("two_hop", web.two_hop, ("alacarte", "ray", "ray-throughput")),
-    Workload("connections", web.connections, ("alacarte", "ray", "ray-throughput", "starlette")),
-    Workload("bodies", web.bodies, ("alacarte", "ray", "ray-throughput", "starlette")),
-    Workload("chunks", web.chunks, ("alacarte", "ray", "ray-throughput", "starlette")),
-    Workload("route", web.fastapi_route, ("alacarte", "ray", "ray-throughput", "fastapi")),
-    Workload("websocket", web.websocket, ("alacarte", "ray", "ray-throughput", "fastapi")),
+    Workload("hello", web.HELLO, (*_HTTP, "mosec")),
+    Workload("two_hop", web.TWO_HOP, _CALLS),
+    Workload("connections", web.CONNECTIONS_SERVED, _HTTP),
+    Workload("bodies", web.BODIES, _HTTP),
+    Workload("chunks", web.CHUNKS_SERVED, _HTTP),
+    Workload("route", web.ROUTE, _FASTAPI),
+    Workload("websocket", web.WEBSOCKET, _FASTAPI),
     Workload("endpoint", web.endpoint, ("alacarte",)),
     Workload("access_log", web.access_log, ("alacarte",)),
-    Workload("handles", driven("handles")),
-    Workload("stream", driven("stream")),
-    Workload("numpy_echo", driven("numpy_echo")),
+    Workload("handles", web.HANDLES, _CALLS),
+    Workload("stream", web.STREAM, _CALLS),
+    Workload("numpy_echo", web.NUMPY_ECHO, _CALLS),
     Workload("lifecycle", driven("lifecycle")),
     Workload("replicas", driven("replicas")),
     Workload("update", driven("update")),

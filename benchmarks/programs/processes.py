@@ -8,6 +8,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+CPUCLOCK_SCHED = 2  # of the kernel's clocks of a process, the one that counts nanoseconds
 
 
 def _stat(pid: int) -> list[str]:
@@ -34,15 +35,30 @@ def descendants(root: int) -> set[int]:
 
 
 def cpu_seconds(pids: set[int]) -> dict[int, float]:
-    """Give the processor time each process has used so far."""
+    """Give the processor time each process has used so far, to the nanosecond.
+
+    The kernel's clock of a process (`clock_getcpuclockid`) counts what `/proc/PID/stat` rounds to
+    hundredths of a second.
+    """
     used = {}
     for pid in pids:
         try:
-            fields = _stat(pid)
+            used[pid] = time.clock_gettime((~pid << 3) | CPUCLOCK_SCHED)
         except OSError:
             continue
-        used[pid] = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
     return used
+
+
+def ended_children_seconds(pid: int) -> float:
+    """Give the processor time of a process's children that have ended and were waited for."""
+    fields = _stat(pid)
+    return (int(fields[13]) + int(fields[14])) / TICKS_PER_S
+
+
+def command(pid: int) -> str:
+    """Return the command line of a process, or the title it gave itself."""
+    words = (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ")
+    return words.decode(errors="replace").strip()
 
 
 def settle(root: int, busy: float = 0.3, quiet_s: float = 1.0, limit_s: float = 20.0) -> float:

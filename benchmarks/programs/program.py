@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import processes
@@ -23,10 +24,32 @@ SERVE = os.environ.get("BENCH_SERVE", "alacarte.serve")
 HOST = "127.0.0.1"
 PORT = int(os.environ.get("BENCH_PORT", "8000"))
 SECONDS = float(os.environ.get("BENCH_SECONDS", "10"))
-WARMUP_S = float(os.environ.get("BENCH_WARMUP_S", "3"))
 APPLICATION = "bench"
 
-serve = importlib.import_module(SERVE)
+
+def _import_serve() -> Any:
+    """Import the module that is measured.
+
+    Ray Serve's fast mode keeps its files below `/tmp/haproxy-serve` unless told otherwise, and
+    would take handles away from this program, which has no event loop of its own: that much is set
+    for it. Its other processes begin with `ray.init` and see the mode as it is.
+    """
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
+        return importlib.import_module(SERVE)
+    files = Path(os.environ.get("BENCH_TMP", "/tmp/bench")).parent / "h"  # a socket needs it short
+    os.environ["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"] = str(files / "haproxy.cfg")
+    os.environ["RAY_SERVE_HAPROXY_SOCKET_PATH"] = str(files / "admin.sock")
+    os.environ["RAY_SERVE_HAPROXY_SERVER_STATE_BASE"] = str(files)
+    os.environ["RAY_SERVE_HAPROXY_SERVER_STATE_FILE"] = str(files / "server-state")
+    own_loop = "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP"
+    os.environ[own_loop] = "1"
+    try:
+        return importlib.import_module(SERVE)
+    finally:
+        del os.environ[own_loop]
+
+
+serve = _import_serve()
 
 
 def init_ray() -> None:
@@ -94,21 +117,21 @@ def serve_until_told(app: Any, **http_options: Any) -> None:
     stop()
 
 
-def drive(app: Any, *methods: str) -> None:
-    """Run `app`, call its ingress's `methods` for a while each, and report what they return.
+def drive(app: Any) -> None:
+    """Run `app`, and call methods of its ingress for as long as the runner says.
 
-    Each is called as `method(seconds)` and returns a dict of results; a first, shorter call
-    warms up.
+    Each line of standard input names a method and a number of seconds. The method is called as
+    `method(seconds)` and returns a dict of results, which is reported. The end of the input ends
+    the program.
     """
     init_ray()
     handle = start(app)
     processes.settle(os.getpid())
-    results: dict[str, Any] = {}
-    for method in methods:
-        for seconds in (WARMUP_S, SECONDS):
-            response = getattr(handle, method).remote(seconds)
-            results |= response.result(timeout_s=60 + 5 * seconds)
-    report(**results)
+    report(ready=True)
+    for line in sys.stdin:
+        method, seconds = line.split()
+        response = getattr(handle, method).remote(float(seconds))
+        report(**response.result(timeout_s=60 + 5 * float(seconds)))
     stop()
 
 

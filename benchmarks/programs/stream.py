@@ -30,8 +30,8 @@ class Driver:
             if expected != per_stream:
                 raise AssertionError(f"a stream ended after {expected} items")
             items += expected
-        return {"stream_items_per_s": items / elapsed}
+        return {"stream_items_per_s": items / elapsed, "seconds": elapsed}
 
 
 if __name__ == "__main__":
-    drive(Driver.bind(Source.bind()), "consume")
+    drive(Driver.bind(Source.bind()))

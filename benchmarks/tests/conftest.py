@@ -1,0 +1,8 @@
+"""The programs' folder is on the path, as it is for `run.py` and `compare.py`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
