@@ -311,9 +311,9 @@ def simulation(session: nox.Session) -> None:
 
 @nox.session
 def contract(session: nox.Session) -> None:
-    """Test what must hold across packages: layout, borders, hooks, errors."""
+    """Test what must hold across packages: layout, borders, hooks, errors; and the benchmarks."""
     _install(session, PACKAGES, *_group("test"), foreign=True)
-    _pytest(session, "tests/contract")
+    _pytest(session, "tests/contract", "benchmarks/tests")
 
 
 @nox.session
@@ -479,8 +479,13 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure alacarte against its peers on this machine: `nox -s bench -- --help`."""
-    _install(session, PACKAGES, "numpy")
     session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+@nox.session
+def compare(session: nox.Session) -> None:
+    """Compare the speed of two checkouts: `nox -s compare -- main .`, `-- --help`."""
+    session.run("python", "benchmarks/compare.py", *session.posargs)
 
 
 @nox.session
