@@ -12,6 +12,7 @@ import pytest
 
 from alacarte import actors
 from alacarte._control.controller import Controller
+from alacarte._control.controller_actor import ControllerActor
 from alacarte._control.policy_actor import PolicyActor
 from alacarte._control.service_actor import ServiceActor
 from alacarte._replica.actor import ReplicaActor
@@ -21,17 +22,21 @@ STUBS = PACKAGES / "core/src/alacarte/_cluster/stubs.py"
 CONFORMANCE = PACKAGES / "core/src/alacarte/testing/_cluster.py"  # of `Actor.call` itself
 NEXT = PACKAGES / "core/src/alacarte/_control/replica.py"
 PAIRS = [
-    (actors.ControllerProtocol, Controller),
+    (actors.ControllerProtocol, ControllerActor),
     (actors.ReplicaProtocol, ReplicaActor),
     (actors.NodeServiceProtocol, ServiceActor),
     (actors.PolicyProtocol, PolicyActor),
 ]
-OF_THE_HOST = {"abort"}
+LAUNCHED: dict[type, type] = {ControllerActor: Controller}
+"""The class of the object that answers for a `Launcher`."""
+OF_THE_HOST = {"abort", "launch"}
 """Called by the host of an actor, in its own process."""
 
 
 def methods(of: type) -> dict[str, Any]:
     found = inspect.getmembers(of, inspect.isfunction)
+    if of in LAUNCHED:
+        found += inspect.getmembers(LAUNCHED[of], inspect.isfunction)
     return {name: function for name, function in found if not name.startswith("_")}
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from alacarte._control.autoscaling import Autoscaling
-from alacarte._control.numbers import NUMBERS_KEY
+from alacarte._control.replica_counts import COUNTS_KEY, load_counts
 from alacarte._model.specs import DeploymentSpec
 from alacarte.actors import LoadReport
 from alacarte.config import DeploymentConfig
@@ -47,10 +47,10 @@ class Cluster:
 class Controller:
     """What the controller does with it: wishes come true at once."""
 
-    def __init__(self, cluster: Any) -> None:
+    def __init__(self, cluster: Any, counts: Any = None) -> None:
         factories = {"default": ScalingPolicyFactory("default", lambda kwargs: ByLoad())}
         plugins: Any = SimpleNamespace(autoscaling_policies=factories)
-        self.scaling = Autoscaling(cluster, plugins, (), "alacarte:x:", self.act)
+        self.scaling = Autoscaling(cluster, plugins, (), "alacarte:x:", self.act, counts)
         self.numbers: list[int] = []
 
     def act(self, deployment: DeploymentId, number: int) -> None:
@@ -86,22 +86,19 @@ def test_the_number_survives_the_controller():
     async def main() -> None:
         cluster = Cluster()
         first = Controller(cluster)
-        cluster.data[NUMBERS_KEY] = b'[["app", "D", 9, "of an instance that did not end well"]]'
-        await first.scaling.load(resumed=False)
         assert first.want(spec(look_back_period_s=1), None) == 1
         await first.hold(12, 10)
         assert first.numbers[-1] == 6
         # Killed here: what it had in mind is gone.
         first.scaling._scaler.forget(WHO)
-        second = Controller(cluster)
-        await second.scaling.load(resumed=True)
+        second = Controller(cluster, await load_counts(cluster))
         assert second.want(spec(look_back_period_s=1), None) == 6
         await asyncio.sleep(9)
         assert set(second.numbers) <= {6}
         await asyncio.sleep(10)
         assert second.numbers[-1] == 1
         await second.scaling.close()
-        assert NUMBERS_KEY not in cluster.data
+        assert COUNTS_KEY not in cluster.data
 
     FakeClock().run(main())
 
@@ -116,8 +113,7 @@ def test_a_former_controllers_policies_end():
             "alacarte:x:replica:r",
             "alacarte:y:policies:d",
         ]
-        controller = Controller(cluster)
-        await controller.scaling.load(resumed=True)
+        controller = Controller(cluster, {})
         await asyncio.sleep(40)
         assert cluster.actors == ["alacarte:x:replica:r", "alacarte:y:policies:d"]
         await controller.scaling.close()

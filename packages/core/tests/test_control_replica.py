@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from alacarte._cluster.protocol import ActorDied, ActorSpec
-from alacarte._control.replicas import ReplicaGroup
+from alacarte._control.replica_group import ReplicaGroup
 from alacarte._control.start_gate import CONSTRUCTOR_S, StartGate
 from alacarte._model.specs import DeploymentSpec
 from alacarte.actors import Membership, Pulse, ReplicaInfo
@@ -147,7 +147,7 @@ class World:
     async def _run(self) -> None:
         while True:
             pause = self.group.reconcile()
-            status = self.group.look().status
+            status = self.group.refresh().status
             if not self.statuses or self.statuses[-1] is not status:
                 self.statuses.append(status)
             try:
@@ -159,7 +159,7 @@ class World:
 
     @property
     def overview(self) -> DeploymentStatusOverview:
-        self.group.look()
+        self.group.refresh()
         return self.group.overview
 
     def want(self, wanted: DeploymentSpec | None) -> None:
@@ -719,7 +719,7 @@ def test_a_leaving_node_s_replicas_are_replaced_elsewhere(run: Callable[[Main], 
         await world.healthy()
         leaving = world.cluster.processes[0]
         world.cluster.places.clear()
-        world.group.call_away({"node": asyncio.get_running_loop().time() + 300})
+        world.group.migrate({"node": asyncio.get_running_loop().time() + 300})
         await asyncio.sleep(10)
         assert world.overview.replica_states == {"PENDING_MIGRATION": 1, "STARTING": 1}
         assert world.overview.status is DeploymentStatus.HEALTHY

@@ -279,7 +279,7 @@ def test_a_node_joins_a_running_instance(
         return list(nodes)
 
     monkeypatch.setattr(LocalCluster, "nodes", current)
-    monkeypatch.setattr(nodes_module, "_LOOK_S", 0.01)
+    monkeypatch.setattr(nodes_module, "_POLL_S", 0.01)
     every = NodeServiceSpec("s", f"{world.__name__}:Service", processes=lambda config: 2)
     head = NodeServiceSpec("h", f"{world.__name__}:Service", head_only=lambda config: True)
     monkeypatch.setattr(

@@ -204,7 +204,8 @@ def test_shutdown_by_force(local: Any, gate: Gate):
         await asyncio.Event().wait()
 
     with pytest.MonkeyPatch.context() as patch:
-        for method in ("begin", "shutdown", "status"):
+        patch.setattr("alacarte._control.controller_actor.ControllerActor.begin", hang)
+        for method in ("shutdown", "status"):
             patch.setattr(f"alacarte._control.controller.Controller.{method}", hang)
         local.shutdown(force=True)
     gate.open.set()
@@ -269,7 +270,7 @@ def test_a_cluster_that_is_silent_for_a_while(local: Any, monkeypatch: pytest.Mo
         return await start_actor(cluster, spec)
 
     monkeypatch.setattr(LocalCluster, "start_actor", start)
-    monkeypatch.setattr("alacarte._control.replicas._FAILURE_PAUSE_S", (0.0,))
+    monkeypatch.setattr("alacarte._control.replica_group._FAILURE_PAUSE_S", (0.0,))
     assert local.run(Named.bind("a"), route_prefix=None).call() == "a"
     failures = local.status().applications["default"].deployments["Named"].recent_failures
     assert {failure.kind for failure in failures} == {"cluster"}

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from alacarte._cluster.host import first_launch, method_of
 from alacarte._cluster.protocol import (
     ActorContext,
     ActorDied,
@@ -279,7 +280,7 @@ class SimCluster:
         assert record.process is not None
         record.calls.append(call)
         process = record.process
-        function = getattr(record.instance, call.method)
+        function = method_of(record.instance, call.method)
         if not inspect.iscoroutinefunction(function) and process.frozen != "stopped":
             # By a thread of its own, whatever the loop does.
             self._fabric.soon(self._answer_aside, record, call)
@@ -291,7 +292,7 @@ class SimCluster:
             before = events._get_running_loop()
             events._set_running_loop(record.process)
             try:
-                result = getattr(record.instance, call.method)(*call.args)
+                result = method_of(record.instance, call.method)(*call.args)
             finally:
                 events._set_running_loop(before)
             self._executed(record, call, result, None)
@@ -305,7 +306,7 @@ class SimCluster:
 
     async def _result(self, record: Record, call: _Call) -> None:
         try:
-            result = getattr(record.instance, call.method)(*call.args)
+            result = method_of(record.instance, call.method)(*call.args)
             if inspect.isawaitable(result):
                 result = await result
         except Exception as error:
@@ -486,6 +487,9 @@ class SimCluster:
         record.instance = instance
         record.state = "up"
         self.observe("up", record)
+        process = record.process
+        assert process is not None
+        process.create_task(first_launch(instance))
         if begun is not None:
             if self._draw() < self.losing:
                 record.touched = True

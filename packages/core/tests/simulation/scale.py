@@ -15,7 +15,7 @@ from typing import Any
 
 from alacarte._cluster.protocol import ActorContext
 from alacarte._control.controller import Controller
-from alacarte._control.replicas import REPLICA_TARGET
+from alacarte._control.replica_group import REPLICA_TARGET
 from alacarte._model.snapshots import deployment_key
 from alacarte._model.specs import ApplicationSpec, DeploymentSpec
 from alacarte._process.runtime import CONTROLLER_NAME
@@ -95,13 +95,14 @@ def _measure(world: World, deployments: int, each: int) -> Figures:
 
     world.scheduler.run(is_up, START + _BOUND_S)
     controller = _controller(world)
-    groups = list(controller._groups.values())
+    loop = controller._loop
+    groups = list(loop.groups.values())
     gc.collect()
     gc.freeze()
     try:
-        whole = _best(lambda: [controller._reconcile(group) for group in groups])
-        one = _best(lambda: controller._reconcile(groups[0]))
-        expand = _best(lambda: controller._expand(controller._planned(controller._state)))
+        whole = _best(lambda: [loop._reconcile(group) for group in groups])
+        one = _best(lambda: loop._reconcile(groups[0]))
+        expand = _best(controller._pursue_committed)
     finally:
         gc.unfreeze()
     return {"pass_ms": whole, "one_ms": one, "apply_ms": expand, **_change(world, controller)}
@@ -109,16 +110,15 @@ def _measure(world: World, deployments: int, each: int) -> Figures:
 
 def _change(world: World, controller: Controller) -> Figures:
     """Let one replica die; return what its deployment's watchers are told, in bytes."""
-    group = next(iter(controller._groups.values()))
+    group = next(iter(controller._loop.groups.values()))
     key = deployment_key(group.deployment)
-    before = controller._hub.current(key)
+    hub = controller._publisher.hub
+    before = hub.current(key)
     [name, *_] = group.actor_names
     world.cluster.die(world.cluster.records[name], "killed")
-    world.scheduler.run(
-        lambda: controller._hub.current(key).version != before.version, world.now + _BOUND_S
-    )
-    news = controller._hub._newer(key, before.version)
-    everything = controller._hub.current(key)
+    world.scheduler.run(lambda: hub.current(key).version != before.version, world.now + _BOUND_S)
+    news = hub._newer(key, before.version)
+    everything = hub.current(key)
     return {"delta_bytes": len(pickle.dumps(news)), "whole_bytes": len(pickle.dumps(everything))}
 
 
@@ -146,13 +146,13 @@ def _resource(app: int, each: int) -> Resource:
 
 
 def _controller(world: World) -> Controller:
-    controller = world.cluster.records[CONTROLLER_NAME].instance
+    controller = world.cluster.records[CONTROLLER_NAME].instance._controller
     assert isinstance(controller, Controller)
     return controller
 
 
 def _entries(world: World) -> int:
-    return sum(len(group.entries) for group in _controller(world)._groups.values())
+    return sum(len(group.entries) for group in _controller(world)._loop.groups.values())
 
 
 def _ignored(*_: Any) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from alacarte._control import replicas as replicas_module
+from alacarte._control import replica_group as group_module
 from alacarte._control import storage
-from alacarte._control.controller import Controller
+from alacarte._control.committed import CommittedState
+from alacarte._control.control_loop import ControlLoop
 from alacarte._control.reconcile import Drain, Start
 from alacarte._control.recovery import Recovery
 from alacarte._control.watch import SnapshotHub
@@ -30,15 +31,14 @@ _SEEDS = 60
 
 def _remember_before_storing(patch: Patch) -> None:
     """The controller acts, and stores afterwards."""
-    store = Controller._store
+    store = CommittedState.store
 
-    async def hasty(self: Controller, state: Any) -> None:
-        if self._working():
-            self._state = state
-            self._expand(self._planned(state))
+    async def hasty(self: CommittedState, state: Any) -> None:
+        self.state = state
+        self._settled()
         await store(self, state)
 
-    patch.setattr(Controller, "_store", hasty)
+    patch.setattr(CommittedState, "store", hasty)
 
 
 def _forget_what_runs(patch: Patch) -> None:
@@ -90,7 +90,7 @@ def _overload(send: Callable[..., Any]) -> Callable[..., Any]:
 
 def _stop_first(patch: Patch) -> None:
     """Old replicas are let go as soon as new ones are asked for."""
-    decide = replicas_module.actions_for
+    decide = group_module.actions_for
 
     def hasty(target: Any, views: Any, **rest: Any) -> Any:
         actions = decide(target, views, **rest)
@@ -104,7 +104,7 @@ def _stop_first(patch: Patch) -> None:
             ]
         return actions
 
-    patch.setattr(replicas_module, "actions_for", hasty)
+    patch.setattr(group_module, "actions_for", hasty)
 
 
 def _hang_up_at_once(patch: Patch) -> None:
@@ -118,13 +118,13 @@ def _hang_up_at_once(patch: Patch) -> None:
 
 def _publish_nobody(patch: Patch) -> None:
     """A new controller tells the routers what it knows before it knows anything."""
-    adopt = Controller._adopt
+    adopt = ControlLoop.adopt
 
-    def early(self: Controller, recovery: Recovery, survivors: Any) -> None:
-        self._expand(self._plan)
-        adopt(self, recovery, survivors)
+    def early(self: ControlLoop, foundation: Any, plan: Any) -> None:
+        self.pursue(plan)
+        adopt(self, foundation, plan)
 
-    patch.setattr(Controller, "_adopt", early)
+    patch.setattr(ControlLoop, "adopt", early)
 
 
 def _store_the_index_alone(patch: Patch) -> None:

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from .._foreign import is_cancellation, ordinary
 from .._logging import configure_actor_logging
@@ -31,8 +31,11 @@ from .protocol import ActorContext, ActorSpec, Cluster, Node
 
 __all__ = [
     "ActorHost",
+    "Launcher",
     "LoopThread",
+    "first_launch",
     "host_id",
+    "method_of",
     "new_event_loop",
     "num_cores",
     "socket_dir",
@@ -221,6 +224,39 @@ async def _ordinarily(work: Coroutine[Any, Any, T]) -> T:
         raise ordinary(error) from error
 
 
+@runtime_checkable
+class Launcher(Protocol):
+    """An actor that has to bring up the object which answers for it.
+
+    The calls that the actor has a method for it answers itself, the others that object does. It is
+    launched when the process starts, and at each call where that has failed.
+    """
+
+    async def launch(self) -> object:
+        """Return the object, brought up once; raise what keeps it from coming up."""
+
+
+def method_of(actor: object, name: str) -> Callable[..., Any]:
+    """Return the method that answers calls of this name: the actor's, or of what it launches."""
+    if not isinstance(actor, Launcher) or hasattr(actor, name):
+        method: Callable[..., Any] = getattr(actor, name)
+        return method
+
+    async def call(*args: Any) -> Any:
+        return await getattr(await actor.launch(), name)(*args)
+
+    return call
+
+
+async def first_launch(actor: object) -> None:
+    """Launch the object of a `Launcher` in a process that has just started."""
+    if isinstance(actor, Launcher):
+        try:
+            await actor.launch()
+        except Exception as error:  # whoever calls it is told, and launches it again
+            log.debug("%s is not launched yet: %s", type(actor).__name__, error)
+
+
 class ActorHost:
     """The object of an actor on its loop.
 
@@ -245,6 +281,7 @@ class ActorHost:
         self._thread = LoopThread(spec.name)
         try:
             self._object = self._thread.submit(self._make(spec, context)).result()
+            self._launching = self._thread.submit(first_launch(self._object))
         except BaseException:
             self._thread.stop()
             raise
@@ -258,7 +295,7 @@ class ActorHost:
 
         A method that is not async is answered by this thread, whatever the object's loop does.
         """
-        function = getattr(self._object, method)
+        function = method_of(self._object, method)
         if inspect.iscoroutinefunction(function):
             return self._thread.submit(_ordinarily(function(*args)))
         answer: concurrent.futures.Future[Any] = concurrent.futures.Future()

@@ -1,18 +1,18 @@
-"""Autoscaling as the controller sees it: numbers that are kept, and change by themselves."""
+"""Autoscaling as the controller sees it: replica counts that are stored, and follow the load."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from .._cluster.protocol import Cluster
 from .._model.specs import DeploymentSpec
 from .._plugins import PluginRecord, Plugins
 from ..actors import LoadReport
 from ..types import DeploymentId
-from .numbers import Numbers
 from .policies import CustomPolicies
+from .replica_counts import ReplicaCounts, StoredCount
 from .scaling import Scaler
 
 __all__ = ["Autoscaling"]
@@ -27,7 +27,8 @@ class Autoscaling:
 
     Args:
         prefix: What the names of the instance's actors begin with.
-        act: Called with a deployment and its new number of replicas, once that is stored.
+        act: Called with a deployment and its new count of replicas, once that is stored.
+        counts: The counts that a former controller stored; None where there was none.
     """
 
     def __init__(
@@ -37,24 +38,15 @@ class Autoscaling:
         records: tuple[PluginRecord, ...],
         prefix: str,
         act: Callable[[DeploymentId, int], None],
+        counts: Mapping[DeploymentId, StoredCount] | None,
     ) -> None:
-        self._numbers = Numbers(cluster, act)
+        self._counts = ReplicaCounts(cluster, act, counts or {})
         self._custom = CustomPolicies(cluster, f"{prefix}policies:", records)
-        self._scaler = Scaler(plugins, self._numbers.set, self._custom)
-        self._resumed: set[DeploymentId] = set()
+        self._scaler = Scaler(plugins, self._counts.set, self._custom)
+        self._resumed = set(counts or ())
         self._sweeping: asyncio.Task[None] | None = None
-
-    async def load(self, *, resumed: bool) -> None:
-        """Take up the numbers that a former controller stored.
-
-        Args:
-            resumed: There was one. What a former instance may have left is none of ours.
-        """
-        if resumed:
-            self._resumed = set(await self._numbers.load())
+        if counts is not None:
             self._sweeping = asyncio.get_running_loop().create_task(self._end_orphans())
-        else:
-            await self._numbers.clear()
 
     def want(self, spec: DeploymentSpec, current: int | None) -> int | None:
         """Let a deployment scale as its spec says; return how many replicas it has for now.
@@ -68,30 +60,30 @@ class Autoscaling:
         if spec.config.autoscaling_config is None:
             self.forget(spec.id)
             return None
-        number = self._numbers.begin(spec, current)
-        self._scaler.follow(spec, number, resumed=spec.id in self._resumed)
+        replicas = self._counts.begin(spec, current)
+        self._scaler.follow(spec, replicas, resumed=spec.id in self._resumed)
         self._resumed.discard(spec.id)
-        return number
+        return replicas
 
     def forget(self, deployment: DeploymentId) -> None:
-        """A deployment is gone, or has a fixed number from now on."""
+        """Scale a deployment no longer: it is gone, or has a fixed count from now on."""
         self._scaler.forget(deployment)
-        self._numbers.forget(deployment)
+        self._counts.forget(deployment)
 
     def report(self, process: str, reports: Iterable[LoadReport]) -> None:
-        """Take in what a process tells of its load."""
+        """Take in a process's report of its load."""
         self._scaler.report(process, reports)
 
     def running(self, deployment: DeploymentId, running: int) -> None:
-        """So many of its replicas serve now."""
+        """Take in how many replicas of a deployment serve now."""
         self._scaler.running(deployment, running)
 
     def problem(self, deployment: DeploymentId) -> str:
-        """Return what is the matter with its policy, "" for nothing."""
+        """Return the problem of a deployment's policy, "" for none."""
         return self._scaler.problems.get(deployment, "")
 
     async def _end_orphans(self) -> None:
-        """End what a former controller started for policies that nobody has any more."""
+        """End the policy processes of a former controller that no deployment needs any more."""
         while True:
             await asyncio.sleep(_ORPHANS_S)
             try:
@@ -102,8 +94,8 @@ class Autoscaling:
                 return
 
     async def close(self) -> None:
-        """Scale nothing any more, and forget all numbers."""
+        """Scale nothing any more, and delete all counts."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._scaler.stop()
-        await self._numbers.clear()
+        await self._counts.clear()

@@ -15,16 +15,17 @@ from .services import ServiceGroup, Wanted
 __all__ = ["Nodes"]
 
 log = logging.getLogger("alacarte.controller")
-_LOOK_S = 2.0
+_POLL_S = 2.0
 
 
 class Nodes:
-    """Looks for nodes that came, leave or went. Lives on the controller's loop.
+    """Follows the nodes that come, are about to leave, and go. Lives on the controller's loop.
 
     Args:
-        call_away: Told the ids of nodes that are about to leave, and when, on the loop's clock.
-        seen: Told the nodes that are up.
-        is_over: Nothing is to be placed any more.
+        migrate: Called with the drain deadline of each node that is about to leave, on the loop's
+            clock.
+        seen: Called with the nodes that are up.
+        is_over: Whether nothing is to be placed any more.
     """
 
     def __init__(
@@ -33,13 +34,13 @@ class Nodes:
         plugins: Plugins,
         config: ConfigValues,
         services: ServiceGroup,
-        call_away: Callable[[Mapping[str, float]], None],
+        migrate: Callable[[Mapping[str, float]], None],
         seen: Callable[[Sequence[Node]], None],
         is_over: Callable[[], bool],
     ) -> None:
         self._cluster = cluster
         self._services = services
-        self._call_away = call_away
+        self._migrate = migrate
         self._seen = seen
         self._is_over = is_over
         self._config = config
@@ -47,17 +48,16 @@ class Nodes:
         self._any_leave = False
 
     async def follow(self) -> None:
-        """Look again and again."""
+        """Poll the cluster for its nodes."""
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
             try:
-                await self.look()
+                self.see(await self._cluster.nodes())
             except Exception:  # whatever the cluster answers, it is asked again
                 log.exception("the cluster's nodes are not known")
 
-    async def look(self) -> None:
-        """Put node services on the nodes there are; learn which of these are about to leave."""
-        nodes = await self._cluster.nodes()
+    def see(self, nodes: Sequence[Node]) -> None:
+        """Put node services on these nodes; have replicas leave those that are about to leave."""
         # A cluster always has one, so none is no answer.
         if not nodes or self._is_over():
             return
@@ -86,4 +86,4 @@ class Nodes:
         }
         if leaving or self._any_leave:
             self._any_leave = bool(leaving)
-            self._call_away(leaving)
+            self._migrate(leaving)

@@ -17,8 +17,7 @@ from typing import TypeVar
 from .._cluster.protocol import Actor, ActorDied, Cluster
 from .._cluster.stubs import stub
 from ..actors import ActorSilent, Membership, NodeServiceProtocol, ReplicaInfo, ReplicaProtocol
-from .replicas import replica_prefix
-from .services import service_prefix
+from .actor_names import replica_prefix, service_prefix
 
 __all__ = ["Recovery", "Survivor"]
 

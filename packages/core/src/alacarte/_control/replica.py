@@ -238,8 +238,8 @@ class Replica:
         if self._facts.refused:
             self._note(refused="")
 
-    def call_away(self, leaves_at: float | None) -> None:
-        """Its node leaves at that time of the loop's, or stays after all."""
+    def migrate(self, leaves_at: float | None) -> None:
+        """Take in its node's drain deadline, on the loop's clock; None where the node stays."""
         if leaves_at == self._facts.leaves_at:
             return
         self._note(leaves_at=leaves_at)

@@ -16,9 +16,9 @@ from ..actors import ActorSilent, Membership, NodeServiceProtocol
 from ..errors import ConfigError, NotFoundError, ServeError
 from ..status import ProxyStatus, ServiceStatusOverview
 from ..types import NodeServiceSpec
-from .replicas import instance_prefix
+from .actor_names import service_prefix
 
-__all__ = ["ServiceGroup", "Wanted", "service_prefix"]
+__all__ = ["ServiceGroup", "Wanted"]
 
 log = logging.getLogger("alacarte.controller")
 SERVICE_TARGET = "alacarte._control.service_actor:ServiceActor"
@@ -351,8 +351,3 @@ class ServiceGroup:
 
 def _key(overview: ServiceStatusOverview) -> str:
     return f"{overview.service}/{overview.node_id}/{overview.index}"
-
-
-def service_prefix(instance: str) -> str:
-    """Return what the names of an instance's service actors begin with."""
-    return f"{instance_prefix(instance)}service:"

@@ -15,7 +15,7 @@ from ._outage import Outage
 
 __all__ = ["ControllerCalls"]
 
-CONTROLLER_TARGET = "alacarte._control.controller:Controller"
+CONTROLLER_TARGET = "alacarte._control.controller_actor:ControllerActor"
 _THERE_S = 2.0
 """A controller that dies after a call has lasted so long was there, and did not fail to come up."""
 _PING_S = 30.0

@@ -29,6 +29,7 @@ from ..status import (
     ReplicaState,
 )
 from ..types import DeploymentId
+from .actor_names import replica_prefix
 from .desired import target_of
 from .health import resting
 from .lifecycle import SERVING, ReplicaEvent
@@ -48,7 +49,7 @@ from .shortage import Reminder, waiting_line
 from .start_gate import StartGate
 from .summary import Change, Condition, change_between, condition_of, overview_of, waiting_for
 
-__all__ = ["ReplicaGroup", "instance_prefix", "placement_of", "replica_prefix"]
+__all__ = ["ReplicaGroup", "placement_of"]
 
 log = logging.getLogger("alacarte.controller")
 REPLICA_TARGET = "alacarte._replica.actor:ReplicaActor"
@@ -79,7 +80,7 @@ class ReplicaGroup:
         failures: Failed starts of what is wanted, as long as no replica of it has run.
         message: The last failure.
         condition: The deployment's status.
-        held: It is to go, but somebody may still call it, so it goes on as it is.
+        deletion_deferred: It will be deleted after those that may call it, and goes on until then.
         too_large: Why it cannot fit into the cluster as it is, "" where it can.
     """
 
@@ -99,7 +100,7 @@ class ReplicaGroup:
         self.failures = 0
         self.message = ""
         self.condition = Condition()
-        self.held = False
+        self.deletion_deferred = False
         self.too_large = ""
         self._cluster = cluster
         self._membership = membership
@@ -154,9 +155,14 @@ class ReplicaGroup:
         return self.spec is None and not self._replicas
 
     @property
+    def is_leaving(self) -> bool:
+        """It will be deleted, or is being deleted."""
+        return self.spec is None or self.deletion_deferred
+
+    @property
     def changing(self) -> bool:
         """Replicas of another version, or of a deployment that is to go, still run."""
-        if self.held:
+        if self.deletion_deferred:
             return True
         version = None if self.spec is None else self.spec.version
         return any(replica.spec.version != version for replica in self._replicas.values())
@@ -166,7 +172,7 @@ class ReplicaGroup:
         views = self.views
         pause_s = max(self._resume_at - self._loop.time(), 0.0)
         waits = waiting_for(self.target, views, failures=self.failures, pause_s=pause_s)
-        if self.held:
+        if self.deletion_deferred:
             waits = ["those that may call it to end first"]
         replicas = tuple(replica.overview for replica in self._replicas.values())
         starting = {each.message for each in replicas if each.state is ReplicaState.STARTING}
@@ -180,7 +186,7 @@ class ReplicaGroup:
 
     def summary(self, views: Sequence[ReplicaView]) -> DeploymentStatusOverview:
         """Return its status without details."""
-        if self.held:
+        if self.deletion_deferred:
             condition = replace(
                 self.condition,
                 status=DeploymentStatus.UPDATING,
@@ -192,7 +198,7 @@ class ReplicaGroup:
     @property
     def wanted_place(self) -> tuple[ActorSpec, int] | None:
         """What its replicas ask of the cluster, and how many are wanted; None when it is to go."""
-        if self.spec is None or self.target is None or self.held:
+        if self.spec is None or self.target is None or self.deletion_deferred:
             return None
         return placement_of(self.spec), self.target.replicas
 
@@ -206,7 +212,7 @@ class ReplicaGroup:
         for replica in self._replicas.values():
             if spec is not None and replica.spec.version == spec.version:
                 replica.spec = spec  # for what the controller needs of it: periods, time limits
-        self.held = False
+        self.deletion_deferred = False
         after = None if spec is None else target_of(spec, scale)
         self._aim(after, automatic=False)
         if (
@@ -222,12 +228,9 @@ class ReplicaGroup:
         self._failed_in_turn = 0
         self._resume_at = 0.0
 
-    def hold(self) -> None:
-        """It is to go, but only after those that may still call it; until then it goes on.
-
-        `want(None)` ends that.
-        """
-        self.held = True
+    def defer_deletion(self) -> None:
+        """Go on until `want(None)`: the group will be deleted, after those that may call it."""
+        self.deletion_deferred = True
 
     def scale(self, replicas: int) -> None:
         """Change how many are wanted, for autoscaling."""
@@ -280,8 +283,8 @@ class ReplicaGroup:
         )
         return min([*pauses, look] if look is not None else pauses, default=None)
 
-    def look(self) -> DeploymentStatusOverview:
-        """Bring the condition up to date and return the status without details."""
+    def refresh(self) -> DeploymentStatusOverview:
+        """Bring the condition up to date; return the status without details."""
         views = self.views
         self.condition = condition_of(
             self.condition,
@@ -318,11 +321,15 @@ class ReplicaGroup:
         self._replicas[replica.replica_id] = replica
         replica.adopt(actor, started)
 
-    def call_away(self, leaving: Mapping[str, float]) -> None:
-        """Say which nodes leave, and when on the loop's clock."""
+    def migrate(self, leaving: Mapping[str, float]) -> None:
+        """Have replicas replaced that are on nodes about to leave.
+
+        Args:
+            leaving: Each node's drain deadline, on the loop's clock.
+        """
         for replica in list(self._replicas.values()):
             if replica.entry is not None:
-                replica.call_away(leaving.get(replica.entry.node_id))
+                replica.migrate(leaving.get(replica.entry.node_id))
 
     def fault(self, error: Exception) -> None:
         """Something of ours has failed, and is tried again."""
@@ -481,13 +488,3 @@ def _told(replica: Replica, failure: Failure) -> str:
     }[failure.kind]
     rest = f"\n{failure.traceback}" if failure.traceback else ""
     return f"{about}: {failure.message}{rest}"
-
-
-def replica_prefix(instance: str) -> str:
-    """Return what the names of an instance's replica actors begin with."""
-    return f"{instance_prefix(instance)}replica:"
-
-
-def instance_prefix(instance: str) -> str:
-    """Return what the names of all its actors begin with, but the controller's own."""
-    return f"alacarte:{instance}:"

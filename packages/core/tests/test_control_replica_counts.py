@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any
 
-from alacarte._control.numbers import NUMBERS_KEY, Numbers
+from alacarte._control.replica_counts import COUNTS_KEY, ReplicaCounts, load_counts
 from alacarte._model.specs import DeploymentSpec
 from alacarte.config import DeploymentConfig
 from alacarte.testing import FakeClock
@@ -42,15 +42,15 @@ def spec(name: str = "D", **scaling: Any) -> DeploymentSpec:
 
 
 class Book:
-    """Numbers, and what became of them."""
+    """Counts, and what became of them."""
 
-    def __init__(self, stored: Map) -> None:
+    def __init__(self, stored: Map, counts: Any = None) -> None:
         self.map: Any = stored
         self.acted: list[tuple[DeploymentId, int]] = []
-        self.numbers = Numbers(self.map, self.act)
+        self.counts = ReplicaCounts(self.map, self.act, counts or {})
 
     def act(self, deployment: DeploymentId, number: int) -> None:
-        stored = {(app, name): n for app, name, n, _ in json.loads(self.map.data[NUMBERS_KEY])}
+        stored = {(app, name): n for app, name, n, _ in json.loads(self.map.data[COUNTS_KEY])}
         assert stored[tuple(deployment)] == number, "acted on before it was stored"
         self.acted.append((deployment, number))
 
@@ -60,12 +60,12 @@ def test_what_it_begins_with():
 
     async def main() -> None:
         book = Book(Map())
-        assert book.numbers.begin(spec("a"), None) == 1
-        assert book.numbers.begin(spec("b", min_replicas=2), None) == 2
-        assert book.numbers.begin(spec("c", initial_replicas=4), None) == 4
-        assert book.numbers.begin(spec("d"), 7) == 7
-        assert book.numbers.begin(spec("e", max_replicas=5), 7) == 5
-        assert book.numbers.begin(spec("f", initial_replicas=4), 7) == 4
+        assert book.counts.begin(spec("a"), None) == 1
+        assert book.counts.begin(spec("b", min_replicas=2), None) == 2
+        assert book.counts.begin(spec("c", initial_replicas=4), None) == 4
+        assert book.counts.begin(spec("d"), 7) == 7
+        assert book.counts.begin(spec("e", max_replicas=5), 7) == 5
+        assert book.counts.begin(spec("f", initial_replicas=4), 7) == 4
         await asyncio.sleep(1)
 
     FakeClock().run(main())
@@ -77,15 +77,15 @@ def test_a_redeploy_keeps_the_number():
     async def main() -> None:
         book = Book(Map())
         first = spec(initial_replicas=2)
-        assert book.numbers.begin(first, None) == 2
-        book.numbers.set(WHO, 8)
-        assert book.numbers.begin(first, 2) == 8
-        assert book.numbers.begin(spec(initial_replicas=2, upscale_delay_s=1), 2) == 2
-        book.numbers.set(WHO, 8)
-        assert book.numbers.begin(spec(max_replicas=6), 2) == 6
-        assert book.numbers.begin(spec(min_replicas=7), 2) == 7
-        book.numbers.forget(WHO)
-        assert book.numbers.begin(spec(min_replicas=1), None) == 1
+        assert book.counts.begin(first, None) == 2
+        book.counts.set(WHO, 8)
+        assert book.counts.begin(first, 2) == 8
+        assert book.counts.begin(spec(initial_replicas=2, upscale_delay_s=1), 2) == 2
+        book.counts.set(WHO, 8)
+        assert book.counts.begin(spec(max_replicas=6), 2) == 6
+        assert book.counts.begin(spec(min_replicas=7), 2) == 7
+        book.counts.forget(WHO)
+        assert book.counts.begin(spec(min_replicas=1), None) == 1
         await asyncio.sleep(1)
 
     FakeClock().run(main())
@@ -96,12 +96,12 @@ def test_a_number_is_stored_before_it_is_acted_on():
 
     async def main() -> None:
         book = Book(Map())
-        book.numbers.begin(spec(), None)
+        book.counts.begin(spec(), None)
         await asyncio.sleep(1)
         book.acted.clear()
         book.map.refuses, book.map.writes = 3, 0
         for number in range(2, 8):
-            book.numbers.set(WHO, number)
+            book.counts.set(WHO, number)
             await asyncio.sleep(0.001)
         assert book.acted == []
         await asyncio.sleep(10)
@@ -118,14 +118,15 @@ def test_a_new_controller_goes_on():
         stored = Map()
         book = Book(stored)
         for name in ("D", "E"):
-            book.numbers.begin(spec(name), None)
-        book.numbers.set(WHO, 5)
-        book.numbers.forget(DeploymentId("app", "E"))
+            book.counts.begin(spec(name), None)
+        book.counts.set(WHO, 5)
+        book.counts.forget(DeploymentId("app", "E"))
         await asyncio.sleep(1)
-        again = Book(stored)
-        assert await again.numbers.load() == [WHO]
-        assert again.numbers.begin(spec(), None) == 5
-        await again.numbers.clear()
+        found = await load_counts(book.map)
+        assert list(found) == [WHO]
+        again = Book(stored, found)
+        assert again.counts.begin(spec(), None) == 5
+        await again.counts.clear()
         assert stored.data == {}
 
     FakeClock().run(main())

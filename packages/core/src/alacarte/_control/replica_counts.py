@@ -1,0 +1,146 @@
+"""How many replicas each deployment that scales has, so that a new controller goes on with it.
+
+A count is stored before the controller acts on it, like every change; under a key of its own, since
+counts change often and the rest of the state is large.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from .._cluster.protocol import Cluster
+from .._model.specs import DeploymentSpec
+from ..config import AutoscalingConfig
+from ..types import DeploymentId
+from .scaling_rule import within
+
+__all__ = ["COUNTS_KEY", "ReplicaCounts", "StoredCount", "clear_counts", "load_counts"]
+
+log = logging.getLogger("alacarte.controller")
+COUNTS_KEY = "numbers"
+_RETRY_S = 0.5
+_LAST_WRITE_S = 5.0
+
+
+class StoredCount(NamedTuple):
+    """A deployment's count, and a digest of the configuration it was reached under."""
+
+    replicas: int
+    config: str
+
+
+async def load_counts(cluster: Cluster) -> dict[DeploymentId, StoredCount]:
+    """Return the counts that a former controller stored.
+
+    Raises:
+        ClusterSilent: The cluster does not answer.
+    """
+    data = await cluster.get(COUNTS_KEY)
+    return {
+        DeploymentId(app, name): StoredCount(replicas, config)
+        for app, name, replicas, config in (json.loads(data) if data else ())
+    }
+
+
+async def clear_counts(cluster: Cluster) -> None:
+    """Delete the stored counts.
+
+    Raises:
+        ClusterSilent: The cluster does not answer.
+    """
+    await cluster.delete(COUNTS_KEY)
+
+
+class ReplicaCounts:
+    """The counts of one instance. Lives on the controller's loop.
+
+    Args:
+        act: Called with a deployment and its count, once that is stored.
+        stored: The counts that a former controller stored.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        act: Callable[[DeploymentId, int], None],
+        stored: Mapping[DeploymentId, StoredCount],
+    ) -> None:
+        self._cluster = cluster
+        self._act = act
+        self._counts = dict(stored)
+        self._unsaved: dict[DeploymentId, None] = {}
+        self._saving: asyncio.Task[None] | None = None
+
+    def begin(self, spec: DeploymentSpec, current: int | None) -> int:
+        """Return how many replicas a deployment has from now on, as it is deployed.
+
+        The count stays, within bounds. A deployment begins with its first count when it is new, and
+        again when its autoscaling has changed and names an `initial_replicas`.
+
+        Args:
+            current: How many it has, where it did not scale before; None for a new one.
+        """
+        scaling = spec.config.autoscaling_config
+        assert scaling is not None
+        digest = _digest(scaling)
+        stored = self._counts.get(spec.id)
+        has = current if stored is None else stored.replicas
+        is_changed = stored is None or stored.config != digest
+        if has is None or (is_changed and scaling.initial_replicas is not None):
+            has = scaling.start_replicas
+        replicas = within(scaling, has)
+        if stored != (replicas, digest):
+            self._counts[spec.id] = StoredCount(replicas, digest)
+            self._save(spec.id)
+        return replicas
+
+    def set(self, deployment: DeploymentId, replicas: int) -> None:
+        """Store a deployment's new count, then act on it."""
+        self._counts[deployment] = self._counts[deployment]._replace(replicas=replicas)
+        self._save(deployment)
+
+    def forget(self, deployment: DeploymentId) -> None:
+        """Delete a deployment's count."""
+        if self._counts.pop(deployment, None) is not None:
+            self._save(deployment)
+
+    async def clear(self) -> None:
+        """Delete all counts."""
+        self._counts.clear()
+        self._unsaved.clear()
+        if self._saving is not None:
+            # Not cancelled: what is on its way would arrive after all, and after the deletion.
+            await asyncio.wait([self._saving], timeout=_LAST_WRITE_S)
+        await clear_counts(self._cluster)
+
+    def _save(self, deployment: DeploymentId) -> None:
+        self._unsaved[deployment] = None
+        if self._saving is None or self._saving.done():
+            self._saving = asyncio.get_running_loop().create_task(self._store())
+
+    async def _store(self) -> None:
+        """Store all changed counts, in as few writes as possible."""
+        while self._unsaved:
+            changed, self._unsaved = self._unsaved, {}
+            rows = [[*deployment, *stored] for deployment, stored in self._counts.items()]
+            try:
+                await self._cluster.put(COUNTS_KEY, json.dumps(rows).encode())
+            except Exception:  # whatever the cluster answers, it is asked again
+                log.exception("the counts of replicas could not be stored")
+                self._unsaved = {**changed, **self._unsaved}
+                await asyncio.sleep(_RETRY_S)
+                continue
+            for deployment in changed:
+                # A count that has changed meanwhile is acted on when the change is stored.
+                if deployment in self._counts and deployment not in self._unsaved:
+                    self._act(deployment, self._counts[deployment].replicas)
+
+
+def _digest(config: AutoscalingConfig) -> str:
+    text = json.dumps(config.model_dump(), sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

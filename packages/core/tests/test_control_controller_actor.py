@@ -1,0 +1,144 @@
+"""The actor under the controller's name: one founding, recovery without a caller, and failures."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from alacarte import _plugins
+from alacarte._cluster.local import LocalCluster
+from alacarte._cluster.protocol import Actor, ActorDied, ActorSpec, ClusterSilent
+from alacarte._control.storage import STATE_KEY, decode_index
+from alacarte._plugins import Plugins
+from alacarte._process.runtime import CONTROLLER_NAME
+from alacarte._settings import resolve
+from alacarte.actors import InstanceInfo
+from alacarte.serve._controller_calls import CONTROLLER_TARGET
+
+LIMIT_S = 20.0
+
+
+class Cluster(LocalCluster):
+    """A local cluster whose map may be silent, and which counts the indexes that are stored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_silent = False
+        self.loses_answer = False
+        self.foundings: list[str] = []
+
+    async def get(self, key: str) -> bytes | None:
+        if self.is_silent:
+            raise ClusterSilent("the map does not answer")
+        return await super().get(key)
+
+    async def put(self, key: str, value: bytes) -> None:
+        await super().put(key, value)
+        await asyncio.sleep(0)
+        if key == STATE_KEY:
+            self.foundings.append(decode_index(value).facts.instance)
+            if self.loses_answer:
+                self.loses_answer, self.is_silent = False, True
+                raise ClusterSilent("the answer was lost")
+
+
+class Site:
+    """A controller's actor, which can be replaced."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self.plugins = plugins
+        self.cluster = Cluster()
+        self.config = resolve(plugins, {"cluster_options": {"transport": "unix"}}, {})
+        self.actor: Actor
+
+    async def restart(self) -> None:
+        old = await self.cluster.find_actor(CONTROLLER_NAME)
+        if old is not None:
+            old.kill()
+        self.actor = await self.cluster.start_actor(
+            ActorSpec(CONTROLLER_NAME, CONTROLLER_TARGET, plugins=self.plugins.loaded)
+        )
+
+    async def begin(self, config: Any = None) -> InstanceInfo:
+        info: InstanceInfo | None = await self.actor.call("begin", config)
+        assert info is not None
+        return info
+
+    @property
+    def controller(self) -> Any:
+        """The object that answers, None before there is one."""
+        host: Any = self.cluster._actors[CONTROLLER_NAME]._host
+        return host._object._controller
+
+    async def end(self) -> None:
+        await self.actor.call("shutdown")
+        self.actor.kill()
+
+
+@pytest.fixture
+async def site() -> Site:
+    core = [record for record in _plugins.discover() if record.name == "core"]
+    site = Site(_plugins.load(core, strict=True))
+    await site.restart()
+    return site
+
+
+async def test_callers_at_the_same_time_found_one_instance(site: Site):
+    """Each of many concurrent `begin`s returns the same name and the same secret."""
+    async with asyncio.timeout(LIMIT_S):
+        found = await asyncio.gather(*(site.begin(site.config) for _ in range(20)))
+    assert len({each.instance for each in found}) == 1
+    assert len({each.secret for each in found}) == 1
+    assert site.cluster.foundings == [found[0].instance]
+    await site.end()
+
+
+async def test_a_founding_whose_answer_was_lost_keeps_its_instance(site: Site):
+    """The state may be stored all the same: the next attempt goes on with it and its secret."""
+    site.cluster.loses_answer = True
+    with pytest.raises(ClusterSilent):
+        await site.begin(site.config)
+    assert site.controller is None
+    with pytest.raises(ClusterSilent):
+        await site.actor.call("status")
+    site.cluster.is_silent = False
+    info = await site.begin(site.config)
+    assert [info.instance] == site.cluster.foundings
+    assert (await site.actor.call("status")).applications == {}
+    await site.end()
+
+
+async def test_a_failed_start_is_tried_again_at_the_next_call(site: Site):
+    """Whatever is asked for; a silent cluster is what the caller is told meanwhile."""
+    info = await site.begin(site.config)
+    site.cluster.is_silent = True
+    await site.restart()
+    for method in ("status", "ready"):
+        with pytest.raises(ClusterSilent):
+            await site.actor.call(method)
+    site.cluster.is_silent = False
+    assert (await site.actor.call("status")).applications == {}
+    assert (await site.begin()).instance == info.instance
+    await site.end()
+
+
+async def test_a_restarted_controller_recovers_before_anybody_calls_it(site: Site):
+    """The cluster starts it again by itself, and nobody may have a question for a long time."""
+    await site.begin(site.config)
+    await site.restart()
+    async with asyncio.timeout(LIMIT_S):
+        while site.controller is None:
+            await asyncio.sleep(0.01)
+    await site.end()
+
+
+async def test_after_the_shutdown_nothing_is_answered(site: Site):
+    """Not even `begin`: the next instance has a controller of its own."""
+    await site.begin(site.config)
+    await site.actor.call("shutdown")
+    for method, *args in (("status",), ("begin", site.config), ("watch", None)):
+        with pytest.raises(ActorDied, match="was shut down"):
+            await site.actor.call(method, *args)
+    site.actor.kill()
