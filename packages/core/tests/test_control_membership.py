@@ -19,8 +19,8 @@ from alacarte._cluster.protocol import Actor, ActorDied, ActorSpec
 from alacarte._cluster.stubs import stub
 from alacarte._control import recovery
 from alacarte._control.desired import State
-from alacarte._model.application import Application
 from alacarte._model.blobs import pack
+from alacarte._model.deployment import Application
 from alacarte._model.graph import build_application
 from alacarte._plugins import PluginRecord, Plugins
 from alacarte._process.runtime import CONTROLLER_NAME, InstanceAccess

@@ -7,8 +7,7 @@ import sys
 import cloudpickle
 import pytest
 
-from alacarte._model.application import Application
-from alacarte._model.deployment import Deployment, deployment
+from alacarte._model.deployment import Application, Deployment, deployment
 from alacarte.errors import ConfigError
 
 

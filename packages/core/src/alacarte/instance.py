@@ -6,7 +6,7 @@ get_instance().apply(Resource("a kind of yours", "model", deployments))
 
 from __future__ import annotations
 
-from ._model.application import Application
+from ._model.deployment import Application
 from ._model.graph import build_application
 from ._model.names import MAX_PATH_LENGTH, check_name, check_text
 from ._model.specs import DeploymentSpec

@@ -1,4 +1,4 @@
-"""What `@serve.deployment` makes of a class or a function: its code and its options.
+"""What `@serve.deployment` makes of a class or a function, and what `bind` makes of that.
 
 Light on purpose: a program that only declares deployments imports nothing heavy for it.
 """
@@ -8,16 +8,16 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack, overload
 
 from ..errors import ConfigError
-from .application import Application
 from .options import DeploymentOptions, build_config, check_options, merge_options
 
 if TYPE_CHECKING:
     from ..config import DeploymentConfig
 
-__all__ = ["Deployment", "deployment"]
+__all__ = ["Application", "Deployment", "deployment"]
 
 Target = Callable[..., Any]
 """A class, or a function."""
@@ -184,3 +184,30 @@ class Deployment:
         given = {option: value for option, value in self._given.items() if option != "name"}
         options = "".join(f", {option}={value!r}" for option, value in given.items())
         return f"Deployment({self._name}{options})"
+
+
+# Compared by identity: the same object bound in two places is one deployment, an equal one is
+# another.
+@dataclass(frozen=True, eq=False, repr=False)
+class Application:
+    """A bound deployment and, through its arguments, those it calls.
+
+    Give it to `serve.run`, or bind it as an argument of another deployment.
+    """
+
+    deployment: Deployment
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """Positional arguments of the constructor."""
+        return self.deployment.init_args
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Keyword arguments of the constructor."""
+        return self.deployment.init_kwargs
+
+    def __repr__(self) -> str:
+        words = [repr(arg) for arg in self.args]
+        words += [f"{key}={value!r}" for key, value in self.kwargs.items()]
+        return f"Application({self.deployment.name}.bind({', '.join(words)}))"

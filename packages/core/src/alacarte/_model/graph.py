@@ -8,8 +8,7 @@ from typing import Any
 
 from ..errors import ConfigError, ServeError
 from ..types import DeploymentId
-from .application import Application
-from .deployment import Deployment
+from .deployment import Application, Deployment
 from .imports import import_paths
 from .names import MAX_PATH_LENGTH, check_name, check_text
 from .pickling import dump, load_code, load_init

@@ -22,8 +22,7 @@ import cloudpickle
 
 from .._code_pickler import CodePickler, Sink
 from ..types import DeploymentId
-from .application import Application
-from .deployment import Deployment
+from .deployment import Application, Deployment
 
 __all__ = ["Identify", "ModelPickler", "dump", "load_code", "load_init"]
 

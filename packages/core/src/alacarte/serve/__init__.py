@@ -10,8 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .._model.application import Application
-    from .._model.deployment import Deployment, deployment
+    from .._model.deployment import Application, Deployment, deployment
     from ..context import (
         ReplicaContext,
         RequestContext,
@@ -52,7 +51,7 @@ __all__ = [
 ]
 
 _OURS = {
-    "Application": "alacarte._model.application",
+    "Application": "alacarte._model.deployment",
     "Deployment": "alacarte._model.deployment",
     "ReplicaContext": "alacarte.context",
     "RequestContext": "alacarte.context",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .._model.application import Application
+from .._model.deployment import Application
 from .._model.graph import build_application
 from .._model.specs import ApplicationSpec
 from .._plugins import Plugins, missing_package
