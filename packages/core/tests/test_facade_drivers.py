@@ -227,9 +227,11 @@ def test_shutdown_without_a_controller(local: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_shutdown_without_an_instance(local: Any):
-    """There being nothing to end is no error, by force or not."""
+    """Without an instance a shutdown is no error, by force or not, and starts none to end."""
     local.shutdown()
     local.shutdown(force=True)
+    assert _session.current() is None
+    assert threads() == []
 
 
 async def test_shutdown_on_an_event_loop(local: Any):

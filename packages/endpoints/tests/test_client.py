@@ -58,11 +58,14 @@ def test_the_key_concepts(client: Client) -> None:
     assert set(client.list_backends()) == {"simple_backend_class", "simple_backend"}
 
 
-def test_deleting_what_there_is_not(client: Client) -> None:
-    """Nothing happens."""
+def test_deleting_an_unknown_name(client: Client) -> None:
+    """No error, and every other backend and endpoint stays as it is."""
+    two(client)
+    before = client.list_backends(), client.list_endpoints(), serve.status().routes
     client.delete_backend("nope")
     client.delete_backend("nope", force=True)
     client.delete_endpoint("nope")
+    assert (client.list_backends(), client.list_endpoints(), serve.status().routes) == before
 
 
 def test_a_backend_in_use_stays(client: Client, ask: Any) -> None:

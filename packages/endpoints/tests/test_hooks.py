@@ -40,5 +40,7 @@ def test_start_gives_the_client(monkeypatch: pytest.MonkeyPatch, plugins: Any) -
     try:
         for _ in range(2):
             assert isinstance(serve.start(cluster="local"), alacarte_endpoints.Client)
+        client = plugins.make_client(_session.current())
+        assert isinstance(client, alacarte_endpoints.Client)
     finally:
         serve.shutdown()

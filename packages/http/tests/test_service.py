@@ -249,8 +249,20 @@ async def test_what_waits_in_the_queue_at_the_end():
             assert client.recv(1000).endswith(b"hello")
 
 
-async def test_stopping_what_never_started():
-    """A service whose start failed can be stopped and drained all the same."""
-    proxy = HttpProxy()
-    await proxy.drain(20, replaced=False)
-    await proxy.stop()
+async def test_stopping_a_service_whose_start_failed(monkeypatch: pytest.MonkeyPatch):
+    """Drain and stop raise nothing, and nobody listens at its address any more."""
+
+    def fail(changed: Callable[[RouteTable], None]) -> None:
+        raise RuntimeError("no routes")
+
+    running = Running(answer)
+    monkeypatch.setattr(running.runtime, "watch_routes", fail)
+    with pytest.raises(RuntimeError, match="no routes"):
+        await running.proxy.start(running.runtime)  # type: ignore[arg-type]
+    assert running.proxy._listener is not None
+    address = running.proxy._listener.getsockname()
+    await running.proxy.drain(20, replaced=False)
+    await running.proxy.stop()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+    shutil.rmtree(running.directory)
