@@ -85,6 +85,20 @@ def test_processes_are_bounded():
     assert "p0" in tallies._heard
 
 
+def test_counts_of_processes_that_have_ended():
+    """They stay right, and are the first to make room."""
+    tallies = Tallies()
+    for n in range(MOST_PROCESSES):
+        tallies.report(f"p{n}", [report("k", [0.1])])
+    tallies.forget("p7")
+    tallies.forget("never heard of")
+    assert tallies.counts("k", "a#A", shadow=False).requests == MOST_PROCESSES
+    tallies.report("one more", [report("k", [0.1])])
+    assert tallies.counts("k", "a#A", shadow=False).requests == MOST_PROCESSES
+    assert "p7" not in tallies._heard
+    assert "p0" in tallies._heard
+
+
 def test_how_routes_are_shown():
     """By application where the target is its ingress; what is not counted has no counts."""
     c = DeploymentId("b", "Other")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from .hookspecs import hookimpl
-from .types import ApiName, ConfigSection, PolicyFactory, ResourceKind
+from .types import ApiName, ConfigSection, PolicyFactory, ReportReceiver, ReportTopic, ResourceKind
 
 __all__: list[str] = []
+
+_MAX_REPORT_BYTES = 16 * 1024 * 1024
+"""About 50,000 targets of split routes."""
 
 
 @hookimpl
@@ -35,3 +38,25 @@ def register_routing_policies() -> list[PolicyFactory]:
     from ._routing.policies import PowerOfTwo, RoundRobin
 
     return [PolicyFactory("power_of_two", PowerOfTwo), PolicyFactory("round_robin", RoundRobin)]
+
+
+@hookimpl
+def register_report_topics() -> list[ReportTopic]:
+    import pickle
+
+    from .actors import LOADS_TOPIC, SPLITS_TOPIC
+
+    def create_loads() -> ReportReceiver:
+        from ._control.load_intake import LoadIntake  # the controller alone needs the receivers
+
+        return LoadIntake()
+
+    def create_tallies() -> ReportReceiver:
+        from ._control.tallies import Tallies
+
+        return Tallies()
+
+    return [
+        ReportTopic(name, create, pickle.dumps, pickle.loads, _MAX_REPORT_BYTES)
+        for name, create in ((LOADS_TOPIC, create_loads), (SPLITS_TOPIC, create_tallies))
+    ]

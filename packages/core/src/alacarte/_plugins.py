@@ -32,6 +32,7 @@ from .types import (
     Layer,
     NodeServiceSpec,
     PolicyFactory,
+    ReportTopic,
     ResourceKind,
     Runtime,
     ScalingPolicyFactory,
@@ -273,6 +274,10 @@ class Plugins:
     @cached_property
     def autoscaling_policies(self) -> dict[str, ScalingPolicyFactory]:
         return self._named("register_autoscaling_policies", "name")
+
+    @cached_property
+    def report_topics(self) -> dict[str, ReportTopic]:
+        return self._named("register_report_topics", "name")
 
     @cached_property
     def protocols(self) -> dict[str, CallProtocol]:

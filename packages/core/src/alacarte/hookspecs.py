@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Layer,
         NodeServiceSpec,
         PolicyFactory,
+        ReportTopic,
         ResourceKind,
         Runtime,
         ScalingPolicyFactory,
@@ -91,6 +92,11 @@ def register_routing_policies() -> list[PolicyFactory]:  # type: ignore[empty-bo
 @hookspec
 def register_autoscaling_policies() -> list[ScalingPolicyFactory]:  # type: ignore[empty-body]
     """Return autoscaling policies by name. Controller."""
+
+
+@hookspec
+def register_report_topics() -> list[ReportTopic]:  # type: ignore[empty-body]
+    """Return topics that processes report values to. Controller, and every process that reports."""
 
 
 @hookspec

@@ -10,13 +10,13 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 
+from .._cluster.actor_names import instance_prefix
 from .._cluster.protocol import ActorContext, ActorSpec
 from .._model.plan import Plan
 from .._model.specs import DeploymentSpec
 from ..actors import Membership
 from ..status import DeploymentStatusOverview, ReplicaState
 from ..types import DeploymentId, Event
-from .actor_names import instance_prefix
 from .autoscaling import Autoscaling
 from .capacity import CapacityReview
 from .desired import callers_of

@@ -15,28 +15,38 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from .._cluster.actor_names import instance_prefix
 from .._cluster.host import sweep_sockets
 from .._cluster.protocol import ActorContext
 from .._model.blobs import pack, unpack
 from .._model.plan import Key, Plan
 from .._settings import ConfigValues
-from ..actors import InstanceInfo, LoadReport, MissingBlobs, Snapshot, SplitReport, WatchRequest
+from ..actors import (
+    LOADS_TOPIC,
+    SPLITS_TOPIC,
+    InstanceInfo,
+    MissingBlobs,
+    Snapshot,
+    WatchRequest,
+)
 from ..errors import DeployError
 from ..status import ApplicationStatus, ApplicationStatusOverview, ServeStatus
-from ..types import DeploymentId, Resource
-from .actor_names import instance_prefix
+from ..types import DeploymentId, ProcessId, Resource
 from .committed import CommittedState
 from .control_loop import ControlLoop
 from .desired import State, longest_grace_s
 from .founding import Foundation
 from .lease import Lease
+from .load_intake import LoadIntake
 from .nodes import Nodes
 from .overview import add_leaving, application_overview, routes_overview
 from .publisher import Publisher
+from .report_topics import ReportTopics
 from .services import ServiceGroup
 from .start_gate import StartGate, starts_at_once
 from .storage import Storage, clear
 from .summary import settled
+from .tallies import Tallies
 from .validation import check_deployments, check_expected, check_plan
 
 __all__ = ["Controller"]
@@ -68,9 +78,11 @@ class Controller:
         self._storage = storage
         self._foundation = foundation
         self._committed = CommittedState(storage, foundation.state, self._pursue_committed)
-        self._publisher = Publisher(plugins)
+        self._topics = ReportTopics(plugins.report_topics)
+        self._publisher = Publisher(plugins, self._topics.receiver(SPLITS_TOPIC, Tallies))
         gate = StartGate(context.node.cores or math.inf)
         self._loop = ControlLoop(context, foundation, gate, self._publisher)
+        self._topics.receiver(LOADS_TOPIC, LoadIntake).pass_on(self._loop.scaling.report)
         hub = self._publisher.hub
         self._services = ServiceGroup(
             context.cluster, membership, plugins.loaded, hub.track, hub.untrack
@@ -304,13 +316,11 @@ class Controller:
         """Answer when there are snapshots newer than those a process knows; see `SnapshotHub`."""
         return await self._publisher.watch(request)
 
-    async def report_loads(self, process: str, reports: tuple[LoadReport, ...]) -> None:
-        """Take in a process's load on the deployments that follow theirs."""
-        self._loop.scaling.report(process, reports)
-
-    async def report_splits(self, process: str, reports: tuple[SplitReport, ...]) -> None:
-        """Take in a process's counts of calls of routes that are split."""
-        self._publisher.counters.report(process, reports)
+    async def report(
+        self, process: ProcessId, number: int, values: Mapping[str, bytes]
+    ) -> frozenset[str]:
+        """Take a process's latest values by topic; return the topics of those held here."""
+        return self._topics.report(process, number, values)
 
     async def suspect(
         self, process: str, deployment: DeploymentId, replica_id: str, reason: str
@@ -343,6 +353,7 @@ class Controller:
                     await self._loop.next_turn()
         except TimeoutError:
             log.warning("some replicas did not stop in time and were killed")
+        self._topics.close()
         await self._loop.stop()
         await self._wait_gone()
         await self._context.cluster.release(instance_prefix(state.instance))

@@ -29,15 +29,18 @@ _SEEN_S = 30.0
 class Publisher:
     """Publishes what differs from the last snapshot. Lives on the controller's loop.
 
+    Args:
+        counters: Of the calls of routes that are split.
+
     Attributes:
         hub: Answers the processes that follow the snapshots.
-        counters: Of the calls of routes that are split.
+        counters: As above.
         routes_version: Of the routes that were published last.
     """
 
-    def __init__(self, plugins: Plugins) -> None:
+    def __init__(self, plugins: Plugins, counters: Tallies) -> None:
         self.hub = SnapshotHub()
-        self.counters = Tallies()
+        self.counters = counters
         self.routes_version = 0
         self._plugins = plugins
         self._starts = FirstStarts()

@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from .._cluster.actor_names import replica_prefix, service_prefix
 from .._cluster.protocol import Actor, ActorDied, Cluster
 from .._cluster.stubs import stub
 from ..actors import ActorSilent, Membership, NodeServiceProtocol, ReplicaInfo, ReplicaProtocol
-from .actor_names import replica_prefix, service_prefix
 
 __all__ = ["Recovery", "Survivor"]
 

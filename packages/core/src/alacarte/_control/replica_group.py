@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from .._cluster.actor_names import replica_prefix
 from .._cluster.protocol import Actor, ActorSpec, Cluster
 from .._model.specs import DeploymentSpec
 from .._plugins import PluginRecord
@@ -29,7 +30,6 @@ from ..status import (
     ReplicaState,
 )
 from ..types import DeploymentId
-from .actor_names import replica_prefix
 from .desired import target_of
 from .health import resting
 from .lifecycle import SERVING, ReplicaEvent

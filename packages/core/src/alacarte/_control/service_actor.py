@@ -16,7 +16,8 @@ from .._settings import ConfigValues
 from .._wire.failures import rebuild_error
 from ..actors import Membership
 from ..context import current_runtime
-from ..types import NodeService
+from ..errors import PluginError
+from ..types import MessageReceiver, NodeService
 
 __all__ = ["ServiceActor"]
 
@@ -110,6 +111,12 @@ class ServiceActor:
         Answered by the host's thread, as `membership` is.
         """
         return self._facts
+
+    async def receive(self, message: bytes) -> bytes:
+        """Hand a message of a process on this node to the service; return its answer."""
+        if not isinstance(self._service, MessageReceiver):
+            raise PluginError(f"{type(self._service).__qualname__} takes no messages: no `receive`")
+        return await self._service.receive(message)
 
     async def stop(self, limit_s: float, replaced: bool) -> None:
         """Let it answer what it accepted, then end it."""

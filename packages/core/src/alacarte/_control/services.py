@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .._cluster.actor_names import service_group
 from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, Node, NotBegun
 from .._cluster.stubs import stub
 from .._plugins import PluginRecord
@@ -16,7 +17,6 @@ from ..actors import ActorSilent, Membership, NodeServiceProtocol
 from ..errors import ConfigError, NotFoundError, ServeError
 from ..status import ProxyStatus, ServiceStatusOverview
 from ..types import NodeServiceSpec
-from .actor_names import service_prefix
 
 __all__ = ["ServiceGroup", "Wanted"]
 
@@ -138,8 +138,7 @@ class ServiceGroup:
 
     def _wanted_slots(self, wanted: Wanted) -> Iterator[_Slot]:
         def group(node: Node) -> str:
-            prefix = service_prefix(self._membership.instance)
-            return f"{prefix}{wanted.spec.name}:{node.node_id}"
+            return service_group(self._membership.instance, wanted.spec.name, node.node_id)
 
         seen: set[str] = set()
         # Nodes of one address share ports, so one of them has the service: whichever has it now.

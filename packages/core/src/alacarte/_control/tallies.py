@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Hashable, Iterable
 
 from .._model.tallies import BUCKETS, quantile_s
 from ..actors import SplitReport, TallyReport
@@ -11,7 +11,7 @@ from ..status import CallCounts
 __all__ = ["MOST_PROCESSES", "Tallies"]
 
 MOST_PROCESSES = 1024
-"""What further ones tell takes the place of what was heard longest ago."""
+"""Beyond them, the counts of one that has ended are dropped, or else the oldest ones."""
 
 
 class Tallies:
@@ -22,18 +22,26 @@ class Tallies:
     """
 
     def __init__(self) -> None:
-        self._heard: dict[str, dict[str, SplitReport]] = {}
+        self._heard: dict[Hashable, dict[str, SplitReport]] = {}
+        self._ended: set[Hashable] = set()
 
-    def report(self, process: str, reports: Iterable[SplitReport]) -> None:
-        """Hear what a process has counted, on all splits that it deals with.
+    def report(self, process: Hashable, value: Iterable[SplitReport]) -> None:
+        """Take the counts of a process, of all splits that it calls.
 
         Args:
-            process: Names it, and no other one before or after it.
+            process: Unlike every other one, before or after it.
         """
         self._heard.pop(process, None)
-        self._heard[process] = {each.key: each for each in reports}
+        self._heard[process] = {each.key: each for each in value}
+        self._ended.discard(process)
         if len(self._heard) > MOST_PROCESSES:
-            del self._heard[next(iter(self._heard))]
+            ended = (process for process in self._heard if process in self._ended)
+            self._drop(next(ended, next(iter(self._heard))))
+
+    def forget(self, process: Hashable) -> None:
+        """Keep the counts of a process that has ended, as long as there is room for them."""
+        if process in self._heard:
+            self._ended.add(process)
 
     def keep(self, keys: Collection[str]) -> None:
         """Forget all but these splits."""
@@ -42,7 +50,7 @@ class Tallies:
             if kept:
                 self._heard[process] = kept
             else:
-                del self._heard[process]
+                self._drop(process)
 
     def since(self, key: str) -> float:
         """Return when counting began, in seconds since 1970; 0.0 for not yet."""
@@ -56,6 +64,10 @@ class Tallies:
             for tally in report.tallies
             if tally.target == target and tally.shadow is shadow
         )
+
+    def _drop(self, process: Hashable) -> None:
+        del self._heard[process]
+        self._ended.discard(process)
 
     def _of(self, key: str) -> list[SplitReport]:
         return [splits[key] for splits in self._heard.values() if key in splits]

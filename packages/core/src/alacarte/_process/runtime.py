@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._cluster.actor_names import service_group
 from .._cluster.host import host_id, submit
 from .._cluster.protocol import ActorDied, Cluster
 from .._cluster.stubs import stub
@@ -31,6 +32,8 @@ from .._wire.authentication import AuthenticationError
 from .._wire.caller import CallerConnection, connect
 from .._wire.failures import ErrorDecoder
 from ..actors import (
+    LOADS_TOPIC,
+    SPLITS_TOPIC,
     ActorSilent,
     ControllerProtocol,
     LoadReport,
@@ -39,7 +42,7 @@ from ..actors import (
     SplitReport,
     WatchRequest,
 )
-from ..errors import ConfigError, ServeError
+from ..errors import ConfigError, PluginError, ServeError
 from ..layers import deadline
 from ..types import (
     Address,
@@ -47,6 +50,8 @@ from ..types import (
     ConfigSections,
     DeploymentId,
     Layer,
+    NodeServiceSender,
+    ProcessId,
     ReplicaLoad,
     Reply,
     Route,
@@ -56,7 +61,9 @@ from ..types import (
     ServicePlace,
 )
 from .router_table import RouterTable
+from .service_sender import ServiceSender
 from .subscription import Subscription, SubscriptionEnded
+from .topic_reporter import TopicReporter
 
 __all__ = ["CONTROLLER_NAME", "InstanceAccess", "ProcessRuntime"]
 
@@ -127,16 +134,18 @@ class ProcessRuntime:
         self._decode_error = decode_error
         self._host_id = host_id()
         # A successor may have our name, and counts and questions of its own.
-        self._process = f"{name}/{random.getrandbits(64):x}"
-        self._subscription = Subscription(self._watch, name, self._process)
+        self._process = ProcessId(name, node_id, f"{random.getrandbits(64):x}")
+        self._subscription = Subscription(self._watch, name, str(self._process))
         self._table = RouterTable(self._router, self._layers, self._subscription)
         self._by_name: dict[DeploymentId, Service] = {}
         self._controller: ControllerProtocol | None = None
         self._orphaned = False
         self._sweep = Sweep(self.loop)
-        self._reporter = LoadReporter(self._report)
+        self._topics = TopicReporter(plugins.report_topics, self._report)
+        self._reporter = LoadReporter(self._report_loads)
         self._telling: dict[str, asyncio.Task[None]] = {}
         self._splits = Splits(self.service, self._table.is_gone, self._report_splits)
+        self._senders: dict[str, ServiceSender] = {}
         self._follows_routes = False
 
     # --- Runtime ------------------------------------------------------------------------
@@ -170,6 +179,18 @@ class ProcessRuntime:
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
         self._splits.listen(changed)
         self._follow_routes()
+
+    def report(self, topic: str, value: Any) -> None:
+        self._topics.report(topic, value)
+
+    def node_service(self, name: str) -> NodeServiceSender:
+        if name not in self._plugins.node_services:
+            raise PluginError(
+                f"no installed plugin registers a node service {name!r}; there are "
+                f"{sorted(self._plugins.node_services)}."
+            )
+        group = service_group(self._access.instance, name, self.node_id)
+        return self._senders.setdefault(name, ServiceSender(self._access.cluster, group))
 
     def submit(self, work: Awaitable[Any]) -> concurrent.futures.Future[Any]:
         async def run() -> Any:
@@ -212,6 +233,7 @@ class ProcessRuntime:
         for task in self._telling.values():
             task.cancel()
         self._reporter.close()
+        self._topics.close()
         self._splits.close()
         await self._table.close()
 
@@ -322,13 +344,23 @@ class ProcessRuntime:
 
     # --- what the controller is told ----------------------------------------------------
 
-    async def _report(self, reports: tuple[LoadReport, ...]) -> None:
-        controller = await self._find_controller()
-        await controller.report_loads(self._name, reports)
+    async def _report(self, number: int, values: Mapping[str, bytes]) -> frozenset[str]:
+        try:
+            controller = await self._find_controller()
+            return await controller.report(self._process, number, values)
+        except _OtherInstance:
+            self._topics.close()
+            raise
+        except Exception:
+            self._controller = None
+            raise
 
-    async def _report_splits(self, reports: tuple[SplitReport, ...]) -> None:
-        controller = await self._find_controller()
-        await controller.report_splits(self._process, reports)
+    async def _report_loads(self, reports: tuple[LoadReport, ...]) -> None:
+        # At once, and not as a latest value: each report covers the time since the last one.
+        await self._topics.send({LOADS_TOPIC: self._topics.encoded(LOADS_TOPIC, reports)})
+
+    def _report_splits(self, reports: tuple[SplitReport, ...]) -> None:
+        self._topics.report(SPLITS_TOPIC, reports)
 
     def _suspect(self, deployment: DeploymentId, replica_id: str, reason: str) -> None:
         """Tell the controller of a replica that does not answer; without one, nobody."""

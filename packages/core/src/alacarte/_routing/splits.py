@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from .._model.tallies import split_key
 from ..actors import SplitReport
@@ -16,15 +15,12 @@ from .split import Failed, Split
 
 __all__ = ["Splits"]
 
-log = logging.getLogger("alacarte.runtime")
 _PAUSE_S = 1.0
-_AGAIN_S = 10.0
-"""What has not changed is told again, since the controller may be another one."""
 _FIRST_S = 15.0
 _NEWER_S = 1.0
 """For a table without a deployment that is gone: both come from the controller, apart."""
 
-Send = Callable[[tuple[SplitReport, ...]], Awaitable[object]]
+Report = Callable[[tuple[SplitReport, ...]], object]
 
 
 class Splits:
@@ -33,18 +29,18 @@ class Splits:
     Args:
         service_of: Gives the way to a deployment.
         is_gone: Says whether a deployment is not there any more.
-        send: Delivers reports; whatever it raises, they are sent again.
+        report: Takes the counts of all splits, whenever some have changed.
     """
 
     def __init__(
         self,
         service_of: Callable[[DeploymentId], Service],
         is_gone: Callable[[DeploymentId], bool],
-        send: Send,
+        report: Report,
     ) -> None:
         self._service_of = service_of
         self._is_gone = is_gone
-        self._send = send
+        self._report = report
         self._splits: dict[str, Split] = {}
         self._rooms: dict[tuple[str, DeploymentId], Room] = {}
         self._routes: dict[str, Route] = {}
@@ -153,21 +149,14 @@ class Splits:
         return route, self.of(route, failed)
 
     async def _tell(self) -> None:
-        """Report the counts of all splits as long as they change, and now and then."""
+        """Report the counts of all splits once a second, as long as they change."""
         told: dict[str, tuple[float, int]] = {}
-        quiet_s = 0.0
         while True:
             await asyncio.sleep(_PAUSE_S)
-            quiet_s += _PAUSE_S
             counted = {key: (split.since, split.events) for key, split in self._splits.items()}
-            if not counted or (counted == told and quiet_s < _AGAIN_S):
-                continue
-            try:
-                await self._send(tuple(split.report() for split in self._splits.values()))
-            except Exception as error:  # the controller may be away, or be another one
-                log.debug("a report of what routes answer was lost: %r", error)
-            else:
-                told, quiet_s = counted, 0.0
+            if counted and counted != told:
+                self._report(tuple(split.report() for split in self._splits.values()))
+                told = counted
 
 
 def _place(route: Route) -> str:

@@ -17,7 +17,15 @@ from .membership import InstanceInfo, Membership
 from .policy_protocol import CustomPolicy, PolicyAnswer, PolicyProtocol
 from .remote import ActorDied, ActorSilent, CallTerms, NotBegun, remote, terms_of
 from .replica_protocol import Pulse, ReplicaInfo, ReplicaProtocol
-from .reporting import LoadReport, SplitReport, TallyReport
+from .reporting import (
+    FORGET_S,
+    HEARTBEAT_S,
+    LOADS_TOPIC,
+    SPLITS_TOPIC,
+    LoadReport,
+    SplitReport,
+    TallyReport,
+)
 from .service_protocol import NodeServiceProtocol
 from .watching import (
     DeploymentSnapshot,
@@ -28,6 +36,10 @@ from .watching import (
 )
 
 __all__ = [
+    "FORGET_S",
+    "HEARTBEAT_S",
+    "LOADS_TOPIC",
+    "SPLITS_TOPIC",
     "ActorDied",
     "ActorSilent",
     "CallTerms",

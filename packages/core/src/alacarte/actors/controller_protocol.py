@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..status import ServeStatus
-from ..types import DeploymentId
+from ..types import DeploymentId, ProcessId
 from .membership import InstanceInfo
 from .remote import remote
-from .reporting import LoadReport, SplitReport
 from .watching import Snapshot, WatchRequest
 
 __all__ = ["ControllerProtocol", "MissingBlobs"]
@@ -180,21 +179,20 @@ class ControllerProtocol(Protocol):
         """
 
     @remote(patience_s=_ANSWER_S, repeatable=True)
-    async def report_loads(self, process: str, reports: tuple[LoadReport, ...]) -> None:
-        """Take a process's newest load of the deployments that scale with their load.
+    async def report(
+        self, process: ProcessId, number: int, values: Mapping[str, bytes]
+    ) -> frozenset[str]:
+        """Take a process's latest values by topic; return the topics of all its values held here.
+
+        Called at most once a second, and every `HEARTBEAT_S` without values, as a sign of life.
+        What the answer lacks the process sends again: the controller is another one, or has
+        forgotten the process after `FORGET_S` of silence. Loads that rise are reported up to ten
+        times a second.
 
         Args:
-            process: Name of the process.
-            reports: One for each deployment whose load has changed.
-        """
-
-    @remote(patience_s=_ANSWER_S, repeatable=True)
-    async def report_splits(self, process: str, reports: tuple[SplitReport, ...]) -> None:
-        """Take the counts of a process's calls of split routes, since it took each route over.
-
-        Args:
-            process: Unlike that of every other process, those of the same name included.
-            reports: One for each route whose counts have changed.
+            number: Grows with each message of the process; a value that arrives after a later
+                value of its topic is dropped.
+            values: As the topics encode them.
         """
 
     @remote(patience_s=_ANSWER_S, repeatable=True)

@@ -6,7 +6,24 @@ from dataclasses import dataclass
 
 from ..types import DeploymentId
 
-__all__ = ["LoadReport", "SplitReport", "TallyReport"]
+__all__ = [
+    "FORGET_S",
+    "HEARTBEAT_S",
+    "LOADS_TOPIC",
+    "SPLITS_TOPIC",
+    "LoadReport",
+    "SplitReport",
+    "TallyReport",
+]
+
+LOADS_TOPIC = "alacarte.loads"
+"""Topic of tuples of `LoadReport`: one for each deployment whose load has changed."""
+SPLITS_TOPIC = "alacarte.splits"
+"""Topic of tuples of `SplitReport`: one for each split route that the process has called."""
+HEARTBEAT_S = 5.0
+"""Seconds between two messages of a process that has reported anything."""
+FORGET_S = 3 * HEARTBEAT_S
+"""Seconds of silence after which a process has ended."""
 
 
 @dataclass(frozen=True)

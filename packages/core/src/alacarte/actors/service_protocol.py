@@ -13,7 +13,7 @@ __all__ = ["NodeServiceProtocol"]
 class NodeServiceProtocol(Protocol):
     """A node service: one process on a node that runs a plugin's `NodeService`.
 
-    Only the controller calls these methods.
+    The controller calls these methods, and processes on the same node `receive`.
     """
 
     @remote(patience_s=None, repeatable=False)
@@ -41,6 +41,16 @@ class NodeServiceProtocol(Protocol):
 
         Called by a controller that has just restarted and finds no replica. The secret is the
         newest that the process knows.
+        """
+
+    @remote(patience_s=30.0, repeatable=False)
+    async def receive(self, message: bytes) -> bytes:
+        """Hand a message to the plugin's service; return its answer.
+
+        Called by processes on the same node, through `Runtime.node_service`.
+
+        Raises:
+            PluginError: The service takes no messages.
         """
 
     @remote(patience_s=5.0, repeatable=False, extended_by="limit_s")

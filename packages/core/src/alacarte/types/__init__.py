@@ -9,15 +9,16 @@ from ._configuration import ConfigSection, ConfigSections
 from ._events import Event
 from ._instance import Instance
 from ._names import DeploymentId
-from ._node_services import NodeService, NodeServiceSpec
+from ._node_services import MessageReceiver, NodeService, NodeServiceSpec
 from ._protocols import CallProtocol, Entry, Served
 from ._registration import ApiName, Command
 from ._replicas import Address, ReplicaLoad
+from ._reports import ProcessId, ReportReceiver, ReportTopic
 from ._requests import Buffer, Call, Layer, Message, Reply, Service
 from ._resources import Expansion, Resource, ResourceKind, Resources
 from ._routes import Route, RouteTable
 from ._routing_policies import WAIT, Pick, PolicyFactory, RoutingPolicy, Shed, Wait
-from ._runtime import Runtime, ServicePlace
+from ._runtime import NodeServiceSender, Runtime, ServicePlace
 from ._scaling_policies import (
     AutoscalingContext,
     ScalingAnswer,
@@ -42,13 +43,18 @@ __all__ = [
     "Instance",
     "Layer",
     "Message",
+    "MessageReceiver",
     "NestedCalls",
     "NodeService",
+    "NodeServiceSender",
     "NodeServiceSpec",
     "Pick",
     "PolicyFactory",
+    "ProcessId",
     "ReplicaLoad",
     "Reply",
+    "ReportReceiver",
+    "ReportTopic",
     "Resource",
     "ResourceKind",
     "Resources",

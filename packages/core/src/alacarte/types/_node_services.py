@@ -36,6 +36,17 @@ class NodeService(Protocol):
         """Close everything at once."""
 
 
+@runtime_checkable
+class MessageReceiver(Protocol):
+    """A `NodeService` that takes messages of the other processes on its node."""
+
+    async def receive(self, message: bytes) -> bytes:
+        """Take a message that was sent with `Runtime.node_service`; return the answer.
+
+        Bytes, since a service must not import the code of users to read them.
+        """
+
+
 @dataclass(frozen=True)
 class NodeServiceSpec:
     """A node service and how to make it.

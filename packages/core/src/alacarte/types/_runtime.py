@@ -36,6 +36,20 @@ class ServicePlace(Protocol):
         """Return the sockets of other living processes of this service on this node."""
 
 
+class NodeServiceSender(Protocol):
+    """The way to the processes of a node service on this process's node."""
+
+    async def send(self, message: bytes) -> list[bytes]:
+        """Send a message to each process of the service; return their answers, in any order.
+
+        An actor call: about a millisecond on Ray. For control, not for requests.
+
+        Raises:
+            NotFoundError: No process of the service runs on this node.
+            PluginError: The service takes no messages.
+        """
+
+
 class Runtime(Protocol):
     """What one process offers to the parts that make calls: handles, proxies, clients.
 
@@ -94,6 +108,27 @@ class Runtime(Protocol):
 
         Args:
             failed: Tells of a reply whether it stands for an error, besides those that are raised.
+        """
+
+    def report(self, topic: str, value: Any) -> None:
+        """Bring a value to the topic's receiver in the controller, in place of the last one.
+
+        At most one message a second leaves this process: of values that change faster, the latest
+        is sent. A restarted controller is sent every topic's latest value again.
+
+        Args:
+            topic: Name of a `ReportTopic` of some plugin.
+            value: Whatever the topic encodes: JSON, unless it says otherwise.
+
+        Raises:
+            PluginError: No plugin registers the topic, or the encoded value is too long.
+        """
+
+    def node_service(self, name: str) -> NodeServiceSender:
+        """Return the way to the processes of a node service on this process's node.
+
+        Raises:
+            PluginError: No plugin registers a node service of that name.
         """
 
     def submit(self, work: Awaitable[Any]) -> Future[Any]:

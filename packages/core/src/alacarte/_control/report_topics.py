@@ -1,0 +1,123 @@
+"""What processes report to topics: handed to the topics' receivers, until the processes end."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ..actors import FORGET_S
+from ..types import ProcessId, ReportReceiver, ReportTopic
+
+__all__ = ["MAX_PROCESSES", "ReportTopics"]
+
+log = logging.getLogger("alacarte.controller")
+R = TypeVar("R")
+MAX_PROCESSES = 20_000
+"""Beyond them, the process that was silent for longest is forgotten."""
+
+
+@dataclass(eq=False)
+class _Process:
+    """A process that has reported.
+
+    Attributes:
+        heard_at: When it last did, on the event loop's clock.
+        numbers: Of the last message that had a value, by topic.
+    """
+
+    heard_at: float
+    numbers: dict[str, int] = field(default_factory=dict)
+
+
+class ReportTopics:
+    """Hands the reports of processes to receivers. Lives on the controller's loop.
+
+    Args:
+        topics: By name.
+    """
+
+    def __init__(self, topics: Mapping[str, ReportTopic]) -> None:
+        self._topics = topics
+        self._receivers: dict[str, ReportReceiver] = {}
+        for name, topic in topics.items():
+            try:
+                self._receivers[name] = topic.create()
+            except BaseException:  # a plugin's code: its failure is nobody else's
+                log.exception("the topic %s has no receiver: what is reported to it is lost", name)
+        self._processes: OrderedDict[ProcessId, _Process] = OrderedDict()
+        self._failed: set[tuple[str, str]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def receiver(self, topic: str, kind: type[R]) -> R:
+        """Return the receiver of a topic, which is of that kind."""
+        receiver = self._receivers[topic]
+        assert isinstance(receiver, kind)
+        return receiver
+
+    def report(
+        self, process: ProcessId, number: int, values: Mapping[str, bytes]
+    ) -> frozenset[str]:
+        """Take what a process reports; return every topic of which there is a value of it here.
+
+        Args:
+            number: Of the message. A value that arrives after a later one is not taken.
+            values: Encoded, by topic. None of them is a sign of life.
+        """
+        now = asyncio.get_running_loop().time()
+        known = self._processes.setdefault(process, _Process(now))
+        known.heard_at = now
+        self._processes.move_to_end(process)
+        for name, packed in values.items():
+            if number > known.numbers.get(name, -1):
+                known.numbers[name] = number
+                self._receive(name, process, packed)
+        if len(self._processes) > MAX_PROCESSES:
+            self._forget(next(iter(self._processes)))
+        self._expire_later()
+        return frozenset(known.numbers)
+
+    def close(self) -> None:
+        """Forget nobody any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _receive(self, name: str, process: ProcessId, packed: bytes) -> None:
+        receiver = self._receivers.get(name)
+        if receiver is not None:
+            self._guarded(name, lambda: receiver.report(process, self._topics[name].decode(packed)))
+
+    def _expire_later(self) -> None:
+        if self._timer is None and self._processes:
+            oldest = next(iter(self._processes.values()))
+            due_at = oldest.heard_at + FORGET_S
+            self._timer = asyncio.get_running_loop().call_at(due_at, self._expire, due_at)
+
+    def _expire(self, due_at: float) -> None:
+        """Forget those whose time is over. A timer may fire a little early: `due_at` counts."""
+        self._timer = None
+        while self._processes:
+            process, oldest = next(iter(self._processes.items()))
+            if oldest.heard_at + FORGET_S > due_at:
+                break
+            self._forget(process)
+        self._expire_later()
+
+    def _forget(self, process: ProcessId) -> None:
+        for name in sorted(self._processes.pop(process).numbers.keys() & self._receivers.keys()):
+            receiver = self._receivers[name]
+            self._guarded(name, functools.partial(receiver.forget, process))
+
+    def _guarded(self, topic: str, call: Callable[[], None]) -> None:
+        """Run a plugin's code: its failure is nobody else's, and is logged once for each kind."""
+        try:
+            call()
+        except BaseException as error:
+            kind = (topic, type(error).__name__)
+            level = logging.DEBUG if kind in self._failed else logging.ERROR
+            self._failed.add(kind)
+            log.log(level, "the receiver of the topic %s failed", topic, exc_info=True)

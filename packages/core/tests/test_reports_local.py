@@ -1,0 +1,160 @@
+"""Reports and messages between the processes of an instance, on the local cluster."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from alacarte import serve
+from alacarte._control import report_topics
+from alacarte.errors import NotFoundError, PluginError
+from alacarte.hookspecs import hookimpl
+from alacarte.runtime import get_runtime
+from alacarte.testing import wait_until
+from alacarte.types import NodeServiceSpec, ProcessId, ReportTopic, Runtime
+
+WAIT_S = 20.0
+
+
+class Board:
+    """The newest value of each process, in the controller."""
+
+    def __init__(self) -> None:
+        self.values: dict[ProcessId, Any] = {}
+
+    def report(self, process: ProcessId, value: Any) -> None:
+        self.values[process] = value
+
+    def forget(self, process: ProcessId) -> None:
+        del self.values[process]
+
+
+BOARDS: list[Board] = []
+
+
+def board() -> Board:
+    BOARDS.append(Board())
+    return BOARDS[-1]
+
+
+class Echo:
+    """A node service that reports how many messages it has got, and answers each in capitals."""
+
+    async def start(self, runtime: Runtime) -> dict[str, str]:
+        self.runtime = runtime
+        self.count = 0
+        return {}
+
+    async def receive(self, message: bytes) -> bytes:
+        self.count += 1
+        self.runtime.report("board", self.count)
+        assert self.runtime.place is not None
+        return message.upper() + str(self.runtime.place.index).encode()
+
+    async def drain(self, limit_s: float, *, replaced: bool) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class Deaf(Echo):
+    """Takes no messages."""
+
+    receive = None  # type: ignore[assignment]
+
+
+@serve.deployment
+class Reporter:
+    async def __call__(self, value: Any) -> Any:
+        get_runtime().report("board", value)
+
+    async def send(self, message: bytes) -> list[bytes]:
+        return await get_runtime().node_service("echo").send(message)
+
+
+@pytest.fixture(autouse=True)
+def module(monkeypatch: pytest.MonkeyPatch, observer: Any) -> None:
+    """Give topic and services to the instance."""
+    BOARDS.clear()
+    monkeypatch.setitem(sys.modules, "echo_of_tests", sys.modules[__name__])
+
+    @hookimpl
+    def register_node_services() -> list[NodeServiceSpec]:
+        return [
+            NodeServiceSpec("echo", "echo_of_tests:Echo", processes=lambda config: 2),
+            NodeServiceSpec("deaf", "echo_of_tests:Deaf"),
+            NodeServiceSpec("none", "echo_of_tests:Echo", enabled=lambda config: False),
+        ]
+
+    @hookimpl
+    def register_report_topics() -> list[ReportTopic]:
+        return [ReportTopic("board", board)]
+
+    observer.register_node_services = register_node_services
+    observer.register_report_topics = register_report_topics
+
+
+def on_loop(runtime: Any, call: Any) -> Any:
+    """Run a call of a runtime where its methods belong."""
+
+    async def run() -> Any:
+        found = call()
+        return await found if hasattr(found, "__await__") else found
+
+    return runtime.submit(run()).result(WAIT_S)
+
+
+def test_every_kind_of_process_reports(local: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver, a replica and a node service each have their newest value in the controller, and
+    none that has ended."""
+    monkeypatch.setattr(report_topics, "FORGET_S", 6.0)
+    handle = local.run(Reporter.bind())
+    runtime = get_runtime()
+    on_loop(runtime, lambda: runtime.report("board", {"driver": [1, 2]}))
+    handle.call("first")
+    handle.call("last")
+    handle.call(b"x", method="send")
+    [board] = BOARDS
+    wait_until(lambda: len(board.values) == 4 and "last" in board.values.values(), WAIT_S)
+    found = sorted(map(str, board.values.values()))
+    assert found == ["1", "1", "last", "{'driver': [1, 2]}"]
+    assert len({process.incarnation for process in board.values}) == 4
+    serve.delete("default")
+    wait_until(lambda: len(board.values) == 3 and "last" not in board.values.values(), WAIT_S)
+
+
+def test_a_message_reaches_each_process_of_a_service(local: Any) -> None:
+    """From a replica and from the driver; each process answers."""
+    handle = local.run(Reporter.bind())
+    assert sorted(handle.call(b"hi", method="send")) == [b"HI0", b"HI1"]
+    runtime = get_runtime()
+    answers = on_loop(runtime, lambda: runtime.node_service("echo").send(b"a"))
+    assert sorted(answers) == [b"A0", b"A1"]
+    local.restart_services("echo")
+    answers = on_loop(runtime, lambda: runtime.node_service("echo").send(b"b"))
+    assert sorted(answers) == [b"B0", b"B1"]
+
+
+def test_services_that_take_no_messages(local: Any) -> None:
+    """One without `receive`, one that does not run, and one that nobody registers."""
+    local.start()
+    runtime = get_runtime()
+    with pytest.raises(PluginError, match="Deaf takes no messages"):
+        on_loop(runtime, lambda: runtime.node_service("deaf").send(b""))
+    with pytest.raises(NotFoundError, match="no process .*none.* runs"):
+        on_loop(runtime, lambda: runtime.node_service("none").send(b""))
+    with pytest.raises(PluginError, match=r"'lost'; there are \['deaf', 'echo', 'none'\]"):
+        on_loop(runtime, lambda: runtime.node_service("lost"))
+
+
+def test_what_cannot_be_reported(local: Any) -> None:
+    """The error stands where the value is reported."""
+    local.start()
+    runtime = get_runtime()
+    with pytest.raises(PluginError, match="no installed plugin registers the report topic 'lost'"):
+        on_loop(runtime, lambda: runtime.report("lost", 1))
+    with pytest.raises(PluginError, match="takes 70002 bytes, at most 65536 are allowed"):
+        on_loop(runtime, lambda: runtime.report("board", "x" * 70_000))
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        on_loop(runtime, lambda: runtime.report("board", b"x"))
