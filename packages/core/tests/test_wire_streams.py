@@ -307,3 +307,136 @@ async def test_both_directions_at_once(wire):
     items = await read(reply)
     assert [item[:8] for item in items] == [n.to_bytes(8, "little") for n in range(1, 301)]
     assert {len(item) for item in items} == {2 * ITEM_BYTES}
+
+
+# --- what is ready ----------------------------------------------------------------------
+
+
+class Parts:
+    """Parts of a body, as `ReadyMessages`, that a test gives one by one.
+
+    Attributes:
+        taken: How many parts each frame was made of.
+        woken: How often the reader had to be woken.
+    """
+
+    def __init__(self):
+        self.on_ready = None
+        self.taken = []
+        self.woken = 0
+        self._parts = []
+        self._ended = False
+        self._reader = None
+
+    @property
+    def awaited(self):
+        return self._reader is not None and not self._reader.done()
+
+    def give(self, *parts):
+        for part in parts:
+            self._parts.append(part)
+            if len(self._parts) == 1 and self.awaited:
+                (self.on_ready or self.wake)()
+
+    def end(self):
+        self._ended = True
+        self.wake()
+
+    def wake(self):
+        self.woken += 1
+        if self.awaited:
+            self._reader.set_result(None)
+
+    def take_ready(self):
+        if not self._parts or not self.awaited:
+            return None
+        parts, self._parts = self._parts, []
+        self.taken.append(len(parts))
+        return parts
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        while not self._parts:
+            if self._ended:
+                raise StopAsyncIteration
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        parts, self._parts = self._parts, []
+        return parts
+
+    async def aclose(self):
+        self.closed = True
+
+
+async def start_parts(wire):
+    """Return parts to give, and the reply that they follow."""
+    parts = Parts()
+
+    async def service(call):
+        return Reply((b"head",), parts)
+
+    connection = await wire.connect(await wire.listen(service))
+    reply = await start(connection, streaming=True).reply
+    await until(lambda: parts.on_ready is not None and parts.awaited)
+    return parts, reply
+
+
+@on_every_wire
+async def test_what_is_ready_in_one_turn_leaves_in_one_frame(wire):
+    """And nobody is woken for it; what comes in a later turn has a frame of its own."""
+    parts, reply = await start_parts(wire)
+    parts.give(b"a", b"b", b"c")
+    assert join(await anext(reply.rest)) == b"abc"
+    parts.give(b"d")
+    assert join(await anext(reply.rest)) == b"d"
+    assert (parts.taken, parts.woken) == ([3, 1], 0)
+    parts.end()
+    assert await read(reply) == []
+    assert parts.on_ready is None
+
+
+@on_every_wire
+async def test_what_is_ready_at_the_end_comes_before_it(wire):
+    """Whoever takes it first: the turn's end, or the reader that the end wakes."""
+    parts, reply = await start_parts(wire)
+    parts.give(b"a", b"b")
+    parts.end()
+    assert b"".join(await read(reply)) == b"ab"
+
+
+@on_every_wire
+async def test_what_is_ready_waits_for_the_window(wire):
+    """A reader that does not read stops it, and gets all of it in order when it goes on."""
+    parts, reply = await start_parts(wire)
+    given = [bytes([number]) * ITEM_BYTES for number in range(250)]
+    for part in given:
+        parts.give(part)
+        await asyncio.sleep(0)
+    await until(lambda: parts.woken)
+    assert sum(parts.taken) <= WINDOW_ITEMS
+    parts.end()
+    assert b"".join(await read(reply)) == b"".join(given)
+
+
+@on_every_wire
+async def test_a_long_part_that_is_ready(wire):
+    """It goes in chunks, and what follows waits until all of it has left."""
+    parts, reply = await start_parts(wire)
+    long = b"l" * (3 << 20)
+    parts.give(long)
+    await until(lambda: parts.taken)
+    parts.give(b"after")
+    parts.end()
+    assert b"".join(await read(reply)) == long + b"after"
+
+
+@on_every_wire
+async def test_nothing_is_taken_for_a_reader_that_has_left(wire):
+    """What gets ready in the very turn in which the call is cancelled is not sent."""
+    parts, reply = await start_parts(wire)
+    await reply.rest.aclose()
+    await until(lambda: parts.on_ready is None)
+    parts.give(b"a")
+    assert parts.taken == []

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..types import Call, Reply
 from .flow import Inbox, SendWindow, read_credit, write_credit
 from .frames import FINAL, Frame, FrameError, Kind
+from .outlet import Outlet
 
 if TYPE_CHECKING:
     from .caller import CallerConnection
@@ -146,7 +147,7 @@ class CallStream:
     async def _upload(self, call: Call, window: SendWindow) -> None:
         assert call.body is not None
         try:
-            await self._connection.send_all(self.id, call.body, window)
+            await Outlet(self._connection, self.id, call.body, window).run()
         except BaseException:
             close = getattr(call.body, "aclose", None)
             # What is whole, and not answered either, may go to another replica.

@@ -11,12 +11,11 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import cast
 
 from ..errors import ConfigError
 from ..types import Buffer, Message
-from .flow import SendWindow
 from .frames import (
     CHUNK_BYTES,
     FINAL,
@@ -38,10 +37,7 @@ _HIGH_WATER_BYTES = 4 << 20
 _SOCKET_BYTES = 2 << 20
 _GATHERED = 64
 """Frames that wait for the end of a read, to be written together: at most 4 MiB."""
-_BURST = 64
-"""Messages of one stream sent without letting the loop look at anything else."""
 
-_DATA = int(Kind.DATA)
 _CHUNK = int(Kind.CHUNK)
 
 
@@ -81,6 +77,7 @@ class Connection(asyncio.BufferedProtocol):
         self._writable: asyncio.Future[None] | None = None
         self._outgoing: list[bytes] = []
         self._gathers = False  # frames are being received, and what answers them leaves together
+        self._due: list[Callable[[], None]] = []
         self._scatters = False
         self._pumps: dict[int, asyncio.Task[None]] = {}
         # Long messages that the peer holds unfinished, in bytes, and those it has no room for.
@@ -120,8 +117,7 @@ class Connection(asyncio.BufferedProtocol):
             self.refuse(str(error))
         finally:
             self._gathers = False
-            if self._outgoing:
-                self._flush()
+            self._flush()
 
     def refuse(self, reason: str) -> None:
         """Close the connection over something its peer did, and say so once."""
@@ -297,8 +293,7 @@ class Connection(asyncio.BufferedProtocol):
 
     async def _write_chunks(self, stream: int, message: Message) -> None:
         for chunk in _chunks(message):
-            while self._writable is not None:
-                await asyncio.shield(self._writable)
+            await self.writable()
             if self.transport is None:
                 return
             if not self.wants(stream):
@@ -309,38 +304,39 @@ class Connection(asyncio.BufferedProtocol):
             header = HEADER.pack(message_size(chunk), _CHUNK, 0, self.load.ongoing, stream)
             self._write_pieces([header, *chunk])
 
-    async def _pumped(self, stream: int) -> None:
+    async def pumped(self, stream: int) -> None:
         """Return when no long message of this stream is being written."""
         if stream in self._pumps:
             await asyncio.wait((self._pumps[stream],))
 
+    async def writable(self) -> None:
+        """Return when the socket takes more."""
+        while self._writable is not None:
+            await asyncio.shield(self._writable)
+
+    def is_busy(self, stream: int) -> bool:
+        """Whether the socket is full, or a long message of this stream is being written."""
+        return self._writable is not None or stream in self._pumps
+
+    def send_soon(self, send: Callable[[], None]) -> None:
+        """Call `send` when this turn of the loop ends; what all of them send leaves together."""
+        self._due.append(send)
+        if len(self._due) == 1:
+            asyncio.get_running_loop().call_soon(self._send_due)
+
+    def _send_due(self) -> None:
+        due, self._due = self._due, []
+        self._gathers = True
+        try:
+            for send in due:
+                send()
+        finally:
+            self._gathers = False
+            self._flush()
+
     def wants(self, stream: int) -> bool:
         """Whether a long message of this stream is still worth sending."""
         return True
-
-    async def send_all(
-        self, stream: int, messages: AsyncIterator[Message], window: SendWindow
-    ) -> None:
-        """Send every message as DATA, producing none that the peer has no room for."""
-        burst = 0
-        await self._pumped(stream)
-        while True:
-            if not window.open:
-                await window.wait()
-                burst = 0
-            try:
-                message = await anext(messages)
-            except StopAsyncIteration:
-                return
-            while self._writable is not None:
-                await asyncio.shield(self._writable)
-            window.use(self.send_message(_DATA, 0, stream, message))
-            if self._pumps:
-                await self._pumped(stream)
-            burst += 1
-            if burst == _BURST:
-                burst = 0
-                await asyncio.sleep(0)
 
 
 def _widen(transport: asyncio.Transport) -> None:

@@ -16,6 +16,7 @@ from ..types import Message, NestedCalls, Reply
 from .failures import encode_error
 from .flow import WINDOW_BYTES, Inbox, SendWindow, read_credit, write_credit
 from .frames import FINAL, Frame, FrameError, Kind
+from .outlet import Outlet
 
 if TYPE_CHECKING:
     from .replica import ReplicaConnection
@@ -84,7 +85,7 @@ class ServedStream:
         assert reply.rest is not None
         self._window = SendWindow()
         self.connection.send_message(Kind.RESPONSE, 0, self.id, reply.payload)
-        await self.connection.send_all(self.id, reply.rest, self._window)
+        await Outlet(self.connection, self.id, reply.rest, self._window).run()
 
     def end(self) -> None:
         """Say that the streaming reply is complete."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from .._nested_calls import NestedCalls
 
@@ -12,6 +13,34 @@ Buffer = bytes | bytearray | memoryview
 
 Message = Sequence[Buffer]
 """The bytes of one message in pieces, written to the socket without being joined."""
+
+
+class ReadyMessages(Protocol):
+    """Messages whose source knows which are ready, as `Reply.rest` may be.
+
+    Who sends them takes all that gets ready in one turn of the event loop at once, and is not woken
+    for each. Without these names it awaits one after the other.
+
+    Attributes:
+        on_ready: Set by who sends them. To be called, where it is not None, when a message gets
+            ready while the next one is awaited and no other is ready; the loop's turn goes on.
+    """
+
+    on_ready: Callable[[], None] | None
+
+    def __aiter__(self) -> AsyncIterator[Message]: ...
+
+    async def __anext__(self) -> Message: ...
+
+    def take_ready(self) -> Message | None:
+        """Return what is ready as one message; None for nothing, or when the next is not awaited.
+
+        The pieces are sent as they are joined: only a source whose messages have no borders of
+        their own, such as parts of a body, may give several at once.
+        """
+
+    def wake(self) -> None:
+        """Give what is ready to who awaits the next message."""
 
 
 @dataclass(slots=True)

@@ -51,12 +51,15 @@ class Exchange:
 
     Args:
         finish: Awaited at the end of the application, however it ends.
+
+    Attributes:
+        on_ready: Called when a part is there for the reader that awaits it (`ReadyMessages`).
     """
 
     __slots__ = (
         "_app", "_call", "_complete", "_error", "_finish", "_finished", "_gone", "_head", "_loop",
         "_mail", "_mail_bytes", "_reader", "_receive", "_reply", "_scope", "_sender", "_served",
-        "_status", "_streaming", "_task",
+        "_status", "_streaming", "_task", "on_ready",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +77,7 @@ class Exchange:
         self._served = served
         self._call = call
         self._finish = finish
+        self.on_ready: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._status = 0
         self._head: bytes | None = None
@@ -121,15 +125,30 @@ class Exchange:
     async def __anext__(self) -> Message:
         while True:
             if self._mail:
-                mail, self._mail = self._mail, []
-                self._mail_bytes = 0
-                _wake(self._sender)
-                return mail
+                return self._take()
             if self._complete:
                 raise StopAsyncIteration
             if self._finished:
                 raise self._broken()
             await self._message()
+
+    @property
+    def _is_awaited(self) -> bool:
+        return self._reader is not None and not self._reader.done()
+
+    def take_ready(self) -> Message | None:
+        """Return the parts that are there, if the reader awaits them."""
+        return self._take() if self._mail and self._is_awaited else None
+
+    def wake(self) -> None:
+        """Give the reader what is there."""
+        _wake(self._reader)
+
+    def _take(self) -> Message:
+        mail, self._mail = self._mail, []
+        self._mail_bytes = 0
+        _wake(self._sender)
+        return mail
 
     async def aclose(self) -> None:
         """End the application, unless it has sent all; return when it has ended."""
@@ -204,7 +223,17 @@ class Exchange:
         if kind == _BODY and self._head is not None and not self._complete:
             body, more = message.get("body", b""), message.get("more_body", False)
             if self._streaming:
-                await self._pass_on(body, more)
+                mail = self._mail
+                if self._mail_bytes >= AHEAD_BYTES or len(mail) >= AHEAD_PARTS:
+                    await self._room()
+                    mail = self._mail
+                if body:
+                    mail.append(body)
+                    self._mail_bytes += len(body)
+                if not more:
+                    self._end()
+                elif body and len(mail) == 1 and self._is_awaited:
+                    (self.on_ready or self.wake)()
             elif self._reply is None:
                 self._begin(self._head, body, more)
             elif body:  # the rest of a response that has all its length
@@ -242,17 +271,11 @@ class Exchange:
         else:
             self._begin(head, b"", True)
 
-    async def _pass_on(self, body: bytes, more: bool) -> None:
+    async def _room(self) -> None:
+        """Return when the reader is not too far behind."""
         while self._mail_bytes >= AHEAD_BYTES or len(self._mail) >= AHEAD_PARTS:
             self._sender = self._loop.create_future()
             await self._sender
-        if body:
-            self._mail.append(body)
-            self._mail_bytes += len(body)
-        if not more:
-            self._end()
-        elif body:
-            _wake(self._reader)
 
     def _end(self) -> None:
         self._complete = True

@@ -1,0 +1,106 @@
+"""Sends the messages of one stream as DATA frames, producing none that the peer has no room for.
+
+Messages are awaited one by one. Where their source knows what is ready (`ReadyMessages`), what
+gets ready in one turn of the loop is taken at its end instead, and leaves in one frame; nobody has
+to be woken for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, cast
+
+from ..types import Message, ReadyMessages
+from .flow import SendWindow
+from .frames import Kind
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Outlet"]
+
+_BURST = 64
+"""Messages of one stream sent without letting the loop look at anything else."""
+_DATA = int(Kind.DATA)
+
+
+class Outlet:
+    """The way of one stream's messages into a connection.
+
+    Args:
+        connection: Where they are sent.
+        stream: Number of the stream.
+        messages: What is sent.
+        window: What the peer has room for.
+    """
+
+    __slots__ = ("_connection", "_messages", "_ready", "_stream", "_window")
+
+    def __init__(
+        self,
+        connection: Connection,
+        stream: int,
+        messages: AsyncIterator[Message],
+        window: SendWindow,
+    ) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._messages = messages
+        self._window = window
+        self._ready: ReadyMessages | None = None
+        if hasattr(messages, "take_ready"):
+            self._ready = cast(ReadyMessages, messages)
+
+    async def run(self) -> None:
+        """Send every message."""
+        await self._connection.pumped(self._stream)
+        ready = self._ready
+        if ready is None:
+            await self._run()
+            return
+        send_soon, send_ready = self._connection.send_soon, self._send_ready
+        ready.on_ready = lambda: send_soon(send_ready)
+        try:
+            await self._run()
+        finally:
+            ready.on_ready = None
+            self._ready = None
+
+    async def _run(self) -> None:
+        connection, stream, messages, window = (
+            self._connection,
+            self._stream,
+            self._messages,
+            self._window,
+        )
+        burst = 0
+        while True:
+            if not window.open:
+                await window.wait()
+                burst = 0
+            try:
+                message = await anext(messages)
+            except StopAsyncIteration:
+                return
+            if not window.open:  # used up meanwhile, by what was ready
+                await window.wait()
+            await connection.writable()
+            window.use(connection.send_message(_DATA, 0, stream, message))
+            await connection.pumped(stream)
+            burst += 1
+            if burst == _BURST:
+                burst = 0
+                await asyncio.sleep(0)
+
+    def _send_ready(self) -> None:
+        """Send what is ready, or wake who awaits it where the peer or the socket has no room."""
+        ready = self._ready
+        if ready is None:
+            return
+        if not self._window.open or self._connection.is_busy(self._stream):
+            ready.wake()
+            return
+        message = ready.take_ready()
+        if message is not None:
+            self._window.use(self._connection.send_message(_DATA, 0, self._stream, message))
