@@ -145,7 +145,7 @@ def _messages(number: int) -> Load:
 WEBSOCKET = Served("websocket", (_messages(1), _messages(32)), partial(_answers, "/ready", '"yes"'))
 
 
-def _calls(program: str, *loads: tuple[str, str, str]) -> Served:
+def calls(program: str, *loads: tuple[str, str, str]) -> Served:
     """Return the workload of a program that loads itself, by calls between its deployments.
 
     Args:
@@ -164,13 +164,13 @@ def _calls(program: str, *loads: tuple[str, str, str]) -> Served:
     return Served(program, tuple(load(*each) for each in loads))
 
 
-HANDLES = _calls(
+HANDLES = calls(
     "handles",
     ("handle_1", "one_at_a_time", "handle_1_per_s"),
     ("handle_32", "windows_of_32", "handle_32_per_s"),
 )
-STREAM = _calls("stream", ("stream_items", "consume", "stream_items_per_s"))
-NUMPY_ECHO = _calls("numpy_echo", ("numpy_mb", "echo_arrays", "numpy_mb_per_s"))
+STREAM = calls("stream", ("stream_items", "consume", "stream_items_per_s"))
+NUMPY_ECHO = calls("numpy_echo", ("numpy_mb", "echo_arrays", "numpy_mb_per_s"))
 
 
 def endpoint(run: Run) -> Values:
