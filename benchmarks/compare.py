@@ -95,6 +95,9 @@ def _measure(
             _tell(f"round {done + 1}, {name}, after {time.monotonic() - began:.0f} s")
             try:
                 found[name].append(comparing.round(task, done))
+            except KeyboardInterrupt:
+                comparing.problems.append(f"interrupted in round {done + 1}")
+                return found
             except (ProgramError, OSError, ValueError, subprocess.TimeoutExpired) as error:
                 # One workload's failure must not cost the rest of a long run.
                 comparing.problems.append(f"{name}, round {done + 1}: {error}")

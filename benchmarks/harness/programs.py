@@ -118,6 +118,12 @@ class Program:
         except OSError:
             raise ProgramError(f"does not listen any more{self._last_words()}") from None
 
+    def end_input(self) -> None:
+        """Close the program's standard input, which tells those of `serve` to end."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+
     def check_running(self) -> None:
         """Raise if the program has ended."""
         if (code := self.process.poll()) is not None:
@@ -140,9 +146,7 @@ class Program:
             What it left undone, if anything.
         """
         complaint = None
-        assert self.process.stdin is not None
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
+        self.end_input()
         if ask is not None and self.process.poll() is None:
             self.process.send_signal(ask)
         try:

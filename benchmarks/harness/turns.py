@@ -83,6 +83,8 @@ class Comparing:
                         _add(found[side], values)
             for program in programs:
                 program.check_running()
+            for program in programs:  # so that they end side by side
+                program.end_input()
         return found[0], found[1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from statistics import median
 
+from . import cpu
 from .clients import await_answer, client, wrk
 from .loads import Load, Outcome, Served
 from .programs import Program
@@ -196,6 +197,7 @@ def endpoint(run: Run) -> Values:
 def access_log(run: Run) -> Values:
     """Compare a short answer with 32 connections with the access log on and off, in turns."""
     rates: dict[str, list[float]] = {"json": [], "off": []}
+    costs: dict[str, list[float]] = {"json": [], "off": []}
     noted = {"json": 0.0, "off": 0.0}
     with run.program("access_log.py") as program:
         for number in range(ACCESS_LOG_TURNS):
@@ -203,16 +205,23 @@ def access_log(run: Run) -> Values:
                 program.tell("next")
             turn = program.finding(START_TIMEOUT_S)
             await_answer(run, program, "/", None, "hello")
-            for seconds in (run.settings.warmup_s, run.settings.seconds):
-                found = wrk(run, 32, seconds, "/")
-                noted[turn["access_log"]] += found["requests"]
-            rates[turn["access_log"]].append(found["rps"])
-            if turn["access_log"] == "off" and turn["lines"] < noted["json"]:
+            warming = wrk(run, 32, run.settings.warmup_s, "/")
+            found = _ACCESS_LOGGED.measure(run, program, run.settings.seconds)
+            style = turn["access_log"]
+            noted[style] += warming["requests"] + found["access_log_requests"]
+            rates[style].append(found["access_log_rps"])
+            costs[style].append(found[cpu.metric("access_log")])
+            if style == "off" and turn["lines"] < noted["json"]:
                 run.complain(f"{turn['lines']} lines for {noted['json']:.0f} requests")
     # Neighbours in time are compared, so that a slow minute hits both.
     lost = [100 * (1 - on / off) for on, off in zip(rates["json"], rates["off"], strict=True)]
+    dearer = [100 * (on / off - 1) for on, off in zip(costs["json"], costs["off"], strict=True)]
     return {
-        "access_log_cost_percent": sorted(lost)[len(lost) // 2],
+        "access_log_cost_percent": median(lost),
+        "access_log_cpu_percent": median(dearer),
         "access_log_off_rps": sum(rates["off"]) / len(lost),
         "access_log_json_rps": sum(rates["json"]) / len(lost),
     }
+
+
+_ACCESS_LOGGED = _requests("access_log", 32)
