@@ -20,7 +20,9 @@ from alacarte import serve
 from alacarte.context import current_call
 from alacarte.errors import ConfigError, ServeError
 from alacarte.plugins import load_plugins
+from alacarte.runtime import get_runtime
 from alacarte.serve import get_replica_context
+from alacarte.testing import wait_until
 
 pytest.importorskip("stranger", reason="nox -s contract installs tests/foreign_plugin")
 ROOT = Path(__file__).parents[2]
@@ -107,7 +109,7 @@ def test_without_being_asked_for_its_layers_do_nothing(local):
 
 def test_its_options_are_checked_like_ours(local):
     """One line: the argument, the field, and what there is."""
-    told = r"stranger_options: greting is not an option; allowed: layers, greeting"
+    told = r"stranger_options: greting is not an option; allowed: layers, greeting, notes"
     with pytest.raises(ConfigError, match=told):
         local(stranger_options={"greting": "x"})
 
@@ -121,6 +123,36 @@ def test_it_observes_changes(local):
     heard = [(event.kind, event.state) for event in events if "seen#Marked" in event.name]
     assert [state for kind, state in heard if kind == "replica"] == ["STARTING", "RUNNING"]
     assert heard[-1] == ("deployment", "HEALTHY")
+
+
+def test_its_reports_arrive(local):
+    """Replicas report what they count, and what stands in the controller is the sum."""
+    from stranger.sums import sums
+
+    before = sums.total["__call__"]
+    started = local(stranger_options={"layers": True})
+    handle = started.run(Marked.options(num_replicas=2).bind(), route_prefix=None)
+    for _ in range(20):
+        handle.remote().result()
+    wait_until(lambda: sums.total["__call__"] == before + 20, 10, "all counts")
+
+
+@serve.deployment
+class Noting:
+    async def __call__(self, note: str) -> list[bytes]:
+        return await get_runtime().node_service("stranger.notes").send(note.encode())
+
+
+def test_its_node_service_takes_messages(local):
+    """From a replica on its node; and reports as replicas do."""
+    from stranger.sums import sums
+
+    before = sums.total["notes"]
+    started = local(stranger_options={"notes": True})
+    handle = started.run(Noting.bind(), route_prefix=None)
+    assert handle.remote("milk").result() == [b"milk"]
+    assert handle.remote("bread").result() == [b"milk, bread"]
+    wait_until(lambda: sums.total["notes"] == before + 2, 10, "its report")
 
 
 def test_its_command_runs():

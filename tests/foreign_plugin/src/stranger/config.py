@@ -13,8 +13,10 @@ class StrangerOptions(BaseModel):
     Attributes:
         layers: Put layers around calls.
         greeting: What the caller's layer marks each call with.
+        notes: Keep notes on every node.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     layers: bool = False
     greeting: str = "hello"
+    notes: bool = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from alacarte.hookspecs import hookimpl
 from alacarte.types import (
     Command,
@@ -10,8 +12,13 @@ from alacarte.types import (
     DeploymentId,
     Event,
     Layer,
+    NodeServiceSpec,
     PolicyFactory,
+    ReportTopic,
 )
+
+if TYPE_CHECKING:
+    from .sums import Sums
 
 __all__: list[str] = []
 
@@ -34,6 +41,24 @@ def register_config() -> list[ConfigSection]:
 
 
 @hookimpl
+def register_report_topics() -> list[ReportTopic]:
+    def create() -> Sums:
+        from .sums import sums
+
+        return sums
+
+    return [ReportTopic("stranger.counts", create)]
+
+
+@hookimpl
+def register_node_services() -> list[NodeServiceSpec]:
+    def wanted(config: ConfigSections) -> bool:
+        return bool(config.section("stranger").notes)
+
+    return [NodeServiceSpec("stranger.notes", "stranger.notes:Notes", enabled=wanted)]
+
+
+@hookimpl
 def wrap_caller(deployment: DeploymentId, config: ConfigSections) -> Layer | None:
     section = config.section("stranger")
     if not section.layers:
@@ -49,7 +74,7 @@ def wrap_replica(config: ConfigSections) -> Layer | None:
         return None
     from .layers import count
 
-    return count
+    return count()
 
 
 @hookimpl

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from alacarte.runtime import get_runtime
 from alacarte.types import Call, Layer, Reply, Service
 
 __all__ = ["count", "counts", "mark"]
@@ -25,11 +26,17 @@ def mark(text: str) -> Layer:
     return wrap
 
 
-def count(service: Service) -> Service:
-    """Count the calls that pass, by method."""
+def count() -> Layer:
+    """Count a replica's calls by method, and report the counts to the controller."""
+    here: Counter[str] = Counter()
 
-    async def call(request: Call) -> Reply:
-        counts[request.method] += 1
-        return await service(request)
+    def wrap(service: Service) -> Service:
+        async def call(request: Call) -> Reply:
+            counts[request.method] += 1
+            here[request.method] += 1
+            get_runtime().report("stranger.counts", here)
+            return await service(request)
 
-    return call
+        return call
+
+    return wrap

@@ -1,0 +1,33 @@
+"""The sum of what all processes count, in the controller."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from alacarte.types import ProcessId
+
+__all__ = ["Sums", "sums"]
+
+
+class Sums:
+    """The receiver of the counts that grow in each process."""
+
+    def __init__(self) -> None:
+        self._living: dict[ProcessId, Counter[str]] = {}
+        self._ended: Counter[str] = Counter()
+
+    @property
+    def total(self) -> Counter[str]:
+        """The counts of all processes, those that have ended included."""
+        return sum(self._living.values(), self._ended)
+
+    def report(self, process: ProcessId, value: Mapping[str, int]) -> None:
+        self._living[process] = Counter(value)
+
+    def forget(self, process: ProcessId) -> None:
+        self._ended += self._living.pop(process)
+
+
+sums = Sums()
+"""Of this process's controller."""
