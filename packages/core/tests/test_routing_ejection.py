@@ -1,4 +1,4 @@
-"""Who is left out and for how long: the table alone, on a clock that is given."""
+"""Who is ejected and for how long: the table alone, on a clock that is given."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from alacarte._routing.ejection import (
     FAILURES,
     FORGIVE_S,
     LONGEST_S,
-    Hold,
+    Ejection,
     Record,
-    first_back,
-    most_out,
+    first_restored,
+    max_ejected,
 )
 
 DRAWN = st.floats(0, 1)
 
 
-def fail_until_out(record: Record, now: float, drawn: float = 1.0) -> float:
+def fail_until_ejected(record: Record, now: float, drawn: float = 1.0) -> float:
     """Fail as often as it takes; return for how long the replica is out."""
     for _ in range(FAILURES - 1):
         assert not record.failed(now, drawn)
@@ -31,7 +31,7 @@ def test_each_time_lasts_twice_as_long():
     """From a second to half a minute."""
     record, now, pauses = Record(), 0.0, []
     for _ in range(8):
-        pause = fail_until_out(record, now)
+        pause = fail_until_ejected(record, now)
         pauses.append(pause)
         now += pause
     assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
@@ -52,10 +52,10 @@ def test_time_without_failure_is_forgiven():
     record = Record()
     now = 0.0
     for _ in range(4):
-        now += fail_until_out(record, now)
+        now += fail_until_ejected(record, now)
     now = record._last + 2 * FORGIVE_S
-    assert fail_until_out(record, now) == 4 * BASE_S
-    assert fail_until_out(record, now + 100 * FORGIVE_S) == BASE_S
+    assert fail_until_ejected(record, now) == 4 * BASE_S
+    assert fail_until_ejected(record, now + 100 * FORGIVE_S) == BASE_S
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), DRAWN, st.booleans()), max_size=60))
@@ -79,14 +79,14 @@ def test_whatever_happens_the_pause_is_bounded(events):
 @given(st.integers(0, 10_000))
 def test_half_stays(connected):
     """Of any number, the larger half; so of one, that one."""
-    assert connected - most_out(connected) == (connected + 1) // 2
+    assert connected - max_ejected(connected) == (connected + 1) // 2
 
 
-@given(st.dictionaries(st.text(), st.builds(Hold, st.booleans(), st.floats(0, 99)), min_size=1))
-def test_who_is_let_in_first(holds):
+@given(st.dictionaries(st.text(), st.builds(Ejection, st.booleans(), st.floats(0, 99)), min_size=1))
+def test_who_is_restored_first(ejections):
     """Who answers, before who is silent; among equals, who is due first."""
-    chosen = holds[first_back(holds)]
-    assert not chosen.silent or all(hold.silent for hold in holds.values())
+    chosen = ejections[first_restored(ejections)]
+    assert not chosen.silent or all(hold.silent for hold in ejections.values())
     assert all(
-        chosen.until <= hold.until for hold in holds.values() if hold.silent == chosen.silent
+        chosen.until <= hold.until for hold in ejections.values() if hold.silent == chosen.silent
     )

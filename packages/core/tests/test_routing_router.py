@@ -924,7 +924,7 @@ def check_invariants(b: Bench) -> None:
         if link.connection is not None and not link.leaving
     }
     ready = {load.replica_id for load in router.replicas}
-    out = {link.replica_id for link in router._replicas._out}
+    out = {link.replica_id for link in router._replicas._ejected}
     assert ready | out == usable
     assert not ready & out
     assert len(ready) >= len(out)

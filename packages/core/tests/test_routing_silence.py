@@ -1,4 +1,4 @@
-"""Replicas that answer nothing: found, left out, told of, and back with the first thing they say.
+"""Replicas that answer nothing: found, ejected, told of, and back with the first thing they say.
 
 On connections that are not there, in virtual time.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from alacarte._routing.ejection import most_out
+from alacarte._routing.ejection import max_ejected
 from alacarte._routing.router import Router
 from alacarte.errors import ReplicaUnavailableError
 from alacarte.types import Call
@@ -154,7 +154,7 @@ def test_half_of_the_replicas_stay(bench, count):
         await b.update(*names, room=1)
         await b.call(*map(str, range(count)))
         await asyncio.sleep(5)
-        assert len(b.ready()) == count - most_out(count)
+        assert len(b.ready()) == count - max_ejected(count)
         assert {name for _, name in b.told} == set(names)
 
     bench(main)

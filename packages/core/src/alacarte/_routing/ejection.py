@@ -1,8 +1,8 @@
-"""Which replicas are left out for a while, and for how long. Pure: values in, values out.
+"""Which replicas are ejected, and for how long. Pure: values in, values out.
 
-A replica is left out while it answers nothing at all, and for a time that grows after it has
-failed several times in a row. What user code raises never counts. However many fail, at least
-half of those that are connected stay: when everything seems broken, it is not the replicas.
+A replica is ejected while it answers nothing at all, and for a time that grows after several
+failures in a row. Exceptions of user code never count. However many replicas fail, at least half
+of the connected ones stay: when everything seems broken, the replicas are not the cause.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 __all__ = [
-    "BASE_S", "FAILURES", "FORGIVE_S", "LONGEST_S", "Hold", "Record", "first_back", "most_out",
+    "BASE_S", "FAILURES", "FORGIVE_S", "LONGEST_S", "Ejection", "Record", "first_restored",
+    "max_ejected",
 ]  # fmt: skip
 
 FAILURES = 3
-"""Failures in a row after which a replica is left out."""
+"""Failures in a row after which a replica is ejected."""
 BASE_S = 1.0
-"""For how long the first time; each further time twice as long as before."""
+"""Length of the first ejection; each further one is twice as long as the one before."""
 LONGEST_S = 30.0
 FORGIVE_S = 60.0
-"""Without any failure for so long, one former time is forgotten."""
+"""After so long without any failure, one former ejection is forgotten."""
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ class Record:
     time ran out while the replica answered not even a PING.
 
     Attributes:
-        until: It is left out until then; -inf before the first time.
+        until: When the ejection ends; -inf before the first one.
     """
 
     __slots__ = ("_failures", "_last", "_times", "until")
@@ -45,7 +46,7 @@ class Record:
         self._last = float("-inf")
 
     def failed(self, now: float, drawn: float) -> bool:
-        """Note a failure; return whether the replica is left out from now on.
+        """Note a failure; return whether the replica is ejected from now on.
 
         Args:
             drawn: From 0 to 1, at random: processes that saw the same do not return as one.
@@ -68,18 +69,18 @@ class Record:
 
 
 @dataclass(frozen=True, order=True)
-class Hold:
-    """Why a replica is out: `silent` until it answers, otherwise until a time."""
+class Ejection:
+    """Why a replica is ejected: `silent` until it answers, otherwise until a time."""
 
     silent: bool
     until: float
 
 
-def most_out(connected: int) -> int:
-    """Return how many of so many connected replicas may be out at once."""
+def max_ejected(connected: int) -> int:
+    """Return how many of so many connected replicas may be ejected at once."""
     return connected // 2
 
 
-def first_back(holds: Mapping[T, Hold]) -> T:
-    """Return who is let in again when too many are out: who answers, and is due next."""
-    return min(holds, key=lambda each: holds[each])
+def first_restored(ejections: Mapping[T, Ejection]) -> T:
+    """Return the replica to restore when too many are ejected: one that answers and is due."""
+    return min(ejections, key=lambda each: ejections[each])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from ..types import Call
@@ -18,10 +19,12 @@ class WaitingCalls(Generic[T]):
 
     Attributes:
         entries: Those that wait; always the same mapping. To look at, and to ask whether any do.
+        changed: Called after a call has joined or left.
     """
 
     def __init__(self) -> None:
         self.entries: OrderedDict[int, tuple[Call, asyncio.Future[T]]] = OrderedDict()
+        self.changed: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -32,9 +35,14 @@ class WaitingCalls(Generic[T]):
         self.entries[key] = (call, future)
         if front:
             self.entries.move_to_end(key, last=False)
+        if self.changed is not None:
+            self.changed()
 
     def leave(self, future: asyncio.Future[T]) -> None:
+        """Take out a call, if it is still there."""
         self.entries.pop(id(future), None)
+        if self.changed is not None:
+            self.changed()
 
     def first(self) -> tuple[Call, asyncio.Future[T]] | None:
         """Return the call whose turn it is, and leave it where it is."""

@@ -1,9 +1,8 @@
-"""The replicas of one deployment as one process knows them: connected, left out, leaving.
+"""The replicas of one deployment as one process knows them: connected, ejected, leaving.
 
-It follows the controller's snapshots, connects to each replica as soon as it hears of it, and
-again when a connection breaks. A replica that answers nothing at all, a PING included, is left
-out within two seconds, and is back with the first thing it says. Which rules hold is in
-`ejection`.
+The controller's snapshots list them. Each is connected to at once, and again when its connection
+breaks. A replica that answers nothing at all, a PING included, is ejected within two seconds, and
+restored by the first byte that comes from it. The rules are in `ejection`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from .._wire.authentication import AuthenticationError
 from .._wire.caller import CallerConnection, ConnectionLost
 from ..actors import ReplicaEntry
 from ..types import Address, DeploymentId, ReplicaLoad
-from .ejection import Hold, Record, first_back, most_out
+from .ejection import Ejection, Record, first_restored, max_ejected
 from .sweep import TICK_S, Sweep
 
 __all__ = ["Connect", "Link", "Replicas"]
@@ -34,7 +33,7 @@ _RECONNECT_S = (0.02, 0.1, 0.5, 1.0)
 PING_ROUNDS = 3
 """Rounds of the sweep with calls in flight and nothing heard, after which a PING is sent."""
 SILENT_ROUNDS = 7
-"""Rounds with nothing heard, an answer to that PING included, after which a replica is left out."""
+"""Rounds with nothing heard, an answer to that PING included, after which a replica is ejected."""
 _TELL_AGAIN_ROUNDS = 20
 _LOST_ROUNDS = 120
 """Rounds after which a silent replica that the controller has removed will not answer any more."""
@@ -116,7 +115,7 @@ class Replicas:
         self._joined = joined
         self._silent = silent
         self._suspect = suspect
-        self._out: dict[Link, Hold] = {}
+        self._ejected: dict[Link, Ejection] = {}
         self._retired: set[Link] = set()
         self._loop = asyncio.get_running_loop()
         self._random = random.Random()
@@ -157,7 +156,7 @@ class Replicas:
             self.hang_up(link)
         self.links.clear()
         self.ready.clear()
-        self._out.clear()
+        self._ejected.clear()
 
     # --- what becomes of calls ----------------------------------------------------------
 
@@ -260,45 +259,45 @@ class Replicas:
 
     def _leave(self, link: Link) -> None:
         """Send it no new calls; those in flight there go on."""
-        self._out.pop(link, None)
+        self._ejected.pop(link, None)
         if link in self.ready:
             self.ready.remove(link)
-            self._let_in()
+            self._restore()
 
-    # --- left out -----------------------------------------------------------------------
+    # --- ejected ------------------------------------------------------------------------
 
     def _place(self, link: Link) -> None:
-        """Put a connected replica where it belongs: among the ready ones, or out."""
+        """Put a connected replica among the ready ones, or eject it."""
         until = float("-inf") if link.record is None else link.record.until
-        held = link.silent or until > self._clock()
+        failing = link.silent or until > self._clock()
         was_ready = link in self.ready
-        connected = len(self.ready) + len(self._out)
-        if not was_ready and link not in self._out:
+        connected = len(self.ready) + len(self._ejected)
+        if not was_ready and link not in self._ejected:
             connected += 1
-        if held and (link in self._out or len(self._out) < most_out(connected)):
-            self._out[link] = Hold(link.silent, until)
+        if failing and (link in self._ejected or len(self._ejected) < max_ejected(connected)):
+            self._ejected[link] = Ejection(link.silent, until)
             if was_ready:
                 self.ready.remove(link)
             if not link.silent:
                 self._loop.call_later(max(until - self._clock(), 0), self._due, link, until)
         else:
-            self._out.pop(link, None)
+            self._ejected.pop(link, None)
             if not was_ready:
                 self.ready.append(link)
 
     def _due(self, link: Link, until: float) -> None:
-        """The time of a replica that was left out is over, unless it has got another one."""
+        """An ejection is over, unless the replica was ejected again."""
         if link.record is not None and link.record.until == until:
             link.record.until = float("-inf")
-            if link in self._out:
+            if link in self._ejected:
                 self._place(link)
                 self._freed()
 
-    def _let_in(self) -> None:
-        """So many have gone that too many are out: the best of those may be used again."""
-        while len(self._out) > most_out(len(self.ready) + len(self._out)):
-            link = first_back(self._out)
-            del self._out[link]
+    def _restore(self) -> None:
+        """Restore the best of the ejected replicas, since so many others have gone."""
+        while len(self._ejected) > max_ejected(len(self.ready) + len(self._ejected)):
+            link = first_restored(self._ejected)
+            del self._ejected[link]
             self.ready.append(link)
 
     def _failed(self, link: Link) -> bool:
@@ -308,8 +307,8 @@ class Replicas:
 
     def _warn(self, link: Link, what: str) -> None:
         calls = (
-            "it is left out for now"
-            if link in self._out
+            "it is ejected for now"
+            if link in self._ejected
             else "calls still go to it, because as many replicas are ejected as may be"
         )
         log.warning("%s: replica %s %s; %s.", self._deployment, link.replica_id, what, calls)
@@ -350,10 +349,10 @@ class Replicas:
 
     def _answers(self, link: Link) -> None:
         """It has said something: whatever was wrong, its event loop turns again."""
-        was_out = link in self._out
+        was_ejected = link in self._ejected
         link.silence = 0
-        if was_out:
+        if was_ejected:
             self._place(link)
-            if link not in self._out:
+            if link not in self._ejected:
                 log.info("%s: replica %s answers again.", self._deployment, link.replica_id)
                 self._freed()

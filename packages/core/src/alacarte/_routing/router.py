@@ -20,17 +20,14 @@ from .._foreign import ordinary
 from .._wire.caller import CallStream, ConnectionLost, Rejected
 from ..actors import DeploymentSnapshot, SnapshotDelta
 from ..errors import (
-    BackPressureError,
-    DeadlineExceededError,
     DeploymentUnavailableError,
     ReplicaUnavailableError,
 )
 from ..types import Call, DeploymentId, ReplicaLoad, Reply, RoutingPolicy, Shed, Wait
-from .load import LoadMeter
-from .pace import Pace
+from .admission import Admission
 from .queue import WaitingCalls
 from .replicas import PING_ROUNDS, Connect, Link, Replicas
-from .reports import LoadReporter
+from .reports import LoadReporter, LoadSource
 from .retries import MAX_REPEATS, RetryBudget
 from .sweep import Sweep
 
@@ -39,10 +36,6 @@ __all__ = ["Connect", "Router"]
 log = logging.getLogger("alacarte.router")
 
 _SMOOTHING = 0.2
-_LATE_S = 0.002
-"""Timers go off a little early, by the resolution of their clock."""
-_RETRY_AFTER_S = 1.0
-_LONGEST_RETRY_AFTER_S = 30.0
 
 
 class Router:
@@ -75,7 +68,6 @@ class Router:
         self._policies = policies
         self._policy_name = ""
         self._policy: RoutingPolicy | None = None
-        self._max_queued = 1024
         self.gone = False
         self._unavailable = ""
         self._returned: Callable[[Router], None] | None = None
@@ -87,6 +79,7 @@ class Router:
         self._version = -1
         self._clock = clock or time.monotonic
         self._sweep = sweep or Sweep(self._loop)
+        self._admission = Admission(deployment, self._queue, self._clock)
         self._replicas = Replicas(
             deployment,
             connect,
@@ -94,15 +87,21 @@ class Router:
             self._clock,
             self._sweep,
             freed=self._dispatch,
-            joined=self._joined,
+            joined=self._admission.forget,
             silent=self._move_away,
             suspect=suspect or _nobody,
         )
         self._ready = self._replicas.ready
         self._budget = RetryBudget(self._clock)
-        self._pace = Pace()
-        self._reporter = reporter
-        self._meter: LoadMeter | None = None
+        self._load = LoadSource(
+            deployment,
+            reporter,
+            self._clock,
+            queued=self._waiting,
+            running=self._streams,
+            ready=self._ready,
+        )
+        self._load_changed: Callable[[], None] | None = None
 
     @property
     def queued(self) -> int:
@@ -141,8 +140,8 @@ class Router:
             stream = self._send(call) if again or not self._waiting else None
             if stream is None:
                 stream = await self._wait(call, front=again)
-            elif self._meter is not None:
-                self._load_changed(self._meter)
+            elif self._load_changed is not None:
+                self._load_changed()
             try:
                 return await stream.reply
             except Rejected:
@@ -227,7 +226,7 @@ class Router:
             if isinstance(choice, Wait):
                 return None
             if isinstance(choice, Shed):
-                raise self._back_pressure(choice.retry_after_s)
+                raise self._admission.back_pressure(choice.retry_after_s)
             link: Link = choice  # type: ignore[assignment]  # one of those it was shown
             assert link.connection is not None
             try:
@@ -249,42 +248,21 @@ class Router:
         if self._unavailable:
             raise DeploymentUnavailableError(str(self.deployment), self._unavailable)
         if not front:
-            self._admit(call)
+            self._admission.admit(call, measured=bool(self._ready))
         future: asyncio.Future[CallStream] = self._loop.create_future()
         self._queue.join(call, future, front=front)
-        if self._meter is not None:
-            self._load_changed(self._meter)
         try:
             return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.exception() is None:
                 future.result().cancel()
-            elif _is_late(call, now := self._clock()):
-                self._pace.late(now, ran=False)
+            else:
+                self._admission.given_up(call)
             raise
         finally:
             self._queue.leave(future)
             if not self._waiting:
-                self._pace.interrupted()
-            if self._meter is not None:
-                self._load_changed(self._meter)
-
-    def _admit(self, call: Call) -> None:
-        """Raise BackPressureError for a call that finds the queue full, or no time to wait."""
-        queued = len(self._queue)
-        if 0 <= self._max_queued <= queued:
-            raise self._back_pressure()
-        if call.deadline is None or not self._ready:
-            return
-        now = self._clock()
-        left_s = call.deadline - now
-        if self._pace.in_vain(queued, now, left_s):
-            error = self._back_pressure()
-            error.reason = (
-                f"{queued} requests wait, and the {max(left_s, 0):.2g} s that this one has would "
-                "be over before its turn"
-            )
-            raise error
+                self._admission.emptied()
 
     def _dispatch(self) -> None:
         """Send as many of the waiting calls as replicas take."""
@@ -292,7 +270,8 @@ class Router:
             call, future = entry
             if not future.done():
                 try:
-                    stream = self._send_in_time(call)
+                    self._admission.check_deadline(call)
+                    stream = self._send(call)
                 except Exception as error:  # of the policy, or of the call: it is the answer
                     future.set_exception(error)
                 else:
@@ -300,19 +279,6 @@ class Router:
                         return
                     future.set_result(stream)
             self._queue.leave(future)
-            if self._meter is not None:
-                self._load_changed(self._meter)
-
-    def _send_in_time(self, call: Call) -> CallStream | None:
-        """Send a call that has waited, unless even a quick one would take longer than it has.
-
-        Whoever waited until its time is almost over would be worked on in vain, and so would the
-        next: a queue that is longer than its calls' time would let none of them succeed.
-        """
-        if call.deadline is not None and call.deadline - self._clock() <= self._pace.quick_s:
-            self._pace.late(self._clock(), ran=False)
-            raise DeadlineExceededError(str(self.deployment), round(call.timeout_s or 0.0, 3))
-        return self._send(call)
 
     def _done(self, stream: CallStream) -> None:
         """A call has ended, somehow: its slot is free."""
@@ -338,24 +304,18 @@ class Router:
             if link.record is not None:
                 link.record.answered()
             if self._waiting:
-                self._paced(call, started + elapsed, elapsed)
+                self._admission.ended(call, started + elapsed, elapsed)
             _tell(policy.finished, call, link)
-        if self._meter is not None:
-            self._load_changed(self._meter)
+        if self._load_changed is not None:
+            self._load_changed()
         if not link.in_flight and (link.gone or link.leaving):
             self._replicas.hang_up(link)
         if self._waiting:
             self._dispatch()
 
-    def _paced(self, call: Call, now: float, elapsed: float) -> None:
-        if _is_late(call, now):
-            self._pace.late(now, ran=True)
-        else:
-            self._pace.completed(now, elapsed)
-
     def _unanswered(self, call: Call, link: Link) -> None:
         """The caller has given up, and since the PING the replica has said nothing."""
-        if _is_late(call, self._clock()):
+        if self._admission.is_late(call):
             self._replicas.unanswered(link)
 
     def _move_away(self, link: Link) -> None:
@@ -365,23 +325,6 @@ class Router:
             if left and at is link and call.idempotent and stream.repeatable:
                 left -= 1
                 stream.abandon(ConnectionLost("it has stopped answering"))
-
-    def _joined(self) -> None:
-        self._pace.forget()
-
-    def _back_pressure(self, retry_after_s: float | None = None) -> BackPressureError:
-        queued = len(self._queue)
-        if retry_after_s is None:
-            expected = self._pace.turn_s(queued, self._clock())
-            retry_after_s = min(max(expected, _RETRY_AFTER_S), _LONGEST_RETRY_AFTER_S)
-        return BackPressureError(str(self.deployment), queued, self._max_queued, retry_after_s)
-
-    def _load_changed(self, meter: LoadMeter) -> None:
-        queued = len(self._queue)
-        waits_for_none = bool(queued) and not meter.queued and not self._ready
-        meter.change(queued, len(self._streams))
-        assert self._reporter is not None
-        self._reporter.changed(meter, urgent=waits_for_none)
 
     # --- what the controller says -------------------------------------------------------
 
@@ -400,7 +343,7 @@ class Router:
             snapshot, changed = news, news.replicas
             removed = [*self._links.keys() - {entry.replica_id for entry in changed}]
         self._version = snapshot.version
-        self._max_queued = snapshot.max_queued
+        self._admission.max_queued = snapshot.max_queued
         if snapshot.policy != self._policy_name:
             self._policy = self._policies(snapshot.policy)
             self._policy_name = snapshot.policy
@@ -413,29 +356,14 @@ class Router:
         self._known.set()
         self._dispatch()
         if not self._unavailable:
-            self._shed_late()
+            self._admission.shed_excess(self._free_slots())
 
     def _follow_load(self, wanted: bool) -> None:
-        if wanted and self._meter is None and self._reporter is not None:
-            self._meter = LoadMeter(self.deployment, self._clock)
-            self._meter.change(len(self._queue), len(self._streams))
-            self._reporter.add(self._meter)
-        elif not wanted and self._meter is not None:
-            assert self._reporter is not None
-            self._reporter.discard(self._meter)
-            self._meter = None
+        self._load_changed = self._queue.changed = self._load.follow(wanted)
 
-    def _shed_late(self) -> None:
-        """Shed calls that came before the limit was known here, or before it was lowered.
-
-        Not those that will find a slot as soon as the replicas just heard of are connected.
-        """
-        room = sum(max(link.max_ongoing - link.in_flight, 0) for link in self._links.values())
-        while 0 <= self._max_queued < len(self._queue) - room:
-            error = self._back_pressure()
-            future = self._queue.last()
-            if not future.done():
-                future.set_exception(error)
+    def _free_slots(self) -> int:
+        """Return how many calls the replicas take, those not connected yet included."""
+        return sum(max(link.max_ongoing - link.in_flight, 0) for link in self._links.values())
 
     # --- its end ------------------------------------------------------------------------
 
@@ -475,10 +403,6 @@ class Router:
         self._queue.fail(DeploymentUnavailableError(str(self.deployment), reason))
         self._follow_load(False)
         self._replicas.close()
-
-
-def _is_late(call: Call, now: float) -> bool:
-    return call.deadline is not None and now >= call.deadline - _LATE_S
 
 
 def _nobody(replica_id: str, reason: str) -> None:

@@ -1,22 +1,22 @@
-"""How fast a queue moves, measured while there is one. Pure: the time is given.
+"""How fast a queue moves, measured while calls wait. Pure: the time is given.
 
-From it comes what a caller is told when it is refused, and which calls are refused since their
-time would be over before their turn. To begin with it errs on the side of taking a call: the
-fastest of what was measured lately counts, and what has not been measured long enough counts as
-fast. Only where calls turn out to have been taken in vain does it grow stricter.
+The estimate gives a refused caller its `retry_after_s`, and refuses calls whose deadline would
+pass before their turn. At first it errs on the side of accepting a call: the fastest recent
+measurement counts, and a queue that was not measured long enough counts as fast. Only when
+accepted calls miss their deadlines does the estimate grow stricter.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-__all__ = ["Pace"]
+__all__ = ["QueueEstimator"]
 
 _WINDOW_S = 1.0
 _WINDOW_CALLS = 10
 """A measurement is done when it has both."""
-_KEPT = 8
-_KEPT_S = 60.0
+_MAX_RATES = 8
+_MAX_AGE_S = 60.0
 _DOWN, _UP = 0.2, 0.02
 _STRICTER, _LAXER = 1.05, 1.0026
 """Per call that was late or in time: in balance when one of twenty is late."""
@@ -25,12 +25,12 @@ _EASED = 0.9
 _STRICTEST = 8.0
 
 
-class Pace:
-    """Completions a second while calls wait, what a call takes at best, and how many are late.
+class QueueEstimator:
+    """Measures completions a second while calls wait, the time of a quick call, and lateness.
 
     Attributes:
-        quick_s: What a call takes when it is a quick one; 0.0 before any was measured.
-        margin: By how much longer than measured a wait is taken to be.
+        quick_s: The time that a quick call takes; 0.0 before any was measured.
+        margin: The factor by which an expected wait exceeds the measured one.
     """
 
     __slots__ = ("_began", "_count", "_rates", "margin", "quick_s")
@@ -40,10 +40,10 @@ class Pace:
         self.margin = 1.0
         self._began: float | None = None
         self._count = 0
-        self._rates: deque[tuple[float, float]] = deque(maxlen=_KEPT)
+        self._rates: deque[tuple[float, float]] = deque(maxlen=_MAX_RATES)
 
     def completed(self, now: float, took_s: float) -> None:
-        """A call has ended in time while others waited."""
+        """Note that a call ended in time while others waited."""
         self.margin = max(self.margin / _LAXER, 1.0)
         if not self.quick_s:
             self.quick_s = took_s
@@ -53,31 +53,31 @@ class Pace:
         self._count_one(now)
 
     def late(self, now: float, *, ran: bool) -> None:
-        """The time of a call that had waited was over, before its turn or while it ran."""
+        """Note that a call that had waited missed its deadline, before its turn or while it ran."""
         self.margin = min(self.margin * _STRICTER, _STRICTEST)
         if ran:
             self._count_one(now)
 
     def interrupted(self) -> None:
-        """Nobody waits any more: the time until the next completion says nothing."""
+        """Note that the queue is empty: the time until the next completion says nothing."""
         self._began = None
         self.margin = max(self.margin * _EASED, 1.0)
 
     def forget(self) -> None:
-        """There is a replica more: what was measured is no bound any longer."""
+        """Drop the measurements, which are no bound any longer: there is one more replica."""
         self._began = None
         self._rates.clear()
 
     def turn_s(self, queued: int, now: float) -> float:
         """Return how long a call that comes after `queued` others waits for its turn, at best.
 
-        0.0 when that is not known.
+        Return 0.0 when unknown.
         """
-        rate = max((rate for at, rate in self._rates if now - at < _KEPT_S), default=0.0)
+        rate = max((rate for at, rate in self._rates if now - at < _MAX_AGE_S), default=0.0)
         return queued / rate if rate else 0.0
 
     def in_vain(self, queued: int, now: float, left_s: float) -> bool:
-        """Whether a call with so much time left would have it over before it is answered."""
+        """Whether the deadline of a call with so much time left would pass before its answer."""
         turn_s = self.turn_s(queued, now)
         return turn_s > 0.0 and (turn_s + self.quick_s) * self.margin > left_s
 
