@@ -272,7 +272,7 @@ def test_a_cluster_that_is_silent_for_a_while(local: Any, monkeypatch: pytest.Mo
         return await start_actor(cluster, spec)
 
     monkeypatch.setattr(LocalCluster, "start_actor", start)
-    monkeypatch.setattr("alacarte._control.replica_group._FAILURE_PAUSE_S", (0.0,))
+    monkeypatch.setattr("alacarte._control.failure_account._BACKOFF_S", (0.0,))
     assert local.run(Named.bind("a"), route_prefix=None).call() == "a"
     failures = local.status().applications["default"].deployments["Named"].recent_failures
     assert {failure.kind for failure in failures} == {"cluster"}

@@ -15,7 +15,7 @@ from typing import Any
 
 from alacarte._cluster.protocol import ActorContext
 from alacarte._control.controller import Controller
-from alacarte._control.replica_group import REPLICA_TARGET
+from alacarte._control.placement import REPLICA_TARGET
 from alacarte._model.snapshots import deployment_key
 from alacarte._model.specs import ApplicationSpec, DeploymentSpec
 from alacarte._process.runtime import CONTROLLER_NAME

@@ -145,10 +145,10 @@ def _keep_garbage(patch: Patch) -> None:
 def _never_check(patch: Patch) -> None:
     """Nobody looks whether a replica is well."""
 
-    async def fine(self: Any, *_: Any) -> str:
+    async def fine(self: Any, *_: Any, **__: Any) -> str:
         return ""
 
-    patch.setattr("alacarte._control.replica.Replica._checked", fine)
+    patch.setattr("alacarte._control.vitals.Vitals._checked", fine)
 
 
 def _lose_changes(patch: Patch) -> None:

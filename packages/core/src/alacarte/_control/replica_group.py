@@ -1,7 +1,7 @@
-"""The replicas of one deployment: what is wanted of them, what is seen, and what became of it.
+"""The replicas of one deployment: how many and which are wanted, and which there are.
 
-The thin side of `reconcile`: it carries out actions and keeps account of failures. Lives on the
-controller's loop; every change ends in `changed`, after which the controller looks again.
+The thin side of `reconcile`: it carries out actions. Lives on the controller's loop; every change
+ends in `changed`, after which the control loop reconciles the group again.
 """
 
 from __future__ import annotations
@@ -9,10 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 import secrets
-import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -20,19 +17,15 @@ from .._cluster.actor_names import replica_prefix
 from .._cluster.protocol import Actor, ActorSpec, Cluster
 from .._model.specs import DeploymentSpec
 from .._plugins import PluginRecord
-from .._replica.spec import ReplicaSpec
 from ..actors import Membership, ReplicaEntry, ReplicaInfo
-from ..status import (
-    DeploymentStatus,
-    DeploymentStatusOverview,
-    DeploymentStatusTrigger,
-    Failure,
-    ReplicaState,
-)
+from ..status import DeploymentStatus, DeploymentStatusOverview, Failure, ReplicaState
 from ..types import DeploymentId
 from .desired import target_of
+from .failure_account import FailureAccount
 from .health import resting
 from .lifecycle import SERVING, ReplicaEvent
+from .placement import placement_of, replica_actor
+from .progress import Progress
 from .reconcile import (
     Drain,
     Reconfigure,
@@ -44,20 +37,14 @@ from .reconcile import (
     next_look,
 )
 from .reconcile import reconcile as actions_for
-from .replica import WAITS_FOR_PROCESS, Replica, first_line
+from .replica import WAITS_FOR_PROCESS, Replica
 from .shortage import Reminder, waiting_line
 from .start_gate import StartGate
-from .summary import Change, Condition, change_between, condition_of, overview_of, waiting_for
+from .summary import Condition, waiting_for
 
-__all__ = ["ReplicaGroup", "placement_of"]
+__all__ = ["ReplicaGroup"]
 
 log = logging.getLogger("alacarte.controller")
-REPLICA_TARGET = "alacarte._replica.actor:ReplicaActor"
-_YOUNG_S = 5.0
-_IN_A_ROW_S = 30.0
-_FAILURE_PAUSE_S = (0.0, 0.0, 0.0, 0.2, 1.0, 5.0)
-_JITTER = 0.25
-_KEPT_FAILURES = 10
 _REMINDER_S = (4.0, 30.0, 3600.0)
 """Lines about a deployment that waits: the first at the look after 5 s, the next 30 s later."""
 
@@ -66,20 +53,16 @@ class ReplicaGroup:
     """All replicas of one deployment.
 
     Args:
-        deployment: Which one.
         cluster: Where they run.
-        membership: What each process is handed.
-        plugins: What every process must load.
+        membership: Handed to each process.
+        plugins: Those that every process must load.
         gate: Says when replicas may start.
         changed: Called after each change.
-        observed: Told of every replica's new state.
+        observed: Called with every replica's new state.
 
     Attributes:
-        spec: What is wanted; None when the deployment is to go.
-        target: The same, as far as reconciling goes.
-        failures: Failed starts of what is wanted, as long as no replica of it has run.
-        message: The last failure.
-        condition: The deployment's status.
+        spec: The wanted one; None when the deployment is being deleted.
+        target: Of reconciling, by `spec` and autoscaling.
         deletion_deferred: It will be deleted after those that may call it, and goes on until then.
         too_large: Why it cannot fit into the cluster as it is, "" where it can.
     """
@@ -97,9 +80,6 @@ class ReplicaGroup:
         self.deployment = deployment
         self.spec: DeploymentSpec | None = None
         self.target: Target | None = None
-        self.failures = 0
-        self.message = ""
-        self.condition = Condition()
         self.deletion_deferred = False
         self.too_large = ""
         self._cluster = cluster
@@ -109,11 +89,8 @@ class ReplicaGroup:
         self._changed = changed
         self._observed = observed
         self._replicas: dict[str, Replica] = {}
-        self._change = Change.CONFIG
-        self._recent: deque[Failure] = deque(maxlen=_KEPT_FAILURES)
-        self._has_run = False
-        self._failed_in_turn = 0
-        self._resume_at = 0.0
+        self._account = FailureAccount()
+        self._progress = Progress()
         self._freed_at = 0.0
         self._lacking_since: float | None = None
         self._reminder = Reminder(*_REMINDER_S)
@@ -121,6 +98,11 @@ class ReplicaGroup:
         self._patience_s: float = membership.config["cluster"]["actor_start_timeout_s"]
         self._views: list[ReplicaView] | None = None
         self._entries: tuple[ReplicaEntry, ...] | None = None
+
+    @property
+    def condition(self) -> Condition:
+        """The deployment's status."""
+        return self._progress.condition
 
     @property
     def views(self) -> list[ReplicaView]:
@@ -170,8 +152,8 @@ class ReplicaGroup:
     @property
     def overview(self) -> DeploymentStatusOverview:
         views = self.views
-        pause_s = max(self._resume_at - self._loop.time(), 0.0)
-        waits = waiting_for(self.target, views, failures=self.failures, pause_s=pause_s)
+        failures, pause_s = self._account.failed_starts, self._account.pause_s(self._loop.time())
+        waits = waiting_for(self.target, views, failures=failures, pause_s=pause_s)
         if self.deletion_deferred:
             waits = ["those that may call it to end first"]
         replicas = tuple(replica.overview for replica in self._replicas.values())
@@ -181,19 +163,15 @@ class ReplicaGroup:
             self.summary(views),
             waiting_for="; ".join(waits),
             replicas=replicas,
-            recent_failures=tuple(self._recent),
+            recent_failures=self._account.recent,
         )
 
     def summary(self, views: Sequence[ReplicaView]) -> DeploymentStatusOverview:
         """Return its status without details."""
-        if self.deletion_deferred:
-            condition = replace(
-                self.condition,
-                status=DeploymentStatus.UPDATING,
-                trigger=DeploymentStatusTrigger.DELETING,
-            )
-            return overview_of(condition, self.target, views, self.message)
-        return overview_of(self.condition, self.target, views, self.message or self.too_large)
+        message, deferred = self._account.message, self.deletion_deferred
+        if not deferred:
+            message = message or self.too_large
+        return self._progress.overview(self.target, views, message, deletion_deferred=deferred)
 
     @property
     def wanted_place(self) -> tuple[ActorSpec, int] | None:
@@ -215,18 +193,15 @@ class ReplicaGroup:
         self.deletion_deferred = False
         after = None if spec is None else target_of(spec, scale)
         self._aim(after, automatic=False)
-        if (
+        is_new = (
             after is None
             or before is None
             or (after.version, after.settings) != (before.version, before.settings)
-        ):
-            self._has_run = False
+        )
+        if is_new:
             for replica in self._replicas.values():
                 replica.try_again()
-        self.failures = 0
-        self.message = ""
-        self._failed_in_turn = 0
-        self._resume_at = 0.0
+        self._account.forgive(is_new=is_new)
 
     def defer_deletion(self) -> None:
         """Go on until `want(None)`: the group will be deleted, after those that may call it."""
@@ -241,11 +216,7 @@ class ReplicaGroup:
 
     def _aim(self, target: Target | None, *, automatic: bool) -> None:
         before, self.target = self.target, target
-        if target is not None and target != before:
-            # Whoever waits for an update still does when autoscaling changes the number.
-            if self.condition.reached or not automatic:
-                self._change = change_between(before, target, automatic=automatic)
-            self.condition = replace(self.condition, reached=False)
+        self._progress.aim(before, target, automatic=automatic)
 
     def reconcile(self) -> float | None:
         """Do what is to be done; return in how many seconds to look again, None for on change."""
@@ -258,13 +229,13 @@ class ReplicaGroup:
         for action in actions_for(
             self.target,
             views,
-            failures=self.failures,
+            failures=self._account.failed_starts,
             now=now,
             lacking_since=self._lacking_since,
         ):
             if isinstance(action, Start):
-                if now < self._resume_at:
-                    pauses.append(self._resume_at - now)
+                if pause_s := self._account.pause_s(now):
+                    pauses.append(pause_s)
                     continue
                 for _ in range(action.count):
                     self._start()
@@ -286,16 +257,10 @@ class ReplicaGroup:
     def refresh(self) -> DeploymentStatusOverview:
         """Bring the condition up to date; return the status without details."""
         views = self.views
-        self.condition = condition_of(
-            self.condition,
-            self._change,
-            self.target,
-            views,
-            failures=self.failures,
-            now=time.time(),
-        )
-        if self.condition.status is DeploymentStatus.HEALTHY:
-            self.message = ""
+        failures = self._account.failed_starts
+        status = self._progress.refresh(self.target, views, failures=failures)
+        if status is DeploymentStatus.HEALTHY:
+            self._account.message = ""
         if not any(replica.waits_for for replica in self._replicas.values()):
             self._reminder.reset()
         return self.summary(views)
@@ -332,11 +297,11 @@ class ReplicaGroup:
                 replica.migrate(leaving.get(replica.entry.node_id))
 
     def fault(self, error: Exception) -> None:
-        """Something of ours has failed, and is tried again."""
-        self.message = f"{self.deployment}: an internal error: {error!r}; see the controller's log."
-        now = time.time()
-        unhealthy, internal = DeploymentStatus.UNHEALTHY, DeploymentStatusTrigger.INTERNAL_ERROR
-        self.condition = Condition(unhealthy, internal, now, self.condition.reached)
+        """Show an error of ours; the group is reconciled again."""
+        self._account.message = (
+            f"{self.deployment}: an internal error: {error!r}; see the controller's log."
+        )
+        self._progress.fault()
 
     def suspect(self, replica_id: str) -> None:
         """Somebody has had no word of one of them."""
@@ -358,22 +323,20 @@ class ReplicaGroup:
             self._replicas.pop(replica.replica_id, None)
             self._freed_at = self._loop.time()
         elif replica.state in SERVING:
-            self._note_that_it_runs(replica)
+            self._note_run(replica)
         self._observed(replica.replica_id, replica.state, event.value)
         self.changed()
 
     def failed(self, replica: Replica, failure: Failure) -> None:
-        self._recent.append(failure)
-        if not self._is_wanted(replica):
-            return
-        if failure.kind != "death" or 0 < replica.has_run_s < _YOUNG_S:
-            self._pause()  # or one that dies at once would be started without end
-            # Of what is wanted now, not of what a replica was given before. And what has run
-            # before is tried for ever: its code is not what is broken.
-            if not self._has_run and self._tells_of_wanted(replica, failure):
-                self.failures += 1
-        self.message = _told(replica, failure)
-        self._log_failure(failure)
+        self._account.note(failure)
+        if self._is_wanted(replica):
+            self._account.charge(
+                failure,
+                _subject(replica, failure),
+                self._loop.time(),
+                ran_s=replica.has_run_s,
+                blames_wanted=self._blames_wanted(replica, failure),
+            )
 
     def waits(self, replica: Replica) -> None:
         if not self._reminder.is_due(self._loop.time()):
@@ -385,7 +348,8 @@ class ReplicaGroup:
         self._views = self._entries = None
         self._changed(self.deployment)
 
-    def _tells_of_wanted(self, replica: Replica, failure: Failure) -> bool:
+    def _blames_wanted(self, replica: Replica, failure: Failure) -> bool:
+        """Whether the wanted settings are at fault, not those that the replica was given before."""
         assert self.target is not None
         if failure.kind == "cluster":
             return False  # the cluster's silence says nothing of the code
@@ -409,82 +373,24 @@ class ReplicaGroup:
         self._replicas[replica_id] = replica
         self._views = None
         self._observed(replica_id, replica.state, "")
-        replica.begin(self._actor_spec(replica))
+        avoid = {each.silent_on for each in self._replicas.values()}
+        replica.begin(replica_actor(replica_id, self.spec, self._membership, self._plugins, avoid))
 
-    def _actor_spec(self, replica: Replica) -> ActorSpec:
-        spec, config = replica.spec, replica.spec.config
-        inside = ReplicaSpec(
-            deployment=spec.id,
-            replica_id=replica.replica_id,
-            version=spec.version,
-            code=spec.code,
-            init=spec.init,
-            is_function=spec.is_function,
-            max_ongoing=config.max_ongoing_requests,
-            user_config=config.user_config,
-        )
-        return replace(
-            placement_of(spec),
-            name=f"{replica_prefix(self._membership.instance)}{replica.replica_id}",
-            args=(inside, self._membership),
-            plugins=self._plugins,
-            import_paths=spec.import_paths,
-            avoid=tuple(sorted({each.silent_on for each in self._replicas.values()} - {""})),
-        )
-
-    def _note_that_it_runs(self, replica: Replica) -> None:
+    def _note_run(self, replica: Replica) -> None:
         wanted = self.target
         if wanted and (replica.spec.version, replica.settings) == (wanted.version, wanted.settings):
-            self._has_run = True
-            self.failures = 0
-
-    def _pause(self) -> None:
-        """Start the next replica after a pause that grows with failures in a row."""
-        now = self._loop.time()
-        if now - self._resume_at > _IN_A_ROW_S:
-            self._failed_in_turn = 0
-        self._failed_in_turn += 1
-        pause = _FAILURE_PAUSE_S[min(self._failed_in_turn - 1, len(_FAILURE_PAUSE_S) - 1)]
-        # Apart from others that failed for the same reason at the same moment.
-        self._resume_at = now + pause * random.uniform(1 - _JITTER, 1 + _JITTER)
-
-    def _log_failure(self, failure: Failure) -> None:
-        """Log a failure, unless whoever deploys is about to be told."""
-        if self._has_run or failure.kind == "death":
-            # The whole traceback once: the next tries will most likely repeat it.
-            first = self._failed_in_turn <= 1
-            log.warning("%s", self.message if first else first_line(self.message))
-        else:
-            log.debug("%s", self.message)
+            self._account.note_run()
 
     def _is_wanted(self, replica: Replica) -> bool:
         return self.spec is not None and replica.spec.version == self.spec.version
 
 
-def placement_of(spec: DeploymentSpec) -> ActorSpec:
-    """Return what decides where replicas of a deployment may run, as an actor without contents."""
-    config = spec.config
-    options = config.ray_actor_options.model_dump(exclude_none=True)
-    return ActorSpec(
-        name="",
-        target=REPLICA_TARGET,
-        options={name: value for name, value in options.items() if value != {}},
-        group=str(spec.id),
-        max_per_node=config.max_replicas_per_node or 0,
-        spread=config.placement == "spread",
-        bundles=tuple(config.placement_group_bundles or ()),
-        bundle_strategy=config.placement_group_strategy or "PACK",
-        bundle_labels=config.bundle_labels,
-    )
-
-
-def _told(replica: Replica, failure: Failure) -> str:
-    about = {
+def _subject(replica: Replica, failure: Failure) -> str:
+    """Return how the message of a failure names what has failed."""
+    return {
         "start": f"{replica.spec.id}",
         "cluster": f"{replica.spec.id}",
         "health": f"replica {replica.replica_id} is not healthy",
         "reconfigure": f"replica {replica.replica_id} refused its user_config",
         "death": f"replica {replica.replica_id} died",
     }[failure.kind]
-    rest = f"\n{failure.traceback}" if failure.traceback else ""
-    return f"{about}: {failure.message}{rest}"

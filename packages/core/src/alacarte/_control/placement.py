@@ -1,0 +1,67 @@
+"""The actors that replicas run in: where they may be placed, and what they are started with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from .._cluster.actor_names import replica_prefix
+from .._cluster.protocol import ActorSpec
+from .._model.specs import DeploymentSpec
+from .._plugins import PluginRecord
+from .._replica.spec import ReplicaSpec
+from ..actors import Membership
+
+__all__ = ["REPLICA_TARGET", "placement_of", "replica_actor"]
+
+REPLICA_TARGET = "alacarte._replica.actor:ReplicaActor"
+
+
+def placement_of(spec: DeploymentSpec) -> ActorSpec:
+    """Return the actor of a deployment's replicas, as far as its place depends on it."""
+    config = spec.config
+    options = config.ray_actor_options.model_dump(exclude_none=True)
+    return ActorSpec(
+        name="",
+        target=REPLICA_TARGET,
+        options={name: value for name, value in options.items() if value != {}},
+        group=str(spec.id),
+        max_per_node=config.max_replicas_per_node or 0,
+        spread=config.placement == "spread",
+        bundles=tuple(config.placement_group_bundles or ()),
+        bundle_strategy=config.placement_group_strategy or "PACK",
+        bundle_labels=config.bundle_labels,
+    )
+
+
+def replica_actor(
+    replica_id: str,
+    spec: DeploymentSpec,
+    membership: Membership,
+    plugins: tuple[PluginRecord, ...],
+    avoid: Iterable[str],
+) -> ActorSpec:
+    """Return the actor of one replica.
+
+    Args:
+        avoid: Nodes where replicas do not answer; "" for none.
+    """
+    config = spec.config
+    contents = ReplicaSpec(
+        deployment=spec.id,
+        replica_id=replica_id,
+        version=spec.version,
+        code=spec.code,
+        init=spec.init,
+        is_function=spec.is_function,
+        max_ongoing=config.max_ongoing_requests,
+        user_config=config.user_config,
+    )
+    return replace(
+        placement_of(spec),
+        name=f"{replica_prefix(membership.instance)}{replica_id}",
+        args=(contents, membership),
+        plugins=plugins,
+        import_paths=spec.import_paths,
+        avoid=tuple(sorted({*avoid} - {""})),
+    )
