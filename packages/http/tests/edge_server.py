@@ -1,4 +1,4 @@
-"""The proxy's connections in front of an ASGI application, on a loop of either kind."""
+"""The proxy's connections in front of a small application, on a loop of either kind."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-import uvicorn
-
 from alacarte.testing import wait_until
-from alacarte_http._edge.connection import connections
+from alacarte_http._edge.connection import Connection
+from alacarte_http._edge.edge import Edge
+from alacarte_http._edge.exchange import ClientDisconnected, Exchange
+from alacarte_http._edge.limits import edge_limits
+from alacarte_http._message import ResponseHead
 from alacarte_http.config import HTTPOptions
 
 from .gates import WAIT_S
@@ -70,23 +72,18 @@ class EdgeServer:
         """What a proxy does when it is drained."""
 
         def wind_down() -> None:
-            for listener in self._server.servers:
-                listener.close()
-            for connection in list(self.state.connections):
+            self._server.close()
+            for connection in list(self.edge.connections):
                 connection.wind_down()
 
         self.call(wind_down)
 
-    @property
-    def state(self) -> Any:
-        return self._server.server_state
-
     def wait_for_connections(self, count: int) -> None:
-        wait_until(lambda: len(self.state.connections) == count, timeout_s=WAIT_S)
+        wait_until(lambda: len(self.edge.connections) == count, timeout_s=WAIT_S)
 
     def wait_until_empty(self) -> None:
         """Wait until nothing is left of any connection or request."""
-        wait_until(lambda: not self.state.connections and not self.state.tasks, timeout_s=WAIT_S)
+        wait_until(lambda: not self.edge.connections and not self.edge.tasks, timeout_s=WAIT_S)
 
     def stop(self) -> None:
         self.call(self._abort)
@@ -96,38 +93,26 @@ class EdgeServer:
         self._socket.close()
 
     def _abort(self) -> None:
-        for listener in self._server.servers:
-            listener.close()
-        for connection in list(self.state.connections):
+        self._server.close()
+        for connection in list(self.edge.connections):
             connection.abort()
 
     async def _start(self) -> None:
         self._open = asyncio.Event()
-        config = uvicorn.Config(
-            self._app,
-            http=connections(self._options),  # type: ignore[arg-type]
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            interface="asgi3",
-            proxy_headers=False,
+        self.edge = Edge(self._app, edge_limits(self._options))
+        self._server = await self._loop.create_server(
+            lambda: Connection(self.edge), sock=self._socket, backlog=2048
         )
-        config.load()
-        self._server = uvicorn.Server(config)
-        self._server.lifespan = config.lifespan_class(config)
-        await self._server.startup(sockets=[self._socket])
-        await self._server.on_tick(0)
 
-    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+    async def _app(self, exchange: Exchange) -> None:
         try:
-            await self._answer(scope, receive, send)
+            await self._answer(exchange)
         except asyncio.CancelledError:
             self.cancelled.release()
             raise
 
-    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
-        path = scope["path"]
+    async def _answer(self, exchange: Exchange) -> None:
+        path = exchange.head.path
         if path in ("/stay", "/upload", "/stay-and-stream"):
             self.entered.release()
             await self._open.wait()
@@ -135,17 +120,19 @@ class EdgeServer:
             self._open.clear()
         size, more = 0, path != "/early"
         while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
+            try:
+                size += len(await exchange.read())
+            except ClientDisconnected:
                 return
-            size += len(message["body"])
-            more = message["more_body"]
+            more = exchange.more_body
         body = b"x" * (32 << 20) if path == "/big" else b"%s %d" % (path.encode(), size)
-        streams = path.endswith("stream")
-        headers = [] if streams else [(b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        if streams:
-            await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        await exchange.drain()
+        if path.endswith("stream"):
+            await exchange.start(ResponseHead(200, b"", None, False), b"")
+            await exchange.write(b"first")
             self.entered.release()
             await self._open.wait()
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+            await exchange.write(body)
+            await exchange.end()
+        else:
+            exchange.respond(ResponseHead(200, b"", None, False), b"", body)

@@ -81,7 +81,7 @@ def test_no_value_breaks_out_of_its_line(tmp_path: Path):
 
     async def note() -> None:
         log = open_log("text", str(path))
-        log.note("GET", b"/a%0a\x1b", "/r\n/x", 200, 0.1, b"id", "na\nme\0\x1b[31m")
+        log.note("GET", b"/a%0a\x1b", "/r\n/x", 200, 0.1, "id", "na\nme\0\x1b[31m")
         await log.close()
 
     asyncio.run(note())
@@ -162,7 +162,7 @@ class Slow:
 
 
 def noted(log: AccessLog, path: bytes = b"/") -> None:
-    log.note("GET", path, "/", 200, 0.001, b"id", "app")
+    log.note("GET", path, "/", 200, 0.001, "id", "app")
 
 
 async def test_what_is_too_much_is_dropped_and_counted(caplog: pytest.LogCaptureFixture):

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import uvicorn
 import uvloop
 
 from alacarte.testing import wait_until
-from alacarte_http._edge import connection
+from alacarte_http._edge import ending
+from alacarte_http._edge.connection import Connection
+from alacarte_http._edge.edge import Edge
+from alacarte_http._edge.exchange import Exchange
+from alacarte_http._edge.limits import edge_limits
+from alacarte_http._message import ResponseHead
+from alacarte_http.config import HTTPOptions
 
 from .edge_server import EdgeServer
 from .gates import WAIT_S
@@ -218,12 +226,9 @@ def test_a_request_that_has_arrived_is_not_idle(serve_with):
 
         def one_more() -> None:
             first.ask("/late")
-            known = next(iter(server.state.connections))
-            more = type(known)(known.config, server.state, {}, known.loop, edge=known._edge)
-            server.state.connections.add(more)
-            assert known._edge.add(more)
-            known._edge.forget(more)
-            server.state.connections.remove(more)
+            more = Connection(server.edge)
+            assert server.edge.add(more)
+            server.edge.forget(more)
 
         server.call(one_more)
         assert first.answer().body == b"/late 0"
@@ -262,7 +267,7 @@ def test_a_flood(serve_with, beginning):
                 good.ask("/")
                 assert good.answer().status == 200
     # One that has just been closed is gone a turn of the loop later.
-    wait_until(lambda: len(server.state.connections) <= 20, WAIT_S)
+    wait_until(lambda: len(server.edge.connections) <= 20, WAIT_S)
     for wire in flood:
         wire.close()
     server.wait_until_empty()
@@ -315,7 +320,7 @@ def test_a_stream_to_a_client_that_stops_sending(serve_with):
 
 def test_a_quiet_stream_to_a_client_that_stops_sending(serve_with, monkeypatch):
     """Whoever was asked before the response began, and was there, is not given up in a pause."""
-    monkeypatch.setattr(connection, "_QUIET_S", 0.05)
+    monkeypatch.setattr(ending, "_QUIET_S", 0.05)
     server = serve_with()
     with server.wire() as wire:
         wire.ask("/stay-and-stream")
@@ -384,13 +389,17 @@ def test_an_upload_that_breaks_off(serve_with, leave):
 
 
 def test_http_1_0_that_stops_sending(serve_with):
-    """An HTTP/1.0 client may not be asked: it counts as gone, and its handler is cancelled."""
+    """An HTTP/1.0 client that only stops sending is answered, and sent no interim response."""
     server = serve_with()
     with server.wire() as wire:
         wire.send(b"GET /stay HTTP/1.0\r\n\r\n")
         assert server.entered.acquire(timeout=WAIT_S)
         wire.stop_sending()
-        assert server.cancelled.acquire(timeout=WAIT_S)
+        assert not wire.readable(0.2)
+        server.let_go()
+        answer = wire.answer()
+        assert (answer.status, answer.body, answer["connection"]) == (200, b"/stay 0", "close")
+        assert wire.rest() == b""
     server.wait_until_empty()
 
 
@@ -407,6 +416,17 @@ def test_a_stream_in_http_1_0(serve_with):
         assert not answer.all("transfer-encoding")
         assert answer["connection"] == "close"
         assert wire.rest() == b"first/stream 0"
+
+
+def test_head_of_a_stream(serve_with):
+    """The response to HEAD ends with its head, also of a stream: the connection goes on at once."""
+    server = serve_with()
+    with server.wire() as wire:
+        wire.ask("/stream", "HEAD")
+        assert wire.head().status == 200
+        wire.ask("/")
+        assert wire.answer().body == b"/ 0"
+        server.let_go()
 
 
 def test_an_early_answer(serve_with):
@@ -489,3 +509,23 @@ def test_winding_down_a_busy_connection(serve_with):
         for wire in (busy, begun, queued):
             assert wire.rest() == b""
     server.wait_until_empty()
+
+
+async def test_under_uvicorn():
+    """uvicorn serves the edge's connections too, by the names that its documentation promises."""
+
+    async def app(exchange: Exchange) -> None:
+        exchange.respond(ResponseHead(200, b"", None, False), b"", exchange.head.raw_path)
+
+    edge = Edge(app, edge_limits(HTTPOptions()))
+    http: Any = lambda **_: Connection(edge)  # noqa: E731
+    config = uvicorn.Config(app, http=http, lifespan="off", log_config=None)  # type: ignore[arg-type]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve([listener]))
+        client = Wire(listener.getsockname()[1])
+        client.ask("/path")
+        assert (await asyncio.to_thread(client.answer)).body == b"/path"
+        client.close()
+        server.should_exit = True
+        await serving

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from alacarte_http._edge.connection import CLOSING, connections
+from alacarte_http._edge.connection import Connection, Phase
+from alacarte_http._edge.edge import Edge
+from alacarte_http._edge.exchange import Exchange
+from alacarte_http._edge.limits import edge_limits
 from alacarte_http._message import ResponseHead
-from alacarte_http._uvicorn import Server
-from alacarte_http._websocket.connection import WebSocketConnection
 from alacarte_http.config import HTTPOptions
 
 _HOST = b"Host: x\r\n"
@@ -65,31 +67,30 @@ class Wire(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
+async def app(exchange: Exchange) -> None:
     """Answer with what was asked."""
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body, more = body + message.get("body", b""), message.get("more_body", False)
-    text = scope["raw_path"] + b" %r\n" % body
+    body = b""
+    while True:
+        body += await exchange.read()
+        if not exchange.more_body:
+            break
+    text = exchange.head.raw_path + b" %r\n" % body
     head = ResponseHead(200, b"content-length: %d\r\n" % len(text), len(text), False)
-    await scope["alacarte.connection"].respond(send.__self__, head, b"", text)
+    exchange.respond(head, b"", text)
 
 
 async def outcome(reads: list[bytes]) -> tuple[bytes, bool]:
     """Return what is written in answer to these reads, and whether the connection is over."""
-    maker = connections(HTTPOptions())
-    server = Server(app, maker, WebSocketConnection, max_websocket_message_bytes=1)
-    connection, wire = server.new_connection(), Wire()
+    connection, wire = Connection(Edge(app, edge_limits(HTTPOptions()))), Wire()
     connection.connection_made(wire)
     for read in reads:
         connection.data_received(read)
         await asyncio.sleep(0)
     for _ in range(3 * len(MESSAGES)):
         await asyncio.sleep(0)
-    over = connection._state == CLOSING
+    over = connection.phase is not Phase.OPEN
     connection.connection_lost(None)
-    return wire.written, over
+    return re.sub(rb"date: .*?\r\n", b"", wire.written), over
 
 
 @settings(deadline=None, max_examples=200)

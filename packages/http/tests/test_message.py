@@ -47,7 +47,11 @@ def test_requests(path, raw_path, query, root_path, headers, body, client, serve
         "server": server,
         "headers": headers,
     }
-    found, rest = unpack_request(pack_request(scope, root_path) + body)
+    packed = pack_request(
+        "PATCH", path, raw_path, query, "1.1", headers,
+        root_path=root_path, client=client, server=server,
+    )  # fmt: skip
+    found, rest = unpack_request(packed + body)
     assert bytes(rest) == body
     assert found["root_path"] == root_path
     assert found["type"] == "http"
@@ -57,11 +61,7 @@ def test_requests(path, raw_path, query, root_path, headers, body, client, serve
 def test_many_headers():
     """There is no limit of its own to their number."""
     headers = [(b"x-%d" % i, b"v" * 100) for i in range(5000)]
-    scope = {
-        "method": "GET", "path": "/", "raw_path": b"/", "query_string": b"",
-        "http_version": "1.1", "scheme": "http", "headers": headers,
-    }  # fmt: skip
-    found, _ = unpack_request(pack_request(scope, ""))
+    found, _ = unpack_request(pack_request("GET", "/", b"/", b"", "1.1", headers))
     assert found["headers"] == headers
     assert found["client"] is None
 

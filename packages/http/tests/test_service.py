@@ -34,7 +34,8 @@ TABLE = RouteTable(1, (Route("/a", "app", {TARGET: 1.0}),))
 class Runtime:
     """The least of a runtime: one deployment, answered by a function."""
 
-    def __init__(self, service: Any, place: Place) -> None:
+    def __init__(self, service: Any, place: Place, *, plain: bool) -> None:
+        self.plain = plain
         self.loop = asyncio.get_running_loop()
         self.config = self
         self.node_id = "node"
@@ -50,6 +51,9 @@ class Runtime:
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
         self.changed = changed
 
+    def is_plain(self, deployment: DeploymentId) -> bool:
+        return self.plain
+
     def route_service(self, route: Route, failed: Callable[[Reply], bool]) -> Any:
         self.looked_up.append(route.prefix)
         return self._service
@@ -64,10 +68,10 @@ def _routes_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
 class Running:
     """A proxy, its runtime and a client."""
 
-    def __init__(self, service: Any) -> None:
+    def __init__(self, service: Any, *, plain: bool = False) -> None:
         # Short, as the path of a Unix socket must be.
         self.directory = Path(tempfile.mkdtemp())
-        self.runtime = Runtime(service, Place(self.directory))
+        self.runtime = Runtime(service, Place(self.directory), plain=plain)
         self.proxy = HttpProxy()
 
     async def __aenter__(self) -> Running:

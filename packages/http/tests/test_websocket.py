@@ -541,7 +541,7 @@ async def test_a_proxy_that_leaves_closes_with_1012(
         await client.send("here")
         assert await client.recv() == "here"
         [connection] = connections
-        connection.loop.call_soon_threadsafe(connection.shutdown)
+        connection.loop.call_soon_threadsafe(connection.wind_down)
         assert await closed(client) == (1012, "service restart")
     assert await note() == (1012, "service restart")
 

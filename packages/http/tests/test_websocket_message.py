@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte_http._websocket.handshake import read_handshake, refusal_of, write_accept
+from alacarte_http._edge.head import Head
+from alacarte_http._edge.limits import edge_limits
+from alacarte_http._edge.reader import Reader, Upgrade
+from alacarte_http._websocket.handshake import refusal_of, write_accept
 from alacarte_http._websocket.message import (
     Accept,
     pack_accept,
@@ -18,11 +21,20 @@ from alacarte_http._websocket.message import (
     unpack_close,
     unpack_denial,
 )
+from alacarte_http.config import HTTPOptions
 
 HEAD = (
-    b"GET /a%20b?q=1 HTTP/1.1\r\nhost: here\r\nsec-websocket-version: 13\r\n"
+    b"GET /a%20b?q=1 HTTP/1.1\r\nhost: here\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\n"
     b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+
+
+def read_handshake(data: bytes) -> Head:
+    """Return the head of a handshake, as the edge reads it."""
+    event = Reader(edge_limits(HTTPOptions())).feed(data)
+    assert isinstance(event, Upgrade)
+    return event.head
 
 
 def joined(message: Any) -> bytes:
@@ -82,13 +94,13 @@ def test_a_denial_is_a_response() -> None:
 
 def test_a_handshake_is_read_and_answered() -> None:
     """The key of RFC 6455's example gets the answer of that example."""
-    scope = read_handshake(HEAD)
-    assert scope["path"] == "/a b"
-    assert scope["raw_path"] == b"/a%20b"
-    assert scope["query_string"] == b"q=1"
-    assert scope["headers"][0] == (b"host", b"here")
-    assert refusal_of(scope) is None
-    answer = write_accept(scope, Accept(b"chat", b"x-own: 1\r\n"), b"id")
+    head = read_handshake(HEAD)
+    assert head.path == "/a b"
+    assert head.raw_path == b"/a%20b"
+    assert head.query == b"q=1"
+    assert head.headers[0] == (b"host", b"here")
+    assert refusal_of(head) is None
+    answer = write_accept(head, Accept(b"chat", b"x-own: 1\r\n"), "id")
     assert answer.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
     assert b"\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in answer
     assert answer.endswith(
@@ -105,7 +117,7 @@ def test_a_handshake_is_read_and_answered() -> None:
         (b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b"", 400),
         (b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhlIHNhbXBsZSBub25jZQ", 400),
         (b"dGhlIHNhbXBsZSBub25jZQ==", b"AAAA", 400),
-        (b"host: here", b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==", 400),
+        (b"connection: ", b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nconnection: ", 400),
     ],
 )
 def test_what_is_no_handshake(before: bytes, after: bytes, status: int) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from alacarte.types import Buffer, Call, Message, Route, Service
 
+from ._edge.head import Head, Peer
 from ._message import pack_request
-from ._wishes import Wishes
+from ._request_options import RequestOptions
 
-__all__ = ["Way", "request_call"]
+__all__ = ["Request", "ResolvedRoute"]
 
 
-class Way(NamedTuple):
+class ResolvedRoute(NamedTuple):
     """Where a path leads.
 
     Attributes:
@@ -22,6 +23,8 @@ class Way(NamedTuple):
         websocket: Answers WebSockets.
         methods: HTTP methods allowed, None for all. GET brings HEAD along, as in Starlette.
         starting: None of the applications that it leads to has answered yet.
+        is_plain: A call of `http` may be begun outside of a task, unless it has a deadline; see
+            `Runtime.is_plain`.
     """
 
     route: Route
@@ -29,48 +32,89 @@ class Way(NamedTuple):
     websocket: Service
     methods: frozenset[str] | None
     starting: bool
+    is_plain: bool = False
 
 
-def request_call(
-    protocol: str,
-    scope: Any,
-    route: Route,
-    wishes: Wishes,
-    root_path: str,
-    timeout_s: float | None,
-    body: Buffer = b"",
-    rest: AsyncIterator[Message] | None = None,
-    idempotent: bool = False,
-    alone: bool = False,
-) -> Call:
-    """Return the call for a request that takes `route`.
+class Request:
+    """A request that has found its route: all that its call is made of, but its id and its body.
+
+    Requests with the same head on the same connection have the same.
 
     Args:
-        scope: ASGI's.
+        protocol: Name of the `CallProtocol`.
+        scheme: Of the URL, without TLS.
         root_path: See `HTTPOptions`.
         timeout_s: See `HTTPOptions.request_timeout_s`; a client may only shorten it.
-        body: The part of its body that is here.
-        rest: What follows.
         idempotent: See `HTTPOptions.retry_methods`.
-        alone: See `Call`.
     """
-    head = pack_request(scope, root_path + ("" if route.prefix == "/" else route.prefix))
-    if wishes.timeout_s is not None and (timeout_s is None or wishes.timeout_s < timeout_s):
-        timeout_s = wishes.timeout_s
-    return Call(
-        protocol,
-        (head, body) if body else (head,),
-        "__call__",
-        rest,
-        True,
-        wishes.request_id.decode(),
-        route.app,
-        route.prefix,
-        wishes.model_id,
-        wishes.routing_key,
-        None if timeout_s is None else time.monotonic() + timeout_s,
-        timeout_s,
-        False,
-        idempotent,
-        alone,
-    )
+
+    __slots__ = ("idempotent", "options", "packed", "protocol", "resolved", "timeout_s")
+
+    def __init__(
+        self,
+        protocol: str,
+        head: Head,
+        peer: Peer,
+        resolved: ResolvedRoute,
+        options: RequestOptions,
+        *,
+        scheme: str,
+        root_path: str,
+        timeout_s: float | None,
+        idempotent: bool = False,
+    ) -> None:
+        prefix = resolved.route.prefix
+        if options.timeout_s is not None and (timeout_s is None or options.timeout_s < timeout_s):
+            timeout_s = options.timeout_s
+        self.protocol = protocol
+        self.resolved = resolved
+        self.options = options
+        self.timeout_s = timeout_s
+        self.idempotent = idempotent
+        self.packed = pack_request(
+            head.method,
+            head.path,
+            head.raw_path,
+            head.query,
+            head.version,
+            head.headers,
+            root_path=root_path if prefix == "/" else root_path + prefix,
+            scheme=scheme + "s" if peer.secure else scheme,
+            client=peer.client,
+            server=peer.server,
+        )
+
+    def call(
+        self,
+        request_id: str,
+        body: Buffer = b"",
+        rest: AsyncIterator[Message] | None = None,
+        *,
+        alone: bool = False,
+    ) -> Call:
+        """Return the call for one such request.
+
+        Args:
+            request_id: The client's, or a new one.
+            body: The part of its body that is here.
+            rest: What follows.
+            alone: See `Call`.
+        """
+        options, timeout_s, route = self.options, self.timeout_s, self.resolved.route
+        return Call(
+            self.protocol,
+            (self.packed, body) if body else (self.packed,),
+            "__call__",
+            rest,
+            True,
+            request_id,
+            route.app,
+            route.prefix,
+            options.model_id,
+            options.routing_key,
+            None if timeout_s is None else time.monotonic() + timeout_s,
+            timeout_s,
+            False,
+            self.idempotent,
+            alone,
+        )

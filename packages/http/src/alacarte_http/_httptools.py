@@ -10,7 +10,6 @@ from httptools import (
     HttpParserError,
     HttpParserInvalidMethodError,
     HttpParserUpgrade,
-    parse_url,
 )
 
 __all__ = [
@@ -19,24 +18,13 @@ __all__ = [
     "HttpParserInvalidMethodError",
     "HttpParserUpgrade",
     "cause_of",
-    "let_data_follow",
     "new_parser",
-    "parse_url",
 ]
 
 
-def new_parser(protocol: Any) -> Any:
-    """Return a parser that calls the methods `on_…` of a protocol."""
-    return let_data_follow(httptools.HttpRequestParser(protocol))
-
-
-def let_data_follow(parser: Any) -> Any:
-    """Let a parser accept bytes behind a last request; return it.
-
-    Without this the last request itself is refused for what follows it.
-    """
-    httptools.HttpRequestParser.set_dangerous_leniencies(parser, lenient_data_after_close=True)
-    return parser
+def new_parser(callbacks: Any) -> Any:
+    """Return a parser that calls the methods `on_…` of an object."""
+    return httptools.HttpRequestParser(callbacks)
 
 
 def cause_of(error: HttpParserError) -> BaseException | None:

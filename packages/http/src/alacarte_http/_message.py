@@ -78,25 +78,41 @@ def _pairs(texts: list[bytes]) -> list[tuple[bytes, bytes]]:
     return list(zip(texts[::2], texts[1::2], strict=True))
 
 
-def pack_request(scope: Any, root_path: str) -> bytes:
-    """Return the head of a request from its ASGI scope.
+def pack_request(
+    method: str,
+    path: str,
+    raw_path: bytes,
+    query: bytes,
+    version: str,
+    headers: Iterable[tuple[bytes, bytes]],
+    *,
+    root_path: str = "",
+    scheme: str = "http",
+    client: tuple[str, int | None] | None = None,
+    server: tuple[str, int | None] | None = None,
+) -> bytes:
+    """Return the head of a request.
 
     Args:
+        path: The path, decoded.
+        raw_path: The path as sent.
+        query: What follows the path's question mark.
         root_path: What the application is mounted under.
+        client: Address of the client.
+        server: Address that the client connected to.
     """
-    client, server = scope.get("client"), scope.get("server")
     return _pack(
         [
-            scope["method"].encode(),
-            scope["path"].encode("utf-8", "surrogateescape"),
-            scope["raw_path"],
-            scope["query_string"],
+            method.encode(),
+            path.encode("utf-8", "surrogateescape"),
+            raw_path,
+            query,
             root_path.encode(),
-            scope["http_version"].encode(),
-            scope["scheme"].encode(),
+            version.encode(),
+            scheme.encode(),
             _address(client),
             _address(server),
-            *_flat(scope["headers"]),
+            *_flat(headers),
         ]
     )
 

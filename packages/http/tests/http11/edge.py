@@ -11,9 +11,13 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any
 
-from alacarte_http._edge.connection import connections
+from alacarte_http._edge.connection import Connection
+from alacarte_http._edge.edge import Edge as Shared
+from alacarte_http._edge.edge import Successor
+from alacarte_http._edge.exchange import ClientDisconnected, Exchange
+from alacarte_http._edge.head import Head, Peer
+from alacarte_http._edge.limits import edge_limits
 from alacarte_http._message import ResponseHead
-from alacarte_http._uvicorn import Server, UpgradedConnection
 from alacarte_http.config import HTTPOptions
 
 from .model import Limits, Request
@@ -117,12 +121,18 @@ class _Transport(asyncio.Transport):
         return self.protocol
 
 
-class _Upgraded(UpgradedConnection):
+class _Upgraded(Successor):
     """Takes over the connection of a WebSocket, and notes what comes."""
 
-    def connection_made(self, transport: Any) -> None:
-        transport.set_protocol(self)
+    def __init__(self) -> None:
         self.received = b""
+
+    def open(self, head: Head, peer: Peer) -> None:
+        self.head = head
+
+    def wind_down(self, linger_s: float = 0.0) -> None: ...
+
+    def abort(self) -> None: ...
 
     def data_received(self, data: bytes) -> None:
         self.received += data
@@ -138,9 +148,7 @@ class Edge:
             max_header_fields=LIMITS.header_fields,
             max_body_bytes=LIMITS.body,
         )
-        self._server = Server(
-            self._answer, connections(options), _Upgraded, max_websocket_message_bytes=1
-        )
+        self._shared = Shared(self._answer, edge_limits(options), _Upgraded)
         self._sockets = socket.socketpair()
         self._observed = Observed()
         self._behaviour = READS
@@ -163,7 +171,7 @@ class Edge:
         self._behaviour = behaviour
         self._released.clear()
         transport = _Transport(self._sockets[0])
-        connection = self._server.new_connection()
+        connection = Connection(self._shared)
         transport.protocol = connection
         connection.connection_made(transport)
         for read in reads:
@@ -185,7 +193,7 @@ class Edge:
             await self._settle(transport)
         observed.closed = transport.closing or transport.ended
         if isinstance(transport.protocol, _Upgraded):
-            self._note_upgrade(transport.protocol.received)
+            self._note_upgrade(transport.protocol.head, transport.protocol.received)
         observed.answers = read_answers(bytes(transport.written), observed.complaints)
         transport.closing = True
         transport.protocol.connection_lost(None)
@@ -206,48 +214,41 @@ class Edge:
                 self._observed.complaints.append("the server does not come to rest")
                 return
 
-    def _note_upgrade(self, received: bytes) -> None:
-        """Take what the WebSocket's connection got: the head, written out again, and the rest."""
-        head, _, rest = received.partition(b"\r\n\r\n")
-        line, *fields = head.split(b"\r\n")
-        method, target, version = line.split(b" ")
-        path, _, query = target.partition(b"?")
-        pairs = tuple((name, value) for name, _, value in (f.partition(b": ") for f in fields))
-        self._observed.calls.append(Call(Request(method, path, query, version, pairs), "", True))
-        self._observed.upgraded = rest
+    def _note_upgrade(self, head: Head, received: bytes) -> None:
+        """Take what the WebSocket's connection got: the head, and the rest."""
+        self._observed.calls.append(Call(_request(head), "", True))
+        self._observed.upgraded = received
 
-    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+    async def _answer(self, exchange: Exchange) -> None:
         """The application."""
         observed = self._observed
         number = len(observed.calls)
-        call = Call(
-            Request(
-                scope["method"].encode(),
-                scope["raw_path"],
-                scope["query_string"],
-                b"HTTP/" + scope["http_version"].encode(),
-                tuple(scope["headers"]),
-            ),
-            scope["path"],
-        )
+        call = Call(_request(exchange.head), exchange.head.path)
         observed.calls.append(call)
         self._events += 1
         if self._behaviour == HELD:
             await self._released.wait()
         body, more = b"", self._behaviour != EARLY
         while more:
-            message = await receive()
-            self._events += 1
-            if message["type"] == "http.disconnect":
+            try:
+                part = await exchange.read()
+            except ClientDisconnected:
                 return
-            body, more = body + message["body"], message["more_body"]
+            finally:
+                self._events += 1
+            body, more = body + part, exchange.more_body
             call.request = Request(**{**call.request.__dict__, "body": body})
             call.complete = not more
         text = b"<%d>" % number
         head = ResponseHead(200, b"x-call: %d\r\ncontent-length: %d\r\n" % (number, len(text)),
                             len(text), False)  # fmt: skip
-        await scope["alacarte.connection"].respond(send.__self__, head, b"", text)
+        exchange.respond(head, b"", text)
         self._events += 1
+
+
+def _request(head: Head) -> Request:
+    version = b"HTTP/" + head.version.encode()
+    return Request(head.method.encode(), head.raw_path, head.query, version, tuple(head.headers))
 
 
 def read_answers(written: bytes, complaints: list[str]) -> list[Answer]:

@@ -4,257 +4,373 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from alacarte.types import Buffer
 
 from .._message import ResponseHead
-from .._uvicorn import STATUS_LINE
+from .flow import Flow
+from .head import Head, Peer
+from .responses import BODILESS, ResponseStarts
 
-if TYPE_CHECKING:
-    from .connection import ProxyConnection
-
-__all__ = ["BODILESS", "Exchange"]
+__all__ = ["Application", "ClientDisconnected", "Exchange", "Work"]
 
 log = logging.getLogger("alacarte.http")
-BODILESS = frozenset((204, 304))
-SMALL = 64 * 1024
+HIGH_WATER_BYTES = 64 * 1024
+"""Bytes of a request's body that wait to be read, above which the socket is not read."""
+SMALL_BYTES = 64 * 1024
 """Up to so many bytes of a body are copied beside what goes with them, to leave in one write."""
-_PARTS = 64
+_MAX_PARTS = 64
 """Parts of a request's body that are kept apart."""
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_BREAKS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_FAILURE = b"Internal Server Error\n"
 _PLAIN = b"content-type: text/plain; charset=utf-8\r\n"
-_NO_BODY = -1
+_NO_BODY, _CHUNKED, _UNTIL_CLOSE = -1, -2, -3
+"""What is sent of a response's body, where it is not counted by Content-Length."""
+
+
+class ClientDisconnected(Exception):
+    """The client is gone, or was answered otherwise: nobody waits for what its request asks."""
+
+
+class Work(Protocol):
+    """What works on an exchange: a task, or a call that was begun without one."""
+
+    def cancel(self) -> object:
+        """Stop, as nobody waits for the response."""
+
+
+class Client(Protocol):
+    """The connection of an exchange, as the exchange uses it.
+
+    Attributes:
+        peer: Its two ends.
+        starts: Beginnings of responses.
+        flow: Pauses and resumes reading and writing.
+    """
+
+    peer: Peer
+    starts: ResponseStarts
+    flow: Flow
+
+    def write(self, data: Buffer) -> None:
+        """Write to the client."""
+
+    def is_last(self, exchange: Exchange) -> bool:
+        """Return whether the connection ends with the response of this exchange."""
+
+    def write_continue(self) -> None:
+        """Tell the client to send its body."""
+
+    def spawn(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> None:
+        """Run what works on an exchange in a task."""
+
+    def answered(self, exchange: Exchange) -> None:
+        """The response is written."""
+
+    def cut(self, exchange: Exchange) -> None:
+        """End the connection so that the client sees that its response is not whole."""
 
 
 class Exchange:
-    """A request and its response: ASGI's `receive` and `send` on a client's connection.
+    """A request and its response.
 
-    uvicorn's is made for any application; this one makes no event and no buffer for a request
-    without a body, and knows what HTTP/1.0 must not be sent.
+    The application reads the request (`head`, `read`), and answers once: with `respond`, or with
+    `start`, any number of `write`, and `end`.
 
     Attributes:
-        scope: ASGI's.
-        keep_alive: The client allows another request after this one.
+        head: Of the request.
+        peer: The two ends of the connection.
+        keep_alive: The connection may go on after the response.
         more_body: Parts of the request's body are still to come.
-        waiting_for_100_continue: The client sends no body before it is told to.
-        response_started: Its head is written.
-        response_complete: All of it is written.
+        awaits_continue: The client sends no body before it is told to.
+        response_started: The head of the response is written.
+        response_complete: All of the response is written.
         disconnected: The client is gone, or was already answered otherwise.
         wrote: Something was written since this was last set to False.
-        task: Runs the application.
-        stays: It is to be finished even when its client goes away.
+        work: What works on the response.
+        survives_disconnect: The work goes on when the client goes away.
     """
 
     __slots__ = (
         "_body",
-        "_body_bytes",
+        "_body_size",
         "_changed",
-        "_chunked",
-        "_connection",
-        "_given",
+        "_client",
         "_left",
+        "awaits_continue",
         "disconnected",
+        "head",
         "keep_alive",
         "more_body",
         "response_complete",
         "response_started",
-        "scope",
-        "stays",
-        "task",
-        "waiting_for_100_continue",
+        "survives_disconnect",
+        "work",
         "wrote",
     )
 
-    def __init__(
-        self,
-        connection: ProxyConnection,
-        scope: dict[str, Any],
-        *,
-        keep_alive: bool,
-        more_body: bool,
-        expects_continue: bool,
-    ) -> None:
-        self._connection = connection
-        self.scope = scope
-        self.keep_alive = keep_alive
-        self.more_body = more_body
-        self.waiting_for_100_continue = expects_continue
+    def __init__(self, client: Client, head: Head) -> None:
+        self._client = client
+        self.head = head
+        self.keep_alive = head.keep_alive
+        self.more_body = head.has_body
+        self.awaits_continue = head.expects_continue
         self.response_started = False
         self.response_complete = False
         self.disconnected = False
         self.wrote = False
-        self.stays = False
-        self.task: asyncio.Task[None] | None = None
-        self._body: list[bytes] = []
-        self._body_bytes = 0
+        self.survives_disconnect = False
+        self.work: Work | None = None
+        self._body: list[bytes] | None = None
+        self._body_size = 0
         self._changed: asyncio.Event | None = None
-        self._given = False
-        self._chunked = False
-        self._left: int | None = None
+        self._left = 0
 
-    async def run(self, app: Any) -> None:
-        """Run the application until it has answered."""
+    @property
+    def peer(self) -> Peer:
+        return self._client.peer
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let a task go on with the work on this exchange."""
+        self._client.spawn(self, work)
+
+    async def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what the application gave for this exchange, to the end of the response."""
         try:
-            await app(self.scope, self.receive, self.send)
+            await work
             if not self.response_complete and not self.disconnected:
-                await self._give_up("it returned without an answer")
+                self.fail("the application returned without an answer")
         except asyncio.CancelledError:
             if not self.disconnected:
-                self._connection.cut()
+                self._client.cut(self)
             raise
-        except Exception as error:  # of the application's; the client gets an answer
+        except ClientDisconnected:
+            pass
+        except (Exception, SystemExit) as error:  # of the application's; the client is answered
             log.error("the HTTP application failed", exc_info=error)
-            await self._give_up("it raised")
-        finally:
-            self._connection.tasks.discard(self.task)
+            self.fail("the application raised an exception")
 
-    async def _give_up(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
+        """Answer 500 in place of the application, or cut a response that has begun."""
+        if self.response_complete or self.disconnected:
+            return
         if self.response_started:
             log.debug("a response is cut: %s", reason)
-            self._connection.cut()
+            self._client.cut(self)
         else:
             self.keep_alive = False
-            head = ResponseHead(500, _PLAIN, None, False)
-            await self._connection.respond(self, head, b"", b"Internal Server Error\n")
+            self.respond(ResponseHead(500, _PLAIN, None, False), b"", _FAILURE)
+
+    def abandon(self) -> None:
+        """Stop the work on a request that nobody waits for."""
+        self.disconnected = True
+        self._wake()
+        if self.survives_disconnect and not self.more_body:
+            return  # all that it takes to finish it is here
+        if self.work is not None:
+            self.work.cancel()
 
     # --- the request
 
     @property
     def body_size(self) -> int:
-        """Bytes that have arrived and were not taken."""
-        return self._body_bytes
+        """Bytes that have arrived and were not read."""
+        return self._body_size
 
     def feed(self, data: bytes) -> None:
         """Take a part of the body from the client."""
-        self.waiting_for_100_continue = False
-        if len(self._body) == _PARTS:
+        self.awaits_continue = False
+        if self._body is None:
+            self._body = []
+        elif len(self._body) == _MAX_PARTS:
             self._body = [b"".join(self._body)]  # parts of a byte take forty
         self._body.append(data)
-        self._body_bytes += len(data)
-        self.wake()
+        self._body_size += len(data)
+        self._wake()
 
-    def wake(self) -> None:
-        """Let `receive` look again."""
-        if self._changed is not None:
-            self._changed.set()
+    def end_body(self) -> None:
+        """Note that all of the body has arrived."""
+        self.more_body = self.awaits_continue = False
+        self._wake()
 
-    async def receive(self) -> dict[str, Any]:
-        """ASGI's receive."""
-        if self.waiting_for_100_continue and self.more_body and not self.disconnected:
-            self.waiting_for_100_continue = False
-            self._connection.write_interim()
-        while not self.response_complete:
-            if self.disconnected and (self._given or not self.stays):
-                break
-            if not self._given and (self._body or not self.more_body):
-                body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-                self._body = []
-                self._body_bytes = 0
-                if self.more_body:
-                    self._connection.flow.resume_reading()
-                self._given = not self.more_body
-                return {"type": "http.request", "body": body, "more_body": self.more_body}
+    async def read(self) -> bytes:
+        """Return what has arrived of the body since the last call, at least a byte; b"" at its end.
+
+        Right behind it, `more_body` says whether there is more to come.
+
+        Raises:
+            ClientDisconnected: The rest of the body will not come.
+        """
+        if self.awaits_continue and self.more_body and not self.disconnected:
+            self.awaits_continue = False
+            self._client.write_continue()
+        while not self._body and self.more_body:
+            if self.disconnected or self.response_complete:
+                raise ClientDisconnected
             if self._changed is None:
                 self._changed = asyncio.Event()
             await self._changed.wait()
             self._changed.clear()
-        return {"type": "http.disconnect"}
+        if self.disconnected and not self.survives_disconnect:
+            raise ClientDisconnected
+        return self.take()
+
+    def take(self) -> bytes:
+        """Return what has arrived of the body and was not read."""
+        parts = self._body
+        if not parts:
+            return b""
+        self._body = None
+        self._body_size = 0
+        if self.more_body:
+            self._client.flow.resume_reading()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _wake(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
 
     # --- the response
 
-    async def send(self, message: Any) -> None:
-        """ASGI's send.
+    @property
+    def write_paused(self) -> bool:
+        """Whether the client does not read what was written; `drain` waits for that."""
+        return self._client.flow.write_paused and not self.disconnected
+
+    async def drain(self) -> None:
+        """Return when the client has read enough of what was written, or is gone."""
+        if self.write_paused:
+            await self._client.flow.drain()
+
+    def respond(self, head: ResponseHead, extra: bytes, body: Buffer) -> None:
+        """Send a whole response, a small one in one write; await `drain` before.
+
+        A write costs more than all that the proxy does for a small request. Of a large body no copy
+        is made.
+
+        Args:
+            extra: Further header lines, each ended.
 
         Raises:
-            ValueError: A header would break out of its line.
-            RuntimeError: The message does not come at this point, or the body has another
-                length than Content-Length says.
+            ValueError: The head promises a body of another length; nothing was sent.
         """
-        flow = self._connection.flow
-        if flow.write_paused and not self.disconnected:
-            await flow.drain()
+        status, block, length, close = head
+        silent = self.head.method == "HEAD" or status in BODILESS
+        if length is not None and length != len(body) and not silent:
+            raise ValueError(
+                f"the response's Content-Length is {length}, its body has {len(body)} bytes"
+            )
         if self.disconnected:
             return
-        if self.response_complete:
-            raise RuntimeError(f"{message['type']} was sent after the end of the response.")
-        if self.response_started:
-            _expect(message, "http.response.body")
-            self._write_body(message.get("body", b""), message.get("more_body", False))
+        client = self._client
+        self.response_started = True
+        if length is None and status not in BODILESS:
+            extra += b"content-length: %d\r\n" % len(body)
+        if self._ends_connection(close) and not close:
+            extra += b"connection: close\r\n"
+        if silent:
+            client.write(b"".join((client.starts[status], block, extra, b"\r\n")))
+        elif len(body) <= SMALL_BYTES:
+            client.write(b"".join((client.starts[status], block, extra, b"\r\n", body)))
         else:
-            _expect(message, "http.response.start")
-            self._write_head(message["status"], message.get("headers", ()))
+            client.write(b"".join((client.starts[status], block, extra, b"\r\n")))
+            client.write(body)
+        self._complete()
 
-    def _write_head(self, status: int, headers: Any) -> None:
-        lines = [STATUS_LINE[status], self._connection.common_lines()]
-        length = None
-        close = False
-        for name, value in headers:
-            if not _NAME.fullmatch(name) or _BREAKS.search(value):
-                raise ValueError(f"{name!r}: {value!r} is no header of a response.")
-            lowered = name.lower()
-            if lowered == b"transfer-encoding":
-                continue  # ours to choose
-            if lowered == b"content-length":
-                length = int(value)
-            elif lowered == b"connection":
-                close = b"close" in [token.strip() for token in value.lower().split(b",")]
-            lines.append(b"%b: %b\r\n" % (lowered, value))
-        bodiless = self.scope["method"] == "HEAD" or status in BODILESS
-        if length is None and not bodiless and self.scope["http_version"] == "1.1":
-            self._chunked = True
-            lines.append(b"transfer-encoding: chunked\r\n")
-        if bodiless:
+    async def start(self, head: ResponseHead, extra: bytes) -> None:
+        """Send the head of a response whose parts follow; one without a body is complete then.
+
+        Args:
+            extra: Further header lines, each ended.
+        """
+        await self.drain()
+        if self.disconnected:
+            return
+        status, block, length, close = head
+        if self.head.method == "HEAD" or status in BODILESS:
             self._left = _NO_BODY
         elif length is not None:
             self._left = length
-        if self.ends_connection(close) and not close:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
+        elif self.head.version == "1.1":
+            self._left = _CHUNKED
+            extra += b"transfer-encoding: chunked\r\n"
+        else:
+            self._left = _UNTIL_CLOSE
+        if self._ends_connection(close) and not close:
+            extra += b"connection: close\r\n"
         self.response_started = self.wrote = True
-        self._connection.transport.write(b"".join(lines))
+        self._client.write(b"".join((self._client.starts[status], block, extra, b"\r\n")))
+        if self._left == _NO_BODY:
+            self._complete()
 
-    def _write_body(self, body: Buffer, more: bool) -> None:
-        transport = self._connection.transport
+    async def write(self, data: Buffer) -> None:
+        """Send a part of the response's body.
+
+        Raises:
+            RuntimeError: The body is longer than Content-Length says.
+        """
+        await self.drain()
+        if self.disconnected or self.response_complete or not len(data):
+            return
         self.wrote = True
-        if self._chunked:
-            pieces: list[Buffer] = [b"%x\r\n" % len(body), body, b"\r\n"] if body else []
-            if not more:
-                pieces.append(b"0\r\n\r\n")
-            if len(body) <= SMALL:
-                transport.write(b"".join(pieces))
+        write, left = self._client.write, self._left
+        if left == _CHUNKED:
+            size = b"%x\r\n" % len(data)
+            if len(data) <= SMALL_BYTES:
+                write(b"".join((size, data, b"\r\n")))
             else:
-                for piece in pieces:
-                    transport.write(piece)
-        elif self._left != _NO_BODY:
-            if self._left is not None:
-                if len(body) > self._left or (not more and len(body) < self._left):
-                    raise RuntimeError("the response's body differs from its Content-Length")
-                self._left -= len(body)
-            transport.write(body)
-        if not more:
-            self.complete()
+                write(size)
+                write(data)
+                write(b"\r\n")
+        elif left == _UNTIL_CLOSE:
+            write(data)
+        else:
+            if len(data) > left:
+                raise RuntimeError("the response's body differs from its Content-Length")
+            self._left = left - len(data)
+            write(data)
 
-    def ends_connection(self, close: bool) -> bool:
+    async def end(self) -> None:
+        """End a response that was sent in parts.
+
+        Raises:
+            RuntimeError: The body is shorter than Content-Length says.
+        """
+        await self.drain()
+        if self.disconnected or self.response_complete:
+            return
+        if self._left == _CHUNKED:
+            self._client.write(b"0\r\n\r\n")
+        elif self._left > 0:
+            raise RuntimeError("the response's body differs from its Content-Length")
+        self.wrote = True
+        self._complete()
+
+    def _ends_connection(self, close: bool) -> bool:
         """Decide, when the head is written, whether the connection ends with this response.
 
         Args:
             close: The application wants it.
         """
-        if close or self.waiting_for_100_continue or self._connection.ends_with(self):
+        if close or self.awaits_continue or self._client.is_last(self):
             # Who was not told to go on may send the body or the next request: nobody can tell.
             self.keep_alive = False
         return not self.keep_alive
 
-    def complete(self) -> None:
-        """Note that the response is written."""
+    def _complete(self) -> None:
         self.response_complete = True
-        self.wake()
-        self._connection.answered(self)
+        self._wake()
+        self._client.answered(self)
 
 
-def _expect(message: Any, kind: str) -> None:
-    if message["type"] != kind:
-        raise RuntimeError(f"{message['type']} was sent where {kind} is due.")
+class Application(Protocol):
+    """Answers exchanges, on the event loop of their connections."""
+
+    def __call__(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
+        """Answer an exchange.
+
+        Returns:
+            None when the exchange was answered at once, or has its `work`; else what is to be run
+            in a task.
+        """

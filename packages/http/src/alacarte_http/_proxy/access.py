@@ -55,7 +55,7 @@ class AccessLog:
         route: str,
         status: int,
         seconds: float,
-        request_id: bytes,
+        request_id: str,
         app: str,
     ) -> None:
         """Note a request that has ended.
@@ -68,7 +68,7 @@ class AccessLog:
             self._dropped += 1
             return
         line = self._form(
-            time.time(), method, _shown(path), route, status, seconds, request_id.decode(), app
+            time.time(), method, _shown(path), route, status, seconds, request_id, app
         )
         self._lines.append(line)
         self._size += len(line)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from alacarte.types import Route, Service
 
-from .._calls import Way
+from .._calls import ResolvedRoute
 
 __all__ = ["RouteIndex"]
 
@@ -19,8 +19,10 @@ class RouteIndex:
     path takes none.
 
     Args:
-        http: Gives the way that a route's requests go.
-        websocket: Gives the way that its WebSockets go.
+        http: Returns the service for a route's requests.
+        websocket: Returns the service for a route's WebSockets.
+        is_plain: Says of a route whose services were made whether they are plain; see
+            `ResolvedRoute`.
         starting: Applications that have not answered yet.
     """
 
@@ -29,16 +31,18 @@ class RouteIndex:
         routes: Iterable[Route],
         http: Callable[[Route], Service],
         websocket: Callable[[Route], Service],
+        is_plain: Callable[[Route], bool] = lambda route: False,
         starting: frozenset[str] = frozenset(),
     ) -> None:
-        self._prefixes: dict[str, Way] = {}
-        self._exact: dict[str, Way] = {}
+        self._prefixes: dict[str, ResolvedRoute] = {}
+        self._exact: dict[str, ResolvedRoute] = {}
         for route in routes:
             if route.prefix:
                 starts = all(target.app in starting for target in route.targets)
                 allowed = _allowed(route.methods)
-                way = Way(route, http(route), websocket(route), allowed, starts)
-                (self._exact if route.exact else self._prefixes)[route.prefix] = way
+                services = http(route), websocket(route)
+                resolved = ResolvedRoute(route, *services, allowed, starts, is_plain(route))
+                (self._exact if route.exact else self._prefixes)[route.prefix] = resolved
         # No deeper cut of a path can be a prefix, however many slashes a hostile one has.
         self._depth = max((prefix.count("/") for prefix in self._prefixes), default=0)
         self._root = self._prefixes.get("/")
@@ -49,10 +53,10 @@ class RouteIndex:
 
     @property
     def routes(self) -> list[Route]:
-        return [way.route for way in (*self._prefixes.values(), *self._exact.values())]
+        return [each.route for each in (*self._prefixes.values(), *self._exact.values())]
 
-    def match(self, path: str) -> Way | None:
-        """Return the way of a path, None when there is none."""
+    def match(self, path: str) -> ResolvedRoute | None:
+        """Return the route of a path, None when there is none."""
         if self._only_root:
             return self._root
         exact = self._exact.get(path)
@@ -60,9 +64,9 @@ class RouteIndex:
             return exact
         segments = path.split("/", self._depth + 1)[: self._depth + 1]
         for count in range(len(segments), 1, -1):
-            way = self._prefixes.get("/".join(segments[:count]))
-            if way is not None:
-                return way
+            resolved = self._prefixes.get("/".join(segments[:count]))
+            if resolved is not None:
+                return resolved
         return self._root
 
 

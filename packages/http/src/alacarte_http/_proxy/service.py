@@ -14,8 +14,9 @@ from typing import Any
 
 from alacarte.types import RouteTable, Runtime
 
-from .._edge.connection import ProxyConnection, connections
-from .._uvicorn import Server
+from .._edge.connection import Connection
+from .._edge.edge import Edge
+from .._edge.limits import edge_limits
 from .._websocket.connection import WebSocketConnection
 from .access import open_log
 from .app import ProxyApp
@@ -120,43 +121,41 @@ class _Server:
     """Accepts connections for the proxy's application, and lets them end."""
 
     def __init__(self, app: ProxyApp, options: Any, tls: ssl.SSLContext | None) -> None:
-        self._core = Server(
-            app,
-            connections(options),
-            WebSocketConnection,
-            max_websocket_message_bytes=options.max_websocket_message_bytes,
-        )
+        def websocket() -> WebSocketConnection:
+            max_bytes = options.max_websocket_message_bytes
+            return WebSocketConnection(app.websocket, edge.connections, edge.tasks, max_bytes)
+
+        edge = self._edge = Edge(app, edge_limits(options), websocket)
         self._tls: dict[str, Any] = {}
         if tls is not None:
             self._tls = {"ssl": tls, "ssl_handshake_timeout": options.receive_head_timeout_s}
         self._accepting: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._new: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._new: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     @property
     def open(self) -> int:
         """Connections that are ready for requests, or have one."""
-        return len(self._core.connections)
+        return len(self._edge.connections)
 
     @property
     def _shaking(self) -> bool:
         """Whether a connection is in the middle of its TLS handshake."""
-        if not any(each.transport is None for each in self._new):
+        if not any(not each.connected for each in self._new):
             return False
         gc.collect()  # nobody tells of a handshake that failed
-        return any(each.transport is None for each in self._new)
+        return any(not each.connected for each in self._new)
 
     async def start(self, listener: socket.socket) -> None:
-        await self._core.start()
         self._accepting = await asyncio.get_running_loop().create_server(
             # A duplicate: this one is closed when we stop accepting, the listener later.
             self._connection, sock=listener.dup(), backlog=BACKLOG, **self._tls
         )  # fmt: skip
 
     def _connection(self) -> asyncio.Protocol:
-        made: asyncio.Protocol = self._core.new_connection()
+        made = Connection(self._edge)
         if self._tls:
-            # uvicorn counts a connection from the end of its handshake on.
+            # The edge counts a connection from the end of its handshake on.
             self._new.add(made)
         return made
 
@@ -192,19 +191,19 @@ class _Server:
         Args:
             linger_s: How long one without a request may still send one; None for a moment.
         """
+        self._edge.draining = True
         told: weakref.WeakSet[Any] = weakref.WeakSet()
         give_up_at = time.monotonic() + (_HANDSHAKE_END_S if linger_s is None else linger_s)
         while True:
             # The loop makes connections a few turns after it has accepted them.
             await asyncio.sleep(_TICK_S)
-            for connection in self._core.connections:
-                if connection in told:
-                    continue
-                told.add(connection)
-                if isinstance(connection, ProxyConnection) and linger_s is not None:
-                    connection.wind_down(linger_s)
-                else:
-                    connection.shutdown()
+            for connection in list(self._edge.connections):
+                if connection not in told:
+                    told.add(connection)
+                    if linger_s is None:
+                        connection.wind_down()
+                    else:
+                        connection.wind_down(linger_s)
             if self.open or self._tasks:
                 continue
             if time.monotonic() > give_up_at or not self._shaking:
@@ -213,8 +212,7 @@ class _Server:
 
     async def stop(self) -> None:
         self.stop_accepting()
-        self._core.stop()
         for task in self._tasks:
             task.cancel()
-        for connection in self._core.connections:
-            connection.transport.abort()
+        for connection in list(self._edge.connections):
+            connection.abort()

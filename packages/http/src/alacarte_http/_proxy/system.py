@@ -6,6 +6,7 @@ import ipaddress
 import json
 from typing import Any
 
+from .._edge.head import Head
 from .._errors import Answer
 from .routes import RouteIndex
 
@@ -31,24 +32,24 @@ class SystemPaths:
         named = (options.host, *options.routes_hosts)
         self._hosts = frozenset(host.lower() for host in named if host)
 
-    def answer(self, scope: Any, routes: RouteIndex | None, *, draining: bool) -> Answer:
+    def answer(self, head: Head, routes: RouteIndex | None, *, draining: bool) -> Answer:
         """Return the answer to a request whose path begins with `PREFIX`."""
-        if scope["method"] not in ("GET", "HEAD"):
-            text = f"{scope['method']} is not allowed for the proxy's own paths; GET and HEAD are."
+        if head.method not in ("GET", "HEAD"):
+            text = f"{head.method} is not allowed for the proxy's own paths; GET and HEAD are."
             return Answer(405, text, ((b"allow", b"GET, HEAD"),))
-        path = scope["raw_path"]
+        path = head.raw_path
         if path == _ROUTES and self._shows_routes:
-            return self._show(scope, routes)
+            return self._show(head, routes)
         if path == _HEALTH:
             if routes is None:
                 return NO_ROUTES
             if draining:
                 return Answer(503, "This node is being drained.")
             return Answer(200, "success")
-        return Answer(404, f"There is no {scope['path']}. There are /-/routes and /-/healthz.")
+        return Answer(404, f"There is no {head.path}. There are /-/routes and /-/healthz.")
 
-    def _show(self, scope: Any, routes: RouteIndex | None) -> Answer:
-        host = next((value for name, value in scope["headers"] if name == b"host"), None)
+    def _show(self, head: Head, routes: RouteIndex | None) -> Answer:
+        host = next((value for name, value in head.headers if name == b"host"), None)
         if host is not None and not self._knows(hostname(host)):
             return Answer(
                 403,

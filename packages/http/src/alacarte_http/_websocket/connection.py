@@ -1,6 +1,6 @@
 """A client's WebSocket at the proxy: frames on its socket, messages to and from it.
 
-uvicorn hands an upgraded connection to this protocol. websockets' sans-I/O `Protocol` reads the
+The edge hands an upgraded connection to this protocol. websockets' sans-I/O `Protocol` reads the
 frames and keeps the rules of RFC 6455; here are the socket, time and flow control.
 
 Nothing grows without bound: reading stops while as many bytes as `_INBOX_BYTES` wait to be taken,
@@ -12,17 +12,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from struct import Struct
 from typing import Any
 
 from alacarte.types import Buffer, Message
 
+from .._edge.edge import Member, Successor
+from .._edge.head import Head, Peer
+from .._edge.responses import STATUS_LINE
 from .._errors import TEXT as PLAIN
 from .._errors import Answer
-from .._uvicorn import STATUS_LINE, UpgradedConnection, peers
 from .._websockets import Frame, Frames, Opcode, State
-from .handshake import read_handshake, refusal_of, write_accept
+from .handshake import refusal_of, write_accept
 from .message import BINARY, KIND, TEXT, Accept, pack_close
 
 __all__ = ["WebSocketConnection"]
@@ -97,25 +99,42 @@ class Inbox:
             self._waiter.set_result(None)
 
 
-class WebSocketConnection(UpgradedConnection):
+class WebSocketConnection(Successor):
     """One client's connection, from its handshake on.
 
-    uvicorn makes it, and calls `connection_made` and `data_received` with the request's head
-    before it lets it have the socket. The application finds it as `scope["alacarte.websocket"]`.
+    Args:
+        application: Serves the connection, from the handshake to the end.
+        connections: All that the proxy has open; this one puts itself among them.
+        tasks: Of the proxy.
+        max_message_bytes: See `HTTPOptions.max_websocket_message_bytes`.
 
     Attributes:
+        head: Of the request that asked for the WebSocket.
+        peer: The two ends.
         messages: What the client sends, ended by a CLOSE; the body of the call.
         lost: The client is gone, or has closed.
         dismissed: The application has closed; it may take its time to return.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    head: Head
+    peer: Peer
+    transport: asyncio.Transport
+
+    def __init__(
+        self,
+        application: Callable[[WebSocketConnection], Coroutine[Any, Any, None]],
+        connections: set[Member],
+        tasks: set[asyncio.Task[None]],
+        max_message_bytes: int,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
         self.messages = Inbox(self._has_room)
         self.lost = False
         self.dismissed = False
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # uvicorn's way
-        self._scope: dict[str, Any] | None = None
+        self._application = application
+        self._connections = connections
+        self._tasks = tasks
+        self._max_message_bytes = max_message_bytes
         self._task: asyncio.Task[None] | None = None
         self._frames: Frames | None = None
         self._answered = False
@@ -136,15 +155,13 @@ class WebSocketConnection(UpgradedConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self.transport = transport  # type: ignore[assignment]
-        self.connections.add(self)
+        self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
         if self._ending:
             return
-        if self._scope is None:
-            self._open(data)
-        elif self._frames is not None:
+        if self._frames is not None:
             self._receive(self._frames, data)
         elif len(self._early) + len(data) > _EARLY_BYTES:
             self.transport.abort()
@@ -153,7 +170,7 @@ class WebSocketConnection(UpgradedConnection):
             self._early += data
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.connections.discard(self)
+        self._connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
         self.resume_writing()
@@ -171,38 +188,39 @@ class WebSocketConnection(UpgradedConnection):
         self._flooded = False
         self._has_room()
 
-    def shutdown(self) -> None:
-        """The proxy is leaving: close, and let the client connect elsewhere."""
+    def wind_down(self, linger_s: float = 0.0) -> None:
+        """The proxy is leaving: close at once, and let the client connect elsewhere."""
         if self._frames is None:
-            self.deny(Answer(503, "This proxy is being drained.", ((b"retry-after", b"1"),)), b"")
+            self.deny(Answer(503, "This proxy is being drained.", ((b"retry-after", b"1"),)), "")
         else:
             self.close(_RESTART, "service restart")
             self._leave(_RESTART, "service restart")
 
     # --- the handshake ------------------------------------------------------------------
 
-    def _open(self, head: bytes) -> None:
-        scope = self._scope = read_handshake(head)
-        client, server, secure = peers(self.transport)
-        scope["scheme"] = "wss" if secure else "ws"
-        scope["client"], scope["server"] = client, server
-        scope["alacarte.websocket"] = self
-        refusal = refusal_of(scope)
+    def open(self, head: Head, peer: Peer) -> None:
+        self.head = head
+        self.peer = peer
+        refusal = refusal_of(head)
         if refusal is not None:
-            self.deny(refusal, b"")
+            self.deny(refusal, "")
             return
-        self._task = self.loop.create_task(self._run(scope))
-        self.tasks.add(self._task)
-        self._task.add_done_callback(self.tasks.discard)
+        self._task = self.loop.create_task(self._run())
+        self._tasks.add(self._task)
+        self._task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, scope: dict[str, Any]) -> None:
+    def abort(self) -> None:
+        """Drop the connection and what was not sent."""
+        self.transport.abort()
+
+    async def _run(self) -> None:
         try:
-            await self.app(scope, None, None)
+            await self._application(self)
         except asyncio.CancelledError:
             if not self.lost:
                 raise
             # The client is gone, and so is the reason to go on; nobody waits for us.
-        except Exception as error:  # a bug of ours: the client gets an end
+        except (Exception, SystemExit) as error:  # of the application: the client gets an end
             log.error("a WebSocket failed", exc_info=error)
             self.close(_FAILED, "internal error")
         finally:
@@ -211,33 +229,31 @@ class WebSocketConnection(UpgradedConnection):
             if self._frames is None and not self._answered:
                 self.transport.abort()
 
-    def accept(self, accept: Accept, request_id: bytes) -> None:
+    def accept(self, accept: Accept, request_id: str) -> None:
         """Open the WebSocket."""
         if self.lost or self._answered:
             return
-        assert self._scope is not None
         self._answered = True
-        self.transport.write(write_accept(self._scope, accept, request_id))
-        self._frames = Frames(self.max_message_bytes)
+        self.transport.write(write_accept(self.head, accept, request_id))
+        self._frames = Frames(self._max_message_bytes)
         self._timer = self.loop.call_later(PING_S, self._tick)
         if self._early:
             early, self._early = bytes(self._early), bytearray()
             self._receive(self._frames, early)
 
-    def deny(self, answer: Answer, request_id: bytes) -> None:
+    def deny(self, answer: Answer, request_id: str) -> None:
         """Answer the handshake with a short response, and close."""
         if self._answered:
             return
-        assert self._scope is not None
         body = answer.text.encode()
         length = (b"content-length", b"%d" % len(body))
         lines = [b"%b: %b\r\n" % header for header in (length, PLAIN, *answer.headers)]
         self.start_denial(answer.status, b"".join(lines), request_id)
-        if self._scope["method"] != "HEAD":
+        if self.head.method != "HEAD":
             self.transport.write(body)
         self.hang_up()
 
-    def start_denial(self, status: int, lines: bytes, request_id: bytes) -> None:
+    def start_denial(self, status: int, lines: bytes, request_id: str) -> None:
         """Answer the handshake with a response; `write` and `hang_up` follow.
 
         Args:
@@ -247,7 +263,7 @@ class WebSocketConnection(UpgradedConnection):
             return
         self._answered = True
         if request_id:
-            lines += b"x-request-id: %b\r\n" % request_id
+            lines += b"x-request-id: %b\r\n" % request_id.encode()
         self.transport.write(STATUS_LINE[status] + lines + b"connection: close\r\n\r\n")
 
     # --- from the client ----------------------------------------------------------------

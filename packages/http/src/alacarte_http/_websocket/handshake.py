@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 import binascii
-import urllib.parse
-from typing import Any
 
+from .._edge.head import Head
 from .._errors import Answer
-from .._httptools import parse_url
 from .._websockets import accept_key
 from .message import Accept
 
-__all__ = ["read_handshake", "refusal_of", "write_accept"]
+__all__ = ["refusal_of", "write_accept"]
 
 _KEY = b"sec-websocket-key"
 _VERSION = b"sec-websocket-version"
 _KEY_BYTES = 16
 
 
-def read_handshake(head: bytes) -> dict[str, Any]:
-    """Return the part of an ASGI scope that a request's head decides.
-
-    Args:
-        head: As uvicorn writes it for the protocol that takes over: checked already, one space
-            after each colon.
-    """
-    first, *lines = head.split(b"\r\n")
-    method, target, _ = first.split(b" ", 2)
-    url = parse_url(target)
-    headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
-    return {
-        "type": "websocket",
-        "method": method.decode("ascii"),
-        "http_version": "1.1",
-        "path": urllib.parse.unquote(url.path.decode("ascii")),
-        "raw_path": url.path,
-        "query_string": url.query or b"",
-        "headers": [header for header in headers if header[0]],
-    }
-
-
-def refusal_of(scope: dict[str, Any]) -> Answer | None:
+def refusal_of(head: Head) -> Answer | None:
     """Return the answer to a handshake that is none, None for a good one."""
-    headers = scope["headers"]
-    if scope["method"] != "GET":
+    headers = head.headers
+    if head.method != "GET":
         return Answer(405, "A WebSocket is opened with GET.", ((b"allow", b"GET"),))
     if [value for name, value in headers if name == _VERSION] != [b"13"]:
         return Answer(426, "The WebSocket version understood is 13.", ((_VERSION, b"13"),))
@@ -53,9 +29,9 @@ def refusal_of(scope: dict[str, Any]) -> Answer | None:
     return None
 
 
-def write_accept(scope: dict[str, Any], accept: Accept, request_id: bytes) -> bytes:
+def write_accept(head: Head, accept: Accept, request_id: str) -> bytes:
     """Return the response that opens the WebSocket."""
-    key = next(value for name, value in scope["headers"] if name == _KEY)
+    key = next(value for name, value in head.headers if name == _KEY)
     lines = [
         b"HTTP/1.1 101 Switching Protocols\r\n"
         b"upgrade: websocket\r\nconnection: Upgrade\r\n"
@@ -63,7 +39,7 @@ def write_accept(scope: dict[str, Any], accept: Accept, request_id: bytes) -> by
     ]
     if accept.subprotocol:
         lines.append(b"sec-websocket-protocol: %b\r\n" % accept.subprotocol)
-    lines += [accept.lines, b"x-request-id: %b\r\n\r\n" % request_id]
+    lines += [accept.lines, b"x-request-id: %b\r\n\r\n" % request_id.encode()]
     return b"".join(lines)
 
 

@@ -7,24 +7,21 @@ call's deadline ends with the application's answer to the handshake, so a connec
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
 from alacarte.errors import ReplicaUnavailableError, ServeError
-from alacarte.types import Buffer, Message, Reply
+from alacarte.types import Buffer, Call, Message, Reply, Service
 
-from .._calls import Way, request_call
-from .._errors import Answer, answer_to
+from .._errors import answer_to
 from .._message import ResponseHead
-from .._wishes import Wishes
 from .connection import WebSocketConnection
 from .message import (
     ACCEPT,
     BINARY,
     CLOSE,
     TEXT,
-    WEBSOCKET,
     denied_with,
     unpack_accept,
     unpack_close,
@@ -38,50 +35,23 @@ _SWITCHING = 101
 _FAILED, _RESTART = 1011, 1012
 _INTERNAL = "internal error"
 
-Find = Callable[[dict[str, Any]], Way | Answer]
 
-
-async def serve_websocket(
-    scope: dict[str, Any],
-    find: Find,
-    root_path: str,
-    timeout_s: float | None,
-    wishes: Wishes,
-) -> int:
+async def serve_websocket(connection: WebSocketConnection, call: Call, service: Service) -> int:
     """Serve one connection to its end; return the status that its handshake was answered with.
 
     Args:
-        scope: ASGI's, with the `WebSocketConnection`.
-        find: Finds the way that it takes.
-        root_path: See `HTTPOptions`.
-        timeout_s: See `HTTPOptions.request_timeout_s`.
-        wishes: What its headers ask for.
+        call: Its body is what the client sends.
+        service: Answers the call.
     """
-    connection: WebSocketConnection = scope["alacarte.websocket"]
-    request_id = wishes.request_id
-    found = wishes.refusal or _reserved(scope["raw_path"]) or find(scope)
-    if isinstance(found, Answer):
-        connection.deny(found, request_id)
-        return found.status
+    request_id = call.request_id
     try:
-        call = request_call(
-            WEBSOCKET,
-            scope,
-            found.route,
-            wishes,
-            root_path,
-            timeout_s,
-            rest=connection.messages,
-            alone=True,
-        )
-        try:
-            reply = await found.websocket(call)
-        finally:
-            scope["alacarte.app"] = call.app  # who has answered, where a route leads to several
-    except Exception as error:  # whatever went wrong, the client gets an answer
+        reply = await service(call)
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # whatever went wrong, the client gets an answer
         answer = answer_to(error)
         if answer.status == 500:
-            log.error("WebSocket %s failed", request_id.decode(), exc_info=error)
+            log.error("WebSocket %s failed", request_id, exc_info=error)
         connection.deny(answer, request_id)
         return answer.status
     return await _relay(connection, reply, request_id)
@@ -93,13 +63,7 @@ def failed(reply: Reply) -> bool:
     return status is not None and status >= 500
 
 
-def _reserved(raw_path: bytes) -> Answer | None:
-    if raw_path.startswith(b"/-/"):
-        return Answer(404, f"There is no WebSocket at {raw_path.decode('latin-1')}.")
-    return None
-
-
-async def _relay(connection: WebSocketConnection, reply: Reply, request_id: bytes) -> int:
+async def _relay(connection: WebSocketConnection, reply: Reply, request_id: str) -> int:
     """Send on what the application sends, to the end of its reply."""
     rest = reply.rest
     status = _SWITCHING
@@ -116,7 +80,7 @@ async def _relay(connection: WebSocketConnection, reply: Reply, request_id: byte
         code, reason = _end_for(error)
         # A replica that goes may have thousands: the controller says why, once.
         level = logging.ERROR if reason == _INTERNAL else logging.DEBUG
-        log.log(level, "WebSocket %s broke off: %s", request_id.decode(), error)
+        log.log(level, "WebSocket %s broke off: %s", request_id, error)
         connection.close(code, reason)
     finally:
         close = getattr(rest, "aclose", None)
@@ -142,7 +106,7 @@ async def _denial(
     head: ResponseHead,
     body: Buffer,
     rest: AsyncIterator[Message],
-    request_id: bytes,
+    request_id: str,
 ) -> None:
     connection.start_denial(head.status, head.block, request_id)
     try:

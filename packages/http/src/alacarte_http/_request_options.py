@@ -6,11 +6,9 @@ import math
 import re
 from typing import NamedTuple
 
-from alacarte.calls import new_request_id
-
 from ._errors import Answer
 
-__all__ = ["Wishes", "read_wishes"]
+__all__ = ["RequestOptions", "read_options"]
 
 # Visible ASCII without quotes: an id goes into a response header and into logs.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/@+=-]{1,128}")
@@ -26,42 +24,45 @@ _MODELS = (b"serve_multiplexed_model_id", b"serve-multiplexed-model-id")
 _NAMES = frozenset((_ID, _TIMEOUT, _SHARD, _SESSION, _STAY, *_MODELS))
 
 
-class Wishes(NamedTuple):
+class RequestOptions(NamedTuple):
     """What a request's headers say to the proxy.
 
     Attributes:
-        request_id: The client's where it is harmless, else a new one.
+        request_id: The client's where it is harmless, else "": the proxy gives a new one.
         timeout_s: Time for the response to begin, None for as long as the server allows.
         model_id: Multiplexed model, "" for none.
         routing_key: What a split and a routing policy may hash, "" for none.
-        stays: Finish the request even when the client goes away; see
+        survives_disconnect: Finish the request even when the client goes away; see
             `HTTPOptions.allow_disconnect_disabled`.
         refusal: The answer to a header that makes no sense, None for sensible ones.
     """
 
-    request_id: bytes
+    request_id: str = ""
     timeout_s: float | None = None
     model_id: str = ""
     routing_key: str = ""
-    stays: bool = False
+    survives_disconnect: bool = False
     refusal: Answer | None = None
 
 
-def read_wishes(headers: list[tuple[bytes, bytes]]) -> Wishes:
+_DEFAULT = RequestOptions()
+
+
+def read_options(headers: list[tuple[bytes, bytes]]) -> RequestOptions:
     """Return what the headers of a request ask for."""
     found = {name: value for name, value in headers if name in _NAMES}
     if not found:
-        return Wishes(new_request_id().encode())
+        return _DEFAULT
     given = found.get(_ID, b"")
-    request_id = given if _REQUEST_ID.fullmatch(given) else new_request_id().encode()
+    request_id = given.decode() if _REQUEST_ID.fullmatch(given) else ""
     if len(found) == 1 and _ID in found:
-        return Wishes(request_id)
+        return RequestOptions(request_id)
     for name, value in found.items():
         if len(value) > _MAX_KEY_BYTES and name != _ID:
             text = f"{name.decode()} has {len(value)} bytes; at most {_MAX_KEY_BYTES} are allowed."
-            return Wishes(request_id, refusal=Answer(431, text))
+            return RequestOptions(request_id, refusal=Answer(431, text))
     timeout_s, refusal = _timeout(found.get(_TIMEOUT))
-    return Wishes(
+    return RequestOptions(
         request_id,
         timeout_s,
         _text(found.get(_MODELS[0], found.get(_MODELS[1], b""))),

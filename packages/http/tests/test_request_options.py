@@ -8,51 +8,50 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte_http._wishes import read_wishes
+from alacarte_http._request_options import read_options
 
 TIMEOUT = b"x-request-timeout-seconds"
 
 
 def test_without_any_of_these_headers():
-    """There is a request id, and nothing else is asked for."""
-    one, two = read_wishes([]), read_wishes([(b"accept", b"*/*")])
-    assert one.request_id != two.request_id
-    assert one[1:] == two[1:] == (None, "", "", False, None)
+    """Nothing is asked for."""
+    assert read_options([]) == read_options([(b"accept", b"*/*")])
+    assert read_options([]) == ("", None, "", "", False, None)
 
 
 @pytest.mark.parametrize("value", [b"abc-1", b"a" * 128, b"0/x:y=z@+."])
 def test_a_harmless_request_id_is_kept(value: bytes):
     """It is the client's to choose."""
-    assert read_wishes([(b"x-request-id", value)]).request_id == value
+    assert read_options([(b"x-request-id", value)]).request_id == value.decode()
 
 
 @given(st.binary(max_size=200))
 def test_any_other_request_id_is_replaced(value: bytes):
-    """Whatever comes, the id that is used can stand in a header and in a log."""
-    request_id = read_wishes([(b"x-request-id", value), (b"x-session-id", b"s")]).request_id
-    assert 1 <= len(request_id) <= 128
-    assert request_id.decode().isascii()
-    assert request_id.decode().isprintable()
-    assert not set(b" \"'\\<>&;") & set(request_id)
+    """Whatever comes, the id can stand in a header and in a log; "" asks for a new one."""
+    request_id = read_options([(b"x-request-id", value), (b"x-session-id", b"s")]).request_id
+    assert len(request_id) <= 128
+    assert request_id.isascii()
+    assert request_id == "" or request_id.isprintable()
+    assert not set(" \"'\\<>&;") & set(request_id)
 
 
 @pytest.mark.parametrize(("value", "timeout_s"), [(b"2.5", 2.5), (b"1e9", 1e9), (b"inf", math.inf)])
 def test_a_time_limit(value: bytes, timeout_s: float):
     """Seconds, as a number."""
-    assert read_wishes([(TIMEOUT, value)]).timeout_s == timeout_s
+    assert read_options([(TIMEOUT, value)]).timeout_s == timeout_s
 
 
 @pytest.mark.parametrize("value", [b"0", b"-1", b"-inf"])
 def test_no_limit_of_the_clients_own(value: bytes):
     """What Ray Serve's clients send to switch the limit off leaves the server's alone."""
-    wishes = read_wishes([(TIMEOUT, value)])
-    assert (wishes.timeout_s, wishes.refusal) == (None, None)
+    options = read_options([(TIMEOUT, value)])
+    assert (options.timeout_s, options.refusal) == (None, None)
 
 
 @pytest.mark.parametrize("value", [b"", b"soon", b"nan", b"1s", b"1_0", b"\xff"])
 def test_a_limit_that_is_no_number(value: bytes):
     """The answer names the header."""
-    refusal = read_wishes([(TIMEOUT, value)]).refusal
+    refusal = read_options([(TIMEOUT, value)]).refusal
     assert refusal is not None
     assert refusal.status == 400
     assert TIMEOUT.decode() in refusal.text
@@ -60,16 +59,20 @@ def test_a_limit_that_is_no_number(value: bytes):
 
 def test_model_session_and_staying():
     """Both spellings of the model's header are understood."""
-    wishes = read_wishes(
+    options = read_options(
         [
             (b"serve-multiplexed-model-id", b"m1"),
             (b"x-session-id", b"s1"),
             (b"x-request-disconnect-disabled", b"?1"),
         ]
     )
-    assert (wishes.model_id, wishes.routing_key, wishes.stays) == ("m1", "s1", True)
-    assert read_wishes([(b"serve_multiplexed_model_id", b"m2")]).model_id == "m2"
-    assert not read_wishes([(b"x-request-disconnect-disabled", b"?0")]).stays
+    assert (options.model_id, options.routing_key, options.survives_disconnect) == (
+        "m1",
+        "s1",
+        True,
+    )
+    assert read_options([(b"serve_multiplexed_model_id", b"m2")]).model_id == "m2"
+    assert not read_options([(b"x-request-disconnect-disabled", b"?0")]).survives_disconnect
 
 
 @pytest.mark.parametrize(
@@ -85,4 +88,4 @@ def test_model_session_and_staying():
 )
 def test_what_requests_stick_by(headers: dict[bytes, bytes], key: str):
     """The shard key; the session without one."""
-    assert read_wishes(list(headers.items())).routing_key == key
+    assert read_options(list(headers.items())).routing_key == key

@@ -1,0 +1,94 @@
+"""The head of a request, and the two ends of the connection it came by. Values only."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+__all__ = ["Head", "Peer", "peer_of"]
+
+Address = tuple[str, int | None]
+
+
+class Peer(NamedTuple):
+    """Both ends of a client's connection.
+
+    Attributes:
+        client: Address of the client, None where the socket has none.
+        server: Address that the client connected to.
+        secure: TLS is between them.
+    """
+
+    client: Address | None
+    server: Address | None
+    secure: bool
+
+
+class Head:
+    """The head of one request, checked. One object may stand for requests with the same bytes.
+
+    Attributes:
+        method: In capitals, as sent.
+        raw_path: The path as sent, still percent-encoded; `*` for the server as a whole.
+        path: The path, decoded.
+        query: What follows the path's question mark.
+        version: "1.1" or "1.0".
+        headers: In order, with names in lower case.
+        has_body: A body follows the head.
+        expects_continue: The client sends its body only after an interim response.
+        keep_alive: The client allows another request on this connection.
+        derived: Belongs to the application: what it has made of this head, for the next request
+            with the same bytes.
+    """
+
+    __slots__ = (
+        "derived",
+        "expects_continue",
+        "has_body",
+        "headers",
+        "keep_alive",
+        "method",
+        "path",
+        "query",
+        "raw_path",
+        "version",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        raw_path: bytes,
+        path: str,
+        query: bytes,
+        version: str,
+        headers: list[tuple[bytes, bytes]],
+        *,
+        has_body: bool = False,
+        expects_continue: bool = False,
+        keep_alive: bool = True,
+    ) -> None:
+        self.method = method
+        self.raw_path = raw_path
+        self.path = path
+        self.query = query
+        self.version = version
+        self.headers = headers
+        self.has_body = has_body
+        self.expects_continue = expects_continue
+        self.keep_alive = keep_alive
+        self.derived: Any = None
+
+
+def peer_of(transport: asyncio.Transport) -> Peer:
+    """Return the ends of a transport's socket."""
+    return Peer(
+        _address(transport.get_extra_info("peername")),
+        _address(transport.get_extra_info("sockname")),
+        bool(transport.get_extra_info("sslcontext")),
+    )
+
+
+def _address(name: Any) -> Address | None:
+    if isinstance(name, tuple | list) and len(name) >= 2:
+        return str(name[0]), int(name[1])
+    return (name, None) if isinstance(name, str) and name else None

@@ -1,0 +1,244 @@
+"""One request on its way to a replica, and its response on the way back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+from alacarte.types import Call, Message, Reply
+
+from .._calls import Request
+from .._edge.exchange import ClientDisconnected, Exchange
+from .._errors import TEXT, Answer, answer_to
+from .._message import ResponseHead, unpack_response
+
+__all__ = ["CLIENT_LEFT", "Ended", "Forwarding", "send_answer"]
+
+log = logging.getLogger("alacarte.http")
+CLIENT_LEFT = 499
+"""Not sent, only noted: nginx's number for a client that did not wait."""
+
+Ended = Callable[["Forwarding", int], None]
+
+
+class Forwarding:
+    """Sends a request to a replica and answers with the reply.
+
+    A request that is all here takes no task: its call is begun at once, and carried on when there
+    is something to do. It becomes a task when the reply streams, or the client does not read.
+
+    Args:
+        exchange: Not begun; all of its body is here, or will be read in `run`.
+        request_id: The client's, or a new one.
+        ended: Called once, with this object and the status that was sent.
+        began: When the request arrived, for the access log.
+    """
+
+    __slots__ = (
+        "_call",
+        "_ended",
+        "_steps",
+        "_waiting",
+        "began",
+        "exchange",
+        "request",
+        "request_id",
+    )
+
+    def __init__(
+        self, exchange: Exchange, request: Request, request_id: str, ended: Ended, began: float
+    ) -> None:
+        self.exchange = exchange
+        self.request = request
+        self.request_id = request_id
+        self.began = began
+        self._ended: Ended | None = ended
+        self._call: Call | None = None
+        self._steps: Coroutine[Any, Any, Reply] | None = None
+        self._waiting: asyncio.Future[Any] | None = None
+
+    def begin(self) -> Coroutine[Any, Any, None] | None:
+        """Begin; return what is to be run in a task, None where none is needed."""
+        request, exchange = self.request, self.exchange
+        if exchange.more_body or request.timeout_s is not None or not request.resolved.is_plain:
+            return self._run()
+        call = self._call = request.call(self.request_id)
+        self._steps = request.resolved.http(call)  # type: ignore[assignment]  # a coroutine
+        exchange.work = self
+        self._carry_on(None)
+        return None
+
+    def cancel(self) -> None:
+        """Give the call up: nobody waits for the response."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    # --- without a task
+
+    def _carry_on(self, waited_for: object) -> None:
+        """Take the next step of the call, as a task would."""
+        assert self._steps is not None
+        try:
+            waiting = self._waiting = self._steps.send(None)
+        except StopIteration as end:
+            self._waiting = None
+            self._replied(end.value)
+        except asyncio.CancelledError as error:
+            self._waiting = None
+            self._failed(error)
+        except BaseException as error:  # whatever went wrong, the client gets an answer
+            self._waiting = None
+            self._failed(error)
+        else:
+            if waiting is None:  # a bare yield: there is more to do already
+                asyncio.get_running_loop().call_soon(self._carry_on, None)
+            else:
+                waiting.add_done_callback(self._carry_on)
+
+    def _replied(self, reply: Reply) -> None:
+        exchange = self.exchange
+        if reply.rest is not None:
+            exchange.spawn(self._stream_and_end(reply, reply.rest))
+        elif exchange.write_paused:
+            exchange.spawn(self._respond_and_end(reply))
+        else:
+            try:
+                status = self._respond(reply)
+            except Exception as error:  # the application's reply is no response
+                self._failed(error)
+            else:
+                self._end(status)
+
+    def _failed(self, error: BaseException) -> None:
+        exchange = self.exchange
+        if exchange.disconnected:
+            self._end(CLIENT_LEFT)
+            return
+        answer = self._answer_to(error)
+        if exchange.write_paused:
+            exchange.spawn(self._answer_and_end(answer))
+        else:
+            send_answer(exchange, answer, self.request_id)
+            self._end(answer.status)
+
+    async def _respond_and_end(self, reply: Reply) -> None:
+        await self._and_end(self._respond_when_read(reply))
+
+    async def _stream_and_end(self, reply: Reply, rest: AsyncIterator[Message]) -> None:
+        await self._and_end(self._stream(reply, rest))
+
+    async def _answer_and_end(self, answer: Answer) -> None:
+        await self._and_end(self._answer(answer))
+
+    # --- in a task
+
+    async def _run(self) -> None:
+        await self._and_end(self._serve())
+
+    async def _and_end(self, work: Coroutine[Any, Any, int]) -> None:
+        """Do the work, and report the status that was sent."""
+        status = CLIENT_LEFT
+        try:
+            status = await work
+        except ClientDisconnected:
+            pass
+        except asyncio.CancelledError:
+            if not self.exchange.disconnected:
+                raise
+            # The client is gone, and so is the reason to finish; nobody waits for us.
+        finally:
+            self._end(status)
+
+    async def _serve(self) -> int:
+        """Answer the request; return the status that was sent."""
+        exchange = self.exchange
+        try:
+            body = await exchange.read()
+            rest = _rest_of_body(exchange) if exchange.more_body else None
+            call = self._call = self.request.call(self.request_id, body, rest)
+            reply = await self.request.resolved.http(call)
+            if reply.rest is None:
+                return await self._respond_when_read(reply)
+        except (ClientDisconnected, asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:  # whatever went wrong, the client gets an answer
+            return await self._answer(self._answer_to(error))
+        return await self._stream(reply, reply.rest)
+
+    async def _respond_when_read(self, reply: Reply) -> int:
+        await self.exchange.drain()
+        return self._respond(reply)
+
+    async def _answer(self, answer: Answer) -> int:
+        await self.exchange.drain()
+        send_answer(self.exchange, answer, self.request_id)
+        return answer.status
+
+    async def _stream(self, reply: Reply, rest: AsyncIterator[Message]) -> int:
+        """Send a response part by part, as its parts come."""
+        exchange = self.exchange
+        head, body = unpack_response(reply.payload[0])
+        try:
+            await exchange.start(head, self._id_line)
+            if body:
+                await exchange.write(body)
+            if not exchange.response_complete:  # one to HEAD is its head alone
+                async for message in rest:
+                    await exchange.write(message[0])
+                await exchange.end()
+        except Exception as error:
+            # The response has begun: all that is left is to cut it, so that the client sees it.
+            log.error("request %s: the response broke off: %s", self.request_id, error)
+        finally:
+            close = getattr(rest, "aclose", None)
+            if close is not None:
+                await close()
+        return head.status
+
+    # --- in either
+
+    def _respond(self, reply: Reply) -> int:
+        """Send a response that is all here."""
+        head, body = unpack_response(reply.payload[0])
+        self.exchange.respond(head, self._id_line, body)
+        return head.status
+
+    def _answer_to(self, error: BaseException) -> Answer:
+        answer = answer_to(error)
+        if answer.status == 500:
+            log.error("request %s failed", self.request_id, exc_info=error)
+        return answer
+
+    @property
+    def _id_line(self) -> bytes:
+        return b"x-request-id: %b\r\n" % self.request_id.encode()
+
+    @property
+    def app(self) -> str:
+        """The application that has answered, or was to."""
+        return self.request.resolved.route.app if self._call is None else self._call.app
+
+    def _end(self, status: int) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended(self, status)
+
+
+def send_answer(exchange: Exchange, answer: Answer, request_id: str) -> None:
+    """Send a short answer of the proxy's own; await `Exchange.drain` before."""
+    body = answer.text.encode()
+    headers = [(b"content-length", b"%d" % len(body)), *answer.headers]
+    if not any(name == b"content-type" for name, _ in answer.headers):
+        headers.append(TEXT)
+    if request_id:
+        headers.append((b"x-request-id", request_id.encode()))
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    exchange.respond(ResponseHead(answer.status, lines, len(body), False), b"", body)
+
+
+async def _rest_of_body(exchange: Exchange) -> AsyncIterator[Message]:
+    """Yield the body's further parts as they arrive."""
+    while data := await exchange.read():
+        yield (data,)

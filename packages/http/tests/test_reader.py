@@ -1,0 +1,203 @@
+"""The reader of a connection's bytes, alone: no socket, no loop, and no clock."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alacarte_http._edge.checks import Refused
+from alacarte_http._edge.head import Head
+from alacarte_http._edge.limits import edge_limits
+from alacarte_http._edge.reader import (
+    END,
+    RECEIVING,
+    TRANSITIONS,
+    Body,
+    End,
+    Event,
+    Reader,
+    State,
+    Step,
+    Upgrade,
+)
+from alacarte_http.config import HTTPOptions
+
+LIMITS = edge_limits(HTTPOptions(max_body_bytes=1000, max_header_bytes=600, max_header_fields=8))
+GET = b"GET /a?q HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"
+LAST = b"GET /l HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+H2C = b"POST /u HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n"
+WEBSOCKET = b"GET /w HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+def read(reader: Reader, *reads: bytes) -> list[Event]:
+    """Return all events of these reads."""
+    events: list[Event] = []
+    for data in reads:
+        event = reader.feed(data)
+        while event is not None:
+            events.append(event)
+            event = reader.next()
+    return events
+
+
+def told(events: list[Event]) -> list[object]:
+    """Return events as values, the parts of each body together."""
+    found: list[object] = []
+    for event in events:
+        if isinstance(event, Head):
+            found.append((event.method, event.raw_path, event.query, event.headers))
+        elif isinstance(event, Body):
+            if found and isinstance(found[-1], bytes):
+                found[-1] += event.data
+            else:
+                found.append(event.data)
+        elif isinstance(event, Refused):
+            found.append((event.status, event.bodiless))
+        elif isinstance(event, Upgrade):
+            found.append(event.head.raw_path)
+        else:
+            found.append(END)
+    return found
+
+
+def test_a_request_without_a_body_is_its_head():
+    """One event, and the reader waits for another request."""
+    reader = Reader(LIMITS)
+    [head] = read(reader, GET)
+    assert isinstance(head, Head)
+    assert (head.method, head.path, head.query, head.version) == ("GET", "/a", b"q", "1.1")
+    assert head.headers == [(b"host", b"x")]
+    assert (head.has_body, head.keep_alive) == (False, True)
+    assert reader.state is State.BETWEEN
+
+
+@pytest.mark.parametrize(
+    ("data", "body"),
+    [
+        (POST, b"hello"),
+        (CHUNKED, b"ab"),
+        (H2C + b"Content-Length: 2\r\n\r\nab", b"ab"),
+        (H2C + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nT: t\r\n\r\n", b"ab"),
+    ],
+)
+def test_a_body_has_an_end(data: bytes, body: bytes):
+    """Head, parts and end, twice on one connection, whatever framing and whatever is offered."""
+    reader = Reader(LIMITS)
+    for _ in range(2):
+        head, part, end = read(reader, data)
+        assert isinstance(head, Head)
+        assert head.has_body
+        assert part == Body(body)
+        assert isinstance(end, End)
+        assert reader.state is State.BETWEEN
+
+
+def test_the_same_head_again_is_the_same_object():
+    """What was made of it need not be made again; another head is another object."""
+    reader = Reader(LIMITS)
+    first, again, other, back = read(reader, GET, GET, GET.replace(b"/a", b"/b"), GET)
+    assert first is again
+    assert isinstance(other, Head)
+    assert other.path == "/b"
+    assert back is not first
+    assert told([back]) == told([first])
+
+
+@pytest.mark.parametrize("data", [LAST, POST, CHUNKED, WEBSOCKET, H2C + b"\r\n"])
+def test_a_head_with_consequences_is_read_each_time(data: bytes):
+    """Only a head that changes nothing but the request before may stand for the next one."""
+    reader = Reader(LIMITS)
+    first = read(reader, data)[0]
+    assert all(event is not first for event in read(reader, data))
+
+
+def test_nothing_is_read_behind_the_last_request():
+    """The client has said that it was the last."""
+    reader = Reader(LIMITS)
+    assert len(read(reader, LAST + GET, GET)) == 1
+    assert reader.state is State.LAST
+
+
+def test_what_follows_a_handshake_is_not_http():
+    """It belongs to the other protocol."""
+    reader = Reader(LIMITS)
+    [upgrade] = read(reader, WEBSOCKET + b"\x81\x00GET /")
+    assert isinstance(upgrade, Upgrade)
+    assert upgrade.rest == b"\x81\x00GET /"
+    assert reader.state is State.UPGRADED
+    assert read(reader, GET) == []
+
+
+def test_what_is_refused_ends_the_reading():
+    """One refusal, and nothing after it."""
+    reader = Reader(LIMITS)
+    events = read(reader, GET + b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n" + GET, GET)
+    assert [type(event) for event in events] == [Head, Refused]
+    assert reader.state is State.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"), [(b"", None), (GET, None), (GET[:9], 400), (POST[:-1], 400)]
+)
+def test_the_end_of_the_stream(sent: bytes, status: int | None):
+    """In the middle of a request it is a refusal, between requests it is nothing."""
+    reader = Reader(LIMITS)
+    read(reader, sent)
+    refused = reader.end_of_stream()
+    assert (None if refused is None else refused.status) == status
+
+
+def test_a_refusal_of_head_has_no_body():
+    """Neither has one of a body that was broken off; one before the method is known has."""
+    for sent, bodiless in ((b"HEAD / HT", True), (GET[:9], False), (b"", False)):
+        reader = Reader(LIMITS)
+        read(reader, sent)
+        assert reader.refuse(Refused(408, "late")).bodiless is bodiless
+
+
+def test_the_table_is_whole():
+    """Each state that receives may be refused, and no state that has ended receives again."""
+    for state in State:
+        leads_to = {to for (at, _), to in TRANSITIONS.items() if at is state}
+        if state in RECEIVING:
+            assert (state, Step.REFUSE) in TRANSITIONS
+        else:
+            assert leads_to <= {State.REFUSED}
+
+
+PIECES = st.sampled_from(
+    [
+        GET, POST, CHUNKED, LAST, WEBSOCKET, H2C + b"\r\n", H2C + b"Content-Length: 1\r\n\r\nx",
+        b"GET / HTTP/1.0\r\n\r\n", b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n", b"\r", b"\n",
+        b"Host: x\r\n", b"X: y\r\n", b"0\r\n\r\n", b"5\r\nhello\r\n", b"PRI * HTTP/2.0\r\n\r\n",
+        b"GET http://h/p HTTP/1.1\r\nHost: x\r\n\r\n", b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n", b"\0", b"A" * 700,
+        b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
+    ]
+)  # fmt: skip
+MESSAGES = st.lists(PIECES | st.binary(max_size=20), max_size=8).map(b"".join)
+
+
+@given(data=MESSAGES, cuts=st.lists(st.integers(0, 400), max_size=8))
+def test_any_bytes_in_any_cut(data: bytes, cuts: list[int]):
+    """No bytes raise an exception, and the events do not depend on how the bytes are cut."""
+    places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+    reads = [data[a:b] for a, b in pairwise(places)]
+    whole, cut = Reader(LIMITS), Reader(LIMITS)
+    expected = told(read(whole, data))
+    found = told(read(cut, *reads))
+    assert _but_for_status(found) == _but_for_status(expected)
+    assert cut.state is whole.state
+
+
+def _but_for_status(events: list[object]) -> list[object]:
+    """Leave out which of several wrong things was refused, and what had come of that body."""
+    if events and isinstance(events[-1], tuple) and len(events[-1]) == 2:
+        without = events[:-1]
+        return without[:-1] if without and isinstance(without[-1], bytes) else without
+    return events
