@@ -101,3 +101,12 @@ def test_figures_of_one_load_share_its_processor_time():
     """Rates and times begin with the name of the load."""
     assert load_of("hello_32_rps") == load_of("hello_32_p50_ms") == "hello_32"
     assert load_of("chunks_8_per_s") == "chunks_8"
+
+
+def test_the_report_says_who_could_not_run():
+    """A workload that a peer of the run cannot do is listed with the reason."""
+    machine = MACHINE | {"versions": {"alacarte": {}, "ray-fast": {}}}
+    settings = SETTINGS | {"workloads": ["numpy_echo"]}
+    text = report.markdown(machine, settings, RESULTS, [])
+    assert "- numpy_echo, Ray Serve fast mode: a call between deployments carries 4 MiB" in text
+    assert "Not measured" not in report.markdown(MACHINE, settings, RESULTS, [])
