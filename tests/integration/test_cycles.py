@@ -8,7 +8,7 @@ import pytest
 from tests.faults.cycles import holdings, routers_of, run_cycles, stored
 from tests.integration.instance import Instance
 
-from alacarte._routing import router_table
+from alacarte._process import router_table
 from alacarte.testing import wait_until
 
 

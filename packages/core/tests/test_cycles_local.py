@@ -12,8 +12,8 @@ import pytest
 
 from alacarte import serve
 from alacarte._control.watch import SnapshotHub
+from alacarte._process import router_table
 from alacarte._process.runtime import ProcessRuntime
-from alacarte._routing import router_table
 from alacarte.errors import DeploymentUnavailableError
 from alacarte.testing import wait_until
 
