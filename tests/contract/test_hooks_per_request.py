@@ -10,7 +10,7 @@ import pytest
 from alacarte import _plugins, serve
 from alacarte._cluster import host
 from alacarte._plugins import Plugins
-from alacarte.serve import _session
+from alacarte.serve import _current
 
 CALLS = 1000
 
@@ -36,7 +36,7 @@ def hook_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     driver = counted()
     monkeypatch.setattr(host, "load", counted)
-    monkeypatch.setattr(_session, "loaded_plugins", lambda: driver)
+    monkeypatch.setattr(_current, "loaded_plugins", lambda: driver)
     return calls
 
 

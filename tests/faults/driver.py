@@ -161,9 +161,9 @@ class Driver:
 
             context._set_global_client(None)
         else:
-            from alacarte.serve import _session
+            from alacarte.serve import _current
 
-            _session._session = None
+            _current.HERE.session = None
         self.serve.start(**self._options)
 
     def remove_node(self, number: int) -> None:

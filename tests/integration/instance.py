@@ -20,7 +20,7 @@ from alacarte._cluster.host import socket_dir
 from alacarte._cluster.stubs import stub
 from alacarte._model.snapshots import deployment_key
 from alacarte.actors import DeploymentSnapshot, ReplicaProtocol, WatchRequest
-from alacarte.serve import _session
+from alacarte.serve import _current
 from alacarte.testing import wait_until
 
 __all__ = ["Answer", "Client", "Instance", "free_port", "sockets"]
@@ -99,7 +99,7 @@ class Instance:
 
     def replicas(self, app: str = "default") -> list[str]:
         """Return the ids of an application's replicas that calls may go to, by name."""
-        session = _session.current()
+        session = _current.current()
         assert session is not None
         found = []
         for deployment in session.runtime.deployments_of(app):
@@ -112,7 +112,7 @@ class Instance:
 
     def pid(self, replica_id: str) -> int:
         """Return the id of a replica's process."""
-        session = _session.current()
+        session = _current.current()
         assert session is not None
         info = session.wait(self._replica(replica_id).describe())
         assert info is not None
@@ -120,7 +120,7 @@ class Instance:
 
     def ongoing(self, replica_id: str) -> int:
         """Return the number of requests that a replica works on."""
-        session = _session.current()
+        session = _current.current()
         assert session is not None
         return session.wait(self._replica(replica_id).pulse()).ongoing
 
@@ -142,7 +142,7 @@ class Instance:
 
     def kill_controller(self) -> None:
         """End the controller in the same way; return when the next one is there."""
-        session = _session.current()
+        session = _current.current()
         assert session is not None
         if self.on_ray:
             import ray
@@ -152,11 +152,11 @@ class Instance:
         else:
             self._find("alacarte:controller").kill()
         # On Ray it comes back by itself; in one process nobody else would start it.
-        session.wait(session._calls.controller(start=True).begin())
+        session.begin(session.config)
 
     def actors(self) -> list[str]:
         """Return the names of the actors there are, of whatever instance."""
-        session = _session.current()
+        session = _current.current()
         if not self.on_ray:
             return [] if session is None else list(session.cluster._actors)  # type: ignore[attr-defined]
         import ray
@@ -195,7 +195,7 @@ class Instance:
         return name
 
     def _find(self, name: str) -> Any:
-        session = _session.current()
+        session = _current.current()
         assert session is not None
         return session.wait(session.cluster.find_actor(name))
 

@@ -21,7 +21,8 @@ from typing import Any
 from starlette.requests import Request
 
 from alacarte import serve
-from alacarte.serve import RunTarget, _session
+from alacarte.serve import RunTarget, _current
+from alacarte.serve._session import Session
 from alacarte.testing import wait_until
 
 RAY = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 * 1024**2}
@@ -52,7 +53,7 @@ def main(directory: Path, key: str, certificate: str, password: str) -> dict[str
     options = {"ssl_keyfile": key, "ssl_certfile": certificate, "ssl_keyfile_password": password}
     serve.start(http_options={"port": 0, **options})
     serve.run(Model.bind(), name="named-for-the-search", route_prefix="/")
-    session = _session.current()
+    session = _current.current()
     assert session is not None
     secret = _secret(session)
     [proxy] = serve.status().proxies.values()
@@ -94,7 +95,7 @@ def _get(url: str, certificate: str) -> str:
     return text
 
 
-def _secret(session: _session.Session) -> bytes:
+def _secret(session: Session) -> bytes:
     info = session.wait(session.controller.begin())
     assert info is not None
     return info.secret

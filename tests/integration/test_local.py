@@ -11,7 +11,7 @@ from tests.integration.applications import Driver, Hello, World
 from tests.integration.instance import Client
 
 from alacarte import serve
-from alacarte.serve import _session
+from alacarte.serve import _current
 from alacarte.testing import local_instance
 
 HELLO = """
@@ -62,4 +62,4 @@ def test_an_instance_for_a_test():
         client = Client(url)
         assert client.get("/").text == handle.remote().result() == "Hello world!"
         client.close()
-    assert _session.current() is None
+    assert _current.current() is None

@@ -17,7 +17,7 @@ from alacarte import serve
 from alacarte._cluster.protocol import ActorSpec
 from alacarte._plugins import load
 from alacarte.errors import ConfigError, DeployError, ReplicaUnavailableError
-from alacarte.serve import _session
+from alacarte.serve import _current
 from alacarte.testing import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
@@ -102,7 +102,7 @@ def groups() -> list[str]:
 
 
 def on_cluster(work: Callable[[Any], Awaitable[Any]]) -> Any:
-    session = _session.current()
+    session = _current.current()
     assert session is not None
 
     async def run() -> Any:

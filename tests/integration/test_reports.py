@@ -13,7 +13,7 @@ from tests.integration.reporting_plugin import ledger_file
 
 from alacarte import serve
 from alacarte.runtime import get_runtime
-from alacarte.serve import _session
+from alacarte.serve import _current
 from alacarte.testing import wait_until
 
 FORGOTTEN_S = 60
@@ -24,9 +24,9 @@ def instance(cluster: str) -> Iterator[Instance]:
     """An instance with the plugin."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALACARTE_PLUGINS", "tests.integration.reporting_plugin")
-        _session.loaded_plugins.cache_clear()
+        _current.loaded_plugins.cache_clear()
         yield from started(cluster)
-    _session.loaded_plugins.cache_clear()
+    _current.loaded_plugins.cache_clear()
 
 
 @serve.deployment(ray_actor_options={"num_cpus": 0})

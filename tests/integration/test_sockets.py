@@ -19,7 +19,7 @@ from alacarte._wire.authentication import AuthenticationError
 from alacarte._wire.caller import ConnectionLost, connect
 from alacarte._wire.failures import rebuild_error
 from alacarte.calls import python_call, python_result
-from alacarte.serve import _session
+from alacarte.serve import _current
 from alacarte.types import DeploymentId
 
 HELLO = DeploymentId("default", "Hello")
@@ -83,7 +83,7 @@ def test_a_wrong_secret(here: Instance):
     A process of the instance whose secret is outdated is told the new one by the controller.
     """
     handle = serve.run(Hello.bind())
-    session = _session.current()
+    session = _current.current()
     assert session is not None
     runtime = session.runtime
     assert handle.remote().result() == "Hello"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from alacarte import _plugins
-from alacarte.serve import _session
+from alacarte.serve import _current
 
 
 @pytest.fixture(scope="session")
@@ -19,4 +19,4 @@ def plugins() -> Any:
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch, plugins: Any) -> None:
     """Instances of this test have these plugins only."""
-    monkeypatch.setattr(_session, "loaded_plugins", lambda: plugins)
+    monkeypatch.setattr(_current, "loaded_plugins", lambda: plugins)

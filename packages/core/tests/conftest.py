@@ -16,7 +16,7 @@ from alacarte._plugins import PluginRecord, Plugins
 from alacarte.calls import python_call, python_result, python_value
 from alacarte.hookspecs import hookimpl
 from alacarte.runtime import get_runtime
-from alacarte.serve import _session
+from alacarte.serve import _current
 from alacarte.types import DeploymentId, Runtime
 
 Main = Callable[[], Coroutine[Any, Any, None]]
@@ -119,7 +119,7 @@ def plugins(observer: Observer) -> Plugins:
 @pytest.fixture
 def local(monkeypatch: pytest.MonkeyPatch, plugins: Plugins) -> Iterator[Any]:
     """`serve` on a local cluster of its own."""
-    monkeypatch.setattr(_session, "loaded_plugins", lambda: plugins)
+    monkeypatch.setattr(_current, "loaded_plugins", lambda: plugins)
     monkeypatch.setenv("ALACARTE_CLUSTER", "local")
     yield serve
     serve.shutdown()

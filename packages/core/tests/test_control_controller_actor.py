@@ -12,10 +12,10 @@ from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.protocol import Actor, ActorDied, ActorSpec, ClusterSilent
 from alacarte._control.storage import STATE_KEY, decode_index
 from alacarte._plugins import Plugins
-from alacarte._process.runtime import CONTROLLER_NAME
+from alacarte._process.controller_client import CONTROLLER_NAME
 from alacarte._settings import resolve
 from alacarte.actors import InstanceInfo
-from alacarte.serve._controller_calls import CONTROLLER_TARGET
+from alacarte.serve._connection import CONTROLLER_TARGET
 
 LIMIT_S = 20.0
 

@@ -23,13 +23,14 @@ from alacarte._model.blobs import pack
 from alacarte._model.deployment import Application
 from alacarte._model.graph import build_application
 from alacarte._plugins import PluginRecord, Plugins
-from alacarte._process.runtime import CONTROLLER_NAME, InstanceAccess
+from alacarte._process.controller_client import CONTROLLER_NAME
+from alacarte._process.runtime import InstanceAccess
 from alacarte._replica.spec import ReplicaSpec
 from alacarte._settings import resolve, secrets_in, with_secrets, without_secrets
 from alacarte.actors import ControllerProtocol, Membership, NodeServiceProtocol, ReplicaInfo
 from alacarte.errors import ConfigError, DeployError
 from alacarte.hookspecs import hookimpl
-from alacarte.serve._controller_calls import CONTROLLER_TARGET
+from alacarte.serve._connection import CONTROLLER_TARGET
 from alacarte.types import (
     Address,
     ConfigSection,

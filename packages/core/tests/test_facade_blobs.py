@@ -13,12 +13,13 @@ from alacarte._cluster.protocol import Actor
 from alacarte._cluster.stubs import RemoteCall
 from alacarte._model.blobs import BlobRef
 from alacarte._model.specs import ApplicationSpec
+from alacarte._process import controller_client
 from alacarte._process.runtime import ProcessRuntime
 from alacarte._wire.failures import rebuild_error
 from alacarte.calls import python_call, python_result
 from alacarte.errors import ConfigError, ConflictError
 from alacarte.instance import build_deployments, get_instance
-from alacarte.serve import _controller_calls, _session
+from alacarte.serve import _session
 from alacarte.types import Resource
 
 MIB = 1024**2
@@ -40,7 +41,7 @@ class Model:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Bytes of the large strings in each question to the controller."""
     sizes: list[int] = []
-    send = _controller_calls.send
+    send = controller_client.send
 
     async def counting(controller: Actor, call: RemoteCall) -> Any:
         if call.method == "apply":
@@ -49,7 +50,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             assert len(change) < 20_000
         return await send(controller, call)
 
-    monkeypatch.setattr(_controller_calls, "send", counting)
+    monkeypatch.setattr(controller_client, "send", counting)
     return sizes
 
 

@@ -14,9 +14,11 @@ from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.protocol import Actor, ActorSpec, ClusterSilent
 from alacarte._cluster.stubs import RemoteCall
 from alacarte._model.specs import ApplicationSpec
+from alacarte._process import controller_client
+from alacarte._process.outage import Patience
 from alacarte.errors import ConfigError, ConflictError, DeployError, PluginError, ServeError
 from alacarte.instance import build_deployments, get_instance
-from alacarte.serve import RunTarget, _controller_calls, _outage, _session
+from alacarte.serve import RunTarget, _connection, _current, _session
 from alacarte.testing import wait_until
 from alacarte.types import Resource
 
@@ -57,7 +59,7 @@ def target(name: str, **how: Any) -> RunTarget:
 
 
 def kill_controller() -> None:
-    session = _session.current()
+    session = _current.current()
     assert session is not None
     session.cluster._actors["alacarte:controller"].kill()  # type: ignore[attr-defined]
 
@@ -98,7 +100,7 @@ def test_run_many_refuses(local: Any, targets: list[RunTarget], message: str):
     """What cannot be meant is refused before anything is started."""
     with pytest.raises(ConfigError, match=message):
         local.run_many(targets)
-    assert _session.current() is None
+    assert _current.current() is None
 
 
 def test_run_many_without_waiting(local: Any, gate: Gate):
@@ -197,7 +199,7 @@ def test_shutdown_by_force(local: Any, gate: Gate):
     handle = local.run(Named.bind("a"), route_prefix=None)
     answer = handle.submit(method="slow")
     assert gate.inside.acquire(timeout=WAIT_S)
-    session = _session.current()
+    session = _current.current()
     assert session is not None
 
     async def hang(self: Any, *args: Any) -> None:
@@ -211,26 +213,26 @@ def test_shutdown_by_force(local: Any, gate: Gate):
     gate.open.set()
     with pytest.raises((ServeError, asyncio.CancelledError)):
         answer.result(WAIT_S)
-    assert _session.current() is None
+    assert _current.current() is None
     wait_until(lambda: threads() == [], WAIT_S)
     assert local.run(Named.bind("b"), route_prefix=None).call() == "b"
 
 
 def test_shutdown_without_a_controller(local: Any, monkeypatch: pytest.MonkeyPatch):
     """A controller that is gone for good does not keep its replicas alive."""
-    monkeypatch.setitem(_outage._LIMITS_S, "gone", 0.2)
+    monkeypatch.setattr(_session, "_SHUTDOWN", Patience(gone_s=0.2))
     local.run(Named.bind("a"), route_prefix=None)
     kill_controller()
     local.shutdown()
     wait_until(lambda: threads() == [], WAIT_S)
-    assert _session.current() is None
+    assert _current.current() is None
 
 
 def test_shutdown_without_an_instance(local: Any):
     """Without an instance a shutdown is no error, by force or not, and starts none to end."""
     local.shutdown()
     local.shutdown(force=True)
-    assert _session.current() is None
+    assert _current.current() is None
     assert threads() == []
 
 
@@ -241,7 +243,7 @@ async def test_shutdown_on_an_event_loop(local: Any):
     await asyncio.sleep(0)
     assert not ending.done()
     await ending
-    assert _session.current() is None
+    assert _current.current() is None
 
 
 @pytest.mark.parametrize(
@@ -257,7 +259,7 @@ def test_options_of_another_time(local: Any, options: dict[str, Any], message: s
     """An option that went elsewhere says where; one that nobody knows is no option."""
     with pytest.raises(ServeError, match=message):
         local.start(**options)
-    assert _session.current() is None
+    assert _current.current() is None
 
 
 def test_a_cluster_that_is_silent_for_a_while(local: Any, monkeypatch: pytest.MonkeyPatch):
@@ -281,13 +283,13 @@ def test_a_cluster_that_is_silent_for_a_while(local: Any, monkeypatch: pytest.Mo
 def test_options_that_say_nothing(local: Any):
     """Ray Serve's options may be given as None."""
     local.start(grpc_options=None, logging_config=None)
-    assert _session.current() is not None
+    assert _current.current() is not None
 
 
 def test_what_start_returns_without_a_client(local: Any):
     """It starts all the same, and says which package gives what it is asked for."""
     client = local.start()
-    assert _session.current() is not None
+    assert _current.current() is not None
     assert "alacarte-endpoints is not installed" in repr(client)
     with pytest.raises(PluginError, match=r"create_backend\(\).*alacarte-endpoints"):
         client.create_backend("b", lambda: None)
@@ -331,7 +333,7 @@ def test_an_instance_is_found_by_packages(local: Any):
 @pytest.mark.parametrize("options", [{"name": "\ud800"}, {"route_prefix": "/\udc80"}])
 def test_lone_surrogates_are_refused(local: Any, options: dict[str, Any], monkeypatch: Any):
     """Before anything is stored that could not be read again."""
-    monkeypatch.setattr(type(_session.loaded_plugins()), "gives_routes", True)
+    monkeypatch.setattr(type(_current.loaded_plugins()), "gives_routes", True)
     with pytest.raises(ConfigError, match="holds the lone surrogate"):
         local.run(Named.bind("a"), **{"route_prefix": None, **options})
     assert local.status().applications == {}
@@ -339,11 +341,11 @@ def test_lone_surrogates_are_refused(local: Any, options: dict[str, Any], monkey
 
 def test_a_hold_survives_its_controller_s_absence(local: Any, monkeypatch: pytest.MonkeyPatch):
     """Whatever goes wrong, the process goes on telling that it lives."""
-    monkeypatch.setattr(_session, "_HOLD_S", 0.01)
+    monkeypatch.setattr(_connection, "_LEASE_S", 0.01)
     local.start(detached=False)
-    session = _session.current()
+    session = _current.current()
     assert session is not None
-    send, tries = _controller_calls.send, []
+    send, tries = controller_client.send, []
 
     async def failing(controller: Actor, call: RemoteCall) -> Any:
         if call.method != "hold":
@@ -351,20 +353,20 @@ def test_a_hold_survives_its_controller_s_absence(local: Any, monkeypatch: pytes
         tries.append(call)
         raise ServeError("away")
 
-    monkeypatch.setattr(_controller_calls, "send", failing)
+    monkeypatch.setattr(controller_client, "send", failing)
     wait_until(lambda: len(tries) > 5, WAIT_S)
 
 
 def test_the_end_of_a_process_is_not_another_instance_s(local: Any):
     """What was to end with the process has ended already; what runs now goes on."""
     local.start(detached=False)
-    first = _session.current()
+    first = _current.current()
     assert first is not None
     local.shutdown()
     local.start()
-    _session._end_if_current(first)
-    assert _session.current() is not None
-    second = _session.current()
+    _current.HERE.end_if_current(first)
+    assert _current.current() is not None
+    second = _current.current()
     assert second is not None
-    _session._end_if_current(second)
-    assert _session.current() is None
+    _current.HERE.end_if_current(second)
+    assert _current.current() is None

@@ -32,7 +32,7 @@ from alacarte.errors import (
     ReplicaUnavailableError,
     ServeError,
 )
-from alacarte.serve import _session, get_replica_context
+from alacarte.serve import _current, get_replica_context
 from alacarte.status import ServeStatus
 
 from . import gates
@@ -110,7 +110,7 @@ def replicas(handle: Any) -> set[str]:
     """Return the ids of all running replicas, once calls from here go to those only."""
     key = deployment_key(handle.deployment)
     request = WatchRequest("test", "test", 0, {key: -1})
-    session = _session.current()
+    session = _current.current()
     snapshot = session.wait(session.controller.watch(request))[key]
     wanted = {entry.replica_id for entry in snapshot.replicas}
     for _ in range(10_000):
@@ -129,7 +129,7 @@ def kill(replica_id: str) -> None:
     """End a replica as `kill -9` would."""
     [actor] = [
         actor
-        for name, actor in _session.current().cluster._actors.items()
+        for name, actor in _current.current().cluster._actors.items()
         if name.endswith(f"replica:{replica_id}")
     ]
     actor.kill()
@@ -423,7 +423,7 @@ def test_shutdown_leaves_nothing(local):
     """No thread, no status; and another instance can be started."""
     before = {thread.name for thread in threading.enumerate()}
     local.run(Who.bind())
-    session = _session.current()
+    session = _current.current()
     local.shutdown()
     assert not session.cluster._actors
     deadline = time.monotonic() + WAIT_S
@@ -444,9 +444,9 @@ def test_shutdown_leaves_nothing(local):
 def test_status_joins(monkeypatch):
     """A process that has not joined the instance on Ray does so; where none runs, it is empty."""
     joined = SimpleNamespace(status=lambda: "the instance's")
-    monkeypatch.setattr(_session, "current", lambda: None)
+    monkeypatch.setattr(_current, "current", lambda: None)
     for session, status in ((joined, "the instance's"), (None, ServeStatus())):
-        monkeypatch.setattr(_session, "attach", lambda session=session: session)
+        monkeypatch.setattr(_current, "attach", lambda session=session: session)
         assert serve.status() == status
 
 
@@ -590,7 +590,7 @@ def test_a_bad_option_leaves_nothing_behind(local):
     """`serve.start` checks before it starts anything."""
     with pytest.raises(ConfigError, match=r"cluster_options: transport='pigeon'"):
         local.start(cluster_options={"transport": "pigeon"})
-    assert _session.current() is None
+    assert _current.current() is None
 
 
 def test_options_come_too_late(local, caplog, monkeypatch):

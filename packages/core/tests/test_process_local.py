@@ -75,21 +75,16 @@ def test_the_controller_is_told_of_a_replica_that_is_silent(local, monkeypatch):
     handle.call()
     told: list[tuple[Any, ...]] = []
     runtime = handle.runtime
-    find = runtime._find_controller
+    controller = runtime._controller
 
-    async def find_and_listen() -> Any:
-        controller = await find()
+    class Listening:
+        async def suspect(self, *args: Any) -> None:
+            told.append(args)
 
-        class Listening:
-            async def suspect(self, *args: Any) -> None:
-                told.append(args)
+        def __getattr__(self, method: str) -> Any:
+            return getattr(controller, method)
 
-            def __getattr__(self, method: str) -> Any:
-                return getattr(controller, method)
-
-        return Listening()
-
-    monkeypatch.setattr(runtime, "_find_controller", find_and_listen)
+    monkeypatch.setattr(runtime, "_controller", Listening())
     blocked = handle.submit(method="block")
     wait_until(lambda: bool(told), timeout_s=WAIT_S)
     GATE.open.set()

@@ -10,7 +10,7 @@ import pytest
 from alacarte import serve
 from alacarte._cluster.local import LocalCluster
 from alacarte.errors import ServeError
-from alacarte.serve import _session
+from alacarte.serve import _current
 from alacarte.testing import check_cluster, local_instance, wait_until
 
 
@@ -26,7 +26,7 @@ def test_an_instance_for_a_test(local: object):
         assert url == ""  # core alone has no HTTP
         assert serve.run(hello.bind(), route_prefix=None).call() == "hello"
         assert list(serve.status().applications) == ["default"]
-    assert _session.current() is None
+    assert _current.current() is None
     wait_until(lambda: threading.active_count() <= before, what="the end of its threads")
 
 
@@ -34,7 +34,7 @@ def test_an_instance_ends_when_the_test_fails(local: object):
     """The error comes out, and the instance is shut down all the same."""
     with pytest.raises(KeyError), local_instance():
         raise KeyError("the test's own")
-    assert _session.current() is None
+    assert _current.current() is None
 
 
 def test_an_instance_inside_another(local: object):
@@ -42,7 +42,7 @@ def test_an_instance_inside_another(local: object):
     with local_instance():
         with pytest.raises(ServeError, match="this process has an instance"), local_instance():
             pass
-        assert _session.current() is not None
+        assert _current.current() is not None
 
 
 async def test_the_local_cluster_conforms():

@@ -15,7 +15,7 @@ from alacarte._plugins import PluginRecord
 from alacarte.calls import python_call, python_result
 from alacarte.hookspecs import hookimpl
 from alacarte.runtime import get_runtime
-from alacarte.serve import _session
+from alacarte.serve import _current
 from alacarte.testing import local_instance
 from alacarte.types import DeploymentId, NodeServiceSpec, Runtime
 from alacarte_endpoints import Arguments, ServeRequest
@@ -53,7 +53,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch, plugins: Any) -> Iterator[Any]:
     """What `serve.start` returns, on a local cluster of the test's own."""
-    monkeypatch.setattr(_session, "loaded_plugins", lambda: plugins)
+    monkeypatch.setattr(_current, "loaded_plugins", lambda: plugins)
     # Also for what a test does after the instance has ended, whatever runs on this machine.
     monkeypatch.setenv("ALACARTE_CLUSTER", "local")
     # Names that plugins give are kept when first used, and these plugins are not all there are.

@@ -6,7 +6,7 @@ import pytest
 
 import alacarte_endpoints
 from alacarte import serve
-from alacarte.serve import _session
+from alacarte.serve import _current
 from alacarte.testing import check_plugin
 from alacarte_endpoints import hooks
 
@@ -36,11 +36,11 @@ def test_kinds_are_registered() -> None:
 
 def test_start_gives_the_client(monkeypatch: pytest.MonkeyPatch, plugins: Any) -> None:
     """`make_client` is what `serve.start` returns, each time it is called."""
-    monkeypatch.setattr(_session, "loaded_plugins", lambda: plugins)
+    monkeypatch.setattr(_current, "loaded_plugins", lambda: plugins)
     try:
         for _ in range(2):
             assert isinstance(serve.start(cluster="local"), alacarte_endpoints.Client)
-        client = plugins.make_client(_session.current())
+        client = plugins.make_client(_current.current())
         assert isinstance(client, alacarte_endpoints.Client)
     finally:
         serve.shutdown()

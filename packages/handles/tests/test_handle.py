@@ -350,7 +350,7 @@ def test_a_handle_of_an_instance_that_was_shut_down(local):
 
 def test_nothing_runs(local, monkeypatch):
     """Without an instance, a call is an error that says what to do, and leaves nothing behind."""
-    monkeypatch.setattr("alacarte.serve._session.attach", lambda address=None: None)
+    monkeypatch.setattr("alacarte.serve._current.attach", lambda address=None: None)
     handle = local.run(shout.bind())
     local.shutdown()
     for each in (handle, DeploymentHandle(DeploymentId("default", "shout"))):

@@ -9,7 +9,7 @@ import pytest
 
 from alacarte import serve
 from alacarte.errors import ConfigError, ReplicaUnavailableError, ServeError
-from alacarte.serve import _session
+from alacarte.serve import _current
 from alacarte_handles import DeploymentHandle
 
 from . import gates
@@ -51,7 +51,7 @@ class Mortal:
 
 def kill(replica_id: str) -> None:
     """End a replica as `kill -9` does."""
-    session = _session.current()
+    session = _current.current()
     assert session is not None
     for name, actor in list(session.cluster._actors.items()):  # type: ignore[attr-defined]
         if name.endswith(f"replica:{replica_id}"):

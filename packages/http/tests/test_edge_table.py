@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from alacarte import serve
-from alacarte.serve import _session
+from alacarte.serve import _current
 
 from .conftest import Site
 from .http11.table import CASES, MAX_BODY, Case
@@ -49,7 +49,7 @@ async def inject(request: Request) -> Response:
 def server(plugins: Any) -> Iterator[Site]:
     """One server for the whole table: no row may harm the next."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_session, "loaded_plugins", lambda: plugins)
+        patch.setattr(_current, "loaded_plugins", lambda: plugins)
         patch.setenv("ALACARTE_CLUSTER", "local")
         site = Site(max_body_bytes=MAX_BODY)
         site.run(echo.bind())

@@ -19,7 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from alacarte import serve
 from alacarte.errors import ConfigError
 from alacarte.instance import get_instance
-from alacarte.serve import _session
+from alacarte.serve import _current
 from alacarte.types import DeploymentId, Resource, Route
 
 from . import gates, plugin
@@ -111,7 +111,7 @@ class Gated:
 
 def kill(name: str) -> None:
     """End the actors that have this in their names, as `kill -9` does."""
-    for actor_name, actor in list(_session.current().cluster._actors.items()):
+    for actor_name, actor in list(_current.current().cluster._actors.items()):
         if name in actor_name:
             actor.kill()
 

@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 
 from alacarte import serve
 from alacarte.instance import get_instance
-from alacarte.serve import _session
+from alacarte.serve import _current
 from alacarte.status import CallCounts
 from alacarte.testing import wait_until
 from alacarte.types import DeploymentId, Resource, Route
@@ -248,7 +248,7 @@ def test_a_shadow_that_dies(site, gate):
     shadowed(site, "stay")
     assert site.http.get("/s").status_code == 200
     gate.entered()
-    for name, actor in list(_session.current().cluster._actors.items()):
+    for name, actor in list(_current.current().cluster._actors.items()):
         if "shadow#" in name:
             actor.kill()
     wait_until(lambda: counts().errors == 1, WAIT_S)

@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from alacarte import serve
-from alacarte.serve import _session
+from alacarte.serve import _current
 from alacarte.testing import wait_until
 from alacarte_http._websocket import connection as websocket_connection
 from alacarte_http._websocket.connection import WebSocketConnection
@@ -509,7 +509,7 @@ async def test_a_replica_that_dies_closes_with_1011(site: Any) -> None:
 
 def _kill_replicas() -> None:
     """End every replica as `kill -9` would."""
-    for name, actor in list(_session.current().cluster._actors.items()):
+    for name, actor in list(_current.current().cluster._actors.items()):
         if "replica:" in name:
             actor.kill()
 

@@ -14,7 +14,7 @@ import pytest
 
 from alacarte import serve
 from alacarte.errors import ConfigError
-from alacarte.serve import _session
+from alacarte.serve import _current
 from alacarte.testing import wait_until
 from alacarte_http._proxy import listener
 from alacarte_http._proxy.listener import Offer, listening_socket, obtain
@@ -34,7 +34,7 @@ def hello() -> str:
 
 def kill(index: int) -> None:
     """End one of the proxies as `kill -9` does."""
-    session = _session.current()
+    session = _current.current()
     assert session is not None
     [name] = [each for each in session.cluster._actors if f":service:http:local:{index}:" in each]  # type: ignore[attr-defined]
     actor = session.wait(session.cluster.find_actor(name))

@@ -71,9 +71,9 @@ def get_instance() -> Instance:
     Raises:
         ServeError: No instance is running.
     """
-    from .serve import _session  # what only declares resources does without the facade's half
+    from .serve import _current  # what only declares resources does without the facade's half
 
-    session = _session.current() or _session.attach()
+    session = _current.current() or _current.attach()
     if session is None:
         raise ServeError("alacarte is not running; serve.start() or serve.run() an application.")
     return session

@@ -13,6 +13,6 @@ def load_plugins() -> Plugins:
     Raises:
         PluginError: Two distributions register a plugin of the same name.
     """
-    from .serve._session import loaded_plugins
+    from .serve._current import loaded_plugins
 
     return loaded_plugins()

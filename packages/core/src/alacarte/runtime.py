@@ -26,9 +26,9 @@ def get_runtime() -> Runtime:
             "the replica or service that this code belongs to has ended, or was forked; calls "
             "cannot be made from here. Start processes with multiprocessing's 'spawn' method."
         )
-    from .serve import _session  # only a driver needs the facade's half
+    from .serve import _current  # only a driver needs the facade's half
 
-    session = _session.current() or _session.attach()
+    session = _current.current() or _current.attach()
     if session is None:
         raise ServeError("alacarte is not running; serve.start() or serve.run() an application.")
     if session.runtime.loop.is_closed():

@@ -35,9 +35,9 @@ class Auditor:
         self.task = self.process.create_task(self._work())
 
     async def _work(self) -> None:
-        session = await begun(self._world)
+        connection = await begun(self._world)
         while True:
-            status = await tried(session.controller.status())
+            status = await tried(connection.controller().status())
             if status is not None:
                 self.reason = self._wrong(status)
                 if not self.reason:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from alacarte._process.runtime import CONTROLLER_NAME
+from alacarte._process.controller_client import CONTROLLER_NAME
 
 from .cluster import Record
 from .loop import Process

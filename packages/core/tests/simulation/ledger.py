@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from alacarte._control.storage import STATE_KEY, assemble, decode_index
-from alacarte._process.runtime import CONTROLLER_NAME
+from alacarte._process.controller_client import CONTROLLER_NAME
 from alacarte.actors import DeploymentSnapshot
 from alacarte.errors import (
     BackPressureError,

@@ -11,8 +11,7 @@ from alacarte._model.specs import ApplicationSpec, DeploymentSpec
 from alacarte._process.runtime import ProcessRuntime
 from alacarte.calls import python_call, python_result
 from alacarte.errors import DeployError, ServeError
-from alacarte.serve._controller_calls import ControllerCalls
-from alacarte.serve._session import Session
+from alacarte.serve._connection import Connection
 from alacarte.types import Resource
 
 from .ledger import Request
@@ -26,22 +25,12 @@ _AGAIN_S = 0.5
 T = TypeVar("T")
 
 
-def _session(world: World) -> Session:
-    """Return the session of a process, which needs no thread for its loop here."""
-    session = Session.__new__(Session)
-    session.plugins = plugins()
-    session.cluster = world.cluster
-    session.config = {}
-    session._calls = ControllerCalls(world.cluster, session.plugins)
-    return session
-
-
-async def begun(world: World) -> Session:
-    """Return a session with the instance, started where there is none."""
-    session = _session(world)
-    while not await tried(session._begin(instance_config())):
+async def begun(world: World) -> Connection:
+    """Return a connection to the instance, started where there is none."""
+    connection = Connection(world.cluster, plugins())
+    while not await tried(connection.join(instance_config())):
         await asyncio.sleep(_AGAIN_S)
-    return session
+    return connection
 
 
 async def tried(work: Any) -> Any:
@@ -88,32 +77,32 @@ class Driver:
 
     async def _work(self) -> None:
         world = self._world
-        session = await begun(world)
+        connection = await begun(world)
         while self._next < len(self._ops):
             at, op = self._ops[self._next]
             await asyncio.sleep(max(self._started + at - world.now, 0.0))
             if op.begun_at < 0:
                 world.wishes.begin(op, world.now)
             world.ledger.note("wish", op.app, _told(op))
-            await self._ask(session, op)
+            await self._ask(connection, op)
             world.ledger.note("done", op.app)
             self._next += 1
         self.is_done = True
 
-    async def _ask(self, session: Session, op: Op) -> None:
+    async def _ask(self, connection: Connection, op: Op) -> None:
         world = self._world
         kind = "application"
         if op.specs is None:
-            await self._until(session.controller.delete, kind, op.app)
+            await self._until(connection.controller().delete, kind, op.app)
             op.stored_at = world.now
-            await self._until(session.controller.deleted, kind, op.app)
+            await self._until(connection.controller().deleted, kind, op.app)
         else:
             spec = ApplicationSpec(op.app, None, op.specs[-1].id, op.specs)
             while True:
-                told = await self._stored(session, Resource(kind, op.app, spec))
+                told = await self._stored(connection, Resource(kind, op.app, spec))
                 op.stored_at = world.now if op.stored_at < 0 else op.stored_at
                 try:
-                    await self._until(session.controller.applied, kind, op.app, *told)
+                    await self._until(connection.controller().applied, kind, op.app, *told)
                 except DeployError as error:
                     if not op.is_good:
                         break
@@ -126,10 +115,10 @@ class Driver:
                     break
         op.done_at = world.now
 
-    async def _stored(self, session: Session, resource: Resource) -> list[str]:
+    async def _stored(self, connection: Connection, resource: Resource) -> list[str]:
         while True:
             try:
-                return await session._apply({}, [resource])
+                return await connection.store({}, [resource])
             except (ActorDied, ClusterSilent):
                 await asyncio.sleep(_AGAIN_S)
 

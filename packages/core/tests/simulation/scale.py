@@ -18,7 +18,7 @@ from alacarte._control.controller import Controller
 from alacarte._control.placement import REPLICA_TARGET
 from alacarte._model.snapshots import deployment_key
 from alacarte._model.specs import ApplicationSpec, DeploymentSpec
-from alacarte._process.runtime import CONTROLLER_NAME
+from alacarte._process.controller_client import CONTROLLER_NAME
 from alacarte._replica.spec import ReplicaSpec
 from alacarte.actors import Membership, Pulse, ReplicaInfo
 from alacarte.config import DeploymentConfig
@@ -133,8 +133,8 @@ def _best(work: Callable[[], object]) -> float:
 
 
 async def _deploy(world: World, resources: list[Resource]) -> None:
-    session = await begun(world)
-    await session._apply({}, resources)
+    connection = await begun(world)
+    await connection.store({}, resources)
 
 
 def _resource(app: int, each: int) -> Resource:

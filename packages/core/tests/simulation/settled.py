@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alacarte._control.storage import STATE_KEY, decode_index
-from alacarte._process.runtime import CONTROLLER_NAME
+from alacarte._process.controller_client import CONTROLLER_NAME
 from alacarte.types import DeploymentId
 
 from .people import Caller

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import functools
 import logging
 import os
 import random
-import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +19,6 @@ from typing import Any
 from .._cluster.actor_names import service_group
 from .._cluster.host import host_id, submit
 from .._cluster.protocol import ActorDied, Cluster
-from .._cluster.stubs import stub
 from .._model.snapshots import ROUTES_KEY
 from .._plugins import Plugins
 from .._routing.reports import LoadReporter
@@ -34,8 +31,7 @@ from .._wire.failures import ErrorDecoder
 from ..actors import (
     LOADS_TOPIC,
     SPLITS_TOPIC,
-    ActorSilent,
-    ControllerProtocol,
+    InstanceInfo,
     LoadReport,
     Membership,
     Snapshot,
@@ -60,23 +56,18 @@ from ..types import (
     Service,
     ServicePlace,
 )
+from .controller_client import OTHER_INSTANCE, ControllerClient, OtherInstance
+from .outage import AT_ONCE, Patience
 from .router_table import RouterTable
 from .service_sender import ServiceSender
 from .subscription import Subscription, SubscriptionEnded
 from .topic_reporter import TopicReporter
 
-__all__ = ["CONTROLLER_NAME", "InstanceAccess", "ProcessRuntime"]
+__all__ = ["InstanceAccess", "ProcessRuntime"]
 
 log = logging.getLogger("alacarte.runtime")
-CONTROLLER_NAME = "alacarte:controller"
-_CONTROLLER_S = 15.0
-"""How long a controller may take to come back, or to answer."""
-_RETRY_S = (0.05, 0.2, 0.5, 1.0)
-_OTHER_INSTANCE = "the instance that this process belongs to was shut down, and another one runs"
-
-
-class _OtherInstance(Exception):
-    """The controller that answers is not that of our instance."""
+_BLOCKING = Patience(restart_s=15.0, gone_s=15.0, cluster_s=15.0)
+"""For a caller that blocks its thread meanwhile."""
 
 
 @dataclass
@@ -138,7 +129,8 @@ class ProcessRuntime:
         self._subscription = Subscription(self._watch, name, str(self._process))
         self._table = RouterTable(self._router, self._layers, self._subscription)
         self._by_name: dict[DeploymentId, Service] = {}
-        self._controller: ControllerProtocol | None = None
+        self._client = ControllerClient(access.cluster, access.instance, learn=self._learn)
+        self._controller = self._client.controller(AT_ONCE)
         self._orphaned = False
         self._sweep = Sweep(self.loop)
         self._topics = TopicReporter(plugins.report_topics, self._report)
@@ -201,19 +193,15 @@ class ProcessRuntime:
 
     def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
         async def ask() -> tuple[DeploymentId, ...]:
-            give_up_at = time.monotonic() + _CONTROLLER_S
-            while True:
-                with contextlib.suppress(ActorDied, ActorSilent):
-                    controller = await self._access.cluster.find_actor(CONTROLLER_NAME)
-                    if controller is not None:
-                        return await stub(ControllerProtocol, controller).deployments_of(app)
-                if time.monotonic() > give_up_at:
-                    raise ServeError("the controller does not answer.")
-                await asyncio.sleep(_RETRY_S[1])
+            client = ControllerClient(self._access.cluster, self._access.instance)
+            return await client.controller(_BLOCKING).deployments_of(app)
 
         # On a loop of its own, since the caller may be on ours and must not wait for itself.
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            return pool.submit(asyncio.run, ask()).result()
+            try:
+                return pool.submit(asyncio.run, ask()).result()
+            except ActorDied as error:
+                raise ServeError(f"the controller does not answer: {error}") from None
 
     # ------------------------------------------------------------------------------------
 
@@ -280,7 +268,7 @@ class ProcessRuntime:
                 decode_error=self._decode_error,
             )
         except AuthenticationError:
-            self._controller = None  # which is asked for the secret when it is found again
+            self._client.forget()  # and learn of the secret when the controller is found again
             raise
 
     def _follow_routes(self) -> None:
@@ -297,37 +285,13 @@ class ProcessRuntime:
     async def _watch(self, request: WatchRequest) -> Mapping[str, Snapshot]:
         """Ask the controller for what is newer than we know."""
         try:
-            controller = await self._find_controller()
-            return await controller.watch(request)
-        except _OtherInstance:
+            return await self._controller.watch(request)
+        except OtherInstance:
             await self._leave_alone()
             raise SubscriptionEnded from None
-        except Exception:
-            self._controller = None
-            raise
 
-    async def _find_controller(self) -> ControllerProtocol:
-        """Return the controller.
-
-        Raises:
-            ActorDied: There is none now.
-            _OtherInstance: It is that of another instance, and will not become ours.
-        """
-        if self._orphaned:
-            raise _OtherInstance
-        if self._controller is None:
-            found = await self._access.cluster.find_actor(CONTROLLER_NAME)
-            if found is None:
-                raise ActorDied("there is no controller")
-            controller = stub(ControllerProtocol, found)
-            info = await controller.begin()
-            if info is None:
-                raise ActorDied("the controller does not know yet what it is to control")
-            if info.instance != self._access.instance:
-                raise _OtherInstance
-            self._access.secret = info.secret
-            self._controller = controller
-        return self._controller
+    def _learn(self, info: InstanceInfo) -> None:
+        self._access.secret = info.secret
 
     async def _leave_alone(self) -> None:
         """Ask a controller that is not ours nothing more. Calls from here fail, and say why."""
@@ -336,23 +300,19 @@ class ProcessRuntime:
             log.error(
                 "%s; process %s makes no more calls: end it, or call serve.shutdown() and start "
                 "anew.",
-                _OTHER_INSTANCE,
+                OTHER_INSTANCE,
                 self._name,
             )
         # Those that were made since, too.
-        await self._table.close(_OTHER_INSTANCE)
+        await self._table.close(OTHER_INSTANCE)
 
     # --- what the controller is told ----------------------------------------------------
 
     async def _report(self, number: int, values: Mapping[str, bytes]) -> frozenset[str]:
         try:
-            controller = await self._find_controller()
-            return await controller.report(self._process, number, values)
-        except _OtherInstance:
+            return await self._controller.report(self._process, number, values)
+        except OtherInstance:
             self._topics.close()
-            raise
-        except Exception:
-            self._controller = None
             raise
 
     async def _report_loads(self, reports: tuple[LoadReport, ...]) -> None:
@@ -369,8 +329,7 @@ class ProcessRuntime:
 
         async def tell() -> None:
             try:
-                controller = await self._find_controller()
-                await controller.suspect(self._name, deployment, replica_id, reason)
+                await self._controller.suspect(self._name, deployment, replica_id, reason)
             except Exception as error:  # it will be told again as long as the replica is silent
                 log.debug("the controller was not told of replica %s: %r", replica_id, error)
 

@@ -75,7 +75,7 @@ def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "deployment":
-        from ._session import loaded_plugins
+        from ._current import loaded_plugins
 
         # Before the annotations of whatever it decorates are evaluated.
         loaded_plugins().import_modules()

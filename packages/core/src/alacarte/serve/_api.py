@@ -18,7 +18,8 @@ from ..context import current_replica
 from ..errors import ConfigError, PluginError, ServeError
 from ..status import ServeStatus
 from ..types import DeploymentId, Resource
-from . import _session
+from . import _current
+from ._session import Session
 from ._traceback import short_traceback
 
 __all__ = [
@@ -119,7 +120,7 @@ def start(
     if proxy_location is not None:
         http_options = {**plain_options("http_options", http_options), "location": proxy_location}
     given = {"http_options": http_options, **options}
-    session = _session.start(
+    session = _current.start(
         cluster, address, given, wait=True, detached=detached, foreground=foreground
     )
     return _client(session)
@@ -217,14 +218,14 @@ def run_many(
         raise ConfigError(f"serve.run(timeout_s={timeout_s!r}): it must be greater than 0.")
     specs = _built(targets)
     cluster = "local" if _local_testing_mode else None
-    fresh = _session.current() is None
-    session = _session.start(cluster, None, {}, wait=False)
+    fresh = _current.current() is None
+    session = _current.start(cluster, None, {}, wait=False)
     resources = [Resource(APPLICATION, spec.name, spec) for spec in specs]
     try:
         session.apply(*resources, wait=wait_for_applications_running, timeout_s=timeout_s)
     except ConfigError:
         if fresh and session.started:
-            _session.end()  # a refused option, such as a port in use: nothing can run like this
+            _current.end()  # a refused option, such as a port in use: nothing can run like this
         raise
     state = "ready" if wait_for_applications_running else "deployed"
     status = session.status()
@@ -248,7 +249,7 @@ def _built(targets: Sequence[RunTarget]) -> list[ApplicationSpec]:
         )
     if not targets:
         raise ConfigError("run_many: there is no application to run.")
-    plugins = _session.loaded_plugins()
+    plugins = _current.loaded_plugins()
     specs: dict[str, ApplicationSpec] = {}
     for each in targets:
         if each.logging_config is not None:
@@ -276,7 +277,7 @@ def delete(name: str, _blocking: bool = True) -> None:
         ConfigError: A route sends requests to it that is not its own; see `serve.set_traffic`.
         TimeoutError: Something of it is left after a minute; it goes on ending.
     """
-    session = _session.attach() if _session.current() is None else _session.current()
+    session = _current.attach() if _current.current() is None else _current.current()
     if session is None:
         raise ServeError("serve.delete(): alacarte is not running; serve.start() or serve.run().")
     session.delete(APPLICATION, name, wait=_blocking)
@@ -289,7 +290,7 @@ def status() -> ServeStatus:
     A process that has not joined the instance on Ray, such as a replica, does so. A controller that
     is just being restarted is waited for.
     """
-    session = _session.current() or _session.attach()
+    session = _current.current() or _current.attach()
     if session is None:
         return ServeStatus()
     return session.status()
@@ -312,7 +313,7 @@ def restart_services(service: str = "", *, drain_s: float = 30.0) -> None:
     """
     if drain_s <= 0:
         raise ConfigError(f"restart_services: drain_s={drain_s!r} must be greater than 0.")
-    session = _session.current() or _session.attach()
+    session = _current.current() or _current.attach()
     if session is None:
         raise ServeError("serve.restart_services(): alacarte is not running; serve.start().")
     session.wait(session.controller.restart_services(service, drain_s))
@@ -334,11 +335,11 @@ def shutdown(*, force: bool = False, address: str | None = None) -> None:
         ServeError: Something is still there, or the cluster does not answer.
     """
     if force:
-        ended = _session.end_by_force(address)
+        ended = _current.end_by_force(address)
     else:
         if address is not None:
-            _session.attach(address)
-        ended = _session.end()
+            _current.attach(address)
+        ended = _current.end()
     if not ended:
         log.debug("serve.shutdown(): nothing was running")
 
@@ -354,10 +355,10 @@ def attach(address: str | None = None) -> bool:
     Args:
         address: Of the Ray cluster; by default `RAY_ADDRESS`, else one on this machine.
     """
-    return _session.attach(address) is not None
+    return _current.attach(address) is not None
 
 
-def _client(session: _session.Session) -> Any:
+def _client(session: Session) -> Any:
     client = session.plugins.make_client(session)
     return _NoClient() if client is None else client
 
@@ -396,7 +397,7 @@ def _where(status: ServeStatus, spec: ApplicationSpec) -> str:
     return f"{at}, but requests there go to {others}, by a route in front of its own"
 
 
-def _handle(session: _session.Session, ingress: DeploymentId) -> Any:
+def _handle(session: Session, ingress: DeploymentId) -> Any:
     if not session.plugins.gives_handles:
         return _NoHandle(ingress)
     return session.plugins.make_handle(ingress, session.runtime)

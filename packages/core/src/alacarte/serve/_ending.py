@@ -7,7 +7,7 @@ import contextlib
 
 from .._cluster.host import socket_dir, sweep_sockets
 from .._cluster.protocol import Actor, Cluster
-from .._process.runtime import CONTROLLER_NAME
+from .._process.controller_client import CONTROLLER_NAME
 from ..errors import ServeError
 
 __all__ = ["end_all"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._plugins import FIRST_PARTY, missing_package
 from ..errors import PluginError
-from ._session import loaded_plugins
+from ._current import loaded_plugins
 
 __all__ = ["MissingPackageError", "module_getattr", "plugin_names", "resolve_name"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import serve
 from ..errors import ServeError
-from ..serve import _session
+from ..serve import _current
 
 __all__ = ["local_instance"]
 
@@ -30,9 +30,9 @@ def local_instance(**options: Any) -> Iterator[str]:
     Raises:
         ServeError: This process has an instance already.
     """
-    if _session.current() is not None:
+    if _current.current() is not None:
         raise ServeError("local_instance(): this process has an instance; serve.shutdown() first.")
-    if _session.loaded_plugins().gives_routes:
+    if _current.loaded_plugins().gives_routes:
         options.setdefault("http_options", {"port": 0})
     serve.start(cluster="local", **options)
     try:

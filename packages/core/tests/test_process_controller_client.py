@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from alacarte._cluster.protocol import ActorDied, ClusterSilent
-from alacarte.serve import _session
-from alacarte.serve._controller_calls import ControllerCalls
-from alacarte.serve._session import Session, _within
+from alacarte._cluster.protocol import ActorDied, ActorSpec, ClusterSilent
+from alacarte._process.controller_client import ControllerClient
+from alacarte.serve import _current
+from alacarte.serve._session import Session, within
 
 Answer = Callable[[], Awaitable[Any]]
 
@@ -63,7 +63,7 @@ async def hangs() -> Any:
 
 def session(*answers: Answer) -> tuple[Any, FakeController]:
     controller = FakeController(*answers)
-    made: Any = ControllerCalls(FakeCluster(controller), None)  # type: ignore[arg-type]
+    made: Any = ControllerClient(FakeCluster(controller))  # type: ignore[arg-type]
     return made, controller
 
 
@@ -71,10 +71,10 @@ def session(*answers: Answer) -> tuple[Any, FakeController]:
 def test_an_instance_that_is_over(monkeypatch: pytest.MonkeyPatch, connected: bool, ended: bool):
     """Whether another process has ended it or Ray is left, this process has none any more."""
     over: Any = Session(SimpleNamespace(is_connected=True), None)  # type: ignore[arg-type]
-    monkeypatch.setattr(_session, "_session", over)
-    assert _session.current() is over
+    monkeypatch.setattr(_current.HERE, "session", over)
+    assert _current.current() is over
     over.cluster.is_connected, over.ended_elsewhere = connected, ended
-    assert _session.current() is None
+    assert _current.current() is None
     assert over.ended
 
 
@@ -192,7 +192,7 @@ def test_the_callers_own_limit_bounds_every_wait(run: Any):
     async def main() -> None:
         driver, _ = session(gives(ActorDied("away")))
         with pytest.raises(TimeoutError):
-            await _within(7, driver.controller().apply(b"", (), {}))
+            await within(7, driver.controller().apply(b"", (), {}))
         assert now() == pytest.approx(107, abs=0.1)
 
     run(main)
@@ -281,7 +281,7 @@ def test_no_controller(run: Any):
     async def main() -> None:
         driver, _ = session(gives(7))
         driver._cluster.controller = None
-        assert await driver.controller().begin() is None
+        assert await driver.join(None, ActorSpec("", "")) is None
         assert now() == 100
         with pytest.raises(ActorDied, match="the instance was shut down"):
             await driver.controller().status()
@@ -293,11 +293,11 @@ def test_a_shutdown_without_a_cluster():
     """Where the cluster is gone, nobody waits for its controller; the session ends at once."""
     left: list[bool] = []
     driver: Any = Session.__new__(Session)
-    driver.cluster = SimpleNamespace(is_reachable=lambda: False)
+    cluster = SimpleNamespace(is_reachable=lambda: False)
+    driver._connection = SimpleNamespace(cluster=cluster, started=True)
     driver.leave = lambda: left.append(True)
     with pytest.raises(ClusterSilent, match="nothing could be shut down in order"):
         driver.shut_down()
     assert left == [True]
-    driver._calls = SimpleNamespace(started=True)
     driver.give_up()  # of a start that failed: its own error is the one to raise
     assert left == [True, True]

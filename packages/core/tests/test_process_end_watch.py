@@ -8,28 +8,32 @@ from typing import Any
 import pytest
 
 from alacarte._cluster.protocol import ActorDied, ClusterSilent
+from alacarte._process import controller_client
+from alacarte._process.controller_client import ControllerClient
 from alacarte.actors import InstanceInfo
-from alacarte.serve import _end_watch
-from alacarte.serve._end_watch import wait_ended
 
 
 class Controller:
     """A controller, which dies when told to."""
 
     def __init__(self, instance: str, *, answers: bool = True) -> None:
-        self.instance = instance
         self.answers = answers
+        self.info: InstanceInfo | None = InstanceInfo(instance, b"", {}, (), "node")
         self.dead = asyncio.Event()
 
     async def call(self, method: str, *args: Any) -> Any:
         assert method == "begin"
         if not self.answers:
             raise ActorDied("on its way in")
-        return InstanceInfo(self.instance, b"", {}, (), "node")
+        return self.info
 
     async def closed(self) -> str:
         await self.dead.wait()
         return "dead"
+
+
+class Lost(Exception):
+    """No error that anybody expects of a cluster."""
 
 
 class Cluster:
@@ -37,8 +41,10 @@ class Cluster:
 
     def __init__(self, *found: Controller | Exception | None) -> None:
         self._found = list(found)
+        self.looked = 0
 
     async def find_actor(self, name: str) -> Controller | None:
+        self.looked += 1
         found = self._found.pop(0) if len(self._found) > 1 else self._found[0]
         if isinstance(found, Exception):
             raise found
@@ -47,12 +53,12 @@ class Cluster:
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_end_watch, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(controller_client, "_WATCH_PAUSE_S", 0.0)
 
 
 async def ends(cluster: Any) -> bool:
     """Whether the watch ends as soon as nothing else happens."""
-    watch = asyncio.create_task(wait_ended(cluster, "mine"))
+    watch = asyncio.create_task(ControllerClient(cluster, "mine").wait_ended())
     for _ in range(50):
         await asyncio.sleep(0)
     if watch.done():
@@ -102,5 +108,31 @@ def test_a_restart_and_a_silent_cluster_are_waited_for(run: Any):
         coming = Controller("mine", answers=False)
         silent = ClusterSilent("the control store is away")
         assert not await ends(Cluster(died, None, coming, None, silent, None, Controller("mine")))
+
+    run(main)
+
+
+def test_an_unexpected_error_is_told_once_and_survived(run: Any, caplog: pytest.LogCaptureFixture):
+    """Whoever waits for the end hears of it all the same, and the log has the error."""
+
+    async def main() -> None:
+        cluster = Cluster(Lost("what now"), Lost("what now"), Lost("what now"), None)
+        assert await ends(cluster)
+        assert cluster.looked == 6
+
+    run(main)
+    told = [each for each in caplog.records if "whether the instance still runs" in each.message]
+    assert len(told) == 1
+    assert told[0].exc_info is not None
+    assert isinstance(told[0].exc_info[1], Lost)
+
+
+def test_an_instance_that_was_forgotten_has_ended(run: Any):
+    """A controller that has no instance any more is not that of ours."""
+
+    async def main() -> None:
+        empty = Controller("")
+        empty.info = None
+        assert await ends(Cluster(empty))
 
     run(main)
