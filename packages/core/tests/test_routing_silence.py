@@ -96,6 +96,28 @@ def test_it_is_back_with_the_first_thing_it_says(bench):
     bench(main)
 
 
+def test_it_is_back_when_the_others_leave(bench):
+    """The only other one says that it leaves: a call that waits goes to the slot that is left."""
+
+    async def main(b):
+        await b.update("a", "b", room=2)
+        await b.call("1", "2")
+        b.far.mute = {"a"}
+        hung, other = b.far.connections["a"], b.far.connections["b"]
+        await until(lambda: b.ready() == {"b"}, 3)
+        await b.call("3", "4")
+        assert b.router.queued == 1
+        other.on_goaway()
+        await settle()
+        assert b.ready() == {"a"}
+        assert b.router.queued == 0
+        assert b.far.names()[-1] == "4@a"
+        await b.answer("1", "2", "3", "4")
+        assert not hung.streams
+
+    bench(main)
+
+
 def test_a_slow_replica_that_answers_the_ping_stays(bench):
     """However long its calls take: only silence counts. One without calls is not even asked."""
 

@@ -299,6 +299,8 @@ class Replicas:
             link = first_restored(self._ejected)
             del self._ejected[link]
             self.ready.append(link)
+            # Not in this turn: whoever found a connection broken may be sending a call.
+            self._loop.call_soon(self._freed)
 
     def _failed(self, link: Link) -> bool:
         if link.record is None:
