@@ -89,7 +89,7 @@ def test_arguments_beyond_the_limit_are_refused(local: Any, sent: list[int]):
 def test_the_controller_refuses_them_too(local: Any, monkeypatch: pytest.MonkeyPatch):
     """Whoever has sent them."""
     local.start(cluster_options={"max_bound_bytes": MIB})
-    monkeypatch.setattr(_session.Session, "_refuse_too_large", lambda *_: None)
+    monkeypatch.setattr(_session.Session, "_refuse_early", lambda *_: None)
     with pytest.raises(ConfigError, match="take 2.0 MiB"):
         local.run(Model.bind(os.urandom(2 * MIB)))
 

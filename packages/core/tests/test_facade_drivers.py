@@ -348,7 +348,7 @@ def test_a_hold_survives_its_controller_s_absence(local: Any, monkeypatch: pytes
     send, tries = controller_client.send, []
 
     async def failing(controller: Actor, call: RemoteCall) -> Any:
-        if call.method != "hold":
+        if call.method != "renew_lease":
             return await send(controller, call)
         tries.append(call)
         raise ServeError("away")

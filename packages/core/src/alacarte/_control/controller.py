@@ -291,7 +291,7 @@ class Controller:
             plan.resources[key].prefix,
         )
 
-    async def hold(self) -> None:
+    async def renew_lease(self) -> None:
         """End with the calling process, soon after its last call."""
         async with self._committed.changing() as state:
             if state.stopping:

@@ -134,7 +134,7 @@ class ControllerProtocol(Protocol):
         """Return the status of applications, node services and routes."""
 
     @remote(patience_s=_ANSWER_S, repeatable=True)
-    async def hold(self) -> None:
+    async def renew_lease(self) -> None:
         """Renew the lease of a driver whose instance ends with it.
 
         Called every five seconds by the driver that started the instance with `detached=False`.

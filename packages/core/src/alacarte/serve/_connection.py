@@ -190,7 +190,7 @@ class Connection:
         while True:
             await asyncio.sleep(_LEASE_S)
             try:
-                await self.controller().hold()
+                await self.controller().renew_lease()
             except Exception as error:  # renewed again, as long as this process lives
                 log.debug("the lease on the instance was not renewed: %r", error)
 

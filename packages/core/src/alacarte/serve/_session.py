@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from .._cluster.host import LoopThread
 from .._cluster.protocol import ActorDied, Cluster, ClusterSilent
 from .._model.blobs import unpack
+from .._model.plan import Plan
 from .._model.sizes import check_size
 from .._plugins import Plugins, missing_package
 from .._process.controller_client import OtherInstance
@@ -137,9 +138,9 @@ class Session:
         Raises:
             DeployTimeoutError: Something does not run by then. It stays applied.
         """
-        self._refuse_unreachable(resources)
-        self._refuse_too_large(resources)
         keys = [(resource.kind, resource.name) for resource in resources]
+        changed = dict(zip(keys, resources, strict=True))
+        self._refuse_early(Plan.of(changed, self.plugins.resource_kinds))
         expected = dict(zip(keys, replacing, strict=True)) if replacing else {}
         work = self._connection.apply(expected, resources, wait=wait)
         try:
@@ -158,24 +159,18 @@ class Session:
             return DeployTimeoutError(tuple(names), timeout_s, {}, (away,))
         return timed_out(status, names, timeout_s)
 
-    def _refuse_unreachable(self, resources: Sequence[Resource]) -> None:
-        """Raise PluginError for a path where no installed package answers HTTP."""
-        if self.plugins.gives_routes:
-            return
-        for resource in resources:
-            kind = self.plugins.resource_kinds.get(resource.kind)
-            for route in () if kind is None else kind.expand(resource).routes:
-                if route.prefix:
-                    what = f"{resource.kind} {resource.name}: the path {route.prefix}"
-                    raise missing_package("route_prefix", what)
+    def _refuse_early(self, plan: Plan) -> None:
+        """Refuse what the controller would refuse, before anything is sent.
 
-    def _refuse_too_large(self, resources: Sequence[Resource]) -> None:
-        """Raise ConfigError, before anything is sent, for a deployment that is too large."""
-        limit_bytes = self.config["cluster"]["max_bound_bytes"]
-        for resource in resources:
-            kind = self.plugins.resource_kinds.get(resource.kind)
-            for spec in () if kind is None else kind.expand(resource).deployments:
-                check_size(spec, limit_bytes)
+        Raises:
+            PluginError: No installed package answers HTTP at the path of a resource.
+            ConfigError: A deployment is too large.
+        """
+        for (kind, name), planned in plan.resources.items():
+            if planned.prefix and not self.plugins.gives_routes:
+                raise missing_package("route_prefix", f"{kind} {name}: the path {planned.prefix}")
+        for spec in plan.deployments.values():
+            check_size(spec, self.config["cluster"]["max_bound_bytes"])
 
     def delete(self, kind: str, name: str, *, wait: bool = True) -> bool:
         """Delete a resource; return whether there was one.
@@ -264,7 +259,7 @@ class Session:
 
     def hold(self) -> None:
         """Have the instance end with this process, however it ends."""
-        self.wait(self.controller.hold())
+        self.wait(self.controller.renew_lease())
         self._thread.submit(self._connection.renew_lease())
 
     def leave(self) -> None:
