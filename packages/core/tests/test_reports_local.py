@@ -137,7 +137,8 @@ def test_a_message_reaches_each_process_of_a_service(local: Any) -> None:
 
 
 def test_services_that_take_no_messages(local: Any) -> None:
-    """One without `receive`, one that does not run, and one that nobody registers."""
+    """One without `receive`, one that does not run, and one that nobody registers; and a message
+    that is too long."""
     local.start()
     runtime = get_runtime()
     with pytest.raises(PluginError, match="Deaf takes no messages"):
@@ -146,6 +147,8 @@ def test_services_that_take_no_messages(local: Any) -> None:
         on_loop(runtime, lambda: runtime.node_service("none").send(b""))
     with pytest.raises(PluginError, match=r"'lost'; there are \['deaf', 'echo', 'none'\]"):
         on_loop(runtime, lambda: runtime.node_service("lost"))
+    with pytest.raises(PluginError, match="takes 1048577 bytes, at most 1048576 are allowed"):
+        on_loop(runtime, lambda: runtime.node_service("echo").send(bytes(1048577)))
 
 
 def test_what_cannot_be_reported(local: Any) -> None:

@@ -7,11 +7,12 @@ import asyncio
 from .._cluster.protocol import Cluster
 from .._cluster.stubs import stub
 from ..actors import ActorDied, NodeServiceProtocol
-from ..errors import NotFoundError
+from ..errors import NotFoundError, PluginError
 
 __all__ = ["ServiceSender"]
 
 _TRIES = 3
+_MAX_MESSAGE_BYTES = 1024 * 1024
 
 
 class ServiceSender:
@@ -27,6 +28,11 @@ class ServiceSender:
         self._processes: list[NodeServiceProtocol] = []
 
     async def send(self, message: bytes) -> list[bytes]:
+        if len(message) > _MAX_MESSAGE_BYTES:
+            raise PluginError(
+                f"a message to a node service takes {len(message)} bytes, at most "
+                f"{_MAX_MESSAGE_BYTES} are allowed: send it in parts, or write it to a file."
+            )
         for _ in range(_TRIES):
             if not self._processes:
                 self._processes = await self._find()

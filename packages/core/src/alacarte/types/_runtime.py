@@ -42,11 +42,16 @@ class NodeServiceSender(Protocol):
     async def send(self, message: bytes) -> list[bytes]:
         """Send a message to each process of the service; return their answers, in any order.
 
-        An actor call: about a millisecond on Ray. For control, not for requests.
+        An actor call: about a millisecond on Ray. For control, not for requests. Where every
+        process ends while it is asked, their successors are sent the message again.
+
+        Args:
+            message: 1 MiB at most.
 
         Raises:
             NotFoundError: No process of the service runs on this node.
-            PluginError: The service takes no messages.
+            PluginError: The service takes no messages, or the message is too long.
+            TimeoutError: A process has not answered for 30 s.
         """
 
 
