@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any, Protocol
 
 import pytest
 
+from alacarte._cluster.local import LocalCluster
+from alacarte._cluster.protocol import ActorContext, ActorSpec
 from alacarte._cluster.stubs import RemoteCall, make_stub, stub
 from alacarte.actors import ActorDied, ActorSilent, CallTerms, remote
 
@@ -23,6 +26,33 @@ class Shelf(Protocol):
     @remote(patience_s=None, repeatable=True)
     async def emptied(self) -> None:
         """Return when the shelf is empty."""
+
+
+class Pulsing(Protocol):
+    @remote(patience_s=20.0, repeatable=True, needs_loop=False)
+    async def pulse(self) -> str:
+        """Return a sign of life."""
+
+    @remote(patience_s=None, repeatable=False)
+    async def block(self) -> None:
+        """Keep the event loop busy."""
+
+
+class PulsingActor:
+    """Its loop can be blocked, as a user's code does."""
+
+    blocked = threading.Event()
+    unblock = threading.Event()
+
+    def __init__(self, context: ActorContext) -> None:
+        self._name = context.name
+
+    def pulse(self) -> str:
+        return self._name
+
+    async def block(self) -> None:
+        self.blocked.set()
+        self.unblock.wait(20)
 
 
 class FakeActor:
@@ -102,6 +132,24 @@ async def test_any_sender_will_do():
 
     assert await make_stub(Shelf, send).count("books") == 1
     assert sent == [RemoteCall("count", CallTerms(5.0, True), ("books", 0), 5.0)]
+
+
+async def test_a_blocked_loop_answers_what_needs_no_loop():
+    """A plain method is answered by the host's thread; an actor that is gone answers nothing."""
+    cluster = LocalCluster()
+    actor = await cluster.start_actor(ActorSpec("pulsing", f"{__name__}:PulsingActor"))
+    pulsing = stub(Pulsing, actor)
+    blocking = asyncio.create_task(pulsing.block())
+    try:
+        assert await asyncio.to_thread(PulsingActor.blocked.wait, 20)
+        assert await pulsing.pulse() == "pulsing"
+        assert not blocking.done()
+    finally:
+        PulsingActor.unblock.set()
+    await blocking
+    actor.kill()
+    with pytest.raises(ActorDied):
+        await pulsing.pulse()
 
 
 def test_what_cannot_be_a_protocol_of_an_actor():

@@ -49,7 +49,6 @@ class DataServer:
         self.ongoing = 0
         self.abandoned = 0
         self.max_ongoing = max_ongoing
-        self.served = 0
         self._deployment = deployment
         self._services = services
         self._eager = EagerTasks(asyncio.get_running_loop())
@@ -187,7 +186,6 @@ class DataServer:
             return
         stream.released = True
         self.ongoing -= 1
-        self.served += 1
         self._tell_load()
         self._tell_refused()
         if not self.ongoing:
