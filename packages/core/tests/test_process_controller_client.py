@@ -11,8 +11,12 @@ from typing import Any
 import pytest
 
 from alacarte._cluster.protocol import ActorDied, ActorSpec, ClusterSilent
-from alacarte._process.controller_client import ControllerClient
+from alacarte._process.controller_client import ControllerClient, OtherInstance
+from alacarte._process.outage import AT_ONCE
+from alacarte.actors import InstanceInfo
+from alacarte.errors import ServeError
 from alacarte.serve import _current
+from alacarte.serve._connection import Connection
 from alacarte.serve._session import Session, within
 
 Answer = Callable[[], Awaitable[Any]]
@@ -23,14 +27,15 @@ class FakeController:
 
     name = "the controller"
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: Answer, info: InstanceInfo | None = None) -> None:
         self.answers = list(answers)
+        self.info = info
         self.asked: list[str] = []
 
     async def call(self, method: str, *args: Any) -> Any:
         self.asked.append(method)
         if method == "begin":
-            return None
+            return self.info
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return await answer()
 
@@ -269,7 +274,7 @@ def test_waiting_for_one_that_hangs(run: Any):
         controller.call = deaf  # type: ignore[method-assign]
         with pytest.raises(ActorDied, match="not answered 'begin'"):
             await driver.controller().applied("application", "a")
-        assert now() == pytest.approx(160, abs=1)
+        assert now() == pytest.approx(165, abs=1)
         await asyncio.sleep(1)
 
     run(main)
@@ -287,6 +292,81 @@ def test_no_controller(run: Any):
             await driver.controller().status()
 
     run(main)
+
+
+def info(instance: str, secret: bytes = b"") -> InstanceInfo:
+    return InstanceInfo(instance, secret, {}, (), "node")
+
+
+async def test_whose_controller_answers_is_asked_once():
+    """When it is found, and again after it was away: the secret may be another one by then."""
+    controller = FakeController(gives(7), info=info("ours", b"1"))
+    learned: list[bytes] = []
+    client = ControllerClient(
+        FakeCluster(controller),  # type: ignore[arg-type]
+        "ours",
+        learn=lambda info: learned.append(info.secret),
+    )
+    assert [await client.controller().status() for _ in range(3)] == [7, 7, 7]
+    assert controller.asked == ["begin", "status", "status", "status"]
+    controller.info = info("ours", b"2")
+    controller.answers = [gives(ActorDied("away")), gives(8)]
+    assert await client.controller().status() == 8
+    client.forget()
+    await client.controller().status()
+    assert learned == [b"1", b"2", b"2"]
+
+
+async def test_another_instance_is_not_asked():
+    """A controller of another instance gets no question of ours, and is not looked for again."""
+    controller = FakeController(gives(7), info=info("another"))
+    cluster = FakeCluster(controller)
+    client = ControllerClient(cluster, "ours")  # type: ignore[arg-type]
+    for _ in range(3):
+        with pytest.raises(OtherInstance, match="was shut down, and another one runs"):
+            await client.controller().status()
+    assert controller.asked == ["begin"]
+    assert cluster.looked == 1
+
+
+async def test_who_asks_at_once_does_not_wait():
+    """A process that asks again by itself hears of the absence without a pause."""
+    for found, error in [(None, "shut down"), (FakeController(gives(ActorDied("away"))), "away")]:
+        client = ControllerClient(FakeCluster(found))  # type: ignore[arg-type]
+        with pytest.raises(ActorDied, match=error):
+            async with asyncio.timeout(0.05):
+                await client.controller(AT_ONCE).status()
+
+
+def test_routes_that_do_not_arrive(run: Any):
+    """The error says which routes this process lacks, and that the change is made."""
+
+    async def main() -> None:
+        driver: Any = Connection(FakeCluster(FakeController(gives(12))), None)  # type: ignore[arg-type]
+        driver.runtime = SimpleNamespace(routes_known=lambda version: hangs())
+        with pytest.raises(ServeError, match="version 12 of the routes within 15 s.* is made"):
+            await driver.deleted("application", "a")
+
+    run(main)
+
+
+def test_a_shutdown_of_an_instance_that_has_ended():
+    """Another one has its place: that one is left alone."""
+    left: list[str] = []
+
+    def is_another(work: Any) -> None:
+        raise OtherInstance("another one runs")
+
+    driver: Any = Session.__new__(Session)
+    driver._connection = SimpleNamespace(
+        cluster=SimpleNamespace(is_reachable=lambda: True),
+        controller=lambda patience: SimpleNamespace(shutdown=lambda: None),
+    )
+    driver.wait = is_another
+    driver.leave = lambda: left.append("left")
+    driver.end_at_once = lambda: left.append("ended")
+    driver.shut_down()
+    assert left == ["left"]
 
 
 def test_a_shutdown_without_a_cluster():

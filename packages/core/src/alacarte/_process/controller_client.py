@@ -35,8 +35,11 @@ CONTROLLER_NAME = "alacarte:controller"
 OTHER_INSTANCE = "the instance that this process belongs to was shut down, and another one runs"
 _WAS_UP_S = 2.0
 """A controller that dies after a call has lasted so long was up, and did not fail to come up."""
-_PING_S = 30.0
-"""How often a controller whose answer may take long is asked for a sign of life."""
+_PING_S = 35.0
+"""How often a controller whose answer may take long is asked for a sign of life.
+
+Longer than the 30 s after which it answers a `watch` without news: that answer is one.
+"""
 _WATCH_PAUSE_S = 0.2
 
 

@@ -32,7 +32,7 @@ class ControllerProtocol(Protocol):
     deployments (drivers, replicas, node services) watch snapshots and send reports. Every method
     names a wanted state rather than a step towards it, so all of them are repeatable: a controller
     that restarts is asked the same question again. Where a method declares no patience, the client
-    asks `begin` every 30 s whether the controller still answers.
+    asks `begin` every 35 s whether the controller still answers.
     """
 
     # --- called by drivers --------------------------------------------------------------
