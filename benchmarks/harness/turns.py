@@ -74,9 +74,10 @@ class Comparing:
             programs: list[Program] = [stack.enter_context(served.start(run)) for run in runs]
             for run, program in zip(runs, programs, strict=True):
                 served.await_ready(run, program)
+            # The other loads find the programs warm, and a cold first turn is cold for both.
+            for run, program in zip(runs, programs, strict=True):
+                loads[0].apply(run, program, self.settings.warmup_s)
             for load in loads:
-                for run, program in zip(runs, programs, strict=True):
-                    load.apply(run, program, self.settings.warmup_s)
                 for turn in range(self.turns):
                     for side in _order(number + turn):
                         values = load.measure(runs[side], programs[side], self.settings.seconds)
