@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alacarte._control.loads import FORGET_S, LoadHistory
-from alacarte.actors import LoadReport
+from alacarte._control.loads import LoadHistory
+from alacarte.actors import FORGET_S, LoadReport
 from alacarte.types import DeploymentId
 
 WHO = DeploymentId("app", "D")

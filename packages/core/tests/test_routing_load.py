@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alacarte._routing.load import LoadMeter
-from alacarte._routing.reports import LoadReporter
+from alacarte._routing.load_reporter import LoadReporter
 from alacarte._routing.router import Router
 from alacarte.actors import LoadReport
 from alacarte.testing import FakeClock

@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ..actors import LoadReport
+from ..actors import FORGET_S, LoadReport
 
-__all__ = ["FORGET_S", "LoadHistory"]
+__all__ = ["LoadHistory"]
 
-FORGET_S = 15.0
-"""A process that has told of a load and is silent for this long has none any more: it is gone."""
 _GRAINS = 60
 """Pieces a process's part of the window is kept in. Shorter ones are merged."""
 _DIGITS = 6

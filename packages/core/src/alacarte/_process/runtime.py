@@ -21,7 +21,7 @@ from .._cluster.host import host_id, submit
 from .._cluster.protocol import ActorDied, Cluster
 from .._model.snapshots import ROUTES_KEY
 from .._plugins import Plugins
-from .._routing.reports import LoadReporter
+from .._routing.load_reporter import LoadReporter
 from .._routing.router import Router
 from .._routing.splits import Splits
 from .._routing.sweep import Sweep

@@ -25,9 +25,9 @@ from ..errors import (
 )
 from ..types import Call, DeploymentId, ReplicaLoad, Reply, RoutingPolicy, Shed, Wait
 from .admission import Admission
+from .load_reporter import LoadReporter, LoadSource
 from .queue import WaitingCalls
 from .replicas import PING_ROUNDS, Connect, Link, Replicas
-from .reports import LoadReporter, LoadSource
 from .retries import MAX_REPEATS, RetryBudget
 from .sweep import Sweep
 
