@@ -106,9 +106,10 @@ class Case:
 def make_case(seed: int) -> Case:
     """Return the case of a seed."""
     random = Random(seed)
-    tokens: Tokens = []
-    for _ in range(random.choice((1, 1, 2, 2, 3, 5))):
-        tokens += _request(random)
+    requests = [_request(random) for _ in range(random.choice((1, 1, 2, 2, 3, 5)))]
+    if random.random() < 0.3:
+        requests += [random.choice(requests)] * random.randint(1, 3)
+    tokens = [token for request in requests for token in request]
     changes = random.choice((0, 1, 1, 1, 1, 2, 3, 5))
     of_tokens = random.randint(0, changes)
     for _ in range(of_tokens):
@@ -121,10 +122,12 @@ def make_case(seed: int) -> Case:
 
 
 def _cuts(random: Random, sent: bytes) -> tuple[int, ...]:
-    kind = random.choice(("none", "few", "few", "many", "bytes", "lines"))
+    kind = random.choice(("none", "few", "few", "many", "bytes", "lines", "heads"))
     places = range(1, len(sent))
     if kind == "none" or not places:
         return ()
+    if kind == "heads":
+        return tuple(at for at in places if sent[:at].endswith(b"\r\n\r\n"))
     if kind == "lines":
         near = [at + random.randint(-2, 3) for at in places if sent[at] == 13]
         return tuple(sorted({at for at in near if 0 < at < len(sent)}))
