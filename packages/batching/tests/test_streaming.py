@@ -14,6 +14,8 @@ import pytest
 from alacarte_batching import BatchSizeError, batch
 from alacarte_batching._queue import Item
 
+from .conftest import timers
+
 Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 
 
@@ -249,7 +251,7 @@ def test_stream_that_is_never_read_leaves_its_place(run: Run, closed: bool) -> N
             await stream.aclose()
         del stream
         await asyncio.sleep(0)
-        assert asyncio.get_running_loop().timers() == []  # type: ignore[attr-defined]
+        assert timers() == []
         assert await read(f(2)) == [2]
         await asyncio.sleep(1)
         gc.collect()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import selectors
 import sys
 import types
 from collections.abc import Callable, Coroutine, Iterator
@@ -17,46 +15,16 @@ from alacarte.calls import python_call, python_result, python_value
 from alacarte.hookspecs import hookimpl
 from alacarte.runtime import get_runtime
 from alacarte.serve import _current
+from alacarte.testing import FakeClock
 from alacarte.types import DeploymentId, Runtime
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """Jumps to the next timer instead of waiting for it; fails where nothing could ever happen."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        loop = self
-
-        class Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
-            def select(self, timeout: float | None = None) -> Any:
-                events = super().select(0)
-                if not events:
-                    assert timeout is not None, "everything waits, and nothing will ever happen"
-                    # Timers may go off early by the clock's resolution; here they always do.
-                    loop.now += max(0.0, timeout - loop._clock_resolution / 2)
-                return events
-
-        super().__init__(Selector())
-
-    def time(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def run() -> Callable[[Main], None]:
     """Run a coroutine function in virtual time; afterwards, no task may be left."""
-
-    def run(main: Main) -> None:
-        async def checked() -> None:
-            await main()
-            assert asyncio.all_tasks() == {asyncio.current_task()}
-
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            runner.run(checked())
-
-    return run
+    return lambda main: FakeClock().run(main())
 
 
 class Handle:

@@ -28,9 +28,8 @@ from alacarte.errors import (
     DeploymentUnavailableError,
     ReplicaUnavailableError,
 )
+from alacarte.testing import FakeClock
 from alacarte.types import Address, Call, DeploymentId, Reply, Shed
-
-from .conftest import VirtualLoop
 
 HERE = DeploymentId("shop", "model")
 
@@ -826,8 +825,7 @@ def test_invariants_under_anything(run_anything, seed: int, policy: str):
 @pytest.fixture(scope="module")
 def run_anything():
     def run_once(seed: int, policy: str) -> None:
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            runner.run(anything(random.Random(seed), policy))
+        FakeClock().run(anything(random.Random(seed), policy))
 
     return run_once
 

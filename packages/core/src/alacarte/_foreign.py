@@ -1,4 +1,4 @@
-"""What foreign code may raise: anything. Keep it from ending the event loop that runs it.
+"""Foreign code: loaded by its name, and kept from ending the event loop that runs it.
 
 A task that raises SystemExit or KeyboardInterrupt stops its event loop, and with it everybody's
 work. So code of users and plugins is called under `except BaseException`; these functions say
@@ -8,11 +8,24 @@ what to do with what was caught.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import threading
+from typing import Any
 
 from .errors import InternalError
 
-__all__ = ["describe_error", "is_cancellation", "is_interrupt", "ordinary"]
+__all__ = ["describe_error", "is_cancellation", "is_interrupt", "load_target", "ordinary"]
+
+
+def load_target(target: str) -> Any:
+    """Import what `module:attribute` names.
+
+    Raises:
+        ImportError: The module cannot be imported.
+        AttributeError: The module has no such attribute.
+    """
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def is_cancellation(error: BaseException) -> bool:

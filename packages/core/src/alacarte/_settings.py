@@ -6,11 +6,11 @@ section's model only when somebody asks for it.
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ._foreign import load_target
 from ._plugins import Plugins, missing_package
 from ._validation import config_error
 from .errors import ConfigError
@@ -138,8 +138,7 @@ def with_secrets(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[
 
 
 def _model(section: ConfigSection) -> type[BaseModel]:
-    module, _, name = section.target.partition(":")
-    model: type[BaseModel] = getattr(importlib.import_module(module), name)
+    model: type[BaseModel] = load_target(section.target)
     return model
 
 

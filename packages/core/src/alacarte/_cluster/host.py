@@ -12,7 +12,6 @@ import contextlib
 import functools
 import gc
 import hashlib
-import importlib
 import inspect
 import logging
 import os
@@ -24,7 +23,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from .._foreign import is_cancellation, ordinary
+from .._foreign import is_cancellation, load_target, ordinary
 from .._logging import configure_actor_logging
 from .._plugins import check_same, installed, load
 from .protocol import ActorContext, ActorSpec, Cluster, Node
@@ -287,8 +286,7 @@ class ActorHost:
             raise
 
     async def _make(self, spec: ActorSpec, context: ActorContext) -> Any:
-        module, _, name = spec.target.partition(":")
-        return getattr(importlib.import_module(module), name)(context, *spec.args)
+        return load_target(spec.target)(context, *spec.args)
 
     def submit(self, method: str, args: tuple[Any, ...]) -> concurrent.futures.Future[Any]:
         """Call a method of the object; return its future. From any other thread.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 import secrets
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from dataclasses import replace
 
 from .._cluster.host import spare_collections, sweep_sockets
 from .._cluster.protocol import ActorContext
+from .._foreign import load_target
 from .._process.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues
 from .._wire.failures import rebuild_error
@@ -76,8 +76,7 @@ class ServiceActor:
     ) -> None:
         self._cluster = context.cluster
         self._facts: dict[str, str] | None = None
-        module, _, name = target.partition(":")
-        self._service: NodeService = getattr(importlib.import_module(module), name)()
+        self._service: NodeService = load_target(target)()
         self._membership = membership
         self._access = InstanceAccess.of(membership, context.cluster)
         self._runtime = ProcessRuntime(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
+from .._foreign import load_target
 from .._plugins import FIRST_PARTY, missing_package
 from ..errors import PluginError
 from ._current import loaded_plugins
@@ -32,8 +32,7 @@ def resolve_name(name: str) -> Any:
         if name in FIRST_PARTY:
             raise MissingPackageError(str(missing_package(name, f"serve.{name}")))
         raise AttributeError(f"alacarte.serve has no {name!r}, and no installed plugin gives it.")
-    module, _, attribute = api.target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return load_target(api.target)
 
 
 def plugin_names(module: str) -> list[str]:

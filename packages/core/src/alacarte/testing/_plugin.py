@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import hookspecs
+from .._foreign import load_target
 from .._plugins import PluginRecord, Plugins, discover, load
 from .._settings import ConfigValues, resolve
 from ..errors import ConfigError
@@ -221,10 +222,9 @@ def _given(implementation: Callable[[], Any], kind: type | None = None) -> list[
 
 
 def _imported(target: str) -> Any:
-    module, colon, attribute = target.partition(":")
-    assert colon, f"{target!r} must be 'module:attribute'"
+    assert ":" in target, f"{target!r} must be 'module:attribute'"
     try:
-        return getattr(importlib.import_module(module), attribute)
+        return load_target(target)
     except (ImportError, AttributeError) as error:
         raise AssertionError(f"{target} cannot be imported: {error}") from error
 
