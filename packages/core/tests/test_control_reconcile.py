@@ -19,7 +19,7 @@ from alacarte._control.reconcile import (
     Start,
     Target,
     lacking_place,
-    next_look,
+    next_wakeup,
     reconcile,
 )
 from alacarte.status import ReplicaState
@@ -77,7 +77,7 @@ class Simulation:
             self.lowest = min(self.lowest, self.running)
             if self.move():
                 continue
-            look = next_look(
+            look = next_wakeup(
                 list(self.replicas.values()),
                 now=self.now,
                 freed=self.freed,
@@ -347,7 +347,7 @@ def test_patience_with_a_slow_start(waited: float, lacks: bool):
     seen = [*views("old RUNNING"), replace(WAITING, had_room=True)]
     since = lacking_place(None, target(1), seen, now=NOW + waited)
     assert since == (NOW + waited if lacks else None)
-    look = next_look(seen, now=NOW + waited)
+    look = next_wakeup(seen, now=NOW + waited)
     assert look == (None if lacks else pytest.approx(30.0 - waited))
 
 
@@ -364,7 +364,7 @@ def test_a_place_that_was_just_left_is_waited_for():
     seen = [*views("old RUNNING"), WAITING]
     freed = NOW + 60
     assert lacking_place(None, target(1), seen, now=freed + 1.9, freed=freed) is None
-    assert next_look(seen, now=freed + 0.5, freed=freed) == pytest.approx(1.5)
+    assert next_wakeup(seen, now=freed + 0.5, freed=freed) == pytest.approx(1.5)
     assert lacking_place(None, target(1), seen, now=freed + 2, freed=freed) == freed + 2
     assert lacking_place(freed + 2, target(1), seen, now=freed + 3, freed=freed) == freed + 2
 
@@ -376,15 +376,15 @@ def test_a_place_is_given_up_at_the_second_look():
     for now, actions in [(woken, []), (woken + 0.2, []), (woken + SECOND_LOOK_S, [Drain("r0")])]:
         found = reconcile(target(1), seen, failures=0, now=now, lacking_since=woken)
         assert found == actions
-    assert next_look(seen, now=woken, lacking_since=woken) == pytest.approx(SECOND_LOOK_S)
+    assert next_wakeup(seen, now=woken, lacking_since=woken) == pytest.approx(SECOND_LOOK_S)
     assert reconcile(target(1), seen, failures=0, now=woken + 60) == []
 
 
 def test_when_to_look_again():
     """Only a wait for a place ends by time alone; all else is told."""
-    assert next_look(views("new STARTING, old RUNNING"), now=NOW) is None
-    assert next_look([WAITING], now=NOW + 0.5) == pytest.approx(1.5)
-    assert next_look([], now=NOW) is None
+    assert next_wakeup(views("new STARTING, old RUNNING"), now=NOW) is None
+    assert next_wakeup([WAITING], now=NOW + 0.5) == pytest.approx(1.5)
+    assert next_wakeup([], now=NOW) is None
 
 
 # --- surge ------------------------------------------------------------------------------
@@ -456,13 +456,13 @@ def test_when_all_are_unfit_all_stay_until_successors_run():
 def test_a_leaving_node_s_replica_is_replaced_first_and_goes_in_time():
     """It stays until a successor runs, or until its requests need the time that is left."""
     stays, leaves = views("new RUNNING, new RUNNING")
-    leaves = replace(leaves, leaves_at=NOW + 60, state=ReplicaState.PENDING_MIGRATION)
+    leaves = replace(leaves, drain_deadline=NOW + 60, state=ReplicaState.PENDING_MIGRATION)
     wanted = replace(target(2), grace_s=20.0)
     assert reconcile(wanted, [stays, leaves], failures=0, now=NOW) == [Start(1)]
     coming = replace(stays, replica_id="coming", state=STARTING)
     seen = [stays, leaves, coming]
     assert reconcile(wanted, seen, failures=0, now=NOW + 39) == []
-    assert next_look(seen, now=NOW, grace_s=20.0) == 40
+    assert next_wakeup(seen, now=NOW, grace_s=20.0) == 40
     assert reconcile(wanted, seen, failures=0, now=NOW + 40) == [Drain(leaves.replica_id)]
     here = [stays, leaves, replace(coming, state=RUNNING)]
     assert reconcile(wanted, here, failures=0, now=NOW) == [Drain(leaves.replica_id)]

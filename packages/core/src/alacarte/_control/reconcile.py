@@ -25,7 +25,7 @@ __all__ = [
     "as_wanted",
     "given_up",
     "lacking_place",
-    "next_look",
+    "next_wakeup",
     "reconcile",
 ]
 
@@ -82,7 +82,7 @@ class ReplicaView:
         placed: It has a process.
         had_room: The cluster had room for it when it was asked for.
         fit: Neither do its health checks fail, nor has it refused its settings.
-        leaves_at: When its node leaves, on the clock of `now`; None when it stays.
+        drain_deadline: Of its node, on the clock of `now`; None when the node stays.
         queued: Nothing has been asked of the cluster for it yet: others start before it.
     """
 
@@ -94,7 +94,7 @@ class ReplicaView:
     placed: bool = True
     had_room: bool = False
     fit: bool = True
-    leaves_at: float | None = None
+    drain_deadline: float | None = None
     queued: bool = False
 
 
@@ -175,7 +175,7 @@ def as_wanted(target: Target | None, replicas: Sequence[ReplicaView]) -> bool:
         if (
             replica.state is not running
             or not replica.fit
-            or replica.leaves_at is not None
+            or replica.drain_deadline is not None
             or replica.version != version
             or (replica.settings is not settings and replica.settings != settings)
         ):
@@ -224,7 +224,7 @@ def lacking_place(
     return now if before is None else before
 
 
-def next_look(
+def next_wakeup(
     replicas: Sequence[ReplicaView],
     *,
     now: float,
@@ -244,13 +244,14 @@ def next_look(
     ]
     if lacking_since is not None:
         moments.append(lacking_since + SECOND_LOOK_S)
-    moments += [each.leaves_at - grace_s for each in replicas if each.leaves_at is not None]
+    deadlines = [each.drain_deadline for each in replicas]
+    moments += [each - grace_s for each in deadlines if each is not None]
     ahead = [moment - now for moment in moments if moment > now]
     return min(ahead) if ahead else None
 
 
 def _is_wanted(replica: ReplicaView, target: Target) -> bool:
-    return replica.version == target.version and replica.fit and replica.leaves_at is None
+    return replica.version == target.version and replica.fit and replica.drain_deadline is None
 
 
 def _excess(new: Sequence[ReplicaView], count: int) -> list[ReplicaView]:
@@ -284,7 +285,7 @@ def _called_away(target: Target, old: Sequence[ReplicaView], now: float) -> list
     return [
         replica
         for replica in old
-        if replica.leaves_at is not None and now >= replica.leaves_at - target.grace_s
+        if replica.drain_deadline is not None and now >= replica.drain_deadline - target.grace_s
     ]
 
 

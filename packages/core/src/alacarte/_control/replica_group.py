@@ -34,7 +34,7 @@ from .reconcile import (
     Start,
     Target,
     lacking_place,
-    next_look,
+    next_wakeup,
 )
 from .reconcile import reconcile as actions_for
 from .replica import WAITS_FOR_PROCESS, Replica
@@ -46,7 +46,7 @@ __all__ = ["ReplicaGroup"]
 
 log = logging.getLogger("alacarte.controller")
 _REMINDER_S = (4.0, 30.0, 3600.0)
-"""Lines about a deployment that waits: the first at the look after 5 s, the next 30 s later."""
+"""Lines about a deployment that waits: the first at the poll after 5 s, the next 30 s later."""
 
 
 class ReplicaGroup:
@@ -219,7 +219,7 @@ class ReplicaGroup:
         self._progress.aim(before, target, automatic=automatic)
 
     def reconcile(self) -> float | None:
-        """Do what is to be done; return in how many seconds to look again, None for on change."""
+        """Carry out what is due; return in how many seconds to do so again, None for on change."""
         now = self._loop.time()
         pauses = []
         views = self.views
@@ -245,14 +245,14 @@ class ReplicaGroup:
                 assert self.target is not None
                 self._replicas[action.replica_id].reconfigure(self.target.settings)
         grace_s = self.target.grace_s if self.target else 0.0
-        look = next_look(
+        wakeup = next_wakeup(
             self.views,
             now=now,
             freed=self._freed_at,
             lacking_since=self._lacking_since,
             grace_s=grace_s,
         )
-        return min([*pauses, look] if look is not None else pauses, default=None)
+        return min([*pauses, wakeup] if wakeup is not None else pauses, default=None)
 
     def refresh(self) -> DeploymentStatusOverview:
         """Bring the condition up to date; return the status without details."""

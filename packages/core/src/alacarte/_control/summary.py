@@ -163,7 +163,7 @@ def waiting_for(
         found.append(f"a word from {_count(states[ReplicaState.RECOVERING])}")
     if states[ReplicaState.UPDATING]:
         found.append(f"reconfigure of {_count(states[ReplicaState.UPDATING])}")
-    missing = target.replicas - sum(each.fit and each.leaves_at is None for each in new)
+    missing = target.replicas - sum(each.fit and each.drain_deadline is None for each in new)
     if missing > 0 and pause_s > 0:
         found.append(f"{pause_s:.1f} s to be over after the last failure")
     leaving = sum(each.version != target.version and each.state in SERVING for each in replicas)

@@ -1,0 +1,103 @@
+"""What the controller publishes, and that it publishes nothing twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from alacarte import _plugins
+from alacarte._control.desired import target_of
+from alacarte._control.publisher import Publisher
+from alacarte._control.tallies import Tallies
+from alacarte._model.plan import Plan
+from alacarte._model.snapshots import ROUTES_KEY, deployment_key
+from alacarte.actors import ReplicaEntry, WatchRequest
+from alacarte.status import DeploymentStatus
+from alacarte.types import Address, DeploymentId
+
+from .plan_support import application, planned
+
+ME = DeploymentId("a", "x")
+ENTRY = ReplicaEntry("a#x#1", Address("/s", "host", None), "node", 5)
+
+
+class Group:
+    """A replica group, as far as it is published."""
+
+    deployment = ME
+
+    def __init__(self, plan: Plan, *entries: ReplicaEntry) -> None:
+        self.spec = plan.deployments.get(ME)
+        self.target = None if self.spec is None else target_of(self.spec)
+        self.entries = entries
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return planned(application("a", "x", prefix="/a"))
+
+
+@pytest.fixture
+def publisher() -> Publisher:
+    core = [record for record in _plugins.discover() if record.name == "core"]
+    return Publisher(_plugins.load(core, strict=True), Tallies())
+
+
+def publish(publisher: Publisher, status: DeploymentStatus, plan: Plan, *entries: Any) -> Any:
+    group: Any = Group(plan, *entries)
+    publisher.deployment(group, status)
+    return publisher.hub.current(deployment_key(ME))
+
+
+def test_a_snapshot_is_published_once(publisher: Publisher, plan: Plan):
+    """The same again has the same version; another set of replicas has a later one."""
+    first = publish(publisher, DeploymentStatus.UPDATING, plan)
+    assert (first.state, first.replicas) == ("up", ())
+    assert publish(publisher, DeploymentStatus.UPDATING, plan) is first
+    second = publish(publisher, DeploymentStatus.HEALTHY, plan, ENTRY)
+    assert second.version > first.version
+    assert second.replicas == (ENTRY,)
+
+
+def test_a_deployment_that_failed_or_is_deleted_says_so(publisher: Publisher, plan: Plan):
+    """A failed one that still has replicas answers with them."""
+    failed = DeploymentStatus.DEPLOY_FAILED
+    assert publish(publisher, failed, plan).state == "failed"
+    assert publish(publisher, failed, plan, ENTRY).state == "up"
+    assert publish(publisher, DeploymentStatus.UPDATING, Plan()).state == "absent"
+
+
+def test_routes_say_what_starts_for_the_first_time(publisher: Publisher, plan: Plan):
+    """Until it has run once; nothing is published where nothing has changed."""
+    publisher.follow(plan)
+    publish(publisher, DeploymentStatus.UPDATING, plan)
+    publisher.routes()
+    first = publisher.hub.current(ROUTES_KEY)
+    assert (first.routes, first.starting) == (plan.routes, {"a"})
+    publisher.routes()
+    assert publisher.hub.current(ROUTES_KEY) is first
+    assert not publisher.starts_changed
+    publish(publisher, DeploymentStatus.HEALTHY, plan, ENTRY)
+    assert publisher.starts_changed
+    publisher.routes()
+    second = publisher.hub.current(ROUTES_KEY)
+    assert second.starting == frozenset()
+    assert publisher.routes_version == second.version > first.version
+
+
+def test_what_a_former_controller_left_has_run(publisher: Publisher, plan: Plan):
+    """Its callers wait for its replicas: to them, nothing has happened."""
+    publisher.recover(plan)
+    publisher.follow(plan)
+    publish(publisher, DeploymentStatus.UPDATING, plan)
+    publisher.routes()
+    assert publisher.hub.current(ROUTES_KEY).starting == frozenset()
+
+
+async def test_who_follows_what_there_is_not_is_told(publisher: Publisher):
+    """At once, and nothing is kept of it when nobody follows it any more."""
+    key = deployment_key(DeploymentId("no", "such"))
+    found = await publisher.watch(WatchRequest("p", "p-1", 1, {key: 0}))
+    snapshot: Any = found[key]
+    assert (snapshot.state, snapshot.id) == ("absent", DeploymentId("no", "such"))
