@@ -256,6 +256,7 @@ def status_of(message: Buffer) -> int:
     return status
 
 
+@lru_cache(maxsize=1024)
 def _address(address: tuple[str, int | None] | None) -> bytes:
     return b"" if address is None else f"{address[0]} {address[1] or 0}".encode()
 

@@ -62,7 +62,6 @@ class Head:
         query: bytes,
         version: str,
         headers: list[tuple[bytes, bytes]],
-        *,
         has_body: bool = False,
         expects_continue: bool = False,
         keep_alive: bool = True,

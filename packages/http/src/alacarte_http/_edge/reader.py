@@ -79,22 +79,23 @@ class Step(IntEnum):
 
 
 NEW, HEAD, BODY, BETWEEN, LAST, UPGRADED, REFUSED = State
+_BEGIN, _BODY_FOLLOWS, _WHOLE, _WHOLE_LAST, _UPGRADE, _REFUSE = Step
 
 TRANSITIONS = {
-    (NEW, Step.BEGIN): HEAD,
-    (NEW, Step.REFUSE): REFUSED,
-    (HEAD, Step.BODY_FOLLOWS): BODY,
-    (HEAD, Step.WHOLE): BETWEEN,
-    (HEAD, Step.WHOLE_LAST): LAST,
-    (HEAD, Step.UPGRADE): UPGRADED,
-    (HEAD, Step.REFUSE): REFUSED,
-    (BODY, Step.WHOLE): BETWEEN,
-    (BODY, Step.WHOLE_LAST): LAST,
-    (BODY, Step.REFUSE): REFUSED,
-    (BETWEEN, Step.BEGIN): HEAD,
-    (BETWEEN, Step.REFUSE): REFUSED,
-    (LAST, Step.REFUSE): REFUSED,
-    (UPGRADED, Step.REFUSE): REFUSED,
+    (NEW, _BEGIN): HEAD,
+    (NEW, _REFUSE): REFUSED,
+    (HEAD, _BODY_FOLLOWS): BODY,
+    (HEAD, _WHOLE): BETWEEN,
+    (HEAD, _WHOLE_LAST): LAST,
+    (HEAD, _UPGRADE): UPGRADED,
+    (HEAD, _REFUSE): REFUSED,
+    (BODY, _WHOLE): BETWEEN,
+    (BODY, _WHOLE_LAST): LAST,
+    (BODY, _REFUSE): REFUSED,
+    (BETWEEN, _BEGIN): HEAD,
+    (BETWEEN, _REFUSE): REFUSED,
+    (LAST, _REFUSE): REFUSED,
+    (UPGRADED, _REFUSE): REFUSED,
 }
 """Where each step leads; a step that is absent in a state is a bug, and raises KeyError."""
 
@@ -124,6 +125,7 @@ class Upgrade(NamedTuple):
 
 Event = Head | Body | End | Upgrade | Refused
 
+_VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 _CHECKED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 _BLANK = b" \t"
 _LINE_ENDS = b"\r\n"
@@ -194,7 +196,7 @@ class Reader:
         """Read no more, for this reason; return the reason."""
         # What is refused between requests is none, and so is its method.
         refused.bodiless = self.state in (HEAD, BODY, UPGRADED) and self._method == b"HEAD"
-        self._step(Step.REFUSE)
+        self._step(_REFUSE)
         self._data = b""
         self._events.clear()
         return refused
@@ -228,7 +230,11 @@ class Reader:
                 if at == len(data):
                     return
             end = framing.begin(data, at)
-            self._begin()
+            self.state = TRANSITIONS[self.state, _BEGIN]
+            self._head_size = self._num_hosts = self._length = 0
+            self._chunked = self._expects_continue = False
+            self._method = self._url = b""
+            self._headers = []
         elif self.state is BODY and not self._chunked:
             end = min(at + self._length - self.body_size, len(data))
         else:
@@ -267,13 +273,6 @@ class Reader:
             wrong_method = isinstance(failure, HttpParserInvalidMethodError)
             refused = refused_by_parser(str(failure), piece if begins else b"", wrong_method)
         self._events.append(self.refuse(refused))
-
-    def _begin(self) -> None:
-        self._step(Step.BEGIN)
-        self._head_size = self._num_hosts = self._length = 0
-        self._chunked = self._expects_continue = False
-        self._method = self._url = b""
-        self._headers = []
 
     def _another_protocol(self) -> None:
         """Go on behind a head that asks for another protocol: in that one, or in HTTP/1.1.
@@ -333,12 +332,10 @@ class Reader:
         if self.state is not HEAD:
             return  # see _another_protocol
         parser = self._parser
-        version = parser.get_http_version()
         method = self._method.decode("ascii")
-        if version != "1.1" and version != "1.0":
-            raise Refused(505, "The versions understood are HTTP/1.0 and HTTP/1.1.")
-        if not self._framing.line_tail.startswith(b"HTTP/"):
-            raise Refused(400, "The request line must end with HTTP/1.1 or HTTP/1.0.")
+        version = _VERSIONS.get(self._framing.line_tail)
+        if version is None:
+            raise self._wrong_version()
         if self._framing.spaces != 2:
             raise Refused(400, "One space, and no more, parts method, target and version.")
         if self._num_hosts != 1 and (self._num_hosts or version == "1.1"):
@@ -364,24 +361,24 @@ class Reader:
             query,
             version,
             self._headers,
-            has_body=has_body,
-            expects_continue=self._expects_continue and has_body and version == "1.1",
-            keep_alive=version == "1.1" and parser.should_keep_alive(),
+            has_body,
+            self._expects_continue and has_body and version == "1.1",
+            version == "1.1" and parser.should_keep_alive(),
         )
         if parser.should_upgrade():  # so it says of CONNECT, too
             if method == "CONNECT":
                 raise no_connect()
             if _asks_for_websocket(self._headers):
                 self._check_upgrade(head)
-                self._step(Step.UPGRADE)
+                self._step(_UPGRADE)
                 return
         if has_body:
-            self._step(Step.BODY_FOLLOWS)
+            self._step(_BODY_FOLLOWS)
             self.body_size = self._raw_size = 0
             # Trailers are dropped: the application may have looked at the headers already.
             self._headers = []
         else:
-            self._step(Step.WHOLE if head.keep_alive else Step.WHOLE_LAST)
+            self._step(_WHOLE if head.keep_alive else _WHOLE_LAST)
         self._events.append(head)
 
     def on_body(self, body: bytes) -> None:
@@ -395,7 +392,7 @@ class Reader:
         # Before the pause for another protocol, httptools takes the head for all of the message.
         if self.state is BODY and not self._parser.should_upgrade():
             assert self._head is not None
-            self._step(Step.WHOLE if self._head.keep_alive else Step.WHOLE_LAST)
+            self._step(_WHOLE if self._head.keep_alive else _WHOLE_LAST)
             self._events.append(END)
             if self._chunked and not self._parser.should_keep_alive():
                 # `Connection: close` among the trailers: no one else heeds that, and a parser that
@@ -418,6 +415,13 @@ class Reader:
         else:
             check_expectation(value)
             self._expects_continue = True
+
+    def _wrong_version(self) -> Refused:
+        if self._parser.get_http_version() not in _VERSIONS.values():
+            return Refused(505, "The versions understood are HTTP/1.0 and HTTP/1.1.")
+        if not self._framing.line_tail.startswith(b"HTTP/"):
+            return Refused(400, "The request line must end with HTTP/1.1 or HTTP/1.0.")
+        return Refused(400, "One space, and no more, parts method, target and version.")
 
     def _line_too_long(self) -> Refused:
         limit = self._limits.request_line_bytes

@@ -12,6 +12,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import IO, Any
 
 from alacarte.errors import ConfigError
@@ -181,11 +182,13 @@ def _stamp(at: float) -> str:
     return f"{_second_text}.{int((at - second) * 1000):03d}Z"
 
 
+@lru_cache(maxsize=512)
 def _shown(path: bytes) -> str:
     """Return a path that cannot break out of its line or colour a terminal."""
     return _escaped(path.decode("latin-1"))
 
 
+@lru_cache(maxsize=512)
 def _escaped(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
