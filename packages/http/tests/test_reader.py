@@ -116,6 +116,14 @@ def test_a_head_with_consequences_is_read_each_time(data: bytes):
     assert all(event is not first for event in read(reader, data))
 
 
+def test_empty_lines_are_counted_for_each_request():
+    """Those in front of a head that came again do not count for the next one."""
+    reader = Reader(LIMITS)
+    empty = b"\r\n" * 16
+    assert [type(event) for event in read(reader, GET, empty, GET, empty, GET)] == [Head] * 3
+    assert [type(event) for event in read(reader, empty + b"\r\n", GET)] == [Refused]
+
+
 def test_nothing_is_read_behind_the_last_request():
     """The client has said that it was the last."""
     reader = Reader(LIMITS)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from alacarte_http._edge.connection import Connection
@@ -22,12 +24,16 @@ from alacarte_http.config import HTTPOptions
 
 from .model import Limits, Request
 
-__all__ = ["EARLY", "HELD", "LIMITS", "READS", "Answer", "Call", "Edge", "Observed"]
+__all__ = ["AT_ONCE", "EARLY", "HELD", "LIMITS", "READS", "Answer", "Call", "Edge", "Observed"]
 
 LIMITS = Limits(request_line=200, header_bytes=600, header_fields=12, body=300)
 """Small ones, so that each is met with few bytes."""
-READS, EARLY, HELD = "reads", "early", "held"
-"""What the application does: read and answer; answer and not read; wait, then read and answer."""
+READS, EARLY, HELD, AT_ONCE = "reads", "answers early", "waits", "answers at once"
+"""What the application does with a request.
+
+Reads and answers; answers and does not read; waits, then reads and answers; where all of the
+request is here, answers in the callback that has read it, or in the next turn of the loop.
+"""
 _IDLE_TURNS = 8
 """So many turns of the loop without an event are the end of all work."""
 _MAX_TURNS = 5000
@@ -148,7 +154,7 @@ class Edge:
             max_header_fields=LIMITS.header_fields,
             max_body_bytes=LIMITS.body,
         )
-        self._shared = Shared(self._answer, edge_limits(options), _Upgraded)
+        self._shared = Shared(self._application, edge_limits(options), _Upgraded)
         self._sockets = socket.socketpair()
         self._observed = Observed()
         self._behaviour = READS
@@ -219,16 +225,26 @@ class Edge:
         self._observed.calls.append(Call(_request(head), "", True))
         self._observed.upgraded = received
 
-    async def _answer(self, exchange: Exchange) -> None:
-        """The application."""
-        observed = self._observed
-        number = len(observed.calls)
+    def _application(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
         call = Call(_request(exchange.head), exchange.head.path)
-        observed.calls.append(call)
+        number = len(self._observed.calls)
+        self._observed.calls.append(call)
         self._events += 1
+        if self._behaviour != AT_ONCE or exchange.more_body:
+            return self._answer(exchange, call, number)
+        _take(call, exchange.take(), whole=True)
+        if number % 2:
+            self._respond(exchange, number)
+        else:
+            exchange.work = _Later(
+                asyncio.get_running_loop(), partial(self._respond, exchange, number)
+            )
+        return None
+
+    async def _answer(self, exchange: Exchange, call: Call, number: int) -> None:
         if self._behaviour == HELD:
             await self._released.wait()
-        body, more = b"", self._behaviour != EARLY
+        more = self._behaviour != EARLY
         while more:
             try:
                 part = await exchange.read()
@@ -236,14 +252,31 @@ class Edge:
                 return
             finally:
                 self._events += 1
-            body, more = body + part, exchange.more_body
-            call.request = Request(**{**call.request.__dict__, "body": body})
-            call.complete = not more
+            more = exchange.more_body
+            _take(call, part, whole=not more)
+        self._respond(exchange, number)
+
+    def _respond(self, exchange: Exchange, number: int) -> None:
         text = b"<%d>" % number
-        head = ResponseHead(200, b"x-call: %d\r\ncontent-length: %d\r\n" % (number, len(text)),
-                            len(text), False)  # fmt: skip
-        exchange.respond(head, b"", text)
+        lines = b"x-call: %d\r\ncontent-length: %d\r\n" % (number, len(text))
+        exchange.respond(ResponseHead(200, lines, len(text), False), b"", text)
         self._events += 1
+
+
+class _Later:
+    """Calls a function in the next turn of the loop, if nobody cancels it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+        self._handle = loop.call_soon(function)
+
+    def cancel(self) -> None:
+        self._handle.cancel()
+
+
+def _take(call: Call, part: bytes, *, whole: bool) -> None:
+    body = call.request.body + part
+    call.request = Request(**{**call.request.__dict__, "body": body})
+    call.complete = whole
 
 
 def _request(head: Head) -> Request:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
 
-from .edge import EARLY, HELD, LIMITS, READS
+from .edge import AT_ONCE, EARLY, HELD, LIMITS, READS
 
 __all__ = ["Case", "make_case"]
 
@@ -117,7 +117,7 @@ def make_case(seed: int) -> Case:
     sent = b"".join(tokens)
     for _ in range(changes - of_tokens):
         sent = _mutate_bytes(random, sent)
-    return Case(sent, _cuts(random, sent), random.choice((READS, READS, EARLY, HELD)),
+    return Case(sent, _cuts(random, sent), random.choice((READS, AT_ONCE, EARLY, HELD)),
                 random.random() < 0.2)  # fmt: skip
 
 

@@ -23,6 +23,7 @@ class Framing:
     """What is known of the bytes of one connection, however they are cut into reads.
 
     Attributes:
+        empty_lines: How many have arrived in front of a request, a half one included.
         half_empty_line: The last byte was a CR in front of a request.
         in_line: The end of the request line has not arrived.
         line_size: Bytes of the request line, as far as it has arrived.
@@ -31,8 +32,8 @@ class Framing:
     """
 
     __slots__ = (
-        "_empty_lines",
         "_tail",
+        "empty_lines",
         "half_empty_line",
         "in_line",
         "line_size",
@@ -45,7 +46,7 @@ class Framing:
         self.line_size = 0
         self.line_tail = b""
         self.spaces = 0
-        self._empty_lines = 0
+        self.empty_lines = 0
         self.half_empty_line = False
         self._tail = b""
 
@@ -62,14 +63,14 @@ class Framing:
             at += 1
         while data.startswith(_EMPTY_LINE, at):
             at += 2
-            self._empty_lines += 1
-        if self._empty_lines > MAX_EMPTY_LINES:
+            self.empty_lines += 1
+        if self.empty_lines > MAX_EMPTY_LINES:
             raise Refused(400, f"More than {MAX_EMPTY_LINES} empty lines, and no request.")
         if at < len(data) and data[at] in (_CR, _LF):
             if data[at] == _LF or at + 1 < len(data):
                 raise _stray()
             self.half_empty_line = True
-            self._empty_lines += 1
+            self.empty_lines += 1
             at += 1
         return at
 
@@ -89,7 +90,7 @@ class Framing:
         self.line_size = line_end - at
         self.line_tail = data[max(at, line_end - _VERSION_SIZE) : line_end]
         self.spaces = data.count(b" ", at, line_end)
-        self._empty_lines = 0
+        self.empty_lines = 0
         return end
 
     def find_end(self, data: bytes, at: int) -> int:

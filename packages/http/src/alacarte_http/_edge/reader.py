@@ -171,7 +171,7 @@ class Reader:
     def feed(self, data: bytes) -> Event | None:
         """Take bytes of the client, and return the first event in them."""
         if data == self._repeated and self.state is BETWEEN:
-            if not self._framing.half_empty_line:
+            if not self._framing.empty_lines:
                 return self._repeated_head
         self._data = data
         self._at = 0
