@@ -68,9 +68,7 @@ class AccessLog:
         if self._size > _MOST_BYTES:
             self._dropped += 1
             return
-        line = self._form(
-            time.time(), method, _shown(path), route, status, seconds, request_id, app
-        )
+        line = self._form(time.time(), method, path, route, status, seconds, request_id, app)
         self._lines.append(line)
         self._size += len(line)
         if self._due is None and self._writing is None:
@@ -136,7 +134,7 @@ def open_log(style: str, path: str) -> AccessLog:
 def _text(
     at: float,
     method: str,
-    path: str,
+    path: bytes,
     route: str,
     status: int,
     seconds: float,
@@ -144,15 +142,15 @@ def _text(
     app: str,
 ) -> str:
     return (
-        f"{_stamp(at)} {method} {path} {status} {seconds * 1000:.1f}ms"
-        f" app={_escaped(app) or '-'} route={_escaped(route) or '-'} id={request_id}\n"
+        f"{_stamp(at)} {_asked(method, path)} {status} {seconds * 1000:.1f}ms"
+        f" {_reached(app, route)} id={request_id}\n"
     )
 
 
 def _json(
     at: float,
     method: str,
-    path: str,
+    path: bytes,
     route: str,
     status: int,
     seconds: float,
@@ -161,34 +159,48 @@ def _json(
 ) -> str:
     # By hand: all but these three are of letters and digits, and json.dumps of a dict takes long.
     return (
-        f'{{"time":"{_stamp(at)}","method":"{method}","path":{_quoted(path)},'
+        f'{{"time":"{_stamp(at)}","method":"{method}","path":{_quoted(_shown(path))},'
         f'"route":{_quoted(route)},"status":{status},"ms":{seconds * 1000:.3f},'
         f'"request_id":"{request_id}","app":{_quoted(app)}}}\n'
     )
 
 
-_quoted: Callable[[Any], str] = json.JSONEncoder().encode
-_second = 0
-_second_text = ""
-
-
-def _stamp(at: float) -> str:
-    """Return a time in UTC as ISO 8601 with milliseconds."""
-    global _second, _second_text
-    second = int(at)
-    if second != _second:
-        _second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        _second = second
-    return f"{_second_text}.{int((at - second) * 1000):03d}Z"
+# Most requests ask for what others have asked for: those parts of a line are made once.
+@lru_cache(maxsize=512)
+def _asked(method: str, path: bytes) -> str:
+    return f"{method} {_shown(path)}"
 
 
 @lru_cache(maxsize=512)
+def _reached(app: str, route: str) -> str:
+    return f"app={_escaped(app) or '-'} route={_escaped(route) or '-'}"
+
+
+_quoted: Callable[[Any], str] = lru_cache(maxsize=512)(json.JSONEncoder().encode)
+_millisecond = 0
+_millisecond_text = ""
+
+
+def _stamp(at: float) -> str:
+    """Return a time in UTC as ISO 8601 with milliseconds; under load many requests share one."""
+    global _millisecond, _millisecond_text
+    millisecond = int(at * 1000)
+    if millisecond != _millisecond:
+        _millisecond_text = f"{_second(millisecond // 1000)}.{millisecond % 1000:03d}Z"
+        _millisecond = millisecond
+    return _millisecond_text
+
+
+@lru_cache(maxsize=2)
+def _second(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
+
+
 def _shown(path: bytes) -> str:
     """Return a path that cannot break out of its line or colour a terminal."""
     return _escaped(path.decode("latin-1"))
 
 
-@lru_cache(maxsize=512)
 def _escaped(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text

@@ -177,11 +177,18 @@ class ProxyApp:
     def _ended(self, forwarding: Forwarding, status: int) -> None:
         self.ongoing -= 1
         if self._access is not None:
-            head, request_id = forwarding.exchange.head, forwarding.request_id
-            self._note(head, request_id, forwarding.app, status, forwarding.began)
+            self._access.note(
+                forwarding.exchange.head.method,
+                forwarding.exchange.head.raw_path,
+                forwarding.request.resolved.route.prefix,
+                status,
+                time.perf_counter() - forwarding.began,
+                forwarding.request_id,
+                forwarding.app,
+            )
 
     def _note(self, head: Head, request_id: str, app: str, status: int, began: float) -> None:
-        """Note a request in the access log, where there is one.
+        """Note a request that took no route, or a WebSocket, where there is an access log.
 
         Args:
             app: The application that has answered; "" for the one that the path leads to.
