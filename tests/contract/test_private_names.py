@@ -70,7 +70,7 @@ LIBRARIES = {
             "starlette.routing": frozenset({"_base_app", "_router"}),
         },
     ),
-    # Of uvicorn no name is used; see `test_no_private_name_of_uvicorn`.
+    # Of uvicorn none is used; see `test_no_private_name_of_uvicorn`.
     "httptools": Private("http/src/alacarte_http/_httptools.py"),
     "websockets": Private(
         "http/src/alacarte_http/_websockets.py",
@@ -217,10 +217,10 @@ def test_a_library_is_imported_in_one_module(library: str):
 
 
 def test_no_private_name_of_uvicorn():
-    """The proxy has a server of its own: of uvicorn, at most what its documentation promises."""
+    """Of uvicorn the server is used, by the names that its documentation promises."""
     names = {name for path in FILES for name in library_names(path)}
     used = {name for name in names if name.partition(".")[0] == "uvicorn"}
-    assert used <= {"uvicorn", "uvicorn.Config", "uvicorn.Server"}
+    assert used == {"uvicorn", "uvicorn.Config", "uvicorn.Server"}
 
 
 def test_private_attributes_are_listed_and_used_in_one_module():

@@ -20,6 +20,7 @@ from alacarte import serve
 from alacarte.errors import ConfigError
 from alacarte.instance import get_instance
 from alacarte.serve import _current
+from alacarte.testing import wait_until
 from alacarte.types import DeploymentId, Resource, Route
 
 from . import gates, plugin
@@ -668,6 +669,7 @@ def test_a_queued_request_of_a_client_that_has_left(site, gate, leave):
             for _ in range(2):
                 assert site.http.get("/-/healthz").status_code == 200  # the others are in line
             leave(gone)
+            assert site.http.get("/-/healthz").status_code == 200  # the proxy has read of it
             gate.open.set()
             assert (first.answer().body, last.answer().body) == (b"/first", b"/last")
         gate.entered()
@@ -786,6 +788,7 @@ def test_a_request_to_a_starting_application(site, gate, path):
     running = threading.Thread(target=site.run, args=(LateStart.bind(),))
     running.start()
     gate.entered()
+    wait_until(lambda: site.http.get(path).status_code != 404, WAIT_S)  # the proxy has the route
     for _ in range(2):
         answer = site.http.get(path)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
