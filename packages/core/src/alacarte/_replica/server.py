@@ -18,6 +18,7 @@ from .._wire.failures import user_traceback
 from .._wire.frames import MAX_LOAD, Kind
 from .._wire.listener import Listener
 from .._wire.replica import ReplicaConnection, ServedStream
+from .._wire.served_stream import ServingConnection
 from ..context import current_call
 from ..errors import DeadlineExceededError, InternalError, NotFoundError, ServeError
 from ..types import Call, DeploymentId, NestedCalls, Reply, Service
@@ -55,7 +56,7 @@ class DataServer:
         # Tasks start from the replica's own context, not from that of a socket callback.
         self._context = contextvars.copy_context()
         self._draining = False
-        self._refused: set[ReplicaConnection] = set()
+        self._refused: set[ServingConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()

@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from enum import IntEnum, auto
-from typing import TYPE_CHECKING
 
 from ..types import Call, Reply
+from .connection import Connection
+from .failures import ErrorDecoder
 from .flow import Inbox, SendWindow, read_credit, write_credit
 from .frames import FINAL, Frame, FrameError, Kind
 from .outlet import Outlet
 
-if TYPE_CHECKING:
-    from .caller import CallerConnection
-
-__all__ = ["TRANSITIONS", "CallState", "CallStream", "ConnectionLost", "Rejected"]
+__all__ = [
+    "TRANSITIONS", "CallConnection", "CallState", "CallStream", "ConnectionLost", "Rejected",
+]  # fmt: skip
 
 
 class Rejected(Exception):
@@ -49,6 +49,22 @@ class CallState(IntEnum):
 _SENT, _TAKEN, _ABANDONED, _REPLYING, _OVER = CallState
 
 
+class CallConnection(Connection):
+    """A connection as the calls on it see it.
+
+    Attributes:
+        loop: The event loop of the connection.
+        decode_error: Reads the errors that the replica sends.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    decode_error: ErrorDecoder
+
+    def forget(self, stream_id: int) -> None:
+        """Take a call that has ended off the connection."""
+        raise NotImplementedError
+
+
 class CallStream:
     """One call on a connection.
 
@@ -66,7 +82,7 @@ class CallStream:
     )  # fmt: skip
 
     def __init__(
-        self, connection: CallerConnection, stream_id: int, done: Callable[[CallStream], None]
+        self, connection: CallConnection, stream_id: int, done: Callable[[CallStream], None]
     ) -> None:
         self.id = stream_id
         self.done: Callable[[CallStream], None] | None = done

@@ -19,8 +19,15 @@ from .authentication import (
     AuthenticationError,
     CallerHandshake,
 )
-from .call_stream import TRANSITIONS, CallState, CallStream, ConnectionLost, Rejected
-from .connection import Connection, Load
+from .call_stream import (
+    TRANSITIONS,
+    CallConnection,
+    CallState,
+    CallStream,
+    ConnectionLost,
+    Rejected,
+)
+from .connection import Load
 from .envelope import pack_envelope
 from .failures import ErrorDecoder
 from .frames import BEYOND_LIMIT, CHUNK_BYTES, FINAL, STREAMING, Decoder, Frame, FrameError, Kind
@@ -31,7 +38,7 @@ _LAST_STREAM = 0xFFFFFFFF
 _LATE = TRANSITIONS[CallState.OVER]
 
 
-class CallerConnection(Connection):
+class CallerConnection(CallConnection):
     """A caller's connection to one replica.
 
     Attributes:

@@ -7,7 +7,8 @@ to give way when too many do the same (`pending`). Nothing of it is unpickled.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from ..types import Call
 from .authentication import (
@@ -17,15 +18,13 @@ from .authentication import (
     ReplicaHandshake,
     welcome,
 )
-from .connection import Connection
+from .connection import Load
 from .envelope import unpack_envelope
 from .frames import CHUNK_BYTES, FINAL, Decoder, Frame, FrameError, Kind
-from .served_stream import TRANSITIONS, ServedState, ServedStream
+from .refusals import RefusalLog
+from .served_stream import TRANSITIONS, ServedState, ServedStream, ServingConnection
 
-if TYPE_CHECKING:
-    from .listener import Listener
-
-__all__ = ["Acceptor", "ReplicaConnection", "ServedStream"]
+__all__ = ["Acceptor", "ConnectionOwner", "ReplicaConnection", "ServedStream"]
 
 _REQUEST = int(Kind.REQUEST)
 _CANCEL = int(Kind.CANCEL)
@@ -42,10 +41,45 @@ class Acceptor(Protocol):
         """A caller's connection is gone; its calls have been cancelled."""
 
 
-class ReplicaConnection(Connection):
+class ConnectionOwner(Protocol):
+    """Accepted a connection, and decides whether it may stay.
+
+    Attributes:
+        acceptor: Takes the calls.
+        facts: What a caller is told once trusted.
+        load: Requests the replica works on.
+        max_message: The longest request accepted, in bytes.
+        advertisement: What a caller is told that the replica holds, packed.
+        refusals: Where refused callers are noted.
+    """
+
+    acceptor: Acceptor
+    facts: Callable[[], dict[str, Any]]
+    load: Load
+    max_message: int
+    advertisement: bytes
+    refusals: RefusalLog
+
+    def handshake(self) -> ReplicaHandshake:
+        """Return the replica's side of a handshake."""
+
+    def admit(self, connection: ReplicaConnection) -> str:
+        """Take in a new connection; return why not, or ""."""
+
+    def greeted(self, connection: ReplicaConnection) -> None:
+        """Note that a peer has named this replica, and has still to prove itself."""
+
+    def trusted(self, connection: ReplicaConnection) -> None:
+        """Note that a peer has proved itself."""
+
+    def forget(self, connection: ReplicaConnection) -> None:
+        """Let go of a connection that has ended."""
+
+
+class ReplicaConnection(ServingConnection):
     """A replica's connection to one caller."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: ConnectionOwner) -> None:
         super().__init__(Decoder(max_frame=MAX_HANDSHAKE_BYTES), listener.load)
         self._listener = listener
         self._acceptor = listener.acceptor

@@ -9,19 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from enum import IntEnum, auto
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ConfigError
 from ..types import Message, NestedCalls, Reply
+from .connection import Connection
 from .failures import encode_error
 from .flow import WINDOW_BYTES, Inbox, SendWindow, read_credit, write_credit
 from .frames import FINAL, Frame, FrameError, Kind
 from .outlet import Outlet
 
-if TYPE_CHECKING:
-    from .replica import ReplicaConnection
-
-__all__ = ["TRANSITIONS", "ServedState", "ServedStream"]
+__all__ = ["TRANSITIONS", "ServedState", "ServedStream", "ServingConnection"]
 
 
 class ServedState(IntEnum):
@@ -38,6 +36,14 @@ class ServedState(IntEnum):
 _RECEIVING, _RECEIVED, _OVER = ServedState
 
 
+class ServingConnection(Connection):
+    """A connection as the calls that came over it see it."""
+
+    def finish(self, stream: ServedStream) -> bool:
+        """Forget a stream; return whether its caller still waits."""
+        raise NotImplementedError
+
+
 class ServedStream:
     """One call in a replica: where its reply goes.
 
@@ -50,7 +56,7 @@ class ServedStream:
         "_inbox", "_receiving", "_window", "connection", "id", "nested", "released", "task",
     )  # fmt: skip
 
-    def __init__(self, connection: ReplicaConnection, stream_id: int) -> None:
+    def __init__(self, connection: ServingConnection, stream_id: int) -> None:
         self.connection = connection
         self.id = stream_id
         self.released = False
