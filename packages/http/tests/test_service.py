@@ -164,15 +164,17 @@ async def test_routes_change():
         (ReplicaUnavailableError("app#d", "r", "secret"), 503, False),
         (NotFoundError("secret"), 500, True),
         (ZeroDivisionError("secret"), 500, True),
+        (SystemExit("secret"), 500, True),
     ],
 )
-async def test_errors(error, status, logged, caplog):
+@pytest.mark.parametrize("plain", [False, True])
+async def test_errors(error, status, logged, plain, caplog):
     """They are answered; what is nobody's doing but ours is logged as well, with the id."""
 
     async def fail(call: Call) -> Reply:
         raise error
 
-    async with Running(fail) as running:
+    async with Running(fail, plain=plain) as running:
         running.runtime.changed(TABLE)
         for _ in range(2):
             got = await running.http.get("/a", headers={"X-Request-ID": "the-id"})
@@ -182,7 +184,8 @@ async def test_errors(error, status, logged, caplog):
     assert ("the-id failed" in caplog.text) is logged
 
 
-async def test_the_rest_of_a_reply_is_closed():
+@pytest.mark.parametrize("plain", [False, True])
+async def test_the_rest_of_a_reply_is_closed(plain):
     """When its client hangs up in the middle, and when it has been read."""
     closed = asyncio.Event()
 
@@ -197,7 +200,7 @@ async def test_the_rest_of_a_reply_is_closed():
 
         return Reply((pack_response(200, []) + b"first",), rest())
 
-    async with Running(stream) as running:
+    async with Running(stream, plain=plain) as running:
         running.runtime.changed(TABLE)
         assert (await running.http.get("/a")).text == "firstsecond"
         await asyncio.wait_for(closed.wait(), 20)
@@ -208,7 +211,8 @@ async def test_the_rest_of_a_reply_is_closed():
         await asyncio.wait_for(closed.wait(), 20)
 
 
-async def test_draining():
+@pytest.mark.parametrize("plain", [False, True])
+async def test_draining(plain):
     """What was accepted is answered, idle connections are closed, new ones refused."""
     inside, go_on = asyncio.Event(), asyncio.Event()
 
@@ -217,7 +221,7 @@ async def test_draining():
         await go_on.wait()
         return hello()
 
-    async with Running(slow) as running:
+    async with Running(slow, plain=plain) as running:
         running.runtime.changed(TABLE)
         host, port = running.http.base_url.host, running.http.base_url.port
         idle, idle_writer = await asyncio.open_connection(host, port)
