@@ -67,6 +67,7 @@ LIBRARIES = {
         attributes={
             "fastapi.routing": frozenset({"_IncludedRouter", "_flat_dependant"}),
             "starlette.datastructures": frozenset({"_state"}),
+            "starlette.requests": frozenset({"_body", "_stream_consumed"}),
             "starlette.routing": frozenset({"_base_app", "_router"}),
         },
     ),

@@ -7,12 +7,28 @@ from __future__ import annotations
 
 import copy
 import copyreg
+from collections.abc import Callable
 from typing import Any
 
 from starlette.datastructures import State
+from starlette.requests import Request
 from starlette.routing import Mount
 
-__all__ = ["dependants", "included_router", "lifespan_for", "with_application"]
+__all__ = ["body_at_once", "dependants", "included_router", "lifespan_for", "with_application"]
+
+
+def body_at_once(request: Request, take: Callable[[], bytes | None]) -> bytes | None:
+    """Return the body that a request has read before, or has now from `take`; None for neither.
+
+    What `take` returns is kept, for `stream` and `form` as well.
+    """
+    if not hasattr(request, "_body"):
+        body = None if request._stream_consumed else take()
+        if body is None:
+            return None
+        request._stream_consumed = True
+        request._body = body
+    return request._body
 
 
 def with_application(mount: Mount, app: Any) -> Mount:

@@ -11,6 +11,7 @@ from typing import Any
 from starlette.requests import Request
 
 from .._message import unpack_scope
+from .._starlette import body_at_once
 from .receive import Body
 
 __all__ = ["LazyRequest"]
@@ -39,10 +40,5 @@ class LazyRequest(Request):
 
     async def body(self) -> bytes:
         """Return the body: at once where it came with the head."""
-        if not hasattr(self, "_body"):
-            whole = None if self._stream_consumed else self._whole_body()
-            if whole is None:
-                return await super().body()
-            self._stream_consumed = True
-            self._body = whole
-        return self._body
+        whole = body_at_once(self, self._whole_body)
+        return await super().body() if whole is None else whole
