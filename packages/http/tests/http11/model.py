@@ -431,7 +431,7 @@ def read_chunks(data: bytes, at: int, limits: Limits, faults: Faults) -> tuple[b
         line_end = data.find(CRLF, at)
         if line_end < 0:
             check_weight(len(data) - begin, content, limits, faults, whole=False)
-            faults.allow(not re.fullmatch(rb"[0-9A-Fa-f]{0,8}\r?", data[at:]), 400, 413)
+            faults.allow(not re.fullmatch(rb"(?:[0-9A-Fa-f]{1,8}\r?)?", data[at:]), 400, 413)
             return content, None
         size = read_chunk_size(data[at:line_end], faults)
         at = line_end + 2

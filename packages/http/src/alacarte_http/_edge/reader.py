@@ -129,6 +129,8 @@ _VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 _CHECKED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 _BLANK = b" \t"
 _LINE_ENDS = b"\r\n"
+_LINE_REST = len("  HTTP/1.1")
+"""Bytes of a request line besides its method and its target."""
 _MAX_FRAMING_RATIO = 16
 """How many bytes chunked framing may take for one of the body; one-byte chunks take 5."""
 _MAX_REPEATED_BYTES = 1024
@@ -334,7 +336,8 @@ class Reader:
         parser = self._parser
         method = self._method.decode("ascii")
         version = _VERSIONS.get(self._framing.line_tail)
-        if version is None:
+        # `GET  /HTTP/1.1` ends with a version that is a part of its target.
+        if version is None or self._framing.line_size != len(method) + len(self._url) + _LINE_REST:
             raise self._wrong_version()
         if self._framing.spaces != 2:
             raise Refused(400, "One space, and no more, parts method, target and version.")
