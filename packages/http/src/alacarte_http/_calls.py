@@ -38,8 +38,6 @@ class ResolvedRoute(NamedTuple):
 class Request:
     """A request that has found its route: all that its call is made of, but its id and its body.
 
-    Requests with the same head on the same connection have the same.
-
     Args:
         protocol: Name of the `CallProtocol`.
         scheme: Of the URL, without TLS.

@@ -25,7 +25,7 @@ class Peer(NamedTuple):
 
 
 class Head:
-    """The head of one request, checked. One object may stand for requests with the same bytes.
+    """The head of one request, checked.
 
     Attributes:
         method: In capitals, as sent.
@@ -37,12 +37,9 @@ class Head:
         has_body: A body follows the head.
         expects_continue: The client sends its body only after an interim response.
         keep_alive: The client allows another request on this connection.
-        derived: Belongs to the application: what it has made of this head, for the next request
-            with the same bytes.
     """
 
     __slots__ = (
-        "derived",
         "expects_continue",
         "has_body",
         "headers",
@@ -75,7 +72,6 @@ class Head:
         self.has_body = has_body
         self.expects_continue = expects_continue
         self.keep_alive = keep_alive
-        self.derived: Any = None
 
 
 def peer_of(transport: asyncio.Transport) -> Peer:

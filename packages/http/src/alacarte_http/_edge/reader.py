@@ -133,8 +133,6 @@ _LINE_REST = len("  HTTP/1.1")
 """Bytes of a request line besides its method and its target."""
 _MAX_FRAMING_RATIO = 16
 """How many bytes chunked framing may take for one of the body; one-byte chunks take 5."""
-_MAX_REPEATED_BYTES = 1024
-"""Of a head that is kept to be recognized when it comes again; each connection keeps one."""
 
 
 class Reader:
@@ -155,8 +153,6 @@ class Reader:
         self._events: deque[Event] = deque()
         self._data = b""
         self._at = 0
-        self._repeated = b""
-        self._repeated_head: Head | None = None
         # Of the request that is being read.
         self._method = b""  # once the parser knows it
         self._url = b""
@@ -172,9 +168,6 @@ class Reader:
 
     def feed(self, data: bytes) -> Event | None:
         """Take bytes of the client, and return the first event in them."""
-        if data == self._repeated and self.state is BETWEEN:
-            if not self._framing.empty_lines:
-                return self._repeated_head
         self._data = data
         self._at = 0
         return self.next()
@@ -262,8 +255,6 @@ class Reader:
         else:
             if self.state is HEAD or self.state is BODY:
                 self._check_progress()
-            elif begins and self.state is BETWEEN and len(piece) <= _MAX_REPEATED_BYTES:
-                self._repeated, self._repeated_head = piece, self._head
             return
         # Outside of the `except`: another exception that is handled would hide the cause.
         cause = cause_of(failure)

@@ -83,34 +83,29 @@ class ProxyApp:
     def __call__(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
         began = 0.0 if self._access is None else time.perf_counter()
         head = exchange.head
-        # What was found out about the last request with this very head, by this table of routes.
-        routes, request = head.derived or _NOTHING
-        if request is None or routes is not self._routes or self.ongoing >= self._max_ongoing:
-            if head.raw_path.startswith(PREFIX):
-                answer = self._system.answer(head, self._routes, draining=self.draining)
-                return self._refuse(exchange, answer, "")
-            options = read_options(head.headers)
-            found = options.refusal or self._find(head)
-            if isinstance(found, Answer):
-                request_id = options.request_id or new_request_id()
-                self._note(head, request_id, "", found.status, began)
-                return self._refuse(exchange, found, request_id)
-            request = Request(
-                HTTP,
-                head,
-                exchange.peer,
-                found,
-                options,
-                scheme="http",
-                root_path=self._root_path,
-                timeout_s=self._timeout_s,
-                idempotent=head.method in self._retried,
-            )
-            head.derived = self._routes, request
-        if self._allows_survival and request.options.survives_disconnect:
+        if head.raw_path.startswith(PREFIX):
+            answer = self._system.answer(head, self._routes, draining=self.draining)
+            return self._refuse(exchange, answer, "")
+        options = read_options(head.headers)
+        request_id = options.request_id or new_request_id()
+        found = options.refusal or self._find(head)
+        if isinstance(found, Answer):
+            self._note(head, request_id, "", found.status, began)
+            return self._refuse(exchange, found, request_id)
+        request = Request(
+            HTTP,
+            head,
+            exchange.peer,
+            found,
+            options,
+            scheme="http",
+            root_path=self._root_path,
+            timeout_s=self._timeout_s,
+            idempotent=head.method in self._retried,
+        )
+        if self._allows_survival and options.survives_disconnect:
             exchange.survives_disconnect = True
         self.ongoing += 1
-        request_id = request.options.request_id or new_request_id()
         return Forwarding(exchange, request, request_id, self._ended, began).begin()
 
     async def websocket(self, connection: WebSocketConnection) -> None:
@@ -201,9 +196,6 @@ class ProxyApp:
         self._access.note(
             head.method, head.raw_path, route, status, seconds, request_id, app or owner
         )
-
-
-_NOTHING: tuple[None, None] = (None, None)
 
 
 def _failed(reply: Reply) -> bool:
