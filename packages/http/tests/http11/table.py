@@ -254,6 +254,8 @@ _CODED = b"Transfer-Encoding: chunked\r\n"
 refused("length-and-chunked", POST + _SAME + _CODED + b"\r\n" + _SMUGGLED, OURS, "9112 6.3")
 refused("chunked-and-length", POST + _CODED + _SAME + b"\r\n" + _SMUGGLED, OURS, "9112 6.3")
 refused("chunked-twice", POST + _CODED + _CODED + b"\r\n" + _SMUGGLED, MUST, "9112 6.1")
+refused("chunked-tab-and-chunked", POST + b"Transfer-Encoding: chunked\t\r\n" + _CODED + b"\r\n"
+        + _SMUGGLED, MUST, "9112 6.1")  # fmt: skip
 refused("coded-in-1.0", b"POST / HTTP/1.0\r\n" + _CODED + b"\r\n" + _SMUGGLED, MUST, "9112 6.1")
 for _name, _value, _status in (
     ("gzip-chunked", b"gzip, chunked", 501),

@@ -404,6 +404,8 @@ class Reader:
         elif name == b"content-length":
             self._length = int(value)
         elif name == b"transfer-encoding":
+            if self._chunked:
+                raise Refused(400, "A request has one Transfer-Encoding header at most.")
             check_coding(value, self._parser.get_http_version())
             self._chunked = True
         else:
