@@ -80,6 +80,10 @@ def actors() -> list[str]:
     return [actor["name"] for actor in named if actor["name"].startswith("alacarte:")]
 
 
+def replicas() -> list[str]:
+    return [name for name in actors() if ":replica:" in name]
+
+
 def ask(name: str) -> str:
     answer: str = serve.get_app_handle(name).remote().result(timeout_s=60)
     return answer
@@ -184,6 +188,17 @@ def test_a_controller_that_is_being_restarted(driver: Driver):
     assert serve.attach()
     ray.kill(controller(), no_restart=False)
     assert state_of("one") == "RUNNING"
+    assert ask("one") == "1"
+
+
+def test_a_controller_that_nobody_calls(driver: Driver):
+    """Killed without drivers or proxies, it recovers by itself, and replaces a dead replica."""
+    driver("one", "1").communicate(timeout=WAIT_S)
+    [before] = replicas()
+    victims = [controller(), ray.get_actor(before, namespace="alacarte")]
+    for pid in ray.get([each.__ray_call__.remote(lambda _: os.getpid()) for each in victims]):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: replicas() not in ([], [before]), WAIT_S, "a new replica")
     assert ask("one") == "1"
 
 

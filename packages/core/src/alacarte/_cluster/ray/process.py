@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import functools
+import concurrent.futures
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +12,7 @@ from typing import Any
 from ..exits import process_space
 from ..host import ActorHost
 from ..protocol import ActorSpec, Cluster, NotBegun
+from ..threads import run_in_daemon_thread
 from ..titles import title_of
 from .nodes import this_node
 
@@ -29,14 +30,15 @@ class Process:
     """
 
     def __init__(self, spec: ActorSpec, make_cluster: Callable[[], Cluster]) -> None:
-        self._host: asyncio.Future[ActorHost] | None = None
+        self._host: concurrent.futures.Future[ActorHost] | None = None
         self._spec = spec
         self._make_cluster = make_cluster
-        # Ray may start the process again, under its old name; then nobody calls `begin`.
-        self._has_begun = spec.restarts
         self._title = spec.title or title_of(spec.name)
         # Ray names the process after the class of its actor, whenever a call has ended.
         self.__class__ = type(self._title, (type(self),), {})
+        if spec.restarts:
+            # Ray may be starting the process again, and then nobody calls `begin`.
+            self._start_host()
 
     def __repr__(self) -> str:
         """Return what Ray puts in front of each line that the process prints."""
@@ -48,9 +50,9 @@ class Process:
         Returns:
             The process: its id, and where that id means this process.
         """
-        if not self._has_begun:
-            self._has_begun = True
+        if self._host is None:
             self._spec = replace(self._spec, args=args)
+            self._start_host()
         await self._made()
         return self.process()
 
@@ -62,18 +64,24 @@ class Process:
         host = await self._made()
         return await asyncio.wrap_future(host.submit(method, args))
 
+    def _start_host(self) -> None:
+        """Begin to make the actor, in a thread: neither Ray's constructor nor its loop may wait."""
+
+        def make() -> ActorHost:
+            return ActorHost(self._spec, self._make_cluster(), this_node())
+
+        self._host = run_in_daemon_thread(make, f"start-{self._spec.name}")
+
     async def _made(self) -> ActorHost:
-        """Return the host, made once: somebody may find its name before `begin` is done.
+        """Return the host once it is made.
 
         Raises:
-            NotBegun: Or before it is called.
+            NotBegun: Whoever started this process has not called `begin` yet.
         """
-        if not self._has_begun:
-            raise NotBegun(f"{self._spec.name} has not been given its arguments yet")
         if self._host is None:
-            host = functools.partial(ActorHost, self._spec, self._make_cluster(), this_node())
-            self._host = asyncio.get_running_loop().run_in_executor(None, host)
-        return await asyncio.shield(self._host)
+            raise NotBegun(f"{self._spec.name} has not been given its arguments yet")
+        # A caller that gives up cancels nothing: a call in a thread runs already.
+        return self._host.result() if self._host.done() else await asyncio.wrap_future(self._host)
 
     async def live(self) -> None:
         """Never return: the caller learns of the end of this process by the end of the call."""
