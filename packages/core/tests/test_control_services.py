@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import sys
+import threading
 import types
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -15,10 +16,12 @@ import pytest
 from alacarte import serve
 from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.protocol import ActorContext, ActorSpec, Node, NotBegun
+from alacarte._cluster.stubs import stub
 from alacarte._control import nodes as nodes_module
 from alacarte._control.services import ServiceGroup, Wanted
 from alacarte._plugins import Plugins
-from alacarte.actors import Membership
+from alacarte._process.service_sender import ServiceSender
+from alacarte.actors import Membership, NodeServiceProtocol
 from alacarte.errors import ConfigError, NotFoundError, ServeError
 from alacarte.testing import wait_until
 from alacarte.types import NodeServiceSpec, Runtime, ServicePlace
@@ -37,6 +40,10 @@ class World(types.ModuleType):
         self.log: list[tuple[str, Any]] = []
         self.places: list[ServicePlace] = []
         self.refusal: Exception | None = None
+        self.may_start = threading.Event()
+        self.may_start.set()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         world = self
 
         class Service:
@@ -46,8 +53,14 @@ class World(types.ModuleType):
                     raise world.refusal
                 self.number = len(world.places)
                 world.places.append(runtime.place)
+                world.log.append(("begin", self.number))
+                await asyncio.to_thread(world.may_start.wait, WAIT_S)
                 world.log.append(("start", self.number))
                 return {"url": f"http://{self.number}/", "number": str(self.number)}
+
+            async def receive(self, message: bytes) -> bytes:
+                world.log.append(("receive", self.number))
+                return await world.answer(message)
 
             async def drain(self, limit_s: float, *, replaced: bool) -> None:
                 world.log.append(("drain", (self.number, limit_s, replaced)))
@@ -56,6 +69,10 @@ class World(types.ModuleType):
                 world.log.append(("stop", getattr(self, "number", None)))
 
         self.Service = Service
+
+    async def answer(self, message: bytes) -> bytes:
+        await asyncio.to_thread(self.may_answer.wait, WAIT_S)
+        return message.upper()
 
     def of(self, kind: str) -> list[Any]:
         return [value for name, value in self.log if name == kind]
@@ -127,6 +144,48 @@ async def test_the_second_knows_what_the_first_told(site: Site, world: World):
         await site.kill(f"alacarte:i:service:s:one:{index}:")
         await site.until(lambda index=index: len(world.of("start")) == index + 1)
     assert all(place.facts for place in world.places[3:])
+
+
+async def test_messages_wait_for_the_start(site: Site, world: World):
+    """A service receives nothing before its `start` has returned; the message waits."""
+    world.may_start.clear()
+    placing = asyncio.create_task(site.place(NODE))
+    await site.until(lambda: world.of("begin"))
+    sender = ServiceSender(site.cluster, "alacarte:i:service:s:one")
+    [name] = await site.cluster.list_actors("")
+    actor = await site.cluster.find_actor(name)
+    assert actor is not None
+    with pytest.raises(NotBegun, match="has not started its service yet"):
+        await stub(NodeServiceProtocol, actor).receive(b"early")
+    sending = asyncio.create_task(sender.send(b"m"))
+    world.may_start.set()
+    assert await asyncio.wait_for(sending, WAIT_S) == [b"M"]
+    await placing
+    assert [name for name, _ in world.log] == ["begin", "start", "receive"]
+
+
+async def test_messages_around_a_restart(site: Site, world: World):
+    """The predecessor answers what it has taken, and takes nothing more; the successor does."""
+    await site.place(NODE)
+    sender = ServiceSender(site.cluster, "alacarte:i:service:s:one")
+    [name] = await site.cluster.list_actors("")
+    old = await site.cluster.find_actor(name)
+    assert old is not None
+    world.may_answer.clear()
+    first = asyncio.create_task(sender.send(b"first"))
+    await site.until(lambda: world.of("receive") == [0])
+    restarting = asyncio.create_task(site.group.restart("s", WAIT_S))
+    await site.until(lambda: world.of("drain"))
+    with pytest.raises(NotBegun, match="or ends it"):
+        await stub(NodeServiceProtocol, old).receive(b"late")
+    second = asyncio.create_task(sender.send(b"second"))
+    await site.until(lambda: world.of("receive") == [0, 1])
+    assert world.of("stop") == []
+    world.may_answer.set()
+    assert await first == [b"FIRST"]
+    assert await second == [b"SECOND"]
+    await asyncio.wait_for(restarting, WAIT_S)
+    assert set(world.of("stop")) == {0}
 
 
 async def test_siblings_see_each_other(site: Site, world: World):

@@ -16,7 +16,7 @@ from typing import Any
 
 from .._foreign import is_cancellation
 from .host import ActorHost
-from .protocol import Actor, ActorDied, ActorSpec, Capacity, Node
+from .protocol import Actor, ActorDied, ActorSpec, Capacity, Node, NotBegun
 
 __all__ = ["LocalCluster"]
 
@@ -43,9 +43,12 @@ class LocalActor:
             host.abort()
 
     async def call(self, method: str, *args: Any) -> Any:
-        if self._host is None or self._gone.done():
+        host = self._host  # one read: `kill` may come from another thread
+        if self._gone.done():
             raise ActorDied(f"{self.name} is gone")
-        future = self._host.submit(method, args)
+        if host is None:
+            raise NotBegun(f"{self.name} is still coming up")
+        future = host.submit(method, args)
         self._calls.add(future)
         future.add_done_callback(self._calls.discard)
         try:

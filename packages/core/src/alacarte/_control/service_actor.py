@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from .._cluster.host import spare_collections, sweep_sockets
 from .._cluster.protocol import ActorContext
@@ -14,7 +16,7 @@ from .._foreign import load_target
 from .._process.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues
 from .._wire.failures import rebuild_error
-from ..actors import Membership
+from ..actors import Membership, NotBegun
 from ..context import current_runtime
 from ..errors import PluginError
 from ..types import MessageReceiver, NodeService
@@ -75,7 +77,10 @@ class ServiceActor:
         facts: Mapping[str, str],
     ) -> None:
         self._cluster = context.cluster
+        self._name = context.name
         self._facts: dict[str, str] | None = None
+        self._takes_messages = False
+        self._receiving: set[asyncio.Task[Any]] = set()
         self._service: NodeService = load_target(target)()
         self._membership = membership
         self._access = InstanceAccess.of(membership, context.cluster)
@@ -94,6 +99,7 @@ class ServiceActor:
         """Start the service; return its facts."""
         current_runtime.set(self._runtime)
         self._facts = dict(await self._service.start(self._runtime))
+        self._takes_messages = True
         spare_collections(self._cluster)
         return self._facts
 
@@ -115,15 +121,34 @@ class ServiceActor:
         """Hand a message of a process on this node to the service; return its answer."""
         if not isinstance(self._service, MessageReceiver):
             raise PluginError(f"{type(self._service).__qualname__} takes no messages: no `receive`")
-        return await self._service.receive(message)
+        if not self._takes_messages:
+            raise NotBegun(f"{self._name} has not started its service yet, or ends it")
+        task = asyncio.current_task()
+        assert task is not None
+        self._receiving.add(task)
+        try:
+            return await self._service.receive(message)
+        finally:
+            self._receiving.discard(task)
 
     async def stop(self, limit_s: float, replaced: bool) -> None:
-        """Let it answer what it accepted, then end it."""
-        await self._service.drain(limit_s, replaced=replaced)
+        """Let it answer what it accepted, messages included, then end it."""
+        self._takes_messages = False
+        answered = asyncio.create_task(self._answer_messages(limit_s))
+        try:
+            await self._service.drain(limit_s, replaced=replaced)
+            await answered
+        finally:
+            answered.cancel()
         await self.abort()
+
+    async def _answer_messages(self, limit_s: float) -> None:
+        if self._receiving:
+            await asyncio.wait(self._receiving, timeout=limit_s)
 
     async def abort(self) -> None:
         """Hang up at once, as the end of a process does."""
+        self._takes_messages = False
         try:
             await self._service.stop()
         finally:

@@ -137,7 +137,6 @@ class ProcessRuntime:
         self._reporter = LoadReporter(self._report_loads)
         self._telling: dict[str, asyncio.Task[None]] = {}
         self._splits = Splits(self.service, self._table.is_gone, self._report_splits)
-        self._senders: dict[str, ServiceSender] = {}
         self._follows_routes = False
 
     # --- Runtime ------------------------------------------------------------------------
@@ -182,7 +181,7 @@ class ProcessRuntime:
                 f"{sorted(self._plugins.node_services)}."
             )
         group = service_group(self._access.instance, name, self.node_id)
-        return self._senders.setdefault(name, ServiceSender(self._access.cluster, group))
+        return ServiceSender(self._access.cluster, group)
 
     def submit(self, work: Awaitable[Any]) -> concurrent.futures.Future[Any]:
         async def run() -> Any:

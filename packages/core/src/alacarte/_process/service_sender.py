@@ -6,26 +6,30 @@ import asyncio
 
 from .._cluster.protocol import Cluster
 from .._cluster.stubs import stub
-from ..actors import ActorDied, NodeServiceProtocol
+from ..actors import ActorDied, NodeServiceProtocol, NotBegun
 from ..errors import NotFoundError, PluginError
 
 __all__ = ["ServiceSender"]
 
-_TRIES = 3
 _MAX_MESSAGE_BYTES = 1024 * 1024
+_START_S = 10.0
+"""For a process that runs and has not started its service."""
+_PAUSE_S = 0.1
 
 
 class ServiceSender:
-    """A `NodeServiceSender`. Finds the processes once, and again when one of them has ended.
+    """A `NodeServiceSender`. Lists the processes for each message, so it keeps no state.
+
+    A message is sent again to a process that has certainly not taken it (`NotBegun`), and to no
+    other.
 
     Args:
-        group: The beginning of the processes' names.
+        group: The beginning of the processes' names; their indices follow.
     """
 
     def __init__(self, cluster: Cluster, group: str) -> None:
         self._cluster = cluster
-        self._group = group
-        self._processes: list[NodeServiceProtocol] = []
+        self._prefix = f"{group}:"
 
     async def send(self, message: bytes) -> list[bytes]:
         if len(message) > _MAX_MESSAGE_BYTES:
@@ -33,25 +37,55 @@ class ServiceSender:
                 f"a message to a node service takes {len(message)} bytes, at most "
                 f"{_MAX_MESSAGE_BYTES} are allowed: send it in parts, or write it to a file."
             )
-        for _ in range(_TRIES):
-            if not self._processes:
-                self._processes = await self._find()
-            asked = [process.receive(message) for process in self._processes]
-            answers = await asyncio.gather(*asked, return_exceptions=True)
-            living = [answer for answer in answers if not isinstance(answer, ActorDied)]
-            if len(living) < len(answers):
-                self._processes = []
-            if living:
-                return [_result(answer) for answer in living]
-        raise NotFoundError(f"no process {self._group!r} runs: the service is not on this node.")
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + _START_S
+        answers: dict[str, bytes] = {}
+        while True:
+            names = [name for name in await self._list() if name not in answers]
+            asked = [self._ask(name, message) for name in names]
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            pending: set[str] = set()
+            for name, answer in zip(names, found, strict=True):
+                if isinstance(answer, NotBegun):
+                    pending.add(self._index(name))
+                elif isinstance(answer, BaseException):
+                    raise answer
+                elif answer is not None:
+                    answers[name] = answer
+            # Where the predecessor has answered, its successor need not; and the other way round.
+            pending -= {self._index(name) for name in answers}
+            if not pending or loop.time() >= give_up_at:
+                break
+            await asyncio.sleep(_PAUSE_S)
+        if answers:
+            return list(answers.values())
+        if pending:
+            raise NotFoundError(
+                f"no process {self._prefix!r} has started its service within {_START_S:g} s: see "
+                "serve.status().services for the reason, and send the message again."
+            )
+        raise NotFoundError(
+            f"no process {self._prefix!r} runs: the service is not on this node, or is being "
+            "restarted there."
+        )
 
-    async def _find(self) -> list[NodeServiceProtocol]:
-        names = await self._cluster.list_actors(f"{self._group}:")
-        actors = [await self._cluster.find_actor(name) for name in names]
-        return [stub(NodeServiceProtocol, actor) for actor in actors if actor is not None]
+    async def _list(self) -> list[str]:
+        return await self._cluster.list_actors(self._prefix)
 
+    async def _ask(self, name: str, message: bytes) -> bytes | None:
+        """Return a process's answer, None where the process is gone."""
+        actor = await self._cluster.find_actor(name)
+        if actor is None:
+            return None
+        try:
+            return await stub(NodeServiceProtocol, actor).receive(message)
+        except NotBegun:
+            raise
+        except ActorDied as error:
+            raise ActorDied(
+                f"{name} ended before it answered a message, and may have acted on it; the message "
+                f"was not sent again: send it again if that does no harm ({error})."
+            ) from None
 
-def _result(answer: bytes | BaseException) -> bytes:
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
+    def _index(self, name: str) -> str:
+        return name.removeprefix(self._prefix).partition(":")[0]

@@ -17,7 +17,11 @@ class ActorDied(Exception):
 
 
 class NotBegun(ActorDied):
-    """The process is up, and has no arguments yet: whoever started it may have ended since."""
+    """The process is up, and has certainly not run the call: the call may be sent again.
+
+    It has no arguments yet, and whoever started it may have ended since; or it is a node service
+    that is starting or ending, which takes no messages.
+    """
 
 
 class ActorSilent(TimeoutError):

@@ -49,7 +49,12 @@ class NodeServiceProtocol(Protocol):
 
         Called by processes on the same node, through `Runtime.node_service`.
 
+        Args:
+            message: 1 MiB at most.
+
         Raises:
+            NotBegun: The service has not started, or is ending. Only then the caller sends the
+                message again: to this process, or to its successor.
             PluginError: The service takes no messages.
         """
 

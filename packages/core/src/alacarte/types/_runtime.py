@@ -42,14 +42,21 @@ class NodeServiceSender(Protocol):
     async def send(self, message: bytes) -> list[bytes]:
         """Send a message to each process of the service; return their answers, in any order.
 
-        An actor call: about a millisecond on Ray. For control, not for requests. Where every
-        process ends while it is asked, their successors are sent the message again.
+        An actor call: about a millisecond on Ray. For control, not for requests.
+
+        Each process takes the message once or not at all; it is never sent again to a process that
+        may have acted on it. A process that is starting is waited for, 10 s at most. One that is
+        being replaced takes messages until its successor has started, so that for a moment both
+        may answer.
 
         Args:
             message: 1 MiB at most.
 
         Raises:
-            NotFoundError: No process of the service runs on this node.
+            NotFoundError: No process of the service runs on this node, or none has started within
+                10 s.
+            ActorDied: A process ended before it answered, and may have acted on the message; the
+                others have taken it. From `alacarte.actors`.
             PluginError: The service takes no messages, or the message is too long.
             TimeoutError: A process has not answered for 30 s.
         """
