@@ -247,9 +247,10 @@ class Connection(asyncio.Protocol):
         if self._half_close is not None and self.active is exchange:
             self._half_close.watch_later(exchange)
 
-    def spawn(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run what works on an exchange in a task."""
-        exchange.work = self.edge.spawn(exchange.run(work), work)
+        task = exchange.work = self.edge.spawn(exchange.run(work), work)
+        return task
 
     def answered(self, exchange: Exchange) -> None:
         """Go on after a response: to the next request, or to rest, or to the end."""

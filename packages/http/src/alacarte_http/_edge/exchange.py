@@ -62,7 +62,7 @@ class Client(Protocol):
     def write_continue(self) -> None:
         """Tell the client to send its body."""
 
-    def spawn(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run what works on an exchange in a task."""
 
     def answered(self, exchange: Exchange) -> None:
@@ -131,9 +131,9 @@ class Exchange:
     def peer(self) -> Peer:
         return self._client.peer
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Let a task go on with the work on this exchange."""
-        self._client.spawn(self, work)
+        return self._client.spawn(self, work)
 
     async def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what the application gave for this exchange, to the end of the response."""

@@ -106,7 +106,8 @@ class ProxyApp:
         if self._allows_survival and options.survives_disconnect:
             exchange.survives_disconnect = True
         self.ongoing += 1
-        return Forwarding(exchange, request, request_id, self._ended, began).begin()
+        Forwarding(exchange, request, request_id, self._ended, began).begin()
+        return None
 
     async def websocket(self, connection: WebSocketConnection) -> None:
         """Serve a WebSocket from its handshake to its end."""

@@ -39,6 +39,8 @@ class Forwarding:
     __slots__ = (
         "_call",
         "_ended",
+        "_must_cancel",
+        "_rest",
         "_steps",
         "_waiting",
         "began",
@@ -58,22 +60,27 @@ class Forwarding:
         self._call: Call | None = None
         self._steps: Coroutine[Any, Any, Reply] | None = None
         self._waiting: asyncio.Future[Any] | None = None
+        self._must_cancel = False
+        self._rest: AsyncIterator[Message] | None = None  # of a reply, until it is closed
 
-    def begin(self) -> Coroutine[Any, Any, None] | None:
-        """Begin; return what is to be run in a task, None where none is needed."""
+    def begin(self) -> None:
+        """Begin; the exchange has its `work` then, unless it was answered at once."""
         request, exchange = self.request, self.exchange
         if exchange.more_body or request.timeout_s is not None or not request.resolved.is_plain:
-            return self._run()
+            self._spawn(self._serve())
+            return
         call = self._call = request.call(self.request_id)
         self._steps = request.resolved.http(call)  # type: ignore[assignment]  # a coroutine
         exchange.work = self
         self._carry_on(None)
-        return None
 
     def cancel(self) -> None:
-        """Give the call up: nobody waits for the response."""
-        if self._waiting is not None:
-            self._waiting.cancel()
+        """Give the call up: nobody waits for the response.
+
+        As a task does, at the next step where what is waited for is there already.
+        """
+        if self._waiting is None or not self._waiting.cancel():
+            self._must_cancel = True
 
     # --- without a task
 
@@ -81,28 +88,36 @@ class Forwarding:
         """Take the next step of the call, as a task would."""
         assert self._steps is not None
         try:
-            waiting = self._waiting = self._steps.send(None)
+            if self._must_cancel:
+                self._must_cancel = False
+                waiting = self._steps.throw(asyncio.CancelledError())
+            else:
+                waiting = self._steps.send(None)
         except StopIteration as end:
             self._waiting = None
             self._replied(end.value)
-        except asyncio.CancelledError as error:
-            self._waiting = None
-            self._failed(error)
         except BaseException as error:  # whatever went wrong, the client gets an answer
             self._waiting = None
             self._failed(error)
         else:
+            self._waiting = waiting
             if waiting is None:  # a bare yield: there is more to do already
                 asyncio.get_running_loop().call_soon(self._carry_on, None)
             else:
                 waiting.add_done_callback(self._carry_on)
+                if self._must_cancel and waiting.cancel():  # given up in the step itself
+                    self._must_cancel = False
 
     def _replied(self, reply: Reply) -> None:
         exchange = self.exchange
-        if reply.rest is not None:
-            exchange.spawn(self._stream_and_end(reply, reply.rest))
+        self._rest = reply.rest
+        if exchange.disconnected and not exchange.survives_disconnect:
+            self._end(CLIENT_LEFT)
+            self._close_rest()
+        elif reply.rest is not None:
+            self._spawn(self._stream(reply, reply.rest))
         elif exchange.write_paused:
-            exchange.spawn(self._respond_and_end(reply))
+            self._spawn(self._respond_when_read(reply))
         else:
             try:
                 status = self._respond(reply)
@@ -118,27 +133,37 @@ class Forwarding:
             return
         answer = self._answer_to(error)
         if exchange.write_paused:
-            exchange.spawn(self._answer_and_end(answer))
+            self._spawn(self._answer(answer))
         else:
             send_answer(exchange, answer, self.request_id)
             self._end(answer.status)
 
-    async def _respond_and_end(self, reply: Reply) -> None:
-        await self._and_end(self._respond_when_read(reply))
-
-    async def _stream_and_end(self, reply: Reply, rest: AsyncIterator[Message]) -> None:
-        await self._and_end(self._stream(reply, rest))
-
-    async def _answer_and_end(self, answer: Answer) -> None:
-        await self._and_end(self._answer(answer))
-
     # --- in a task
 
-    async def _run(self) -> None:
-        await self._and_end(self._serve())
+    def _spawn(self, work: Coroutine[Any, Any, int]) -> None:
+        """Do the work in a task, and report the status that was sent."""
+        task = self.exchange.spawn(self._and_end(work))
+
+        def ended(task: asyncio.Task[None]) -> None:
+            # A task that is cancelled before its first step runs none of its `finally`.
+            work.close()
+            self._end(CLIENT_LEFT)
+            self._close_rest()
+
+        task.add_done_callback(ended)
+
+    def _close_rest(self) -> None:
+        """Let the replica know that nobody reads the rest of its reply."""
+        if self._rest is not None:
+            self.exchange.spawn(self._close())
+
+    async def _close(self) -> None:
+        rest, self._rest = self._rest, None
+        close = getattr(rest, "aclose", None)
+        if close is not None:
+            await close()
 
     async def _and_end(self, work: Coroutine[Any, Any, int]) -> None:
-        """Do the work, and report the status that was sent."""
         status = CLIENT_LEFT
         try:
             status = await work
@@ -159,10 +184,16 @@ class Forwarding:
             rest = _rest_of_body(exchange) if exchange.more_body else None
             call = self._call = self.request.call(self.request_id, body, rest)
             reply = await self.request.resolved.http(call)
+            self._rest = reply.rest
             if reply.rest is None:
                 return await self._respond_when_read(reply)
-        except (ClientDisconnected, asyncio.CancelledError, GeneratorExit):
+        except (ClientDisconnected, GeneratorExit):
             raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if exchange.disconnected or task is None or task.cancelling():
+                raise
+            return await self._answer(self._answer_to(error))  # the service's own
         except BaseException as error:  # whatever went wrong, the client gets an answer
             return await self._answer(self._answer_to(error))
         return await self._stream(reply, reply.rest)
@@ -178,9 +209,10 @@ class Forwarding:
 
     async def _stream(self, reply: Reply, rest: AsyncIterator[Message]) -> int:
         """Send a response part by part, as its parts come."""
-        exchange = self.exchange
-        head, body = unpack_response(reply.payload[0])
+        exchange, status = self.exchange, 500
         try:
+            head, body = unpack_response(reply.payload[0])
+            status = head.status
             await exchange.start(head, self._id_line)
             if body:
                 await exchange.write(body)
@@ -196,13 +228,13 @@ class Forwarding:
                         await exchange.write(part)
                 await exchange.end()
         except Exception as error:
+            if not exchange.response_started:
+                return await self._answer(self._answer_to(error))
             # The response has begun: all that is left is to cut it, so that the client sees it.
             log.error("request %s: the response broke off: %s", self.request_id, error)
         finally:
-            close = getattr(rest, "aclose", None)
-            if close is not None:
-                await close()
-        return head.status
+            await self._close()
+        return status
 
     # --- in either
 

@@ -1,0 +1,229 @@
+"""Every request that was begun ends once, however its client or its service goes about it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from alacarte.types import Call, DeploymentId, Message, Reply, Route, RouteTable
+from alacarte_http._edge.connection import Connection
+from alacarte_http._edge.edge import Edge
+from alacarte_http._edge.limits import edge_limits
+from alacarte_http._message import pack_response
+from alacarte_http._proxy.app import ProxyApp
+from alacarte_http.config import HTTPOptions
+
+TABLE = RouteTable(1, (Route("/", "app", {DeploymentId("app", "d"): 1.0}),))
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+CLIENT_LEFT = 499
+
+
+class Transport(asyncio.Transport):
+    """A client's end in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closing = False
+
+    def write(self, data: Any) -> None:
+        self.written += bytes(data)
+
+    def close(self) -> None:
+        self.closing = True
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class Rest:
+    """A reply's further parts, without an end."""
+
+    def __init__(self) -> None:
+        self.num_read = 0
+        self.closed = 0
+
+    def __aiter__(self) -> Rest:
+        return self
+
+    async def __anext__(self) -> Message:
+        self.num_read += 1
+        await asyncio.sleep(0)
+        return (b"part",)
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+class Proxy:
+    """The proxy's application behind a connection in memory.
+
+    Args:
+        plain: Calls are begun without a task.
+    """
+
+    def __init__(self, service: Callable[[Call], Any], *, plain: bool = True, **options: Any):
+        self.noted: list[int] = []
+        self.http = HTTPOptions(**options)
+        self._service, self._plain = service, plain
+        self.app = ProxyApp(self, self.http, self)  # type: ignore[arg-type]
+        self.app.update(TABLE)
+        self.edge = Edge(self.app, edge_limits(self.http))
+
+    def connect(self) -> Connection:
+        connection = Connection(self.edge)
+        connection.connection_made(Transport())
+        return connection
+
+    async def ended(self) -> None:
+        """Wait until nothing is in progress, and nothing runs for it."""
+        async with asyncio.timeout(5):
+            while self.app.ongoing or self.edge.tasks:
+                await asyncio.sleep(0)
+
+    # --- what the application uses of its runtime, and of the access log
+
+    def route_service(self, route: Route, failed: Any) -> Any:
+        return self._service
+
+    def is_plain(self, deployment: DeploymentId) -> bool:
+        return self._plain
+
+    def note(self, method: str, path: bytes, route: str, status: int, *_: Any) -> None:
+        self.noted.append(status)
+
+
+def lose(connection: Connection) -> None:
+    connection.transport.close()
+    connection.connection_lost(None)
+
+
+def statuses(connection: Connection) -> list[int]:
+    transport: Any = connection.transport
+    return [int(each) for each in re.findall(rb"HTTP/1.1 (\d+)", transport.written)]
+
+
+async def hello(call: Call) -> Reply:
+    return Reply((pack_response(200, ()) + b"hello",))
+
+
+async def test_a_body_that_is_refused_in_the_read_of_its_head():
+    """Its task is cancelled before the first step, and ends all the same."""
+    proxy = Proxy(hello, max_concurrent_requests=2)
+    for _ in range(3):
+        connection = proxy.connect()
+        connection.data_received(CHUNKED + b"ZZ\r\n")
+        assert statuses(connection) == [400]
+        await proxy.ended()
+        lose(connection)
+    assert proxy.noted == [CLIENT_LEFT] * 3
+    after = proxy.connect()
+    after.data_received(GET)
+    assert statuses(after) == [200]
+    lose(after)
+
+
+async def test_a_stream_whose_client_leaves_before_its_first_part():
+    """The replica is told that nobody reads it."""
+    rest, replied = Rest(), asyncio.get_running_loop().create_future()
+
+    async def service(call: Call) -> Reply:
+        return await replied  # type: ignore[no-any-return]
+
+    proxy = Proxy(service)
+    connection = proxy.connect()
+    connection.data_received(GET)
+    replied.set_result(Reply((pack_response(200, ()),), rest))
+    asyncio.get_running_loop().call_soon(lose, connection)  # behind the reply, before the task
+    await proxy.ended()
+    assert (rest.num_read, rest.closed, proxy.noted) == (0, 1, [CLIENT_LEFT])
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_a_queued_call_whose_turn_comes_as_its_client_leaves(plain):
+    """It is not sent."""
+    turn = asyncio.get_running_loop().create_future()
+    sent = []
+
+    async def service(call: Call) -> Reply:
+        await turn
+        sent.append(call)
+        return await hello(call)
+
+    proxy = Proxy(service, plain=plain)
+    connection = proxy.connect()
+    connection.data_received(GET)
+    await asyncio.sleep(0)
+    turn.set_result(None)
+    lose(connection)
+    await proxy.ended()
+    assert (sent, proxy.noted) == ([], [CLIENT_LEFT])
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_reply_to_a_client_that_has_left(streams):
+    """A service that does not heed its cancellation answers nobody."""
+    rest = Rest()
+
+    async def service(call: Call) -> Reply:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return Reply((pack_response(200, ()),), rest if streams else None)
+        raise AssertionError
+
+    proxy = Proxy(service)
+    connection = proxy.connect()
+    connection.data_received(GET)
+    lose(connection)
+    await proxy.ended()
+    assert (rest.num_read, rest.closed, proxy.noted) == (0, int(streams), [CLIENT_LEFT])
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_a_service_that_cancels_itself(plain):
+    """Nothing was sent, so it is answered as any other error."""
+
+    async def service(call: Call) -> Reply:
+        await asyncio.sleep(0)
+        raise asyncio.CancelledError
+
+    proxy = Proxy(service, plain=plain)
+    connection = proxy.connect()
+    connection.data_received(GET)
+    await proxy.ended()
+    assert (statuses(connection), proxy.noted) == ([500], [500])
+    lose(connection)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_a_stream_that_begins_with_no_response(plain):
+    """The rest of a reply that cannot be read is closed, and its client answered."""
+    rest = Rest()
+
+    async def service(call: Call) -> Reply:
+        return Reply((b"x",), rest)
+
+    proxy = Proxy(service, plain=plain)
+    connection = proxy.connect()
+    connection.data_received(GET)
+    await proxy.ended()
+    assert (statuses(connection), proxy.noted, rest.closed) == ([500], [500], 1)
+    lose(connection)
