@@ -6,9 +6,20 @@ import pytest
 
 from alacarte._wire.caller import ConnectionLost
 from alacarte._wire.flow import WINDOW_BYTES
+from alacarte.errors import ConfigError, ServeError
 from alacarte.types import Reply
 
-from .wire_support import ask, join, messages, on_both_loops, on_every_wire, read, start, until
+from .wire_support import (
+    MAX_MESSAGE,
+    ask,
+    join,
+    messages,
+    on_both_loops,
+    on_every_wire,
+    read,
+    start,
+    until,
+)
 
 ITEM_BYTES = 10_000
 WINDOW_ITEMS = WINDOW_BYTES // ITEM_BYTES + 1
@@ -324,8 +335,10 @@ class Parts:
         self.on_ready = None
         self.taken = []
         self.woken = 0
+        self.closed = False
         self._parts = []
         self._ended = False
+        self._error = None
         self._reader = None
 
     @property
@@ -341,6 +354,10 @@ class Parts:
     def end(self):
         self._ended = True
         self.wake()
+
+    def fail(self, error):
+        self._error = error
+        self.end()
 
     def wake(self):
         self.woken += 1
@@ -359,6 +376,8 @@ class Parts:
 
     async def __anext__(self):
         while not self._parts:
+            if self._error is not None:
+                raise self._error
             if self._ended:
                 raise StopAsyncIteration
             self._reader = asyncio.get_running_loop().create_future()
@@ -370,23 +389,24 @@ class Parts:
         self.closed = True
 
 
-async def start_parts(wire):
-    """Return parts to give, and the reply that they follow."""
+async def start_parts(wire, max_message=MAX_MESSAGE):
+    """Return parts to give, the reply that they follow, and the replica's connection."""
     parts = Parts()
 
     async def service(call):
         return Reply((b"head",), parts)
 
-    connection = await wire.connect(await wire.listen(service))
+    desk = await wire.listen(service, max_message=max_message)
+    connection = await wire.connect(desk, max_message=max_message)
     reply = await start(connection, streaming=True).reply
     await until(lambda: parts.on_ready is not None and parts.awaited)
-    return parts, reply
+    return parts, reply, desk.seen[0]
 
 
 @on_every_wire
 async def test_what_is_ready_in_one_turn_leaves_in_one_frame(wire):
     """And nobody is woken for it; what comes in a later turn has a frame of its own."""
-    parts, reply = await start_parts(wire)
+    parts, reply, _ = await start_parts(wire)
     parts.give(b"a", b"b", b"c")
     assert join(await anext(reply.rest)) == b"abc"
     parts.give(b"d")
@@ -400,7 +420,7 @@ async def test_what_is_ready_in_one_turn_leaves_in_one_frame(wire):
 @on_every_wire
 async def test_what_is_ready_at_the_end_comes_before_it(wire):
     """Whoever takes it first: the turn's end, or the reader that the end wakes."""
-    parts, reply = await start_parts(wire)
+    parts, reply, _ = await start_parts(wire)
     parts.give(b"a", b"b")
     parts.end()
     assert b"".join(await read(reply)) == b"ab"
@@ -409,7 +429,7 @@ async def test_what_is_ready_at_the_end_comes_before_it(wire):
 @on_every_wire
 async def test_what_is_ready_waits_for_the_window(wire):
     """A reader that does not read stops it, and gets all of it in order when it goes on."""
-    parts, reply = await start_parts(wire)
+    parts, reply, _ = await start_parts(wire)
     given = [bytes([number]) * ITEM_BYTES for number in range(250)]
     for part in given:
         parts.give(part)
@@ -423,7 +443,7 @@ async def test_what_is_ready_waits_for_the_window(wire):
 @on_every_wire
 async def test_a_long_part_that_is_ready(wire):
     """It goes in chunks, and what follows waits until all of it has left."""
-    parts, reply = await start_parts(wire)
+    parts, reply, _ = await start_parts(wire)
     long = b"l" * (3 << 20)
     parts.give(long)
     await until(lambda: parts.taken)
@@ -433,9 +453,136 @@ async def test_a_long_part_that_is_ready(wire):
 
 
 @on_every_wire
+@pytest.mark.parametrize("then", ["another part", "the end", "an error"])
+async def test_nothing_overtakes_a_long_part_that_waits_for_room(wire, then):
+    """While the caller has no room for a part, all that follows waits behind the part."""
+    parts, reply, replica = await start_parts(wire)
+    [served] = replica._streams.values()
+    served._window.grant(8 << 20)  # so that the window alone holds nothing back
+    taken = replica._decoder.max_message - (1 << 20)
+    replica._unfinished += taken  # as long messages of other streams would
+    long = b"l" * (3 << 20)
+    parts.give(long)
+    await until(lambda: replica._turns)
+    if then == "another part":
+        parts.give(b"after")
+    elif then == "the end":
+        parts.end()
+    else:
+        parts.fail(ValueError("of the source"))
+    await until(lambda: not parts.awaited)
+    for _ in range(5):  # turns of the loop in which what follows could overtake
+        await asyncio.sleep(0)
+    replica._unfinished -= taken
+    replica._begin_turns()
+    assert join(await anext(reply.rest)) == long
+    if then == "an error":
+        with pytest.raises(ValueError, match="of the source"):
+            await read(reply)
+    else:
+        parts.end()
+        assert b"".join(await read(reply)) == (b"after" if then == "another part" else b"")
+
+
+@on_every_wire
+async def test_a_part_that_is_too_long_ends_its_stream(wire):
+    """The stream fails instead of going on without the part; other streams of the turn go on."""
+    limit = 2 << 20
+    sources = {b"long": Parts(), b"other": Parts()}
+
+    async def service(call):
+        if call.method == "ping":
+            return Reply((b"pong",))
+        return Reply((b"head",), sources[bytes(call.payload[0])])
+
+    desk = await wire.listen(service, max_message=limit)
+    connection = await wire.connect(desk, max_message=limit)
+    long, other = [await start(connection, name, streaming=True).reply for name in sources]
+    await until(lambda: all(source.awaited for source in sources.values()))
+    sources[b"long"].give(b"l" * (3 << 20))
+    sources[b"other"].give(b"a")
+    await settle(connection)
+    sources[b"long"].give(b"next")
+    sources[b"other"].give(b"b")
+    await settle(connection)
+    sources[b"other"].end()
+    assert await read(other) == [b"a", b"b"]
+    with pytest.raises(ConfigError, match="max_message_bytes"):
+        await read(long)
+    assert sources[b"long"].closed
+    assert sources[b"long"].on_ready is None
+
+
+@on_both_loops
+async def test_a_source_that_fails_to_give_what_is_ready(wire):
+    """Its error ends the stream."""
+    parts, reply, _ = await start_parts(wire)
+
+    def fail():
+        raise ValueError("of the source")
+
+    parts.take_ready = fail
+    parts.give(b"a")
+    with pytest.raises(ValueError, match="of the source"):
+        await read(reply)
+
+
+@on_both_loops
+async def test_a_call_cancelled_as_its_part_is_too_long(wire):
+    """A cancellation from outside in the same turn of the loop stays one."""
+    parts, reply, replica = await start_parts(wire, max_message=2 << 20)
+    [served] = replica._streams.values()
+    tasks = []
+
+    def send_long():
+        take()
+        tasks.append(served.task)
+        served.task.cancel()
+        raise ValueError("of the source")
+
+    take, parts.take_ready = parts.take_ready, send_long
+    parts.give(b"a")
+    with pytest.raises(ServeError, match="the handler was cancelled"):
+        await read(reply)
+    assert tasks[0].cancelled()
+
+
+@on_both_loops
+async def test_an_error_of_one_sender_stops_no_other(wire):
+    """Of those that send at the end of a turn, each is called, and the loop hears of the error."""
+    connection = await wire.connect(await wire.listen(messages))
+    heard, sent = [], []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context))
+
+    def fail():
+        raise ValueError("of a stream")
+
+    connection.send_soon(fail)
+    connection.send_soon(lambda: sent.append(True))
+    await until(lambda: heard)
+    assert sent == [True]
+    assert str(heard[0]["exception"]) == "of a stream"
+
+
+@on_every_wire
 async def test_nothing_is_taken_for_a_reader_that_has_left(wire):
     """What gets ready in the very turn in which the call is cancelled is not sent."""
-    parts, reply = await start_parts(wire)
+    parts, reply, replica = await start_parts(wire)
+    [served] = replica._streams.values()
+    parts.give(b"a")
+    assert len(replica._due) == 1
+    served.cancel()  # as CANCEL does; the turn's end is still to come
+    await until(lambda: parts.on_ready is None)
+    assert not replica._due
+    assert parts.taken == []
+    assert reply.rest.ready() == []
+    await reply.rest.aclose()
+
+
+@on_every_wire
+async def test_nothing_is_taken_once_the_stream_has_ended(wire):
+    """The end of the stream takes its place in the source back."""
+    parts, reply, _ = await start_parts(wire)
     await reply.rest.aclose()
     await until(lambda: parts.on_ready is None)
     parts.give(b"a")

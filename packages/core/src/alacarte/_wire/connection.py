@@ -329,7 +329,12 @@ class Connection(asyncio.BufferedProtocol):
         self._gathers = True
         try:
             for send in due:
-                send()
+                try:
+                    send()
+                except Exception as error:  # of one stream: the others' messages leave all the same
+                    asyncio.get_running_loop().call_exception_handler(
+                        {"message": "a stream's messages were not sent", "exception": error}
+                    )
         finally:
             self._gathers = False
             self._flush()

@@ -35,7 +35,7 @@ class Outlet:
         window: What the peer has room for.
     """
 
-    __slots__ = ("_connection", "_messages", "_ready", "_stream", "_window")
+    __slots__ = ("_connection", "_error", "_messages", "_ready", "_stream", "_task", "_window")
 
     def __init__(
         self,
@@ -48,21 +48,36 @@ class Outlet:
         self._stream = stream
         self._messages = messages
         self._window = window
+        self._error: Exception | None = None
+        self._task: asyncio.Task[object] | None = None
         self._ready: ReadyMessages | None = None
         if hasattr(messages, "take_ready"):
             self._ready = cast(ReadyMessages, messages)
 
     async def run(self) -> None:
-        """Send every message."""
+        """Send every message.
+
+        Raises:
+            ConfigError: One is longer than `ClusterOptions.max_message_bytes`.
+            Exception: The source of the messages failed.
+        """
         await self._connection.pumped(self._stream)
         ready = self._ready
         if ready is None:
             await self._run()
             return
         send_soon, send_ready = self._connection.send_soon, self._send_ready
+        self._task = task = asyncio.current_task()
+        assert task is not None
+        cancellations = task.cancelling()
         ready.on_ready = lambda: send_soon(send_ready)
         try:
             await self._run()
+        except asyncio.CancelledError:
+            # `_send_ready` cancels the wait for the next message; others may have cancelled, too.
+            if self._error is None or task.uncancel() > cancellations:
+                raise
+            raise self._error from None
         finally:
             ready.on_ready = None
             self._ready = None
@@ -81,10 +96,14 @@ class Outlet:
                 burst = 0
             try:
                 message = await anext(messages)
-            except StopAsyncIteration:
-                return
+            except Exception as end:
+                await connection.pumped(stream)  # the end comes after what was ready
+                if isinstance(end, StopAsyncIteration):
+                    return
+                raise
             if not window.open:  # used up meanwhile, by what was ready
                 await window.wait()
+            await connection.pumped(stream)  # likewise
             await connection.writable()
             window.use(connection.send_message(_DATA, 0, stream, message))
             await connection.pumped(stream)
@@ -98,9 +117,19 @@ class Outlet:
         ready = self._ready
         if ready is None:
             return
-        if not self._window.open or self._connection.is_busy(self._stream):
-            ready.wake()
-            return
-        message = ready.take_ready()
-        if message is not None:
-            self._window.use(self._connection.send_message(_DATA, 0, self._stream, message))
+        try:
+            if not self._window.open or self._connection.is_busy(self._stream):
+                ready.wake()
+                return
+            message = ready.take_ready()
+            if message is not None:
+                self._window.use(self._connection.send_message(_DATA, 0, self._stream, message))
+        except Exception as error:  # too long, or the source's: what was taken is lost
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Send nothing more, and let `run` raise the error."""
+        assert self._task is not None
+        self._error = error
+        self._ready = None
+        self._task.cancel()
