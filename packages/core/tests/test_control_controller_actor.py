@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from alacarte import _plugins
+from alacarte import _plugins, serve
 from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.protocol import Actor, ActorDied, ActorSpec, ClusterSilent
 from alacarte._control.storage import STATE_KEY, decode_index
@@ -15,7 +15,10 @@ from alacarte._plugins import Plugins
 from alacarte._process.controller_client import CONTROLLER_NAME
 from alacarte._settings import resolve
 from alacarte.actors import InstanceInfo
+from alacarte.hookspecs import hookimpl
+from alacarte.serve import _current
 from alacarte.serve._connection import CONTROLLER_TARGET
+from alacarte.types import NodeServiceSpec
 
 LIMIT_S = 20.0
 
@@ -142,3 +145,55 @@ async def test_after_the_shutdown_nothing_is_answered(site: Site):
         with pytest.raises(ActorDied, match="was shut down"):
             await site.actor.call(method, *args)
     site.actor.kill()
+
+
+@serve.deployment
+class Model:
+    def __call__(self) -> str:
+        return "here"
+
+
+async def test_a_controller_that_fails_to_begin_leaves_nothing_at_work(
+    local: Any, observer: Any
+) -> None:
+    """A plugin's code that raises keeps it from coming up; without the fault exactly one works."""
+    faults: list[Exception] = []
+
+    def processes(config: Any) -> int:
+        if faults:
+            raise faults[0]
+        return 0
+
+    @hookimpl
+    def register_node_services() -> list[NodeServiceSpec]:
+        return [NodeServiceSpec("idle", "nowhere:Nothing", processes=processes)]
+
+    observer.register_node_services = register_node_services
+    await asyncio.to_thread(local.run, Model.bind())
+    session: Any = _current.current()
+    cluster, plugins = session.cluster, session.plugins.loaded
+    faults.append(ZeroDivisionError("no such node"))
+    for name in await cluster.list_actors(""):
+        (await cluster.find_actor(name)).kill()
+    actor = await cluster.start_actor(
+        ActorSpec(CONTROLLER_NAME, CONTROLLER_TARGET, plugins=plugins)
+    )
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError, match="no such node"):
+            await actor.call("status")
+    async with asyncio.timeout(LIMIT_S):
+        while parts_at_work(actor):
+            await asyncio.sleep(0.01)
+        faults.clear()
+        while (await actor.call("status")).applications["default"].status != "RUNNING":
+            await asyncio.sleep(0.01)
+    assert parts_at_work(actor).count("ControlLoop._run") == 1
+    assert parts_at_work(actor).count("Nodes.follow") == 1
+    assert len([name for name in await cluster.list_actors("") if ":replica:" in name]) == 1
+
+
+def parts_at_work(actor: Any) -> list[str]:
+    """Return the tasks on an actor's loop, but for calls of the actor."""
+    tasks = asyncio.all_tasks(actor._host._thread.loop)
+    names = [task.get_coro().__qualname__ for task in tasks]  # type: ignore[union-attr]
+    return [name for name in names if name not in ("_ordinarily", "first_launch")]

@@ -44,8 +44,12 @@ class Autoscaling:
         self._custom = CustomPolicies(cluster, f"{prefix}policies:", records)
         self._scaler = Scaler(plugins, self._counts.set, self._custom)
         self._resumed = set(counts or ())
+        self._is_recovered = counts is not None
         self._sweeping: asyncio.Task[None] | None = None
-        if counts is not None:
+
+    def start(self) -> None:
+        """Begin to look for what a former controller has left."""
+        if self._is_recovered:
             self._sweeping = asyncio.get_running_loop().create_task(self._end_orphans())
 
     def want(self, spec: DeploymentSpec, current: int | None) -> int | None:
@@ -93,9 +97,13 @@ class Autoscaling:
             else:
                 return
 
-    async def close(self) -> None:
-        """Scale nothing any more, and delete all counts."""
+    def stop(self) -> None:
+        """Scale nothing any more; the counts stay stored."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._scaler.stop()
+
+    async def close(self) -> None:
+        """Scale nothing any more, and delete all counts."""
+        self.stop()
         await self._counts.clear()

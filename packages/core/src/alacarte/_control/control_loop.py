@@ -97,6 +97,7 @@ class ControlLoop:
 
     def start(self) -> None:
         """Begin to reconcile."""
+        self.scaling.start()
         self._running = asyncio.create_task(self._run())
 
     async def stop(self) -> None:

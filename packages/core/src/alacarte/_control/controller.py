@@ -99,7 +99,15 @@ class Controller:
         self._lease = Lease(self.shutdown)
         self._following: list[asyncio.Task[None]] = []
         self._grace_s = 0.0
-        self._begin(foundation)
+        others = asyncio.all_tasks()
+        try:
+            self._begin(foundation)
+        except BaseException:
+            # The next attempt makes another controller, beside which this one must do nothing.
+            self._loop.scaling.stop()
+            for task in asyncio.all_tasks() - others:  # begun here: nothing was awaited meanwhile
+                task.cancel()
+            raise
 
     def _begin(self, foundation: Foundation) -> None:
         """Begin to work, with the replicas that a former controller left."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -212,8 +212,8 @@ class Scaler:
         follower, policy = scaled.follower, scaled.policy
         context = follower.context(now, time.time() - now)
         if isinstance(policy, CustomPolicy):
-            question = self._custom.ask(follower.deployment, policy, context)
-            scaled.asking = asyncio.get_running_loop().create_task(self._wait(scaled, question))
+            asking = self._ask_custom(scaled, policy, context)
+            scaled.asking = asyncio.get_running_loop().create_task(asking)
             return
         try:
             answer = policy.decide(replace(context, policy_state=scaled.state))
@@ -226,10 +226,12 @@ class Scaler:
             scaled.state = scaled.state if state is None else state
             self._take(scaled, wanted)
 
-    async def _wait(self, scaled: _Scaled, question: Coroutine[Any, Any, float]) -> None:
-        """Wait for the answer of a user's policy, as long as that may take."""
+    async def _ask_custom(
+        self, scaled: _Scaled, policy: CustomPolicy, context: AutoscalingContext
+    ) -> None:
+        """Ask a user's policy, and wait for the answer as long as that may take."""
         try:
-            wanted = await question
+            wanted = await self._custom.ask(scaled.follower.deployment, policy, context)
         except PolicyFailure as error:
             self._note(scaled, str(error))
         except Exception as error:  # whatever it is, it must not end the asking for ever
