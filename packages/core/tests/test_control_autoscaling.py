@@ -51,6 +51,7 @@ class Controller:
         factories = {"default": ScalingPolicyFactory("default", lambda kwargs: ByLoad())}
         plugins: Any = SimpleNamespace(autoscaling_policies=factories)
         self.scaling = Autoscaling(cluster, plugins, (), "alacarte:x:", self.act, counts)
+        self.scaling.start()
         self.numbers: list[int] = []
 
     def act(self, deployment: DeploymentId, number: int) -> None:
