@@ -134,6 +134,14 @@ async def test_any_sender_will_do():
     assert sent == [RemoteCall("count", CallTerms(5.0, True), ("books", 0), 5.0)]
 
 
+def test_a_call_does_not_show_its_arguments():
+    """They hold secrets and users' data, and a `repr` may end in a log."""
+    shown = repr(RemoteCall("count", CallTerms(5.0, True), ("password", {"key": "hidden"}), 5.0))
+    assert "count" in shown
+    assert "password" not in shown
+    assert "hidden" not in shown
+
+
 async def test_a_blocked_loop_answers_what_needs_no_loop():
     """A plain method is answered by the host's thread; an actor that is gone answers nothing."""
     cluster = LocalCluster()

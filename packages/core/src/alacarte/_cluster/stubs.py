@@ -9,7 +9,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from ..actors import ActorSilent, CallTerms, terms_of
@@ -31,7 +31,7 @@ class RemoteCall:
 
     method: str
     terms: CallTerms
-    arguments: tuple[Any, ...]
+    arguments: tuple[Any, ...] = field(repr=False)  # secrets among them
     patience_s: float | None
 
 
