@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import pickle
+from collections.abc import Mapping
 from typing import Any
 
 from alacarte._control import report_topics
 from alacarte._control.report_topics import ReportTopics
-from alacarte.actors import FORGET_S, HEARTBEAT_S
+from alacarte._control.tallies import Tallies
+from alacarte._model.tallies import BUCKETS
+from alacarte._process.topic_reporter import PERIOD_S, TopicReporter
+from alacarte.actors import FORGET_S, HEARTBEAT_S, SPLITS_TOPIC, SplitReport, TallyReport
 from alacarte.types import ProcessId, ReportTopic
 
 ONE, TWO = ProcessId("one", "here", "1"), ProcessId("two", "here", "2")
@@ -25,6 +30,11 @@ class Receiver:
         self.values[process] = value
         if value == "bad":
             raise SystemExit(1)
+
+    def holds(self, process: ProcessId) -> bool:
+        if self.values.get(process) == "unsure":
+            raise SystemExit(1)
+        return self.values.get(process) != "dropped"
 
     def forget(self, process: ProcessId) -> None:
         del self.values[process]
@@ -52,6 +62,8 @@ def test_each_receiver_has_its_topic_s_newest_values(run):
         assert here.report(ONE, 2, packed(a=3, b="x")) == {"a", "b"}
         assert values_of(here, "a") == {ONE: 3, TWO: [2]}
         assert values_of(here, "b") == {ONE: "x"}
+        assert here.report(ONE, 3, packed(b="dropped")) == {"a"}
+        assert here.report(ONE, 4, packed(b="unsure")) == {"a", "b"}
         here.close()
 
     run(main)
@@ -113,6 +125,33 @@ def test_a_receiver_that_fails_harms_nobody(run, caplog):
         "the receiver of the topic a failed",  # each once, however often they fail
         "the receiver of the topic b failed",
     ]
+
+
+def test_a_route_that_comes_back_has_its_counts_again(run):
+    """Counts that were dropped with a route are asked for again, without another call of it."""
+    split = SplitReport("k", 1.0, (TallyReport("a#A", False, 7, 0, 0, 1.0, (0,) * BUCKETS),))
+    topic = ReportTopic(SPLITS_TOPIC, Tallies, pickle.dumps, pickle.loads)
+
+    async def main() -> None:
+        here = ReportTopics({SPLITS_TOPIC: topic})
+        tallies = here.receiver(SPLITS_TOPIC, Tallies)
+
+        async def send(number: int, values: Mapping[str, bytes]) -> frozenset[str]:
+            return here.report(ONE, number, values)
+
+        there = TopicReporter({SPLITS_TOPIC: topic}, send)
+        there.report(SPLITS_TOPIC, (split,))
+        await asyncio.sleep(1)
+        tallies.keep({"another"})
+        tallies.keep({"k", "another"})
+        assert tallies.counts("k", "a#A", shadow=False).requests == 0
+        await asyncio.sleep(HEARTBEAT_S + PERIOD_S)
+        assert tallies.counts("k", "a#A", shadow=False).requests == 7
+        there.close()
+        here.close()
+        await asyncio.sleep(0)
+
+    run(main)
 
 
 def test_processes_are_bounded(run, monkeypatch):

@@ -85,6 +85,23 @@ def test_processes_are_bounded():
     assert "p0" in tallies._heard
 
 
+def test_dropped_counts_are_not_held():
+    """Whoever reported them is asked for them again: of a route that is gone, or for want of
+    room."""
+    tallies = Tallies()
+    tallies.report("one", [report("k", [0.1]), report("l", [0.1])])
+    tallies.report("two", [report("l", [0.1])])
+    tallies.keep({"l"})
+    assert not tallies.holds("one")
+    assert tallies.holds("two")
+    tallies.report("one", [report("l", [0.1])])
+    assert tallies.holds("one")
+    for n in range(MOST_PROCESSES):
+        tallies.report(f"p{n}", [report("k", [0.1])])
+    assert not tallies.holds("one")
+    assert tallies.holds("p0")
+
+
 def test_counts_of_processes_that_have_ended():
     """They stay right, and are the first to make room."""
     tallies = Tallies()

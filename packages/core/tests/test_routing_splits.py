@@ -9,7 +9,7 @@ import pytest
 
 from alacarte._routing.splits import Splits
 from alacarte.actors import SplitReport
-from alacarte.errors import DeploymentUnavailableError, NotFoundError, ServeError
+from alacarte.errors import DeploymentUnavailableError, NotFoundError, PluginError, ServeError
 from alacarte.types import Call, DeploymentId, Reply, Route, RouteTable
 
 A, B = DeploymentId("a", "A"), DeploymentId("b", "B")
@@ -199,6 +199,53 @@ def test_counts_are_told_as_they_change(run):
         await ask(world.splits.named("r"))
         await asyncio.sleep(1.5)
         assert world.told[-1][0].tallies[0].requests == 2
+        world.splits.close()
+        await asyncio.sleep(0)
+
+    run(main)
+
+
+def test_a_report_that_is_too_large(run, caplog):
+    """Is logged once, and the next one that fits is sent."""
+
+    async def main():
+        world = World()
+        too_large = True
+
+        def report(reports: tuple[SplitReport, ...]) -> None:
+            if too_large:
+                raise PluginError("takes 70000 bytes")
+            world.told.append(reports)
+
+        world.splits = Splits(world.services.__getitem__, world.gone.__contains__, report)
+        world.table(1, route(A))
+        service = world.splits.named("r")
+        for _ in range(3):
+            await ask(service)
+            await asyncio.sleep(1.5)
+        [record] = caplog.records
+        assert record.getMessage().endswith("routes are not reported: takes 70000 bytes")
+        too_large = False
+        await ask(service)
+        await asyncio.sleep(1.5)
+        assert [each[0].tallies[0].requests for each in world.told] == [4]
+        world.splits.close()
+        await asyncio.sleep(0)
+
+    run(main)
+
+
+def test_a_route_that_is_gone_is_reported(run):
+    """The controller then holds no counts that another route of its name would begin with."""
+
+    async def main():
+        world = World()
+        world.table(1, route(A))
+        await ask(world.splits.named("r"))
+        await asyncio.sleep(1.5)
+        world.table(2)
+        await asyncio.sleep(1.5)
+        assert [len(each) for each in world.told] == [1, 0]
         world.splits.close()
         await asyncio.sleep(0)
 

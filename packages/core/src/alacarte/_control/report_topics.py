@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ..actors import FORGET_S
-from ..types import ProcessId, ReportReceiver, ReportTopic
+from ..types import BoundedReceiver, ProcessId, ReportReceiver, ReportTopic
 
 __all__ = ["MAX_PROCESSES", "ReportTopics"]
 
@@ -62,7 +62,7 @@ class ReportTopics:
     def report(
         self, process: ProcessId, number: int, values: Mapping[str, bytes]
     ) -> frozenset[str]:
-        """Take what a process reports; return every topic of which there is a value of it here.
+        """Take what a process reports; return every topic whose receiver holds a value of it.
 
         Args:
             number: Of the message. A value that arrives after a later one is not taken.
@@ -79,7 +79,7 @@ class ReportTopics:
         if len(self._processes) > MAX_PROCESSES:
             self._forget(next(iter(self._processes)))
         self._expire_later()
-        return frozenset(known.numbers)
+        return frozenset(name for name in known.numbers if self._holds(name, process))
 
     def close(self) -> None:
         """Forget nobody any more."""
@@ -90,6 +90,15 @@ class ReportTopics:
         receiver = self._receivers.get(name)
         if receiver is not None:
             self._guarded(name, lambda: receiver.report(process, self._topics[name].decode(packed)))
+
+    def _holds(self, name: str, process: ProcessId) -> bool:
+        """Return whether a receiver has kept a process's value; one that fails has."""
+        receiver: object = self._receivers.get(name)
+        if not isinstance(receiver, BoundedReceiver):
+            return True
+        answers: list[bool] = []
+        self._guarded(name, lambda: answers.append(receiver.holds(process)))
+        return answers != [False]
 
     def _expire_later(self) -> None:
         if self._timer is None and self._processes:

@@ -24,6 +24,7 @@ class Tallies:
     def __init__(self) -> None:
         self._heard: dict[Hashable, dict[str, SplitReport]] = {}
         self._ended: set[Hashable] = set()
+        self._complete: set[Hashable] = set()
 
     def report(self, process: Hashable, value: Iterable[SplitReport]) -> None:
         """Take the counts of a process, of all splits that it calls.
@@ -33,6 +34,7 @@ class Tallies:
         """
         self._heard.pop(process, None)
         self._heard[process] = {each.key: each for each in value}
+        self._complete.add(process)
         self._ended.discard(process)
         if len(self._heard) > MOST_PROCESSES:
             ended = (process for process in self._heard if process in self._ended)
@@ -43,12 +45,18 @@ class Tallies:
         if process in self._heard:
             self._ended.add(process)
 
+    def holds(self, process: Hashable) -> bool:
+        """Return whether the newest counts of a process are kept, of all splits."""
+        return process in self._complete
+
     def keep(self, keys: Collection[str]) -> None:
         """Forget all but these splits."""
         for process, splits in list(self._heard.items()):
             kept = {key: report for key, report in splits.items() if key in keys}
             if kept:
                 self._heard[process] = kept
+                if len(kept) < len(splits):
+                    self._complete.discard(process)
             else:
                 self._drop(process)
 
@@ -68,6 +76,7 @@ class Tallies:
     def _drop(self, process: Hashable) -> None:
         del self._heard[process]
         self._ended.discard(process)
+        self._complete.discard(process)
 
     def _of(self, key: str) -> list[SplitReport]:
         return [splits[key] for splits in self._heard.values() if key in splits]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 
 from .._model.tallies import split_key
 from ..actors import SplitReport
-from ..errors import NotFoundError, ServeError
+from ..errors import NotFoundError, PluginError, ServeError
 from ..types import Call, DeploymentId, Reply, Route, RouteTable, Service
 from .copies import Room
 from .split import Failed, Split
 
 __all__ = ["Splits"]
 
+log = logging.getLogger("alacarte.runtime")
 _PAUSE_S = 1.0
 _FIRST_S = 15.0
 _NEWER_S = 1.0
@@ -29,7 +31,8 @@ class Splits:
     Args:
         service_of: Gives the way to a deployment.
         is_gone: Says whether a deployment is not there any more.
-        report: Takes the counts of all splits, whenever some have changed.
+        report: Takes the counts of all splits, whenever some have changed; of none, when the last
+            one is gone.
     """
 
     def __init__(
@@ -150,13 +153,22 @@ class Splits:
 
     async def _tell(self) -> None:
         """Report the counts of all splits once a second, as long as they change."""
-        told: dict[str, tuple[float, int]] = {}
+        reported: dict[str, tuple[float, int]] = {}
+        has_failed = False
         while True:
             await asyncio.sleep(_PAUSE_S)
             counted = {key: (split.since, split.events) for key, split in self._splits.items()}
-            if counted and counted != told:
+            if counted == reported:
+                continue
+            reported = counted
+            try:
                 self._report(tuple(split.report() for split in self._splits.values()))
-                told = counted
+            except PluginError as error:  # too many splits for one report; there may be fewer later
+                if not has_failed:
+                    log.error("the counts of this process's routes are not reported: %s", error)
+                has_failed = True
+            else:
+                has_failed = False
 
 
 def _place(route: Route) -> str:

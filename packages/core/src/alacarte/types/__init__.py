@@ -13,7 +13,7 @@ from ._node_services import MessageReceiver, NodeService, NodeServiceSpec
 from ._protocols import CallProtocol, Entry, Served
 from ._registration import ApiName, Command
 from ._replicas import Address, ReplicaLoad
-from ._reports import ProcessId, ReportReceiver, ReportTopic
+from ._reports import BoundedReceiver, ProcessId, ReportReceiver, ReportTopic
 from ._requests import Buffer, Call, Layer, Message, ReadyMessages, Reply, Service
 from ._resources import Expansion, Resource, ResourceKind, Resources
 from ._routes import Route, RouteTable
@@ -30,6 +30,7 @@ __all__ = [
     "Address",
     "ApiName",
     "AutoscalingContext",
+    "BoundedReceiver",
     "Buffer",
     "Call",
     "CallProtocol",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 class ProcessId(NamedTuple):
@@ -43,6 +43,18 @@ class ReportReceiver(Protocol):
 
         Called 15 s after its last sign of life; a process that was only stopped for as long
         reports again.
+        """
+
+
+@runtime_checkable
+class BoundedReceiver(Protocol):
+    """A `ReportReceiver` that drops values of living processes, to bound its memory for example."""
+
+    def holds(self, process: ProcessId) -> bool:
+        """Return whether the newest value of a process is kept whole.
+
+        Called after each message of the process. One whose value is not kept sends it again with
+        its next message.
         """
 
 
