@@ -140,7 +140,9 @@ class Connection(asyncio.BufferedProtocol):
         self.lost(error)
 
     def abort(self) -> None:
+        """Close at once. Of what was written, only that is sent which the socket takes now."""
         if self.transport is not None:
+            self._flush()
             self.transport.abort()
 
     def close(self) -> None:

@@ -1,0 +1,160 @@
+"""Frames written while others are read: they leave together, and none stays behind."""
+
+import asyncio
+
+import pytest
+
+from alacarte._wire.connection import _GATHERED, Connection
+from alacarte._wire.frames import FINAL, Kind
+from alacarte.types import Reply
+
+from .wire_support import ask, echo, frame, on_both_loops, on_every_wire, until
+
+PING = frame(Kind.PING)
+UNKNOWN = frame(Kind.HELLO, stream=0)
+"""What a trusted peer never sends."""
+
+
+async def frames_until_closed(peer):
+    """Return the kinds of all that arrives until the other side hangs up."""
+    kinds = []
+    while True:
+        try:
+            kinds.append((await peer.receive()).kind)
+        except (AssertionError, ConnectionError):
+            return kinds
+
+
+@on_every_wire
+async def test_a_peer_that_is_refused_gets_its_answers_first(wire):
+    """What was answered before the frame that closes the connection has been sent."""
+    peer = await (await wire.raw(await wire.listen(echo))).prove()
+    peer.send(PING * 3, UNKNOWN, PING)
+    assert await frames_until_closed(peer) == [Kind.PONG] * 3
+
+
+@on_every_wire
+async def test_an_error_in_the_middle_of_a_read(wire):
+    """A bug of ours closes the connection; what was answered before has been sent."""
+    desk = await wire.listen(echo)
+    peer = await (await wire.raw(desk)).prove()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    [replica] = desk.listener.connections
+    handle, seen = replica.frame_received, []
+
+    def fail_at_the_third(received):
+        seen.append(received)
+        if len(seen) == 3:
+            raise RuntimeError("a bug")
+        handle(received)
+
+    replica.frame_received = fail_at_the_third
+    peer.send(PING * 4)
+    assert await frames_until_closed(peer) == [Kind.PONG] * 2
+    assert len(seen) == 3
+
+
+@on_every_wire
+@pytest.mark.parametrize("hang_up", ["close", "abort"])
+async def test_hung_up_within_a_read(wire, hang_up):
+    """What was written before is sent, a GOAWAY just before included; no later frame is."""
+    desk = await wire.listen(echo)
+    peer = await (await wire.raw(desk)).prove()
+    [replica] = desk.listener.connections
+    handle, seen = replica.frame_received, []
+
+    def hang_up_at_the_third(received):
+        seen.append(received)
+        handle(received)
+        if len(seen) == 3:
+            desk.listener.announce(Kind.GOAWAY)
+            getattr(replica, hang_up)()
+
+    replica.frame_received = hang_up_at_the_third
+    peer.send(PING * 3)
+    assert await frames_until_closed(peer) == [Kind.PONG] * 3 + [Kind.GOAWAY]
+
+
+@on_every_wire
+async def test_goaway_and_close_in_the_turn_of_a_call(wire):
+    """The reply, the announcement and the end arrive in order."""
+    desks = []
+
+    async def service(call):
+        desks[0].listener.announce(Kind.GOAWAY)
+        asyncio.get_running_loop().call_soon(desks[0].listener.close)
+        return Reply((b"last",))
+
+    desks.append(await wire.listen(service))
+    connection = await wire.connect(desks[0])
+    heard, lost = [], []
+    connection.on_goaway = lambda: heard.append(True)
+    connection.on_lost = lambda: lost.append(True)
+    assert await ask(connection) == b"last"
+    await until(lambda: lost)
+    assert heard == [True]
+
+
+class Spy:
+    """A transport that keeps the sizes of what is written, and how many frames waited then."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.transport = connection.transport
+        self.written: list[int] = []
+        connection.transport = self
+
+    def __getattr__(self, name):
+        return getattr(self.transport, name)
+
+    def write(self, data):
+        self.written.append(len(data))
+        self.transport.write(data)
+
+
+@on_both_loops
+async def test_a_read_with_very_many_answers_is_bounded(wire):
+    """Of thousands of frames that one read causes, at most 64 wait to be written together."""
+    desk = await wire.listen(echo)
+    peer = await (await wire.raw(desk)).prove()
+    [replica] = desk.listener.connections
+    spy = Spy(replica)
+    waiting = []
+    handle = replica.frame_received
+
+    def look(received):
+        handle(received)
+        waiting.append(len(replica._outgoing))
+
+    replica.frame_received = look
+    count = 5000
+    peer.send(PING * count)
+    for _ in range(count):
+        assert (await peer.receive()).kind == Kind.PONG
+    assert max(waiting) == _GATHERED - 1
+    assert max(spy.written) == _GATHERED * len(PING)
+    assert len(spy.written) < count // 8
+    replica.transport = spy.transport
+
+
+@on_both_loops
+async def test_replies_of_one_read_are_bounded(wire):
+    """Replies as long as frames may be that are gathered: 4 MiB at most."""
+    reply = bytes((1 << 16) - 64)
+    desk = await wire.listen(echo)
+    peer = await (await wire.raw(desk)).prove()
+    [replica] = desk.listener.connections
+    spy = Spy(replica)
+    read, handle = [], replica.frame_received
+
+    def answer(received):  # at once, as an eager task does
+        replica.send_message(Kind.RESPONSE, FINAL, received.stream, (reply,))
+        read.append(received)
+
+    replica.frame_received = answer
+    count = 500
+    peer.send(*[PING] * count)
+    for _ in range(count):
+        assert len((await peer.receive()).payload) == len(reply)
+    assert max(spy.written) == _GATHERED * (len(reply) + len(PING))
+    assert len(read) == count
+    replica.transport, replica.frame_received = spy.transport, handle
