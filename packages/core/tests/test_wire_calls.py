@@ -498,9 +498,11 @@ async def test_cancelled_before_the_task_began(wire):
     connection = await wire.connect(desk)
     for _ in range(20):
         start(connection).cancel()
-    await until(lambda: desk.cancelled == 20)
-    assert not desk.ongoing
-    assert not service.calls
+    stream = start(connection)
+    await until(lambda: service.calls)
+    assert len(service.calls) == desk.ongoing == 1
+    service.gate.set()
+    assert join((await stream.reply).payload) == b"done"
 
 
 @on_every_wire

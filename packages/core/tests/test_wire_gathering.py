@@ -5,14 +5,19 @@ import asyncio
 import pytest
 
 from alacarte._wire.connection import _GATHERED, Connection
+from alacarte._wire.envelope import pack_envelope
 from alacarte._wire.frames import FINAL, Kind
-from alacarte.types import Reply
+from alacarte.types import Call, Reply
 
 from .wire_support import ask, echo, frame, on_both_loops, on_every_wire, until
 
 PING = frame(Kind.PING)
 UNKNOWN = frame(Kind.HELLO, stream=0)
 """What a trusted peer never sends."""
+
+
+def request(stream, payload=b""):
+    return frame(Kind.REQUEST, FINAL, stream, pack_envelope(Call("test", (b"",))) + payload)
 
 
 async def frames_until_closed(peer):
@@ -158,3 +163,34 @@ async def test_replies_of_one_read_are_bounded(wire):
     assert max(spy.written) == _GATHERED * (len(reply) + len(PING))
     assert len(read) == count
     replica.transport, replica.frame_received = spy.transport, handle
+
+
+# --- requests and their cancellations ---------------------------------------------------
+
+CANCEL = frame(Kind.CANCEL, FINAL, 1)
+
+
+@on_every_wire
+async def test_cancelled_before_it_is_looked_at(wire):
+    """A request that arrives together with its CANCEL is not started."""
+    desk = await wire.listen(echo)
+    peer = await (await wire.raw(desk)).prove()
+    body = frame(Kind.REQUEST, 0, 3, pack_envelope(Call("test", (b"",))))
+    peer.send(request(1), request(2, b"kept"), body, CANCEL, frame(Kind.CANCEL, FINAL, 3), PING)
+    kinds = [(await peer.receive()).kind for _ in range(2)]
+    assert sorted(kinds) == [Kind.RESPONSE, Kind.PONG]
+    assert desk.started == 1
+
+
+@on_every_wire
+async def test_a_cancel_concerns_what_came_before_it(wire):
+    """A later request on the stream is started, in the same read as well as in the next."""
+    desk = await wire.listen(echo)
+    peer = await (await wire.raw(desk)).prove()
+    peer.send(request(1, b"a"), CANCEL, request(1, b"b"))
+    assert (await peer.receive()).payload == b"b"
+    peer.send(CANCEL, request(1, b"c"))
+    assert (await peer.receive()).payload == b"c"
+    peer.send(request(1, b"d"))
+    assert (await peer.receive()).payload == b"d"
+    assert desk.started == 3

@@ -89,6 +89,9 @@ class Connection(asyncio.BufferedProtocol):
     def frame_received(self, frame: Frame) -> None:
         raise NotImplementedError(f"{type(self).__name__} must handle frames")
 
+    def look_ahead(self, frames: list[Frame]) -> None:
+        """See frames that have arrived together, before the first of them is handled."""
+
     def lost(self, error: Exception | None) -> None:
         """The connection is gone, for the reason given or in peace."""
 
@@ -111,7 +114,10 @@ class Connection(asyncio.BufferedProtocol):
         self.heard = True
         self._gathers = True
         try:
-            for frame in self._decoder.received(count):
+            frames = self._decoder.received(count)
+            if len(frames) > 1:
+                self.look_ahead(frames)
+            for frame in frames:
                 self.frame_received(frame)
         except FrameError as error:
             self.refuse(str(error))

@@ -86,6 +86,8 @@ class ReplicaConnection(ServingConnection):
         self._handshake: ReplicaHandshake | None = listener.handshake()
         self._deadline: asyncio.TimerHandle | None = None
         self._streams: dict[int, ServedStream] = {}
+        # Streams whose CANCEL has arrived together with frames that are still to be handled.
+        self._cancelled: set[int] = set()
         self._advertisement_due = False
 
     @property
@@ -124,6 +126,9 @@ class ReplicaConnection(ServingConnection):
         self._listener.refusals.note(self.peer, reason)
         self.abort()
 
+    def look_ahead(self, frames: list[Frame]) -> None:
+        self._cancelled = {frame.stream for frame in frames if frame.kind == _CANCEL}
+
     def frame_received(self, frame: Frame) -> None:
         if self._handshake is not None:
             self._shake(frame, self._handshake)
@@ -138,6 +143,7 @@ class ReplicaConnection(ServingConnection):
             elif frame.kind not in _LATE:
                 raise FrameError(f"a frame of kind {frame.kind} for a call that is OVER")
             if frame.kind == _CANCEL:
+                self._cancelled.discard(stream_id)
                 self._stop_pump(stream_id)
         elif frame.kind == Kind.PING:
             self.send(Kind.PONG, 0, 0)
@@ -148,6 +154,8 @@ class ReplicaConnection(ServingConnection):
         stream_id = frame.stream
         if not stream_id or stream_id in self._streams:
             raise FrameError(f"a request on stream {stream_id}, which is in use")
+        if stream_id in self._cancelled:
+            return  # the first step of a call runs at once, and nobody awaits this one any more
         call = unpack_envelope(frame.payload, frame.flags)
         stream = ServedStream(self, stream_id)
         if not frame.flags & FINAL:
