@@ -299,3 +299,38 @@ def test_no_representation_shows_a_secret():
         assert "CANARY" not in repr(each)
         assert "CANARY" not in f"{each}"
     assert b"secret" not in pickle.dumps(State("i"))
+
+
+def test_a_survivor_has_one_calls_patience_to_say_who_it_is(run: Any):
+    """Three tries of 5 s each, for its description and its membership together; then it is ended.
+
+    Otherwise a driver's `begin`, which has 30 s, would fail for one slow replica.
+    """
+
+    class Slow:
+        name = "alacarte:i:replica:slow"
+        is_killed = False
+
+        async def call(self, method: str, *args: Any) -> Any:
+            await asyncio.sleep(4.0)
+            return Membership("i", b"", {})
+
+        def kill(self) -> None:
+            self.is_killed = True
+
+    class Cluster(LocalCluster):
+        async def list_actors(self, prefix: str) -> list[str]:
+            return [slow.name]
+
+        async def find_actor(self, name: str) -> Any:
+            return slow
+
+    slow = Slow()
+
+    async def main() -> None:
+        began = asyncio.get_running_loop().time()
+        assert await recovery.Recovery(Cluster(), "i").survivors() == []
+        assert asyncio.get_running_loop().time() - began == pytest.approx(15.6)
+        assert slow.is_killed
+
+    run(main)

@@ -306,3 +306,48 @@ async def test_a_process_that_does_not_start_is_told():
     cluster: Any = Full()
     with pytest.raises(PolicyFailure, match="did not start: no room for it"):
         await CustomPolicies(cluster, PREFIX, ()).ask(A, packed(len), context())
+
+
+class Slow:
+    """A process that takes some seconds for each answer, and does not know the policy yet."""
+
+    def __init__(self, seconds: float) -> None:
+        self.name = f"{PREFIX}slow"
+        self.seconds = seconds
+        self.calls: list[str] = []
+        self.is_killed = False
+
+    async def call(self, method: str, *args: Any) -> Any:
+        self.calls.append(method)
+        await asyncio.sleep(self.seconds)
+        return PolicyAnswer(3.0, is_unknown="give" not in self.calls)
+
+    def kill(self) -> None:
+        self.is_killed = True
+
+
+@pytest.mark.parametrize("seconds", [3.0, 4.0])
+def test_to_hand_a_policy_over_takes_no_patience_of_its_own(
+    run: Any, monkeypatch: pytest.MonkeyPatch, seconds: float
+):
+    """A question takes as long as one call may: the limit and 5 s, with `give` and what follows."""
+
+    async def main() -> None:
+        slow = Slow(seconds)
+
+        async def adopted() -> Any:
+            return slow
+
+        asked: Any = made(LocalCluster(), limit_s=5.0)
+        monkeypatch.setattr(asked, "_adopted", adopted)
+        began = asyncio.get_running_loop().time()
+        if seconds * 3 < 10:
+            assert await asked.ask(A, CustomPolicy(b"", {}), context()) == 3
+            assert slow.calls == ["ask", "give", "ask"]
+        else:
+            with pytest.raises(PolicyFailure, match="not answered for 10 s"):
+                await asked.ask(A, CustomPolicy(b"", {}), context())
+            assert asyncio.get_running_loop().time() - began == pytest.approx(10)
+        assert slow.is_killed == (seconds * 3 >= 10)
+
+    run(main)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from ..actors import ActorSilent, CallTerms, terms_of
 from .protocol import Actor
 
-__all__ = ["RemoteCall", "Send", "make_stub", "send", "stub"]
+__all__ = ["RemoteCall", "Send", "make_stub", "patience_of", "send", "stub"]
 
 P = TypeVar("P")
 
@@ -55,6 +55,14 @@ async def send(actor: Actor, call: RemoteCall) -> Any:
         raise ActorSilent(
             f"{actor.name} has not answered {call.method!r} for {call.patience_s:g} s"
         ) from error
+
+
+def patience_of(method: Callable[..., Any]) -> float:
+    """Return the seconds that a caller waits for the answer of a protocol's method."""
+    terms = terms_of(method)
+    assert terms is not None
+    assert terms.patience_s is not None
+    return terms.patience_s
 
 
 # `Callable` and not `type`, which mypy wants to be a class that can be instantiated.

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster
-from .._cluster.stubs import stub
+from .._cluster.stubs import patience_of, stub
 from .._plugins import PluginRecord
 from ..actors import ActorSilent, CustomPolicy, PolicyAnswer, PolicyProtocol
 from ..types import AutoscalingContext, DeploymentId
@@ -161,15 +161,18 @@ class CustomPolicies:
         context: AutoscalingContext,
     ) -> PolicyAnswer:
         question = (deployment, policy.digest, context, self._limit_s)
+        # Of one call: to hand the policy over takes no patience of its own.
+        patience_s = patience_of(PolicyProtocol.ask) + self._limit_s
         try:
-            answer = await process.policies.ask(*question)
-            if answer.is_unknown:
-                await process.policies.give(deployment, policy)
+            async with asyncio.timeout(patience_s):
                 answer = await process.policies.ask(*question)
-        except ActorSilent as error:
+                if answer.is_unknown:
+                    await process.policies.give(deployment, policy)
+                    answer = await process.policies.ask(*question)
+        except TimeoutError:
             # Something in there holds the interpreter, or the process is stopped.
             process.actor.kill()
-            raise ActorDied(str(error)) from None
+            raise ActorDied(f"its process has not answered for {patience_s:g} s") from None
         return answer
 
     def _ended(self, process: _Process) -> frozenset[DeploymentId]:

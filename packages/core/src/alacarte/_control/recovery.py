@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from .._cluster.actor_names import replica_prefix, service_prefix
 from .._cluster.protocol import Actor, ActorDied, Cluster
-from .._cluster.stubs import stub
-from ..actors import ActorSilent, Membership, NodeServiceProtocol, ReplicaInfo, ReplicaProtocol
+from .._cluster.stubs import patience_of, stub
+from ..actors import Membership, NodeServiceProtocol, ReplicaInfo, ReplicaProtocol
 
 __all__ = ["Recovery", "Survivor"]
 
@@ -63,7 +63,9 @@ class Recovery:
     async def _described(self, name: str) -> Survivor | None:
         async def ask(actor: Actor) -> tuple[ReplicaInfo | None, Membership]:
             replica = stub(ReplicaProtocol, actor)
-            return await replica.describe(), await replica.membership()
+            # Of one call: a process that answers either answers both.
+            async with asyncio.timeout(patience_of(ReplicaProtocol.describe)):
+                return await replica.describe(), await replica.membership()
 
         actor, answer = await self._asked(name, ask)
         if actor is None:
@@ -118,7 +120,7 @@ class Recovery:
             actor = await self._cluster.find_actor(name)
             if actor is None:
                 break
-            with contextlib.suppress(ActorDied, ActorSilent):
+            with contextlib.suppress(ActorDied, TimeoutError):  # which `ActorSilent` is, too
                 return actor, await ask(actor)
         return actor, None
 

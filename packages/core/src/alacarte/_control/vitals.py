@@ -10,6 +10,7 @@ import asyncio
 import random
 from typing import Protocol
 
+from .._cluster.stubs import patience_of
 from .._model.specs import DeploymentSpec
 from ..actors import ActorDied, ActorSilent, Pulse, ReplicaProtocol
 from ..errors import DeployError
@@ -17,8 +18,8 @@ from .health import Health, after_failure, after_success, judge, next_check_s
 
 __all__ = ["MonitoredReplica", "Vitals", "answers", "wait_silent"]
 
-_PULSE_S = 2.0
-"""Apart by so much are the questions that find no process."""
+_PULSE_S = patience_of(ReplicaProtocol.pulse)
+"""The time for an answer, and between two questions where no process can be reached."""
 _PULSES = 3
 """After so many questions without an answer a process is unfit."""
 _STARTING_PULSES = 150
