@@ -280,6 +280,7 @@ class ActorHost:
         self._thread = LoopThread(spec.name)
         try:
             self._object = self._thread.submit(self._make(spec, context)).result()
+            # Kept, since an event loop holds its tasks only weakly.
             self._launching = self._thread.submit(first_launch(self._object))
         except BaseException:
             self._thread.stop()

@@ -1,7 +1,7 @@
 """The plan: what resources come down to, each of them expanded once. Pure.
 
-One value is made of resources and their kinds. Validation, storage, status, routes and the driver's
-early refusals read it, so none of them asks a kind again.
+One value is made of resources and their kinds. Validation, status, routes and the driver's early
+refusals read it, so no kind expands a resource again. Kinds validate at each change.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 
 from .._cluster.protocol import ActorSpec, Cluster
 from .._model.blobs import pack
+from .._model.plan import Key
 from .._plugins import Plugins, check_same
 from .._process.controller_client import CONTROLLER_NAME, ControllerClient
 from .._process.outage import PATIENT, Patience
@@ -29,7 +30,6 @@ _ROUTES_S = 15.0
 """For this process to receive routes that the controller has published."""
 _LEASE_S = 5.0
 """How often the lease on an instance is renewed that ends with this process."""
-Key = tuple[str, str]
 
 
 class Connection:

@@ -181,7 +181,7 @@ class CurrentSession:
         """Shut the instance down; return whether there was one."""
         with self._lock:
             if self._forget_ended() and is_connected():
-                attach()  # where `ray.init()` leads now: the same instance, another, or none
+                self.attach()  # where `ray.init()` leads now: the same instance, another, or none
             session, self.session = self.session, None
             if session is None:
                 return False
@@ -191,7 +191,7 @@ class CurrentSession:
     def end_if_current(self, session: Session) -> None:
         """Shut an instance down at the end of the process, unless it has another one by then."""
         if self.session is session:
-            end()
+            self.end()
 
     def end_by_force(self, address: str | None = None) -> bool:
         """End every process of the instance at once; return whether there was a cluster to look on.
