@@ -30,11 +30,14 @@ class FakeController:
     def __init__(self, *answers: Answer, info: InstanceInfo | None = None) -> None:
         self.answers = list(answers)
         self.info = info
+        self.begins: list[Exception] = []
         self.asked: list[str] = []
 
     async def call(self, method: str, *args: Any) -> Any:
         self.asked.append(method)
         if method == "begin":
+            if self.begins:
+                raise self.begins.pop(0)
             return self.info
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return await answer()
@@ -96,6 +99,25 @@ def test_a_controller_that_comes_back(run: Any):
         assert await driver.controller().status() == 7
         assert controller.asked == ["status"] * 3
         assert driver._cluster.looked == 3
+
+    run(main)
+
+
+def test_a_call_that_is_not_repeatable(run: Any):
+    """Once it was sent it is not sent again; a controller that is away before is waited for."""
+
+    async def main() -> None:
+        driver, controller = session(gives(ActorDied("killed")), gives(None))
+        with pytest.raises(ServeError, match="answered 'restart_services': the call may have been"):
+            await driver.controller().restart_services("http", 5.0)
+        assert controller.asked == ["restart_services"]
+
+        controller = FakeController(gives(None), info=info("ours"))
+        driver = ControllerClient(FakeCluster(controller), "ours")  # type: ignore[arg-type]
+        await driver.controller().status()
+        controller.begins = [ActorDied("away"), ActorDied("away")]
+        await driver.controller().restart_services("http", 5.0)
+        assert controller.asked == ["begin", "status", *["begin"] * 3, "restart_services"]
 
     run(main)
 
@@ -323,7 +345,9 @@ async def test_another_instance_is_not_asked():
     cluster = FakeCluster(controller)
     client = ControllerClient(cluster, "ours")  # type: ignore[arg-type]
     for _ in range(3):
-        with pytest.raises(OtherInstance, match="was shut down, and another one runs"):
+        with pytest.raises(
+            OtherInstance, match=r"another one runs\. Call serve\.shutdown\(\) here"
+        ):
             await client.controller().status()
     assert controller.asked == ["begin"]
     assert cluster.looked == 1

@@ -16,7 +16,7 @@ from typing import Any
 from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, ClusterSilent
 from .._cluster.stubs import RemoteCall, make_stub, send, stub
 from .._foreign import describe_error
-from ..actors import ActorSilent, ControllerProtocol, InstanceInfo
+from ..actors import ActorSilent, ControllerProtocol, InstanceInfo, NotBegun
 from ..errors import ConfigError, ServeError
 from .outage import JOINING, PATIENT, Absence, EndWatch, Outage, Patience, Sighting
 
@@ -33,6 +33,9 @@ __all__ = [
 log = logging.getLogger("alacarte")
 CONTROLLER_NAME = "alacarte:controller"
 OTHER_INSTANCE = "the instance that this process belongs to was shut down, and another one runs"
+_JOIN_OTHER = (
+    f"{OTHER_INSTANCE}. Call serve.shutdown() here to leave the former, then serve.start()."
+)
 _WAS_UP_S = 2.0
 """A controller that dies after a call has lasted so long was up, and did not fail to come up."""
 _PING_S = 35.0
@@ -65,7 +68,7 @@ def checked(info: InstanceInfo | None, instance: str) -> InstanceInfo:
     if info is None:
         raise ControllerGone("there is none; the instance was shut down")
     if info.instance != instance:
-        raise OtherInstance(OTHER_INSTANCE)
+        raise OtherInstance(_JOIN_OTHER)
     return info
 
 
@@ -164,17 +167,25 @@ class ControllerClient:
         return Sighting.OURS
 
     async def _ask(self, patience: Patience, start: ActorSpec | None, call: RemoteCall) -> Any:
-        """Call the controller; repeat the call when it is back, where that does no harm."""
+        """Call the controller; repeat the call when it is back, where that does no harm.
+
+        Raises:
+            ServeError: The controller ended before it answered a call that is not repeatable.
+        """
         loop = asyncio.get_running_loop()
         outage: Outage | None = None
         try:
             while True:
+                if not call.terms.repeatable:
+                    self.forget()  # and find out whether it lives before it is asked
+                was_sent = False
                 absence = Absence.CLUSTER_SILENT
                 asked_at = math.inf
                 try:
                     actor = await self._located(start)
                     absence, asked_at = Absence.RESTARTING, loop.time()
                     await self._check(actor)
+                    was_sent = True
                     answer = await self._answer(actor, call)
                     if outage is not None and outage is self._told_outage:
                         outage.ended(loop.time())
@@ -183,8 +194,12 @@ class ControllerClient:
                     raise
                 except (ActorDied, ClusterSilent) as error:
                     self.forget()
-                    if not call.terms.repeatable:
-                        raise
+                    if was_sent and not (call.terms.repeatable or isinstance(error, NotBegun)):
+                        raise ServeError(
+                            f"the controller ended before it answered {call.method!r}: the call "
+                            "may have been carried out, and is not repeated. See serve.status(), "
+                            "and call again where that does no harm."
+                        ) from error
                     if isinstance(error, ControllerGone):
                         absence = Absence.GONE
                     now = loop.time()
@@ -222,7 +237,7 @@ class ControllerClient:
             OtherInstance: An earlier one was that of another instance.
         """
         if self._is_other:
-            raise OtherInstance(OTHER_INSTANCE)
+            raise OtherInstance(_JOIN_OTHER)
         if self._actor is not None:
             return self._actor
         actor = await self._cluster.find_actor(CONTROLLER_NAME)

@@ -4,7 +4,9 @@ An instance runs one controller, replicas, node services and, where users bring 
 of their own, one policy process. Each is an actor: found by name, called by method. The protocols
 here list every such method with its arguments, the process that calls it, how long the caller
 waits, and what it raises. `remote` declares on each method the caller's patience and whether the
-call may be repeated; the stubs and clients act on that declaration.
+call may be repeated. Every stub keeps to the patience. One caller repeats calls whose answers were
+lost with the process: the client of the controller, and only those declared repeatable. A message
+to a node service is sent again after `NotBegun`, which says that it was not taken.
 
 Any call of an actor may raise two errors besides those that its method lists: `ActorDied`, and
 `ActorSilent` where the method declares a patience.

@@ -29,10 +29,12 @@ class ControllerProtocol(Protocol):
     """The controller: the one actor of an instance that stores and carries out users' changes.
 
     Drivers (programs, commands, notebooks) make changes and ask for the status. Processes that call
-    deployments (drivers, replicas, node services) watch snapshots and send reports. Every method
-    names a wanted state rather than a step towards it, so all of them are repeatable: a controller
-    that restarts is asked the same question again. Where a method declares no patience, the client
-    asks `begin` every 35 s whether the controller still answers.
+    deployments (drivers, replicas, node services) watch snapshots and send reports.
+
+    A driver's client waits for a controller that restarts, and asks it the same question again:
+    every method but `restart_services` names a wanted state rather than a step towards it, and is
+    repeatable. Where a method declares no patience, the client asks `begin` every 35 s whether the
+    controller still answers.
     """
 
     # --- called by drivers --------------------------------------------------------------
@@ -41,7 +43,7 @@ class ControllerProtocol(Protocol):
     async def begin(self, config: Mapping[str, Any] | None = None) -> InstanceInfo | None:
         """Found the instance, or join it; return the values that a process needs to belong to it.
 
-        Every process calls it first, and again after it has lost the controller. Until a driver
+        Called by every process first, and again after it has lost the controller. Until a driver
         has founded the instance, every other method raises `ActorDied`.
 
         Args:
@@ -60,6 +62,8 @@ class ControllerProtocol(Protocol):
     async def ready(self) -> None:
         """Return when every node service has come up.
 
+        Called by drivers.
+
         Raises:
             ConfigError: A service cannot run with the user's options, such as its port.
         """
@@ -70,7 +74,7 @@ class ControllerProtocol(Protocol):
     ) -> list[str] | MissingBlobs:
         """Store resources in place of those of their names, all or none, and carry them out.
 
-        Returns as soon as the change is stored; `applied` waits for its effect.
+        Called by drivers. Returns as soon as the change is stored; `applied` waits for its effect.
 
         Args:
             change: The packed pair of the expected resources by key (None for a key that must be
@@ -92,6 +96,8 @@ class ControllerProtocol(Protocol):
     async def applied(self, kind: str, name: str, fingerprint: str = "") -> int:
         """Return when a resource's deployments run and every proxy has taken over its routes.
 
+        Called by drivers.
+
         Args:
             kind: Of the resource, such as "application".
             name: Of the resource.
@@ -110,6 +116,13 @@ class ControllerProtocol(Protocol):
     async def delete(self, kind: str, name: str) -> bool:
         """Delete a resource; return whether there was one. Its replicas drain meanwhile.
 
+        Called by drivers. A repetition after a lost answer returns False for the resource that the
+        first call has deleted.
+
+        Args:
+            kind: Of the resource, such as "application".
+            name: Of the resource.
+
         Raises:
             ConfigError: Another resource needs it.
         """
@@ -117,6 +130,12 @@ class ControllerProtocol(Protocol):
     @remote(patience_s=None, repeatable=True)
     async def deleted(self, kind: str, name: str) -> int:
         """Return when a deleted resource's replicas are gone and no proxy knows its routes.
+
+        Called by drivers.
+
+        Args:
+            kind: Of the resource, such as "application".
+            name: Of the resource.
 
         Returns:
             The version of the routes.
@@ -126,12 +145,18 @@ class ControllerProtocol(Protocol):
     async def resources(self, kind: str) -> bytes:
         """Return the packed list of all resources of a kind, in the order of their creation.
 
-        Large byte strings are left out; references stand for them.
+        Called by drivers. Large byte strings are left out; references stand for them.
+
+        Args:
+            kind: Of the resources, such as "application".
         """
 
     @remote(patience_s=_ANSWER_S, repeatable=True)
     async def status(self) -> ServeStatus:
-        """Return the status of applications, node services and routes."""
+        """Return the status of applications, node services and routes.
+
+        Called by drivers.
+        """
 
     @remote(patience_s=_ANSWER_S, repeatable=True)
     async def renew_lease(self) -> None:
@@ -142,11 +167,12 @@ class ControllerProtocol(Protocol):
         down.
         """
 
-    @remote(patience_s=None, repeatable=True)
+    @remote(patience_s=None, repeatable=False)
     async def restart_services(self, service: str, drain_s: float) -> None:
         """Replace each process of a node service by a successor; return when all are replaced.
 
-        A repetition replaces the successors once more.
+        Called by drivers. A repetition would replace the successors once more, so a call whose
+        answer is lost with the controller fails with `ServeError`.
 
         Args:
             service: Name of the service, "" for all.
@@ -161,21 +187,31 @@ class ControllerProtocol(Protocol):
     async def shutdown(self) -> None:
         """Stop every process of the instance but the controller, and delete its stored state.
 
-        The driver kills the controller afterwards; without a driver it ends itself.
+        Called by drivers. The driver kills the controller afterwards; without a driver it ends
+        itself.
         """
 
     # --- called by processes that call deployments --------------------------------------
 
     @remote(patience_s=_ANSWER_S, repeatable=True)
     async def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
-        """Return an application's deployments, its ingress first; () for an unknown one."""
+        """Return an application's deployments, its ingress first; () for an unknown one.
+
+        Called by processes that call deployments.
+
+        Args:
+            app: Name of the application.
+        """
 
     @remote(patience_s=None, repeatable=True)
     async def watch(self, request: WatchRequest) -> Mapping[str, Snapshot]:
         """Return the snapshots that are newer than the versions a process knows, by key.
 
-        Answers as soon as there is a newer one, and after 30 s with none. Each process has one
-        open question: the next one ends it.
+        Called by processes that call deployments. Answers as soon as there is a newer one, and
+        after 30 s with none. Each process has one open question: the next one ends it.
+
+        Args:
+            request: The process and the versions that it knows.
         """
 
     @remote(patience_s=_ANSWER_S, repeatable=True)
@@ -184,12 +220,14 @@ class ControllerProtocol(Protocol):
     ) -> frozenset[str]:
         """Take a process's latest values by topic; return the topics of all its values held here.
 
-        Called at most once a second, and every `HEARTBEAT_S` without values, as a sign of life.
-        What the answer lacks the process sends again: the controller is another one, or has
-        forgotten the process after `FORGET_S` of silence. Loads that rise are reported up to ten
-        times a second.
+        Called by processes that call deployments: at most once a second, and every `HEARTBEAT_S`
+        without values, as a sign of life. What the answer lacks the process sends again: the
+        controller is another one, has forgotten the process after `FORGET_S` of silence, or the
+        topic's receiver has dropped the value. Loads that rise are reported up to ten times a
+        second.
 
         Args:
+            process: The process that reports.
             number: Grows with each message of the process; a value that arrives after a later
                 value of its topic is dropped.
             values: As the topics encode them.
@@ -201,7 +239,11 @@ class ControllerProtocol(Protocol):
     ) -> None:
         """Check a replica whose connection a process has found silent.
 
+        Called by processes that call deployments.
+
         Args:
             process: Name of the process that reports.
+            deployment: Of the replica.
+            replica_id: Of the replica.
             reason: For the log.
         """

@@ -64,7 +64,12 @@ class PolicyProtocol(Protocol):
 
     @remote(patience_s=5.0, repeatable=True)
     async def give(self, deployment: DeploymentId, policy: CustomPolicy) -> None:
-        """Take a deployment's policy in place of its former one. The first question loads it."""
+        """Take a deployment's policy in place of its former one. The first question loads it.
+
+        Args:
+            deployment: The deployment that the policy scales.
+            policy: Its code and arguments.
+        """
 
     @remote(patience_s=5.0, repeatable=False, extended_by="limit_s")
     async def ask(
@@ -76,6 +81,7 @@ class PolicyProtocol(Protocol):
         state, so it is not repeated.
 
         Args:
+            deployment: The deployment to scale.
             digest: `CustomPolicy.digest` of the policy to ask.
             context: The load and the limits that the policy decides by.
             limit_s: Seconds that the policy may take.
@@ -83,4 +89,8 @@ class PolicyProtocol(Protocol):
 
     @remote(patience_s=5.0, repeatable=True)
     async def forget(self, deployment: DeploymentId) -> None:
-        """End a deployment's policy. An unknown deployment is fine."""
+        """End a deployment's policy. An unknown deployment is fine.
+
+        Args:
+            deployment: The deployment that is gone, or has no such policy any more.
+        """

@@ -35,7 +35,8 @@ class CallTerms:
     Attributes:
         patience_s: The seconds a caller waits for the answer. None for a method that answers when
             something has happened: the caller bounds the wait, or cancels it.
-        repeatable: A second call does no harm where the answer of the first was lost.
+        repeatable: A second call does no harm where the answer of the first was lost. Only the
+            client of the controller makes one.
         extended_by: Name of the argument whose seconds the caller waits beyond `patience_s`.
         needs_loop: The actor's event loop runs the method. Otherwise the actor's host answers from
             a thread of its own, also while user code blocks the loop.

@@ -309,7 +309,8 @@ def restart_services(service: str = "", *, drain_s: float = 30.0) -> None:
 
     Raises:
         NotFoundError: There is no service of that name.
-        ServeError: Nothing runs, or a successor does not start; then the old process goes on.
+        ServeError: Nothing runs, or a successor does not start; then the old process goes on. Or
+            the controller ended meanwhile; then some of the processes may be restarted.
     """
     if drain_s <= 0:
         raise ConfigError(f"restart_services: drain_s={drain_s!r} must be greater than 0.")

@@ -175,6 +175,9 @@ class Session:
     def delete(self, kind: str, name: str, *, wait: bool = True) -> bool:
         """Delete a resource; return whether there was one.
 
+        False, too, where the controller was restarted after it had deleted the resource and before
+        it could say so.
+
         Raises:
             ConfigError: Another resource needs it.
             TimeoutError: Something of it is left after a minute.
