@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ PAIRS = [
 ]
 LAUNCHED: dict[type, type] = {ControllerActor: Controller}
 """The class of the object that answers for a `Launcher`."""
+NO_ACTORS = {"split.call", "router.call", "request.call", "self.request.call", "self._handle.call"}
+"""A route's split, a deployment's router, an HTTP request, and Ray's own handle of an actor."""
 OF_THE_HOST = {"abort", "launch"}
 """Called by the host of an actor, in its own process."""
 
@@ -71,36 +74,48 @@ def test_blocked_actors_answer_as_declared(protocol: type, actor: type):
 
 @pytest.mark.parametrize(("protocol", "actor"), PAIRS, ids=lambda each: each.__name__)
 def test_every_argument_is_described(protocol: type, actor: type):
-    """Each method says what it does; one with a time among its arguments says in what unit."""
+    """Each method says what it does and describes its arguments; of a time, the unit."""
     for name, method in methods(protocol).items():
         text = inspect.getdoc(method) or ""
         assert text, name
-        for argument in inspect.signature(method).parameters:
+        for argument in list(inspect.signature(method).parameters)[1:]:
+            assert f"\n    {argument}: " in text, (name, argument)
             if argument.endswith("_s"):
-                assert f"{argument}: Seconds" in text, (name, argument)
+                assert f"\n    {argument}: Seconds" in text, (name, argument)
+
+
+def test_every_method_of_the_controller_names_its_callers():
+    """Drivers, or every process that calls deployments."""
+    for name, method in methods(actors.ControllerProtocol).items():
+        assert "Called " in (inspect.getdoc(method) or ""), name
+
+
+def test_the_page_shows_everything():
+    """Whatever `alacarte.actors` exports has its place in the reference."""
+    page = (PACKAGES.parent / "docs/reference/actors.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^\.\. auto\w+:: alacarte\.actors\.(?:\w+\.)?(\w+)", page, re.M))
+    assert shown == set(actors.__all__)
 
 
 def calls_by_name(source: str) -> list[str]:
-    """Return the calls `x.call("name", ...)` and `ask("name", ...)` in a module's source."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Call) or not node.args:
-            continue
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        name = node.func.id if isinstance(node.func, ast.Name) else name
-        first = node.args[0]
-        if name in ("call", "ask", "_ask") and isinstance(first, ast.Constant):
-            if isinstance(first.value, str):
-                found.append(f"{node.lineno}: {ast.unparse(node)}")
-    return found
-
-
-def test_no_call_by_string():
-    """Only the stubs name an actor's method; mypy checks all other calls."""
-    assert calls_by_name("actor.call('pulse')\nsession._ask('begin', ())") == [
-        "1: actor.call('pulse')",
-        "2: session._ask('begin', ())",
+    """Return each use of an attribute `call` in a module's source, but for objects that are none
+    of a cluster's actors."""
+    return [
+        f"{node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute)
+        and node.attr == "call"
+        and ast.unparse(node) not in NO_ACTORS
     ]
+
+
+def test_only_stubs_call_actors_by_name():
+    """Only the stubs name an actor's method, by a literal or not; mypy checks all other calls."""
+    assert calls_by_name("actor.call('pulse')\nf(self._actor.call)\nsplit.call(c)") == [
+        "1: actor.call",
+        "2: self._actor.call",
+    ]
+    assert "actor.call" in calls_by_name(STUBS.read_text(encoding="utf-8"))[0]
     found = {
         str(path.relative_to(PACKAGES)): calls
         for path in PACKAGES.glob("*/src/**/*.py")

@@ -9,6 +9,7 @@ import pytest
 
 from alacarte import serve
 from alacarte._control import report_topics
+from alacarte._process import topic_reporter
 from alacarte.errors import NotFoundError, PluginError
 from alacarte.hookspecs import hookimpl
 from alacarte.runtime import get_runtime
@@ -108,7 +109,10 @@ def on_loop(runtime: Any, call: Any) -> Any:
 def test_every_kind_of_process_reports(local: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver, a replica and a node service each have their newest value in the controller, and
     none that has ended."""
-    monkeypatch.setattr(report_topics, "FORGET_S", 6.0)
+    # A process is forgotten after fifty heartbeats, so that a slow machine forgets none that lives.
+    monkeypatch.setattr(topic_reporter, "PERIOD_S", 0.05)
+    monkeypatch.setattr(topic_reporter, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(report_topics, "FORGET_S", 5.0)
     handle = local.run(Reporter.bind())
     runtime = get_runtime()
     on_loop(runtime, lambda: runtime.report("board", {"driver": [1, 2]}))
