@@ -15,6 +15,7 @@ from alacarte import serve
 from alacarte.runtime import get_runtime
 from alacarte.serve import _current
 from alacarte.testing import wait_until
+from alacarte.types import DeploymentId
 
 FORGOTTEN_S = 60
 
@@ -42,6 +43,28 @@ def ledger() -> tuple[str, list[Any]]:
     """Return which receiver has written last, and the values that it holds."""
     found = json.loads(ledger_file().read_text()) if ledger_file().exists() else ["", []]
     return found[0], found[1]
+
+
+def test_messages_of_a_driver_reach_the_services_of_its_node(here: Instance):
+    """The driver knows its node; after a restart of the services, the successors answer. Its
+    replicas stay as near as they were: on Ray, none is local to a driver."""
+    handle = serve.run(Reporter.bind(), route_prefix=None)
+    runtime = get_runtime()
+
+    def send(message: bytes) -> list[bytes]:
+        return runtime.submit(runtime.node_service("pad").send(message)).result(60)
+
+    assert send(b"abc") == [b"cba"]
+    pads = [each for each in serve.status().services.values() if each.service == "pad"]
+    assert runtime.node_id in {each.node_id for each in pads}
+    handle.report.remote("x").result()
+    [replica] = runtime.replicas_of(DeploymentId("default", "Reporter"))
+    assert replica.local is (here.kind == "local")
+
+    serve.restart_services("pad")
+    assert send(b"def") == [b"fed"]
+    assert handle.send.remote("ghi").result() == [b"ihg"]
+    serve.delete("default")
 
 
 def test_the_controller_holds_the_latest_report_of_each_living_process(here: Instance):

@@ -83,6 +83,7 @@ class LocalCluster:
 
     kind = "local"
     is_connected = True
+    node_id = _NODE.node_id
 
     def __init__(self) -> None:
         self._actors: dict[str, LocalActor] = {}

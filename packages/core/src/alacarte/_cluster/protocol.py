@@ -176,6 +176,10 @@ class Cluster(Protocol):
     def is_connected(self) -> bool:
         """Whether this process still has the connection that it had when this was made."""
 
+    @property
+    def node_id(self) -> str:
+        """The node that this process runs on, as the cluster names it."""
+
     def is_reachable(self) -> bool:
         """Return within a second whether the cluster takes connections at all."""
 

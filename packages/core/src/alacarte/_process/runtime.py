@@ -101,6 +101,7 @@ class ProcessRuntime:
         decode_error: Reads the errors of replicas: `rebuild_error` in a process that must never
             unpickle what a request brings, as node services are; else `unpickle_error`.
         place: In a node service, which of its processes this is.
+        has_local_replicas: To routing policies, replicas on this node are local.
     """
 
     def __init__(
@@ -113,12 +114,14 @@ class ProcessRuntime:
         name: str,
         decode_error: ErrorDecoder,
         place: ServicePlace | None = None,
+        has_local_replicas: bool = True,
     ) -> None:
         self.place = place
         _runtimes.add(self)
         self.loop = asyncio.get_running_loop()
         self.config = config
         self.node_id = node_id
+        self._local_node_id = node_id if has_local_replicas else ""
         self._access = access
         self._plugins = plugins
         self._name = name
@@ -238,7 +241,7 @@ class ProcessRuntime:
             deployment,
             self._policy,
             self._connect,
-            self.node_id,
+            self._local_node_id,
             sweep=self._sweep,
             reporter=self._reporter,
             suspect=functools.partial(self._suspect, deployment),

@@ -78,7 +78,7 @@ class Replicas:
 
     Args:
         connect: Opens a connection to a replica.
-        node_id: This process's node.
+        node_id: The node whose replicas are local, "" for none.
         clock: Seconds, never going back.
         sweep: Of this process.
         freed: Called when a waiting call may find a slot.

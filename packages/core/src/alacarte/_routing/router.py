@@ -45,7 +45,7 @@ class Router:
         deployment: Where the calls go.
         policies: Makes the policy of a given name.
         connect: Opens a connection to a replica.
-        node_id: This process's node, for policies that prefer near replicas.
+        node_id: The node whose replicas are local, for policies that prefer them; "" for none.
         sweep: Of this process; by default one of its own.
         reporter: Where load is reported, for deployments that follow it.
         suspect: Told of a replica that does not answer, by id, and why.

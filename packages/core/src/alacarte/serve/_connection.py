@@ -86,7 +86,9 @@ class Connection:
             ),
             self.plugins,
             ConfigValues(self.plugins, self.config),
-            node_id=info.node_id if self.cluster.kind == "local" else "",
+            node_id=self.cluster.node_id,
+            # On Ray, the driver's load is spread over all nodes: to a policy, none is its own.
+            has_local_replicas=self.cluster.kind == "local",
             name=f"driver:{os.getpid()}:{id(self)}",
             decode_error=unpickle_error,
         )

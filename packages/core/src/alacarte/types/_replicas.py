@@ -14,7 +14,7 @@ class ReplicaLoad:
     Attributes:
         replica_id: Unique within the deployment's life.
         node_id: The node it runs on.
-        local: It runs on the same node as this process.
+        local: It runs on the same node as this process. False for all replicas in a driver on Ray.
         max_ongoing: Requests it accepts at a time.
         in_flight: Requests of this process that it is working on.
         reported: Requests it was working on when it last told, everyone's included.

@@ -43,6 +43,10 @@ class RayCluster(DurableMap):
     def is_connected(self) -> bool:
         return connection_id() == self._connection
 
+    @property
+    def node_id(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
+
     def is_reachable(self) -> bool:
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
         try:
