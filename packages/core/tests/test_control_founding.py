@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -14,13 +15,45 @@ from alacarte._control.replica_counts import COUNTS_KEY
 from alacarte._control.storage import Storage
 from alacarte._plugins import Plugins
 from alacarte._settings import resolve
+from alacarte.actors import Membership, ReplicaInfo
+from alacarte.types import Address, DeploymentId
+
+from .plan_support import application
+
+
+class Survivor:
+    """A replica of an instance whose controller has died."""
+
+    name = "alacarte:i:replica:r"
+
+    def __init__(self, membership: Membership) -> None:
+        self.membership = membership
+        self.is_killed = False
+
+    async def call(self, method: str, *args: Any) -> Any:
+        if method == "membership":
+            return self.membership
+        address = Address("", "h")
+        return ReplicaInfo(DeploymentId("a", "d"), "r", "v1", address, "n", 1, 1, None)
+
+    def kill(self) -> None:
+        self.is_killed = True
 
 
 class Cluster(LocalCluster):
-    """A local cluster that fails one access, by its number from now on."""
+    """A local cluster that fails one access, by its number from now on.
 
-    def __init__(self) -> None:
+    Args:
+        stored: To begin with.
+        survivor: The only replica, if there is one.
+    """
+
+    def __init__(
+        self, stored: Mapping[str, bytes] | None = None, survivor: Survivor | None = None
+    ) -> None:
         super().__init__()
+        self._map.update(stored or {})
+        self.survivor = survivor
         self.fails_at = 0
 
     def _count(self) -> None:
@@ -46,7 +79,11 @@ class Cluster(LocalCluster):
 
     async def list_actors(self, prefix: str) -> list[str]:
         self._count()
-        return await super().list_actors(prefix)
+        return [self.survivor.name] if self.survivor and ":replica:" in prefix else []
+
+    async def find_actor(self, name: str) -> Any:
+        self._count()
+        return self.survivor
 
     async def nodes(self) -> list[Node]:
         self._count()
@@ -63,26 +100,61 @@ def config(plugins: Plugins) -> dict[str, Any]:
     return dict(resolve(plugins, {"cluster_options": {"transport": "unix"}}, {}))
 
 
-@pytest.mark.parametrize("fails_at", range(1, 11))
-async def test_an_instance_is_founded_once_wherever_the_cluster_fails(
-    plugins: Plugins, fails_at: int
-):
-    """The attempts after a failure come to one instance, which the storage has, with one secret."""
-    cluster = Cluster()
-    founding = Founding(cluster, plugins, Storage(cluster))
-    cluster.fails_at = fails_at
-    attempts: list[Foundation] = []
-    while not attempts:
+async def persist(founding: Founding, config: Mapping[str, Any] | None) -> Foundation:
+    """Attempt again after each silence of the cluster."""
+    while True:
         try:
-            attempts.append(await founding.attempt(config(plugins)))
+            return await founding.attempt(config)
         except ClusterSilent:
-            assert cluster.fails_at == 0
-    [found] = attempts
-    cluster.fails_at = 0
-    again = await founding.attempt(None)
-    assert again.membership == found.membership
-    assert again.state.instance == found.state.instance == found.membership.instance
-    assert [node.node_id for node in found.nodes] == ["local"]
+            continue
+
+
+async def test_an_instance_is_founded_once_wherever_the_cluster_fails(plugins: Plugins):
+    """The attempts after a failure come to one instance, which the storage has, with one secret."""
+
+    async def found(fails_at: int) -> Cluster:
+        cluster = Cluster()
+        founding = Founding(cluster, plugins, Storage(cluster))
+        cluster.fails_at = fails_at
+        found = await persist(founding, config(plugins))
+        rest, cluster.fails_at = cluster.fails_at, 0
+        again = await founding.attempt(None)
+        assert again.membership == found.membership
+        assert again.state.instance == found.state.instance == found.membership.instance
+        assert [node.node_id for node in found.nodes] == ["local"]
+        cluster.fails_at = rest
+        return cluster
+
+    accesses = -(await found(0)).fails_at
+    assert accesses >= 5
+    for fails_at in range(1, accesses + 1):
+        assert (await found(fails_at)).fails_at <= 0  # it has failed
+
+
+async def test_an_instance_is_recovered_wherever_the_cluster_fails(plugins: Plugins):
+    """Every attempt finds resources, secret and replica again; none ends the replica."""
+    before = Cluster()
+    storage = Storage(before)
+    founded = await Founding(before, plugins, storage).attempt(config(plugins))
+    state = founded.state.with_resource(application("a", "d"), 1.0)
+    await storage.save(state)
+
+    async def recover(fails_at: int) -> Cluster:
+        cluster = Cluster(before._map, Survivor(founded.membership))
+        cluster.fails_at = fails_at
+        found = await persist(Founding(cluster, plugins, Storage(cluster)), None)
+        assert found.is_recovered
+        assert (found.membership, found.state) == (founded.membership, state)
+        assert [each.actor for each in found.survivors] == [cluster.survivor]
+        assert cluster._map == before._map
+        assert cluster.survivor is not None
+        assert not cluster.survivor.is_killed
+        return cluster
+
+    accesses = -(await recover(0)).fails_at
+    assert accesses >= 7
+    for fails_at in range(1, accesses + 1):
+        assert (await recover(fails_at)).fails_at <= 0  # it has failed
 
 
 async def test_a_new_instance_has_no_counts_of_a_former_one(plugins: Plugins):
