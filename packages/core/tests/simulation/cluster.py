@@ -26,6 +26,7 @@ from alacarte._cluster.protocol import (
     Capacity,
     ClusterSilent,
     Node,
+    NotBegun,
 )
 
 from .loop import Process, Scheduler
@@ -49,7 +50,8 @@ class Record:
     """What the cluster knows of an actor.
 
     Attributes:
-        state: `pending` without a place, `starting`, `up`, `restarting` or `dead`.
+        state: `pending` without a place, `starting`, `unbegun` when its process waits for `begin`,
+            `up`, `restarting` or `dead`.
         touched: A fault has hit it, so what it had in hand may fail.
         had_to_wait: There was no room for it when it was asked for.
     """
@@ -272,10 +274,15 @@ class SimCluster:
             self._fail(call, ActorDied(f"{record.name} is gone"), 0.01)
         elif record.state == "up":
             self._hand_over(record, call)
+        elif record.state == "unbegun":
+            self._refuse(record, call)
         elif record.state == "restarting" and self._draw() < 0.5:
             self._fail(call, ActorDied(f"{record.name} is being restarted"), 0.01)
         else:
             record.waiting.append(call)
+
+    def _refuse(self, record: Record, call: _Call) -> None:
+        self._fail(call, NotBegun(f"{record.name} has not been given its arguments"), self._delay())
 
     def _hand_over(self, record: Record, call: _Call) -> None:
         assert record.process is not None
@@ -466,7 +473,23 @@ class SimCluster:
         process.network = self._network
         record.process = process
         self.observe("boot", record)
-        process.soon(self._make, record, home.node)
+        if record.spec.restarts:
+            # The process makes its actor itself, also when nobody is there to call `begin`.
+            process.soon(self._make, record, home.node)
+            return
+        record.state = "unbegun"
+        waiting, record.waiting = record.waiting, []
+        for call in waiting:
+            self._refuse(record, call)
+        begun = record.begun
+        if begun is not None and begun.caller.alive:
+            self._fabric.post(self._delay(), self._begin, record, home.node)
+
+    def _begin(self, record: Record, node: Node) -> None:
+        """Let the arguments arrive from whoever asked for the actor."""
+        if record.state == "unbegun":
+            assert record.process is not None
+            record.process.soon(self._make, record, node)
 
     def _target(self, target: str) -> Any:
         if target not in self.targets:
