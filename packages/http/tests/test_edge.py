@@ -344,14 +344,15 @@ def test_a_quiet_stream_to_a_client_that_stops_sending(serve_with, monkeypatch):
         assert wire.chunk() == b""
 
 
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
 @pytest.mark.parametrize("path", ["/stay", "/stream"])
 @pytest.mark.parametrize("leave", [Wire.close, Wire.reset])
-def test_clients_that_vanish(serve_with, path, leave):
+def test_clients_that_vanish(serve_with, path, leave, version):
     """However a client goes, its handler is cancelled; of many, nothing is left."""
     server = serve_with()
     for _ in range(50):
         wire = server.wire()
-        wire.ask(path)
+        wire.send(f"GET {path} HTTP/{version}\r\nHost: x\r\n\r\n".encode())
         assert server.entered.acquire(timeout=WAIT_S)
         leave(wire)
     for _ in range(50):
@@ -389,17 +390,26 @@ def test_an_upload_that_breaks_off(serve_with, leave):
 
 
 def test_http_1_0_that_stops_sending(serve_with):
-    """An HTTP/1.0 client that only stops sending is answered, and sent no interim response."""
+    """An HTTP/1.0 client may not be asked: it counts as gone, and its handler is cancelled."""
     server = serve_with()
     with server.wire() as wire:
         wire.send(b"GET /stay HTTP/1.0\r\n\r\n")
         assert server.entered.acquire(timeout=WAIT_S)
         wire.stop_sending()
-        assert not wire.readable(0.2)
+        assert server.cancelled.acquire(timeout=WAIT_S)
+    server.wait_until_empty()
+
+
+def test_http_1_0_behind_other_requests(serve_with):
+    """So does one whose last request is in HTTP/1.0, when it is that one's turn."""
+    server = serve_with()
+    with server.wire() as wire:
+        wire.ask("/stay")
+        wire.send(b"GET /upload HTTP/1.0\r\n\r\n")
+        wire.stop_sending()
+        assert server.entered.acquire(timeout=WAIT_S)
         server.let_go()
-        answer = wire.answer()
-        assert (answer.status, answer.body, answer["connection"]) == (200, b"/stay 0", "close")
-        assert wire.rest() == b""
+        assert final(wire).body == b"/stay 0"
     server.wait_until_empty()
 
 

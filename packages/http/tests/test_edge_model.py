@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from alacarte_http._proxy.forwarding import CLIENT_LEFT, Forwarding
+
 from .http11 import model
 from .http11.fuzz import run
 from .http11.model import Limits, Step
@@ -83,3 +85,16 @@ def test_a_reader_with_a_fault_is_found(monkeypatch: Any, name: str, value: Any)
     """Whoever reads a rule otherwise, be it the server or the model, differs within the streams."""
     monkeypatch.setattr(model, name, value)
     assert run(range(3000), max_differences=1).differences
+
+
+def test_a_proxy_that_ends_no_request_of_a_client_that_left_is_found(monkeypatch: Any) -> None:
+    """Each stream also goes through the proxy, where as many requests end as were begun."""
+    end = Forwarding._end
+
+    def forgetful(forwarding: Forwarding, status: int) -> None:
+        if status != CLIENT_LEFT:
+            end(forwarding, status)
+
+    monkeypatch.setattr(Forwarding, "_end", forgetful)
+    [found] = run(range(300), max_differences=1).differences
+    assert "are left" in found.difference

@@ -227,3 +227,61 @@ async def test_a_stream_that_begins_with_no_response(plain):
     await proxy.ended()
     assert (statuses(connection), proxy.noted, rest.closed) == ([500], [500], 1)
     lose(connection)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_requests_sent_ahead_are_not_in_progress_at_once(plain):
+    """Each begins when the one before it has ended, so that one counts at a time."""
+
+    async def service(call: Call) -> Reply:
+        await asyncio.sleep(0)
+        return await hello(call)
+
+    proxy = Proxy(service, plain=plain, max_concurrent_requests=1)
+    connection = proxy.connect()
+    connection.data_received(GET * 3)
+    async with asyncio.timeout(5):
+        while len(statuses(connection)) < 3:
+            await asyncio.sleep(0)
+    assert statuses(connection) == [200] * 3
+    await proxy.ended()
+    assert proxy.noted == [200] * 3
+    lose(connection)
+
+
+async def test_a_refusal_as_a_request_that_has_waited_is_to_begin():
+    """What was asked before is answered before."""
+    replied = asyncio.get_running_loop().create_future()
+
+    async def service(call: Call) -> Reply:
+        return await replied  # type: ignore[no-any-return]
+
+    proxy = Proxy(service)
+    connection = proxy.connect()
+    connection.data_received(GET + GET)
+    replied.set_result(await hello(None))  # type: ignore[arg-type]
+    asyncio.get_running_loop().call_soon(connection.data_received, b"nonsense\r\n\r\n")
+    async with asyncio.timeout(5):
+        while len(statuses(connection)) < 3:
+            await asyncio.sleep(0)
+    assert statuses(connection) == [200, 200, 400]
+    await proxy.ended()
+    lose(connection)
+
+
+@pytest.mark.parametrize("target", [b"OPTIONS *", b"GET /-/healthz"])
+async def test_what_the_proxy_answers_itself_waits_for_a_client_that_does_not_read(target):
+    """Else such a client fills the proxy's memory."""
+    proxy = Proxy(hello)
+    connection = proxy.connect()
+    connection.flow.pause_writing()
+    connection.data_received((target + b" HTTP/1.1\r\nHost: x\r\n\r\n") * 100)
+    await asyncio.sleep(0)
+    assert statuses(connection) == []
+    assert connection.flow.read_paused
+    connection.resume_writing()
+    async with asyncio.timeout(5):
+        while len(statuses(connection)) < 100:
+            await asyncio.sleep(0)
+    assert statuses(connection) == [200] * 100
+    lose(connection)

@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from alacarte.types import Call as ReplicaCall
+from alacarte.types import DeploymentId, Reply, Route, RouteTable
 from alacarte_http._edge.connection import Connection
 from alacarte_http._edge.edge import Edge as Shared
 from alacarte_http._edge.edge import Successor
 from alacarte_http._edge.exchange import ClientDisconnected, Exchange
 from alacarte_http._edge.head import Head, Peer
 from alacarte_http._edge.limits import edge_limits
-from alacarte_http._message import ResponseHead
+from alacarte_http._message import ResponseHead, pack_response
+from alacarte_http._proxy.app import ProxyApp
 from alacarte_http.config import HTTPOptions
 
 from .model import Limits, Request
@@ -37,6 +40,7 @@ request is here, answers in the callback that has read it, or in the next turn o
 _IDLE_TURNS = 8
 """So many turns of the loop without an event are the end of all work."""
 _MAX_TURNS = 5000
+_TABLE = RouteTable(1, (Route("/", "app", {DeploymentId("app", "d"): 1.0}),))
 
 
 @dataclass
@@ -144,6 +148,35 @@ class _Upgraded(Successor):
         self.received += data
 
 
+class _Runtime:
+    """Of the proxy: one deployment, whose replies take a turn of the loop. Counts them all.
+
+    Attributes:
+        plain: Calls are begun without a task.
+        ended: Requests that the proxy has noted as ended.
+    """
+
+    def __init__(self) -> None:
+        self.plain = False
+        self.ended = 0
+
+    def route_service(self, route: Route, failed: object) -> Callable[..., Any]:
+        return self._serve
+
+    def is_plain(self, deployment: DeploymentId) -> bool:
+        return self.plain
+
+    def note(self, *_: object) -> None:
+        self.ended += 1
+
+    async def _serve(self, call: ReplicaCall) -> Reply:
+        await asyncio.sleep(0)
+        if call.body is not None:
+            async for _ in call.body:
+                pass
+        return Reply((pack_response(200, ()) + b"reply",))
+
+
 class Edge:
     """One server for many streams, each on a connection of its own."""
 
@@ -155,7 +188,12 @@ class Edge:
             max_body_bytes=LIMITS.body,
         )
         self._shared = Shared(self._application, edge_limits(options), _Upgraded)
+        self._runtime: Any = _Runtime()
+        self._proxy = ProxyApp(self._runtime, options, self._runtime)
+        self._proxied = Shared(self._proxy, edge_limits(options), _Upgraded)
         self._sockets = socket.socketpair()
+        for each in self._sockets:
+            each.setblocking(False)  # nobody reads what asks a client whether it is there
         self._observed = Observed()
         self._behaviour = READS
         self._events = 0
@@ -204,7 +242,38 @@ class Edge:
         transport.closing = True
         transport.protocol.connection_lost(None)
         await self._settle(transport)
+        await self._forward(reads, eof=eof)
         return observed
+
+    async def _forward(self, reads: list[bytes], *, eof: bool) -> None:
+        """Send the reads through the proxy's application: all that is begun ends, once."""
+        for plain in (False, True):
+            self._runtime.plain = plain
+            self._proxy.update(_TABLE)
+            begun = _Begun(self._proxy)
+            self._proxied.application = begun
+            before = self._runtime.ended
+            transport = _Transport(self._sockets[0])
+            connection = transport.protocol = Connection(self._proxied)
+            connection.connection_made(transport)
+            for read in reads:
+                if transport.closing or not transport.reading:
+                    break
+                transport.protocol.data_received(read)
+            if eof and not transport.closing and transport.protocol is connection:
+                transport.protocol.eof_received()
+            transport.closing = True
+            transport.protocol.connection_lost(None)
+            for _ in range(_MAX_TURNS):
+                if not self._proxied.tasks and not self._proxy.ongoing:
+                    break
+                await asyncio.sleep(0)
+            ended = self._runtime.ended - before
+            if ended != begun.count or self._proxy.ongoing or self._proxied.tasks:
+                self._observed.complaints.append(
+                    f"of {begun.count} requests {ended} ended, {self._proxy.ongoing} are left"
+                )
+                self._proxy.ongoing = 0
 
     async def _settle(self, transport: _Transport) -> None:
         """Wait until nothing happens any more."""
@@ -261,6 +330,19 @@ class Edge:
         lines = b"x-call: %d\r\ncontent-length: %d\r\n" % (number, len(text))
         exchange.respond(ResponseHead(200, lines, len(text), False), b"", text)
         self._events += 1
+
+
+class _Begun:
+    """Counts the requests that an application notes."""
+
+    def __init__(self, proxy: ProxyApp) -> None:
+        self._proxy = proxy
+        self.count = 0
+
+    def __call__(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
+        if not exchange.head.raw_path.startswith(b"/-/"):
+            self.count += 1
+        return self._proxy(exchange)
 
 
 class _Later:

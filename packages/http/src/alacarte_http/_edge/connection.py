@@ -90,7 +90,6 @@ class Connection(asyncio.Protocol):
         self.active: Exchange | None = None
         self._receiving: Exchange | None = None  # the one whose body has not ended
         self._queue: deque[Exchange] = deque()
-        self._takes_turns = False
         self._refusal: Refused | None = None
         self._successor: Successor | None = None
         self._half_close: HalfClose | None = None
@@ -226,6 +225,7 @@ class Connection(asyncio.Protocol):
         successor.open(upgrade.head, self.peer)
         if upgrade.rest:
             successor.data_received(upgrade.rest)
+        self._reader.close()
 
     # --- requests in turn
 
@@ -233,11 +233,11 @@ class Connection(asyncio.Protocol):
         """Let the application answer."""
         self.active = exchange
         self.edge.waiting.pop(self, None)
-        if exchange.head.raw_path == b"*":
-            exchange.respond(_OPTIONS, b"", b"")
-            return
         try:
-            work = self.edge.application(exchange)
+            if exchange.head.raw_path == b"*":
+                work = exchange.respond_when_read(_OPTIONS, b"", b"")
+            else:
+                work = self.edge.application(exchange)
         except (Exception, SystemExit) as error:  # of the application's; the client is answered
             log.error("the HTTP application failed", exc_info=error)
             exchange.fail("the application raised an exception")
@@ -260,7 +260,9 @@ class Connection(asyncio.Protocol):
         if not exchange.keep_alive:
             self._end()
         elif self._queue:
-            self._take_turns()
+            # In the loop's next turn, when the application is done with the one before.
+            self.active = self._queue.popleft()
+            self.loop.call_soon(self._begin_next, self.active)
         elif self._refusal is not None:
             self._write_refusal(self._refusal)
         else:
@@ -269,16 +271,12 @@ class Connection(asyncio.Protocol):
             if self._reader.state is State.BETWEEN:
                 self._rest()
 
-    def _take_turns(self) -> None:
-        """Begin with the requests that wait, as long as each is answered at once."""
-        if self._takes_turns:
-            return  # further down the stack, which goes on
-        self._takes_turns = True
-        while self._queue and self.active is None and not self.transport.is_closing():
-            self._begin(self._queue.popleft())
-        self._takes_turns = False
-        if not self._queue:
-            self.flow.resume_reading()
+    def _begin_next(self, exchange: Exchange) -> None:
+        """Begin with a request that has waited, unless it was refused or its client is gone."""
+        if exchange is self.active and not self.transport.is_closing():
+            self._begin(exchange)
+            if not self._queue:
+                self.flow.resume_reading()
 
     def _rest(self) -> None:
         """Wait for the next request."""
@@ -381,10 +379,6 @@ class Connection(asyncio.Protocol):
         self.phase = _CLOSED
         self.edge.forget(self)
         ending.reset(self.transport)
-
-    def has_unread(self) -> bool:
-        """Return whether the kernel holds bytes of the client that nobody has read yet."""
-        return ending.has_unread(self.transport)
 
     def give_up(self) -> None:
         """Give up a client that is not there any more."""

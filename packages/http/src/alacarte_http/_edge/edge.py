@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from itertools import islice
 from typing import Any, Protocol
 
+from .ending import has_unread
 from .exchange import Application
 from .head import Head, Peer
 from .limits import EdgeLimits
@@ -33,12 +34,10 @@ class Watched(Member, Protocol):
     """A connection that speaks HTTP/1.1, as the sweep sees it."""
 
     loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
 
     def check(self, now: float) -> None:
         """Act on deadlines that are missed."""
-
-    def has_unread(self) -> bool:
-        """Return whether bytes of the client have arrived that were not read."""
 
 
 class Successor(asyncio.Protocol):
@@ -132,7 +131,7 @@ class Edge:
     def _idlest(self) -> Watched:
         """Return the connection that has waited longest, and of which nothing has arrived since."""
         longest = islice(self.waiting, _MAX_CANDIDATES)
-        found = next((each for each in longest if not each.has_unread()), None)
+        found = next((each for each in longest if not has_unread(each.transport)), None)
         return found or next(iter(self.waiting))
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -68,8 +68,8 @@ class HalfClose:
 
     One that is gone resets the connection when something is written to it: within a round trip,
     which on one machine is over when the call returns. As long as no response has begun, an
-    interim response may be written, which HTTP/1.0 does not know; then the response's own parts
-    tell.
+    interim response may be written; then the response's own parts tell. HTTP/1.0 does not know
+    interim responses, so that its clients cannot be asked: they count as gone.
     """
 
     def __init__(self, connection: Closable) -> None:
@@ -79,7 +79,9 @@ class HalfClose:
 
     def watch(self, exchange: Exchange) -> None:
         """Watch the client of an exchange that was in progress when the client stopped sending."""
-        if exchange.response_started:
+        if exchange.head.version == "1.0":
+            self._connection.give_up()
+        elif exchange.response_started:
             exchange.wrote = False
             self._loop.call_later(_QUIET_S, self._end_if_quiet, exchange)
         else:
@@ -92,7 +94,10 @@ class HalfClose:
     def _probe(self, exchange: Exchange, delay_s: float) -> None:
         if exchange is not self._connection.active or exchange.response_started or self._check():
             return
-        if exchange.head.version == "1.1" and not self._transport.get_write_buffer_size():
+        if exchange.head.version == "1.0":
+            self._connection.give_up()
+            return
+        if not self._transport.get_write_buffer_size():
             exchange.wrote = self._write_now(CONTINUE)
             if self._check():
                 return

@@ -278,6 +278,19 @@ class Exchange:
             client.write(body)
         self._complete()
 
+    def respond_when_read(
+        self, head: ResponseHead, extra: bytes, body: Buffer
+    ) -> Coroutine[Any, Any, None] | None:
+        """Respond at once, or return what does when the client has read what was written."""
+        if self.write_paused:
+            return self._drain_and_respond(head, extra, body)
+        self.respond(head, extra, body)
+        return None
+
+    async def _drain_and_respond(self, head: ResponseHead, extra: bytes, body: Buffer) -> None:
+        await self.drain()
+        self.respond(head, extra, body)
+
     async def start(self, head: ResponseHead, extra: bytes) -> None:
         """Send the head of a response whose parts follow; one without a body is complete then.
 
