@@ -102,8 +102,20 @@ async def test_empty_messages_use_the_window():
     count = HALF // cost(0)
     for _ in range(count):
         other.inbox.put(b"")
-    assert other.inbox.ready() == [b""] * count
+    assert other.inbox.ready(WINDOW_BYTES) == [b""] * count
     assert sum(other.granted) == HALF
+
+
+async def test_a_few_messages_are_taken_at_a_time():
+    """Those that are ready are taken up to a bound, since each that is taken may grant credit."""
+    other = Other()
+    for _ in range(100):
+        other.inbox.put(bytes(10_000))
+    assert len(other.inbox.ready()) == (1 << 16) // cost(10_000)
+    assert len(other.inbox.ready(cost(10_000) * 3 - 1)) == 2
+    assert other.inbox.ready(10_000) == other.inbox.ready(-1) == []
+    assert other.granted == []
+    assert await anext(other.inbox) == (bytes(10_000),)
 
 
 async def test_no_credit_after_the_end():
@@ -239,7 +251,7 @@ def test_nothing_stalls_and_nothing_floods(sizes):
             waits.append(size)
             inbox.put(Sized(size))
         assert waits, "the sender waits for credit that will never come"
-        assert len(inbox.ready()) == len(waits)
+        assert len(inbox.ready(sum(map(cost, waits)))) == len(waits)
         waits.clear()
 
 

@@ -248,7 +248,7 @@ async def test_empty_items_are_bounded(wire):
     await until(lambda: count >= WINDOW_BYTES // 64)
     await settle(connection)
     assert count <= WINDOW_BYTES // 64 + 1
-    assert len(reply.rest.ready()) == WINDOW_BYTES // 64
+    assert len(reply.rest.ready(WINDOW_BYTES)) == WINDOW_BYTES // 64
     await reply.rest.aclose()
 
 

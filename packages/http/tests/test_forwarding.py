@@ -34,29 +34,43 @@ class Exchange:
 
 
 class Arrived:
-    """The rest of a reply, whose parts arrive in groups."""
+    """The rest of a reply, whose parts arrive in groups.
+
+    Attributes:
+        taken: Bytes that have been taken.
+    """
 
     def __init__(self, *groups: list[bytes]) -> None:
+        self.taken = 0
         self._groups = list(groups)
         self._here: list[bytes] = []
 
-    def ready(self) -> list[bytes]:
-        here, self._here = self._here, []
-        return here
+    def ready(self, max_bytes: int) -> list[bytes]:
+        taken = []
+        while self._here and len(self._here[0]) <= max_bytes:
+            max_bytes -= len(self._here[0])
+            taken.append(self._take())
+        return taken
 
     def __aiter__(self) -> Arrived:
         return self
 
     async def __anext__(self) -> Message:
-        if not self._groups:
-            raise StopAsyncIteration
-        first, *self._here = self._groups.pop(0)
-        return (first,)
+        if not self._here:
+            if not self._groups:
+                raise StopAsyncIteration
+            self._here = self._groups.pop(0)
+        return (self._take(),)
+
+    def _take(self) -> bytes:
+        part = self._here.pop(0)
+        self.taken += len(part)
+        return part
 
 
-def forward(rest: Any) -> list[bytes]:
+def forward(rest: Any, exchange: Any = None) -> list[bytes]:
     """Return what a client is sent of the rest of a reply, write by write."""
-    exchange: Any = Exchange()
+    exchange = exchange or Exchange()
     forwarding = Forwarding(exchange, None, "id", lambda done, status: None, 0.0)  # type: ignore[arg-type]
     asyncio.run(forwarding._stream(Reply((pack_response(200, ()),), rest), rest))
     assert exchange.ended
@@ -74,6 +88,21 @@ def test_long_parts_are_not_copied_together(size, writes):
     found = forward(Arrived([b"a", b"b" * size]))
     assert len(found) == writes
     assert b"".join(found) == b"a" + b"b" * size
+
+
+@pytest.mark.parametrize("size", [1, 1000, SMALL_BYTES // 2, SMALL_BYTES])
+def test_no_more_is_taken_than_one_write_carries(size):
+    """What a slow client has not been sent yet stays where it counts against the window."""
+
+    class Slow(Exchange):
+        async def write(self, data: Buffer) -> None:
+            ahead.append(rest.taken - sum(map(len, self.writes)))
+            await super().write(data)
+
+    ahead: list[int] = []
+    rest = Arrived([b"a" * size] * (4 * SMALL_BYTES // size))
+    assert b"".join(forward(rest, Slow())) == b"a" * (4 * SMALL_BYTES // size * size)
+    assert max(ahead) <= SMALL_BYTES
 
 
 def test_a_rest_that_cannot_tell():

@@ -21,6 +21,7 @@ __all__ = ["WINDOW_BYTES", "Inbox", "SendWindow", "cost", "read_credit", "write_
 WINDOW_BYTES = 1 << 20
 _CREDIT = Struct("<I")
 _OVERHEAD_BYTES = 64
+_READY_BYTES = 1 << 16
 
 
 def cost(size: int) -> int:
@@ -99,9 +100,22 @@ class Inbox:
                 self._waiter = None
         return (self._take(),)
 
-    def ready(self) -> list[Buffer]:
-        """Return every message that is here, without waiting; perhaps none."""
-        return [self._take() for _ in range(len(self._messages))]
+    def ready(self, max_bytes: int = _READY_BYTES) -> list[Buffer]:
+        """Return messages that are here, without waiting; perhaps none.
+
+        Taking messages grants the peer credit for others, so a consumer takes no more at a time
+        than goes on at once.
+
+        Args:
+            max_bytes: Upper bound on their cost together.
+        """
+        messages: list[Buffer] = []
+        while self._messages:
+            max_bytes -= cost(len(self._messages[0]))
+            if max_bytes < 0:
+                break
+            messages.append(self._take())
+        return messages
 
     async def aclose(self) -> None:
         """Stop reading. The peer is told, unless it has ended already."""

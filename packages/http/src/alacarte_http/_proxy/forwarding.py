@@ -219,13 +219,13 @@ class Forwarding:
             if not exchange.response_complete:  # one to HEAD is its head alone
                 ready = getattr(rest, "ready", _nothing)
                 async for message in rest:
-                    parts = [message[0], *ready()]
+                    part = message[0]
                     # Short ones that have arrived together leave together: a write costs more
-                    # than everything else that is done for a part.
-                    if sum(map(len, parts)) <= SMALL_BYTES:
-                        parts = [b"".join(parts)]
-                    for part in parts:
-                        await exchange.write(part)
+                    # than everything else that is done for a part. What is taken beyond one write
+                    # would lie here until the client reads, on top of the stream's window.
+                    if more := ready(SMALL_BYTES - len(part)):
+                        part = b"".join((part, *more))
+                    await exchange.write(part)
                 await exchange.end()
         except Exception as error:
             if not exchange.response_started:
@@ -277,7 +277,7 @@ def send_answer(exchange: Exchange, answer: Answer, request_id: str) -> None:
     exchange.respond(ResponseHead(answer.status, lines, len(body), False), b"", body)
 
 
-def _nothing() -> list[Buffer]:
+def _nothing(max_bytes: int) -> list[Buffer]:
     """Stand in for the `ready` of a reply that cannot tell which parts are there."""
     return []
 
