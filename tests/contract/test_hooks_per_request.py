@@ -36,7 +36,7 @@ def hook_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     driver = counted()
     monkeypatch.setattr(host, "load", counted)
-    monkeypatch.setattr(_current, "loaded_plugins", lambda: driver)
+    monkeypatch.setattr(_current, "load_plugins", lambda: driver)
     return calls
 
 

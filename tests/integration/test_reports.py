@@ -25,9 +25,9 @@ def instance(cluster: str) -> Iterator[Instance]:
     """An instance with the plugin."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALACARTE_PLUGINS", "tests.integration.reporting_plugin")
-        _current.loaded_plugins.cache_clear()
+        _current.load_plugins.cache_clear()
         yield from started(cluster)
-    _current.loaded_plugins.cache_clear()
+    _current.load_plugins.cache_clear()
 
 
 @serve.deployment(ray_actor_options={"num_cpus": 0})

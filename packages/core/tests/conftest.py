@@ -87,7 +87,7 @@ def plugins(observer: Observer) -> Plugins:
 @pytest.fixture
 def local(monkeypatch: pytest.MonkeyPatch, plugins: Plugins) -> Iterator[Any]:
     """`serve` on a local cluster of its own."""
-    monkeypatch.setattr(_current, "loaded_plugins", lambda: plugins)
+    monkeypatch.setattr(_current, "load_plugins", lambda: plugins)
     monkeypatch.setenv("ALACARTE_CLUSTER", "local")
     yield serve
     serve.shutdown()

@@ -53,7 +53,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch, plugins: Any) -> Iterator[Any]:
     """What `serve.start` returns, on a local cluster of the test's own."""
-    monkeypatch.setattr(_current, "loaded_plugins", lambda: plugins)
+    monkeypatch.setattr(_current, "load_plugins", lambda: plugins)
     # Also for what a test does after the instance has ended, whatever runs on this machine.
     monkeypatch.setenv("ALACARTE_CLUSTER", "local")
     # Names that plugins give are kept when first used, and these plugins are not all there are.

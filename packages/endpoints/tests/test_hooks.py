@@ -36,7 +36,7 @@ def test_kinds_are_registered() -> None:
 
 def test_start_gives_the_client(monkeypatch: pytest.MonkeyPatch, plugins: Any) -> None:
     """`make_client` is what `serve.start` returns, each time it is called."""
-    monkeypatch.setattr(_current, "loaded_plugins", lambda: plugins)
+    monkeypatch.setattr(_current, "load_plugins", lambda: plugins)
     try:
         for _ in range(2):
             assert isinstance(serve.start(cluster="local"), alacarte_endpoints.Client)

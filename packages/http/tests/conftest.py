@@ -37,7 +37,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[gates.Gate]:
 @pytest.fixture
 def local(gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, plugins: Any) -> Iterator[Any]:
     """`serve`, which will use a local cluster of its own."""
-    monkeypatch.setattr(_current, "loaded_plugins", lambda: plugins)
+    monkeypatch.setattr(_current, "load_plugins", lambda: plugins)
     monkeypatch.setenv("ALACARTE_CLUSTER", "local")
     yield serve
     gate.open.set()

@@ -49,7 +49,7 @@ async def inject(request: Request) -> Response:
 def server(plugins: Any) -> Iterator[Site]:
     """One server for the whole table: no row may harm the next."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_current, "loaded_plugins", lambda: plugins)
+        patch.setattr(_current, "load_plugins", lambda: plugins)
         patch.setenv("ALACARTE_CLUSTER", "local")
         site = Site(max_body_bytes=MAX_BODY)
         site.run(echo.bind())

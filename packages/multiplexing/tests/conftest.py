@@ -19,4 +19,4 @@ def plugins() -> Any:
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch, plugins: Any) -> None:
     """Instances of this test have these plugins only."""
-    monkeypatch.setattr(_current, "loaded_plugins", lambda: plugins)
+    monkeypatch.setattr(_current, "load_plugins", lambda: plugins)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from ._plugins import PluginRecord, Plugins
+import functools
+
+from ._plugins import PluginRecord, Plugins, load
 
 __all__ = ["PluginRecord", "Plugins", "load_plugins"]
 
 
+@functools.lru_cache(maxsize=1)
 def load_plugins() -> Plugins:
     """Return this process's plugins, loaded once.
 
     Raises:
         PluginError: Two distributions register a plugin of the same name.
     """
-    from .serve._current import loaded_plugins
-
-    return loaded_plugins()
+    return load()

@@ -18,6 +18,10 @@ _STEPS = 700
 """Between two deaths of the controller at a step, on average."""
 
 
+_SICK_AT_THE_END = 0.5
+"""How often a replica is left sick as the faults end."""
+
+
 class Faults:
     """Makes things go wrong until the scenario ends.
 
@@ -35,6 +39,7 @@ class Faults:
         self._drivers = drivers
         self._fate = world.process("fate")
         self._failing = {each for step in scenario.steps for each in step.op.failing}
+        self._sickens_last = not scenario.calm and name_of(Faults._sicken) not in world.without
         if self._chance.random() < 0.2:
             # No fault: whoever is told beforehand has time to go.
             self._fate.post(self._chance.uniform(0.5, scenario.ends_at), self._drain_node)
@@ -59,6 +64,8 @@ class Faults:
         world.scheduler.break_at = -1
         for process in world.outside:
             process.thaw()
+        if self._sickens_last and self._chance.random() < _SICK_AT_THE_END:
+            self._sicken()  # for the checks to find, and nothing else: no change replaces it now
         for record in world.cluster.records.values():
             # What stopped for good is for the controller to find; nobody watches that one.
             if record.process is not None and record.process.frozen:

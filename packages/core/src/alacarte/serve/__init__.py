@@ -75,10 +75,10 @@ def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "deployment":
-        from ._current import loaded_plugins
+        from ..plugins import load_plugins
 
         # Before the annotations of whatever it decorates are evaluated.
-        loaded_plugins().import_modules()
+        load_plugins().import_modules()
     if name in _OURS:
         value = getattr(importlib.import_module(_OURS[name]), name)
     else:

@@ -249,7 +249,7 @@ def _built(targets: Sequence[RunTarget]) -> list[ApplicationSpec]:
         )
     if not targets:
         raise ConfigError("run_many: there is no application to run.")
-    plugins = _current.loaded_plugins()
+    plugins = _current.load_plugins()
     specs: dict[str, ApplicationSpec] = {}
     for each in targets:
         if each.logging_config is not None:

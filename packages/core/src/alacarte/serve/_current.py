@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import atexit
-import functools
 import logging
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 from .._logging import configure_logging
-from .._plugins import Plugins, load
 from .._settings import ConfigValues, resolve
 from ..errors import ConfigError, ServeError
+from ..plugins import load_plugins
 from ._clusters import cluster_kind, connect, connect_running, is_connected, starts_cluster
 from ._connection import warn_of_differences
 from ._session import Session
 
-__all__ = ["HERE", "attach", "current", "end", "end_by_force", "loaded_plugins", "start"]
+__all__ = ["HERE", "attach", "current", "end", "end_by_force", "load_plugins", "start"]
 
 log = logging.getLogger("alacarte")
 _RUNS = "serve.start(detached=True): an instance runs already; serve.connect() joins it."
 _NOT_HELD = "serve.start(detached=False): an instance runs already; it stays as long as it was to."
-
-
-@functools.lru_cache(maxsize=1)
-def loaded_plugins() -> Plugins:
-    """Return the plugins of this process, loaded once."""
-    return load()
 
 
 class CurrentSession:
@@ -108,7 +101,7 @@ class CurrentSession:
     ) -> Session:
         """Connect to a cluster, and join the instance or start one."""
         configure_logging()
-        plugins = loaded_plugins()
+        plugins = load_plugins()
         # Before anything is started: a bad option must leave nothing behind.
         config = resolve(plugins, options, foreground=foreground)
         if starts_cluster(kind, address):
@@ -165,7 +158,7 @@ class CurrentSession:
             if cluster is None:
                 return None
             configure_logging()
-            session = Session(cluster, loaded_plugins())
+            session = Session(cluster, load_plugins())
             try:
                 found = session.begin(None)
             except BaseException:
@@ -208,7 +201,7 @@ class CurrentSession:
                 cluster = connect_running(address)
                 if cluster is None:
                     return False
-                session = Session(cluster, loaded_plugins())
+                session = Session(cluster, load_plugins())
             session.end_at_once()
             return True
 

@@ -8,7 +8,7 @@ from typing import Any
 from .._foreign import load_target
 from .._plugins import FIRST_PARTY, missing_package
 from ..errors import PluginError
-from ._current import loaded_plugins
+from ..plugins import load_plugins
 
 __all__ = ["MissingPackageError", "module_getattr", "plugin_names", "resolve_name"]
 
@@ -27,7 +27,7 @@ def resolve_name(name: str) -> Any:
         MissingPackageError: The package that gives it is not installed.
         AttributeError: Nobody gives such a name.
     """
-    api = loaded_plugins().api.get(name)
+    api = load_plugins().api.get(name)
     if api is None:
         if name in FIRST_PARTY:
             raise MissingPackageError(str(missing_package(name, f"serve.{name}")))
@@ -38,7 +38,7 @@ def resolve_name(name: str) -> Any:
 def plugin_names(module: str) -> list[str]:
     """Return the names plugins give to a submodule of the facade, "" for the facade itself."""
     prefix = f"{module}." if module else ""
-    names = [name for name in loaded_plugins().api if name.startswith(prefix)]
+    names = [name for name in load_plugins().api if name.startswith(prefix)]
     return [name.removeprefix(prefix) for name in names if "." not in name.removeprefix(prefix)]
 
 

@@ -32,7 +32,7 @@ def local_instance(**options: Any) -> Iterator[str]:
     """
     if _current.current() is not None:
         raise ServeError("local_instance(): this process has an instance; serve.shutdown() first.")
-    if _current.loaded_plugins().gives_routes:
+    if _current.load_plugins().gives_routes:
         options.setdefault("http_options", {"port": 0})
     serve.start(cluster="local", **options)
     try:
