@@ -273,6 +273,38 @@ async def test_head_and_body_that_come_together_leave_together(layers: int):
         await exchange.aclose()
 
 
+async def test_nothing_is_given_to_a_reader_that_has_left():
+    """A part that is sent in the very turn in which the reader is cancelled is not taken."""
+    go_on = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await body(send, b"one", more=True)
+        await go_on.wait()
+        await body(send, b"two", more=True)
+        await asyncio.Event().wait()
+
+    scope: Any = {"type": "http", "method": "GET", "path": "/", "headers": [], "state": {}}
+    served, call = cast(Served, None), cast(Call, None)
+    exchange = Exchange(app, scope, Body(memoryview(b""), None), served, call)
+    reply = await exchange.reply()
+    assert reply.rest is exchange
+    reader = asyncio.ensure_future(anext(exchange))
+    await asyncio.sleep(0)
+    taken: list[Any] = []
+
+    def on_ready() -> None:
+        reader.cancel()  # a CANCEL that arrives now; the turn's end is still to come
+        taken.append(exchange.take_ready())
+
+    exchange.on_ready = on_ready
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    assert taken == [None]
+    await exchange.aclose()
+
+
 @pytest.mark.parametrize("path", ["/after_response", "/by_length"])
 def test_after_the_response(bare, gate, path):
     """`receive()` tells that there is nothing more to come."""
