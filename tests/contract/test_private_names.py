@@ -71,7 +71,7 @@ LIBRARIES = {
             "starlette.routing": frozenset({"_base_app", "_router"}),
         },
     ),
-    # Of uvicorn none is used; see `test_no_private_name_of_uvicorn`.
+    # Of uvicorn no name with an underscore is used; see `UVICORN_SERVER`.
     "httptools": Private("http/src/alacarte_http/_httptools.py"),
     "websockets": Private(
         "http/src/alacarte_http/_websockets.py",
@@ -91,6 +91,14 @@ LIBRARIES = {
     "sys": Private("core/src/alacarte/_replica/loop_watch.py", frozenset({"sys._current_frames"})),
 }
 """The libraries, and what we use of each."""
+
+UVICORN_SERVER = frozenset({"serve", "should_exit", "servers", "started", "startup"})
+"""Of `uvicorn.Server`, what `ProxyServer` calls, reads, sets or overrides.
+
+Uvicorn's documentation promises `serve` and `should_exit`; the others have no underscore, and its
+own subclasses for other event loops used them.
+"""
+UVICORN_MODULE = "http/src/alacarte_http/_proxy/server.py"
 
 # Public in spite of their underscore: a named tuple's, `os._exit`, asyncio's exports; and what Ray
 # Serve's users know of a batched function.
@@ -217,11 +225,27 @@ def test_a_library_is_imported_in_one_module(library: str):
     assert importers == {LIBRARIES[library].module}
 
 
-def test_no_private_name_of_uvicorn():
-    """Of uvicorn the server is used, by the names that its documentation promises."""
-    names = {name for path in FILES for name in library_names(path)}
-    used = {name for name in names if name.partition(".")[0] == "uvicorn"}
-    assert used == {"uvicorn", "uvicorn.Config", "uvicorn.Server"}
+def test_the_names_of_uvicorn_are_listed_and_used_in_one_module():
+    """A subclass of its server may also reach, or replace by accident, what is not promised."""
+    used = {
+        (name, relative(path))
+        for path in FILES
+        for name in library_names(path)
+        if name.partition(".")[0] == "uvicorn"
+    }
+    assert used == {
+        (name, UVICORN_MODULE) for name in ("uvicorn", "uvicorn.Config", "uvicorn.Server")
+    }
+    uvicorn = pytest.importorskip("uvicorn")
+    theirs = set(vars(uvicorn.Server)) - set(vars(object))
+    theirs |= set(re.findall(r"self\.(\w+)", inspect.getsource(uvicorn.Server)))
+    ours = {
+        node.attr if isinstance(node, ast.Attribute) else node.name
+        for node in ast.walk(tree(PACKAGES / UVICORN_MODULE))
+        if isinstance(node, ast.Attribute | ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    hooks = {name for name in theirs if name.startswith("__")}
+    assert theirs & ours - hooks == UVICORN_SERVER
 
 
 def test_private_attributes_are_listed_and_used_in_one_module():

@@ -23,6 +23,7 @@ from alacarte.types import Call, DeploymentId, NodeService, Reply, Route, RouteT
 from alacarte_http import HTTPOptions
 from alacarte_http._message import pack_response, unpack_request
 from alacarte_http._proxy import service as proxy_service
+from alacarte_http._proxy.server import ProxyServer
 from alacarte_http._proxy.service import HttpProxy
 
 from .place import Place
@@ -274,3 +275,24 @@ async def test_stopping_a_service_whose_start_failed(monkeypatch: pytest.MonkeyP
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address)
     shutil.rmtree(running.directory)
+
+
+async def test_a_stop_that_is_cancelled():
+    """Whoever gives up waiting for the server's end is heard, and not taken for that end."""
+
+    async def slow_end() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await may_end.wait()
+
+    may_end = asyncio.Event()
+    server = ProxyServer(None, HTTPOptions(), None)  # type: ignore[arg-type]
+    serving = server._serving = asyncio.create_task(slow_end())
+    await asyncio.sleep(0)
+    stopping = asyncio.create_task(server.stop())
+    await asyncio.sleep(0)
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+    may_end.set()
+    await serving

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import socket
 import ssl
@@ -171,8 +170,9 @@ class ProxyServer(uvicorn.Server):
             connection.abort()
         if self._serving is not None:
             self._serving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._serving
+            await asyncio.wait((self._serving,))  # whoever cancels this is heard
+            if not self._serving.cancelled():
+                self._serving.result()
 
 
 async def _no_asgi(scope: object, receive: object, send: object) -> None:
