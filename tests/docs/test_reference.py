@@ -12,7 +12,7 @@ from tests.docs.pages import ROOT
 
 import alacarte_batching.errors
 import alacarte_endpoints.errors
-from alacarte import actors, errors, hookspecs
+from alacarte import errors, hookspecs
 from alacarte.config import (
     AutoscalingConfig,
     AutoscalingPolicy,
@@ -96,12 +96,6 @@ def test_modules_have_a_place():
     public = sorted(f"alacarte.{name}" for name in found if not name.startswith("_"))
     pages = "".join(path.read_text("utf-8") for path in (DOCS / "reference").glob("*.md"))
     assert [name for name in public if name not in pages] == []
-
-
-def test_protocols_have_a_place():
-    """Every name of `alacarte.actors` is on the page of the actor protocols."""
-    page = text("reference/actors.md")
-    assert [name for name in actors.__all__ if f" alacarte.actors.{name}" not in page] == []
 
 
 def test_variables_are_listed():
