@@ -285,3 +285,52 @@ async def test_what_the_proxy_answers_itself_waits_for_a_client_that_does_not_re
             await asyncio.sleep(0)
     assert statuses(connection) == [200] * 100
     lose(connection)
+
+
+SMALL_POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n%b\r\nhello"
+
+
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
+async def test_a_small_upload_in_one_read_takes_no_task(expect):
+    """Its body is there when its call is begun; nobody has to be told to send it."""
+    bodies = []
+
+    async def service(call: Call) -> Reply:
+        bodies.append(bytes(call.payload[1]))
+        assert call.body is None
+        await asyncio.sleep(0)
+        return await hello(call)
+
+    proxy = Proxy(service)
+    connection = proxy.connect()
+    connection.data_received(SMALL_POST % expect * 3)
+    assert len(bodies) == 1
+    while len(statuses(connection)) < 3:
+        assert not proxy.edge.tasks
+        await asyncio.sleep(0)
+    assert statuses(connection) == [200] * 3
+    assert bodies == [b"hello"] * 3
+    assert not connection.transport.is_closing()
+    lose(connection)
+
+
+async def test_an_upload_whose_end_comes_later():
+    """It is read in a task, from the part that came with its head on."""
+    bodies = []
+
+    async def service(call: Call) -> Reply:
+        rest = [] if call.body is None else [bytes(part) async for [part] in call.body]
+        bodies.append(b"".join([*call.payload[1:], *rest]))
+        return await hello(call)
+
+    proxy = Proxy(service)
+    connection = proxy.connect()
+    connection.data_received(SMALL_POST[:-2] % b"")
+    assert len(proxy.edge.tasks) == 1
+    await asyncio.sleep(0)
+    connection.data_received(b"lo" + GET)
+    async with asyncio.timeout(5):
+        while len(statuses(connection)) < 2:
+            await asyncio.sleep(0)
+    assert (statuses(connection), bodies) == ([200, 200], [b"hello", b""])
+    lose(connection)

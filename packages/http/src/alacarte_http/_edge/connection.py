@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
     def _handle(self, event: Event) -> None:
         kind = type(event)
         if kind is Head:
-            self._enter(Exchange(self, cast(Head, event)))
+            self._enter(Exchange(self, cast(Head, event), self._reader.take_whole_body()))
         elif kind is Body:
             self._take_body(cast(Body, event).data)
         elif kind is End:

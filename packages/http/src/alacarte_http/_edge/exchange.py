@@ -78,6 +78,10 @@ class Exchange:
     The application reads the request (`head`, `read`), and answers once: with `respond`, or with
     `start`, any number of `write`, and `end`.
 
+    Args:
+        client: The connection.
+        body: All of the request's body, if it came with the head.
+
     Attributes:
         head: Of the request.
         peer: The two ends of the connection.
@@ -110,20 +114,20 @@ class Exchange:
         "wrote",
     )
 
-    def __init__(self, client: Client, head: Head) -> None:
+    def __init__(self, client: Client, head: Head, body: bytes | None = None) -> None:
         self._client = client
         self.head = head
         self.keep_alive = head.keep_alive
-        self.more_body = head.has_body
-        self.awaits_continue = head.expects_continue
+        self.more_body = head.has_body and body is None
+        self.awaits_continue = head.expects_continue and body is None
         self.response_started = False
         self.response_complete = False
         self.disconnected = False
         self.wrote = False
         self.survives_disconnect = False
         self.work: Work | None = None
-        self._body: list[bytes] | None = None
-        self._body_size = 0
+        self._body: list[bytes] | None = None if body is None else [body]
+        self._body_size = 0 if body is None else len(body)
         self._changed: asyncio.Event | None = None
         self._left = 0
 

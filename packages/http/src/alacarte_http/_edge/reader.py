@@ -187,6 +187,19 @@ class Reader:
         """Whether bytes were fed that no event was made of yet."""
         return self._at < len(self._data)
 
+    def take_whole_body(self) -> bytes | None:
+        """Return the body behind the head that was just returned, if it was fed with the head.
+
+        Its events are used up then. None where there is no body, or more of it may come.
+        """
+        if self.state is not BODY or self._chunked or self._length > len(self._data) - self._at:
+            return None
+        parts = []
+        while isinstance(event := self.next(), Body):
+            parts.append(event.data)
+        assert event is END, "a body of known length ends where it says"
+        return b"".join(parts)
+
     def refuse(self, refused: Refused) -> Refused:
         """Read no more, for this reason; return the reason."""
         # What is refused between requests is none, and so is its method.

@@ -26,8 +26,9 @@ Ended = Callable[["Forwarding", int], None]
 class Forwarding:
     """Sends a request to a replica and answers with the reply.
 
-    A request that is all here takes no task: its call is begun at once, and carried on when there
-    is something to do. It becomes a task when the reply streams, or the client does not read.
+    A request that is all here, a body of known length included, takes no task: its call is begun
+    at once, and carried on when there is something to do. It becomes a task when the reply streams,
+    or the client does not read.
 
     Args:
         exchange: Not begun; all of its body is here, or will be read in `run`.
@@ -69,7 +70,7 @@ class Forwarding:
         if exchange.more_body or request.timeout_s is not None or not request.resolved.is_plain:
             self._spawn(self._serve())
             return
-        call = self._call = request.call(self.request_id)
+        call = self._call = request.call(self.request_id, exchange.take())
         self._steps = request.resolved.http(call)  # type: ignore[assignment]  # a coroutine
         exchange.work = self
         self._carry_on(None)
