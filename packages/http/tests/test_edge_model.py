@@ -29,9 +29,9 @@ def test_the_server_reads_as_the_model_does():
 
 @pytest.mark.once
 @pytest.mark.timeout(900)
-def test_the_server_reads_100000_streams_as_the_model_does():
-    """The same of 100,000 streams."""
-    assert differences(10_000, 100_000) == []
+def test_the_server_reads_many_streams_as_the_model_does():
+    """The same of 20,000 others; `python -m http11 100000 --jobs 2` runs as many as there are."""
+    assert differences(10_000, 20_000) == []
 
 
 def _allows(step: Step, status: int) -> bool:
