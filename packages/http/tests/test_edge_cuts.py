@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -15,6 +14,8 @@ from alacarte_http._edge.exchange import Exchange
 from alacarte_http._edge.limits import edge_limits
 from alacarte_http._message import ResponseHead
 from alacarte_http.config import HTTPOptions
+
+from .memory_transport import MemoryTransport
 
 _HOST = b"Host: x\r\n"
 _UPGRADE = b"Connection: upgrade\r\nUpgrade: h2c\r\n"
@@ -39,34 +40,6 @@ MESSAGES = [
 ]
 
 
-class Wire(asyncio.Transport):
-    """Takes what is written, and never has enough."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.closing = False
-
-    def write(self, data: Any) -> None:
-        self.written += bytes(data)
-
-    def close(self) -> None:
-        self.closing = True
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def can_write_eof(self) -> bool:
-        return False
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-
 async def app(exchange: Exchange) -> None:
     """Answer with what was asked."""
     body = b""
@@ -81,7 +54,7 @@ async def app(exchange: Exchange) -> None:
 
 async def outcome(reads: list[bytes]) -> tuple[bytes, bool]:
     """Return what is written in answer to these reads, and whether the connection is over."""
-    connection, wire = Connection(Edge(app, edge_limits(HTTPOptions()))), Wire()
+    connection, wire = Connection(Edge(app, edge_limits(HTTPOptions()))), MemoryTransport()
     connection.connection_made(wire)
     for read in reads:
         connection.data_received(read)
@@ -90,6 +63,7 @@ async def outcome(reads: list[bytes]) -> tuple[bytes, bool]:
         await asyncio.sleep(0)
     over = connection.phase is not Phase.OPEN
     connection.connection_lost(None)
+    assert not wire.aborted
     return re.sub(rb"date: .*?\r\n", b"", wire.written), over
 
 

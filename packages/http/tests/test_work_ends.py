@@ -17,40 +17,12 @@ from alacarte_http._message import pack_response
 from alacarte_http._proxy.app import ProxyApp
 from alacarte_http.config import HTTPOptions
 
+from .memory_transport import MemoryTransport
+
 TABLE = RouteTable(1, (Route("/", "app", {DeploymentId("app", "d"): 1.0}),))
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 CLIENT_LEFT = 499
-
-
-class Transport(asyncio.Transport):
-    """A client's end in memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.closing = False
-
-    def write(self, data: Any) -> None:
-        self.written += bytes(data)
-
-    def close(self) -> None:
-        self.closing = True
-
-    abort = close
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def can_write_eof(self) -> bool:
-        return False
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
 
 
 class Rest:
@@ -89,7 +61,7 @@ class Proxy:
 
     def connect(self) -> Connection:
         connection = Connection(self.edge)
-        connection.connection_made(Transport())
+        connection.connection_made(MemoryTransport())
         return connection
 
     async def ended(self) -> None:
