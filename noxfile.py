@@ -244,7 +244,7 @@ def imports(session: nox.Session) -> None:
 def tests(session: nox.Session, package: str) -> None:
     """Test one package against its wheel and declared dependencies, without Ray, in seconds."""
     folder = ROOT / "packages" / package / "tests"
-    if not list(folder.glob("test_*.py")):
+    if not list(folder.rglob("test_*.py")):
         session.error(f"packages/{package}/tests has no tests")
     client = _group("http-client", "ingress", "values") if package == "http" else []
     _install(session, [package], *_group("test"), *client)

@@ -16,7 +16,7 @@ from alacarte.actors import ReplicaEntry, WatchRequest
 from alacarte.status import DeploymentStatus
 from alacarte.types import Address, DeploymentId
 
-from .plan_support import application, planned
+from ..plan_support import application, planned
 
 ME = DeploymentId("a", "x")
 ENTRY = ReplicaEntry("a#x#1", Address("/s", "host", None), "node", 5)

@@ -13,7 +13,7 @@ from alacarte._model.tallies import split_key
 from alacarte.errors import ConfigError
 from alacarte.types import DeploymentId, Expansion, Resource, Route
 
-from .plan_support import KINDS, ROADS, application, planned, road, stored
+from ..plan_support import KINDS, ROADS, application, planned, road, stored
 
 
 def test_all_resources_come_down_to_two_lists():

@@ -17,8 +17,8 @@ from alacarte._wire.frames import FINAL, STREAMING, Kind
 from alacarte._wire.served_stream import ServedState
 from alacarte.types import Call, Reply
 
-from .wire_memory import Line
-from .wire_support import PATIENCE_S, echo, frame, join, messages, until
+from .memory import Line
+from .support import PATIENCE_S, echo, frame, join, messages, until
 
 ERROR = encode_error(KeyError("k"))
 PAYLOADS = {

@@ -13,7 +13,7 @@ from alacarte._wire.frames import CHUNK_BYTES, Kind
 from alacarte.errors import BackPressureError, ConfigError, RemoteError
 from alacarte.types import Address, Reply
 
-from .wire_support import (
+from .support import (
     MAX_MESSAGE,
     PATIENCE_S,
     ask,

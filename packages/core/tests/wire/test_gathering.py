@@ -9,7 +9,7 @@ from alacarte._wire.envelope import pack_envelope
 from alacarte._wire.frames import FINAL, Kind
 from alacarte.types import Call, Reply
 
-from .wire_support import ask, echo, frame, on_both_loops, on_every_wire, until
+from .support import ask, echo, frame, on_both_loops, on_every_wire, until
 
 PING = frame(Kind.PING)
 UNKNOWN = frame(Kind.HELLO, stream=0)

@@ -18,7 +18,7 @@ from alacarte._settings import resolve
 from alacarte.actors import Membership, ReplicaInfo
 from alacarte.types import Address, DeploymentId
 
-from .plan_support import application
+from ..plan_support import application
 
 
 class Survivor:

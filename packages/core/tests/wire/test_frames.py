@@ -22,7 +22,7 @@ from alacarte._wire.frames import (
     long_header,
 )
 
-from .wire_support import feed, frame
+from .support import feed, frame
 
 MAX_MESSAGE = 32 << 20
 NOISE = random.Random(7).randbytes(CHUNK_BYTES)

@@ -18,7 +18,7 @@ from alacarte.actors import DeploymentSnapshot
 from alacarte.errors import BackPressureError, DeadlineExceededError
 from alacarte.types import Call, Reply, Service
 
-from .test_routing_router import HERE, FakeConnection, FakeStream, Far, settle, snapshot
+from .test_router import HERE, FakeConnection, FakeStream, Far, settle, snapshot
 
 pytestmark = pytest.mark.once
 

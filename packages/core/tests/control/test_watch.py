@@ -9,7 +9,7 @@ from typing import Any
 from alacarte._control.watch import HISTORY, MAX_RETIRED, WATCH_LIMIT_S, SnapshotHub
 from alacarte.actors import DeploymentSnapshot, SnapshotDelta, WatchRequest
 
-from .test_model_snapshots import ordered, whole
+from ..model.test_snapshots import ordered, whole
 
 NUMBERS = itertools.count()
 

@@ -13,7 +13,7 @@ from alacarte._wire.listener import Listener
 from alacarte._wire.replica import ReplicaConnection
 from alacarte.types import Service
 
-from .wire_support import REPLICA_ID, SECRET, Desk
+from .support import REPLICA_ID, SECRET, Desk
 
 HIGH_WATER_BYTES = 600
 """More than that undelivered, and the writer is asked to pause, as a full socket does."""

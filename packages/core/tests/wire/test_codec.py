@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as npst
 from alacarte._wire.codec import decode, encode
 from alacarte.errors import ConfigError
 
-from .wire_support import join
+from .support import join
 
 LARGE = 1 << 14
 """From here a buffer travels beside the pickle."""

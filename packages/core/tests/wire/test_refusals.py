@@ -5,7 +5,7 @@ import re
 from alacarte._wire.frames import Kind
 from alacarte._wire.refusals import MAX_LINES
 
-from .wire_support import ask, echo, frame, on_both_loops, until, warnings_of
+from .support import ask, echo, frame, on_both_loops, until, warnings_of
 
 
 @on_both_loops

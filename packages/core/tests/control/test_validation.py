@@ -10,7 +10,7 @@ from alacarte._model.plan import Plan
 from alacarte.errors import ConfigError, ConflictError
 from alacarte.types import DeploymentId, Resource, Route
 
-from .plan_support import KINDS, ROADS, application, planned, road, stored
+from ..plan_support import KINDS, ROADS, application, planned, road, stored
 
 
 @pytest.mark.parametrize(

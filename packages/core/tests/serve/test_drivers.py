@@ -22,7 +22,7 @@ from alacarte.serve import RunTarget, _connection, _current, _session
 from alacarte.testing import wait_until
 from alacarte.types import Resource
 
-from .gates import Gate, fresh_gate
+from ..gates import Gate, fresh_gate
 
 WAIT_S = 20
 

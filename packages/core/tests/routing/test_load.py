@@ -16,7 +16,7 @@ from alacarte.actors import LoadReport
 from alacarte.testing import FakeClock
 from alacarte.types import Call, DeploymentId
 
-from .test_routing_router import HERE, POLICIES, Far, settle, snapshot
+from .test_router import HERE, POLICIES, Far, settle, snapshot
 
 
 @given(

@@ -25,7 +25,7 @@ from alacarte.actors import Membership, Pulse, ReplicaInfo
 from alacarte.testing import FakeClock
 from alacarte.types import Address, DeploymentId
 
-from .plan_support import application, planned
+from ..plan_support import application, planned
 
 CONFIG = {"cluster": {"actor_start_timeout_s": 60.0}}
 MINE = Membership("i", b"mine", CONFIG)

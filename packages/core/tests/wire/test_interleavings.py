@@ -15,8 +15,8 @@ from alacarte._wire.call_stream import Rejected
 from alacarte.errors import ServeError
 from alacarte.types import Call, Reply
 
-from .wire_memory import Line
-from .wire_support import PATIENCE_S, join
+from .memory import Line
+from .support import PATIENCE_S, join
 
 LONG = bytes(900)
 """Sent in chunks here, and only three of them have room in the peer."""

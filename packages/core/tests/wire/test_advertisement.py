@@ -13,7 +13,7 @@ from alacarte._wire.advertisement import read_advertisement, write_advertisement
 from alacarte._wire.frames import CHUNK_BYTES, FrameError, Kind
 from alacarte.errors import ConfigError
 
-from .wire_support import ask, echo, on_both_loops, on_every_wire, until
+from .support import ask, echo, on_both_loops, on_every_wire, until
 
 
 @given(st.dictionaries(st.text(), st.frozensets(st.text()), max_size=5))

@@ -14,7 +14,7 @@ from alacarte._wire.frames import BEYOND_LIMIT, FINAL, STREAMING, FrameError
 from alacarte.errors import ConfigError
 from alacarte.types import Call, NestedCalls
 
-from .wire_support import join
+from .support import join
 
 TEXTS = ("protocol", "method", "request_id", "app", "route", "model_id", "routing_key")
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)

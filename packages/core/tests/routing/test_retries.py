@@ -13,7 +13,7 @@ from alacarte.errors import ReplicaUnavailableError
 from alacarte.testing import FakeClock
 from alacarte.types import Call
 
-from .test_routing_router import bench, settle  # noqa: F401  a fixture among them
+from .test_router import bench, settle  # noqa: F401  a fixture among them
 
 
 @given(

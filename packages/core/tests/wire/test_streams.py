@@ -9,7 +9,7 @@ from alacarte._wire.flow import WINDOW_BYTES
 from alacarte.errors import ConfigError, ServeError
 from alacarte.types import Reply
 
-from .wire_support import (
+from .support import (
     MAX_MESSAGE,
     ask,
     join,

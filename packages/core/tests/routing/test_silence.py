@@ -16,7 +16,7 @@ from alacarte._routing.router import Router
 from alacarte.errors import ReplicaUnavailableError
 from alacarte.types import Call
 
-from .test_routing_router import HERE, POLICIES, Bench, benches, settle, snapshot
+from .test_router import HERE, POLICIES, Bench, benches, settle, snapshot
 
 
 class Watched(Bench):

@@ -35,8 +35,8 @@ from alacarte.errors import (
 from alacarte.serve import _current, get_replica_context
 from alacarte.status import ServeStatus
 
-from . import gates
-from .gates import fresh_gate
+from .. import gates
+from ..gates import fresh_gate
 
 WAIT_S = 20
 

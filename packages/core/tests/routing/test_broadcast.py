@@ -10,7 +10,7 @@ import pytest
 from alacarte.errors import DeploymentUnavailableError, ReplicaUnavailableError
 from alacarte.types import Call, Reply
 
-from .test_routing_router import Bench, bench, settle  # noqa: F401  a fixture among them
+from .test_router import Bench, bench, settle  # noqa: F401  a fixture among them
 
 
 def tell(b: Any, name: str = "all") -> asyncio.Task[list[Reply | BaseException]]:

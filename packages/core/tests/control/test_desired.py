@@ -9,7 +9,7 @@ from alacarte._model.specs import DeploymentSpec
 from alacarte.config import DeploymentConfig
 from alacarte.types import DeploymentId
 
-from .plan_support import application, stored
+from ..plan_support import application, stored
 
 
 def test_a_resource_takes_the_place_of_its_namesake():

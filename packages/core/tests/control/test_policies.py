@@ -108,7 +108,7 @@ async def test_a_failure_is_told_from_the_users_frame(policies: CustomPolicies):
     ]:
         with pytest.raises(PolicyFailure, match=told) as caught:
             await policies.ask(A, packed(policy), context())
-        assert "test_control_policies.py" in str(caught.value)
+        assert "control/test_policies.py" in str(caught.value)
         assert "_answer" not in str(caught.value)
     with pytest.raises(PolicyFailure, match="it answered 'many', not a number"):
         await policies.ask(A, packed(lambda context: "many"), context())

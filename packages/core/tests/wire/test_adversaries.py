@@ -33,7 +33,7 @@ from alacarte._wire.frames import (
 from alacarte._wire.pending import MAX_PENDING, MAX_PENDING_PER_ADDRESS
 from alacarte.types import Address, Call, Reply
 
-from .wire_support import (
+from .support import (
     MAX_MESSAGE,
     PATIENCE_S,
     REPLICA_ID,
