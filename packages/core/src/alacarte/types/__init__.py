@@ -8,6 +8,16 @@ from .._nested_calls import NestedCalls
 from ._configuration import ConfigSection, ConfigSections
 from ._events import Event
 from ._instance import Instance
+from ._meters import (
+    BatchObserver,
+    EdgeObserver,
+    EdgeRequest,
+    Meter,
+    Outcome,
+    OutcomeKind,
+    ReplicaObserver,
+    RouterObserver,
+)
 from ._names import DeploymentId
 from ._node_services import MessageReceiver, NodeService, NodeServiceSpec
 from ._protocols import CallProtocol, Entry, Served
@@ -30,6 +40,7 @@ __all__ = [
     "Address",
     "ApiName",
     "AutoscalingContext",
+    "BatchObserver",
     "BoundedReceiver",
     "Buffer",
     "Call",
@@ -38,6 +49,8 @@ __all__ = [
     "ConfigSection",
     "ConfigSections",
     "DeploymentId",
+    "EdgeObserver",
+    "EdgeRequest",
     "Entry",
     "Event",
     "Expansion",
@@ -45,15 +58,19 @@ __all__ = [
     "Layer",
     "Message",
     "MessageReceiver",
+    "Meter",
     "NestedCalls",
     "NodeService",
     "NodeServiceSender",
     "NodeServiceSpec",
+    "Outcome",
+    "OutcomeKind",
     "Pick",
     "PolicyFactory",
     "ProcessId",
     "ReadyMessages",
     "ReplicaLoad",
+    "ReplicaObserver",
     "Reply",
     "ReportReceiver",
     "ReportTopic",
@@ -62,6 +79,7 @@ __all__ = [
     "Resources",
     "Route",
     "RouteTable",
+    "RouterObserver",
     "RoutingPolicy",
     "Runtime",
     "ScalingAnswer",
