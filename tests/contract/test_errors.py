@@ -31,6 +31,8 @@ SAMPLES: dict[str, Any] = {
     "Any": "text",
     "tuple[str, ...]": ("one", "two"),
     "dict[str, str]": {"one": "text"},
+    "Mapping[str, Any]": {"one": "text"},
+    "ErrorCode": errors.ErrorCode.NOT_FOUND,
 }
 
 
@@ -77,4 +79,4 @@ def test_errors_say_something(kind: type[errors.ServeError]):
 def test_core_lists_its_errors():
     """`alacarte.errors` exports each error that it defines."""
     defined = {kind.__name__ for kind in kinds() if kind.__module__ == "alacarte.errors"}
-    assert defined | {"RayServeException"} == set(errors.__all__)
+    assert defined | {"ErrorCode", "RayServeException", "request_code"} == set(errors.__all__)

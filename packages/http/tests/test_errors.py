@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from alacarte._wire.failures import encode_error, rebuild_error
 from alacarte.errors import (
     BackPressureError,
     ConfigError,
     DeadlineExceededError,
     DeploymentUnavailableError,
+    ErrorCode,
     InternalError,
     InvalidRequestError,
     NotFoundError,
     RemoteError,
     ReplicaUnavailableError,
     RequestCancelledError,
+    RequestError,
     ServeError,
 )
-from alacarte_http._errors import answer_to
+from alacarte_http._errors import STATUS_BY_CODE, answer_to
 
 
 @pytest.mark.parametrize(
@@ -59,3 +64,56 @@ def test_a_clients_mistake_is_told():
 def test_a_timeout_says_how_long():
     """The client learns what limit it ran into."""
     assert "within 2.5 s" in answer_to(DeadlineExceededError("a#d", 2.5)).text
+
+
+class Unauthenticated(RequestError):
+    code = ErrorCode.UNAUTHENTICATED
+    client_message = "Send a key."
+
+
+class TooEarly(RequestError):
+    """An error with a status of its own."""
+
+    status = 425
+    retry_after_s = 1.5
+
+    def __init__(self, **headers: Any) -> None:
+        super().__init__("secret")
+        self.headers = headers
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_every_code_has_a_status(code: ErrorCode):
+    """A plugin's error is answered by its code; without a message by the status's phrase."""
+    error = RequestError("secret")
+    error.code = code
+    answer = answer_to(error)
+    assert answer.status == STATUS_BY_CODE[code] >= 400
+    assert answer.text
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("crosses", [False, True], ids=["here", "from a replica"])
+def test_an_error_of_a_plugin_says_what_clients_get(crosses: bool):
+    """Code, message, status and headers of a plugin's error count, also across processes."""
+
+    def answer(error: RequestError) -> Any:
+        return answer_to(rebuild_error(encode_error(error)) if crosses else error)
+
+    assert answer(Unauthenticated("secret")) == (401, "Send a key.", ())
+    given = answer(TooEarly(vary="cookie"))
+    assert given == (425, "Too Early", ((b"vary", b"cookie"), (b"retry-after", b"2")))
+
+
+@pytest.mark.parametrize("value", ["a\r\nb: c", "\x00", 3, None, "☃"])
+def test_headers_that_break_a_response_are_dropped(value: Any):
+    """An error of a plugin cannot split a response."""
+    assert answer_to(TooEarly(vary=value)).headers == ((b"retry-after", b"2"),)
+
+
+@pytest.mark.parametrize("status", [200, 399, 600, 499, "404", None])
+def test_a_status_that_is_no_error_is_ignored(status: Any):
+    """The code counts where the status of an error is none."""
+    error = Unauthenticated("secret")
+    error.status = status  # type: ignore[attr-defined]
+    assert answer_to(error).status == 401

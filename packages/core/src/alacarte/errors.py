@@ -1,13 +1,16 @@
 """Every error alacarte raises, and what each one means to the person who gets it.
 
-All derive from `ServeError`. They carry plain attributes, pickle with them, and know no
-HTTP: which status code an error becomes is the business of the package that speaks HTTP.
+All derive from `ServeError`. They carry plain attributes, pickle with them, and know no protocol:
+each has a neutral `code`, which the package that speaks HTTP, gRPC or another protocol maps to its
+own status.
 Exceptions raised by user code are not wrapped: callers get the user's own type.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 __all__ = [
@@ -18,6 +21,7 @@ __all__ = [
     "DeployError",
     "DeployTimeoutError",
     "DeploymentUnavailableError",
+    "ErrorCode",
     "InternalError",
     "InvalidRequestError",
     "NotFoundError",
@@ -28,11 +32,46 @@ __all__ = [
     "RequestCancelledError",
     "RequestError",
     "ServeError",
+    "request_code",
 ]
 
 
+class ErrorCode(StrEnum):
+    """What kind of failure an error is, for every protocol to map. The names are gRPC's."""
+
+    INVALID_ARGUMENT = "invalid_argument"
+    """The request is wrong, and would fail again unchanged."""
+    UNAUTHENTICATED = "unauthenticated"
+    """The request lacks valid credentials."""
+    PERMISSION_DENIED = "permission_denied"
+    """The caller is known, and not allowed to do this."""
+    NOT_FOUND = "not_found"
+    ALREADY_EXISTS = "already_exists"
+    RESOURCE_EXHAUSTED = "resource_exhausted"
+    """A quota, a rate limit or a queue is full; the same request may succeed later."""
+    FAILED_PRECONDITION = "failed_precondition"
+    """The system is not in the state that the request requires."""
+    ABORTED = "aborted"
+    """Another change came in between; repeat the whole read and write."""
+    UNIMPLEMENTED = "unimplemented"
+    UNAVAILABLE = "unavailable"
+    """The service cannot answer now; the same request may succeed later."""
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    CANCELLED = "cancelled"
+    INTERNAL = "internal"
+    """A bug, of the service or of user code."""
+
+
 class ServeError(Exception):
-    """Anything alacarte itself raises."""
+    """Anything alacarte itself raises.
+
+    A subclass may set `code`, for its class or for one error.
+
+    Attributes:
+        code: Which kind of failure this is.
+    """
+
+    code: ErrorCode = ErrorCode.INTERNAL
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own reduction replays positional arguments only, and loses attributes
@@ -54,6 +93,8 @@ RayServeException = ServeError
 class ConfigError(ServeError, ValueError):
     """An option, a name or a configuration value is not one of those allowed."""
 
+    code = ErrorCode.INVALID_ARGUMENT
+
 
 class PluginError(ServeError):
     """A plugin is missing, broken, of another version than expected, or in conflict."""
@@ -62,9 +103,13 @@ class PluginError(ServeError):
 class NotFoundError(ServeError, LookupError):
     """No application, deployment or method has that name."""
 
+    code = ErrorCode.NOT_FOUND
+
 
 class DeployError(ServeError, RuntimeError):
     """An application could not be brought up; the message starts at the user's own frame."""
+
+    code = ErrorCode.FAILED_PRECONDITION
 
 
 @dataclass(eq=False)
@@ -79,6 +124,8 @@ class DeployTimeoutError(DeployError, TimeoutError):
         waiting: What each deployment waits for, by `application#deployment`.
         causes: What is wrong, as far as it is known.
     """
+
+    code = ErrorCode.DEADLINE_EXCEEDED
 
     applications: tuple[str, ...]
     timeout_s: float
@@ -116,6 +163,8 @@ class ConflictError(ServeError):
         name: Its name.
     """
 
+    code = ErrorCode.ABORTED
+
     kind: str
     name: str
 
@@ -124,7 +173,17 @@ class ConflictError(ServeError):
 
 
 class RequestError(ServeError):
-    """One request failed for a reason that lies outside of the user's code."""
+    """One request failed for a reason that lies outside of the user's code.
+
+    Every ingress answers a client by the error's `code` and `client_message`, also where the error
+    was raised in another process. A plugin's own subclass sets both, for its class or for one
+    error.
+
+    Attributes:
+        client_message: The text that clients get; "" for the protocol's standard text of the code.
+    """
+
+    client_message: str = ""
 
 
 @dataclass(eq=False)
@@ -133,14 +192,21 @@ class InvalidRequestError(RequestError, ValueError):
 
     Attributes:
         deployment: Which deployment refuses it, as `application#deployment`.
-        reason: What is wrong, and what is allowed. HTTP clients are told it.
+        reason: What is wrong, and what is allowed. Clients are told it.
     """
+
+    code = ErrorCode.INVALID_ARGUMENT
 
     deployment: str
     reason: str
 
     def __str__(self) -> str:
         return f"{self.deployment}: {self.reason}"
+
+    @property
+    def client_message(self) -> str:  # type: ignore[override]  # made of its attributes
+        """The reason."""
+        return self.reason
 
 
 @dataclass(eq=False)
@@ -154,6 +220,9 @@ class BackPressureError(RequestError):
         retry_after_s: When to try again, in seconds.
         reason: Why it was refused although there was room in the queue, or "".
     """
+
+    code = ErrorCode.RESOURCE_EXHAUSTED
+    client_message = "The application is overloaded. Try again later."
 
     deployment: str
     queued: int
@@ -194,11 +263,18 @@ class DeadlineExceededError(RequestError, TimeoutError):
         timeout_s: The time it had been given, in seconds.
     """
 
+    code = ErrorCode.DEADLINE_EXCEEDED
+
     deployment: str
     timeout_s: float
 
     def __str__(self) -> str:
         return f"{self.deployment}: no reply within {self.timeout_s:.3g} s."
+
+    @property
+    def client_message(self) -> str:  # type: ignore[override]  # made of its attributes
+        """The time that was given."""
+        return f"The application did not answer within {self.timeout_s:.3g} s."
 
 
 @dataclass(eq=False)
@@ -213,6 +289,8 @@ class ReplicaUnavailableError(RequestError):
         reason: What was seen of it.
         attempts: How many replicas the request was sent to; the last of them is told of here.
     """
+
+    code = ErrorCode.UNAVAILABLE
 
     deployment: str
     replica: str
@@ -230,6 +308,14 @@ class ReplicaUnavailableError(RequestError):
             f"({self.reason}). {sent}"
         )
 
+    @property
+    def client_message(self) -> str:  # type: ignore[override]  # made of its attributes
+        """Whether the request may have run, and was sent again."""
+        again = "it was not sent again" if self.attempts == 1 else "it was sent again in vain"
+        return (
+            f"The replica that worked on this request went away. The request may have run; {again}."
+        )
+
 
 @dataclass(eq=False)
 class DeploymentUnavailableError(RequestError):
@@ -239,6 +325,9 @@ class DeploymentUnavailableError(RequestError):
         deployment: As `application#deployment`.
         reason: Why, in a sentence.
     """
+
+    code = ErrorCode.UNAVAILABLE
+    client_message = "The application is unavailable: it failed to start or was deleted."
 
     deployment: str
     reason: str
@@ -255,6 +344,9 @@ class RequestCancelledError(RequestError):
         request_id: The id of the request.
     """
 
+    code = ErrorCode.CANCELLED
+    client_message = "The request was cancelled by the application."
+
     request_id: str
 
     def __str__(self) -> str:
@@ -263,17 +355,25 @@ class RequestCancelledError(RequestError):
 
 @dataclass(eq=False)
 class RemoteError(RequestError):
-    """User code raised an exception that could not travel here as itself.
+    """An exception that could not travel here as itself.
+
+    One of user code, or a plugin's own `RequestError`, whose code and attributes are kept.
 
     Attributes:
         type_name: Qualified name of the exception's class where it was raised.
         message: `str()` of the exception.
         traceback: The formatted traceback, the user's frames included.
+        code: Of the `RequestError`; `INTERNAL` for an exception of user code.
+        client_message: Of the `RequestError`; "" for an exception of user code.
+        attributes: Of the `RequestError`, those that JSON can hold, by name.
     """
 
     type_name: str
     message: str
     traceback: str
+    code: ErrorCode = ErrorCode.INTERNAL
+    client_message: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.type_name}: {self.message}\n\n{self.traceback}"
@@ -281,3 +381,12 @@ class RemoteError(RequestError):
 
 class InternalError(ServeError):
     """A bug in alacarte. Please report it with the traceback."""
+
+
+def request_code(error: BaseException) -> ErrorCode:
+    """Return the code by which an ingress answers a request that failed with `error`.
+
+    That of a `RequestError`; `INTERNAL` for everything else, such as a `ConfigError` that user code
+    has run into: no client of the application can mend it.
+    """
+    return error.code if isinstance(error, RequestError) else ErrorCode.INTERNAL

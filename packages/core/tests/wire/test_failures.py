@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import inspect
 import json
 import sys
 import threading
@@ -21,15 +22,32 @@ from alacarte._wire.failures import (
     user_traceback,
 )
 from alacarte._wire.frames import FrameError
-from alacarte.errors import ConfigError, InternalError, RemoteError, ServeError
+from alacarte.errors import (
+    ConfigError,
+    ErrorCode,
+    InternalError,
+    RemoteError,
+    RequestError,
+    ServeError,
+    request_code,
+)
 
-OURS = [getattr(errors, name) for name in errors.__all__ if name != "RayServeException"]
+OURS = sorted(
+    {
+        kind
+        for kind in vars(errors).values()
+        if inspect.isclass(kind) and issubclass(kind, ServeError)
+    },
+    key=lambda kind: kind.__name__,
+)
 SAMPLES = {
     "str": "text",
     "int": 3,
     "float": 1.5,
     "tuple[str, ...]": ("a", "b"),
     "dict[str, str]": {"a": "b"},
+    "Mapping[str, Any]": {"a": "b"},
+    "ErrorCode": ErrorCode.NOT_FOUND,
 }
 
 
@@ -392,3 +410,53 @@ def test_any_bytes(data):
     """Arbitrary bytes are a FrameError."""
     with pytest.raises(FrameError):
         unpickle_error(data)
+
+
+class OverQuota(RequestError):
+    """A plugin's own error: with a class's attribute, one of its own, and one no JSON holds."""
+
+    code = ErrorCode.RESOURCE_EXHAUSTED
+    client_message = "Too many requests."
+    status = 429
+
+    def __init__(self, tenant):
+        super().__init__(f"{tenant} is over its quota")
+        self.tenant = tenant
+        self.lock = threading.Lock()
+
+
+def test_a_plugins_error_keeps_its_code(no_pickle):
+    """What an ingress answers by arrives where nothing is unpickled."""
+    got = crossed(raised(OverQuota("a")), rebuild_error)
+    assert type(got) is RemoteError
+    assert request_code(got) is ErrorCode.RESOURCE_EXHAUSTED
+    assert got.client_message == "Too many requests."
+    assert (got.attributes["status"], got.attributes["tenant"]) == (429, "a")
+    assert "lock" not in got.attributes
+    again = crossed(raised(got), rebuild_error)  # through another process
+    assert (again.code, again.attributes) == (got.code, got.attributes)
+    assert again.code is ErrorCode.RESOURCE_EXHAUSTED
+
+
+def test_a_plugins_error_may_break_in_every_way():
+    """A code that is none, and properties that raise, leave an internal error."""
+
+    class Broken(OverQuota):
+        @property
+        def client_message(self):
+            raise ValueError("no")
+
+    got = crossed(raised(Broken("a")), rebuild_error)
+    assert (request_code(got), got.client_message) == (ErrorCode.INTERNAL, "")
+    wrong = OverQuota("a")
+    wrong.code = "nonsense"
+    assert request_code(crossed(raised(wrong), rebuild_error)) is ErrorCode.INTERNAL
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_only_errors_of_a_request_have_a_code_for_clients(kind):
+    """No client of an application is told of a mistake that its code has made."""
+    error = kind.__new__(kind)
+    expected = kind.code if issubclass(kind, RequestError) else ErrorCode.INTERNAL
+    assert request_code(error) is expected
+    assert isinstance(kind.code, ErrorCode)

@@ -16,7 +16,7 @@ from struct import Struct
 from typing import Any, TypeAlias
 
 from .. import _code_pickler, errors
-from ..errors import InternalError, RemoteError, ServeError
+from ..errors import ErrorCode, InternalError, RemoteError, RequestError, ServeError
 from ..types import Buffer
 from .frames import FrameError
 
@@ -34,8 +34,12 @@ ErrorDecoder: TypeAlias = Callable[[Buffer], BaseException]
 `unpickle_error`. Whoever opens a connection says which."""
 
 _SIZE = Struct("<I")
-_OURS = {name: getattr(errors, name) for name in errors.__all__}
-_TUPLES = {
+_OURS: dict[str, type[ServeError]] = {
+    kind.__name__: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, ServeError)
+}
+_TUPLES: dict[type[BaseException], list[str]] = {
     kind: [
         name
         for name, type_name in vars(kind).get("__annotations__", {}).items()
@@ -91,6 +95,8 @@ def encode_error(error: BaseException, *, brief: bool = False) -> bytes:
             structure.update(_contents(error))
         else:
             pickled = _pickled(error)
+            if isinstance(error, RequestError):
+                structure["request_error"] = _facts(error)
     text = json.dumps(structure).encode()
     return _SIZE.pack(len(text)) + text + pickled
 
@@ -142,7 +148,9 @@ def _read(message: Buffer) -> tuple[BaseException, Buffer]:
         structure = json.loads(bytes(view[at : at + size]))
         if structure.get("ours") in _OURS:
             return _rebuilt(structure), b""
-        told = RemoteError(structure["type"], structure["message"], structure["traceback"])
+        texts = structure["type"], structure["message"], structure["traceback"]
+        facts = structure.get("request_error")
+        told = RemoteError(*texts) if facts is None else RemoteError(*texts, *_read_facts(facts))
     except Exception as reason:  # a peer's bytes may be wrong in any way
         raise FrameError(f"an error that cannot be read: {reason!r}") from None
     return told, view[at + size :]
@@ -155,9 +163,36 @@ def _rebuilt(structure: dict[str, Any]) -> BaseException:
     error.__dict__.update(structure["state"])
     for name in _TUPLES[kind]:
         error.__dict__[name] = tuple(error.__dict__[name])
+    if "code" in error.__dict__:
+        error.__dict__["code"] = ErrorCode(error.__dict__["code"])
     if kind is InternalError:
         error.__cause__ = RemoteTraceback(structure["traceback"])
     return error
+
+
+def _facts(error: RequestError) -> list[Any]:
+    """Return what an ingress answers a client by, of an error of a plugin's own type."""
+    try:
+        attributes: dict[str, Any] = {}
+        for kind in reversed(type(error).__mro__):
+            if issubclass(kind, RequestError):
+                attributes.update(vars(kind))
+        attributes.update(vars(error))
+        plain = {
+            name: _plain(value)
+            for name, value in attributes.items()
+            if isinstance(value, str | int | float | list | tuple | dict)
+            and not name.startswith("_")
+        }
+        code, told = ErrorCode(error.code), str(error.client_message)[:_BRIEF_LIMIT]
+        return [code, told, plain if len(json.dumps(plain)) <= _TEXT_LIMIT else {}]
+    except BaseException:  # of the plugin's making
+        return [ErrorCode.INTERNAL, "", {}]
+
+
+def _read_facts(facts: Any) -> tuple[ErrorCode, str, dict[str, Any]]:
+    code, told, attributes = facts
+    return ErrorCode(code), str(told), dict(attributes)
 
 
 def _pickled(error: BaseException) -> bytes:
