@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from .hookspecs import hookimpl
-from .types import ApiName, ConfigSection, PolicyFactory, ReportReceiver, ReportTopic, ResourceKind
+from .types import (
+    ApiName,
+    ConfigSection,
+    LayerStage,
+    PolicyFactory,
+    ReportReceiver,
+    ReportTopic,
+    ResourceKind,
+)
 
 __all__: list[str] = []
 
@@ -38,6 +46,11 @@ def register_routing_policies() -> list[PolicyFactory]:
     from ._routing.policies import PowerOfTwo, RoundRobin
 
     return [PolicyFactory("power_of_two", PowerOfTwo), PolicyFactory("round_robin", RoundRobin)]
+
+
+@hookimpl
+def register_layer_stages() -> list[LayerStage]:
+    return [LayerStage("deadline", after="observation")]
 
 
 @hookimpl

@@ -20,6 +20,7 @@ import pluggy
 
 from . import hookspecs
 from .errors import PluginError, ServeError
+from .layers import order_stages
 from .types import (
     ApiName,
     CallProtocol,
@@ -252,8 +253,23 @@ class Plugins:
                 self._leave_out(str(impl.plugin_name), "register_modules", error)
 
     @cached_property
+    def _sections(self) -> list[ConfigSection]:
+        return list(self._named("register_config", "qualified_name").values())
+
+    @cached_property
     def config_sections(self) -> dict[str, ConfigSection]:
-        return self._named("register_config", "name")
+        """Sections of the instance's configuration, by name."""
+        return {each.name: each for each in self._sections if each.scope == "instance"}
+
+    @cached_property
+    def deployment_sections(self) -> dict[str, ConfigSection]:
+        """Sections that are options of a deployment, by name."""
+        return {each.name: each for each in self._sections if each.scope == "deployment"}
+
+    @cached_property
+    def layer_stages(self) -> tuple[str, ...]:
+        """Names of the stages that layers stand in, the outermost first."""
+        return order_stages(self._named("register_layer_stages", "name").values())
 
     @cached_property
     def commands(self) -> dict[str, Command]:

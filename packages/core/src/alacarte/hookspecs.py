@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Event,
         Instance,
         Layer,
+        LayerStage,
         NodeServiceSpec,
         PolicyFactory,
         ReportTopic,
@@ -97,6 +98,11 @@ def register_autoscaling_policies() -> list[ScalingPolicyFactory]:  # type: igno
 @hookspec
 def register_report_topics() -> list[ReportTopic]:  # type: ignore[empty-body]
     """Return topics that processes report values to. Controller, and every process that reports."""
+
+
+@hookspec
+def register_layer_stages() -> list[LayerStage]:  # type: ignore[empty-body]
+    """Return stages for layers, besides those of `alacarte.layers.STAGES`. Every process."""
 
 
 @hookspec

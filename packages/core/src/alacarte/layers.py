@@ -1,15 +1,73 @@
-"""Layers around calls: ours, and how they are put together."""
+"""Layers around calls: ours, their order, and how they are put together."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
 
-from .errors import DeadlineExceededError
-from .types import Call, DeploymentId, Layer, Reply, Service
+from .errors import DeadlineExceededError, PluginError
+from .types import Call, DeploymentId, Layer, LayerStage, Reply, Service, StagedLayer
 
-__all__ = ["compose", "deadline"]
+__all__ = ["STAGES", "compose", "deadline", "order_layers", "order_stages"]
+
+LayerT = TypeVar("LayerT", bound=Callable[..., object])
+
+STAGES = ("authentication", "limits", "cache", "observation")
+"""The stages of layers, the outermost first."""
+
+
+def order_stages(added: Iterable[LayerStage]) -> tuple[str, ...]:
+    """Return all stages, the outermost first: `STAGES`, and each added one after its neighbour.
+
+    Stages that name the same neighbour stand in the order of their names.
+
+    Raises:
+        PluginError: A stage has the name of another one, or follows a stage that does not exist.
+    """
+    order = list(STAGES)
+    # Backwards, since each is put directly after its neighbour.
+    waiting = sorted(added, key=lambda stage: stage.name, reverse=True)
+    for stage in waiting:
+        if stage.name in STAGES or not stage.name:
+            raise PluginError(f"layer stage {stage.name!r} exists already; choose another name.")
+    while waiting:
+        ready = [stage for stage in waiting if stage.after in order]
+        if not ready:
+            unknown = ", ".join(f"{each.name!r} after {each.after!r}" for each in waiting)
+            raise PluginError(f"layer stages cannot be ordered: {unknown}; there are {order}.")
+        for stage in ready:
+            order.insert(order.index(stage.after) + 1, stage.name)
+        waiting = [stage for stage in waiting if stage not in ready]
+    return tuple(order)
+
+
+def order_layers(
+    given: Iterable[tuple[str, LayerT | StagedLayer[LayerT]]], stages: Sequence[str]
+) -> list[StagedLayer[LayerT]]:
+    """Return layers in the order in which they stand around a service, the outermost first.
+
+    By stage, then by plugin name. Layers without a stage stand inside of all others.
+
+    Args:
+        given: Plugin names, each with a layer of that plugin.
+        stages: As `order_stages` returns them.
+
+    Raises:
+        PluginError: A layer names a stage that does not exist.
+    """
+    places = {stage: place for place, stage in enumerate(stages)} | {"": len(stages)}
+    placed: list[tuple[int, str, StagedLayer[LayerT]]] = []
+    for plugin, layer in given:
+        staged = layer if isinstance(layer, StagedLayer) else StagedLayer("", layer)
+        if staged.stage not in places:
+            raise PluginError(
+                f"plugin {plugin} gives a layer of the stage {staged.stage!r}; there are "
+                f"{list(stages)}."
+            )
+        placed.append((places[staged.stage], plugin, staged))
+    return [staged for _, _, staged in sorted(placed, key=lambda each: each[:2])]
 
 
 def compose(service: Service, layers: Iterable[Layer]) -> Service:

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import RootModel
+
 from .. import hookspecs
 from .._foreign import load_target
 from .._plugins import PluginRecord, Plugins, discover, load
@@ -23,6 +25,7 @@ from ..types import (
     Command,
     ConfigSection,
     DeploymentId,
+    LayerStage,
     NodeServiceSpec,
     PolicyFactory,
     Reply,
@@ -37,6 +40,8 @@ _DEPLOYMENT = DeploymentId("check", "Plugin")
 _REGISTRIES = (
     "api",
     "config_sections",
+    "deployment_sections",
+    "layer_stages",
     "commands",
     "resource_kinds",
     "node_services",
@@ -118,9 +123,13 @@ def _check_config(implementation: Callable[[], Any], plugins: Plugins) -> None:
         settings = getattr(model, "model_config", None)
         assert settings is not None, f"{section.target} is no pydantic model"
         assert settings.get("frozen"), f"{section.target} must be frozen: processes share it"
-        assert settings.get("extra") == "forbid", (
+        assert settings.get("extra") == "forbid" or issubclass(model, RootModel), (
             f"{section.target} must forbid extra fields: a misspelt one would be ignored"
         )
+        if section.prepare:
+            assert callable(_imported(section.prepare)), f"{section.prepare} is no function"
+        if section.scope == "deployment":
+            continue  # a deployment gives the option with values, or not at all
         values = resolve(plugins, {})[section.name]
         # They go to other processes as plain values, and a model is built of them there.
         built = ConfigValues(plugins, {section.name: pickle.loads(pickle.dumps(values))})
@@ -164,6 +173,11 @@ def _check_autoscaling(implementation: Callable[[], Any], plugins: Plugins) -> N
         check_autoscaling_policy(factory)
 
 
+def _check_layer_stages(implementation: Callable[[], Any], plugins: Plugins) -> None:
+    for stage in _given(implementation, LayerStage):
+        assert stage.name in plugins.layer_stages, f"{stage.name} is no stage"
+
+
 def _check_protocols(implementation: Callable[[], Any], plugins: Plugins) -> None:
     for protocol in _given(implementation):
         _check_methods(protocol, ("bind",))
@@ -186,6 +200,7 @@ _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
     "register_resources": _check_resources,
     "register_node_services": _check_node_services,
     "register_routing_policies": _check_policies,
+    "register_layer_stages": _check_layer_stages,
     "register_protocols": _check_protocols,
     "register_autoscaling_policies": _check_autoscaling,
     "wrap_caller": _check_caller_layer,

@@ -5,7 +5,8 @@ one. Everything a request passes through, at the caller and in the replica, is m
 """
 
 from .._nested_calls import NestedCalls
-from ._configuration import ConfigSection, ConfigSections
+from ._configuration import ConfigSection, ConfigSections, UserCode
+from ._deployments import DeploymentInfo
 from ._events import Event
 from ._instance import Instance
 from ._meters import (
@@ -35,6 +36,7 @@ from ._scaling_policies import (
     ScalingPolicy,
     ScalingPolicyFactory,
 )
+from ._stages import LayerStage, StagedLayer
 
 __all__ = [
     "Address",
@@ -49,6 +51,7 @@ __all__ = [
     "ConfigSection",
     "ConfigSections",
     "DeploymentId",
+    "DeploymentInfo",
     "EdgeObserver",
     "EdgeRequest",
     "Entry",
@@ -56,6 +59,7 @@ __all__ = [
     "Expansion",
     "Instance",
     "Layer",
+    "LayerStage",
     "Message",
     "MessageReceiver",
     "Meter",
@@ -89,6 +93,8 @@ __all__ = [
     "Service",
     "ServicePlace",
     "Shed",
+    "StagedLayer",
+    "UserCode",
     "WAIT",
     "Wait",
 ]
