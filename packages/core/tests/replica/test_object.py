@@ -479,6 +479,54 @@ class Delegates:
 
 
 @pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("sync", (False, [5, True])),
+        ("coroutine", (False, [5, False])),
+        ("sync_items", (True, [5, True])),
+        ("async_items", (True, [5, False])),
+        ("given", (True, [5, False])),
+    ],
+)
+async def test_invoke_runs_every_kind_of_method(kind, expected):
+    """Sync, async and generator methods of all kinds; what gives items is an async iterator."""
+
+    class Model:
+        def sync(self, x):
+            return [x, threading.current_thread() is not main]
+
+        async def coroutine(self, x):
+            return [x, threading.current_thread() is not main]
+
+        def sync_items(self, x):
+            yield x
+            yield threading.current_thread() is not main
+
+        async def async_items(self, x):
+            yield x
+            yield threading.current_thread() is not main
+
+        async def given(self, x):
+            return self.async_items(x)
+
+    main = threading.current_thread()
+    user = await made(Model)
+    result = await user.invoke(kind, x=5)
+    found = [item async for item in result] if hasattr(result, "__anext__") else result
+    assert (hasattr(result, "__anext__"), found) == expected
+    await user.close()
+
+
+async def test_invoke_names_a_method_that_is_not_there():
+    """As every call does."""
+    user = await made(lambda: 5, is_function=True)
+    assert await user.invoke("__call__") == 5
+    with pytest.raises(NotFoundError, match=r"no method 'other'\. It has: __call__"):
+        await user.invoke("other")
+    await user.close()
+
+
+@pytest.mark.parametrize(
     "method",
     [
         "sync", "sync_of_async", "coroutine", "coroutine_of_async", "iterator", "wrapped",

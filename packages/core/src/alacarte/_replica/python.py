@@ -12,7 +12,8 @@ from typing import Any
 from .._wire.codec import decode, encode
 from ..calls import PYTHON
 from ..errors import ConfigError
-from ..types import Call, Entry, Message, Reply, Served, Service
+from ..types import Call, Message, Reply, Served, Service
+from .served import is_iterator
 
 __all__ = ["PythonProtocol"]
 
@@ -27,7 +28,7 @@ class PythonProtocol:
             entry = served.entry(call.method)
             args, kwargs = decode(call.payload[0])
             if call.streaming:
-                return await _stream(served, call, entry, args, kwargs)
+                return await _stream(served, call, args, kwargs)
             if entry.is_generator:
                 raise TypeError(
                     f"{served.deployment}.{call.method} is a generator: call it with "
@@ -44,27 +45,16 @@ class PythonProtocol:
 
 
 async def _stream(
-    served: Served, call: Call, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]
+    served: Served, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Reply:
     """Iterate what the method returns: it may be a generator, or give one of somebody else's."""
-    if entry.is_generator:
-        items = entry.function(*args, **kwargs)
-        if inspect.iscoroutine(items):  # of an async function that wraps the generator
-            items = await items
-    elif entry.is_async:
-        items = await entry.function(*args, **kwargs)
-    else:
-        items = await served.in_thread(entry.function, *args, **kwargs)
-    if not _is_iterator(items):
+    items = await served.invoke(call.method, *args, **kwargs)
+    if not hasattr(items, "__anext__"):
         raise TypeError(
             f"{served.deployment}.{call.method} is not a generator, and returned {_a(items)}: call "
             "it without stream=True."
         )
-    return Reply((b"",), _encoded(served.iterate(items), served, call))
-
-
-def _is_iterator(value: Any) -> bool:
-    return hasattr(value, "__anext__") or hasattr(value, "__next__")
+    return Reply((b"",), _encoded(items, served, call))
 
 
 async def _encoded(items: AsyncIterator[Any], served: Served, call: Call) -> AsyncIterator[Message]:
@@ -82,7 +72,7 @@ def _encode(value: Any, served: Served, call: Call) -> Message:
         return encode(value)
     except ConfigError as error:
         method = f"{served.deployment}.{call.method}"
-        if _is_iterator(value):
+        if is_iterator(value):
             raise TypeError(
                 f"{method} returned {_a(value)}: call it with handle.options(stream=True)."
             ) from None

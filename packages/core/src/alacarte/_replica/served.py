@@ -23,7 +23,7 @@ from .._foreign import is_cancellation, ordinary
 from ..errors import ConfigError, NotFoundError
 from ..types import DeploymentId, Entry
 
-__all__ = ["UserObject"]
+__all__ = ["UserObject", "is_iterator"]
 
 _AHEAD = 128
 """Items a sync generator may produce before they are sent."""
@@ -164,6 +164,18 @@ class UserObject:
         # A sync function may hand back a coroutine it made.
         return await result if inspect.iscoroutine(result) else result
 
+    async def invoke(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        entry = self.entry(method)
+        if entry.is_generator:
+            result = entry.function(*args, **kwargs)
+            if inspect.iscoroutine(result):  # of an async function that wraps the generator
+                result = await result
+        elif entry.is_async:
+            result = await entry.function(*args, **kwargs)
+        else:
+            result = await self.in_thread(entry.function, *args, **kwargs)
+        return self.iterate(result) if is_iterator(result) else result
+
     def iterate(self, generator: Any) -> AsyncIterator[Any]:
         if hasattr(generator, "__anext__"):
             found: AsyncIterator[Any] = generator
@@ -284,6 +296,11 @@ class _Ahead:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def is_iterator(value: Any) -> bool:
+    """Whether a value gives items one after the other, sync or async."""
+    return hasattr(value, "__anext__") or hasattr(value, "__next__")
 
 
 def _called(function: Any) -> Any:

@@ -44,6 +44,19 @@ class Served(Protocol):
     async def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a sync function in the replica's thread pool, with this context's variables."""
 
+    async def invoke(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Run a method of the user's object, whatever kind of function it is.
+
+        A coroutine function runs on the event loop, any other function in the thread pool.
+
+        Returns:
+            What the method returns; an async iterator of its items where the method is a generator
+            or returns one. Who gets an iterator reads it to its end or closes it (`aclose`).
+
+        Raises:
+            NotFoundError: There is no such method; the message lists those there are.
+        """
+
     def iterate(self, generator: Any) -> AsyncIterator[Any]:
         """Iterate a sync or async generator of the user's, a sync one in the thread pool."""
 
