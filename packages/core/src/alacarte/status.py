@@ -22,6 +22,8 @@ __all__ = [
     "TargetStatusOverview",
 ]
 
+_HTTP = ("http://", "https://")
+
 
 class ReplicaState(StrEnum):
     """Where a replica is in its life.
@@ -246,7 +248,8 @@ class ServeStatus:
     """Everything. Empty where nothing runs.
 
     Attributes:
-        proxies: By node id, of each node the first process of what answers requests there.
+        proxies: By node id, of each node the first process of the HTTP proxy; where there is none,
+            of another service that clients call.
         services: Every process of every node service, by `service/node/index`; one that drains
             after a restart has `/old` after that.
         applications: By name.
@@ -257,3 +260,9 @@ class ServeStatus:
     applications: dict[str, ApplicationStatusOverview] = field(default_factory=dict)
     services: dict[str, ServiceStatusOverview] = field(default_factory=dict)
     routes: dict[str, RouteStatusOverview] = field(default_factory=dict)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """URLs that a route's prefix continues, sorted, without a slash at their ends."""
+        found = {proxy.url.rstrip("/") for proxy in self.proxies.values()}
+        return tuple(sorted(url for url in found if url.startswith(_HTTP)))

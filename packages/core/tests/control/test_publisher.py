@@ -14,7 +14,7 @@ from alacarte._model.plan import Plan
 from alacarte._model.snapshots import ROUTES_KEY, deployment_key
 from alacarte.actors import ReplicaEntry, WatchRequest
 from alacarte.status import DeploymentStatus
-from alacarte.types import Address, DeploymentId
+from alacarte.types import Address, ApplicationInfo, DeploymentId
 
 from ..plan_support import application, planned
 
@@ -93,6 +93,22 @@ def test_what_a_former_controller_left_has_run(publisher: Publisher, plan: Plan)
     publish(publisher, DeploymentStatus.UPDATING, plan)
     publisher.routes()
     assert publisher.hub.current(ROUTES_KEY).starting == frozenset()
+
+
+def test_applications_are_published_with_the_routes(publisher: Publisher):
+    """Those without a route too; other applications behind the same routes are a newer table."""
+    publisher.follow(planned(application("a", "x", "y", prefix="/a"), application("b", "x")))
+    publisher.routes()
+    first = publisher.hub.current(ROUTES_KEY)
+    assert first.applications == {
+        "a": ApplicationInfo("a", DeploymentId("a", "y")),
+        "b": ApplicationInfo("b", DeploymentId("b", "x")),
+    }
+    publisher.follow(planned(application("a", "x", "y", prefix="/a")))
+    publisher.routes()
+    second = publisher.hub.current(ROUTES_KEY)
+    assert second.version > first.version
+    assert (second.routes, list(second.applications)) == (first.routes, ["a"])
 
 
 async def test_who_follows_what_there_is_not_is_told(publisher: Publisher):

@@ -40,6 +40,7 @@ class World(types.ModuleType):
         self.log: list[tuple[str, Any]] = []
         self.places: list[ServicePlace] = []
         self.refusal: Exception | None = None
+        self.scheme = "http"
         self.may_start = threading.Event()
         self.may_start.set()
         self.may_answer = threading.Event()
@@ -56,7 +57,7 @@ class World(types.ModuleType):
                 world.log.append(("begin", self.number))
                 await asyncio.to_thread(world.may_start.wait, WAIT_S)
                 world.log.append(("start", self.number))
-                return {"url": f"http://{self.number}/", "number": str(self.number)}
+                return {"url": f"{world.scheme}://{self.number}/", "number": str(self.number)}
 
             async def receive(self, message: bytes) -> bytes:
                 world.log.append(("receive", self.number))
@@ -134,6 +135,21 @@ async def test_processes_of_a_node(site: Site, world: World):
     assert sorted(site.group.overviews) == ["s/one/0", "s/one/1", "s/two/0", "s/two/1"]
     assert {node: each.index for node, each in site.group.by_node.items()} == {"one": 0, "two": 0}
     assert len(site.tracked) == 4
+
+
+@pytest.mark.parametrize("field", ["serves_routes", "serves_applications"])
+async def test_another_ingress_stands_beside_the_proxies(site: Site, world: World, field: str):
+    """A service of another protocol takes no HTTP proxy's place, whichever table it serves."""
+    await site.place(NODE)
+    world.scheme = "grpc"
+    spec = NodeServiceSpec("grpc", f"{world.__name__}:Service", **{field: True})
+    site.group.place([Wanted(spec, [NODE], 1), Wanted(site.spec, [NODE], 1)])
+    await asyncio.wait_for(site.group.settled(), WAIT_S)
+    assert [each.service for each in site.group.by_node.values()] == ["s"]
+    assert sorted(site.group.overviews) == ["grpc/one/0", "s/one/0"]
+    assert len(site.tracked) == 2
+    site.group.place([Wanted(spec, [NODE], 1)])
+    assert [each.url for each in site.group.by_node.values()] == ["grpc://1/"]
 
 
 async def test_the_second_knows_what_the_first_told(site: Site, world: World):

@@ -15,6 +15,7 @@ from alacarte._wire.failures import rebuild_error
 from alacarte.calls import python_call
 from alacarte.errors import DeploymentUnavailableError
 from alacarte.testing import wait_until
+from alacarte.types import ApplicationInfo, ApplicationTable, DeploymentId
 
 WAIT_S = 20.0
 
@@ -123,6 +124,19 @@ def test_a_process_of_an_instance_that_is_gone_says_so_once(local, plugins, capl
     assert "process orphan" in found[0]
     here.submit(orphan.close()).result(WAIT_S)
     assert handle.call()
+
+
+def test_applications_are_watched_by_name(local):
+    """Known when `serve.run` returns, without a route, and gone with their application."""
+    runtime = local.run(Model.bind(), name="shop").runtime
+    seen: list[ApplicationTable] = []
+    runtime.loop.call_soon_threadsafe(runtime.watch_applications, seen.append)
+    wait_until(lambda: bool(seen), timeout_s=WAIT_S)
+    assert seen[0].applications == {"shop": ApplicationInfo("shop", DeploymentId("shop", "Model"))}
+    local.run(Model.bind(), name="other")
+    wait_until(lambda: sorted(seen[-1].applications) == ["other", "shop"], timeout_s=WAIT_S)
+    serve.delete("shop")
+    wait_until(lambda: list(seen[-1].applications) == ["other"], timeout_s=WAIT_S)
 
 
 def test_the_load_of_a_deployment_that_follows_it_is_reported(local, monkeypatch):

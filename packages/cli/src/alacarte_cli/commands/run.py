@@ -197,10 +197,9 @@ def _http_options(options: argparse.Namespace) -> dict[str, Any]:
 def _ready(status: ServeStatus, name: str) -> str:
     app = status.applications.get(name)
     prefix = None if app is None else app.route_prefix
-    urls = {proxy.url.rstrip("/") for proxy in status.proxies.values() if proxy.url}
-    if prefix is None or not urls:
+    if prefix is None or not status.urls:
         return f"{name} is running, without HTTP."
-    line = f"{name} is running at {', '.join(url + prefix for url in sorted(urls))}"
+    line = f"{name} is running at {', '.join(url + prefix for url in status.urls)}"
     route = status.routes.get(prefix)
     if route is None or name in route.targets:
         return line

@@ -58,14 +58,13 @@ def add_leaving(
 
 def routes_overview(plan: Plan, tallies: Tallies) -> dict[str, RouteStatusOverview]:
     """Return where requests go and what became of them, for status."""
-    ingresses = {deployment.app: deployment for deployment in plan.deployments}
 
     def shown(
         route: Route, weights: Mapping[DeploymentId, float], shadow: bool
     ) -> dict[str, TargetStatusOverview]:
         key = split_key(route)
         return {
-            target.app if ingresses.get(target.app) == target else str(target): (
+            target.app if plan.ingresses.get(target.app) == target else str(target): (
                 TargetStatusOverview(
                     weight,
                     tallies.counts(key, str(target), shadow=shadow) if route.is_split else None,

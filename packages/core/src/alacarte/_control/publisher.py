@@ -13,7 +13,7 @@ from .._model.tallies import split_key
 from .._plugins import Plugins
 from ..actors import DeploymentSnapshot, Snapshot, WatchRequest
 from ..status import DeploymentStatus
-from ..types import DeploymentId, Event, RouteTable
+from ..types import ApplicationInfo, DeploymentId, Event, RouteTable
 from .first_starts import FirstStarts
 from .replica_group import ReplicaGroup
 from .tallies import Tallies
@@ -62,11 +62,15 @@ class Publisher:
         """Publish the routes, and which applications behind them start for the first time."""
         current = self.hub.current(ROUTES_KEY)
         routes, starting = self._plan.routes, self._starts.take()
-        if current is not None and (current.routes, current.starting) == (routes, starting):
+        applications = {
+            name: ApplicationInfo(name, ingress) for name, ingress in self._plan.ingresses.items()
+        }
+        version = 0 if current is None else current.version
+        if current == RouteTable(version, routes, starting, applications):
             return
         self.counters.keep({split_key(route) for route in routes})
         version = self.routes_version = self.hub.next_version()
-        self.hub.publish(ROUTES_KEY, version, RouteTable(version, routes, starting))
+        self.hub.publish(ROUTES_KEY, version, RouteTable(version, routes, starting, applications))
         self._plugins.on_event(Event("routes", "", str(version)))
 
     async def routes_seen(self, version: int) -> int:

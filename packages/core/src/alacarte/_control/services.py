@@ -119,9 +119,9 @@ class ServiceGroup:
 
     @property
     def by_node(self) -> dict[str, ServiceStatusOverview]:
-        """The first process on each node, one that answers requests before any other."""
+        """The first process on each node: HTTP's, or else another ingress's, or else any."""
         found: dict[str, ServiceStatusOverview] = {}
-        order = sorted(self._slots.values(), key=lambda slot: not slot.spec.serves_routes)
+        order = sorted(self._slots.values(), key=_rank)
         for slot in order:
             found.setdefault(slot.node.node_id, slot.overview)
         return found
@@ -244,7 +244,7 @@ class ServiceGroup:
         """Start a new process for a place."""
         name = f"{slot.name}:{secrets.token_hex(3)}"
         actor: Actor | None = None
-        if slot.spec.serves_routes:
+        if slot.spec.is_ingress:
             self._joined(name)
         try:
             actor = await self._cluster.start_actor(
@@ -258,7 +258,7 @@ class ServiceGroup:
                         slot.index,
                         self._facts_for(slot),
                     ),
-                    title="alacarte:proxy" if slot.spec.serves_routes else "",
+                    title="alacarte:proxy" if slot.spec.is_ingress else "",
                     node_id=slot.node.node_id,
                     plugins=self._plugins,
                 )
@@ -298,7 +298,7 @@ class ServiceGroup:
                 self._in_background(self._end(found, slot, _END_S, replaced=True))
                 continue
             adopted = found
-            if slot.spec.serves_routes:
+            if slot.spec.is_ingress:
                 self._joined(name)
         return adopted
 
@@ -346,6 +346,14 @@ class ServiceGroup:
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
         return task
+
+
+def _rank(slot: _Slot) -> int:
+    """Return a rank by which HTTP proxies sort first: a route's prefix continues their URLs."""
+    if slot.spec.serves_routes:
+        url = slot.facts.get("url", "")
+        return 0 if not url or url.startswith(("http://", "https://")) else 1
+    return 2 if slot.spec.serves_applications else 3
 
 
 def _key(overview: ServiceStatusOverview) -> str:

@@ -49,12 +49,14 @@ class Plan:
         deployments: Of all resources, by id; in an application, callees before callers.
         routes: Those that answer: deployments in place of applications, and no route that
             another one overrides.
+        ingresses: The deployment that takes the requests of each application.
         owners: Which resource each deployment belongs to.
         resources: Each resource with its own expansion, in the order they were made in.
     """
 
     deployments: Mapping[DeploymentId, DeploymentSpec] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
+    ingresses: Mapping[str, DeploymentId] = field(default_factory=dict)
     owners: Mapping[DeploymentId, Key] = field(default_factory=dict)
     resources: Mapping[Key, PlannedResource] = field(default_factory=dict)
 
@@ -96,7 +98,7 @@ def _combined(planned: Mapping[Key, PlannedResource]) -> Plan:
     taken = {route.prefix for route in routes if route.overrides}
     shown = [route for route in routes if route.overrides or route.prefix not in taken]
     resolved = tuple(_resolved(route, ingresses, deployments) for route in shown)
-    return Plan(deployments, resolved, owners, planned)
+    return Plan(deployments, resolved, ingresses, owners, planned)
 
 
 def _resolved(

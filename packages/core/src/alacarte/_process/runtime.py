@@ -42,6 +42,7 @@ from ..errors import ConfigError, PluginError, ServeError
 from ..layers import deadline
 from ..types import (
     Address,
+    ApplicationTable,
     Call,
     ConfigSections,
     DeploymentId,
@@ -56,6 +57,7 @@ from ..types import (
     Service,
     ServicePlace,
 )
+from .application_watch import ApplicationWatch
 from .controller_client import OTHER_INSTANCE, ControllerClient, OtherInstance
 from .outage import AT_ONCE, Patience
 from .router_table import RouterTable
@@ -173,6 +175,9 @@ class ProcessRuntime:
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
         self._splits.listen(changed)
         self._follow_routes()
+
+    def watch_applications(self, changed: Callable[[ApplicationTable], None]) -> None:
+        self.watch_routes(ApplicationWatch(changed))
 
     def report(self, topic: str, value: Any) -> None:
         self._topics.report(topic, value)

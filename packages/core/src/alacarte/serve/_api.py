@@ -389,8 +389,7 @@ def _where(status: ServeStatus, spec: ApplicationSpec) -> str:
     """Return where HTTP reaches an application, and who is in its way there."""
     if spec.route_prefix is None:
         return ""
-    urls = [proxy.url for proxy in status.proxies.values() if proxy.url]
-    at = f" at {urls[0].rstrip('/')}{spec.route_prefix}" if urls else ""
+    at = f" at {status.urls[0]}{spec.route_prefix}" if status.urls else ""
     route = status.routes.get(spec.route_prefix)
     if route is None or spec.name in route.targets:
         return at

@@ -32,11 +32,11 @@ def local_instance(**options: Any) -> Iterator[str]:
     """
     if _current.current() is not None:
         raise ServeError("local_instance(): this process has an instance; serve.shutdown() first.")
-    if _current.load_plugins().gives_routes:
+    if "http" in _current.load_plugins().config_sections:
         options.setdefault("http_options", {"port": 0})
     serve.start(cluster="local", **options)
     try:
-        urls = [proxy.url for proxy in serve.status().proxies.values() if proxy.url]
-        yield urls[0].rstrip("/") if urls else ""
+        urls = serve.status().urls
+        yield urls[0] if urls else ""
     finally:
         serve.shutdown()

@@ -5,6 +5,7 @@ one. Everything a request passes through, at the caller and in the replica, is m
 """
 
 from .._nested_calls import NestedCalls
+from ._applications import ApplicationInfo, ApplicationTable
 from ._configuration import ConfigSection, ConfigSections, UserCode
 from ._deployments import DeploymentInfo
 from ._events import Event
@@ -41,6 +42,8 @@ from ._stages import LayerStage, StagedLayer
 __all__ = [
     "Address",
     "ApiName",
+    "ApplicationInfo",
+    "ApplicationTable",
     "AutoscalingContext",
     "BatchObserver",
     "BoundedReceiver",

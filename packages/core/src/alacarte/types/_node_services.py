@@ -56,6 +56,8 @@ class NodeServiceSpec:
         target: `"module:callable"`, called in the new process without arguments.
         serves_routes: It answers requests by the route table, so a deployed application is
             not ready before this service knows its route.
+        serves_applications: It answers requests by the table of applications, so a deployed
+            application is not ready before this service knows the application.
         enabled: Decides from the configuration whether to start it at all.
         head_only: Decides from the configuration whether the head node alone has one.
         processes: Decides from the configuration how many of them a node has.
@@ -64,6 +66,12 @@ class NodeServiceSpec:
     name: str
     target: str
     serves_routes: bool = False
+    serves_applications: bool = False
     enabled: Callable[[ConfigSections], bool] = lambda config: True
     head_only: Callable[[ConfigSections], bool] = lambda config: False
     processes: Callable[[ConfigSections], int] = lambda config: 1
+
+    @property
+    def is_ingress(self) -> bool:
+        """Whether clients reach applications through this service."""
+        return self.serves_routes or self.serves_applications

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ._applications import ApplicationInfo
 from ._names import DeploymentId
 
 
@@ -53,8 +54,10 @@ class RouteTable:
     Attributes:
         starting: Applications that have not had a replica yet behind any of the routes, though they
             are to have some. Calls of them would wait for the first one.
+        applications: All of them by name, those without a route included.
     """
 
     version: int
     routes: tuple[Route, ...]
     starting: frozenset[str] = frozenset()
+    applications: Mapping[str, ApplicationInfo] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
+from ._applications import ApplicationTable
 from ._configuration import ConfigSections
 from ._names import DeploymentId
 from ._replicas import ReplicaLoad
@@ -108,6 +109,13 @@ class Runtime(Protocol):
 
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
         """Call `changed` with the route table now, as soon as known, and at every change."""
+
+    def watch_applications(self, changed: Callable[[ApplicationTable], None]) -> None:
+        """Call `changed` with the table of applications now, as soon as known, and at every change.
+
+        For services that reach applications by name. Declare the service with
+        `NodeServiceSpec(serves_applications=True)`, so that `serve.run` waits for its table.
+        """
 
     def route_service(
         self, route: Route, failed: Callable[[Reply], bool] = lambda reply: False

@@ -1,0 +1,29 @@
+"""The part of the route table that names applications, for those who need nothing else of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..types import ApplicationTable, RouteTable
+
+__all__ = ["ApplicationWatch"]
+
+
+class ApplicationWatch:
+    """Takes route tables and passes on the applications where they have changed.
+
+    Args:
+        changed: Called with each new table of applications.
+    """
+
+    def __init__(self, changed: Callable[[ApplicationTable], None]) -> None:
+        self._changed = changed
+        self._last: ApplicationTable | None = None
+
+    def __call__(self, table: RouteTable) -> None:
+        """Take a newer table; one that cannot be passed on counts as not taken."""
+        if self._last is not None and self._last.applications == table.applications:
+            return
+        taken = ApplicationTable(table.version, table.applications)
+        self._changed(taken)
+        self._last = taken
