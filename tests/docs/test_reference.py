@@ -48,7 +48,7 @@ ERRORS = sorted(
         *alacarte_batching.errors.__all__,
         *alacarte_endpoints.errors.__all__,
     }
-    - {"RayServeException"}
+    - {"ErrorCode", "RayServeException", "request_code"}
 )
 
 sys.path.insert(0, str(DOCS / "_ext"))

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from alacarte import serve
+from alacarte.calls import python_call
 from alacarte.context import (
     ReplicaContext,
     current_call,
@@ -16,7 +17,7 @@ from alacarte.context import (
 )
 from alacarte.errors import ServeError
 from alacarte.serve import context as theirs
-from alacarte.types import Call, DeploymentId, NestedCalls
+from alacarte.types import Call, DeploymentId, Identity, NestedCalls
 
 HERE = ReplicaContext(DeploymentId("shop", "model"), "r1", code_version="v1")
 
@@ -53,12 +54,21 @@ def test_what_it_tells(request_here):
     call = Call(
         "p", (b"",), request_id="id", app="front", route="/a", model_id="m", routing_key="alice"
     )
+    call.identity = Identity("alice", {"tenant": "acme"})
     request_here(call)
     found = serve.get_request_context()
     assert (found.request_id, found.app_name, found.route) == ("id", "front", "/a")
     assert (found.multiplexed_model_id, found.session_id) == ("m", "alice")
+    assert found.identity == call.identity
     assert found.remaining_s() is None
     assert theirs._get_serve_request_context() == found
+
+
+def test_a_nested_call_has_the_identity_of_its_request(request_here):
+    """Who makes the request is known in every deployment that it reaches."""
+    assert python_call("f", (), {}).identity is None
+    request_here(Call("p", (b"",), identity=Identity("alice")))
+    assert python_call("f", (), {}).identity == Identity("alice")
 
 
 def test_the_application_of_a_call_from_outside(request_here):

@@ -44,7 +44,7 @@ def python_call(
 ) -> Call:
     """Return a call of `method` with Python values, made in the context of the current request.
 
-    Inside a request the new call takes over its id, application, route and deadline.
+    Inside a request the new call takes over its id, application, route, identity and deadline.
 
     Args:
         timeout_s: Time for the reply to begin; never longer than the current request has left.
@@ -61,8 +61,10 @@ def python_call(
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     if parent is None:
         request_id, app, route = request_id or new_request_id(), "", ""
+        identity = None
     else:
         request_id, app, route = request_id or parent.request_id, parent.app, parent.route
+        identity = parent.identity
         if parent.deadline is not None and (deadline is None or parent.deadline < deadline):
             deadline, timeout_s = parent.deadline, parent.timeout_s
     return Call(
@@ -80,6 +82,7 @@ def python_call(
         timeout_s,
         beyond_limit,
         idempotent,
+        identity=identity,
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ServeError
-from .types import Call, DeploymentId, NestedCalls, Runtime
+from .types import Call, DeploymentId, Identity, NestedCalls, Runtime
 
 __all__ = [
     "ReplicaContext",
@@ -142,6 +142,7 @@ class RequestContext:
         multiplexed_model_id: Model asked for, "" for none.
         session_id: What makes routing sticky, "" for none.
         deadline: When its time is over, on this process's `time.monotonic()`; None for no limit.
+        identity: Who makes the request, as an authentication layer has established; else None.
     """
 
     request_id: str = ""
@@ -150,6 +151,7 @@ class RequestContext:
     multiplexed_model_id: str = ""
     session_id: str = ""
     deadline: float | None = None
+    identity: Identity | None = None
     _nested: NestedCalls | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -186,5 +188,6 @@ def get_request_context() -> RequestContext:
         call.model_id,
         call.routing_key,
         call.deadline,
+        call.identity,
         call.nested,
     )

@@ -12,7 +12,7 @@ from alacarte._wire.codec import decode, encode
 from alacarte._wire.envelope import PAYLOAD_OFFSET, pack_envelope, unpack_envelope
 from alacarte._wire.frames import BEYOND_LIMIT, FINAL, STREAMING, FrameError
 from alacarte.errors import ConfigError
-from alacarte.types import Call, NestedCalls
+from alacarte.types import Call, Identity, NestedCalls
 
 from .support import join
 
@@ -41,7 +41,24 @@ def test_every_text_of_a_call_travels():
     names = {field.name for field in dataclasses.fields(Call)}
     beside = {"payload", "body", "streaming", "deadline", "timeout_s", "beyond_limit"}
     # Whether it may run twice, and be copied, is for those to know who send it.
-    assert names == {*TEXTS, *beside, "nested", "idempotent", "alone"}
+    assert names == {*TEXTS, *beside, "nested", "idempotent", "alone", "identity"}
+
+
+@given(st.text(max_size=30), st.dictionaries(st.text(max_size=9), st.text(max_size=9)))
+def test_an_identity_travels(subject, claims):
+    """Subject and claims arrive as they are, whatever characters they have."""
+    call = Call("p", (b"",), routing_key="k", identity=Identity(subject, claims))
+    got = unpack_envelope(pack_envelope(call), 0)
+    assert (got.identity, got.routing_key) == (call.identity, "k")
+
+
+@pytest.mark.parametrize("text", ["x", "{}", "[1]", '["a",1]', "null"])
+def test_an_identity_that_is_none_is_no_envelope(text, monkeypatch):
+    """A peer that writes something else is cut off, as for any frame that cannot be read."""
+    monkeypatch.setattr(Identity, "encode", lambda self: text)
+    message = pack_envelope(Call("p", (b"",), identity=Identity("a")))
+    with pytest.raises(FrameError):
+        unpack_envelope(message, 0)
 
 
 def test_what_a_request_has_called_stays_here():
@@ -131,7 +148,7 @@ def test_half_a_character_is_refused(name):
 
 def test_too_long_texts_are_refused():
     """All texts together hold 65,280 bytes; the error says how many these have."""
-    longest = 65_280 - len("p") - 6
+    longest = 65_280 - len("p") - 7
     call = Call("p", (b"",), method="", routing_key="k" * longest)
     assert unpack_envelope(pack_envelope(call), 0).routing_key == call.routing_key
     call.routing_key += "k"

@@ -14,13 +14,13 @@ from struct import Struct
 from struct import error as StructError
 
 from ..errors import ConfigError
-from ..types import Buffer, Call
+from ..types import Buffer, Call, Identity
 from .frames import BEYOND_LIMIT, STREAMING, FrameError
 
 __all__ = ["PAYLOAD_OFFSET", "pack_envelope", "unpack_envelope"]
 
 _HEAD = Struct("<IIH")
-_TEXTS = 7
+_TEXTS = 8
 PAYLOAD_OFFSET = 64
 """The payload begins at a multiple of this, so that what is aligned in it stays aligned."""
 _MAX_MS = 0xFFFFFFFF
@@ -42,6 +42,7 @@ def pack_envelope(call: Call) -> bytes:
             call.route,
             call.model_id,
             call.routing_key,
+            "" if call.identity is None else call.identity.encode(),
         )
     )
     try:
@@ -51,8 +52,8 @@ def pack_envelope(call: Call) -> bytes:
     size = len(texts)
     if size > 0xFF00 or texts.count(0) != _TEXTS - 1:
         raise ConfigError(
-            "method, request id, application, route, model id and routing key of a call must hold "
-            f"no NUL character and 65,280 bytes together; these hold {size}."
+            "method, request id, application, route, model id, routing key and identity of a call "
+            f"must hold no NUL character and 65,280 bytes together; these hold {size}."
         )
     size += -(size + _HEAD.size) % PAYLOAD_OFFSET
     given = 0 if call.timeout_s is None else _milliseconds(call.timeout_s)
@@ -69,9 +70,10 @@ def unpack_envelope(message: Buffer, flags: int) -> Call:
     try:
         remaining, given, size = _HEAD.unpack_from(view)
         end = _HEAD.size + size
-        protocol, method, request_id, app, route, model_id, routing_key, *_ = str(
+        protocol, method, request_id, app, route, model_id, routing_key, identity, *_ = str(
             view[_HEAD.size : end], "utf-8"
         ).split("\0", _TEXTS)
+        known = Identity.decode(identity) if identity else None
     except (ValueError, StructError) as error:
         raise FrameError(f"a request without a readable envelope: {error}") from None
     if end > len(view):
@@ -89,6 +91,7 @@ def unpack_envelope(message: Buffer, flags: int) -> Call:
         deadline=time.monotonic() + remaining / 1000 if remaining else None,
         timeout_s=given / 1000 if given else None,
         beyond_limit=bool(flags & BEYOND_LIMIT),
+        identity=known,
     )
 
 

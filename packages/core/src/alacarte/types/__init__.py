@@ -9,6 +9,7 @@ from ._applications import ApplicationInfo, ApplicationTable
 from ._configuration import ConfigSection, ConfigSections, UserCode
 from ._deployments import DeploymentInfo
 from ._events import Event
+from ._identities import Identity
 from ._instance import Instance
 from ._meters import (
     BatchObserver,
@@ -60,6 +61,7 @@ __all__ = [
     "Entry",
     "Event",
     "Expansion",
+    "Identity",
     "Instance",
     "Layer",
     "LayerStage",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from .._nested_calls import NestedCalls
+from ._identities import Identity
 
 Buffer = bytes | bytearray | memoryview
 """One contiguous run of bytes."""
@@ -65,6 +66,7 @@ class Call:
         beyond_limit: The replica takes it whatever it is working on, as it does a broadcast.
         idempotent: It may run more than once: when its replica is lost, it is sent elsewhere.
         alone: A conversation rather than a request: a route's shadows get no copy of it.
+        identity: Who makes the request, None where no layer has established it.
         nested: In the replica, what this request has called. A copy of a call has none of it.
     """
 
@@ -83,6 +85,7 @@ class Call:
     beyond_limit: bool = False
     idempotent: bool = False
     alone: bool = False
+    identity: Identity | None = None
     nested: NestedCalls | None = field(default=None, init=False, compare=False, repr=False)
 
 
