@@ -233,6 +233,11 @@ class ResponseHead(NamedTuple):
     length: int | None
     close: bool
 
+    def pack(self) -> bytes:
+        """Return the head as `pack_response` writes it."""
+        length = _NO_LENGTH if self.length is None else self.length
+        return _RESPONSE.pack(self.status, self.close, length, len(self.block)) + self.block
+
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The headers one by one."""

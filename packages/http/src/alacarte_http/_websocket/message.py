@@ -29,6 +29,8 @@ __all__ = [
     "BODY",
     "CLOSE",
     "DENY",
+    "HANDSHAKE_HEADERS",
+    "KIND",
     "TEXT",
     "WEBSOCKET",
     "Accept",
@@ -51,7 +53,7 @@ KIND = {kind: bytes((kind,)) for kind in (TEXT, BINARY, CLOSE, ACCEPT, DENY, BOD
 _CODE = Struct("<H")
 _SIZE = Struct("<I")
 # The handshake's own headers: the proxy writes them.
-_HANDSHAKE = frozenset(
+HANDSHAKE_HEADERS = frozenset(
     (
         b"connection",
         b"content-length",
@@ -74,6 +76,11 @@ class Accept(NamedTuple):
 
     subprotocol: bytes
     lines: bytes
+
+    def pack(self) -> bytes:
+        """Return the message, as `pack_accept` writes it in pieces."""
+        head = ResponseHead(200, self.lines, None, False).pack()
+        return b"".join((KIND[ACCEPT], _SIZE.pack(len(self.subprotocol)), self.subprotocol, head))
 
 
 def pack_close(code: int, reason: str) -> Message:
@@ -105,7 +112,7 @@ def pack_accept(subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]])
     chosen = (subprotocol or "").encode("ascii")
     # Checked as what it becomes, a header's value.
     pack_response(200, ((b"sec-websocket-protocol", chosen),))
-    own = [header for header in headers if header[0].lower() not in _HANDSHAKE]
+    own = [header for header in headers if header[0].lower() not in HANDSHAKE_HEADERS]
     return (KIND[ACCEPT], _SIZE.pack(len(chosen)), chosen, pack_response(200, own))
 
 

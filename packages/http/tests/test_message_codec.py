@@ -1,0 +1,138 @@
+"""The public codec: what a layer around a call reads and writes of HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from alacarte.types import Call, Reply
+from alacarte_http import message
+from alacarte_http._message import pack_request, pack_response, unpack_request
+from alacarte_http._websocket.message import pack_accept, pack_denial, unpack_accept
+from alacarte_http.message import HTTP, WEBSOCKET, HttpResponse, read_response, write_reply
+
+PACKED = pack_request(
+    "POST",
+    "/shop/é",
+    b"/shop/%C3%A9",
+    b"n=1",
+    "1.1",
+    [(b"host", b"a"), (b"x-key", b"k"), (b"x-key", b"l")],
+    root_path="/shop",
+    scheme="https",
+    client=("10.0.0.9", 5),
+    server=("10.0.0.1", 443),
+)
+SHAPES = {
+    "caller": (PACKED, b"body"),
+    "caller, no body": (PACKED,),
+    "replica": (memoryview(PACKED + b"body"),),
+}
+
+
+def http_call(payload: Any = (PACKED,), protocol: str = HTTP) -> Call:
+    return Call(protocol, payload)
+
+
+def joined(call: Call) -> bytes:
+    return b"".join(call.payload)
+
+
+@pytest.mark.parametrize("payload", SHAPES.values(), ids=SHAPES)
+def test_a_head_is_read_in_every_process(payload: Any):
+    """At the caller a payload comes in pieces, in the replica in one."""
+    head = message.read_request(http_call(payload))
+    assert (head.method, head.path, head.raw_path) == ("POST", "/shop/é", b"/shop/%C3%A9")
+    assert (head.query, head.version, head.root_path) == (b"n=1", "1.1", "/shop")
+    assert (head.scheme, head.client, head.server) == ("https", ("10.0.0.9", 5), ("10.0.0.1", 443))
+    assert head.header("X-Key") == "k"
+    assert head.header("missing") is None
+
+
+@pytest.mark.parametrize("payload", SHAPES.values(), ids=SHAPES)
+def test_a_head_is_written(payload: Any):
+    """The replica sees the new head and the same body; the call itself is not changed."""
+    call = http_call(payload)
+    before = joined(call)
+    head = message.read_request(call)
+    changed = message.with_request(call, head._replace(path="/shop/b", headers=[(b"a", b"b")]))
+    scope, body = unpack_request(joined(changed))
+    assert (scope["path"], scope["headers"], scope["method"]) == ("/shop/b", [(b"a", b"b")], "POST")
+    assert bytes(body) == before[len(PACKED) :]
+    assert joined(call) == before
+    assert len(changed.payload) == len(call.payload)
+
+
+def test_which_calls_are_requests():
+    """Handles' calls are not."""
+    assert [message.is_request(Call(p, ())) for p in (HTTP, WEBSOCKET, "python")] == [True, True, 0]
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_a_response_is_read(pieces: int):
+    """At the caller in one piece, in the replica in two."""
+    head = pack_response(201, [(b"Etag", b"1"), (b"content-length", b"4")])
+    payload = (head, b"body") if pieces == 2 else (head + b"body",)
+    response = read_response(http_call(), Reply(payload))
+    assert (response.status, bytes(response.body), response.rest) == (201, b"body", None)
+    assert response.headers == [(b"etag", b"1"), (b"content-length", b"4")]
+    assert response.header("ETag") == "1"
+
+
+async def _parts() -> AsyncIterator[Any]:
+    yield (b"more",)
+
+
+@pytest.mark.parametrize("protocol", [HTTP, WEBSOCKET])
+def test_a_response_is_written(protocol: str):
+    """What a layer answers arrives as what it gave, the rest of a stream included."""
+    call = http_call(protocol=protocol)
+    given = HttpResponse(404, "nö", {"X-Why": "no"})
+    found = read_response(call, write_reply(call, given))
+    assert (found.status, bytes(found.body).decode()) == (404, "nö")
+    assert found.headers == [(b"x-why", b"no"), (b"content-type", b"text/plain; charset=utf-8")]
+    given.rest = _parts()
+    assert write_reply(call, given).rest is given.rest
+
+
+def test_headers_are_replaced_by_name():
+    """The others stay in order, and so does the body."""
+    response = HttpResponse(200, b"x", [("a", "1"), ("b", "2"), ("A", "3")])
+    changed = response.with_headers({"A": "4", "c": "5"})
+    assert changed.headers == [(b"b", b"2"), (b"a", b"4"), (b"c", b"5")]
+    assert (changed.status, changed.body) == (200, b"x")
+    assert len(response.headers) == 3
+
+
+def test_an_accepted_websocket_is_a_response_101():
+    """Its own headers may change, those of the handshake are the proxy's."""
+    call = http_call(protocol=WEBSOCKET)
+    reply = Reply(pack_accept("chat", [(b"a", b"1")]), _parts())
+    accepted = read_response(call, reply)
+    assert (accepted.status, accepted.headers) == (101, [(b"a", b"1")])
+    changed = write_reply(call, accepted.with_headers({"b": "2", "upgrade": "evil"}))
+    assert changed.rest is reply.rest
+    accept = unpack_accept(changed.payload[0])
+    assert (accept.subprotocol, accept.lines) == (b"chat", b"a: 1\r\nb: 2\r\n")
+
+
+def test_a_denied_websocket_is_the_response_to_it():
+    """As the application gave it."""
+    call = http_call(protocol=WEBSOCKET)
+    denied = read_response(call, Reply(pack_denial(403, [(b"a", b"1")], b"no")))
+    assert (denied.status, denied.headers, bytes(denied.body)) == (403, [(b"a", b"1")], b"no")
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [(101, {}), (600, {}), (200, {"a": "b\r\nc: d"}), (200, {"a b": "c"}), (200, {"": "c"})],
+)
+def test_no_response_breaks_out(status: int, headers: dict[str, str]):
+    """A status or header that no response can have is refused where it is given."""
+    with pytest.raises(ValueError, match=r".+"):
+        HttpResponse(status, b"", headers)
+    if 200 <= status < 600:
+        with pytest.raises(ValueError, match=r".+"):
+            HttpResponse(200).with_headers(headers)
