@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from alacarte import _plugins, serve
+from alacarte import plugins as process_plugins
 from alacarte._plugins import PluginRecord, Plugins
 from alacarte.calls import python_call, python_result, python_value
 from alacarte.hookspecs import hookimpl
@@ -88,6 +89,7 @@ def plugins(observer: Observer) -> Plugins:
 def local(monkeypatch: pytest.MonkeyPatch, plugins: Plugins) -> Iterator[Any]:
     """`serve` on a local cluster of its own."""
     monkeypatch.setattr(_current, "load_plugins", lambda: plugins)
+    monkeypatch.setattr(process_plugins, "load_plugins", lambda: plugins)
     monkeypatch.setenv("ALACARTE_CLUSTER", "local")
     yield serve
     serve.shutdown()

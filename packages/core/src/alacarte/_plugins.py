@@ -39,7 +39,15 @@ from .types import (
     ScalingPolicyFactory,
 )
 
-__all__ = ["FIRST_PARTY", "PluginRecord", "Plugins", "discover", "load", "missing_package"]
+__all__ = [
+    "FIRST_PARTY",
+    "FIRST_PARTY_OPTIONS",
+    "PluginRecord",
+    "Plugins",
+    "discover",
+    "load",
+    "missing_package",
+]
 
 log = logging.getLogger("alacarte.plugins")
 Named = TypeVar("Named")
@@ -74,6 +82,10 @@ FIRST_PARTY = {
     "handle.DeploymentResponseGenerator": "alacarte-handles",
 }
 """Which of our packages gives what, so that an error can say what to install."""
+
+
+FIRST_PARTY_OPTIONS = frozenset({"autoscaling_config"})
+"""Those of them that are options of a deployment."""
 
 
 def missing_package(name: str, what: str) -> PluginError:

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigValues",
+    "OptionValues",
+    "keyword_of",
     "plain_options",
     "resolve",
     "secrets_in",
+    "section_model",
     "with_secrets",
     "without_secrets",
 ]
@@ -48,6 +51,29 @@ class ConfigValues:
                     f"{sorted(self._plugins.config_sections)}."
                 )
             self._models[name] = _validated(section, dict(self._values.get(name, {})))
+        return self._models[name]
+
+
+class OptionValues:
+    """The options of one deployment: a `ConfigSections` over plain values."""
+
+    def __init__(self, plugins: Plugins, values: Mapping[str, Any]) -> None:
+        self._plugins = plugins
+        self._values = values
+        self._models: dict[str, Any] = {}
+
+    def section(self, name: str) -> Any:
+        if name not in self._models:
+            section = self._plugins.deployment_sections.get(name)
+            if section is None:
+                raise ConfigError(
+                    f"no installed plugin gives deployments a section {name!r}; there are "
+                    f"{sorted(self._plugins.deployment_sections)}."
+                )
+            values = self._values.get(name)
+            self._models[name] = (
+                None if values is None else section_model(section).model_validate(values)
+            )
         return self._models[name]
 
 
@@ -85,8 +111,9 @@ def resolve(
 
 
 def keyword_of(section: ConfigSection) -> str:
-    """Return the argument of `serve.start` that takes a section."""
-    return section.keyword or f"{section.name}_options"
+    """Return the argument of `serve.start`, or of `serve.deployment`, that takes a section."""
+    default = section.name if section.scope == "deployment" else f"{section.name}_options"
+    return section.keyword or default
 
 
 def plain_options(keyword: str, value: Any) -> dict[str, Any]:
@@ -118,7 +145,7 @@ def secrets_in(plugins: Plugins, values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         f"{name}.{field}": value
         for name, section in plugins.config_sections.items()
-        for field, info in _model(section).model_fields.items()
+        for field, info in section_model(section).model_fields.items()
         if not info.repr and (value := values.get(name, {}).get(field)) is not None
     }
 
@@ -137,7 +164,8 @@ def with_secrets(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[
     return result
 
 
-def _model(section: ConfigSection) -> type[BaseModel]:
+def section_model(section: ConfigSection) -> type[BaseModel]:
+    """Return the model that checks a section."""
     model: type[BaseModel] = load_target(section.target)
     return model
 
@@ -145,7 +173,7 @@ def _model(section: ConfigSection) -> type[BaseModel]:
 def _validated(section: ConfigSection, values: dict[str, Any]) -> Any:
     from pydantic import ValidationError  # heavy, and a replica may never get here
 
-    model = _model(section)
+    model = section_model(section)
     try:
         return model(**values)
     except ValidationError as error:

@@ -14,25 +14,29 @@ if TYPE_CHECKING:
 __all__ = ["config_error"]
 
 
-def config_error(subject: str, error: ValidationError, model: type[BaseModel]) -> ConfigError:
+def config_error(
+    subject: str, error: ValidationError, model: type[BaseModel], *, option: str = ""
+) -> ConfigError:
     """Return one error that names the subject, each option, its value and what is allowed.
 
     Args:
         subject: Whose options they are, a deployment's name for example.
         error: What pydantic found.
         model: The model that was being filled; it knows which names are allowed.
+        option: The option whose value the model is, "" where the model holds the options.
     """
-    return ConfigError(f"{subject}: " + "; ".join(_explain(e, model) for e in error.errors()))
+    words = "; ".join(_explain(each, model, option) for each in error.errors())
+    return ConfigError(f"{subject}: {words}")
 
 
-def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
+def _explain(detail: ErrorDetails, model: type[BaseModel], parent_option: str) -> str:
     path = detail["loc"]
-    option = ".".join(map(str, path))
+    option = ".".join(map(str, [parent_option, *path] if parent_option else path))
     if detail["type"] == "extra_forbidden":
         parent = _model_at(model, path[:-1]) or model
         return f"{option} is not an option; allowed: {', '.join(parent.model_fields)}"
     rule = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    if not path:
+    if not path and not parent_option:
         return rule
     if detail["type"] == "value_error" and _model_at(model, path):
         # A rule about several fields names those that matter itself.

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack, overload
 
 from ..errors import ConfigError
-from .options import DeploymentOptions, build_config, check_options, merge_options
+from .options import (
+    DeploymentOptions,
+    build_config,
+    build_options,
+    check_options,
+    merge_options,
+)
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from ..config import DeploymentConfig
 
 __all__ = ["Application", "Deployment", "deployment"]
@@ -33,18 +41,29 @@ def deployment(
 ) -> Callable[[Target], Deployment]: ...
 
 
+# With options that plugins add.
+@overload
+def deployment(func_or_class: Target, /, **options: Any) -> Deployment: ...
+
+
+@overload
+def deployment(func_or_class: None = None, /, **options: Any) -> Callable[[Target], Deployment]: ...
+
+
 def deployment(
-    func_or_class: Target | None = None, /, **options: Unpack[DeploymentOptions]
+    func_or_class: Target | None = None, /, **options: Any
 ) -> Deployment | Callable[[Target], Deployment]:
     """Declare a class or function as a deployment; use bare or with options.
 
-    Names and defaults of the options follow Ray Serve. `num_replicas="auto"` stands for
-    autoscaling between 1 and 100 replicas, each aiming at 2 requests, unless
-    `autoscaling_config` says otherwise; `num_replicas=None` is the same as leaving it out.
+    Names and defaults of the options follow Ray Serve; plugins add options of their own.
+    `num_replicas="auto"` stands for autoscaling between 1 and 100 replicas, each aiming at 2
+    requests, unless `autoscaling_config` says otherwise; `num_replicas=None` is the same as leaving
+    it out.
 
     Raises:
         TypeError: The target is neither class nor function, or there is no such option.
         ConfigError: A value is not allowed, or an option of Ray Serve's is not supported.
+        PluginError: An option needs a package that is not installed.
     """
 
     def decorate(func_or_class: Target) -> Deployment:
@@ -57,7 +76,7 @@ class Deployment:
     """A class or function with the options it is to run with. Immutable; see `options`."""
 
     def __init__(
-        self, func_or_class: Target, options: DeploymentOptions, *, default_name: str = ""
+        self, func_or_class: Target, options: Mapping[str, Any], *, default_name: str = ""
     ) -> None:
         if not (inspect.isclass(func_or_class) or inspect.isfunction(func_or_class)):
             raise TypeError(
@@ -70,6 +89,7 @@ class Deployment:
         # Copies, so that a dict the user goes on to change does not change a deployment.
         self._config = build_config(self._name, given).model_copy(deep=True)
         self._given = copy.deepcopy(given)
+        self._plugin_options = build_options(self._name, given)
         self._init_args: tuple[Any, ...] = ()
         self._init_kwargs: dict[str, Any] = {}
 
@@ -92,6 +112,11 @@ class Deployment:
     def config(self) -> DeploymentConfig:
         """All options, validated, with defaults."""
         return self._config
+
+    @property
+    def plugin_options(self) -> Mapping[str, BaseModel]:
+        """The options that plugins give deployments: validated models, by section."""
+        return self._plugin_options
 
     @property
     def given_options(self) -> DeploymentOptions:
@@ -139,12 +164,19 @@ class Deployment:
         """None: Ray Serve's name, unused. The version is a digest made when it is deployed."""
         return None
 
+    @overload
     def options(
         self, func_or_class: Target | None = None, /, **options: Unpack[DeploymentOptions]
-    ) -> Deployment:
+    ) -> Deployment: ...
+
+    @overload
+    def options(self, func_or_class: Target | None = None, /, **options: Any) -> Deployment: ...
+
+    def options(self, func_or_class: Target | None = None, /, **options: Any) -> Deployment:
         """Return a copy with some options changed; this deployment stays as it is.
 
-        A fixed `num_replicas` replaces autoscaling set earlier, and the other way round.
+        Each option is replaced as a whole; None unsets an option that a plugin gives. A fixed
+        `num_replicas` replaces autoscaling set earlier, and the other way round.
 
         Raises:
             TypeError: There is no such option.

@@ -6,11 +6,13 @@ import logging
 import re
 from typing import Any
 
+from .. import plugins as process_plugins
 from ..errors import ConfigError, ServeError
 from ..types import DeploymentId
 from .deployment import Application, Deployment
 from .imports import import_paths
 from .names import MAX_PATH_LENGTH, check_name, check_text
+from .option_packing import new_version_values, pack_options, prepare_options
 from .pickling import dump, load_code, load_init
 from .policies import pack_policy
 from .specs import ApplicationSpec, DeploymentSpec, RoutePrefix
@@ -104,18 +106,29 @@ class _Graph:
         init = self._dump_init(app)
         code = self._dump_code(app)
         config, policy = pack_policy(deployment.name, deployment.config, self.identify)
+        options, counted = self._options(deployment)
         self.specs.append(
             DeploymentSpec(
                 id=self._ids.get(app) or self._name(app),
-                version=deployment_version(deployment, self.identify),
+                version=deployment_version(deployment, self.identify, counted),
                 code=code,
                 init=init,
                 is_function=deployment.is_function,
                 config=config,
                 import_paths=self._paths,
                 scaling_policy=policy,
+                options=options,
             )
         )
+
+    def _options(self, deployment: Deployment) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the options that plugins give, packed; and those that count for the version."""
+        if not deployment.plugin_options:
+            return {}, {}
+        plugins = process_plugins.load_plugins()
+        models = prepare_options(deployment.name, deployment.plugin_options, plugins)
+        packed = pack_options(deployment.name, models, self.identify)
+        return packed, new_version_values(models, plugins)
 
     def _name(self, app: Application) -> DeploymentId:
         wanted = name = app.deployment.name

@@ -11,13 +11,24 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from .._validation import config_error
-from ..errors import ConfigError
+from ..errors import ConfigError, PluginError
 from .names import check_name
 
 if TYPE_CHECKING:
-    from ..config import AutoscalingConfig, DeploymentConfig, RayActorOptions
+    from pydantic import BaseModel
 
-__all__ = ["DeploymentOptions", "build_config", "check_options", "merge_options"]
+    from .._plugins import Plugins
+    from ..config import AutoscalingConfig, DeploymentConfig, RayActorOptions
+    from ..types import ConfigSection
+
+__all__ = [
+    "DeploymentOptions",
+    "build_config",
+    "build_options",
+    "check_options",
+    "merge_options",
+    "option_sections",
+]
 
 
 class DeploymentOptions(TypedDict, total=False):
@@ -28,7 +39,8 @@ class DeploymentOptions(TypedDict, total=False):
         routing_policy: Not in Ray Serve, which has `request_router_config`.
         placement: Not in Ray Serve, which reads it from an environment variable.
 
-    All others are described at `DeploymentConfig`.
+    All others are described at `DeploymentConfig`. Plugins add further ones: sections of the
+    configuration with `scope="deployment"`.
     """
 
     name: str
@@ -75,34 +87,107 @@ def check_options(subject: str, given: Mapping[str, Any]) -> DeploymentOptions:
     Raises:
         TypeError: An option nobody knows, or a name that is not a string.
         ConfigError: An option of Ray Serve's that alacarte does not have, or a bad name.
+        PluginError: An option of a package that is not installed.
     """
-    allowed = f"allowed: {', '.join(ALLOWED)}"
-    for option, value in given.items():
-        if option == "version":
-            raise ConfigError(
-                f"{subject}: version is not an option; versions follow from code and arguments"
-            )
-        if option in UNSUPPORTED:
-            # None is Ray Serve's way to ask for nothing here.
-            if value is not None:
-                raise ConfigError(
-                    f"{subject}: {option} is not supported yet; {UNSUPPORTED[option]}{allowed}"
-                )
-        elif option not in ALLOWED:
-            raise TypeError(f"{subject}: {option} is not an option; {allowed}")
+    others = [option for option in given if option not in ALLOWED]
+    added = _added_options() if others else {}
+    for option in others:
+        if option not in added:
+            _refuse(subject, option, given[option], [*ALLOWED, *added])
     if "name" in given:
         check_name("deployment name", given["name"], forbidden="#")
     unset_by_none = {"num_replicas", "ray_actor_options"}
     kept = {
         option: value
         for option, value in given.items()
-        if option in ALLOWED and not (option in unset_by_none and value is None)
+        if option in added
+        or (option in ALLOWED and not (option in unset_by_none and value is None))
     }
     return typing.cast(DeploymentOptions, kept)
 
 
+def _refuse(subject: str, option: str, value: Any, options: list[str]) -> None:
+    """Raise the error for an option that neither core nor an installed plugin has."""
+    allowed = f"allowed: {', '.join(options)}"
+    if option == "version":
+        raise ConfigError(
+            f"{subject}: version is not an option; versions follow from code and arguments"
+        )
+    from .._plugins import FIRST_PARTY_OPTIONS, missing_package  # asyncio comes with them
+
+    if option in FIRST_PARTY_OPTIONS:
+        raise missing_package(option, f"{subject}: the option {option}")
+    if option not in UNSUPPORTED:
+        raise TypeError(f"{subject}: {option} is not an option; {allowed}")
+    if value is not None:  # None is Ray Serve's way to ask for nothing here.
+        raise ConfigError(
+            f"{subject}: {option} is not supported yet; {UNSUPPORTED[option]}{allowed}"
+        )
+
+
+def _added_options() -> dict[str, ConfigSection]:
+    """Return the sections that this process's plugins give deployments, by their keywords."""
+    from .. import plugins  # asyncio comes with them, and core's own options need neither
+
+    return option_sections(plugins.load_plugins())
+
+
+def option_sections(plugins: Plugins) -> dict[str, ConfigSection]:
+    """Return the sections that plugins give deployments, by their keywords.
+
+    Raises:
+        PluginError: A keyword is an option of core's, or of two sections.
+    """
+    from .._settings import keyword_of
+
+    sections: dict[str, ConfigSection] = {}
+    for section in plugins.deployment_sections.values():
+        keyword = keyword_of(section)
+        if keyword in ALLOWED or keyword == "version" or keyword in sections:
+            other = sections[keyword].name if keyword in sections else "core"
+            raise PluginError(
+                f"the section {section.name!r} makes {keyword} an option of deployments, and "
+                f"so does {other}; give it another keyword."
+            )
+        sections[keyword] = section
+    return sections
+
+
+def build_options(subject: str, options: DeploymentOptions) -> dict[str, BaseModel]:
+    """Validate the options that plugins give, by the models of their sections; see `check_options`.
+
+    None leaves an option unset.
+
+    Returns:
+        Validated models, by section.
+
+    Raises:
+        ConfigError: In one line: the deployment, the option, its value, and what is allowed.
+    """
+    given = {k: v for k, v in options.items() if k not in ALLOWED and v is not None}
+    if not given:
+        return {}
+    from pydantic import ValidationError  # as in `build_config`
+
+    from .._settings import section_model
+
+    sections = _added_options()
+    models: dict[str, BaseModel] = {}
+    for keyword, value in given.items():
+        section = sections[keyword]
+        model = section_model(section)
+        try:
+            models[section.name] = model.model_validate(value).model_copy(deep=True)
+        except ValidationError as error:
+            raise config_error(subject, error, model, option=keyword) from None
+    return models
+
+
 def merge_options(old: DeploymentOptions, new: DeploymentOptions) -> DeploymentOptions:
-    """Return `old` overridden by `new`; the later of a fixed number and autoscaling wins."""
+    """Return `old` overridden by `new`, each option as a whole.
+
+    The later of a fixed number of replicas and autoscaling wins.
+    """
     merged: DeploymentOptions = {**old, **new}
     if "num_replicas" in new:
         if new["num_replicas"] != "auto" and "autoscaling_config" not in new:
@@ -126,7 +211,7 @@ def build_config(subject: str, options: DeploymentOptions) -> DeploymentConfig:
 
     from ..config import DeploymentConfig
 
-    values: dict[str, Any] = {k: v for k, v in options.items() if k != "name"}
+    values: dict[str, Any] = {k: v for k, v in options.items() if k in ALLOWED and k != "name"}
     replicas, scaling = values.get("num_replicas"), values.get("autoscaling_config")
     if replicas == "auto":
         del values["num_replicas"]

@@ -32,7 +32,10 @@ class PlannedResource:
     def fingerprint(self) -> str:
         """Equal for resources that come down to the same deployments and routes."""
         expansion = self.expansion
-        deployments = [(str(spec.id), spec.version, spec.config) for spec in expansion.deployments]
+        deployments = [
+            (str(spec.id), spec.version, spec.config, dict(spec.options))
+            for spec in expansion.deployments
+        ]
         return hashlib.sha256(repr((deployments, expansion.routes)).encode()).hexdigest()[:16]
 
     @property

@@ -6,7 +6,9 @@ nothing a user imports can break it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..config import DeploymentConfig
 from ..types import DeploymentId
@@ -32,6 +34,8 @@ class DeploymentSpec:
         config: Validated options.
         import_paths: Entries for the replica's `sys.path`, so that what the user's program
             could import, its replicas can.
+        options: Those that plugins give deployments: plain values by section; functions and
+            classes in them are `UserCode`.
         scaling_policy: The user's own autoscaling policy, as cloudpickle bytes; None for one that
             a plugin gives, or no autoscaling. `config` holds its name only.
     """
@@ -44,6 +48,7 @@ class DeploymentSpec:
     config: DeploymentConfig
     import_paths: tuple[str, ...] = ()
     scaling_policy: bytes | None = field(default=None, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

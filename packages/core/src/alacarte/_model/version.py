@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from types import CodeType, FunctionType
+from collections.abc import Mapping
+from types import CodeType, FunctionType, MappingProxyType
 from typing import Any
 
 from .deployment import Deployment
@@ -19,13 +20,16 @@ from .pickling import Identify, ModelPickler
 __all__ = ["deployment_version"]
 
 
-def deployment_version(deployment: Deployment, identify: Identify) -> str:
+def deployment_version(
+    deployment: Deployment, identify: Identify, options: Mapping[str, Any] = MappingProxyType({})
+) -> str:
     """Return 16 hexadecimal characters that change when replicas must be replaced.
 
     They do so with the user's code, with the files it is imported from (see `source_files`; a
     pickle by reference would not change with them), the constructor's arguments, the resources
-    of the process, its placement group and the bound on replicas per node. All other options
-    reach replicas that run, or (`placement`) those that start from now on.
+    of the process, its placement group, the bound on replicas per node, and `options`: those of
+    plugins that a running process cannot take over. All other options reach replicas that run, or
+    (`placement`) those that start from now on.
 
     Code by value counts for what it does: not for its place in the file, and sets count by their
     members. Some objects still pickle differently each time (a `TypeVar` of `__main__`, an
@@ -36,6 +40,8 @@ def deployment_version(deployment: Deployment, identify: Identify) -> str:
     content = Fingerprint(identify)
     target = deployment.func_or_class
     content.dump((target, deployment.init_args, deployment.init_kwargs))
+    if options:
+        content.dump(options)
     digest = hashlib.sha256(content.digest())
     for name, path in sorted(source_files(content.modules, str(target.__module__)).items()):
         digest.update(f"\n{name} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())

@@ -1,0 +1,99 @@
+"""Options that plugins give deployments, on their way to other processes.
+
+They travel as plain values, in which functions and classes stand as `UserCode`. Each process
+builds the models again when a plugin asks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .._foreign import describe_error, load_target
+from .._plugins import Plugins
+from .._settings import keyword_of, section_model
+from ..errors import ConfigError, ServeError
+from ..types import ConfigSection, UserCode
+from .pickling import Identify, dump
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["new_version_values", "pack_options", "prepare_options"]
+
+Models = Mapping[str, "BaseModel"]
+"""The options of one deployment: validated models, by section."""
+
+
+def prepare_options(subject: str, models: Models, plugins: Plugins) -> dict[str, BaseModel]:
+    """Return the models to deploy: those that sections with `prepare` make of the given ones.
+
+    Raises:
+        ConfigError: A plugin refuses a value.
+    """
+    prepared: dict[str, BaseModel] = {}
+    for name, model in models.items():
+        section = plugins.deployment_sections[name]
+        prepared[name] = _prepared(subject, section, model) if section.prepare else model
+    return prepared
+
+
+def _prepared(subject: str, section: ConfigSection, model: BaseModel) -> BaseModel:
+    try:
+        result = load_target(section.prepare)(subject, model)
+    except ServeError:
+        raise
+    except Exception as error:  # foreign code
+        raise ConfigError(
+            f"{subject}: {keyword_of(section)} could not be prepared: {describe_error(error)}"
+        ) from error
+    expected = section_model(section)
+    if not isinstance(result, expected):
+        raise ConfigError(
+            f"{subject}: {section.prepare} returned {result!r}, no {expected.__name__}."
+        )
+    return result
+
+
+def new_version_values(models: Models, plugins: Plugins) -> dict[str, Any]:
+    """Return the plain values of the options whose changes replace replicas, by section."""
+    return {
+        name: model.model_dump(exclude_unset=True)
+        for name, model in sorted(models.items())
+        if plugins.deployment_sections[name].change == "new_version"
+    }
+
+
+def pack_options(subject: str, models: Models, identify: Identify) -> dict[str, Any]:
+    """Return options as plain values by section, functions and classes in them as `UserCode`.
+
+    Args:
+        subject: The deployment's name, for errors.
+        identify: As for the deployment's own code.
+
+    Raises:
+        ConfigError: A function cannot be pickled.
+    """
+
+    def pack(code: Any) -> UserCode:
+        named = code if hasattr(code, "__qualname__") else type(code)
+        name = f"{named.__module__}:{named.__qualname__}"
+        try:
+            return UserCode(name, dump(code, identify))
+        except Exception as error:  # pickling runs the user's own methods, which raise anything
+            raise ConfigError(
+                f"{subject}: {name}, which is given in an option, cannot be sent to other "
+                f"processes ({describe_error(error)}). Create what does not pickle inside of it."
+            ) from error
+
+    return {
+        name: _packed(model.model_dump(exclude_unset=True), pack) for name, model in models.items()
+    }
+
+
+def _packed(value: Any, pack: Callable[[Any], UserCode]) -> Any:
+    if isinstance(value, dict):
+        return {key: _packed(each, pack) for key, each in value.items()}
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(_packed(each, pack) for each in value)
+    return pack(value) if callable(value) else value
