@@ -1,0 +1,303 @@
+"""Layers around HTTP requests: what they see and change, their order, and how they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from alacarte.errors import BackPressureError, ErrorCode, RequestError
+from alacarte.layers import STAGES
+from alacarte.types import DeploymentId, DeploymentInfo, Identity, StagedLayer
+from alacarte_http._edge.exchange import ClientDisconnected
+from alacarte_http._proxy.layers import HttpLayers
+from alacarte_http.layers import (
+    APPLICATION,
+    SYSTEM,
+    UNMATCHED,
+    HttpLayer,
+    HttpRequest,
+    HttpResponse,
+    HttpRoute,
+    HttpService,
+)
+
+SHOP = HttpRoute(APPLICATION, "/shop", "shop", (DeploymentInfo(DeploymentId("shop", "Desk")),))
+BANK = HttpRoute(APPLICATION, "/bank", "bank", (DeploymentInfo(DeploymentId("bank", "Desk")),))
+
+
+# --- requests ---------------------------------------------------------------------------
+
+
+def test_headers_are_found_and_changed():
+    """By name, in whatever case; the others stay in order."""
+    request = HttpRequest("GET", "/", headers=[(b"a", b"1"), (b"b", b"2"), (b"a", b"3")])
+    assert (request.header("A"), request.header("b"), request.header("c")) == ("1", "2", None)
+    assert request.with_headers({"A": "4", "c": "é"}).headers == [
+        (b"b", b"2"),
+        (b"a", b"4"),
+        (b"c", b"\xe9"),
+    ]
+    assert request.without_headers("A").headers == [(b"b", b"2")]
+    assert request.header("a") == "1"
+
+
+@pytest.mark.parametrize(
+    ("path", "raw"),
+    [
+        ("/a/b", b"/a/b"),
+        ("/é ?#%", b"/%C3%A9%20%3F%23%25"),
+        ("/\udcff", b"/%FF"),
+        ("/a:@", b"/a:@"),
+    ],
+)
+def test_a_path_is_written_as_it_is_sent(path: str, raw: bytes):
+    """A decoded path becomes one that a client could have sent."""
+    request = HttpRequest("GET", "/", b"/", query=b"q").with_path(path)
+    assert (request.path, request.raw_path, request.query) == (path, raw, b"q")
+
+
+# --- building ---------------------------------------------------------------------------
+
+
+def tagging(name: str, log: list[str]) -> HttpLayer:
+    """Return a layer that notes when a request passes it."""
+
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            log.append(name)
+            return await service(request)
+
+        return call
+
+    return layer
+
+
+def built(*given: tuple[str, Any], reports: list[Any] | None = None) -> HttpService | None:
+    """Return the service of a route that plugins give these layers for."""
+    report = None if reports is None else lambda *each: reports.append(each)
+    layers = HttpLayers(lambda route: given, STAGES, report)
+    layers.update([SHOP])
+    return layers.service(SHOP)
+
+
+def answer(service: HttpService | None, request: HttpRequest | None = None) -> HttpResponse:
+    async def forward(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, f"{request.path} {request.identity}")
+
+    assert service is not None
+    found = request or HttpRequest("GET", "/shop", route=SHOP, _forward=forward)
+    return asyncio.run(service(found))  # type: ignore[arg-type]
+
+
+def test_layers_stand_in_the_order_of_their_stages():
+    """Authentication outermost, whatever its plugin is called; those without a stage inside."""
+    log: list[str] = []
+    service = built(
+        ("anything", tagging("anything", log)),
+        ("cache", StagedLayer("cache", tagging("cache", log))),
+        ("zauth", StagedLayer("authentication", tagging("zauth", log))),
+        ("none", None),
+    )
+    assert answer(service).status == 200
+    assert log == ["zauth", "cache", "anything"]
+
+
+def test_a_route_without_layers_has_no_service():
+    """A plugin that returns None costs nothing."""
+    assert built(("a", None)) is None
+    layers = HttpLayers(lambda route: [("a", None)], STAGES)
+    layers.update([SHOP])
+    assert not layers
+
+
+def test_layers_are_built_once_for_each_route():
+    """Again when the route changes, and not when another one does."""
+    asked: list[HttpRoute] = []
+
+    def ask(route: HttpRoute) -> list[tuple[str, Any]]:
+        asked.append(route)
+        return [("a", tagging("a", []))]
+
+    layers = HttpLayers(ask, STAGES)
+    layers.update([SHOP, HttpRoute(SYSTEM), HttpRoute(UNMATCHED)])
+    first = layers.service(SHOP)
+    layers.update([SHOP, BANK, HttpRoute(SYSTEM), HttpRoute(UNMATCHED)])
+    assert asked == [SHOP, HttpRoute(SYSTEM), HttpRoute(UNMATCHED), BANK]
+    assert layers.service(SHOP) is first
+    newer = HttpRoute(
+        APPLICATION, "/shop", "shop", (DeploymentInfo(DeploymentId("shop", "Desk"), "2"),)
+    )
+    layers.update([newer])
+    assert layers.service(newer) is not first
+    assert asked[-1] == newer
+    layers.update([])
+    layers.update([newer])
+    assert asked.count(newer) == 2  # nothing is kept of a route that was gone
+
+
+# --- answering and changing -------------------------------------------------------------
+
+
+def test_a_layer_answers_at_once():
+    """What is further in is not called."""
+    log: list[str] = []
+
+    def refuse(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            return HttpResponse(401, "no")
+
+        return call
+
+    service = built(("a", StagedLayer("authentication", refuse)), ("b", tagging("b", log)))
+    assert answer(service).status == 401
+    assert log == []
+
+
+def test_a_layer_passes_on_another_request():
+    """With another path and an identity."""
+
+    def change(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            return await service(request.with_path("/shop/b").with_identity(Identity("alice")))
+
+        return call
+
+    assert answer(built(("a", change))).body == b"/shop/b " + str(Identity("alice")).encode()
+
+
+# --- failures ---------------------------------------------------------------------------
+
+
+def raising(error: BaseException) -> HttpLayer:
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            raise error
+
+        return call
+
+    return layer
+
+
+def returning(value: Any) -> HttpLayer:
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> Any:
+            return value
+
+        return call
+
+    return layer
+
+
+def passing_on(value: Any) -> HttpLayer:
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            return await service(value)
+
+        return call
+
+    return layer
+
+
+def making_none(service: HttpService) -> Any:
+    return None
+
+
+def failing(service: HttpService) -> Any:
+    raise KeyError("made")
+
+
+def not_async(service: HttpService) -> Any:
+    return lambda request: HttpResponse(200)
+
+
+BROKEN: dict[str, Any] = {
+    "the hook raised": ValueError("hook"),
+    "the hook returned a number": 17,
+    "the hook returned a class": HttpResponse,
+    "a stage with a number": StagedLayer("cache", 17),  # type: ignore[type-var]
+    "a stage that nobody registers": StagedLayer("nowhere", tagging("x", [])),
+    "the layer raised": failing,
+    "the layer returned None": making_none,
+    "the service raised": raising(KeyError("secret")),
+    "the service returned None": returning(None),
+    "the service is not async": not_async,
+    "the service passed on None": passing_on(None),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_what_a_plugin_breaks_is_answered_500(broken: Any):
+    """And reported with the plugin's name; nothing gets past it."""
+    log: list[str] = []
+    reports: list[Any] = []
+    service = built(("broken", broken), ("inner", tagging("inner", log)), reports=reports)
+    response = answer(service)
+    assert response.status == 500
+    assert b"secret" not in response.body
+    assert "broken" in reports[0][0]
+    assert len(reports) == 1
+    assert log == []
+
+
+def test_an_outer_layer_sees_the_failure_of_an_inner_one():
+    """As a response: observers count every status."""
+    seen: list[int] = []
+
+    def observe(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            response = await service(request)
+            seen.append(response.status)
+            return response
+
+        return call
+
+    broken = raising(KeyError("x"))
+    reports: list[Any] = []
+    answer(built(("a", StagedLayer("observation", observe)), ("b", broken), reports=reports))
+    assert seen == [500]
+    assert [report[0] for report in reports] == ["b"]
+
+
+class Forbidden(RequestError):
+    code = ErrorCode.PERMISSION_DENIED
+    client_message = "Not you."
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(Forbidden("x"), 403), (BackPressureError("a#b", 1, 1), 503)]
+)
+def test_a_layer_may_raise_an_error_of_a_request(error: RequestError, status: int):
+    """Its code becomes the status, and nothing is reported: the plugin means it."""
+    reports: list[Any] = []
+    response = answer(built(("a", raising(error)), reports=reports))
+    assert (response.status, response.body.decode()) == (status, error.client_message)
+    assert reports == []
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), ClientDisconnected()])
+def test_who_is_gone_is_not_answered(error: BaseException):
+    """A cancellation passes every layer."""
+    with pytest.raises(type(error)):
+        answer(built(("a", raising(error)), ("b", tagging("b", []))))
+
+
+def test_failures_are_logged_once_for_each_plugin_and_kind(caplog: pytest.LogCaptureFixture):
+    """A thousand failing requests leave one line."""
+    errors: list[Callable[[], Exception]] = [KeyError, KeyError, ValueError, KeyError]
+
+    def fail(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            raise errors.pop()()
+
+        return call
+
+    service = built(("sick", fail))
+    with caplog.at_level(logging.ERROR):
+        for _ in range(4):
+            assert answer(service).status == 500
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert all("plugin sick" in record.getMessage() for record in caplog.records)
