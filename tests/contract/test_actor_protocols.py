@@ -14,9 +14,10 @@ import pytest
 from alacarte import actors
 from alacarte._control.controller import Controller
 from alacarte._control.controller_actor import ControllerActor
-from alacarte._control.policy_actor import PolicyActor
 from alacarte._control.service_actor import ServiceActor
 from alacarte._replica.actor import ReplicaActor
+from alacarte_autoscaling._policy_process import PolicyProcess
+from alacarte_autoscaling._policy_protocol import PolicyProtocol
 
 PACKAGES = Path(__file__).parents[2] / "packages"
 STUBS = PACKAGES / "core/src/alacarte/_cluster/stubs.py"
@@ -25,7 +26,7 @@ PAIRS = [
     (actors.ControllerProtocol, ControllerActor),
     (actors.ReplicaProtocol, ReplicaActor),
     (actors.NodeServiceProtocol, ServiceActor),
-    (actors.PolicyProtocol, PolicyActor),
+    (PolicyProtocol, PolicyProcess),
 ]
 LAUNCHED: dict[type, type] = {ControllerActor: Controller}
 """The class of the object that answers for a `Launcher`."""

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from alacarte.config import AutoscalingConfig
 from alacarte.errors import ConfigError
-from alacarte.scaling import NonsenseAnswer
 from alacarte.types import AutoscalingContext
 from alacarte_autoscaling.replay import Load, Step, main, read_trace, replay
+from alacarte_autoscaling.scaling import InvalidDecision
 
 HOUR = 3600.0
 
@@ -145,7 +145,7 @@ def test_a_policy_of_ones_own():
     found = list(replay([Load(0, 0, 1)], config(upscale_delay_s=0), policy=alternate, until=20))
     assert [step.number for step in found] == [1, 5]
     assert 1 <= found[1].t <= 5
-    with pytest.raises(NonsenseAnswer, match="'many'"):
+    with pytest.raises(InvalidDecision, match="'many'"):
         list(replay([Load(0, 0, 1)], config(), policy=lambda context: "many"))
 
 

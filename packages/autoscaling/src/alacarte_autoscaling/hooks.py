@@ -1,4 +1,4 @@
-"""What this package gives to alacarte: the policy that autoscaling begins with."""
+"""What this package gives to alacarte: autoscaling, and the policy that it begins with."""
 
 from __future__ import annotations
 
@@ -6,9 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from alacarte.hookspecs import hookimpl
-from alacarte.types import ApiName, ScalingPolicy, ScalingPolicyFactory
+from alacarte.types import (
+    ApiName,
+    ReportReceiver,
+    ReportTopic,
+    Scaler,
+    ScalerContext,
+    ScalingPolicy,
+    ScalingPolicyFactory,
+)
 
-__all__ = ["register_api", "register_autoscaling_policies"]
+__all__ = [
+    "make_scaler",
+    "register_api",
+    "register_autoscaling_policies",
+    "register_report_topics",
+]
+
+_MAX_REPORT_BYTES = 16 * 1024 * 1024
+"""About 50,000 deployments."""
 
 
 @hookimpl
@@ -24,7 +40,31 @@ def register_autoscaling_policies() -> list[ScalingPolicyFactory]:
     return [ScalingPolicyFactory("default", _default)]
 
 
+@hookimpl
+def register_report_topics() -> list[ReportTopic]:
+    """Add the topic of the load that processes put on deployments."""
+    import pickle
+
+    from alacarte.actors import LOADS_TOPIC
+
+    return [ReportTopic(LOADS_TOPIC, _intake, pickle.dumps, pickle.loads, _MAX_REPORT_BYTES)]
+
+
+@hookimpl
+def make_scaler(context: ScalerContext) -> Scaler:
+    """Let the replicas of deployments with `autoscaling_config` follow their load."""
+    from ._scaler import LoadScaler  # the controller alone needs it
+
+    return LoadScaler(context)
+
+
 def _default(kwargs: Mapping[str, Any]) -> ScalingPolicy:
     from .policies import LoadPolicy
 
     return LoadPolicy(**kwargs)
+
+
+def _intake() -> ReportReceiver:
+    from ._load_intake import LoadIntake  # as above
+
+    return LoadIntake()

@@ -21,8 +21,9 @@ from pydantic import ValidationError
 from alacarte.config import AutoscalingConfig
 from alacarte.errors import ConfigError
 from alacarte.plugins import load_plugins
-from alacarte.scaling import LoadFollower, LoadReport, NonsenseAnswer, wanted_number
 from alacarte.types import AutoscalingContext, DeploymentId
+
+from .scaling import InvalidDecision, LoadFollower, LoadReport, parse_decision
 
 __all__ = ["Load", "Step", "main", "read_trace", "replay"]
 
@@ -84,7 +85,7 @@ def replay(
 
     Raises:
         ConfigError: The config's policy cannot be had.
-        NonsenseAnswer: The policy answers something that is no number of replicas.
+        InvalidDecision: The policy answers something that is no number of replicas.
     """
     ask, period_s = (policy, PERIOD_S) if policy else _policy_of(config)
     rest = iter(loads)
@@ -143,7 +144,7 @@ class _Course:
         before = follower.number
         if not follower.warm(now):
             context = follower.context(now)
-            wanted, state = wanted_number(self._ask(replace(context, policy_state=self._state)))
+            wanted, state = parse_decision(self._ask(replace(context, policy_state=self._state)))
             self._state = self._state if state is None else state
             follower.take(wanted, now)
         self._replicas(before, now)
@@ -242,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = _read_config(options.config)
         with options.trace.open(encoding="utf-8") as lines:
             _print(replay(read_trace(lines), config, start_s=options.start_s))
-    except (ConfigError, NonsenseAnswer, OSError) as error:
+    except (ConfigError, InvalidDecision, OSError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  a program
         return 1
     return 0

@@ -57,19 +57,13 @@ def register_layer_stages() -> list[LayerStage]:
 def register_report_topics() -> list[ReportTopic]:
     import pickle
 
-    from .actors import LOADS_TOPIC, SPLITS_TOPIC
-
-    def create_loads() -> ReportReceiver:
-        from ._control.load_intake import LoadIntake  # the controller alone needs the receivers
-
-        return LoadIntake()
+    from .actors import SPLITS_TOPIC
 
     def create_tallies() -> ReportReceiver:
-        from ._control.tallies import Tallies
+        from ._control.tallies import Tallies  # the controller alone needs the receivers
 
         return Tallies()
 
     return [
-        ReportTopic(name, create, pickle.dumps, pickle.loads, _MAX_REPORT_BYTES)
-        for name, create in ((LOADS_TOPIC, create_loads), (SPLITS_TOPIC, create_tallies))
+        ReportTopic(SPLITS_TOPIC, create_tallies, pickle.dumps, pickle.loads, _MAX_REPORT_BYTES)
     ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
@@ -36,6 +36,8 @@ from .types import (
     ReportTopic,
     ResourceKind,
     Runtime,
+    Scaler,
+    ScalerContext,
     ScalingPolicyFactory,
 )
 
@@ -328,6 +330,16 @@ class Plugins:
     def make_client(self, instance: Instance) -> Any:
         """Return what `serve.start` gives, None where no plugin gives one."""
         return self._manager.hook.make_client(instance=instance)
+
+    def make_scaler(self, context: ScalerContext) -> tuple[str, Callable[[], Scaler]] | None:
+        """Return the name of the plugin that gives a scaler and what makes it; None without one."""
+        for impl in self._impls("make_scaler"):
+            return str(impl.plugin_name), lambda impl=impl: impl.function(context)
+        return None
+
+    def registered(self, hook: str) -> dict[str, Any]:
+        """Return the values that plugins register through a `register_*` hook, by name."""
+        return self._named(hook, "name")
 
     def wrap_caller(self, deployment: DeploymentId, config: ConfigSections) -> list[Layer]:
         return self._layers("wrap_caller", deployment, config)

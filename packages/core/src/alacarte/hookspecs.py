@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         ReportTopic,
         ResourceKind,
         Runtime,
+        Scaler,
+        ScalerContext,
         ScalingPolicyFactory,
     )
 
@@ -123,6 +125,15 @@ def make_handle(deployment: DeploymentId, runtime: Runtime | None) -> Any:
 @hookspec(firstresult=True)
 def make_client(instance: Instance) -> Any:
     """Return what `serve.start` gives. Driver; the first plugin that returns something wins."""
+
+
+@hookspec(firstresult=True)
+def make_scaler(context: ScalerContext) -> Scaler | None:
+    """Return what decides how many replicas deployments have. Controller, once.
+
+    The first plugin that returns something wins. Without one, each deployment has as many replicas
+    as its `num_replicas` says.
+    """
 
 
 @hookspec

@@ -16,6 +16,7 @@ from alacarte._control.founding import Foundation
 from alacarte._control.publisher import Publisher
 from alacarte._control.recovery import Recovery, Survivor
 from alacarte._control.replica_group import ReplicaGroup
+from alacarte._control.report_topics import ReportTopics
 from alacarte._control.start_gate import StartGate
 from alacarte._control.tallies import Tallies
 from alacarte._model.plan import Plan
@@ -98,7 +99,8 @@ class World:
         recovery = Recovery(self.cluster, "i")
         self.foundation = Foundation(MINE, State("i", CONFIG), recovery, survivors, None, [node])
         self.publisher = Publisher(plugins, Tallies())
-        self.loop = ControlLoop(context, self.foundation, StartGate(), self.publisher)
+        topics = ReportTopics(plugins.report_topics)
+        self.loop = ControlLoop(context, self.foundation, StartGate(), self.publisher, topics)
         self.loop.start()
 
     def serving(self, deployment: DeploymentId) -> int:

@@ -11,7 +11,7 @@ from alacarte import _plugins
 from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.protocol import ClusterSilent, Node
 from alacarte._control.founding import Foundation, Founding, NotFounded
-from alacarte._control.replica_counts import COUNTS_KEY
+from alacarte._control.scaling import SCALER_KEY
 from alacarte._control.storage import Storage
 from alacarte._plugins import Plugins
 from alacarte._settings import resolve
@@ -160,13 +160,13 @@ async def test_an_instance_is_recovered_wherever_the_cluster_fails(plugins: Plug
 async def test_a_new_instance_has_no_counts_of_a_former_one(plugins: Plugins):
     """They are deleted before the instance is stored; a recovered one has its own."""
     cluster = Cluster()
-    cluster._map[COUNTS_KEY] = b'[["app", "D", 9, "of an instance that did not end well"]]'
+    cluster._map[SCALER_KEY] = b'[["app", "D", 9, "of an instance that did not end well"]]'
     founding = Founding(cluster, plugins, Storage(cluster))
     first = await founding.attempt(config(plugins))
-    assert (first.counts, first.is_recovered) == (None, False)
-    assert COUNTS_KEY not in cluster._map
+    assert (first.scaler, first.is_recovered) == (None, False)
+    assert SCALER_KEY not in cluster._map
     again = await Founding(cluster, plugins, Storage(cluster)).attempt(config(plugins))
-    assert (again.counts, again.is_recovered) == ({}, True)
+    assert (again.scaler, again.is_recovered) == (b"", True)
     assert again.state.instance == first.state.instance
 
 

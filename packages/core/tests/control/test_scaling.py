@@ -1,435 +1,184 @@
+"""A plugin's scaler decides on counts, and its failures harm nothing else."""
+
 from __future__ import annotations
 
-import asyncio
 import logging
-import math
-from collections.abc import Callable, Coroutine, Mapping
-from types import SimpleNamespace
+import sys
+import types
 from typing import Any
 
 import pytest
 
-from alacarte._control.policies import PolicyFailure
-from alacarte._control.scaling import Scaler, check_scaling
+from alacarte import _plugins
+from alacarte._cluster.local import LocalCluster
+from alacarte._cluster.protocol import ActorContext, Node
+from alacarte._control.report_topics import ReportTopics
+from alacarte._control.scaling import SCALER_KEY, Scaling
 from alacarte._model.specs import DeploymentSpec
-from alacarte.actors import LoadReport
+from alacarte._plugins import PluginRecord
 from alacarte.config import DeploymentConfig
 from alacarte.errors import ConfigError, PluginError
-from alacarte.testing import FakeClock
-from alacarte.types import AutoscalingContext, DeploymentId, ScalingPolicyFactory
+from alacarte.hookspecs import hookimpl
+from alacarte.types import DeploymentId, ScaledDeployment, Scaler, ScalerContext
 
 WHO = DeploymentId("app", "D")
 
 
-class ByLoad:
-    """What alacarte-autoscaling gives as `default`, which core does not know."""
+class Obedient:
+    """Wants as many replicas as it is told; raises what it is told."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        self.asked: list[float] = []
+    def __init__(self, context: ScalerContext) -> None:
+        self.context = context
+        self.count: Any = 2
+        self.error: BaseException | None = None
+        self.heard: list[Any] = []
 
-    def decide(self, context: AutoscalingContext) -> float:
-        self.asked.append(context.current_time)
-        return context.total_num_requests / context.config.target_ongoing_requests
+    def _hear(self, *what: Any) -> None:
+        self.heard.append(what)
+        if self.error is not None:
+            raise self.error
 
+    def check(self, deployment: ScaledDeployment) -> None:
+        self._hear("check", deployment.id)
 
-class Custom:
-    """Stands for the process of users' policies."""
+    def start(self) -> None:
+        self._hear("start")
 
-    def __init__(self, answer: Callable[[AutoscalingContext], Any] | None = None) -> None:
-        self.answer = answer
-        self.asked = 0
-        self.forgotten: list[DeploymentId] = []
-        self.stopped = False
+    def want(self, deployment: ScaledDeployment, current: int | None) -> Any:
+        self._hear("want", deployment.id, current)
+        return self.count
 
-    async def ask(self, deployment: DeploymentId, policy: Any, context: AutoscalingContext) -> Any:
-        self.asked += 1
-        assert self.answer is not None
-        answer = self.answer(context)
-        return await answer if isinstance(answer, Coroutine) else answer
+    def forget(self, deployment: DeploymentId) -> None:
+        self._hear("forget", deployment)
 
-    async def forget(self, deployment: DeploymentId) -> None:
-        self.forgotten.append(deployment)
+    def running(self, deployment: DeploymentId, running: int) -> None:
+        self._hear("running", deployment, running)
+
+    def problem(self, deployment: DeploymentId) -> str:
+        self._hear("problem", deployment)
+        return "it rains"
 
     def stop(self) -> None:
-        self.stopped = True
+        self._hear("stop")
+
+    async def close(self) -> None:
+        self._hear("close")
 
 
-def spec(
-    deployment: DeploymentId = WHO, code: bytes | None = None, **scaling: Any
-) -> DeploymentSpec:
-    config = DeploymentConfig(autoscaling_config={"max_replicas": 10, **scaling})
-    return DeploymentSpec(deployment, "v", b"", b"", False, config, scaling_policy=code)
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A plugin that gives a scaler."""
+    module = types.ModuleType("alacarte_scaler_of_tests")
+
+    @hookimpl
+    def make_scaler(context: ScalerContext) -> Scaler:
+        scaler = module.scaler = Obedient(context)  # type: ignore[attr-defined]
+        return scaler
+
+    module.make_scaler = make_scaler  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
 
 
-def told(queued: int, running: int = 0, deployment: DeploymentId = WHO) -> LoadReport:
-    asked = queued + running
-    return LoadReport(deployment, queued, running, asked, asked, asked, 0.0)
+def scaling(*modules: types.ModuleType, recovered: bytes | None = None, act: Any = None) -> Scaling:
+    core = [record for record in _plugins.discover() if record.name == "core"]
+    plugins = _plugins.load([*core, *(PluginRecord("mine", each.__name__) for each in modules)])
+    node = Node("n", "127.0.0.1")
+    context = ActorContext(LocalCluster(), "c", node, "host", "/tmp", plugins)
+    topics = ReportTopics(plugins.report_topics)
+    return Scaling(context, "alacarte:x:", topics, act or (lambda *_: None), recovered)
 
 
-class World:
-    """A scaler whose wishes come true at once."""
-
-    def __init__(
-        self, policies: Mapping[str, Any] | None = None, custom: Custom | None = None
-    ) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.policy = ByLoad()
-        given = {"default": lambda kwargs: self.policy} if policies is None else policies
-        factories = {
-            name: factory if isinstance(factory, ScalingPolicyFactory)
-            else ScalingPolicyFactory(name, factory)
-            for name, factory in given.items()
-        }  # fmt: skip
-        self.custom = custom or Custom()
-        self.numbers: list[tuple[float, int]] = []
-        plugins: Any = SimpleNamespace(autoscaling_policies=factories)
-        asks: Any = self.custom
-        self.scaler = Scaler(plugins, self.changed, asks)
-        self.began = self.loop.time()
-
-    def changed(self, deployment: DeploymentId, number: int) -> None:
-        self.numbers.append((round(self.loop.time() - self.began, 1), number))
-        self.loop.call_soon(self.scaler.running, deployment, number)
-
-    def begin(self, number: int, **scaling: Any) -> None:
-        self.scaler.follow(spec(**scaling), number)
-        self.scaler.running(WHO, number)
-
-    async def hold(self, seconds: float, *reports: LoadReport) -> None:
-        """Ask the same for a while, and tell it every five seconds as routers do."""
-        end = self.loop.time() + seconds
-        while (left := end - self.loop.time()) > 1e-6:
-            self.scaler.report("p", reports)
-            await asyncio.sleep(min(5.0, left))
+def spec(*, scales: bool = True) -> DeploymentSpec:
+    options = {"max_replicas": 9} if scales else None
+    config = DeploymentConfig.model_validate({"autoscaling_config": options})
+    return DeploymentSpec(WHO, "v", b"", b"", False, config)
 
 
-def on_fake_clock(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    def run() -> None:
-        FakeClock().run(test())
-
-    run.__name__, run.__doc__ = test.__name__, test.__doc__
-    return run
-
-
-@on_fake_clock
-async def test_a_burst_is_followed_after_the_delay():
-    """A load that lasts brings replicas when its delay is over, and takes them after the other."""
-    world = World()
-    world.begin(1, look_back_period_s=2, upscale_delay_s=10, downscale_delay_s=60)
-    await world.hold(30, told(0, 12))
-    await world.hold(5, told(0))
-    await asyncio.sleep(200)
-    [(up, six), (down, one)] = world.numbers
-    assert (six, one) == (6, 1)
-    # Wanted from the first moment: before, nothing is known of the load.
-    assert 10.0 <= up <= 10.2
-    # Fewer are wanted as soon as the mean has fallen below that of six.
-    assert 90.0 <= down <= 92.1
-    world.scaler.stop()
-
-
-@on_fake_clock
-async def test_what_rests_is_not_looked_at():
-    """With a constant load, or none, no policy is asked and no timer runs."""
-    world = World()
-    world.begin(2, look_back_period_s=1)
-    await world.hold(3, told(0, 4))
-    asked = len(world.policy.asked)
-    await world.hold(100, told(0, 4))
-    # Every 5 s, when the load is told again.
-    assert len(world.policy.asked) - asked <= 21
-    world.scaler.report("p", (told(0),))
-    await asyncio.sleep(700)
-    assert [number for _, number in world.numbers] == [1]
-    asked = len(world.policy.asked)
-    await asyncio.sleep(10_000)
-    assert len(world.policy.asked) == asked
-    world.scaler.stop()
-
-
-@on_fake_clock
-async def test_the_first_request_starts_a_replica_at_once():
-    """From none to one without a delay, in the same turn of the loop."""
-    world = World()
-    world.begin(0, min_replicas=0)
-    await asyncio.sleep(100)
-    for _ in range(3):
-        world.scaler.report("p", (told(1),))
-    assert world.numbers == [(100.0, 1)]
-    world.scaler.stop()
-
-
-@on_fake_clock
-async def test_the_last_replica_has_its_own_delay():
-    """Down to one after one delay, and to none after the other one, from then on."""
-    world = World()
-    world.begin(4, min_replicas=0, look_back_period_s=1, downscale_delay_s=10,
-                downscale_to_zero_delay_s=50)  # fmt: skip
-    await world.hold(20, told(0, 8))
-    world.scaler.report("p", (told(0),))
-    await asyncio.sleep(100)
-    (first, one), (then, none) = world.numbers
-    assert (one, none) == (1, 0)
-    assert 30 <= first <= 31.1
-    assert 50.0 <= then - first <= 50.3
-    world.scaler.stop()
-
-
-@on_fake_clock
-async def test_many_reports_are_few_looks():
-    """However often callers tell, a policy is asked ten times a second."""
-    world = World()
-    world.begin(1)
-    for step in range(1000):
-        world.scaler.report("p", (told(step % 5, 1),))
-        await asyncio.sleep(0.01)
-    assert 80 <= len(world.policy.asked) <= 110
-    world.scaler.stop()
-
-
-@on_fake_clock
-async def test_a_policy_that_fails_is_named_and_asked_again():
-    """The number stays, the reason is told once, others scale, and it may recover."""
-
-    class Fails(ByLoad):
-        answers: Any = ZeroDivisionError("no such luck")
-
-        def decide(self, context: AutoscalingContext) -> Any:
-            super().decide(context)
-            if isinstance(self.answers, Exception):
-                raise self.answers
-            return self.answers
-
-    broken = Fails()
-    world = World({"default": lambda kwargs: ByLoad(), "broken": lambda kwargs: broken})
-    other = DeploymentId("app", "Other")
-    world.scaler.follow(spec(policy={"policy_function": "broken"}), 3)
-    world.scaler.follow(spec(other, upscale_delay_s=0), 1)
-    for deployment in (WHO, other):
-        world.scaler.running(deployment, 3 if deployment == WHO else 1)
-    reports = (told(0, 20), told(0, 20, other))
-    await world.hold(100, *reports)
-    assert "app#D: its autoscaling policy broken failed" in world.scaler.problems[WHO]
-    assert "ZeroDivisionError: no such luck" in world.scaler.problems[WHO]
-    assert other not in world.scaler.problems
-    assert world.scaler.number(WHO) == 3
-    assert world.scaler.number(other) == 10
-    assert 5 <= len(broken.asked) <= 10  # at last every 30 s
-    for nonsense in (math.nan, "five", -1, None, 10**12):
-        broken.answers = nonsense
-        await world.hold(31, *reports)
-        assert "it answered" in world.scaler.problems[WHO]
-        assert world.scaler.number(WHO) == 3
-    broken.answers = 7
-    await world.hold(100, *reports)
-    assert world.scaler.problems == {}
-    assert world.scaler.number(WHO) == 7
-    world.scaler.stop()
-
-
-CODE = b"a user's policy"
-OWN = {"policy": {"policy_function": "mine:policy"}, "code": CODE}
-
-
-@on_fake_clock
-async def test_a_users_policy_is_asked_without_waiting():
-    """While it thinks the scaler goes on; it is asked once a second, one question at a time."""
-
-    async def think(context: AutoscalingContext) -> float:
-        await asyncio.sleep(0.5)
-        return 4.0
-
-    world = World(custom=Custom(think))
-    world.begin(1, upscale_delay_s=0, **OWN)
-    await world.hold(10.2, told(0, 1))
-    assert world.numbers == [(0.5, 4)]
-    assert 6 <= world.custom.asked <= 15
-    world.scaler.stop()
-    await asyncio.sleep(1)
-    assert world.custom.forgotten == [WHO]
-    assert world.custom.stopped
-
-
-@on_fake_clock
-async def test_a_users_policy_may_fail():
-    """It is asked again, ever more rarely, and the first request still starts a replica."""
-
-    def fail(context: AutoscalingContext) -> float:
-        raise PolicyFailure("it raised OSError: no queue")
-
-    world = World(custom=Custom(fail))
-    world.begin(0, min_replicas=0, **OWN)
-    await asyncio.sleep(100)
-    assert 5 <= world.custom.asked <= 10
-    assert "mine:policy failed" in world.scaler.problems[WHO]
-    assert "no queue" in world.scaler.problems[WHO]
-    world.scaler.report("p", (told(2),))
-    assert world.scaler.number(WHO) == 1
-    world.scaler.stop()
-    await asyncio.sleep(0)
-
-
-@on_fake_clock
-async def test_an_answer_to_what_is_gone_counts_for_nothing():
-    """A policy that is replaced, or whose deployment is, while it thinks: nobody hears it."""
-
-    async def think(context: AutoscalingContext) -> float:
-        await asyncio.sleep(3)
-        return 9.0
-
-    world = World(custom=Custom(think))
-    world.begin(1, upscale_delay_s=0, **OWN)
-    await asyncio.sleep(1)
-    world.scaler.follow(spec(upscale_delay_s=0), 1)
-    await asyncio.sleep(10)
-    world.scaler.follow(spec(upscale_delay_s=0, **OWN), 1)
-    await asyncio.sleep(1)
-    world.scaler.forget(WHO)
-    await asyncio.sleep(10)
-    assert world.numbers == []
-    assert world.custom.forgotten == [WHO, WHO]
-
-
-@on_fake_clock
-async def test_a_new_configuration_holds_at_once():
-    """Bounds are kept from the moment on, and the load that is known stays known."""
-    world = World()
-    world.begin(1, upscale_delay_s=0, look_back_period_s=1)
-    await world.hold(10, told(0, 40))
-    assert world.scaler.number(WHO) == 10
-    world.scaler.follow(spec(max_replicas=4), 10)
-    assert world.scaler.number(WHO) == 4
-    world.scaler.follow(spec(max_replicas=40, upscale_delay_s=0), 4)
-    await asyncio.sleep(0.2)
-    assert world.scaler.number(WHO) == 20
-    world.scaler.stop()
-
-
-@on_fake_clock
-async def test_a_new_controller_waits_until_it_knows_the_load():
-    """After a restart nothing shrinks before every process has had the time to tell of its load."""
-    world = World()
-    world.scaler.follow(spec(downscale_delay_s=0, look_back_period_s=1), 6, resumed=True)
-    world.scaler.running(WHO, 6)
-    await asyncio.sleep(4.9)
-    await world.hold(30, told(0, 12))
-    assert world.numbers == []
-    world.scaler.report("p", (told(0),))
-    await asyncio.sleep(5)
-    assert world.scaler.number(WHO) == 1
-    world.scaler.stop()
-
-
-@on_fake_clock
-async def test_a_policy_may_ask_to_be_asked():
-    """A plugin's policy that goes by something else than load is asked in its period."""
-    policy = ByLoad()
-    factory = ScalingPolicyFactory("default", lambda kwargs: policy, period_s=10)
-    world = World({"default": factory})
-    world.begin(1)
-    await asyncio.sleep(101)
-    assert 10 <= len(policy.asked) <= 12
-    world.scaler.stop()
-
-
-@on_fake_clock
-async def test_a_policys_state_comes_back():
-    """What a policy answers as its state is in the next context."""
-
-    class Counts:
-        def decide(self, context: AutoscalingContext) -> Any:
-            count = context.policy_state.get("count", 0) + 1
-            return count, {"count": count}
-
-    factory = ScalingPolicyFactory("default", lambda kwargs: Counts(), period_s=1)
-    world = World({"default": factory})
-    world.begin(1, upscale_delay_s=0)
-    await asyncio.sleep(4.5)
-    assert world.scaler.number(WHO) in (5, 6, 7, 8, 9, 10)
-    assert [number for _, number in world.numbers] == sorted(n for _, n in world.numbers)
-    world.scaler.stop()
-
-
-@on_fake_clock
-async def test_a_policy_that_is_gone_keeps_nobody_else_from_scaling():
-    """A new controller may find a plugin changed: it says so, and the others go on."""
-    world = World({"default": lambda kwargs: ByLoad()})
-    world.scaler.follow(spec(policy={"policy_function": "gone"}), 3)
-    other = DeploymentId("app", "Other")
-    world.scaler.follow(spec(other, upscale_delay_s=0), 1)
-    world.scaler.running(other, 1)
-    await world.hold(10, told(0, 8, other))
-    assert "no installed plugin gives an autoscaling policy 'gone'" in world.scaler.problems[WHO]
-    assert (world.scaler.number(WHO), world.scaler.number(other)) == (3, 4)
-    world.scaler.stop()
-
-
-@on_fake_clock
-async def test_a_policy_stays_while_it_is_asked_for():
-    """Deploying the same policy again leaves it, with all that it remembers; another one begins."""
-    made: list[ByLoad] = []
-
-    def make(kwargs: Any) -> ByLoad:
-        made.append(ByLoad())
-        return made[-1]
-
-    world = World({"default": make})
-    world.begin(1)
-    world.begin(1, max_replicas=7)
-    assert len(made) == 1
-    world.begin(1, policy={"policy_function": "default", "policy_kwargs": {"speed": 3}})
-    assert len(made) == 2
-    world.scaler.stop()
-
-
-def test_who_gives_no_policy_is_told_what_to_install():
-    """Without a policy of that name a deployment is refused, and the package named."""
-    none: Any = SimpleNamespace(autoscaling_policies={})
+def test_without_a_scaler_the_package_is_named():
+    """Counts are fixed; a deployment that scales is refused, and the error says what to install."""
+    without = scaling()
+    without.check(spec(scales=False))
     with pytest.raises(PluginError, match="pip install alacarte-autoscaling"):
-        check_scaling(spec(), none)
-    with pytest.raises(ConfigError, match=r"no installed plugin gives .* 'mine'; there are \[\]"):
-        check_scaling(spec(policy={"policy_function": "mine"}), none)
-    check_scaling(spec(code=b"a user's own needs none"), none)
-
-    def picky(kwargs: Mapping[str, Any]) -> Any:
-        raise TypeError("no such argument: speed")
-
-    some: Any = SimpleNamespace(
-        autoscaling_policies={"picky": ScalingPolicyFactory("picky", picky)}
-    )
-    asked = {"policy_function": "picky", "policy_kwargs": {"speed": 3}}
-    with pytest.raises(ConfigError, match="'picky' refuses .*speed.*no such argument"):
-        check_scaling(spec(policy=asked), some)
+        without.check(spec())
+    assert without.want(spec(scales=False), 3) is None
+    without.running(WHO, 1)
+    assert without.problem(WHO) == ""
 
 
-def test_a_failing_policy_is_logged_once(caplog: pytest.LogCaptureFixture):
-    """One warning when it begins to fail, whatever it goes on to say."""
+async def test_the_scaler_is_asked(module: Any):
+    """It hears of everything, stores one value, and its counts are acted on."""
+    acted: list[Any] = []
+    with_one = scaling(module, recovered=b"five", act=lambda *what: acted.append(what))
+    scaler = module.scaler
+    with_one.check(spec())
+    with_one.start()
+    assert with_one.want(spec(), 4) == 2
+    with_one.running(WHO, 1)
+    assert with_one.problem(WHO) == "it rains"
+    with_one.forget(WHO)
+    with_one.stop()
+    await with_one.close()
+    asked = ["check", "start", "want", "running", "problem", "forget", "stop", "close"]
+    assert [what for what, *_ in scaler.heard] == asked
+    assert scaler.context.recovered == b"five"
+    await scaler.context.store(b"six")
+    scaler.context.scale(WHO, 6)
+    assert acted == [(WHO, 6)]
+    await scaler.context.clear()
+    assert await scaler.context._cluster.get(SCALER_KEY) is None
 
-    async def main() -> None:
-        def fail(context: AutoscalingContext) -> float:
-            raise PolicyFailure(f"at {context.current_time}")
 
-        world = World(custom=Custom(fail))
-        world.begin(1, **OWN)
-        await asyncio.sleep(300)
-        world.scaler.stop()
-        await asyncio.sleep(0)
-
+@pytest.mark.parametrize("nonsense", [-1, 2.5, "three", True])
+def test_nonsense_leaves_the_count(module: Any, nonsense: Any, caplog: pytest.LogCaptureFixture):
+    """A count that is none is logged once with the plugin's name, and shown as the problem."""
+    with_one = scaling(module)
+    module.scaler.count = nonsense
     with caplog.at_level(logging.WARNING, "alacarte.controller"):
-        FakeClock().run(main())
-    assert len(caplog.records) == 1
+        assert with_one.want(spec(), 4) == 4
+        assert with_one.want(spec(), None) is None
+    assert [record.message for record in caplog.records if "plugin mine" in record.message][
+        1:
+    ] == []
+    assert "plugin mine failed in Scaler.want" in with_one.problem(WHO)
+    module.scaler.count = 3
+    assert with_one.want(spec(), 4) == 3
+    assert with_one.problem(WHO) == "it rains"
 
 
-@on_fake_clock
-async def test_a_caller_that_died_while_nothing_came_up_is_forgotten():
-    """Its waiting calls count for fifteen seconds; then none is wanted."""
-    world = World()
-    # What is wanted never runs: the cluster has no room for it, say.
-    world.changed = lambda deployment, number: world.numbers.append((world.loop.time(), number))
-    world.scaler = Scaler(world.scaler._plugins, world.changed, world.custom)
-    world.scaler.follow(spec(min_replicas=0, downscale_delay_s=5, look_back_period_s=1), 0)
-    world.scaler.running(WHO, 0)
-    world.scaler.report("p", (told(1),))
-    await asyncio.sleep(600)
-    assert [number for _, number in world.numbers] == [1, 0]
-    world.scaler.stop()
+async def test_whatever_it_raises_stays_inside(module: Any, caplog: pytest.LogCaptureFixture):
+    """Each method may raise even what ends a process: one line of the log for each method."""
+    with_one = scaling(module)
+    module.scaler.error = SystemExit(3)
+    with caplog.at_level(logging.WARNING, "alacarte.controller"):
+        for _ in range(2):
+            with_one.start()
+            assert with_one.want(spec(), 4) == 4
+            with_one.running(WHO, 1)
+            assert "Scaler.want: SystemExit: 3" in with_one.problem(WHO)
+            with_one.forget(WHO)
+            assert with_one.problem(WHO) == ""
+            with_one.stop()
+    told = [record.message for record in caplog.records]
+    assert len(told) == len(set(told)) == 6
+    with pytest.raises(PluginError, match="plugin mine failed in Scaler.check: SystemExit"):
+        with_one.check(spec())
+    module.scaler.error = ConfigError("too many")
+    with pytest.raises(ConfigError, match="too many"):
+        with_one.check(spec())
+    await with_one.close()
+
+
+def test_a_scaler_that_cannot_be_made(module: Any):
+    """The instance goes on with fixed counts; what scales is refused with the plugin's name."""
+
+    @hookimpl
+    def make_scaler(context: ScalerContext) -> Scaler:
+        raise OSError("no scale")
+
+    module.make_scaler = make_scaler
+    broken = scaling(module)
+    assert broken.want(spec(), 4) == 4
+    broken.check(spec(scales=False))
+    with pytest.raises(PluginError, match="plugin mine failed in make_scaler: OSError: no scale"):
+        broken.check(spec())

@@ -9,10 +9,8 @@ import gc
 import logging
 import random
 import secrets
-import sys
 import tempfile
 import time
-import types
 import warnings
 from asyncio import events
 from collections.abc import Callable, Iterator
@@ -22,10 +20,8 @@ from unittest import mock
 from alacarte import _plugins
 from alacarte._cluster.protocol import ActorContext, ActorDied, ClusterSilent, Node
 from alacarte._control.watch import SnapshotHub
-from alacarte._plugins import PluginRecord, Plugins
+from alacarte._plugins import Plugins
 from alacarte._settings import resolve
-from alacarte.hookspecs import hookimpl
-from alacarte.types import AutoscalingContext, ScalingPolicyFactory
 
 from .cluster import SimCluster
 from .ledger import Ledger
@@ -201,24 +197,9 @@ class _Listener(logging.Handler):
 
 @functools.cache
 def plugins() -> Plugins:
-    """Return core's own plugin, and one that gives a policy of autoscaling."""
-    given = types.ModuleType("alacarte_simulated")
-    given.register_autoscaling_policies = _policies  # type: ignore[attr-defined]
-    sys.modules[given.__name__] = given
-    core = [record for record in _plugins.discover() if record.name == "core"]
-    return _plugins.load([*core, PluginRecord("simulated", given.__name__)], strict=True)
-
-
-@hookimpl
-def _policies() -> list[ScalingPolicyFactory]:
-    return [ScalingPolicyFactory("default", lambda _: _ByLoad())]
-
-
-class _ByLoad:
-    """As many replicas as the load asks for."""
-
-    def decide(self, context: AutoscalingContext) -> float:
-        return context.total_num_requests / context.config.target_ongoing_requests
+    """Return core's own plugin, and autoscaling."""
+    found = [each for each in _plugins.discover() if each.name in ("core", "autoscaling")]
+    return _plugins.load(found, strict=True)
 
 
 @functools.cache

@@ -17,12 +17,13 @@ from .._model.specs import DeploymentSpec
 from ..actors import Membership
 from ..status import DeploymentStatusOverview, ReplicaState
 from ..types import DeploymentId, Event
-from .autoscaling import Autoscaling
 from .capacity import CapacityReview
 from .desired import callers_of
 from .founding import Foundation
 from .publisher import Publisher
 from .replica_group import ReplicaGroup
+from .report_topics import ReportTopics
+from .scaling import Scaling
 from .start_gate import StartGate
 from .work_queue import WorkQueue
 
@@ -40,11 +41,12 @@ class ControlLoop:
         foundation: Of the instance.
         gate: Says when replicas may start.
         publisher: Publishes every group that has changed.
+        topics: Has the receivers of reports.
 
     Attributes:
         plan: The plan that is pursued.
         groups: By deployment; those that are not in the plan any more, while they drain.
-        scaling: The counts of deployments that follow their load.
+        scaling: The scaler, which changes the counts of deployments.
         capacity: Compares the plan with the cluster.
     """
 
@@ -54,18 +56,13 @@ class ControlLoop:
         foundation: Foundation,
         gate: StartGate,
         publisher: Publisher,
+        topics: ReportTopics,
     ) -> None:
         self.plan = Plan()
         self.groups: dict[DeploymentId, ReplicaGroup] = {}
         self.capacity = CapacityReview(context.cluster, self._wanted_places, self._note_capacity)
-        self.scaling = Autoscaling(
-            context.cluster,
-            context.plugins,
-            context.plugins.loaded,
-            instance_prefix(foundation.membership.instance),
-            self._scale,
-            foundation.counts,
-        )
+        prefix = instance_prefix(foundation.membership.instance)
+        self.scaling = Scaling(context, prefix, topics, self._scale, foundation.scaler)
         self._context = context
         self._plugins = context.plugins
         self._membership: Membership = foundation.membership

@@ -22,7 +22,6 @@ from .._model.blobs import pack, unpack
 from .._model.plan import Key, Plan
 from .._settings import ConfigValues
 from ..actors import (
-    LOADS_TOPIC,
     SPLITS_TOPIC,
     InstanceInfo,
     MissingBlobs,
@@ -37,7 +36,6 @@ from .control_loop import ControlLoop
 from .desired import State, longest_grace_s
 from .founding import Foundation
 from .lease import Lease
-from .load_intake import LoadIntake
 from .nodes import Nodes
 from .overview import add_leaving, application_overview, routes_overview
 from .publisher import Publisher
@@ -81,8 +79,7 @@ class Controller:
         self._topics = ReportTopics(plugins.report_topics)
         self._publisher = Publisher(plugins, self._topics.receiver(SPLITS_TOPIC, Tallies))
         gate = StartGate(context.node.cores or math.inf)
-        self._loop = ControlLoop(context, foundation, gate, self._publisher)
-        self._topics.receiver(LOADS_TOPIC, LoadIntake).pass_on(self._loop.scaling.report)
+        self._loop = ControlLoop(context, foundation, gate, self._publisher, self._topics)
         hub = self._publisher.hub
         self._services = ServiceGroup(
             context.cluster, membership, plugins.loaded, hub.track, hub.untrack
@@ -190,7 +187,7 @@ class Controller:
             max_bytes = state.config["cluster"]["max_bound_bytes"]
             changed = [plan.resources[resource.kind, resource.name] for resource in resources]
             for planned in changed:
-                check_deployments(planned, self._plugins, max_bytes)
+                check_deployments(planned, self._plugins, self._loop.scaling.check, max_bytes)
             await self._committed.store(state)
             self._loop.pursue(plan)
         return [planned.fingerprint for planned in changed]

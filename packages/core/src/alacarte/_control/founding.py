@@ -12,10 +12,9 @@ from .._cluster.protocol import ActorDied, Cluster, Node
 from .._plugins import Plugins
 from .._settings import secrets_in, with_secrets, without_secrets
 from ..actors import Membership
-from ..types import DeploymentId
 from .desired import State
 from .recovery import Recovery, Survivor
-from .replica_counts import StoredCount, clear_counts, load_counts
+from .scaling import clear_scaler, load_scaler
 from .storage import Storage
 
 __all__ = ["Founding", "Foundation", "NotFounded", "Uninformed", "new_instance"]
@@ -42,7 +41,7 @@ class Foundation:
         membership: For the processes that it starts.
         state: The desired state; that of a new instance is empty.
         recovery: Finds the replicas that a former controller left, which are the survivors.
-        counts: The replica counts of deployments that scale; None for a new instance.
+        scaler: The last value that the scaler stored, see `ScalerContext`; None for a new instance.
         nodes: Of the cluster.
     """
 
@@ -50,13 +49,13 @@ class Foundation:
     state: State
     recovery: Recovery
     survivors: Sequence[Survivor]
-    counts: Mapping[DeploymentId, StoredCount] | None
+    scaler: bytes | None
     nodes: Sequence[Node]
 
     @property
     def is_recovered(self) -> bool:
         """Whether a former controller has stored the instance."""
-        return self.counts is not None
+        return self.scaler is not None
 
 
 class Founding:
@@ -88,13 +87,13 @@ class Founding:
         if stored is None:
             # Kept before it is stored: when the answer is lost, the next attempt has this secret.
             self._membership, state = new_instance(self._plugins, config)
-            await clear_counts(self._cluster)  # a former instance may have left some
+            await clear_scaler(self._cluster)  # a former instance may have left a value
             await self._storage.save(state)
-            counts = None
+            scaler = None
         else:
             # A shutdown that its controller did not survive is asked for again, or given up.
             state = replace(stored, stopping=False)
-            counts = await load_counts(self._cluster)
+            scaler = await load_scaler(self._cluster)
         recovery = Recovery(self._cluster, state.instance)
         survivors = [] if stored is None else await recovery.survivors()
         membership = self._membership
@@ -104,7 +103,7 @@ class Founding:
             membership = _renewed_membership(self._plugins, state, config)
         self._membership = membership
         nodes = await self._cluster.nodes()
-        return Foundation(membership, state, recovery, survivors, counts, nodes)
+        return Foundation(membership, state, recovery, survivors, scaler, nodes)
 
 
 def new_instance(plugins: Plugins, config: Mapping[str, Any] | None) -> tuple[Membership, State]:

@@ -1,352 +1,212 @@
-"""Autoscaling: keeps each deployment's load, asks its policy when that matters, tells the number.
-
-Nothing here is done in rounds. A deployment is looked at when its load or its replicas change, when
-a delay ends, and while what is seen of the past still moves; one that rests costs nothing.
-"""
+"""The scaler that a plugin gives, kept from harming anything but the counts it decides on."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+from .._cluster.protocol import ActorContext, Cluster
 from .._foreign import describe_error
 from .._model.specs import DeploymentSpec
 from .._plugins import Plugins, missing_package
-from ..actors import CustomPolicy, LoadReport
-from ..config import AutoscalingConfig, AutoscalingPolicy
-from ..errors import ConfigError, ServeError
-from ..types import AutoscalingContext, DeploymentId, ScalingPolicy
-from .load_follower import LoadFollower
-from .policies import CustomPolicies, PolicyFailure
-from .scaling_rule import NonsenseAnswer, wanted_number
+from ..errors import ConfigError, PluginError, ServeError
+from ..types import (
+    DeploymentId,
+    ReportReceiver,
+    ScaledDeployment,
+    Scaler,
+)
+from .helper_actors import HelperActors
+from .report_topics import ReportTopics
 
-__all__ = ["Scaler", "check_scaling"]
+__all__ = ["SCALER_KEY", "Scaling", "clear_scaler", "load_scaler"]
 
 log = logging.getLogger("alacarte.controller")
-PAUSE_S = 0.1
-"""Between two looks at one deployment, however often its load is told."""
-CUSTOM_PERIOD_S = 1.0
-"""How often a user's policy is asked while the load stays the same: it may look at other things."""
-_LEAST_S = 0.001
-_AGAIN_S = (1.0, 2.0, 5.0, 15.0, 30.0)
-"""When to ask a policy again that has failed, and failed again."""
+SCALER_KEY = "numbers"
+T = TypeVar("T")
 
 
-def check_scaling(spec: DeploymentSpec, plugins: Plugins) -> None:
-    """Refuse a deployment whose policy nobody gives.
+async def load_scaler(cluster: Cluster) -> bytes:
+    """Return what the scaler of a former controller stored, b"" for nothing.
 
     Raises:
-        PluginError: The package that gives the policy is not installed.
-        ConfigError: No plugin gives it, or it refuses its arguments.
+        ClusterSilent: The cluster does not answer.
     """
-    scaling = spec.config.autoscaling_config
-    if scaling is not None and spec.scaling_policy is None:
-        _given_policy(spec.id, scaling, plugins)
+    return await cluster.get(SCALER_KEY) or b""
 
 
-@dataclass(eq=False)
-class _Scaled:
-    """One deployment that scales.
+async def clear_scaler(cluster: Cluster) -> None:
+    """Delete what a scaler stored.
 
-    Attributes:
-        wish: The policy as the user asked for it.
-        policy: A plugin's, or the user's own.
-        period_s: How often to ask it at least; None where only the load matters.
-        state: What a plugin's policy answered besides the number.
-        rests_until: It has failed and is not asked before.
-        changed_meanwhile: While it was being asked.
+    Raises:
+        ClusterSilent: The cluster does not answer.
     """
-
-    follower: LoadFollower
-    wish: tuple[AutoscalingPolicy, bytes | None]
-    policy: ScalingPolicy | CustomPolicy
-    period_s: float | None
-    state: Mapping[str, Any] = field(default_factory=dict)
-    looked_at: float = float("-inf")
-    failures: int = 0
-    rests_until: float = float("-inf")
-    timer: asyncio.TimerHandle | None = None
-    asking: asyncio.Task[None] | None = None
-    changed_meanwhile: bool = False
+    await cluster.delete(SCALER_KEY)
 
 
-class Scaler:
-    """All deployments of an instance that scale. Lives on the controller's loop.
+class Scaling:
+    """The scaler of an instance; without a plugin that gives one, every count is fixed.
 
     Args:
-        changed: Told of each new number of replicas.
-        custom: Asks users' own policies.
-
-    Attributes:
-        problems: What is the matter with a deployment's policy, for those whose policy fails.
+        context: Of the controller's actor.
+        prefix: The beginning of the names of the instance's actors.
+        topics: Has the receivers of reports.
+        act: Called with a deployment and its new count.
+        recovered: See `ScalerContext`.
     """
 
     def __init__(
         self,
-        plugins: Plugins,
-        changed: Callable[[DeploymentId, int], None],
-        custom: CustomPolicies,
+        context: ActorContext,
+        prefix: str,
+        topics: ReportTopics,
+        act: Callable[[DeploymentId, int], None],
+        recovered: bytes | None,
     ) -> None:
-        self._plugins = plugins
-        self._changed = changed
-        self._custom = custom
-        self._scaled: dict[DeploymentId, _Scaled] = {}
-        self._endings: set[asyncio.Task[None]] = set()
-        self.problems: dict[DeploymentId, str] = {}
+        self._plugin = ""
+        self._failures: dict[str, str] = {}
+        self._problems: dict[DeploymentId, str] = {}
+        self._scaler: Scaler | None = None
+        means = _Means(context, prefix, topics, act, recovered)
+        given = context.plugins.make_scaler(means)
+        if given is not None:
+            self._plugin, make = given
+            self._scaler = self._guarded("make_scaler", make, None)
 
-    def follow(self, spec: DeploymentSpec, number: int, *, resumed: bool = False) -> None:
-        """Let a deployment's replicas follow its load, from `number` of them.
+    def check(self, spec: DeploymentSpec) -> None:
+        """Refuse a deployment that asks for a scaler and gets none, or that the scaler refuses.
+
+        Raises:
+            PluginError: No plugin gives a scaler, or the plugin that does has failed.
+            ConfigError: The scaler refuses the deployment's options.
+        """
+        if spec.config.autoscaling_config is None:
+            return
+        if not self._plugin:
+            raise missing_package("autoscaling_config", f"{spec.id}: autoscaling")
+        if self._scaler is None:
+            raise PluginError(f"{spec.id}: {self._failures['make_scaler']}")
+        try:
+            self._scaler.check(_scaled(spec))
+        except ServeError:
+            raise
+        except BaseException as error:  # foreign code
+            raise PluginError(
+                f"{spec.id}: plugin {self._plugin} failed in Scaler.check: {describe_error(error)}"
+            ) from error
+
+    def start(self) -> None:
+        """Let the scaler begin to work."""
+        self._call("start", lambda scaler: scaler.start(), None)
+
+    def want(self, spec: DeploymentSpec, current: int | None) -> int | None:
+        """Return how many replicas a deployment has for now, None for what its options say.
 
         Args:
-            resumed: It ran before this controller did.
+            current: How many replicas are wanted so far; None for a new deployment.
         """
-        scaling = spec.config.autoscaling_config
-        assert scaling is not None
-        now = self._now()
-        wish = (scaling.policy, spec.scaling_policy)
-        known = self._scaled.get(spec.id)
-        if known is None:
-            follower = LoadFollower(spec.id, scaling, number, now, resumed=resumed)
-            self._scaled[spec.id] = _Scaled(follower, wish, *self._policy(spec, scaling))
-        else:
-            known.follower.configure(scaling, number, now)
-            if known.wish != wish:
-                self._replace_policy(known, spec, scaling)
-            known.failures, known.rests_until = 0, now
-            self.problems.pop(spec.id, None)
-        self._look_at(spec.id, now)
+        scales = spec.config.autoscaling_config is not None
+        if self._scaler is None:
+            return current if scales else None
+        try:
+            count = _count(self._scaler, spec, current)
+        except BaseException as error:  # foreign code
+            self._note("want", error)
+            if scales:
+                self._problems[spec.id] = f"{spec.id}: {self._failures['want']}"
+            return current if scales else None
+        self._problems.pop(spec.id, None)
+        return count
 
     def forget(self, deployment: DeploymentId) -> None:
-        """Its number of replicas follows nothing any more."""
-        scaled = self._scaled.pop(deployment, None)
-        if scaled is None:
-            return
-        self._give_up_asking(scaled)
-        if scaled.timer is not None:
-            scaled.timer.cancel()
-        if isinstance(scaled.policy, CustomPolicy):
-            self._end_custom(deployment)
-        self.problems.pop(deployment, None)
-
-    def report(self, process: str, reports: Iterable[LoadReport]) -> None:
-        """Take in what a process tells of what it asks."""
-        now = self._now()
-        for report in reports:
-            scaled = self._scaled.get(report.deployment)
-            if scaled is not None:
-                scaled.follower.report(process, report, now)
-                self._look_at(report.deployment, now)
+        """Let a deployment's count be: the deployment is being deleted."""
+        self._problems.pop(deployment, None)
+        self._call("forget", lambda scaler: scaler.forget(deployment), None)
 
     def running(self, deployment: DeploymentId, running: int) -> None:
-        """So many of its replicas run now."""
-        scaled = self._scaled.get(deployment)
-        if scaled is not None and scaled.follower.running != running:
-            scaled.follower.running = running
-            self._look_at(deployment, self._now())
+        """Pass on how many replicas of a deployment serve now."""
+        self._call("running", lambda scaler: scaler.running(deployment, running), None)
 
-    def number(self, deployment: DeploymentId) -> int | None:
-        """Return how many replicas there should be; None for what does not scale."""
-        scaled = self._scaled.get(deployment)
-        return None if scaled is None else scaled.follower.number
+    def problem(self, deployment: DeploymentId) -> str:
+        """Return why a deployment's count does not change as it should, "" for no problem."""
+        own = self._problems.get(deployment, "")
+        return own or str(self._call("problem", lambda scaler: scaler.problem(deployment), ""))
 
     def stop(self) -> None:
-        """Follow nothing any more, and end what runs for it."""
-        for deployment in list(self._scaled):
-            self.forget(deployment)
-        self._custom.stop()
+        """Change no count any more."""
+        self._call("stop", lambda scaler: scaler.stop(), None)
 
-    # --- looking ------------------------------------------------------------------------
-
-    def _look_at(self, deployment: DeploymentId, now: float) -> None:
-        """Look now, or as soon as the last look is long enough ago."""
-        scaled = self._scaled[deployment]
-        pause = min(PAUSE_S, scaled.follower.config.look_back_period_s / 10)
-        at = scaled.looked_at + pause
-        if at <= now or scaled.follower.is_cold:
-            self._look(scaled)
-        else:
-            self._look_later(scaled, at)
-
-    def _look_later(self, scaled: _Scaled, at: float) -> None:
-        """Look at that time, or earlier if that is planned already."""
-        timer = scaled.timer
-        if timer is not None:
-            if timer.when() <= at:
-                return
-            timer.cancel()
-        scaled.timer = asyncio.get_running_loop().call_at(at, self._look, scaled)
-
-    def _look(self, scaled: _Scaled) -> None:
-        if scaled.timer is not None:
-            scaled.timer.cancel()
-            scaled.timer = None
-        now = scaled.looked_at = self._now()
-        before = scaled.follower.number
-        if scaled.follower.warm(now):
-            self._tell(scaled, before)
-        elif scaled.asking is not None:
-            scaled.changed_meanwhile = True
-        elif now >= scaled.rests_until:
-            self._ask(scaled, now)
-        self._plan(scaled, now)
-
-    def _plan(self, scaled: _Scaled, now: float) -> None:
-        """Look again when time alone may change something."""
-        if scaled.asking is not None:
-            return  # the answer plans
-        moments = [scaled.follower.next_look(now)]
-        if scaled.period_s is not None:
-            moments.append(now + scaled.period_s)
-        at = min((moment for moment in moments if moment is not None), default=None)
-        if now < scaled.rests_until:
-            at = scaled.rests_until
-        if at is not None:
-            # What is due is due at the next turn, and no earlier than a moment after this look.
-            self._look_later(scaled, max(at, now + _LEAST_S))
-
-    def _ask(self, scaled: _Scaled, now: float) -> None:
-        follower, policy = scaled.follower, scaled.policy
-        context = follower.context(now, time.time() - now)
-        if isinstance(policy, CustomPolicy):
-            asking = self._ask_custom(scaled, policy, context)
-            scaled.asking = asyncio.get_running_loop().create_task(asking)
-            return
-        try:
-            answer = policy.decide(replace(context, policy_state=scaled.state))
-            wanted, state = wanted_number(answer)
-        except NonsenseAnswer as error:
-            self._note(scaled, str(error))
-        except BaseException as error:  # a plugin's code: its failure is nobody else's
-            self._note(scaled, f"it raised {describe_error(error)}")
-        else:
-            scaled.state = scaled.state if state is None else state
-            self._take(scaled, wanted)
-
-    async def _ask_custom(
-        self, scaled: _Scaled, policy: CustomPolicy, context: AutoscalingContext
-    ) -> None:
-        """Ask a user's policy, and wait for the answer as long as that may take."""
-        try:
-            wanted = await self._custom.ask(scaled.follower.deployment, policy, context)
-        except PolicyFailure as error:
-            self._note(scaled, str(error))
-        except Exception as error:  # whatever it is, it must not end the asking for ever
-            log.exception("the policy of %s could not be asked", scaled.follower.deployment)
-            self._note(scaled, f"it could not be asked: {error!r}")
-        else:
-            self._take(scaled, wanted)
-        scaled.asking = None
-        now = self._now()
-        if scaled.changed_meanwhile:
-            scaled.changed_meanwhile = False
-            self._look_at(scaled.follower.deployment, now)
-        self._plan(scaled, now)
-
-    def _take(self, scaled: _Scaled, wanted: float) -> None:
-        scaled.failures = 0
-        if self.problems.pop(scaled.follower.deployment, None) is not None:
-            log.info("%s: its autoscaling policy answers again", scaled.follower.deployment)
-        before = scaled.follower.number
-        scaled.follower.take(wanted, self._now())
-        self._tell(scaled, before)
-
-    def _tell(self, scaled: _Scaled, before: int) -> None:
-        if scaled.follower.number != before:
-            self._changed(scaled.follower.deployment, scaled.follower.number)
-
-    # --- policies -----------------------------------------------------------------------
-
-    def _policy(
-        self, spec: DeploymentSpec, scaling: AutoscalingConfig
-    ) -> tuple[ScalingPolicy | CustomPolicy, float | None]:
-        if spec.scaling_policy is None:
+    async def close(self) -> None:
+        """Change no count any more, and delete what is stored."""
+        if self._scaler is not None:
             try:
-                return _given_policy(spec.id, scaling, self._plugins)
-            except ServeError as error:  # though it was there when this was deployed
-                return _Missing(str(error)), None
-        kwargs = scaling.policy.policy_kwargs
-        custom = CustomPolicy(spec.scaling_policy, kwargs, spec.import_paths)
-        return custom, CUSTOM_PERIOD_S
+                await self._scaler.close()
+            except Exception as error:  # foreign code, and the cluster may be away
+                self._note("close", error)
 
-    def _replace_policy(
-        self, scaled: _Scaled, spec: DeploymentSpec, scaling: AutoscalingConfig
+    def _call(self, method: str, ask: Callable[[Scaler], T], otherwise: T) -> T:
+        scaler = self._scaler
+        if scaler is None:
+            return otherwise
+        return self._guarded(method, lambda: ask(scaler), otherwise)
+
+    def _guarded(self, method: str, ask: Callable[[], T], otherwise: T) -> T:
+        """Run the plugin's code: its failure changes no count, and is logged once per method."""
+        try:
+            return ask()
+        except BaseException as error:
+            self._note(method, error)
+            return otherwise
+
+    def _note(self, method: str, error: BaseException) -> None:
+        level = logging.DEBUG if method in self._failures else logging.ERROR
+        where = method if method == "make_scaler" else f"Scaler.{method}"
+        failure = f"plugin {self._plugin} failed in {where}: {describe_error(error)}"
+        self._failures[method] = failure
+        log.log(level, "%s", failure, exc_info=error)
+
+
+def _scaled(spec: DeploymentSpec) -> ScaledDeployment:
+    config = spec.config.autoscaling_config
+    return ScaledDeployment(spec.id, config, spec.scaling_policy, spec.import_paths)
+
+
+def _count(scaler: Scaler, spec: DeploymentSpec, current: int | None) -> int | None:
+    count: object = scaler.want(_scaled(spec), current)
+    if count is None:
+        return None
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise ConfigError(f"{spec.id}: it returned {count!r}, which is no number of replicas")
+    return count
+
+
+class _Means:
+    """The `ScalerContext` of an instance."""
+
+    def __init__(
+        self,
+        context: ActorContext,
+        prefix: str,
+        topics: ReportTopics,
+        act: Callable[[DeploymentId, int], None],
+        recovered: bytes | None,
     ) -> None:
-        self._give_up_asking(scaled)
-        was_custom = isinstance(scaled.policy, CustomPolicy)
-        scaled.wish = (scaling.policy, spec.scaling_policy)
-        scaled.policy, scaled.period_s = self._policy(spec, scaling)
-        scaled.state = {}
-        if was_custom and not isinstance(scaled.policy, CustomPolicy):
-            self._end_custom(spec.id)
+        self.recovered = recovered
+        self.processes = HelperActors(context.cluster, f"{prefix}policies:", context.plugins.loaded)
+        self.scale = act
+        self._plugins: Plugins = context.plugins
+        self._topics = topics
+        self._cluster = context.cluster
 
-    def _note(self, scaled: _Scaled, failure: str) -> None:
-        """Leave the number as it is, say why, and ask again later."""
-        deployment = scaled.follower.deployment
-        pause = _AGAIN_S[min(scaled.failures, len(_AGAIN_S) - 1)]
-        scaled.failures += 1
-        scaled.rests_until = self._now() + pause
-        name = scaled.follower.config.policy.policy_function
-        problem = (
-            f"{deployment}: its autoscaling policy {name} failed, and the number of replicas stays "
-            f"as it is: {failure}"
-        )
-        if self.problems.get(deployment) == problem:
-            return
-        # Once for each reason: a policy that goes on failing would fill the log.
-        first = deployment not in self.problems
-        self.problems[deployment] = problem
-        if first:
-            log.warning("%s", problem)
-        else:
-            log.debug("%s", problem)
+    def registered(self, hook: str) -> Mapping[str, Any]:
+        return self._plugins.registered(hook)
 
-    def _give_up_asking(self, scaled: _Scaled) -> None:
-        if scaled.asking is not None:
-            scaled.asking.cancel()
-            scaled.asking = None
-            scaled.changed_meanwhile = False
+    def receiver(self, topic: str) -> ReportReceiver:
+        return self._topics.receiver(topic, object)  # type: ignore[return-value]  # the plugin's own
 
-    def _end_custom(self, deployment: DeploymentId) -> None:
-        ending = asyncio.get_running_loop().create_task(self._custom.forget(deployment))
-        self._endings.add(ending)
-        ending.add_done_callback(self._endings.discard)
+    async def store(self, value: bytes) -> None:
+        await self._cluster.put(SCALER_KEY, value)
 
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
-
-
-class _Missing:
-    """Stands for a policy that cannot be had any more: the others must go on."""
-
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
-
-    def decide(self, context: AutoscalingContext) -> float:
-        raise LookupError(self._reason)
-
-
-def _given_policy(
-    deployment: DeploymentId, scaling: AutoscalingConfig, plugins: Plugins
-) -> tuple[ScalingPolicy, float | None]:
-    """Return a policy that a plugin gives by name, and how often it is to be asked at least."""
-    name = str(scaling.policy.policy_function)
-    known = plugins.autoscaling_policies
-    factory = known.get(name)
-    if factory is None:
-        if name == AutoscalingPolicy().policy_function:
-            raise missing_package("autoscaling_config", f"{deployment}: autoscaling")
-        raise ConfigError(
-            f"{deployment}: no installed plugin gives an autoscaling policy {name!r}; there are "
-            f"{sorted(known)}. One of your own is a function, a class, or 'package.module:name'."
-        )
-    try:
-        return factory.create(scaling.policy.policy_kwargs), factory.period_s
-    except Exception as error:  # a plugin's code, about what the user wrote
-        raise ConfigError(
-            f"{deployment}: the autoscaling policy {name!r} refuses "
-            f"policy_kwargs={scaling.policy.policy_kwargs!r}: {error}"
-        ) from error
+    async def clear(self) -> None:
+        await clear_scaler(self._cluster)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from .._model.names import MAX_NAME_LENGTH, MAX_PATH_LENGTH, check_name, check_text
 from .._model.plan import Key, Plan, PlannedResource, kind_of
 from .._model.sizes import check_size
+from .._model.specs import DeploymentSpec
 from .._plugins import Plugins
 from ..errors import ConfigError, ConflictError
 from ..types import Resource, ResourceKind, Resources
-from .scaling import check_scaling
 
 __all__ = ["check_deployments", "check_expected", "check_plan"]
 
@@ -89,10 +89,16 @@ def check_expected(
             raise ConflictError(*key)
 
 
-def check_deployments(planned: PlannedResource, plugins: Plugins, max_bytes: int) -> None:
+def check_deployments(
+    planned: PlannedResource,
+    plugins: Plugins,
+    check_scaling: Callable[[DeploymentSpec], None],
+    max_bytes: int,
+) -> None:
     """Raise ConfigError for a deployment whose policies nobody gives, or that is too large.
 
     Args:
+        check_scaling: Raises for a deployment whose scaling is not possible.
         max_bytes: For the code and bound arguments of one deployment.
     """
     known = plugins.routing_policies
@@ -102,5 +108,5 @@ def check_deployments(planned: PlannedResource, plugins: Plugins, max_bytes: int
                 f"{spec.id}: no installed plugin gives a routing policy "
                 f"{spec.config.routing_policy!r}; there are {sorted(known)}."
             )
-        check_scaling(spec, plugins)
+        check_scaling(spec)
         check_size(spec, max_bytes)

@@ -1,7 +1,7 @@
 """The protocols between alacarte's processes: the methods that actors answer, and their values.
 
-An instance runs one controller, replicas, node services and, where users bring autoscaling policies
-of their own, one policy process. Each is an actor: found by name, called by method. The protocols
+An instance runs one controller, replicas, node services, and helper processes of plugins. Each is
+an actor: found by name, called by method. The protocols
 here list every such method with its arguments, the process that calls it, how long the caller
 waits, and what it raises. `remote` declares on each method the caller's patience and whether the
 call may be repeated. Every stub keeps to the patience. One caller repeats calls whose answers were
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from .controller_protocol import ControllerProtocol, MissingBlobs
 from .membership import InstanceInfo, Membership
-from .policy_protocol import CustomPolicy, PolicyAnswer, PolicyProtocol
 from .remote import ActorDied, ActorSilent, CallTerms, NotBegun, remote, terms_of
 from .replica_protocol import Pulse, ReplicaInfo, ReplicaProtocol
 from .reporting import (
@@ -46,7 +45,6 @@ __all__ = [
     "ActorSilent",
     "CallTerms",
     "ControllerProtocol",
-    "CustomPolicy",
     "DeploymentSnapshot",
     "InstanceInfo",
     "LoadReport",
@@ -54,8 +52,6 @@ __all__ = [
     "MissingBlobs",
     "NodeServiceProtocol",
     "NotBegun",
-    "PolicyAnswer",
-    "PolicyProtocol",
     "Pulse",
     "ReplicaEntry",
     "ReplicaInfo",

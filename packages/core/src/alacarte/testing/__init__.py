@@ -4,7 +4,6 @@ with local_instance() as url:                  # a whole instance in this proces
     handle = serve.run(app)
 check_plugin("cache")                          # a plugin keeps the rules
 check_routing_policy(MyPolicy)                 # so does a routing policy
-check_autoscaling_policy(factory)              # and an autoscaling policy
 FakeClock().run(main())                        # time passes only while everything waits
 """
 
@@ -14,11 +13,9 @@ from ._condition import wait_until
 from ._instance import local_instance
 from ._plugin import check_plugin
 from ._policy import check_routing_policy
-from ._scaling import check_autoscaling_policy
 
 __all__ = [
     "FakeClock",
-    "check_autoscaling_policy",
     "check_cluster",
     "check_plugin",
     "check_routing_policy",

@@ -9,12 +9,13 @@ import inspect
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import RootModel
 
 from .. import hookspecs
+from .._control.report_topics import ReportTopics
 from .._foreign import load_target
 from .._plugins import PluginRecord, Plugins, discover, load
 from .._settings import ConfigValues, resolve
@@ -29,10 +30,10 @@ from ..types import (
     NodeServiceSpec,
     PolicyFactory,
     Reply,
+    ReportReceiver,
     ScalingPolicyFactory,
 )
 from ._policy import check_routing_policy
-from ._scaling import check_autoscaling_policy
 
 __all__ = ["check_plugin"]
 
@@ -57,7 +58,7 @@ def check_plugin(name: str) -> PluginRecord:
     It is found under its entry point and loads; its hooks are known ones, and importing them
     loads no Ray; all that it registers is of the right kind, can be imported, and clashes with
     nothing else that is installed; its configuration works without being given; its routing
-    policies pass `check_routing_policy`, its autoscaling policies `check_autoscaling_policy`.
+    policies pass `check_routing_policy`.
 
     Args:
         name: Of the entry point in the group `alacarte`.
@@ -169,8 +170,7 @@ def _check_policies(implementation: Callable[[], Any], plugins: Plugins) -> None
 
 
 def _check_autoscaling(implementation: Callable[[], Any], plugins: Plugins) -> None:
-    for factory in _given(implementation, ScalingPolicyFactory):
-        check_autoscaling_policy(factory)
+    _given(implementation, ScalingPolicyFactory)
 
 
 def _check_layer_stages(implementation: Callable[[], Any], plugins: Plugins) -> None:
@@ -181,6 +181,41 @@ def _check_layer_stages(implementation: Callable[[], Any], plugins: Plugins) -> 
 def _check_protocols(implementation: Callable[[], Any], plugins: Plugins) -> None:
     for protocol in _given(implementation):
         _check_methods(protocol, ("bind",))
+
+
+def _check_scaler(implementation: Callable[..., Any], plugins: Plugins) -> None:
+    given = plugins.make_scaler(_ScalerMeans(plugins))
+    scaler = None if given is None else given[1]()
+    if scaler is not None:
+        for name in ("check", "start", "want", "forget", "running", "problem", "stop", "close"):
+            method = getattr(scaler, name, None)
+            assert callable(method), f"make_scaler: {type(scaler).__name__} has no method {name}"
+            is_async = inspect.iscoroutinefunction(method)
+            assert is_async == (name == "close"), f"Scaler.{name}: only close is async"
+
+
+class _ScalerMeans:
+    """A `ScalerContext` of an instance that is new and has no deployments."""
+
+    recovered: bytes | None = None
+    processes: Any = None
+
+    def __init__(self, plugins: Plugins) -> None:
+        self._plugins = plugins
+        self._topics = ReportTopics(plugins.report_topics)
+
+    def scale(self, deployment: DeploymentId, replicas: int) -> None:
+        raise AssertionError(f"make_scaler scales {deployment}, which does not exist")
+
+    def registered(self, hook: str) -> Mapping[str, Any]:
+        return self._plugins.registered(hook)
+
+    def receiver(self, topic: str) -> ReportReceiver:
+        return self._topics.receiver(topic, object)  # type: ignore[return-value]  # the plugin's own
+
+    async def store(self, value: bytes) -> None: ...
+
+    async def clear(self) -> None: ...
 
 
 def _check_caller_layer(implementation: Callable[..., Any], plugins: Plugins) -> None:
@@ -203,6 +238,7 @@ _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
     "register_layer_stages": _check_layer_stages,
     "register_protocols": _check_protocols,
     "register_autoscaling_policies": _check_autoscaling,
+    "make_scaler": _check_scaler,
     "wrap_caller": _check_caller_layer,
     "wrap_replica": _check_replica_layer,
 }

@@ -32,6 +32,13 @@ from ._resources import Expansion, Resource, ResourceKind, Resources
 from ._routes import Route, RouteTable
 from ._routing_policies import WAIT, Pick, PolicyFactory, RoutingPolicy, Shed, Wait
 from ._runtime import NodeServiceSender, Runtime, ServicePlace
+from ._scalers import (
+    HelperProcess,
+    HelperProcesses,
+    ScaledDeployment,
+    Scaler,
+    ScalerContext,
+)
 from ._scaling_policies import (
     AutoscalingContext,
     ScalingAnswer,
@@ -61,6 +68,8 @@ __all__ = [
     "Entry",
     "Event",
     "Expansion",
+    "HelperProcess",
+    "HelperProcesses",
     "Identity",
     "Instance",
     "Layer",
@@ -91,6 +100,9 @@ __all__ = [
     "RouterObserver",
     "RoutingPolicy",
     "Runtime",
+    "ScaledDeployment",
+    "Scaler",
+    "ScalerContext",
     "ScalingAnswer",
     "ScalingPolicy",
     "ScalingPolicyFactory",

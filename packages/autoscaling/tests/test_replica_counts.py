@@ -4,11 +4,13 @@ import asyncio
 import json
 from typing import Any
 
-from alacarte._control.replica_counts import COUNTS_KEY, ReplicaCounts, load_counts
-from alacarte._model.specs import DeploymentSpec
-from alacarte.config import DeploymentConfig
+from alacarte._control.scaling import SCALER_KEY
+from alacarte.config import AutoscalingConfig
 from alacarte.testing import FakeClock
-from alacarte.types import DeploymentId
+from alacarte.types import DeploymentId, ScaledDeployment
+from alacarte_autoscaling._replica_counts import ReplicaCounts, read_counts
+
+from .context_support import Context, scaled
 
 WHO = DeploymentId("app", "D")
 
@@ -36,21 +38,21 @@ class Map:
         self.data.pop(key, None)
 
 
-def spec(name: str = "D", **scaling: Any) -> DeploymentSpec:
-    config = DeploymentConfig(autoscaling_config={"max_replicas": 10, **scaling})
-    return DeploymentSpec(DeploymentId("app", name), "v", b"", b"", False, config)
+def spec(name: str = "D", **scaling: Any) -> ScaledDeployment:
+    config = AutoscalingConfig(**{"max_replicas": 10, **scaling})
+    return scaled(DeploymentId("app", name), config)
 
 
 class Book:
     """Counts, and what became of them."""
 
-    def __init__(self, stored: Map, counts: Any = None) -> None:
+    def __init__(self, stored: Map, recovered: bytes | None = None) -> None:
         self.map: Any = stored
         self.acted: list[tuple[DeploymentId, int]] = []
-        self.counts = ReplicaCounts(self.map, self.act, counts or {})
+        self.counts = ReplicaCounts(Context(self.map, self.act, recovered))
 
     def act(self, deployment: DeploymentId, number: int) -> None:
-        stored = {(app, name): n for app, name, n, _ in json.loads(self.map.data[COUNTS_KEY])}
+        stored = {(app, name): n for app, name, n, _ in json.loads(self.map.data[SCALER_KEY])}
         assert stored[tuple(deployment)] == number, "acted on before it was stored"
         self.acted.append((deployment, number))
 
@@ -122,8 +124,8 @@ def test_a_new_controller_goes_on():
         book.counts.set(WHO, 5)
         book.counts.forget(DeploymentId("app", "E"))
         await asyncio.sleep(1)
-        found = await load_counts(book.map)
-        assert list(found) == [WHO]
+        found = stored.data[SCALER_KEY]
+        assert list(read_counts(found)) == [WHO]
         again = Book(stored, found)
         assert again.counts.begin(spec(), None) == 5
         await again.counts.clear()

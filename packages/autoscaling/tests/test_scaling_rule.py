@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alacarte._control.scaling_rule import (
-    Leaning,
-    NonsenseAnswer,
+from alacarte.config import AutoscalingConfig
+from alacarte_autoscaling._scaling_rule import (
+    Hysteresis,
+    InvalidDecision,
     cold_start,
     next_step,
-    wanted_number,
+    parse_decision,
     within,
 )
-from alacarte.config import AutoscalingConfig
 
 
 def config(**values: Any) -> AutoscalingConfig:
@@ -31,7 +31,7 @@ def at_once(wanted: float, target: int, running: int | None = None, **values: An
         wanted,
         target=target,
         running=target if running is None else running,
-        leaning=Leaning(),
+        hysteresis=Hysteresis(),
         now=50.0,
     )
     return step.number
@@ -69,7 +69,7 @@ def test_shrinkage_is_multiplied(factor: float, wanted: float, target: int, numb
 def test_from_none_there_is_no_delay_and_no_factor():
     """What a policy wants where there is no replica is done at once, and in whole."""
     slow = config(upscale_delay_s=30, upscaling_factor=0.1)
-    step = next_step(slow, 4.0, target=0, running=0, leaning=Leaning(), now=0.0)
+    step = next_step(slow, 4.0, target=0, running=0, hysteresis=Hysteresis(), now=0.0)
     assert step.number == 4
 
 
@@ -82,10 +82,12 @@ def test_the_first_request_starts_the_first_replica(factor: float, target: int, 
 
 def run(settings: AutoscalingConfig, wishes: list[tuple[float, float]], target: int) -> int:
     """Return the number after wishes at times."""
-    leaning = Leaning()
+    hysteresis = Hysteresis()
     for now, wanted in wishes:
-        step = next_step(settings, wanted, target=target, running=target, leaning=leaning, now=now)
-        target, leaning = step.number, step.leaning
+        step = next_step(
+            settings, wanted, target=target, running=target, hysteresis=hysteresis, now=now
+        )
+        target, hysteresis = step.number, step.hysteresis
     return target
 
 
@@ -112,9 +114,11 @@ def test_an_interruption_begins_the_delay_anew():
 
 def test_what_is_due_is_told():
     """A step says when its wish will be granted, so that nobody need ask before."""
-    step = next_step(config(), 5.0, target=1, running=1, leaning=Leaning(), now=7.0)
+    step = next_step(config(), 5.0, target=1, running=1, hysteresis=Hysteresis(), now=7.0)
     assert (step.number, step.due) == (1, 37.0)
-    assert next_step(config(), 1.0, target=1, running=1, leaning=Leaning(), now=7.0).due is None
+    assert (
+        next_step(config(), 1.0, target=1, running=1, hysteresis=Hysteresis(), now=7.0).due is None
+    )
 
 
 @settings(max_examples=400)
@@ -140,7 +144,9 @@ def test_it_moves_towards_the_wish_and_stays_in_bounds(
         downscale_delay_s=0,
     )
     target = within(limits, target)
-    step = next_step(limits, wanted, target=target, running=running, leaning=Leaning(), now=1.0)
+    step = next_step(
+        limits, wanted, target=target, running=running, hysteresis=Hysteresis(), now=1.0
+    )
     assert low <= step.number <= low + more
     wish = within(limits, math.ceil(wanted - 1e-9))
     if wish > target:
@@ -167,7 +173,7 @@ def test_a_constant_wish_is_reached_and_kept(wanted: float, begin: int, up: floa
     seen = [target]
     for now in range(200):
         step = next_step(
-            limits, wanted, target=target, running=target, leaning=Leaning(), now=float(now)
+            limits, wanted, target=target, running=target, hysteresis=Hysteresis(), now=float(now)
         )
         target = step.number
         seen.append(target)
@@ -182,7 +188,7 @@ def test_a_constant_wish_is_reached_and_kept(wanted: float, begin: int, up: floa
 )  # fmt: skip
 def test_answers_are_numbers(answer: Any, number: float, state: Any):
     """A number of any kind, alone or with a state."""
-    assert wanted_number(answer) == (number, state)
+    assert parse_decision(answer) == (number, state)
 
 
 @pytest.mark.parametrize(
@@ -193,5 +199,5 @@ def test_answers_are_numbers(answer: Any, number: float, state: Any):
 )  # fmt: skip
 def test_nonsense_is_refused(answer: Any):
     """What is no number of replicas says what it is."""
-    with pytest.raises(NonsenseAnswer, match="it answered"):
-        wanted_number(answer)
+    with pytest.raises(InvalidDecision, match="it answered"):
+        parse_decision(answer)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alacarte._control.loads import LoadHistory
 from alacarte.actors import FORGET_S, LoadReport
 from alacarte.types import DeploymentId
+from alacarte_autoscaling._load_history import LoadHistory
 
 WHO = DeploymentId("app", "D")
 

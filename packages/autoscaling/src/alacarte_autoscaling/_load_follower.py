@@ -5,11 +5,12 @@ It asks no policy itself: whoever has one takes the `context`, asks, and hands i
 
 from __future__ import annotations
 
-from ..actors import LoadReport
-from ..config import AutoscalingConfig
-from ..types import AutoscalingContext, DeploymentId
-from .loads import LoadHistory
-from .scaling_rule import Leaning, cold_start, next_step, within
+from alacarte.actors import LoadReport
+from alacarte.config import AutoscalingConfig
+from alacarte.types import AutoscalingContext, DeploymentId
+
+from ._load_history import LoadHistory
+from ._scaling_rule import Hysteresis, cold_start, next_step, within
 
 __all__ = ["LoadFollower"]
 
@@ -44,7 +45,7 @@ class LoadFollower:
         self.number = within(config, number)
         self.running = 0
         self._history = LoadHistory(config.look_back_period_s, now)
-        self._leaning = Leaning()
+        self._hysteresis = Hysteresis()
         self._due: float | None = None
         self._blind_until = now + REPORTS_S if resumed else now
         self._up_at: float | None = None
@@ -54,7 +55,7 @@ class LoadFollower:
         """Go on under another configuration, from `number` replicas."""
         self._history.look_back(config.look_back_period_s, now)
         self.config = config
-        self._leaning, self._due = Leaning(), None
+        self._hysteresis, self._due = Hysteresis(), None
         self.number = within(config, number)
 
     def report(self, process: str, report: LoadReport, now: float) -> None:
@@ -101,7 +102,7 @@ class LoadFollower:
         if not self.is_cold:
             return False
         self._go_to(cold_start(self.config, self.number), now)
-        self._leaning, self._due = Leaning(), None
+        self._hysteresis, self._due = Hysteresis(), None
         return True
 
     def take(self, wanted: float, now: float) -> None:
@@ -111,10 +112,10 @@ class LoadFollower:
             wanted,
             target=self.number,
             running=self.running,
-            leaning=self._leaning,
+            hysteresis=self._hysteresis,
             now=now,
         )
-        self._leaning, self._due = step.leaning, step.due
+        self._hysteresis, self._due = step.hysteresis, step.due
         if step.number < self.number and now < self._blind_until:
             self._due = self._blind_until
             return

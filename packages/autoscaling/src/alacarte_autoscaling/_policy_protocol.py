@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from ..types import AutoscalingContext, DeploymentId
-from .remote import remote
+from alacarte.actors import remote
+from alacarte.types import AutoscalingContext, DeploymentId
 
 __all__ = ["CustomPolicy", "PolicyAnswer", "PolicyProtocol"]
 

@@ -10,19 +10,16 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from .._cluster.protocol import Cluster
-from .._model.specs import DeploymentSpec
-from ..config import AutoscalingConfig
-from ..types import DeploymentId
-from .scaling_rule import within
+from alacarte.config import AutoscalingConfig
+from alacarte.types import DeploymentId, ScaledDeployment, ScalerContext
 
-__all__ = ["COUNTS_KEY", "ReplicaCounts", "StoredCount", "clear_counts", "load_counts"]
+from ._scaling_rule import within
+
+__all__ = ["ReplicaCounts", "StoredCount", "read_counts"]
 
 log = logging.getLogger("alacarte.controller")
-COUNTS_KEY = "numbers"
 _RETRY_S = 0.5
 _LAST_WRITE_S = 5.0
 
@@ -34,49 +31,28 @@ class StoredCount(NamedTuple):
     config: str
 
 
-async def load_counts(cluster: Cluster) -> dict[DeploymentId, StoredCount]:
-    """Return the counts that a former controller stored.
-
-    Raises:
-        ClusterSilent: The cluster does not answer.
-    """
-    data = await cluster.get(COUNTS_KEY)
+def read_counts(data: bytes | None) -> dict[DeploymentId, StoredCount]:
+    """Return the counts that a former controller stored."""
     return {
         DeploymentId(app, name): StoredCount(replicas, config)
         for app, name, replicas, config in (json.loads(data) if data else ())
     }
 
 
-async def clear_counts(cluster: Cluster) -> None:
-    """Delete the stored counts.
-
-    Raises:
-        ClusterSilent: The cluster does not answer.
-    """
-    await cluster.delete(COUNTS_KEY)
-
-
 class ReplicaCounts:
     """The counts of one instance. Lives on the controller's loop.
 
     Args:
-        act: Called with a deployment and its count, once that is stored.
-        stored: The counts that a former controller stored.
+        context: Stores the counts, acts on them, and has those that a former controller stored.
     """
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        act: Callable[[DeploymentId, int], None],
-        stored: Mapping[DeploymentId, StoredCount],
-    ) -> None:
-        self._cluster = cluster
-        self._act = act
-        self._counts = dict(stored)
+    def __init__(self, context: ScalerContext) -> None:
+        self._context = context
+        self._counts = read_counts(context.recovered)
         self._unsaved: dict[DeploymentId, None] = {}
         self._saving: asyncio.Task[None] | None = None
 
-    def begin(self, spec: DeploymentSpec, current: int | None) -> int:
+    def begin(self, deployment: ScaledDeployment, current: int | None) -> int:
         """Return how many replicas a deployment has from now on, as it is deployed.
 
         The count stays, within bounds. A deployment begins with its first count when it is new, and
@@ -85,18 +61,17 @@ class ReplicaCounts:
         Args:
             current: How many it has, where it did not scale before; None for a new one.
         """
-        scaling = spec.config.autoscaling_config
-        assert scaling is not None
+        scaling: AutoscalingConfig = deployment.options
         digest = _digest(scaling)
-        stored = self._counts.get(spec.id)
+        stored = self._counts.get(deployment.id)
         has = current if stored is None else stored.replicas
         is_changed = stored is None or stored.config != digest
         if has is None or (is_changed and scaling.initial_replicas is not None):
             has = scaling.start_replicas
         replicas = within(scaling, has)
         if stored != (replicas, digest):
-            self._counts[spec.id] = StoredCount(replicas, digest)
-            self._save(spec.id)
+            self._counts[deployment.id] = StoredCount(replicas, digest)
+            self._save(deployment.id)
         return replicas
 
     def set(self, deployment: DeploymentId, replicas: int) -> None:
@@ -116,7 +91,7 @@ class ReplicaCounts:
         if self._saving is not None:
             # Not cancelled: what is on its way would arrive after all, and after the deletion.
             await asyncio.wait([self._saving], timeout=_LAST_WRITE_S)
-        await clear_counts(self._cluster)
+        await self._context.clear()
 
     def _save(self, deployment: DeploymentId) -> None:
         self._unsaved[deployment] = None
@@ -129,7 +104,7 @@ class ReplicaCounts:
             changed, self._unsaved = self._unsaved, {}
             rows = [[*deployment, *stored] for deployment, stored in self._counts.items()]
             try:
-                await self._cluster.put(COUNTS_KEY, json.dumps(rows).encode())
+                await self._context.store(json.dumps(rows).encode())
             except Exception:  # whatever the cluster answers, it is asked again
                 log.exception("the counts of replicas could not be stored")
                 self._unsaved = {**changed, **self._unsaved}
@@ -138,7 +113,7 @@ class ReplicaCounts:
             for deployment in changed:
                 # A count that has changed meanwhile is acted on when the change is stored.
                 if deployment in self._counts and deployment not in self._unsaved:
-                    self._act(deployment, self._counts[deployment].replicas)
+                    self._context.scale(deployment, self._counts[deployment].replicas)
 
 
 def _digest(config: AutoscalingConfig) -> str:

@@ -4,47 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
 
-from .._cluster.protocol import Cluster
-from .._model.specs import DeploymentSpec
-from .._plugins import PluginRecord, Plugins
-from ..actors import LoadReport
-from ..types import DeploymentId
-from .policies import CustomPolicies
-from .replica_counts import ReplicaCounts, StoredCount
-from .scaling import Scaler
+from alacarte.actors import LOADS_TOPIC
+from alacarte.types import DeploymentId, ScaledDeployment, ScalerContext
 
-__all__ = ["Autoscaling"]
+from ._custom_policies import CustomPolicies
+from ._load_intake import LoadIntake
+from ._replica_counts import ReplicaCounts, read_counts
+from ._scaling_loop import ScalingLoop, check_policy
+
+__all__ = ["LoadScaler"]
 
 log = logging.getLogger("alacarte.controller")
 _ORPHANS_S = 30.0
 """By then every policy that is in use has been asked, and has found its process."""
 
 
-class Autoscaling:
-    """All deployments of an instance that scale. Lives on the controller's loop.
+class LoadScaler:
+    """The `Scaler` of an instance: counts follow the load, as each deployment's policy says."""
 
-    Args:
-        prefix: What the names of the instance's actors begin with.
-        act: Called with a deployment and its new count of replicas, once that is stored.
-        counts: The counts that a former controller stored; None where there was none.
-    """
-
-    def __init__(
-        self,
-        cluster: Cluster,
-        plugins: Plugins,
-        records: tuple[PluginRecord, ...],
-        prefix: str,
-        act: Callable[[DeploymentId, int], None],
-        counts: Mapping[DeploymentId, StoredCount] | None,
-    ) -> None:
-        self._counts = ReplicaCounts(cluster, act, counts or {})
-        self._custom = CustomPolicies(cluster, f"{prefix}policies:", records)
-        self._scaler = Scaler(plugins, self._counts.set, self._custom)
-        self._resumed = set(counts or ())
-        self._is_recovered = counts is not None
+    def __init__(self, context: ScalerContext) -> None:
+        self._policies = context.registered("register_autoscaling_policies")
+        self._counts = ReplicaCounts(context)
+        self._custom = CustomPolicies(context.processes)
+        self._loop = ScalingLoop(self._policies, self._counts.set, self._custom)
+        self._resumed = set(read_counts(context.recovered))
+        self._is_recovered = context.recovered is not None
+        intake = context.receiver(LOADS_TOPIC)
+        assert isinstance(intake, LoadIntake)
+        intake.pass_on(self._loop.report)
         self._sweeping: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -52,7 +40,15 @@ class Autoscaling:
         if self._is_recovered:
             self._sweeping = asyncio.get_running_loop().create_task(self._end_orphans())
 
-    def want(self, spec: DeploymentSpec, current: int | None) -> int | None:
+    def check(self, deployment: ScaledDeployment) -> None:
+        """Refuse a deployment whose policy no plugin gives, or whose policy refuses its arguments.
+
+        Raises:
+            ConfigError: As above.
+        """
+        check_policy(deployment, self._policies)
+
+    def want(self, deployment: ScaledDeployment, current: int | None) -> int | None:
         """Let a deployment scale as its spec says; return how many replicas it has for now.
 
         Args:
@@ -61,30 +57,26 @@ class Autoscaling:
         Returns:
             None for a deployment that does not scale.
         """
-        if spec.config.autoscaling_config is None:
-            self.forget(spec.id)
+        if deployment.options is None:
+            self.forget(deployment.id)
             return None
-        replicas = self._counts.begin(spec, current)
-        self._scaler.follow(spec, replicas, resumed=spec.id in self._resumed)
-        self._resumed.discard(spec.id)
+        replicas = self._counts.begin(deployment, current)
+        self._loop.follow(deployment, replicas, resumed=deployment.id in self._resumed)
+        self._resumed.discard(deployment.id)
         return replicas
 
     def forget(self, deployment: DeploymentId) -> None:
         """Scale a deployment no longer: it is gone, or has a fixed count from now on."""
-        self._scaler.forget(deployment)
+        self._loop.forget(deployment)
         self._counts.forget(deployment)
-
-    def report(self, process: str, reports: Iterable[LoadReport]) -> None:
-        """Take in a process's report of its load."""
-        self._scaler.report(process, reports)
 
     def running(self, deployment: DeploymentId, running: int) -> None:
         """Take in how many replicas of a deployment serve now."""
-        self._scaler.running(deployment, running)
+        self._loop.running(deployment, running)
 
     def problem(self, deployment: DeploymentId) -> str:
         """Return the problem of a deployment's policy, "" for none."""
-        return self._scaler.problems.get(deployment, "")
+        return self._loop.problems.get(deployment, "")
 
     async def _end_orphans(self) -> None:
         """End the policy processes of a former controller that no deployment needs any more."""
@@ -101,7 +93,7 @@ class Autoscaling:
         """Scale nothing any more; the counts stay stored."""
         if self._sweeping is not None:
             self._sweeping.cancel()
-        self._scaler.stop()
+        self._loop.stop()
 
     async def close(self) -> None:
         """Scale nothing any more, and delete all counts."""

@@ -7,9 +7,10 @@ import math
 import random
 import time
 
-from ..config import AutoscalingConfig
-from ..scaling import wanted_number
-from ..types import AutoscalingContext, DeploymentId, ScalingPolicy, ScalingPolicyFactory
+from alacarte.config import AutoscalingConfig
+from alacarte.types import AutoscalingContext, DeploymentId, ScalingPolicy, ScalingPolicyFactory
+
+from .scaling import parse_decision
 
 __all__ = ["check_autoscaling_policy"]
 
@@ -45,7 +46,7 @@ def check_autoscaling_policy(
     for _ in range(contexts):
         context = _context(rng)
         try:
-            wanted_number(policy.decide(context))
+            parse_decision(policy.decide(context))
         except Exception as error:  # whatever it raises is the finding
             raise AssertionError(
                 f"{name}: {error!r}, when asked about {context}; {seed=}"

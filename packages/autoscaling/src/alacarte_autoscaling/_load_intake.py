@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ..actors import LoadReport
-from ..types import ProcessId
+from alacarte.actors import LoadReport
+from alacarte.types import ProcessId
 
 __all__ = ["LoadIntake"]
 

@@ -10,18 +10,15 @@ import inspect
 import sys
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
-from .._cluster.host import LoopThread
-from .._cluster.protocol import ActorContext
-from .._model.pickling import load_code
-from .._wire.failures import user_traceback
-from ..actors import CustomPolicy, PolicyAnswer
-from ..errors import ConfigError
-from ..types import AutoscalingContext, DeploymentId
-from .scaling_rule import NonsenseAnswer, wanted_number
+from alacarte import user_code
+from alacarte.types import AutoscalingContext, DeploymentId
 
-__all__ = ["PolicyActor"]
+from ._policy_protocol import CustomPolicy, PolicyAnswer
+from ._scaling_rule import InvalidDecision, parse_decision
+
+__all__ = ["PolicyProcess"]
 
 
 class _Running:
@@ -29,7 +26,7 @@ class _Running:
 
     def __init__(self, name: str, policy: CustomPolicy) -> None:
         self.policy = policy
-        self._thread = LoopThread(f"policy-{name}")
+        self._thread = user_code.LoopThread(f"policy-{name}")
         self._decide: Any = None
         self._state: dict[str, Any] = {}
         self._asked: Future[PolicyAnswer] | None = None
@@ -62,13 +59,14 @@ class _Running:
             answer = self._decide(replace(context, policy_state=self._state))
             if inspect.isawaitable(answer):
                 answer = await answer
-            wanted, state = wanted_number(answer)
-        except NonsenseAnswer as error:
+            wanted, state = parse_decision(answer)
+        except InvalidDecision as error:
             return PolicyAnswer(failure=str(error))
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            return PolicyAnswer(failure=f"it raised {_reason(error)}\n{user_traceback(error)}")
+            raised, trace = user_code.describe_error(error), user_code.user_traceback(error)
+            return PolicyAnswer(failure=f"it raised {raised}\n{trace}")
         finally:
             self._task = None
         if state is not None:
@@ -79,7 +77,7 @@ class _Running:
         for path in reversed(self.policy.import_paths):
             if path not in sys.path:
                 sys.path.insert(0, path)
-        target = load_code(self.policy.code, _no_handle)
+        target = user_code.load(self.policy.code, "an autoscaling policy")
         return target(**self.policy.kwargs) if inspect.isclass(target) else target
 
     def end(self) -> None:
@@ -88,10 +86,10 @@ class _Running:
             self._thread.stop()
 
 
-class PolicyActor:
+class PolicyProcess:
     """All users' policies of one instance. Made and called through the cluster."""
 
-    def __init__(self, context: ActorContext) -> None:
+    def __init__(self, context: object) -> None:
         self._policies: dict[DeploymentId, _Running] = {}
 
     async def ping(self) -> None:
@@ -137,13 +135,3 @@ async def _ends(asked: Future[PolicyAnswer] | None, within_s: float) -> bool:
         return True
     done, _ = await asyncio.wait([asyncio.wrap_future(asked)], timeout=max(within_s, 0.0))
     return bool(done)
-
-
-def _no_handle(deployment: DeploymentId) -> NoReturn:
-    raise ConfigError(
-        f"an autoscaling policy cannot call deployments, but this one holds {deployment}"
-    )
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

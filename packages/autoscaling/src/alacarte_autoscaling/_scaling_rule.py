@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from ..config import AutoscalingConfig
+from alacarte.config import AutoscalingConfig
 
 __all__ = [
-    "Leaning",
-    "NonsenseAnswer",
+    "Hysteresis",
+    "InvalidDecision",
     "Step",
     "cold_start",
     "next_step",
     "within",
-    "wanted_number",
+    "parse_decision",
 ]
 
 HUGE = 1_000_000
@@ -34,12 +34,12 @@ _SLIGHT = 1e-9
 """A fraction of a replica that is only the rounding of sums."""
 
 
-class NonsenseAnswer(Exception):
+class InvalidDecision(Exception):
     """A policy's answer is no number of replicas."""
 
 
 @dataclass(frozen=True)
-class Leaning:
+class Hysteresis:
     """Which way the wish goes, and since when without interruption."""
 
     direction: int = 0
@@ -52,13 +52,13 @@ class Step:
 
     Attributes:
         number: How many replicas there should be now.
-        leaning: To be given to the next step.
+        hysteresis: To be given to the next step.
         due: When to look again: a wish that lasts will be granted then, or another one may begin.
             None where there is nothing to wait for.
     """
 
     number: int
-    leaning: Leaning
+    hysteresis: Hysteresis
     due: float | None = None
 
 
@@ -72,24 +72,24 @@ def cold_start(config: AutoscalingConfig, target: int) -> int:
     return within(config, max(target, _up(config.get_upscaling_factor())))
 
 
-def wanted_number(answer: Any) -> tuple[float, dict[str, Any] | None]:
+def parse_decision(answer: Any) -> tuple[float, dict[str, Any] | None]:
     """Return the number of a policy's answer, and its state if it gave one.
 
     Raises:
-        NonsenseAnswer: It is no number of replicas.
+        InvalidDecision: It is no number of replicas.
     """
     number, state = answer, None
     if isinstance(answer, tuple):
         if len(answer) != 2 or not isinstance(answer[1], dict):
-            raise NonsenseAnswer(
+            raise InvalidDecision(
                 f"it answered {reprlib.repr(answer)}, not a number, or (number, state as a dict)"
             )
         number, state = answer
     if isinstance(number, bool) or not isinstance(number, Real):
-        raise NonsenseAnswer(f"it answered {reprlib.repr(number)}, not a number")
+        raise InvalidDecision(f"it answered {reprlib.repr(number)}, not a number")
     found = float(number)
     if not 0 <= found <= HUGE:  # neither is NaN
-        raise NonsenseAnswer(f"it answered {number!r}, which is no number of replicas")
+        raise InvalidDecision(f"it answered {number!r}, which is no number of replicas")
     return found, state
 
 
@@ -99,7 +99,7 @@ def next_step(
     *,
     target: int,
     running: int,
-    leaning: Leaning,
+    hysteresis: Hysteresis,
     now: float,
 ) -> Step:
     """Return how many replicas there should be, now that a policy wants `wanted` of them.
@@ -107,19 +107,19 @@ def next_step(
     Args:
         target: How many there should be so far; within the bounds.
         running: How many run.
-        leaning: Of the last step.
+        hysteresis: Of the last step.
     """
     number = _moved(config, wanted, target, running)
     direction = (number > target) - (number < target)
     if not direction:
-        return Step(target, Leaning())
-    if direction != leaning.direction:
-        leaning = Leaning(direction, now)
-    due = leaning.since + _delay(config, target, direction)
+        return Step(target, Hysteresis())
+    if direction != hysteresis.direction:
+        hysteresis = Hysteresis(direction, now)
+    due = hysteresis.since + _delay(config, target, direction)
     if now < due - _EARLY_S:
-        return Step(target, leaning, due)
+        return Step(target, hysteresis, due)
     # A further wish, such as from one to none, begins to wait at the next look.
-    return Step(number, Leaning(), now + SETTLE_S)
+    return Step(number, Hysteresis(), now + SETTLE_S)
 
 
 def _moved(config: AutoscalingConfig, wanted: float, target: int, running: int) -> int:

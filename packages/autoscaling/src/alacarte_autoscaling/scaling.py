@@ -2,7 +2,7 @@
 
     follower = LoadFollower(DeploymentId("app", "Model"), AutoscalingConfig(max_replicas=8), 1, 0.0)
     follower.report("a process", LoadReport(follower.deployment, 12, 4, 16.0, 16, 16, 0.0), 0.0)
-    wanted, state = wanted_number(policy.decide(follower.context(0.0)))
+    wanted, state = parse_decision(policy.decide(follower.context(0.0)))
     follower.take(wanted, 0.0)
     follower.number, follower.next_look(0.0)
 
@@ -11,8 +11,9 @@ The controller does nothing else, only on the clock of its event loop.
 
 from __future__ import annotations
 
-from ._control.load_follower import LoadFollower
-from ._control.scaling_rule import NonsenseAnswer, wanted_number
-from .actors import LoadReport
+from alacarte.actors import LoadReport
 
-__all__ = ["LoadFollower", "LoadReport", "NonsenseAnswer", "wanted_number"]
+from ._load_follower import LoadFollower
+from ._scaling_rule import InvalidDecision, parse_decision
+
+__all__ = ["LoadFollower", "LoadReport", "InvalidDecision", "parse_decision"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ..actors import FORGET_S, LoadReport
+from alacarte.actors import FORGET_S, LoadReport
 
 __all__ = ["LoadHistory"]
 

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster
-from .._cluster.stubs import patience_of, stub
-from .._plugins import PluginRecord
-from ..actors import ActorSilent, CustomPolicy, PolicyAnswer, PolicyProtocol
-from ..types import AutoscalingContext, DeploymentId
+from alacarte.actors import ActorDied, ActorSilent, terms_of
+from alacarte.types import AutoscalingContext, DeploymentId, HelperProcess, HelperProcesses
+
+from ._policy_protocol import CustomPolicy, PolicyAnswer, PolicyProtocol
 
 __all__ = ["CustomPolicies", "PolicyFailure"]
 
-POLICY_TARGET = "alacarte._control.policy_actor:PolicyActor"
+POLICY_TARGET = "alacarte_autoscaling._policy_process:PolicyProcess"
 LIMIT_S = 5.0
 """How long a policy may take to answer."""
+_TERMS = terms_of(PolicyProtocol.ask)
+assert _TERMS is not None
+assert _TERMS.patience_s is not None
+_ASK_PATIENCE_S = _TERMS.patience_s
 
 
 class PolicyFailure(Exception):
@@ -33,7 +35,7 @@ class PolicyFailure(Exception):
 class _Process:
     """The process, and who is being asked there."""
 
-    actor: Actor
+    process: HelperProcess
     policies: PolicyProtocol
     asked: set[DeploymentId] = field(default_factory=set)
     asked_at_its_end: frozenset[DeploymentId] = frozenset()
@@ -71,21 +73,12 @@ class CustomPolicies:
     """The users' policies of one instance. Lives on the controller's loop.
 
     Args:
-        prefix: What the name of their process begins with.
-        plugins: What every process must load.
+        processes: Starts and finds the process that runs them.
         limit_s: How long a policy may take to answer.
     """
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        prefix: str,
-        plugins: tuple[PluginRecord, ...],
-        limit_s: float = LIMIT_S,
-    ) -> None:
-        self._cluster = cluster
-        self._prefix = prefix
-        self._plugins = plugins
+    def __init__(self, processes: HelperProcesses, limit_s: float = LIMIT_S) -> None:
+        self._processes = processes
         self._limit_s = limit_s
         self._process: _Process | None = None
         self._starting = asyncio.Lock()
@@ -139,19 +132,18 @@ class CustomPolicies:
     async def end_orphans(self) -> None:
         """End processes that a former controller started and nobody uses."""
         async with self._starting:
-            mine = None if self._process is None else self._process.actor.name
+            mine = None if self._process is None else self._process.process.name
             if self._used_by and mine is None:
                 return  # it may be found, with all that its policies remember
-            for name in await self._cluster.list_actors(self._prefix):
-                actor = await self._cluster.find_actor(name)
-                if name != mine and actor is not None:
-                    actor.kill()
+            for process in await self._processes.running():
+                if process.name != mine:
+                    process.kill()
 
     def stop(self) -> None:
         """End the process at once."""
         process, self._process = self._process, None
         if process is not None:
-            process.actor.kill()
+            process.process.kill()
 
     async def _question(
         self,
@@ -162,7 +154,7 @@ class CustomPolicies:
     ) -> PolicyAnswer:
         question = (deployment, policy.digest, context, self._limit_s)
         # Of one call: to hand the policy over takes no patience of its own.
-        patience_s = patience_of(PolicyProtocol.ask) + self._limit_s
+        patience_s = _ASK_PATIENCE_S + self._limit_s
         try:
             async with asyncio.timeout(patience_s):
                 answer = await process.policies.ask(*question)
@@ -171,7 +163,7 @@ class CustomPolicies:
                     answer = await process.policies.ask(*question)
         except TimeoutError:
             # Something in there holds the interpreter, or the process is stopped.
-            process.actor.kill()
+            process.process.kill()
             raise ActorDied(f"its process has not answered for {patience_s:g} s") from None
         return answer
 
@@ -189,33 +181,23 @@ class CustomPolicies:
         async with self._starting:
             if self._process is None:
                 try:
-                    actor = await self._adopted() or await self._started(policy)
-                    self._process = _Process(actor, stub(PolicyProtocol, actor))
+                    process = await self._adopted() or await self._started(policy)
+                    self._process = _Process(process, process.stub(PolicyProtocol))
                 except Exception as error:  # whatever the cluster has against it
                     raise PolicyFailure(
                         f"the process for autoscaling policies did not start: {error}"
                     ) from error
             return self._process
 
-    async def _adopted(self) -> Actor | None:
-        for name in await self._cluster.list_actors(self._prefix):
-            actor = await self._cluster.find_actor(name)
-            if actor is None:
-                continue
+    async def _adopted(self) -> HelperProcess | None:
+        for process in await self._processes.running():
             try:
-                await stub(PolicyProtocol, actor).ping()
+                await process.stub(PolicyProtocol).ping()
             except (ActorDied, ActorSilent):
-                actor.kill()
+                process.kill()
                 continue
-            return actor
+            return process
         return None
 
-    async def _started(self, policy: CustomPolicy) -> Actor:
-        return await self._cluster.start_actor(
-            ActorSpec(
-                f"{self._prefix}{secrets.token_hex(3)}",
-                POLICY_TARGET,
-                plugins=self._plugins,
-                import_paths=policy.import_paths,
-            )
-        )
+    async def _started(self, policy: CustomPolicy) -> HelperProcess:
+        return await self._processes.start(POLICY_TARGET, import_paths=policy.import_paths)

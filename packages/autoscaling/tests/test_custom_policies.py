@@ -10,11 +10,13 @@ import pytest
 from alacarte import _plugins
 from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.protocol import ActorDied, ActorSpec
-from alacarte._control.policies import CustomPolicies, PolicyFailure
+from alacarte._cluster.stubs import stub
+from alacarte._control.helper_actors import HelperActors
 from alacarte._model.pickling import dump
-from alacarte.actors import CustomPolicy, PolicyAnswer
 from alacarte.config import AutoscalingConfig
 from alacarte.types import AutoscalingContext, DeploymentId
+from alacarte_autoscaling._custom_policies import CustomPolicies, PolicyFailure
+from alacarte_autoscaling._policy_protocol import CustomPolicy, PolicyAnswer
 
 A, B, C = (DeploymentId("app", name) for name in "ABC")
 PREFIX = "alacarte:test:policies:"
@@ -52,7 +54,7 @@ def policies(cluster: LocalCluster) -> CustomPolicies:
 
 def made(cluster: LocalCluster, limit_s: float = 60.0) -> CustomPolicies:
     core = [record for record in _plugins.discover() if record.name == "core"]
-    return CustomPolicies(cluster, PREFIX, _plugins.load(core).loaded, limit_s)
+    return CustomPolicies(HelperActors(cluster, PREFIX, _plugins.load(core).loaded), limit_s)
 
 
 async def test_functions_and_classes_are_asked(policies: CustomPolicies):
@@ -108,7 +110,7 @@ async def test_a_failure_is_told_from_the_users_frame(policies: CustomPolicies):
     ]:
         with pytest.raises(PolicyFailure, match=told) as caught:
             await policies.ask(A, packed(policy), context())
-        assert "control/test_policies.py" in str(caught.value)
+        assert "test_custom_policies.py" in str(caught.value)
         assert "_answer" not in str(caught.value)
     with pytest.raises(PolicyFailure, match="it answered 'many', not a number"):
         await policies.ask(A, packed(lambda context: "many"), context())
@@ -280,7 +282,7 @@ class DyingCluster:
 async def test_who_ends_the_process_is_found_out():
     """Of those that were asked when it ended, each is asked alone: the others get their answers."""
     cluster: Any = DyingCluster()
-    policies = CustomPolicies(cluster, PREFIX, ())
+    policies = CustomPolicies(HelperActors(cluster, PREFIX, ()))
     policy = packed(lambda context: 1)
     results = await asyncio.gather(
         *(policies.ask(who, policy, context(who)) for who in (A, B, C)), return_exceptions=True
@@ -305,7 +307,7 @@ async def test_a_process_that_does_not_start_is_told():
 
     cluster: Any = Full()
     with pytest.raises(PolicyFailure, match="did not start: no room for it"):
-        await CustomPolicies(cluster, PREFIX, ()).ask(A, packed(len), context())
+        await CustomPolicies(HelperActors(cluster, PREFIX, ())).ask(A, packed(len), context())
 
 
 class Slow:
@@ -321,6 +323,10 @@ class Slow:
         self.calls.append(method)
         await asyncio.sleep(self.seconds)
         return PolicyAnswer(3.0, is_unknown="give" not in self.calls)
+
+    def stub(self, protocol: Any) -> Any:
+        actor: Any = self
+        return stub(protocol, actor)
 
     def kill(self) -> None:
         self.is_killed = True

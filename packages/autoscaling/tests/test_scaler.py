@@ -4,13 +4,20 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from alacarte._control.autoscaling import Autoscaling
-from alacarte._control.replica_counts import COUNTS_KEY, load_counts
-from alacarte._model.specs import DeploymentSpec
+from alacarte._control.scaling import SCALER_KEY
 from alacarte.actors import LoadReport
-from alacarte.config import DeploymentConfig
+from alacarte.config import AutoscalingConfig
 from alacarte.testing import FakeClock
-from alacarte.types import AutoscalingContext, DeploymentId, ScalingPolicyFactory
+from alacarte.types import (
+    AutoscalingContext,
+    DeploymentId,
+    ProcessId,
+    ScaledDeployment,
+    ScalingPolicyFactory,
+)
+from alacarte_autoscaling._scaler import LoadScaler
+
+from .context_support import Context, scaled
 
 WHO = DeploymentId("app", "D")
 
@@ -47,10 +54,11 @@ class Cluster:
 class Controller:
     """What the controller does with it: wishes come true at once."""
 
-    def __init__(self, cluster: Any, counts: Any = None) -> None:
+    def __init__(self, cluster: Any, recovered: bytes | None = None) -> None:
         factories = {"default": ScalingPolicyFactory("default", lambda kwargs: ByLoad())}
-        plugins: Any = SimpleNamespace(autoscaling_policies=factories)
-        self.scaling = Autoscaling(cluster, plugins, (), "alacarte:x:", self.act, counts)
+        context = Context(cluster, self.act, recovered, factories)
+        self.intake = context.intake
+        self.scaling = LoadScaler(context)
         self.scaling.start()
         self.numbers: list[int] = []
 
@@ -58,7 +66,7 @@ class Controller:
         self.numbers.append(number)
         self.scaling.running(deployment, number)
 
-    def want(self, spec: DeploymentSpec, current: int | None) -> int | None:
+    def want(self, spec: ScaledDeployment, current: int | None) -> int | None:
         number = self.scaling.want(spec, current)
         if number is not None:
             self.scaling.running(spec.id, number)
@@ -67,18 +75,17 @@ class Controller:
     async def hold(self, asked: int, seconds: float) -> None:
         for _ in range(int(seconds)):
             report = LoadReport(WHO, 0, asked, asked, asked, asked, 1.0)
-            self.scaling.report("p", (report,))
+            self.intake.report(ProcessId("p", "", ""), (report,))
             await asyncio.sleep(1)
 
 
-def spec(**scaling: Any) -> DeploymentSpec:
+def spec(**scaling: Any) -> ScaledDeployment:
     given = {"max_replicas": 10, "upscale_delay_s": 2, "downscale_delay_s": 3, **scaling}
-    config = DeploymentConfig(autoscaling_config=given)
-    return DeploymentSpec(WHO, "v", b"", b"", False, config)
+    return scaled(WHO, AutoscalingConfig(**given))
 
 
-def fixed(number: int) -> DeploymentSpec:
-    return DeploymentSpec(WHO, "v", b"", b"", False, DeploymentConfig(num_replicas=number))
+def fixed() -> ScaledDeployment:
+    return scaled(WHO, None)
 
 
 def test_the_number_survives_the_controller():
@@ -91,15 +98,15 @@ def test_the_number_survives_the_controller():
         await first.hold(12, 10)
         assert first.numbers[-1] == 6
         # Killed here: what it had in mind is gone.
-        first.scaling._scaler.forget(WHO)
-        second = Controller(cluster, await load_counts(cluster))
+        first.scaling._loop.forget(WHO)
+        second = Controller(cluster, cluster.data[SCALER_KEY])
         assert second.want(spec(look_back_period_s=1), None) == 6
         await asyncio.sleep(9)
         assert set(second.numbers) <= {6}
         await asyncio.sleep(10)
         assert second.numbers[-1] == 1
         await second.scaling.close()
-        assert COUNTS_KEY not in cluster.data
+        assert SCALER_KEY not in cluster.data
 
     FakeClock().run(main())
 
@@ -114,7 +121,7 @@ def test_a_former_controllers_policies_end():
             "alacarte:x:replica:r",
             "alacarte:y:policies:d",
         ]
-        controller = Controller(cluster, {})
+        controller = Controller(cluster, b"")
         await asyncio.sleep(40)
         assert cluster.actors == ["alacarte:x:replica:r", "alacarte:y:policies:d"]
         await controller.scaling.close()
@@ -127,10 +134,10 @@ def test_from_fixed_to_scaled_and_back():
 
     async def main() -> None:
         controller = Controller(Cluster())
-        assert controller.want(fixed(4), None) is None
+        assert controller.want(fixed(), None) is None
         assert controller.want(spec(), 4) == 4
         await asyncio.sleep(1)
-        assert controller.want(fixed(2), 4) is None
+        assert controller.want(fixed(), 4) is None
         assert controller.want(spec(initial_replicas=3), 2) == 3
         controller.scaling.forget(WHO)
         assert controller.want(spec(), None) == 1
