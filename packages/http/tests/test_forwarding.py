@@ -71,7 +71,10 @@ class Arrived:
 def forward(rest: Any, exchange: Any = None) -> list[bytes]:
     """Return what a client is sent of the rest of a reply, write by write."""
     exchange = exchange or Exchange()
-    forwarding = Forwarding(exchange, None, "id", lambda done, status: None, 0.0)  # type: ignore[arg-type]
+    nothing: Any = None
+    forwarding = Forwarding(
+        exchange, nothing, nothing, "id", nothing, lambda done, status: None, 0.0
+    )
     asyncio.run(forwarding._stream(Reply((pack_response(200, ()),), rest), rest))
     assert exchange.ended
     return exchange.writes  # type: ignore[no-any-return]

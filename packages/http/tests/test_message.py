@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote, unquote
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from alacarte_http._message import (
+    pack_ends,
     pack_request,
     pack_response,
     status_of,
@@ -14,8 +17,9 @@ from alacarte_http._message import (
     unpack_response,
 )
 
-any_headers = st.lists(st.tuples(st.binary(max_size=40), st.binary(max_size=200)), max_size=20)
-texts = st.text(max_size=40)
+in_line = st.binary(max_size=80).map(lambda raw: raw.replace(b"\n", b"\r"))
+any_headers = st.lists(st.tuples(in_line, in_line), max_size=20)
+texts = st.text(max_size=40).map(lambda text: text.replace("\n", ""))
 tokens = st.text(alphabet="!#$%&'*+.^_`|~-09azAZ", min_size=1, max_size=20).map(str.encode)
 values = st.binary(max_size=60).map(
     lambda raw: bytes(b for b in raw if b == 9 or (b >= 32 and b != 127))
@@ -24,44 +28,54 @@ addresses = st.none() | st.tuples(st.sampled_from(["127.0.0.1", "::1", ""]), st.
 
 
 @given(
-    texts,
-    st.binary(max_size=80),
-    st.binary(max_size=80),
+    st.text(max_size=40).map(quote),
+    in_line,
     texts,
     any_headers,
     st.binary(max_size=300),
+    st.booleans(),
     addresses,
     addresses,
 )
-@example("/\udcff", b"/%FF", b"", "", [], b"", None, None)
-def test_requests(path, raw_path, query, root_path, headers, body, client, server):
+@example("/%FF", b"", "", [], b"", False, None, None)
+def test_requests(path, query, root_path, headers, body, secure, client, server):
     """Whatever bytes a request has, the replica sees the same ones, in the same order."""
     scope = {
         "method": "PATCH",
-        "path": path,
-        "raw_path": raw_path,
+        "path": unquote(path),
+        "raw_path": path.encode(),
         "query_string": query,
         "http_version": "1.1",
-        "scheme": "http",
+        "scheme": "https" if secure else "http",
         "client": client,
         "server": server,
         "headers": headers,
+        "root_path": root_path,
     }
     packed = pack_request(
-        "PATCH", path, raw_path, query, "1.1", headers,
-        root_path=root_path, client=client, server=server,
+        "PATCH", path.encode(), query, "1.1", headers,
+        root_path=root_path.encode(), ends=pack_ends(secure, client, server),
     )  # fmt: skip
     found, rest = unpack_request(packed + body)
     assert bytes(rest) == body
-    assert found["root_path"] == root_path
     assert found["type"] == "http"
     assert {name: found[name] for name in scope} == scope
+
+
+@pytest.mark.parametrize(
+    "given", [(b"/a\n", b"", []), (b"/", b"\n", []), (b"/", b"", [(b"x", b"a\nb")])]
+)
+def test_a_request_never_gains_a_line(given):
+    """What would move the border between two texts is refused, not sent."""
+    path, query, headers = given
+    with pytest.raises(ValueError, match="line feed"):
+        pack_request("GET", path, query, "1.1", headers)
 
 
 def test_many_headers():
     """There is no limit of its own to their number."""
     headers = [(b"x-%d" % i, b"v" * 100) for i in range(5000)]
-    found, _ = unpack_request(pack_request("GET", "/", b"/", b"", "1.1", headers))
+    found, _ = unpack_request(pack_request("GET", b"/", b"", "1.1", headers))
     assert found["headers"] == headers
     assert found["client"] is None
 

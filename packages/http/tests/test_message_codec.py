@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
 from alacarte.types import Call, Reply
 from alacarte_http import message
-from alacarte_http._message import pack_request, pack_response, unpack_request
+from alacarte_http._message import pack_ends, pack_request, pack_response, unpack_request
 from alacarte_http._websocket.message import pack_accept, pack_denial, unpack_accept
 from alacarte_http.message import HTTP, WEBSOCKET, HttpResponse, read_response, write_reply
 
 PACKED = pack_request(
     "POST",
-    "/shop/é",
     b"/shop/%C3%A9",
     b"n=1",
     "1.1",
     [(b"host", b"a"), (b"x-key", b"k"), (b"x-key", b"l")],
-    root_path="/shop",
-    scheme="https",
-    client=("10.0.0.9", 5),
-    server=("10.0.0.1", 443),
+    root_path=b"/shop",
+    ends=pack_ends(True, ("10.0.0.9", 5), ("10.0.0.1", 443)),
 )
 SHAPES = {
     "caller": (PACKED, b"body"),
@@ -63,6 +61,31 @@ def test_a_head_is_written(payload: Any):
     assert bytes(body) == before[len(PACKED) :]
     assert joined(call) == before
     assert len(changed.payload) == len(call.payload)
+
+
+@pytest.mark.parametrize(
+    ("changes", "raw_path"),
+    [
+        ({}, b"/shop/%C3%A9"),
+        ({"path": "/a b"}, b"/a%20b"),
+        ({"raw_path": b"/%61"}, b"/%61"),
+        ({"path": "/a", "raw_path": b"/%61"}, b"/%61"),
+    ],
+)
+def test_a_path_is_sent_percent_encoded(changes: dict[str, Any], raw_path: bytes):
+    """As it was given where it was given so, and the decoded path says the same."""
+    call = http_call()
+    changed = message.with_request(call, message.read_request(call)._replace(**changes))
+    head = message.read_request(changed)
+    assert (head.raw_path, head.path) == (raw_path, unquote(raw_path.decode()))
+
+
+@pytest.mark.parametrize(("protocol", "scheme"), [(HTTP, "https"), (WEBSOCKET, "wss")])
+def test_the_scheme_is_of_the_protocol(protocol: str, scheme: str):
+    """A WebSocket's handshake keeps TLS through a change of its head."""
+    call = http_call(protocol=protocol)
+    head = message.read_request(message.with_request(call, message.read_request(call)))
+    assert head.scheme == scheme
 
 
 def test_which_calls_are_requests():

@@ -10,14 +10,19 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from alacarte_http._message import _pack
+from alacarte_http._message import pack_ends, pack_request
 from alacarte_http._replica.receive import Body
 from alacarte_http._replica.request import LazyRequest
 
-TEXTS = [
-    b"POST", b"/a b", b"/a%20b", b"q=1", b"/root", b"1.1", b"http", b"127.0.0.1 4", b"::1 5",
-    b"x-name", b"value",
-]  # fmt: skip
+HEAD = pack_request(
+    "POST",
+    b"/a%20b",
+    b"q=1",
+    "1.1",
+    [(b"x-name", b"value")],
+    root_path=b"/root",
+    ends=pack_ends(False, ("127.0.0.1", 4), ("::1", 5)),
+)
 
 
 async def later(*parts: bytes) -> AsyncIterator[tuple[bytes]]:
@@ -27,7 +32,7 @@ async def later(*parts: bytes) -> AsyncIterator[tuple[bytes]]:
 
 def make(body: bytes = b"", rest: Any = None) -> tuple[LazyRequest, Body]:
     receive = Body(memoryview(body), rest)
-    return LazyRequest(memoryview(_pack(TEXTS)), receive), receive
+    return LazyRequest(memoryview(HEAD), receive), receive
 
 
 def test_it_is_a_starlette_request():

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple
 
 from alacarte.types import Buffer, Call, Message, Route, Service
 
 from ._edge.head import Head, Peer
-from ._message import pack_request
+from ._message import HTTP, pack_request
 from ._request_options import RequestOptions
+from ._websocket.message import WEBSOCKET
 
-__all__ = ["Request", "ResolvedRoute"]
+__all__ = ["Calls", "ResolvedRoute"]
 
 
 class ResolvedRoute(NamedTuple):
@@ -25,6 +26,7 @@ class ResolvedRoute(NamedTuple):
         starting: None of the applications that it leads to has answered yet.
         is_plain: A call of `http` may be begun outside of a task, unless it has a deadline; see
             `Runtime.is_plain`.
+        root_path: What the application is told that it is mounted under.
     """
 
     route: Route
@@ -33,75 +35,56 @@ class ResolvedRoute(NamedTuple):
     methods: frozenset[str] | None
     starting: bool
     is_plain: bool = False
+    root_path: bytes = b""
 
 
-class Request:
-    """A request that has found its route: all that its call is made of, but its id and its body.
+class Calls:
+    """Makes the calls of a proxy's requests. Pure but for the clock.
 
     Args:
-        protocol: Name of the `CallProtocol`.
-        scheme: Of the URL, without TLS.
-        root_path: See `HTTPOptions`.
         timeout_s: See `HTTPOptions.request_timeout_s`; a client may only shorten it.
-        idempotent: See `HTTPOptions.retry_methods`.
+        retried: See `HTTPOptions.retry_methods`.
     """
 
-    __slots__ = ("idempotent", "options", "packed", "protocol", "resolved", "timeout_s")
+    def __init__(self, timeout_s: float | None, retried: Iterable[str]) -> None:
+        self._timeout_s = timeout_s
+        self._retried = frozenset(retried)
 
-    def __init__(
+    def http(
         self,
-        protocol: str,
         head: Head,
         peer: Peer,
         resolved: ResolvedRoute,
         options: RequestOptions,
-        *,
-        scheme: str,
-        root_path: str,
-        timeout_s: float | None,
-        idempotent: bool = False,
-    ) -> None:
-        prefix = resolved.route.prefix
-        if options.timeout_s is not None and (timeout_s is None or options.timeout_s < timeout_s):
-            timeout_s = options.timeout_s
-        self.protocol = protocol
-        self.resolved = resolved
-        self.options = options
-        self.timeout_s = timeout_s
-        self.idempotent = idempotent
-        self.packed = pack_request(
+        request_id: str,
+        body: Buffer = b"",
+        rest: AsyncIterator[Message] | None = None,
+    ) -> Call:
+        """Return the call of a request.
+
+        Args:
+            request_id: The client's, or a new one.
+            body: The part of the request's body that is here.
+            rest: The parts that follow.
+
+        Raises:
+            ValueError: The head holds a line feed.
+        """
+        packed = pack_request(
             head.method,
-            head.path,
             head.raw_path,
             head.query,
             head.version,
             head.headers,
-            root_path=root_path if prefix == "/" else root_path + prefix,
-            scheme=scheme + "s" if peer.secure else scheme,
-            client=peer.client,
-            server=peer.server,
+            root_path=resolved.root_path,
+            ends=peer.packed,
         )
-
-    def call(
-        self,
-        request_id: str,
-        body: Buffer = b"",
-        rest: AsyncIterator[Message] | None = None,
-        *,
-        alone: bool = False,
-    ) -> Call:
-        """Return the call for one such request.
-
-        Args:
-            request_id: The client's, or a new one.
-            body: The part of its body that is here.
-            rest: What follows.
-            alone: See `Call`.
-        """
-        options, timeout_s, route = self.options, self.timeout_s, self.resolved.route
+        route, timeout_s = resolved.route, self._timeout_s
+        if options.timeout_s is not None:
+            timeout_s = _shorter(timeout_s, options.timeout_s)
         return Call(
-            self.protocol,
-            (self.packed, body) if body else (self.packed,),
+            HTTP,
+            (packed, body) if body else (packed,),
             "__call__",
             rest,
             True,
@@ -113,6 +96,23 @@ class Request:
             None if timeout_s is None else time.monotonic() + timeout_s,
             timeout_s,
             False,
-            self.idempotent,
-            alone,
+            head.method in self._retried,
         )
+
+    def websocket(
+        self,
+        head: Head,
+        peer: Peer,
+        resolved: ResolvedRoute,
+        options: RequestOptions,
+        request_id: str,
+        messages: AsyncIterator[Message],
+    ) -> Call:
+        """Return the call of a WebSocket: its handshake, and the messages of the client."""
+        call = self.http(head, peer, resolved, options, request_id, rest=messages)
+        call.protocol, call.idempotent, call.alone = WEBSOCKET, False, True
+        return call
+
+
+def _shorter(limit_s: float | None, timeout_s: float) -> float:
+    return timeout_s if limit_s is None else min(limit_s, timeout_s)

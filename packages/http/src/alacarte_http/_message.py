@@ -1,9 +1,9 @@
 """HTTP requests and responses between proxy and replica: bytes as they are, no pickle.
 
-    head size u32 | count u32 | count × length u32 | the texts, one after another | body
+    head size u32 | texts, with line feeds between them | body
 
-A request's texts: method, path, raw path, query, root path, HTTP version, scheme, client and
-server, then header names and values in turn.
+A request's texts: method, path as sent, query, root path, HTTP version, ends of the connection, and
+header names and values in turn. No part of a request's head can hold a line feed.
 
 A response: status u16 | close u16 | content length i64 | size u32 | header lines | body
 """
@@ -11,17 +11,20 @@ A response: status u16 | close u16 | content length i64 | size u32 | header line
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import chain
 from struct import Struct
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from alacarte.types import Buffer
 
 __all__ = [
     "HTTP",
     "ResponseHead",
+    "decode_path",
+    "pack_ends",
     "pack_request",
     "pack_response",
     "pack_value_head",
@@ -35,8 +38,8 @@ __all__ = [
 HTTP = "http"
 """Name of the protocol of HTTP calls."""
 
-_HEAD = Struct("<II")
-_REQUEST_TEXTS = 9
+_HEAD = Struct("<I")
+_REQUEST_TEXTS = 6
 _RESPONSE = Struct("<HHqI")
 _STATUS = Struct("<H")
 _NO_LENGTH = -1
@@ -50,99 +53,91 @@ _CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
 
 
-@lru_cache(maxsize=256)
-def _lengths(count: int) -> Struct:
-    return Struct(f"<{count}I")
+def decode_path(raw_path: bytes) -> str:
+    """Return a path without its percent-encoding."""
+    text = raw_path.decode("latin-1")
+    return unquote(text) if "%" in text else text
 
 
-def _pack(texts: list[bytes]) -> bytes:
-    count = len(texts)
-    lengths = _lengths(count).pack(*map(len, texts))
-    joined = b"".join(texts)
-    return _HEAD.pack(_HEAD.size + len(lengths) + len(joined), count) + lengths + joined
+def pack_ends(
+    secure: bool,
+    client: tuple[str, int | None] | None,
+    server: tuple[str, int | None] | None,
+) -> bytes:
+    """Return the two ends of a client's connection, as a request carries them.
 
-
-def _unpack(head: bytes) -> list[bytes]:
-    """Return the texts of a head."""
-    _, count = _HEAD.unpack_from(head)
-    at = _HEAD.size + 4 * count
-    ends = list(accumulate(_lengths(count).unpack_from(head, _HEAD.size), initial=at))
-    return [head[start:end] for start, end in pairwise(ends)]
-
-
-def _flat(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
-    return [text for header in headers for text in header]
-
-
-def _pairs(texts: list[bytes]) -> list[tuple[bytes, bytes]]:
-    return list(zip(texts[::2], texts[1::2], strict=True))
+    Args:
+        secure: TLS is between them.
+        client: Address of the client.
+        server: Address that the client connected to.
+    """
+    scheme = b"https" if secure else b"http"
+    return b"\0".join((scheme, _address(client), _address(server)))
 
 
 def pack_request(
     method: str,
-    path: str,
     raw_path: bytes,
     query: bytes,
     version: str,
-    headers: Iterable[tuple[bytes, bytes]],
+    headers: Sequence[tuple[bytes, bytes]],
     *,
-    root_path: str = "",
-    scheme: str = "http",
-    client: tuple[str, int | None] | None = None,
-    server: tuple[str, int | None] | None = None,
+    root_path: bytes = b"",
+    ends: bytes = b"http\0\0",
 ) -> bytes:
     """Return the head of a request.
 
     Args:
-        path: The path, decoded.
-        raw_path: The path as sent.
+        raw_path: The path as sent, percent-encoded.
         query: What follows the path's question mark.
         root_path: What the application is mounted under.
-        client: Address of the client.
-        server: Address that the client connected to.
+        ends: See `pack_ends`.
+
+    Raises:
+        ValueError: One of the texts holds a line feed.
     """
-    return _pack(
-        [
+    texts = b"\n".join(
+        (
             method.encode(),
-            path.encode("utf-8", "surrogateescape"),
             raw_path,
             query,
-            root_path.encode(),
+            root_path,
             version.encode(),
-            scheme.encode(),
-            _address(client),
-            _address(server),
-            *_flat(headers),
-        ]
+            ends,
+            *chain.from_iterable(headers),
+        )
     )
+    if texts.count(b"\n") != _REQUEST_TEXTS - 1 + 2 * len(headers):
+        raise ValueError("a line feed in a request's head")
+    return _HEAD.pack(_HEAD.size + len(texts)) + texts
 
 
 def split_request(message: Buffer) -> tuple[memoryview, memoryview]:
     """Return the head of a request, and the part of its body that came with it."""
     view = memoryview(message)
-    size, _ = _HEAD.unpack_from(view)
+    (size,) = _HEAD.unpack_from(view)
     return view[:size], view[size:]
 
 
 def unpack_scope(head: memoryview) -> dict[str, Any]:
     """Return the ASGI scope of a request from its head."""
-    texts = _unpack(bytes(head))
-    method, path, raw_path, query, root_path, version, scheme, client, server = texts[
-        :_REQUEST_TEXTS
-    ]
+    method, raw_path, query, root_path, version, ends, *headers = bytes(head[_HEAD.size :]).split(
+        b"\n"
+    )
+    scheme, client, server = _unpack_ends(ends)
     return {
         "type": "http",
         "asgi": _ASGI,
         "http_version": version.decode(),
         "method": method.decode(),
-        "scheme": scheme.decode(),
-        "path": path.decode("utf-8", "surrogateescape"),
+        "scheme": scheme,
+        "path": decode_path(raw_path),
         "raw_path": raw_path,
         "query_string": query,
         "root_path": root_path.decode(),
-        "headers": _pairs(texts[_REQUEST_TEXTS:]),
-        "client": _pair(client),
-        "server": _pair(server),
+        "headers": list(zip(headers[::2], headers[1::2], strict=True)),
+        "client": client,
+        "server": server,
         "state": {},
     }
 
@@ -261,14 +256,18 @@ def status_of(message: Buffer) -> int:
     return status
 
 
-@lru_cache(maxsize=1024)
 def _address(address: tuple[str, int | None] | None) -> bytes:
     return b"" if address is None else f"{address[0]} {address[1] or 0}".encode()
 
 
 @lru_cache(maxsize=1024)
-def _pair(text: bytes) -> tuple[str, int] | None:
+def _unpack_ends(ends: bytes) -> tuple[str, tuple[str, int] | None, tuple[str, int] | None]:
+    scheme, client, server = ends.decode().split("\0")
+    return scheme, _pair(client), _pair(server)
+
+
+def _pair(text: str) -> tuple[str, int] | None:
     if not text:
         return None
-    host, _, port = text.decode().rpartition(" ")
+    host, _, port = text.rpartition(" ")
     return host, int(port)

@@ -13,12 +13,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from alacarte.types import Buffer, Call, Message, Reply
 
 from ._message import (
     HTTP,
     ResponseHead,
+    pack_ends,
     pack_request,
     pack_response,
     split_request,
@@ -199,6 +201,7 @@ def read_request(call: Call) -> RequestHead:
     What of the body has come with the head follows it in `call.payload`, the rest in `call.body`.
     """
     scope = unpack_scope(split_request(call.payload[0])[0])
+    scheme = scope["scheme"]
     return RequestHead(
         scope["method"],
         scope["path"],
@@ -207,26 +210,33 @@ def read_request(call: Call) -> RequestHead:
         scope["http_version"],
         scope["headers"],
         scope["root_path"],
-        scope["scheme"],
+        scheme.replace("http", "ws") if call.protocol == WEBSOCKET else scheme,
         scope["client"],
         scope["server"],
     )
 
 
 def with_request(call: Call, head: RequestHead) -> Call:
-    """Return the same call with another head; the body stays."""
+    """Return the same call with another head; the body stays.
+
+    Of a path only `raw_path` is sent. Where `path` alone was replaced, it is percent-encoded.
+
+    Raises:
+        ValueError: A part of the head holds a line feed.
+    """
+    before = read_request(call)
     _, body = split_request(call.payload[0])
+    raw_path = head.raw_path
+    if head.path != before.path and raw_path == before.raw_path:
+        raw_path = quote(head.path).encode()
     packed = pack_request(
         head.method,
-        head.path,
-        head.raw_path,
+        raw_path,
         head.query,
         head.version,
         head.headers,
-        root_path=head.root_path,
-        scheme=head.scheme,
-        client=head.client,
-        server=head.server,
+        root_path=head.root_path.encode(),
+        ends=pack_ends(head.scheme in ("https", "wss"), head.client, head.server),
     )
     pieces: list[Any] = [body] if len(body) else []
     pieces += call.payload[1:]

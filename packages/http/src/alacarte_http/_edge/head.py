@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NamedTuple
 
+from .._message import pack_ends
+
 __all__ = ["Head", "Peer", "peer_of"]
 
 Address = tuple[str, int | None]
@@ -17,11 +19,13 @@ class Peer(NamedTuple):
         client: Address of the client, None where the socket has none.
         server: Address that the client connected to.
         secure: TLS is between them.
+        packed: All of that, as each request carries it to its replica.
     """
 
     client: Address | None
     server: Address | None
     secure: bool
+    packed: bytes
 
 
 class Head:
@@ -76,11 +80,10 @@ class Head:
 
 def peer_of(transport: asyncio.Transport) -> Peer:
     """Return the ends of a transport's socket."""
-    return Peer(
-        _address(transport.get_extra_info("peername")),
-        _address(transport.get_extra_info("sockname")),
-        bool(transport.get_extra_info("sslcontext")),
-    )
+    client = _address(transport.get_extra_info("peername"))
+    server = _address(transport.get_extra_info("sockname"))
+    secure = bool(transport.get_extra_info("sslcontext"))
+    return Peer(client, server, secure, pack_ends(secure, client, server))
 
 
 def _address(name: Any) -> Address | None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections import deque
 from enum import IntEnum, auto
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from .._httptools import (
     HttpParserCallbackError,
@@ -25,6 +24,7 @@ from .._httptools import (
     cause_of,
     new_parser,
 )
+from .._message import decode_path
 from ..config import MIB
 from .checks import (
     Refused,
@@ -360,11 +360,10 @@ class Reader:
         if limit is not None and self._length > limit:
             raise self._body_too_long(limit)
         has_body = self._chunked or self._length > 0
-        text = raw_path.decode("ascii")
         head = self._head = Head(
             method,
             raw_path,
-            unquote(text) if "%" in text else text,
+            decode_path(raw_path),
             query,
             version,
             self._headers,

@@ -13,14 +13,13 @@ from typing import Any
 from alacarte.calls import new_request_id
 from alacarte.types import Reply, Route, RouteTable, Runtime
 
-from .._calls import Request, ResolvedRoute
+from .._calls import Calls, ResolvedRoute
 from .._edge.exchange import Exchange
 from .._edge.head import Head
 from .._errors import Answer
-from .._message import HTTP, status_of
+from .._message import status_of
 from .._request_options import read_options
 from .._websocket.connection import WebSocketConnection
-from .._websocket.message import WEBSOCKET
 from .._websocket.relay import failed as websocket_failed
 from .._websocket.relay import serve_websocket
 from .access import AccessLog
@@ -52,8 +51,7 @@ class ProxyApp:
         self.draining = False
         self._runtime = runtime
         self._root_path: str = options.root_path
-        self._timeout_s: float | None = options.request_timeout_s
-        self._retried: frozenset[str] = frozenset(options.retry_methods)
+        self._calls = Calls(options.request_timeout_s, options.retry_methods)
         self._max_ongoing: int = options.max_concurrent_requests
         self._allows_survival: bool = options.allow_disconnect_disabled
         self._system = SystemPaths(options)
@@ -69,6 +67,7 @@ class ProxyApp:
             lambda route: self._runtime.route_service(route, websocket_failed),
             self._is_plain,
             table.starting,
+            self._root_path,
         )
         self._any_route = self._any_route or bool(table.routes)
 
@@ -92,21 +91,10 @@ class ProxyApp:
         if isinstance(found, Answer):
             self._note(head, request_id, "", found.status, began)
             return self._refuse(exchange, found, request_id)
-        request = Request(
-            HTTP,
-            head,
-            exchange.peer,
-            found,
-            options,
-            scheme="http",
-            root_path=self._root_path,
-            timeout_s=self._timeout_s,
-            idempotent=head.method in self._retried,
-        )
         if self._allows_survival and options.survives_disconnect:
             exchange.survives_disconnect = True
         self.ongoing += 1
-        Forwarding(exchange, request, request_id, self._ended, began).begin()
+        Forwarding(exchange, found, options, request_id, self._calls, self._ended, began).begin()
         return None
 
     async def websocket(self, connection: WebSocketConnection) -> None:
@@ -120,17 +108,9 @@ class ProxyApp:
             connection.deny(outcome, request_id)
             self._note(head, request_id, "", outcome.status, began)
             return
-        request = Request(
-            WEBSOCKET,
-            head,
-            connection.peer,
-            outcome,
-            options,
-            scheme="ws",
-            root_path=self._root_path,
-            timeout_s=self._timeout_s,
+        call = self._calls.websocket(
+            head, connection.peer, outcome, options, request_id, connection.messages
         )
-        call = request.call(request_id, rest=connection.messages, alone=True)
         status = CLIENT_LEFT
         try:
             status = await serve_websocket(connection, call, outcome.websocket)
@@ -176,7 +156,7 @@ class ProxyApp:
             self._access.note(
                 forwarding.exchange.head.method,
                 forwarding.exchange.head.raw_path,
-                forwarding.request.resolved.route.prefix,
+                forwarding.resolved.route.prefix,
                 status,
                 time.perf_counter() - forwarding.began,
                 forwarding.request_id,

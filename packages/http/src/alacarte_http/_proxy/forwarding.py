@@ -9,10 +9,11 @@ from typing import Any
 
 from alacarte.types import Buffer, Call, Message, Reply
 
-from .._calls import Request
+from .._calls import Calls, ResolvedRoute
 from .._edge.exchange import SMALL_BYTES, ClientDisconnected, Exchange
 from .._errors import TEXT, Answer, answer_to
 from .._message import ResponseHead, unpack_response
+from .._request_options import RequestOptions
 
 __all__ = ["CLIENT_LEFT", "Ended", "Forwarding", "send_answer"]
 
@@ -32,31 +33,45 @@ class Forwarding:
 
     Args:
         exchange: Not begun; all of its body is here, or will be read in `run`.
+        resolved: Where the request goes.
+        options: What its headers ask of the proxy.
         request_id: The client's, or a new one.
+        calls: Makes the call.
         ended: Called once, with this object and the status that was sent.
         began: When the request arrived, for the access log.
     """
 
     __slots__ = (
         "_call",
+        "_calls",
         "_ended",
         "_must_cancel",
+        "_options",
         "_rest",
         "_steps",
         "_waiting",
         "began",
         "exchange",
-        "request",
         "request_id",
+        "resolved",
     )
 
     def __init__(
-        self, exchange: Exchange, request: Request, request_id: str, ended: Ended, began: float
+        self,
+        exchange: Exchange,
+        resolved: ResolvedRoute,
+        options: RequestOptions,
+        request_id: str,
+        calls: Calls,
+        ended: Ended,
+        began: float,
     ) -> None:
         self.exchange = exchange
-        self.request = request
+        self.resolved = resolved
         self.request_id = request_id
         self.began = began
+        self._options = options
+        self._calls = calls
         self._ended: Ended | None = ended
         self._call: Call | None = None
         self._steps: Coroutine[Any, Any, Reply] | None = None
@@ -66,14 +81,34 @@ class Forwarding:
 
     def begin(self) -> None:
         """Begin; the exchange has its `work` then, unless it was answered at once."""
-        request, exchange = self.request, self.exchange
-        if exchange.more_body or request.timeout_s is not None or not request.resolved.is_plain:
-            self._spawn(self._serve())
+        exchange, resolved = self.exchange, self.resolved
+        if exchange.more_body:
+            self._spawn(self._serve(None))
             return
-        call = self._call = request.call(self.request_id, exchange.take())
-        self._steps = request.resolved.http(call)  # type: ignore[assignment]  # a coroutine
-        exchange.work = self
-        self._carry_on(None)
+        try:
+            call = self._make_call(exchange.take())
+        except ValueError as error:
+            self._failed(error)
+            return
+        if call.deadline is None and resolved.is_plain:
+            self._steps = resolved.http(call)  # type: ignore[assignment]  # a coroutine
+            exchange.work = self
+            self._carry_on(None)
+        else:
+            self._spawn(self._serve(call))
+
+    def _make_call(self, body: Buffer, rest: AsyncIterator[Message] | None = None) -> Call:
+        exchange = self.exchange
+        call = self._call = self._calls.http(
+            exchange.head,
+            exchange.peer,
+            self.resolved,
+            self._options,
+            self.request_id,
+            body,
+            rest,
+        )
+        return call
 
     def cancel(self) -> None:
         """Give the call up: nobody waits for the response.
@@ -177,14 +212,19 @@ class Forwarding:
         finally:
             self._end(status)
 
-    async def _serve(self) -> int:
-        """Answer the request; return the status that was sent."""
+    async def _serve(self, call: Call | None) -> int:
+        """Answer the request; return the status that was sent.
+
+        Args:
+            call: None where more of the request's body is to come.
+        """
         exchange = self.exchange
         try:
-            body = await exchange.read()
-            rest = _rest_of_body(exchange) if exchange.more_body else None
-            call = self._call = self.request.call(self.request_id, body, rest)
-            reply = await self.request.resolved.http(call)
+            if call is None:
+                body = await exchange.read()
+                rest = _rest_of_body(exchange) if exchange.more_body else None
+                call = self._make_call(body, rest)
+            reply = await self.resolved.http(call)
             self._rest = reply.rest
             if reply.rest is None:
                 return await self._respond_when_read(reply)
@@ -258,7 +298,7 @@ class Forwarding:
     @property
     def app(self) -> str:
         """The application that has answered, or was to."""
-        return self.request.resolved.route.app if self._call is None else self._call.app
+        return self.resolved.route.app if self._call is None else self._call.app
 
     def _end(self, status: int) -> None:
         ended, self._ended = self._ended, None

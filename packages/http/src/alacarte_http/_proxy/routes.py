@@ -24,6 +24,7 @@ class RouteIndex:
         is_plain: Says of a route whose services were made whether they are plain; see
             `ResolvedRoute`.
         starting: Applications that have not answered yet.
+        root_path: In front of every prefix, for who asks under which path it is mounted.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class RouteIndex:
         websocket: Callable[[Route], Service],
         is_plain: Callable[[Route], bool] = lambda route: False,
         starting: frozenset[str] = frozenset(),
+        root_path: str = "",
     ) -> None:
         self._prefixes: dict[str, ResolvedRoute] = {}
         self._exact: dict[str, ResolvedRoute] = {}
@@ -41,7 +43,10 @@ class RouteIndex:
                 starts = all(target.app in starting for target in route.targets)
                 allowed = _allowed(route.methods)
                 services = http(route), websocket(route)
-                resolved = ResolvedRoute(route, *services, allowed, starts, is_plain(route))
+                root = root_path if route.prefix == "/" else root_path + route.prefix
+                resolved = ResolvedRoute(
+                    route, *services, allowed, starts, is_plain(route), root.encode()
+                )
                 (self._exact if route.exact else self._prefixes)[route.prefix] = resolved
         # No deeper cut of a path can be a prefix, however many slashes a hostile one has.
         self._depth = max((prefix.count("/") for prefix in self._prefixes), default=0)

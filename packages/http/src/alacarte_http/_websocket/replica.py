@@ -304,6 +304,7 @@ def _scope(call: Call) -> dict[str, Any]:
     del scope["method"]
     offered = b",".join(v for n, v in scope["headers"] if n == b"sec-websocket-protocol")
     scope["type"] = "websocket"
+    scope["scheme"] = scope["scheme"].replace("http", "ws")
     scope["subprotocols"] = [
         token.strip() for token in offered.decode("latin-1").split(",") if token.strip()
     ]
