@@ -1,27 +1,30 @@
-"""A streamed reply on its way to the client: parts that have arrived together leave together."""
+"""A streamed reply on its way to the client: parts are written as they arrive."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import pytest
-
 from alacarte.types import Buffer, Message, Reply
-from alacarte_http._edge.exchange import SMALL_BYTES
 from alacarte_http._message import pack_response
 from alacarte_http._proxy.forwarding import Forwarding
 
 
 class Exchange:
-    """Notes what is written."""
+    """Notes what is written.
+
+    Args:
+        room: Writes until the client has to read first.
+    """
 
     response_complete = False
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = 100) -> None:
         self.writes: list[bytes] = []
+        self.drained = 0
         self.ended = False
+        self._room = self._left = room
 
     async def start(self, head: Any, extra: bytes) -> None:
         assert head.status == 200
@@ -29,43 +32,31 @@ class Exchange:
     async def write(self, data: Buffer) -> None:
         self.writes.append(bytes(data))
 
+    def write_now(self, data: Buffer) -> bool:
+        assert self._left, "the client has no room"
+        self.writes.append(bytes(data))
+        self._left -= 1
+        return self._left > 0
+
+    async def drain(self) -> None:
+        self.drained += 1
+        self._left = self._room
+
     async def end(self) -> None:
         self.ended = True
 
 
-class Arrived:
-    """The rest of a reply, whose parts arrive in groups.
+class Pushed:
+    """The rest of a reply, as `PushedMessages`."""
 
-    Attributes:
-        taken: Bytes that have been taken.
-    """
+    def __init__(self, *parts: bytes) -> None:
+        self._parts = list(parts)
 
-    def __init__(self, *groups: list[bytes]) -> None:
-        self.taken = 0
-        self._groups = list(groups)
-        self._here: list[bytes] = []
-
-    def ready(self, max_bytes: int) -> list[bytes]:
-        taken = []
-        while self._here and len(self._here[0]) <= max_bytes:
-            max_bytes -= len(self._here[0])
-            taken.append(self._take())
-        return taken
-
-    def __aiter__(self) -> Arrived:
-        return self
-
-    async def __anext__(self) -> Message:
-        if not self._here:
-            if not self._groups:
-                raise StopAsyncIteration
-            self._here = self._groups.pop(0)
-        return (self._take(),)
-
-    def _take(self) -> bytes:
-        part = self._here.pop(0)
-        self.taken += len(part)
-        return part
+    async def pass_on(self, sink: Callable[[Buffer], bool]) -> bool:
+        while self._parts:
+            if not sink(self._parts.pop(0)):
+                return True
+        return False
 
 
 def forward(rest: Any, exchange: Any = None) -> list[bytes]:
@@ -80,35 +71,19 @@ def forward(rest: Any, exchange: Any = None) -> list[bytes]:
     return exchange.writes  # type: ignore[no-any-return]
 
 
-def test_parts_that_are_here_leave_in_one_write():
-    """Each group by itself, as nothing waits for the next."""
-    assert forward(Arrived([b"a", b"b", b"c"], [b"d"], [b"e", b"f"])) == [b"abc", b"d", b"ef"]
+def test_parts_are_written_as_they_arrive():
+    """Nothing of the proxy's is woken for each of them."""
+    assert forward(Pushed(b"a", b"b", b"c")) == [b"a", b"b", b"c"]
 
 
-@pytest.mark.parametrize(("size", "writes"), [(SMALL_BYTES - 1, 1), (SMALL_BYTES, 2)])
-def test_long_parts_are_not_copied_together(size, writes):
-    """Joining them would cost more than a write."""
-    found = forward(Arrived([b"a", b"b" * size]))
-    assert len(found) == writes
-    assert b"".join(found) == b"a" + b"b" * size
+def test_a_client_that_does_not_read_is_waited_for():
+    """Once it has no room, nothing is written before it has read."""
+    exchange = Exchange(room=2)
+    assert forward(Pushed(b"a", b"b", b"c", b"d", b"e"), exchange) == [b"a", b"b", b"c", b"d", b"e"]
+    assert exchange.drained == 2
 
 
-@pytest.mark.parametrize("size", [1, 1000, SMALL_BYTES // 2, SMALL_BYTES])
-def test_no_more_is_taken_than_one_write_carries(size):
-    """What a slow client has not been sent yet stays where it counts against the window."""
-
-    class Slow(Exchange):
-        async def write(self, data: Buffer) -> None:
-            ahead.append(rest.taken - sum(map(len, self.writes)))
-            await super().write(data)
-
-    ahead: list[int] = []
-    rest = Arrived([b"a" * size] * (4 * SMALL_BYTES // size))
-    assert b"".join(forward(rest, Slow())) == b"a" * (4 * SMALL_BYTES // size * size)
-    assert max(ahead) <= SMALL_BYTES
-
-
-def test_a_rest_that_cannot_tell():
+def test_the_rest_of_a_layer():
     """A plugin's layer may give a generator."""
 
     async def parts() -> AsyncIterator[Message]:

@@ -118,6 +118,142 @@ async def test_a_few_messages_are_taken_at_a_time():
     assert await anext(other.inbox) == (bytes(10_000),)
 
 
+class Sink:
+    """Takes so many messages, and is full then."""
+
+    def __init__(self, room=100):
+        self.room = room
+        self.taken = []
+
+    def __call__(self, message):
+        self.taken.append(bytes(message))
+        self.room -= 1
+        return self.room > 0
+
+
+class Pushed(Other):
+    """An inbox whose messages go to a sink, and the read that brings them."""
+
+    def __init__(self, arrived=None):
+        super().__init__()
+        self.arrived = [] if arrived is None else arrived
+        self.inbox = Inbox(self.granted.append, self.close, self.arrived)
+
+    def read(self, *messages):
+        """Take messages that have arrived together."""
+        for message in messages:
+            self.inbox.put(message)
+        arrived = self.arrived.copy()
+        self.arrived.clear()
+        for inbox in arrived:
+            inbox.deliver()
+
+
+async def test_a_sink_is_given_messages_as_they_arrive():
+    """What was there, then each read at once, until the end; nobody is woken in between."""
+    pushed, sink = Pushed(), Sink()
+    pushed.inbox.put(b"before")
+    task, pause = waiting(pushed.inbox.pass_on(sink))
+    await pause
+    assert sink.taken == [b"before"]
+    pushed.read(b"a")
+    pushed.read(b"b", b"", b"c")
+    assert sink.taken == [b"before", b"a", b"bc"]
+    pushed.inbox.put(b"d")
+    pushed.inbox.end()
+    assert await task is False
+    assert sink.taken == [b"before", b"a", b"bc", b"d"]
+
+
+async def test_long_messages_are_given_as_they_are():
+    """Messages of one read are joined up to a bound, since what is joined is copied."""
+    pushed, sink = Pushed(), Sink()
+    task, pause = waiting(pushed.inbox.pass_on(sink))
+    await pause
+    long = b"x" * (1 << 16)
+    pushed.read(b"a", long, b"b", b"c")
+    assert sink.taken == [b"a", long, b"bc"]
+    pushed.inbox.end()
+    assert await task is False
+
+
+async def test_a_full_sink_is_given_no_more():
+    """It is told by `pass_on`; what arrives meanwhile waits, and grants no credit."""
+    pushed, sink = Pushed(), Sink(room=2)
+    task, pause = waiting(pushed.inbox.pass_on(sink))
+    await pause
+    pushed.read(b"a")
+    pushed.read(b"b")
+    for _ in range(3):
+        pushed.read(bytes(HALF))
+    assert await task is True
+    assert (sink.taken, pushed.granted) == ([b"a", b"b"], [])
+    assert await pushed.inbox.pass_on(sink) is True
+    assert len(sink.taken) == 3
+    sink.room = 100
+    pushed.inbox.end()
+    assert await pushed.inbox.pass_on(sink) is False
+    assert len(sink.taken) == 5
+
+
+async def test_a_full_sink_meets_the_end_later():
+    """A sink that is full with the last message is told of the end when it asks again."""
+    pushed, sink = Pushed(), Sink(room=1)
+    pushed.inbox.put(b"a")
+    pushed.inbox.end()
+    assert await pushed.inbox.pass_on(sink) is True
+    assert await pushed.inbox.pass_on(sink) is False
+    assert sink.taken == [b"a"]
+
+
+async def test_an_error_comes_after_what_the_sink_was_given():
+    """What arrived before the error is given first; then it is raised."""
+    pushed, sink = Pushed(), Sink()
+    task, pause = waiting(pushed.inbox.pass_on(sink))
+    await pause
+    pushed.inbox.put(b"a")
+    pushed.inbox.fail(KeyError("k"))
+    with pytest.raises(KeyError):
+        await task
+    assert sink.taken == [b"a"]
+
+
+async def test_a_sink_that_raises_ends_its_own_stream_alone():
+    """What a sink raises is raised by `pass_on`, not in the read that serves all streams."""
+    pushed, sink = Pushed(), Sink()
+    other = Pushed(pushed.arrived)
+
+    def broken(message):
+        raise RuntimeError("too long")
+
+    task, pause = waiting(pushed.inbox.pass_on(broken))
+    others, also = waiting(other.inbox.pass_on(sink))
+    await pause
+    await also
+    pushed.inbox.put(b"a")
+    other.read(b"b")
+    assert sink.taken == [b"b"]
+    with pytest.raises(RuntimeError, match="too long"):
+        await task
+    other.inbox.end()
+    assert await others is False
+
+
+async def test_a_sink_that_leaves_loses_nothing():
+    """Messages that come after the wait was cancelled are there for the next reader."""
+    pushed, sink = Pushed(), Sink()
+    task, pause = waiting(pushed.inbox.pass_on(sink))
+    await pause
+    pushed.read(b"a")
+    task.cancel()
+    pushed.read(b"b")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    pushed.read(b"c")
+    assert sink.taken == [b"a"]
+    assert pushed.inbox.ready() == [b"b", b"c"]
+
+
 async def test_no_credit_after_the_end():
     """A peer that has ended needs no credit."""
     other = Other()

@@ -11,6 +11,7 @@ from alacarte.types import Reply
 
 from .support import (
     MAX_MESSAGE,
+    PATIENCE_S,
     ask,
     join,
     messages,
@@ -134,6 +135,30 @@ async def test_an_error_comes_after_the_items(wire):
     with pytest.raises(KeyError) as info:
         await anext(reply.rest)
     assert "in items" in str(info.value.__cause__)
+
+
+@on_every_wire
+async def test_items_are_passed_on_as_they_arrive(wire):
+    """A sink is given every byte, in order; while it is full, the generator is held back."""
+    source = Source(stop=1000)
+    connection = await wire.connect(await wire.listen(source))
+    reply = await start(connection, streaming=True).reply
+    taken = []
+
+    def take(data):
+        taken.append(bytes(data))
+        return len(taken) != 20
+
+    async with asyncio.timeout(PATIENCE_S):
+        assert await reply.rest.pass_on(take)
+        assert len(taken) == 20
+        await settle(connection)
+        held = sum(map(len, taken)) // ITEM_BYTES + WINDOW_ITEMS
+        assert source.produced <= held + 2
+        assert not await reply.rest.pass_on(take)
+    whole = b"".join(taken)
+    marks = [whole[at : at + 8] for at in range(0, len(whole), ITEM_BYTES)]
+    assert marks == [number.to_bytes(8, "little") for number in range(1, 1001)]
 
 
 @on_every_wire

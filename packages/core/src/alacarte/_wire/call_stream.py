@@ -186,7 +186,7 @@ class CallStream:
             self.reply.set_result(Reply((frame.payload,)))
         else:
             self._state = _REPLYING
-            self._inbox = Inbox(self._grant, self.cancel)
+            self._inbox = Inbox(self._grant, self.cancel, self._connection.arrived)
             self.reply.set_result(Reply((frame.payload,), self._inbox))
 
     def _message(self, frame: Frame) -> None:

@@ -16,6 +16,7 @@ from typing import cast
 
 from ..errors import ConfigError
 from ..types import Buffer, Message
+from .flow import Inbox
 from .frames import (
     CHUNK_BYTES,
     FINAL,
@@ -67,11 +68,13 @@ class Connection(asyncio.BufferedProtocol):
 
     Attributes:
         heard: Something arrived since this was last set to False.
+        arrived: Inboxes with messages of this read for their sinks.
     """
 
     def __init__(self, decoder: Decoder, load: Load) -> None:
         self.load = load
         self.heard = True
+        self.arrived: list[Inbox] = []
         self.transport: asyncio.Transport | None = None
         self._decoder = decoder
         self._writable: asyncio.Future[None] | None = None
@@ -119,11 +122,20 @@ class Connection(asyncio.BufferedProtocol):
                 self.look_ahead(frames)
             for frame in frames:
                 self.frame_received(frame)
+            if self.arrived:
+                self._deliver()
         except FrameError as error:
             self.refuse(str(error))
         finally:
             self._gathers = False
             self._flush()
+
+    def _deliver(self) -> None:
+        """Let the inboxes whose readers have a sink give on what this read has brought."""
+        arrived = self.arrived.copy()
+        self.arrived.clear()
+        for inbox in arrived:
+            inbox.deliver()
 
     def refuse(self, reason: str) -> None:
         """Close the connection over something its peer did, and say so once."""

@@ -21,7 +21,8 @@ __all__ = ["WINDOW_BYTES", "Inbox", "SendWindow", "cost", "read_credit", "write_
 WINDOW_BYTES = 1 << 20
 _CREDIT = Struct("<I")
 _OVERHEAD_BYTES = 64
-_READY_BYTES = 1 << 16
+_JOIN_BYTES = 1 << 16
+"""Up to so many bytes of short messages are taken together."""
 
 
 def cost(size: int) -> int:
@@ -56,22 +57,37 @@ class Inbox:
     Args:
         grant: Sends a CREDIT of that many bytes to the peer.
         closed: Called once when the consumer stops before the end.
+        arrived: Where an inbox notes itself that has messages for its sink; whoever calls `put`
+            calls `deliver` of each when all that has arrived together is there.
     """
 
-    __slots__ = ("_closed", "_ended", "_error", "_grant", "_messages", "_owed", "_waiter")
+    __slots__ = (
+        "_arrived", "_closed", "_ended", "_error", "_grant", "_messages", "_owed", "_sink",
+        "_waiter",
+    )  # fmt: skip
 
-    def __init__(self, grant: Callable[[int], None], closed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        grant: Callable[[int], None],
+        closed: Callable[[], None],
+        arrived: list[Inbox] | None = None,
+    ) -> None:
         self._messages: deque[Buffer] = deque()
+        self._arrived = [] if arrived is None else arrived
+        self._sink: Callable[[Buffer], bool] | None = None
         self._grant = grant
         self._closed: Callable[[], None] | None = closed
         self._owed = 0
         self._ended = False
         self._error: BaseException | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
 
     def put(self, message: Buffer) -> None:
         self._messages.append(message)
-        self._wake()
+        if self._sink is None:
+            self._wake()
+        elif len(self._messages) == 1:
+            self._arrived.append(self)
 
     def end(self) -> None:
         self._ended = True
@@ -100,7 +116,45 @@ class Inbox:
                 self._waiter = None
         return (self._take(),)
 
-    def ready(self, max_bytes: int = _READY_BYTES) -> list[Buffer]:
+    async def pass_on(self, sink: Callable[[Buffer], bool]) -> bool:
+        """Give messages to `sink` as they arrive (`PushedMessages`)."""
+        while self._give(sink):
+            if self._ended:
+                self._closed = None
+                if self._error is not None:
+                    raise self._error
+                return False
+            self._waiter = asyncio.get_running_loop().create_future()
+            self._sink = sink
+            try:
+                if await self._waiter:
+                    break
+            finally:
+                self._waiter = self._sink = None
+        return True
+
+    def deliver(self) -> None:
+        """Give what has arrived to the sink; wake `pass_on` when that takes no more."""
+        if self._sink is None or self._waiter is None or self._waiter.done():
+            return
+        try:
+            if not self._give(self._sink):
+                self._waiter.set_result(True)
+        except Exception as error:  # for who awaits `pass_on`
+            self._waiter.set_exception(error)
+
+    def _give(self, sink: Callable[[Buffer], bool]) -> bool:
+        """Give messages to the sink; return whether it takes more."""
+        messages = self._messages
+        while messages:
+            message = self._take()
+            if messages and len(message) < _JOIN_BYTES:
+                message = b"".join((message, *self.ready(_JOIN_BYTES - len(message))))
+            if not sink(message):
+                return False
+        return True
+
+    def ready(self, max_bytes: int = _JOIN_BYTES) -> list[Buffer]:
         """Return messages that are here, without waiting; perhaps none.
 
         Taking messages grants the peer credit for others, so a consumer takes no more at a time
@@ -136,7 +190,7 @@ class Inbox:
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._waiter.set_result(False)
 
 
 class SendWindow:

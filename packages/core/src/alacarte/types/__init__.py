@@ -27,7 +27,7 @@ from ._protocols import CallProtocol, Entry, Served
 from ._registration import ApiName, Command
 from ._replicas import Address, ReplicaLoad
 from ._reports import BoundedReceiver, ProcessId, ReportReceiver, ReportTopic
-from ._requests import Buffer, Call, Layer, Message, ReadyMessages, Reply, Service
+from ._requests import Buffer, Call, Layer, Message, PushedMessages, ReadyMessages, Reply, Service
 from ._resources import Expansion, Resource, ResourceKind, Resources
 from ._routes import Route, RouteTable
 from ._routing_policies import WAIT, Pick, PolicyFactory, RoutingPolicy, Shed, Wait
@@ -86,6 +86,7 @@ __all__ = [
     "Pick",
     "PolicyFactory",
     "ProcessId",
+    "PushedMessages",
     "ReadyMessages",
     "ReplicaLoad",
     "ReplicaObserver",

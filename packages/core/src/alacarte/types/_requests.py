@@ -44,6 +44,29 @@ class ReadyMessages(Protocol):
         """Give what is ready to who awaits the next message."""
 
 
+class PushedMessages(Protocol):
+    """Messages from a replica, which can be given on as they arrive: the `rest` of most replies.
+
+    Iterating wakes its reader for every message. Who does no more with them than write them to a
+    socket can have each written from within the read that has brought it.
+    """
+
+    async def pass_on(self, sink: Callable[[Buffer], bool]) -> bool:
+        """Give every message to `sink`, in order, until the end or until the sink is full.
+
+        Short ones that have arrived together are given as one.
+
+        Args:
+            sink: Takes bytes, at once, and returns whether it takes more.
+
+        Returns:
+            Whether there may be more: True when the sink is full, False at the end.
+
+        Raises:
+            Exception: What has ended the stream, or the sink has raised.
+        """
+
+
 @dataclass(slots=True)
 class Call:
     """One request on its way to a deployment.

@@ -328,8 +328,16 @@ class Exchange:
             RuntimeError: The body is longer than Content-Length says.
         """
         await self.drain()
+        self.write_now(data)
+
+    def write_now(self, data: Buffer) -> bool:
+        """Send a part of the response's body; return whether the client has room for more.
+
+        Raises:
+            RuntimeError: The body is longer than Content-Length says.
+        """
         if self.disconnected or self.response_complete or not len(data):
-            return
+            return True
         self.wrote = True
         write, left = self._client.write, self._left
         if left == _CHUNKED:
@@ -347,6 +355,7 @@ class Exchange:
                 raise RuntimeError("the response's body differs from its Content-Length")
             self._left = left - len(data)
             write(data)
+        return not self._client.flow.write_paused
 
     async def end(self) -> None:
         """End a response that was sent in parts.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
-from alacarte.types import Buffer, Call, Message, Reply
+from alacarte.types import Buffer, Call, Message, PushedMessages, Reply
 
 from .._calls import Calls, ResolvedRoute
-from .._edge.exchange import SMALL_BYTES, ClientDisconnected, Exchange
+from .._edge.exchange import ClientDisconnected, Exchange
 from .._errors import TEXT, Answer, answer_to
 from .._message import ResponseHead, unpack_response
 from .._request_options import RequestOptions
@@ -258,15 +258,13 @@ class Forwarding:
             if body:
                 await exchange.write(body)
             if not exchange.response_complete:  # one to HEAD is its head alone
-                ready = getattr(rest, "ready", _nothing)
-                async for message in rest:
-                    part = message[0]
-                    # Short ones that have arrived together leave together: a write costs more
-                    # than everything else that is done for a part. What is taken beyond one write
-                    # would lie here until the client reads, on top of the stream's window.
-                    if more := ready(SMALL_BYTES - len(part)):
-                        part = b"".join((part, *more))
-                    await exchange.write(part)
+                if hasattr(rest, "pass_on"):
+                    parts = cast(PushedMessages, rest)
+                    while await parts.pass_on(exchange.write_now):
+                        await exchange.drain()
+                else:  # a layer's
+                    async for message in rest:
+                        await exchange.write(message[0])
                 await exchange.end()
         except Exception as error:
             if not exchange.response_started:
@@ -316,11 +314,6 @@ def send_answer(exchange: Exchange, answer: Answer, request_id: str) -> None:
         headers.append((b"x-request-id", request_id.encode()))
     lines = b"".join([b"%b: %b\r\n" % header for header in headers])
     exchange.respond(ResponseHead(answer.status, lines, len(body), False), b"", body)
-
-
-def _nothing(max_bytes: int) -> list[Buffer]:
-    """Stand in for the `ready` of a reply that cannot tell which parts are there."""
-    return []
 
 
 async def _rest_of_body(exchange: Exchange) -> AsyncIterator[Message]:
