@@ -19,7 +19,7 @@ from alacarte import _plugins
 from alacarte._plugins import PluginRecord, check_same, discover, installed, load
 from alacarte._settings import ConfigValues
 from alacarte.errors import ConfigError, PluginError
-from alacarte.types import DeploymentId, Event
+from alacarte.types import DeploymentId, DeploymentInfo, Event
 
 GOOD = """
 from alacarte.hookspecs import hookimpl
@@ -274,12 +274,50 @@ def test_layers_are_asked_for_in_the_order_of_names(install: Install):
         install(name, LAYERS.replace("NAME", name))
     plugins = load()
     config = ConfigValues(plugins, {})
-    assert plugins.wrap_caller(DeploymentId("x", "plain"), config) == []
+    assert plugins.wrap_caller(DeploymentInfo(DeploymentId("x", "plain")), config) == []
     for layers in (
-        plugins.wrap_caller(DeploymentId("x", "y"), config),
-        plugins.wrap_replica(DeploymentId("x", "y"), config),
+        plugins.wrap_caller(DeploymentInfo(DeploymentId("x", "y")), config),
+        plugins.wrap_replica(DeploymentInfo(DeploymentId("x", "y")), config),
     ):
-        assert [layer.__module__ for layer in layers] == ["a", "b", "c"]
+        assert [staged.layer.__module__ for staged in layers] == ["a", "b", "c"]
+
+
+def test_a_stage_stands_before_the_name(install: Install):
+    """An authentication called zauth stands outside of a cache, whoever is asked first."""
+    staged = LAYERS.replace("return named", 'return StagedLayer("STAGE", named)')
+    staged = "from alacarte.types import StagedLayer\n" + staged
+    install("acache", staged.replace("NAME", "c").replace("STAGE", "cache"))
+    install("zauth", staged.replace("NAME", "z").replace("STAGE", "authentication"))
+    plugins = load()
+    layers = plugins.wrap_replica(DeploymentInfo(DeploymentId("x", "y")), ConfigValues(plugins, {}))
+    assert [each.layer.__module__ for each in layers] == ["zauth", "acache"]
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        ("17", "plugin odd returned 17 in wrap_caller of x#y, which is no layer"),
+        ('StagedLayer("cache", 17)', "plugin odd returned StagedLayer.* which is no layer"),
+        ('StagedLayer("x", print)', "plugin odd gives a layer of the stage 'x'; there are"),
+        ("{}['x']", "plugin odd failed in wrap_caller of x#y: KeyError: 'x'"),
+    ],
+)
+def test_a_layer_that_is_none_names_its_plugin(install: Install, returned: str, words: str):
+    """Whoever reads the error knows which plugin to repair."""
+    install(
+        "odd",
+        f"""
+        from alacarte.hookspecs import hookimpl
+        from alacarte.types import StagedLayer
+
+        @hookimpl
+        def wrap_caller(deployment):
+            return {returned}
+        """,
+    )
+    plugins = load()
+    with pytest.raises(PluginError, match=words):
+        plugins.wrap_caller(DeploymentInfo(DeploymentId("x", "y")), ConfigValues(plugins, {}))
 
 
 OBSERVERS = """

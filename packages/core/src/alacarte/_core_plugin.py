@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from .hookspecs import hookimpl
+from .layers import deadline
 from .types import (
     ApiName,
     ConfigSection,
+    DeploymentInfo,
+    Layer,
     LayerStage,
     PolicyFactory,
     ReportReceiver,
     ReportTopic,
     ResourceKind,
+    StagedLayer,
 )
 
 __all__: list[str] = []
@@ -51,6 +55,11 @@ def register_routing_policies() -> list[PolicyFactory]:
 @hookimpl
 def register_layer_stages() -> list[LayerStage]:
     return [LayerStage("deadline", after="observation")]
+
+
+@hookimpl
+def wrap_caller(deployment: DeploymentInfo) -> StagedLayer[Layer]:
+    return StagedLayer("deadline", deadline(deployment.id), task_free=True)
 
 
 @hookimpl

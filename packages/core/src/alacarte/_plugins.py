@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import pluggy
 
 from . import hookspecs
 from .errors import PluginError, ServeError
-from .layers import order_stages
+from .layers import order_layers, order_stages
 from .types import (
     ApiName,
     CallProtocol,
@@ -28,6 +28,7 @@ from .types import (
     ConfigSection,
     ConfigSections,
     DeploymentId,
+    DeploymentInfo,
     Event,
     Instance,
     Layer,
@@ -39,6 +40,7 @@ from .types import (
     Scaler,
     ScalerContext,
     ScalingPolicyFactory,
+    StagedLayer,
 )
 
 __all__ = [
@@ -341,10 +343,19 @@ class Plugins:
         """Return the values that plugins register through a `register_*` hook, by name."""
         return self._named(hook, "name")
 
-    def wrap_caller(self, deployment: DeploymentId, config: ConfigSections) -> list[Layer]:
+    @property
+    def wraps_calls(self) -> bool:
+        """Whether a plugin besides core wraps calls. Core's layer needs no options."""
+        return any(impl.plugin_name != "core" for impl in self._impls("wrap_caller"))
+
+    def wrap_caller(
+        self, deployment: DeploymentInfo, config: ConfigSections
+    ) -> list[StagedLayer[Layer]]:
         return self._layers("wrap_caller", deployment, config)
 
-    def wrap_replica(self, deployment: DeploymentId, config: ConfigSections) -> list[Layer]:
+    def wrap_replica(
+        self, deployment: DeploymentInfo, config: ConfigSections
+    ) -> list[StagedLayer[Layer]]:
         return self._layers("wrap_replica", deployment, config)
 
     def check_start(self, config: ConfigSections) -> None:
@@ -372,15 +383,34 @@ class Plugins:
             except BaseException:  # foreign code: one observer's failure is nobody else's
                 log.exception("plugin %s failed on %s", impl.plugin_name, event)
 
-    def _layers(self, hook: str, deployment: DeploymentId, config: ConfigSections) -> list[Layer]:
-        """Ask in the order of plugin names; a plugin that raises ends the start of the process."""
-        layers = []
-        for impl in sorted(self._impls(hook), key=lambda impl: str(impl.plugin_name)):
-            given = {"deployment": deployment, "config": config}
-            layer = impl.function(*(given[name] for name in impl.argnames))
-            if layer is not None:
-                layers.append(cast(Layer, layer))
-        return layers
+    def _layers(
+        self, hook: str, deployment: DeploymentInfo, config: ConfigSections
+    ) -> list[StagedLayer[Layer]]:
+        """Return the layers that plugins give, the outermost first.
+
+        Raises:
+            PluginError: A plugin raises, or returns something else than a layer.
+        """
+        given: list[tuple[str, Layer | StagedLayer[Layer]]] = []
+        arguments = {"deployment": deployment, "config": config}
+        for impl in self._impls(hook):
+            plugin = str(impl.plugin_name)
+            try:
+                layer = impl.function(*(arguments[name] for name in impl.argnames))
+            except Exception as error:  # foreign code
+                raise PluginError(
+                    f"plugin {plugin} failed in {hook} of {deployment}: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+            if layer is None:
+                continue
+            if not callable(layer.layer if isinstance(layer, StagedLayer) else layer):
+                raise PluginError(
+                    f"plugin {plugin} returned {layer!r} in {hook} of {deployment}, which is no "
+                    "layer: return a function of a service, a StagedLayer, or None."
+                )
+            given.append((plugin, layer))
+        return order_layers(given, self.layer_stages)
 
     def _impls(self, hook: str) -> list[Any]:
         return list(getattr(self._manager.hook, hook).get_hookimpls())

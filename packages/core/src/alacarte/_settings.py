@@ -14,7 +14,7 @@ from ._foreign import load_target
 from ._plugins import Plugins, missing_package
 from ._validation import config_error
 from .errors import ConfigError
-from .types import ConfigSection
+from .types import ConfigSection, DeploymentId, DeploymentInfo
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigValues",
     "OptionValues",
+    "describe_deployment",
     "keyword_of",
     "plain_options",
     "resolve",
@@ -75,6 +76,17 @@ class OptionValues:
                 None if values is None else section_model(section).model_validate(values)
             )
         return self._models[name]
+
+
+def describe_deployment(
+    deployment: DeploymentId, version: str, options: Mapping[str, Any], plugins: Plugins
+) -> DeploymentInfo:
+    """Return a deployment as plugins see it.
+
+    Args:
+        options: Plain values, by section.
+    """
+    return DeploymentInfo(deployment, version, OptionValues(plugins, options))
 
 
 def resolve(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ConfigSection,
         ConfigSections,
         DeploymentId,
+        DeploymentInfo,
         Event,
         Instance,
         Layer,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         Scaler,
         ScalerContext,
         ScalingPolicyFactory,
+        StagedLayer,
     )
 
 __all__ = ["hookimpl", "hookspec"]
@@ -137,17 +139,25 @@ def make_scaler(context: ScalerContext) -> Scaler | None:
 
 
 @hookspec
-def wrap_caller(deployment: DeploymentId, config: ConfigSections) -> Layer | None:
+def wrap_caller(
+    deployment: DeploymentInfo, config: ConfigSections
+) -> Layer | StagedLayer[Layer] | None:
     """Return a layer around every call that this process makes to `deployment`.
 
-    Called once for each deployment and process, before the first call. Layers are nested in
-    the order of plugin names, the first outermost.
+    Called for each deployment and process: before the first call, and when the deployment's version
+    or options change. Layers stand in the order of their stages, then of plugin names; see
+    `StagedLayer`.
     """
 
 
 @hookspec
-def wrap_replica(deployment: DeploymentId, config: ConfigSections) -> Layer | None:
-    """Return a layer around every call that a replica of `deployment` runs. Replica, once."""
+def wrap_replica(
+    deployment: DeploymentInfo, config: ConfigSections
+) -> Layer | StagedLayer[Layer] | None:
+    """Return a layer around every call that a replica of `deployment` runs. Replica.
+
+    Called when the replica starts, and when the deployment's options change in place.
+    """
 
 
 @hookspec

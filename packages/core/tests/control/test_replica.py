@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import pytest
@@ -67,7 +67,9 @@ class Process:
             await asyncio.Event().wait()
         return self.pulse_is
 
-    async def reconfigure(self, max_ongoing: int, user_config: Any) -> None:
+    async def reconfigure(
+        self, max_ongoing: int, user_config: Any, options: Mapping[str, Any]
+    ) -> None:
         if user_config == "bad":
             raise DeployError("ValueError: cannot take this\n  File user.py")
         if user_config == "endless":

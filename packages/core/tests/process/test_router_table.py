@@ -20,7 +20,7 @@ from alacarte._routing.sweep import Sweep
 from alacarte.actors import DeploymentSnapshot, WatchRequest
 from alacarte.calls import python_call
 from alacarte.errors import DeploymentUnavailableError
-from alacarte.types import Address, DeploymentId, Layer
+from alacarte.types import Address, DeploymentId, DeploymentInfo, Layer, StagedLayer
 
 CALL = python_call("__call__", (), {})
 
@@ -37,7 +37,7 @@ class World:
         self.questions = 0
         self.sweep = Sweep(asyncio.get_running_loop())
         self.subscription = Subscription(self.watch, "w", "w/1")
-        self.table = RouterTable(self.router, self.layers, self.subscription)
+        self.table = RouterTable(self.router, self.layers, None, self.subscription)
         self.made: list[DeploymentId] = []
 
     async def watch(self, request: WatchRequest) -> Mapping[str, Any]:
@@ -52,7 +52,7 @@ class World:
         self.made.append(deployment)
         return Router(deployment, lambda _: PowerOfTwo(), _refused, "", sweep=self.sweep)
 
-    def layers(self, deployment: DeploymentId) -> Sequence[Layer]:
+    def layers(self, deployment: DeploymentInfo) -> Sequence[StagedLayer[Layer]]:
         return ()
 
     def publish(self, name: str, state: Any) -> None:

@@ -9,7 +9,7 @@ from alacarte.types import (
     Command,
     ConfigSection,
     ConfigSections,
-    DeploymentId,
+    DeploymentInfo,
     Event,
     Layer,
     NodeServiceSpec,
@@ -59,7 +59,7 @@ def register_node_services() -> list[NodeServiceSpec]:
 
 
 @hookimpl
-def wrap_caller(deployment: DeploymentId, config: ConfigSections) -> Layer | None:
+def wrap_caller(deployment: DeploymentInfo, config: ConfigSections) -> Layer | None:
     section = config.section("stranger")
     if not section.layers:
         return None

@@ -82,7 +82,7 @@ def target_of(spec: DeploymentSpec, scale: int | None = None) -> Target:
     return Target(
         spec.version,
         replicas,
-        Settings(config.max_ongoing_requests, json.dumps(config.user_config)),
+        Settings(config.max_ongoing_requests, json.dumps(config.user_config), spec.options),
         config.start_failures_allowed(replicas),
         math.ceil(config.max_surge_percent / 100 * replicas),
         max(int(config.rolling_update_percentage * replicas), 1),

@@ -56,6 +56,7 @@ def replica_actor(
         is_function=spec.is_function,
         max_ongoing=config.max_ongoing_requests,
         user_config=config.user_config,
+        options=spec.options,
     )
     return replace(
         placement_of(spec),

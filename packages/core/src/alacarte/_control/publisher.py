@@ -100,6 +100,8 @@ class Publisher:
                 spec.config.max_queued_requests if spec else 0,
                 spec.config.routing_policy if spec else "power_of_two",
                 follow_load=spec is not None and spec.config.autoscaling_config is not None,
+                code_version="" if spec is None else spec.version,
+                options={} if spec is None else spec.options,
             )
         )
 

@@ -8,8 +8,9 @@ leave, is replaced in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..status import ReplicaState
 from .lifecycle import SERVING
@@ -48,6 +49,8 @@ class Settings:
     max_ongoing: int
     user_config: str
     """As JSON text, so that settings compare by value."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Those that plugins give deployments: plain values by section."""
 
 
 @dataclass(frozen=True)

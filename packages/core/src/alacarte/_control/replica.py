@@ -307,7 +307,7 @@ class Replica:
         try:
             user_config: Any = json.loads(settings.user_config)
             async with asyncio.timeout(self.spec.config.start_timeout_s):
-                await self._process.reconfigure(settings.max_ongoing, user_config)
+                await self._process.reconfigure(settings.max_ongoing, user_config, settings.options)
         except ActorDied:
             pass  # `closed` tells
         except Exception as error:  # the user's reconfigure

@@ -271,7 +271,7 @@ class ReplicaGroup:
         `want` must have been called; a replica of another version is drained like any old one.
         """
         assert self.spec is not None
-        settings = Settings(started.max_ongoing, json.dumps(started.user_config))
+        settings = Settings(started.max_ongoing, json.dumps(started.user_config), started.options)
         spec = replace(self.spec, version=started.version)
         replica = Replica(
             started.replica_id,

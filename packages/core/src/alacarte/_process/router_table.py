@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from .._model.snapshots import deployment_key
 from .._routing.router import Router
-from ..layers import compose, deadline
-from ..types import DeploymentId, Layer, Service
+from ..actors import DeploymentSnapshot, SnapshotDelta
+from ..layers import compose
+from ..types import DeploymentId, DeploymentInfo, Service
+from .layered_service import BuildLayers, Describe, LayeredService
 from .subscription import Subscription
 
 __all__ = ["LINGER_S", "MAX_GONE", "RouterTable"]
@@ -29,7 +33,8 @@ class RouterTable:
 
     Args:
         make: Makes the router of a deployment.
-        layers: Returns what plugins put around calls of a deployment.
+        layers: Returns the layers around calls to a deployment.
+        describe: Tells plugins of a deployment; None where no layer depends on its options.
         subscription: Of this process.
 
     Attributes:
@@ -39,16 +44,17 @@ class RouterTable:
     def __init__(
         self,
         make: Callable[[DeploymentId], Router],
-        layers: Callable[[DeploymentId], Sequence[Layer]],
+        layers: BuildLayers,
+        describe: Describe | None,
         subscription: Subscription,
     ) -> None:
         self.live: dict[DeploymentId, Router] = {}
         self._make = make
         self._layers = layers
+        self._describe = describe
         self._subscription = subscription
         self._cores: dict[DeploymentId, Service] = {}
         self._services: dict[DeploymentId, Service] = {}
-        self._plain: set[DeploymentId] = set()
         self._gone: dict[DeploymentId, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -58,33 +64,46 @@ class RouterTable:
         self._dropped = weakref.WeakValueDictionary()
         self._dropped_cores: weakref.WeakValueDictionary[DeploymentId, Service]
         self._dropped_cores = weakref.WeakValueDictionary()
+        self._layered: weakref.WeakValueDictionary[DeploymentId, LayeredService]
+        self._layered = weakref.WeakValueDictionary()
+        self._heads: dict[DeploymentId, DeploymentSnapshot] = {}
 
     def service(self, deployment: DeploymentId) -> Service:
         """Return the way to a deployment's router, which is made where there is none."""
         service = self._services.get(deployment)
         if service is None:
-            core = self._cores.get(deployment) or self._core(deployment)
-            layers = self._layers(deployment)
-            if not layers:
-                self._plain.add(deployment)
-            service = self._services[deployment] = compose(core, layers)
+            core = self._followed(deployment)
+            service = self._services[deployment] = self._wrapped(deployment, core)
         return service
 
-    def _core(self, deployment: DeploymentId) -> Service:
-        """Return the service inside of all layers, of a new router or of one that was dropped."""
+    def _wrapped(self, deployment: DeploymentId, core: Service) -> Service:
+        """Return the service of a router inside of its layers."""
+        if self._describe is None:
+            layers = self._layers(DeploymentInfo(deployment))
+            return compose(core, [staged.layer for staged in layers])
+        service = self._layered.get(deployment)
+        if service is None:
+            follow = functools.partial(self._followed, deployment)
+            service = LayeredService(deployment, core, self._describe, self._layers, follow)
+            self._layered[deployment] = service
+            if deployment in self._heads:
+                service.update(self._heads[deployment])
+        return service
+
+    def _followed(self, deployment: DeploymentId) -> Service:
+        """Return the service inside of all layers, of a router that follows its deployment."""
+        core = self._cores.get(deployment)
+        if core is not None:
+            return core
         core = self._dropped_cores.get(deployment)
         if core is None:
             router = self._make(deployment)
-            core = deadline(deployment)(router.call)
+            core = functools.partial(router.call)  # a bound method would have no weak reference
         else:
             router = self._dropped[deployment]
             router.reopen()
         self._adopt(router, core)
         return core
-
-    def is_plain(self, deployment: DeploymentId) -> bool:
-        """Whether a deployment that is called here has no layers of plugins."""
-        return deployment in self._plain
 
     def is_gone(self, deployment: DeploymentId) -> bool:
         """Whether a deployment that was called is not there any more."""
@@ -95,6 +114,8 @@ class RouterTable:
         """Hang up everywhere. Calls fail from now on, for that reason where one is given."""
         for router in [*self.live.values(), *self._dropped.values()]:
             await router.close(*reason)
+        for service in list(self._layered.values()):
+            service.close()
 
     def _adopt(self, router: Router, core: Service) -> None:
         deployment = router.deployment
@@ -104,6 +125,11 @@ class RouterTable:
         self._dropped_cores.pop(deployment, None)
 
         def apply(news: Any) -> None:
+            head = news.head if isinstance(news, SnapshotDelta) else replace(news, replicas=())
+            self._heads[deployment] = head
+            if deployment in self._layered:
+                # Before the router sends a call by the snapshot.
+                self._layered[deployment].update(head)
             router.update(news)
             self._note(router)
 
@@ -139,7 +165,9 @@ class RouterTable:
     def _drop(self, deployment: DeploymentId) -> None:
         self._subscription.unfollow(deployment_key(deployment))
         self._services.pop(deployment, None)
-        self._plain.discard(deployment)
+        self._heads.pop(deployment, None)
+        if deployment in self._layered:
+            self._layered[deployment].forget()
         router = self._dropped[deployment] = self.live.pop(deployment)
         self._dropped_cores[deployment] = self._cores.pop(deployment)
         router.retire(self._returned)

@@ -25,12 +25,14 @@ from .._routing.load_reporter import LoadReporter
 from .._routing.router import Router
 from .._routing.splits import Splits
 from .._routing.sweep import Sweep
+from .._settings import describe_deployment
 from .._wire.authentication import AuthenticationError
 from .._wire.caller import CallerConnection, connect
 from .._wire.failures import ErrorDecoder
 from ..actors import (
     LOADS_TOPIC,
     SPLITS_TOPIC,
+    DeploymentSnapshot,
     InstanceInfo,
     LoadReport,
     Membership,
@@ -46,6 +48,7 @@ from ..types import (
     Call,
     ConfigSections,
     DeploymentId,
+    DeploymentInfo,
     Layer,
     NodeServiceSender,
     ProcessId,
@@ -56,6 +59,7 @@ from ..types import (
     RoutingPolicy,
     Service,
     ServicePlace,
+    StagedLayer,
 )
 from .application_watch import ApplicationWatch
 from .controller_client import OTHER_INSTANCE, ControllerClient, OtherInstance
@@ -132,7 +136,8 @@ class ProcessRuntime:
         # A successor may have our name, and counts and questions of its own.
         self._process = ProcessId(name, node_id, f"{random.getrandbits(64):x}")
         self._subscription = Subscription(self._watch, name, str(self._process))
-        self._table = RouterTable(self._router, self._layers, self._subscription)
+        describe = self._describe if plugins.wraps_calls else None
+        self._table = RouterTable(self._router, self._layers, describe, self._subscription)
         self._by_name: dict[DeploymentId, Service] = {}
         self._client = ControllerClient(access.cluster, access.instance, learn=self._learn)
         self._controller = self._client.controller(AT_ONCE)
@@ -170,7 +175,7 @@ class ProcessRuntime:
         return () if router is None else tuple(router.replicas)
 
     def is_plain(self, deployment: DeploymentId) -> bool:
-        return self._table.is_plain(deployment)
+        return True  # layers that depend on their task are given one; see `LayeredService`
 
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
         self._splits.listen(changed)
@@ -252,8 +257,11 @@ class ProcessRuntime:
             suspect=functools.partial(self._suspect, deployment),
         )
 
-    def _layers(self, deployment: DeploymentId) -> Sequence[Layer]:
+    def _layers(self, deployment: DeploymentInfo) -> Sequence[StagedLayer[Layer]]:
         return self._plugins.wrap_caller(deployment, self.config)
+
+    def _describe(self, head: DeploymentSnapshot) -> DeploymentInfo:
+        return describe_deployment(head.id, head.code_version, head.options, self._plugins)
 
     def _policy(self, name: str) -> RoutingPolicy:
         factory = self._plugins.routing_policies.get(name)

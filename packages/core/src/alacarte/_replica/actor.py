@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from .._cluster.host import socket_path, spare_collections
@@ -18,7 +19,7 @@ from .._foreign import describe_error, is_cancellation
 from .._logging import name_process
 from .._model.pickling import load_code, load_init
 from .._process.runtime import InstanceAccess, ProcessRuntime
-from .._settings import ConfigValues
+from .._settings import ConfigValues, describe_deployment
 from .._wire.failures import unpickle_error, user_traceback
 from .._wire.listener import Listener
 from ..actors import Membership, Pulse, ReplicaInfo
@@ -60,6 +61,7 @@ class ReplicaActor:
             decode_error=unpickle_error,
         )
         self._user_config = spec.user_config
+        self._options = spec.options
         self._advertised = Advertised()
         self._here = ReplicaContext(
             spec.deployment,
@@ -88,7 +90,7 @@ class ReplicaActor:
         current_replica.set(self._here)
         try:
             self._user = await self._construct()
-            services = self._services(self._user)
+            services = self._services(self._user, self._options)
             for callback in self._here._opening:
                 await callback()
         except BaseException as error:  # the user's code
@@ -125,6 +127,7 @@ class ReplicaActor:
             self._user_config,
             self._user is not None and self._user.checks_itself,
             self._stopping is not None,
+            self._options,
         )
 
     def membership(self) -> Membership:
@@ -159,12 +162,20 @@ class ReplicaActor:
                     raise
                 raise DeployError(_told(self._spec.deployment, error)) from None
 
-    async def reconfigure(self, max_ongoing: int, user_config: Any) -> None:
+    async def reconfigure(
+        self, max_ongoing: int, user_config: Any, options: Mapping[str, Any]
+    ) -> None:
         """Take over what needs no restart."""
         assert self._server is not None
         assert self._user is not None
         current_runtime.set(self._runtime)
         current_replica.set(self._here)
+        if options != self._options:
+            try:
+                self._server.services = self._services(self._user, options)
+            except Exception as error:  # foreign code
+                raise DeployError(_told(self._spec.deployment, error)) from None
+            self._options = options
         if max_ongoing != self._server.max_ongoing:
             self._server.max_ongoing = max_ongoing
             self._user.resize(max_ongoing)
@@ -247,9 +258,12 @@ class ReplicaActor:
         await user.check_health()
         return user
 
-    def _services(self, user: UserObject) -> dict[str, Service]:
+    def _services(self, user: UserObject, options: Mapping[str, Any]) -> dict[str, Service]:
         """Return the service of each protocol, inside the layers that plugins put around it."""
-        layers = self._context.plugins.wrap_replica(self._spec.deployment, self._config)
+        plugins = self._context.plugins
+        spec = self._spec
+        info = describe_deployment(spec.deployment, spec.version, options, plugins)
+        layers = [staged.layer for staged in plugins.wrap_replica(info, self._config)]
         protocols = [PythonProtocol(), *self._context.plugins.protocols.values()]
         return {protocol.name: compose(protocol.bind(user), layers) for protocol in protocols}
 

@@ -39,6 +39,7 @@ class DataServer:
         abandoned: Cancelled calls whose sync code still runs in its thread. They hold their slots,
             and nobody waits for them.
         max_ongoing: How many may be; a change applies to the next call.
+        services: By protocol; a change applies to the next call.
         listener: Set before the first connection is accepted.
     """
 
@@ -51,7 +52,7 @@ class DataServer:
         self.abandoned = 0
         self.max_ongoing = max_ongoing
         self._deployment = deployment
-        self._services = services
+        self.services = services
         self._eager = EagerTasks(asyncio.get_running_loop())
         # Tasks start from the replica's own context, not from that of a socket callback.
         self._context = contextvars.copy_context()
@@ -174,11 +175,11 @@ class DataServer:
     def _service(self, call: Call) -> Service:
         if call.deadline is not None and time.monotonic() >= call.deadline:
             raise DeadlineExceededError(str(self._deployment), call.timeout_s or 0.0)
-        service = self._services.get(call.protocol)
+        service = self.services.get(call.protocol)
         if service is None:
             raise NotFoundError(
                 f"{self._deployment} understands no calls of protocol {call.protocol!r}, only "
-                f"{sorted(self._services)}. Is the package that gives it installed everywhere?"
+                f"{sorted(self.services)}. Is the package that gives it installed everywhere?"
             )
         return service
 

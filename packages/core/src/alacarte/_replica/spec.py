@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ class ReplicaSpec:
     Attributes:
         version: Of the deployment; see `DeploymentSpec`.
         code: The user's class or function, and `init` its arguments; see `DeploymentSpec`.
+        options: Those that plugins give deployments; see `DeploymentSpec`.
     """
 
     deployment: DeploymentId
@@ -27,3 +29,4 @@ class ReplicaSpec:
     is_function: bool
     max_ongoing: int
     user_config: Any
+    options: Mapping[str, Any] = field(default_factory=dict)

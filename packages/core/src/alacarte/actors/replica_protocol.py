@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..types import Address, DeploymentId
@@ -23,6 +24,7 @@ class ReplicaInfo:
         user_config: The settings of the last successful `reconfigure`.
         checks_itself: The user's class has a `check_health`.
         leaving: `stop` has been called.
+        options: Those of plugins, as of the last successful `reconfigure`.
     """
 
     deployment: DeploymentId
@@ -35,6 +37,7 @@ class ReplicaInfo:
     user_config: Any
     checks_itself: bool = False
     leaving: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,9 @@ class ReplicaProtocol(Protocol):
         """
 
     @remote(patience_s=None, repeatable=True)
-    async def reconfigure(self, max_ongoing: int, user_config: Any) -> None:
+    async def reconfigure(
+        self, max_ongoing: int, user_config: Any, options: Mapping[str, Any]
+    ) -> None:
         """Adopt settings that need no restart.
 
         Called when a new version differs in these settings alone. The controller waits for
@@ -118,9 +123,12 @@ class ReplicaProtocol(Protocol):
         Args:
             max_ongoing: Requests that the replica takes at a time.
             user_config: Plain values for the user's `reconfigure`; None to leave them unchanged.
+            options: Those that plugins give deployments, plain values by section. Layers are built
+                again where they differ; requests in progress keep those that they have.
 
         Raises:
-            DeployError: The user's `reconfigure` raised; the old settings may be gone.
+            DeployError: The user's `reconfigure` raised; the old settings may be gone. Or a layer
+                of a plugin could not be built; then nothing has changed.
         """
 
     @remote(patience_s=5.0, repeatable=True, extended_by="timeout_s")

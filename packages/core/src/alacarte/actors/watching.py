@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 from ..types import Address, DeploymentId, RouteTable
 
@@ -55,6 +55,9 @@ class DeploymentSnapshot:
         max_queued: Calls that may wait in one process, -1 for any number.
         policy: Name of the routing policy.
         follow_load: Routers report their load; see `LoadReport`.
+        code_version: Of the deployment that is wanted: other code, other replicas. "" where there
+            is none.
+        options: Those that plugins give deployments: plain values by section.
     """
 
     id: DeploymentId
@@ -65,6 +68,8 @@ class DeploymentSnapshot:
     max_queued: int = 1024
     policy: str = "power_of_two"
     follow_load: bool = False
+    code_version: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from ..types import (
     Command,
     ConfigSection,
     DeploymentId,
+    DeploymentInfo,
     LayerStage,
     NodeServiceSpec,
     PolicyFactory,
@@ -37,7 +38,7 @@ from ._policy import check_routing_policy
 
 __all__ = ["check_plugin"]
 
-_DEPLOYMENT = DeploymentId("check", "Plugin")
+_DEPLOYMENT = DeploymentInfo(DeploymentId("check", "Plugin"), "1")
 _REGISTRIES = (
     "api",
     "config_sections",
@@ -249,8 +250,8 @@ def _check_layers(hook: str, layers: list[Any]) -> None:
     async def service(call: Call) -> Reply:
         return Reply((b"",))
 
-    for layer in layers:
-        wrapped = layer(service)
+    for staged in layers:
+        wrapped = staged.layer(service)
         assert callable(wrapped), f"{hook}: the layer made {wrapped!r} of a service"
 
 

@@ -1,0 +1,241 @@
+"""A deployment's layers: built when its options are known, and again when they change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import pytest
+
+from alacarte._process.layered_service import MAX_WAITING, LayeredService
+from alacarte.actors import DeploymentSnapshot
+from alacarte.errors import BackPressureError, DeadlineExceededError, PluginError
+from alacarte.types import Call, DeploymentId, DeploymentInfo, Reply, StagedLayer
+
+HERE = DeploymentId("shop", "model")
+
+
+class Options:
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def section(self, name: str) -> Any:
+        return self.values.get(name)
+
+
+class World:
+    """A service whose core counts its calls, inside of one layer that marks them."""
+
+    def __init__(self, *, task_free: bool = True) -> None:
+        self.built: list[DeploymentInfo] = []
+        self.passed: list[str] = []
+        self.tasks: list[Any] = []
+        self.followed = 0
+        self.task_free = task_free
+        self.error: Exception | None = None
+        self.version = 0
+        self.service = LayeredService(HERE, self.core, self.describe, self.build, self.follow)
+
+    async def core(self, call: Call) -> Reply:
+        self.tasks.append(asyncio.current_task())
+        return Reply((b"core",))
+
+    def describe(self, head: DeploymentSnapshot) -> DeploymentInfo:
+        return DeploymentInfo(head.id, head.code_version, Options(head.options))
+
+    def build(self, deployment: DeploymentInfo) -> list[StagedLayer[Any]]:
+        self.built.append(deployment)
+        if self.error is not None:
+            raise self.error
+        mark = deployment.options("mark")
+
+        def layer(service: Any) -> Any:
+            async def call(request: Call) -> Reply:
+                self.passed.append(mark)
+                return await service(request)
+
+            return call
+
+        return [] if mark is None else [StagedLayer("cache", layer, task_free=self.task_free)]
+
+    def follow(self) -> None:
+        self.followed += 1
+
+    def publish(self, state: Any = "up", code_version: str = "v", **options: Any) -> None:
+        self.version += 1
+        snapshot = DeploymentSnapshot(
+            HERE, self.version, state, code_version=code_version, options=options
+        )
+        self.service.update(snapshot)
+
+
+def call(timeout_s: float | None = None) -> Call:
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    return Call("python", (b"",), deadline=deadline, timeout_s=timeout_s)
+
+
+def step(coroutine: Any) -> Any:
+    """Take the first step of a call outside of its own task; return its reply."""
+    with pytest.raises(StopIteration) as ended:
+        coroutine.send(None)
+    return ended.value.value
+
+
+def test_a_call_before_the_first_snapshot_passes_the_layers(run):
+    """No call passes by a layer because it came early."""
+
+    async def main():
+        world = World()
+        early = asyncio.create_task(_awaited(world.service(call())))
+        await asyncio.sleep(1)
+        assert (world.passed, world.followed) == ([], 1)
+        world.publish(mark="a")
+        assert (await early).payload == (b"core",)
+        assert world.passed == ["a"]
+
+    run(main)
+
+
+async def _awaited(reply: Any) -> Reply:
+    return await reply
+
+
+def test_layers_are_built_again_when_version_or_options_change(run):
+    """And only then: snapshots come with every replica that starts."""
+
+    async def main():
+        world = World()
+        for code_version, mark in (("1", "a"), ("1", "a"), ("1", "b"), ("2", "b"), ("2", None)):
+            world.publish(code_version=code_version, **({} if mark is None else {"mark": mark}))
+            await world.service(call())
+        assert [info.version for info in world.built] == ["1", "1", "2", "2"]
+        assert world.passed == ["a", "a", "b", "b"]
+
+    run(main)
+
+
+def test_a_deployment_that_is_gone_keeps_its_layers(run):
+    """Its snapshot has no options, and is no reason to let calls pass by."""
+
+    async def main():
+        world = World()
+        world.publish(mark="a")
+        world.publish("absent", "")
+        await world.service(call())
+        assert world.passed == ["a"]
+        world.service.forget()
+        world.publish("absent", "")
+        await world.service(call())
+        assert world.passed == ["a"]
+
+    run(main)
+
+
+def test_a_layer_that_cannot_be_built_fails_its_calls_and_no_others(run, caplog):
+    """Calls fail with the plugin's error until other options come; nothing passes by the layer."""
+
+    async def main():
+        world = World()
+        world.error = PluginError("plugin p failed in wrap_caller of shop#model: KeyError: 'x'")
+        with caplog.at_level(logging.ERROR):
+            world.publish(mark="a")
+            world.publish(mark="a")
+        for _ in range(2):
+            with pytest.raises(PluginError, match="shop#model takes no calls: .* plugin p failed"):
+                await world.service(call())
+        assert len(caplog.records) == 1
+        world.error = None
+        world.publish(mark="b")
+        await world.service(call())
+        assert world.passed == ["b"]
+
+    run(main)
+
+
+def test_a_task_free_layer_needs_no_task(run):
+    """A handle begins such a call in `remote()`, with one step."""
+
+    async def main():
+        world = World()
+        world.publish(mark="a")
+        assert step(world.service(call())).payload == (b"core",)
+        assert world.tasks == [asyncio.current_task()]
+
+    run(main)
+
+
+def test_another_layer_gets_a_task_of_its_own(run):
+    """What it sees of its task is not the task of whoever began the call."""
+
+    async def main():
+        world = World(task_free=False)
+        world.publish(mark="a")
+        await world.service(call())
+        assert world.tasks != [asyncio.current_task()]
+        # Whoever makes a call with a deadline has made a task for it.
+        await world.service(call(5.0))
+        assert world.tasks[1] is asyncio.current_task()
+
+    run(main)
+
+
+def test_cancelling_a_call_cancels_its_task(run):
+    """A layer that waits hears of it."""
+
+    async def main():
+        world = World(task_free=False)
+        cancelled = asyncio.Event()
+
+        async def endless(request):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
+
+        world.service = LayeredService(HERE, endless, world.describe, world.build, world.follow)
+        world.publish(mark="a")
+        task = asyncio.create_task(_awaited(world.service(call())))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert cancelled.is_set()
+
+    run(main)
+
+
+def test_waiting_for_the_first_snapshot_has_bounds(run):
+    """A deadline ends it, and so many calls may wait."""
+
+    async def main():
+        world = World()
+        with pytest.raises(DeadlineExceededError):
+            await world.service(call(0.01))
+        waiting = [asyncio.create_task(_awaited(world.service(call()))) for _ in range(MAX_WAITING)]
+        await asyncio.sleep(0)
+        with pytest.raises(BackPressureError):
+            await world.service(call())
+        world.service.close()
+        await asyncio.gather(*waiting)
+        assert world.built == []
+
+    run(main)
+
+
+def test_a_service_that_is_not_followed_waits_for_options_again(run):
+    """Those that it knew may be old."""
+
+    async def main():
+        world = World()
+        world.publish(mark="a")
+        world.service.forget()
+        early = asyncio.create_task(_awaited(world.service(call())))
+        await asyncio.sleep(0)
+        assert world.followed == 1
+        world.publish(mark="b")
+        await early
+        assert world.passed == ["b"]
+
+    run(main)
