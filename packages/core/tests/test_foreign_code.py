@@ -11,8 +11,8 @@ import pytest
 
 from alacarte import serve
 from alacarte._cluster.host import LoopThread
-from alacarte._foreign import describe_error, is_cancellation, ordinary
 from alacarte.errors import DeployError, InternalError, ServeError
+from alacarte.foreign import describe_error, is_cancellation, ordinary
 from alacarte.testing import wait_until
 
 from . import gates

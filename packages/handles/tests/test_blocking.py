@@ -37,7 +37,7 @@ def test_an_async_method_that_waits(blocker, gate, caplog):
     gate.entered()
     wait_until(lambda: "has been blocked" in caplog.text)
     assert "default#Blocker" in caplog.messages[0]
-    assert "pass_sync() (" in caplog.messages[0]
+    assert "Blocker.block() (" in caplog.messages[0]
     assert "in block" in caplog.messages[0]
     gate.open.set()
     assert response.result(timeout_s=WAIT_S) == "at last"

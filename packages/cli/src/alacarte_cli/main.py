@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from alacarte.errors import PluginError
+from alacarte.foreign import load_target
 from alacarte.plugins import Plugins, load_plugins
 from alacarte.types import Command
 
@@ -94,9 +94,8 @@ def _unknown(name: str, commands: Mapping[str, Command]) -> str:
 
 
 def _imported(command: Command) -> Runnable:
-    module, _, attribute = command.target.partition(":")
     try:
-        return cast(Runnable, getattr(importlib.import_module(module), attribute))
+        return cast(Runnable, load_target(command.target))
     except (ImportError, AttributeError) as error:
         raise PluginError(f"command {command.name}: {command.target} fails: {error}") from error
 

@@ -10,10 +10,10 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ._foreign import load_target
 from ._plugins import Plugins, missing_package
 from ._validation import config_error
 from .errors import ConfigError
+from .foreign import load_target
 from .types import ConfigSection, DeploymentId, DeploymentInfo
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ._cluster.host import LoopThread
-from ._foreign import describe_error
 from ._model.pickling import load_code
 from ._wire.failures import user_traceback
 from .errors import ConfigError
+from .foreign import describe_error
 from .types import DeploymentId
 
 __all__ = ["LoopThread", "describe_error", "load", "user_traceback"]

@@ -12,12 +12,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator, Iterator
 from typing import Any
 
+from alacarte.aio import TaskSet, close_iterator, mark_retrieved
 from alacarte.calls import python_result, python_value
 from alacarte.errors import RequestCancelledError, ServeError
 from alacarte.types import Buffer, Message, NestedCalls, Reply, Runtime
 
 from ._not_a_result import NotAResult
-from ._started import Started, seen
+from ._started import Started
 
 __all__ = ["DeploymentResponse", "DeploymentResponseGenerator"]
 
@@ -63,7 +64,7 @@ class _Pending:
                 self._task = Started(work, runtime.loop, nested)
                 return
             self._task = runtime.loop.create_task(work)
-            self._task.add_done_callback(seen)
+            self._task.add_done_callback(mark_retrieved)
         else:
             self._future = runtime.submit(work)
         if nested is not None:
@@ -357,15 +358,11 @@ class _Source:
             if self._opening is not None:
                 self._opening.cancel()
             return
-        close = getattr(self.rest, "aclose", None)
-        if close is not None:
-            task = asyncio.get_running_loop().create_task(close())
-            _closing.add(task)
-            task.add_done_callback(_closing.discard)
+        _closing.start(close_iterator(self.rest))
 
 
-_closing: set[asyncio.Task[None]] = set()
-"""Streams on their way to their end: a loop holds its tasks only weakly."""
+_closing = TaskSet()
+"""Streams that are being closed."""
 
 
 def _no_reference() -> ServeError:

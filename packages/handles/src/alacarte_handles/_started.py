@@ -12,9 +12,10 @@ import asyncio
 from collections.abc import Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
+from alacarte.aio import mark_retrieved
 from alacarte.types import NestedCalls
 
-__all__ = ["Started", "seen"]
+__all__ = ["Started"]
 
 T = TypeVar("T")
 
@@ -121,7 +122,7 @@ class Started(Generic[T]):
             # At once, not when the task begins: another waiter may come in between.
             self._taken = True
             self._task = self._loop.create_task(_carried(_Rest(self._carry_on())))
-            self._task.add_done_callback(seen)
+            self._task.add_done_callback(mark_retrieved)
 
     def _finish(self) -> asyncio.Future[T]:
         self._taken = True
@@ -141,9 +142,3 @@ class _Rest(Generic[T]):
 
 async def _carried(rest: _Rest[T]) -> T:
     return await rest
-
-
-def seen(task: asyncio.Task[Any]) -> None:
-    """Look at a task's error, so that one nobody waits for is not reported as lost."""
-    if not task.cancelled():
-        task.exception()

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from alacarte.aio import wake
 from alacarte.context import current_call
+from alacarte.foreign import disarm_destructor
 
 __all__ = ["Model", "aside"]
 
@@ -90,12 +92,13 @@ class Model:
                 if inspect.isawaitable(ended):
                     await ended
         finally:
-            _disarm(value)
+            disarm_destructor(value)
 
     def pause(self) -> None:
         """One of its users waits for another model."""
         self.running -= 1
-        _wake(self._waiter, not self.running)
+        if not self.running:
+            wake(self._waiter)
 
     def resume(self) -> None:
         """That user goes on."""
@@ -105,7 +108,8 @@ class Model:
         """One of its users has ended."""
         self.users -= 1
         self.pause()
-        _wake(self._unused, not self.users)
+        if not self.users:
+            wake(self._unused)
 
 
 @contextmanager
@@ -125,22 +129,3 @@ def aside() -> Iterator[None]:
 def _release(task: asyncio.Task[Any]) -> None:
     for model in _used.pop(task, ()):
         model.leave()
-
-
-def _wake(waiter: asyncio.Future[None] | None, ready: bool) -> None:
-    if ready and waiter is not None and not waiter.done():
-        waiter.set_result(None)
-
-
-def _disarm(value: Any) -> None:
-    """Keep the interpreter from running the destructor again when the last reference goes."""
-    kind = type(value)
-    spent = {"__slots__": (), "__module__": kind.__module__, "__del__": _nothing}
-    try:
-        value.__class__ = type(kind.__name__, (kind,), spent)
-    except TypeError:  # an object whose class cannot be changed, or be derived from
-        pass
-
-
-def _nothing(self: Any) -> None:
-    """Stands in for a destructor that has run."""

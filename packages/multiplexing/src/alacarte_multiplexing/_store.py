@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from alacarte.aio import TaskSet
 from alacarte.context import current_call
 from alacarte.errors import ServeError
 
@@ -59,7 +60,7 @@ class Store:
         self._loads: dict[str, _Load] = {}
         self._loading = asyncio.Lock()
         self._changed = changed
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving = TaskSet()
         self._closed = False
 
     @property
@@ -145,9 +146,7 @@ class Store:
         if await model.free(PATIENCE_S):
             await _unload(model)
             return
-        task = asyncio.get_running_loop().create_task(_unload_later(model))
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        self._leaving.start(_unload_later(model))
 
     async def close(self) -> None:
         """Unload everything."""
@@ -156,8 +155,7 @@ class Store:
             load.task.cancel()
         if self._loads:
             await asyncio.wait([load.task for load in self._loads.values()])
-        for task in self._leaving:
-            task.cancel()
+        self._leaving.cancel()
         await asyncio.gather(*self._leaving, return_exceptions=True)
         for model in self._models.clear():
             await _unload(model)

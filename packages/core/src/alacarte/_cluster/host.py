@@ -23,9 +23,9 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from .._foreign import is_cancellation, load_target, ordinary
 from .._logging import configure_actor_logging
 from .._plugins import check_same, installed, load
+from ..foreign import is_cancellation, load_target, ordinary
 from .protocol import ActorContext, ActorSpec, Cluster, Node
 
 __all__ = [

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from .._foreign import is_cancellation
+from ..foreign import is_cancellation
 from .host import ActorHost
 from .protocol import Actor, ActorDied, ActorSpec, Capacity, Node, NotBegun
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from .._cluster.protocol import ActorContext, Cluster
-from .._foreign import describe_error
 from .._model.specs import DeploymentSpec
 from .._plugins import Plugins, missing_package
 from ..errors import ConfigError, PluginError, ServeError
+from ..foreign import describe_error
 from ..types import (
     DeploymentId,
     ReportReceiver,

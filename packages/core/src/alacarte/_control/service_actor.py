@@ -12,13 +12,13 @@ from typing import Any
 
 from .._cluster.host import spare_collections, sweep_sockets
 from .._cluster.protocol import ActorContext
-from .._foreign import load_target
 from .._process.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues
 from .._wire.failures import rebuild_error
 from ..actors import Membership, NotBegun
 from ..context import current_runtime
 from ..errors import PluginError
+from ..foreign import load_target
 from ..types import MessageReceiver, NodeService
 
 __all__ = ["ServiceActor"]

@@ -14,6 +14,7 @@ from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, Node, NotB
 from .._cluster.stubs import stub
 from .._plugins import PluginRecord
 from ..actors import ActorSilent, Membership, NodeServiceProtocol
+from ..aio import TaskSet
 from ..errors import ConfigError, NotFoundError, ServeError
 from ..status import ProxyStatus, ServiceStatusOverview
 from ..types import NodeServiceSpec
@@ -107,7 +108,7 @@ class ServiceGroup:
         self._left = left
         self._slots: dict[str, _Slot] = {}
         self._leaving: dict[str, ServiceStatusOverview] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending = TaskSet()
         self._turns: dict[str, asyncio.Lock] = {}
         self._restarting = asyncio.Lock()
 
@@ -342,10 +343,7 @@ class ServiceGroup:
         self._left(actor.name)
 
     def _in_background(self, ending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(ending)
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
-        return task
+        return self._ending.start(ending)
 
 
 def _rank(slot: _Slot) -> int:

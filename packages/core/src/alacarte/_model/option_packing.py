@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .._foreign import describe_error, load_target
 from .._plugins import Plugins
 from .._settings import keyword_of, section_model
 from ..errors import ConfigError, ServeError
+from ..foreign import describe_error, load_target
 from ..types import ConfigSection, UserCode
 from .pickling import Identify, dump
 

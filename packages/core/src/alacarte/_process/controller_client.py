@@ -15,9 +15,9 @@ from typing import Any
 
 from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, ClusterSilent
 from .._cluster.stubs import RemoteCall, make_stub, send, stub
-from .._foreign import describe_error
 from ..actors import ActorSilent, ControllerProtocol, InstanceInfo, NotBegun
 from ..errors import ConfigError, ServeError
+from ..foreign import describe_error
 from .outage import JOINING, PATIENT, Absence, EndWatch, Outage, Patience, Sighting
 
 __all__ = [

@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from .._cluster.protocol import ActorDied
-from .._foreign import describe_error
 from ..actors import Snapshot, WatchRequest
+from ..aio import mark_retrieved
+from ..foreign import describe_error
 
 __all__ = ["Subscription", "SubscriptionEnded"]
 
@@ -114,7 +115,7 @@ class Subscription:
         """Return the answer to a question, none when other keys are followed meanwhile."""
         loop = asyncio.get_running_loop()
         question = loop.create_task(_awaited(self._ask(request)))
-        question.add_done_callback(_seen)
+        question.add_done_callback(mark_retrieved)
         changed = loop.create_task(self._changed.wait())
         try:
             await asyncio.wait((question, changed), return_when=asyncio.FIRST_COMPLETED)
@@ -145,9 +146,3 @@ class Subscription:
 
 async def _awaited(answer: Awaitable[Mapping[str, Snapshot]]) -> Mapping[str, Snapshot]:
     return await answer
-
-
-def _seen(question: asyncio.Task[Any]) -> None:
-    """Look at an error that comes when nobody waits for the answer any more."""
-    if not question.cancelled():
-        question.exception()

@@ -15,7 +15,6 @@ from typing import Any
 
 from .._cluster.host import socket_path, spare_collections
 from .._cluster.protocol import ActorContext
-from .._foreign import describe_error, is_cancellation
 from .._logging import name_process
 from .._model.pickling import load_code, load_init
 from .._process.runtime import InstanceAccess, ProcessRuntime
@@ -25,6 +24,7 @@ from .._wire.listener import Listener
 from ..actors import Membership, Pulse, ReplicaInfo
 from ..context import ReplicaContext, current_replica, current_runtime
 from ..errors import DeployError
+from ..foreign import describe_error, is_cancellation
 from ..layers import compose
 from ..types import Address, DeploymentId, Service
 from .advertised import Advertised

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from .._wire.codec import decode, encode
+from ..aio import close_iterator
 from ..calls import PYTHON
 from ..errors import ConfigError
 from ..types import Call, Message, Reply, Served, Service
@@ -62,9 +63,7 @@ async def _encoded(items: AsyncIterator[Any], served: Served, call: Call) -> Asy
         async for item in items:
             yield _encode(item, served, call)
     finally:
-        close = getattr(items, "aclose", None)
-        if close is not None:
-            await close()
+        await close_iterator(items)
 
 
 def _encode(value: Any, served: Served, call: Call) -> Message:

@@ -19,8 +19,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from .._cluster.threads import run_in_daemon_thread
-from .._foreign import is_cancellation, ordinary
+from ..aio import mark_retrieved
 from ..errors import ConfigError, NotFoundError
+from ..foreign import disarm_destructor, is_cancellation, ordinary
 from ..types import DeploymentId, Entry
 
 __all__ = ["UserObject", "is_iterator"]
@@ -106,7 +107,7 @@ class UserObject:
             return
         if self._check is None or self._check.done():
             self._check = asyncio.get_running_loop().create_task(self._run_check())
-            self._check.add_done_callback(_seen)
+            self._check.add_done_callback(mark_retrieved)
         await asyncio.shield(self._check)
 
     async def _run_check(self) -> None:
@@ -141,7 +142,7 @@ class UserObject:
             raise ordinary(error) from error
         finally:
             if destructor is not None:
-                _disarm(self.instance)
+                disarm_destructor(self.instance)
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     # --- Served -------------------------------------------------------------------------
@@ -189,7 +190,7 @@ class UserObject:
         work = self._pool.submit(context.run, ahead.produce, iterator)
         # At once, since a generator that was cancelled before it began never ends otherwise.
         running = asyncio.wrap_future(work)
-        running.add_done_callback(_seen)
+        running.add_done_callback(mark_retrieved)
         try:
             async for item in ahead.items():
                 yield item
@@ -319,31 +320,8 @@ def _back(loop: asyncio.AbstractEventLoop, slots: Slots, work: Future[Any]) -> N
         loop.call_soon_threadsafe(slots.thread_back)
 
 
-def _seen(work: asyncio.Future[Any]) -> None:
-    """Look at an error, so that one nobody waits for is not reported as lost."""
-    if not work.cancelled():
-        work.exception()
-
-
 async def _maybe_await(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
-
-
-def _disarm(instance: Any) -> None:
-    """Keep the interpreter from running the destructor again when it drops the object.
-
-    Only this object's: in the local cluster replicas share the user's class.
-    """
-    kind = type(instance)
-    spent = {"__slots__": (), "__module__": kind.__module__, "__del__": _nothing}
-    try:
-        instance.__class__ = type(kind.__name__, (kind,), spent)
-    except TypeError:  # an object whose class cannot be changed, or be derived from
-        pass
-
-
-def _nothing(self: Any) -> None:
-    """Stands in for a destructor that has run."""
 
 
 def _without_stop(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

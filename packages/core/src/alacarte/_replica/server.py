@@ -13,14 +13,15 @@ import logging
 import time
 from collections.abc import Mapping
 
-from .._foreign import describe_error
 from .._wire.failures import user_traceback
 from .._wire.frames import MAX_LOAD, Kind
 from .._wire.listener import Listener
 from .._wire.replica import ReplicaConnection, ServedStream
 from .._wire.served_stream import ServingConnection
+from ..aio import close_iterator
 from ..context import current_call
 from ..errors import DeadlineExceededError, InternalError, NotFoundError, ServeError
+from ..foreign import describe_error
 from ..types import Call, DeploymentId, NestedCalls, Reply, Service
 from .eager import EagerTasks
 
@@ -168,9 +169,7 @@ class DataServer:
         try:
             await stream.reply_streaming(reply)
         finally:
-            close = getattr(reply.rest, "aclose", None)
-            if close is not None:
-                await close()
+            await close_iterator(reply.rest)
 
     def _service(self, call: Call) -> Service:
         if call.deadline is not None and time.monotonic() >= call.deadline:

@@ -16,13 +16,13 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from .._foreign import ordinary
 from .._wire.caller import CallStream, ConnectionLost, Rejected
 from ..actors import DeploymentSnapshot, SnapshotDelta
 from ..errors import (
     DeploymentUnavailableError,
     ReplicaUnavailableError,
 )
+from ..foreign import ordinary
 from ..types import Call, DeploymentId, ReplicaLoad, Reply, RoutingPolicy, Shed, Wait
 from .admission import Admission
 from .load_reporter import LoadReporter, LoadSource

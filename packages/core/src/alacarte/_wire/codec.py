@@ -14,8 +14,8 @@ from struct import Struct
 from typing import Any
 
 from .. import _code_pickler
-from .._foreign import describe_error, is_interrupt
 from ..errors import ConfigError
+from ..foreign import describe_error, is_interrupt
 from ..types import Buffer
 
 __all__ = ["decode", "encode"]

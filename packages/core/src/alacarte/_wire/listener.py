@@ -6,9 +6,9 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from struct import Struct
 from typing import Any
 
+from ..unix_peers import is_same_user
 from .authentication import ReplicaHandshake
 from .connection import Load
 from .frames import Kind
@@ -17,8 +17,6 @@ from .refusals import RefusalLog
 from .replica import Acceptor, ReplicaConnection
 
 __all__ = ["Listener"]
-
-_PEER_CREDENTIALS = Struct("3i")
 
 
 class Listener:
@@ -161,9 +159,8 @@ def _same_user(connection: ReplicaConnection) -> bool:
     """Whether a peer on a Unix socket runs as our user. Other sockets pass: they authenticate."""
     assert connection.transport is not None
     peer = connection.transport.get_extra_info("socket")
-    if peer is None or peer.family != socket.AF_UNIX or not hasattr(socket, "SO_PEERCRED"):
+    if peer is None or peer.family != socket.AF_UNIX:
         return True
     # A duplicate, since uvloop hands out an object that has no getsockopt of its own.
     with socket.socket(fileno=os.dup(peer.fileno())) as duplicate:
-        raw = duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
-    return bool(_PEER_CREDENTIALS.unpack(raw)[1] == os.getuid())
+        return is_same_user(duplicate)

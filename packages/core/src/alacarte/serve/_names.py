@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .._foreign import load_target
 from .._plugins import FIRST_PARTY, missing_package
 from ..errors import PluginError
+from ..foreign import load_target
 from ..plugins import load_plugins
 
 __all__ = ["MissingPackageError", "module_getattr", "plugin_names", "resolve_name"]

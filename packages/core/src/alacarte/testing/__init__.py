@@ -5,17 +5,20 @@ with local_instance() as url:                  # a whole instance in this proces
 check_plugin("cache")                          # a plugin keeps the rules
 check_routing_policy(MyPolicy)                 # so does a routing policy
 FakeClock().run(main())                        # time passes only while everything waits
+GATE = Gate()                                  # where handlers wait until a test opens it
 """
 
 from ._clock import FakeClock
 from ._cluster import check_cluster
 from ._condition import wait_until
+from ._gate import Gate
 from ._instance import local_instance
 from ._plugin import check_plugin
 from ._policy import check_routing_policy
 
 __all__ = [
     "FakeClock",
+    "Gate",
     "check_cluster",
     "check_plugin",
     "check_routing_policy",

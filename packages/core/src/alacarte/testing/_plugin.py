@@ -16,10 +16,10 @@ from pydantic import RootModel
 
 from .. import hookspecs
 from .._control.report_topics import ReportTopics
-from .._foreign import load_target
 from .._plugins import PluginRecord, Plugins, discover, load
 from .._settings import ConfigValues, resolve
 from ..errors import ConfigError
+from ..foreign import load_target
 from ..types import (
     ApiName,
     Call,

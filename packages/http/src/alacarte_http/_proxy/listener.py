@@ -13,10 +13,10 @@ import errno
 import logging
 import os
 import socket
-import struct
 
 from alacarte.errors import ConfigError
 from alacarte.types import ServicePlace
+from alacarte.unix_peers import is_same_user
 
 __all__ = ["Offer", "listening_socket", "obtain"]
 
@@ -24,7 +24,6 @@ log = logging.getLogger("alacarte.http")
 BACKLOG = 2048
 _TAKE_S = 2.0
 """How long a sibling may take to hand over; one that is stopped never does."""
-_CREDENTIALS = struct.Struct("3i")
 
 
 async def obtain(place: ServicePlace, host: str, port: int) -> socket.socket:
@@ -79,7 +78,7 @@ async def _take(path: str) -> socket.socket:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sibling:
         sibling.setblocking(False)
         await loop.sock_connect(sibling, path)
-        if not _same_user(sibling):
+        if not is_same_user(sibling):
             raise OSError(f"{path} belongs to another user")
         await _readable(sibling)
         _, descriptors, _, _ = socket.recv_fds(sibling, 1, 1)
@@ -125,15 +124,8 @@ class Offer:
             sibling, _ = await loop.sock_accept(self._door)
             # A byte and a descriptor always fit into a new socket: this does not block.
             with sibling, contextlib.suppress(OSError):
-                if _same_user(sibling):
+                if is_same_user(sibling):
                     socket.send_fds(sibling, [b"\0"], [self._listener.fileno()])
-
-
-def _same_user(peer: socket.socket) -> bool:
-    if not hasattr(socket, "SO_PEERCRED"):
-        return True  # the directory admits nobody else
-    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return bool(_CREDENTIALS.unpack(raw)[1] == os.getuid())
 
 
 async def _readable(peer: socket.socket) -> None:

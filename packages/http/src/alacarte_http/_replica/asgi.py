@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from alacarte.aio import TaskSet, wake
 from alacarte.errors import RemoteError
 from alacarte.types import Call, Message, Reply, Served
 
@@ -99,9 +100,7 @@ class Exchange:
         Raises:
             Exception: What it raised before it had answered.
         """
-        self._task = self._loop.create_task(self._run())
-        _running.add(self._task)
-        self._task.add_done_callback(_running.discard)
+        self._task = _running.start(self._run())
         try:
             while self._reply is None and not self._finished:
                 await self._message()
@@ -142,12 +141,12 @@ class Exchange:
 
     def wake(self) -> None:
         """Give the reader what is there."""
-        _wake(self._reader)
+        wake(self._reader)
 
     def _take(self) -> Message:
         mail, self._mail = self._mail, []
         self._mail_bytes = 0
-        _wake(self._sender)
+        wake(self._sender)
         return mail
 
     async def aclose(self) -> None:
@@ -197,7 +196,7 @@ class Exchange:
             finally:
                 self._finished = True
                 self._receive.end()
-                _wake(self._reader)
+                wake(self._reader)
 
     def _failed(self, error: Exception) -> None:
         if self._gone:
@@ -260,7 +259,7 @@ class Exchange:
         else:
             self._streaming = True
             self._reply = Reply((head, body), self)
-        _wake(self._reader)
+        wake(self._reader)
 
     def _begin_alone(self, head: bytes, turns: int) -> None:
         """Let the head go without a body, unless one follows within some turns of the loop."""
@@ -280,7 +279,7 @@ class Exchange:
     def _end(self) -> None:
         self._complete = True
         self._receive.end()
-        _wake(self._reader)
+        wake(self._reader)
 
     def _place(self) -> str:
         if self._complete:
@@ -288,10 +287,5 @@ class Exchange:
         return "before http.response.start" if self._head is None else "after http.response.start"
 
 
-_running: set[asyncio.Task[None]] = set()
-"""Applications at work: a loop holds its tasks only weakly."""
-
-
-def _wake(waiter: asyncio.Future[None] | None) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)
+_running = TaskSet()
+"""Applications at work."""

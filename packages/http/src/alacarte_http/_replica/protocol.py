@@ -17,6 +17,7 @@ from typing import Any
 from anyio.to_thread import current_default_thread_limiter
 from starlette.responses import Response
 
+from alacarte.aio import close_iterator
 from alacarte.context import get_replica_context
 from alacarte.errors import RequestError
 from alacarte.types import Call, Entry, Reply, Served, Service
@@ -165,10 +166,7 @@ def _is_whole(response: Response) -> bool:
 
 async def _close(response: Response) -> None:
     """Close a streaming response's generator, which Starlette leaves to the garbage collector."""
-    close = getattr(getattr(response, "body_iterator", None), "aclose", None)
-    if close is None:
-        return
     try:
-        await close()
+        await close_iterator(getattr(response, "body_iterator", None))
     except Exception as error:  # the user's `finally`
         log.error("the generator of a response failed while it was closed", exc_info=error)

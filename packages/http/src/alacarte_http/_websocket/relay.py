@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 
+from alacarte.aio import close_iterator
 from alacarte.errors import ReplicaUnavailableError, ServeError
 from alacarte.types import Buffer, Call, Message, Reply, Service
 
@@ -83,9 +84,7 @@ async def _relay(connection: WebSocketConnection, reply: Reply, request_id: str)
         log.log(level, "WebSocket %s broke off: %s", request_id, error)
         connection.close(code, reason)
     finally:
-        close = getattr(rest, "aclose", None)
-        if close is not None:
-            await close()
+        await close_iterator(rest)
     return status
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from starlette.websockets import WebSocketDisconnect
 
+from alacarte.aio import TaskSet
 from alacarte.errors import RequestError
 from alacarte.types import Call, Message, Reply, Served, Service
 
@@ -99,9 +100,7 @@ class Session:
 
     async def start(self) -> Reply:
         """Run the application until it has answered the handshake."""
-        self._task = asyncio.create_task(self._run())
-        _running.add(self._task)
-        self._task.add_done_callback(_running.discard)
+        self._task = _running.start(self._run())
         try:
             first = await anext(self)
         except BaseException:
@@ -316,5 +315,5 @@ async def _first(body: AsyncIterator[Message]) -> Message | None:
     return await anext(body, None)
 
 
-_running: set[asyncio.Task[None]] = set()
-"""Applications at work: a loop holds its tasks only weakly."""
+_running = TaskSet()
+"""Applications at work."""

@@ -1,0 +1,60 @@
+"""Small parts for code on an event loop: keep tasks alive, close an iterator, wake a waiter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+__all__ = ["TaskSet", "close_iterator", "mark_retrieved", "wake"]
+
+
+class TaskSet:
+    """Holds tasks until they have ended: an event loop references its tasks only weakly."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __iter__(self) -> Iterator[asyncio.Task[Any]]:
+        return iter(list(self._tasks))
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine as a task of the running loop, and return the task."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def cancel(self) -> None:
+        """Cancel every task that has not ended."""
+        for task in self:
+            task.cancel()
+
+
+async def close_iterator(source: Any) -> None:
+    """Close an asynchronous iterator where the iterator can be closed.
+
+    Args:
+        source: An asynchronous iterator with or without `aclose`, or None.
+    """
+    close = getattr(source, "aclose", None)
+    if close is not None:
+        await close()
+
+
+def wake(waiter: asyncio.Future[None] | None) -> None:
+    """Let the coroutine go on that awaits this future, if a coroutine does."""
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+def mark_retrieved(work: asyncio.Future[Any]) -> None:
+    """Retrieve the exception of ended work, so that asyncio does not log the exception.
+
+    A done callback for work whose failure another place reports, or that no caller awaits.
+    """
+    if not work.cancelled():
+        work.exception()

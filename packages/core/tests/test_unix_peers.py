@@ -1,0 +1,21 @@
+"""Who is at the other end of a Unix socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from alacarte.unix_peers import is_same_user
+
+
+def test_our_own_process_is_the_same_user(monkeypatch: pytest.MonkeyPatch):
+    """A socket pair's other end is ours, and is not once our user is another one."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours, theirs:
+        assert is_same_user(ours)
+        if hasattr(socket, "SO_PEERCRED"):
+            user = os.getuid()
+            monkeypatch.setattr(os, "getuid", lambda: user + 1)
+            assert not is_same_user(ours)
