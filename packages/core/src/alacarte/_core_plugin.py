@@ -49,7 +49,10 @@ def register_resources() -> list[ResourceKind]:
 def register_routing_policies() -> list[PolicyFactory]:
     from ._routing.policies import PowerOfTwo, RoundRobin
 
-    return [PolicyFactory("power_of_two", PowerOfTwo), PolicyFactory("round_robin", RoundRobin)]
+    return [
+        PolicyFactory("power_of_two", lambda place: PowerOfTwo()),
+        PolicyFactory("round_robin", lambda place: RoundRobin()),
+    ]
 
 
 @hookimpl

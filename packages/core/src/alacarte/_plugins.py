@@ -237,6 +237,7 @@ class Plugins:
     ) -> None:
         self._manager = manager
         self._strict = strict
+        self._givers: dict[tuple[str, str], str] = {}
         self.records = records
 
     @property
@@ -433,7 +434,15 @@ class Plugins:
                         "or name one in ALACARTE_DISABLE_PLUGINS."
                     )
                 values[name], givers[name] = value, giver
+                self._givers[hook, name] = str(impl.plugin_name)
         return values
+
+    def plugin_of(self, hook: str, name: str) -> str:
+        """Return the plugin that gives what is named so by a `register_*` hook, "" for none.
+
+        Known once that hook was asked.
+        """
+        return self._givers.get((hook, name), "")
 
     def _leave_out(self, plugin: str, hook: str, error: Exception) -> None:
         """Go on without a plugin that fails only now, or stop where it is needed."""

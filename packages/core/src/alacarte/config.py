@@ -226,7 +226,8 @@ class DeploymentConfig(_Model):
             does unless asked.
         rolling_update_percentage: With `max_surge_percent=0`, the share of the replicas that may
             be missing meanwhile; at least one.
-        routing_policy: Name of the policy that picks a replica for each call.
+        routing_policy: Name of the policy that picks a replica for each call; or, for a policy
+            with parameters, `{"name": ..., <parameter>: ...}`.
         ray_actor_options: Resources of each replica's process.
         autoscaling_config: Bounds of autoscaling; excludes a fixed `num_replicas`.
         max_replicas_per_node: Replicas of this deployment on one node.
@@ -252,7 +253,7 @@ class DeploymentConfig(_Model):
     start_timeout_s: Positive | None = None
     max_surge_percent: Annotated[float, Field(ge=0, le=100)] = 100.0
     rolling_update_percentage: Annotated[float, Field(gt=0, le=1)] = 0.2
-    routing_policy: str = "power_of_two"
+    routing_policy: str | dict[str, Any] = "power_of_two"
     ray_actor_options: RayActorOptions = Field(default_factory=RayActorOptions)
     autoscaling_config: AutoscalingConfig | None = None
     max_replicas_per_node: int | None = Field(None, ge=1, le=100)
@@ -279,6 +280,13 @@ class DeploymentConfig(_Model):
             raise ValueError(f"must be JSON-able: {error}") from None
         return value
 
+    @field_validator("routing_policy")
+    @classmethod
+    def _named_policy(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
+        if isinstance(value, dict) and not isinstance(value.get("name"), str):
+            raise ValueError('must be a name, or a dict with the policy\'s "name"')
+        return cls._json_able(value)  # type: ignore[no-any-return]
+
     @field_validator("placement_group_bundles")
     @classmethod
     def _no_empty_bundle(cls, value: list[Bundle] | None) -> list[Bundle] | None:
@@ -286,6 +294,20 @@ class DeploymentConfig(_Model):
             if not any(bundle.values()):
                 raise ValueError(f"must ask for something in every bundle; bundle {index} does not")
         return value
+
+    @property
+    def policy_name(self) -> str:
+        """The name of the routing policy."""
+        policy = self.routing_policy
+        return policy if isinstance(policy, str) else str(policy["name"])
+
+    @property
+    def policy_parameters(self) -> dict[str, Any]:
+        """The parameters of the routing policy, as the user wrote them."""
+        policy = self.routing_policy
+        if isinstance(policy, str):
+            return {}
+        return {name: value for name, value in policy.items() if name != "name"}
 
     @model_validator(mode="after")
     def _placeable(self) -> DeploymentConfig:

@@ -347,7 +347,18 @@ def test_autoscaling_can_be_turned_off():
 
 def test_routing_policy_is_ours():
     """The option Ray Serve lacks is accepted."""
-    assert make(routing_policy="sticky").config.routing_policy == "sticky"
+    config = make(routing_policy="sticky").config
+    assert (config.policy_name, config.policy_parameters) == ("sticky", {})
+
+
+def test_routing_policy_with_parameters():
+    """A dict names the policy, and gives what else the policy takes."""
+    config = make(routing_policy={"name": "sticky", "size": 3}).config
+    assert (config.policy_name, config.policy_parameters) == ("sticky", {"size": 3})
+    assert 'must be a name, or a dict with the policy\'s "name"' in refusal(
+        routing_policy={"size": 3}
+    )
+    assert "JSON-able" in refusal(routing_policy={"name": "sticky", "size": object()})
 
 
 def test_one_label_selector_is_for_all_bundles():

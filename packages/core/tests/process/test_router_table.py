@@ -14,6 +14,7 @@ from alacarte._control.watch import SnapshotHub
 from alacarte._model.snapshots import deployment_key
 from alacarte._process.router_table import LINGER_S, MAX_GONE, RouterTable
 from alacarte._process.subscription import Subscription
+from alacarte._routing.chooser import Chooser
 from alacarte._routing.policies import PowerOfTwo
 from alacarte._routing.router import Router
 from alacarte._routing.sweep import Sweep
@@ -50,7 +51,7 @@ class World:
 
     def router(self, deployment: DeploymentId) -> Router:
         self.made.append(deployment)
-        return Router(deployment, lambda _: PowerOfTwo(), _refused, "", sweep=self.sweep)
+        return Router(deployment, _policy, _refused, "", sweep=self.sweep)
 
     def layers(self, deployment: DeploymentInfo) -> Sequence[StagedLayer[Layer]]:
         return ()
@@ -73,6 +74,10 @@ class World:
             self.table._timer.cancel()
         for _ in range(10):
             await asyncio.sleep(0)
+
+
+def _policy(snapshot: DeploymentSnapshot) -> Chooser:
+    return Chooser(PowerOfTwo(), snapshot.policy, "test", snapshot.id)
 
 
 async def _refused(replica_id: str, address: Address) -> Any:

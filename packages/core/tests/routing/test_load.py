@@ -16,7 +16,7 @@ from alacarte.actors import LoadReport
 from alacarte.testing import FakeClock
 from alacarte.types import Call, DeploymentId
 
-from .test_router import HERE, POLICIES, Far, settle, snapshot
+from .test_router import HERE, POLICIES, Far, choose_by, settle, snapshot
 
 
 @given(
@@ -72,7 +72,7 @@ def bench(run):
             reporter = LoadReporter(sent)
             router = Router(
                 HERE,
-                lambda name: POLICIES[name](),
+                choose_by(POLICIES),
                 far.connect,  # type: ignore[arg-type]
                 "node",
                 reporter=reporter,

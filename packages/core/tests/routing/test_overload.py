@@ -18,7 +18,7 @@ from alacarte.actors import DeploymentSnapshot
 from alacarte.errors import BackPressureError, DeadlineExceededError
 from alacarte.types import Call, Reply, Service
 
-from .test_router import HERE, FakeConnection, FakeStream, Far, settle, snapshot
+from .test_router import HERE, FakeConnection, FakeStream, Far, choose_by, settle, snapshot
 
 pytestmark = pytest.mark.once
 
@@ -124,7 +124,7 @@ def start(seed: int, spread: float = 0.2, queue: int = 1024) -> Trial:
     far = Working(rng, spread)
     loop = asyncio.get_running_loop()
     policies = {"power_of_two": lambda: PowerOfTwo(rng)}
-    router = Router(HERE, lambda name: policies[name](), far.connect, "node", clock=loop.time)
+    router = Router(HERE, choose_by(policies), far.connect, "node", clock=loop.time)
     router.update(replicas("a", queue=queue))
     return Trial(router, far, virtual_deadline(router.call), rng)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from alacarte import _plugins
 from alacarte._routing.policies import PowerOfTwo, RoundRobin
-from alacarte.types import WAIT, Call, ReplicaLoad
+from alacarte.types import WAIT, Call, DeploymentId, DeploymentInfo, PolicyPlace, ReplicaLoad
 
 CALL = Call("python", (b"",))
 
@@ -115,7 +117,9 @@ def test_names_of_the_policies_that_come_with_core():
     """`register_routing_policies` gives them under the names the configuration uses."""
     core = [record for record in _plugins.discover() if record.name == "core"]
     policies = _plugins.load(core).routing_policies
-    assert {name: type(policies[name].create()) for name in policies} == {
+    config: Any = None
+    place = PolicyPlace(DeploymentInfo(DeploymentId("a", "b")), None, config, time.monotonic)
+    assert {name: type(policies[name].create(place)) for name in policies} == {
         "power_of_two": PowerOfTwo,
         "round_robin": RoundRobin,
     }

@@ -16,7 +16,7 @@ from alacarte._routing.router import Router
 from alacarte.errors import ReplicaUnavailableError
 from alacarte.types import Call
 
-from .test_router import HERE, POLICIES, Bench, benches, settle, snapshot
+from .test_router import HERE, POLICIES, Bench, benches, choose_by, settle, snapshot
 
 
 class Watched(Bench):
@@ -28,7 +28,7 @@ class Watched(Bench):
         loop = asyncio.get_running_loop()
         self.router = Router(
             HERE,
-            lambda name: POLICIES[name](),
+            choose_by(POLICIES),
             self.far.connect,  # type: ignore[arg-type]
             "node",
             clock=loop.time,
@@ -362,7 +362,7 @@ def test_one_sweep_serves_all_routers(run):
         sweep = first.router._sweep
         second = Router(
             HERE,
-            lambda name: POLICIES[name](),
+            choose_by(POLICIES),
             first.far.connect,  # type: ignore[arg-type]
             "node",
             sweep=sweep,

@@ -131,7 +131,8 @@ WRONG = {
     "it picked .*, which is not free": (
         "from alacarte._routing.policies import RoundRobin\n"
         "class Bad(RoundRobin):\n    def choose(self, call, replicas): return replicas[0]\n"
-        "@hookimpl\ndef register_routing_policies(): return [PolicyFactory('bad', Bad)]"
+        "@hookimpl\ndef register_routing_policies():\n"
+        "    return [PolicyFactory('bad', lambda place: Bad())]"
     ),
 }
 

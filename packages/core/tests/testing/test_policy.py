@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from pydantic import BaseModel, Field
 
 from alacarte._routing.policies import PowerOfTwo, RoundRobin
+from alacarte.errors import ConfigError
 from alacarte.testing import check_routing_policy
-from alacarte.types import WAIT, Call, PolicyFactory, ReplicaLoad, Shed
+from alacarte.types import WAIT, Call, Outcome, PolicyFactory, PolicyPlace, ReplicaLoad, Shed
 
 
 class First:
@@ -21,9 +23,9 @@ class First:
 
     def started(self, call: Call, replica: ReplicaLoad) -> None: ...
 
-    def finished(self, call: Call, replica: ReplicaLoad) -> None: ...
+    def finished(self, call: Call, replica: ReplicaLoad, outcome: Outcome) -> None: ...
 
-    def failed(self, call: Call, replica: ReplicaLoad) -> None: ...
+    def left(self, replica: ReplicaLoad) -> None: ...
 
 
 @pytest.mark.parametrize("policy", [First, PowerOfTwo, RoundRobin])
@@ -31,7 +33,7 @@ class First:
 def test_right_policies(policy: Any, seed: int):
     """Core's own policies keep the contract, and so does a simple one."""
     check_routing_policy(policy, seed=seed)
-    check_routing_policy(PolicyFactory("named", policy), calls=100)
+    check_routing_policy(PolicyFactory("named", lambda place: policy()), calls=100)
 
 
 class PicksFull(First):
@@ -132,7 +134,7 @@ class Forgets(First):
         self.known = {replica.replica_id for replica in replicas}
         return super().choose(call, replicas)
 
-    def finished(self, call: Call, replica: ReplicaLoad) -> None:
+    def finished(self, call: Call, replica: ReplicaLoad, outcome: Outcome) -> None:
         self.known.remove(replica.replica_id)
         self.known.add(replica.replica_id)
 
@@ -160,15 +162,33 @@ class Blocks(First):
         return super().choose(call, replicas)
 
 
-class Incomplete:
-    """has no method started"""
+class Chooseless:
+    """has no method choose"""
 
-    choose = First.choose
+
+class Outdated(First):
+    """finished must take 3 arguments"""
+
+    def finished(self, call: Call, replica: ReplicaLoad) -> None: ...  # type: ignore[override]
+
+
+class Fails(First):
+    """the method failed is never called"""
+
+    def failed(self, call: Call, replica: ReplicaLoad) -> None: ...
+
+
+class Measures(First):
+    """takes a time where there is none"""
+
+    def finished(self, call: Call, replica: ReplicaLoad, outcome: Outcome) -> None:
+        assert outcome.first_part_s is not None, "takes a time where there is none"
 
 
 WRONG: list[Any] = [
     PicksFull, PicksBlocked, PicksForeign, PicksNothing, WaitsForEver, Sticks, ShedsBadly, Sorts,
-    Counts, Reads, Keeps, Async, Answers, Blocks, Incomplete,
+    Counts, Reads, Keeps, Async, Answers, Blocks, Chooseless,
+    Outdated, Fails, Measures,
 ]  # fmt: skip
 
 
@@ -197,3 +217,64 @@ def test_a_failure_names_its_seed():
     with pytest.raises(AssertionError) as caught:
         check_routing_policy(Sticks, seed=7)
     assert caught.value.__notes__ == ["seed=7"]
+
+
+class Bounds(BaseModel, frozen=True, extra="forbid"):
+    """Parameters of a policy."""
+
+    limit: int = Field(3, gt=0)
+
+
+class Bounded(First):
+    """A policy that is made for a place."""
+
+    places: ClassVar[list[PolicyPlace]] = []
+
+    def __init__(self, place: PolicyPlace) -> None:
+        self.places.append(place)
+
+
+def test_a_factory_gets_its_place():
+    """The parameters' model, the default configuration, and a clock that goes."""
+    Bounded.places.clear()
+    factory = PolicyFactory("bounded", Bounded, f"{__name__}:Bounds")
+    check_routing_policy(factory, calls=100)
+    check_routing_policy(factory, parameters={"limit": 7}, calls=100)
+    assert {place.parameters.limit for place in Bounded.places} == {3, 7}
+    place = Bounded.places[0]
+    assert place.clock() > 1000.0
+    assert place.config.section("cluster").max_message_bytes > 0
+    with pytest.raises(ConfigError, match="limit=0 must be greater than 0"):
+        check_routing_policy(factory, parameters={"limit": 0})
+    with pytest.raises(ConfigError, match="'plain' takes no parameters; leave out limit"):
+        check_routing_policy(PolicyFactory("plain", Bounded), parameters={"limit": 1})
+
+
+class LeftBehind(First):
+    """Counts the replicas that it has heard of and that have not left."""
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+        self.left_count = 0
+
+    def started(self, call: Call, replica: ReplicaLoad) -> None:
+        self.known.add(replica.replica_id)
+
+    def finished(self, call: Call, replica: ReplicaLoad, outcome: Outcome) -> None:
+        assert replica.replica_id in self.known
+
+    def left(self, replica: ReplicaLoad) -> None:
+        self.known.discard(replica.replica_id)
+        self.left_count += 1
+
+
+def test_a_replica_leaves_after_its_last_call():
+    """`left` is the last word about a replica."""
+    policies: list[LeftBehind] = []
+
+    def create() -> LeftBehind:
+        policies.append(LeftBehind())
+        return policies[-1]
+
+    check_routing_policy(create)
+    assert max(policy.left_count for policy in policies) > 10

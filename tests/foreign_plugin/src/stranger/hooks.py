@@ -27,7 +27,7 @@ __all__: list[str] = []
 def register_routing_policies() -> list[PolicyFactory]:
     from .policy import LeastRecentlyUsed
 
-    return [PolicyFactory("least_recently_used", LeastRecentlyUsed)]
+    return [PolicyFactory("least_recently_used", lambda place: LeastRecentlyUsed())]
 
 
 @hookimpl

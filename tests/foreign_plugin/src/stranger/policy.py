@@ -24,11 +24,8 @@ class LeastRecentlyUsed:
         self._turn += 1
         self._last[replica.replica_id] = self._turn
 
-    def finished(self, call: Call, replica: ReplicaLoad) -> None:
-        """What counts is when a call was sent."""
-
-    def failed(self, call: Call, replica: ReplicaLoad) -> None:
-        """A replica that refuses is passed over by `free`."""
+    def left(self, replica: ReplicaLoad) -> None:
+        self._last.pop(replica.replica_id, None)
 
     def _last_turn(self, replica: ReplicaLoad) -> int:
         return self._last.get(replica.replica_id, 0)

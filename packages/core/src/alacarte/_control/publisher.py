@@ -98,10 +98,11 @@ class Publisher:
                 "it failed to start" if failed else "it was deleted" if spec is None else "",
                 entries,
                 spec.config.max_queued_requests if spec else 0,
-                spec.config.routing_policy if spec else "power_of_two",
+                spec.config.policy_name if spec else "power_of_two",
                 follow_load=spec is not None and spec.config.autoscaling_config is not None,
                 code_version="" if spec is None else spec.version,
                 options={} if spec is None else spec.options,
+                policy_parameters=spec.config.policy_parameters if spec else {},
             )
         )
 

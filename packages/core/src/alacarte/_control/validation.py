@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from .._model.names import MAX_NAME_LENGTH, MAX_PATH_LENGTH, check_name, check_text
 from .._model.plan import Key, Plan, PlannedResource, kind_of
+from .._model.policy_parameters import build_parameters
 from .._model.sizes import check_size
 from .._model.specs import DeploymentSpec
 from .._plugins import Plugins
@@ -103,10 +104,12 @@ def check_deployments(
     """
     known = plugins.routing_policies
     for spec in planned.expansion.deployments:
-        if spec.config.routing_policy not in known:
+        factory = known.get(spec.config.policy_name)
+        if factory is None:
             raise ConfigError(
                 f"{spec.id}: no installed plugin gives a routing policy "
-                f"{spec.config.routing_policy!r}; there are {sorted(known)}."
+                f"{spec.config.policy_name!r}; there are {sorted(known)}."
             )
+        build_parameters(f"{spec.id}: routing_policy", factory, spec.config.policy_parameters)
         check_scaling(spec)
         check_size(spec, max_bytes)

@@ -59,7 +59,7 @@ class DeploymentOptions(TypedDict, total=False):
     start_timeout_s: float | None
     max_surge_percent: float
     rolling_update_percentage: float
-    routing_policy: str
+    routing_policy: str | dict[str, Any]
     placement: Literal["spread", "pack"]
     placement_group_bundles: list[dict[str, float]] | None
     placement_group_strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] | None

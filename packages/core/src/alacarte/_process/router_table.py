@@ -98,7 +98,7 @@ class RouterTable:
         core = self._dropped_cores.get(deployment)
         if core is None:
             router = self._make(deployment)
-            core = functools.partial(router.call)  # a bound method would have no weak reference
+            core = functools.partial(router.service)  # a bound method would have no weak reference
         else:
             router = self._dropped[deployment]
             router.reopen()

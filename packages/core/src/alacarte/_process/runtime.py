@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 import random
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +20,10 @@ from typing import Any
 from .._cluster.actor_names import service_group
 from .._cluster.host import host_id, submit
 from .._cluster.protocol import ActorDied, Cluster
+from .._model.policy_parameters import build_parameters
 from .._model.snapshots import ROUTES_KEY
 from .._plugins import Plugins
+from .._routing.chooser import Chooser, failed_policy
 from .._routing.load_reporter import LoadReporter
 from .._routing.router import Router
 from .._routing.splits import Splits
@@ -51,12 +54,12 @@ from ..types import (
     DeploymentInfo,
     Layer,
     NodeServiceSender,
+    PolicyPlace,
     ProcessId,
     ReplicaLoad,
     Reply,
     Route,
     RouteTable,
-    RoutingPolicy,
     Service,
     ServicePlace,
     StagedLayer,
@@ -263,14 +266,23 @@ class ProcessRuntime:
     def _describe(self, head: DeploymentSnapshot) -> DeploymentInfo:
         return describe_deployment(head.id, head.code_version, head.options, self._plugins)
 
-    def _policy(self, name: str) -> RoutingPolicy:
-        factory = self._plugins.routing_policies.get(name)
-        if factory is None:
-            raise ConfigError(
-                f"no installed plugin gives a routing policy {name!r}; there are "
-                f"{sorted(self._plugins.routing_policies)}."
-            )
-        return factory.create()
+    def _policy(self, snapshot: DeploymentSnapshot) -> Chooser:
+        """Make the policy of a deployment; one that cannot be made fails that deployment's calls.
+
+        And no others: the snapshots of the rest are applied as ever.
+        """
+        name, deployment = snapshot.policy, snapshot.id
+        plugin = ""
+        try:
+            factory = self._plugins.routing_policies.get(name)
+            plugin = self._plugins.plugin_of("register_routing_policies", name)
+            if factory is None:
+                raise ConfigError(f"there are {sorted(self._plugins.routing_policies)}")
+            parameters = build_parameters(str(deployment), factory, snapshot.policy_parameters)
+            place = PolicyPlace(self._describe(snapshot), parameters, self.config, time.monotonic)
+            return Chooser(factory.create(place), name, plugin, deployment)
+        except Exception as error:  # foreign code
+            return failed_policy(name, plugin, deployment, error)
 
     async def _connect(self, replica_id: str, address: Address) -> CallerConnection:
         try:

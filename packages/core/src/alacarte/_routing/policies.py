@@ -14,20 +14,7 @@ _MAX_HOMES = 1000
 """Models that are being loaded, as far as this process knows."""
 
 
-class _Stateless:
-    """Policies that need not be told how calls end."""
-
-    def started(self, call: Call, replica: ReplicaLoad) -> None:
-        """Nothing to remember."""
-
-    def finished(self, call: Call, replica: ReplicaLoad) -> None:
-        """Nothing to remember."""
-
-    def failed(self, call: Call, replica: ReplicaLoad) -> None:
-        """Nothing to remember."""
-
-
-class PowerOfTwo(_Stateless):
+class PowerOfTwo:
     """Draw two replicas at random and take the one with fewer requests in flight.
 
     Near the balance of looking at all of them, for two looks (Mitzenmacher 2001). When both
@@ -94,7 +81,7 @@ class PowerOfTwo(_Stateless):
         return least[int(self._random() * len(least))]
 
 
-class RoundRobin(_Stateless):
+class RoundRobin:
     """Take the replicas in turn, passing over those that are full."""
 
     def __init__(self) -> None:

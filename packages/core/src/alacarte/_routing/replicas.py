@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from .._wire.authentication import AuthenticationError
 from .._wire.caller import CallerConnection, ConnectionLost
 from ..actors import ReplicaEntry
-from ..types import Address, DeploymentId, ReplicaLoad
+from ..types import Address, DeploymentId, ReplicaLoad, RouterObserver
 from .ejection import Ejection, Record, first_restored, max_ejected
 from .sweep import TICK_S, Sweep
 
@@ -84,7 +84,9 @@ class Replicas:
         freed: Called when a waiting call may find a slot.
         joined: Called before that when there is more room than there was.
         silent: Called when a replica has stopped answering.
+        left: Called when a replica is gone, after the last of its calls.
         suspect: Tells the controller of a replica, by its id, and why.
+        observer: Of a plugin, None where none asks.
 
     Attributes:
         ready: The replicas that calls may go to. Always the same list.
@@ -102,7 +104,9 @@ class Replicas:
         freed: Callable[[], None],
         joined: Callable[[], None],
         silent: Callable[[Link], None],
+        left: Callable[[Link], None],
         suspect: Callable[[str, str], None],
+        observer: RouterObserver | None = None,
     ) -> None:
         self.ready: list[Link] = []
         self.links: dict[str, Link] = {}
@@ -114,7 +118,9 @@ class Replicas:
         self._freed = freed
         self._joined = joined
         self._silent = silent
+        self._left = left
         self._suspect = suspect
+        self._observer = observer
         self._ejected: dict[Link, Ejection] = {}
         self._retired: set[Link] = set()
         self._loop = asyncio.get_running_loop()
@@ -185,7 +191,9 @@ class Replicas:
 
     def hang_up(self, link: Link) -> None:
         """Nothing more is expected from there."""
-        self._retired.discard(link)
+        if link in self._retired:
+            self._retired.remove(link)
+            self._left(link)
         if link.connecting is not None:
             link.connecting.cancel()
         if link.connection is not None:
@@ -222,6 +230,8 @@ class Replicas:
         link.blocked = False
         link.silence = 0
         link.lost_work = False
+        if self._observer is not None:
+            self._observer.joined(link)
         self._place(link)
         self._joined()
         self._freed()
@@ -252,9 +262,8 @@ class Replicas:
         """The controller no longer lists the replica."""
         link.gone = True
         self._leave(link)
-        if link.in_flight:
-            self._retired.add(link)
-        else:
+        self._retired.add(link)
+        if not link.in_flight:
             self.hang_up(link)
 
     def _leave(self, link: Link) -> None:
@@ -275,15 +284,19 @@ class Replicas:
         if not was_ready and link not in self._ejected:
             connected += 1
         if failing and (link in self._ejected or len(self._ejected) < max_ejected(connected)):
+            if self._observer is not None and link not in self._ejected:
+                self._observer.ejected(link)
             self._ejected[link] = Ejection(link.silent, until)
             if was_ready:
                 self.ready.remove(link)
             if not link.silent:
                 self._loop.call_later(max(until - self._clock(), 0), self._due, link, until)
         else:
-            self._ejected.pop(link, None)
+            was_ejected = self._ejected.pop(link, None) is not None
             if not was_ready:
                 self.ready.append(link)
+            if was_ejected and self._observer is not None:
+                self._observer.restored(link)
 
     def _due(self, link: Link, until: float) -> None:
         """An ejection is over, unless the replica was ejected again."""
@@ -299,6 +312,8 @@ class Replicas:
             link = first_restored(self._ejected)
             del self._ejected[link]
             self.ready.append(link)
+            if self._observer is not None:
+                self._observer.restored(link)
             # Not in this turn: whoever found a connection broken may be sending a call.
             self._loop.call_soon(self._freed)
 

@@ -12,19 +12,31 @@ off may have started, and fails; unless its caller has said that it may run more
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from .._wire.caller import CallStream, ConnectionLost, Rejected
 from ..actors import DeploymentSnapshot, SnapshotDelta
 from ..errors import (
     DeploymentUnavailableError,
+    ErrorCode,
     ReplicaUnavailableError,
 )
-from ..foreign import ordinary
-from ..types import Call, DeploymentId, ReplicaLoad, Reply, RoutingPolicy, Shed, Wait
+from ..types import (
+    Call,
+    DeploymentId,
+    OutcomeKind,
+    ReplicaLoad,
+    Reply,
+    RouterObserver,
+    Service,
+    Shed,
+    Wait,
+)
 from .admission import Admission
+from .chooser import Chooser
+from .listener import FailureCode, Listener, ObservedCalls
 from .load_reporter import LoadReporter, LoadSource
 from .queue import WaitingCalls
 from .replicas import PING_ROUNDS, Connect, Link, Replicas
@@ -32,8 +44,6 @@ from .retries import MAX_REPEATS, RetryBudget
 from .sweep import Sweep
 
 __all__ = ["Connect", "Router"]
-
-log = logging.getLogger("alacarte.router")
 
 _SMOOTHING = 0.2
 
@@ -43,41 +53,53 @@ class Router:
 
     Args:
         deployment: Where the calls go.
-        policies: Makes the policy of a given name.
+        policies: Makes the policy that a snapshot names. Raises nothing.
         connect: Opens a connection to a replica.
         node_id: The node whose replicas are local, for policies that prefer them; "" for none.
         sweep: Of this process; by default one of its own.
         reporter: Where load is reported, for deployments that follow it.
         suspect: Told of a replica that does not answer, by id, and why.
+        observer: Of a plugin, None where none asks; raises nothing.
+        failure_code: Judges replies, for a policy or an observer that asks.
         clock: Seconds, never going back; the one that deadlines are on.
+
+    Attributes:
+        service: `call`, with the calls observed where a plugin asks.
     """
 
     def __init__(
         self,
         deployment: DeploymentId,
-        policies: Callable[[str], RoutingPolicy],
+        policies: Callable[[DeploymentSnapshot], Chooser],
         connect: Connect,
         node_id: str,
         *,
         sweep: Sweep | None = None,
         reporter: LoadReporter | None = None,
         suspect: Callable[[str, str], None] | None = None,
+        observer: RouterObserver | None = None,
+        failure_code: FailureCode | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.deployment = deployment
         self._policies = policies
-        self._policy_name = ""
-        self._policy: RoutingPolicy | None = None
+        self._policy_key: tuple[str, Mapping[str, Any], Mapping[str, Any]] | None = None
+        self._policy: Chooser | None = None
+        self._listener: Listener | None = None
         self.gone = False
         self._unavailable = ""
         self._returned: Callable[[Router], None] | None = None
         self._queue: WaitingCalls[CallStream] = WaitingCalls()
         self._waiting = self._queue.entries  # its truth costs no call of Python's
-        self._streams: dict[CallStream, tuple[Call, Link, RoutingPolicy, float]] = {}
+        self._streams: dict[CallStream, tuple[Call, Link, Listener | None, float]] = {}
         self._loop = asyncio.get_running_loop()
         self._known = asyncio.Event()
         self._version = -1
         self._clock = clock or time.monotonic
+        self._observer = observer
+        self._failure_code = failure_code or _no_failure
+        self._calls = None if observer is None else ObservedCalls(observer, self._clock)
+        self.service: Service = self.call if self._calls is None else self._calls.around(self.call)
         self._sweep = sweep or Sweep(self._loop)
         self._admission = Admission(deployment, self._queue, self._clock)
         self._replicas = Replicas(
@@ -89,7 +111,9 @@ class Router:
             freed=self._dispatch,
             joined=self._admission.forget,
             silent=self._move_away,
+            left=self._left,
             suspect=suspect or _nobody,
+            observer=observer,
         )
         self._ready = self._replicas.ready
         self._budget = RetryBudget(self._clock)
@@ -151,6 +175,8 @@ class Router:
                     raise ReplicaUnavailableError(
                         str(self.deployment), stream.replica_id, str(lost), repeats + 1
                     ) from None
+                if self._calls is not None:
+                    self._calls.retried(call)
                 repeats += 1
                 again = True
             except asyncio.CancelledError:
@@ -175,6 +201,8 @@ class Router:
         self._return()
         await self._known.wait()
         links = [link for link in self._links.values() if not link.leaving]
+        if self._observer is not None:
+            self._observer.broadcast(call, tuple(links))
         sent = (self._call_one(link, call) for link in links)
         answers = await asyncio.gather(*sent, return_exceptions=True)
         # Who was on its way out did not take the call, and need not hear of anything any more.
@@ -222,13 +250,16 @@ class Router:
             try:
                 choice = policy.choose(call, self._ready)
             except BaseException as error:  # foreign code, which may end no event loop
-                raise ordinary(error) from None
-            if isinstance(choice, Wait):
-                return None
-            if isinstance(choice, Shed):
-                raise self._admission.back_pressure(choice.retry_after_s)
-            link: Link = choice  # type: ignore[assignment]  # one of those it was shown
-            assert link.connection is not None
+                raise policy.failure(error) from error
+            if not isinstance(choice, Link):
+                if isinstance(choice, Wait):
+                    return None
+                if isinstance(choice, Shed):
+                    raise self._admission.back_pressure(choice.retry_after_s)
+                raise policy.nonsense(choice)
+            link = choice
+            if link.connection is None:
+                raise policy.nonsense(choice)
             try:
                 stream = link.connection.open(call, self._done)
             except ConnectionLost:
@@ -236,10 +267,12 @@ class Router:
                 continue
             stream.replica_id = link.replica_id
             link.in_flight += 1
-            self._streams[stream] = (call, link, policy, self._clock())
+            listener = self._listener
+            self._streams[stream] = (call, link, listener, self._clock())
             if not self._sweep.awake:
                 self._sweep.wake()
-            _tell(policy.started, call, link)
+            if listener is not None:
+                listener.sent(call, link, stream)
             return stream
         return None
 
@@ -251,6 +284,8 @@ class Router:
             self._admission.admit(call, measured=bool(self._ready))
         future: asyncio.Future[CallStream] = self._loop.create_future()
         self._queue.join(call, future, front=front)
+        if self._observer is not None:
+            self._observer.queued(call)
         try:
             return await future
         except asyncio.CancelledError:
@@ -282,20 +317,21 @@ class Router:
 
     def _done(self, stream: CallStream) -> None:
         """A call has ended, somehow: its slot is free."""
-        # By the policy that started it: another one may have taken over since.
-        call, link, policy, started = self._streams.pop(stream)
+        # Told to the policy that started it: another one may have taken over since.
+        call, link, listener, started = self._streams.pop(stream)
+        kind: OutcomeKind = "success"
         link.in_flight -= 1
         connection = link.connection
         if connection is None or connection.transport is None:
             link.lost_work = True
-            _tell(policy.failed, call, link)
+            kind = "lost"
         elif stream.refused:
             link.reported = connection.replica_load
             link.blocked = True
-            _tell(policy.failed, call, link)
+            kind = "rejected"
         elif link.silence > PING_ROUNDS and not connection.heard:
             self._unanswered(call, link)
-            _tell(policy.failed, call, link)
+            kind = "unanswered"
         else:
             link.reported = connection.replica_load
             link.blocked = False
@@ -305,7 +341,8 @@ class Router:
                 link.record.answered()
             if self._waiting:
                 self._admission.ended(call, started + elapsed, elapsed)
-            _tell(policy.finished, call, link)
+        if listener is not None:
+            listener.ended(call, link, stream, kind, started)
         if self._load_changed is not None:
             self._load_changed()
         if not link.in_flight and (link.gone or link.leaving):
@@ -344,9 +381,7 @@ class Router:
             removed = [*self._links.keys() - {entry.replica_id for entry in changed}]
         self._version = snapshot.version
         self._admission.max_queued = snapshot.max_queued
-        if snapshot.policy != self._policy_name:
-            self._policy = self._policies(snapshot.policy)
-            self._policy_name = snapshot.policy
+        self._take_policy(snapshot)
         self._follow_load(snapshot.follow_load)
         self._replicas.change(changed, removed)
         self.gone = snapshot.state == "absent"
@@ -357,6 +392,24 @@ class Router:
         self._dispatch()
         if not self._unavailable:
             self._admission.shed_excess(self._free_slots())
+
+    def _take_policy(self, snapshot: DeploymentSnapshot) -> None:
+        """Let another policy choose from now on, where the snapshot asks for another one."""
+        key = (snapshot.policy, snapshot.policy_parameters, snapshot.options)
+        if key == self._policy_key:
+            return
+        self._policy_key = key
+        policy = self._policy = self._policies(snapshot)
+        self._listener = None
+        if policy.listens or self._calls is not None:
+            self._listener = Listener(policy, self._calls, self._clock, self._failure_code)
+
+    def _left(self, link: Link) -> None:
+        """A replica is gone, and so are the calls that it had."""
+        if self._policy is not None and self._policy.left is not None:
+            self._policy.left(link)
+        if self._observer is not None:
+            self._observer.left(link)
 
     def _follow_load(self, wanted: bool) -> None:
         self._load_changed = self._queue.changed = self._load.follow(wanted)
@@ -409,9 +462,6 @@ def _nobody(replica_id: str, reason: str) -> None:
     """There is no controller to tell."""
 
 
-def _tell(heard: Callable[[Call, ReplicaLoad], None], call: Call, replica: ReplicaLoad) -> None:
-    """Tell a policy what became of a call; its failure must not cost the slot."""
-    try:
-        heard(call, replica)
-    except BaseException:  # foreign code
-        log.exception("a routing policy failed in %s", getattr(heard, "__qualname__", heard))
+def _no_failure(call: Call, reply: Reply) -> ErrorCode | None:
+    """Take every reply for a success."""
+    return None

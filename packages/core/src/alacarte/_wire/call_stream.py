@@ -72,13 +72,15 @@ class CallStream:
         reply: Resolves to the `Reply`, or raises the error that came instead. A reply that
             streams is read from `Reply.rest`.
         done: Called once when the stream has ended, whatever its end.
+        error: What the stream ended with in place of a whole reply; None before that.
+        on_reply: Called when a reply has begun of which more follows; None where nobody asks.
         refused: The replica did not take the call.
         replica_id: Where it was sent, for errors.
     """
 
     __slots__ = (
-        "_connection", "_inbox", "_state", "_uploads", "_window", "done", "id", "refused",
-        "replica_id", "reply",
+        "_connection", "_inbox", "_state", "_uploads", "_window", "done", "error", "id",
+        "on_reply", "refused", "replica_id", "reply",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +88,8 @@ class CallStream:
     ) -> None:
         self.id = stream_id
         self.done: Callable[[CallStream], None] | None = done
+        self.error: BaseException | None = None
+        self.on_reply: Callable[[], None] | None = None
         self.refused = False
         self.replica_id = ""
         self.reply: asyncio.Future[Reply] = connection.loop.create_future()
@@ -108,6 +112,7 @@ class CallStream:
         """Give the call up and tell the replica. Nothing happens when it has ended."""
         if self.done is not None:
             self._connection.send(Kind.CANCEL, FINAL, self.id)
+            self.error = asyncio.CancelledError()
             self._close()
             if not self.reply.done():
                 self.reply.cancel()
@@ -131,7 +136,8 @@ class CallStream:
         return _ABANDONED if state <= _TAKEN and self.reply.cancelled() else state
 
     @property
-    def _answered(self) -> bool:
+    def answered(self) -> bool:
+        """Whether a reply has begun."""
         reply = self.reply
         return reply.done() and not reply.cancelled() and reply.exception() is None
 
@@ -150,6 +156,7 @@ class CallStream:
 
     def fail(self, error: BaseException) -> None:
         """End the stream with an error: in place of the reply, or after what has arrived."""
+        self.error = error
         self._close()
         if self._inbox is not None:
             self._inbox.fail(error)
@@ -167,7 +174,7 @@ class CallStream:
         except BaseException:
             close = getattr(call.body, "aclose", None)
             # What is whole, and not answered either, may go to another replica.
-            if close is not None and (window.granted or self._answered):
+            if close is not None and (window.granted or self.answered):
                 await close()
             raise
         self._connection.send(Kind.END, FINAL, self.id)
@@ -182,12 +189,15 @@ class CallStream:
 
     def _replied(self, frame: Frame) -> None:
         if frame.flags & FINAL:
-            self._close()
+            # First: whoever is told of the end may look at the reply.
             self.reply.set_result(Reply((frame.payload,)))
+            self._close()
         else:
             self._state = _REPLYING
             self._inbox = Inbox(self._grant, self.cancel, self._connection.arrived)
             self.reply.set_result(Reply((frame.payload,), self._inbox))
+            if self.on_reply is not None:
+                self.on_reply()
 
     def _message(self, frame: Frame) -> None:
         assert self._inbox is not None
@@ -217,6 +227,7 @@ class CallStream:
     def _unwanted(self, frame: Frame) -> None:
         """What nobody awaits any more ends the call, whether or not its caller says so, too."""
         if frame.flags & FINAL:
+            self.error = asyncio.CancelledError()
             self._close()
         else:
             self.cancel()

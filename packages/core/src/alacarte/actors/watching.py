@@ -54,6 +54,7 @@ class DeploymentSnapshot:
         reason: Why the deployment is failed or absent.
         max_queued: Calls that may wait in one process, -1 for any number.
         policy: Name of the routing policy.
+        policy_parameters: Given to that policy, as the user wrote them.
         follow_load: Routers report their load; see `LoadReport`.
         code_version: Of the deployment that is wanted: other code, other replicas. "" where there
             is none.
@@ -70,6 +71,7 @@ class DeploymentSnapshot:
     follow_load: bool = False
     code_version: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    policy_parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,60 +8,119 @@ import math
 import random
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..types import Call, PolicyFactory, ReplicaLoad, RoutingPolicy, Shed, Wait
+from .._model.policy_parameters import build_parameters
+from .._plugins import load
+from .._settings import ConfigValues, resolve
+from ..errors import ErrorCode
+from ..types import (
+    Call,
+    DeploymentId,
+    DeploymentInfo,
+    Outcome,
+    PolicyFactory,
+    PolicyPlace,
+    ReplicaLoad,
+    RoutingPolicy,
+    Shed,
+    Wait,
+)
 
 __all__ = ["check_routing_policy"]
 
-_METHODS = ("choose", "started", "finished", "failed")
+_OPTIONAL = {"started": 2, "finished": 3, "left": 1}
 _CALLS_KEPT = 64
 _CHOOSE_S = 0.02
+_TELL_S = 1.0
+"""Far above what a method may take: a busy machine must not fail a policy that is right."""
 
 
 def check_routing_policy(
-    create: PolicyFactory | Callable[[], RoutingPolicy], *, calls: int = 3000, seed: int = 0
+    create: PolicyFactory | Callable[[], RoutingPolicy],
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    calls: int = 3000,
+    seed: int = 0,
 ) -> None:
-    """Check that a routing policy keeps the contract of `RoutingPolicy`.
+    """Check that a routing policy keeps the contracts of `RoutingPolicy` and `ListeningPolicy`.
 
     It picks free replicas only, of those it is shown; waits only while that can end; changes
-    nothing it is shown and reads no payload; copes with replicas that come, go and fail; keeps
-    no calls that have ended; and is quick.
+    nothing it is shown and reads no payload; copes with replicas that come, go and fail, and with
+    every kind of outcome; keeps no calls that have ended; and is quick.
 
     Args:
-        create: A factory, or what it calls: the policy's class will do.
+        create: A factory, which gets a place with the default configuration and a clock of the
+            check's own; or what makes a policy without arguments, such as its class.
+        parameters: For the factory, as a user would write them beside the policy's name.
         calls: How many calls to play through.
         seed: Of the order of events. A failure names it.
 
     Raises:
         AssertionError: The policy breaks the contract; the message says how.
+        ConfigError: The factory does not take these parameters.
     """
-    make = create.create if isinstance(create, PolicyFactory) else create
+    clock = _Clock()
+    make = _maker(create, parameters or {}, clock) if isinstance(create, PolicyFactory) else create
     _check_shape(make)
     _check_one_replica(make())
     _check_many_replicas(make())
-    _Play(make(), seed).run(calls)
+    _Play(make(), seed, clock).run(calls)
+
+
+class _Clock:
+    """A clock that the play sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _maker(
+    factory: PolicyFactory, given: Mapping[str, Any], clock: _Clock
+) -> Callable[[], RoutingPolicy]:
+    plugins = load()
+    place = PolicyPlace(
+        DeploymentInfo(DeploymentId("check", "Plugin")),
+        build_parameters("check_routing_policy", factory, given),
+        ConfigValues(plugins, resolve(plugins, {})),
+        clock,
+    )
+    return lambda: factory.create(place)
 
 
 def _check_shape(make: Callable[[], RoutingPolicy]) -> None:
     policy, other = make(), make()
     assert policy is not other, "each router needs a policy of its own: the factory gave one twice"
-    for name in _METHODS:
+    assert callable(getattr(policy, "choose", None)), "the policy has no method choose"
+    assert not inspect.iscoroutinefunction(policy.choose), "choose must not be async"
+    assert not hasattr(policy, "failed"), (
+        "the method failed is never called: finished(call, replica, outcome) tells of every end"
+    )
+    for name, arguments in _OPTIONAL.items():
         method = getattr(policy, name, None)
-        assert callable(method), f"the policy has no method {name}"
+        if method is None:
+            continue
+        assert callable(method), f"{name} is no method"
         assert not inspect.iscoroutinefunction(method), f"{name} must not be async"
+        try:
+            inspect.signature(method).bind(*range(arguments))
+        except TypeError as error:
+            raise AssertionError(f"{name} must take {arguments} arguments: {error}") from None
 
 
 def _check_one_replica(policy: RoutingPolicy) -> None:
     """With nothing to choose from, it takes what is free and waits for what is not."""
     replica = ReplicaLoad("only", max_ongoing=1)
     assert not isinstance(_choose(policy, [replica]), Wait), "it waits while its replica is idle"
-    policy.started(_call(), replica)
+    _tell(policy, "started", _call(), replica)
     replica.in_flight = 1
     _choose(policy, [replica])
     replica.in_flight = 0
-    policy.finished(_call(), replica)
+    _tell(policy, "finished", _call(), replica, Outcome("success", None, "", 0.01, 0.01))
     replica.blocked = True
     _choose(policy, [replica])
     replica.blocked = False
@@ -85,13 +144,14 @@ def _check_many_replicas(policy: RoutingPolicy) -> None:
 class _Play:
     """A router without sockets: random calls, endings, and replicas coming and going."""
 
-    def __init__(self, policy: RoutingPolicy, seed: int) -> None:
-        # Typed loosely: whether its methods return nothing is one of the questions.
-        self._policy: Any = policy
+    def __init__(self, policy: RoutingPolicy, seed: int, clock: _Clock) -> None:
+        self._policy = policy
         self._seed = seed
+        self._clock = clock
         self._random = random.Random(seed)
         self._replicas: list[ReplicaLoad] = []
         self._under_way: list[tuple[Call, ReplicaLoad]] = []
+        self._gone: list[ReplicaLoad] = []
         self._seen: weakref.WeakSet[Call] = weakref.WeakSet()
         self._named = 0
 
@@ -111,11 +171,13 @@ class _Play:
 
     def _step(self) -> None:
         event = self._random.random()
+        self._clock.now += self._random.random() * 0.02
         if event < 0.02 and len(self._replicas) < 8:
             self._join()
         elif event < 0.04 and len(self._replicas) > 1:
-            # What was sent there goes on, and its end is told when the replica is long gone.
-            self._replicas.pop(self._random.randrange(len(self._replicas)))
+            # What was sent there goes on, and its end is told when nobody is shown it any more.
+            self._gone.append(self._replicas.pop(self._random.randrange(len(self._replicas))))
+            self._forget()
         elif event < 0.08:
             replica = self._random.choice(self._replicas)
             replica.blocked = not replica.blocked
@@ -132,6 +194,8 @@ class _Play:
             node_id=self._random.choice(("near", "far")),
             local=self._random.random() < 0.5,
         )
+        if self._random.random() < 0.5:
+            replica.advertised = {"models": frozenset({"m1"}), "other": frozenset({"x"})}
         self._replicas.append(replica)
         self._random.shuffle(self._replicas)
 
@@ -147,20 +211,42 @@ class _Play:
         self._seen.add(call)
         choice.in_flight += 1
         self._under_way.append((call, choice))
-        _none(self._policy.started, call, choice)
+        _tell(self._policy, "started", call, choice)
 
     def _end(self) -> None:
         number = self._random.randrange(len(self._under_way))
         call, replica = self._under_way.pop(number)
         replica.in_flight -= 1
         replica.reported = self._random.randint(0, replica.max_ongoing)
-        if self._random.random() < 0.1:
-            replica.blocked = self._random.random() < 0.5
-            _none(self._policy.failed, call, replica)
-        else:
-            replica.blocked = False
+        outcome = self._outcome()
+        replica.blocked = outcome.kind == "rejected" and self._random.random() < 0.5
+        if outcome.kind in ("success", "error", "cancelled"):
             replica.latency_s = self._random.random()
-            _none(self._policy.finished, call, replica)
+        _tell(self._policy, "finished", call, replica, outcome)
+        self._forget()
+
+    def _outcome(self) -> Outcome:
+        total_s = self._random.random()
+        first_s = total_s * self._random.random()
+        return self._random.choices(
+            (
+                Outcome("success", None, "", first_s, total_s),
+                Outcome("error", ErrorCode.INTERNAL, "ValueError", None, total_s),
+                Outcome("error", ErrorCode.INTERNAL, "ValueError", first_s, total_s),
+                Outcome("rejected", ErrorCode.RESOURCE_EXHAUSTED, "", None, total_s),
+                Outcome("lost", ErrorCode.UNAVAILABLE, "", None, total_s),
+                Outcome("unanswered", ErrorCode.UNAVAILABLE, "", None, total_s),
+                Outcome("cancelled", ErrorCode.CANCELLED, "", None, total_s),
+            ),
+            (80, 5, 2, 6, 2, 2, 3),
+        )[0]
+
+    def _forget(self) -> None:
+        """Tell of the replicas that are gone and have no call left."""
+        busy = [replica for _, replica in self._under_way]
+        for replica in [one for one in self._gone if not any(one is each for each in busy)]:
+            self._gone.remove(replica)
+            _tell(self._policy, "left", replica)
 
 
 class _WatchedCall(Call):
@@ -192,6 +278,7 @@ def _call(rng: random.Random | None = None) -> Call:
         request_id=f"{rng.getrandbits(64):x}",
         model_id=rng.choice(("", "m1", "m2")),
         routing_key=rng.choice(("", "alice", "bob")),
+        deadline=rng.choice((None, 2000.0)),
     )
 
 
@@ -221,7 +308,13 @@ def _state(replica: ReplicaLoad) -> tuple[Any, ...]:
     return tuple(getattr(replica, name) for name in ReplicaLoad.__slots__)
 
 
-def _none(told: Callable[..., object], call: Call, replica: ReplicaLoad) -> None:
-    value = told(call, replica)
-    name = getattr(told, "__name__", told)
+def _tell(policy: Any, name: str, *what: object) -> None:
+    """Call an optional method of a policy, as a router would."""
+    method = getattr(policy, name, None)
+    if method is None:
+        return
+    began = time.perf_counter()
+    value = method(*what)
+    took = time.perf_counter() - began
     assert value is None, f"{name} returned {value!r}; it must return nothing, and not be async"
+    assert took < _TELL_S, f"{name} took {took:.3f} s: every request waits"

@@ -30,7 +30,16 @@ from ._reports import BoundedReceiver, ProcessId, ReportReceiver, ReportTopic
 from ._requests import Buffer, Call, Layer, Message, PushedMessages, ReadyMessages, Reply, Service
 from ._resources import Expansion, Resource, ResourceKind, Resources
 from ._routes import Route, RouteTable
-from ._routing_policies import WAIT, Pick, PolicyFactory, RoutingPolicy, Shed, Wait
+from ._routing_policies import (
+    WAIT,
+    ListeningPolicy,
+    Pick,
+    PolicyFactory,
+    PolicyPlace,
+    RoutingPolicy,
+    Shed,
+    Wait,
+)
 from ._runtime import NodeServiceSender, Runtime, ServicePlace
 from ._scalers import (
     HelperProcess,
@@ -74,6 +83,7 @@ __all__ = [
     "Instance",
     "Layer",
     "LayerStage",
+    "ListeningPolicy",
     "Message",
     "MessageReceiver",
     "Meter",
@@ -85,6 +95,7 @@ __all__ = [
     "OutcomeKind",
     "Pick",
     "PolicyFactory",
+    "PolicyPlace",
     "ProcessId",
     "PushedMessages",
     "ReadyMessages",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ..errors import ErrorCode
 from ._names import DeploymentId
 from ._replicas import ReplicaLoad
 from ._requests import Call
@@ -27,14 +28,14 @@ class Outcome:
             `rejected`, not taken by a replica at its limit, and not started; `lost`, the connection
             to the replica broke; `unanswered`, given up while the replica had not even answered a
             PING; `cancelled`, given up by the caller.
-        code: Neutral code of the error, such as `unavailable`; "" for a success.
+        code: Of the error; None for a success.
         error_type: Name of the exception's class, "" where there was none.
         first_part_s: Seconds until the reply began, None when it did not.
         total_s: Seconds until the end.
     """
 
     kind: OutcomeKind
-    code: str = ""
+    code: ErrorCode | None = None
     error_type: str = ""
     first_part_s: float | None = None
     total_s: float = 0.0
