@@ -23,6 +23,11 @@ class CacheOptions(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
     size: int = pydantic.Field(10, ge=1)
     policy: str = "lru"
+    shares: dict[str, int] = {}
+    hosts: list[str] | None = None
+
+
+REST = {"shares": {}, "hosts": None}
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Plugins:
 def test_defaults(plugins: Plugins):
     """Every section is there, as plain values."""
     found = resolve(plugins, {}, {})
-    assert found["cache"] == {"size": 10, "policy": "lru"}
+    assert found["cache"] == {"size": 10, "policy": "lru", **REST}
     assert found["cluster"] == ClusterOptions().model_dump()
 
 
@@ -56,7 +61,25 @@ def test_the_environment_wins_over_defaults(plugins: Plugins):
         "ALACARTE_CACHED__SIZE": "30",
         "CACHE__SIZE": "40",
     }
-    assert resolve(plugins, {}, environment)["cache"] == {"size": 20, "policy": "lru"}
+    assert resolve(plugins, {}, environment)["cache"] == {"size": 20, "policy": "lru", **REST}
+
+
+def test_objects_and_arrays_come_from_the_environment_as_json(plugins: Plugins):
+    """A field of strings gets the text as it is."""
+    environment = {
+        "ALACARTE_CACHE__SHARES": ' {"a": 1}',
+        "ALACARTE_CACHE__HOSTS": '["x", "y"]',
+        "ALACARTE_CACHE__POLICY": "{lru}",
+    }
+    found = resolve(plugins, {}, environment)["cache"]
+    assert (found["shares"], found["hosts"], found["policy"]) == ({"a": 1}, ["x", "y"], "{lru}")
+
+
+def test_json_that_is_none_names_the_variable_and_not_its_value(plugins: Plugins):
+    """The value may be a secret."""
+    with pytest.raises(ConfigError, match="ALACARTE_CACHE__SHARES is not JSON") as caught:
+        resolve(plugins, {}, {"ALACARTE_CACHE__SHARES": "{'hidden': 1}"})
+    assert "hidden" not in str(caught.value)
 
 
 @pytest.mark.parametrize("given", [{"size": 30}, CacheOptions(size=30)])
@@ -64,7 +87,7 @@ def test_arguments_win_over_the_environment(plugins: Plugins, given: object):
     """A dict or the section's model, and only for the fields that are set in it."""
     environment = {"ALACARTE_CACHE__SIZE": "20", "ALACARTE_CACHE__POLICY": "fifo"}
     found = resolve(plugins, {"cache_options": given}, environment)
-    assert found["cache"] == {"size": 30, "policy": "fifo"}
+    assert found["cache"] == {"size": 30, "policy": "fifo", **REST}
 
 
 def test_a_default_that_was_written_out_wins_too(plugins: Plugins):
@@ -92,11 +115,19 @@ def test_a_section_of_a_package_that_is_not_installed(plugins: Plugins):
 @pytest.mark.parametrize(
     ("given", "environment", "told"),
     [
-        ({"sise": 3}, {}, r"cache_options: sise is not an option; allowed: size, policy"),
+        (
+            {"sise": 3},
+            {},
+            r"cache_options: sise is not an option; allowed: size, policy, shares",
+        ),
         ({"size": 0}, {}, r"cache_options: size=0 must be greater than or equal to 1"),
         ({"size": "many"}, {}, r"cache_options: size='many' must be a valid integer"),
         ({}, {"ALACARTE_CACHE__SIZE": "x"}, r"cache_options: size='x'"),
-        ({}, {"ALACARTE_CACHE__SISE": "3"}, r"sise is not an option; allowed: size, policy"),
+        (
+            {},
+            {"ALACARTE_CACHE__SISE": "3"},
+            r"sise is not an option; allowed: size, policy, shares",
+        ),
         (7, {}, r"cache_options must be a dict or the section's model, not 7"),
     ],
 )

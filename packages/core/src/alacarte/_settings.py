@@ -6,9 +6,11 @@ section's model only when somebody asks for it.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from ._plugins import Plugins, missing_package
 from ._validation import config_error
@@ -100,7 +102,8 @@ def resolve(
 
     Args:
         given: By keyword of `serve.start`; each a mapping, the section's model, or None. They
-            win over the environment (`ALACARTE_HTTP__PORT`), which wins over defaults.
+            win over the environment (`ALACARTE_HTTP__PORT`; objects and arrays as JSON), which
+            wins over defaults.
         foreground: Use the sections' defaults for a program that shows what happens.
 
     Raises:
@@ -143,10 +146,33 @@ def plain_options(keyword: str, value: Any) -> dict[str, Any]:
 def _from_environment(section: ConfigSection, environment: Mapping[str, str]) -> dict[str, Any]:
     prefix = f"{_PREFIX}{section.name.upper()}__"
     return {
-        name.removeprefix(prefix).lower(): value
+        (field := name.removeprefix(prefix).lower()): _from_text(section, field, name, value)
         for name, value in environment.items()
         if name.startswith(prefix)
     }
+
+
+def _from_text(section: ConfigSection, field: str, variable: str, text: str) -> Any:
+    """Return the value of an environment variable: JSON where it is an object or an array.
+
+    A field that takes strings gets the text as it is.
+    """
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    info = section_model(section).model_fields.get(field)
+    if info is None or str in _choices(info.annotation):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        # Without the text, which may be a secret.
+        raise ConfigError(f"the environment variable {variable} is not JSON: {error}.") from None
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """Return the members of a union, or its only one."""
+    is_union = get_origin(annotation) in (Union, UnionType)
+    return get_args(annotation) if is_union else (annotation,)
 
 
 def secrets_in(plugins: Plugins, values: Mapping[str, Any]) -> dict[str, Any]:

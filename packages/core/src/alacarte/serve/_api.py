@@ -13,7 +13,7 @@ from .._model.deployment import Application
 from .._model.graph import build_application
 from .._model.specs import ApplicationSpec
 from .._plugins import Plugins, missing_package
-from .._settings import plain_options
+from .._settings import keyword_of, plain_options
 from ..context import current_replica
 from ..errors import ConfigError, PluginError, ServeError
 from ..status import ServeStatus
@@ -114,7 +114,9 @@ def start(
         ServeError: The instance that runs does not answer; or one runs, and `detached` is True.
     """
     http_options = _with_old_names(http_options, options)
-    for option in options.keys() & _ELSEWHERE.keys():
+    sections = _current.load_plugins().config_sections.values()
+    # A plugin may give what core only explains.
+    for option in options.keys() & _ELSEWHERE.keys() - set(map(keyword_of, sections)):
         if options.pop(option) is not None:
             raise ConfigError(f"serve.start({option}=...): {_ELSEWHERE[option]}.")
     if proxy_location is not None:

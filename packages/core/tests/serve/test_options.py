@@ -1,0 +1,162 @@
+"""Options that plugins give: of the instance, and of deployments up to the layers they make."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import pydantic
+import pytest
+
+from alacarte import _plugins
+from alacarte._plugins import PluginRecord, Plugins
+from alacarte.errors import ConfigError
+from alacarte.hookspecs import hookimpl
+from alacarte.testing import wait_until
+from alacarte.types import (
+    Call,
+    ConfigSection,
+    ConfigSections,
+    DeploymentInfo,
+    Layer,
+    Reply,
+    Service,
+    StagedLayer,
+)
+
+
+class MarkOptions(pydantic.BaseModel):
+    """The words that layers put into calls and replies."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    word: str = ""
+
+
+def marks(seen: list[str], word: str) -> Layer:
+    """Note each call that passes."""
+
+    def wrap(service: Service) -> Service:
+        async def call(request: Call) -> Reply:
+            seen.append(word)
+            return await service(request)
+
+        return call
+
+    return wrap
+
+
+class Marker(types.ModuleType):
+    """A plugin with a section of the instance, two of deployments, and layers."""
+
+    def __init__(self) -> None:
+        super().__init__("marker_of_tests")
+        self.MarkOptions = MarkOptions
+        self.seen: list[str] = []
+
+        @hookimpl
+        def register_config() -> list[ConfigSection]:
+            target = "marker_of_tests:MarkOptions"
+            return [
+                ConfigSection("grpc", target),
+                ConfigSection("mark", target, scope="deployment"),
+                ConfigSection("model", target, scope="deployment", change="new_version"),
+            ]
+
+        @hookimpl
+        def wrap_caller(deployment: DeploymentInfo, config: ConfigSections) -> Any:
+            mark = deployment.options("mark")
+            word = config.section("grpc").word
+            return (
+                None if mark is None else StagedLayer("cache", marks(self.seen, word + mark.word))
+            )
+
+        @hookimpl
+        def wrap_replica(deployment: DeploymentInfo) -> Any:
+            mark = deployment.options("mark")
+            return None if mark is None else marks(self.seen, f"replica {mark.word}")
+
+        self.register_config = register_config
+        self.wrap_caller, self.wrap_replica = wrap_caller, wrap_replica
+
+
+@pytest.fixture
+def marker(monkeypatch: pytest.MonkeyPatch) -> Marker:
+    module = Marker()
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+@pytest.fixture
+def plugins(observer: Any, marker: Marker) -> Plugins:
+    core = [record for record in _plugins.discover() if record.name == "core"]
+    mine = [PluginRecord("observer", observer.__name__), PluginRecord("marker", marker.__name__)]
+    return _plugins.load([*core, *mine], strict=True)
+
+
+def deploy(local: Any, **options: Any) -> Any:
+    @local.deployment(name="Echo", **options)
+    class Echo:
+        starts = 0
+
+        async def __call__(self, text: str) -> tuple[str, str]:
+            return text, local.get_replica_context().replica_id
+
+    return local.run(Echo.bind(), route_prefix=None)
+
+
+def seen(marker: Marker, handle: Any) -> tuple[list[str], str]:
+    """Call, and return what layers noted and which replica answered."""
+    marker.seen.clear()
+    text, replica_id = handle.call("x")
+    assert text == "x"
+    return list(marker.seen), replica_id
+
+
+def test_a_plugins_option_is_taken_where_core_would_only_explain(local, marker):
+    """Where a plugin gives `grpc_options`, Ray Serve's is not said to be lacking."""
+    local.start(grpc_options={"word": "grpc "})
+    handle = deploy(local, mark={"word": "a"})
+    assert seen(marker, handle)[0] == ["grpc a", "replica a"]
+    with pytest.raises(ConfigError, match="tracing_config"):
+        local.start(tracing_config={})
+
+
+def test_a_change_in_place_builds_layers_again_and_keeps_the_replica(local, marker):
+    """At the caller and in the replica, for a handle that is there already, too."""
+    handle = deploy(local, mark={"word": "a"})
+    layers, replica_id = seen(marker, handle)
+    assert layers == ["a", "replica a"]
+    deploy(local, mark={"word": "b"})
+
+    def changed(wanted: list[str]) -> Callable[[], bool]:
+        return lambda: seen(marker, handle)[0] == wanted
+
+    wait_until(changed(["b", "replica b"]))
+    assert seen(marker, handle)[1] == replica_id
+    deploy(local)
+    wait_until(changed([]))
+    assert seen(marker, handle)[1] == replica_id
+
+
+def test_a_change_that_needs_a_new_version_replaces_the_replica(local, marker):
+    """As a change of the code does."""
+    handle = deploy(local, mark={"word": "a"}, model={"word": "1"})
+    replica_id = seen(marker, handle)[1]
+    deploy(local, mark={"word": "a"}, model={"word": "2"})
+    wait_until(lambda: seen(marker, handle)[1] != replica_id)
+
+
+def test_deployments_without_the_option_have_no_layer(local, marker):
+    """A plugin is switched on for one deployment, and costs the others nothing."""
+
+    @local.deployment
+    class Plain:
+        async def __call__(self) -> str:
+            return "plain"
+
+    deploy(local, mark={"word": "a"})
+    plain = local.run(Plain.bind(), name="other", route_prefix=None)
+    assert plain.call() == "plain"
+    assert marker.seen == []
