@@ -9,7 +9,7 @@ import time
 import pytest
 
 from alacarte.errors import DeadlineExceededError
-from alacarte.layers import compose, deadline
+from alacarte.layers import compose, deadline, drop_expired
 from alacarte.types import Call, DeploymentId, Reply
 
 HERE = DeploymentId("shop", "model")
@@ -135,3 +135,25 @@ def test_cancellation_is_not_swallowed(run):
             await task
 
     run(main)
+
+
+@pytest.mark.parametrize("left_s", [-0.001, 0.0])
+def test_a_call_that_arrives_too_late_is_not_begun(left_s):
+    """Work nobody waits for is dropped: the user's code never sees it."""
+    begun = []
+    service = drop_expired(HERE)(begun.append)
+    with pytest.raises(DeadlineExceededError, match="shop#model"):
+        service(call(left_s))
+    assert begun == []
+
+
+@pytest.mark.parametrize("left_s", [None, 60.0])
+def test_a_call_in_time_is_begun(left_s):
+    """It gets the service's own reply, without a coroutine in between."""
+
+    async def service(request):
+        return Reply((b"",))
+
+    awaited = drop_expired(HERE)(service)(call(left_s))
+    assert awaited.cr_code is service.__code__
+    awaited.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .hookspecs import hookimpl
-from .layers import deadline
+from .layers import deadline, drop_expired
 from .types import (
     ApiName,
     ConfigSection,
@@ -63,6 +63,11 @@ def register_layer_stages() -> list[LayerStage]:
 @hookimpl
 def wrap_caller(deployment: DeploymentInfo) -> StagedLayer[Layer]:
     return StagedLayer("deadline", deadline(deployment.id), task_free=True)
+
+
+@hookimpl
+def wrap_replica(deployment: DeploymentInfo) -> StagedLayer[Layer]:
+    return StagedLayer("deadline", drop_expired(deployment.id), task_free=True)
 
 
 @hookimpl

@@ -10,7 +10,7 @@ from typing import TypeVar
 from .errors import DeadlineExceededError, PluginError
 from .types import Call, DeploymentId, Layer, LayerStage, Reply, Service, StagedLayer
 
-__all__ = ["STAGES", "compose", "deadline", "order_layers", "order_stages"]
+__all__ = ["STAGES", "compose", "deadline", "drop_expired", "order_layers", "order_stages"]
 
 LayerT = TypeVar("LayerT", bound=Callable[..., object])
 
@@ -75,6 +75,24 @@ def compose(service: Service, layers: Iterable[Layer]) -> Service:
     for layer in reversed(list(layers)):
         service = layer(service)
     return service
+
+
+def drop_expired(deployment: DeploymentId) -> Layer:
+    """Refuse a call whose `Call.deadline` has passed when it arrives. For replicas.
+
+    Raises (from the service):
+        DeadlineExceededError: The time was over before the call.
+    """
+
+    def wrap(service: Service) -> Service:
+        def call(request: Call) -> Awaitable[Reply]:
+            if request.deadline is not None and time.monotonic() >= request.deadline:
+                raise DeadlineExceededError(str(deployment), request.timeout_s or 0.0)
+            return service(request)
+
+        return call
+
+    return wrap
 
 
 def deadline(deployment: DeploymentId) -> Layer:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from alacarte._replica.server import DataServer
 from alacarte._wire.frames import Kind
 from alacarte.context import current_call
-from alacarte.errors import DeadlineExceededError, InternalError, NotFoundError, ServeError
+from alacarte.errors import InternalError, NotFoundError, ServeError
 from alacarte.types import Call, DeploymentId, Reply
 
 HERE = DeploymentId("shop", "model")
@@ -264,20 +263,6 @@ def test_what_would_end_a_program_ends_one_request(run, error):
         b.gates["2"].set()
         await task
         assert stream.sent == [b"2"]
-        b.check_idle()
-
-    run(main)
-
-
-def test_a_deadline_that_has_passed(run):
-    """Work nobody waits for is not begun: the user's code never sees it."""
-
-    async def main():
-        b = Bench()
-        stream, task = b.accept("1", deadline=time.monotonic() - 0.001)
-        await task
-        assert isinstance(stream.sent[0], DeadlineExceededError)
-        assert b.begun == []
         b.check_idle()
 
     run(main)

@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import functools
 import logging
-import time
 from collections.abc import Mapping
 
 from .._wire.failures import user_traceback
@@ -20,7 +19,7 @@ from .._wire.replica import ReplicaConnection, ServedStream
 from .._wire.served_stream import ServingConnection
 from ..aio import close_iterator
 from ..context import current_call
-from ..errors import DeadlineExceededError, InternalError, NotFoundError, ServeError
+from ..errors import InternalError, NotFoundError, ServeError
 from ..foreign import describe_error
 from ..types import Call, DeploymentId, NestedCalls, Reply, Service
 from .eager import EagerTasks
@@ -172,8 +171,6 @@ class DataServer:
             await close_iterator(reply.rest)
 
     def _service(self, call: Call) -> Service:
-        if call.deadline is not None and time.monotonic() >= call.deadline:
-            raise DeadlineExceededError(str(self._deployment), call.timeout_s or 0.0)
         service = self.services.get(call.protocol)
         if service is None:
             raise NotFoundError(
