@@ -20,7 +20,7 @@ from .._message import ResponseHead
 from . import ending
 from .checks import Refused
 from .deadlines import Deadlines
-from .edge import Edge, Successor
+from .edge import LAST_MOMENT_S, Edge, Successor
 from .ending import LINGER_S, HalfClose
 from .exchange import HIGH_WATER_BYTES, Exchange
 from .flow import Flow
@@ -35,7 +35,6 @@ log = logging.getLogger("alacarte.http")
 _MAX_PIPELINED = 256
 _FLOOD_CONNECTIONS = 64
 """So many connections beyond the limit are told so; further ones are dropped."""
-_LAST_MOMENT_S = 0.5
 _OPTIONS = ResponseHead(
     200, b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\ncontent-length: 0\r\n", 0, False
 )
@@ -394,7 +393,7 @@ class Connection(asyncio.Protocol):
             return False
         return self._reader.state in (State.NEW, State.BETWEEN)
 
-    def wind_down(self, linger_s: float = _LAST_MOMENT_S) -> None:
+    def wind_down(self, linger_s: float = LAST_MOMENT_S) -> None:
         """End without losing a request: call it once, when the proxy takes no new connections.
 
         Requests that are in progress, or waiting in line, are answered, the last one with

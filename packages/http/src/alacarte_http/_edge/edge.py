@@ -13,8 +13,10 @@ from .head import Head, Peer
 from .limits import EdgeLimits
 from .responses import ResponseStarts
 
-__all__ = ["Edge", "Member", "Successor"]
+__all__ = ["LAST_MOMENT_S", "Edge", "Member", "Successor"]
 
+LAST_MOMENT_S = 0.5
+"""How long a connection without a request stays open when the proxy takes no new ones."""
 _SWEEP_S = 0.5
 _MAX_CANDIDATES = 64
 """How many of the idle connections are asked for unread bytes, to make room for one more."""
@@ -23,7 +25,7 @@ _MAX_CANDIDATES = 64
 class Member(Protocol):
     """An open connection of the edge."""
 
-    def wind_down(self, linger_s: float = ...) -> None:
+    def wind_down(self, linger_s: float = LAST_MOMENT_S) -> None:
         """End without losing a request."""
 
     def abort(self) -> None:

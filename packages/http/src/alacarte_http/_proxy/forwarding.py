@@ -14,6 +14,7 @@ from .._edge.exchange import ClientDisconnected, Exchange
 from .._errors import TEXT, Answer, answer_to
 from .._message import ResponseHead, unpack_response
 from .._request_options import RequestOptions
+from .request_body import rest_of_body
 
 __all__ = ["CLIENT_LEFT", "Ended", "Forwarding", "send_answer"]
 
@@ -222,7 +223,7 @@ class Forwarding:
         try:
             if call is None:
                 body = await exchange.read()
-                rest = _rest_of_body(exchange) if exchange.more_body else None
+                rest = rest_of_body(exchange) if exchange.more_body else None
                 call = self._make_call(body, rest)
             reply = await self.resolved.http(call)
             self._rest = reply.rest
@@ -314,9 +315,3 @@ def send_answer(exchange: Exchange, answer: Answer, request_id: str) -> None:
         headers.append((b"x-request-id", request_id.encode()))
     lines = b"".join([b"%b: %b\r\n" % header for header in headers])
     exchange.respond(ResponseHead(answer.status, lines, len(body), False), b"", body)
-
-
-async def _rest_of_body(exchange: Exchange) -> AsyncIterator[Message]:
-    """Yield the body's further parts as they arrive."""
-    while data := await exchange.read():
-        yield (data,)

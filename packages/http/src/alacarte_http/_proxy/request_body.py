@@ -1,0 +1,17 @@
+"""The body of a request on its way to a replica."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from alacarte.types import Message
+
+from .._edge.exchange import Exchange
+
+__all__ = ["rest_of_body"]
+
+
+async def rest_of_body(exchange: Exchange) -> AsyncIterator[Message]:
+    """Yield the body's further parts as they arrive."""
+    while data := await exchange.read():
+        yield (data,)
