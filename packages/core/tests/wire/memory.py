@@ -28,13 +28,17 @@ class Pipe(asyncio.Transport):
         self.reader: Connection
         self.written = bytearray()
         self.broken = False
+        self.reads = True
 
     def connect(self, reader: Connection) -> None:
         self.reader = reader
         self.writer.connection_made(self)
 
     def deliver(self, count: int) -> None:
-        """Let the other end receive up to so many bytes, in one read."""
+        """Let the other end receive up to so many bytes, in one read, unless it does not read."""
+        end = self.reader.transport
+        if isinstance(end, Pipe) and not end.reads:
+            return
         data = memoryview(bytes(self.written[:count]))
         del self.written[:count]
         if len(self.written) <= HIGH_WATER_BYTES:
@@ -50,6 +54,12 @@ class Pipe(asyncio.Transport):
         self.written += data
         if len(self.written) > HIGH_WATER_BYTES:
             self.writer.pause_writing()
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
 
     def abort(self) -> None:
         self.broken = True

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alacarte._wire import caller as caller_module
+from alacarte._wire import connection as connection_module
 from alacarte._wire import listener as listener_module
 from alacarte._wire import replica as replica_module
 from alacarte._wire.authentication import (
@@ -513,6 +514,57 @@ async def test_a_peer_that_reads_nothing(wire):
     assert produced <= 17
     peer.writer.transport.abort()
     await until(lambda: not desk.ongoing)
+
+
+@pytest.mark.parametrize("kind", [Kind.REQUEST, Kind.PING])
+@on_both_loops
+async def test_a_peer_that_sends_and_reads_nothing(wire, kind, monkeypatch):
+    """Who asks and asks, and reads no answer, is not read: what waits for it is bounded.
+
+    Others are served meanwhile. Once it reads, it gets every answer.
+    """
+    monkeypatch.setattr(connection_module, "_HIGH_WATER_BYTES", 1 << 16)
+    monkeypatch.setattr(connection_module, "_SOCKET_BYTES", 1 << 16)
+    number, size = (100, 32_000) if kind == Kind.REQUEST else (200_000, 0)
+    desk = await wire.listen(echo)
+    peer = await (await wire.raw(desk)).prove()
+    await until(lambda: desk.listener.connections)
+    (connection,) = desk.listener.connections
+    peer.writer.transport.pause_reading()
+    if kind == Kind.REQUEST:
+        for stream in range(1, number + 1):
+            peer.send(request(stream=stream, payload=bytes(size)))
+    else:
+        peer.send(frame(kind) * number)
+    other = await wire.connect(desk)
+    await until(lambda: connection._writable is not None)
+    for _ in range(20):
+        assert await ask(other, b"x") == b"x"
+    assert connection.transport.get_write_buffer_size() < 1 << 20
+    assert desk.started < number
+    peer.writer.transport.resume_reading()
+    answers = [await peer.receive() for _ in range(number)]
+    assert {(answer.kind, len(answer.payload)) for answer in answers} == {
+        (Kind.RESPONSE if kind == Kind.REQUEST else Kind.PONG, size)
+    }
+    assert len({answer.stream for answer in answers}) == (number if kind == Kind.REQUEST else 1)
+
+
+@on_both_loops
+async def test_a_peer_that_vanishes_and_reads_nothing(wire, monkeypatch):
+    """The end of a connection is noticed although nothing of it is read."""
+    monkeypatch.setattr(connection_module, "_HIGH_WATER_BYTES", 1 << 16)
+    monkeypatch.setattr(connection_module, "_SOCKET_BYTES", 1 << 16)
+    desk = await wire.listen(echo)
+    peer = await (await wire.raw(desk)).prove()
+    await until(lambda: desk.listener.connections)
+    (connection,) = desk.listener.connections
+    peer.writer.transport.pause_reading()
+    for stream in range(1, 101):
+        peer.send(request(stream=stream, payload=bytes(32_000)))
+    await until(lambda: connection._writable is not None)
+    peer.writer.transport.abort()
+    await until(lambda: desk.hung == [connection])
 
 
 headers = st.builds(

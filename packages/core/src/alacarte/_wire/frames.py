@@ -54,6 +54,8 @@ MAX_LOAD = 0xFFFF
 _SCRATCH_BYTES = 1 << 18
 _IN_PLACE_BYTES = 1 << 15
 """A payload longer than this that has not all arrived is read into a buffer of its own."""
+_REUSED_BYTES = 1 << 18
+"""Such a payload shorter than this gets a fresh buffer."""
 
 
 class Kind(IntEnum):
@@ -221,7 +223,8 @@ class Decoder:
         if flags & LONG:
             raise FrameError(f"a long message was announced in {size} bytes")
         if kind != _CHUNK:
-            data = bytearray(size)
+            # From here on clearing a fresh one takes longer than finding a used one.
+            data = bytearray(size) if size < _REUSED_BYTES else long_buffers.take(size)
             self._target = memoryview(data)
         elif (partial := self._partials.get(stream)) is not None:
             if partial.filled + size > len(partial.data):

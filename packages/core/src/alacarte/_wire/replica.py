@@ -201,9 +201,23 @@ class ReplicaConnection(ServingConnection):
         if not self._advertisement_due:
             self.send(Kind.ADVERTISE, 0, 0, self._listener.advertisement)
 
+    def pause_writing(self) -> None:
+        """Read nothing of a caller that does not read: all that it sends asks for an answer.
+
+        Its CANCELs, CREDITs and PINGs wait with its calls. None of them is missed: what it waits to
+        read is a sign of life, and no stream sends more meanwhile. Callers always read, since of
+        two ends that wait for each other one has to.
+        """
+        super().pause_writing()
+        if self.transport is not None:
+            self.transport.pause_reading()
+
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._advertisement_due and self.transport is not None:
+        if self.transport is None:
+            return
+        self.transport.resume_reading()
+        if self._advertisement_due:
             self.advertise()
 
     def lost(self, error: Exception | None) -> None:
