@@ -9,49 +9,66 @@ from pathlib import Path
 
 import pytest
 
-from alacarte import hookspecs
-
 ROOT = Path(__file__).parents[2]
-HOOKS = sorted(name for name, value in vars(hookspecs).items() if hasattr(value, "alacarte_spec"))
-DOCS = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md")]
+SOURCES = sorted([*ROOT.glob("packages/*/src/**/*.py"), *ROOT.glob("tests/*/src/**/*.py")])
+DOCS = [
+    path.read_text(encoding="utf-8")
+    for path in [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("tests/*/README.md")]
+]
 TESTS = [
     ast.parse(path.read_text(encoding="utf-8"))
     for pattern in ("packages/*/tests/**/*.py", "tests/*/**/*.py")
     for path in ROOT.glob(pattern)
     if path != Path(__file__)
 ]
-STRANGERS_ONLY = {"on_event"}
+STRANGERS_ONLY = {"on_event", "register_hooks"}
 """Hooks that no package of ours implements, but only the one that stands for strangers'."""
 
 
-def implemented() -> Iterator[tuple[str, str]]:
-    """Yield hook and file for every function marked `@hookimpl`: ours, and the stranger's."""
-    for path in sorted([*ROOT.glob("packages/*/src/**/*.py"), *ROOT.glob("tests/*/src/**/*.py")]):
+def marked(marker: str) -> Iterator[tuple[str, str]]:
+    """Yield hook and file for every function marked `@hookimpl` or `@hookspec`, strangers' too."""
+    for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef) and any(map(_is_hookimpl, node.decorator_list)):
+            if isinstance(node, ast.FunctionDef) and any(
+                _is(marker, each) for each in node.decorator_list
+            ):
                 yield node.name, str(path.relative_to(ROOT))
+
+
+def implemented() -> Iterator[tuple[str, str]]:
+    return marked("hookimpl")
 
 
 def exercised() -> Iterator[str]:
     """Yield hooks that a test calls by name, or implements in a plugin of its own."""
     for tree in TESTS:
         for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef) and any(map(_is_hookimpl, node.decorator_list)):
+            if isinstance(node, ast.FunctionDef) and any(
+                _is("hookimpl", each) for each in node.decorator_list
+            ):
                 yield node.name
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 yield node.func.attr
 
 
-def _is_hookimpl(node: ast.expr) -> bool:
+def _is(marker: str, node: ast.expr) -> bool:
+    if isinstance(node, ast.Call) and any(each.arg == "optionalhook" for each in node.keywords):
+        return False  # of a hook that may be absent
     called = node.func if isinstance(node, ast.Call) else node
-    return (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")) == (
-        "hookimpl"
+    return marker == (
+        called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
     )
+
+
+SPECIFIED = dict(marked("hookspec"))
+"""Where each hook is specified: in core, in a package of ours, or in a stranger's."""
+HOOKS = sorted(SPECIFIED)
 
 
 def test_there_are_hooks():
     """The list of hooks is read, and not empty by a change of its form."""
     assert {"register_api", "register_commands", "wrap_replica"} <= set(HOOKS)
+    assert len(list(marked("hookspec"))) == len(HOOKS), "two hooks have one name"
 
 
 def test_every_hook_has_a_user():
@@ -60,8 +77,9 @@ def test_every_hook_has_a_user():
     for hook, file in implemented():
         users[hook].append(file)
     without = {h for h in HOOKS if not any(file.startswith("packages/") for file in users[h])}
-    assert without == STRANGERS_ONLY
-    assert all(users[hook] for hook in STRANGERS_ONLY)
+    theirs = {hook for hook, file in SPECIFIED.items() if file.startswith("tests/")}
+    assert without == STRANGERS_ONLY | theirs
+    assert all(users[hook] for hook in without)
 
 
 @pytest.mark.parametrize("hook", HOOKS)

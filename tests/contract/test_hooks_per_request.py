@@ -28,8 +28,7 @@ def hook_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             lambda name, impls, kwargs: calls.update([f"pluggy: {name}"]),
             lambda outcome, name, impls, kwargs: None,
         )
-        hooks = [n for n, f in vars(_plugins.hookspecs).items() if hasattr(f, "alacarte_spec")]
-        for name in hooks:
+        for name in plugins.specifications:
             for impl in getattr(manager.hook, name).get_hookimpls():
                 impl.function = _counting(impl.function, f"{impl.plugin_name}: {name}", calls)
         return plugins

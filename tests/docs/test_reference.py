@@ -12,7 +12,7 @@ from tests.docs.pages import ROOT
 
 import alacarte_batching.errors
 import alacarte_endpoints.errors
-from alacarte import errors, hookspecs
+from alacarte import errors
 from alacarte.config import (
     AutoscalingConfig,
     AutoscalingPolicy,
@@ -25,7 +25,12 @@ from alacarte_endpoints.config import BackendConfig
 from alacarte_http.config import HTTPOptions
 
 DOCS = ROOT / "docs"
-HOOKS = {name: value for name, value in vars(hookspecs).items() if hasattr(value, "alacarte_spec")}
+# Ours, whichever package brings them.
+HOOKS = {
+    name: specification.function
+    for name, specification in load_plugins().specifications.items()
+    if specification.module.__name__.startswith("alacarte")
+}
 MODELS = [
     DeploymentConfig,
     RayActorOptions,

@@ -20,7 +20,7 @@ from alacarte._wire.caller import ConnectionLost, connect
 from alacarte._wire.failures import rebuild_error
 from alacarte.calls import python_call, python_result
 from alacarte.serve import _current
-from alacarte.types import DeploymentId
+from alacarte.types import DeploymentId, ProcessInfo
 
 HELLO = DeploymentId("default", "Hello")
 
@@ -104,8 +104,7 @@ def test_a_wrong_secret(here: Instance):
             access,
             session.plugins,
             runtime.config,
-            node_id="",
-            name="outdated",
+            process=ProcessInfo("driver", "outdated", ""),
             decode_error=rebuild_error,
         )
         try:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from .types import (
         ApiName,
         CallProtocol,
@@ -44,6 +46,15 @@ PROJECT = "alacarte"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def register_hooks() -> list[ModuleType]:  # type: ignore[empty-body]
+    """Return modules whose functions marked `@hookspec` are hooks for other plugins. Every process.
+
+    They are documented, checked and listed like those here. Whoever brings them asks them through
+    `Runtime.hooks`.
+    """
 
 
 @hookspec

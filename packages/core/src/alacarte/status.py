@@ -13,6 +13,7 @@ __all__ = [
     "DeploymentStatusOverview",
     "DeploymentStatusTrigger",
     "Failure",
+    "PluginFailure",
     "ProxyStatus",
     "ReplicaOverview",
     "ReplicaState",
@@ -244,6 +245,30 @@ class RouteStatusOverview:
 
 
 @dataclass(frozen=True)
+class PluginFailure:
+    """Something that a plugin failed at, and that was contained.
+
+    Attributes:
+        plugin: Its name.
+        hook: The hook, or the thing that it gave: `wrap_caller`, `routing policy ewma`.
+        subject: What the plugin was asked for, such as `deployment 'app#Model'`; "" for nothing
+            in particular.
+        message: The error, in a line or two; its traceback is in the log of the process.
+        count: How often.
+        at: When last, in seconds since 1970.
+        process: Where: the name of the process.
+    """
+
+    plugin: str
+    hook: str
+    subject: str
+    message: str
+    count: int = 1
+    at: float = 0.0
+    process: str = ""
+
+
+@dataclass(frozen=True)
 class ServeStatus:
     """Everything. Empty where nothing runs.
 
@@ -254,12 +279,14 @@ class ServeStatus:
             after a restart has `/old` after that.
         applications: By name.
         routes: By path; by name where HTTP does not reach them.
+        plugin_failures: Of all processes: a process reports its own within a second or two.
     """
 
     proxies: dict[str, ServiceStatusOverview] = field(default_factory=dict)
     applications: dict[str, ApplicationStatusOverview] = field(default_factory=dict)
     services: dict[str, ServiceStatusOverview] = field(default_factory=dict)
     routes: dict[str, RouteStatusOverview] = field(default_factory=dict)
+    plugin_failures: tuple[PluginFailure, ...] = ()
 
     @property
     def urls(self) -> tuple[str, ...]:

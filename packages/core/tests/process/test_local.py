@@ -15,7 +15,7 @@ from alacarte._wire.failures import rebuild_error
 from alacarte.calls import python_call
 from alacarte.errors import DeploymentUnavailableError
 from alacarte.testing import wait_until
-from alacarte.types import ApplicationInfo, ApplicationTable, DeploymentId
+from alacarte.types import ApplicationInfo, ApplicationTable, DeploymentId, ProcessInfo
 
 WAIT_S = 20.0
 
@@ -106,8 +106,7 @@ def test_a_process_of_an_instance_that_is_gone_says_so_once(local, plugins, capl
             access,
             plugins,
             here.config,
-            node_id="local",
-            name="orphan",
+            process=ProcessInfo("driver", "orphan", "local"),
             decode_error=rebuild_error,
         )
         orphan.service(handle.deployment)

@@ -20,7 +20,7 @@ from alacarte.calls import python_call, python_result
 from alacarte.errors import ConfigError, ConflictError
 from alacarte.instance import build_deployments, get_instance
 from alacarte.serve import _session
-from alacarte.types import Resource
+from alacarte.types import ProcessInfo, Resource
 
 MIB = 1024**2
 WAIT_S = 20.0
@@ -125,7 +125,11 @@ def test_a_process_takes_over_a_new_secret(local: Any, plugins: Any):
     async def call() -> Any:
         access = replace(here._access, secret=b"of a former life")
         runtime = ProcessRuntime(
-            access, plugins, here.config, node_id="local", name="late", decode_error=rebuild_error
+            access,
+            plugins,
+            here.config,
+            process=ProcessInfo("driver", "late", "local"),
+            decode_error=rebuild_error,
         )
         try:
             request = python_call("__call__", (), {}, timeout_s=WAIT_S)

@@ -109,8 +109,12 @@ WRONG = {
     ),
     "which every process does: ZeroDivisionError": "1 / 0",
     "which every process does: imports ray": "import sys; sys.modules['ray'] = sys",
-    "failed: register_api: TypeError": "@hookimpl\ndef register_api(): return None",
-    "gave .*, no ApiName": "@hookimpl\ndef register_api(): return [Command('a', 'b', 'c')]",
+    "failed: register_api: .* None instead of a list of ApiName": (
+        "@hookimpl\ndef register_api(): return None"
+    ),
+    "a list with Command.*, which is no ApiName": (
+        "@hookimpl\ndef register_api(): return [Command('a', 'b', 'c')]"
+    ),
     "must be 'module:attribute'": "@hookimpl\ndef register_api(): return [ApiName('a', 'json')]",
     "json:nothing cannot be imported": (
         "@hookimpl\ndef register_api(): return [ApiName('a', 'json:nothing')]"
@@ -125,7 +129,7 @@ WRONG = {
     "Section must forbid extra": RIGHT.replace(', extra="forbid"', ""),
     "help must be one line": RIGHT.replace('"Do it."', '""'),
     "has no run": RIGHT.replace("def run(", "def walk("),
-    "has no method expand": RIGHT.replace("def expand(", "def grow("),
+    "which has no 'expand' and so is no ResourceKind": RIGHT.replace("def expand(", "def grow("),
     "bind must not be async": RIGHT.replace("def bind(", "async def bind("),
     "made None of a service": RIGHT.replace("size == 3", "size == 4"),
     "it picked .*, which is not free": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Iterator
+from typing import Any
 
 from alacarte.plugins import PluginRecord, Plugins
 from alacarte_cli.render import table
@@ -44,11 +45,15 @@ def given(record: PluginRecord) -> Iterator[str]:
         if not hasattr(implementation, "alacarte_impl"):
             continue
         if hook.startswith("register_"):
-            # Values have names; modules to import are their names.
-            names = ", ".join(getattr(value, "name", value) for value in implementation())
+            names = ", ".join(map(_name, implementation()))
             yield f"{hook.removeprefix('register_')}: {names or 'nothing'}"
         else:
             yield hook
+
+
+def _name(value: Any) -> str:
+    """Return the name of a registered value: a module has its own, modules to import are names."""
+    return str(getattr(value, "name", getattr(value, "__name__", value)))
 
 
 command = PluginsCommand()

@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from .._cluster.host import spare_collections, sweep_sockets
 from .._cluster.protocol import ActorContext
@@ -19,7 +19,7 @@ from ..actors import Membership, NotBegun
 from ..context import current_runtime
 from ..errors import PluginError
 from ..foreign import load_target
-from ..types import MessageReceiver, NodeService
+from ..types import MessageReceiver, NodeService, ProcessInfo
 
 __all__ = ["ServiceActor"]
 
@@ -62,6 +62,7 @@ class ServiceActor:
     """Hosts a `NodeService`. Made and called through the cluster.
 
     Args:
+        service: Name of the node service.
         membership: What makes this process one of the instance.
         group: Names this service on this node.
         facts: Of the process before this one in its place, or of a sibling.
@@ -70,26 +71,27 @@ class ServiceActor:
     def __init__(
         self,
         context: ActorContext,
-        target: str,
+        service: str,
         membership: Membership,
         group: str,
         index: int,
         facts: Mapping[str, str],
     ) -> None:
+        spec = context.plugins.node_services[service]
+        kind: Literal["proxy", "service"] = "proxy" if spec.serves_routes else "service"
         self._cluster = context.cluster
         self._name = context.name
         self._facts: dict[str, str] | None = None
         self._takes_messages = False
         self._receiving: set[asyncio.Task[Any]] = set()
-        self._service: NodeService = load_target(target)()
+        self._service: NodeService = load_target(spec.target)()
         self._membership = membership
         self._access = InstanceAccess.of(membership, context.cluster)
         self._runtime = ProcessRuntime(
             self._access,
             context.plugins,
             ConfigValues(context.plugins, membership.config),
-            node_id=context.node.node_id,
-            name=context.name,
+            process=ProcessInfo(kind, context.name, context.node.node_id, service),
             # It faces strangers, and must not import the code of users.
             decode_error=rebuild_error,
             place=Place(index, facts, group, context.socket_dir),

@@ -253,7 +253,7 @@ class ServiceGroup:
                     name,
                     SERVICE_TARGET,
                     (
-                        slot.spec.target,
+                        slot.spec.name,
                         self._membership,
                         slot.group,
                         slot.index,

@@ -52,10 +52,12 @@ from ..types import (
     ConfigSections,
     DeploymentId,
     DeploymentInfo,
+    Hooks,
     Layer,
     NodeServiceSender,
     PolicyPlace,
     ProcessId,
+    ProcessInfo,
     ReplicaLoad,
     Reply,
     Route,
@@ -106,7 +108,7 @@ class ProcessRuntime:
     """A `Runtime`. Made on the loop it is to use.
 
     Args:
-        name: Tells this process from others that watch the controller.
+        process: Its name tells it from others that watch the controller.
         decode_error: Reads the errors of replicas: `rebuild_error` in a process that must never
             unpickle what a request brings, as node services are; else `unpickle_error`.
         place: In a node service, which of its processes this is.
@@ -119,8 +121,7 @@ class ProcessRuntime:
         plugins: Plugins,
         config: ConfigSections,
         *,
-        node_id: str,
-        name: str,
+        process: ProcessInfo,
         decode_error: ErrorDecoder,
         place: ServicePlace | None = None,
         has_local_replicas: bool = True,
@@ -129,15 +130,16 @@ class ProcessRuntime:
         _runtimes.add(self)
         self.loop = asyncio.get_running_loop()
         self.config = config
-        self.node_id = node_id
-        self._local_node_id = node_id if has_local_replicas else ""
+        self.node_id = process.node_id
+        self.process = process
+        self._local_node_id = process.node_id if has_local_replicas else ""
         self._access = access
         self._plugins = plugins
-        self._name = name
+        name = self._name = process.name
         self._decode_error = decode_error
         self._host_id = host_id()
         # A successor may have our name, and counts and questions of its own.
-        self._process = ProcessId(name, node_id, f"{random.getrandbits(64):x}")
+        self._process = ProcessId(name, process.node_id, f"{random.getrandbits(64):x}")
         self._subscription = Subscription(self._watch, name, str(self._process))
         describe = self._describe if plugins.wraps_calls else None
         self._table = RouterTable(self._router, self._layers, describe, self._subscription)
@@ -153,6 +155,10 @@ class ProcessRuntime:
         self._follows_routes = False
 
     # --- Runtime ------------------------------------------------------------------------
+
+    @property
+    def hooks(self) -> Hooks:
+        return self._plugins
 
     def service(self, deployment: DeploymentId) -> Service:
         return self._table.service(deployment) if deployment.app else self._named(deployment)

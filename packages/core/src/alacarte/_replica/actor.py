@@ -26,7 +26,7 @@ from ..context import ReplicaContext, current_replica, current_runtime
 from ..errors import DeployError
 from ..foreign import describe_error, is_cancellation
 from ..layers import compose
-from ..types import Address, DeploymentId, Service
+from ..types import Address, DeploymentId, ProcessInfo, Service
 from .advertised import Advertised
 from .loop_watch import LoopWatch
 from .python import PythonProtocol
@@ -56,8 +56,7 @@ class ReplicaActor:
             InstanceAccess.of(membership, context.cluster),
             context.plugins,
             self._config,
-            node_id=context.node.node_id,
-            name=spec.replica_id,
+            process=ProcessInfo("replica", spec.replica_id, context.node.node_id),
             decode_error=unpickle_error,
         )
         self._user_config = spec.user_config

@@ -19,7 +19,7 @@ from .._settings import ConfigValues, secrets_in, without_secrets
 from .._wire.failures import unpickle_error
 from ..actors import ControllerProtocol, MissingBlobs
 from ..errors import ConflictError, ServeError
-from ..types import Resource
+from ..types import ProcessInfo, Resource
 from ._waiting import tell_waiting
 
 __all__ = ["CONTROLLER_TARGET", "Connection", "warn_of_differences"]
@@ -86,10 +86,9 @@ class Connection:
             ),
             self.plugins,
             ConfigValues(self.plugins, self.config),
-            node_id=self.cluster.node_id,
+            process=ProcessInfo("driver", f"driver:{os.getpid()}:{id(self)}", self.cluster.node_id),
             # On Ray, the driver's load is spread over all nodes: to a policy, none is its own.
             has_local_replicas=self.cluster.kind == "local",
-            name=f"driver:{os.getpid()}:{id(self)}",
             decode_error=unpickle_error,
         )
         return True

@@ -14,11 +14,10 @@ from typing import Any
 
 from pydantic import RootModel
 
-from .. import hookspecs
 from .._control.report_topics import ReportTopics
 from .._plugins import PluginRecord, Plugins, discover, load
 from .._settings import ConfigValues, resolve
-from ..errors import ConfigError
+from ..errors import ConfigError, PluginError
 from ..foreign import load_target
 from ..types import (
     ApiName,
@@ -220,11 +219,11 @@ class _ScalerMeans:
 
 
 def _check_caller_layer(implementation: Callable[..., Any], plugins: Plugins) -> None:
-    _check_layers("wrap_caller", plugins.wrap_caller(_DEPLOYMENT, _configuration(plugins)))
+    _check_layers(plugins.wrap_caller(_DEPLOYMENT, _configuration(plugins)))
 
 
 def _check_replica_layer(implementation: Callable[..., Any], plugins: Plugins) -> None:
-    _check_layers("wrap_replica", plugins.wrap_replica(_DEPLOYMENT, _configuration(plugins)))
+    _check_layers(plugins.wrap_replica(_DEPLOYMENT, _configuration(plugins)))
 
 
 _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
@@ -243,16 +242,17 @@ _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
     "wrap_caller": _check_caller_layer,
     "wrap_replica": _check_replica_layer,
 }
-assert _CHECKS.keys() <= vars(hookspecs).keys()
 
 
-def _check_layers(hook: str, layers: list[Any]) -> None:
+def _check_layers(layers: list[Any]) -> None:
     async def service(call: Call) -> Reply:
         return Reply((b"",))
 
     for staged in layers:
-        wrapped = staged.layer(service)
-        assert callable(wrapped), f"{hook}: the layer made {wrapped!r} of a service"
+        try:
+            staged.layer(service)
+        except PluginError as error:
+            raise AssertionError(str(error)) from error
 
 
 def _check_methods(value: Any, methods: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from ._applications import ApplicationInfo, ApplicationTable
 from ._configuration import ConfigSection, ConfigSections, UserCode
 from ._deployments import DeploymentInfo
 from ._events import Event
+from ._hooks import Failures, HookAnswer, Hooks
 from ._identities import Identity
 from ._instance import Instance
 from ._meters import (
@@ -23,6 +24,7 @@ from ._meters import (
 )
 from ._names import DeploymentId
 from ._node_services import MessageReceiver, NodeService, NodeServiceSpec
+from ._processes import Cleanup, ProcessInfo
 from ._protocols import CallProtocol, Entry, Served
 from ._registration import ApiName, Command
 from ._replicas import Address, ReplicaLoad
@@ -67,6 +69,7 @@ __all__ = [
     "Buffer",
     "Call",
     "CallProtocol",
+    "Cleanup",
     "Command",
     "ConfigSection",
     "ConfigSections",
@@ -77,6 +80,9 @@ __all__ = [
     "Entry",
     "Event",
     "Expansion",
+    "Failures",
+    "HookAnswer",
+    "Hooks",
     "HelperProcess",
     "HelperProcesses",
     "Identity",
@@ -97,6 +103,7 @@ __all__ = [
     "PolicyFactory",
     "PolicyPlace",
     "ProcessId",
+    "ProcessInfo",
     "PushedMessages",
     "ReadyMessages",
     "ReplicaLoad",

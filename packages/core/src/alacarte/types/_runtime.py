@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 from ._applications import ApplicationTable
 from ._configuration import ConfigSections
+from ._hooks import Hooks
 from ._names import DeploymentId
+from ._processes import ProcessInfo
 from ._replicas import ReplicaLoad
 from ._requests import Call, Reply, Service
 from ._routes import Route, RouteTable
@@ -73,6 +75,11 @@ class Runtime(Protocol):
     loop: asyncio.AbstractEventLoop
     config: ConfigSections
     node_id: str
+    process: ProcessInfo
+
+    @property
+    def hooks(self) -> Hooks:
+        """The hooks of this process, for plugins that bring some."""
 
     @property
     def place(self) -> ServicePlace | None:

@@ -1,0 +1,21 @@
+"""Find, load and check plugins, and ask them for what they give."""
+
+from __future__ import annotations
+
+from .first_party import FIRST_PARTY, FIRST_PARTY_OPTIONS, missing_package
+from .loading import load
+from .plugins import Plugins
+from .records import PluginRecord, check_same, discover, installed, names_in
+
+__all__ = [
+    "FIRST_PARTY",
+    "FIRST_PARTY_OPTIONS",
+    "PluginRecord",
+    "Plugins",
+    "check_same",
+    "discover",
+    "installed",
+    "load",
+    "missing_package",
+    "names_in",
+]

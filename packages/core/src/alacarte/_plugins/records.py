@@ -1,0 +1,145 @@
+"""The plugins that are installed, as their distributions declare them; none is imported here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from typing import Literal
+
+from ..errors import PluginError
+from ..hookspecs import PROJECT
+from .requirements import unmet_requirement
+
+__all__ = [
+    "PluginRecord",
+    "check_same",
+    "discover",
+    "installed",
+    "names_in",
+    "refuse_same_names",
+]
+
+
+@dataclass(frozen=True)
+class PluginRecord:
+    """One plugin and what became of it.
+
+    Attributes:
+        name: The entry point's name.
+        target: The module its hooks are in.
+        distribution: The distribution that brought it, "" when loaded by module name.
+        version: That distribution's version, "" when unknown.
+        state: `found`, `loaded`, `disabled` or `failed`.
+        reason: Why it is not loaded, "" when it is.
+    """
+
+    name: str
+    target: str
+    distribution: str = ""
+    version: str = ""
+    state: Literal["found", "loaded", "disabled", "failed"] = "found"
+    reason: str = ""
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What every process of an instance must agree on."""
+        return (self.name, self.target, self.version)
+
+    @property
+    def origin(self) -> str:
+        """The distribution, or the module where no distribution brought it."""
+        return self.distribution or self.target
+
+
+def discover() -> list[PluginRecord]:
+    """Return every installed plugin, by name, none of them imported.
+
+    Besides installed distributions, `ALACARTE_PLUGINS` names modules to load as plugins,
+    separated by commas. `ALACARTE_DISABLE_PLUGINS` names plugins not to load, or distributions
+    none of whose plugins to load. A plugin whose distribution requires another version of an
+    installed plugin's distribution is failed already.
+    """
+    entries = list(metadata.entry_points(group=PROJECT))
+    versions = {_key(entry.dist.name): entry.dist.version for entry in entries if entry.dist}
+    found = [_record(entry, versions) for entry in entries]
+    found += [PluginRecord(module, module) for module in sorted(names_in("ALACARTE_PLUGINS"))]
+    # The same distribution can be seen twice, through two entries of sys.path.
+    unique = {(record.name, record.target): record for record in reversed(found)}
+    disabled = names_in("ALACARTE_DISABLE_PLUGINS")
+    return [
+        replace(record, state="disabled", reason="named in ALACARTE_DISABLE_PLUGINS")
+        if disabled & {record.name, record.distribution}
+        else record
+        for record in sorted(unique.values(), key=lambda record: record.name)
+    ]
+
+
+def _record(entry: metadata.EntryPoint, versions: dict[str, str]) -> PluginRecord:
+    if entry.dist is None:
+        return PluginRecord(entry.name, entry.value)
+    record = PluginRecord(entry.name, entry.value, entry.dist.name, entry.dist.version)
+    unmet = unmet_requirement(entry.dist.requires or (), versions)
+    if unmet is None:
+        return record
+    requirement, version = unmet
+    reason = (
+        f"{record.distribution} {record.version} requires {requirement}, but {version} is "
+        f"installed. Install a version of {record.distribution} that fits."
+    )
+    return replace(record, state="failed", reason=reason)
+
+
+def _key(distribution: str) -> str:
+    return distribution.lower().replace("_", "-").replace(".", "-")
+
+
+def check_same(mine: Sequence[PluginRecord], theirs: Sequence[PluginRecord]) -> None:
+    """Raise PluginError unless both sides run the same plugins in the same versions."""
+    here, there = {record.identity for record in mine}, {record.identity for record in theirs}
+    if here == there:
+        return
+
+    def listed(only: set[tuple[str, str, str]]) -> str:
+        return ", ".join(f"{name} {version}" for name, _, version in sorted(only)) or "nothing"
+
+    raise PluginError(
+        "this process and the one that started it run different plugins: "
+        f"only here {listed(here - there)}; only there {listed(there - here)}. "
+        "Install the same versions on every node."
+    )
+
+
+def installed(records: Iterable[PluginRecord]) -> list[PluginRecord]:
+    """Return the same records with the versions that this process would load.
+
+    Plugins that are not installed here are left out.
+    """
+    found = []
+    for record in records:
+        try:
+            version = metadata.version(record.distribution) if record.distribution else ""
+        except metadata.PackageNotFoundError:
+            continue
+        found.append(replace(record, version=version))
+    return found
+
+
+def refuse_same_names(records: Sequence[PluginRecord]) -> None:
+    """Raise PluginError where two plugins that are to be loaded have one name."""
+    seen: dict[str, PluginRecord] = {}
+    for record in records:
+        if record.state == "disabled":
+            continue
+        other = seen.setdefault(record.name, record)
+        if other is not record:
+            raise PluginError(
+                f"two plugins are named {record.name!r}: {other.origin} and {record.origin}. "
+                "Uninstall one, or name its distribution in ALACARTE_DISABLE_PLUGINS."
+            )
+
+
+def names_in(variable: str) -> set[str]:
+    """Return the names in an environment variable, separated by commas."""
+    return {name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()}

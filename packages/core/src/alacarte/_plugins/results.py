@@ -1,0 +1,99 @@
+"""Whether a value that a hook returned is what the hook's signature says. Pure."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["mismatch", "show_type"]
+
+
+def mismatch(value: object, expected: Any) -> str:
+    """Return what is wrong with a value, "" where it fits an annotation.
+
+    A list's items are checked one by one; of a Protocol, whether the members are there; of a
+    callable, that it can be called. An annotation of another form fits everything.
+
+    Args:
+        expected: The annotation, resolved: `list[Command]`, `Callable[..., Any] | None`.
+    """
+    if expected is Any or isinstance(expected, str | typing.TypeVar):
+        return ""
+    if expected is None or expected is types.NoneType:
+        return "" if value is None else f"{_show(value)} instead of None"
+    origin = typing.get_origin(expected)
+    if origin in (typing.Union, types.UnionType):
+        choices = typing.get_args(expected)
+        if any(not mismatch(value, choice) for choice in choices):
+            return ""
+        return f"{_show(value)}, which is no {show_type(expected)}"
+    if origin is list:
+        return _list_mismatch(value, typing.get_args(expected)[0])
+    if (
+        expected is Callable
+        or origin is Callable
+        or origin is typing.get_origin(Callable[..., Any])
+    ):
+        return "" if callable(value) else f"{_show(value)}, which cannot be called"
+    if origin is not None:
+        expected = origin
+    if _is_protocol(expected):
+        return _protocol_mismatch(value, expected)
+    if isinstance(expected, type) and not isinstance(value, expected):
+        return f"{_show(value)}, which is no {show_type(expected)}"
+    return ""
+
+
+def _list_mismatch(value: object, item: Any) -> str:
+    if not isinstance(value, list | tuple):
+        return f"{_show(value)} instead of a list of {show_type(item)}"
+    wrong = (mismatch(each, item) for each in value)
+    found = next(filter(None, wrong), "")
+    return f"a list with {found}" if found else ""
+
+
+def _protocol_mismatch(value: object, protocol: type) -> str:
+    for name in sorted(_members(protocol)):
+        member = getattr(value, name, None)
+        if member is None and not hasattr(value, name):
+            return f"{_show(value)}, which has no {name!r} and so is no {show_type(protocol)}"
+        if callable(getattr(protocol, name, None)) and not callable(member):
+            return f"{_show(value)}, whose {name!r} cannot be called"
+    return ""
+
+
+def _is_protocol(kind: Any) -> bool:
+    return typing.Protocol in getattr(kind, "__bases__", ())
+
+
+def _members(protocol: type) -> set[str]:
+    bases = [base for base in protocol.__mro__ if _is_protocol(base)]
+    names = {name for base in bases for name in (*vars(base), *_annotations(base))}
+    return {name for name in names if not name.startswith("_")}
+
+
+def _annotations(base: type) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = vars(base).get("__annotations__", {})
+    return found
+
+
+def show_type(expected: Any) -> str:
+    """Return an annotation as a reader would write it."""
+    if typing.get_origin(expected) in (typing.Union, types.UnionType):
+        return " or ".join(map(show_type, typing.get_args(expected)))
+    if expected is types.NoneType:
+        return "None"
+    if typing.get_origin(expected) is not None and "Callable" in str(expected):
+        return "callable"
+    return getattr(expected, "__name__", str(expected))
+
+
+def _show(value: object) -> str:
+    """Return a value as a message shows it, whatever its `__repr__` does."""
+    try:
+        text = repr(value)
+    except BaseException:  # a plugin's code
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 200 else f"{text[:200]}..."

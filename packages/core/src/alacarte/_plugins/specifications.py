@@ -1,0 +1,122 @@
+"""The hooks there are: core's, and those that plugins bring with `register_hooks`."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+from .. import hookspecs, types
+from ..errors import PluginError
+
+__all__ = [
+    "HookSpecification",
+    "core_specifications",
+    "implementations_in",
+    "specifications_in",
+    "wrong_options",
+]
+
+_MARKER = f"{hookspecs.PROJECT}_spec"
+_IMPLEMENTATION = f"{hookspecs.PROJECT}_impl"
+
+
+@dataclass(frozen=True)
+class HookSpecification:
+    """One hook.
+
+    Attributes:
+        name: Of the hook.
+        function: The marked function: signature and docstring.
+        module: Where it is defined.
+        plugin: The plugin that brings it; "core" for alacarte's own.
+    """
+
+    name: str
+    function: Any
+    module: ModuleType
+    plugin: str
+
+    @property
+    def first_result(self) -> bool:
+        """Whether the first plugin that returns something else than None wins."""
+        return bool(getattr(self.function, _MARKER)["firstresult"])
+
+    @property
+    def registers(self) -> bool:
+        """Whether it returns a list of values, asked once."""
+        return self.name.startswith("register_")
+
+    @cached_property
+    def result(self) -> Any:
+        """The type of the value that an implementation must return.
+
+        Raises:
+            PluginError: A name in the annotation means nothing where it is defined.
+        """
+        try:
+            # Core's and others' specifications import types for type checkers only.
+            known = {**vars(types), **vars(self.module)}
+            hints = typing.get_type_hints(_only_result(self.function), known)
+        except Exception as error:  # a plugin's code
+            raise PluginError(
+                f"hook {self.name} of plugin {self.plugin}: its return annotation cannot be "
+                f"resolved: {error}. Import its types in {self.module.__name__}."
+            ) from error
+        return hints.get("return", Any)
+
+
+def _only_result(function: Any) -> Any:
+    """Return a function with the return annotation alone: the arguments' types are not needed."""
+
+    def stub() -> None: ...
+
+    annotations: Mapping[str, Any] = getattr(function, "__annotations__", {})
+    stub.__annotations__ = {k: v for k, v in annotations.items() if k == "return"}
+    return stub
+
+
+def core_specifications() -> dict[str, HookSpecification]:
+    """Return core's own hooks, by name."""
+    return specifications_in(hookspecs, "core")
+
+
+def specifications_in(module: ModuleType, plugin: str) -> dict[str, HookSpecification]:
+    """Return the hooks that a module specifies, by name."""
+    return {
+        name: HookSpecification(name, function, module, plugin)
+        for name, function in vars(module).items()
+        if hasattr(function, _MARKER)
+    }
+
+
+def implementations_in(plugin: Any) -> dict[str, Mapping[str, Any]]:
+    """Return the options of each function of a plugin that is marked `@hookimpl`, by hook."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name in dir(plugin):
+        options = getattr(getattr(plugin, name, None), _IMPLEMENTATION, None)
+        if isinstance(options, Mapping):
+            found[str(options["specname"] or name)] = options
+    return found
+
+
+def wrong_options(specification: HookSpecification, options: Mapping[str, Any]) -> str:
+    """Return which option of `@hookimpl` makes no sense for a hook, and why; "" for none.
+
+    Order decides where the first result wins, and it is honoured where plugins are told one after
+    the other. Registered values have no order, and layers stand by their stages.
+    """
+    name = specification.name
+    if options["hookwrapper"]:
+        return f"{name}: hookwrapper=True is pluggy's old form; write wrapper=True"
+    if options["wrapper"] and not specification.first_result:
+        return f"{name}: wrapper=True is for hooks whose first result wins, such as make_handle"
+    for option in ("tryfirst", "trylast"):
+        if options[option] and specification.registers:
+            return f"{name}: {option}=True means nothing, since registered values have no order"
+        if options[option] and name.startswith("wrap_"):
+            return f"{name}: {option}=True is not how layers are ordered; return a StagedLayer"
+    return ""

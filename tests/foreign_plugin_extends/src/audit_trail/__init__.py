@@ -1,0 +1,1 @@
+"""An audit trail of the calls that replicas run."""

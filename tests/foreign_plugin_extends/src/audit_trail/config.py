@@ -1,0 +1,18 @@
+"""The section of the configuration that is ours."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["AuditTrailOptions"]
+
+
+class AuditTrailOptions(BaseModel):
+    """Options of this plugin.
+
+    Attributes:
+        enabled: Note the calls that replicas run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    enabled: bool = False

@@ -1,0 +1,20 @@
+"""The hooks that this plugin brings."""
+
+from __future__ import annotations
+
+from alacarte.hookspecs import hookspec
+from alacarte.types import DeploymentId
+
+from .types import AuditSink
+
+__all__: list[str] = []
+
+
+@hookspec
+def register_audit_sinks() -> list[AuditSink]:  # type: ignore[empty-body]
+    """Return sinks, which get every note. Replica."""
+
+
+@hookspec
+def on_audit_opened(deployment: DeploymentId, sinks: list[str]) -> None:
+    """A replica is about to note its calls. Replica; an exception changes nothing."""

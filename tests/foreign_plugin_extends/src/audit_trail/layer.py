@@ -1,0 +1,25 @@
+"""The layer that notes calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alacarte.types import Call, Layer, Reply, Service
+
+from .types import AuditSink
+
+__all__ = ["note_calls"]
+
+
+def note_calls(sinks: Sequence[AuditSink]) -> Layer:
+    """Write the method of each call to every sink."""
+
+    def wrap(service: Service) -> Service:
+        async def call(request: Call) -> Reply:
+            for sink in sinks:
+                sink.write(request.method)
+            return await service(request)
+
+        return call
+
+    return wrap
