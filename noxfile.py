@@ -247,7 +247,9 @@ def tests(session: nox.Session, package: str) -> None:
     if not list(folder.rglob("test_*.py")):
         session.error(f"packages/{package}/tests has no tests")
     client = _group("http-client", "ingress", "values") if package == "http" else []
-    _install(session, [package], *_group("test"), *client)
+    # The simulation runs autoscaling, too.
+    others = ["autoscaling"] if package == "core" else []
+    _install(session, [package, *others], *_group("test"), *client)
     _pytest(session, "-n", WORKERS, str(folder.relative_to(ROOT)))
 
 
@@ -299,7 +301,7 @@ def simulation(session: nox.Session) -> None:
 
     ALACARTE_SEEDS says how many else.
     """
-    _install(session, ["core"], *_group("test"))
+    _install(session, ["core", "autoscaling"], *_group("test"))
     asked = session.posargs or [
         os.environ.get("ALACARTE_SEEDS", "10000"),
         "--jobs",

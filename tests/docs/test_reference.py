@@ -14,13 +14,12 @@ import alacarte_batching.errors
 import alacarte_endpoints.errors
 from alacarte import errors
 from alacarte.config import (
-    AutoscalingConfig,
-    AutoscalingPolicy,
     ClusterOptions,
     DeploymentConfig,
     RayActorOptions,
 )
 from alacarte.plugins import load_plugins
+from alacarte_autoscaling.config import AutoscalingConfig, AutoscalingPolicy
 from alacarte_endpoints.config import BackendConfig
 from alacarte_http.config import HTTPOptions
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from alacarte._control.helper_actors import HelperActors
 from alacarte._control.scaling import SCALER_KEY
-from alacarte.types import DeploymentId, HelperProcesses, ReportReceiver, ScaledDeployment
+from alacarte.types import DeploymentId, DeploymentInfo, HelperProcesses, ReportReceiver
 from alacarte_autoscaling._load_intake import LoadIntake
+from alacarte_autoscaling.config import AutoscalingConfig
 
 
 class Context:
@@ -48,5 +49,15 @@ class Context:
         await self._cluster.delete(SCALER_KEY)
 
 
-def scaled(deployment: DeploymentId, options: Any, code: bytes | None = None) -> ScaledDeployment:
-    return ScaledDeployment(deployment, options, code)
+def deployment(name: DeploymentId, config: AutoscalingConfig | None) -> DeploymentInfo:
+    """Return a deployment with this option."""
+    return DeploymentInfo(name, "v", _Options(config))
+
+
+class _Options:
+    def __init__(self, config: AutoscalingConfig | None) -> None:
+        self._config = config
+
+    def section(self, name: str) -> Any:
+        assert name == "autoscaling"
+        return self._config

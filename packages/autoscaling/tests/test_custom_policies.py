@@ -13,10 +13,11 @@ from alacarte._cluster.protocol import ActorDied, ActorSpec
 from alacarte._cluster.stubs import stub
 from alacarte._control.helper_actors import HelperActors
 from alacarte._model.pickling import dump
-from alacarte.config import AutoscalingConfig
-from alacarte.types import AutoscalingContext, DeploymentId
+from alacarte.types import DeploymentId, UserCode
 from alacarte_autoscaling._custom_policies import CustomPolicies, PolicyFailure
 from alacarte_autoscaling._policy_protocol import CustomPolicy, PolicyAnswer
+from alacarte_autoscaling.config import AutoscalingConfig
+from alacarte_autoscaling.types import AutoscalingContext
 
 A, B, C = (DeploymentId("app", name) for name in "ABC")
 PREFIX = "alacarte:test:policies:"
@@ -34,7 +35,7 @@ def no_applications(app: Any) -> DeploymentId:
 
 
 def packed(policy: Any, **kwargs: Any) -> CustomPolicy:
-    return CustomPolicy(dump(policy, no_applications), kwargs)
+    return CustomPolicy(UserCode("m:f", dump(policy, no_applications)), kwargs)
 
 
 @pytest.fixture
@@ -348,11 +349,11 @@ def test_to_hand_a_policy_over_takes_no_patience_of_its_own(
         monkeypatch.setattr(asked, "_adopted", adopted)
         began = asyncio.get_running_loop().time()
         if seconds * 3 < 10:
-            assert await asked.ask(A, CustomPolicy(b"", {}), context()) == 3
+            assert await asked.ask(A, CustomPolicy(UserCode("m:f", b""), {}), context()) == 3
             assert slow.calls == ["ask", "give", "ask"]
         else:
             with pytest.raises(PolicyFailure, match="not answered for 10 s"):
-                await asked.ask(A, CustomPolicy(b"", {}), context())
+                await asked.ask(A, CustomPolicy(UserCode("m:f", b""), {}), context())
             assert asyncio.get_running_loop().time() - began == pytest.approx(10)
         assert slow.is_killed == (seconds * 3 >= 10)
 

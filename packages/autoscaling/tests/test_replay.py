@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alacarte.config import AutoscalingConfig
 from alacarte.errors import ConfigError
-from alacarte.types import AutoscalingContext
+from alacarte_autoscaling.config import AutoscalingConfig
 from alacarte_autoscaling.replay import Load, Step, main, read_trace, replay
 from alacarte_autoscaling.scaling import InvalidDecision
+from alacarte_autoscaling.types import AutoscalingContext
 
 HOUR = 3600.0
 

@@ -5,12 +5,12 @@ import json
 from typing import Any
 
 from alacarte._control.scaling import SCALER_KEY
-from alacarte.config import AutoscalingConfig
 from alacarte.testing import FakeClock
-from alacarte.types import DeploymentId, ScaledDeployment
+from alacarte.types import DeploymentId
 from alacarte_autoscaling._replica_counts import ReplicaCounts, read_counts
+from alacarte_autoscaling.config import AutoscalingConfig
 
-from .context_support import Context, scaled
+from .context_support import Context
 
 WHO = DeploymentId("app", "D")
 
@@ -38,9 +38,8 @@ class Map:
         self.data.pop(key, None)
 
 
-def spec(name: str = "D", **scaling: Any) -> ScaledDeployment:
-    config = AutoscalingConfig(**{"max_replicas": 10, **scaling})
-    return scaled(DeploymentId("app", name), config)
+def spec(name: str = "D", **scaling: Any) -> tuple[DeploymentId, AutoscalingConfig]:
+    return DeploymentId("app", name), AutoscalingConfig(**{"max_replicas": 10, **scaling})
 
 
 class Book:
@@ -62,12 +61,12 @@ def test_what_it_begins_with():
 
     async def main() -> None:
         book = Book(Map())
-        assert book.counts.begin(spec("a"), None) == 1
-        assert book.counts.begin(spec("b", min_replicas=2), None) == 2
-        assert book.counts.begin(spec("c", initial_replicas=4), None) == 4
-        assert book.counts.begin(spec("d"), 7) == 7
-        assert book.counts.begin(spec("e", max_replicas=5), 7) == 5
-        assert book.counts.begin(spec("f", initial_replicas=4), 7) == 4
+        assert book.counts.begin(*spec("a"), None) == 1
+        assert book.counts.begin(*spec("b", min_replicas=2), None) == 2
+        assert book.counts.begin(*spec("c", initial_replicas=4), None) == 4
+        assert book.counts.begin(*spec("d"), 7) == 7
+        assert book.counts.begin(*spec("e", max_replicas=5), 7) == 5
+        assert book.counts.begin(*spec("f", initial_replicas=4), 7) == 4
         await asyncio.sleep(1)
 
     FakeClock().run(main())
@@ -79,15 +78,15 @@ def test_a_redeploy_keeps_the_number():
     async def main() -> None:
         book = Book(Map())
         first = spec(initial_replicas=2)
-        assert book.counts.begin(first, None) == 2
+        assert book.counts.begin(*first, None) == 2
         book.counts.set(WHO, 8)
-        assert book.counts.begin(first, 2) == 8
-        assert book.counts.begin(spec(initial_replicas=2, upscale_delay_s=1), 2) == 2
+        assert book.counts.begin(*first, 2) == 8
+        assert book.counts.begin(*spec(initial_replicas=2, upscale_delay_s=1), 2) == 2
         book.counts.set(WHO, 8)
-        assert book.counts.begin(spec(max_replicas=6), 2) == 6
-        assert book.counts.begin(spec(min_replicas=7), 2) == 7
+        assert book.counts.begin(*spec(max_replicas=6), 2) == 6
+        assert book.counts.begin(*spec(min_replicas=7), 2) == 7
         book.counts.forget(WHO)
-        assert book.counts.begin(spec(min_replicas=1), None) == 1
+        assert book.counts.begin(*spec(min_replicas=1), None) == 1
         await asyncio.sleep(1)
 
     FakeClock().run(main())
@@ -98,7 +97,7 @@ def test_a_number_is_stored_before_it_is_acted_on():
 
     async def main() -> None:
         book = Book(Map())
-        book.counts.begin(spec(), None)
+        book.counts.begin(*spec(), None)
         await asyncio.sleep(1)
         book.acted.clear()
         book.map.refuses, book.map.writes = 3, 0
@@ -120,14 +119,14 @@ def test_a_new_controller_goes_on():
         stored = Map()
         book = Book(stored)
         for name in ("D", "E"):
-            book.counts.begin(spec(name), None)
+            book.counts.begin(*spec(name), None)
         book.counts.set(WHO, 5)
         book.counts.forget(DeploymentId("app", "E"))
         await asyncio.sleep(1)
         found = stored.data[SCALER_KEY]
         assert list(read_counts(found)) == [WHO]
         again = Book(stored, found)
-        assert again.counts.begin(spec(), None) == 5
+        assert again.counts.begin(*spec(), None) == 5
         await again.counts.clear()
         assert stored.data == {}
 

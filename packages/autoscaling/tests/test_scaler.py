@@ -6,18 +6,13 @@ from typing import Any
 
 from alacarte._control.scaling import SCALER_KEY
 from alacarte.actors import LoadReport
-from alacarte.config import AutoscalingConfig
 from alacarte.testing import FakeClock
-from alacarte.types import (
-    AutoscalingContext,
-    DeploymentId,
-    ProcessId,
-    ScaledDeployment,
-    ScalingPolicyFactory,
-)
+from alacarte.types import DeploymentId, DeploymentInfo, ProcessId
 from alacarte_autoscaling._scaler import LoadScaler
+from alacarte_autoscaling.config import AutoscalingConfig
+from alacarte_autoscaling.types import AutoscalingContext, ScalingPolicyFactory
 
-from .context_support import Context, scaled
+from .context_support import Context, deployment
 
 WHO = DeploymentId("app", "D")
 
@@ -66,7 +61,7 @@ class Controller:
         self.numbers.append(number)
         self.scaling.running(deployment, number)
 
-    def want(self, spec: ScaledDeployment, current: int | None) -> int | None:
+    def want(self, spec: DeploymentInfo, current: int | None) -> int | None:
         number = self.scaling.want(spec, current)
         if number is not None:
             self.scaling.running(spec.id, number)
@@ -79,13 +74,13 @@ class Controller:
             await asyncio.sleep(1)
 
 
-def spec(**scaling: Any) -> ScaledDeployment:
+def spec(**scaling: Any) -> DeploymentInfo:
     given = {"max_replicas": 10, "upscale_delay_s": 2, "downscale_delay_s": 3, **scaling}
-    return scaled(WHO, AutoscalingConfig(**given))
+    return deployment(WHO, AutoscalingConfig(**given))
 
 
-def fixed() -> ScaledDeployment:
-    return scaled(WHO, None)
+def fixed() -> DeploymentInfo:
+    return deployment(WHO, None)
 
 
 def test_the_number_survives_the_controller():

@@ -9,19 +9,13 @@ from typing import Any
 import pytest
 
 from alacarte.actors import LoadReport
-from alacarte.config import AutoscalingConfig
 from alacarte.errors import ConfigError
 from alacarte.testing import FakeClock
-from alacarte.types import (
-    AutoscalingContext,
-    DeploymentId,
-    ScaledDeployment,
-    ScalingPolicyFactory,
-)
+from alacarte.types import DeploymentId, UserCode
 from alacarte_autoscaling._custom_policies import PolicyFailure
-from alacarte_autoscaling._scaling_loop import ScalingLoop, check_policy
-
-from .context_support import scaled
+from alacarte_autoscaling._scaling_loop import ScaledDeployment, ScalingLoop, check_policy
+from alacarte_autoscaling.config import AutoscalingConfig
+from alacarte_autoscaling.types import AutoscalingContext, ScalingPolicyFactory
 
 WHO = DeploymentId("app", "D")
 
@@ -63,7 +57,7 @@ def spec(
     deployment: DeploymentId = WHO, code: bytes | None = None, **scaling: Any
 ) -> ScaledDeployment:
     config = AutoscalingConfig(**{"max_replicas": 10, **scaling})
-    return scaled(deployment, config, code)
+    return ScaledDeployment(deployment, config, None if code is None else UserCode("m:f", code))
 
 
 def told(queued: int, running: int = 0, deployment: DeploymentId = WHO) -> LoadReport:

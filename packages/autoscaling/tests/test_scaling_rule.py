@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alacarte.config import AutoscalingConfig
 from alacarte_autoscaling._scaling_rule import (
     Hysteresis,
     InvalidDecision,
@@ -18,6 +17,7 @@ from alacarte_autoscaling._scaling_rule import (
     parse_decision,
     within,
 )
+from alacarte_autoscaling.config import AutoscalingConfig
 
 
 def config(**values: Any) -> AutoscalingConfig:

@@ -16,13 +16,14 @@ import pytest
 
 from alacarte import serve
 from alacarte.calls import python_call, python_result
-from alacarte.config import AutoscalingConfig, AutoscalingPolicy
 from alacarte.errors import ConfigError
 from alacarte.runtime import get_runtime
 from alacarte.status import DeploymentStatusOverview
 from alacarte.testing import local_instance, wait_until
-from alacarte.types import AutoscalingContext, DeploymentId
+from alacarte.types import DeploymentId
+from alacarte_autoscaling.config import AutoscalingConfig, AutoscalingPolicy
 from alacarte_autoscaling.replay import read_trace, replay
+from alacarte_autoscaling.types import AutoscalingContext
 
 HERE = DeploymentId("default", "Worker")
 QUICK = {

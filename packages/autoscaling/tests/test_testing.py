@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from alacarte.types import AutoscalingContext, ScalingPolicyFactory
 from alacarte_autoscaling.testing import check_autoscaling_policy
+from alacarte_autoscaling.types import AutoscalingContext, ScalingPolicyFactory
 
 
 class Sound:

@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from alacarte.actors import ActorDied, ActorSilent, terms_of
-from alacarte.types import AutoscalingContext, DeploymentId, HelperProcess, HelperProcesses
+from alacarte.types import DeploymentId, HelperProcess, HelperProcesses
 
 from ._policy_protocol import CustomPolicy, PolicyAnswer, PolicyProtocol
+from .types import AutoscalingContext
 
 __all__ = ["CustomPolicies", "PolicyFailure"]
 
@@ -200,4 +201,4 @@ class CustomPolicies:
         return None
 
     async def _started(self, policy: CustomPolicy) -> HelperProcess:
-        return await self._processes.start(POLICY_TARGET, import_paths=policy.import_paths)
+        return await self._processes.start(POLICY_TARGET, import_paths=policy.code.import_paths)

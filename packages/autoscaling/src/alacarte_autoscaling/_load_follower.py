@@ -6,11 +6,12 @@ It asks no policy itself: whoever has one takes the `context`, asks, and hands i
 from __future__ import annotations
 
 from alacarte.actors import LoadReport
-from alacarte.config import AutoscalingConfig
-from alacarte.types import AutoscalingContext, DeploymentId
+from alacarte.types import DeploymentId
 
 from ._load_history import LoadHistory
 from ._scaling_rule import Hysteresis, cold_start, next_step, within
+from .config import AutoscalingConfig
+from .types import AutoscalingContext
 
 __all__ = ["LoadFollower"]
 

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import sys
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
 from alacarte import user_code
-from alacarte.types import AutoscalingContext, DeploymentId
+from alacarte.foreign import describe_error
+from alacarte.types import DeploymentId
 
 from ._policy_protocol import CustomPolicy, PolicyAnswer
 from ._scaling_rule import InvalidDecision, parse_decision
+from .types import AutoscalingContext
 
 __all__ = ["PolicyProcess"]
 
@@ -65,7 +66,7 @@ class _Running:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            raised, trace = user_code.describe_error(error), user_code.user_traceback(error)
+            raised, trace = describe_error(error), user_code.user_traceback(error)
             return PolicyAnswer(failure=f"it raised {raised}\n{trace}")
         finally:
             self._task = None
@@ -74,9 +75,6 @@ class _Running:
         return PolicyAnswer(wanted)
 
     def _load(self) -> Any:
-        for path in reversed(self.policy.import_paths):
-            if path not in sys.path:
-                sys.path.insert(0, path)
         target = user_code.load(self.policy.code, "an autoscaling policy")
         return target(**self.policy.kwargs) if inspect.isclass(target) else target
 

@@ -8,7 +8,9 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from alacarte.actors import remote
-from alacarte.types import AutoscalingContext, DeploymentId
+from alacarte.types import DeploymentId, UserCode
+
+from .types import AutoscalingContext
 
 __all__ = ["CustomPolicy", "PolicyAnswer", "PolicyProtocol"]
 
@@ -18,19 +20,17 @@ class CustomPolicy:
     """A user's policy as bytes, with the values needed to load it.
 
     Attributes:
-        code: The pickled function or class, or its import path.
+        code: The function or class.
         kwargs: For the constructor, if it is a class.
-        import_paths: Directories to put in front of `sys.path`.
     """
 
-    code: bytes
+    code: UserCode
     kwargs: dict[str, Any]
-    import_paths: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:
         """Equal for equal code and arguments."""
-        return hashlib.sha256(repr((self.code, self.kwargs)).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr((self.code.code, self.kwargs)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from alacarte.types import AutoscalingContext
-
 from .policies import default_autoscaling_policy
+from .types import AutoscalingContext
 
 __all__ = ["Recorder"]
 

@@ -12,10 +12,10 @@ import json
 import logging
 from typing import NamedTuple
 
-from alacarte.config import AutoscalingConfig
-from alacarte.types import DeploymentId, ScaledDeployment, ScalerContext
+from alacarte.types import DeploymentId, ScalerContext
 
 from ._scaling_rule import within
+from .config import AutoscalingConfig
 
 __all__ = ["ReplicaCounts", "StoredCount", "read_counts"]
 
@@ -52,7 +52,9 @@ class ReplicaCounts:
         self._unsaved: dict[DeploymentId, None] = {}
         self._saving: asyncio.Task[None] | None = None
 
-    def begin(self, deployment: ScaledDeployment, current: int | None) -> int:
+    def begin(
+        self, deployment: DeploymentId, scaling: AutoscalingConfig, current: int | None
+    ) -> int:
         """Return how many replicas a deployment has from now on, as it is deployed.
 
         The count stays, within bounds. A deployment begins with its first count when it is new, and
@@ -61,17 +63,16 @@ class ReplicaCounts:
         Args:
             current: How many it has, where it did not scale before; None for a new one.
         """
-        scaling: AutoscalingConfig = deployment.options
         digest = _digest(scaling)
-        stored = self._counts.get(deployment.id)
+        stored = self._counts.get(deployment)
         has = current if stored is None else stored.replicas
         is_changed = stored is None or stored.config != digest
         if has is None or (is_changed and scaling.initial_replicas is not None):
             has = scaling.start_replicas
         replicas = within(scaling, has)
         if stored != (replicas, digest):
-            self._counts[deployment.id] = StoredCount(replicas, digest)
-            self._save(deployment.id)
+            self._counts[deployment] = StoredCount(replicas, digest)
+            self._save(deployment)
         return replicas
 
     def set(self, deployment: DeploymentId, replicas: int) -> None:

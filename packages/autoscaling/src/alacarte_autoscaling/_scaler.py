@@ -6,12 +6,13 @@ import asyncio
 import logging
 
 from alacarte.actors import LOADS_TOPIC
-from alacarte.types import DeploymentId, ScaledDeployment, ScalerContext
+from alacarte.types import DeploymentId, DeploymentInfo, ScalerContext
 
 from ._custom_policies import CustomPolicies
 from ._load_intake import LoadIntake
+from ._policy_packing import split_policy
 from ._replica_counts import ReplicaCounts, read_counts
-from ._scaling_loop import ScalingLoop, check_policy
+from ._scaling_loop import ScaledDeployment, ScalingLoop, check_policy
 
 __all__ = ["LoadScaler"]
 
@@ -40,15 +41,17 @@ class LoadScaler:
         if self._is_recovered:
             self._sweeping = asyncio.get_running_loop().create_task(self._end_orphans())
 
-    def check(self, deployment: ScaledDeployment) -> None:
+    def check(self, deployment: DeploymentInfo) -> None:
         """Refuse a deployment whose policy no plugin gives, or whose policy refuses its arguments.
 
         Raises:
             ConfigError: As above.
         """
-        check_policy(deployment, self._policies)
+        scaled = _scaled(deployment)
+        if scaled is not None:
+            check_policy(scaled, self._policies)
 
-    def want(self, deployment: ScaledDeployment, current: int | None) -> int | None:
+    def want(self, deployment: DeploymentInfo, current: int | None) -> int | None:
         """Let a deployment scale as its spec says; return how many replicas it has for now.
 
         Args:
@@ -57,11 +60,12 @@ class LoadScaler:
         Returns:
             None for a deployment that does not scale.
         """
-        if deployment.options is None:
+        scaled = _scaled(deployment)
+        if scaled is None:
             self.forget(deployment.id)
             return None
-        replicas = self._counts.begin(deployment, current)
-        self._loop.follow(deployment, replicas, resumed=deployment.id in self._resumed)
+        replicas = self._counts.begin(scaled.id, scaled.config, current)
+        self._loop.follow(scaled, replicas, resumed=deployment.id in self._resumed)
         self._resumed.discard(deployment.id)
         return replicas
 
@@ -99,3 +103,8 @@ class LoadScaler:
         """Scale nothing any more, and delete all counts."""
         self.stop()
         await self._counts.clear()
+
+
+def _scaled(deployment: DeploymentInfo) -> ScaledDeployment | None:
+    config = deployment.options("autoscaling")
+    return None if config is None else ScaledDeployment(deployment.id, *split_policy(config))

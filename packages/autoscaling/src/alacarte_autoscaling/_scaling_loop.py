@@ -14,23 +14,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alacarte.actors import LoadReport
-from alacarte.config import AutoscalingConfig, AutoscalingPolicy
 from alacarte.errors import ConfigError, ServeError
-from alacarte.types import (
-    AutoscalingContext,
-    DeploymentId,
-    ScaledDeployment,
-    ScalingPolicy,
-    ScalingPolicyFactory,
-)
-from alacarte.user_code import describe_error
+from alacarte.foreign import describe_error
+from alacarte.types import DeploymentId, UserCode
 
 from ._custom_policies import CustomPolicies, PolicyFailure
 from ._load_follower import LoadFollower
 from ._policy_protocol import CustomPolicy
 from ._scaling_rule import InvalidDecision, parse_decision
+from .config import AutoscalingConfig, AutoscalingPolicy
+from .types import AutoscalingContext, ScalingPolicy, ScalingPolicyFactory
 
-__all__ = ["Policies", "ScalingLoop", "check_policy"]
+__all__ = ["Policies", "ScaledDeployment", "ScalingLoop", "check_policy"]
 
 log = logging.getLogger("alacarte.controller")
 PAUSE_S = 0.1
@@ -40,6 +35,21 @@ CUSTOM_PERIOD_S = 1.0
 _LEAST_S = 0.001
 _AGAIN_S = (1.0, 2.0, 5.0, 15.0, 30.0)
 """When to ask a policy again that has failed, and failed again."""
+
+
+@dataclass(frozen=True)
+class ScaledDeployment:
+    """A deployment that scales.
+
+    Attributes:
+        id: Its application and name.
+        config: Its option, with the name of the policy.
+        code: The user's own policy; None for one that a plugin gives.
+    """
+
+    id: DeploymentId
+    config: AutoscalingConfig
+    code: UserCode | None = None
 
 
 Policies = Mapping[str, ScalingPolicyFactory]
@@ -52,8 +62,8 @@ def check_policy(deployment: ScaledDeployment, policies: Policies) -> None:
     Raises:
         ConfigError: No plugin gives the policy, or the policy refuses its arguments.
     """
-    if deployment.options is not None and deployment.code is None:
-        _given_policy(deployment.id, deployment.options, policies)
+    if deployment.code is None:
+        _given_policy(deployment.id, deployment.config, policies)
 
 
 @dataclass(eq=False)
@@ -70,7 +80,7 @@ class _Scaled:
     """
 
     follower: LoadFollower
-    fingerprint: tuple[AutoscalingPolicy, bytes | None]
+    fingerprint: tuple[AutoscalingPolicy, UserCode | None]
     policy: ScalingPolicy | CustomPolicy
     period_s: float | None
     state: Mapping[str, Any] = field(default_factory=dict)
@@ -113,7 +123,7 @@ class ScalingLoop:
         Args:
             resumed: It ran before this controller did.
         """
-        scaling: AutoscalingConfig = deployment.options
+        scaling = deployment.config
         now = self._now()
         fingerprint = (scaling.policy, deployment.code)
         known = self._scaled.get(deployment.id)
@@ -271,20 +281,20 @@ class ScalingLoop:
     def _policy(
         self, deployment: ScaledDeployment
     ) -> tuple[ScalingPolicy | CustomPolicy, float | None]:
-        scaling: AutoscalingConfig = deployment.options
+        scaling = deployment.config
         if deployment.code is None:
             try:
                 return _given_policy(deployment.id, scaling, self._policies)
             except ServeError as error:  # though it was there when this was deployed
                 return _Missing(str(error)), None
         kwargs = scaling.policy.policy_kwargs
-        custom = CustomPolicy(deployment.code, kwargs, deployment.import_paths)
+        custom = CustomPolicy(deployment.code, kwargs)
         return custom, CUSTOM_PERIOD_S
 
     def _replace_policy(self, scaled: _Scaled, deployment: ScaledDeployment) -> None:
         self._give_up_asking(scaled)
         was_custom = isinstance(scaled.policy, CustomPolicy)
-        scaled.fingerprint = (deployment.options.policy, deployment.code)
+        scaled.fingerprint = (deployment.config.policy, deployment.code)
         scaled.policy, scaled.period_s = self._policy(deployment)
         scaled.state = {}
         if was_custom and not isinstance(scaled.policy, CustomPolicy):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from alacarte.config import AutoscalingConfig
+from .config import AutoscalingConfig
 
 __all__ = [
     "Hysteresis",

@@ -8,18 +8,20 @@ from typing import Any
 from alacarte.hookspecs import hookimpl
 from alacarte.types import (
     ApiName,
+    ConfigSection,
     ReportReceiver,
     ReportTopic,
     Scaler,
     ScalerContext,
-    ScalingPolicy,
-    ScalingPolicyFactory,
 )
+
+from .types import ScalingPolicy, ScalingPolicyFactory
 
 __all__ = [
     "make_scaler",
     "register_api",
     "register_autoscaling_policies",
+    "register_config",
     "register_report_topics",
 ]
 
@@ -29,9 +31,29 @@ _MAX_REPORT_BYTES = 16 * 1024 * 1024
 
 @hookimpl
 def register_api() -> list[ApiName]:
-    """Add the default policy under Ray Serve's name, for policies that begin with it."""
-    name = "default_autoscaling_policy"
-    return [ApiName(f"autoscaling_policy.{name}", f"alacarte_autoscaling:{name}")]
+    """Add the models of the option, and the default policy, under Ray Serve's names."""
+    policy = "default_autoscaling_policy"
+    return [
+        ApiName(f"autoscaling_policy.{policy}", f"alacarte_autoscaling:{policy}"),
+        ApiName("config.AutoscalingConfig", "alacarte_autoscaling.config:AutoscalingConfig"),
+        ApiName("config.AutoscalingContext", "alacarte_autoscaling.types:AutoscalingContext"),
+        ApiName("config.AutoscalingPolicy", "alacarte_autoscaling.config:AutoscalingPolicy"),
+    ]
+
+
+@hookimpl
+def register_config() -> list[ConfigSection]:
+    """Add the option `autoscaling_config` of deployments."""
+    return [
+        ConfigSection(
+            "autoscaling",
+            "alacarte_autoscaling.config:AutoscalingConfig",
+            "autoscaling_config",
+            scope="deployment",
+            prepare="alacarte_autoscaling._policy_packing:prepare",
+            auto={"min_replicas": 1, "max_replicas": 100, "target_ongoing_requests": 2.0},
+        )
+    ]
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alacarte.types import AutoscalingContext
+from .types import AutoscalingContext
 
 __all__ = ["LoadPolicy", "default_autoscaling_policy"]
 

@@ -18,12 +18,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from alacarte.config import AutoscalingConfig
 from alacarte.errors import ConfigError
 from alacarte.plugins import load_plugins
-from alacarte.types import AutoscalingContext, DeploymentId
+from alacarte.types import DeploymentId
 
+from .config import AutoscalingConfig
 from .scaling import InvalidDecision, LoadFollower, LoadReport, parse_decision
+from .types import AutoscalingContext
 
 __all__ = ["Load", "Step", "main", "read_trace", "replay"]
 
@@ -182,7 +183,7 @@ def _policy_of(config: AutoscalingConfig) -> tuple[Policy, float | None]:
     policy = config.policy
     target: Any = policy.policy_function
     if policy.is_named:
-        known = load_plugins().autoscaling_policies
+        known = load_plugins().registered("register_autoscaling_policies")
         if target not in known:
             raise ConfigError(f"policy_function={target!r}: there are {sorted(known)}.")
         return known[target].create(policy.policy_kwargs).decide, known[target].period_s

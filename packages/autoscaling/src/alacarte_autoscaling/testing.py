@@ -7,10 +7,11 @@ import math
 import random
 import time
 
-from alacarte.config import AutoscalingConfig
-from alacarte.types import AutoscalingContext, DeploymentId, ScalingPolicy, ScalingPolicyFactory
+from alacarte.types import DeploymentId
 
+from .config import AutoscalingConfig
 from .scaling import parse_decision
+from .types import AutoscalingContext, ScalingPolicy, ScalingPolicyFactory
 
 __all__ = ["check_autoscaling_policy"]
 

@@ -27,9 +27,6 @@ _MAX_REPORT_BYTES = 16 * 1024 * 1024
 def register_api() -> list[ApiName]:
     return [
         ApiName("config.DeploymentConfig", "alacarte.config:DeploymentConfig"),
-        ApiName("config.AutoscalingConfig", "alacarte.config:AutoscalingConfig"),
-        ApiName("config.AutoscalingContext", "alacarte.types:AutoscalingContext"),
-        ApiName("config.AutoscalingPolicy", "alacarte.config:AutoscalingPolicy"),
     ]
 
 

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
         Runtime,
         Scaler,
         ScalerContext,
-        ScalingPolicyFactory,
         StagedLayer,
     )
 
@@ -106,7 +105,7 @@ def register_routing_policies() -> list[PolicyFactory]:  # type: ignore[empty-bo
 
 
 @hookspec
-def register_autoscaling_policies() -> list[ScalingPolicyFactory]:  # type: ignore[empty-body]
+def register_autoscaling_policies() -> list[Any]:  # type: ignore[empty-body]
     """Return autoscaling policies by name. Controller."""
 
 

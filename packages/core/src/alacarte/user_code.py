@@ -1,4 +1,4 @@
-"""Code of users in processes of plugins: sent as bytes, loaded, run, and its failures described.
+"""Code of users in processes of plugins: sent as bytes, loaded and run.
 
 A user's function or class leaves the user's program as bytes and is loaded in the process that runs
 it, and nowhere else: a process that serves everybody must not import users' modules.
@@ -6,6 +6,7 @@ it, and nowhere else: a process that serves everybody must not import users' mod
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -13,17 +14,18 @@ from ._cluster.host import LoopThread
 from ._model.pickling import load_code
 from ._wire.failures import user_traceback
 from .errors import ConfigError
-from .foreign import describe_error
-from .types import DeploymentId
+from .types import DeploymentId, UserCode
 
-__all__ = ["LoopThread", "describe_error", "load", "user_traceback"]
+__all__ = ["LoopThread", "load", "user_traceback"]
 
 
-def load(code: bytes, subject: str) -> Callable[..., Any]:
+def load(code: UserCode, subject: str) -> Callable[..., Any]:
     """Return the function or class that was sent as bytes, with its modules imported.
 
+    Its import paths are put in front of this process's `sys.path`.
+
     Args:
-        code: As `ScaledDeployment.code`; the import paths of the program are on `sys.path`.
+        code: As the model of a deployment's option has it.
         subject: What holds the code, for the error, such as "an autoscaling policy".
 
     Raises:
@@ -34,4 +36,7 @@ def load(code: bytes, subject: str) -> Callable[..., Any]:
     def refuse(deployment: DeploymentId) -> NoReturn:
         raise ConfigError(f"{subject} cannot call deployments, but this one holds {deployment}")
 
-    return load_code(code, refuse)
+    for path in reversed(code.import_paths):
+        if path not in sys.path:
+            sys.path.insert(0, path)
+    return load_code(code.code, refuse)

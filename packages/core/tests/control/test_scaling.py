@@ -19,7 +19,7 @@ from alacarte._plugins import PluginRecord
 from alacarte.config import DeploymentConfig
 from alacarte.errors import ConfigError, PluginError
 from alacarte.hookspecs import hookimpl
-from alacarte.types import DeploymentId, ScaledDeployment, Scaler, ScalerContext
+from alacarte.types import ConfigSection, DeploymentId, DeploymentInfo, Scaler, ScalerContext
 
 WHO = DeploymentId("app", "D")
 
@@ -38,13 +38,13 @@ class Obedient:
         if self.error is not None:
             raise self.error
 
-    def check(self, deployment: ScaledDeployment) -> None:
+    def check(self, deployment: DeploymentInfo) -> None:
         self._hear("check", deployment.id)
 
     def start(self) -> None:
         self._hear("start")
 
-    def want(self, deployment: ScaledDeployment, current: int | None) -> Any:
+    def want(self, deployment: DeploymentInfo, current: int | None) -> Any:
         self._hear("want", deployment.id, current)
         return self.count
 
@@ -65,6 +65,12 @@ class Obedient:
         self._hear("close")
 
 
+@hookimpl
+def register_config() -> list[ConfigSection]:
+    target = "alacarte.config:ClusterOptions"  # any model will do
+    return [ConfigSection("scale", target, scope="deployment", auto={})]
+
+
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """A plugin that gives a scaler."""
@@ -76,6 +82,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
         return scaler
 
     module.make_scaler = make_scaler  # type: ignore[attr-defined]
+    module.register_config = register_config  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module
 
@@ -90,16 +97,16 @@ def scaling(*modules: types.ModuleType, recovered: bytes | None = None, act: Any
 
 
 def spec(*, scales: bool = True) -> DeploymentSpec:
-    options = {"max_replicas": 9} if scales else None
-    config = DeploymentConfig.model_validate({"autoscaling_config": options})
-    return DeploymentSpec(WHO, "v", b"", b"", False, config)
+    options: dict[str, Any] = {"scale": {}} if scales else {}
+    return DeploymentSpec(WHO, "v", b"", b"", False, DeploymentConfig(), options=options)
 
 
-def test_without_a_scaler_the_package_is_named():
-    """Counts are fixed; a deployment that scales is refused, and the error says what to install."""
-    without = scaling()
+def test_without_a_scaler(module: Any):
+    """Counts are fixed; a deployment that is to scale is refused."""
+    del module.make_scaler
+    without = scaling(module)
     without.check(spec(scales=False))
-    with pytest.raises(PluginError, match="pip install alacarte-autoscaling"):
+    with pytest.raises(PluginError, match="no installed plugin gives a scaler, for scale"):
         without.check(spec())
     assert without.want(spec(scales=False), 3) is None
     without.running(WHO, 1)

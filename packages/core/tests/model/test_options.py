@@ -2,10 +2,12 @@
 
 import pytest
 
+from alacarte import _plugins
+from alacarte import plugins as process_plugins
 from alacarte._model.deployment import deployment
 from alacarte._model.options import UNSUPPORTED
-from alacarte.config import AutoscalingConfig, DeploymentConfig
-from alacarte.errors import ConfigError
+from alacarte.config import DeploymentConfig
+from alacarte.errors import ConfigError, PluginError
 
 
 class Resize:
@@ -61,27 +63,6 @@ def refusal(**options):
             ),
         ),
         (
-            {"autoscaling_config": {"min_replicas": 5, "max_replicas": 2}},
-            (
-                "resize: autoscaling_config: min_replicas=5, initial_replicas=5 and max_replicas=2 "
-                "must be in this order"
-            ),
-        ),
-        (
-            {"autoscaling_config": 5},
-            (
-                "resize: autoscaling_config=5 must be a valid dictionary or instance of "
-                "AutoscalingConfig"
-            ),
-        ),
-        (
-            {"num_replicas": "auto", "autoscaling_config": 5},
-            (
-                "resize: autoscaling_config=5 must be a valid dictionary or instance of "
-                "AutoscalingConfig"
-            ),
-        ),
-        (
             {"ray_actor_options": {"num_gpus": -1}},
             "resize: ray_actor_options.num_gpus=-1 must be greater than or equal to 0",
         ),
@@ -91,13 +72,6 @@ def refusal(**options):
                 "resize: ray_actor_options.num_cpu is not an option; allowed: num_cpus, "
                 "num_gpus, memory, resources, accelerator_type, runtime_env, label_selector, "
                 "fallback_strategy"
-            ),
-        ),
-        (
-            {"num_replicas": 2, "autoscaling_config": {"max_replicas": 3}},
-            (
-                "resize: num_replicas=2 and autoscaling_config exclude each other; leave one out, "
-                'or say num_replicas="auto"'
             ),
         ),
         (
@@ -193,14 +167,8 @@ def test_numbers_as_text(option):
 
 
 def test_numbers_as_text_inside_of_options():
-    """Those of autoscaling and of actors, too; and "auto" is still no number."""
-    given = make(
-        num_replicas="auto",
-        autoscaling_config={"min_replicas": "2", "target_ongoing_requests": "1.5"},
-        ray_actor_options={"num_cpus": "0.5"},
-    )
-    scaling = given.config.autoscaling_config
-    assert (scaling.min_replicas, scaling.target_ongoing_requests) == (2, 1.5)
+    """Those of actors, too."""
+    given = make(ray_actor_options={"num_cpus": "0.5"})
     assert given.config.ray_actor_options.num_cpus == 0.5
 
 
@@ -210,12 +178,6 @@ def test_text_that_is_no_number_of_replicas(text):
     assert refusal(num_replicas=text) == (
         f'resize: num_replicas={text!r} must be a number or "auto"'
     )
-
-
-def test_replicas_as_text_exclude_autoscaling():
-    """As the number does."""
-    message = refusal(num_replicas="2", autoscaling_config={"max_replicas": 3})
-    assert "num_replicas='2' and autoscaling_config exclude each other" in message
 
 
 def test_several_wrong_values_are_all_named():
@@ -286,63 +248,15 @@ def test_name_must_be_a_string(name):
         deployment(name=name)(Resize)
 
 
-def test_auto():
-    """`auto` is autoscaling from 1 to 100 replicas at 2 requests each."""
-    scaling = make(num_replicas="auto").config.autoscaling_config
-    assert (scaling.min_replicas, scaling.max_replicas) == (1, 100)
-    assert scaling.target_ongoing_requests == 2
-
-
-@pytest.mark.parametrize("kind", [dict, AutoscalingConfig])
-def test_auto_is_overridden_by_given_fields(kind):
-    """Only fields that were given replace those of `auto`."""
-    made = make(num_replicas="auto", autoscaling_config=kind(max_replicas=7, upscale_delay_s=1))
-    scaling = made.config.autoscaling_config
-    assert (scaling.min_replicas, scaling.max_replicas) == (1, 7)
-    assert (scaling.target_ongoing_requests, scaling.upscale_delay_s) == (2, 1)
-
-
 def test_num_replicas_none_is_unset():
     """None leaves the number as it was."""
     assert make(num_replicas=None).num_replicas == 1
     assert make(num_replicas=3).options(num_replicas=None).num_replicas == 3
-    assert make(num_replicas=None, autoscaling_config={"max_replicas": 3}).num_replicas == 1
 
 
 def test_none_options_of_the_actor_are_unset():
     """`ray_actor_options=None` is Ray Serve's default."""
     assert make(ray_actor_options=None).ray_actor_options == {"num_cpus": 1.0}
-
-
-def test_autoscaling_without_auto_keeps_its_own_defaults():
-    """An `autoscaling_config` alone allows one replica unless it says more, as in Ray Serve."""
-    assert make(autoscaling_config={}).config.autoscaling_config.max_replicas == 1
-
-
-def test_a_fixed_number_replaces_autoscaling():
-    """The later of the two wins in `options`."""
-    made = make(autoscaling_config={"max_replicas": 3}).options(num_replicas=2)
-    assert (made.config.autoscaling_config, made.num_replicas) == (None, 2)
-    assert make(num_replicas="auto").options(num_replicas=2).config.autoscaling_config is None
-
-
-def test_autoscaling_replaces_a_fixed_number():
-    """The later of the two wins in `options`, the other way round."""
-    made = make(num_replicas=2).options(autoscaling_config={"max_replicas": 3})
-    assert made.config.autoscaling_config.max_replicas == 3
-
-
-def test_autoscaling_config_refines_auto():
-    """An `autoscaling_config` given to an `auto` deployment keeps `auto`'s bounds."""
-    made = make(num_replicas="auto").options(autoscaling_config={"min_replicas": 2})
-    scaling = made.config.autoscaling_config
-    assert (scaling.min_replicas, scaling.max_replicas) == (2, 100)
-
-
-def test_autoscaling_can_be_turned_off():
-    """`autoscaling_config=None` ends autoscaling, that of `auto` included."""
-    made = make(num_replicas="auto").options(autoscaling_config=None)
-    assert (made.config.autoscaling_config, made.num_replicas) == (None, 1)
 
 
 def test_routing_policy_is_ours():
@@ -377,3 +291,22 @@ def test_what_a_replica_takes():
     needs = make(ray_actor_options=options).config.ray_actor_options.needs
     assert needs == {"GPU": 0.5, "memory": 7, "tpu": 2}
     assert make().config.ray_actor_options.needs == {"CPU": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"num_replicas": "auto"}, 'num_replicas="auto"'),
+        ({"autoscaling_config": {"max_replicas": 3}}, "the option autoscaling_config"),
+        ({"num_replicas": "auto", "autoscaling_config": {}}, "the option autoscaling_config"),
+    ],
+)
+def test_without_autoscaling_the_package_is_named(monkeypatch, options, what):
+    """Where nothing decides the number of replicas, the error says what to install."""
+    core = [record for record in _plugins.discover() if record.name == "core"]
+    only_core = _plugins.load(core)
+    monkeypatch.setattr(process_plugins, "load_plugins", lambda: only_core)
+    with pytest.raises(PluginError) as caught:
+        make(**options)
+    assert str(caught.value).startswith(f"resize: {what} is given by the package")
+    assert "pip install alacarte-autoscaling" in str(caught.value)

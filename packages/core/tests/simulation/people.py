@@ -16,7 +16,7 @@ from alacarte.types import Resource
 
 from .ledger import Request
 from .scenario import Planned
-from .wishes import Op
+from .wishes import Op, bounds
 from .world import World, instance_config, plugins
 
 __all__ = ["Caller", "Driver", "begun", "tried"]
@@ -188,7 +188,5 @@ def _told(op: Op) -> str:
 
 
 def _number(spec: DeploymentSpec) -> str:
-    scaling = spec.config.autoscaling_config
-    if scaling is None:
-        return str(spec.config.num_replicas)
-    return f"{scaling.min_replicas} to {scaling.max_replicas}"
+    low, high = bounds(spec)
+    return str(low) if low == high else f"{low} to {high}"

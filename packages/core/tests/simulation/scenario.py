@@ -6,10 +6,11 @@ import pickle
 import random
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from alacarte._model.pickling import dump
 from alacarte._model.specs import DeploymentSpec
-from alacarte.config import AutoscalingConfig, DeploymentConfig
+from alacarte.config import DeploymentConfig
 from alacarte.types import DeploymentId
 
 from .ledger import Request
@@ -114,6 +115,7 @@ class _App:
         self._scaled = {each for each in self.ids if chance.random() < 0.25}
         self._behaviours: dict[DeploymentId, Behaviour] = {}
         self._configs: dict[DeploymentId, DeploymentConfig] = {}
+        self._options: dict[DeploymentId, dict[str, Any]] = {}
 
     def next_op(self, *, first: bool) -> Op:
         draw = self._chance.random()
@@ -140,19 +142,18 @@ class _App:
 
     def _new_config(self, deployment: DeploymentId) -> None:
         choice = self._chance.choice
-        scaling = None
+        options = self._options[deployment] = {}
         if deployment in self._scaled:
-            scaling = AutoscalingConfig(
-                min_replicas=choice((0, 1)),
-                max_replicas=3,
-                target_ongoing_requests=1.0,
-                look_back_period_s=2.0,
-                upscale_delay_s=choice((0.0, 0.5)),
-                downscale_delay_s=choice((1.0, 4.0)),
-            )
+            options["autoscaling"] = {
+                "min_replicas": choice((0, 1)),
+                "max_replicas": 3,
+                "target_ongoing_requests": 1.0,
+                "look_back_period_s": 2.0,
+                "upscale_delay_s": choice((0.0, 0.5)),
+                "downscale_delay_s": choice((1.0, 4.0)),
+            }
         self._configs[deployment] = DeploymentConfig(
-            num_replicas=choice((1, 1, 2, 2, 3)) if scaling is None else 1,
-            autoscaling_config=scaling,
+            num_replicas=1 if options else choice((1, 1, 2, 2, 3)),
             max_ongoing_requests=choice((1, 2, 5)),
             max_queued_requests=choice((-1, -1, 1024)),
             user_config=choice((None, 1, 2)),
@@ -171,6 +172,7 @@ class _App:
             pickle.dumps(((behaviour,), {})),
             False,
             self._configs[deployment],
+            options=self._options[deployment],
         )
 
 

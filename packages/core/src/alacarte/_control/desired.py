@@ -78,7 +78,7 @@ def target_of(spec: DeploymentSpec, scale: int | None = None) -> Target:
         scale: How many replicas autoscaling asks for; None for what the options say.
     """
     config = spec.config
-    replicas = config.target_replicas if scale is None else scale
+    replicas = config.num_replicas if scale is None else scale
     return Target(
         spec.version,
         replicas,

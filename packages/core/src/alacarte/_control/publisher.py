@@ -16,6 +16,7 @@ from ..status import DeploymentStatus
 from ..types import ApplicationInfo, DeploymentId, Event, RouteTable
 from .first_starts import FirstStarts
 from .replica_group import ReplicaGroup
+from .scaling import scaling_section
 from .tallies import Tallies
 from .watch import SnapshotHub
 
@@ -99,7 +100,7 @@ class Publisher:
                 entries,
                 spec.config.max_queued_requests if spec else 0,
                 spec.config.policy_name if spec else "power_of_two",
-                follow_load=spec is not None and spec.config.autoscaling_config is not None,
+                follow_load=spec is not None and bool(scaling_section(spec, self._plugins)),
                 code_version="" if spec is None else spec.version,
                 options={} if spec is None else spec.options,
                 policy_parameters=spec.config.policy_parameters if spec else {},

@@ -8,19 +8,20 @@ from typing import Any, TypeVar
 
 from .._cluster.protocol import ActorContext, Cluster
 from .._model.specs import DeploymentSpec
-from .._plugins import Plugins, missing_package
+from .._plugins import Plugins
+from .._settings import describe_deployment, keyword_of
 from ..errors import ConfigError, PluginError, ServeError
 from ..foreign import describe_error
 from ..types import (
     DeploymentId,
+    DeploymentInfo,
     ReportReceiver,
-    ScaledDeployment,
     Scaler,
 )
 from .helper_actors import HelperActors
 from .report_topics import ReportTopics
 
-__all__ = ["SCALER_KEY", "Scaling", "clear_scaler", "load_scaler"]
+__all__ = ["SCALER_KEY", "Scaling", "clear_scaler", "load_scaler", "scaling_section"]
 
 log = logging.getLogger("alacarte.controller")
 SCALER_KEY = "numbers"
@@ -65,6 +66,7 @@ class Scaling:
         recovered: bytes | None,
     ) -> None:
         self._plugin = ""
+        self._plugins = context.plugins
         self._failures: dict[str, str] = {}
         self._problems: dict[DeploymentId, str] = {}
         self._scaler: Scaler | None = None
@@ -81,14 +83,17 @@ class Scaling:
             PluginError: No plugin gives a scaler, or the plugin that does has failed.
             ConfigError: The scaler refuses the deployment's options.
         """
-        if spec.config.autoscaling_config is None:
+        sections = self._plugins.deployment_sections
+        option = scaling_section(spec, self._plugins)
+        if not option:
             return
         if not self._plugin:
-            raise missing_package("autoscaling_config", f"{spec.id}: autoscaling")
+            keyword = keyword_of(sections[option])
+            raise PluginError(f"{spec.id}: no installed plugin gives a scaler, for {keyword}.")
         if self._scaler is None:
             raise PluginError(f"{spec.id}: {self._failures['make_scaler']}")
         try:
-            self._scaler.check(_scaled(spec))
+            self._scaler.check(self._info(spec))
         except ServeError:
             raise
         except BaseException as error:  # foreign code
@@ -106,11 +111,11 @@ class Scaling:
         Args:
             current: How many replicas are wanted so far; None for a new deployment.
         """
-        scales = spec.config.autoscaling_config is not None
+        scales = bool(scaling_section(spec, self._plugins))
         if self._scaler is None:
             return current if scales else None
         try:
-            count = _count(self._scaler, spec, current)
+            count = _count(self._scaler, self._info(spec), current)
         except BaseException as error:  # foreign code
             self._note("want", error)
             if scales:
@@ -145,6 +150,9 @@ class Scaling:
             except Exception as error:  # foreign code, and the cluster may be away
                 self._note("close", error)
 
+    def _info(self, spec: DeploymentSpec) -> DeploymentInfo:
+        return describe_deployment(spec.id, spec.version, spec.options, self._plugins)
+
     def _call(self, method: str, ask: Callable[[Scaler], T], otherwise: T) -> T:
         scaler = self._scaler
         if scaler is None:
@@ -167,17 +175,18 @@ class Scaling:
         log.log(level, "%s", failure, exc_info=error)
 
 
-def _scaled(spec: DeploymentSpec) -> ScaledDeployment:
-    config = spec.config.autoscaling_config
-    return ScaledDeployment(spec.id, config, spec.scaling_policy, spec.import_paths)
+def scaling_section(spec: DeploymentSpec, plugins: Plugins) -> str:
+    """Return the section of the option that a deployment's number of replicas follows, or ""."""
+    sections = plugins.deployment_sections
+    return next((name for name in spec.options if sections[name].auto is not None), "")
 
 
-def _count(scaler: Scaler, spec: DeploymentSpec, current: int | None) -> int | None:
-    count: object = scaler.want(_scaled(spec), current)
+def _count(scaler: Scaler, deployment: DeploymentInfo, current: int | None) -> int | None:
+    count: object = scaler.want(deployment, current)
     if count is None:
         return None
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise ConfigError(f"{spec.id}: it returned {count!r}, which is no number of replicas")
+        raise ConfigError(f"{deployment.id}: it returned {count!r}, which is no number of replicas")
     return count
 
 

@@ -14,7 +14,6 @@ from .imports import import_paths
 from .names import MAX_PATH_LENGTH, check_name, check_text
 from .option_packing import new_version_values, pack_options, prepare_options
 from .pickling import dump, load_code, load_init
-from .policies import pack_policy
 from .specs import ApplicationSpec, DeploymentSpec, RoutePrefix
 from .version import deployment_version
 
@@ -105,7 +104,6 @@ class _Graph:
         deployment = app.deployment
         init = self._dump_init(app)
         code = self._dump_code(app)
-        config, policy = pack_policy(deployment.name, deployment.config, self.identify)
         options, counted = self._options(deployment)
         self.specs.append(
             DeploymentSpec(
@@ -114,9 +112,8 @@ class _Graph:
                 code=code,
                 init=init,
                 is_function=deployment.is_function,
-                config=config,
+                config=deployment.config,
                 import_paths=self._paths,
-                scaling_policy=policy,
                 options=options,
             )
         )
@@ -127,7 +124,7 @@ class _Graph:
             return {}, {}
         plugins = process_plugins.load_plugins()
         models = prepare_options(deployment.name, deployment.plugin_options, plugins)
-        packed = pack_options(deployment.name, models, self.identify)
+        packed = pack_options(deployment.name, models, self.identify, self._paths)
         return packed, new_version_values(models, plugins)
 
     def _name(self, app: Application) -> DeploymentId:

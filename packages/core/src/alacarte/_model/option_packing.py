@@ -64,12 +64,15 @@ def new_version_values(models: Models, plugins: Plugins) -> dict[str, Any]:
     }
 
 
-def pack_options(subject: str, models: Models, identify: Identify) -> dict[str, Any]:
+def pack_options(
+    subject: str, models: Models, identify: Identify, import_paths: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Return options as plain values by section, functions and classes in them as `UserCode`.
 
     Args:
         subject: The deployment's name, for errors.
         identify: As for the deployment's own code.
+        import_paths: The entries of `sys.path` that the code needs.
 
     Raises:
         ConfigError: A function cannot be pickled.
@@ -79,7 +82,7 @@ def pack_options(subject: str, models: Models, identify: Identify) -> dict[str, 
         named = code if hasattr(code, "__qualname__") else type(code)
         name = f"{named.__module__}:{named.__qualname__}"
         try:
-            return UserCode(name, dump(code, identify))
+            return UserCode(name, dump(code, identify), import_paths)
         except Exception as error:  # pickling runs the user's own methods, which raise anything
             raise ConfigError(
                 f"{subject}: {name}, which is given in an option, cannot be sent to other "

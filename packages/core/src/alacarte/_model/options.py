@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from .._plugins import Plugins
-    from ..config import AutoscalingConfig, DeploymentConfig, RayActorOptions
+    from ..config import DeploymentConfig, RayActorOptions
     from ..types import ConfigSection
 
 __all__ = [
@@ -50,7 +50,6 @@ class DeploymentOptions(TypedDict, total=False):
     user_config: Any
     max_ongoing_requests: int
     max_queued_requests: int
-    autoscaling_config: AutoscalingConfig | dict[str, Any] | None
     graceful_shutdown_wait_loop_s: float
     graceful_shutdown_timeout_s: float
     health_check_period_s: float
@@ -76,9 +75,6 @@ UNSUPPORTED = {
     "gang_scheduling_config": "",
     "deployment_actors": "",
 }
-
-AUTO: Mapping[str, Any] = {"min_replicas": 1, "max_replicas": 100, "target_ongoing_requests": 2.0}
-"""What `num_replicas="auto"` stands for, where `autoscaling_config` does not say otherwise."""
 
 
 def check_options(subject: str, given: Mapping[str, Any]) -> DeploymentOptions:
@@ -165,13 +161,16 @@ def build_options(subject: str, options: DeploymentOptions) -> dict[str, BaseMod
         ConfigError: In one line: the deployment, the option, its value, and what is allowed.
     """
     given = {k: v for k, v in options.items() if k not in ALLOWED and v is not None}
-    if not given:
+    is_auto = options.get("num_replicas") == "auto"
+    if not given and not is_auto:
         return {}
     from pydantic import ValidationError  # as in `build_config`
 
     from .._settings import section_model
 
     sections = _added_options()
+    if is_auto:
+        given = _with_auto(subject, given, sections)
     models: dict[str, BaseModel] = {}
     for keyword, value in given.items():
         section = sections[keyword]
@@ -188,15 +187,46 @@ def merge_options(old: DeploymentOptions, new: DeploymentOptions) -> DeploymentO
 
     The later of a fixed number of replicas and autoscaling wins.
     """
-    merged: DeploymentOptions = {**old, **new}
+    merged: dict[str, Any] = {**old, **new}
+    scaling = _scaling_option(merged)
     if "num_replicas" in new:
-        if new["num_replicas"] != "auto" and "autoscaling_config" not in new:
-            merged.pop("autoscaling_config", None)
-    elif "autoscaling_config" in new:
-        refined = old.get("num_replicas") == "auto" and new["autoscaling_config"] is not None
+        if new["num_replicas"] != "auto" and scaling not in new:
+            merged.pop(scaling, None)
+    elif scaling in new:
+        refined = old.get("num_replicas") == "auto" and merged[scaling] is not None
         if not refined:
             merged.pop("num_replicas", None)
-    return merged
+    return typing.cast(DeploymentOptions, merged)
+
+
+def _scaling_option(options: Mapping[str, Any]) -> str:
+    """Return which of the given options decides the number of replicas, "" for none."""
+    if all(option in ALLOWED for option in options):
+        return ""
+    added = _added_options()
+    scaling = (key for key in options if key in added and added[key].auto is not None)
+    return next(scaling, "")
+
+
+def _with_auto(
+    subject: str, given: Mapping[str, Any], sections: Mapping[str, ConfigSection]
+) -> dict[str, Any]:
+    """Return the given options, with what `num_replicas="auto"` stands for.
+
+    Raises:
+        PluginError: No installed plugin decides the number of replicas.
+    """
+    keyword = next((key for key, each in sections.items() if each.auto is not None), "")
+    if not keyword:
+        from .._plugins import missing_package
+
+        raise missing_package("autoscaling_config", f'{subject}: num_replicas="auto"')
+    value = given.get(keyword, {})
+    if hasattr(value, "model_dump"):
+        value = value.model_dump(exclude_unset=True)
+    if isinstance(value, Mapping):
+        value = {**(sections[keyword].auto or {}), **value}
+    return {**given, keyword: value}  # a value of another type is refused by validation
 
 
 def build_config(subject: str, options: DeploymentOptions) -> DeploymentConfig:
@@ -212,17 +242,18 @@ def build_config(subject: str, options: DeploymentOptions) -> DeploymentConfig:
     from ..config import DeploymentConfig
 
     values: dict[str, Any] = {k: v for k, v in options.items() if k in ALLOWED and k != "name"}
-    replicas, scaling = values.get("num_replicas"), values.get("autoscaling_config")
+    replicas = values.get("num_replicas")
     if replicas == "auto":
         del values["num_replicas"]
-        values["autoscaling_config"] = _auto(scaling)
     elif isinstance(replicas, str) and not _is_number(replicas):
         raise ConfigError(f'{subject}: num_replicas={replicas!r} must be a number or "auto"')
-    elif replicas is not None and scaling is not None:
-        raise ConfigError(
-            f"{subject}: num_replicas={replicas!r} and autoscaling_config exclude each other; "
-            'leave one out, or say num_replicas="auto"'
-        )
+    elif replicas is not None:
+        scaling = _scaling_option({k: v for k, v in options.items() if v is not None})
+        if scaling:
+            raise ConfigError(
+                f"{subject}: num_replicas={replicas!r} and {scaling} exclude each other; leave one "
+                'out, or set num_replicas="auto"'
+            )
     try:
         return DeploymentConfig(**values)
     except ValidationError as error:
@@ -235,13 +266,3 @@ def _is_number(text: str) -> bool:
         return float(text).is_integer()
     except ValueError:
         return False
-
-
-def _auto(scaling: Any) -> Any:
-    from ..config import AutoscalingConfig
-
-    if isinstance(scaling, AutoscalingConfig):
-        scaling = scaling.model_dump(exclude_unset=True)
-    if scaling is None or isinstance(scaling, Mapping):
-        return {**AUTO, **(scaling or {})}
-    return scaling  # of no type we know; validation says so

@@ -36,8 +36,6 @@ class DeploymentSpec:
             could import, its replicas can.
         options: Those that plugins give deployments: plain values by section; functions and
             classes in them are `UserCode`.
-        scaling_policy: The user's own autoscaling policy, as cloudpickle bytes; None for one that
-            a plugin gives, or no autoscaling. `config` holds its name only.
     """
 
     id: DeploymentId
@@ -47,7 +45,6 @@ class DeploymentSpec:
     is_function: bool
     config: DeploymentConfig
     import_paths: tuple[str, ...] = ()
-    scaling_policy: bytes | None = field(default=None, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

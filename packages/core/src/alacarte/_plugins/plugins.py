@@ -34,7 +34,6 @@ from ..types import (
     Runtime,
     Scaler,
     ScalerContext,
-    ScalingPolicyFactory,
     Service,
     StagedLayer,
 )
@@ -149,10 +148,6 @@ class Plugins:
     @property
     def routing_policies(self) -> dict[str, PolicyFactory]:
         return self.registered("register_routing_policies")
-
-    @property
-    def autoscaling_policies(self) -> dict[str, ScalingPolicyFactory]:
-        return self.registered("register_autoscaling_policies")
 
     @property
     def report_topics(self) -> dict[str, ReportTopic]:

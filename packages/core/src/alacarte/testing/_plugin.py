@@ -31,7 +31,6 @@ from ..types import (
     PolicyFactory,
     Reply,
     ReportReceiver,
-    ScalingPolicyFactory,
 )
 from ._policy import check_routing_policy
 
@@ -48,7 +47,6 @@ _REGISTRIES = (
     "node_services",
     "routing_policies",
     "protocols",
-    "autoscaling_policies",
 )
 
 
@@ -169,10 +167,6 @@ def _check_policies(implementation: Callable[[], Any], plugins: Plugins) -> None
         check_routing_policy(factory)
 
 
-def _check_autoscaling(implementation: Callable[[], Any], plugins: Plugins) -> None:
-    _given(implementation, ScalingPolicyFactory)
-
-
 def _check_layer_stages(implementation: Callable[[], Any], plugins: Plugins) -> None:
     for stage in _given(implementation, LayerStage):
         assert stage.name in plugins.layer_stages, f"{stage.name} is no stage"
@@ -237,7 +231,6 @@ _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
     "register_routing_policies": _check_policies,
     "register_layer_stages": _check_layer_stages,
     "register_protocols": _check_protocols,
-    "register_autoscaling_policies": _check_autoscaling,
     "make_scaler": _check_scaler,
     "wrap_caller": _check_caller_layer,
     "wrap_replica": _check_replica_layer,

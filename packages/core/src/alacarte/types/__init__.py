@@ -46,15 +46,8 @@ from ._runtime import NodeServiceSender, Runtime, ServicePlace
 from ._scalers import (
     HelperProcess,
     HelperProcesses,
-    ScaledDeployment,
     Scaler,
     ScalerContext,
-)
-from ._scaling_policies import (
-    AutoscalingContext,
-    ScalingAnswer,
-    ScalingPolicy,
-    ScalingPolicyFactory,
 )
 from ._stages import LayerStage, StagedLayer
 
@@ -63,7 +56,6 @@ __all__ = [
     "ApiName",
     "ApplicationInfo",
     "ApplicationTable",
-    "AutoscalingContext",
     "BatchObserver",
     "BoundedReceiver",
     "Buffer",
@@ -119,12 +111,8 @@ __all__ = [
     "RouterObserver",
     "RoutingPolicy",
     "Runtime",
-    "ScaledDeployment",
     "Scaler",
     "ScalerContext",
-    "ScalingAnswer",
-    "ScalingPolicy",
-    "ScalingPolicyFactory",
     "Served",
     "Service",
     "ServicePlace",

@@ -27,6 +27,9 @@ class ConfigSection:
         prepare: `"module:attribute"` of a function that is called with the deployment's name and
             the model, in the driver, when an application is built; it returns the model to
             deploy. "" for none.
+        auto: For the option that a `Scaler` follows: what `num_replicas="auto"` sets in it, where
+            the option is not given or says less. It excludes a fixed `num_replicas`. None for any
+            other option.
     """
 
     name: str
@@ -36,6 +39,7 @@ class ConfigSection:
     scope: Literal["instance", "deployment"] = "instance"
     change: Literal["in_place", "new_version"] = "in_place"
     prepare: str = ""
+    auto: Mapping[str, Any] | None = None
 
     @property
     def qualified_name(self) -> str:
@@ -53,10 +57,12 @@ class UserCode:
     Attributes:
         name: `"module:qualname"` of the function or class.
         code: It, as cloudpickle bytes.
+        import_paths: The entries of `sys.path` that it needs.
     """
 
     name: str
     code: bytes = field(repr=False)
+    import_paths: tuple[str, ...] = ()
 
 
 class ConfigSections(Protocol):

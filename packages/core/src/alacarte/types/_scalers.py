@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from ._deployments import DeploymentInfo
 from ._names import DeploymentId
 from ._reports import ReportReceiver
 
 P = TypeVar("P")
-
-
-@dataclass(frozen=True)
-class ScaledDeployment:
-    """A deployment as a scaler sees it.
-
-    Attributes:
-        id: Its application and name.
-        options: The deployment's `autoscaling_config`.
-        code: The user's own policy as bytes, for `alacarte.user_code.load`; None without one.
-        import_paths: The entries of `sys.path` that the code needs.
-    """
-
-    id: DeploymentId
-    options: Any
-    code: bytes | None = field(default=None, repr=False)
-    import_paths: tuple[str, ...] = ()
 
 
 class HelperProcess(Protocol):
@@ -108,7 +91,7 @@ class Scaler(Protocol):
     logged with the plugin's name, and leaves counts as they are.
     """
 
-    def check(self, deployment: ScaledDeployment) -> None:
+    def check(self, deployment: DeploymentInfo) -> None:
         """Raise ConfigError for a deployment whose options cannot be followed.
 
         Called before the deployment is stored.
@@ -117,7 +100,7 @@ class Scaler(Protocol):
     def start(self) -> None:
         """Begin to work: the replicas of a former controller have been taken over."""
 
-    def want(self, deployment: ScaledDeployment, current: int | None) -> int | None:
+    def want(self, deployment: DeploymentInfo, current: int | None) -> int | None:
         """Follow a deployment with these options from now on; return its number of replicas.
 
         Called for each new deployment, at each change of one, and after a restart of the

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ._names import DeploymentId
+from alacarte.types import DeploymentId
 
 if TYPE_CHECKING:  # pydantic is slow to import, and callers have no need of it
-    from ..config import AutoscalingConfig
+    from .config import AutoscalingConfig
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from alacarte import serve
+from alacarte import serve, user_code
 from alacarte._model.graph import build_application
-from alacarte._model.pickling import load_code
 from alacarte._model.specs import DeploymentSpec
-from alacarte.config import AutoscalingPolicy
 from alacarte.errors import ConfigError
+from alacarte.types import UserCode
+from alacarte_autoscaling._policy_packing import split_policy
+from alacarte_autoscaling.config import AutoscalingConfig, AutoscalingPolicy
 
 
 def half(context: Any) -> float:
@@ -35,23 +36,26 @@ def spec_of(policy: Any, **kwargs: Any) -> DeploymentSpec:
     return build_application(D.bind(), name="app", route_prefix=None).deployments[0]
 
 
-def policy_of(spec: DeploymentSpec) -> AutoscalingPolicy:
-    assert spec.config.autoscaling_config is not None
-    return spec.config.autoscaling_config.policy
+def policy_of(spec: DeploymentSpec) -> dict[str, Any]:
+    policy: dict[str, Any] = spec.options["autoscaling"]["policy"]
+    return policy
+
+
+def code_of(spec: DeploymentSpec) -> UserCode:
+    code = policy_of(spec)["policy_function"]
+    assert isinstance(code, UserCode)
+    return code
 
 
 def loaded(spec: DeploymentSpec) -> Any:
-    assert spec.scaling_policy is not None
-    return load_code(spec.scaling_policy, lambda deployment: None)
+    return user_code.load(code_of(spec), "a policy")
 
 
 @pytest.mark.parametrize("policy", [half, Times, Times(3), lambda context: 4])
 def test_the_users_code_travels_as_bytes(policy: Any):
     """The config that the controller unpickles holds a name; the code is loaded elsewhere."""
     spec = spec_of(policy)
-    name = policy_of(spec).policy_function
-    assert isinstance(name, str)
-    assert ":" in name
+    assert ":" in code_of(spec).name
     arrived = loaded(pickle.loads(pickle.dumps(spec)))
     assert callable(arrived)
     assert type(arrived).__name__ == type(policy).__name__
@@ -60,7 +64,7 @@ def test_the_users_code_travels_as_bytes(policy: Any):
 def test_arguments_stay_in_the_config():
     """`policy_kwargs` are plain values, which the controller may compare."""
     spec = spec_of(Times, factor=5)
-    assert policy_of(spec).policy_kwargs == {"factor": 5}
+    assert policy_of(spec)["policy_kwargs"] == {"factor": 5}
 
 
 @pytest.mark.parametrize("path", ["statistics:mean", "statistics.mean"])
@@ -70,16 +74,15 @@ def test_an_import_path_is_imported_here(path: str):
 
     spec = spec_of(path)
     assert loaded(spec) is statistics.mean
-    assert policy_of(spec).policy_function == "statistics:mean"
+    assert code_of(spec).name == "statistics:mean"
 
 
 def test_a_name_stays_a_name():
     """What a plugin gives needs no code; nor does what does not scale."""
-    assert spec_of("default").scaling_policy is None
-    assert policy_of(spec_of("default")).policy_function == "default"
+    assert policy_of(spec_of("default"))["policy_function"] == "default"
     plain = serve.deployment(Times).bind()
     [spec] = build_application(plain, name="app", route_prefix=None).deployments
-    assert spec.scaling_policy is None
+    assert spec.options == {}
 
 
 def test_the_version_is_not_the_policys():
@@ -112,7 +115,7 @@ def test_what_does_not_pickle_is_refused():
         with lock:
             return 1
 
-    with pytest.raises(ConfigError, match="locked cannot be sent .*lock"):
+    with pytest.raises(ConfigError, match="locked, which is given .* cannot be sent .*lock"):
         spec_of(locked)
 
 
@@ -122,3 +125,15 @@ def test_values_are_checked():
         spec_of(Times, factor=object())
     with pytest.raises(ConfigError, match="policy_function"):
         spec_of(5)
+
+
+def test_a_config_is_split():
+    """What is compared, stored and shown holds the policy's name; the code is apart."""
+    config = AutoscalingConfig(max_replicas=3)
+    assert split_policy(config) == (config, None)
+    code = UserCode("m:f", b"code")
+    named, found = split_policy(
+        config.model_copy(update={"policy": AutoscalingPolicy(policy_function=code)})
+    )
+    assert found is code
+    assert named.policy.policy_function == "m:f"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from alacarte.config import AutoscalingConfig, AutoscalingPolicy
+from alacarte_autoscaling.config import AutoscalingConfig, AutoscalingPolicy
 
 
 def test_defaults_are_ray_serves():
