@@ -5,6 +5,7 @@ It lies in tests/foreign_plugin_cache; `nox -s contract` builds and installs it.
 
 from __future__ import annotations
 
+import asyncio
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +109,37 @@ def test_it_is_switched_for_each_deployment_and_in_place(url):
     assert handle.ask.remote("c").result() > 2  # the replica that ran before
     serve.run(Counter.bind())
     wait_until(lambda: not kept())
+
+
+@serve.deployment
+class Caller:
+    """Counts the tasks that its calls of another deployment make."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    async def __call__(self, word: str) -> tuple[int, int]:
+        await self.model.ask.remote("first")  # the connection and the layers are there now
+        loop = asyncio.get_running_loop()
+        tasks: list[asyncio.Task[Any]] = []
+
+        def make(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+            tasks.append(asyncio.Task(coroutine, loop=loop, **options))
+            return tasks[-1]
+
+        loop.set_task_factory(make)
+        try:
+            return await self.model.ask.remote(word), len(tasks)
+        finally:
+            loop.set_task_factory(None)
+
+
+def test_a_handle_keeps_its_fast_path_through_the_layer(url):
+    """Neither a call that is answered from the cache nor another one takes a task of its own."""
+    model = Counter.options(cache={"ttl_s": 60}).bind()
+    caller = serve.run(Caller.bind(model), route_prefix=None)
+    assert caller.remote("a").result() == (2, 0)
+    assert caller.remote("a").result() == (2, 0)
 
 
 def test_its_option_is_checked_like_ours():

@@ -160,3 +160,10 @@ def test_the_load_of_a_deployment_that_follows_it_is_reported(local, monkeypatch
     blocked.result(WAIT_S)
     wait_until(lambda: told[-1].running == told[-1].queued == 0, timeout_s=WAIT_S)
     assert {each.deployment for each in told} == {handle.deployment}
+
+
+def test_only_calls_to_a_route_by_name_need_a_task(local):
+    """They may have to wait for the route, with a timeout that belongs to the task."""
+    runtime = local.run(Model.bind()).runtime
+    assert runtime.is_plain(DeploymentId("default", "Model"))
+    assert not runtime.is_plain(DeploymentId("", "route"))

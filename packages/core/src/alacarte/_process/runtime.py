@@ -184,7 +184,7 @@ class ProcessRuntime:
         return () if router is None else tuple(router.replicas)
 
     def is_plain(self, deployment: DeploymentId) -> bool:
-        return True  # layers that depend on their task are given one; see `LayeredService`
+        return bool(deployment.app)
 
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
         self._splits.listen(changed)

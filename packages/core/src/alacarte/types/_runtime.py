@@ -93,10 +93,10 @@ class Runtime(Protocol):
         """
 
     def is_plain(self, deployment: DeploymentId) -> bool:
-        """Whether no plugin wraps the calls to that deployment.
+        """Whether calls to that deployment do not depend on the task they run in.
 
-        The coroutine of such a call, unless it has a deadline, does not depend on the task it
-        runs in: it may be begun in one and carried on in another.
+        The coroutine of such a call, unless it has a deadline, may be begun in one task and carried
+        on in another. False for a route by its name.
         """
 
     def broadcast(
