@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         PolicyFactory,
         ReportTopic,
         ResourceKind,
+        Route,
+        RouteLayer,
         Runtime,
         Scaler,
         ScalerContext,
@@ -167,6 +169,15 @@ def wrap_replica(
     """Return a layer around every call that a replica of `deployment` runs. Replica.
 
     Called when the replica starts, and when the deployment's options change in place.
+    """
+
+
+@hookspec
+def wrap_route(route: Route, runtime: Runtime) -> RouteLayer | None:
+    """Return a layer around the calls that a process makes by a route. Every process that calls.
+
+    Asked for routes that are split, shadowed or named (`Route.is_split`), once for each version of
+    a route, before the first call by it. Layers are nested in the order of plugin names.
     """
 
 

@@ -9,7 +9,7 @@ import pytest
 from alacarte import _plugins
 from alacarte._control.desired import target_of
 from alacarte._control.publisher import Publisher
-from alacarte._control.tallies import Tallies
+from alacarte._control.report_topics import ReportTopics
 from alacarte._model.plan import Plan
 from alacarte._model.snapshots import ROUTES_KEY, deployment_key
 from alacarte.actors import ReplicaEntry, WatchRequest
@@ -41,7 +41,7 @@ def plan() -> Plan:
 @pytest.fixture
 def publisher() -> Publisher:
     core = [record for record in _plugins.discover() if record.name == "core"]
-    return Publisher(_plugins.load(core, strict=True), Tallies())
+    return Publisher(_plugins.load(core, strict=True), ReportTopics({}))
 
 
 def publish(publisher: Publisher, status: DeploymentStatus, plan: Plan, *entries: Any) -> Any:

@@ -9,15 +9,13 @@ from dataclasses import replace
 
 from .._model.plan import Plan
 from .._model.snapshots import ROUTES_KEY, deployment_key
-from .._model.tallies import split_key
 from .._plugins import Plugins
 from ..actors import DeploymentSnapshot, Snapshot, WatchRequest
 from ..status import DeploymentStatus
-from ..types import ApplicationInfo, DeploymentId, Event, RouteTable
+from ..types import ApplicationInfo, DeploymentId, Event, RouteCounter, RouteTable
 from .first_starts import FirstStarts
 from .replica_group import ReplicaGroup
 from .scaling import scaling_section
-from .tallies import Tallies
 from .watch import SnapshotHub
 
 __all__ = ["Publisher"]
@@ -31,19 +29,18 @@ class Publisher:
     """Publishes what differs from the last snapshot. Lives on the controller's loop.
 
     Args:
-        counters: Of the calls of routes that are split.
+        counter: Counts the calls by routes.
 
     Attributes:
         hub: Answers the processes that follow the snapshots.
-        counters: As above.
         routes_version: Of the routes that were published last.
     """
 
-    def __init__(self, plugins: Plugins, counters: Tallies) -> None:
+    def __init__(self, plugins: Plugins, counter: RouteCounter) -> None:
         self.hub = SnapshotHub()
-        self.counters = counters
         self.routes_version = 0
         self._plugins = plugins
+        self._counter = counter
         self._starts = FirstStarts()
         self._plan = Plan()
 
@@ -69,7 +66,7 @@ class Publisher:
         version = 0 if current is None else current.version
         if current == RouteTable(version, routes, starting, applications):
             return
-        self.counters.keep({split_key(route) for route in routes})
+        self._counter.keep_routes(routes)
         version = self.routes_version = self.hub.next_version()
         self.hub.publish(ROUTES_KEY, version, RouteTable(version, routes, starting, applications))
         self._plugins.on_event(Event("routes", "", str(version)))

@@ -31,6 +31,8 @@ from ..types import (
     PolicyFactory,
     ReportTopic,
     ResourceKind,
+    Route,
+    RouteLayer,
     Runtime,
     Scaler,
     ScalerContext,
@@ -269,6 +271,26 @@ class Plugins:
         self, deployment: DeploymentInfo, config: ConfigSections
     ) -> list[StagedLayer[Layer]]:
         return self._layers("wrap_replica", deployment, config)
+
+    def wrap_route(self, route: Route, runtime: Runtime) -> list[RouteLayer | PluginError]:
+        """Return what plugins put around the calls by a route, the first outermost.
+
+        In place of a plugin's layer the error, where the plugin failed: calls by that route must
+        not be made without it, and those by others must go on.
+        """
+        layers: list[RouteLayer | PluginError] = []
+        given = {"route": route, "runtime": runtime}
+        for plugin, implementation in self._implementations("wrap_route"):
+            subject = f"route {route.name or route.prefix!r}"
+            try:
+                layer = self._answer(plugin, "wrap_route", implementation, given)
+            except PluginError as error:
+                self.failures.note(plugin, "wrap_route", error.__cause__ or error, subject)
+                layers.append(PluginError(f"{subject}: {error}"))
+                continue
+            if layer is not None:
+                layers.append(layer)
+        return layers
 
     def check_start(self, config: ConfigSections) -> None:
         """Ask every plugin whether this machine can run what is configured.

@@ -22,10 +22,7 @@ from .reporting import (
     FORGET_S,
     HEARTBEAT_S,
     LOADS_TOPIC,
-    SPLITS_TOPIC,
     LoadReport,
-    SplitReport,
-    TallyReport,
 )
 from .service_protocol import NodeServiceProtocol
 from .watching import (
@@ -40,7 +37,6 @@ __all__ = [
     "FORGET_S",
     "HEARTBEAT_S",
     "LOADS_TOPIC",
-    "SPLITS_TOPIC",
     "ActorDied",
     "ActorSilent",
     "CallTerms",
@@ -58,8 +54,6 @@ __all__ = [
     "ReplicaProtocol",
     "Snapshot",
     "SnapshotDelta",
-    "SplitReport",
-    "TallyReport",
     "WatchRequest",
     "remote",
     "terms_of",

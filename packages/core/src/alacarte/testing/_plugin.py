@@ -33,6 +33,7 @@ from ..types import (
     ReportReceiver,
 )
 from ._policy import check_routing_policy
+from ._route_layer import check_route_layers
 
 __all__ = ["check_plugin"]
 
@@ -220,6 +221,10 @@ def _check_replica_layer(implementation: Callable[..., Any], plugins: Plugins) -
     _check_layers(plugins.wrap_replica(_DEPLOYMENT, _configuration(plugins)))
 
 
+def _check_route_layer(implementation: Callable[..., Any], plugins: Plugins) -> None:
+    check_route_layers(plugins, _configuration(plugins))
+
+
 _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
     "register_api": _check_api,
     "register_modules": _check_modules,
@@ -234,6 +239,7 @@ _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
     "make_scaler": _check_scaler,
     "wrap_caller": _check_caller_layer,
     "wrap_replica": _check_replica_layer,
+    "wrap_route": _check_route_layer,
 }
 
 

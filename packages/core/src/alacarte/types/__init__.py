@@ -28,9 +28,10 @@ from ._processes import Cleanup, ProcessInfo
 from ._protocols import CallProtocol, Entry, Served
 from ._registration import ApiName, Command
 from ._replicas import Address, ReplicaLoad
-from ._reports import BoundedReceiver, ProcessId, ReportReceiver, ReportTopic
+from ._reports import BoundedReceiver, ProcessId, ReportReceiver, ReportTopic, RouteCounter
 from ._requests import Buffer, Call, Layer, Message, PushedMessages, ReadyMessages, Reply, Service
 from ._resources import Expansion, Resource, ResourceKind, Resources
+from ._route_layers import RouteLayer
 from ._routes import Route, RouteTable
 from ._routing_policies import (
     WAIT,
@@ -107,6 +108,8 @@ __all__ = [
     "ResourceKind",
     "Resources",
     "Route",
+    "RouteCounter",
+    "RouteLayer",
     "RouteTable",
     "RouterObserver",
     "RoutingPolicy",
