@@ -107,11 +107,6 @@ def register_routing_policies() -> list[PolicyFactory]:  # type: ignore[empty-bo
 
 
 @hookspec
-def register_autoscaling_policies() -> list[Any]:  # type: ignore[empty-body]
-    """Return autoscaling policies by name. Controller."""
-
-
-@hookspec
 def register_report_topics() -> list[ReportTopic]:  # type: ignore[empty-body]
     """Return topics that processes report values to. Controller, and every process that reports."""
 

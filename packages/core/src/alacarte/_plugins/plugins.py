@@ -251,10 +251,21 @@ class Plugins:
         """Return what `serve.start` gives, None where no plugin gives one."""
         return self._first("make_client", instance=instance)
 
-    def make_scaler(self, context: ScalerContext) -> tuple[str, Callable[[], Scaler]] | None:
-        """Return the name of the plugin that gives a scaler and what makes it; None without one."""
-        for plugin, ask in self._implementations("make_scaler"):
-            return plugin, lambda ask=ask: ask(context=context)
+    def make_scaler(self, context: ScalerContext) -> tuple[str, Scaler] | None:
+        """Return the first scaler that a plugin gives, and the plugin's name; None for none.
+
+        Raises:
+            PluginError: A plugin raised, or returned something else. It is named, and the failure
+                is kept.
+        """
+        for plugin, implementation in self._implementations("make_scaler"):
+            try:
+                scaler = self._answer(plugin, "make_scaler", implementation, {"context": context})
+            except PluginError as error:
+                self.failures.note(plugin, "make_scaler", error.__cause__ or error)
+                raise
+            if scaler is not None:
+                return plugin, scaler
         return None
 
     @property
