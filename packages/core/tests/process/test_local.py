@@ -15,7 +15,7 @@ from alacarte._wire.failures import rebuild_error
 from alacarte.calls import python_call
 from alacarte.errors import DeploymentUnavailableError, PluginError
 from alacarte.testing import wait_until
-from alacarte.types import ApplicationInfo, ApplicationTable, DeploymentId, ProcessInfo, Route
+from alacarte.types import ApplicationTable, DeploymentId, ProcessInfo, Route
 
 WAIT_S = 20.0
 
@@ -152,7 +152,8 @@ def test_applications_are_watched_by_name(local):
     seen: list[ApplicationTable] = []
     runtime.loop.call_soon_threadsafe(runtime.watch_applications, seen.append)
     wait_until(lambda: bool(seen), timeout_s=WAIT_S)
-    assert seen[0].applications == {"shop": ApplicationInfo("shop", DeploymentId("shop", "Model"))}
+    assert list(seen[0].applications) == ["shop"]
+    assert seen[0].applications["shop"].ingress.id == DeploymentId("shop", "Model")
     local.run(Model.bind(), name="other")
     wait_until(lambda: sorted(seen[-1].applications) == ["other", "shop"], timeout_s=WAIT_S)
     serve.delete("shop")

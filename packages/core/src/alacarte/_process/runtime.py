@@ -40,6 +40,7 @@ from ..actors import (
     LoadReport,
     Membership,
     Snapshot,
+    TableSnapshot,
     WatchRequest,
 )
 from ..errors import ConfigError, PluginError, ServeError
@@ -68,6 +69,7 @@ from ..types import (
 )
 from .application_watch import ApplicationWatch
 from .controller_client import OTHER_INSTANCE, ControllerClient, OtherInstance
+from .described_tables import DescribedTables
 from .outage import AT_ONCE, Patience
 from .router_table import RouterTable
 from .service_sender import ServiceSender
@@ -152,6 +154,11 @@ class ProcessRuntime:
         self._reporter = LoadReporter(self._report_loads)
         self._telling: dict[str, asyncio.Task[None]] = {}
         self._routes = RouteServices(self.service, self._table.is_gone, self._route_layers)
+        self._tables = DescribedTables(
+            lambda deployment, version, options: describe_deployment(
+                deployment, version, options, plugins
+            )
+        )
         self._follows_routes = False
 
     # --- Runtime ------------------------------------------------------------------------
@@ -315,7 +322,8 @@ class ProcessRuntime:
             self._follows_routes = True
             self._subscription.follow(ROUTES_KEY, self._take_routes)
 
-    def _take_routes(self, table: RouteTable) -> None:
+    def _take_routes(self, snapshot: TableSnapshot) -> None:
+        table = self._tables.table(snapshot)
         self._routes.update(table)
         names = {route.name for route in table.routes}
         # Whoever has one of the others may go on using it: each looks its route up by itself.

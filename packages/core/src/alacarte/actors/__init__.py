@@ -26,10 +26,12 @@ from .reporting import (
 )
 from .service_protocol import NodeServiceProtocol
 from .watching import (
+    DeploymentHead,
     DeploymentSnapshot,
     ReplicaEntry,
     Snapshot,
     SnapshotDelta,
+    TableSnapshot,
     WatchRequest,
 )
 
@@ -41,6 +43,7 @@ __all__ = [
     "ActorSilent",
     "CallTerms",
     "ControllerProtocol",
+    "DeploymentHead",
     "DeploymentSnapshot",
     "InstanceInfo",
     "LoadReport",
@@ -54,6 +57,7 @@ __all__ = [
     "ReplicaProtocol",
     "Snapshot",
     "SnapshotDelta",
+    "TableSnapshot",
     "WatchRequest",
     "remote",
     "terms_of",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ._applications import ApplicationInfo
+from ._deployments import DeploymentInfo
 from ._names import DeploymentId
 
 
@@ -70,9 +71,11 @@ class RouteTable:
         starting: Applications that have not had a replica yet behind any of the routes, though they
             are to have some. Calls of them would wait for the first one.
         applications: All of them by name, those without a route included.
+        deployments: Those that the routes lead to, and the ingresses of all applications.
     """
 
     version: int
     routes: tuple[Route, ...]
     starting: frozenset[str] = frozenset()
     applications: Mapping[str, ApplicationInfo] = field(default_factory=dict)
+    deployments: Mapping[DeploymentId, DeploymentInfo] = field(default_factory=dict)
