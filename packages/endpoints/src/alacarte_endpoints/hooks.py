@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from alacarte.hookspecs import hookimpl
 from alacarte.types import (
     ApiName,
+    Client,
     Command,
     Instance,
     ReportTopic,
@@ -17,7 +18,6 @@ from alacarte.types import (
 )
 
 if TYPE_CHECKING:
-    from ._client import Client
     from ._route_counters import RouteCounters
 
 __all__ = [
@@ -69,9 +69,9 @@ def register_commands() -> list[Command]:
 @hookimpl
 def make_client(instance: Instance) -> Client:
     """Give `serve.start` its client."""
-    from ._client import Client
+    from . import _client  # not before a client is wanted
 
-    return Client(instance)
+    return _client.Client(instance)
 
 
 @hookimpl

@@ -9,6 +9,7 @@ from ._applications import ApplicationInfo, ApplicationTable
 from ._configuration import ConfigSection, ConfigSections, UserCode
 from ._deployments import DeploymentInfo
 from ._events import Event
+from ._facade import Client, Handle, HandleResponse
 from ._hooks import Failures, HookAnswer, Hooks
 from ._identities import Identity
 from ._instance import Instance
@@ -63,6 +64,7 @@ __all__ = [
     "Call",
     "CallProtocol",
     "Cleanup",
+    "Client",
     "Command",
     "ConfigSection",
     "ConfigSections",
@@ -74,10 +76,12 @@ __all__ = [
     "Event",
     "Expansion",
     "Failures",
-    "HookAnswer",
-    "Hooks",
+    "Handle",
+    "HandleResponse",
     "HelperProcess",
     "HelperProcesses",
+    "HookAnswer",
+    "Hooks",
     "Identity",
     "Instance",
     "Layer",
