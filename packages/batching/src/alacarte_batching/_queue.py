@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from alacarte.context import current_call
+from alacarte.types import BatchObserver
 
 from ._batcher import Batcher
 from ._limits import Limits
@@ -116,10 +117,15 @@ class Queue:
 
     It needs no bound of its own: each item is a call in progress, and a replica accepts no more
     than `max_ongoing_requests` of them. It never holds the loop while idle, nor its instance.
+
+    Args:
+        target: The function.
+        observer: Of a plugin, None where none asks.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, observer: BatchObserver | None = None) -> None:
         self._target = target
+        self._observer = observer
         self._batcher: Batcher[Item] = Batcher(
             target.limits, target.size if target.measure is not None else None
         )
@@ -144,6 +150,8 @@ class Queue:
             if size > limit:
                 raise ItemTooLargeError(target.name, size, limit)
         self._batcher.add(item, loop.time())
+        if self._observer is not None:
+            self._observer.queued()
         # By size alone, so that calls made in one go share a batch even at a timeout of zero.
         self._start_due(loop, None)
         return item
@@ -180,9 +188,24 @@ class Queue:
             task = loop.create_task(
                 self._run(part), name=f"batch {self._target.name}", context=part[0].context
             )
+            if self._observer is not None:
+                self._observe(self._observer, part, task)
             running.append(task)
             self._tasks.add(task)
             task.add_done_callback(partial(self._ended, part, running))
+
+    def _observe(
+        self, observer: BatchObserver, batch: list[Item], task: asyncio.Task[None]
+    ) -> None:
+        """Tell a plugin of a batch that begins now, and of its end."""
+        began = task.get_loop().time()
+        observer.started(len(batch), began - min(item.arrived for item in batch))
+
+        def ended(task: asyncio.Task[None]) -> None:
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            observer.ended(len(batch), task.get_loop().time() - began, error)
+
+        task.add_done_callback(ended)
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have the timer go off when the next batch closes, or not at all."""

@@ -6,6 +6,9 @@ import asyncio
 import weakref
 from typing import Any
 
+from alacarte.context import current_replica, current_runtime
+from alacarte.types import BatchObserver
+
 from ._queue import Queue, Target
 
 __all__ = ["Queues"]
@@ -54,5 +57,13 @@ class Queues:
                 f"{self.target.name}: instances of {type(owner).__qualname__} cannot be weakly "
                 f"referenced; add '__weakref__' to its __slots__."
             ) from None
-        queue = self._queues[key] = Queue(self.target)
+        queue = self._queues[key] = Queue(self.target, _observer(self.target))
         return queue
+
+
+def _observer(target: Target) -> BatchObserver | None:
+    """Return what plugins observe of the batches of this replica; None where none asks."""
+    replica, runtime = current_replica.get(), current_runtime.get()
+    if replica is None or runtime is None:
+        return None
+    return runtime.observe("batcher", BatchObserver, replica.deployment_id, target.name)

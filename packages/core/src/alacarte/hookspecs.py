@@ -28,12 +28,12 @@ if TYPE_CHECKING:
         Instance,
         Layer,
         LayerStage,
+        Meter,
         NodeServiceSpec,
         PolicyFactory,
+        ProcessInfo,
         ReportTopic,
         ResourceKind,
-        Route,
-        RouteLayer,
         Runtime,
         Scaler,
         ScalerContext,
@@ -107,6 +107,11 @@ def register_routing_policies() -> list[PolicyFactory]:  # type: ignore[empty-bo
 
 
 @hookspec
+def register_autoscaling_policies() -> list[Any]:  # type: ignore[empty-body]
+    """Return autoscaling policies by name. Controller."""
+
+
+@hookspec
 def register_report_topics() -> list[ReportTopic]:  # type: ignore[empty-body]
     """Return topics that processes report values to. Controller, and every process that reports."""
 
@@ -168,11 +173,11 @@ def wrap_replica(
 
 
 @hookspec
-def wrap_route(route: Route, runtime: Runtime) -> RouteLayer | None:
-    """Return a layer around the calls that a process makes by a route. Every process that calls.
+def make_meter(process: ProcessInfo, config: ConfigSections) -> Meter | None:
+    """Return what observes the requests of a process: a `Meter` with an observer for each subject.
 
-    Asked for routes that are split, shadowed or named (`Route.is_split`), once for each version of
-    a route, before the first call by it. Layers are nested in the order of plugin names.
+    Called once in every driver, replica and node service, when it starts. What the meter or an
+    observer raises is kept as a failure of the plugin, and changes nothing for the request.
     """
 
 

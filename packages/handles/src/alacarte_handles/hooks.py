@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from alacarte.hookspecs import hookimpl
-from alacarte.types import ApiName, DeploymentId, Handle, Runtime
+from alacarte.types import ApiName, DeploymentId, Runtime
+
+if TYPE_CHECKING:
+    from ._handle import DeploymentHandle
 
 __all__: list[str] = []
 
@@ -25,7 +30,7 @@ def register_api() -> list[ApiName]:
 
 
 @hookimpl
-def make_handle(deployment: DeploymentId, runtime: Runtime | None) -> Handle:
+def make_handle(deployment: DeploymentId, runtime: Runtime | None) -> DeploymentHandle:
     from ._handle import DeploymentHandle  # not before a handle is wanted
 
     return DeploymentHandle(deployment, runtime)

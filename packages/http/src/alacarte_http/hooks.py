@@ -54,11 +54,9 @@ def register_node_services() -> list[NodeServiceSpec]:
 
 @hookimpl
 def register_protocols() -> list[CallProtocol]:
-    # A process that runs no user code has no use for them.
-    from ._replica.protocol import HttpProtocol
-    from ._websocket.replica import WebSocketProtocol
+    from ._protocols import HttpCalls, WebSocketCalls
 
-    return [HttpProtocol(), WebSocketProtocol()]
+    return [HttpCalls(), WebSocketCalls()]
 
 
 def _enabled(config: ConfigSections) -> bool:

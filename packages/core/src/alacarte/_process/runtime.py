@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from .._cluster.actor_names import service_group
 from .._cluster.host import host_id, submit
@@ -24,10 +24,9 @@ from .._model.policy_parameters import build_parameters
 from .._model.snapshots import ROUTES_KEY
 from .._plugins import Plugins
 from .._routing.chooser import Chooser, failed_policy
-from .._routing.failed_route import FailedRoute
 from .._routing.load_reporter import LoadReporter
-from .._routing.route_services import RouteServices
 from .._routing.router import Router
+from .._routing.splits import Splits
 from .._routing.sweep import Sweep
 from .._settings import describe_deployment
 from .._wire.authentication import AuthenticationError
@@ -35,12 +34,13 @@ from .._wire.caller import CallerConnection, connect
 from .._wire.failures import ErrorDecoder
 from ..actors import (
     LOADS_TOPIC,
+    SPLITS_TOPIC,
     DeploymentSnapshot,
     InstanceInfo,
     LoadReport,
     Membership,
     Snapshot,
-    TableSnapshot,
+    SplitReport,
     WatchRequest,
 )
 from ..errors import ConfigError, PluginError, ServeError
@@ -61,7 +61,7 @@ from ..types import (
     ReplicaLoad,
     Reply,
     Route,
-    RouteLayer,
+    RouterObserver,
     RouteTable,
     Service,
     ServicePlace,
@@ -69,7 +69,7 @@ from ..types import (
 )
 from .application_watch import ApplicationWatch
 from .controller_client import OTHER_INSTANCE, ControllerClient, OtherInstance
-from .described_tables import DescribedTables
+from .meters import ProcessMeters, ReplyJudge
 from .outage import AT_ONCE, Patience
 from .router_table import RouterTable
 from .service_sender import ServiceSender
@@ -77,6 +77,8 @@ from .subscription import Subscription, SubscriptionEnded
 from .topic_reporter import TopicReporter
 
 __all__ = ["InstanceAccess", "ProcessRuntime"]
+
+T = TypeVar("T")
 
 log = logging.getLogger("alacarte.runtime")
 _BLOCKING = Patience(restart_s=15.0, gone_s=15.0, cluster_s=15.0)
@@ -115,6 +117,9 @@ class ProcessRuntime:
             unpickle what a request brings, as node services are; else `unpickle_error`.
         place: In a node service, which of its processes this is.
         has_local_replicas: To routing policies, replicas on this node are local.
+
+    Attributes:
+        failure_code: Judges replies, for policies and observers that ask.
     """
 
     def __init__(
@@ -153,12 +158,10 @@ class ProcessRuntime:
         self._topics = TopicReporter(plugins.report_topics, self._report)
         self._reporter = LoadReporter(self._report_loads)
         self._telling: dict[str, asyncio.Task[None]] = {}
-        self._routes = RouteServices(self.service, self._table.is_gone, self._route_layers)
-        self._tables = DescribedTables(
-            lambda deployment, version, options: describe_deployment(
-                deployment, version, options, plugins
-            )
-        )
+        answers = plugins.tell("make_meter", process=process, config=config)
+        self._meters = ProcessMeters(answers, plugins.failures)
+        self.failure_code = ReplyJudge(lambda: plugins.protocols.values())
+        self._splits = Splits(self.service, self._table.is_gone, self._report_splits)
         self._follows_routes = False
 
     # --- Runtime ------------------------------------------------------------------------
@@ -184,7 +187,7 @@ class ProcessRuntime:
     def route_service(
         self, route: Route, failed: Callable[[Reply], bool] = lambda reply: False
     ) -> Service:
-        return self._routes.of(route, failed)
+        return self._splits.of(route, failed)
 
     def replicas_of(self, deployment: DeploymentId) -> Sequence[ReplicaLoad]:
         router = self.routers.get(deployment)
@@ -194,7 +197,7 @@ class ProcessRuntime:
         return bool(deployment.app)
 
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
-        self._routes.listen(changed)
+        self._splits.listen(changed)
         self._follow_routes()
 
     def watch_applications(self, changed: Callable[[ApplicationTable], None]) -> None:
@@ -211,6 +214,9 @@ class ProcessRuntime:
             )
         group = service_group(self._access.instance, name, self.node_id)
         return ServiceSender(self._access.cluster, group)
+
+    def observe(self, kind: str, base: type[T], *subject: object) -> T | None:
+        return self._meters.observe(kind, base, *subject)
 
     def submit(self, work: Awaitable[Any]) -> concurrent.futures.Future[Any]:
         async def run() -> Any:
@@ -241,7 +247,7 @@ class ProcessRuntime:
     async def routes_known(self, version: int) -> None:
         """Return when calls from here take routes of this version, should they take any."""
         if self._follows_routes:
-            await self._routes.known(version)
+            await self._splits.known(version)
 
     async def close(self) -> None:
         """Hang up. Calls that still wait fail."""
@@ -250,7 +256,7 @@ class ProcessRuntime:
             task.cancel()
         self._reporter.close()
         self._topics.close()
-        self._routes.close()
+        self._splits.close()
         await self._table.close()
 
     def _named(self, deployment: DeploymentId) -> Service:
@@ -258,7 +264,7 @@ class ProcessRuntime:
         self._follow_routes()
         service = self._by_name.get(deployment)
         if service is None:
-            named = self._routes.named(deployment.name)
+            named = self._splits.named(deployment.name)
             service = self._by_name[deployment] = deadline(deployment)(named)
         return service
 
@@ -271,6 +277,8 @@ class ProcessRuntime:
             sweep=self._sweep,
             reporter=self._reporter,
             suspect=functools.partial(self._suspect, deployment),
+            observer=self.observe("router", RouterObserver, deployment),
+            failure_code=self.failure_code,
         )
 
     def _layers(self, deployment: DeploymentInfo) -> Sequence[StagedLayer[Layer]]:
@@ -278,12 +286,6 @@ class ProcessRuntime:
 
     def _describe(self, head: DeploymentSnapshot) -> DeploymentInfo:
         return describe_deployment(head.id, head.code_version, head.options, self._plugins)
-
-    def _route_layers(self, route: Route) -> Sequence[RouteLayer]:
-        return [
-            FailedRoute(str(layer)) if isinstance(layer, PluginError) else layer
-            for layer in self._plugins.wrap_route(route, self)
-        ]
 
     def _policy(self, snapshot: DeploymentSnapshot) -> Chooser:
         """Make the policy of a deployment; one that cannot be made fails that deployment's calls.
@@ -322,9 +324,8 @@ class ProcessRuntime:
             self._follows_routes = True
             self._subscription.follow(ROUTES_KEY, self._take_routes)
 
-    def _take_routes(self, snapshot: TableSnapshot) -> None:
-        table = self._tables.table(snapshot)
-        self._routes.update(table)
+    def _take_routes(self, table: RouteTable) -> None:
+        self._splits.update(table)
         names = {route.name for route in table.routes}
         # Whoever has one of the others may go on using it: each looks its route up by itself.
         self._by_name = {key: way for key, way in self._by_name.items() if key.name in names}
@@ -365,6 +366,9 @@ class ProcessRuntime:
     async def _report_loads(self, reports: tuple[LoadReport, ...]) -> None:
         # At once, and not as a latest value: each report covers the time since the last one.
         await self._topics.send({LOADS_TOPIC: self._topics.encoded(LOADS_TOPIC, reports)})
+
+    def _report_splits(self, reports: tuple[SplitReport, ...]) -> None:
+        self._topics.report(SPLITS_TOPIC, reports)
 
     def _suspect(self, deployment: DeploymentId, replica_id: str, reason: str) -> None:
         """Tell the controller of a replica that does not answer; without one, nobody."""

@@ -26,7 +26,7 @@ from ..context import ReplicaContext, current_replica, current_runtime
 from ..errors import DeployError
 from ..foreign import describe_error, is_cancellation
 from ..layers import compose
-from ..types import Address, DeploymentId, ProcessInfo, Service
+from ..types import Address, DeploymentId, ProcessInfo, ReplicaObserver, Service
 from .advertised import Advertised
 from .loop_watch import LoopWatch
 from .python import PythonProtocol
@@ -96,7 +96,7 @@ class ReplicaActor:
             if is_cancellation(error):
                 raise
             raise DeployError(_told(self._spec.deployment, error)) from None
-        self._server = DataServer(self._spec.deployment, services, self._spec.max_ongoing)
+        self._server = self._serve(services)
         self._user.slots = self._server
         self._address = await self._listen(self._server)
         spare_collections(self._context.cluster)
@@ -265,6 +265,17 @@ class ReplicaActor:
         layers = [staged.layer for staged in plugins.wrap_replica(info, self._config)]
         protocols = [PythonProtocol(), *self._context.plugins.protocols.values()]
         return {protocol.name: compose(protocol.bind(user), layers) for protocol in protocols}
+
+    def _serve(self, services: Mapping[str, Service]) -> DataServer:
+        """Return the data server, one that is observed where a plugin asks."""
+        deployment, max_ongoing = self._spec.deployment, self._spec.max_ongoing
+        observer = self._runtime.observe("replica", ReplicaObserver, deployment)
+        if observer is None:
+            return DataServer(deployment, services, max_ongoing)
+        from .observed import ObservedServer  # no other process has a use for it
+
+        judge = self._runtime.failure_code
+        return ObservedServer(deployment, services, max_ongoing, observer, judge)
 
     async def _listen(self, server: DataServer) -> Address:
         membership = self._membership

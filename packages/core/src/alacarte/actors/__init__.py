@@ -22,16 +22,17 @@ from .reporting import (
     FORGET_S,
     HEARTBEAT_S,
     LOADS_TOPIC,
+    SPLITS_TOPIC,
     LoadReport,
+    SplitReport,
+    TallyReport,
 )
 from .service_protocol import NodeServiceProtocol
 from .watching import (
-    DeploymentHead,
     DeploymentSnapshot,
     ReplicaEntry,
     Snapshot,
     SnapshotDelta,
-    TableSnapshot,
     WatchRequest,
 )
 
@@ -39,11 +40,11 @@ __all__ = [
     "FORGET_S",
     "HEARTBEAT_S",
     "LOADS_TOPIC",
+    "SPLITS_TOPIC",
     "ActorDied",
     "ActorSilent",
     "CallTerms",
     "ControllerProtocol",
-    "DeploymentHead",
     "DeploymentSnapshot",
     "InstanceInfo",
     "LoadReport",
@@ -57,7 +58,8 @@ __all__ = [
     "ReplicaProtocol",
     "Snapshot",
     "SnapshotDelta",
-    "TableSnapshot",
+    "SplitReport",
+    "TallyReport",
     "WatchRequest",
     "remote",
     "terms_of",

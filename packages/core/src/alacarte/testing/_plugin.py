@@ -9,7 +9,7 @@ import inspect
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import RootModel
@@ -21,20 +21,23 @@ from ..errors import ConfigError, PluginError
 from ..foreign import load_target
 from ..types import (
     ApiName,
+    BatchObserver,
     Call,
     Command,
     ConfigSection,
     DeploymentId,
     DeploymentInfo,
-    Hooks,
+    EdgeObserver,
     LayerStage,
     NodeServiceSpec,
     PolicyFactory,
+    ProcessInfo,
+    ReplicaObserver,
     Reply,
     ReportReceiver,
+    RouterObserver,
 )
 from ._policy import check_routing_policy
-from ._route_layer import check_route_layers
 
 __all__ = ["check_plugin"]
 
@@ -181,10 +184,13 @@ def _check_protocols(implementation: Callable[[], Any], plugins: Plugins) -> Non
 
 def _check_scaler(implementation: Callable[..., Any], plugins: Plugins) -> None:
     given = plugins.make_scaler(_ScalerMeans(plugins))
-    if given is not None:
+    scaler = None if given is None else given[1]()
+    if scaler is not None:
         for name in ("check", "start", "want", "forget", "running", "problem", "stop", "close"):
-            is_async = inspect.iscoroutinefunction(getattr(given[1], name))
-            assert is_async == (name == "close"), f"Scaler.{name}: close alone is async"
+            method = getattr(scaler, name, None)
+            assert callable(method), f"make_scaler: {type(scaler).__name__} has no method {name}"
+            is_async = inspect.iscoroutinefunction(method)
+            assert is_async == (name == "close"), f"Scaler.{name}: only close is async"
 
 
 class _ScalerMeans:
@@ -194,11 +200,14 @@ class _ScalerMeans:
     processes: Any = None
 
     def __init__(self, plugins: Plugins) -> None:
-        self.hooks: Hooks = plugins
+        self._plugins = plugins
         self._topics = ReportTopics(plugins.report_topics)
 
     def scale(self, deployment: DeploymentId, replicas: int) -> None:
         raise AssertionError(f"make_scaler scales {deployment}, which does not exist")
+
+    def registered(self, hook: str) -> Mapping[str, Any]:
+        return self._plugins.registered(hook)
 
     def receiver(self, topic: str) -> ReportReceiver:
         return self._topics.receiver(topic, object)  # type: ignore[return-value]  # the plugin's own
@@ -208,16 +217,45 @@ class _ScalerMeans:
     async def clear(self) -> None: ...
 
 
+_SUBJECTS: tuple[tuple[str, type, tuple[Any, ...]], ...] = (
+    ("router", RouterObserver, (DeploymentId("check", "Plugin"),)),
+    ("replica", ReplicaObserver, (DeploymentId("check", "Plugin"),)),
+    ("edge", EdgeObserver, ("http",)),
+    ("batcher", BatchObserver, (DeploymentId("check", "Plugin"), "Plugin.predict")),
+)
+
+
+def _check_meter(implementation: Callable[..., Any], plugins: Plugins) -> None:
+    for kind in ("driver", "replica", "proxy"):
+        process = ProcessInfo(kind, "check", "local")
+        for answer in plugins.ask("make_meter", process=process, config=_configuration(plugins)):
+            for name, base, subject in _SUBJECTS:
+                observer = getattr(answer.value, name)(*subject)
+                if observer is not None:
+                    _check_observer(f"{answer.plugin}: observer of a {name}", observer, base)
+
+
+def _check_observer(what: str, observer: Any, base: type) -> None:
+    """Each method is a plain one, and takes what it will be given."""
+    for name in (name for name in vars(base) if not name.startswith("_")):
+        method = getattr(observer, name, None)
+        if method is None:
+            continue
+        assert not inspect.iscoroutinefunction(method), f"{what}: {name} must not be async"
+        given = list(inspect.signature(getattr(base, name)).parameters)[1:]
+        try:
+            inspect.signature(method).bind(*given)
+        except TypeError as error:
+            wanted = ", ".join(given)
+            raise AssertionError(f"{what}: {name} must take ({wanted}): {error}") from None
+
+
 def _check_caller_layer(implementation: Callable[..., Any], plugins: Plugins) -> None:
     _check_layers(plugins.wrap_caller(_DEPLOYMENT, _configuration(plugins)))
 
 
 def _check_replica_layer(implementation: Callable[..., Any], plugins: Plugins) -> None:
     _check_layers(plugins.wrap_replica(_DEPLOYMENT, _configuration(plugins)))
-
-
-def _check_route_layer(implementation: Callable[..., Any], plugins: Plugins) -> None:
-    check_route_layers(plugins, _configuration(plugins))
 
 
 _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
@@ -232,9 +270,9 @@ _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
     "register_layer_stages": _check_layer_stages,
     "register_protocols": _check_protocols,
     "make_scaler": _check_scaler,
+    "make_meter": _check_meter,
     "wrap_caller": _check_caller_layer,
     "wrap_replica": _check_replica_layer,
-    "wrap_route": _check_route_layer,
 }
 
 

@@ -9,7 +9,6 @@ from ._applications import ApplicationInfo, ApplicationTable
 from ._configuration import ConfigSection, ConfigSections, UserCode
 from ._deployments import DeploymentInfo
 from ._events import Event
-from ._facade import Client, Handle, HandleResponse
 from ._hooks import Failures, HookAnswer, Hooks
 from ._identities import Identity
 from ._instance import Instance
@@ -26,13 +25,12 @@ from ._meters import (
 from ._names import DeploymentId
 from ._node_services import MessageReceiver, NodeService, NodeServiceSpec
 from ._processes import Cleanup, ProcessInfo
-from ._protocols import CallProtocol, Entry, Served
+from ._protocols import CallProtocol, Entry, FailureProtocol, Served
 from ._registration import ApiName, Command
 from ._replicas import Address, ReplicaLoad
-from ._reports import BoundedReceiver, ProcessId, ReportReceiver, ReportTopic, RouteCounter
+from ._reports import BoundedReceiver, ProcessId, ReportReceiver, ReportTopic
 from ._requests import Buffer, Call, Layer, Message, PushedMessages, ReadyMessages, Reply, Service
 from ._resources import Expansion, Resource, ResourceKind, Resources
-from ._route_layers import RouteLayer
 from ._routes import Route, RouteTable
 from ._routing_policies import (
     WAIT,
@@ -64,7 +62,6 @@ __all__ = [
     "Call",
     "CallProtocol",
     "Cleanup",
-    "Client",
     "Command",
     "ConfigSection",
     "ConfigSections",
@@ -75,13 +72,12 @@ __all__ = [
     "Entry",
     "Event",
     "Expansion",
+    "FailureProtocol",
     "Failures",
-    "Handle",
-    "HandleResponse",
-    "HelperProcess",
-    "HelperProcesses",
     "HookAnswer",
     "Hooks",
+    "HelperProcess",
+    "HelperProcesses",
     "Identity",
     "Instance",
     "Layer",
@@ -112,8 +108,6 @@ __all__ = [
     "ResourceKind",
     "Resources",
     "Route",
-    "RouteCounter",
-    "RouteLayer",
     "RouteTable",
     "RouterObserver",
     "RoutingPolicy",

@@ -5,8 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple, Protocol
 
+from ..errors import ErrorCode
 from ._names import DeploymentId
-from ._requests import Service
+from ._requests import Reply, Service
+
+
+class FailureProtocol(Protocol):
+    """A `CallProtocol` some of whose replies stand for errors, such as HTTP's with a status of 500.
+
+    Routing policies and observers hear of such a call that it failed. Asked in the processes that
+    make calls as well as in replicas, so `register_protocols` imports little and `bind` the rest.
+    """
+
+    def failure_code(self, reply: Reply) -> ErrorCode | None:
+        """Return the code of the error that a reply stands for, None for a success.
+
+        Args:
+            reply: Perhaps still streaming: only its `payload` is to be looked at.
+        """
 
 
 class Entry(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ._applications import ApplicationTable
 from ._configuration import ConfigSections
@@ -15,6 +15,8 @@ from ._processes import ProcessInfo
 from ._replicas import ReplicaLoad
 from ._requests import Call, Reply, Service
 from ._routes import Route, RouteTable
+
+T = TypeVar("T")
 
 
 class ServicePlace(Protocol):
@@ -129,12 +131,12 @@ class Runtime(Protocol):
     ) -> Service:
         """Return the way to a route's targets.
 
-        Each call takes one of them by its weight, always the same for the same `routing_key`, and
-        passes what plugins put around the route (`wrap_route`). For a route that is not `is_split`,
-        the same as `service` of its only target.
+        Each call takes one of them by its weight, always the same for the same `routing_key`;
+        shadows get their copies, and what becomes of either is counted. For a route that is not
+        `is_split`, the same as `service` of its only target.
 
         Args:
-            failed: Says whether a reply stands for an error, besides those that are raised.
+            failed: Tells of a reply whether it stands for an error, besides those that are raised.
         """
 
     def report(self, topic: str, value: Any) -> None:
@@ -156,6 +158,19 @@ class Runtime(Protocol):
 
         Raises:
             PluginError: No plugin registers a node service of that name.
+        """
+
+    def observe(self, kind: str, base: type[T], *subject: object) -> T | None:
+        """Return what plugins observe of a subject in this process; None where none asks.
+
+        The observers that the meters of this process give, as one. Its methods raise nothing. Ask
+        once for each subject, and call nothing where the answer is None.
+
+        Args:
+            kind: Name of the `Meter` method to ask. A package may add kinds of its own: a meter
+                without such a method observes nothing.
+            base: The observer's class, whose methods do nothing by themselves.
+            subject: Arguments of the method, such as the name of an ingress.
         """
 
     def submit(self, work: Awaitable[Any]) -> Future[Any]:
