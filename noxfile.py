@@ -247,8 +247,8 @@ def tests(session: nox.Session, package: str) -> None:
     if not list(folder.rglob("test_*.py")):
         session.error(f"packages/{package}/tests has no tests")
     client = _group("http-client", "ingress", "values") if package == "http" else []
-    # The simulation runs autoscaling, too.
-    others = ["autoscaling"] if package == "core" else []
+    # The simulation runs autoscaling, too; and the proxy's tests, the counts and shadows of routes.
+    others = {"core": ["autoscaling"], "http": ["endpoints"]}.get(package, [])
     _install(session, [package, *others], *_group("test"), *client)
     _pytest(session, "-n", WORKERS, str(folder.relative_to(ROOT)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from alacarte._control.helper_actors import HelperActors
@@ -33,11 +34,8 @@ class Context:
         self.scale = act
         self.intake = LoadIntake()
         self._cluster = cluster
-        self._policies = policies or {}
-
-    def registered(self, hook: str) -> Mapping[str, Any]:
-        assert hook == "register_autoscaling_policies"
-        return self._policies
+        registered = {"register_autoscaling_policies": policies or {}}
+        self.hooks: Any = SimpleNamespace(registered=registered.__getitem__)
 
     def receiver(self, topic: str) -> ReportReceiver:
         return self.intake

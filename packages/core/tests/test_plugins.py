@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from alacarte import _plugins
 from alacarte._plugins import PluginRecord, check_same, discover, installed, load
 from alacarte._settings import ConfigValues
 from alacarte.errors import ConfigError, PluginError
-from alacarte.types import DeploymentId, DeploymentInfo, Event
+from alacarte.types import DeploymentId, DeploymentInfo, Event, Route
 
 GOOD = """
 from alacarte.hookspecs import hookimpl
@@ -76,6 +77,26 @@ def test_a_good_plugin(install: Install):
     plugins = load()
     assert plugins.loaded == (PluginRecord("good", "good", "good", "1.2", "loaded"),)
     assert list(plugins.commands) == ["greet"]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [("raise KeyError('no')", "KeyError: 'no'"), ("return 17", "wrap_route returned 17")],
+)
+def test_a_plugin_that_fails_around_a_route_is_named(install: Install, body: str, reason: str):
+    """So is the route, and its failure is kept for the status."""
+    source = "from alacarte.hookspecs import hookimpl\n@hookimpl\ndef wrap_route(route): "
+    install("mad", source + body)
+    runtime: Any = None
+    plugins = load()
+    for _ in range(2):
+        [error] = plugins.wrap_route(
+            Route("/r", "r", {DeploymentId("a", "A"): 1.0}, name="r"), runtime
+        )
+        assert reason in str(error)
+        assert str(error).startswith("route 'r': plugin mad")
+    [failure] = plugins.failures.values()
+    assert (failure.plugin, failure.hook, failure.count) == ("mad", "wrap_route", 2)
 
 
 def test_finding_imports_nothing(install: Install):

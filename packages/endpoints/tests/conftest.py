@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from types import ModuleType
 from typing import Any
@@ -16,9 +16,17 @@ from alacarte.calls import python_call, python_result
 from alacarte.hookspecs import hookimpl
 from alacarte.runtime import get_runtime
 from alacarte.serve import _current
-from alacarte.testing import local_instance
+from alacarte.testing import FakeClock, local_instance
 from alacarte.types import DeploymentId, NodeServiceSpec, Runtime
 from alacarte_endpoints import Arguments, ServeRequest
+
+Main = Callable[[], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture
+def run() -> Callable[[Main], None]:
+    """Run a coroutine function in virtual time; afterwards, no task may be left."""
+    return lambda main: FakeClock().run(main())
 
 
 class Routes(ModuleType):

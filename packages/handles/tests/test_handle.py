@@ -17,8 +17,12 @@ import pytest
 from alacarte import serve
 from alacarte.context import current_call
 from alacarte.errors import ConfigError, NotFoundError, ServeError
-from alacarte.types import DeploymentId
-from alacarte_handles import DeploymentHandle, DeploymentResponse
+from alacarte.types import DeploymentId, Handle, HandleResponse
+from alacarte_handles import (
+    DeploymentHandle,
+    DeploymentResponse,
+    DeploymentResponseGenerator,
+)
 
 from . import gates
 from .gates import WAIT_S
@@ -356,3 +360,19 @@ def test_nothing_runs(local, monkeypatch):
     for each in (handle, DeploymentHandle(DeploymentId("default", "shout"))):
         with pytest.raises(ServeError, match=r"alacarte is not running; serve.start\(\)"):
             each.remote("a")
+
+
+def members(protocol: type) -> set[str]:
+    return {name for name in vars(protocol) if not name.startswith("_") or name in DIRECT}
+
+
+DIRECT = {"__await__", "__aiter__", "__iter__", "__getattr__"}
+
+
+def test_what_the_facade_promises_is_there():
+    """`serve.run` is typed as a `Handle`, whose calls are typed as a `HandleResponse`."""
+    assert members(Handle) <= set(dir(DeploymentHandle))
+    assert members(HandleResponse) >= {"result", "__await__", "__aiter__"}
+    assert members(HandleResponse) <= {*dir(DeploymentResponse), *dir(DeploymentResponseGenerator)}
+    assert inspect.signature(serve.run).return_annotation == "Handle"
+    assert inspect.signature(serve.start).return_annotation == "Client"

@@ -18,9 +18,20 @@ from .wire import Wire
 @pytest.fixture(scope="session")
 def plugins() -> Any:
     """What is wanted, whatever else is installed."""
+    return _loaded()
+
+
+@pytest.fixture(scope="session")
+def plugins_with_endpoints() -> Any:
+    """The same and alacarte-endpoints, which counts the calls by routes and copies them."""
+    pytest.importorskip("alacarte_endpoints", reason="`nox -s tests` installs it")
+    return _loaded("endpoints")
+
+
+def _loaded(*more: str) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALACARTE_PLUGINS", plugin.__name__)
-        wanted = ("core", "http", plugin.__name__)
+        wanted = ("core", "http", plugin.__name__, *more)
         ours = [record for record in _plugins.discover() if record.name in wanted]
     return _plugins.load(ours, strict=True)
 

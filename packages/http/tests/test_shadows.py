@@ -28,6 +28,12 @@ pytestmark = pytest.mark.once
 MEGABYTE = 1 << 20
 
 
+@pytest.fixture
+def plugins(plugins_with_endpoints: Any) -> Any:
+    """What each instance here loads."""
+    return plugins_with_endpoints
+
+
 async def told(request: Request) -> dict[str, Any]:
     """Return all of a request that user code can see."""
     body = await request.body()

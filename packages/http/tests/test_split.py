@@ -31,6 +31,12 @@ from .wire import Wire
 pytestmark = pytest.mark.once
 
 
+@pytest.fixture
+def plugins(plugins_with_endpoints: Any) -> Any:
+    """What each instance here loads."""
+    return plugins_with_endpoints
+
+
 @serve.deployment(max_ongoing_requests=128)
 class Named:
     """Tells its application's name, or does what its path's last segment says."""

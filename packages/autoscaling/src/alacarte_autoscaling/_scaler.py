@@ -25,7 +25,7 @@ class LoadScaler:
     """The `Scaler` of an instance: counts follow the load, as each deployment's policy says."""
 
     def __init__(self, context: ScalerContext) -> None:
-        self._policies = context.registered("register_autoscaling_policies")
+        self._policies = context.hooks.registered("register_autoscaling_policies")
         self._counts = ReplicaCounts(context)
         self._custom = CustomPolicies(context.processes)
         self._loop = ScalingLoop(self._policies, self._counts.set, self._custom)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from alacarte.hookspecs import hookimpl
@@ -22,11 +23,20 @@ __all__ = [
     "register_api",
     "register_autoscaling_policies",
     "register_config",
+    "register_hooks",
     "register_report_topics",
 ]
 
 _MAX_REPORT_BYTES = 16 * 1024 * 1024
 """About 50,000 deployments."""
+
+
+@hookimpl
+def register_hooks() -> list[ModuleType]:
+    """Add the hook for policies by name."""
+    from . import hookspecs
+
+    return [hookspecs]
 
 
 @hookimpl

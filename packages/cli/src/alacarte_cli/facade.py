@@ -28,7 +28,7 @@ class Facade(Protocol):
         address: str | None = None,
         http_options: dict[str, Any] | None = None,
         foreground: bool = False,
-    ) -> None:
+    ) -> object:
         """Start an instance, or join the one that runs."""
 
     def attach(self, address: str | None = None) -> bool:

@@ -11,16 +11,11 @@ from .types import (
     Layer,
     LayerStage,
     PolicyFactory,
-    ReportReceiver,
-    ReportTopic,
     ResourceKind,
     StagedLayer,
 )
 
 __all__: list[str] = []
-
-_MAX_REPORT_BYTES = 16 * 1024 * 1024
-"""About 50,000 targets of split routes."""
 
 
 @hookimpl
@@ -65,19 +60,3 @@ def wrap_caller(deployment: DeploymentInfo) -> StagedLayer[Layer]:
 @hookimpl
 def wrap_replica(deployment: DeploymentInfo) -> StagedLayer[Layer]:
     return StagedLayer("deadline", drop_expired(deployment.id), task_free=True)
-
-
-@hookimpl
-def register_report_topics() -> list[ReportTopic]:
-    import pickle
-
-    from .actors import SPLITS_TOPIC
-
-    def create_tallies() -> ReportReceiver:
-        from ._control.tallies import Tallies  # the controller alone needs the receivers
-
-        return Tallies()
-
-    return [
-        ReportTopic(SPLITS_TOPIC, create_tallies, pickle.dumps, pickle.loads, _MAX_REPORT_BYTES)
-    ]

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         ProcessInfo,
         ReportTopic,
         ResourceKind,
+        Route,
+        RouteLayer,
         Runtime,
         Scaler,
         ScalerContext,
@@ -107,11 +109,6 @@ def register_routing_policies() -> list[PolicyFactory]:  # type: ignore[empty-bo
 
 
 @hookspec
-def register_autoscaling_policies() -> list[Any]:  # type: ignore[empty-body]
-    """Return autoscaling policies by name. Controller."""
-
-
-@hookspec
 def register_report_topics() -> list[ReportTopic]:  # type: ignore[empty-body]
     """Return topics that processes report values to. Controller, and every process that reports."""
 
@@ -169,6 +166,15 @@ def wrap_replica(
     """Return a layer around every call that a replica of `deployment` runs. Replica.
 
     Called when the replica starts, and when the deployment's options change in place.
+    """
+
+
+@hookspec
+def wrap_route(route: Route, runtime: Runtime) -> RouteLayer | None:
+    """Return a layer around the calls that a process makes by a route. Every process that calls.
+
+    Asked for routes that are split, shadowed or named (`Route.is_split`), once for each version of
+    a route, before the first call by it. Layers are nested in the order of plugin names.
     """
 
 

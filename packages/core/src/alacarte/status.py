@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -17,6 +18,7 @@ __all__ = [
     "ProxyStatus",
     "ReplicaOverview",
     "ReplicaState",
+    "RouteCounts",
     "RouteStatusOverview",
     "ServeStatus",
     "ServiceStatusOverview",
@@ -212,12 +214,28 @@ class CallCounts:
 
 
 @dataclass(frozen=True)
+class RouteCounts:
+    """What became of the calls by one route, as a plugin counts them.
+
+    Attributes:
+        since: When counting began, in seconds since 1970; 0.0 for not yet.
+        targets: By deployment, as `application#deployment`.
+        shadows: Of the copies, likewise.
+    """
+
+    since: float = 0.0
+    targets: Mapping[str, CallCounts] = field(default_factory=dict)
+    shadows: Mapping[str, CallCounts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class TargetStatusOverview:
     """One target of a route, or one of its shadows.
 
     Attributes:
         weight: Its share of the requests; of a shadow, the share that it gets copies of.
-        counts: None for a route that is not counted: one without a split.
+        counts: None for a route that is not counted: one without a split, or where no package
+            counts. alacarte-endpoints does.
     """
 
     weight: float

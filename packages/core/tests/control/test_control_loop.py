@@ -18,7 +18,6 @@ from alacarte._control.recovery import Recovery, Survivor
 from alacarte._control.replica_group import ReplicaGroup
 from alacarte._control.report_topics import ReportTopics
 from alacarte._control.start_gate import StartGate
-from alacarte._control.tallies import Tallies
 from alacarte._model.plan import Plan
 from alacarte._model.snapshots import deployment_key
 from alacarte._plugins import Plugins
@@ -98,8 +97,8 @@ class World:
         context = ActorContext(self.cluster, "c", node, "host", "/tmp", plugins)
         recovery = Recovery(self.cluster, "i")
         self.foundation = Foundation(MINE, State("i", CONFIG), recovery, survivors, None, [node])
-        self.publisher = Publisher(plugins, Tallies())
         topics = ReportTopics(plugins.report_topics)
+        self.publisher = Publisher(plugins, topics)
         self.loop = ControlLoop(context, self.foundation, StartGate(), self.publisher, topics)
         self.loop.start()
 

@@ -9,12 +9,12 @@ import pytest
 from alacarte import _plugins
 from alacarte._control.desired import target_of
 from alacarte._control.publisher import Publisher
-from alacarte._control.tallies import Tallies
+from alacarte._control.report_topics import ReportTopics
 from alacarte._model.plan import Plan
 from alacarte._model.snapshots import ROUTES_KEY, deployment_key
-from alacarte.actors import ReplicaEntry, WatchRequest
+from alacarte.actors import DeploymentHead, ReplicaEntry, WatchRequest
 from alacarte.status import DeploymentStatus
-from alacarte.types import Address, ApplicationInfo, DeploymentId
+from alacarte.types import Address, DeploymentId
 
 from ..plan_support import application, planned
 
@@ -41,7 +41,7 @@ def plan() -> Plan:
 @pytest.fixture
 def publisher() -> Publisher:
     core = [record for record in _plugins.discover() if record.name == "core"]
-    return Publisher(_plugins.load(core, strict=True), Tallies())
+    return Publisher(_plugins.load(core, strict=True), ReportTopics({}))
 
 
 def publish(publisher: Publisher, status: DeploymentStatus, plan: Plan, *entries: Any) -> Any:
@@ -100,15 +100,13 @@ def test_applications_are_published_with_the_routes(publisher: Publisher):
     publisher.follow(planned(application("a", "x", "y", prefix="/a"), application("b", "x")))
     publisher.routes()
     first = publisher.hub.current(ROUTES_KEY)
-    assert first.applications == {
-        "a": ApplicationInfo("a", DeploymentId("a", "y")),
-        "b": ApplicationInfo("b", DeploymentId("b", "x")),
-    }
+    assert first.ingresses == {"a": DeploymentId("a", "y"), "b": DeploymentId("b", "x")}
+    assert first.deployments == dict.fromkeys(first.ingresses.values(), DeploymentHead("v1", {}))
     publisher.follow(planned(application("a", "x", "y", prefix="/a")))
     publisher.routes()
     second = publisher.hub.current(ROUTES_KEY)
     assert second.version > first.version
-    assert (second.routes, list(second.applications)) == (first.routes, ["a"])
+    assert (second.routes, list(second.ingresses)) == (first.routes, ["a"])
 
 
 async def test_who_follows_what_there_is_not_is_told(publisher: Publisher):

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alacarte._control import report_topics
 from alacarte._control.report_topics import ReportTopics
-from alacarte._control.tallies import Tallies
-from alacarte._model.tallies import BUCKETS
 from alacarte._process.topic_reporter import PERIOD_S, TopicReporter
-from alacarte.actors import FORGET_S, HEARTBEAT_S, SPLITS_TOPIC, SplitReport, TallyReport
-from alacarte.types import ProcessId, ReportTopic
+from alacarte.actors import FORGET_S, HEARTBEAT_S
+from alacarte.status import RouteCounts
+from alacarte.types import DeploymentId, ProcessId, ReportTopic, Route
 
 ONE, TWO = ProcessId("one", "here", "1"), ProcessId("two", "here", "2")
 
@@ -127,31 +125,75 @@ def test_a_receiver_that_fails_harms_nobody(run, caplog):
     ]
 
 
-def test_a_route_that_comes_back_has_its_counts_again(run):
-    """Counts that were dropped with a route are asked for again, without another call of it."""
-    split = SplitReport("k", 1.0, (TallyReport("a#A", False, 7, 0, 0, 1.0, (0,) * BUCKETS),))
-    topic = ReportTopic(SPLITS_TOPIC, Tallies, pickle.dumps, pickle.loads)
+class Counter(Receiver):
+    """Counts the calls by routes, or fails."""
+
+    def __init__(self, counts: RouteCounts | None = None, error: Exception | None = None) -> None:
+        super().__init__()
+        self.counts = counts
+        self.error = error
+        self.kept: list[Sequence[Route]] = []
+
+    def keep_routes(self, routes: Sequence[Route]) -> None:
+        if self.error is not None:
+            raise self.error
+        self.kept.append(routes)
+
+    def counts_of(self, route: Route) -> RouteCounts | None:
+        if self.error is not None:
+            raise self.error
+        return self.counts
+
+
+class Bounded(Receiver):
+    """Holds a process's value until it drops it."""
+
+    def holds(self, process: ProcessId) -> bool:
+        return process in self.values
+
+
+def test_a_value_that_its_receiver_drops_is_sent_again(run):
+    """By the process's next sign of life, without another report."""
+    topic = ReportTopic("t", Bounded)
 
     async def main() -> None:
-        here = ReportTopics({SPLITS_TOPIC: topic})
-        tallies = here.receiver(SPLITS_TOPIC, Tallies)
+        here = ReportTopics({"t": topic})
 
         async def send(number: int, values: Mapping[str, bytes]) -> frozenset[str]:
             return here.report(ONE, number, values)
 
-        there = TopicReporter({SPLITS_TOPIC: topic}, send)
-        there.report(SPLITS_TOPIC, (split,))
+        there = TopicReporter({"t": topic}, send)
+        there.report("t", 7)
         await asyncio.sleep(1)
-        tallies.keep({"another"})
-        tallies.keep({"k", "another"})
-        assert tallies.counts("k", "a#A", shadow=False).requests == 0
+        assert values_of(here, "t").pop(ONE) == 7
         await asyncio.sleep(HEARTBEAT_S + PERIOD_S)
-        assert tallies.counts("k", "a#A", shadow=False).requests == 7
+        assert values_of(here, "t") == {ONE: 7}
         there.close()
         here.close()
         await asyncio.sleep(0)
 
     run(main)
+
+
+def test_receivers_that_count_routes_are_asked(run, caplog):
+    """The first that counts a route answers; one that fails is logged and harms no other."""
+    counters = [Counter(error=OSError("no")), Counter(), Counter(RouteCounts(7.0))]
+    route = Route("/r", "r", {DeploymentId("r", "R"): 1.0})
+
+    async def main() -> None:
+        names = {
+            f"t{n}": ReportTopic(f"t{n}", lambda each=each: each) for n, each in enumerate(counters)
+        }
+        here = ReportTopics({"plain": ReportTopic("plain", Receiver), **names})
+        here.keep_routes([route])
+        assert here.counts_of(route) == RouteCounts(7.0)
+        here.close()
+
+    with caplog.at_level(logging.ERROR, "alacarte.controller"):
+        run(main)
+    assert [each.kept for each in counters] == [[], [[route]], [[route]]]
+    assert [each.getMessage() for each in caplog.records] == ["the receiver of the topic t0 failed"]
+    assert ReportTopics({}).counts_of(route) is None
 
 
 def test_processes_are_bounded(run, monkeypatch):

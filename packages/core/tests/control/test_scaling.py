@@ -106,7 +106,9 @@ def test_without_a_scaler(module: Any):
     del module.make_scaler
     without = scaling(module)
     without.check(spec(scales=False))
-    with pytest.raises(PluginError, match="no installed plugin gives a scaler, for scale"):
+    with pytest.raises(
+        PluginError, match="scale has no effect: no installed plugin gives a scaler"
+    ):
         without.check(spec())
     assert without.want(spec(scales=False), 3) is None
     without.running(WHO, 1)
@@ -141,7 +143,7 @@ def test_nonsense_leaves_the_count(module: Any, nonsense: Any, caplog: pytest.Lo
     """A count that is none is logged once with the plugin's name, and shown as the problem."""
     with_one = scaling(module)
     module.scaler.count = nonsense
-    with caplog.at_level(logging.WARNING, "alacarte.controller"):
+    with caplog.at_level(logging.WARNING, "alacarte.plugins"):
         assert with_one.want(spec(), 4) == 4
         assert with_one.want(spec(), None) is None
     assert [record.message for record in caplog.records if "plugin mine" in record.message][
@@ -157,7 +159,7 @@ async def test_whatever_it_raises_stays_inside(module: Any, caplog: pytest.LogCa
     """Each method may raise even what ends a process: one line of the log for each method."""
     with_one = scaling(module)
     module.scaler.error = SystemExit(3)
-    with caplog.at_level(logging.WARNING, "alacarte.controller"):
+    with caplog.at_level(logging.WARNING, "alacarte.plugins"):
         for _ in range(2):
             with_one.start()
             assert with_one.want(spec(), 4) == 4

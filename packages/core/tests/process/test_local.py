@@ -13,9 +13,9 @@ from alacarte import serve
 from alacarte._process.runtime import ProcessRuntime
 from alacarte._wire.failures import rebuild_error
 from alacarte.calls import python_call
-from alacarte.errors import DeploymentUnavailableError
+from alacarte.errors import DeploymentUnavailableError, PluginError
 from alacarte.testing import wait_until
-from alacarte.types import ApplicationInfo, ApplicationTable, DeploymentId, ProcessInfo
+from alacarte.types import ApplicationTable, DeploymentId, ProcessInfo, Route
 
 WAIT_S = 20.0
 
@@ -125,13 +125,35 @@ def test_a_process_of_an_instance_that_is_gone_says_so_once(local, plugins, capl
     assert handle.call()
 
 
+def test_a_plugin_that_fails_around_a_route_fails_its_calls_alone(local, monkeypatch):
+    """Each call says which plugin; the deployment itself can be called."""
+    handle = local.run(Model.bind())
+    runtime = handle.runtime
+
+    def fail(route: Route, runtime: Any) -> list[Any]:
+        return [PluginError("plugin mad failed")]
+
+    monkeypatch.setattr(runtime._plugins, "wrap_route", fail)
+    for version in ("1", "2"):
+        versions = {handle.deployment: version}
+        route = Route("/r", "r", {handle.deployment: 1.0}, name="r", versions=versions)
+
+        async def ask(route: Route = route) -> Any:
+            return await runtime.route_service(route)(python_call("__call__", (), {}))
+
+        with pytest.raises(PluginError, match="plugin mad failed"):
+            runtime.submit(ask()).result(WAIT_S)
+    assert handle.call()
+
+
 def test_applications_are_watched_by_name(local):
     """Known when `serve.run` returns, without a route, and gone with their application."""
     runtime = local.run(Model.bind(), name="shop").runtime
     seen: list[ApplicationTable] = []
     runtime.loop.call_soon_threadsafe(runtime.watch_applications, seen.append)
     wait_until(lambda: bool(seen), timeout_s=WAIT_S)
-    assert seen[0].applications == {"shop": ApplicationInfo("shop", DeploymentId("shop", "Model"))}
+    assert list(seen[0].applications) == ["shop"]
+    assert seen[0].applications["shop"].ingress.id == DeploymentId("shop", "Model")
     local.run(Model.bind(), name="other")
     wait_until(lambda: sorted(seen[-1].applications) == ["other", "shop"], timeout_s=WAIT_S)
     serve.delete("shop")

@@ -91,6 +91,12 @@ def wrap_replica(deployment, config):
     return lambda service: service if size == 3 else None
 @hookimpl
 def wrap_caller(deployment): return None
+class Around:
+    def wrap(self, service, failed): return service
+    def wrap_target(self, target, service, failed): return service
+    def close(self, *, replaced): ...
+@hookimpl
+def wrap_route(route): return Around()
 @hookimpl
 def on_event(event): ...
 """
@@ -131,6 +137,10 @@ WRONG = {
     "has no run": RIGHT.replace("def run(", "def walk("),
     "which has no 'expand' and so is no ResourceKind": RIGHT.replace("def expand(", "def grow("),
     "bind must not be async": RIGHT.replace("def bind(", "async def bind("),
+    "wrap_target made None": RIGHT.replace(
+        "failed): return service\n    def close", "failed): ...\n    def close"
+    ),
+    "which is no RouteLayer or None": RIGHT.replace("return Around()", "return Kind()"),
     "made None of a service": RIGHT.replace("size == 3", "size == 4"),
     "it picked .*, which is not free": (
         "from alacarte._routing.policies import RoundRobin\n"

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from alacarte.hookspecs import hookimpl
-from alacarte.types import ApiName, DeploymentId, Runtime
-
-if TYPE_CHECKING:
-    from ._handle import DeploymentHandle
+from alacarte.types import ApiName, DeploymentId, Handle, Runtime
 
 __all__: list[str] = []
 
@@ -30,7 +25,7 @@ def register_api() -> list[ApiName]:
 
 
 @hookimpl
-def make_handle(deployment: DeploymentId, runtime: Runtime | None) -> DeploymentHandle:
+def make_handle(deployment: DeploymentId, runtime: Runtime | None) -> Handle:
     from ._handle import DeploymentHandle  # not before a handle is wanted
 
     return DeploymentHandle(deployment, runtime)

@@ -22,7 +22,6 @@ from .._model.blobs import pack, unpack
 from .._model.plan import Key, Plan
 from .._settings import ConfigValues
 from ..actors import (
-    SPLITS_TOPIC,
     InstanceInfo,
     MissingBlobs,
     Snapshot,
@@ -44,7 +43,6 @@ from .services import ServiceGroup
 from .start_gate import StartGate, starts_at_once
 from .storage import Storage, clear
 from .summary import settled
-from .tallies import Tallies
 from .validation import check_deployments, check_expected, check_plan
 
 __all__ = ["Controller"]
@@ -77,7 +75,7 @@ class Controller:
         self._foundation = foundation
         self._committed = CommittedState(storage, foundation.state, self._pursue_committed)
         self._topics = ReportTopics(plugins.report_topics)
-        self._publisher = Publisher(plugins, self._topics.receiver(SPLITS_TOPIC, Tallies))
+        self._publisher = Publisher(plugins, self._topics)
         gate = StartGate(context.node.cores or math.inf)
         self._loop = ControlLoop(context, foundation, gate, self._publisher, self._topics)
         hub = self._publisher.hub
@@ -279,7 +277,7 @@ class Controller:
             self._services.by_node,
             found,
             self._services.overviews,
-            routes_overview(plan, self._publisher.counters),
+            routes_overview(plan, self._topics.counts_of),
         )
 
     def _application(self, key: Key, *, details: bool = False) -> ApplicationStatusOverview:

@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from .._model.plan import Plan
-from .._model.tallies import split_key
 from ..status import (
     ApplicationStatus,
     ApplicationStatusOverview,
+    CallCounts,
     DeploymentStatusOverview,
+    RouteCounts,
     RouteStatusOverview,
     TargetStatusOverview,
 )
 from ..types import DeploymentId, Route
 from .summary import application_status
-from .tallies import Tallies
 
 __all__ = ["add_leaving", "application_overview", "routes_overview"]
 
@@ -56,30 +56,35 @@ def add_leaving(
     found[deployment.app] = replace(shown, deployments=deployments)
 
 
-def routes_overview(plan: Plan, tallies: Tallies) -> dict[str, RouteStatusOverview]:
-    """Return where requests go and what became of them, for status."""
+def routes_overview(
+    plan: Plan, counts_of: Callable[[Route], RouteCounts | None]
+) -> dict[str, RouteStatusOverview]:
+    """Return where requests go and what became of them, for status.
+
+    Args:
+        counts_of: Returns what a plugin has counted of a route; None for nothing.
+    """
 
     def shown(
-        route: Route, weights: Mapping[DeploymentId, float], shadow: bool
+        weights: Mapping[DeploymentId, float], counts: Mapping[str, CallCounts] | None
     ) -> dict[str, TargetStatusOverview]:
-        key = split_key(route)
         return {
             target.app if plan.ingresses.get(target.app) == target else str(target): (
                 TargetStatusOverview(
-                    weight,
-                    tallies.counts(key, str(target), shadow=shadow) if route.is_split else None,
+                    weight, None if counts is None else counts.get(str(target), CallCounts())
                 )
             )
             for target, weight in weights.items()
         }
 
-    return {
-        route.prefix or route.name: RouteStatusOverview(
+    def overview(route: Route) -> RouteStatusOverview:
+        counts = counts_of(route)
+        return RouteStatusOverview(
             route.app,
             None if route.methods is None else tuple(sorted(route.methods)),
-            shown(route, route.targets, False),
-            shown(route, route.shadows, True),
-            tallies.since(split_key(route)),
+            shown(route.targets, None if counts is None else counts.targets),
+            shown(route.shadows, None if counts is None else counts.shadows),
+            0.0 if counts is None else counts.since,
         )
-        for route in plan.routes
-    }
+
+    return {route.prefix or route.name: overview(route) for route in plan.routes}

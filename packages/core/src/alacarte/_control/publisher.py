@@ -9,15 +9,19 @@ from dataclasses import replace
 
 from .._model.plan import Plan
 from .._model.snapshots import ROUTES_KEY, deployment_key
-from .._model.tallies import split_key
 from .._plugins import Plugins
-from ..actors import DeploymentSnapshot, Snapshot, WatchRequest
+from ..actors import (
+    DeploymentHead,
+    DeploymentSnapshot,
+    Snapshot,
+    TableSnapshot,
+    WatchRequest,
+)
 from ..status import DeploymentStatus
-from ..types import ApplicationInfo, DeploymentId, Event, RouteTable
+from ..types import DeploymentId, Event, RouteCounter
 from .first_starts import FirstStarts
 from .replica_group import ReplicaGroup
 from .scaling import scaling_section
-from .tallies import Tallies
 from .watch import SnapshotHub
 
 __all__ = ["Publisher"]
@@ -31,21 +35,21 @@ class Publisher:
     """Publishes what differs from the last snapshot. Lives on the controller's loop.
 
     Args:
-        counters: Of the calls of routes that are split.
+        counter: Counts the calls by routes.
 
     Attributes:
         hub: Answers the processes that follow the snapshots.
-        counters: As above.
         routes_version: Of the routes that were published last.
     """
 
-    def __init__(self, plugins: Plugins, counters: Tallies) -> None:
+    def __init__(self, plugins: Plugins, counter: RouteCounter) -> None:
         self.hub = SnapshotHub()
-        self.counters = counters
         self.routes_version = 0
         self._plugins = plugins
+        self._counter = counter
         self._starts = FirstStarts()
         self._plan = Plan()
+        self._heads: Mapping[DeploymentId, DeploymentHead] = {}
 
     def recover(self, plan: Plan) -> None:
         """Take the applications of a former controller for ones that have run.
@@ -57,21 +61,30 @@ class Publisher:
     def follow(self, plan: Plan) -> None:
         """Take over a plan, whose routes the next call of `routes` publishes."""
         self._plan = plan
+        targets = {target for route in plan.routes for target in route.targets}
+        self._heads = {
+            deployment: DeploymentHead(spec.version, spec.options)
+            for deployment, spec in plan.deployments.items()
+            if deployment in targets or plan.ingresses.get(deployment.app) == deployment
+        }
         self._starts.expand(plan)
 
     def routes(self) -> None:
         """Publish the routes, and which applications behind them start for the first time."""
         current = self.hub.current(ROUTES_KEY)
         routes, starting = self._plan.routes, self._starts.take()
-        applications = {
-            name: ApplicationInfo(name, ingress) for name, ingress in self._plan.ingresses.items()
-        }
-        version = 0 if current is None else current.version
-        if current == RouteTable(version, routes, starting, applications):
+        table = TableSnapshot(
+            0 if current is None else current.version,
+            routes,
+            starting,
+            self._plan.ingresses,
+            self._heads,
+        )
+        if table == current:
             return
-        self.counters.keep({split_key(route) for route in routes})
+        self._counter.keep_routes(routes)
         version = self.routes_version = self.hub.next_version()
-        self.hub.publish(ROUTES_KEY, version, RouteTable(version, routes, starting, applications))
+        self.hub.publish(ROUTES_KEY, version, replace(table, version=version))
         self._plugins.on_event(Event("routes", "", str(version)))
 
     async def routes_seen(self, version: int) -> int:

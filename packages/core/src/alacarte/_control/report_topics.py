@@ -6,12 +6,20 @@ import asyncio
 import functools
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ..actors import FORGET_S
-from ..types import BoundedReceiver, ProcessId, ReportReceiver, ReportTopic
+from ..status import RouteCounts
+from ..types import (
+    BoundedReceiver,
+    ProcessId,
+    ReportReceiver,
+    ReportTopic,
+    Route,
+    RouteCounter,
+)
 
 __all__ = ["MAX_PROCESSES", "ReportTopics"]
 
@@ -49,6 +57,9 @@ class ReportTopics:
                 self._receivers[name] = topic.create()
             except BaseException:  # a plugin's code: its failure is nobody else's
                 log.exception("the topic %s has no receiver: what is reported to it is lost", name)
+        self._route_counters = [
+            (name, each) for name, each in self._receivers.items() if isinstance(each, RouteCounter)
+        ]
         self._processes: OrderedDict[ProcessId, _Process] = OrderedDict()
         self._failed: set[tuple[str, str]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -80,6 +91,22 @@ class ReportTopics:
             self._forget(next(iter(self._processes)))
         self._expire_later()
         return frozenset(name for name in known.numbers if self._holds(name, process))
+
+    def keep_routes(self, routes: Sequence[Route]) -> None:
+        """Have those receivers that count calls drop the counts of all but these routes."""
+        for name, counter in self._route_counters:
+            self._guarded(name, functools.partial(counter.keep_routes, routes))
+
+    def counts_of(self, route: Route) -> RouteCounts | None:
+        """Return what the first receiver that counts a route's calls has; None for none."""
+        found: list[RouteCounts | None] = []
+
+        def ask(counter: RouteCounter) -> None:
+            found.append(counter.counts_of(route))
+
+        for name, counter in self._route_counters:
+            self._guarded(name, functools.partial(ask, counter))
+        return next((each for each in found if each is not None), None)
 
     def close(self) -> None:
         """Forget nobody any more."""

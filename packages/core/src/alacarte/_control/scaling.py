@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from .._cluster.protocol import ActorContext, Cluster
 from .._model.specs import DeploymentSpec
@@ -15,6 +15,7 @@ from ..foreign import describe_error
 from ..types import (
     DeploymentId,
     DeploymentInfo,
+    Hooks,
     ReportReceiver,
     Scaler,
 )
@@ -70,11 +71,14 @@ class Scaling:
         self._failures: dict[str, str] = {}
         self._problems: dict[DeploymentId, str] = {}
         self._scaler: Scaler | None = None
-        means = _Means(context, prefix, topics, act, recovered)
-        given = context.plugins.make_scaler(means)
-        if given is not None:
-            self._plugin, make = given
-            self._scaler = self._guarded("make_scaler", make, None)
+        self._unmade = "no installed plugin gives a scaler"
+        try:
+            given = context.plugins.make_scaler(_Means(context, prefix, topics, act, recovered))
+        except PluginError as error:
+            self._unmade = str(error)
+        else:
+            if given is not None:
+                self._plugin, self._scaler = given
 
     def check(self, spec: DeploymentSpec) -> None:
         """Refuse a deployment that asks for a scaler and gets none, or that the scaler refuses.
@@ -83,15 +87,12 @@ class Scaling:
             PluginError: No plugin gives a scaler, or the plugin that does has failed.
             ConfigError: The scaler refuses the deployment's options.
         """
-        sections = self._plugins.deployment_sections
         option = scaling_section(spec, self._plugins)
         if not option:
             return
-        if not self._plugin:
-            keyword = keyword_of(sections[option])
-            raise PluginError(f"{spec.id}: no installed plugin gives a scaler, for {keyword}.")
         if self._scaler is None:
-            raise PluginError(f"{spec.id}: {self._failures['make_scaler']}")
+            keyword = keyword_of(self._plugins.deployment_sections[option])
+            raise PluginError(f"{spec.id}: {keyword} has no effect: {self._unmade}")
         try:
             self._scaler.check(self._info(spec))
         except ServeError:
@@ -168,11 +169,9 @@ class Scaling:
             return otherwise
 
     def _note(self, method: str, error: BaseException) -> None:
-        level = logging.DEBUG if method in self._failures else logging.ERROR
-        where = method if method == "make_scaler" else f"Scaler.{method}"
-        failure = f"plugin {self._plugin} failed in {where}: {describe_error(error)}"
-        self._failures[method] = failure
-        log.log(level, "%s", failure, exc_info=error)
+        where = f"Scaler.{method}"
+        self._failures[method] = f"plugin {self._plugin} failed in {where}: {describe_error(error)}"
+        self._plugins.failures.note(self._plugin, where, error)
 
 
 def scaling_section(spec: DeploymentSpec, plugins: Plugins) -> str:
@@ -204,12 +203,9 @@ class _Means:
         self.recovered = recovered
         self.processes = HelperActors(context.cluster, f"{prefix}policies:", context.plugins.loaded)
         self.scale = act
-        self._plugins: Plugins = context.plugins
+        self.hooks: Hooks = context.plugins
         self._topics = topics
         self._cluster = context.cluster
-
-    def registered(self, hook: str) -> Mapping[str, Any]:
-        return self._plugins.registered(hook)
 
     def receiver(self, topic: str) -> ReportReceiver:
         return self._topics.receiver(topic, object)  # type: ignore[return-value]  # the plugin's own

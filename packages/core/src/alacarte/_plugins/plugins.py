@@ -31,6 +31,8 @@ from ..types import (
     PolicyFactory,
     ReportTopic,
     ResourceKind,
+    Route,
+    RouteLayer,
     Runtime,
     Scaler,
     ScalerContext,
@@ -249,10 +251,21 @@ class Plugins:
         """Return what `serve.start` gives, None where no plugin gives one."""
         return self._first("make_client", instance=instance)
 
-    def make_scaler(self, context: ScalerContext) -> tuple[str, Callable[[], Scaler]] | None:
-        """Return the name of the plugin that gives a scaler and what makes it; None without one."""
-        for plugin, ask in self._implementations("make_scaler"):
-            return plugin, lambda ask=ask: ask(context=context)
+    def make_scaler(self, context: ScalerContext) -> tuple[str, Scaler] | None:
+        """Return the first scaler that a plugin gives, and the plugin's name; None for none.
+
+        Raises:
+            PluginError: A plugin raised, or returned something else. It is named, and the failure
+                is kept.
+        """
+        for plugin, implementation in self._implementations("make_scaler"):
+            try:
+                scaler = self._answer(plugin, "make_scaler", implementation, {"context": context})
+            except PluginError as error:
+                self.failures.note(plugin, "make_scaler", error.__cause__ or error)
+                raise
+            if scaler is not None:
+                return plugin, scaler
         return None
 
     @property
@@ -269,6 +282,26 @@ class Plugins:
         self, deployment: DeploymentInfo, config: ConfigSections
     ) -> list[StagedLayer[Layer]]:
         return self._layers("wrap_replica", deployment, config)
+
+    def wrap_route(self, route: Route, runtime: Runtime) -> list[RouteLayer | PluginError]:
+        """Return what plugins put around the calls by a route, the first outermost.
+
+        In place of a plugin's layer the error, where the plugin failed: calls by that route must
+        not be made without it, and those by others must go on.
+        """
+        layers: list[RouteLayer | PluginError] = []
+        given = {"route": route, "runtime": runtime}
+        for plugin, implementation in self._implementations("wrap_route"):
+            subject = f"route {route.name or route.prefix!r}"
+            try:
+                layer = self._answer(plugin, "wrap_route", implementation, given)
+            except PluginError as error:
+                self.failures.note(plugin, "wrap_route", error.__cause__ or error, subject)
+                layers.append(PluginError(f"{subject}: {error}"))
+                continue
+            if layer is not None:
+                layers.append(layer)
+        return layers
 
     def check_start(self, config: ConfigSections) -> None:
         """Ask every plugin whether this machine can run what is configured.

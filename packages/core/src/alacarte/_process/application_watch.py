@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from ..types import ApplicationTable, RouteTable
+from ..types import ApplicationInfo, ApplicationTable, RouteTable
 
 __all__ = ["ApplicationWatch"]
 
@@ -22,8 +22,15 @@ class ApplicationWatch:
 
     def __call__(self, table: RouteTable) -> None:
         """Take a newer table; one that cannot be passed on counts as not taken."""
-        if self._last is not None and self._last.applications == table.applications:
+        if self._last is not None and _same(self._last.applications, table.applications):
             return
         taken = ApplicationTable(table.version, table.applications)
         self._changed(taken)
         self._last = taken
+
+
+def _same(one: Mapping[str, ApplicationInfo], other: Mapping[str, ApplicationInfo]) -> bool:
+    """Return whether both say the same, options included, which an info does not compare."""
+    return one.keys() == other.keys() and all(
+        info.ingress is other[name].ingress for name, info in one.items()
+    )

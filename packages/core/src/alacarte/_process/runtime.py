@@ -24,9 +24,10 @@ from .._model.policy_parameters import build_parameters
 from .._model.snapshots import ROUTES_KEY
 from .._plugins import Plugins
 from .._routing.chooser import Chooser, failed_policy
+from .._routing.failed_route import FailedRoute
 from .._routing.load_reporter import LoadReporter
+from .._routing.route_services import RouteServices
 from .._routing.router import Router
-from .._routing.splits import Splits
 from .._routing.sweep import Sweep
 from .._settings import describe_deployment
 from .._wire.authentication import AuthenticationError
@@ -34,13 +35,12 @@ from .._wire.caller import CallerConnection, connect
 from .._wire.failures import ErrorDecoder
 from ..actors import (
     LOADS_TOPIC,
-    SPLITS_TOPIC,
     DeploymentSnapshot,
     InstanceInfo,
     LoadReport,
     Membership,
     Snapshot,
-    SplitReport,
+    TableSnapshot,
     WatchRequest,
 )
 from ..errors import ConfigError, PluginError, ServeError
@@ -61,6 +61,7 @@ from ..types import (
     ReplicaLoad,
     Reply,
     Route,
+    RouteLayer,
     RouterObserver,
     RouteTable,
     Service,
@@ -69,6 +70,7 @@ from ..types import (
 )
 from .application_watch import ApplicationWatch
 from .controller_client import OTHER_INSTANCE, ControllerClient, OtherInstance
+from .described_tables import DescribedTables
 from .meters import ProcessMeters, ReplyJudge
 from .outage import AT_ONCE, Patience
 from .router_table import RouterTable
@@ -161,7 +163,12 @@ class ProcessRuntime:
         answers = plugins.tell("make_meter", process=process, config=config)
         self._meters = ProcessMeters(answers, plugins.failures)
         self.failure_code = ReplyJudge(lambda: plugins.protocols.values())
-        self._splits = Splits(self.service, self._table.is_gone, self._report_splits)
+        self._routes = RouteServices(self.service, self._table.is_gone, self._route_layers)
+        self._tables = DescribedTables(
+            lambda deployment, version, options: describe_deployment(
+                deployment, version, options, plugins
+            )
+        )
         self._follows_routes = False
 
     # --- Runtime ------------------------------------------------------------------------
@@ -187,7 +194,7 @@ class ProcessRuntime:
     def route_service(
         self, route: Route, failed: Callable[[Reply], bool] = lambda reply: False
     ) -> Service:
-        return self._splits.of(route, failed)
+        return self._routes.of(route, failed)
 
     def replicas_of(self, deployment: DeploymentId) -> Sequence[ReplicaLoad]:
         router = self.routers.get(deployment)
@@ -197,7 +204,7 @@ class ProcessRuntime:
         return bool(deployment.app)
 
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
-        self._splits.listen(changed)
+        self._routes.listen(changed)
         self._follow_routes()
 
     def watch_applications(self, changed: Callable[[ApplicationTable], None]) -> None:
@@ -247,7 +254,7 @@ class ProcessRuntime:
     async def routes_known(self, version: int) -> None:
         """Return when calls from here take routes of this version, should they take any."""
         if self._follows_routes:
-            await self._splits.known(version)
+            await self._routes.known(version)
 
     async def close(self) -> None:
         """Hang up. Calls that still wait fail."""
@@ -256,7 +263,7 @@ class ProcessRuntime:
             task.cancel()
         self._reporter.close()
         self._topics.close()
-        self._splits.close()
+        self._routes.close()
         await self._table.close()
 
     def _named(self, deployment: DeploymentId) -> Service:
@@ -264,7 +271,7 @@ class ProcessRuntime:
         self._follow_routes()
         service = self._by_name.get(deployment)
         if service is None:
-            named = self._splits.named(deployment.name)
+            named = self._routes.named(deployment.name)
             service = self._by_name[deployment] = deadline(deployment)(named)
         return service
 
@@ -286,6 +293,12 @@ class ProcessRuntime:
 
     def _describe(self, head: DeploymentSnapshot) -> DeploymentInfo:
         return describe_deployment(head.id, head.code_version, head.options, self._plugins)
+
+    def _route_layers(self, route: Route) -> Sequence[RouteLayer]:
+        return [
+            FailedRoute(str(layer)) if isinstance(layer, PluginError) else layer
+            for layer in self._plugins.wrap_route(route, self)
+        ]
 
     def _policy(self, snapshot: DeploymentSnapshot) -> Chooser:
         """Make the policy of a deployment; one that cannot be made fails that deployment's calls.
@@ -324,8 +337,9 @@ class ProcessRuntime:
             self._follows_routes = True
             self._subscription.follow(ROUTES_KEY, self._take_routes)
 
-    def _take_routes(self, table: RouteTable) -> None:
-        self._splits.update(table)
+    def _take_routes(self, snapshot: TableSnapshot) -> None:
+        table = self._tables.table(snapshot)
+        self._routes.update(table)
         names = {route.name for route in table.routes}
         # Whoever has one of the others may go on using it: each looks its route up by itself.
         self._by_name = {key: way for key, way in self._by_name.items() if key.name in names}
@@ -366,9 +380,6 @@ class ProcessRuntime:
     async def _report_loads(self, reports: tuple[LoadReport, ...]) -> None:
         # At once, and not as a latest value: each report covers the time since the last one.
         await self._topics.send({LOADS_TOPIC: self._topics.encoded(LOADS_TOPIC, reports)})
-
-    def _report_splits(self, reports: tuple[SplitReport, ...]) -> None:
-        self._topics.report(SPLITS_TOPIC, reports)
 
     def _suspect(self, deployment: DeploymentId, replica_id: str, reason: str) -> None:
         """Tell the controller of a replica that does not answer; without one, nobody."""

@@ -22,17 +22,16 @@ from .reporting import (
     FORGET_S,
     HEARTBEAT_S,
     LOADS_TOPIC,
-    SPLITS_TOPIC,
     LoadReport,
-    SplitReport,
-    TallyReport,
 )
 from .service_protocol import NodeServiceProtocol
 from .watching import (
+    DeploymentHead,
     DeploymentSnapshot,
     ReplicaEntry,
     Snapshot,
     SnapshotDelta,
+    TableSnapshot,
     WatchRequest,
 )
 
@@ -40,11 +39,11 @@ __all__ = [
     "FORGET_S",
     "HEARTBEAT_S",
     "LOADS_TOPIC",
-    "SPLITS_TOPIC",
     "ActorDied",
     "ActorSilent",
     "CallTerms",
     "ControllerProtocol",
+    "DeploymentHead",
     "DeploymentSnapshot",
     "InstanceInfo",
     "LoadReport",
@@ -58,8 +57,7 @@ __all__ = [
     "ReplicaProtocol",
     "Snapshot",
     "SnapshotDelta",
-    "SplitReport",
-    "TallyReport",
+    "TableSnapshot",
     "WatchRequest",
     "remote",
     "terms_of",

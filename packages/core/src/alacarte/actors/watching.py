@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from ..types import Address, DeploymentId, RouteTable
+from ..types import Address, DeploymentId, Route
 
 __all__ = [
+    "DeploymentHead",
     "DeploymentSnapshot",
     "ReplicaEntry",
     "Snapshot",
     "SnapshotDelta",
+    "TableSnapshot",
     "WatchRequest",
 ]
 
@@ -98,5 +100,35 @@ class SnapshotDelta:
         return self.head.version
 
 
-Snapshot: TypeAlias = RouteTable | DeploymentSnapshot | SnapshotDelta
+class DeploymentHead(NamedTuple):
+    """What tables say of a deployment.
+
+    Attributes:
+        code_version: Of its code and arguments.
+        options: Those that plugins give deployments: plain values by section.
+    """
+
+    code_version: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TableSnapshot:
+    """The routes and the applications at one version.
+
+    Attributes:
+        routes: All of them.
+        starting: As `RouteTable.starting`.
+        ingresses: The deployment that takes the requests of each application.
+        deployments: Those that routes and applications lead to.
+    """
+
+    version: int
+    routes: tuple[Route, ...]
+    starting: frozenset[str] = frozenset()
+    ingresses: Mapping[str, DeploymentId] = field(default_factory=dict)
+    deployments: Mapping[DeploymentId, DeploymentHead] = field(default_factory=dict)
+
+
+Snapshot: TypeAlias = TableSnapshot | DeploymentSnapshot | SnapshotDelta
 """The newest value of a key that a process watches. Each has a `version`."""

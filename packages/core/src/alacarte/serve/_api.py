@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from .._model.deployment import Application
 from .._model.graph import build_application
@@ -17,7 +17,7 @@ from .._settings import keyword_of, plain_options
 from ..context import current_replica
 from ..errors import ConfigError, PluginError, ServeError
 from ..status import ServeStatus
-from ..types import DeploymentId, Resource
+from ..types import Client, DeploymentId, Handle, Resource
 from . import _current
 from ._session import Session
 from ._traceback import short_traceback
@@ -87,7 +87,7 @@ def start(
     detached: bool | None = None,
     foreground: bool = False,
     **options: Any,
-) -> Any:
+) -> Client:
     """Start alacarte, or join the instance that runs.
 
     Without a Ray cluster at `address` or in `RAY_ADDRESS`, one is started on this machine. Options
@@ -153,7 +153,7 @@ def run(
     _local_testing_mode: bool = False,
     *,
     timeout_s: float | None = None,
-) -> Any:
+) -> Handle:
     """Deploy an application, wait until it runs, and return a handle to its ingress deployment.
 
     An application of the same name is updated: what has not changed is not restarted.
@@ -168,7 +168,8 @@ def run(
         timeout_s: How long to wait until it runs, None for no limit.
 
     Returns:
-        A `DeploymentHandle`, where alacarte-handles is installed.
+        A `DeploymentHandle`, where alacarte-handles is installed; without it, an object that says
+        what to install when it is used.
 
     Raises:
         ConfigError: A name, a prefix or an option is not allowed.
@@ -196,7 +197,7 @@ def run_many(
     _local_testing_mode: bool = False,
     *,
     timeout_s: float | None = None,
-) -> list[Any]:
+) -> list[Handle]:
     """Deploy several applications at once: all of them, or none when one is refused.
 
     Args:
@@ -361,9 +362,9 @@ def attach(address: str | None = None) -> bool:
     return _current.attach(address) is not None
 
 
-def _client(session: Session) -> Any:
-    client = session.plugins.make_client(session)
-    return _NoClient() if client is None else client
+def _client(session: Session) -> Client:
+    client: Client | None = session.plugins.make_client(session)
+    return cast(Client, _NoClient()) if client is None else client
 
 
 class _NoClient:
@@ -399,10 +400,11 @@ def _where(status: ServeStatus, spec: ApplicationSpec) -> str:
     return f"{at}, but requests there go to {others}, by a route in front of its own"
 
 
-def _handle(session: Session, ingress: DeploymentId) -> Any:
+def _handle(session: Session, ingress: DeploymentId) -> Handle:
     if not session.plugins.gives_handles:
-        return _NoHandle(ingress)
-    return session.plugins.make_handle(ingress, session.runtime)
+        return cast(Handle, _NoHandle(ingress))
+    handle: Handle = session.plugins.make_handle(ingress, session.runtime)
+    return handle
 
 
 class _NoHandle:

@@ -9,7 +9,7 @@ import inspect
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import RootModel
@@ -28,6 +28,7 @@ from ..types import (
     DeploymentId,
     DeploymentInfo,
     EdgeObserver,
+    Hooks,
     LayerStage,
     NodeServiceSpec,
     PolicyFactory,
@@ -38,6 +39,7 @@ from ..types import (
     RouterObserver,
 )
 from ._policy import check_routing_policy
+from ._route_layer import check_route_layers
 
 __all__ = ["check_plugin"]
 
@@ -184,13 +186,10 @@ def _check_protocols(implementation: Callable[[], Any], plugins: Plugins) -> Non
 
 def _check_scaler(implementation: Callable[..., Any], plugins: Plugins) -> None:
     given = plugins.make_scaler(_ScalerMeans(plugins))
-    scaler = None if given is None else given[1]()
-    if scaler is not None:
+    if given is not None:
         for name in ("check", "start", "want", "forget", "running", "problem", "stop", "close"):
-            method = getattr(scaler, name, None)
-            assert callable(method), f"make_scaler: {type(scaler).__name__} has no method {name}"
-            is_async = inspect.iscoroutinefunction(method)
-            assert is_async == (name == "close"), f"Scaler.{name}: only close is async"
+            is_async = inspect.iscoroutinefunction(getattr(given[1], name))
+            assert is_async == (name == "close"), f"Scaler.{name}: close alone is async"
 
 
 class _ScalerMeans:
@@ -200,14 +199,11 @@ class _ScalerMeans:
     processes: Any = None
 
     def __init__(self, plugins: Plugins) -> None:
-        self._plugins = plugins
+        self.hooks: Hooks = plugins
         self._topics = ReportTopics(plugins.report_topics)
 
     def scale(self, deployment: DeploymentId, replicas: int) -> None:
         raise AssertionError(f"make_scaler scales {deployment}, which does not exist")
-
-    def registered(self, hook: str) -> Mapping[str, Any]:
-        return self._plugins.registered(hook)
 
     def receiver(self, topic: str) -> ReportReceiver:
         return self._topics.receiver(topic, object)  # type: ignore[return-value]  # the plugin's own
@@ -258,6 +254,10 @@ def _check_replica_layer(implementation: Callable[..., Any], plugins: Plugins) -
     _check_layers(plugins.wrap_replica(_DEPLOYMENT, _configuration(plugins)))
 
 
+def _check_route_layer(implementation: Callable[..., Any], plugins: Plugins) -> None:
+    check_route_layers(plugins, _configuration(plugins))
+
+
 _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
     "register_api": _check_api,
     "register_modules": _check_modules,
@@ -273,6 +273,7 @@ _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
     "make_meter": _check_meter,
     "wrap_caller": _check_caller_layer,
     "wrap_replica": _check_replica_layer,
+    "wrap_route": _check_route_layer,
 }
 
 

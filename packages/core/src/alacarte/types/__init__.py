@@ -9,6 +9,7 @@ from ._applications import ApplicationInfo, ApplicationTable
 from ._configuration import ConfigSection, ConfigSections, UserCode
 from ._deployments import DeploymentInfo
 from ._events import Event
+from ._facade import Client, Handle, HandleResponse
 from ._hooks import Failures, HookAnswer, Hooks
 from ._identities import Identity
 from ._instance import Instance
@@ -28,9 +29,10 @@ from ._processes import Cleanup, ProcessInfo
 from ._protocols import CallProtocol, Entry, FailureProtocol, Served
 from ._registration import ApiName, Command
 from ._replicas import Address, ReplicaLoad
-from ._reports import BoundedReceiver, ProcessId, ReportReceiver, ReportTopic
+from ._reports import BoundedReceiver, ProcessId, ReportReceiver, ReportTopic, RouteCounter
 from ._requests import Buffer, Call, Layer, Message, PushedMessages, ReadyMessages, Reply, Service
 from ._resources import Expansion, Resource, ResourceKind, Resources
+from ._route_layers import RouteLayer
 from ._routes import Route, RouteTable
 from ._routing_policies import (
     WAIT,
@@ -62,6 +64,7 @@ __all__ = [
     "Call",
     "CallProtocol",
     "Cleanup",
+    "Client",
     "Command",
     "ConfigSection",
     "ConfigSections",
@@ -74,10 +77,12 @@ __all__ = [
     "Expansion",
     "FailureProtocol",
     "Failures",
-    "HookAnswer",
-    "Hooks",
+    "Handle",
+    "HandleResponse",
     "HelperProcess",
     "HelperProcesses",
+    "HookAnswer",
+    "Hooks",
     "Identity",
     "Instance",
     "Layer",
@@ -108,6 +113,8 @@ __all__ = [
     "ResourceKind",
     "Resources",
     "Route",
+    "RouteCounter",
+    "RouteLayer",
     "RouteTable",
     "RouterObserver",
     "RoutingPolicy",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ._names import DeploymentId
+from ._deployments import DeploymentInfo
 
 __all__ = ["ApplicationInfo", "ApplicationTable"]
 
@@ -20,7 +20,7 @@ class ApplicationInfo:
     """
 
     name: str
-    ingress: DeploymentId
+    ingress: DeploymentInfo
 
 
 @dataclass(frozen=True)

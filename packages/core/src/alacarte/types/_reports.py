@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from ..status import RouteCounts
+from ._routes import Route
 
 
 class ProcessId(NamedTuple):
@@ -56,6 +59,17 @@ class BoundedReceiver(Protocol):
         Called after each message of the process. One whose value is not kept sends it again with
         its next message.
         """
+
+
+@runtime_checkable
+class RouteCounter(Protocol):
+    """A `ReportReceiver` that counts the calls by routes, for `serve.status().routes`."""
+
+    def keep_routes(self, routes: Sequence[Route]) -> None:
+        """Drop what was counted of all but these routes. Called when the routes change."""
+
+    def counts_of(self, route: Route) -> RouteCounts | None:
+        """Return what became of a route's calls; None for a route that is not counted."""
 
 
 def _to_json(value: Any) -> bytes:

@@ -88,7 +88,8 @@ class Call:
         timeout_s: The time that was given to begin with, for errors to tell; None for no limit.
         beyond_limit: The replica takes it whatever it is working on, as it does a broadcast.
         idempotent: It may run more than once: when its replica is lost, it is sent elsewhere.
-        alone: A conversation rather than a request: a route's shadows get no copy of it.
+        alone: A route's shadows get no copy of it: it is a conversation rather than a request, or
+            they have had theirs.
         identity: Who makes the request, None where no layer has established it.
         nested: In the replica, what this request has called. A copy of a call has none of it.
     """

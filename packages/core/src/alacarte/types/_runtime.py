@@ -131,12 +131,12 @@ class Runtime(Protocol):
     ) -> Service:
         """Return the way to a route's targets.
 
-        Each call takes one of them by its weight, always the same for the same `routing_key`;
-        shadows get their copies, and what becomes of either is counted. For a route that is not
-        `is_split`, the same as `service` of its only target.
+        Each call takes one of them by its weight, always the same for the same `routing_key`, and
+        passes what plugins put around the route (`wrap_route`). For a route that is not `is_split`,
+        the same as `service` of its only target.
 
         Args:
-            failed: Tells of a reply whether it stands for an error, besides those that are raised.
+            failed: Says whether a reply stands for an error, besides those that are raised.
         """
 
     def report(self, topic: str, value: Any) -> None:

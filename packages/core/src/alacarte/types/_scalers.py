@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 from ._deployments import DeploymentInfo
+from ._hooks import Hooks
 from ._names import DeploymentId
 from ._reports import ReportReceiver
 
@@ -61,14 +62,15 @@ class ScalerContext(Protocol):
     recovered: bytes | None
 
     @property
+    def hooks(self) -> Hooks:
+        """The hooks of the controller's process."""
+
+    @property
     def processes(self) -> HelperProcesses:
         """For code that must not run in the controller, such as users' own."""
 
     def scale(self, deployment: DeploymentId, replicas: int) -> None:
         """Change how many replicas a deployment has. Store the count first."""
-
-    def registered(self, hook: str) -> Mapping[str, Any]:
-        """Return the values that plugins register through a `register_*` hook, by name."""
 
     def receiver(self, topic: str) -> ReportReceiver:
         """Return the receiver of a report topic."""

@@ -1,8 +1,7 @@
-"""Copies of requests for the shadows of a route: bounded, and never in the way of the original.
+"""Bodies of requests and of their copies for shadows: bounded, and never in the original's way.
 
-A request's body passes through `Original` on its way to the target; what passes is put down for
-each copy, and a copy that does not keep up is given up. Nothing here is ever waited for by the
-original.
+A request's body passes through a `TeeBody` on its way to the target, which hands each part to the
+bodies of the copies. A copy that does not keep up is dropped; the original waits for none.
 """
 
 from __future__ import annotations
@@ -13,60 +12,60 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from ..types import Buffer, Call, Message
+from alacarte.types import Buffer, Call, Message
 
 __all__ = [
-    "MOST_BYTES",
-    "MOST_COPIES",
-    "Copied",
-    "Original",
-    "Room",
-    "copy_of",
-    "kept",
+    "MAX_BYTES",
+    "MAX_COPIES",
+    "ShadowBody",
+    "ShadowBudget",
+    "TeeBody",
+    "frozen_copy",
+    "shadow_call",
     "size_of",
 ]
 
-MOST_COPIES = 64
-"""Copies that one shadow may have under way in a process."""
-MOST_BYTES = 16 * 1024 * 1024
+MAX_COPIES = 64
+"""Copies in flight that one shadow may have in a process."""
+MAX_BYTES = 16 * 1024 * 1024
 """Bytes of requests that wait to be sent to one shadow."""
 
 
-class Room:
-    """What one shadow's copies take up in this process, whichever weights they were made by.
+class ShadowBudget:
+    """What one shadow's copies take up in this process, whatever version of the route made them.
 
     Attributes:
         bytes: Of requests that were not answered yet.
-        tasks: One for each copy that is under way.
+        tasks: One for each copy in flight.
     """
 
-    __slots__ = ("bytes", "tasks")
+    __slots__ = ("__weakref__", "bytes", "tasks")
 
     def __init__(self) -> None:
         self.bytes = 0
         self.tasks: set[asyncio.Task[Any]] = set()
 
     def allows(self, size: int) -> bool:
-        """Whether there is room for so many bytes more."""
-        return self.bytes + size <= MOST_BYTES
+        """Whether so many more bytes fit."""
+        return self.bytes + size <= MAX_BYTES
 
     def close(self) -> None:
-        """Give up what is under way."""
+        """Cancel the copies in flight."""
         for task in list(self.tasks):
             task.cancel()
 
 
-class Copied:
-    """The body of a copy: what has passed of the original's and was not sent yet.
+class ShadowBody:
+    """The body of a copy: those parts of the original's that have passed and were not sent yet.
 
     Attributes:
-        on_lost: Called when the rest will not come: the copy is worth nothing then.
+        on_lost: Called when the rest will not come; the copy is worth nothing then.
     """
 
     on_lost: Callable[[], object]
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, budget: ShadowBudget) -> None:
+        self._budget = budget
         self._parts: deque[Message] = deque()
         self._size = 0
         self._news = asyncio.Event()
@@ -88,11 +87,11 @@ class Copied:
             await self._news.wait()
 
     def put(self, part: Message) -> None:
-        """A further part has passed."""
+        """Add a part that has passed."""
         if self._lost:
             return
         size = size_of(part)
-        if not self._room.allows(size):
+        if not self._budget.allows(size):
             self.lose()
             return
         self._parts.append(part)
@@ -100,30 +99,30 @@ class Copied:
         self._news.set()
 
     def end(self) -> None:
-        """All of it has passed."""
+        """Take note that the last part has passed."""
         self._ended = True
         self._news.set()
 
     def lose(self) -> None:
-        """The rest will not come."""
+        """Take note that the rest will not come."""
         self._lost = True
         self.discard()
         self.on_lost()
 
     def discard(self) -> None:
-        """Nobody reads what lies here."""
+        """Drop the parts that were not sent."""
         self._parts.clear()
         self._take(-self._size)
 
     def _take(self, size: int) -> None:
         self._size += size
-        self._room.bytes += size
+        self._budget.bytes += size
 
 
-class Original:
-    """A body on its way to the target, of which copies are kept."""
+class TeeBody:
+    """A body on its way to the target, which hands its parts to the bodies of copies."""
 
-    def __init__(self, body: AsyncIterator[Message], copies: list[Copied]) -> None:
+    def __init__(self, body: AsyncIterator[Message], copies: list[ShadowBody]) -> None:
         self._body = body
         self._copies = copies
 
@@ -142,34 +141,34 @@ class Original:
             self.give_up()
             raise
         if self._copies:
-            copy = kept(part)
+            copy = frozen_copy(part)
             for each in self._copies:
                 each.put(copy)
         return part
 
     def give_up(self) -> None:
-        """Nobody reads on: copies that have not got all of it are lost."""
+        """Take note that nobody reads on: copies that have not got all parts are lost."""
         for each in self._copies:
             each.lose()
         self._copies = []
 
     async def aclose(self) -> None:
-        """Close the body itself, where it can be."""
+        """Close the body itself, where that is possible."""
         self.give_up()
         close = getattr(self._body, "aclose", None)
         if close is not None:
             await close()
 
 
-def copy_of(
-    call: Call, payload: Message, body: Copied | None, deadline: float, timeout_s: float
+def shadow_call(
+    call: Call, payload: Message, body: ShadowBody | None, deadline: float, timeout_s: float
 ) -> Call:
     """Return a call that is the same for the user's code, and unknown to the original's caller.
 
     Its request id ends with `-shadow`, so that logs tell the two apart.
 
     Args:
-        payload: What `kept` gives of the original's.
+        payload: A `frozen_copy` of the original's.
     """
     return replace(
         call,
@@ -182,8 +181,8 @@ def copy_of(
     )
 
 
-def kept(message: Message) -> Message:
-    """Return a message that stays as it is, whatever becomes of the buffers of the original."""
+def frozen_copy(message: Message) -> Message:
+    """Return a message that does not change when the buffers of the original do."""
     return tuple(_fixed(message))
 
 
@@ -193,5 +192,5 @@ def _fixed(message: Message) -> Iterator[Buffer]:
 
 
 def size_of(message: Message) -> int:
-    """Return its bytes."""
+    """Return the number of a message's bytes."""
     return sum(piece.nbytes if isinstance(piece, memoryview) else len(piece) for piece in message)

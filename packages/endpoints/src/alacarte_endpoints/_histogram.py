@@ -1,34 +1,19 @@
-"""What processes that make calls tell the controller of the targets of a route."""
+"""A histogram of times. Pure."""
 
 from __future__ import annotations
 
 import bisect
-import hashlib
 import itertools
 import math
 from collections.abc import Sequence
 
-from ..types import Route
-
-__all__ = ["BUCKETS", "bucket_of", "quantile_s", "split_key"]
+__all__ = ["BUCKETS", "bucket_of", "quantile_s"]
 
 BUCKETS = 84
 """Of a histogram of times: from 50 µs to 50 s, and what lies beyond."""
 _SHORTEST_S = 50e-6
 _STEPS = 4
 """Buckets to each doubling: so a quantile is right to a tenth."""
-
-
-def split_key(route: Route) -> str:
-    """Return what tells one split from another: it changes with weights, and with code."""
-    parts = [
-        f"{kind} {target} {weight!r}"
-        for kind, weights in (("target", route.targets), ("shadow", route.shadows))
-        for target, weight in sorted(weights.items())
-    ]
-    parts += [f"version {target} {version}" for target, version in sorted(route.versions.items())]
-    text = "\n".join([route.name, route.prefix, route.app, *parts])
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def bucket_of(seconds: float) -> int:

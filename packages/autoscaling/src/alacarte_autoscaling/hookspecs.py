@@ -1,0 +1,14 @@
+"""The hooks of this package, for plugins that bring autoscaling policies."""
+
+from __future__ import annotations
+
+from alacarte.hookspecs import hookspec
+
+from .types import ScalingPolicyFactory
+
+__all__ = ["register_autoscaling_policies"]
+
+
+@hookspec
+def register_autoscaling_policies() -> list[ScalingPolicyFactory]:  # type: ignore[empty-body]
+    """Return autoscaling policies by name. Controller."""

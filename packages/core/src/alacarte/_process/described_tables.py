@@ -1,0 +1,43 @@
+"""Tables of routes and applications as plugins see them, made of the controller's snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..actors import DeploymentHead, TableSnapshot
+from ..types import ApplicationInfo, DeploymentId, DeploymentInfo, RouteTable
+
+__all__ = ["DescribedTables"]
+
+Describe = Callable[[DeploymentId, str, Mapping[str, Any]], DeploymentInfo]
+
+
+class DescribedTables:
+    """Makes route tables; the infos of deployments that have not changed are the same objects.
+
+    Args:
+        describe: Makes the info of a deployment of its code version and its options.
+    """
+
+    def __init__(self, describe: Describe) -> None:
+        self._describe = describe
+        self._heads: Mapping[DeploymentId, DeploymentHead] = {}
+        self._infos: dict[DeploymentId, DeploymentInfo] = {}
+
+    def table(self, snapshot: TableSnapshot) -> RouteTable:
+        """Return the table of a newer snapshot."""
+        self._infos = {
+            deployment: self._infos[deployment]
+            if self._heads.get(deployment) == head
+            else self._describe(deployment, *head)
+            for deployment, head in snapshot.deployments.items()
+        }
+        self._heads = snapshot.deployments
+        applications = {
+            name: ApplicationInfo(name, self._infos[ingress])
+            for name, ingress in snapshot.ingresses.items()
+        }
+        return RouteTable(
+            snapshot.version, snapshot.routes, snapshot.starting, applications, self._infos
+        )

@@ -1,0 +1,216 @@
+"""The routes of a process: those by name, newer tables, and the layers around them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from alacarte._routing.route_services import RouteServices
+from alacarte.errors import DeploymentUnavailableError, NotFoundError, ServeError
+from alacarte.types import Call, DeploymentId, Reply, Route, RouteTable
+
+A, B = DeploymentId("a", "A"), DeploymentId("b", "B")
+
+
+class Layer:
+    """A `RouteLayer` that only notes its end."""
+
+    def __init__(self, route: Route, log: list[Any]) -> None:
+        self.route = route
+        self.log = log
+
+    def wrap(self, service: Any, failed: Any) -> Any:
+        return service
+
+    def wrap_target(self, target: DeploymentId, service: Any, failed: Any) -> Any:
+        return service
+
+    def close(self, *, replaced: bool) -> None:
+        self.log.append(("replaced" if replaced else "left", self.route.targets))
+
+
+class World:
+    """Deployments that answer with their names, unless they are gone; and a controller."""
+
+    def __init__(self) -> None:
+        self.gone: set[DeploymentId] = set()
+        self.failed: set[DeploymentId] = set()
+        self.log: list[Any] = []
+        self.services = {each: self._service(each) for each in (A, B)}
+        self.routes = RouteServices(self.services.__getitem__, self.gone.__contains__, self.layers)
+
+    def layers(self, route: Route) -> list[Layer]:
+        self.log.append(("made", route.targets))
+        return [Layer(route, self.log)]
+
+    def _service(self, deployment: DeploymentId) -> Any:
+        async def call(call: Call) -> Reply:
+            if deployment in self.gone | self.failed:
+                raise DeploymentUnavailableError(str(deployment), "it was deleted")
+            return Reply((deployment.app.encode(),))
+
+        return call
+
+    def table(self, version: int, *routes: Route) -> None:
+        self.routes.update(RouteTable(version, routes))
+
+
+def route(target: DeploymentId, **options: Any) -> Route:
+    return Route("/r", "r", {target: 1.0}, **{"name": "r", **options})
+
+
+def never(reply: Reply) -> bool:
+    return False
+
+
+async def ask(service: Any) -> bytes:
+    reply = await service(Call("p", (b"",)))
+    return bytes(reply.payload[0])
+
+
+def test_a_plain_route_is_its_target_s_service(run):
+    """Nothing stands between: the very same object."""
+
+    async def main():
+        world = World()
+        assert world.routes.of(route(A, name=""), never) is world.services[A]
+        assert world.routes.of(route(A), never) is not world.services[A]
+
+    run(main)
+
+
+def test_a_name_follows_its_route(run):
+    """One service for ever; each call takes the newest table, and the first waits for one."""
+
+    async def main():
+        world = World()
+        service = world.routes.named("r")
+        first = asyncio.create_task(ask(service))
+        await asyncio.sleep(1)
+        world.table(1, route(A))
+        assert await first == b"a"
+        world.table(2, route(B))
+        assert await ask(service) == b"b"
+        world.table(3)
+        with pytest.raises(NotFoundError, match="no route named 'r'; there are: none"):
+            await ask(service)
+
+    run(main)
+
+
+def test_without_a_controller_nobody_waits_for_ever(run):
+    """The first table is waited for, within bounds."""
+
+    async def main():
+        world = World()
+        with pytest.raises(ServeError, match="the controller does not answer"):
+            await ask(world.routes.named("r"))
+
+    run(main)
+
+
+def test_a_target_deleted_after_the_weights_changed(run):
+    """Hearing of the deletion first costs a call nothing: it waits for the newer table."""
+
+    async def main():
+        world = World()
+        world.table(1, route(A))
+        world.gone.add(A)
+        late = asyncio.create_task(ask(world.routes.named("r")))
+        await asyncio.sleep(0.5)
+        world.table(2, route(B))
+        assert await late == b"b"
+
+    run(main)
+
+
+def test_a_target_that_is_really_gone(run):
+    """Its error comes through, and not much later."""
+
+    async def main():
+        world = World()
+        world.table(1, route(A))
+        world.gone.add(A)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(DeploymentUnavailableError):
+            await ask(world.routes.named("r"))
+        assert asyncio.get_running_loop().time() - began < 2
+
+    run(main)
+
+
+def test_a_target_that_does_not_start(run):
+    """It is where its weight says, so its error is told at once."""
+
+    async def main():
+        world = World()
+        world.table(1, route(A))
+        world.failed.add(A)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(DeploymentUnavailableError):
+            await ask(world.routes.named("r"))
+        assert asyncio.get_running_loop().time() == began
+
+    run(main)
+
+
+def test_a_table_about_something_else(run):
+    """It does not end the wait for the one that matters."""
+
+    async def main():
+        world = World()
+        world.table(1, route(A))
+        world.gone.add(A)
+        late = asyncio.create_task(ask(world.routes.of(route(A), never)))
+        await asyncio.sleep(0.3)
+        world.table(2, route(A), Route("/x", "x", {B: 1.0}))
+        await asyncio.sleep(0.3)
+        world.table(3, route(B))
+        assert await late == b"b"
+
+    run(main)
+
+
+def test_who_listens_hears_of_every_table(run):
+    """Also of the one that was there before."""
+
+    async def main():
+        world = World()
+        heard: list[int] = []
+        world.routes.listen(lambda table: heard.append(table.version))
+        world.table(1)
+        world.routes.listen(lambda table: heard.append(-table.version))
+        world.table(2)
+        assert heard == [1, -1, 2, -2]
+        await world.routes.known(2)
+        late = asyncio.create_task(world.routes.known(4))
+        world.table(3)
+        await asyncio.sleep(1)
+        assert not late.done()
+        world.table(4)
+        await late
+
+    run(main)
+
+
+def test_each_version_of_a_route_has_its_layers(run):
+    """Made before its first call, kept while its weights are the same, and told of their end."""
+
+    async def main():
+        world = World()
+        world.table(1, route(A), Route("/x", "x", {B: 1.0}))
+        assert world.log == []
+        service = world.routes.named("r")
+        await ask(service)
+        world.table(2, route(A), Route("/y", "y", {B: 1.0}))
+        await ask(service)
+        assert world.log == [("made", {A: 1.0})]
+        world.table(3, route(B))
+        assert world.log[1:] == [("replaced", {A: 1.0})]
+        await ask(service)
+        world.routes.close()
+        assert world.log[2:] == [("made", {B: 1.0}), ("left", {B: 1.0})]
+
+    run(main)

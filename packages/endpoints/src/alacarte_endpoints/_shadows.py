@@ -1,0 +1,161 @@
+"""Copies of a route's calls for its shadows, sent after the original and never in its way."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from alacarte.errors import InvalidRequestError
+from alacarte.types import Call, DeploymentId, Reply, Service
+
+from ._call_counter import CallCounter
+from ._shadow_body import (
+    MAX_COPIES,
+    ShadowBody,
+    ShadowBudget,
+    TeeBody,
+    frozen_copy,
+    shadow_call,
+    size_of,
+)
+
+__all__ = ["COPY_LIMIT_S", "Failed", "Shadow", "Shadows"]
+
+COPY_LIMIT_S = 60.0
+"""For a copy to be answered, unless the original has less."""
+Failed = Callable[[Reply], bool]
+"""Says of a reply whether it stands for an error."""
+_Outcome = tuple[float, bool]
+
+
+@dataclass(slots=True)
+class Shadow:
+    """A deployment that gets copies.
+
+    Attributes:
+        share: The part of the calls that it gets copies of, at most 1.
+        budget: For copies of this shadow in this process.
+    """
+
+    deployment: DeploymentId
+    share: float
+    service: Service
+    budget: ShadowBudget
+    counter: CallCounter = field(default_factory=CallCounter)
+
+
+class Shadows:
+    """Sends copies of the calls by one version of a route. Lives on its runtime's loop.
+
+    Args:
+        app: Application of calls that enter by the route; their copies enter that of the shadow.
+        draw: Returns numbers from 0 up to 1.
+    """
+
+    def __init__(
+        self, app: str, shadows: list[Shadow], draw: Callable[[], float] = random.random
+    ) -> None:
+        self._app = app
+        self._shadows = shadows
+        self._draw = draw
+
+    def wrap(self, service: Service, failed: Failed) -> Service:
+        """Return a service that sends copies of its calls."""
+
+        async def call(call: Call) -> Reply:
+            body = None if call.alone else self._copy(call, failed)
+            if body is None:
+                return await service(call)
+            reply = None
+            try:
+                reply = await service(call)
+                return reply
+            finally:
+                # Where the reply streams, the body may still be on its way.
+                if reply is None or reply.rest is None:
+                    body.give_up()
+
+        return call
+
+    def _copy(self, call: Call, failed: Failed) -> TeeBody | None:
+        """Have copies sent, soon; return the call's new body where some depend on that."""
+        size = size_of(call.payload)
+        payload = None
+        bodies = []
+        limit_s = COPY_LIMIT_S
+        now = time.monotonic()
+        if call.deadline is not None:
+            limit_s = min(limit_s, max(call.deadline - now, 0.0))
+        for shadow in self._shadows:
+            if shadow.share < 1 and self._draw() >= shadow.share:
+                continue
+            budget = shadow.budget
+            if len(budget.tasks) >= MAX_COPIES or not budget.allows(size):
+                shadow.counter.dropped += 1
+                continue
+            if payload is None:
+                payload = frozen_copy(call.payload)
+            body = None if call.body is None else ShadowBody(budget)
+            copied = shadow_call(call, payload, body, now + limit_s, limit_s)
+            if copied.app == self._app:
+                copied.app = shadow.deployment.app
+            # Its first step comes after the original's, which is taken without a pause.
+            task = asyncio.create_task(_exchange(shadow.service, copied, failed))
+            task.add_done_callback(functools.partial(_ended, shadow, body, size))
+            budget.tasks.add(task)
+            budget.bytes += size
+            if body is not None:
+                body.on_lost = task.cancel
+                bodies.append(body)
+        if call.body is None or not bodies:
+            return None
+        call.body = tee = TeeBody(call.body, bodies)
+        return tee
+
+
+def _ended(
+    shadow: Shadow, body: ShadowBody | None, size: int, task: asyncio.Task[_Outcome]
+) -> None:
+    """Count a copy that has ended, or was cancelled even before its first step."""
+    shadow.budget.tasks.discard(task)
+    shadow.budget.bytes -= size
+    if body is not None:
+        body.discard()
+    if task.cancelled():
+        shadow.counter.dropped += 1
+    else:
+        shadow.counter.note(*task.result())
+
+
+async def _exchange(service: Service, call: Call, failed: Failed) -> _Outcome:
+    """Make a call and read its reply to the end, as its caller would; return its outcome."""
+    began = time.perf_counter()
+    outcome = None
+    try:
+        async with asyncio.timeout(call.timeout_s):
+            reply = await service(call)
+            outcome = time.perf_counter() - began, failed(reply)
+            await _exhaust(reply)
+    except InvalidRequestError:
+        outcome = time.perf_counter() - began, False
+    except Exception:  # the counter's concern, and nobody else's
+        # As of an original, the beginning of the reply decides.
+        outcome = outcome or (time.perf_counter() - began, True)
+    return outcome
+
+
+async def _exhaust(reply: Reply) -> None:
+    """Read a reply to its end, as a caller would."""
+    if reply.rest is None:
+        return
+    try:
+        async for _ in reply.rest:
+            pass
+    finally:
+        close = getattr(reply.rest, "aclose", None)
+        if close is not None:
+            await close()
