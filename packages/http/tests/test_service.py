@@ -38,12 +38,15 @@ class Runtime:
     def __init__(self, service: Any, place: Place, *, plain: bool) -> None:
         self.plain = plain
         self.loop = asyncio.get_running_loop()
-        self.config = self
+        self.config = self.hooks = self
         self.node_id = "node"
         self.place = place
         self.changed: Callable[[RouteTable], None] | None = None
         self.looked_up: list[str] = []
         self._service = service
+
+    def implements(self, hook: str) -> bool:
+        return False
 
     def section(self, name: str) -> HTTPOptions:
         assert name == "http"

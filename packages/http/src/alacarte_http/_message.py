@@ -233,6 +233,10 @@ class ResponseHead(NamedTuple):
         length = _NO_LENGTH if self.length is None else self.length
         return _RESPONSE.pack(self.status, self.close, length, len(self.block)) + self.block
 
+    def with_length(self, length: int) -> ResponseHead:
+        """Return the head with a Content-Length, where it has none."""
+        return self._replace(block=self.block + b"content-length: %d\r\n" % length, length=length)
+
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The headers one by one."""

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from alacarte.hookspecs import hookimpl
 from alacarte.types import ApiName, CallProtocol, ConfigSection, ConfigSections, NodeServiceSpec
 
 __all__: list[str] = []
+
+
+@hookimpl
+def register_hooks() -> list[ModuleType]:
+    from . import hookspecs
+
+    return [hookspecs]
 
 
 @hookimpl

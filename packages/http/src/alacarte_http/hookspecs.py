@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from alacarte.hookspecs import hookspec
+from alacarte.types import ConfigSections, StagedLayer
 
-if TYPE_CHECKING:
-    from alacarte.types import ConfigSections, StagedLayer
+from .layers import HttpLayer, HttpRoute
 
-    from .layers import HttpLayer, HttpRoute
+__all__ = ["CHECKS", "wrap_http"]
 
-__all__ = ["wrap_http"]
+CHECKS = {"wrap_http": "alacarte_http._layer_check:check_http_layers"}
+"""What `alacarte.testing.check_plugin` calls, given the hooks and the configuration."""
 
 
 @hookspec

@@ -97,28 +97,31 @@ class HttpResponse:
 
     Args:
         status: 200 to 599.
-        body: All of it; a string is sent as UTF-8, as plain text unless a header says otherwise.
-        headers: `Content-Length` is added.
-
-    Attributes:
-        status: 101 for a WebSocket that the application has accepted.
-        body: What is here of the body.
-        rest: The further messages of the reply, None where the body is all here. Who takes them
-            reads them to their end or closes them.
+        body: All of it, or its beginning; a string is sent as UTF-8, as plain text unless a header
+            says otherwise.
+        headers: `Content-Length` is added where the body is all here.
+        rest: Further parts of the body, one in each message.
 
     Raises:
         ValueError: No response can have this status, or one of the headers.
     """
 
-    __slots__ = ("_accept", "_head", "body", "rest", "status")
+    __slots__ = ("_accept", "_body", "_head", "_reply", "_rest")
 
-    def __init__(self, status: int, body: str | Buffer = b"", headers: Headers = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        body: str | Buffer = b"",
+        headers: Headers = (),
+        *,
+        rest: AsyncIterator[Message] | None = None,
+    ) -> None:
         pairs = header_pairs(headers)
         if isinstance(body, str):
             body = body.encode()
             if not any(name == b"content-type" for name, _ in pairs):
                 pairs.append(_TEXT)
-        self._set(_head_of(status, pairs), body, None)
+        self._set(_head_of(status, pairs), body, rest)
 
     def _set(
         self,
@@ -126,27 +129,36 @@ class HttpResponse:
         body: Buffer,
         rest: AsyncIterator[Message] | None,
         accept: Accept | None = None,
+        reply: Reply | None = None,
     ) -> HttpResponse:
-        self.status = head.status
-        self.body = body
-        self.rest = rest
         self._head = head
+        self._body = body
+        self._rest = rest
         self._accept = accept
+        self._reply = reply  # the reply that it was read from
         return self
 
-    @classmethod
-    def _made(
-        cls,
-        head: ResponseHead,
-        body: Buffer,
-        rest: AsyncIterator[Message] | None,
-        accept: Accept | None = None,
-    ) -> HttpResponse:
-        return cls.__new__(cls)._set(head, body, rest, accept)
+    @property
+    def status(self) -> int:
+        """101 for a WebSocket that the application has accepted."""
+        return self._head.status
+
+    @property
+    def body(self) -> Buffer:
+        """What is here of the body."""
+        return self._body
+
+    @property
+    def rest(self) -> AsyncIterator[Message] | None:
+        """The further messages of the reply, None where the body is all here.
+
+        Who takes them reads them to their end or closes them.
+        """
+        return self._rest
 
     def __repr__(self) -> str:
-        more = "" if self.rest is None else " and more"
-        return f"HttpResponse({self.status}, {len(self.body)} bytes{more})"
+        more = "" if self._rest is None else " and more"
+        return f"HttpResponse({self.status}, {len(self._body)} bytes{more})"
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -173,7 +185,7 @@ class HttpResponse:
         accept = self._accept
         if accept is not None:
             accept = accept._replace(lines=head.block)
-        return self._made(head, self.body, self.rest, accept)
+        return _response(head, self._body, self._rest, accept)
 
 
 def header_pairs(headers: Headers) -> list[tuple[bytes, bytes]]:
@@ -254,12 +266,12 @@ def read_response(call: Call, reply: Reply) -> HttpResponse:
     payload = reply.payload
     message = payload[0] if len(payload) == 1 else b"".join(payload)
     if call.protocol != WEBSOCKET:
-        return HttpResponse._made(*unpack_response(message), reply.rest)
+        return _response(*unpack_response(message), reply.rest, None, reply)
     if message[0] != ACCEPT:
-        return HttpResponse._made(*unpack_denial(message), reply.rest)
+        return _response(*unpack_denial(message), reply.rest, None, reply)
     accept = unpack_accept(message)
     head = ResponseHead(_SWITCHING, accept.lines, None, False)
-    return HttpResponse._made(head, b"", reply.rest, accept)
+    return _response(head, b"", reply.rest, accept, reply)
 
 
 def write_reply(call: Call, response: HttpResponse) -> Reply:
@@ -268,13 +280,27 @@ def write_reply(call: Call, response: HttpResponse) -> Reply:
     Args:
         call: The request that is answered. A WebSocket is denied with any status but 101.
     """
+    if response._reply is not None:
+        return response._reply
     head = response._head
     if call.protocol != WEBSOCKET:
         return Reply((b"".join((head.pack(), response.body)),), response.rest)
     accept = response._accept
     if accept is not None:
         return Reply((accept.pack(),), response.rest)
+    if head.length is None and response.rest is None:
+        head = head.with_length(len(response.body))  # the proxy counts the body of no denial
     return Reply((b"".join((KIND[DENY], head.pack(), response.body)),), response.rest)
+
+
+def _response(
+    head: ResponseHead,
+    body: Buffer,
+    rest: AsyncIterator[Message] | None,
+    accept: Accept | None,
+    reply: Reply | None = None,
+) -> HttpResponse:
+    return HttpResponse.__new__(HttpResponse)._set(head, body, rest, accept, reply)
 
 
 def _head_of(status: int, pairs: list[tuple[bytes, bytes]]) -> ResponseHead:

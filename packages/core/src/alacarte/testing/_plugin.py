@@ -87,10 +87,20 @@ def check_plugin(name: str) -> PluginRecord:
     module = importlib.import_module(record.target)
     assert _hooks(module), f"{record.target} has no function marked @hookimpl"
     for hook in _hooks(module):
-        check = _CHECKS.get(hook)
+        check = _CHECKS.get(hook) or _check_of(hook, plugins)
         if check is not None:
             check(getattr(module, hook), plugins)
     return record
+
+
+def _check_of(hook: str, plugins: Plugins) -> Callable[[Callable[..., Any], Plugins], None] | None:
+    """Return the check that a plugin brings with a hook of its own, None without."""
+    specification = plugins.specifications.get(hook)
+    target = getattr(specification and specification.module, "CHECKS", {}).get(hook)
+    if target is None:
+        return None
+    check = _imported(target)
+    return lambda implementation, plugins: check(plugins, _configuration(plugins))
 
 
 def _check_import(target: str) -> None:

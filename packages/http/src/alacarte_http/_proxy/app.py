@@ -7,7 +7,7 @@ hook, no pickle, no logging. Runs on the proxy's event loop.
 from __future__ import annotations
 
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from alacarte.calls import new_request_id
@@ -18,12 +18,15 @@ from .._edge.exchange import Exchange
 from .._edge.head import Head
 from .._errors import Answer
 from .._message import status_of
-from .._request_options import read_options
+from .._request_options import RequestOptions, read_options
 from .._websocket.connection import WebSocketConnection
 from .._websocket.relay import failed as websocket_failed
 from .._websocket.relay import serve_websocket
+from ..layers import SYSTEM
 from .access import AccessLog
 from .forwarding import CLIENT_LEFT, Forwarding, send_answer
+from .layered import NOWHERE, Around, Handshake, LayeredForwarding, LayeredRoutes, Target
+from .layers import HttpLayers
 from .routes import RouteIndex
 from .system import NO_ROUTES, PREFIX, SystemPaths
 
@@ -41,12 +44,19 @@ class ProxyApp:
         runtime: Of this process.
         options: The `HTTPOptions`.
         access: Where requests are noted, None for nowhere.
+        layers: Of plugins, None where no plugin gives any.
 
     Attributes:
         ongoing: Requests being worked on, those for `/-/` left out.
     """
 
-    def __init__(self, runtime: Runtime, options: Any, access: AccessLog | None = None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        options: Any,
+        access: AccessLog | None = None,
+        layers: HttpLayers | None = None,
+    ) -> None:
         self.ongoing = 0
         self.draining = False
         self._runtime = runtime
@@ -58,6 +68,8 @@ class ProxyApp:
         self._access = access
         self._routes: RouteIndex | None = None
         self._any_route = False
+        self._layers = layers
+        self._layered = self._around_all(())
 
     def update(self, table: RouteTable) -> None:
         """Take over a newer route table, and connect to what it leads to."""
@@ -70,6 +82,11 @@ class ProxyApp:
             self._root_path,
         )
         self._any_route = self._any_route or bool(table.routes)
+        self._layered = self._around_all(table.routes)
+
+    def _around_all(self, routes: Iterable[Route]) -> LayeredRoutes | None:
+        """Return the routes that layers stand around, None where they stand around none."""
+        return None if self._layers is None else LayeredRoutes(self._layers, routes) or None
 
     def _is_plain(self, route: Route) -> bool:
         return not route.is_split and self._runtime.is_plain(next(iter(route.targets)))
@@ -82,9 +99,10 @@ class ProxyApp:
     def __call__(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
         began = 0.0 if self._access is None else time.perf_counter()
         head = exchange.head
+        if self._layered is not None and (around := self._around(self._layered, head)) is not None:
+            return self._through_layers(exchange, around, began)
         if head.raw_path.startswith(PREFIX):
-            answer = self._system.answer(head, self._routes, draining=self.draining)
-            return self._refuse(exchange, answer, "")
+            return self._refuse(exchange, self._own_answer(head), "")
         options = read_options(head.headers)
         request_id = options.request_id or new_request_id()
         found = options.refusal or self._find(head)
@@ -103,6 +121,9 @@ class ProxyApp:
         head = connection.head
         options = read_options(head.headers)
         request_id = options.request_id or new_request_id()
+        if self._layered is not None and (around := self._around(self._layered, head)) is not None:
+            await self._handshake(connection, around, options, request_id, began)
+            return
         outcome = options.refusal or _reserved(head.raw_path) or self._find(head)
         if isinstance(outcome, Answer):
             connection.deny(outcome, request_id)
@@ -116,6 +137,65 @@ class ProxyApp:
             status = await serve_websocket(connection, call, outcome.websocket)
         finally:
             self._note(head, request_id, call.app, status, began)
+
+    # --- through layers -----------------------------------------------------------------
+
+    def _around(self, layered: LayeredRoutes, head: Head) -> Around | None:
+        if head.raw_path.startswith(PREFIX):
+            return layered.system
+        return layered.around(None if self._routes is None else self._routes.match(head.path))
+
+    def _through_layers(
+        self, exchange: Exchange, around: Around, began: float
+    ) -> Coroutine[Any, Any, None] | None:
+        head = exchange.head
+        options = read_options(head.headers)
+        request_id = options.request_id or new_request_id()
+        ended = self._ended
+        if around.route.kind == SYSTEM:
+            target = Target(around, NOWHERE, lambda options: self._own_answer(head))
+            ended = _not_noted
+        else:
+            target = self._target(head, around)
+            if self.ongoing >= self._max_ongoing:  # no layer is to work for it
+                self._note(head, request_id, "", _BUSY.status, began)
+                return self._refuse(exchange, _BUSY, request_id)
+            if self._allows_survival and options.survives_disconnect:
+                exchange.survives_disconnect = True
+            self.ongoing += 1
+        LayeredForwarding(exchange, target, options, request_id, self._calls, ended, began).begin()
+        return None
+
+    async def _handshake(
+        self,
+        connection: WebSocketConnection,
+        around: Around,
+        options: RequestOptions,
+        request_id: str,
+        began: float,
+    ) -> None:
+        head = connection.head
+        reserved = _reserved(head.raw_path)
+        if reserved is not None:
+            target = Target(around, NOWHERE, lambda options: reserved)
+        else:
+            target = self._target(head, around)
+        handshake = Handshake(connection, target, options, self._calls)
+        status = CLIENT_LEFT
+        try:
+            status = await serve_websocket(connection, handshake.make_call(request_id), handshake)
+        finally:
+            self._note(head, request_id, handshake.call.app, status, began)
+
+    def _target(self, head: Head, around: Around) -> Target:
+        """Return where a request goes when its layers pass it on."""
+        found = self._find(head)
+        if not isinstance(found, Answer):
+            return Target(around, found)
+        resolved = None if self._routes is None else self._routes.match(head.path)
+        return Target(around, resolved or NOWHERE, lambda options: options.refusal or found)
+
+    # ------------------------------------------------------------------------------------
 
     def _find(self, head: Head) -> ResolvedRoute | Answer:
         path = head.path
@@ -141,6 +221,10 @@ class ProxyApp:
             text = f"The application {resolved.route.app!r} is starting; try again in a moment."
             return Answer(503, text, _SOON)
         return resolved
+
+    def _own_answer(self, head: Head) -> Answer:
+        """Return the answer to a request for one of the proxy's own paths."""
+        return self._system.answer(head, self._routes, draining=self.draining)
 
     def _refuse(
         self, exchange: Exchange, answer: Answer, request_id: str
@@ -177,6 +261,10 @@ class ProxyApp:
         self._access.note(
             head.method, head.raw_path, route, status, seconds, request_id, app or owner
         )
+
+
+def _not_noted(forwarding: Forwarding, status: int) -> None:
+    """Note nothing: requests for the proxy's own paths are not in the access log."""
 
 
 def _failed(reply: Reply) -> bool:

@@ -5,7 +5,6 @@ A proxy without such layers has none of this around its requests.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,33 +17,36 @@ from .._edge.exchange import ClientDisconnected
 from .._errors import Answer, answer_to
 from ..layers import HttpLayer, HttpRequest, HttpResponse, HttpRoute, HttpService
 
-__all__ = ["HttpLayers", "response_to"]
+__all__ = ["HttpLayers", "Report", "response_to", "subject"]
 
-log = logging.getLogger("alacarte.http")
+_HOOK = "wrap_http"
 _FAILED = "Internal Server Error"
 
-Given = Iterable[tuple[str, Any]]
-"""What the plugins give for one route: the plugin's name, with what its hook returned or raised."""
+Report = Callable[[str, str, BaseException, str], None]
+"""Keeps a failure of a plugin: its name, the hook, the error, and what the plugin was asked for."""
 
 
 class HttpLayers:
     """Builds the service of each route from the layers of plugins.
 
+    A route for which a plugin fails answers 500: its layer may be there for authentication.
+
     Args:
-        ask: Asks the plugins for a route.
+        ask: Asks the plugins for a route: returns the name of each plugin with its layer. Raises
+            where one of them fails, and has reported that.
         stages: Names of the stages, the outermost first.
-        report: Called with plugin, kind of failure and error, for each failure.
+        report: Called for each failure.
     """
 
     def __init__(
         self,
-        ask: Callable[[HttpRoute], Given],
+        ask: Callable[[HttpRoute], Iterable[tuple[str, Any]]],
         stages: Sequence[str],
-        report: Callable[[str, str, BaseException], None] | None = None,
+        report: Report,
     ) -> None:
         self._ask = ask
         self._stages = stages
-        self._report = report or FailureLog()
+        self._report = report
         self._services: dict[HttpRoute, HttpService | None] = {}
 
     def update(self, routes: Iterable[HttpRoute]) -> None:
@@ -58,61 +60,38 @@ class HttpLayers:
         """Return the service of a route, None where no plugin stands around it."""
         return self._services[route]
 
-    def __bool__(self) -> bool:
-        return any(service is not None for service in self._services.values())
-
     def _build(self, route: HttpRoute) -> HttpService | None:
+        try:
+            given = list(self._ask(route))
+        except Exception:  # of a plugin, and reported
+            return _fail
         layers: list[tuple[str, StagedLayer[HttpLayer]]] = []
-        for plugin, given in self._ask(route):
-            if given is None:
-                continue
-            staged = given if isinstance(given, StagedLayer) else StagedLayer("", given)
-            if isinstance(given, BaseException):
-                self._report(plugin, f"wrap_http for {_name(route)}", given)
-                return _fail
-            if not callable(staged.layer) or isinstance(staged.layer, type):
-                error = TypeError(f"wrap_http returned {given!r}, which is no layer")
-                self._report(plugin, f"wrap_http for {_name(route)}", error)
-                return _fail
-            guarded = _Guarded(plugin, staged.layer, self._report)
+        asked_for = subject(route)
+        for plugin, layer in given:
+            staged = layer if isinstance(layer, StagedLayer) else StagedLayer("", layer)
+            guarded = _Guarded(plugin, staged.layer, self._report, asked_for)
             layers.append((plugin, replace(staged, layer=guarded)))
-        if not layers:
-            return None
         try:
             ordered = order_layers(layers, self._stages)
         except Exception as error:  # a stage that nobody registers
-            self._report(" and ".join(sorted(plugin for plugin, _ in layers)), "wrap_http", error)
+            self._report(" and ".join(plugin for plugin, _ in layers), _HOOK, error, asked_for)
             return _fail
+        if not ordered:
+            return None
         service: HttpService = _forward
         for staged in reversed(ordered):
             service = staged.layer(service)
         return service
 
 
-class FailureLog:
-    """Logs the failures of plugins: the first of each plugin and kind."""
-
-    def __init__(self) -> None:
-        self._seen: set[tuple[str, str, type]] = set()
-
-    def __call__(self, plugin: str, kind: str, error: BaseException) -> None:
-        key = plugin, kind, type(error)
-        if key not in self._seen:
-            self._seen.add(key)
-            log.error(
-                "plugin %s failed in %s; further ones are not logged", *key[:2], exc_info=error
-            )
-
-
 class _Guarded:
-    """A layer whose failures are answered, and named after its plugin."""
+    """A layer whose failures are answered, and reported with the name of its plugin."""
 
-    def __init__(
-        self, plugin: str, layer: HttpLayer, report: Callable[[str, str, BaseException], None]
-    ) -> None:
+    def __init__(self, plugin: str, layer: HttpLayer, report: Report, subject: str) -> None:
         self._plugin = plugin
         self._layer = layer
         self._report = report
+        self._subject = subject
 
     def __call__(self, service: HttpService) -> HttpService:
         try:
@@ -120,7 +99,7 @@ class _Guarded:
             if not callable(wrapped):
                 raise TypeError(f"the layer returned {wrapped!r}, which is no service")
         except Exception as error:  # foreign code
-            self._report(self._plugin, "a layer of wrap_http", error)
+            self._failed(error)
             return _fail
 
         async def call(request: HttpRequest) -> HttpResponse:
@@ -131,13 +110,15 @@ class _Guarded:
             except ClientDisconnected:
                 raise
             except Exception as error:  # foreign code; an error of a request is an answer
-                answer = answer_to(error)
-                if answer.status == 500 or not isinstance(error, RequestError):
-                    self._report(self._plugin, "a layer of wrap_http", error)
-                return response_to(answer)
+                if not isinstance(error, RequestError):
+                    self._failed(error)
+                return response_to(answer_to(error))
             return response
 
         return call
+
+    def _failed(self, error: Exception) -> None:
+        self._report(self._plugin, _HOOK, error, self._subject)
 
 
 def _checked(service: HttpService) -> HttpService:
@@ -166,5 +147,8 @@ def response_to(answer: Answer) -> HttpResponse:
     return HttpResponse(answer.status, answer.text, answer.headers)
 
 
-def _name(route: HttpRoute) -> str:
-    return f"{route.kind} {route.application or route.prefix}".strip()
+def subject(route: HttpRoute) -> str:
+    """Return what a plugin was asked for, as people read it."""
+    if route.kind == "application":
+        return f"route {route.prefix!r} of {route.application!r}"
+    return "the proxy's own paths" if route.kind == "system" else "paths without a route"

@@ -7,10 +7,14 @@ import logging
 import socket
 from collections.abc import Mapping
 
-from alacarte.types import RouteTable, Runtime
+from alacarte.errors import PluginError
+from alacarte.layers import order_stages
+from alacarte.types import HookAnswer, RouteTable, Runtime
 
+from ..layers import HttpRoute
 from .access import open_log
 from .app import ProxyApp
+from .layers import HttpLayers, subject
 from .listener import Offer, obtain
 from .preflight import refuse_strangers
 from .server import ProxyServer
@@ -45,7 +49,7 @@ class HttpProxy:
         access = None
         if options.access_log != "off":
             access = open_log(options.access_log, options.access_log_path)
-        self._app = ProxyApp(runtime, options, access)
+        self._app = ProxyApp(runtime, options, access, _layers(runtime))
         await self._know_routes(runtime, self._app)
         self._server = ProxyServer(self._app, options, tls)
         await self._server.start(self._listener)
@@ -103,3 +107,21 @@ class HttpProxy:
         offer, self._offer = self._offer, None
         if offer is not None:
             await offer.close()
+
+
+def _layers(runtime: Runtime) -> HttpLayers | None:
+    """Return what builds the layers of plugins, None where no plugin gives any."""
+    hooks = runtime.hooks
+    if not hooks.implements("wrap_http"):
+        return None
+
+    def ask(route: HttpRoute) -> list[HookAnswer]:
+        try:
+            return hooks.ask("wrap_http", route=route, config=runtime.config)
+        except PluginError:
+            # Asked again for the failure to be kept with the name of its plugin.
+            hooks.tell("wrap_http", subject=subject(route), route=route, config=runtime.config)
+            raise
+
+    stages = order_stages(hooks.registered("register_layer_stages").values())
+    return HttpLayers(ask, stages, hooks.failures.note)

@@ -15,7 +15,7 @@ from alacarte.aio import close_iterator
 from alacarte.errors import ReplicaUnavailableError, ServeError
 from alacarte.types import Buffer, Call, Message, Reply, Service
 
-from .._errors import answer_to
+from .._errors import Answer, answer_to
 from .._message import ResponseHead
 from .connection import WebSocketConnection
 from .message import (
@@ -29,7 +29,7 @@ from .message import (
     unpack_denial,
 )
 
-__all__ = ["failed", "serve_websocket"]
+__all__ = ["answer_of", "failed", "serve_websocket"]
 
 log = logging.getLogger("alacarte.http")
 _SWITCHING = 101
@@ -50,12 +50,18 @@ async def serve_websocket(connection: WebSocketConnection, call: Call, service: 
     except asyncio.CancelledError:
         raise
     except BaseException as error:  # whatever went wrong, the client gets an answer
-        answer = answer_to(error)
-        if answer.status == 500:
-            log.error("WebSocket %s failed", request_id, exc_info=error)
+        answer = answer_of(error, request_id)
         connection.deny(answer, request_id)
         return answer.status
     return await _relay(connection, reply, request_id)
+
+
+def answer_of(error: BaseException, request_id: str) -> Answer:
+    """Return the answer to a handshake that failed, and log what is nobody's answer."""
+    answer = answer_to(error)
+    if answer.status == 500:
+        log.error("WebSocket %s failed", request_id, exc_info=error)
+    return answer
 
 
 def failed(reply: Reply) -> bool:

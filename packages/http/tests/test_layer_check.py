@@ -1,0 +1,65 @@
+"""What `check_plugin` finds of a plugin's `wrap_http`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from alacarte.errors import PluginError
+from alacarte_http._layer_check import check_http_layers
+from alacarte_http.layers import HttpRequest, HttpResponse, HttpService
+
+
+class Hooks:
+    """Answers as one plugin does."""
+
+    def __init__(self, give: Callable[[Any], Any]) -> None:
+        self._give = give
+
+    def ask(self, hook: str, **given: Any) -> list[tuple[str, Any]]:
+        value = self._give(given["route"])
+        return [] if value is None else [("mine", value)]
+
+    def registered(self, hook: str) -> dict[str, Any]:
+        return {}
+
+
+def passing(service: HttpService) -> HttpService:
+    return service
+
+
+def nothing(service: HttpService) -> Any:
+    return None
+
+
+def raising(service: HttpService) -> HttpService:
+    async def call(request: HttpRequest) -> HttpResponse:
+        raise KeyError(request.route.kind)
+
+    return call
+
+
+def refused(route: Any) -> Any:
+    raise PluginError("plugin mine: wrap_http returned 17.")
+
+
+@pytest.mark.parametrize("give", [lambda route: None, lambda route: passing])
+def test_a_sound_layer_passes(give: Callable[[Any], Any]):
+    """With a layer, and without."""
+    check_http_layers(Hooks(give), None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("give", "told"),
+    [
+        (refused, "returned 17"),
+        (lambda route: nothing, "plugin mine: .*no service"),
+        (lambda route: raising if route.kind == "system" else None, "own paths: 'system'"),
+    ],
+)
+def test_a_broken_layer_is_told(give: Callable[[Any], Any], told: str):
+    """For whichever kind of route it breaks."""
+    with pytest.raises(AssertionError, match=told):
+        check_http_layers(Hooks(give), None)  # type: ignore[arg-type]

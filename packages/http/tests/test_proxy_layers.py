@@ -1,0 +1,487 @@
+"""Layers of plugins around what the proxy answers: requests, WebSockets, and its own paths."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.websockets import WebSocket
+
+from alacarte import serve
+from alacarte.errors import ErrorCode, RequestError
+from alacarte.types import Identity, StagedLayer
+from alacarte_http.layers import HttpLayer, HttpRequest, HttpResponse, HttpRoute, HttpService
+
+from . import gates, plugin
+from .gates import WAIT_S
+from .websocket_support import UPGRADE, serve_app
+
+LARGE = b"x" * 5_000_000
+
+
+@serve.deployment(max_ongoing_requests=16)
+async def echo(request: Request) -> Any:
+    """Tells what it was asked, and by whom."""
+    gates.GATE.note(request.url.path)
+    body = await request.body()
+    identity = serve.get_request_context().identity
+    return {
+        "path": request.url.path,
+        "raw_path": request.scope["raw_path"].decode(),
+        "query": request.url.query,
+        "key": request.headers.get("x-key"),
+        "added": request.headers.get("x-added"),
+        "size": len(body),
+        "subject": None if identity is None else identity.subject,
+        "claims": None if identity is None else dict(identity.claims),
+    }
+
+
+@serve.deployment
+async def streams() -> StreamingResponse:
+    async def parts() -> AsyncIterator[bytes]:
+        try:
+            for _ in range(3):
+                yield b"part "
+        finally:
+            gates.GATE.note("closed")
+
+    return StreamingResponse(parts(), headers={"x-own": "1"})
+
+
+@serve.deployment
+async def raises() -> None:
+    raise ValueError("of the user")
+
+
+async def talk(scope: Any, receive: Any, send: Any) -> None:
+    """Accepts WebSockets and echoes text with who sends it."""
+    if scope["type"] != "websocket":
+        await Response("no WebSocket")(scope, receive, send)
+        return
+    socket = WebSocket(scope, receive, send)
+    gates.GATE.note(scope["path"])
+    await socket.accept()
+    identity = serve.get_request_context().identity
+    try:
+        async for text in socket.iter_text():
+            await socket.send_text(f"{text} by {identity and identity.subject}")
+    finally:
+        gates.GATE.note("left")
+
+
+Wrap = Callable[[HttpRoute], Any]
+
+
+@pytest.fixture
+def layers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wrap], None]:
+    """Let the tests' plugin give these layers: for a route the first function's that gives one."""
+
+    def use(give: Wrap) -> None:
+        monkeypatch.setattr(plugin, "HTTP_LAYER", give)
+
+    return use
+
+
+def layer(answer: Callable[[HttpRequest, HttpService], Any]) -> HttpLayer:
+    """Return a layer of one async function."""
+
+    def wrap(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            return await answer(request, service)  # type: ignore[no-any-return]
+
+        return call
+
+    return wrap
+
+
+async def need_key(request: HttpRequest, service: HttpService) -> HttpResponse:
+    if request.header("X-Key") != "secret":
+        return HttpResponse(401, "Send a key.", {"WWW-Authenticate": "Key"})
+    return await service(
+        request.without_headers("x-key").with_identity(
+            Identity("alice", {"tenant": request.route.application})
+        )
+    )
+
+
+def guarded(route: HttpRoute) -> Any:
+    return StagedLayer("authentication", layer(need_key))
+
+
+# --- requests ---------------------------------------------------------------------------
+
+
+def test_a_layer_answers_before_user_code(start, layers, gate):
+    """Without a key 401, with one the identity reaches the replica; the key does not."""
+    layers(guarded)
+    site = start()
+    site.run(echo.bind(), "/shop", "shop")
+    refused = site.http.get("/shop/a")
+    assert (refused.status_code, refused.text) == (401, "Send a key.")
+    assert refused.headers["www-authenticate"] == "Key"
+    assert refused.headers["x-request-id"]
+    assert gate.notes() == []
+    answer = site.http.get("/shop/a?b=c", headers={"x-key": "secret"}).json()
+    assert (answer["path"], answer["query"], answer["key"]) == ("/shop/a", "b=c", None)
+    assert (answer["subject"], answer["claims"]) == ("alice", {"tenant": "shop"})
+
+
+def test_a_refused_upload_leaves_the_connection_open(start, layers, gate):
+    """5 MB are neither read by user code nor the end of the connection."""
+    layers(guarded)
+    site = start()
+    site.run(echo.bind())
+    with site.wire() as wire:
+        for _ in range(3):
+            wire.ask("/", "POST", body=LARGE)
+            assert wire.answer().status == 401
+        wire.ask("/", "POST", "X-Key: secret", body=LARGE)
+        answer = wire.answer()
+    assert answer.status == 200
+    assert b'"size":5000000' in answer.body
+    assert len(gate.notes()) == 1
+
+
+def test_a_body_is_read_when_the_layers_have_passed_it_on(start, layers, gate):
+    """A client that waits for 100 Continue sends nothing to be refused."""
+    layers(guarded)
+    site = start()
+    site.run(echo.bind())
+    with site.wire() as wire:
+        expect = "Expect: 100-continue", "Content-Length: 5"
+        wire.ask("/", "POST", *expect)
+        assert wire.answer().status == 401
+    with site.wire() as wire:
+        wire.ask("/", "POST", "X-Key: secret", *expect)
+        assert wire.answer().status == 100
+        wire.send(b"hello")
+        assert b'"size":5' in wire.answer().body
+
+
+def test_uploads_in_parts_pass(start, layers, gate):
+    """A body in chunks reaches the application whole."""
+    layers(lambda route: layer(lambda request, service: service(request)))
+    site = start()
+    site.run(echo.bind())
+    answer = site.http.post("/", content=iter([b"ab", b"cde" * 100_000, b"f"]))
+    assert answer.json()["size"] == 300_003
+
+
+def test_a_layer_rewrites(start, layers):
+    """Path, query and headers, as the application sees them; the route stays."""
+
+    async def rewrite(request: HttpRequest, service: HttpService) -> HttpResponse:
+        return await service(request.with_path("/shop/é b").with_headers({"X-Added": "yes"}))
+
+    layers(lambda route: layer(rewrite) if route.application == "shop" else None)
+    site = start()
+    site.run(echo.bind(), "/shop", "shop")
+    site.run(echo.bind(), "/other", "other")
+    answer = site.http.get("/shop/a?q=1").json()
+    assert (answer["raw_path"], answer["query"]) == ("/shop/%C3%A9%20b", "q=1")
+    assert answer["added"] == "yes"
+    assert site.http.get("/other/a").json()["added"] is None
+
+
+def test_a_layer_does_not_lead_out_of_its_route(start, layers, caplog):
+    """It would pass by the layers of another route."""
+    layers(lambda route: layer(lambda request, service: service(request.with_path("/other"))))
+    site = start()
+    site.run(echo.bind(), "/shop", "shop")
+    assert site.http.get("/shop/a").status_code == 500
+    assert "not below '/shop'" in caplog.text
+
+
+def test_a_layer_changes_a_response(start, layers):
+    """Headers of whole and of streamed ones; the body passes as it comes."""
+
+    async def add(request: HttpRequest, service: HttpService) -> HttpResponse:
+        response = await service(request)
+        return response.with_headers({"X-Own": "2", "X-Status": str(response.status)})
+
+    layers(lambda route: layer(add))
+    site = start()
+    site.run(streams.bind(), "/streams", "streams")
+    site.run(raises.bind(), "/raises", "raises")
+    site.run(echo.bind(), "/echo", "echo")
+    streamed = site.http.get("/streams")
+    assert (streamed.text, streamed.headers.get_list("x-own")) == ("part part part ", ["2"])
+    assert site.http.get("/echo").headers["x-status"] == "200"
+    failed = site.http.get("/raises")
+    assert (failed.status_code, failed.headers["x-status"]) == (500, "500")
+    assert site.http.get("/nowhere").headers["x-status"] == "404"
+    assert site.http.head("/echo").headers["x-status"] == "200"
+
+
+def test_a_layer_answers_in_place_of_the_application(start, layers, gate):
+    """The stream of the replica that nobody reads is closed."""
+
+    async def replace(request: HttpRequest, service: HttpService) -> HttpResponse:
+        await service(request)
+        return HttpResponse(200, "mine")
+
+    layers(lambda route: layer(replace))
+    site = start()
+    site.run(streams.bind())
+    for _ in range(3):
+        assert site.http.get("/").text == "mine"
+        assert gate.next_note() == "closed"
+
+
+def test_a_layer_streams(start, layers):
+    """A response of its own in parts."""
+
+    async def parts() -> AsyncIterator[Any]:
+        yield (b"b",)
+        yield (b"c",)
+
+    async def answer(request: HttpRequest, service: HttpService) -> HttpResponse:
+        return HttpResponse(200, b"a", rest=parts())
+
+    layers(lambda route: layer(answer))
+    assert start().http.get("/").text == "abc"
+
+
+def test_a_layer_passes_a_request_on_once(start, layers, caplog):
+    """The body can be read once."""
+
+    async def twice(request: HttpRequest, service: HttpService) -> HttpResponse:
+        await service(request)
+        return await service(request)
+
+    layers(lambda route: layer(twice))
+    site = start()
+    site.run(echo.bind())
+    assert site.http.get("/").status_code == 500
+    assert "passes a request on once" in caplog.text
+
+
+def test_a_client_that_leaves_cancels_the_layers(start, layers, gate):
+    """A layer that waits is told that nobody does any more."""
+
+    async def wait(request: HttpRequest, service: HttpService) -> HttpResponse:
+        gate.note("waits")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            gate.note("cancelled")
+        return HttpResponse(200)
+
+    layers(lambda route: layer(wait) if route.kind == "application" else None)
+    site = start()
+    site.run(echo.bind())
+    with site.wire() as wire:
+        wire.ask("/")
+        assert gate.next_note() == "waits"
+    assert gate.next_note() == "cancelled"
+
+
+# --- the proxy's own answers ------------------------------------------------------------
+
+
+def test_layers_stand_around_every_path(start, layers):
+    """The proxy's own paths, paths without a route, and methods that a route does not take."""
+    asked: Counter[tuple[str, str]] = Counter()
+
+    def give(route: HttpRoute) -> Any:
+        asked[route.kind, route.prefix] += 1
+        return guarded(route)
+
+    layers(give)
+    site = start()
+    site.run(echo.bind(), "/shop", "shop")
+    for path in ("/-/routes", "/-/healthz", "/-/none", "/none", "/shop"):
+        assert site.http.get(path).status_code == 401, path
+    key = {"x-key": "secret"}
+    assert site.http.get("/-/routes", headers=key).json() == {"/shop": "shop"}
+    assert site.http.get("/-/healthz", headers=key).text == "success"
+    assert site.http.get("/-/none", headers=key).status_code == 404
+    assert site.http.get("/none", headers=key).status_code == 404
+    site.run(echo.bind(), "/other", "other")
+    assert site.http.get("/other").status_code == 401
+    assert asked == {
+        ("system", "/-/"): 1,
+        ("unmatched", ""): 1,
+        ("application", "/shop"): 1,
+        ("application", "/other"): 1,
+    }
+
+
+def test_layers_see_where_they_are(start, layers):
+    """Route, deployments, client, request id."""
+    seen: list[HttpRequest] = []
+
+    async def note(request: HttpRequest, service: HttpService) -> HttpResponse:
+        seen.append(request)
+        return await service(request)
+
+    layers(lambda route: layer(note))
+    site = start()
+    site.run(echo.bind(), "/shop", "shop")
+    answer = site.http.post("/shop/a%20b?c", headers={"X-Request-ID": "abc"}, content=b"x")
+    assert answer.headers["x-request-id"] == "abc"
+    [request] = seen
+    assert (request.method, request.path, request.raw_path) == ("POST", "/shop/a b", b"/shop/a%20b")
+    assert (request.query, request.version, request.request_id) == (b"c", "1.1", "abc")
+    assert request.client is not None
+    assert request.client[0] == "127.0.0.1"
+    assert (request.secure, request.websocket) == (False, False)
+    route = request.route
+    assert (route.kind, route.prefix, route.application) == ("application", "/shop", "shop")
+    assert [str(each.id) for each in route.deployments] == ["shop#echo"]
+
+
+# --- WebSockets -------------------------------------------------------------------------
+
+
+def test_a_handshake_is_refused_before_user_code(start, layers, gate):
+    """401 for the handshake; with a key the identity is known for the whole connection."""
+    layers(guarded)
+    site = start()
+    serve_app(site, talk, "/talk")
+    with site.wire() as wire:
+        wire.send(UPGRADE % b"/talk")
+        head, _, body = wire.rest().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 401 ")
+    assert b"www-authenticate: Key" in head
+    assert b"content-length: 11" in head
+    assert body == b"Send a key."
+    assert gate.notes() == []
+    assert asyncio.run(_said(site, "/talk/b", {"x-key": "secret"})) == "hello by alice"
+
+
+def test_layers_stand_around_handshakes_that_no_route_takes(start, layers):
+    """Also around the proxy's own paths, where there is no WebSocket."""
+    layers(guarded)
+    site = start()
+    serve_app(site, talk, "/talk")
+    for path in (b"/-/healthz", b"/none"):
+        for key, status in ((b"", 401), (b"X-Key: secret\r\n", 404)):
+            with site.wire() as wire:
+                wire.send((UPGRADE % path).replace(b"Host: here\r\n", b"Host: here\r\n" + key))
+                assert wire.head().status == status
+
+
+def test_a_layer_sees_the_answer_to_a_handshake(start, layers):
+    """101, and may add to its headers."""
+    seen: list[int] = []
+
+    async def note(request: HttpRequest, service: HttpService) -> HttpResponse:
+        response = await service(request)
+        seen.append(response.status)
+        assert request.websocket
+        return response.with_headers({"x-seen": "yes"})
+
+    layers(lambda route: layer(note))
+    site = start()
+    serve_app(site, talk, "/talk")
+    with site.wire() as wire:
+        wire.send(UPGRADE % b"/talk")
+        head = wire.head()
+    assert (head.status, head["x-seen"], seen) == (101, "yes", [101])
+
+
+def test_a_layer_denies_a_websocket_that_was_accepted(start, layers, gate):
+    """The application is told that its client is gone."""
+
+    async def deny(request: HttpRequest, service: HttpService) -> HttpResponse:
+        await service(request)
+        return HttpResponse(403, "no")
+
+    layers(lambda route: layer(deny))
+    site = start()
+    serve_app(site, talk, "/talk")
+    with site.wire() as wire:
+        wire.send(UPGRADE % b"/talk")
+        assert wire.head().status == 403
+        assert [gate.next_note(), gate.next_note()] == ["/talk", "left"]
+
+
+async def _said(site: Any, path: str, headers: dict[str, str]) -> str:
+    from websockets.asyncio.client import connect
+
+    url = f"ws://127.0.0.1:{site.port}{path}"
+    async with connect(url, additional_headers=headers, open_timeout=WAIT_S, proxy=None) as client:
+        await client.send("hello")
+        return str(await asyncio.wait_for(client.recv(), WAIT_S))
+
+
+# --- failures ---------------------------------------------------------------------------
+
+
+class Forbidden(RequestError):
+    code = ErrorCode.PERMISSION_DENIED
+    client_message = "Not you."
+
+
+def test_a_hook_that_raises_for_one_route_fails_that_route_alone(start, layers, caplog):
+    """500, never the application without its layer; others are served, and the plugin is named."""
+
+    def give(route: HttpRoute) -> Any:
+        if route.application == "bad":
+            raise KeyError("nothing for this one")
+        return None
+
+    layers(give)
+    site = start()
+    site.run(echo.bind(), "/bad", "bad")
+    site.run(echo.bind(), "/good", "good")
+    assert site.http.get("/bad").status_code == 500
+    assert site.http.get("/good").status_code == 200
+    assert site.http.get("/-/healthz").status_code == 200
+    assert plugin.__name__ in caplog.text
+
+
+@pytest.mark.parametrize("given", [17, StagedLayer("nowhere", layer(need_key))])
+def test_what_is_no_layer_fails_its_route(start, layers, given, caplog):
+    """Checked where it is given, and named."""
+    layers(lambda route: given if route.application == "bad" else None)
+    site = start()
+    site.run(echo.bind(), "/bad", "bad")
+    site.run(echo.bind(), "/good", "good")
+    assert (site.http.get("/bad").status_code, site.http.get("/good").status_code) == (500, 200)
+    assert plugin.__name__ in caplog.text
+
+
+def test_a_layer_that_raises_fails_the_request(start, layers, caplog):
+    """For a WebSocket as for a request; logged once; an error of a request is an answer."""
+    errors: list[Exception] = []
+
+    async def fail(request: HttpRequest, service: HttpService) -> HttpResponse:
+        raise errors[0]
+
+    layers(lambda route: layer(fail) if route.kind == "application" else None)
+    site = start()
+    serve_app(site, talk, "/talk")
+    with caplog.at_level(logging.ERROR):
+        for error, status in ((KeyError("a"), 500), (KeyError("b"), 500), (Forbidden("c"), 403)):
+            errors[:] = [error]
+            assert site.http.get("/talk").status_code == status
+            with site.wire() as wire:
+                wire.send(UPGRADE % b"/talk")
+                assert wire.head().status == status
+    named = [each for each in caplog.records if plugin.__name__ in each.getMessage()]
+    assert len(named) == 1
+
+
+def test_without_layers_nothing_is_made(start, layers, monkeypatch):
+    """A proxy whose plugins give no layer makes no request of a layer."""
+    from alacarte_http._proxy import layered
+
+    def never(*given: object) -> None:
+        raise AssertionError("made for nothing")
+
+    monkeypatch.setattr(layered, "_request", never)
+    layers(lambda route: None)
+    site = start()
+    site.run(echo.bind())
+    assert site.http.get("/").status_code == 200
+    assert httpx.get(site.url + "-/healthz", trust_env=False).text == "success"

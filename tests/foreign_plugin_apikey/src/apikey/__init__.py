@@ -1,0 +1,12 @@
+"""API keys for each application, checked in the HTTP proxy."""
+
+from __future__ import annotations
+
+import hashlib
+
+__all__ = ["digest"]
+
+
+def digest(key: str) -> str:
+    """Return what the configuration holds of a key: its SHA-256, in hexadecimal."""
+    return hashlib.sha256(key.encode("latin-1")).hexdigest()
