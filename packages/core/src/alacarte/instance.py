@@ -9,15 +9,19 @@ from __future__ import annotations
 from ._model.deployment import Application
 from ._model.graph import build_application
 from ._model.names import MAX_PATH_LENGTH, check_name, check_text
+from ._model.plan import kind_of
 from ._model.specs import DeploymentSpec
+from ._settings import describe_deployment
 from .errors import ServeError
-from .types import Instance
+from .plugins import load_plugins
+from .types import DeploymentInfo, Instance, Resource
 
 __all__ = [
     "DeploymentSpec",
     "build_deployments",
     "check_deployment_name",
     "check_path_text",
+    "describe_deployments",
     "get_instance",
 ]
 
@@ -37,6 +41,24 @@ def build_deployments(application: Application, *, name: str) -> tuple[Deploymen
         ConfigError: A bad name, or code or an argument that does not pickle.
     """
     return build_application(application, name=name, route_prefix=None).deployments
+
+
+def describe_deployments(resource: Resource) -> tuple[DeploymentInfo, ...]:
+    """Return the deployments that a resource comes down to, with the options that plugins give.
+
+    Pure, for a resource kind's `validate`: what another resource's deployments ask for.
+
+    Returns:
+        Callees before callers, so an application's ingress is the last.
+
+    Raises:
+        ConfigError: No installed plugin gives the resource's kind.
+    """
+    plugins = load_plugins()
+    deployments = kind_of(resource, plugins.resource_kinds).expand(resource).deployments
+    return tuple(
+        describe_deployment(spec.id, spec.version, spec.options, plugins) for spec in deployments
+    )
 
 
 def check_deployment_name(subject: str, name: object) -> str:

@@ -14,6 +14,7 @@ from alacarte import _plugins
 from alacarte._plugins import PluginRecord, Plugins
 from alacarte.errors import ConfigError
 from alacarte.hookspecs import hookimpl
+from alacarte.instance import describe_deployments, get_instance
 from alacarte.testing import wait_until
 from alacarte.types import (
     Call,
@@ -95,6 +96,11 @@ def plugins(observer: Any, marker: Marker) -> Plugins:
     return _plugins.load([*core, *mine], strict=True)
 
 
+@pytest.fixture(autouse=True)
+def _same_plugins_for_kinds(monkeypatch: pytest.MonkeyPatch, plugins: Plugins) -> None:
+    monkeypatch.setattr("alacarte.instance.load_plugins", lambda: plugins)
+
+
 def deploy(local: Any, **options: Any) -> Any:
     @local.deployment(name="Echo", **options)
     class Echo:
@@ -160,3 +166,13 @@ def test_deployments_without_the_option_have_no_layer(local, marker):
     plain = local.run(Plain.bind(), name="other", route_prefix=None)
     assert plain.call() == "plain"
     assert marker.seen == []
+
+
+def test_a_resource_kind_sees_what_deployments_ask_for(local, marker):
+    """Those of any resource, by id, with their options."""
+    deploy(local, mark={"word": "a"})
+    [resource] = get_instance().resources("application")
+    [info] = describe_deployments(resource)
+    assert (str(info), info.options("mark")) == ("default#Echo", MarkOptions(word="a"))
+    assert info.options("model") is None
+    assert len(info.version) == 16
