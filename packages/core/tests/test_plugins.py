@@ -342,6 +342,8 @@ def test_a_layer_that_is_none_names_its_plugin(install: Install, returned: str, 
     plugins = load()
     with pytest.raises(PluginError, match=words):
         plugins.wrap_caller(DeploymentInfo(DeploymentId("x", "y")), ConfigValues(plugins, {}))
+    [failure] = plugins.failures.values()
+    assert (failure.plugin, failure.hook, failure.subject) == ("odd", "wrap_caller", "x#y")
 
 
 OBSERVERS = """

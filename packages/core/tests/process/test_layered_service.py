@@ -11,7 +11,12 @@ import pytest
 
 from alacarte._process.layered_service import MAX_WAITING, LayeredService
 from alacarte.actors import DeploymentSnapshot
-from alacarte.errors import BackPressureError, DeadlineExceededError, PluginError
+from alacarte.errors import (
+    BackPressureError,
+    DeadlineExceededError,
+    DeploymentUnavailableError,
+    PluginError,
+)
 from alacarte.types import Call, DeploymentId, DeploymentInfo, Reply, StagedLayer
 
 HERE = DeploymentId("shop", "model")
@@ -143,7 +148,7 @@ def test_a_layer_that_cannot_be_built_fails_its_calls_and_no_others(run, caplog)
             world.publish(mark="a")
             world.publish(mark="a")
         for _ in range(2):
-            with pytest.raises(PluginError, match="shop#model takes no calls: .* plugin p failed"):
+            with pytest.raises(DeploymentUnavailableError, match="shop#model .* plugin p failed"):
                 await world.service(call())
         assert len(caplog.records) == 1
         world.error = None

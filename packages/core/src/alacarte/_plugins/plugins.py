@@ -324,12 +324,19 @@ class Plugins:
             PluginError: A plugin raised, or returned something else than a layer. Calls must not
                 be made without it.
         """
-        try:
-            answers = self.ask(hook, deployment=deployment, config=config)
-        except PluginError as error:
-            raise PluginError(f"deployment {deployment}: {error}") from error.__cause__
-        given = [(plugin, _checked(layer, f"plugin {plugin}: {hook}")) for plugin, layer in answers]
-        return order_layers(given, self.layer_stages)
+        stages = self.layer_stages
+        given: list[tuple[str, Layer | StagedLayer[Layer]]] = []
+        asked = {"deployment": deployment, "config": config}
+        for plugin, ask in self._implementations(hook):
+            try:
+                layer = self._answer(plugin, hook, ask, asked)
+                if layer is not None:
+                    given.append((plugin, _checked(layer, f"plugin {plugin}: {hook}")))
+                    order_layers(given, stages)  # here, where an unknown stage has a plugin
+            except PluginError as error:
+                self.failures.note(plugin, hook, error.__cause__ or error, f"{deployment}")
+                raise PluginError(f"deployment {deployment}: {error}") from error.__cause__
+        return order_layers(given, stages)
 
     # --- how they are asked -------------------------------------------------------------
 

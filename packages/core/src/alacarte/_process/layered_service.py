@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from ..actors import DeploymentSnapshot
-from ..errors import BackPressureError, PluginError, ServeError
+from ..errors import BackPressureError, DeploymentUnavailableError, ServeError
+from ..foreign import describe_error
 from ..layers import compose, deadline
 from ..types import Call, DeploymentId, DeploymentInfo, Layer, Reply, Service, StagedLayer
 
@@ -78,7 +79,7 @@ class LayeredService:
             layers = self._build(self._describe(head))
             service = compose(self._core, [staged.layer for staged in layers])
         except Exception as error:  # foreign code
-            log.exception("calls to %s fail: a layer could not be built", self._deployment)
+            log.error("calls to %s fail: a layer could not be built: %s", self._deployment, error)
             self._serve(_failing(self._deployment, error))
             return
         task_free = all(staged.task_free for staged in layers)
@@ -133,11 +134,11 @@ def _retrieve(task: asyncio.Future[Reply]) -> None:
 
 
 def _failing(deployment: DeploymentId, reason: Exception) -> Service:
-    message = (
-        str(reason) if isinstance(reason, ServeError) else f"{type(reason).__name__}: {reason}"
-    )
+    message = str(reason) if isinstance(reason, ServeError) else describe_error(reason)
 
     async def call(request: Call) -> Reply:
-        raise PluginError(f"{deployment} takes no calls: a layer could not be built: {message}")
+        raise DeploymentUnavailableError(
+            str(deployment), f"a layer around its calls could not be built: {message}"
+        )
 
     return call
