@@ -5,6 +5,7 @@ import logging
 import pickle
 import re
 import sys
+from struct import Struct
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -52,6 +53,7 @@ from .support import (
 )
 
 OTHER = b"o" * 32
+REFERENCE = Struct("<IQQ")
 ENVELOPE = pack_envelope(Call("test", (b"",)))
 
 unpickled: list[str] = []
@@ -424,6 +426,9 @@ MALFORMED = {
     "proof again": frame(Kind.PROOF, payload=bytes(32)),
     "load": frame(Kind.LOAD),
     "advertisement": frame(Kind.ADVERTISE, payload=b"{}"),
+    "release of nothing": frame(Kind.RELEASE, payload=bytes(8)),
+    "no release": frame(Kind.RELEASE, payload=b"x"),
+    "shared": frame(Kind.SHARED, FINAL, 1, bytes(20)),
     "data without a stream": frame(Kind.DATA, 0, 0, b"x"),
     "random": bytes(range(100, 256)),
 }
@@ -752,6 +757,10 @@ BROKEN = {
     "advertisement of numbers": frame(Kind.ADVERTISE, payload=b'{"models": [1]}'),
     "advertisement on a stream": frame(Kind.ADVERTISE, 0, 1, b"{}"),
     "announced too long": long_header(Kind.RESPONSE, 0, 0, 1, MAX_MESSAGE + 1),
+    "no reference": frame(Kind.SHARED, FINAL, 1, b"x"),
+    "shared nothing": frame(Kind.SHARED, FINAL, 1, REFERENCE.pack(0, 0, 0)),
+    "shared too much": frame(Kind.SHARED, FINAL, 1, REFERENCE.pack(0, 0, MAX_MESSAGE + 1)),
+    "release": frame(Kind.RELEASE, payload=bytes(8)),
     "more than announced": long_header(Kind.RESPONSE, 0, 0, 1, 1) + frame(Kind.CHUNK, 0, 1, b"xx"),
 }
 

@@ -294,7 +294,7 @@ def test_more_than_announced(size):
     "data",
     [
         frame(0),
-        frame(19),
+        frame(max(Kind) + 1),
         frame(255),
         frame(Kind.DATA, 16),
         frame(Kind.DATA, 0x80),

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from enum import IntEnum, auto
 
-from ..types import Call, Reply
+from ..types import Buffer, Call, Reply
 from .connection import Connection
 from .failures import ErrorDecoder
 from .flow import Inbox, SendWindow, read_credit, write_credit
@@ -62,6 +62,19 @@ class CallConnection(Connection):
 
     def forget(self, stream_id: int) -> None:
         """Take a call that has ended off the connection."""
+        raise NotImplementedError
+
+    def read_shared(self, reference: Buffer) -> memoryview:
+        """Return a reply in shared memory; its segment is given back when nothing refers to it.
+
+        Raises:
+            FrameError: The replica may not share memory, or it is no reference.
+            OSError: The segment cannot be mapped.
+        """
+        raise NotImplementedError
+
+    def skip_shared(self, reference: Buffer) -> None:
+        """Give back the segment of a reply that nobody reads."""
         raise NotImplementedError
 
 
@@ -199,6 +212,20 @@ class CallStream:
             if self.on_reply is not None:
                 self.on_reply()
 
+    def _shared(self, frame: Frame) -> None:
+        try:
+            message = self._connection.read_shared(frame.payload)
+        except OSError as error:
+            self._connection.skip_shared(frame.payload)
+            self.fail(ConnectionLost(f"a reply in shared memory cannot be read: {error}"))
+            return
+        self._close()
+        self.reply.set_result(Reply((message,)))
+
+    def _unwanted_shared(self, frame: Frame) -> None:
+        self._connection.skip_shared(frame.payload)
+        self._close()
+
     def _message(self, frame: Frame) -> None:
         assert self._inbox is not None
         self._inbox.put(frame.payload)
@@ -250,17 +277,20 @@ _Transition = Callable[[CallStream, Frame], None]
 TRANSITIONS: Mapping[CallState, Mapping[int, _Transition]] = {
     _SENT: {
         Kind.RESPONSE: CallStream._replied,
+        Kind.SHARED: CallStream._shared,
         Kind.ERROR: CallStream._failed,
         Kind.REJECT: CallStream._rejected,
         Kind.CREDIT: CallStream._credited,
     },
     _TAKEN: {
         Kind.RESPONSE: CallStream._replied,
+        Kind.SHARED: CallStream._shared,
         Kind.ERROR: CallStream._failed,
         Kind.CREDIT: CallStream._credited,
     },
     _ABANDONED: {
         Kind.RESPONSE: CallStream._unwanted,
+        Kind.SHARED: CallStream._unwanted_shared,
         Kind.ERROR: CallStream._unwanted,
         Kind.REJECT: CallStream._rejected,
         Kind.CREDIT: CallStream._unwanted,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import ConfigError
-from ..types import Address, Call
+from ..types import Address, Buffer, Call
 from .advertisement import read_advertisement
 from .authentication import (
     HANDSHAKE_TIMEOUT_S,
@@ -31,6 +31,7 @@ from .connection import Load
 from .envelope import pack_envelope
 from .failures import ErrorDecoder
 from .frames import BEYOND_LIMIT, CHUNK_BYTES, FINAL, STREAMING, Decoder, Frame, FrameError, Kind
+from .shared import Mappings, process_of, read_reference, write_inode
 
 __all__ = ["CallStream", "CallerConnection", "ConnectionLost", "Rejected", "connect"]
 
@@ -74,6 +75,7 @@ class CallerConnection(CallConnection):
         self._max_message = max_message
         self._streams: dict[int, CallStream] = {}
         self._next_stream = 1
+        self._mappings: Mappings | None = None
 
     # --- calls --------------------------------------------------------------------------
 
@@ -120,6 +122,21 @@ class CallerConnection(CallConnection):
     def wants(self, stream: int) -> bool:
         return stream in self._streams
 
+    # --- shared memory ------------------------------------------------------------------
+
+    def read_shared(self, reference: Buffer) -> memoryview:
+        if self._mappings is None:
+            raise FrameError("shared memory where none can be mapped")
+        return self._mappings.read(reference, self._max_message)
+
+    def skip_shared(self, reference: Buffer) -> None:
+        if self._mappings is None:
+            raise FrameError("shared memory where none can be mapped")
+        self._release(read_reference(reference)[1])
+
+    def _release(self, inode: int) -> None:
+        self.send(Kind.RELEASE, 0, 0, write_inode(inode))
+
     # --- frames -------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -137,6 +154,8 @@ class CallerConnection(CallConnection):
             stream.received(frame)
         elif frame.stream == 0:
             self._announced(frame)
+        elif frame.kind == Kind.SHARED:
+            self.skip_shared(frame.payload)
         elif frame.kind not in _LATE:
             raise FrameError(f"a frame of kind {frame.kind} for a call that is OVER")
 
@@ -164,6 +183,7 @@ class CallerConnection(CallConnection):
                 self._handshake = None
                 self._decoder.max_frame = CHUNK_BYTES
                 self._decoder.max_message = self._max_message
+                self._offer_to_map()
                 if not self.established.done():
                     self.established.set_result(None)
             else:
@@ -173,6 +193,12 @@ class CallerConnection(CallConnection):
                 self.established.set_exception(error)
             raise FrameError(str(error)) from None
 
+    def _offer_to_map(self) -> None:
+        assert self.transport is not None
+        if pid := process_of(self.transport):
+            self._mappings = Mappings(pid, self._release)
+            self.send(Kind.MAPS, 0, 0)
+
     def lost(self, error: Exception | None) -> None:
         reason = ConnectionLost(str(error or "the connection was closed"))
         if not self.established.done():
@@ -180,6 +206,8 @@ class CallerConnection(CallConnection):
             self.established.exception()
         for stream in list(self._streams.values()):
             stream.fail(reason)
+        if self._mappings is not None:
+            self._mappings.close()
         self.on_lost()
 
 

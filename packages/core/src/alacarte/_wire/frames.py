@@ -79,6 +79,9 @@ class Kind(IntEnum):
     PING = 16
     PONG = 17
     ADVERTISE = 18
+    SHARED = 19
+    RELEASE = 20
+    MAPS = 21
 
 
 _LAST_KIND = max(Kind)

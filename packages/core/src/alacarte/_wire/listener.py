@@ -15,6 +15,7 @@ from .frames import Kind
 from .pending import PendingPeers
 from .refusals import RefusalLog
 from .replica import Acceptor, ReplicaConnection
+from .shared import Segments
 
 __all__ = ["Listener"]
 
@@ -46,6 +47,7 @@ class Listener:
         self.advertisement = b""
         self.connections: set[ReplicaConnection] = set()
         self.refusals = RefusalLog()
+        self.segments = Segments()
         self._replica_id = replica_id
         self._secret = secret
         self._pending_unix: PendingPeers[ReplicaConnection] = PendingPeers()
@@ -100,6 +102,7 @@ class Listener:
             await self._gone
 
     def _stop_listening(self) -> None:
+        self.segments.close()
         for server in self._servers:
             server.close()
         if self._unix_path and os.path.exists(self._unix_path):

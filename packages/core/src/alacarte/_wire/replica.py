@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ..types import Call
+from ..types import Call, Message
 from .authentication import (
     HANDSHAKE_TIMEOUT_S,
     MAX_HANDSHAKE_BYTES,
@@ -18,11 +18,12 @@ from .authentication import (
     ReplicaHandshake,
     welcome,
 )
-from .connection import Load
+from .connection import Load, message_size
 from .envelope import unpack_envelope
-from .frames import CHUNK_BYTES, FINAL, Decoder, Frame, FrameError, Kind
+from .frames import CHUNK_BYTES, FINAL, STREAMING, Decoder, Frame, FrameError, Kind
 from .refusals import RefusalLog
 from .served_stream import TRANSITIONS, ServedState, ServedStream, ServingConnection
+from .shared import MAX_SHARED_BYTES, SHARED_BYTES, Segment, Segments, read_inode
 
 __all__ = ["Acceptor", "ConnectionOwner", "ReplicaConnection", "ServedStream"]
 
@@ -51,6 +52,7 @@ class ConnectionOwner(Protocol):
         max_message: The longest request accepted, in bytes.
         advertisement: What a caller is told that the replica holds, packed.
         refusals: Where refused callers are noted.
+        segments: Where long replies are put for callers that can map them.
     """
 
     acceptor: Acceptor
@@ -59,6 +61,7 @@ class ConnectionOwner(Protocol):
     max_message: int
     advertisement: bytes
     refusals: RefusalLog
+    segments: Segments
 
     def handshake(self) -> ReplicaHandshake:
         """Return the replica's side of a handshake."""
@@ -89,6 +92,8 @@ class ReplicaConnection(ServingConnection):
         # Streams whose CANCEL has arrived together with frames that are still to be handled.
         self._cancelled: set[int] = set()
         self._advertisement_due = False
+        self._maps = False
+        self._leases: dict[int, Segment] = {}
 
     @property
     def trusted(self) -> bool:
@@ -147,6 +152,10 @@ class ReplicaConnection(ServingConnection):
                 self._stop_pump(stream_id)
         elif frame.kind == Kind.PING:
             self.send(Kind.PONG, 0, 0)
+        elif frame.kind == Kind.RELEASE:
+            self._released(frame)
+        elif frame.kind == Kind.MAPS:
+            self._maps = True
         elif frame.kind != Kind.PONG:
             raise FrameError(f"a frame of kind {frame.kind} outside of a stream")
 
@@ -158,6 +167,7 @@ class ReplicaConnection(ServingConnection):
             return  # the first step of a call runs at once, and nobody awaits this one any more
         call = unpack_envelope(frame.payload, frame.flags)
         stream = ServedStream(self, stream_id)
+        stream.maps = self._maps and frame.flags & STREAMING != 0
         if not frame.flags & FINAL:
             call.body = stream.body()
         self._streams[stream_id] = stream
@@ -167,6 +177,27 @@ class ReplicaConnection(ServingConnection):
             self.send(Kind.REJECT, FINAL, stream_id)
         else:
             stream.accepted(task)
+
+    # --- shared memory ------------------------------------------------------------------
+
+    def share(self, stream_id: int, message: Message) -> bool:
+        """Send a long reply as a segment that its caller maps; return False where it cannot be."""
+        size = message_size(message)
+        longest = min(MAX_SHARED_BYTES, self._decoder.max_message)
+        if not SHARED_BYTES <= size <= longest or self.transport is None:
+            return False
+        segment = self._listener.segments.take(size)
+        if segment is None:
+            return False
+        self._leases[segment.inode] = segment
+        self.send(Kind.SHARED, FINAL, stream_id, segment.write(message, size))
+        return True
+
+    def _released(self, frame: Frame) -> None:
+        segment = self._leases.pop(read_inode(frame.payload), None)
+        if segment is None:
+            raise FrameError("a release of what was not shared")
+        self._listener.segments.give_back(segment)
 
     def _shake(self, frame: Frame, handshake: ReplicaHandshake) -> None:
         try:
@@ -224,6 +255,8 @@ class ReplicaConnection(ServingConnection):
         if self._deadline is not None:
             self._deadline.cancel()
         self._listener.forget(self)
+        while self._leases:  # the caller may read on, and cannot tell us any more
+            self._listener.segments.drop(self._leases.popitem()[1])
         for stream in list(self._streams.values()):
             stream.cancel()
         self._acceptor.hung_up(self)

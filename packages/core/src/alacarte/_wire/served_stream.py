@@ -43,6 +43,10 @@ class ServingConnection(Connection):
         """Forget a stream; return whether its caller still waits."""
         raise NotImplementedError
 
+    def share(self, stream_id: int, message: Message) -> bool:
+        """Send a long reply as a segment that its caller maps; return False where it cannot be."""
+        raise NotImplementedError
+
 
 class ServedStream:
     """One call in a replica: where its reply goes.
@@ -50,16 +54,19 @@ class ServedStream:
     Attributes:
         released: The slot it took is free again.
         nested: What the call has called itself, once it runs.
+        maps: The caller takes a long reply in shared memory.
     """
 
     __slots__ = (
-        "_inbox", "_receiving", "_window", "connection", "id", "nested", "released", "task",
+        "_inbox", "_receiving", "_window", "connection", "id", "maps", "nested", "released",
+        "task",
     )  # fmt: skip
 
     def __init__(self, connection: ServingConnection, stream_id: int) -> None:
         self.connection = connection
         self.id = stream_id
         self.released = False
+        self.maps = False
         self.nested: NestedCalls | None = None
         self.task: asyncio.Task[Any] | None = None
         self._receiving = False
@@ -81,6 +88,8 @@ class ServedStream:
     def reply(self, reply: Reply) -> None:
         """Send a reply that is complete."""
         if self.connection.finish(self):
+            if self.maps and self.connection.share(self.id, reply.payload):
+                return
             try:
                 self.connection.send_message(Kind.RESPONSE, FINAL, self.id, reply.payload)
             except ConfigError as error:
