@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,7 @@ OPTIONS = {
         "shop": {digest("of alice"): "alice"},
         "bank": {digest("of bob"): "bob"},
         "talk": {digest("of alice"): "alice"},
+        "cached": {digest("of alice"): "alice", digest("of bob"): "bob"},
     },
     "operators": {digest("of the operators"): "operator"},
 }
@@ -71,7 +73,9 @@ def url() -> Iterator[str]:
         serve.run(
             serve.deployment(serve.ingress(_talk)()).bind(), name="talk", route_prefix="/talk"
         )
-        RUNS.clear()
+        if importlib.util.find_spec("answer_cache"):
+            cached = Desk.options(cache={"ttl_s": 60}).bind(Inner.bind())
+            serve.run(cached, name="cached", route_prefix="/cached")
         [found] = serve.status().urls
         yield found
     finally:
@@ -158,6 +162,19 @@ def test_the_key_does_not_reach_other_applications(url: str):
         if get(url + path, "of alice").status_code == 200:
             assert RUNS
             assert not any(run.startswith("/bank") for run in RUNS), path
+
+
+def test_a_cache_answers_nobody_without_a_key(url: str):
+    """The cache of another stranger stands inside, though its plugin's name comes first."""
+    pytest.importorskip(
+        "answer_cache", reason="nox -s contract installs tests/foreign_plugin_cache"
+    )
+    address = f"{url}/cached"
+    statuses = [get(address, key).status_code for key in ("", "of alice", "", "wrong")]
+    assert statuses == [401, 200, 401, 401]
+    assert get(address, "of alice").headers["x-answer-cache"] == "hit"
+    assert get(address, "of bob").json()["inner"] == "bob"
+    assert len(RUNS) == 2
 
 
 def test_it_is_off_by_default():

@@ -49,6 +49,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[gates.Gate]:
 def local(gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, plugins: Any) -> Iterator[Any]:
     """`serve`, which will use a local cluster of its own."""
     monkeypatch.setattr(_current, "load_plugins", lambda: plugins)
+    monkeypatch.setattr("alacarte.plugins.load_plugins", lambda: plugins)  # for options
     monkeypatch.setenv("ALACARTE_CLUSTER", "local")
     yield serve
     gate.open.set()

@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from alacarte.hookspecs import hookimpl
-from alacarte.types import Call, Expansion, Layer, Reply, Resource, Resources, Route, Service
+from alacarte.types import (
+    Call,
+    ConfigSection,
+    Expansion,
+    Layer,
+    Reply,
+    Resource,
+    Resources,
+    Route,
+    Service,
+)
 
 HOOKS: Counter[str] = Counter()
 LAYERS: Counter[str] = Counter()
@@ -14,6 +26,17 @@ LAYERS: Counter[str] = Counter()
 
 def HTTP_LAYER(route: Any) -> Any:  # noqa: N802  # replaced by tests
     """Give no layer around HTTP routes; tests put another function here."""
+
+
+class LockOptions(BaseModel):
+    """An option of deployments.
+
+    Attributes:
+        closed: Whether it is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    closed: bool = True
 
 
 class Door:
@@ -54,7 +77,7 @@ def register_modules() -> list[Any]:
 @hookimpl
 def register_config() -> list[Any]:
     HOOKS["register_config"] += 1
-    return []
+    return [ConfigSection("lock", f"{__name__}:LockOptions", scope="deployment")]
 
 
 @hookimpl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -133,9 +134,16 @@ def test_layers_are_built_once_for_each_route():
     layers.update([newer])
     assert layers.service(newer) is not first
     assert asked[-1] == newer
+    same = HttpRoute(newer.kind, newer.prefix, newer.application, newer.deployments)
+    layers.update([same])
+    assert asked.count(newer) == 1
+    other_options = replace(newer, deployments=(replace(newer.deployments[0]),))
+    layers.update([other_options])
+    assert asked[-1] is other_options
     layers.update([])
+    asked.clear()
     layers.update([newer])
-    assert asked.count(newer) == 2  # nothing is kept of a route that was gone
+    assert asked == [newer]  # nothing is kept of a route that was gone
 
 
 # --- answering and changing -------------------------------------------------------------

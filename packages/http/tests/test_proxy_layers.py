@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket
 
 from alacarte import serve
 from alacarte.errors import ErrorCode, RequestError
+from alacarte.testing import wait_until
 from alacarte.types import Identity, StagedLayer
 from alacarte_http.layers import HttpLayer, HttpRequest, HttpResponse, HttpRoute, HttpService
 
@@ -337,6 +338,25 @@ def test_layers_see_where_they_are(start, layers):
     route = request.route
     assert (route.kind, route.prefix, route.application) == ("application", "/shop", "shop")
     assert [str(each.id) for each in route.deployments] == ["shop#echo"]
+
+
+def test_layers_follow_the_options_of_a_deployment(start, layers):
+    """An option that changes in place builds the layer again, and replaces no replica."""
+
+    async def close(request: HttpRequest, service: HttpService) -> HttpResponse:
+        return HttpResponse(403, "closed")
+
+    def give(route: HttpRoute) -> Any:
+        locks = [each.options("lock") for each in route.deployments]
+        return layer(close) if any(lock and lock.closed for lock in locks) else None
+
+    layers(give)
+    site = start()
+    site.run(echo.options(lock={}).bind(), "/shop", "shop")
+    site.run(echo.bind(), "/other", "other")
+    assert [site.http.get(path).status_code for path in ("/shop", "/other")] == [403, 200]
+    site.run(echo.options(lock={"closed": False}).bind(), "/shop", "shop")
+    wait_until(lambda: site.http.get("/shop").status_code == 200, WAIT_S, "the new option")
 
 
 # --- WebSockets -------------------------------------------------------------------------

@@ -7,7 +7,7 @@ hook, no pickle, no logging. Runs on the proxy's event loop.
 from __future__ import annotations
 
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import Any
 
 from alacarte.calls import new_request_id
@@ -69,7 +69,7 @@ class ProxyApp:
         self._routes: RouteIndex | None = None
         self._any_route = False
         self._layers = layers
-        self._layered = self._around_all(())
+        self._layered = self._around_all(RouteTable(-1, ()))
 
     def update(self, table: RouteTable) -> None:
         """Take over a newer route table, and connect to what it leads to."""
@@ -82,11 +82,11 @@ class ProxyApp:
             self._root_path,
         )
         self._any_route = self._any_route or bool(table.routes)
-        self._layered = self._around_all(table.routes)
+        self._layered = self._around_all(table)
 
-    def _around_all(self, routes: Iterable[Route]) -> LayeredRoutes | None:
+    def _around_all(self, table: RouteTable) -> LayeredRoutes | None:
         """Return the routes that layers stand around, None where they stand around none."""
-        return None if self._layers is None else LayeredRoutes(self._layers, routes) or None
+        return None if self._layers is None else LayeredRoutes(self._layers, table) or None
 
     def _is_plain(self, route: Route) -> bool:
         return not route.is_split and self._runtime.is_plain(next(iter(route.targets)))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple
 
-from alacarte.types import Call, DeploymentInfo, Message, Reply, Route
+from alacarte.types import Call, DeploymentInfo, Message, Reply, Route, RouteTable
 
 from .._calls import Calls, ResolvedRoute
 from .._edge.exchange import ClientDisconnected, Exchange
@@ -63,15 +63,19 @@ class LayeredRoutes:
 
     Args:
         layers: Builds what is new.
-        routes: All of them.
+        table: All routes.
 
     Attributes:
         system: Around the proxy's own paths; None without layers.
         unmatched: Around paths that no route takes; None without layers.
     """
 
-    def __init__(self, layers: HttpLayers, routes: Iterable[Route]) -> None:
-        seen = {(route.prefix, route.exact): _seen(route) for route in routes if route.prefix}
+    def __init__(self, layers: HttpLayers, table: RouteTable) -> None:
+        seen = {
+            (route.prefix, route.exact): _seen(route, table)
+            for route in table.routes
+            if route.prefix
+        }
         layers.update([_SYSTEM, _UNMATCHED, *seen.values()])
 
         def around(route: HttpRoute) -> Around | None:
@@ -96,9 +100,9 @@ class LayeredRoutes:
         return self._routes[resolved.route.prefix, resolved.route.exact]
 
 
-def _seen(route: Route) -> HttpRoute:
-    deployments = [DeploymentInfo(each, route.versions.get(each, "")) for each in route.targets]
-    return HttpRoute(APPLICATION, route.prefix, route.app, tuple(deployments))
+def _seen(route: Route, table: RouteTable) -> HttpRoute:
+    infos = tuple(table.deployments.get(each, DeploymentInfo(each)) for each in route.targets)
+    return HttpRoute(APPLICATION, route.prefix, route.app, infos)
 
 
 class Target(NamedTuple):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from operator import is_
 from typing import Any
 
 from alacarte.errors import RequestError
@@ -47,20 +48,24 @@ class HttpLayers:
         self._ask = ask
         self._stages = stages
         self._report = report
-        self._services: dict[HttpRoute, HttpService | None] = {}
+        self._built: dict[HttpRoute, tuple[HttpRoute, HttpService | None]] = {}
 
     def update(self, routes: Iterable[HttpRoute]) -> None:
         """Build the services of routes that are new or have changed; forget those that are gone."""
-        before = self._services
-        self._services = {
-            route: before[route] if route in before else self._build(route) for route in routes
+        before = self._built
+        self._built = {
+            route: before[route] if _is_same(before.get(route), route) else self._build(route)
+            for route in routes
         }
 
     def service(self, route: HttpRoute) -> HttpService | None:
         """Return the service of a route, None where no plugin stands around it."""
-        return self._services[route]
+        return self._built[route][1]
 
-    def _build(self, route: HttpRoute) -> HttpService | None:
+    def _build(self, route: HttpRoute) -> tuple[HttpRoute, HttpService | None]:
+        return route, self._service(route)
+
+    def _service(self, route: HttpRoute) -> HttpService | None:
         try:
             given = list(self._ask(route))
         except Exception:  # of a plugin, and reported
@@ -82,6 +87,14 @@ class HttpLayers:
         for staged in reversed(ordered):
             service = staged.layer(service)
         return service
+
+
+def _is_same(built: tuple[HttpRoute, Any] | None, route: HttpRoute) -> bool:
+    """Return whether layers were built for the same route and the same options.
+
+    An info does not compare its options; one that has not changed is the same object.
+    """
+    return built is not None and all(map(is_, built[0].deployments, route.deployments))
 
 
 class _Guarded:
