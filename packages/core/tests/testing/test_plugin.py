@@ -108,6 +108,42 @@ def test_a_plugin_that_gives_everything(plug: Plug):
     assert check_plugin(name).state == "loaded"
 
 
+SWITCHED = """
+from collections.abc import Callable
+from pydantic import BaseModel, ConfigDict
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    size: int
+    key: Callable | None = None
+
+@hookimpl
+def register_config():
+    return [ConfigSection("mine", __name__ + ":Section", scope="deployment", keyword=KEYWORD)]
+@hookimpl
+def wrap_caller(deployment):
+    mine = deployment.options("mine")
+    return None if mine is None else lambda service: service if mine.size < 5 else 17
+"""
+
+
+def test_what_is_given_only_where_it_is_asked_for(plug: Plug):
+    """A layer that is off by default is checked with the options that switch it on."""
+    name = plug(SWITCHED.replace("KEYWORD", "''"))
+    check_plugin(name)
+    check_plugin(name, options={"mine": {"size": 3}})
+    with pytest.raises(AssertionError, match="wrap_caller"):
+        check_plugin(name, options={"mine": {"size": 7}})
+    with pytest.raises(AssertionError, match="'mine' refuses the values that it gave"):
+        check_plugin(name, options={"mine": {"size": 3, "key": len}})  # it arrives as a UserCode
+
+
+def test_an_option_that_core_has(plug: Plug):
+    """A keyword has one meaning."""
+    with pytest.raises(PluginError, match="makes num_replicas an option of deployments"):
+        check_plugin(plug(SWITCHED.replace("KEYWORD", "'num_replicas'")))
+
+
 WRONG = {
     "has no function marked @hookimpl": "",
     "failed: PluginError: .* implements no such hook: register_apis": (

@@ -149,10 +149,16 @@ def option_sections(plugins: Plugins) -> dict[str, ConfigSection]:
     return sections
 
 
-def build_options(subject: str, options: DeploymentOptions) -> dict[str, BaseModel]:
+def build_options(
+    subject: str, options: DeploymentOptions, added: Mapping[str, ConfigSection] | None = None
+) -> dict[str, BaseModel]:
     """Validate the options that plugins give, by the models of their sections; see `check_options`.
 
     None leaves an option unset.
+
+    Args:
+        subject: The deployment's name, for errors.
+        added: As `option_sections` returns them; those of this process's plugins by default.
 
     Returns:
         Validated models, by section.
@@ -168,7 +174,7 @@ def build_options(subject: str, options: DeploymentOptions) -> dict[str, BaseMod
 
     from .._settings import section_model
 
-    sections = _added_options()
+    sections = dict(_added_options() if added is None else added)
     if is_auto:
         given = _with_auto(subject, given, sections)
     models: dict[str, BaseModel] = {}

@@ -9,14 +9,17 @@ import inspect
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, cast
 
 from pydantic import RootModel
 
 from .._control.report_topics import ReportTopics
+from .._model.option_packing import pack_options, prepare_options
+from .._model.options import DeploymentOptions, build_options, option_sections
 from .._plugins import PluginRecord, Plugins, discover, load
-from .._settings import ConfigValues, resolve
+from .._settings import ConfigValues, describe_deployment, resolve
 from ..errors import ConfigError, PluginError
 from ..foreign import load_target
 from ..types import (
@@ -57,7 +60,12 @@ _REGISTRIES = (
 )
 
 
-def check_plugin(name: str) -> PluginRecord:
+def check_plugin(
+    name: str,
+    *,
+    config: Mapping[str, Any] = MappingProxyType({}),
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> PluginRecord:
     """Check that an installed plugin keeps the rules; the first test of every plugin.
 
     It is found under its entry point and loads; its hooks are known ones, and importing them
@@ -67,6 +75,9 @@ def check_plugin(name: str) -> PluginRecord:
 
     Args:
         name: Of the entry point in the group `alacarte`.
+        config: As for `serve.start`, and
+        options: as for `serve.deployment`: layers that are given only where they are asked for are
+            checked with these, too, and so is the way of the options to other processes.
 
     Returns:
         What an instance knows of the plugin.
@@ -90,7 +101,33 @@ def check_plugin(name: str) -> PluginRecord:
         check = _CHECKS.get(hook) or _check_of(hook, plugins)
         if check is not None:
             check(getattr(module, hook), plugins)
+    if config or options:
+        _check_layers_with(plugins, config, options)
     return record
+
+
+def _check_layers_with(
+    plugins: Plugins, config: Mapping[str, Any], options: Mapping[str, Any]
+) -> None:
+    """Check the layers around a deployment with these options."""
+    models = build_options("check", cast(DeploymentOptions, options), option_sections(plugins))
+    models = prepare_options("check", models, plugins)
+    values = pickle.loads(pickle.dumps(pack_options("check", models, _identify)))
+    info = describe_deployment(DeploymentId("check", "Plugin"), "1", values, plugins)
+    for section in values:
+        try:
+            info.options(section)
+        except ValueError as error:
+            raise AssertionError(
+                f"the section {section!r} refuses the values that it gave: {error}"
+            ) from error
+    sections = ConfigValues(plugins, resolve(plugins, config))
+    _check_layers(plugins.wrap_caller(info, sections))
+    _check_layers(plugins.wrap_replica(info, sections))
+
+
+def _identify(application: Any) -> DeploymentId:
+    raise AssertionError(f"{application} is an application, which no option may hold")
 
 
 def _check_of(hook: str, plugins: Plugins) -> Callable[[Callable[..., Any], Plugins], None] | None:
@@ -145,6 +182,7 @@ def _check_config(implementation: Callable[[], Any], plugins: Plugins) -> None:
         if section.prepare:
             assert callable(_imported(section.prepare)), f"{section.prepare} is no function"
         if section.scope == "deployment":
+            option_sections(plugins)  # its keyword is nobody else's
             continue  # a deployment gives the option with values, or not at all
         values = resolve(plugins, {})[section.name]
         # They go to other processes as plain values, and a model is built of them there.
