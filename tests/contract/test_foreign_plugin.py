@@ -125,6 +125,21 @@ def test_it_observes_changes(local):
     assert heard[-1] == ("deployment", "HEALTHY")
 
 
+def test_it_sees_processes_and_replicas_come_and_go(local):
+    """`on_process` in each process, its cleanup at the end; `on_replica` with the user's object."""
+    from stranger.observer import processes, replicas
+
+    processes.clear()
+    replicas.clear()
+    started = local(stranger_options={"notes": True})
+    started.run(Marked.bind(), name="seen", route_prefix=None)
+    assert list(replicas) == [("seen#Marked", "Marked")]
+    kinds = {"controller", "driver", "replica", "service"}
+    assert sorted(processes) == sorted((kind, "started") for kind in kinds)
+    started.shutdown()
+    assert {kind for kind, state in processes if state == "stopping"} == kinds
+
+
 def test_its_reports_arrive(local):
     """Replicas report what they count, and what stands in the controller is the sum."""
     from stranger.sums import sums

@@ -21,7 +21,7 @@ TESTS = [
     for path in ROOT.glob(pattern)
     if path != Path(__file__)
 ]
-STRANGERS_ONLY = {"make_meter", "on_event", "wrap_http"}
+STRANGERS_ONLY = {"make_meter", "on_event", "on_process", "on_replica", "wrap_http"}
 """Hooks that no package of ours implements, but only the one that stands for strangers'."""
 
 

@@ -103,11 +103,15 @@ def plugins() -> Any:
     from alacarte_cli.hooks import register_commands
 
     commands = [*register_commands(), Command("greet", "Say hello.", "stranger:greet")]
+    records = (
+        PluginRecord("cli", "alacarte_cli.hooks", "alacarte-cli", "0.1.0", "loaded"),
+        PluginRecord("odd", "odd.hooks", "alacarte-odd", "2.0", "failed", "ImportError: x\ny"),
+    )
     return SimpleNamespace(
-        records=(
-            PluginRecord("cli", "alacarte_cli.hooks", "alacarte-cli", "0.1.0", "loaded"),
-            PluginRecord("odd", "odd.hooks", "alacarte-odd", "2.0", "failed", "ImportError: x\ny"),
-        ),
+        records=records,
+        examine=lambda: records,
+        specifications={"wrap_http": SimpleNamespace(plugin="http")},
+        implementers=lambda hook: ["cors", "keys"],
         commands={command.name: command for command in commands},
     )
 

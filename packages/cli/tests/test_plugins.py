@@ -16,14 +16,25 @@ from alacarte_cli.commands.plugins import PluginsCommand, given
 def test_each_plugin_has_a_row_and_each_failure_its_reason(
     plugins: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Name, version, distribution, state and what it gives; reasons follow below."""
-    assert PluginsCommand().run(Namespace(plugins=plugins)) == 0
+    """Name, version, distribution, state and what it gives; reasons follow below.
+
+    The exit code says that one has failed.
+    """
+    assert PluginsCommand().run(Namespace(plugins=plugins, hooks=False)) == 1
     head, cli, odd, *rest = capsys.readouterr().out.splitlines()
     assert head.split() == ["NAME", "VERSION", "DISTRIBUTION", "STATE", "GIVES"]
     assert cli.split()[:4] == ["cli", "0.1.0", "alacarte-cli", "loaded"]
     assert cli.endswith("commands: run, status, shutdown, plugins, doctor")
     assert odd.split() == ["odd", "2.0", "alacarte-odd", "failed", "-"]
     assert rest == ["", "odd is failed: ImportError: x", "y"]
+
+
+def test_each_hook_has_a_row_on_request(plugins: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who brings it, and who implements it in which order."""
+    PluginsCommand().run(Namespace(plugins=plugins, hooks=True))
+    head, row, *_ = capsys.readouterr().out.splitlines()
+    assert head.split() == ["HOOK", "BROUGHT", "BY", "IMPLEMENTED", "BY"]
+    assert row.split() == ["wrap_http", "http", "cors,", "keys"]
 
 
 def test_hooks_of_all_kinds_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:

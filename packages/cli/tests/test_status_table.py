@@ -9,6 +9,7 @@ from alacarte.errors import NotFoundError
 from alacarte.status import (
     CallCounts,
     Failure,
+    PluginFailure,
     ProxyStatus,
     RouteStatusOverview,
     ServeStatus,
@@ -51,6 +52,19 @@ def test_failures(serve: Any) -> None:
     assert status_tables(serve.status(), now=NOW).splitlines()[-1] == last
     lines = status_tables(serve.status(), now=NOW, tracebacks=True).splitlines()
     assert lines[-3:] == [last, "    line 1", "    line 2"]
+
+
+def test_failures_of_plugins(serve: Any) -> None:
+    """A row for each kind, in however many processes: where, for whom, how often."""
+    failures = tuple(
+        PluginFailure("keys", "wrap_caller", "deployment a#D", "KeyError: 'x'", 2, at, process)
+        for at, process in ((30.0, "p1"), (120.0, "p2"))
+    )
+    status = replace(serve.status(), plugin_failures=failures)
+    assert status_tables(status, now=NOW).splitlines()[-2:] == [
+        "PLUGIN  FAILED IN    FOR             TIMES  LAST      MESSAGE",
+        "keys    wrap_caller  deployment a#D  4      12 s ago  KeyError: 'x'",
+    ]
 
 
 def test_splits(serve: Any) -> None:

@@ -78,18 +78,40 @@ def observer(monkeypatch: pytest.MonkeyPatch) -> Observer:
     return module
 
 
-@pytest.fixture
-def plugins(observer: Observer) -> Plugins:
-    """Core's plugin and the observer, whatever else is installed."""
+def _load(observer: Observer) -> Plugins:
     core = [record for record in _plugins.discover() if record.name == "core"]
     return _plugins.load([*core, PluginRecord("observer", observer.__name__)], strict=True)
 
 
 @pytest.fixture
-def local(monkeypatch: pytest.MonkeyPatch, plugins: Plugins) -> Iterator[Any]:
-    """`serve` on a local cluster of its own."""
+def plugins(observer: Observer) -> Plugins:
+    """Core's plugin and the observer, whatever else is installed."""
+    return _load(observer)
+
+
+def _use(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_current, "load_plugins", lambda: plugins)
     monkeypatch.setattr(process_plugins, "load_plugins", lambda: plugins)
     monkeypatch.setenv("ALACARTE_CLUSTER", "local")
+
+
+@pytest.fixture
+def local(monkeypatch: pytest.MonkeyPatch, plugins: Plugins) -> Iterator[Any]:
+    """`serve` on a local cluster of its own."""
+    _use(plugins, monkeypatch)
     yield serve
+    serve.shutdown()
+
+
+@pytest.fixture
+def local_with(monkeypatch: pytest.MonkeyPatch, observer: Observer) -> Iterator[Callable[..., Any]]:
+    """Return `serve` on a local cluster whose observer implements these hooks as well."""
+
+    def start(**hooks: Callable[..., Any]) -> Any:
+        for name, function in hooks.items():
+            setattr(observer, name, hookimpl(function))
+        _use(_load(observer), monkeypatch)
+        return serve
+
+    yield start
     serve.shutdown()

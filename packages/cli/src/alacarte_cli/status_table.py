@@ -10,6 +10,7 @@ from alacarte.status import (
     ApplicationStatusOverview,
     CallCounts,
     DeploymentStatusOverview,
+    PluginFailure,
     ReplicaState,
     RouteStatusOverview,
     ServeStatus,
@@ -74,6 +75,10 @@ def status_tables(
             [row for path, route in status.routes.items() for row in _route(path, route, name)],
         ),
         _section(("PROXY", "STATUS", "URL", "MESSAGE"), [] if name else list(_services(status))),
+        _section(
+            ("PLUGIN", "FAILED IN", "FOR", "TIMES", "LAST", "MESSAGE"),
+            [] if name else list(_plugin_failures(status, now)),
+        ),
         "\n".join(_failures(deployments, now, tracebacks)),
     ]
     return "\n\n".join(filter(None, parts))
@@ -97,6 +102,17 @@ def _short(text: str) -> str:
     """Return the first line of a text, with ids cut."""
     line = text.strip().partition("\n")[0]
     return _ID.sub(lambda found: found[0][:_ID_LENGTH], line)
+
+
+def _plugin_failures(status: ServeStatus, now: float) -> Iterator[Row]:
+    """Yield a row for each kind of failure, in however many processes."""
+    kinds: dict[Row, list[PluginFailure]] = {}
+    for each in status.plugin_failures:
+        kinds.setdefault((each.plugin, each.hook, each.subject, each.message), []).append(each)
+    for (plugin, hook, subject, message), alike in kinds.items():
+        times = str(sum(each.count for each in alike))
+        last = age(now - max(each.at for each in alike))
+        yield (plugin, hook, _short(subject), times, last, _short(message))
 
 
 def _application(name: str, app: ApplicationStatusOverview, now: float) -> Row:

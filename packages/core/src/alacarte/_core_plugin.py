@@ -11,6 +11,8 @@ from .types import (
     Layer,
     LayerStage,
     PolicyFactory,
+    ReportReceiver,
+    ReportTopic,
     ResourceKind,
     StagedLayer,
 )
@@ -60,3 +62,17 @@ def wrap_caller(deployment: DeploymentInfo) -> StagedLayer[Layer]:
 @hookimpl
 def wrap_replica(deployment: DeploymentInfo) -> StagedLayer[Layer]:
     return StagedLayer("deadline", drop_expired(deployment.id), task_free=True)
+
+
+@hookimpl
+def register_report_topics() -> list[ReportTopic]:
+    import pickle
+
+    from .actors import PLUGIN_FAILURES_TOPIC
+
+    def create() -> ReportReceiver:
+        from ._control.plugin_failures import ReportedFailures  # the controller alone needs it
+
+        return ReportedFailures()
+
+    return [ReportTopic(PLUGIN_FAILURES_TOPIC, create, pickle.dumps, pickle.loads)]

@@ -16,9 +16,11 @@ import pluggy
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from .context import ReplicaContext
     from .types import (
         ApiName,
         CallProtocol,
+        Cleanup,
         Command,
         ConfigSection,
         ConfigSections,
@@ -192,4 +194,22 @@ def on_event(event: Event) -> None:
     """A replica, a deployment or the routes changed. Controller.
 
     Must not block. An exception is logged and changes nothing.
+    """
+
+
+@hookspec
+def on_process(process: ProcessInfo, runtime: Runtime | None) -> Cleanup | None:
+    """A process of the instance has started. Every process, on its event loop, once.
+
+    Must not block. Return an async function to be awaited when the process stops, or None.
+    `runtime` is None in the controller and the policy process, which make no calls.
+    """
+
+
+@hookspec
+def on_replica(replica: ReplicaContext, runtime: Runtime) -> Cleanup | None:
+    """A replica has made the user's object, and is about to take requests. Replica, once.
+
+    Must not block. Return an async function to be awaited after the replica's last request and
+    before the user's destructor, or None.
     """

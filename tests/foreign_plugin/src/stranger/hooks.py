@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from alacarte.context import ReplicaContext
 from alacarte.hookspecs import hookimpl
 from alacarte.types import (
+    Cleanup,
     Command,
     ConfigSection,
     ConfigSections,
@@ -14,6 +16,7 @@ from alacarte.types import (
     Layer,
     NodeServiceSpec,
     PolicyFactory,
+    ProcessInfo,
     ReportTopic,
 )
 
@@ -82,3 +85,22 @@ def on_event(event: Event) -> None:
     from .observer import events
 
     events.append(event)
+
+
+@hookimpl
+def on_process(process: ProcessInfo) -> Cleanup:
+    from .observer import processes
+
+    processes.append((process.kind, "started"))
+
+    async def stop() -> None:
+        processes.append((process.kind, "stopping"))
+
+    return stop
+
+
+@hookimpl
+def on_replica(replica: ReplicaContext) -> None:
+    from .observer import replicas
+
+    replicas.append((str(replica.deployment_id), type(replica.servable_object).__name__))

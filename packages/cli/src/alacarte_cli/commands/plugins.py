@@ -15,20 +15,36 @@ __all__ = ["PluginsCommand", "command", "given"]
 HEADER = ("NAME", "VERSION", "DISTRIBUTION", "STATE", "GIVES")
 
 
+HOOKS_HEADER = ("HOOK", "BROUGHT BY", "IMPLEMENTED BY")
+
+
 class PluginsCommand:
     """Prints a table of all plugins and, below it, why some are not loaded."""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare nothing: there is no choice to make."""
+        """Declare the one choice."""
+        parser.add_argument(
+            "--hooks", action="store_true", help="show each hook, who brings and who implements it"
+        )
 
     def run(self, options: argparse.Namespace) -> int:
-        """Print, and return 0."""
+        """Print, and return 1 when a plugin has failed or clashes with another one."""
         plugins: Plugins = options.plugins
-        print(table([HEADER, *map(_row, plugins.records)]))
-        for record in plugins.records:
+        records = plugins.examine()
+        if options.hooks:
+            print(table([HOOKS_HEADER, *_hook_rows(plugins)]))
+        else:
+            print(table([HEADER, *map(_row, records)]))
+        for record in records:
             if record.reason:
                 print(f"\n{record.name} is {record.state}: {record.reason}")
-        return 0
+        return 1 if any(record.state == "failed" for record in records) else 0
+
+
+def _hook_rows(plugins: Plugins) -> Iterator[tuple[str, ...]]:
+    for name, specification in sorted(plugins.specifications.items()):
+        users = ", ".join(plugins.implementers(name))
+        yield (name, specification.plugin, users or "-")
 
 
 def _row(record: PluginRecord) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from alacarte.status import (
     CallCounts,
     DeploymentStatusOverview,
     Failure,
+    PluginFailure,
     ReplicaOverview,
     RouteStatusOverview,
     ServeStatus,
@@ -94,6 +95,8 @@ def document(
         shown["routes"] = {path: _route(each) for path, each in counted.items()}
     if len(status.services) > len(status.proxies):
         shown["services"] = {name: _proxy(each) for name, each in status.services.items()}
+    if status.plugin_failures:
+        shown["plugin_failures"] = [_plugin_failure(each) for each in status.plugin_failures]
     return shown
 
 
@@ -185,6 +188,18 @@ def _deployment(
     if replicas:
         shown["replicas"] = {each.replica_id: _replica(each) for each in deployment.replicas}
     return shown
+
+
+def _plugin_failure(failure: PluginFailure) -> dict[str, Any]:
+    return {
+        "plugin": failure.plugin,
+        "hook": failure.hook,
+        "subject": failure.subject,
+        "message": failure.message,
+        "count": failure.count,
+        "at": _moment(failure.at),
+        "process": failure.process,
+    }
 
 
 def _replica(replica: ReplicaOverview) -> dict[str, Any]:

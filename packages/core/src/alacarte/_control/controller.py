@@ -20,8 +20,10 @@ from .._cluster.host import sweep_sockets
 from .._cluster.protocol import ActorContext
 from .._model.blobs import pack, unpack
 from .._model.plan import Key, Plan
+from .._process.lifetime import Lifetime
 from .._settings import ConfigValues
 from ..actors import (
+    PLUGIN_FAILURES_TOPIC,
     InstanceInfo,
     MissingBlobs,
     Snapshot,
@@ -29,7 +31,7 @@ from ..actors import (
 )
 from ..errors import DeployError
 from ..status import ApplicationStatus, ApplicationStatusOverview, ServeStatus
-from ..types import DeploymentId, ProcessId, Resource
+from ..types import DeploymentId, ProcessId, ProcessInfo, Resource
 from .committed import CommittedState
 from .control_loop import ControlLoop
 from .desired import State, longest_grace_s
@@ -37,6 +39,7 @@ from .founding import Foundation
 from .lease import Lease
 from .nodes import Nodes
 from .overview import add_leaving, application_overview, routes_overview
+from .plugin_failures import ReportedFailures
 from .publisher import Publisher
 from .report_topics import ReportTopics
 from .services import ServiceGroup
@@ -75,6 +78,11 @@ class Controller:
         self._foundation = foundation
         self._committed = CommittedState(storage, foundation.state, self._pursue_committed)
         self._topics = ReportTopics(plugins.report_topics)
+        self._failures = self._topics.receiver(PLUGIN_FAILURES_TOPIC, ReportedFailures)
+        process = ProcessInfo("controller", context.name, context.node.node_id)
+        self._lifetime = Lifetime(
+            plugins, "on_process", "the controller", process=process, runtime=None
+        )
         self._publisher = Publisher(plugins, self._topics)
         gate = StartGate(context.node.cores or math.inf)
         self._loop = ControlLoop(context, foundation, gate, self._publisher, self._topics)
@@ -118,6 +126,7 @@ class Controller:
         if foundation.state.held:
             self._lease.renew()
         self._committed.settle_later()
+        self._lifetime.begin()
 
     def _planned(self, state: State) -> Plan:
         return Plan.of(state.resources, self._plugins.resource_kinds, self._loop.plan)
@@ -278,6 +287,7 @@ class Controller:
             found,
             self._services.overviews,
             routes_overview(plan, self._topics.counts_of),
+            self._failures.all(self._plugins.failures.values()),
         )
 
     def _application(self, key: Key, *, details: bool = False) -> ApplicationStatusOverview:
@@ -358,6 +368,7 @@ class Controller:
             log.warning("some replicas did not stop in time and were killed")
         self._topics.close()
         await self._loop.stop()
+        await self._lifetime.end()
         await self._wait_gone()
         await self._context.cluster.release(instance_prefix(state.instance))
         # Replicas that were killed could not remove theirs.

@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from .._cluster.host import spare_collections, sweep_sockets
 from .._cluster.protocol import ActorContext
@@ -62,7 +62,8 @@ class ServiceActor:
     """Hosts a `NodeService`. Made and called through the cluster.
 
     Args:
-        service: Name of the node service.
+        target: The plugin's service.
+        process: Of the instance.
         membership: What makes this process one of the instance.
         group: Names this service on this node.
         facts: Of the process before this one in its place, or of a sibling.
@@ -71,27 +72,26 @@ class ServiceActor:
     def __init__(
         self,
         context: ActorContext,
-        service: str,
+        target: str,
+        process: ProcessInfo,
         membership: Membership,
         group: str,
         index: int,
         facts: Mapping[str, str],
     ) -> None:
-        spec = context.plugins.node_services[service]
-        kind: Literal["proxy", "service"] = "proxy" if spec.serves_routes else "service"
         self._cluster = context.cluster
         self._name = context.name
         self._facts: dict[str, str] | None = None
         self._takes_messages = False
         self._receiving: set[asyncio.Task[Any]] = set()
-        self._service: NodeService = load_target(spec.target)()
+        self._service: NodeService = load_target(target)()
         self._membership = membership
         self._access = InstanceAccess.of(membership, context.cluster)
         self._runtime = ProcessRuntime(
             self._access,
             context.plugins,
             ConfigValues(context.plugins, membership.config),
-            process=ProcessInfo(kind, context.name, context.node.node_id, service),
+            process=process,
             # It faces strangers, and must not import the code of users.
             decode_error=rebuild_error,
             place=Place(index, facts, group, context.socket_dir),
@@ -142,6 +142,7 @@ class ServiceActor:
             await answered
         finally:
             answered.cancel()
+        await self._runtime.stopping()
         await self.abort()
 
     async def _answer_messages(self, limit_s: float) -> None:

@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from .._cluster.actor_names import service_group
 from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, Node, NotBegun
@@ -17,7 +17,7 @@ from ..actors import ActorSilent, Membership, NodeServiceProtocol
 from ..aio import TaskSet
 from ..errors import ConfigError, NotFoundError, ServeError
 from ..status import ProxyStatus, ServiceStatusOverview
-from ..types import NodeServiceSpec
+from ..types import NodeServiceSpec, ProcessInfo
 
 __all__ = ["ServiceGroup", "Wanted"]
 
@@ -71,6 +71,11 @@ class _Slot:
     @property
     def name(self) -> str:
         return f"{self.group}:{self.index}"
+
+    def process_info(self, name: str) -> ProcessInfo:
+        """Return what a process in this place, of that name, tells plugins about itself."""
+        kind: Literal["proxy", "service"] = "proxy" if self.spec.serves_routes else "service"
+        return ProcessInfo(kind, name, self.node.node_id, self.spec.name)
 
     @property
     def overview(self) -> ServiceStatusOverview:
@@ -253,7 +258,8 @@ class ServiceGroup:
                     name,
                     SERVICE_TARGET,
                     (
-                        slot.spec.name,
+                        slot.spec.target,
+                        slot.process_info(name),
                         self._membership,
                         slot.group,
                         slot.index,

@@ -46,15 +46,24 @@ class PluginFailures:
         for changed in self._changed:
             changed()
 
-    def values(self) -> tuple[PluginFailure, ...]:
-        """Return the failures, the latest last."""
-        return tuple(self._failures.values())
+    def values(self, since: float = 0.0) -> tuple[PluginFailure, ...]:
+        """Return the failures, the latest last.
+
+        Args:
+            since: Leave out those that were before, in seconds since 1970.
+        """
+        return tuple(each for each in list(self._failures.values()) if each.at >= since)
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call `changed` after each failure, in the thread of the code that failed.
 
         Returns:
-            A function that ends it.
+            A function that ends it, however often it is called.
         """
         self._changed.append(changed)
-        return lambda: self._changed.remove(changed)
+
+        def unwatch() -> None:
+            if changed in self._changed:
+                self._changed.remove(changed)
+
+        return unwatch

@@ -13,7 +13,7 @@ from typing import Any
 import pluggy
 
 from ..errors import PluginError, ServeError
-from ..foreign import is_interrupt
+from ..foreign import describe_error, is_interrupt
 from ..layers import order_layers, order_stages
 from ..types import (
     ApiName,
@@ -205,13 +205,18 @@ class Plugins:
         """Return whether some plugin implements a hook."""
         return bool(self._hook(hook).get_hookimpls())
 
-    def ask(self, hook: str, **given: Any) -> list[HookAnswer]:
+    def implementers(self, hook: str) -> list[str]:
+        """Return the names of the plugins that implement a hook, in the order they are asked."""
+        return [plugin for plugin, _ in self._implementations(hook)]
+
+    def ask(self, hook: str, *, subject: str = "", **given: Any) -> list[HookAnswer]:
         """Ask each plugin that implements a hook; return what they gave, None left out.
 
         In the order of plugin names, those with `tryfirst` first.
 
         Args:
             hook: Name of a hook, core's or a plugin's.
+            subject: What the hook is called for: "replica r1". With it, a failure is kept, too.
             given: Every argument of the hook, by name.
 
         Raises:
@@ -219,7 +224,12 @@ class Plugins:
         """
         answers = []
         for plugin, implementation in self._implementations(hook):
-            value = self._answer(plugin, hook, implementation, given)
+            try:
+                value = self._answer(plugin, hook, implementation, given)
+            except PluginError as error:
+                if subject:
+                    self.failures.note(plugin, hook, error.__cause__ or error, subject)
+                raise
             if value is not None:
                 answers.append(HookAnswer(plugin, value))
         return answers
@@ -324,18 +334,20 @@ class Plugins:
             PluginError: A plugin raised, or returned something else than a layer. Calls must not
                 be made without it.
         """
-        stages = self.layer_stages
+        subject, stages = f"deployment {deployment}", self.layer_stages
         given: list[tuple[str, Layer | StagedLayer[Layer]]] = []
-        asked = {"deployment": deployment, "config": config}
-        for plugin, ask in self._implementations(hook):
+        try:
+            answers = self.ask(hook, subject=subject, deployment=deployment, config=config)
+        except PluginError as error:
+            raise PluginError(f"{subject}: {error}") from error.__cause__
+        for plugin, layer in answers:
+            note = functools.partial(self.failures.note, plugin, hook, subject=subject)
+            given.append((plugin, _checked(layer, f"plugin {plugin}: {hook}", note)))
             try:
-                layer = self._answer(plugin, hook, ask, asked)
-                if layer is not None:
-                    given.append((plugin, _checked(layer, f"plugin {plugin}: {hook}")))
-                    order_layers(given, stages)  # here, where an unknown stage has a plugin
+                order_layers(given, stages)  # here, where an unknown stage has a plugin
             except PluginError as error:
-                self.failures.note(plugin, hook, error.__cause__ or error, f"{deployment}")
-                raise PluginError(f"deployment {deployment}: {error}") from error.__cause__
+                note(error)
+                raise PluginError(f"{subject}: {error}") from None
         return order_layers(given, stages)
 
     # --- how they are asked -------------------------------------------------------------
@@ -459,24 +471,30 @@ def _named(values: Iterable[Any]) -> list[tuple[str, Any]]:
     return [(str(name), value) for name, value in named]
 
 
-def _checked(given: Layer | StagedLayer[Layer], origin: str) -> Layer | StagedLayer[Layer]:
+def _checked(
+    given: Layer | StagedLayer[Layer], origin: str, note: Callable[[Exception], None]
+) -> Layer | StagedLayer[Layer]:
     """Return the same layer; one that makes no service of a service is named."""
     if isinstance(given, StagedLayer):
-        return replace(given, layer=_checked_layer(given.layer, origin))
-    return _checked_layer(given, origin)
+        return replace(given, layer=_checked_layer(given.layer, origin, note))
+    return _checked_layer(given, origin, note)
 
 
-def _checked_layer(layer: Layer, origin: str) -> Layer:
+def _checked_layer(layer: Any, origin: str, note: Callable[[Exception], None]) -> Layer:
     if not callable(layer):
+        note(TypeError(f"it returned the layer {layer!r}, which cannot be called"))
         raise PluginError(f"{origin} returned the layer {layer!r}, which cannot be called.")
 
     @functools.wraps(layer)
     def wrap(service: Service) -> Service:
-        wrapped = layer(service)
-        if not callable(wrapped):
-            raise PluginError(
-                f"{origin}: the layer made {wrapped!r} of a service, which cannot be called."
-            )
-        return wrapped
+        try:
+            wrapped: Any = layer(service)
+            if not callable(wrapped):
+                raise TypeError(f"it made {wrapped!r} of a service, which cannot be called")
+        except Exception as error:  # foreign code
+            note(error)
+            raise PluginError(f"{origin}: the layer failed: {describe_error(error)}.") from error
+        served: Service = wrapped
+        return served
 
     return wrap

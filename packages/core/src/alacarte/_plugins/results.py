@@ -31,11 +31,7 @@ def mismatch(value: object, expected: Any) -> str:
         return f"{_show(value)}, which is no {show_type(expected)}"
     if origin is list:
         return _list_mismatch(value, typing.get_args(expected)[0])
-    if (
-        expected is Callable
-        or origin is Callable
-        or origin is typing.get_origin(Callable[..., Any])
-    ):
+    if _is_callable(expected):
         return "" if callable(value) else f"{_show(value)}, which cannot be called"
     if origin is not None:
         expected = origin
@@ -64,6 +60,10 @@ def _protocol_mismatch(value: object, protocol: type) -> str:
     return ""
 
 
+def _is_callable(expected: Any) -> bool:
+    return Callable in (expected, typing.get_origin(expected))
+
+
 def _is_protocol(kind: Any) -> bool:
     return typing.Protocol in getattr(kind, "__bases__", ())
 
@@ -85,9 +85,9 @@ def show_type(expected: Any) -> str:
         return " or ".join(map(show_type, typing.get_args(expected)))
     if expected is types.NoneType:
         return "None"
-    if typing.get_origin(expected) is not None and "Callable" in str(expected):
+    if _is_callable(expected):
         return "callable"
-    return getattr(expected, "__name__", str(expected))
+    return str(getattr(expected, "__name__", expected))
 
 
 def _show(value: object) -> str:

@@ -78,7 +78,7 @@ class LayeredService:
         try:
             layers = self._build(self._describe(head))
             service = compose(self._core, [staged.layer for staged in layers])
-        except Exception as error:  # foreign code
+        except Exception as error:  # foreign code; the plugin's failure is logged already
             log.error("calls to %s fail: a layer could not be built: %s", self._deployment, error)
             self._serve(_failing(self._deployment, error))
             return

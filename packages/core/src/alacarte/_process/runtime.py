@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import functools
 import logging
 import os
 import random
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ from .._wire.caller import CallerConnection, connect
 from .._wire.failures import ErrorDecoder
 from ..actors import (
     LOADS_TOPIC,
+    PLUGIN_FAILURES_TOPIC,
     DeploymentSnapshot,
     InstanceInfo,
     LoadReport,
@@ -43,6 +45,7 @@ from ..actors import (
     TableSnapshot,
     WatchRequest,
 )
+from ..context import current_runtime
 from ..errors import ConfigError, PluginError, ServeError
 from ..layers import deadline
 from ..types import (
@@ -71,6 +74,7 @@ from ..types import (
 from .application_watch import ApplicationWatch
 from .controller_client import OTHER_INSTANCE, ControllerClient, OtherInstance
 from .described_tables import DescribedTables
+from .lifetime import Lifetime
 from .meters import ProcessMeters, ReplyJudge
 from .outage import AT_ONCE, Patience
 from .router_table import RouterTable
@@ -170,6 +174,13 @@ class ProcessRuntime:
             )
         )
         self._follows_routes = False
+        self._lifetime = Lifetime(
+            plugins, "on_process", f"process {process.name}", process=process, runtime=self
+        )
+        self._failures_since = time.time()
+        self._failures_due = False
+        self._unwatch = plugins.failures.watch(self._plugin_failed)
+        self._lifetime.begin()
 
     # --- Runtime ------------------------------------------------------------------------
 
@@ -256,8 +267,13 @@ class ProcessRuntime:
         if self._follows_routes:
             await self._routes.known(version)
 
+    async def stopping(self) -> None:
+        """Let plugins end what they began with this process. Calls can still be made."""
+        await self._lifetime.end()
+
     async def close(self) -> None:
         """Hang up. Calls that still wait fail."""
+        self._unwatch()
         self._subscription.close()
         for task in self._telling.values():
             task.cancel()
@@ -289,7 +305,17 @@ class ProcessRuntime:
         )
 
     def _layers(self, deployment: DeploymentInfo) -> Sequence[StagedLayer[Layer]]:
-        return self._plugins.wrap_caller(deployment, self.config)
+        with self._current():
+            return self._plugins.wrap_caller(deployment, self.config)
+
+    @contextlib.contextmanager
+    def _current(self) -> Iterator[None]:
+        """Make this the runtime that plugins' code gets, which may run anywhere on this loop."""
+        token = current_runtime.set(self)
+        try:
+            yield
+        finally:
+            current_runtime.reset(token)
 
     def _describe(self, head: DeploymentSnapshot) -> DeploymentInfo:
         return describe_deployment(head.id, head.code_version, head.options, self._plugins)
@@ -314,7 +340,8 @@ class ProcessRuntime:
                 raise ConfigError(f"there are {sorted(self._plugins.routing_policies)}")
             parameters = build_parameters(str(deployment), factory, snapshot.policy_parameters)
             place = PolicyPlace(self._describe(snapshot), parameters, self.config, time.monotonic)
-            return Chooser(factory.create(place), name, plugin, deployment)
+            with self._current():
+                return Chooser(factory.create(place), name, plugin, deployment)
         except Exception as error:  # foreign code
             return failed_policy(name, plugin, deployment, error)
 
@@ -380,6 +407,19 @@ class ProcessRuntime:
     async def _report_loads(self, reports: tuple[LoadReport, ...]) -> None:
         # At once, and not as a latest value: each report covers the time since the last one.
         await self._topics.send({LOADS_TOPIC: self._topics.encoded(LOADS_TOPIC, reports)})
+
+    def _plugin_failed(self) -> None:
+        """Report the failures of plugins, in whatever thread one has failed."""
+        if not self._failures_due:
+            self._failures_due = True
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self.loop.call_soon_threadsafe(self._report_failures)
+
+    def _report_failures(self) -> None:
+        self._failures_due = False
+        failures = self._plugins.failures.values(self._failures_since)
+        if failures:
+            self._topics.report(PLUGIN_FAILURES_TOPIC, failures)
 
     def _suspect(self, deployment: DeploymentId, replica_id: str, reason: str) -> None:
         """Tell the controller of a replica that does not answer; without one, nobody."""

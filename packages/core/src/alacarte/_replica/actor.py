@@ -17,6 +17,7 @@ from .._cluster.host import socket_path, spare_collections
 from .._cluster.protocol import ActorContext
 from .._logging import name_process
 from .._model.pickling import load_code, load_init
+from .._process.lifetime import Lifetime
 from .._process.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues, describe_deployment
 from .._wire.failures import unpickle_error, user_traceback
@@ -69,6 +70,13 @@ class ReplicaActor:
             _publish=self._advertised.publish,
             _max_ongoing=spec.max_ongoing,
         )
+        self._lifetime = Lifetime(
+            context.plugins,
+            "on_replica",
+            f"replica {spec.replica_id}",
+            replica=self._here,
+            runtime=self._runtime,
+        )
         if context.cluster.kind != "local":
             name_process(self._here)
         self._user: UserObject | None = None
@@ -92,6 +100,7 @@ class ReplicaActor:
             services = self._services(self._user, self._options)
             for callback in self._here._opening:
                 await callback()
+            self._lifetime.begin()
         except BaseException as error:  # the user's code
             if is_cancellation(error):
                 raise
@@ -212,9 +221,11 @@ class ReplicaActor:
         if self._watch is not None:
             self._watch.stop()
         await self._run_closing()
+        await self._lifetime.end()
         try:
             if self._user is not None:
                 await self._user.close()
+            await self._runtime.stopping()
         finally:
             await self._runtime.close()
 

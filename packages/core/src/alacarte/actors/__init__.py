@@ -22,6 +22,7 @@ from .reporting import (
     FORGET_S,
     HEARTBEAT_S,
     LOADS_TOPIC,
+    PLUGIN_FAILURES_TOPIC,
     LoadReport,
 )
 from .service_protocol import NodeServiceProtocol
@@ -39,6 +40,7 @@ __all__ = [
     "FORGET_S",
     "HEARTBEAT_S",
     "LOADS_TOPIC",
+    "PLUGIN_FAILURES_TOPIC",
     "ActorDied",
     "ActorSilent",
     "CallTerms",

@@ -10,11 +10,14 @@ __all__ = [
     "FORGET_S",
     "HEARTBEAT_S",
     "LOADS_TOPIC",
+    "PLUGIN_FAILURES_TOPIC",
     "LoadReport",
 ]
 
 LOADS_TOPIC = "alacarte.loads"
 """Topic of tuples of `LoadReport`: one for each deployment whose load has changed."""
+PLUGIN_FAILURES_TOPIC = "alacarte.plugin_failures"
+"""Topic of tuples of `PluginFailure`: one for each kind of failure in the process."""
 HEARTBEAT_S = 5.0
 """Seconds between two messages of a process that has reported anything."""
 FORGET_S = 3 * HEARTBEAT_S

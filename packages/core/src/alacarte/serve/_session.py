@@ -268,6 +268,7 @@ class Session:
     def leave(self) -> None:
         """Let the instance run on without us."""
         if hasattr(self._connection, "runtime"):
+            self._thread.submit(self.runtime.stopping()).result()
             self._thread.submit(self.runtime.close()).result()
         self._thread.stop()
         self.left.set()

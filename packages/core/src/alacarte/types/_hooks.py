@@ -43,13 +43,14 @@ class Hooks(Protocol):
     def implements(self, hook: str) -> bool:
         """Return whether some plugin implements a hook."""
 
-    def ask(self, hook: str, **given: Any) -> list[HookAnswer]:
+    def ask(self, hook: str, *, subject: str = "", **given: Any) -> list[HookAnswer]:
         """Ask each plugin that implements a hook; return what they gave, None left out.
 
         In the order of plugin names, those with `tryfirst` first.
 
         Args:
             hook: Name of a hook.
+            subject: What the hook is called for: "replica r1". With it, a failure is kept, too.
             given: Every argument of the hook, by name.
 
         Raises:
