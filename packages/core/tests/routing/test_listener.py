@@ -91,6 +91,22 @@ def observed(run):
     return go
 
 
+def test_nobody_asks(run):
+    """A router with a policy of core's and no plugin tells nobody anything."""
+
+    async def main():
+        b = Bench()
+        await b.update("a", policy="power_of_two")
+        assert b.router._listener is None
+        assert b.router.service == b.router.call
+        await b.call("1")
+        assert b.far.open[0].on_reply is None
+        await b.answer("1")
+        await b.router.close()
+
+    run(main)
+
+
 def test_a_call_that_succeeds(observed):
     """Began, sent, ended; a reply in one piece began when it ended."""
 

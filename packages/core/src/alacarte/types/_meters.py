@@ -125,7 +125,8 @@ class EdgeRequest:
         app: Application behind that route, or the one that has answered; "" for none.
         request_id: "" for a request that was refused before it had one.
         status: Sent to the client; 499 for one that left before. A WebSocket's is 101.
-        total_s: Seconds from the head's arrival to the end; 0.0 where no head arrived.
+        total_s: Seconds from the head's arrival to the end; 0.0 for a request that the ingress
+            answered by itself.
     """
 
     protocol: str
@@ -139,7 +140,11 @@ class EdgeRequest:
 
 
 class EdgeObserver:
-    """Observes an ingress, such as the HTTP proxy of one process. Runs on its event loop."""
+    """Observes an ingress, such as the HTTP proxy of one process. Runs on its event loop.
+
+    Each request is either `refused` or has `ended`, exactly once. One whose body is refused while
+    an application works on it has ended as well, with 499.
+    """
 
     def opened(self) -> None:
         """A client connected."""
@@ -154,14 +159,16 @@ class EdgeObserver:
         """Bytes were written to a client."""
 
     def refused(self, request: EdgeRequest, reason: str) -> None:
-        """The ingress answered by itself: no application has seen the request.
+        """The ingress answered with an error of its own: no application has seen the request.
 
         Args:
             reason: A sentence, the one that the client was sent.
         """
 
     def ended(self, request: EdgeRequest) -> None:
-        """A request that went to an application has ended, however it did."""
+        """A request has ended: answered by an application or a plugin's layer, left by its client,
+        or one for the ingress itself that succeeded, such as `/-/healthz`.
+        """
 
 
 class BatchObserver:

@@ -47,8 +47,11 @@ class ProxyApp:
         layers: Of plugins, None where no plugin gives any.
 
     Attributes:
+        is_timed: Requests get the time of their beginning.
         ongoing: Requests being worked on, those for `/-/` left out.
     """
+
+    is_timed = False
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class ProxyApp:
         self._allows_survival: bool = options.allow_disconnect_disabled
         self._system = SystemPaths(options)
         self._access = access
+        self.is_timed = self.is_timed or access is not None
         self._routes: RouteIndex | None = None
         self._any_route = False
         self._layers = layers
@@ -97,7 +101,7 @@ class ProxyApp:
             await self._access.close()
 
     def __call__(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
-        began = 0.0 if self._access is None else time.perf_counter()
+        began = time.perf_counter() if self.is_timed else 0.0
         head = exchange.head
         if self._layered is not None and (around := self._around(self._layered, head)) is not None:
             return self._through_layers(exchange, around, began)
@@ -117,7 +121,7 @@ class ProxyApp:
 
     async def websocket(self, connection: WebSocketConnection) -> None:
         """Serve a WebSocket from its handshake to its end."""
-        began = 0.0 if self._access is None else time.perf_counter()
+        began = time.perf_counter() if self.is_timed else 0.0
         head = connection.head
         options = read_options(head.headers)
         request_id = options.request_id or new_request_id()
@@ -126,8 +130,7 @@ class ProxyApp:
             return
         outcome = options.refusal or _reserved(head.raw_path) or self._find(head)
         if isinstance(outcome, Answer):
-            connection.deny(outcome, request_id)
-            self._note(head, request_id, "", outcome.status, began)
+            self._deny(connection, outcome, request_id, began)
             return
         call = self._calls.websocket(
             head, connection.peer, outcome, options, request_id, connection.messages
@@ -136,7 +139,7 @@ class ProxyApp:
         try:
             status = await serve_websocket(connection, call, outcome.websocket)
         finally:
-            self._note(head, request_id, call.app, status, began)
+            self._ended_websocket(head, request_id, call.app, status, began)
 
     # --- through layers -----------------------------------------------------------------
 
@@ -154,7 +157,7 @@ class ProxyApp:
         ended = self._ended
         if around.route.kind == SYSTEM:
             target = Target(around, NOWHERE, lambda options: self._own_answer(head))
-            ended = _not_noted
+            ended = self._ended_system
         else:
             target = self._target(head, around)
             if self.ongoing >= self._max_ongoing:  # no layer is to work for it
@@ -185,7 +188,7 @@ class ProxyApp:
         try:
             status = await serve_websocket(connection, handshake.make_call(request_id), handshake)
         finally:
-            self._note(head, request_id, handshake.call.app, status, began)
+            self._ended_websocket(head, request_id, handshake.call.app, status, began)
 
     def _target(self, head: Head, around: Around) -> Target:
         """Return where a request goes when its layers pass it on."""
@@ -234,6 +237,12 @@ class ProxyApp:
         send_answer(exchange, answer, request_id)
         return None
 
+    def _deny(
+        self, connection: WebSocketConnection, answer: Answer, request_id: str, began: float
+    ) -> None:
+        connection.deny(answer, request_id)
+        self._note(connection.head, request_id, "", answer.status, began)
+
     def _ended(self, forwarding: Forwarding, status: int) -> None:
         self.ongoing -= 1
         if self._access is not None:
@@ -247,6 +256,14 @@ class ProxyApp:
                 forwarding.app,
             )
 
+    def _ended_system(self, forwarding: Forwarding, status: int) -> None:
+        """Note nothing: requests for the proxy's own paths are not in the access log."""
+
+    def _ended_websocket(
+        self, head: Head, request_id: str, app: str, status: int, began: float
+    ) -> None:
+        self._note(head, request_id, app, status, began)
+
     def _note(self, head: Head, request_id: str, app: str, status: int, began: float) -> None:
         """Note a request that took no route, or a WebSocket, where there is an access log.
 
@@ -255,16 +272,16 @@ class ProxyApp:
         """
         if self._access is None:
             return
-        resolved = None if self._routes is None else self._routes.match(head.path)
-        route, owner = ("", "") if resolved is None else (resolved.route.prefix, resolved.route.app)
+        route, owner = self._owner(head)
         seconds = time.perf_counter() - began
         self._access.note(
             head.method, head.raw_path, route, status, seconds, request_id, app or owner
         )
 
-
-def _not_noted(forwarding: Forwarding, status: int) -> None:
-    """Note nothing: requests for the proxy's own paths are not in the access log."""
+    def _owner(self, head: Head) -> tuple[str, str]:
+        """Return the route that a path belongs to and its application, "" where it has none."""
+        resolved = None if self._routes is None else self._routes.match(head.path)
+        return ("", "") if resolved is None else (resolved.route.prefix, resolved.route.app)
 
 
 def _failed(reply: Reply) -> bool:

@@ -19,6 +19,7 @@ from .._websocket.connection import WebSocketConnection
 from ..config import HTTPOptions
 from .app import ProxyApp
 from .listener import BACKLOG
+from .observed import ObservedApp, ObservedConnection, ObservedWebSocket
 
 __all__ = ["ProxyServer"]
 
@@ -37,10 +38,18 @@ class ProxyServer(uvicorn.Server):
     """
 
     def __init__(self, app: ProxyApp, options: HTTPOptions, tls: ssl.SSLContext | None) -> None:
+        observer = app.observer if isinstance(app, ObservedApp) else None
+
         def websocket() -> WebSocketConnection:
             max_bytes = options.max_websocket_message_bytes
-            return WebSocketConnection(app.websocket, edge.connections, edge.tasks, max_bytes)
+            given = (app.websocket, edge.connections, edge.tasks, max_bytes)
+            if observer is None:
+                return WebSocketConnection(*given)
+            observed = ObservedWebSocket(*given)
+            observed.observer = observer
+            return observed
 
+        self._observer = observer
         edge = self._edge = Edge(app, edge_limits(options), websocket)
         self._tls: dict[str, Any] = {}
         if tls is not None:
@@ -95,7 +104,10 @@ class ProxyServer(uvicorn.Server):
         self._accepts.set()
 
     def _connection(self, **_: object) -> Connection:
-        made = Connection(self._edge)
+        if self._observer is None:
+            made = Connection(self._edge)
+        else:
+            made = ObservedConnection(self._edge, self._observer)
         if self._tls:
             # The edge counts a connection from the end of its handshake on.
             self._new.add(made)

@@ -6,16 +6,18 @@ import asyncio
 import logging
 import socket
 from collections.abc import Mapping
+from typing import Any
 
 from alacarte.errors import PluginError
 from alacarte.layers import order_stages
-from alacarte.types import HookAnswer, RouteTable, Runtime
+from alacarte.types import EdgeObserver, HookAnswer, RouteTable, Runtime
 
 from ..layers import HttpRoute
-from .access import open_log
+from .access import AccessLog, open_log
 from .app import ProxyApp
 from .layers import HttpLayers, subject
 from .listener import Offer, obtain
+from .observed import ObservedApp
 from .preflight import refuse_strangers
 from .server import ProxyServer
 from .tls import server_context
@@ -49,7 +51,7 @@ class HttpProxy:
         access = None
         if options.access_log != "off":
             access = open_log(options.access_log, options.access_log_path)
-        self._app = ProxyApp(runtime, options, access, _layers(runtime))
+        self._app = _app(runtime, options, access)
         await self._know_routes(runtime, self._app)
         self._server = ProxyServer(self._app, options, tls)
         await self._server.start(self._listener)
@@ -107,6 +109,17 @@ class HttpProxy:
         offer, self._offer = self._offer, None
         if offer is not None:
             await offer.close()
+
+
+def _app(runtime: Runtime, options: Any, access: AccessLog | None) -> ProxyApp:
+    """Return the proxy's application, one that is observed where a plugin asks."""
+    layers = _layers(runtime)
+    observer = runtime.observe("edge", EdgeObserver, "http")
+    if observer is None:
+        return ProxyApp(runtime, options, access, layers)
+    app = ObservedApp(runtime, options, access, layers)
+    app.observer = observer
+    return app
 
 
 def _layers(runtime: Runtime) -> HttpLayers | None:
