@@ -58,6 +58,11 @@ async def streams() -> StreamingResponse:
 
 
 @serve.deployment
+async def waits() -> None:
+    await gates.GATE.stay()
+
+
+@serve.deployment
 async def raises() -> None:
     raise ValueError("of the user")
 
@@ -283,6 +288,28 @@ def test_a_client_that_leaves_cancels_the_layers(start, layers, gate):
         wire.ask("/")
         assert gate.next_note() == "waits"
     assert gate.next_note() == "cancelled"
+
+
+@pytest.mark.parametrize("where", ["before", "in the application", "after"])
+def test_a_request_has_its_time_for_layers_too(start, layers, gate, where: str):
+    """504 when it is over; a layer further out sees what the application was too late for."""
+    statuses: list[int] = []
+
+    async def wait(request: HttpRequest, service: HttpService) -> HttpResponse:
+        if where == "before":
+            await asyncio.Event().wait()
+        response = await service(request)
+        statuses.append(response.status)
+        if where == "after":
+            await asyncio.Event().wait()
+        return response
+
+    layers(lambda route: layer(wait) if route.kind == "application" else None)
+    site = start(request_timeout_s=0.2)
+    site.run(waits.bind() if where == "in the application" else echo.bind())
+    answer = site.http.get("/")
+    assert (answer.status_code, "within 0.2 s" in answer.text) == (504, True)
+    assert statuses == {"before": [], "in the application": [504], "after": [200]}[where]
 
 
 # --- the proxy's own answers ------------------------------------------------------------

@@ -50,6 +50,12 @@ class Calls:
         self._timeout_s = timeout_s
         self._retried = frozenset(retried)
 
+    def limit_s(self, options: RequestOptions) -> float | None:
+        """Return the time that a request has for its response to begin, None for no limit."""
+        if options.timeout_s is None:
+            return self._timeout_s
+        return _shorter(self._timeout_s, options.timeout_s)
+
     def http(
         self,
         head: Head,

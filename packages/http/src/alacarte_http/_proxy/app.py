@@ -25,7 +25,8 @@ from .._websocket.relay import serve_websocket
 from ..layers import SYSTEM
 from .access import AccessLog
 from .forwarding import CLIENT_LEFT, Forwarding, send_answer
-from .layered import NOWHERE, Around, Handshake, LayeredForwarding, LayeredRoutes, Target
+from .layered import Handshake, LayeredForwarding
+from .layered_routes import NOWHERE, Around, LayeredRoutes, Target
 from .layers import HttpLayers
 from .routes import RouteIndex
 from .system import NO_ROUTES, PREFIX, SystemPaths

@@ -3,121 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import NamedTuple
 
-from alacarte.types import Call, DeploymentInfo, Message, Reply, Route, RouteTable
+from alacarte.errors import DeadlineExceededError
+from alacarte.types import Call, Message, Reply
 
-from .._calls import Calls, ResolvedRoute
+from .._calls import Calls
 from .._edge.exchange import ClientDisconnected, Exchange
 from .._edge.head import Head, Peer
-from .._errors import Answer
+from .._errors import answer_to
 from .._message import HTTP
 from .._request_options import RequestOptions, read_options
 from .._websocket.connection import WebSocketConnection
 from .._websocket.relay import answer_of
-from ..layers import (
-    APPLICATION,
-    SYSTEM,
-    UNMATCHED,
-    HttpRequest,
-    HttpResponse,
-    HttpRoute,
-    HttpService,
-)
+from ..layers import HttpRequest, HttpResponse, HttpRoute
 from ..message import read_response, write_reply
 from .forwarding import Ended, Forwarding
-from .layers import HttpLayers, response_to
+from .layered_routes import Around, Target
+from .layers import response_to
 from .request_body import rest_of_body
 
-__all__ = ["NOWHERE", "Around", "Handshake", "LayeredForwarding", "LayeredRoutes", "Target"]
+__all__ = ["Handshake", "LayeredForwarding"]
 
 _HTTP_CALL = Call(HTTP, ())
-_SYSTEM = HttpRoute(SYSTEM, "/-/")
-_UNMATCHED = HttpRoute(UNMATCHED)
+_GRACE_S = 0.05
 
 
-async def _no_service(call: Call) -> Reply:
-    """Stand in for the services of a route that does not exist."""
-    raise NotImplementedError
+class _Deadline:
+    """The end of the time in which a response must begin, layers included."""
 
+    __slots__ = ("_at", "_limit_s")
 
-NOWHERE = ResolvedRoute(Route("", "", {}), _no_service, _no_service, None, False)
-"""Where a request goes on to that the proxy answers itself."""
+    def __init__(self, limit_s: float | None) -> None:
+        self._limit_s = limit_s
+        self._at = 0.0 if limit_s is None else time.monotonic() + limit_s
 
+    def shorten(self, call: Call) -> None:
+        """Let a call end at the deadline, though it is made later."""
+        if self._limit_s is not None and call.deadline is not None:
+            call.deadline = min(call.deadline, self._at)
 
-class Around(NamedTuple):
-    """The layers around one route.
-
-    Attributes:
-        route: As the layers see it.
-        service: The layers, around the way on that each request carries.
-    """
-
-    route: HttpRoute
-    service: HttpService
-
-
-class LayeredRoutes:
-    """The routes that layers stand around, at one moment.
-
-    Args:
-        layers: Builds what is new.
-        table: All routes.
-
-    Attributes:
-        system: Around the proxy's own paths; None without layers.
-        unmatched: Around paths that no route takes; None without layers.
-    """
-
-    def __init__(self, layers: HttpLayers, table: RouteTable) -> None:
-        seen = {
-            (route.prefix, route.exact): _seen(route, table)
-            for route in table.routes
-            if route.prefix
-        }
-        layers.update([_SYSTEM, _UNMATCHED, *seen.values()])
-
-        def around(route: HttpRoute) -> Around | None:
-            service = layers.service(route)
-            return None if service is None else Around(route, service)
-
-        self.system = around(_SYSTEM)
-        self.unmatched = around(_UNMATCHED)
-        self._routes = {key: around(route) for key, route in seen.items()}
-
-    def __bool__(self) -> bool:
-        return any((self.system, self.unmatched, *self._routes.values()))
-
-    def around(self, resolved: ResolvedRoute | None) -> Around | None:
-        """Return the layers around a route, None without.
-
-        Args:
-            resolved: None for a path that no route takes.
-        """
-        if resolved is None:
-            return self.unmatched
-        return self._routes[resolved.route.prefix, resolved.route.exact]
-
-
-def _seen(route: Route, table: RouteTable) -> HttpRoute:
-    infos = tuple(table.deployments.get(each, DeploymentInfo(each)) for each in route.targets)
-    return HttpRoute(APPLICATION, route.prefix, route.app, infos)
-
-
-class Target(NamedTuple):
-    """Where a request goes.
-
-    Attributes:
-        around: The layers that it passes.
-        resolved: Where they pass it on to.
-        answer: Answers in place of an application, given the request's options; None where an
-            application does.
-    """
-
-    around: Around
-    resolved: ResolvedRoute
-    answer: Callable[[RequestOptions], Answer] | None = None
+    async def answer(self, around: Around, request: HttpRequest) -> HttpResponse:
+        """Return what the layers answer, in time."""
+        if self._limit_s is None:
+            return await around.service(request)
+        left = self._at - time.monotonic()
+        try:
+            # Later than the call's own deadline, whose response the layers are to see.
+            async with asyncio.timeout(max(left, 0) + _GRACE_S):
+                return await around.service(request)
+        except TimeoutError:  # no other one passes the layers
+            error = DeadlineExceededError(around.route.application, self._limit_s)
+            return response_to(answer_to(error))
 
 
 class LayeredForwarding(Forwarding):
@@ -127,7 +65,7 @@ class LayeredForwarding(Forwarding):
         target: Where the request goes. `Forwarding` describes the others.
     """
 
-    __slots__ = ("_forwarded", "_target")
+    __slots__ = ("_deadline", "_forwarded", "_target")
 
     def __init__(
         self,
@@ -141,6 +79,7 @@ class LayeredForwarding(Forwarding):
     ) -> None:
         super().__init__(exchange, target.resolved, options, request_id, calls, ended, began)
         self._target = target
+        self._deadline = _Deadline(calls.limit_s(options))
         self._forwarded = False
 
     def begin(self) -> None:
@@ -153,7 +92,7 @@ class LayeredForwarding(Forwarding):
         head, peer = exchange.head, exchange.peer
         request = _request(head, peer, target.around.route, self.request_id, self._pass_on)
         try:
-            response = await target.around.service(request)
+            response = await self._deadline.answer(target.around, request)
         except asyncio.CancelledError as error:
             if self._is_cancelled:
                 raise
@@ -185,8 +124,11 @@ class LayeredForwarding(Forwarding):
                 head, exchange.peer, self.resolved, options, self.request_id, body, rest
             )
             call.identity = request.identity
+            self._deadline.shorten(call)
             reply = await self.resolved.http(call)
             self._rest = reply.rest
+            if self._ended is None:
+                await self._close()  # a layer has answered meanwhile
             return read_response(call, reply)
         except (ClientDisconnected, GeneratorExit):
             raise
@@ -216,6 +158,7 @@ class Handshake:
         self._target = target
         self._options = options
         self._calls = calls
+        self._deadline = _Deadline(calls.limit_s(options))
         self._forwarded = False
         self._rest: AsyncIterator[Message] | None = None
         self.call = _HTTP_CALL
@@ -248,7 +191,7 @@ class Handshake:
             websocket=True,
         )
         try:
-            response = await target.around.service(request)
+            response = await self._deadline.answer(target.around, request)
         except BaseException:
             await self._close()
             raise
@@ -268,6 +211,7 @@ class Handshake:
         try:
             call = self.call = self._call(head, options, request.request_id)
             call.identity = request.identity
+            self._deadline.shorten(call)
             reply = await target.resolved.websocket(call)
             self._rest = reply.rest
             return read_response(call, reply)
