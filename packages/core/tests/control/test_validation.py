@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from alacarte._control.validation import check_expected, check_plan
+from alacarte import _plugins
+from alacarte._control.validation import check_expected, check_plan, check_shadows
 from alacarte._model.kinds import ApplicationKind
 from alacarte._model.plan import Plan
-from alacarte.errors import ConfigError, ConflictError
+from alacarte.errors import ConfigError, ConflictError, PluginError
 from alacarte.types import DeploymentId, Resource, Route
 
 from ..plan_support import KINDS, ROADS, application, planned, road, stored
@@ -96,3 +97,18 @@ def test_nobody_s_change_is_undone_unseen():
     for expected, found in [(old, {key: theirs}), (None, {key: theirs}), (old, {})]:
         with pytest.raises(ConflictError, match="application 'a' was changed by somebody else"):
             check_expected([mine], {key: expected}, found)
+
+
+def test_shadows_need_a_plugin_that_copies_requests():
+    """The error names the package; without shadows, a split needs none."""
+    core = [record for record in _plugins.discover() if record.name == "core"]
+    plugins = _plugins.load(core, strict=True)
+    target = DeploymentId("a", "x")
+    split, shadowed = (
+        planned(application("a", "x"), road("/s", {target: 1.0}, name="s", **options))
+        for options in ({}, {"shadows": {target: 1.0}})
+    )
+    check_shadows(split.resources["road", "s"], plugins)
+    told = "route s: copying requests to shadows is given by the package alacarte-endpoints"
+    with pytest.raises(PluginError, match=told):
+        check_shadows(shadowed.resources["road", "s"], plugins)

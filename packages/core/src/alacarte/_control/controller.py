@@ -46,7 +46,7 @@ from .services import ServiceGroup
 from .start_gate import StartGate, starts_at_once
 from .storage import Storage, clear
 from .summary import settled
-from .validation import check_deployments, check_expected, check_plan
+from .validation import check_deployments, check_expected, check_plan, check_shadows
 
 __all__ = ["Controller"]
 
@@ -172,6 +172,7 @@ class Controller:
         Raises:
             ConfigError: One cannot exist beside the others, or nobody knows its kind.
             ConflictError: Something else is stored than was expected.
+            PluginError: A package that a deployment or a route needs is not installed.
             DeployError: The instance is being shut down.
         """
         async with self._committed.changing() as state:
@@ -194,6 +195,7 @@ class Controller:
             max_bytes = state.config["cluster"]["max_bound_bytes"]
             changed = [plan.resources[resource.kind, resource.name] for resource in resources]
             for planned in changed:
+                check_shadows(planned, self._plugins)
                 check_deployments(planned, self._plugins, self._loop.scaling.check, max_bytes)
             await self._committed.store(state)
             self._loop.pursue(plan)

@@ -9,11 +9,11 @@ from .._model.plan import Key, Plan, PlannedResource, kind_of
 from .._model.policy_parameters import build_parameters
 from .._model.sizes import check_size
 from .._model.specs import DeploymentSpec
-from .._plugins import Plugins
+from .._plugins import Plugins, missing_package
 from ..errors import ConfigError, ConflictError
 from ..types import Resource, ResourceKind, Resources
 
-__all__ = ["check_deployments", "check_expected", "check_plan"]
+__all__ = ["check_deployments", "check_expected", "check_plan", "check_shadows"]
 
 
 def check_plan(plan: Plan, kinds: Mapping[str, ResourceKind]) -> None:
@@ -88,6 +88,14 @@ def check_expected(
         found = stored.get(key)
         if found != known and (found is None or found != new.get(key)):
             raise ConflictError(*key)
+
+
+def check_shadows(planned: PlannedResource, plugins: Plugins) -> None:
+    """Raise PluginError for a route with shadows where no plugin would send them copies."""
+    for route in planned.expansion.routes:
+        if route.shadows and not plugins.implements("wrap_route"):
+            what = f"route {route.name or route.prefix}: copying requests to shadows"
+            raise missing_package("shadow_traffic", what)
 
 
 def check_deployments(
