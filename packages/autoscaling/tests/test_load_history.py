@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alacarte.actors import FORGET_S, LoadReport
+from alacarte.actors import FORGET_S
 from alacarte.types import DeploymentId
 from alacarte_autoscaling._load_history import LoadHistory
+from alacarte_autoscaling._load_reports import LoadReport
 
 WHO = DeploymentId("app", "D")
 

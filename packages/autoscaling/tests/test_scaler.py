@@ -5,9 +5,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from alacarte._control.scaling import SCALER_KEY
-from alacarte.actors import LoadReport
 from alacarte.testing import FakeClock
 from alacarte.types import DeploymentId, DeploymentInfo, ProcessId
+from alacarte_autoscaling._load_reports import LoadReport
 from alacarte_autoscaling._scaler import LoadScaler
 from alacarte_autoscaling.config import AutoscalingConfig
 from alacarte_autoscaling.types import AutoscalingContext, ScalingPolicyFactory

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from alacarte.actors import LoadReport
 from alacarte.errors import ConfigError
 from alacarte.testing import FakeClock
 from alacarte.types import DeploymentId, UserCode
 from alacarte_autoscaling._custom_policies import PolicyFailure
+from alacarte_autoscaling._load_reports import LoadReport
 from alacarte_autoscaling._scaling_loop import ScaledDeployment, ScalingLoop, check_policy
 from alacarte_autoscaling.config import AutoscalingConfig
 from alacarte_autoscaling.types import AutoscalingContext, ScalingPolicyFactory

@@ -70,6 +70,9 @@ class Reporter:
     async def __call__(self, value: Any) -> Any:
         get_runtime().report("board", value)
 
+    async def deliver(self, value: Any) -> None:
+        await get_runtime().send_report("board", value)
+
     async def send(self, message: bytes) -> list[bytes]:
         return await get_runtime().node_service("echo").send(message)
 
@@ -165,3 +168,13 @@ def test_what_cannot_be_reported(local: Any) -> None:
         on_loop(runtime, lambda: runtime.report("board", "x" * 70_000))
     with pytest.raises(TypeError, match="not JSON serializable"):
         on_loop(runtime, lambda: runtime.report("board", b"x"))
+
+
+def test_a_report_is_delivered(local: Any):
+    """It is there when `send_report` returns, however many are sent in a second."""
+    handle = local.run(Reporter.bind())
+    for value in range(5):
+        handle.call(value, method="deliver")
+        assert value in BOARDS[0].values.values()
+    with pytest.raises(PluginError, match="at most"):
+        handle.call("x" * 100_000, method="deliver")

@@ -5,10 +5,10 @@ It asks no policy itself: whoever has one takes the `context`, asks, and hands i
 
 from __future__ import annotations
 
-from alacarte.actors import LoadReport
 from alacarte.types import DeploymentId
 
 from ._load_history import LoadHistory
+from ._load_reports import LoadReport
 from ._scaling_rule import Hysteresis, cold_start, next_step, within
 from .config import AutoscalingConfig
 from .types import AutoscalingContext

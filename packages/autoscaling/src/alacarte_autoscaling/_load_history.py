@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from alacarte.actors import FORGET_S, LoadReport
+from alacarte.actors import FORGET_S
+
+from ._load_reports import LoadReport
 
 __all__ = ["LoadHistory"]
 

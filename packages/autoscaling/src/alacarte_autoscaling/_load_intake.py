@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from alacarte.actors import LoadReport
 from alacarte.types import ProcessId
+
+from ._load_reports import LoadReport
 
 __all__ = ["LoadIntake"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from alacarte.actors import LOADS_TOPIC
 from alacarte.types import DeploymentId, DeploymentInfo, ScalerContext
 
 from ._custom_policies import CustomPolicies
 from ._load_intake import LoadIntake
+from ._load_reports import LOADS_TOPIC
 from ._policy_packing import split_policy
 from ._replica_counts import ReplicaCounts, read_counts
 from ._scaling_loop import ScaledDeployment, ScalingLoop, check_policy

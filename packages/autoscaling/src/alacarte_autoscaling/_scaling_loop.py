@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from alacarte.actors import LoadReport
 from alacarte.errors import ConfigError, ServeError
 from alacarte.foreign import describe_error
 from alacarte.types import DeploymentId, UserCode
 
 from ._custom_policies import CustomPolicies, PolicyFailure
 from ._load_follower import LoadFollower
+from ._load_reports import LoadReport
 from ._policy_protocol import CustomPolicy
 from ._scaling_rule import InvalidDecision, parse_decision
 from .config import AutoscalingConfig, AutoscalingPolicy

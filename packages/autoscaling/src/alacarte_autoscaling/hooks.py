@@ -9,9 +9,13 @@ from typing import Any
 from alacarte.hookspecs import hookimpl
 from alacarte.types import (
     ApiName,
+    CallerLoad,
     ConfigSection,
+    DeploymentInfo,
+    LoadWatch,
     ReportReceiver,
     ReportTopic,
+    Runtime,
     Scaler,
     ScalerContext,
 )
@@ -25,6 +29,7 @@ __all__ = [
     "register_config",
     "register_hooks",
     "register_report_topics",
+    "watch_load",
 ]
 
 _MAX_REPORT_BYTES = 16 * 1024 * 1024
@@ -77,9 +82,19 @@ def register_report_topics() -> list[ReportTopic]:
     """Add the topic of the load that processes put on deployments."""
     import pickle
 
-    from alacarte.actors import LOADS_TOPIC
+    from ._load_reports import LOADS_TOPIC
 
     return [ReportTopic(LOADS_TOPIC, _intake, pickle.dumps, pickle.loads, _MAX_REPORT_BYTES)]
+
+
+@hookimpl
+def watch_load(deployment: DeploymentInfo, load: CallerLoad, runtime: Runtime) -> LoadWatch | None:
+    """Report the load of deployments with `autoscaling_config` to the controller."""
+    if deployment.options("autoscaling") is None:
+        return None
+    from ._load_watch import MeteredLoad, reporter_of  # processes that call such deployments only
+
+    return MeteredLoad(deployment.id, load, reporter_of(runtime))
 
 
 @hookimpl

@@ -11,9 +11,8 @@ The controller does nothing else, only on the clock of its event loop.
 
 from __future__ import annotations
 
-from alacarte.actors import LoadReport
-
 from ._load_follower import LoadFollower
+from ._load_reports import LoadReport
 from ._scaling_rule import InvalidDecision, parse_decision
 
 __all__ = ["LoadFollower", "LoadReport", "InvalidDecision", "parse_decision"]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .context import ReplicaContext
     from .types import (
         ApiName,
+        CallerLoad,
         CallProtocol,
         Cleanup,
         Command,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         Instance,
         Layer,
         LayerStage,
+        LoadWatch,
         Meter,
         NodeServiceSpec,
         PolicyFactory,
@@ -146,6 +148,15 @@ def make_scaler(context: ScalerContext) -> Scaler | None:
 
     The first plugin that returns something wins. Without one, each deployment has as many replicas
     as its `num_replicas` says.
+    """
+
+
+@hookspec
+def watch_load(deployment: DeploymentInfo, load: CallerLoad, runtime: Runtime) -> LoadWatch | None:
+    """Return what follows the calls of this process to a deployment that a scaler scales.
+
+    Called when the process has its first call for the deployment, and again after a time without
+    calls; never for a deployment with a fixed number of replicas.
     """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import types
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +13,21 @@ import pytest
 from alacarte import serve
 from alacarte._process.runtime import ProcessRuntime
 from alacarte._wire.failures import rebuild_error
+from alacarte.actors import DeploymentSnapshot
 from alacarte.calls import python_call
 from alacarte.errors import DeploymentUnavailableError, PluginError
+from alacarte.hookspecs import hookimpl
 from alacarte.testing import wait_until
-from alacarte.types import ApplicationTable, DeploymentId, ProcessInfo, Route
+from alacarte.types import (
+    ApplicationTable,
+    CallerLoad,
+    DeploymentId,
+    DeploymentInfo,
+    LoadWatch,
+    ProcessInfo,
+    Route,
+    Runtime,
+)
 
 WAIT_S = 20.0
 
@@ -160,28 +172,48 @@ def test_applications_are_watched_by_name(local):
     wait_until(lambda: list(seen[-1].applications) == ["other"], timeout_s=WAIT_S)
 
 
-def test_the_load_of_a_deployment_that_follows_it_is_reported(local, monkeypatch):
-    """To the controller, from the process that calls."""
+def test_plugins_watch_the_load_of_a_deployment_that_scales(local, observer):
+    """In the process that calls, with the deployment's info; a fixed number ends it."""
+    asked: list[Any] = []
+
+    class Watch:
+        def __init__(self, load: CallerLoad) -> None:
+            self.load = load
+            self.seen: list[tuple[int, int]] = []
+            self.closed = False
+
+        def changed(self) -> None:
+            self.seen.append((self.load.queued, self.load.in_flight))
+
+        def close(self) -> None:
+            self.closed = True
+
+    @hookimpl
+    def watch_load(deployment: DeploymentInfo, load: CallerLoad, runtime: Runtime) -> LoadWatch:
+        watch = Watch(load)
+        asked.append((deployment, runtime, watch))
+        return watch
+
     handle = local.run(Model.bind())
     handle.call()
     runtime = handle.runtime
-    told: list[Any] = []
+    router = runtime.routers[handle.deployment]
+    plugin = types.ModuleType("alacarte_watcher_of_tests")
+    plugin.watch_load = watch_load  # type: ignore[attr-defined]
+    runtime._plugins._manager.register(plugin, name="watcher")
+    head = DeploymentSnapshot(handle.deployment, 0, "up", follow_load=True, code_version="7")
 
-    async def keep(reports: Any) -> None:
-        told.extend(reports)
+    async def follow(snapshot: DeploymentSnapshot | None) -> None:
+        router._follow_load(snapshot)
 
-    monkeypatch.setattr(runtime._reporter, "_send", keep)
-
-    async def follow() -> None:
-        runtime.routers[handle.deployment]._follow_load(True)
-
-    runtime.submit(follow()).result(WAIT_S)
-    blocked = handle.submit(method="block")
-    wait_until(lambda: any(each.running == 1 for each in told), timeout_s=WAIT_S)
-    GATE.open.set()
-    blocked.result(WAIT_S)
-    wait_until(lambda: told[-1].running == told[-1].queued == 0, timeout_s=WAIT_S)
-    assert {each.deployment for each in told} == {handle.deployment}
+    runtime.submit(follow(head)).result(WAIT_S)
+    [(deployment, given, watch)] = asked
+    assert (deployment.id, deployment.version, given) == (handle.deployment, "7", runtime)
+    handle.call()
+    wait_until(lambda: watch.seen[-1:] == [(0, 0)], timeout_s=WAIT_S)
+    assert (0, 1) in watch.seen
+    runtime.submit(follow(None)).result(WAIT_S)
+    assert watch.closed
 
 
 def test_only_calls_to_a_route_by_name_need_a_task(local):

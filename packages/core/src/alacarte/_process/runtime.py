@@ -26,7 +26,6 @@ from .._model.snapshots import ROUTES_KEY
 from .._plugins import Plugins
 from .._routing.chooser import Chooser, failed_policy
 from .._routing.failed_route import FailedRoute
-from .._routing.load_reporter import LoadReporter
 from .._routing.route_services import RouteServices
 from .._routing.router import Router
 from .._routing.sweep import Sweep
@@ -35,11 +34,9 @@ from .._wire.authentication import AuthenticationError
 from .._wire.caller import CallerConnection, connect
 from .._wire.failures import ErrorDecoder
 from ..actors import (
-    LOADS_TOPIC,
     PLUGIN_FAILURES_TOPIC,
     DeploymentSnapshot,
     InstanceInfo,
-    LoadReport,
     Membership,
     Snapshot,
     TableSnapshot,
@@ -52,11 +49,13 @@ from ..types import (
     Address,
     ApplicationTable,
     Call,
+    CallerLoad,
     ConfigSections,
     DeploymentId,
     DeploymentInfo,
     Hooks,
     Layer,
+    LoadWatch,
     NodeServiceSender,
     PolicyPlace,
     ProcessId,
@@ -75,6 +74,7 @@ from .application_watch import ApplicationWatch
 from .controller_client import OTHER_INSTANCE, ControllerClient, OtherInstance
 from .described_tables import DescribedTables
 from .lifetime import Lifetime
+from .load_watches import LoadWatches
 from .meters import ProcessMeters, ReplyJudge
 from .outage import AT_ONCE, Patience
 from .router_table import RouterTable
@@ -162,7 +162,6 @@ class ProcessRuntime:
         self._orphaned = False
         self._sweep = Sweep(self.loop)
         self._topics = TopicReporter(plugins.report_topics, self._report)
-        self._reporter = LoadReporter(self._report_loads)
         self._telling: dict[str, asyncio.Task[None]] = {}
         answers = plugins.tell("make_meter", process=process, config=config)
         self._meters = ProcessMeters(answers, plugins.failures)
@@ -224,6 +223,9 @@ class ProcessRuntime:
     def report(self, topic: str, value: Any) -> None:
         self._topics.report(topic, value)
 
+    async def send_report(self, topic: str, value: Any) -> None:
+        await self._topics.send({topic: self._topics.encoded(topic, value)})
+
     def node_service(self, name: str) -> NodeServiceSender:
         if name not in self._plugins.node_services:
             raise PluginError(
@@ -277,7 +279,6 @@ class ProcessRuntime:
         self._subscription.close()
         for task in self._telling.values():
             task.cancel()
-        self._reporter.close()
         self._topics.close()
         self._routes.close()
         await self._table.close()
@@ -298,11 +299,22 @@ class ProcessRuntime:
             self._connect,
             self._local_node_id,
             sweep=self._sweep,
-            reporter=self._reporter,
+            watch_load=self._watch_load,
             suspect=functools.partial(self._suspect, deployment),
             observer=self.observe("router", RouterObserver, deployment),
             failure_code=self.failure_code,
         )
+
+    def _watch_load(self, load: CallerLoad, head: DeploymentSnapshot) -> LoadWatch | None:
+        deployment = self._describe(head)
+        given = self._plugins.tell(
+            "watch_load",
+            subject=f"deployment {head.id}",
+            deployment=deployment,
+            load=load,
+            runtime=self,
+        )
+        return LoadWatches(head.id, given, self._plugins.failures) if given else None
 
     def _layers(self, deployment: DeploymentInfo) -> Sequence[StagedLayer[Layer]]:
         with self._current():
@@ -403,10 +415,6 @@ class ProcessRuntime:
         except OtherInstance:
             self._topics.close()
             raise
-
-    async def _report_loads(self, reports: tuple[LoadReport, ...]) -> None:
-        # At once, and not as a latest value: each report covers the time since the last one.
-        await self._topics.send({LOADS_TOPIC: self._topics.encoded(LOADS_TOPIC, reports)})
 
     def _plugin_failed(self) -> None:
         """Report the failures of plugins, in whatever thread one has failed."""

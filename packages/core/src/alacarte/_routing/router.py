@@ -25,7 +25,9 @@ from ..errors import (
 )
 from ..types import (
     Call,
+    CallerLoad,
     DeploymentId,
+    LoadWatch,
     OutcomeKind,
     ReplicaLoad,
     Reply,
@@ -37,7 +39,6 @@ from ..types import (
 from .admission import Admission
 from .chooser import Chooser
 from .listener import FailureCode, Listener, ObservedCalls
-from .load_reporter import LoadReporter, LoadSource
 from .queue import WaitingCalls
 from .replicas import PING_ROUNDS, Connect, Link, Replicas
 from .retries import MAX_REPEATS, RetryBudget
@@ -46,6 +47,7 @@ from .sweep import Sweep
 __all__ = ["Connect", "Router"]
 
 _SMOOTHING = 0.2
+WatchLoad = Callable[[CallerLoad, DeploymentSnapshot], LoadWatch | None]
 
 
 class Router:
@@ -57,7 +59,7 @@ class Router:
         connect: Opens a connection to a replica.
         node_id: The node whose replicas are local, for policies that prefer them; "" for none.
         sweep: Of this process; by default one of its own.
-        reporter: Where load is reported, for deployments that follow it.
+        watch_load: Gives what follows the load, for deployments that are scaled by it.
         suspect: Told of a replica that does not answer, by id, and why.
         observer: Of a plugin, None where none asks; raises nothing.
         failure_code: Judges replies, for a policy or an observer that asks.
@@ -75,7 +77,7 @@ class Router:
         node_id: str,
         *,
         sweep: Sweep | None = None,
-        reporter: LoadReporter | None = None,
+        watch_load: WatchLoad | None = None,
         suspect: Callable[[str, str], None] | None = None,
         observer: RouterObserver | None = None,
         failure_code: FailureCode | None = None,
@@ -117,19 +119,13 @@ class Router:
         )
         self._ready = self._replicas.ready
         self._budget = RetryBudget(self._clock)
-        self._load = LoadSource(
-            deployment,
-            reporter,
-            self._clock,
-            queued=self._waiting,
-            running=self._streams,
-            ready=self._ready,
-        )
+        self._watch_load = watch_load
+        self._load_watch: LoadWatch | None = None
         self._load_changed: Callable[[], None] | None = None
 
     @property
     def queued(self) -> int:
-        return len(self._queue)
+        return len(self._waiting)
 
     @property
     def in_flight(self) -> int:
@@ -382,7 +378,8 @@ class Router:
         self._version = snapshot.version
         self._admission.max_queued = snapshot.max_queued
         self._take_policy(snapshot)
-        self._follow_load(snapshot.follow_load)
+        if snapshot.follow_load != (self._load_watch is not None):
+            self._follow_load(snapshot)
         self._replicas.change(changed, removed)
         self.gone = snapshot.state == "absent"
         self._unavailable = "" if snapshot.state == "up" else (snapshot.reason or snapshot.state)
@@ -411,8 +408,15 @@ class Router:
         if self._observer is not None:
             self._observer.left(link)
 
-    def _follow_load(self, wanted: bool) -> None:
-        self._load_changed = self._queue.changed = self._load.follow(wanted)
+    def _follow_load(self, snapshot: DeploymentSnapshot | None) -> None:
+        """Begin to follow the load as a snapshot says, or end."""
+        if self._load_watch is not None:
+            self._load_watch.close()
+            self._load_watch = None
+        if snapshot is not None and snapshot.follow_load and self._watch_load is not None:
+            self._load_watch = self._watch_load(self, snapshot)
+        watch = self._load_watch
+        self._load_changed = self._queue.changed = None if watch is None else watch.changed
 
     def _free_slots(self) -> int:
         """Return how many calls the replicas take, those not connected yet included."""
@@ -431,7 +435,7 @@ class Router:
         Args:
             returned: Called before the next call is taken, which then waits for a snapshot.
         """
-        self._follow_load(False)
+        self._follow_load(None)
         self._replicas.close()
         self._version = -1
         self._known.clear()
@@ -454,7 +458,7 @@ class Router:
         self._returned = None
         self._known.set()
         self._queue.fail(DeploymentUnavailableError(str(self.deployment), reason))
-        self._follow_load(False)
+        self._follow_load(None)
         self._replicas.close()
 
 

@@ -21,9 +21,7 @@ from .replica_protocol import Pulse, ReplicaInfo, ReplicaProtocol
 from .reporting import (
     FORGET_S,
     HEARTBEAT_S,
-    LOADS_TOPIC,
     PLUGIN_FAILURES_TOPIC,
-    LoadReport,
 )
 from .service_protocol import NodeServiceProtocol
 from .watching import (
@@ -39,7 +37,6 @@ from .watching import (
 __all__ = [
     "FORGET_S",
     "HEARTBEAT_S",
-    "LOADS_TOPIC",
     "PLUGIN_FAILURES_TOPIC",
     "ActorDied",
     "ActorSilent",
@@ -48,7 +45,6 @@ __all__ = [
     "DeploymentHead",
     "DeploymentSnapshot",
     "InstanceInfo",
-    "LoadReport",
     "Membership",
     "MissingBlobs",
     "NodeServiceProtocol",

@@ -57,7 +57,7 @@ class DeploymentSnapshot:
         max_queued: Calls that may wait in one process, -1 for any number.
         policy: Name of the routing policy.
         policy_parameters: Given to that policy, as the user wrote them.
-        follow_load: Routers report their load; see `LoadReport`.
+        follow_load: Its number of replicas follows the load: routers ask plugins to watch it.
         code_version: Of the deployment that is wanted: other code, other replicas. "" where there
             is none.
         options: Those that plugins give deployments: plain values by section.

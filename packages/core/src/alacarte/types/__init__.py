@@ -13,6 +13,7 @@ from ._facade import Client, Handle, HandleResponse
 from ._hooks import Failures, HookAnswer, Hooks
 from ._identities import Identity
 from ._instance import Instance
+from ._loads import CallerLoad, LoadWatch
 from ._meters import (
     BatchObserver,
     EdgeObserver,
@@ -63,6 +64,7 @@ __all__ = [
     "Buffer",
     "Call",
     "CallProtocol",
+    "CallerLoad",
     "Cleanup",
     "Client",
     "Command",
@@ -87,6 +89,7 @@ __all__ = [
     "Instance",
     "Layer",
     "LayerStage",
+    "LoadWatch",
     "ListeningPolicy",
     "Message",
     "MessageReceiver",

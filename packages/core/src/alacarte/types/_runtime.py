@@ -153,6 +153,21 @@ class Runtime(Protocol):
             PluginError: No plugin registers the topic, or the encoded value is too long.
         """
 
+    async def send_report(self, topic: str, value: Any) -> None:
+        """Send a value to the topic's receiver in the controller now, and return when it is there.
+
+        For values that must each arrive, such as what has happened since the last one. Sent once:
+        whoever calls this sends it again, or counts it into the next one.
+
+        Args:
+            topic: Name of a `ReportTopic` of some plugin.
+            value: Whatever the topic encodes.
+
+        Raises:
+            PluginError: No plugin registers the topic, or the encoded value is too long.
+            Exception: The controller does not answer. The value may have arrived.
+        """
+
     def node_service(self, name: str) -> NodeServiceSender:
         """Return the way to the processes of a node service on this process's node.
 

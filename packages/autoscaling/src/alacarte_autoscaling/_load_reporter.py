@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sized
+from collections.abc import Awaitable, Callable
 
-from ..actors import LoadReport
-from ..types import DeploymentId
-from .load import LoadMeter
+from ._load_meter import LoadMeter
+from ._load_reports import LoadReport
 
-__all__ = ["LoadReporter", "LoadSource"]
+__all__ = ["LoadReporter"]
 
-log = logging.getLogger("alacarte.runtime")
+log = logging.getLogger("alacarte.autoscaling")
 _PAUSE_S = 0.1
 """Changes that come closer together are told together."""
 _STEADY_S = 1.0
@@ -97,59 +96,3 @@ class LoadReporter:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause_s):
                         await ended.wait()
-
-
-class LoadSource:
-    """Measures the load of one deployment in this process while the controller asks for it.
-
-    Args:
-        reporter: Where the load is reported, None for nowhere.
-        clock: Seconds, never going back.
-        queued: The calls that wait.
-        running: The calls in flight.
-        ready: The replicas that calls may go to.
-    """
-
-    def __init__(
-        self,
-        deployment: DeploymentId,
-        reporter: LoadReporter | None,
-        clock: Callable[[], float],
-        *,
-        queued: Sized,
-        running: Sized,
-        ready: Sized,
-    ) -> None:
-        self._deployment = deployment
-        self._reporter = reporter
-        self._clock = clock
-        self._queued = queued
-        self._running = running
-        self._ready = ready
-        self._meter: LoadMeter | None = None
-
-    def follow(self, wanted: bool) -> Callable[[], None] | None:
-        """Begin to measure, go on, or end.
-
-        Returns:
-            What to call after each change of the load, None while nothing is measured.
-        """
-        if self._reporter is None:
-            return None
-        if wanted and self._meter is None:
-            self._meter = LoadMeter(self._deployment, self._clock)
-            self._meter.change(len(self._queued), len(self._running))
-            self._reporter.add(self._meter)
-        elif not wanted and self._meter is not None:
-            self._reporter.discard(self._meter)
-            self._meter = None
-        return self._changed if wanted else None
-
-    def _changed(self) -> None:
-        meter, reporter = self._meter, self._reporter
-        assert meter is not None
-        assert reporter is not None
-        queued = len(self._queued)
-        waits_for_none = bool(queued) and not meter.queued and not self._ready
-        meter.change(queued, len(self._running))
-        reporter.changed(meter, urgent=waits_for_none)

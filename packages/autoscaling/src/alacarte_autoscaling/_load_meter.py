@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..actors import LoadReport
-from ..types import DeploymentId
+from alacarte.types import DeploymentId
+
+from ._load_reports import LoadReport
 
 __all__ = ["LoadMeter"]
 
