@@ -148,6 +148,7 @@ async def test_another_ingress_stands_beside_the_proxies(site: Site, world: Worl
     assert [each.service for each in site.group.by_node.values()] == ["s"]
     assert sorted(site.group.overviews) == ["grpc/one/0", "s/one/0"]
     assert len(site.tracked) == 2
+    assert {each.process_info("p").kind for each in site.group._slots.values()} == {"proxy"}
     site.group.place([Wanted(spec, [NODE], 1)])
     assert [each.url for each in site.group.by_node.values()] == ["grpc://1/"]
 

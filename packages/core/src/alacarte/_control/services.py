@@ -74,7 +74,7 @@ class _Slot:
 
     def process_info(self, name: str) -> ProcessInfo:
         """Return what a process in this place, of that name, tells plugins about itself."""
-        kind: Literal["proxy", "service"] = "proxy" if self.spec.serves_routes else "service"
+        kind: Literal["proxy", "service"] = "proxy" if self.spec.is_ingress else "service"
         return ProcessInfo(kind, name, self.node.node_id, self.spec.name)
 
     @property

@@ -16,7 +16,7 @@ class ProcessInfo:
 
     Attributes:
         kind: `controller`, `replica`, `driver` or `policy` (where users' autoscaling policies
-            run); of node services `proxy` for one that serves routes, else `service`.
+            run); of node services `proxy` for one that clients call, else `service`.
         name: Unique within the instance: of a replica its id.
         node_id: The node it runs on.
         service: Name of the node service; "" for other processes.
