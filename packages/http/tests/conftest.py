@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from alacarte import _plugins, serve
-from alacarte.serve import _current
+from alacarte import _plugins, instance, serve
+from alacarte import plugins as process_plugins
+from alacarte.serve import _current, _names
 
 from . import gates, plugin
 from .wire import Wire
@@ -48,8 +49,8 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[gates.Gate]:
 @pytest.fixture
 def local(gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, plugins: Any) -> Iterator[Any]:
     """`serve`, which will use a local cluster of its own."""
-    monkeypatch.setattr(_current, "load_plugins", lambda: plugins)
-    monkeypatch.setattr("alacarte.plugins.load_plugins", lambda: plugins)  # for options
+    for module in (process_plugins, _current, _names, instance):
+        monkeypatch.setattr(module, "load_plugins", lambda: plugins)
     monkeypatch.setenv("ALACARTE_CLUSTER", "local")
     yield serve
     gate.open.set()
