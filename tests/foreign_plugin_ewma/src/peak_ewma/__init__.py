@@ -1,0 +1,1 @@
+"""A routing policy that avoids replicas that are slow or fail."""
