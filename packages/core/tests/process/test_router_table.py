@@ -12,6 +12,7 @@ import pytest
 
 from alacarte._control.watch import SnapshotHub
 from alacarte._model.snapshots import deployment_key
+from alacarte._plugins.failures import PluginFailures
 from alacarte._process.router_table import LINGER_S, MAX_GONE, RouterTable
 from alacarte._process.subscription import Subscription
 from alacarte._routing.chooser import Chooser
@@ -77,7 +78,7 @@ class World:
 
 
 def _policy(snapshot: DeploymentSnapshot) -> Chooser:
-    return Chooser(PowerOfTwo(), snapshot.policy, "test", snapshot.id)
+    return Chooser(PowerOfTwo(), snapshot.policy, "test", snapshot.id, PluginFailures())
 
 
 async def _refused(replica_id: str, address: Address) -> Any:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from pydantic import BaseModel
 
+from alacarte import serve
+from alacarte._plugins.failures import PluginFailures
 from alacarte._routing.chooser import Chooser, failed_policy
 from alacarte._routing.policies import PowerOfTwo, RoundRobin
 from alacarte.errors import PluginError
-from alacarte.types import Call, ReplicaLoad
+from alacarte.testing import wait_until
+from alacarte.types import Call, PolicyFactory, PolicyPlace, ReplicaLoad
 
 from .test_router import HERE, POLICIES, Bench, settle
 
@@ -21,7 +24,7 @@ WHO = "shop#model: routing policy 'odd' of plugin 'odd-policies'"
 def test_core_policies_are_told_nothing():
     """A router with such a policy makes no call per request besides `choose`."""
     for policy in (PowerOfTwo(), RoundRobin()):
-        chooser = Chooser(policy, "name", "core", HERE)
+        chooser = Chooser(policy, "name", "core", HERE, PluginFailures())
         assert (chooser.listens, chooser.left) == (False, None)
 
 
@@ -92,15 +95,100 @@ def test_a_replica_that_is_gone_is_nonsense(run, monkeypatch):
     run(main)
 
 
-def test_a_policy_that_cannot_be_made(caplog):
-    """Each call has an error of its own, which says why; the log has it once."""
-    caplog.set_level(logging.ERROR)
-    chooser = failed_policy("odd", "odd-policies", HERE, ValueError("no such file"))
+def test_a_policy_that_cannot_be_made():
+    """Each call has an error of its own, which says why; the failure is kept once."""
+    failures = PluginFailures()
+    chooser = failed_policy("odd", "odd-policies", HERE, failures, ValueError("no such file"))
     errors = []
     for _ in range(2):
-        with pytest.raises(PluginError, match="could not be made: ValueError: no such file") as got:
+        with pytest.raises(Exception) as got:  # noqa: PT011  a private one
             chooser.choose(CALL, [ReplicaLoad("a")])
         errors.append(chooser.failure(got.value))
-    assert str(errors[0]).startswith(WHO)
+    told = f"{WHO} could not be made: ValueError: no such file."
+    assert [str(error) for error in errors] == [told, told]
     assert errors[0] is not errors[1]
-    assert len(caplog.records) == 1
+    [failure] = failures.values()
+    assert (failure.plugin, failure.hook) == ("odd-policies", "routing policy odd: create")
+    assert (failure.subject, failure.count) == ("deployment 'shop#model'", 1)
+
+
+@serve.deployment(name="Model")
+class Model:
+    def __call__(self) -> str:
+        return "hello"
+
+
+def test_a_policy_that_raises_reaches_no_other_deployment(local_with):
+    """One that cannot be made, one that cannot choose: calls of those deployments fail by name.
+
+    Another application is deployed and called as ever, and the status names the plugin.
+    """
+
+    def create(place: PolicyPlace) -> Any:
+        raise KeyError(place.deployment.name)
+
+    class Raises(RoundRobin):
+        def choose(self, call, replicas):
+            raise SystemExit("a bug")
+
+    def register() -> list[PolicyFactory]:
+        return [
+            PolicyFactory("unmade", create),
+            PolicyFactory("raises", lambda place: Raises()),
+        ]
+
+    local = local_with(register_routing_policies=register)
+    handles = {
+        policy: local.run(Model.options(routing_policy=policy).bind(), name=policy)
+        for policy in ("unmade", "raises", "power_of_two")
+    }
+    for policy, told in (
+        ("unmade", "could not be made: KeyError: 'Model'"),
+        ("raises", "raised SystemExit: a bug"),
+    ):
+        whose = f"{policy}#Model: routing policy '{policy}' of plugin 'observer' {told}"
+        for _ in range(2):
+            with pytest.raises(PluginError, match=whose):
+                handles[policy].call()
+    assert handles["power_of_two"].call() == "hello"
+
+    def failures() -> set[str]:
+        return {failure.hook for failure in local.status().plugin_failures}
+
+    expected = {"routing policy unmade: create", "routing policy raises: choose"}
+    wait_until(lambda: failures() >= expected, 10, "the status")
+
+
+class Seen(RoundRobin):
+    """Keeps the places that it is made for."""
+
+    places: ClassVar[list[PolicyPlace]] = []
+
+    def __init__(self, place: PolicyPlace) -> None:
+        super().__init__()
+        self.places.append(place)
+
+
+class Size(BaseModel, frozen=True, extra="forbid"):
+    """Parameters."""
+
+    size: int = 1
+
+
+def test_a_policy_is_made_for_its_place(local_with):
+    """With the deployment, the parameters, the configuration; again when the parameters change."""
+
+    def register() -> list[PolicyFactory]:
+        return [PolicyFactory("seen", Seen, f"{__name__}:Size")]
+
+    Seen.places.clear()
+    local = local_with(register_routing_policies=register)
+    for policy in ("seen", {"name": "seen", "size": 7}):
+        handle = local.run(Model.options(routing_policy=policy).bind(), name="a")
+        assert handle.call() == "hello"
+    assert [place.parameters.size for place in Seen.places] == [1, 7]
+    place = Seen.places[0]
+    assert str(place.deployment) == "a#Model"
+    assert place.deployment.version
+    assert place.config.section("cluster").transport
+    assert place.clock() <= place.clock()

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alacarte._model.snapshots import delta
+from alacarte._plugins.failures import PluginFailures
 from alacarte._routing.chooser import Chooser
 from alacarte._routing.policies import PowerOfTwo, RoundRobin
 from alacarte._routing.queue import WaitingCalls
@@ -189,7 +190,8 @@ def snapshot(*replicas: str, room: int = 1, queue: int = 100, **more: Any) -> De
 
 def choose_by(policies: Mapping[str, Callable[[], Any]]) -> Callable[[DeploymentSnapshot], Chooser]:
     """Return what makes a router's policy, from those of these names."""
-    return lambda at: Chooser(policies[at.policy](), at.policy, "test", at.id)
+    failures = PluginFailures()
+    return lambda at: Chooser(policies[at.policy](), at.policy, "test", at.id, failures)
 
 
 POLICIES = {"round_robin": RoundRobin, "power_of_two": PowerOfTwo}
@@ -802,7 +804,7 @@ def test_a_policy_that_raises_costs_nobody_a_slot(run, monkeypatch, caplog, brok
         await b.answer("2")
         assert [await b.result("1"), await b.result("2")] == ["1", "2"]
         [record] = caplog.records
-        told = f"shop#model: routing policy 'broken' of plugin 'test' raised .* in {broken}"
+        told = f"plugin test failed in routing policy broken: {broken} for deployment 'shop#model'"
         assert re.match(told, record.message)
         b.check_clean()
         await b.router.close()

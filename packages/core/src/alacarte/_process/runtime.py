@@ -343,7 +343,7 @@ class ProcessRuntime:
 
         And no others: the snapshots of the rest are applied as ever.
         """
-        name, deployment = snapshot.policy, snapshot.id
+        name, deployment, failures = snapshot.policy, snapshot.id, self._plugins.failures
         plugin = ""
         try:
             factory = self._plugins.routing_policies.get(name)
@@ -353,9 +353,9 @@ class ProcessRuntime:
             parameters = build_parameters(str(deployment), factory, snapshot.policy_parameters)
             place = PolicyPlace(self._describe(snapshot), parameters, self.config, time.monotonic)
             with self._current():
-                return Chooser(factory.create(place), name, plugin, deployment)
+                return Chooser(factory.create(place), name, plugin, deployment, failures)
         except Exception as error:  # foreign code
-            return failed_policy(name, plugin, deployment, error)
+            return failed_policy(name, plugin, deployment, failures, error)
 
     async def _connect(self, replica_id: str, address: Address) -> CallerConnection:
         try:

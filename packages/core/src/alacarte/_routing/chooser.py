@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import PluginError
 from ..foreign import describe_error
-from ..types import Call, DeploymentId, Outcome, Pick, ReplicaLoad, RoutingPolicy, Shed, Wait
+from ..types import (
+    Call,
+    DeploymentId,
+    Failures,
+    Outcome,
+    Pick,
+    ReplicaLoad,
+    RoutingPolicy,
+    Shed,
+    Wait,
+)
 
 __all__ = ["Chooser", "failed_policy"]
-
-log = logging.getLogger("alacarte.router")
 
 
 class Chooser:
@@ -22,6 +29,7 @@ class Chooser:
         policy: What the plugin has made.
         name: The policy's name, as deployments name it.
         plugin: The plugin that registers it.
+        failures: Where to keep what the policy fails at.
 
     Attributes:
         choose: The policy's own method, which may raise anything; see `failure`.
@@ -31,10 +39,17 @@ class Chooser:
     """
 
     def __init__(
-        self, policy: RoutingPolicy, name: str, plugin: str, deployment: DeploymentId
+        self,
+        policy: RoutingPolicy,
+        name: str,
+        plugin: str,
+        deployment: DeploymentId,
+        failures: Failures,
     ) -> None:
-        self._subject = f"{deployment}: routing policy {name!r} of plugin {plugin!r}"
-        self._failed: set[str] = set()
+        self._name = name
+        self._plugin = plugin
+        self._deployment = deployment
+        self._failures = failures
         self.choose: Callable[[Call, Sequence[ReplicaLoad]], Pick | Wait | Shed] = policy.choose
         self.started: Callable[[Call, ReplicaLoad], None] | None = self._told(policy, "started")
         self.finished: Callable[[Call, ReplicaLoad, Outcome], None] | None = self._told(
@@ -48,22 +63,26 @@ class Chooser:
         return self.started is not None or self.finished is not None
 
     def failure(self, error: BaseException) -> PluginError:
-        """Return the error of a call for which `choose` has raised; log the first such failure."""
-        if isinstance(error, PluginError):
-            return error  # it names the policy already
-        return self._failure("choose", f"raised {describe_error(error)}", error)
+        """Return the error of a call for which `choose` has raised; keep the failure."""
+        if isinstance(error, _NotMadeError):
+            return error.named
+        self._failed("choose", error)
+        return self._named(f"raised {describe_error(error)}")
 
     def nonsense(self, choice: object) -> PluginError:
         """Return the error of a call for which `choose` has returned what it must not."""
         what = f"returned {choice!r}; one of the replicas shown, WAIT or a Shed is expected"
-        return self._failure("choose", what, None)
+        self._failed("choose", PluginError(what))
+        return self._named(what)
 
-    def _failure(self, method: str, what: str, error: BaseException | None) -> PluginError:
-        text = f"{self._subject} {what}."
-        if method not in self._failed:
-            self._failed.add(method)
-            log.error("%s Logged once.", text, exc_info=error)
-        return PluginError(text)
+    def _failed(self, method: str, error: BaseException) -> None:
+        what = f"routing policy {self._name}: {method}"
+        self._failures.note(self._plugin, what, error, f"deployment {str(self._deployment)!r}")
+
+    def _named(self, what: str) -> PluginError:
+        return PluginError(
+            f"{self._deployment}: routing policy {self._name!r} of plugin {self._plugin!r} {what}."
+        )
 
     def _told(self, policy: RoutingPolicy, method: str) -> Callable[..., None] | None:
         """Return what calls an optional method of the policy, and survives its failure."""
@@ -75,26 +94,36 @@ class Chooser:
             try:
                 tell(*what)
             except BaseException as error:  # foreign code, whose failure must not cost the slot
-                self._failure(method, f"raised {describe_error(error)} in {method}", error)
+                self._failed(method, error)
 
         return told
+
+
+class _NotMadeError(Exception):
+    """Raised by what stands for a policy that could not be made."""
+
+    def __init__(self, named: PluginError) -> None:
+        self.named = named
 
 
 class _FailedPolicy:
     """Stands for a policy that could not be made."""
 
-    def __init__(self, error: PluginError) -> None:
-        self._error = error
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
 
     def choose(self, call: Call, replicas: Sequence[ReplicaLoad]) -> Pick | Wait | Shed:
-        raise PluginError(*self._error.args)
+        raise _NotMadeError(PluginError(self._reason))
 
 
-def failed_policy(name: str, plugin: str, deployment: DeploymentId, error: Exception) -> Chooser:
-    """Return a chooser that fails each call, since the policy could not be made; log why."""
-    text = (
+def failed_policy(
+    name: str, plugin: str, deployment: DeploymentId, failures: Failures, error: Exception
+) -> Chooser:
+    """Return a chooser that fails each call, since the policy could not be made; keep why."""
+    subject = f"deployment {str(deployment)!r}"
+    failures.note(plugin, f"routing policy {name}: create", error, subject)
+    reason = (
         f"{deployment}: routing policy {name!r} of plugin {plugin!r} could not be made: "
         f"{describe_error(error)}."
     )
-    log.error("%s Calls of the deployment fail.", text, exc_info=error)
-    return Chooser(_FailedPolicy(PluginError(text)), name, plugin, deployment)
+    return Chooser(_FailedPolicy(reason), name, plugin, deployment, failures)
