@@ -30,8 +30,16 @@ PAIRS = [
 ]
 LAUNCHED: dict[type, type] = {ControllerActor: Controller}
 """The class of the object that answers for a `Launcher`."""
-NO_ACTORS = {"split.call", "router.call", "request.call", "self.request.call", "self._handle.call"}
-"""A route's split, a deployment's router, an HTTP request, and Ray's own handle of an actor."""
+NO_ACTORS = {
+    "self.call",
+    "router.call",
+    "running.call",
+    "request.call",
+    "self.request.call",
+    "handshake.call",
+    "self._handle.call",
+}
+"""A router, the `Call` of a request or handshake, and Ray's own handle of an actor."""
 OF_THE_HOST = {"abort", "launch"}
 """Called by the host of an actor, in its own process."""
 
@@ -112,7 +120,7 @@ def calls_by_name(source: str) -> list[str]:
 
 def test_only_stubs_call_actors_by_name():
     """Only the stubs name an actor's method, by a literal or not; mypy checks all other calls."""
-    assert calls_by_name("actor.call('pulse')\nf(self._actor.call)\nsplit.call(c)") == [
+    assert calls_by_name("actor.call('pulse')\nf(self._actor.call)\nrouter.call(c)") == [
         "1: actor.call",
         "2: self._actor.call",
     ]
