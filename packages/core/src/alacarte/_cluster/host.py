@@ -24,7 +24,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from .._logging import configure_actor_logging
-from .._plugins import check_same, installed, load
+from .._plugins import check_same, installed, load, required_plugins
 from ..foreign import is_cancellation, load_target, ordinary
 from .protocol import ActorContext, ActorSpec, Cluster, Node
 
@@ -276,6 +276,7 @@ class ActorHost:
                 sys.path.insert(0, path)
         check_same(installed(spec.plugins), spec.plugins)
         plugins = load(spec.plugins, strict=True)
+        plugins.require(required_plugins())  # of this machine, which may ask for more
         context = ActorContext(cluster, spec.name, node, host_id(), socket_dir(), plugins)
         self._thread = LoopThread(spec.name)
         try:

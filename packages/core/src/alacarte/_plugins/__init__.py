@@ -5,7 +5,7 @@ from __future__ import annotations
 from .first_party import FIRST_PARTY, FIRST_PARTY_OPTIONS, missing_package
 from .loading import load
 from .plugins import Plugins
-from .records import PluginRecord, check_same, discover, installed, names_in
+from .records import PluginRecord, check_same, discover, installed, required_plugins
 
 __all__ = [
     "FIRST_PARTY",
@@ -17,5 +17,5 @@ __all__ = [
     "installed",
     "load",
     "missing_package",
-    "names_in",
+    "required_plugins",
 ]

@@ -70,6 +70,7 @@ class Plugins:
         self._manager = manager
         self._strict = strict
         self._registered: dict[str, dict[str, Any]] = {}
+        self._required: set[str] = set()
         self._givers: dict[tuple[str, str], str] = {}
         self.records = records
         self.specifications = specifications
@@ -99,6 +100,7 @@ class Plugins:
                 raise PluginError(
                     f"plugin {name!r} is required but {record.state}: {record.reason}"
                 )
+        self._required |= set(names)
 
     def examine(self) -> tuple[PluginRecord, ...]:
         """Return the records of all plugins, those that clash with others failed."""
@@ -379,7 +381,8 @@ class Plugins:
             ) from error
         wrong = mismatch(value, self.specifications[hook].result)
         if wrong:
-            raise PluginError(f"plugin {plugin}: {hook} returned {wrong}.")
+            cause = TypeError(f"it returned {wrong}")
+            raise PluginError(f"plugin {plugin}: {hook} returned {wrong}.") from cause
         return value
 
     def _first(self, hook: str, **given: Any) -> Any:
@@ -441,7 +444,7 @@ class Plugins:
         """Go on without a plugin that fails only now, or stop where it is needed."""
         cause = error.__cause__ or error
         reason = f"{hook}: {type(cause).__name__}: {cause}"
-        if self._strict:
+        if self._strict or plugin in self._required:
             raise PluginError(f"plugin {plugin} failed in {reason}") from error
         self._manager.unregister(name=plugin)
         self.records = tuple(

@@ -19,6 +19,7 @@ __all__ = [
     "installed",
     "names_in",
     "refuse_same_names",
+    "required_plugins",
 ]
 
 
@@ -138,6 +139,15 @@ def refuse_same_names(records: Sequence[PluginRecord]) -> None:
                 f"two plugins are named {record.name!r}: {other.origin} and {record.origin}. "
                 "Uninstall one, or name its distribution in ALACARTE_DISABLE_PLUGINS."
             )
+
+
+def required_plugins(names: Iterable[str] = ()) -> list[str]:
+    """Return the names of the plugins without which nothing may be served.
+
+    Args:
+        names: Those that a program requires, besides `ALACARTE_REQUIRED_PLUGINS`.
+    """
+    return sorted({*names, *names_in("ALACARTE_REQUIRED_PLUGINS")})
 
 
 def names_in(variable: str) -> set[str]:

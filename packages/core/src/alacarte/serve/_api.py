@@ -86,6 +86,7 @@ def start(
     address: str | None = None,
     detached: bool | None = None,
     foreground: bool = False,
+    required_plugins: Sequence[str] = (),
     **options: Any,
 ) -> Client:
     """Start alacarte, or join the instance that runs.
@@ -103,6 +104,8 @@ def start(
             cluster's, which is part of it.
         foreground: This program stays and shows what happens: options that are not given have the
             defaults for that, such as an access log on the standard output.
+        required_plugins: Names of plugins without which nothing is to be served, besides those in
+            `ALACARTE_REQUIRED_PLUGINS`.
         **options: Further sections, such as `cluster_options`; and `http_host` and `http_port`,
             which old programs say instead of `http_options` (None for the host: no HTTP).
 
@@ -111,8 +114,14 @@ def start(
 
     Raises:
         ConfigError: An option is not allowed, or a port is in use.
+        PluginError: A required plugin is not installed, is disabled, or has failed.
         ServeError: The instance that runs does not answer; or one runs, and `detached` is True.
     """
+    if isinstance(required_plugins, str):
+        raise ConfigError(
+            f"serve.start(required_plugins={required_plugins!r}): give a list of names."
+        )
+    _current.require(required_plugins)
     http_options = _with_old_names(http_options, options)
     sections = _current.load_plugins().config_sections.values()
     # A plugin may give what core only explains.

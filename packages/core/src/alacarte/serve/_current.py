@@ -5,10 +5,11 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._logging import configure_logging
+from .._plugins import Plugins, required_plugins
 from .._settings import ConfigValues, resolve
 from ..errors import ConfigError, ServeError
 from ..plugins import load_plugins
@@ -16,7 +17,7 @@ from ._clusters import cluster_kind, connect, connect_running, is_connected, sta
 from ._connection import warn_of_differences
 from ._session import Session
 
-__all__ = ["HERE", "attach", "current", "end", "end_by_force", "load_plugins", "start"]
+__all__ = ["HERE", "attach", "current", "end", "end_by_force", "load_plugins", "require", "start"]
 
 log = logging.getLogger("alacarte")
 _RUNS = "serve.start(detached=True): an instance runs already; serve.connect() joins it."
@@ -101,7 +102,7 @@ class CurrentSession:
     ) -> Session:
         """Connect to a cluster, and join the instance or start one."""
         configure_logging()
-        plugins = load_plugins()
+        plugins = require()
         # Before anything is started: a bad option must leave nothing behind.
         config = resolve(plugins, options, foreground=foreground)
         if starts_cluster(kind, address):
@@ -158,7 +159,7 @@ class CurrentSession:
             if cluster is None:
                 return None
             configure_logging()
-            session = Session(cluster, load_plugins())
+            session = Session(cluster, require())
             try:
                 found = session.begin(None)
             except BaseException:
@@ -204,6 +205,20 @@ class CurrentSession:
                 session = Session(cluster, load_plugins())
             session.end_at_once()
             return True
+
+
+def require(names: Iterable[str] = ()) -> Plugins:
+    """Return this process's plugins, if those that must not be missing are loaded.
+
+    Args:
+        names: Of plugins, besides those in `ALACARTE_REQUIRED_PLUGINS`.
+
+    Raises:
+        PluginError: One of them is not installed, is disabled, or has failed.
+    """
+    plugins = load_plugins()
+    plugins.require(required_plugins(names))
+    return plugins
 
 
 def _is_over(session: Session) -> bool:

@@ -1,0 +1,96 @@
+"""Plugins without which nothing is served."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+import pytest
+
+from alacarte import _plugins, serve
+from alacarte import plugins as process_plugins
+from alacarte._plugins import PluginRecord
+from alacarte.errors import ConfigError, PluginError
+from alacarte.hookspecs import hookimpl
+from alacarte.serve import _current
+
+
+@pytest.fixture
+def guard(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Load core and a plugin `guard`, as a test has left its module; return that module."""
+    module = types.ModuleType("guard_of_tests")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    loaded: list[Any] = []
+
+    def load_plugins() -> Any:
+        if not loaded:
+            core = [record for record in _plugins.discover() if record.name == "core"]
+            loaded.append(_plugins.load([*core, PluginRecord("guard", module.__name__)]))
+        return loaded[0]
+
+    monkeypatch.setattr(_current, "load_plugins", load_plugins)
+    monkeypatch.setattr(process_plugins, "load_plugins", load_plugins)
+    monkeypatch.setenv("ALACARTE_CLUSTER", "local")
+    yield module
+    serve.shutdown()
+
+
+@serve.deployment
+class Model:
+    def __call__(self) -> str:
+        return "answer"
+
+
+def test_a_required_plugin_that_is_loaded(guard: Any):
+    """The instance starts, and a later start may require it as well."""
+    serve.start(required_plugins=["guard"])
+    serve.start(required_plugins=["guard", "core"])
+    with pytest.raises(PluginError, match="'absent' is required but not installed"):
+        serve.start(required_plugins=["absent"])
+
+
+@pytest.mark.parametrize("asked", ["argument", "environment"])
+def test_a_required_plugin_that_has_failed(guard: Any, asked: str, monkeypatch: pytest.MonkeyPatch):
+    """Nothing is started, by `serve.start` or `serve.run`; the error says why it failed."""
+
+    @hookimpl
+    def register_commands() -> Any:
+        return None
+
+    guard.register_commands = register_commands
+    if asked == "environment":
+        monkeypatch.setenv("ALACARTE_REQUIRED_PLUGINS", "core, guard")
+        with pytest.raises(PluginError, match="'guard' is required but failed"):
+            serve.run(Model.bind(), route_prefix=None)
+    names = ["guard"] if asked == "argument" else []
+    with pytest.raises(PluginError, match="is required but failed: register_commands: .*None inst"):
+        serve.start(required_plugins=names)
+    assert _current.current() is None
+
+
+def test_without_requiring_it_the_rest_is_served(guard: Any):
+    """A plugin that fails is left out, as ever."""
+
+    @hookimpl
+    def register_commands() -> Any:
+        raise RuntimeError("no licence")
+
+    guard.register_commands = register_commands
+    serve.start()
+    serve.run(Model.bind(), route_prefix=None)
+
+
+def test_a_process_of_an_instance_requires_what_its_machine_asks_for(
+    guard: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """Where the driver's machine asks for less, the process refuses to start."""
+    monkeypatch.setattr("alacarte._cluster.host.required_plugins", lambda: ["auth"])
+    with pytest.raises(PluginError, match="'auth' is required but not installed"):
+        serve.start()
+
+
+def test_names_in_one_string(guard: Any):
+    """A string would be taken for the names of its letters."""
+    with pytest.raises(ConfigError, match="give a list of names"):
+        serve.start(required_plugins="guard")  # type: ignore[arg-type]
