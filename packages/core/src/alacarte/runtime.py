@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._plugins import current_question
 from .context import current_runtime
 from .errors import ServeError
 from .types import Runtime
@@ -13,10 +14,12 @@ def get_runtime() -> Runtime:
     """Return the runtime calls from here go through.
 
     In a replica or node service it is that actor's own; in a driver the one that `serve.start`
-    made; elsewhere on Ray (a task, another actor) the running instance is joined.
+    made; elsewhere on Ray (a task, another actor) the running instance is joined. In a hook, and in
+    what makes a routing policy, it is the runtime of the process that asks, where there is one; no
+    instance is joined from there.
 
     Raises:
-        ServeError: No instance is running.
+        ServeError: No instance is running; or a hook calls it in a process without a runtime.
     """
     runtime = current_runtime.get()
     if runtime is not None and not runtime.loop.is_closed():
@@ -25,6 +28,11 @@ def get_runtime() -> Runtime:
         raise ServeError(
             "the replica or service that this code belongs to has ended, or was forked; calls "
             "cannot be made from here. Start processes with multiprocessing's 'spawn' method."
+        )
+    if question := current_question.get():
+        raise ServeError(
+            f"{question}, where this process has no runtime. Hooks that need one get it as an "
+            "argument, or are called in processes that have one."
         )
     from .serve import _current  # only a driver needs the facade's half
 

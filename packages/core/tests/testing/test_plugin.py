@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from alacarte.errors import PluginError
+from alacarte.errors import PluginError, ServeError
 from alacarte.testing import check_plugin
 
 Plug = Callable[[str], str]
@@ -69,7 +69,10 @@ class Protocol:
     name = "mine"
     def bind(self, served): ...
 
-class Node: ...
+class Node:
+    async def start(self, runtime): return {}
+    async def drain(self, limit_s, *, replaced): ...
+    async def stop(self): ...
 
 @hookimpl
 def register_config(): return [ConfigSection("mine", __name__ + ":Section")]
@@ -178,6 +181,11 @@ WRONG = {
     ),
     "which is no RouteLayer or None": RIGHT.replace("return Around()", "return Kind()"),
     "made None of a service": RIGHT.replace("size == 3", "size == 4"),
+    "Node has no async start": RIGHT.replace("async def start(", "def start("),
+    "bind must take the user's object": RIGHT.replace("def bind(self, served)", "def bind(self)"),
+    "failed in on_event: ZeroDivisionError": RIGHT.replace(
+        "def on_event(event): ...", "def on_event(event): 1 / 0"
+    ),
     "it picked .*, which is not free": (
         "from alacarte._routing.policies import RoundRobin\n"
         "class Bad(RoundRobin):\n    def choose(self, call, replicas): return replicas[0]\n"
@@ -192,6 +200,20 @@ def test_broken_rules(plug: Plug, message: str):
     """Each is named."""
     with pytest.raises(AssertionError, match=message):
         check_plugin(plug(WRONG[message]))
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "wrap_caller(deployment): get_runtime()",
+        "register_routing_policies(): return [PolicyFactory('asks', lambda place: get_runtime())]",
+    ],
+)
+def test_a_plugin_that_asks_for_the_runtime_joins_nothing(plug: Plug, hook: str):
+    """No cluster that happens to run is joined: the error says where a runtime is to be had."""
+    name = plug(f"from alacarte.runtime import get_runtime\n@hookimpl\ndef {hook}")
+    with pytest.raises(ServeError, match=r"called get_runtime\(\).* where this process has no run"):
+        check_plugin(name)
 
 
 def test_a_clash_with_another_plugin(plug: Plug):

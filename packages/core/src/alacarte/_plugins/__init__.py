@@ -5,6 +5,7 @@ from __future__ import annotations
 from .first_party import FIRST_PARTY, FIRST_PARTY_OPTIONS, missing_package
 from .loading import load
 from .plugins import Plugins
+from .question import asking, current_question
 from .records import PluginRecord, check_same, discover, installed, required_plugins
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "FIRST_PARTY_OPTIONS",
     "PluginRecord",
     "Plugins",
+    "asking",
     "check_same",
+    "current_question",
     "discover",
     "installed",
     "load",

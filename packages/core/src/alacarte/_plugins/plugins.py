@@ -41,6 +41,7 @@ from ..types import (
 )
 from .failures import PluginFailures
 from .first_party import missing_package
+from .question import asking
 from .records import PluginRecord
 from .results import mismatch
 from .specifications import HookSpecification
@@ -371,7 +372,8 @@ class Plugins:
         self, plugin: str, hook: str, ask: Callable[..., Any], given: Mapping[str, Any]
     ) -> Any:
         try:
-            value = ask(**given)
+            with asking(f"plugin {plugin} called get_runtime() in {hook}"):
+                value = ask(**given)
         except BaseException as error:  # foreign code
             # A check answers with the error that its user is to read.
             if is_interrupt(error) or (hook.startswith("check_") and isinstance(error, ServeError)):
@@ -413,7 +415,7 @@ class Plugins:
         """Ask every `register_*` hook; return why plugins clash, by plugin."""
         clashes: dict[str, str] = {}
         for name, specification in self.specifications.items():
-            if specification.registers and name not in ("register_modules", "register_hooks"):
+            if specification.is_registry:
                 clashes |= self._collect(name)[1]
         return clashes
 

@@ -50,6 +50,11 @@ class HookSpecification:
         """Whether it returns a list of values, asked once."""
         return self.name.startswith("register_")
 
+    @property
+    def is_registry(self) -> bool:
+        """Whether its values have names that no two plugins may give."""
+        return self.registers and self.name not in ("register_hooks", "register_modules")
+
     @cached_property
     def result(self) -> Any:
         """The type of the value that an implementation must return.

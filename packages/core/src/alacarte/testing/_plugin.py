@@ -18,7 +18,7 @@ from pydantic import RootModel
 from .._control.report_topics import ReportTopics
 from .._model.option_packing import pack_options, prepare_options
 from .._model.options import DeploymentOptions, build_options, option_sections
-from .._plugins import PluginRecord, Plugins, discover, load
+from .._plugins import PluginRecord, Plugins, asking, discover, load
 from .._settings import ConfigValues, describe_deployment, resolve
 from ..errors import ConfigError, PluginError
 from ..foreign import load_target
@@ -31,6 +31,7 @@ from ..types import (
     DeploymentId,
     DeploymentInfo,
     EdgeObserver,
+    Event,
     Hooks,
     LayerStage,
     NodeServiceSpec,
@@ -60,6 +61,7 @@ _REGISTRIES = (
 )
 
 
+@asking("check_plugin asked a plugin that called get_runtime()")
 def check_plugin(
     name: str,
     *,
@@ -93,6 +95,9 @@ def check_plugin(
     plugins = load(found.values())
     for registry in _REGISTRIES:
         getattr(plugins, registry)
+    for hook, specification in plugins.specifications.items():
+        if specification.is_registry:
+            plugins.registered(hook)
     record = next(each for each in plugins.records if each.name == name)
     assert record.state == "loaded", f"{name} is {record.state}: {record.reason}"
     module = importlib.import_module(record.target)
@@ -215,6 +220,10 @@ def _check_node_services(implementation: Callable[[], Any], plugins: Plugins) ->
         assert callable(service), f"{spec.target} is called without arguments, but is not callable"
         enabled = spec.enabled(_configuration(plugins))
         assert isinstance(enabled, bool), f"{spec.name}: enabled() gave {enabled!r}, no bool"
+        if isinstance(service, type):
+            for method in ("start", "drain", "stop"):
+                given = getattr(service, method, None)
+                assert inspect.iscoroutinefunction(given), f"{spec.target} has no async {method}"
 
 
 def _check_policies(implementation: Callable[[], Any], plugins: Plugins) -> None:
@@ -230,6 +239,12 @@ def _check_layer_stages(implementation: Callable[[], Any], plugins: Plugins) -> 
 def _check_protocols(implementation: Callable[[], Any], plugins: Plugins) -> None:
     for protocol in _given(implementation):
         _check_methods(protocol, ("bind",))
+        try:
+            inspect.signature(protocol.bind).bind(object())
+        except TypeError as error:
+            raise AssertionError(
+                f"protocol {protocol.name}: bind must take the user's object: {error}"
+            ) from error
 
 
 def _check_scaler(implementation: Callable[..., Any], plugins: Plugins) -> None:
@@ -306,6 +321,15 @@ def _check_route_layer(implementation: Callable[..., Any], plugins: Plugins) -> 
     check_route_layers(plugins, _configuration(plugins))
 
 
+def _check_told(implementation: Callable[..., Any], plugins: Plugins) -> None:
+    """Tell the plugins of an event and of a process, as a controller does."""
+    before = plugins.failures.values()
+    plugins.on_event(Event("replica", "check#Plugin#1", "RUNNING"))
+    plugins.tell("on_process", process=ProcessInfo("controller", "check", "node"), runtime=None)
+    failed = [each for each in plugins.failures.values() if each not in before]
+    assert not failed, f"plugin {failed[0].plugin} failed in {failed[0].hook}: {failed[0].message}"
+
+
 _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
     "register_api": _check_api,
     "register_modules": _check_modules,
@@ -318,6 +342,8 @@ _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
     "register_layer_stages": _check_layer_stages,
     "register_protocols": _check_protocols,
     "make_scaler": _check_scaler,
+    "on_event": _check_told,
+    "on_process": _check_told,
     "make_meter": _check_meter,
     "wrap_caller": _check_caller_layer,
     "wrap_replica": _check_replica_layer,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._model.policy_parameters import build_parameters
-from .._plugins import load
+from .._plugins import asking, load
 from .._settings import ConfigValues, resolve
 from ..errors import ErrorCode
 from ..types import (
@@ -37,6 +37,7 @@ _TELL_S = 1.0
 """Far above what a method may take: a busy machine must not fail a policy that is right."""
 
 
+@asking("check_routing_policy made a policy that called get_runtime()")
 def check_routing_policy(
     create: PolicyFactory | Callable[[], RoutingPolicy],
     *,
