@@ -79,8 +79,7 @@ class RouterTable:
     def _wrapped(self, deployment: DeploymentId, core: Service) -> Service:
         """Return the service of a router inside of its layers."""
         if self._describe is None:
-            layers = self._layers(DeploymentInfo(deployment))
-            return compose(core, [staged.layer for staged in layers])
+            return core
         service = self._layered.get(deployment)
         if service is None:
             follow = functools.partial(self._followed, deployment)
@@ -91,7 +90,7 @@ class RouterTable:
         return service
 
     def _followed(self, deployment: DeploymentId) -> Service:
-        """Return the service inside of all layers, of a router that follows its deployment."""
+        """Return the core of a router that follows its deployment; see `_core`."""
         core = self._cores.get(deployment)
         if core is not None:
             return core
@@ -104,6 +103,14 @@ class RouterTable:
             router.reopen()
         self._adopt(router, core)
         return core
+
+    def _core(self, router: Router) -> Service:
+        """Return the service inside of the layers that depend on options."""
+        if self._describe is None:
+            layers = self._layers(DeploymentInfo(router.deployment))
+            if layers:
+                return compose(router.call, [staged.layer for staged in layers])
+        return functools.partial(router.call)  # a bound method would have no weak reference
 
     def is_gone(self, deployment: DeploymentId) -> bool:
         """Whether a deployment that was called is not there any more."""
