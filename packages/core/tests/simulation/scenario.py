@@ -142,7 +142,7 @@ class _App:
 
     def _new_config(self, deployment: DeploymentId) -> None:
         choice = self._chance.choice
-        options = self._options[deployment] = {}
+        options = self._options[deployment] = {"mark": {"number": choice((1, 2, 3))}}
         if deployment in self._scaled:
             options["autoscaling"] = {
                 "min_replicas": choice((0, 1)),
@@ -153,7 +153,7 @@ class _App:
                 "downscale_delay_s": choice((1.0, 4.0)),
             }
         self._configs[deployment] = DeploymentConfig(
-            num_replicas=1 if options else choice((1, 1, 2, 2, 3)),
+            num_replicas=1 if deployment in self._scaled else choice((1, 1, 2, 2, 3)),
             max_ongoing_requests=choice((1, 2, 5)),
             max_queued_requests=choice((-1, -1, 1024)),
             user_config=choice((None, 1, 2)),

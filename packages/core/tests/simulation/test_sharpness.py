@@ -15,6 +15,7 @@ from alacarte._control.control_loop import ControlLoop
 from alacarte._control.reconcile import Drain, Start
 from alacarte._control.recovery import Recovery
 from alacarte._control.watch import SnapshotHub
+from alacarte._process.layered_service import LayeredService
 from alacarte._replica.actor import ReplicaActor
 from alacarte._replica.server import DataServer
 from alacarte._routing.router import Router
@@ -26,7 +27,7 @@ from .run import play_all
 pytestmark = pytest.mark.once
 
 Patch = pytest.MonkeyPatch
-_SEEDS = 60
+_SEEDS = 100
 
 
 def _remember_before_storing(patch: Patch) -> None:
@@ -166,6 +167,16 @@ def _lose_changes(patch: Patch) -> None:
     patch.setattr(SnapshotHub, "publish", forgetful)
 
 
+def _let_early_calls_pass(patch: Patch) -> None:
+    """A call that comes before the first snapshot does not wait for the layers."""
+
+    async def hasty(self: LayeredService, call: Call) -> Reply:
+        self._follow()
+        return await self._core(call)
+
+    patch.setattr(LayeredService, "_wait", hasty)
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("broken", "promise"),
@@ -181,6 +192,7 @@ def _lose_changes(patch: Patch) -> None:
         (_keep_garbage, "what is wanted is reached"),
         (_never_check, "what is wanted is reached"),
         (_lose_changes, "what is wanted is reached"),
+        (_let_early_calls_pass, "no request fails without need"),
     ],
 )
 def test_a_broken_promise_is_found(

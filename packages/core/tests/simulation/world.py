@@ -20,9 +20,10 @@ from unittest import mock
 from alacarte import _plugins
 from alacarte._cluster.protocol import ActorContext, ActorDied, ClusterSilent, Node
 from alacarte._control.watch import SnapshotHub
-from alacarte._plugins import Plugins
+from alacarte._plugins import PluginRecord, Plugins
 from alacarte._settings import resolve
 
+from . import layers
 from .cluster import SimCluster
 from .ledger import Ledger
 from .loop import Process, Scheduler
@@ -197,9 +198,9 @@ class _Listener(logging.Handler):
 
 @functools.cache
 def plugins() -> Plugins:
-    """Return core's own plugin, and autoscaling."""
+    """Return core's own plugin, autoscaling, and one with layers."""
     found = [each for each in _plugins.discover() if each.name in ("core", "autoscaling")]
-    return _plugins.load(found, strict=True)
+    return _plugins.load([*found, PluginRecord("layers", layers.__name__)], strict=True)
 
 
 @functools.cache
