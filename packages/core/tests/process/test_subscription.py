@@ -124,6 +124,32 @@ def test_a_value_that_cannot_be_applied_is_asked_for_again(run):
     run(main)
 
 
+def test_a_value_that_still_cannot_be_applied_is_logged_once(run, caplog):
+    """Though it is tried every second; and again after it could be applied."""
+
+    async def main():
+        world = Controller()
+        fails = True
+
+        def apply(value: Value) -> None:
+            if fails:
+                raise RuntimeError("a listener's bug")
+
+        world.subscription.follow("key", apply)
+        world.publish("key")
+        await asyncio.sleep(10)
+        assert len(caplog.records) == 1
+        fails = False
+        await asyncio.sleep(10)
+        fails = True
+        world.publish("key")
+        await asyncio.sleep(10)
+        assert len(caplog.records) == 2
+        await world.close()
+
+    run(main)
+
+
 def test_an_error_that_stays_is_logged_once(run, caplog):
     """A controller that always answers with the same error does not fill the log."""
 

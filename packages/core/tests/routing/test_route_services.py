@@ -195,6 +195,28 @@ def test_who_listens_hears_of_every_table(run):
     run(main)
 
 
+def test_a_listener_that_raises_keeps_the_table_from_no_other(run):
+    """Nor from calls; its error comes out, so that the table is brought again."""
+
+    async def main():
+        world = World()
+        heard: list[int] = []
+
+        def fail(table: RouteTable) -> None:
+            raise RuntimeError("a listener's bug")
+
+        world.routes.listen(fail)
+        world.routes.listen(lambda table: heard.append(table.version))
+        service = world.routes.named("r")
+        with pytest.raises(RuntimeError, match="a listener's bug"):
+            world.table(1, route(A))
+        assert heard == [1]
+        await world.routes.known(1)
+        assert await ask(service) == b"a"
+
+    run(main)
+
+
 def test_each_version_of_a_route_has_its_layers(run):
     """Made before its first call, kept while its weights are the same, and told of their end."""
 

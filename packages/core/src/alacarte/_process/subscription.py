@@ -45,6 +45,7 @@ class Subscription:
         self._number = 0
         self._apply: dict[str, Callable[[Any], None]] = {}
         self._known: dict[str, int] = {}
+        self._failures: dict[str, str] = {}
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
@@ -70,6 +71,7 @@ class Subscription:
     def unfollow(self, key: str) -> None:
         """Hear no more of a key."""
         self._apply.pop(key, None)
+        self._failures.pop(key, None)
         if self._known.pop(key, None) is not None:
             self._changed.set()
 
@@ -134,10 +136,14 @@ class Subscription:
             return True  # it is not followed any more, or from the beginning
         try:
             self._apply[key](value)
-        except BaseException:  # a routing policy is foreign code; and old routes must not stay
-            log.exception("a snapshot of %s could not be applied", key)
+        except BaseException as error:  # a listener is foreign code; and old routes must not stay
+            failure = describe_error(error)
+            if self._failures.get(key) != failure:  # once: this is tried again every second
+                log.exception("a snapshot of %s could not be applied", key)
+            self._failures[key] = failure
             self._known[key] = -1  # everything, next time
             return False
+        self._failures.pop(key, None)
         # Unless to apply it has ended the interest in it.
         if key in self._known:
             self._known[key] = value.version

@@ -43,7 +43,11 @@ class RouteServices:
         self._newer = asyncio.Event()
 
     def update(self, table: RouteTable) -> None:
-        """Take over a newer table; calls that have chosen their target go on."""
+        """Take over a newer table; calls that have chosen their target go on.
+
+        Every listener hears of the table. Then the error of the first that has raised is raised,
+        so that the table is brought again.
+        """
         self._table = table
         if self._splits:
             wanted = {route.fingerprint for route in table.routes if route.is_split}
@@ -51,10 +55,16 @@ class RouteServices:
                 self._splits.pop(key).close(replaced=True)
         self._routes = {_place(route): route for route in table.routes}
         self._named = {}
+        errors = []
         for listener in self._listeners:
-            listener(table)
+            try:
+                listener(table)
+            except Exception as error:  # foreign code: the others must not miss the table for it
+                errors.append(error)
         self._newer.set()
         self._newer = asyncio.Event()
+        if errors:
+            raise errors[0]
 
     def listen(self, changed: Callable[[RouteTable], None]) -> None:
         """Call `changed` with this table, where there is one, and with every newer one."""
