@@ -48,6 +48,9 @@ class Runtime:
     def implements(self, hook: str) -> bool:
         return False
 
+    def observe(self, kind: str, base: type[Any], *subject: object) -> None:
+        return None
+
     def section(self, name: str) -> HTTPOptions:
         assert name == "http"
         return HTTPOptions(port=0)
