@@ -183,3 +183,21 @@ def test_batches(local):
     assert counted("batcher", name) == {
         "queued": 4, "started 2": 2, "ended 2 success": 1, "ended 2 ValueError": 1,
     }  # fmt: skip
+
+
+def test_bytes_between_processes(local):
+    """What a caller has sent its replicas have received, and the other way round."""
+    handle = local.run(Model.bind(), name="a", route_prefix=None)
+    for _ in range(10):
+        assert handle.remote("x" * 1000).result() == "x" * 1000
+
+    def same() -> bool:
+        caller, replica = counted("wire", "caller"), counted("wire", "replica")
+        there = caller["sent"] == replica["received"] > 10_000
+        return there and caller["received"] == replica["sent"] > 10_000
+
+    wait_until(same, WAIT_S, "the same bytes at both ends")
+    assert counted("wire", "caller")["opened"] == counted("wire", "replica")["opened"] == 1
+    local.delete("a")
+    for end in ("caller", "replica"):
+        wait_until(lambda end=end: counted("wire", end)["closed"] == 1, WAIT_S, f"the {end}")

@@ -16,6 +16,7 @@ from alacarte.types import (
     ReplicaLoad,
     ReplicaObserver,
     RouterObserver,
+    WireObserver,
 )
 
 __all__ = ["CountingMeter", "counts"]
@@ -32,6 +33,9 @@ class CountingMeter(Meter):
 
     def replica(self, deployment: DeploymentId) -> ReplicaObserver:
         return _Replica(str(deployment))
+
+    def wire(self, end: str) -> WireObserver:
+        return _Wire(end)
 
     def edge(self, ingress: str) -> EdgeObserver:
         return _Edge(ingress)
@@ -102,6 +106,26 @@ class _Replica(ReplicaObserver):
 
     def _count(self, what: str) -> None:
         counts["replica", self._name, what] += 1
+
+
+class _Wire(WireObserver):
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def opened(self) -> None:
+        self._count("opened")
+
+    def closed(self) -> None:
+        self._count("closed")
+
+    def sent(self, size_bytes: int) -> None:
+        self._count("sent", size_bytes)
+
+    def received(self, size_bytes: int) -> None:
+        self._count("received", size_bytes)
+
+    def _count(self, what: str, number: int = 1) -> None:
+        counts["wire", self._name, what] += number
 
 
 class _Edge(EdgeObserver):

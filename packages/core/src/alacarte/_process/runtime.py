@@ -33,6 +33,7 @@ from .._settings import describe_deployment
 from .._wire.authentication import AuthenticationError
 from .._wire.caller import CallerConnection, connect
 from .._wire.failures import ErrorDecoder
+from .._wire.observed import observed
 from ..actors import (
     PLUGIN_FAILURES_TOPIC,
     DeploymentSnapshot,
@@ -69,6 +70,7 @@ from ..types import (
     Service,
     ServicePlace,
     StagedLayer,
+    WireObserver,
 )
 from .application_watch import ApplicationWatch
 from .controller_client import OTHER_INSTANCE, ControllerClient, OtherInstance
@@ -165,6 +167,8 @@ class ProcessRuntime:
         self._telling: dict[str, asyncio.Task[None]] = {}
         answers = plugins.tell("make_meter", process=process, config=config)
         self._meters = ProcessMeters(answers, plugins.failures)
+        wire = self.observe("wire", WireObserver, "caller")
+        self._connection = CallerConnection if wire is None else observed(CallerConnection, wire)
         self.failure_code = ReplyJudge(lambda: plugins.protocols.values())
         self._routes = RouteServices(self.service, self._table.is_gone, self._route_layers)
         self._tables = DescribedTables(
@@ -366,6 +370,7 @@ class ProcessRuntime:
                 host_id=self._host_id,
                 max_message=self._access.max_message,
                 decode_error=self._decode_error,
+                kind=self._connection,
             )
         except AuthenticationError:
             self._client.forget()  # and learn of the secret when the controller is found again

@@ -22,12 +22,21 @@ from .._process.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues, describe_deployment
 from .._wire.failures import unpickle_error, user_traceback
 from .._wire.listener import Listener
+from .._wire.observed import observed
+from .._wire.replica import ReplicaConnection
 from ..actors import Membership, Pulse, ReplicaInfo
 from ..context import ReplicaContext, current_replica, current_runtime
 from ..errors import DeployError
 from ..foreign import describe_error, is_cancellation
 from ..layers import compose
-from ..types import Address, DeploymentId, ProcessInfo, ReplicaObserver, Service
+from ..types import (
+    Address,
+    DeploymentId,
+    ProcessInfo,
+    ReplicaObserver,
+    Service,
+    WireObserver,
+)
 from .advertised import Advertised
 from .loop_watch import LoopWatch
 from .python import PythonProtocol
@@ -291,12 +300,14 @@ class ReplicaActor:
     async def _listen(self, server: DataServer) -> Address:
         membership = self._membership
         transport = membership.config["cluster"]["transport"]
+        wire = self._runtime.observe("wire", WireObserver, "replica")
         self._listener = server.listener = Listener(
             server,
             self._spec.replica_id,
             membership.secret,
             max_message=membership.config["cluster"]["max_message_bytes"],
             facts=lambda: {"replica": self._spec.replica_id, "pid": os.getpid()},
+            kind=ReplicaConnection if wire is None else observed(ReplicaConnection, wire),
         )
         self._advertised.listen(self._listener)
         path, tcp = "", None

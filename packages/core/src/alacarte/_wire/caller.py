@@ -219,12 +219,14 @@ async def connect(
     host_id: str,
     max_message: int,
     decode_error: ErrorDecoder,
+    kind: type[CallerConnection] = CallerConnection,
 ) -> CallerConnection:
     """Connect to a replica and prove to each other who you are.
 
     Args:
         host_id: This host; on the replica's own host its Unix socket is used.
         decode_error: Reads the errors that the replica sends; decides whether any is unpickled.
+        kind: One that is observed, where a plugin asks.
 
     Raises:
         OSError: Nobody listens there.
@@ -235,7 +237,7 @@ async def connect(
 
     def make() -> CallerConnection:
         handshake = CallerHandshake(secret, replica_id)
-        return CallerConnection(handshake, max_message=max_message, decode_error=decode_error)
+        return kind(handshake, max_message=max_message, decode_error=decode_error)
 
     try:
         async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):

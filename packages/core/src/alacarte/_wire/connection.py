@@ -28,7 +28,7 @@ from .frames import (
     long_header,
 )
 
-__all__ = ["Connection", "Load", "message_size"]
+__all__ = ["Connection", "Load", "message_size", "scatters"]
 
 log = logging.getLogger("alacarte.wire")
 
@@ -107,7 +107,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
-        self._scatters = type(transport).__module__.startswith("uvloop")
+        self._scatters = scatters(transport)
         _widen(self.transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -362,6 +362,11 @@ class Connection(asyncio.BufferedProtocol):
     def wants(self, stream: int) -> bool:
         """Whether a long message of this stream is still worth sending."""
         return True
+
+
+def scatters(transport: asyncio.BaseTransport) -> bool:
+    """Return whether a transport writes several buffers without joining them."""
+    return type(transport).__module__.startswith("uvloop")
 
 
 def _widen(transport: asyncio.Transport) -> None:

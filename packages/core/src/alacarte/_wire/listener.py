@@ -39,6 +39,7 @@ class Listener:
         *,
         max_message: int,
         facts: Callable[[], dict[str, Any]],
+        kind: type[ReplicaConnection] = ReplicaConnection,
     ) -> None:
         self.acceptor = acceptor
         self.max_message = max_message
@@ -48,6 +49,7 @@ class Listener:
         self.connections: set[ReplicaConnection] = set()
         self.refusals = RefusalLog()
         self.segments = Segments()
+        self._kind = kind
         self._replica_id = replica_id
         self._secret = secret
         self._pending_unix: PendingPeers[ReplicaConnection] = PendingPeers()
@@ -59,7 +61,7 @@ class Listener:
     async def listen_unix(self, path: str) -> None:
         """Listen at `path`, in a directory that only this user may enter."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_unix_server(lambda: ReplicaConnection(self), path)
+        server = await loop.create_unix_server(lambda: self._kind(self), path)
         os.chmod(path, 0o600)
         self._unix_path = path
         self._servers.append(server)
@@ -67,7 +69,7 @@ class Listener:
     async def listen_tcp(self, host: str) -> tuple[str, int]:
         """Listen on a free port of that address; return `(host, port)`."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: ReplicaConnection(self), host, 0)
+        server = await loop.create_server(lambda: self._kind(self), host, 0)
         self._servers.append(server)
         port: int = server.sockets[0].getsockname()[1]
         return host, port

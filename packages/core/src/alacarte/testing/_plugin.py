@@ -41,6 +41,7 @@ from ..types import (
     Reply,
     ReportReceiver,
     RouterObserver,
+    WireObserver,
 )
 from ._policy import check_routing_policy
 from ._route_layer import check_route_layers
@@ -279,6 +280,8 @@ class _ScalerMeans:
 _SUBJECTS: tuple[tuple[str, type, tuple[Any, ...]], ...] = (
     ("router", RouterObserver, (DeploymentId("check", "Plugin"),)),
     ("replica", ReplicaObserver, (DeploymentId("check", "Plugin"),)),
+    ("wire", WireObserver, ("caller",)),
+    ("wire", WireObserver, ("replica",)),
     ("edge", EdgeObserver, ("http",)),
     ("batcher", BatchObserver, (DeploymentId("check", "Plugin"), "Plugin.predict")),
 )

@@ -23,6 +23,7 @@ from ._meters import (
     OutcomeKind,
     ReplicaObserver,
     RouterObserver,
+    WireObserver,
 )
 from ._names import DeploymentId
 from ._node_services import MessageReceiver, NodeService, NodeServiceSpec
@@ -132,4 +133,5 @@ __all__ = [
     "UserCode",
     "WAIT",
     "Wait",
+    "WireObserver",
 ]

@@ -113,6 +113,26 @@ class ReplicaObserver:
         """A call that started has ended."""
 
 
+class WireObserver:
+    """Observes the connections between callers and replicas at one end. Runs on their event loop.
+
+    Bytes are those of the sockets: frames of all kinds, handshakes and PINGs included. What goes
+    through shared memory is not among them.
+    """
+
+    def opened(self) -> None:
+        """A connection was opened; the peer has still to prove itself."""
+
+    def closed(self) -> None:
+        """A connection ended."""
+
+    def sent(self, size_bytes: int) -> None:
+        """Bytes were written."""
+
+    def received(self, size_bytes: int) -> None:
+        """Bytes have arrived."""
+
+
 @dataclass(frozen=True, slots=True)
 class EdgeRequest:
     """A request from outside as an ingress such as the HTTP proxy saw it.
@@ -196,6 +216,10 @@ class Meter:
 
     def replica(self, deployment: DeploymentId) -> ReplicaObserver | None:
         """Return what observes the calls that this replica runs."""
+        return None
+
+    def wire(self, end: Literal["caller", "replica"]) -> WireObserver | None:
+        """Return what observes this process's connections to replicas, or those of its callers."""
         return None
 
     def edge(self, ingress: str) -> EdgeObserver | None:
