@@ -37,7 +37,7 @@ def spec_of(policy: Any, **kwargs: Any) -> DeploymentSpec:
 
 
 def policy_of(spec: DeploymentSpec) -> dict[str, Any]:
-    policy: dict[str, Any] = spec.options["autoscaling"]["policy"]
+    policy: dict[str, Any] = spec.scaling["autoscaling"]["policy"]
     return policy
 
 
@@ -82,7 +82,7 @@ def test_a_name_stays_a_name():
     assert policy_of(spec_of("default"))["policy_function"] == "default"
     plain = serve.deployment(Times).bind()
     [spec] = build_application(plain, name="app", route_prefix=None).deployments
-    assert spec.options == {}
+    assert spec.scaling == {}
 
 
 def test_the_version_is_not_the_policys():
@@ -137,3 +137,10 @@ def test_a_config_is_split():
     )
     assert found is code
     assert named.policy.policy_function == "m:f"
+
+
+def test_the_option_stays_in_the_controller():
+    """Neither replicas nor callers get the option, so a change of it reaches none of them."""
+    spec = spec_of(half)
+    assert spec.options == {}
+    assert set(spec.all_options) == {"autoscaling"}

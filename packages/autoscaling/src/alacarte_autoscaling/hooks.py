@@ -88,10 +88,8 @@ def register_report_topics() -> list[ReportTopic]:
 
 
 @hookimpl
-def watch_load(deployment: DeploymentInfo, load: CallerLoad, runtime: Runtime) -> LoadWatch | None:
+def watch_load(deployment: DeploymentInfo, load: CallerLoad, runtime: Runtime) -> LoadWatch:
     """Report the load of deployments with `autoscaling_config` to the controller."""
-    if deployment.options("autoscaling") is None:
-        return None
     from ._load_watch import MeteredLoad, reporter_of  # processes that call such deployments only
 
     return MeteredLoad(deployment.id, load, reporter_of(runtime))

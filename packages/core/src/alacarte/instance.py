@@ -57,7 +57,8 @@ def describe_deployments(resource: Resource) -> tuple[DeploymentInfo, ...]:
     plugins = load_plugins()
     deployments = kind_of(resource, plugins.resource_kinds).expand(resource).deployments
     return tuple(
-        describe_deployment(spec.id, spec.version, spec.options, plugins) for spec in deployments
+        describe_deployment(spec.id, spec.version, spec.all_options, plugins)
+        for spec in deployments
     )
 
 

@@ -97,8 +97,8 @@ def scaling(*modules: types.ModuleType, recovered: bytes | None = None, act: Any
 
 
 def spec(*, scales: bool = True) -> DeploymentSpec:
-    options: dict[str, Any] = {"scale": {}} if scales else {}
-    return DeploymentSpec(WHO, "v", b"", b"", False, DeploymentConfig(), options=options)
+    option: dict[str, Any] = {"scale": {}} if scales else {}
+    return DeploymentSpec(WHO, "v", b"", b"", False, DeploymentConfig(), scaling=option)
 
 
 def test_without_a_scaler(module: Any):

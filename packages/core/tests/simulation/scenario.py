@@ -116,6 +116,7 @@ class _App:
         self._behaviours: dict[DeploymentId, Behaviour] = {}
         self._configs: dict[DeploymentId, DeploymentConfig] = {}
         self._options: dict[DeploymentId, dict[str, Any]] = {}
+        self._scaling: dict[DeploymentId, dict[str, Any]] = {}
 
     def next_op(self, *, first: bool) -> Op:
         draw = self._chance.random()
@@ -142,9 +143,10 @@ class _App:
 
     def _new_config(self, deployment: DeploymentId) -> None:
         choice = self._chance.choice
-        options = self._options[deployment] = {"mark": {"number": choice((1, 2, 3))}}
+        self._options[deployment] = {"mark": {"number": choice((1, 2, 3))}}
+        scaling = self._scaling[deployment] = {}
         if deployment in self._scaled:
-            options["autoscaling"] = {
+            scaling["autoscaling"] = {
                 "min_replicas": choice((0, 1)),
                 "max_replicas": 3,
                 "target_ongoing_requests": 1.0,
@@ -173,6 +175,7 @@ class _App:
             False,
             self._configs[deployment],
             options=self._options[deployment],
+            scaling=self._scaling[deployment],
         )
 
 

@@ -44,7 +44,7 @@ class Op:
 
 def bounds(spec: DeploymentSpec) -> tuple[int, int]:
     """Return the fewest and the most replicas that a spec asks for."""
-    scaling = spec.options.get("autoscaling")
+    scaling = spec.scaling.get("autoscaling")
     if scaling is None:
         return spec.config.num_replicas, spec.config.num_replicas
     return scaling["min_replicas"], scaling["max_replicas"]
@@ -96,7 +96,7 @@ class Wishes:
         """Whether the number of its replicas is what the load makes of it."""
         op = self.last(deployment.app)
         spec = op and op.spec(deployment)
-        return spec is not None and "autoscaling" in spec.options
+        return spec is not None and bool(spec.scaling)
 
     def may_be_absent(self, deployment: DeploymentId, since: float) -> bool:
         """Whether a caller may think that there is no such deployment, or may have since then."""

@@ -21,7 +21,6 @@ from ..status import DeploymentStatus
 from ..types import DeploymentId, Event, RouteCounter
 from .first_starts import FirstStarts
 from .replica_group import ReplicaGroup
-from .scaling import scaling_section
 from .watch import SnapshotHub
 
 __all__ = ["Publisher"]
@@ -113,7 +112,7 @@ class Publisher:
                 entries,
                 spec.config.max_queued_requests if spec else 0,
                 spec.config.policy_name if spec else "power_of_two",
-                follow_load=spec is not None and bool(scaling_section(spec, self._plugins)),
+                follow_load=spec is not None and bool(spec.scaling),
                 code_version="" if spec is None else spec.version,
                 options={} if spec is None else spec.options,
                 policy_parameters=spec.config.policy_parameters if spec else {},

@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from .._cluster.protocol import ActorContext, Cluster
 from .._model.specs import DeploymentSpec
-from .._plugins import Plugins
 from .._settings import describe_deployment, keyword_of
 from ..errors import ConfigError, PluginError, ServeError
 from ..foreign import describe_error
@@ -22,7 +21,7 @@ from ..types import (
 from .helper_actors import HelperActors
 from .report_topics import ReportTopics
 
-__all__ = ["SCALER_KEY", "Scaling", "clear_scaler", "load_scaler", "scaling_section"]
+__all__ = ["SCALER_KEY", "Scaling", "clear_scaler", "load_scaler"]
 
 log = logging.getLogger("alacarte.controller")
 SCALER_KEY = "numbers"
@@ -87,12 +86,12 @@ class Scaling:
             PluginError: No plugin gives a scaler, or the plugin that does has failed.
             ConfigError: The scaler refuses the deployment's options.
         """
-        option = scaling_section(spec, self._plugins)
-        if not option:
+        if not spec.scaling:
             return
         if self._scaler is None:
-            keyword = keyword_of(self._plugins.deployment_sections[option])
-            raise PluginError(f"{spec.id}: {keyword} has no effect: {self._unmade}")
+            sections = self._plugins.deployment_sections
+            keywords = " and ".join(keyword_of(sections[name]) for name in spec.scaling)
+            raise PluginError(f"{spec.id}: {keywords} has no effect: {self._unmade}")
         try:
             self._scaler.check(self._info(spec))
         except ServeError:
@@ -112,7 +111,7 @@ class Scaling:
         Args:
             current: How many replicas are wanted so far; None for a new deployment.
         """
-        scales = bool(scaling_section(spec, self._plugins))
+        scales = bool(spec.scaling)
         if self._scaler is None:
             return current if scales else None
         try:
@@ -152,7 +151,7 @@ class Scaling:
                 self._note("close", error)
 
     def _info(self, spec: DeploymentSpec) -> DeploymentInfo:
-        return describe_deployment(spec.id, spec.version, spec.options, self._plugins)
+        return describe_deployment(spec.id, spec.version, spec.all_options, self._plugins)
 
     def _call(self, method: str, ask: Callable[[Scaler], T], otherwise: T) -> T:
         scaler = self._scaler
@@ -172,12 +171,6 @@ class Scaling:
         where = f"Scaler.{method}"
         self._failures[method] = f"plugin {self._plugin} failed in {where}: {describe_error(error)}"
         self._plugins.failures.note(self._plugin, where, error)
-
-
-def scaling_section(spec: DeploymentSpec, plugins: Plugins) -> str:
-    """Return the section of the option that a deployment's number of replicas follows, or ""."""
-    sections = plugins.deployment_sections
-    return next((name for name in spec.options if sections[name].auto is not None), "")
 
 
 def _count(scaler: Scaler, deployment: DeploymentInfo, current: int | None) -> int | None:

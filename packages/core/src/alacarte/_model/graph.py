@@ -104,7 +104,7 @@ class _Graph:
         deployment = app.deployment
         init = self._dump_init(app)
         code = self._dump_code(app)
-        options, counted = self._options(deployment)
+        options, scaling, counted = self._options(deployment)
         self.specs.append(
             DeploymentSpec(
                 id=self._ids.get(app) or self._name(app),
@@ -115,17 +115,24 @@ class _Graph:
                 config=deployment.config,
                 import_paths=self._paths,
                 options=options,
+                scaling=scaling,
             )
         )
 
-    def _options(self, deployment: Deployment) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the options that plugins give, packed; and those that count for the version."""
+    def _options(
+        self, deployment: Deployment
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Return the options that plugins give: for all, for the scaler, and for the version."""
         if not deployment.plugin_options:
-            return {}, {}
+            return {}, {}, {}
         plugins = process_plugins.load_plugins()
         models = prepare_options(deployment.name, deployment.plugin_options, plugins)
         packed = pack_options(deployment.name, models, self.identify, self._paths)
-        return packed, new_version_values(models, plugins)
+        sections = plugins.deployment_sections
+        scaling = {
+            name: packed.pop(name) for name in list(packed) if sections[name].auto is not None
+        }
+        return packed, scaling, new_version_values(models, plugins)
 
     def _name(self, app: Application) -> DeploymentId:
         wanted = name = app.deployment.name

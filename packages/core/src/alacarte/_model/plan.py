@@ -33,7 +33,7 @@ class PlannedResource:
         """Equal for resources that come down to the same deployments and routes."""
         expansion = self.expansion
         deployments = [
-            (str(spec.id), spec.version, spec.config, dict(spec.options))
+            (str(spec.id), spec.version, spec.config, dict(spec.all_options))
             for spec in expansion.deployments
         ]
         return hashlib.sha256(repr((deployments, expansion.routes)).encode()).hexdigest()[:16]

@@ -36,6 +36,8 @@ class DeploymentSpec:
             could import, its replicas can.
         options: Those that plugins give deployments: plain values by section; functions and
             classes in them are `UserCode`.
+        scaling: The one that the number of replicas follows, in the same form; empty for a fixed
+            number. The controller alone knows it: a change of it reaches no replica.
     """
 
     id: DeploymentId
@@ -46,6 +48,12 @@ class DeploymentSpec:
     config: DeploymentConfig
     import_paths: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    scaling: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def all_options(self) -> Mapping[str, Any]:
+        """`options` and `scaling`, as plugins in the controller see them."""
+        return {**self.options, **self.scaling}
 
 
 @dataclass(frozen=True)

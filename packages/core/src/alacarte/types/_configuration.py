@@ -28,8 +28,9 @@ class ConfigSection:
             the model, in the driver, when an application is built; it returns the model to
             deploy. "" for none.
         auto: For the option that a `Scaler` follows: what `num_replicas="auto"` sets in it, where
-            the option is not given or says less. It excludes a fixed `num_replicas`. None for any
-            other option.
+            the option is not given or says less. It excludes a fixed `num_replicas`, and the
+            controller alone sees it: it is absent in replicas and in processes that call. None for
+            any other option.
     """
 
     name: str
