@@ -11,9 +11,9 @@ from tests.integration.conftest import started
 from tests.integration.instance import Instance
 from tests.integration.reporting_plugin import ledger_file
 
+from alacarte import plugins as process_plugins
 from alacarte import serve
 from alacarte.runtime import get_runtime
-from alacarte.serve import _current
 from alacarte.testing import wait_until
 from alacarte.types import DeploymentId
 
@@ -25,9 +25,9 @@ def instance(cluster: str) -> Iterator[Instance]:
     """An instance with the plugin."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALACARTE_PLUGINS", "tests.integration.reporting_plugin")
-        _current.load_plugins.cache_clear()
+        process_plugins._load_once.cache_clear()
         yield from started(cluster)
-    _current.load_plugins.cache_clear()
+    process_plugins._load_once.cache_clear()
 
 
 @serve.deployment(ray_actor_options={"num_cpus": 0})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from alacarte._control.report_topics import ReportTopics
 from alacarte._model.plan import Plan
 from alacarte._model.snapshots import ROUTES_KEY, deployment_key
 from alacarte.actors import DeploymentHead, ReplicaEntry, WatchRequest
+from alacarte.errors import DeployError
 from alacarte.status import DeploymentStatus
 from alacarte.types import Address, DeploymentId
 
@@ -115,3 +117,28 @@ async def test_who_follows_what_there_is_not_is_told(publisher: Publisher):
     found = await publisher.watch(WatchRequest("p", "p-1", 1, {key: 0}))
     snapshot: Any = found[key]
     assert (snapshot.state, snapshot.id) == ("absent", DeploymentId("no", "such"))
+
+
+def test_routes_that_reach_nobody(publisher: Publisher, plan: Plan, run: Any):
+    """A proxy that takes nothing over is named; beside one that does, requests arrive."""
+
+    async def main() -> None:
+        publisher.hub.track("stuck")
+        publisher.follow(plan)
+        publisher.routes()
+        version = publisher.routes_version
+        assert await publisher.routes_seen(version) == version  # after its time is over
+        with pytest.raises(DeployError, match="application 'a' runs, but .* its route: stuck has"):
+            publisher.check_reached("application 'a'", version)
+        publisher.hub.track("other")
+        with pytest.raises(DeployError, match="stuck, other have not taken over"):
+            publisher.check_reached("application 'a'", version)
+        watching = asyncio.create_task(
+            publisher.watch(WatchRequest("other", "other/1", 1, {ROUTES_KEY: version}))
+        )
+        await asyncio.sleep(0)  # until it waits
+        publisher.check_reached("application 'a'", version)
+        watching.cancel()
+        await asyncio.wait([watching])
+
+    run(main)

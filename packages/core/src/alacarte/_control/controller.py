@@ -212,7 +212,8 @@ class Controller:
 
         Raises:
             DeployError: A deployment does not start; the user's own frame comes first. Or
-                somebody else has deployed something else under this name.
+                somebody else has deployed something else under this name. Or no proxy has taken
+                over its route.
             ConfigError: A node service was refused what the user asked for.
         """
         key = (kind, name)
@@ -238,7 +239,11 @@ class Controller:
             if owner == key and (group := self._loop.groups.get(deployment)) is not None:
                 self._loop.publish(group)
         self._publisher.routes()
-        return await self._publisher.routes_seen(max(version, self._publisher.routes_version))
+        version = max(version, self._publisher.routes_version)
+        await self._publisher.routes_seen(version)
+        if planned.prefix:
+            self._publisher.check_reached(f"{kind} {name!r}", version)
+        return version
 
     async def delete(self, kind: str, name: str) -> bool:
         """Remove a resource; return whether there was one. Its replicas drain meanwhile.

@@ -17,6 +17,7 @@ from ..actors import (
     TableSnapshot,
     WatchRequest,
 )
+from ..errors import DeployError
 from ..status import DeploymentStatus
 from ..types import DeploymentId, Event, RouteCounter
 from .first_starts import FirstStarts
@@ -95,6 +96,24 @@ class Publisher:
             late = self.hub.behind(ROUTES_KEY, version)
             log.warning("%s have not taken over the routes yet; are they stopped?", ", ".join(late))
         return version
+
+    def check_reached(self, subject: str, version: int) -> None:
+        """Raise where proxies run and not one of them has taken over these routes.
+
+        Args:
+            subject: What has a route among them: "application 'a'".
+
+        Raises:
+            DeployError: Requests do not reach it.
+        """
+        late = self.hub.unreached(ROUTES_KEY, version)
+        if late:
+            raise DeployError(
+                f"{subject} runs, but requests do not reach its route: {', '.join(late)} "
+                f"{'has' if len(late) == 1 else 'have'} not taken over the routes within "
+                f"{_SEEN_S:g} s. Look into the log of that process; "
+                "serve.restart_services() replaces it."
+            )
 
     def deployment(self, group: ReplicaGroup, status: DeploymentStatus) -> None:
         """Publish the snapshot of a deployment."""

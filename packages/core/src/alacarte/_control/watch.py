@@ -204,6 +204,11 @@ class SnapshotHub:
             if request is None or request.known.get(key, -1) < version
         ]
 
+    def unreached(self, key: str, version: int) -> list[str]:
+        """Return the tracked watchers where none has applied that version, [] where one has."""
+        late = self.behind(key, version)
+        return late if len(late) == len(self._tracked) else []
+
     async def seen(self, key: str, version: int) -> None:
         """Return when every tracked watcher has applied that version."""
         while self.behind(key, version):

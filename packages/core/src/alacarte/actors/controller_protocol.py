@@ -108,7 +108,7 @@ class ControllerProtocol(Protocol):
 
         Raises:
             DeployError: A deployment does not start, and the user's own frame comes first; or the
-                resource was replaced or deleted meanwhile.
+                resource was replaced or deleted meanwhile; or no proxy has taken over its route.
             ConfigError: A node service cannot run with the user's options.
         """
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from .. import serve
+from .._plugins import PluginRecord, discover, load
 from ..errors import ServeError
+from ..plugins import use_plugins
 from ..serve import _current
 
 __all__ = ["local_instance"]
 
 
 @contextmanager
-def local_instance(**options: Any) -> Iterator[str]:
+def local_instance(*, plugins: Sequence[str] = (), **options: Any) -> Iterator[str]:
     """Run an instance on the local cluster, without Ray, and shut it down at the end.
 
         with local_instance() as url:
@@ -22,6 +24,7 @@ def local_instance(**options: Any) -> Iterator[str]:
             assert handle.remote().result() == httpx.get(url).text
 
     Args:
+        plugins: Modules to load as plugins, besides those that are installed.
         **options: As for `serve.start`. HTTP listens on a free port unless they say otherwise.
 
     Yields:
@@ -29,14 +32,25 @@ def local_instance(**options: Any) -> Iterator[str]:
 
     Raises:
         ServeError: This process has an instance already.
+        PluginError: One of `plugins` cannot be loaded.
     """
     if _current.current() is not None:
         raise ServeError("local_instance(): this process has an instance; serve.shutdown() first.")
-    if "http" in _current.load_plugins().config_sections:
-        options.setdefault("http_options", {"port": 0})
-    serve.start(cluster="local", **options)
-    try:
-        urls = serve.status().urls
-        yield urls[0] if urls else ""
-    finally:
-        serve.shutdown()
+    with _loaded(plugins):
+        if "http" in _current.load_plugins().config_sections:
+            options.setdefault("http_options", {"port": 0})
+        serve.start(cluster="local", **options)
+        try:
+            urls = serve.status().urls
+            yield urls[0] if urls else ""
+        finally:
+            serve.shutdown()
+
+
+def _loaded(modules: Sequence[str]) -> AbstractContextManager[None]:
+    """Return what makes modules plugins of this process; none changes nothing."""
+    if not modules:
+        return nullcontext()
+    plugins = load([*discover(), *(PluginRecord(module, module) for module in modules)])
+    plugins.require(modules)
+    return use_plugins(plugins)

@@ -1,0 +1,114 @@
+"""A plugin that fails while an instance runs harms nobody else, and is named.
+
+Each was a bug that a stranger met: one application's layer stopped a proxy for ever, and what
+plugins returned failed in every call, without a name.
+"""
+
+from __future__ import annotations
+
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from alacarte import serve
+from alacarte.errors import DeploymentUnavailableError, PluginError
+from alacarte.hookspecs import hookimpl
+from alacarte.testing import local_instance, wait_until
+
+pytest.importorskip("alacarte_http", reason="of all packages together")
+pytest.importorskip("alacarte_handles", reason="of all packages together")
+NAME = "odd_plugin_of_tests"
+
+
+@serve.deployment
+class Model:
+    async def __call__(self, request: Any) -> str:
+        return "answer"
+
+
+@pytest.fixture
+def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Run an instance with a plugin that implements these hooks; yield its URL."""
+
+    def instance(**hooks: Callable[..., Any]) -> Any:
+        module = ModuleType(NAME)
+        for name, function in hooks.items():
+            setattr(module, name, hookimpl(function))
+        monkeypatch.setitem(sys.modules, NAME, module)
+        return local_instance(plugins=[NAME])
+
+    yield instance
+    assert not serve.status().applications
+
+
+def get(url: str) -> tuple[int, str]:
+    """Return the status and the body of an answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def failures() -> set[tuple[str, str, str]]:
+    return {(each.plugin, each.hook, each.subject) for each in serve.status().plugin_failures}
+
+
+def refuse_one(deployment: Any) -> None:
+    if deployment.id.app == "bad":
+        raise KeyError("auth config missing")
+
+
+def test_a_layer_that_cannot_be_made_for_one_application(odd):
+    """Its calls fail, over HTTP and by handle; the proxy goes on taking routes of all others."""
+    with odd(wrap_caller=refuse_one) as url:
+        serve.run(Model.bind(), name="good", route_prefix="/good")
+        bad = serve.run(Model.bind(), name="bad", route_prefix="/bad")
+        serve.run(Model.bind(), name="later", route_prefix="/later")
+        assert get(f"{url}/good") == get(f"{url}/later") == (200, "answer")
+        assert get(f"{url}/bad")[0] == 503
+        with pytest.raises(
+            DeploymentUnavailableError, match=f"{NAME} failed in wrap_caller: KeyErr"
+        ):
+            bad.remote(None).result()
+        expected = (NAME, "wrap_caller", "deployment bad#Model")
+        wait_until(lambda: failures() == {expected}, 10, "the failure in the status")
+        assert {each.count for each in serve.status().plugin_failures} == {1}
+
+
+@pytest.mark.parametrize("layer", [17, lambda service: None])
+def test_a_layer_that_is_none(odd, layer: Any):
+    """It fails where it is made, by the plugin's name, and not in each call as a TypeError."""
+    with odd(wrap_caller=lambda: layer) as url:
+        handle = serve.run(Model.bind(), route_prefix="/")
+        with pytest.raises(
+            DeploymentUnavailableError, match=f"plugin {NAME}: .*(cannot be called|no call)"
+        ):
+            handle.remote(None).result()
+        assert get(url)[0] == 503
+
+
+def test_an_observer_that_fails(odd):
+    """Nothing else notices, and the status names it."""
+
+    def on_event(event: Any) -> None:
+        raise RuntimeError("no disk")
+
+    with odd(on_event=on_event) as url:
+        serve.run(Model.bind(), route_prefix="/")
+        assert get(url) == (200, "answer")
+        assert {plugin for plugin, hook, _ in failures() if hook == "on_event"} == {NAME}
+
+
+@pytest.mark.parametrize("given", [None, 17, [("cached", "x:y")]])
+def test_a_registry_that_returns_something_else(odd, given: Any):
+    """The plugin that a program asks for is refused by name; nobody else's names are broken."""
+    with pytest.raises(PluginError, match=rf"'{NAME}' is required but failed: register_api"):
+        odd(register_api=lambda: given).__enter__()
+    with local_instance():
+        assert callable(serve.batch)
