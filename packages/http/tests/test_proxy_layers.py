@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -86,12 +87,21 @@ async def talk(scope: Any, receive: Any, send: Any) -> None:
 Wrap = Callable[[HttpRoute], Any]
 
 
-@pytest.fixture
-def layers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wrap], None]:
-    """Let the tests' plugin give these layers: for a route the first function's that gives one."""
+@pytest.fixture(params=[False, True], ids=["in a task", "without a task"])
+def layers(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Callable[[Wrap], None]:
+    """Let the tests' plugin give the layers that a function returns for a route."""
 
     def use(give: Wrap) -> None:
-        monkeypatch.setattr(plugin, "HTTP_LAYER", give)
+        def give_staged(route: HttpRoute) -> Any:
+            given = give(route)
+            if not callable(given) and not isinstance(given, StagedLayer):
+                return given
+            staged = given if isinstance(given, StagedLayer) else StagedLayer("", given)
+            return replace(staged, task_free=request.param)
+
+        monkeypatch.setattr(plugin, "HTTP_LAYER", give_staged)
 
     return use
 

@@ -16,7 +16,7 @@ A layer runs in the proxy, before anything of the request's body is read.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -62,9 +62,11 @@ class HttpRoute:
     deployments: tuple[DeploymentInfo, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # not frozen: that takes six times as long to make
 class HttpRequest:
     """The head of a request, or of the handshake of a WebSocket.
+
+    Never change one in place: `with_path` and its like return another one.
 
     Attributes:
         method: In capitals, as sent.
@@ -104,23 +106,45 @@ class HttpRequest:
     def with_path(self, path: str) -> HttpRequest:
         """Return the same request for another path, decoded, below the route's prefix."""
         raw_path = quote(path, safe=_PATH, errors="surrogateescape").encode()
-        return replace(self, path=path, raw_path=raw_path)
+        return self._with(path=path, raw_path=raw_path)
 
     def with_headers(self, headers: Headers) -> HttpRequest:
         """Return the same request with these headers in place of those of their names."""
         pairs = header_pairs(headers)
         replaced = {name for name, _ in pairs}
         kept = [header for header in self.headers if header[0] not in replaced]
-        return replace(self, headers=[*kept, *pairs])
+        return self._with(headers=[*kept, *pairs])
 
     def without_headers(self, *names: str) -> HttpRequest:
         """Return the same request without the headers of these names."""
         dropped = {name.lower().encode("latin-1") for name in names}
-        return replace(self, headers=[each for each in self.headers if each[0] not in dropped])
+        return self._with(headers=[each for each in self.headers if each[0] not in dropped])
 
     def with_identity(self, identity: Identity | None) -> HttpRequest:
         """Return the same request as made by `identity`, which reaches the replica."""
-        return replace(self, identity=identity)
+        return self._with(identity=identity)
+
+    def _with(self, **changes: Any) -> HttpRequest:
+        """Do as `dataclasses.replace`, in a fifth of its time: layers copy each request."""
+        copy = HttpRequest(
+            self.method,
+            self.path,
+            self.raw_path,
+            self.query,
+            self.version,
+            self.headers,
+            self.client,
+            self.server,
+            self.secure,
+            self.websocket,
+            self.request_id,
+            self.route,
+            self.identity,
+            self._forward,
+        )
+        for name, value in changes.items():
+            setattr(copy, name, value)
+        return copy
 
 
 HttpService = Callable[[HttpRequest], Awaitable[HttpResponse]]

@@ -28,4 +28,4 @@ def wrap_http(route: HttpRoute, config: ConfigSections) -> StagedLayer[HttpLayer
     keys = section.operators
     if route.kind == "application":
         keys = section.keys.get(route.application, {})
-    return StagedLayer("authentication", require_key(keys))
+    return StagedLayer("authentication", require_key(keys), task_free=True)

@@ -6,6 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# Once for each call: `json.dumps` with separators makes an encoder each time.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -24,7 +27,7 @@ class Identity:
 
     def encode(self) -> str:
         """Return the identity as ASCII text without control characters."""
-        return json.dumps([self.subject, dict(self.claims)], separators=(",", ":"))
+        return _encode([self.subject, dict(self.claims)])
 
     @classmethod
     def decode(cls, text: str) -> Identity:

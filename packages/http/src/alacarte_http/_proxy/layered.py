@@ -39,6 +39,11 @@ class _Deadline:
         self._limit_s = limit_s
         self._at = 0.0 if limit_s is None else time.monotonic() + limit_s
 
+    @property
+    def is_set(self) -> bool:
+        """Whether there is one."""
+        return self._limit_s is not None
+
     def shorten(self, call: Call) -> None:
         """Let a call end at the deadline, though it is made later."""
         if self._limit_s is not None and call.deadline is not None:
@@ -83,24 +88,40 @@ class LayeredForwarding(Forwarding):
         self._forwarded = False
 
     def begin(self) -> None:
-        """Begin, in a task: layers may wait for whatever they like."""
-        self._spawn(self._through_layers())
+        """Begin; in a task, unless all that runs is free of it."""
+        target = self._target
+        is_plain = self.resolved.is_plain or target.answer is not None
+        if (
+            target.around.task_free
+            and is_plain
+            and not self._deadline.is_set
+            and not self.exchange.more_body
+        ):
+            self._steps = self._reply()
+            self.exchange.work = self
+            self._carry_on(None)
+        else:
+            self._spawn(self._through_layers())
+
+    async def _reply(self) -> Reply:
+        """Return what the layers answer."""
+        exchange, around = self.exchange, self._target.around
+        head, peer = exchange.head, exchange.peer
+        request = _request(head, peer, around.route, self.request_id, self._pass_on)
+        response = await self._deadline.answer(around, request)
+        if response.rest is not self._rest:
+            await self._close()  # a layer answers by itself: nobody reads the replica's
+            self._rest = response.rest
+        return write_reply(_HTTP_CALL, response)
 
     async def _through_layers(self) -> int:
         """Answer the request; return the status that was sent."""
-        exchange, target = self.exchange, self._target
-        head, peer = exchange.head, exchange.peer
-        request = _request(head, peer, target.around.route, self.request_id, self._pass_on)
         try:
-            response = await self._deadline.answer(target.around, request)
+            reply = await self._reply()
         except asyncio.CancelledError as error:
             if self._is_cancelled:
                 raise
             return await self._answer(self._answer_to(error))  # a layer's own
-        if response.rest is not self._rest:
-            await self._close()  # a layer answers by itself: nobody reads the replica's
-            self._rest = response.rest
-        reply = write_reply(_HTTP_CALL, response)
         if reply.rest is not None:
             return await self._stream(reply, reply.rest)
         try:

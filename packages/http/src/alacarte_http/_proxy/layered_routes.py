@@ -34,10 +34,12 @@ class Around(NamedTuple):
     Attributes:
         route: As the layers see it.
         service: The layers, around the way on that each request carries.
+        task_free: See `StagedLayer`; true of all of them.
     """
 
     route: HttpRoute
     service: HttpService
+    task_free: bool
 
 
 class LayeredRoutes:
@@ -61,8 +63,10 @@ class LayeredRoutes:
         layers.update([_SYSTEM, _UNMATCHED, *seen.values()])
 
         def around(route: HttpRoute) -> Around | None:
-            service = layers.service(route)
-            return None if service is None else Around(route, service)
+            built = layers.built(route)
+            if built.service is None:
+                return None
+            return Around(route, built.service, built.task_free)
 
         self.system = around(_SYSTEM)
         self.unmatched = around(_UNMATCHED)

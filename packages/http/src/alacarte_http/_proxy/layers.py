@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from operator import is_
-from typing import Any
+from typing import Any, NamedTuple
 
 from alacarte.errors import RequestError
 from alacarte.layers import order_layers
@@ -18,13 +18,27 @@ from .._edge.exchange import ClientDisconnected
 from .._errors import Answer, answer_to
 from ..layers import HttpLayer, HttpRequest, HttpResponse, HttpRoute, HttpService
 
-__all__ = ["HttpLayers", "Report", "response_to", "subject"]
+__all__ = ["BuiltLayers", "HttpLayers", "Report", "response_to", "subject"]
 
 _HOOK = "wrap_http"
 _FAILED = "Internal Server Error"
 
 Report = Callable[[str, str, BaseException, str], None]
 """Keeps a failure of a plugin: its name, the hook, the error, and what the plugin was asked for."""
+
+
+class BuiltLayers(NamedTuple):
+    """The layers around one route.
+
+    Attributes:
+        route: As the layers see it.
+        service: The layers, around the way on that each request carries; None without layers.
+        task_free: See `StagedLayer`; true of all of them.
+    """
+
+    route: HttpRoute
+    service: HttpService | None
+    task_free: bool
 
 
 class HttpLayers:
@@ -48,7 +62,7 @@ class HttpLayers:
         self._ask = ask
         self._stages = stages
         self._report = report
-        self._built: dict[HttpRoute, tuple[HttpRoute, HttpService | None]] = {}
+        self._built: dict[HttpRoute, BuiltLayers] = {}
 
     def update(self, routes: Iterable[HttpRoute]) -> None:
         """Build the services of routes that are new or have changed; forget those that are gone."""
@@ -58,18 +72,31 @@ class HttpLayers:
             for route in routes
         }
 
+    def built(self, route: HttpRoute) -> BuiltLayers:
+        """Return the layers of a route."""
+        return self._built[route]
+
     def service(self, route: HttpRoute) -> HttpService | None:
         """Return the service of a route, None where no plugin stands around it."""
-        return self._built[route][1]
+        return self._built[route].service
 
-    def _build(self, route: HttpRoute) -> tuple[HttpRoute, HttpService | None]:
-        return route, self._service(route)
+    def _build(self, route: HttpRoute) -> BuiltLayers:
+        ordered = self._layers(route)
+        if ordered is None:
+            return BuiltLayers(route, _fail, task_free=True)
+        if not ordered:
+            return BuiltLayers(route, None, task_free=True)
+        service: HttpService = _forward
+        for staged in reversed(ordered):
+            service = staged.layer(service)
+        return BuiltLayers(route, service, task_free=all(staged.task_free for staged in ordered))
 
-    def _service(self, route: HttpRoute) -> HttpService | None:
+    def _layers(self, route: HttpRoute) -> list[StagedLayer[HttpLayer]] | None:
+        """Return the layers of a route, the outermost first; None where a plugin fails."""
         try:
             given = list(self._ask(route))
         except Exception:  # of a plugin, and reported
-            return _fail
+            return None
         layers: list[tuple[str, StagedLayer[HttpLayer]]] = []
         asked_for = subject(route)
         for plugin, layer in given:
@@ -77,24 +104,18 @@ class HttpLayers:
             guarded = _Guarded(plugin, staged.layer, self._report, asked_for)
             layers.append((plugin, replace(staged, layer=guarded)))
         try:
-            ordered = order_layers(layers, self._stages)
+            return order_layers(layers, self._stages)
         except Exception as error:  # a stage that nobody registers
             self._report(" and ".join(plugin for plugin, _ in layers), _HOOK, error, asked_for)
-            return _fail
-        if not ordered:
             return None
-        service: HttpService = _forward
-        for staged in reversed(ordered):
-            service = staged.layer(service)
-        return service
 
 
-def _is_same(built: tuple[HttpRoute, Any] | None, route: HttpRoute) -> bool:
+def _is_same(built: BuiltLayers | None, route: HttpRoute) -> bool:
     """Return whether layers were built for the same route and the same options.
 
     An info does not compare its options; one that has not changed is the same object.
     """
-    return built is not None and all(map(is_, built[0].deployments, route.deployments))
+    return built is not None and all(map(is_, built.route.deployments, route.deployments))
 
 
 class _Guarded:
