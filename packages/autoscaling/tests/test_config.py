@@ -24,7 +24,7 @@ def test_defaults_are_ray_serves():
 
 def test_old_names_still_count():
     """A program of before goes on, and is told the new names."""
-    with pytest.warns(DeprecationWarning, match="smoothing_factor is deprecated; say upscaling"):
+    with pytest.warns(DeprecationWarning, match="smoothing_factor is deprecated; set upscaling"):
         config = AutoscalingConfig(smoothing_factor=0.5, downscaling_factor=0.1)
     assert (config.get_upscaling_factor(), config.get_downscaling_factor()) == (0.5, 0.1)
     with pytest.warns(DeprecationWarning, match="upscale_smoothing_factor"):

@@ -29,12 +29,12 @@ _ASK_PATIENCE_S = _TERMS.patience_s
 
 
 class PolicyFailure(Exception):
-    """A policy gave no number of replicas. The text says why."""
+    """A policy gave no number of replicas; the message says why."""
 
 
 @dataclass(eq=False)
 class _Process:
-    """The process, and who is being asked there."""
+    """The policy process, and the deployments whose policies are being asked."""
 
     process: HelperProcess
     policies: PolicyProtocol
@@ -169,7 +169,7 @@ class CustomPolicies:
         return answer
 
     def _ended(self, process: _Process) -> frozenset[DeploymentId]:
-        """Take leave of a process that ended; return who was being asked there."""
+        """Drop a process that has ended; return the deployments that were being asked."""
         if self._process is process:
             self._process = None
         if not process.asked_at_its_end:
@@ -178,7 +178,7 @@ class CustomPolicies:
         return process.asked_at_its_end
 
     async def _found(self, policy: CustomPolicy) -> _Process:
-        """Return the process; a former controller's, or a new one, where there is none yet."""
+        """Return the process: the current one, a former controller's, or a new one."""
         async with self._starting:
             if self._process is None:
                 try:

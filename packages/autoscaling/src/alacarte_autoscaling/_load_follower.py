@@ -1,6 +1,6 @@
-"""How many replicas one deployment should have, as its load changes. Values and times in, no clock.
+"""The target number of replicas of one deployment, as its load changes. No clock: times are values.
 
-It asks no policy itself: whoever has one takes the `context`, asks, and hands in the answer.
+A `LoadFollower` asks no policy: its owner takes the `context`, asks, and hands in the answer.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from .types import AutoscalingContext
 __all__ = ["LoadFollower"]
 
 REPORTS_S = 10.0
-"""Within this time every process with a load has told of it: each does every 5 s."""
+"""Every process with a load reports within this time: each does so every 5 s."""
 
 
 class LoadFollower:
-    """One deployment's load, and the number of replicas that follows from it.
+    """The load of one deployment, and the number of replicas that follows from it.
 
     Args:
         number: How many replicas it has to begin with.
         now: On the clock of all other methods.
-        resumed: It has had a load before, of which nothing is known.
+        resumed: The deployment had a load before `now`, which is unknown.
 
     Attributes:
-        number: How many replicas there should be; within the bounds.
-        running: How many run.
+        number: Target number of replicas, within the bounds.
+        running: Number of replicas that run.
     """
 
     def __init__(
@@ -60,19 +60,19 @@ class LoadFollower:
         self.number = within(config, number)
 
     def report(self, process: str, report: LoadReport, now: float) -> None:
-        """Take in what a process tells of its load."""
+        """Take in a process's report of its load."""
         self._history.add(process, report, now)
 
     @property
     def is_cold(self) -> bool:
-        """Whether something waits and no replica runs. No policy is asked then."""
+        """Whether requests wait and no replica runs. No policy is asked then."""
         return not self.running and bool(self._history.queued or self._history.running)
 
     def context(self, now: float, epoch_s: float = 0.0) -> AutoscalingContext:
-        """Return what a policy is to decide by.
+        """Return the context for a policy's decision.
 
         Args:
-            epoch_s: What makes seconds since 1970 of times on our clock.
+            epoch_s: The difference between seconds since 1970 and times on our clock.
         """
         config = self.config
         total = self._history.load(config.aggregation_function, now)
@@ -94,10 +94,10 @@ class LoadFollower:
         )
 
     def warm(self, now: float) -> bool:
-        """Begin with the first replicas where none runs and something waits.
+        """Start from zero replicas at once where requests wait and no replica runs.
 
         Returns:
-            Whether that is so; then there is nothing to ask a policy.
+            Whether that is so; then no policy is asked.
         """
         self._history.forget(now)
         if not self.is_cold:
@@ -107,7 +107,7 @@ class LoadFollower:
         return True
 
     def take(self, wanted: float, now: float) -> None:
-        """Take in a policy's answer: change `number` if it is time to."""
+        """Take in a policy's decision: change `number` where delays and bounds allow."""
         step = next_step(
             self.config,
             wanted,
@@ -122,13 +122,13 @@ class LoadFollower:
             return
         self._go_to(step.number, now)
 
-    def next_look(self, now: float) -> float | None:
+    def next_wakeup(self, now: float) -> float | None:
         """Return when time alone may change the number, None for never."""
         moments = [self._history.next_change(now), self._due]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def rests(self, now: float) -> bool:
-        """Return whether the number stays as it is for as long as the load and replicas do."""
+        """Return whether the number stays the same while load and replicas do."""
         return self._due is None and self._history.steady(now)
 
     def _go_to(self, number: int, now: float) -> None:

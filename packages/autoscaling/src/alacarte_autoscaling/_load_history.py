@@ -1,7 +1,7 @@
-"""What one deployment was asked over the last seconds, from what its callers tell. No clock.
+"""The load of one deployment over a window of time, from its callers' reports. No clock.
 
-Each calling process tells what it asks, and what that was since it told last. Between two reports
-it is taken to ask what it told; the second one says what it really was.
+Each calling process reports its load now, and the mean since its last report. Between two reports
+the load counts as the last one said; the next report corrects the past.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ._load_reports import LoadReport
 __all__ = ["LoadHistory"]
 
 _GRAINS = 60
-"""Pieces a process's part of the window is kept in. Shorter ones are merged."""
+"""Most pieces per process in the window; shorter pieces are merged."""
 _DIGITS = 6
-"""Of a load, after the point: so that sums of fractions come down to zero."""
+"""Decimal places of a load, so that sums of fractions reach zero."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A stretch of time, and what was asked in it."""
+    """A span of time with its load."""
 
     start: float
     end: float
@@ -48,7 +48,7 @@ class _Piece:
 
 @dataclass(eq=False, slots=True)
 class _Caller:
-    """One process: what it asks now, and what it asked before."""
+    """The load of one process: now, and before."""
 
     heard: float
     queued: int = 0
@@ -84,12 +84,12 @@ class _Caller:
         return self.area - before + self.asked * (now - max(self.heard, start))
 
     def held(self, until: float) -> _Piece:
-        """Return the time since it told last, in which it is taken to have asked the same."""
+        """Return the time since the last report, over which the load counts as unchanged."""
         return _Piece(self.heard, until, self.asked, self.asked, self.asked)
 
 
 class LoadHistory:
-    """The load of one deployment, of all processes together.
+    """The load that all processes together put on one deployment.
 
     Args:
         look_back_s: How far back it remembers.
@@ -103,23 +103,23 @@ class LoadHistory:
         self._steady_at = now
 
     def look_back(self, look_back_s: float, now: float) -> None:
-        """Look back as far as this from now on; what is forgotten already stays so."""
+        """Set the length of the window; a longer one does not bring back what was dropped."""
         if look_back_s != self._look_back_s:
             self._look_back_s = look_back_s
             self._changed(now)
 
     @property
     def queued(self) -> int:
-        """Requests that wait for a replica, as far as is known."""
+        """Requests that wait for a replica, by the latest reports."""
         return sum(caller.queued for caller in self._callers.values())
 
     @property
     def running(self) -> int:
-        """Requests that replicas work on, as far as is known."""
+        """Requests that replicas work on, by the latest reports."""
         return sum(caller.running for caller in self._callers.values())
 
     def add(self, process: str, report: LoadReport, now: float) -> None:
-        """Take in what a process tells."""
+        """Take in a process's report."""
         caller = self._callers.get(process)
         if caller is None:
             # It tells when it begins to ask, so before that it asked nothing.
@@ -137,11 +137,11 @@ class LoadHistory:
         caller.queued, caller.running = report.queued, report.running
 
     def steady(self, now: float) -> bool:
-        """Whether the load has been the same for as long as is looked back at."""
+        """Return whether the load was the same over the whole window."""
         return now >= self._steady_at
 
     def next_change(self, now: float) -> float | None:
-        """Return when `load` changes though nobody tells anything new, None for never."""
+        """Return when `load` changes without a new report, None for never."""
         ends = [caller.heard + FORGET_S for caller in self._callers.values() if caller.asked]
         if not self.steady(now):
             ends.append(min(now + self._look_back_s / _GRAINS, self._steady_at))
@@ -172,7 +172,7 @@ class LoadHistory:
                     yield piece.since(start)
 
     def _sums(self, function: str, start: float, now: float) -> Iterator[int]:
-        """Yield what all processes together asked, for each stretch in which that was the same."""
+        """Yield the spans of the window over which the total load was constant."""
         steps = {start: 0, now: 0}
         for piece in self._window(start, now):
             asked = piece.high if function == "max" else piece.low
@@ -184,7 +184,7 @@ class LoadHistory:
             yield total
 
     def forget(self, now: float) -> None:
-        """Let go of what is no longer in sight, and of processes that are gone."""
+        """Drop pieces that have left the window, and processes that have ended."""
         grain_s = self._look_back_s / _GRAINS
         for process, caller in list(self._callers.items()):
             if caller.asked and now >= caller.heard + FORGET_S:

@@ -1,4 +1,4 @@
-"""What a process asks of a deployment, measured as it changes. Pure, but for a clock."""
+"""The load that one process puts on one deployment, over time. Pure, but for a clock."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class LoadMeter:
 
     @property
     def has_risen(self) -> bool:
-        """Whether the load is half as high again as the highest of the last report, and by 1."""
+        """Whether the load exceeds the last report's highest by more than half, and by 1."""
         return self.queued + self.running > self._expected
 
     def change(self, queued: int, running: int) -> None:
-        """So many wait and run from now on."""
+        """Set how many calls wait and run from now on."""
         self._pass()
         self.queued, self.running = queued, running
         total = queued + running
@@ -53,7 +53,7 @@ class LoadMeter:
             self._low = total
 
     def report(self) -> LoadReport:
-        """Return what has been asked since the last report."""
+        """Return the report of the load since the last report."""
         self._pass()
         over_s = self._at - self._began
         mean = self._area / over_s if over_s > 0 else float(self.total)

@@ -1,4 +1,4 @@
-"""Tells the controller what this process asks of the deployments that follow their load."""
+"""Reports the load that this process puts on deployments to the controller."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["LoadReporter"]
 
 log = logging.getLogger("alacarte.autoscaling")
 _PAUSE_S = 0.1
-"""Changes that come closer together are told together."""
+"""Changes within this time go into one report."""
 _STEADY_S = 1.0
-"""How often a load is told that changes and does not rise: each report sums up what it was."""
-_AGAIN_S = 5.0
-"""A load that does not change is told again, so that the controller knows we are still here."""
+"""Between reports of a load that changes and does not rise: each report has the mean since."""
+_RETRY_BACKOFF_S = 5.0
+"""A load that does not change is reported again, so that the controller does not forget it."""
 _LOST_S = 1.0
 
 
@@ -39,21 +39,21 @@ class LoadReporter:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, meter: LoadMeter) -> None:
-        """Report what this meter finds, from now on."""
+        """Report the load of a meter from now on."""
         self._meters.add(meter)
         self.changed(meter)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def discard(self, meter: LoadMeter) -> None:
-        """Report it no more."""
+        """Report the load of a meter no more."""
         self._meters.discard(meter)
         self._due.discard(meter)
         if not self._meters:
             self.close()
 
     def changed(self, meter: LoadMeter, *, urgent: bool = False) -> None:
-        """A meter has something new; urgent when a call waits for what is not there."""
+        """Report a meter's change; at once when a call waits and no replica is there."""
         self._due.add(meter)
         self._news.set()
         if urgent:
@@ -73,7 +73,7 @@ class LoadReporter:
         while True:
             busy = any(meter.total for meter in self._meters)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(sent_at + _AGAIN_S if busy else None):
+                async with asyncio.timeout_at(sent_at + _RETRY_BACKOFF_S if busy else None):
                     await self._news.wait()
             sent_at = loop.time()
             if not self._due:

@@ -55,7 +55,7 @@ def _target(subject: str, given: str | Callable[..., Any]) -> Any:
     except Exception as error:  # the module's code is the user's
         raise ConfigError(
             f"{subject}: policy_function={given!r} cannot be imported "
-            f"({type(error).__name__}: {error}); say 'package.module:name'."
+            f"({type(error).__name__}: {error}); set 'package.module:name'."
         ) from error
     return found
 

@@ -52,7 +52,7 @@ class _Running:
             self._task.cancel()
 
     async def _answer(self, context: AutoscalingContext) -> PolicyAnswer:
-        """Ask it, on its own loop. Whatever it raises, even to end the process, ends here."""
+        """Ask the policy on its own loop. No exception leaves, not even one that ends a process."""
         self._task = asyncio.current_task()
         try:
             if self._decide is None:
@@ -79,7 +79,7 @@ class _Running:
         return target(**self.policy.kwargs) if inspect.isclass(target) else target
 
     def end(self) -> None:
-        """Stop its thread; one that it blocks is left to itself, until the process ends."""
+        """Stop the policy's thread; a blocked one is abandoned until the process ends."""
         if self._asked is None or self._asked.done():
             self._thread.stop()
 
@@ -94,7 +94,7 @@ class PolicyProcess:
         """Return at once; see `PolicyProtocol`."""
 
     async def give(self, deployment: DeploymentId, policy: CustomPolicy) -> None:
-        """Take in a deployment's policy. It is loaded when it is asked."""
+        """Take in a deployment's policy, which the first question loads."""
         known = self._policies.get(deployment)
         if known is not None and known.policy == policy:
             return
@@ -122,13 +122,13 @@ class PolicyProcess:
             await asyncio.get_running_loop().run_in_executor(None, policy.end)
 
     async def abort(self) -> None:
-        """End all of them, as the end of a process does."""
+        """End all policies, as the end of a process does."""
         for deployment in list(self._policies):
             await self.forget(deployment)
 
 
 async def _ends(asked: Future[PolicyAnswer] | None, within_s: float) -> bool:
-    """Wait for a question to be answered; whoever asked it may have stopped listening."""
+    """Return whether a question is answered within a time; its asker may be gone."""
     if asked is None or asked.done():
         return True
     done, _ = await asyncio.wait([asyncio.wrap_future(asked)], timeout=max(within_s, 0.0))

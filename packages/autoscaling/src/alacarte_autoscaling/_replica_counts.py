@@ -1,4 +1,4 @@
-"""How many replicas each deployment that scales has, so that a new controller goes on with it.
+"""The stored replica counts of deployments that scale, for the next controller.
 
 A count is stored before the controller acts on it, like every change; under a key of its own, since
 counts change often and the rest of the state is large.

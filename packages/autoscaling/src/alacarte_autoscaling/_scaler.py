@@ -18,7 +18,7 @@ __all__ = ["LoadScaler"]
 
 log = logging.getLogger("alacarte.controller")
 _ORPHANS_S = 30.0
-"""By then every policy that is in use has been asked, and has found its process."""
+"""Every policy in use has been asked by then, and its process found."""
 
 
 class LoadScaler:
@@ -37,7 +37,7 @@ class LoadScaler:
         self._sweeping: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look for what a former controller has left."""
+        """Begin to end policy processes that a former controller has left."""
         if self._is_recovered:
             self._sweeping = asyncio.get_running_loop().create_task(self._end_orphans())
 
@@ -70,7 +70,7 @@ class LoadScaler:
         return replicas
 
     def forget(self, deployment: DeploymentId) -> None:
-        """Scale a deployment no longer: it is gone, or has a fixed count from now on."""
+        """Stop scaling a deployment: it is gone, or has a fixed count from now on."""
         self._loop.forget(deployment)
         self._counts.forget(deployment)
 
@@ -94,13 +94,13 @@ class LoadScaler:
                 return
 
     def stop(self) -> None:
-        """Scale nothing any more; the counts stay stored."""
+        """Stop scaling; the counts stay stored."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._loop.stop()
 
     async def close(self) -> None:
-        """Scale nothing any more, and delete all counts."""
+        """Stop scaling, and delete all counts."""
         self.stop()
         await self._counts.clear()
 

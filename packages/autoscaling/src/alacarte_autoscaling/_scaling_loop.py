@@ -1,7 +1,7 @@
-"""Autoscaling: keeps each deployment's load, asks its policy when that matters, tells the number.
+"""The autoscaling loop: keep the load of each deployment, ask its policy, and change its count.
 
-Nothing here is done in rounds. A deployment is looked at when its load or its replicas change, when
-a delay ends, and while what is seen of the past still moves; one that rests costs nothing.
+The loop has no tick. A deployment is refreshed when its load or its replicas change, when a delay
+ends, and while the window over its past still moves; a deployment at rest costs nothing.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ __all__ = ["Policies", "ScaledDeployment", "ScalingLoop", "check_policy"]
 
 log = logging.getLogger("alacarte.controller")
 PAUSE_S = 0.1
-"""Between two looks at one deployment, however often its load is told."""
+"""Between two refreshes of one deployment, however often its load is reported."""
 CUSTOM_PERIOD_S = 1.0
-"""How often a user's policy is asked while the load stays the same: it may look at other things."""
-_LEAST_S = 0.001
-_AGAIN_S = (1.0, 2.0, 5.0, 15.0, 30.0)
-"""When to ask a policy again that has failed, and failed again."""
+"""Period of asking a user's policy while the load stays the same: other things may decide."""
+_MIN_PAUSE_S = 0.001
+_RETRY_BACKOFF_S = (1.0, 2.0, 5.0, 15.0, 30.0)
+"""Pauses before a failing policy is asked again."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ class _Scaled:
     Attributes:
         fingerprint: The policy as the user asked for it, and its code.
         policy: A plugin's, or the user's own.
-        period_s: How often to ask it at least; None where only the load matters.
+        period_s: Longest time between two questions; None where only the load matters.
         state: What a plugin's policy answered besides the number.
-        rests_until: It has failed and is not asked before.
-        changed_meanwhile: While it was being asked.
+        rests_until: The policy has failed, and is not asked before then.
+        changed_meanwhile: The load or the replicas changed while the policy was being asked.
     """
 
     follower: LoadFollower
@@ -84,7 +84,7 @@ class _Scaled:
     policy: ScalingPolicy | CustomPolicy
     period_s: float | None
     state: Mapping[str, Any] = field(default_factory=dict)
-    looked_at: float = float("-inf")
+    refreshed_at: float = float("-inf")
     failures: int = 0
     rests_until: float = float("-inf")
     timer: asyncio.TimerHandle | None = None
@@ -97,11 +97,11 @@ class ScalingLoop:
 
     Args:
         policies: Those of plugins.
-        changed: Told of each new number of replicas.
+        changed: Called with each new number of replicas.
         custom: Asks users' own policies.
 
     Attributes:
-        problems: What is the matter with a deployment's policy, for those whose policy fails.
+        problems: Descriptions of the failures of policies, by deployment.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class ScalingLoop:
         """Let a deployment's replicas follow its load, from `number` of them.
 
         Args:
-            resumed: It ran before this controller did.
+            resumed: The deployment ran under a former controller.
         """
         scaling = deployment.config
         now = self._now()
@@ -136,10 +136,10 @@ class ScalingLoop:
                 self._replace_policy(known, deployment)
             known.failures, known.rests_until = 0, now
             self.problems.pop(deployment.id, None)
-        self._look_at(deployment.id, now)
+        self._refresh_soon(deployment.id, now)
 
     def forget(self, deployment: DeploymentId) -> None:
-        """Its number of replicas follows nothing any more."""
+        """Stop scaling a deployment."""
         scaled = self._scaled.pop(deployment, None)
         if scaled is None:
             return
@@ -151,61 +151,61 @@ class ScalingLoop:
         self.problems.pop(deployment, None)
 
     def report(self, process: str, reports: Iterable[LoadReport]) -> None:
-        """Take in what a process tells of what it asks."""
+        """Take in the load reports of one process."""
         now = self._now()
         for report in reports:
             scaled = self._scaled.get(report.deployment)
             if scaled is not None:
                 scaled.follower.report(process, report, now)
-                self._look_at(report.deployment, now)
+                self._refresh_soon(report.deployment, now)
 
     def running(self, deployment: DeploymentId, running: int) -> None:
-        """So many of its replicas run now."""
+        """Take in how many replicas of a deployment run."""
         scaled = self._scaled.get(deployment)
         if scaled is not None and scaled.follower.running != running:
             scaled.follower.running = running
-            self._look_at(deployment, self._now())
+            self._refresh_soon(deployment, self._now())
 
     def number(self, deployment: DeploymentId) -> int | None:
-        """Return how many replicas there should be; None for what does not scale."""
+        """Return a deployment's target number of replicas; None for one that does not scale."""
         scaled = self._scaled.get(deployment)
         return None if scaled is None else scaled.follower.number
 
     def stop(self) -> None:
-        """Follow nothing any more, and end what runs for it."""
+        """Stop scaling all deployments, and end the policy process."""
         for deployment in list(self._scaled):
             self.forget(deployment)
         self._custom.stop()
 
-    # --- looking ------------------------------------------------------------------------
+    # --- refreshing ---------------------------------------------------------------------
 
-    def _look_at(self, deployment: DeploymentId, now: float) -> None:
-        """Look now, or as soon as the last look is long enough ago."""
+    def _refresh_soon(self, deployment: DeploymentId, now: float) -> None:
+        """Refresh a deployment now, or as soon as its last refresh is long enough ago."""
         scaled = self._scaled[deployment]
         pause = min(PAUSE_S, scaled.follower.config.look_back_period_s / 10)
-        at = scaled.looked_at + pause
+        at = scaled.refreshed_at + pause
         if at <= now or scaled.follower.is_cold:
-            self._look(scaled)
+            self._refresh(scaled)
         else:
-            self._look_later(scaled, at)
+            self._refresh_at(scaled, at)
 
-    def _look_later(self, scaled: _Scaled, at: float) -> None:
-        """Look at that time, or earlier if that is planned already."""
+    def _refresh_at(self, scaled: _Scaled, at: float) -> None:
+        """Refresh at that time, or earlier if an earlier refresh is planned."""
         timer = scaled.timer
         if timer is not None:
             if timer.when() <= at:
                 return
             timer.cancel()
-        scaled.timer = asyncio.get_running_loop().call_at(at, self._look, scaled)
+        scaled.timer = asyncio.get_running_loop().call_at(at, self._refresh, scaled)
 
-    def _look(self, scaled: _Scaled) -> None:
+    def _refresh(self, scaled: _Scaled) -> None:
         if scaled.timer is not None:
             scaled.timer.cancel()
             scaled.timer = None
-        now = scaled.looked_at = self._now()
+        now = scaled.refreshed_at = self._now()
         before = scaled.follower.number
         if scaled.follower.warm(now):
-            self._tell(scaled, before)
+            self._pass_on_change(scaled, before)
         elif scaled.asking is not None:
             scaled.changed_meanwhile = True
         elif now >= scaled.rests_until:
@@ -213,18 +213,18 @@ class ScalingLoop:
         self._plan(scaled, now)
 
     def _plan(self, scaled: _Scaled, now: float) -> None:
-        """Look again when time alone may change something."""
+        """Plan the next refresh, for when time alone may change the number."""
         if scaled.asking is not None:
             return  # the answer plans
-        moments = [scaled.follower.next_look(now)]
+        moments = [scaled.follower.next_wakeup(now)]
         if scaled.period_s is not None:
             moments.append(now + scaled.period_s)
         at = min((moment for moment in moments if moment is not None), default=None)
         if now < scaled.rests_until:
             at = scaled.rests_until
         if at is not None:
-            # What is due is due at the next turn, and no earlier than a moment after this look.
-            self._look_later(scaled, max(at, now + _LEAST_S))
+            # What is due is due at the next turn, and no earlier than a moment after this refresh.
+            self._refresh_at(scaled, max(at, now + _MIN_PAUSE_S))
 
     def _ask(self, scaled: _Scaled, now: float) -> None:
         follower, policy = scaled.follower, scaled.policy
@@ -247,12 +247,12 @@ class ScalingLoop:
     async def _ask_custom(
         self, scaled: _Scaled, policy: CustomPolicy, context: AutoscalingContext
     ) -> None:
-        """Ask a user's policy, and wait for the answer as long as that may take."""
+        """Ask a user's policy and take its answer, however long that takes."""
         try:
             wanted = await self._custom.ask(scaled.follower.deployment, policy, context)
         except PolicyFailure as error:
             self._note(scaled, str(error))
-        except Exception as error:  # whatever it is, it must not end the asking for ever
+        except Exception as error:  # no failure may stop the scaling of a deployment
             log.exception("the policy of %s could not be asked", scaled.follower.deployment)
             self._note(scaled, f"it could not be asked: {error!r}")
         else:
@@ -261,7 +261,7 @@ class ScalingLoop:
         now = self._now()
         if scaled.changed_meanwhile:
             scaled.changed_meanwhile = False
-            self._look_at(scaled.follower.deployment, now)
+            self._refresh_soon(scaled.follower.deployment, now)
         self._plan(scaled, now)
 
     def _take(self, scaled: _Scaled, wanted: float) -> None:
@@ -270,9 +270,9 @@ class ScalingLoop:
             log.info("%s: its autoscaling policy answers again", scaled.follower.deployment)
         before = scaled.follower.number
         scaled.follower.take(wanted, self._now())
-        self._tell(scaled, before)
+        self._pass_on_change(scaled, before)
 
-    def _tell(self, scaled: _Scaled, before: int) -> None:
+    def _pass_on_change(self, scaled: _Scaled, before: int) -> None:
         if scaled.follower.number != before:
             self._changed(scaled.follower.deployment, scaled.follower.number)
 
@@ -301,9 +301,9 @@ class ScalingLoop:
             self._end_custom(deployment.id)
 
     def _note(self, scaled: _Scaled, failure: str) -> None:
-        """Leave the number as it is, say why, and ask again later."""
+        """Keep the number of replicas, note the failure, and ask again later."""
         deployment = scaled.follower.deployment
-        pause = _AGAIN_S[min(scaled.failures, len(_AGAIN_S) - 1)]
+        pause = _RETRY_BACKOFF_S[min(scaled.failures, len(_RETRY_BACKOFF_S) - 1)]
         scaled.failures += 1
         scaled.rests_until = self._now() + pause
         name = scaled.follower.config.policy.policy_function
@@ -337,7 +337,7 @@ class ScalingLoop:
 
 
 class _Missing:
-    """Stands for a policy that cannot be had any more: the others must go on."""
+    """Stands for a policy that no plugin gives any more, so that other deployments scale on."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason

@@ -1,4 +1,4 @@
-"""From what a policy answers to how many replicas there should be: factors, bounds, delays. Pure.
+"""From a policy's decision to a number of replicas: factors, bounds, delays. Pure.
 
 The rules are Ray Serve's, with one difference: growth is reckoned from the replicas that run and
 never falls below what is wanted already, so that a replica that dies asks for no shrinkage.
@@ -25,13 +25,13 @@ __all__ = [
 ]
 
 HUGE = 1_000_000
-"""More replicas than this are no answer."""
+"""A decision for more replicas than this is invalid."""
 SETTLE_S = 0.1
-"""After a change, until the next look."""
+"""After a change, until the next refresh."""
 _EARLY_S = 1e-6
 """Timers may go off this much too early."""
 _SLIGHT = 1e-9
-"""A fraction of a replica that is only the rounding of sums."""
+"""A fraction of a replica that comes from rounding sums."""
 
 
 class InvalidDecision(Exception):
@@ -40,7 +40,7 @@ class InvalidDecision(Exception):
 
 @dataclass(frozen=True)
 class Hysteresis:
-    """Which way the wish goes, and since when without interruption."""
+    """The direction that policies want to scale in, and since when without interruption."""
 
     direction: int = 0
     since: float = 0.0
@@ -48,12 +48,12 @@ class Hysteresis:
 
 @dataclass(frozen=True)
 class Step:
-    """What follows from one answer.
+    """The result of one decision.
 
     Attributes:
-        number: How many replicas there should be now.
+        number: Target number of replicas.
         hysteresis: To be given to the next step.
-        due: When to look again: a wish that lasts will be granted then, or another one may begin.
+        due: When to ask again: a change that is wanted until then is due, or another may begin.
             None where there is nothing to wait for.
     """
 
@@ -68,7 +68,7 @@ def within(config: AutoscalingConfig, number: int) -> int:
 
 
 def cold_start(config: AutoscalingConfig, target: int) -> int:
-    """Return how many replicas are wanted when none runs and something waits."""
+    """Return the number of replicas to start when none runs and requests wait."""
     return within(config, max(target, _up(config.get_upscaling_factor())))
 
 
@@ -102,11 +102,11 @@ def next_step(
     hysteresis: Hysteresis,
     now: float,
 ) -> Step:
-    """Return how many replicas there should be, now that a policy wants `wanted` of them.
+    """Return the target number of replicas, where a policy wants `wanted`.
 
     Args:
-        target: How many there should be so far; within the bounds.
-        running: How many run.
+        target: The target so far, within the bounds.
+        running: Number of replicas that run.
         hysteresis: Of the last step.
     """
     number = _moved(config, wanted, target, running)
@@ -118,12 +118,12 @@ def next_step(
     due = hysteresis.since + _delay(config, target, direction)
     if now < due - _EARLY_S:
         return Step(target, hysteresis, due)
-    # A further wish, such as from one to none, begins to wait at the next look.
+    # The delay of a further change, such as from one to none, begins at the next refresh.
     return Step(number, Hysteresis(), now + SETTLE_S)
 
 
 def _moved(config: AutoscalingConfig, wanted: float, target: int, running: int) -> int:
-    """Return where factors and bounds lead to."""
+    """Return the number of replicas after factors and bounds."""
     if not target:
         return within(config, _up(wanted))  # there is nothing yet that a factor could apply to
     number = target

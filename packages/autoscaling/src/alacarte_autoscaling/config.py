@@ -18,7 +18,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class AutoscalingPolicy(BaseModel):
-    """What says how many replicas a deployment should have.
+    """The policy that decides how many replicas a deployment should have.
 
     Attributes:
         policy_function: Name of a policy that an installed plugin gives, such as `"default"`; or
@@ -34,7 +34,7 @@ class AutoscalingPolicy(BaseModel):
 
     @property
     def is_named(self) -> bool:
-        """Whether a plugin gives it, by name."""
+        """Whether a plugin gives the policy, by name."""
         name = self.policy_function
         return isinstance(name, str) and not set(".:") & set(name)
 
@@ -56,16 +56,16 @@ class AutoscalingConfig(BaseModel):
         initial_replicas: How many at first; `min_replicas` when None.
         max_replicas: Never more.
         target_ongoing_requests: Requests per replica to aim at.
-        look_back_period_s: Over how long the load is looked at.
+        look_back_period_s: Length of the window over which the load is aggregated.
         upscaling_factor: What the wanted growth is multiplied by; 1 when None.
         downscaling_factor: What the wanted shrinkage is multiplied by; 1 when None.
         upscale_delay_s: How long more must be wanted before more are started.
         downscale_delay_s: How long fewer must be wanted before some are stopped.
         downscale_to_zero_delay_s: The same for the last one; `downscale_delay_s` when None.
         aggregation_function: How the load over that time becomes one number.
-        policy: What says how many are wanted; load divided by `target_ongoing_requests` by
-            default.
-        metrics_interval_s: Accepted for Ray Serve's sake, where it is deprecated; load is told
+        policy: Decides how many are wanted; by default the load divided by
+            `target_ongoing_requests`.
+        metrics_interval_s: Accepted for Ray Serve's sake, where it is deprecated; load is reported
             when it changes.
         smoothing_factor: Deprecated, as in Ray Serve: the default of the two factors.
         upscale_smoothing_factor: Deprecated, as in Ray Serve: the default of `upscaling_factor`.
@@ -129,8 +129,8 @@ class AutoscalingConfig(BaseModel):
 
 
 _RENAMED = {
-    "metrics_interval_s": "load is told when it changes, so leave it out.",
-    "smoothing_factor": "say upscaling_factor and downscaling_factor.",
-    "upscale_smoothing_factor": "say upscaling_factor.",
-    "downscale_smoothing_factor": "say downscaling_factor.",
+    "metrics_interval_s": "load is reported when it changes, so leave it out.",
+    "smoothing_factor": "set upscaling_factor and downscaling_factor.",
+    "upscale_smoothing_factor": "set upscaling_factor.",
+    "downscale_smoothing_factor": "set downscaling_factor.",
 }

@@ -31,7 +31,7 @@ __all__ = ["Load", "Step", "main", "read_trace", "replay"]
 DEPLOYMENT = DeploymentId("replay", "replay")
 PROCESS = "recorded"
 LEAST_S = 0.001
-"""Between two looks of the controller."""
+"""Shortest time between two refreshes in the controller."""
 PERIOD_S = 1.0
 """How often the controller asks a policy of the user's own."""
 
@@ -111,7 +111,7 @@ def replay(
         if course.follower.number != before:
             yield Step(now, course.follower.number, course.asked)
         over = load is None and until is None
-        look = course.next_look(now, None if over else period_s)
+        look = course.next_wakeup(now, None if over else period_s)
 
 
 class _Course:
@@ -135,7 +135,7 @@ class _Course:
         self._last, self.asked = load, load.queued + load.running
 
     def look(self, now: float) -> None:
-        """Do what the controller does when it looks."""
+        """Refresh the deployment as the controller does."""
         if self.asked:
             self._tell_again(now)
         follower = self.follower
@@ -151,7 +151,7 @@ class _Course:
         self._replicas(before, now)
 
     def _tell_again(self, now: float) -> None:
-        """A process with a load tells of it every few seconds, so that it is known to live."""
+        """Report the load every few seconds, as a living process does."""
         self.take_in(Load(now, self._last.queued, self._last.running))
 
     def _replicas(self, before: int, now: float) -> None:
@@ -168,10 +168,10 @@ class _Course:
             else:
                 follower.running -= 1
 
-    def next_look(self, now: float, period_s: float | None) -> float | None:
+    def next_wakeup(self, now: float, period_s: float | None) -> float | None:
         moments: list[float | None] = list(self._starting)
         if not self.follower.rests(now):
-            moments.append(self.follower.next_look(now))
+            moments.append(self.follower.next_wakeup(now))
         if period_s is not None:
             moments.append(now + period_s)
         known = [moment for moment in moments if moment is not None]

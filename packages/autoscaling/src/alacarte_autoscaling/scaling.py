@@ -4,7 +4,7 @@
     follower.report("a process", LoadReport(follower.deployment, 12, 4, 16.0, 16, 16, 0.0), 0.0)
     wanted, state = parse_decision(policy.decide(follower.context(0.0)))
     follower.take(wanted, 0.0)
-    follower.number, follower.next_look(0.0)
+    follower.number, follower.next_wakeup(0.0)
 
 The controller does nothing else, only on the clock of its event loop.
 """

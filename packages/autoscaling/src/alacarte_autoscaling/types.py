@@ -1,4 +1,4 @@
-"""Deciding how many replicas a deployment has."""
+"""Autoscaling policies, and the context of their decisions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # pydantic is slow to import, and callers have no need of it
 
 @dataclass(frozen=True)
 class AutoscalingContext:
-    """What an autoscaling policy decides by: one deployment at one moment.
+    """The context of an autoscaling policy's decision: one deployment at one moment.
 
     Names are Ray Serve's. Times are in seconds since 1970.
 
@@ -56,14 +56,14 @@ class AutoscalingContext:
 
 
 ScalingAnswer = int | float | tuple[int | float, dict[str, Any]]
-"""How many replicas a policy wants, a fraction for what lies between; or that and its state."""
+"""A policy's decision: a number of replicas, which may be fractional; or that and its state."""
 
 
 class ScalingPolicy(Protocol):
-    """Says how many replicas a deployment should have.
+    """Decides how many replicas a deployment should have.
 
-    Factors, delays and bounds of the `AutoscalingConfig` are applied to what it says, so a policy
-    knows nothing of them. Where no replica runs and something waits, one is started unasked.
+    Factors, delays and bounds of the `AutoscalingConfig` are applied to its decision, so a policy
+    need not know them. Where no replica runs and requests wait, one is started without asking.
     """
 
     def decide(self, context: AutoscalingContext) -> ScalingAnswer:
