@@ -495,6 +495,10 @@ def test_a_hook_that_raises_for_one_route_fails_that_route_alone(start, layers, 
     assert site.http.get("/good").status_code == 200
     assert site.http.get("/-/healthz").status_code == 200
     assert plugin.__name__ in caplog.text
+    wait_until(lambda: serve.status().plugin_failures, WAIT_S, "the failure in the status")
+    [failure] = serve.status().plugin_failures
+    assert (failure.plugin, failure.hook) == (plugin.__name__, "wrap_http")
+    assert failure.subject == "route '/bad' of 'bad'"
 
 
 @pytest.mark.parametrize("given", [17, StagedLayer("nowhere", layer(need_key))])

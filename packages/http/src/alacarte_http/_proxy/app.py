@@ -78,7 +78,7 @@ class ProxyApp:
 
     def update(self, table: RouteTable) -> None:
         """Take over a newer route table, and connect to what it leads to."""
-        self._routes = RouteIndex(
+        routes = RouteIndex(
             table.routes,
             lambda route: self._runtime.route_service(route, _failed),
             lambda route: self._runtime.route_service(route, websocket_failed),
@@ -86,8 +86,9 @@ class ProxyApp:
             table.starting,
             self._root_path,
         )
+        # Both or neither: no route is served without its layers.
+        self._layered, self._routes = self._around_all(table), routes
         self._any_route = self._any_route or bool(table.routes)
-        self._layered = self._around_all(table)
 
     def _around_all(self, table: RouteTable) -> LayeredRoutes | None:
         """Return the routes that layers stand around, None where they stand around none."""
