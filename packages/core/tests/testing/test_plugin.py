@@ -232,3 +232,37 @@ def test_a_plugin_that_is_disabled(plug: Plug, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ALACARTE_DISABLE_PLUGINS", "core")
     with pytest.raises(AssertionError, match="core is disabled"):
         check_plugin("core")
+
+
+BRINGS_A_HOOK = """
+from types import ModuleType
+from alacarte.hookspecs import hookspec
+
+@hookspec
+def _spec(value: int) -> None: ...
+
+specs = ModuleType("specs")
+specs.on_mine = _spec
+_spec.__name__ = "on_mine"
+specs.CHECKS = {"on_mine": f"{__name__}:check"}
+CHECKED = []
+
+def check(hooks, config):
+    CHECKED.append(config.section("cluster").max_message_bytes)
+    assert not hooks.implements("on_mine"), "mine is broken"
+
+@hookimpl
+def register_hooks():
+    return [specs]
+"""
+
+
+def test_a_hook_of_a_plugin_brings_its_check(plug: Plug):
+    """It is run for whoever implements the hook, with the hooks and the configuration."""
+    name = plug(BRINGS_A_HOOK)
+    check_plugin(name)
+    assert sys.modules[name].CHECKED == []
+    name = plug(BRINGS_A_HOOK + "\n@hookimpl\ndef on_mine(value): ...")
+    with pytest.raises(AssertionError, match="mine is broken"):
+        check_plugin(name)
+    assert len(sys.modules[name].CHECKED) == 1

@@ -137,7 +137,10 @@ def _identify(application: Any) -> DeploymentId:
 
 
 def _check_of(hook: str, plugins: Plugins) -> Callable[[Callable[..., Any], Plugins], None] | None:
-    """Return the check that a plugin brings with a hook of its own, None without."""
+    """Return the check that a plugin brings with a hook of its own, None without.
+
+    The module that specifies the hook names it in `CHECKS`.
+    """
     specification = plugins.specifications.get(hook)
     target = getattr(specification and specification.module, "CHECKS", {}).get(hook)
     if target is None:
