@@ -70,6 +70,14 @@ def test_headings_give_signatures(hook: str):
     assert f"\n## `{hook}{signature}`\n" in text("plugins/hooks.md")
 
 
+@pytest.mark.parametrize("hook", HOOKS)
+def test_hooks_say_what_happens_when_they_raise(hook: str):
+    """Whoever writes a plugin knows what its failure costs, and whom."""
+    sections = re.split(r"^(?=\(\w+\)=$)", text("plugins/hooks.md"), flags=re.MULTILINE)
+    [section] = [each for each in sections if each.startswith(f"({hook})=")]
+    assert "raises" in section
+
+
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_options_are_described(model: type):
     """Each option says what it means, and each table is on the page of options."""

@@ -213,7 +213,7 @@ def on_process(process: ProcessInfo, runtime: Runtime | None) -> Cleanup | None:
     """A process of the instance has started. Every process, on its event loop, once.
 
     Must not block. Return an async function to be awaited when the process stops, or None.
-    `runtime` is None in the controller and the policy process, which make no calls.
+    `runtime` is None in the controller and in helper processes, which make no calls.
     """
 
 

@@ -7,6 +7,10 @@ import logging
 from typing import Any
 
 from alacarte import serve
+from alacarte._cluster.local import LocalCluster
+from alacarte._control.helper_actors import HelperActors
+from alacarte._plugins import PluginRecord
+from alacarte.hookspecs import hookimpl
 from alacarte.runtime import get_runtime
 from alacarte.testing import wait_until
 
@@ -100,3 +104,33 @@ def test_a_cleanup_that_fails_or_hangs_keeps_nothing_from_ending(local_with, mon
     serve.run(Model.bind(), route_prefix=None)
     serve.shutdown()
     assert serve.status().applications == {}
+
+
+class Helper:
+    """A plugin's process beside the controller."""
+
+    def __init__(self, context: Any) -> None:
+        self.name = context.name
+
+    async def ping(self) -> str:
+        return self.name
+
+
+def test_a_helper_process_tells_plugins_of_its_start(observer):
+    """It has no runtime, and is killed in the end: nothing is awaited."""
+    seen: list[tuple[str, str, Any]] = []
+
+    @hookimpl
+    def on_process(process: Any, runtime: Any) -> None:
+        seen.append((process.kind, process.name, runtime))
+
+    observer.on_process = on_process
+    records = (PluginRecord("observer", observer.__name__),)
+
+    async def main() -> None:
+        cluster = LocalCluster()
+        helper = await HelperActors(cluster, "helper:", records).start(f"{__name__}:Helper")
+        helper.kill()
+        assert seen == [("helper", helper.name, None)]
+
+    asyncio.run(main())

@@ -26,6 +26,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from .._logging import configure_actor_logging
 from .._plugins import check_same, installed, load, required_plugins
 from ..foreign import is_cancellation, load_target, ordinary
+from ..types import ProcessInfo
 from .protocol import ActorContext, ActorSpec, Cluster, Node
 
 __all__ = [
@@ -288,6 +289,10 @@ class ActorHost:
             raise
 
     async def _make(self, spec: ActorSpec, context: ActorContext) -> Any:
+        if spec.is_helper:
+            process = ProcessInfo("helper", spec.name, context.node.node_id)
+            subject = f"process {spec.name}"
+            context.plugins.tell("on_process", subject=subject, process=process, runtime=None)
         return load_target(spec.target)(context, *spec.args)
 
     def submit(self, method: str, args: tuple[Any, ...]) -> concurrent.futures.Future[Any]:

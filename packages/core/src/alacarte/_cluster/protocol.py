@@ -77,6 +77,7 @@ class ActorSpec:
             the first; what it starts itself finds room in all.
         bundle_strategy: Where they lie: `PACK`, `SPREAD`, `STRICT_PACK` or `STRICT_SPREAD`.
         bundle_labels: Labels of the nodes they lie on, by bundle; () for any.
+        is_helper: A plugin's process: plugins hear of its start from whoever hosts it.
     """
 
     name: str
@@ -96,6 +97,7 @@ class ActorSpec:
     bundles: tuple[Mapping[str, float], ...] = ()
     bundle_strategy: str = "PACK"
     bundle_labels: tuple[Mapping[str, str], ...] = ()
+    is_helper: bool = False
 
 
 @dataclass(frozen=True)

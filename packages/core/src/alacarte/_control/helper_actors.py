@@ -32,7 +32,7 @@ class HelperActors:
     async def start(self, target: str, *, import_paths: Sequence[str] = ()) -> HelperProcess:
         name = f"{self._prefix}{secrets.token_hex(3)}"
         paths = tuple(import_paths)
-        spec = ActorSpec(name, target, plugins=self._plugins, import_paths=paths)
+        spec = ActorSpec(name, target, plugins=self._plugins, import_paths=paths, is_helper=True)
         return _Process(await self._cluster.start_actor(spec))
 
     async def running(self) -> list[HelperProcess]:

@@ -15,14 +15,15 @@ class ProcessInfo:
     """A process of an instance. In the local cluster, a thread with an event loop of its own.
 
     Attributes:
-        kind: `controller`, `replica`, `driver` or `policy` (where users' autoscaling policies
-            run); of node services `proxy` for one that clients call, else `service`.
+        kind: `controller`, `replica`, `driver`, or `helper` for a plugin's process beside the
+            controller, such as that of autoscaling policies; of node services `proxy` for one that
+            clients call, else `service`.
         name: Unique within the instance: of a replica its id.
         node_id: The node it runs on.
         service: Name of the node service; "" for other processes.
     """
 
-    kind: Literal["controller", "driver", "policy", "proxy", "replica", "service"]
+    kind: Literal["controller", "driver", "helper", "proxy", "replica", "service"]
     name: str
     node_id: str
     service: str = ""
