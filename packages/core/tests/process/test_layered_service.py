@@ -211,6 +211,40 @@ def test_cancelling_a_call_cancels_its_task(run):
     run(main)
 
 
+def test_a_reply_that_comes_as_its_call_is_given_up_is_closed(run):
+    """Nobody else knows that its replica goes on."""
+
+    class Rest:
+        closed = False
+
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            raise StopAsyncIteration
+
+        async def aclose(self):
+            self.closed = True
+
+    async def main():
+        world = World(task_free=False)
+        rest = Rest()
+
+        async def core(request):
+            return Reply((b"begin",), rest)
+
+        world.service = LayeredService(HERE, core, world.describe, world.build, world.follow)
+        world.publish(mark="a")
+        steps = world.service(call())
+        task = steps.send(None)
+        await asyncio.wait([task])
+        with pytest.raises(asyncio.CancelledError):
+            steps.throw(asyncio.CancelledError())
+        assert rest.closed
+
+    run(main)
+
+
 def test_waiting_for_the_first_snapshot_has_bounds(run):
     """A deadline ends it, and so many calls may wait."""
 

@@ -122,7 +122,13 @@ def _in_tasks(service: Service) -> Service:
     async def joined(request: Call) -> Reply:
         task = asyncio.ensure_future(service(request))
         task.add_done_callback(_retrieve)
-        return await task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            # A reply may have come in the very turn of the loop in which its caller gave it up.
+            if task.done() and not task.cancelled() and task.exception() is None:
+                await _close(task.result())
+            raise
 
     return call
 
@@ -131,6 +137,13 @@ def _retrieve(task: asyncio.Future[Reply]) -> None:
     """Retrieve the error of a task, for which nobody may wait any more."""
     if not task.cancelled():
         task.exception()
+
+
+async def _close(reply: Reply) -> None:
+    """Let the replica know that nobody reads the rest of its reply."""
+    close = getattr(reply.rest, "aclose", None)
+    if close is not None:
+        await close()
 
 
 def _failing(deployment: DeploymentId, reason: Exception) -> Service:
