@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 import types
@@ -15,7 +16,7 @@ from alacarte._process.runtime import ProcessRuntime
 from alacarte._wire.failures import rebuild_error
 from alacarte.actors import DeploymentSnapshot
 from alacarte.calls import python_call
-from alacarte.errors import DeploymentUnavailableError, PluginError
+from alacarte.errors import DeadlineExceededError, DeploymentUnavailableError, PluginError
 from alacarte.hookspecs import hookimpl
 from alacarte.testing import wait_until
 from alacarte.types import (
@@ -54,6 +55,9 @@ class Model:
 
     async def __call__(self) -> str:
         return serve.get_replica_context().replica_id
+
+    async def hang(self) -> None:
+        await asyncio.Event().wait()
 
     async def block(self) -> str:
         GATE.blocked.set()
@@ -156,6 +160,13 @@ def test_a_plugin_that_fails_around_a_route_fails_its_calls_alone(local, monkeyp
         with pytest.raises(PluginError, match="plugin mad failed"):
             runtime.submit(ask()).result(WAIT_S)
     assert handle.call()
+
+
+def test_a_deadline_ends_a_call_where_no_plugin_wraps_calls(local):
+    """Core's own layer stands around each router, whoever else gives layers."""
+    handle = local.run(Model.bind())
+    with pytest.raises(DeadlineExceededError, match=r"no reply within 0.2 s"):
+        handle.submit(method="hang", timeout_s=0.2).result(WAIT_S)
 
 
 def test_applications_are_watched_by_name(local):

@@ -97,7 +97,7 @@ class RouterTable:
         core = self._dropped_cores.get(deployment)
         if core is None:
             router = self._make(deployment)
-            core = functools.partial(router.service)  # a bound method would have no weak reference
+            core = self._core(router)
         else:
             router = self._dropped[deployment]
             router.reopen()
@@ -109,8 +109,8 @@ class RouterTable:
         if self._describe is None:
             layers = self._layers(DeploymentInfo(router.deployment))
             if layers:
-                return compose(router.call, [staged.layer for staged in layers])
-        return functools.partial(router.call)  # a bound method would have no weak reference
+                return compose(router.service, [staged.layer for staged in layers])
+        return functools.partial(router.service)  # a bound method would have no weak reference
 
     def is_gone(self, deployment: DeploymentId) -> bool:
         """Whether a deployment that was called is not there any more."""
