@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Route
 
+from alacarte import serve
 from alacarte._wire.failures import encode_error, rebuild_error
 from alacarte.errors import (
     BackPressureError,
@@ -117,3 +121,25 @@ def test_a_status_that_is_no_error_is_ignored(status: Any):
     error = Unauthenticated("secret")
     error.status = status  # type: ignore[attr-defined]
     assert answer_to(error).status == 401
+
+
+@serve.deployment
+async def too_early() -> None:
+    raise TooEarly(vary="cookie")
+
+
+def _starlette() -> Starlette:
+    async def endpoint(request: Request) -> None:
+        raise TooEarly(vary="cookie")
+
+    return Starlette(routes=[Route("/", endpoint)])
+
+
+@pytest.mark.parametrize("kind", ["handler", "starlette"])
+def test_user_code_answers_with_an_error_of_its_own(site: Any, kind: str):
+    """From a replica, where the proxy does not know the class."""
+    application = too_early if kind == "handler" else serve.deployment(serve.ingress(_starlette)())
+    site.run(application.bind())
+    answer = site.http.get("/")
+    assert (answer.status_code, answer.text) == (425, "Too Early")
+    assert (answer.headers["vary"], answer.headers["retry-after"]) == ("cookie", "2")
