@@ -44,10 +44,7 @@ class LoadMeter:
 
     def change(self, queued: int, running: int) -> None:
         """Set how many calls wait and run from now on."""
-        # As `_pass`, without its calls: this runs up to three times for each call.
-        now = self._clock()
-        self._area += (now - self._at) * (self.queued + self.running)
-        self._at = now
+        self._pass()
         self.queued, self.running = queued, running
         total = queued + running
         if total > self._high:
