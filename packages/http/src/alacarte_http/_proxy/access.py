@@ -141,10 +141,9 @@ def _text(
     request_id: str,
     app: str,
 ) -> str:
-    return (
-        f"{_stamp(at)} {_asked(method, path)} {status} {seconds * 1000:.1f}ms"
-        f" {_reached(app, route)} id={request_id}\n"
-    )
+    asked, reached = _text_parts(method, path, app, route)
+    tenths = int(seconds * 10_000 + 0.5)
+    return f"{_stamp(at)}{asked}{status} {tenths // 10}.{tenths % 10}ms{reached}{request_id}\n"
 
 
 def _json(
@@ -157,26 +156,30 @@ def _json(
     request_id: str,
     app: str,
 ) -> str:
-    # By hand: all but these three are of letters and digits, and json.dumps of a dict takes long.
+    # By hand: all but three are of letters and digits, and json.dumps of a dict takes long.
+    asked, reached = _json_parts(method, path, app, route)
     return (
-        f'{{"time":"{_stamp(at)}","method":"{method}","path":{_quoted(_shown(path))},'
-        f'"route":{_quoted(route)},"status":{status},"ms":{seconds * 1000:.3f},'
-        f'"request_id":"{request_id}","app":{_quoted(app)}}}\n'
+        f'{{"time":"{_stamp(at)}{asked}{status},"ms":{seconds * 1000:.3f},'
+        f'"request_id":"{request_id}{reached}'
     )
 
 
 # Most requests ask for what others have asked for: those parts of a line are made once.
 @lru_cache(maxsize=512)
-def _asked(method: str, path: bytes) -> str:
-    return f"{method} {_shown(path)}"
+def _text_parts(method: str, path: bytes, app: str, route: str) -> tuple[str, str]:
+    """Return what stands before the status, and between the time it took and the request's id."""
+    reached = f" app={_escaped(app) or '-'} route={_escaped(route) or '-'} id="
+    return f" {method} {_shown(path)} ", reached
 
 
 @lru_cache(maxsize=512)
-def _reached(app: str, route: str) -> str:
-    return f"app={_escaped(app) or '-'} route={_escaped(route) or '-'}"
+def _json_parts(method: str, path: bytes, app: str, route: str) -> tuple[str, str]:
+    """Return what stands between the time and the status, and behind the request's id."""
+    asked = f'","method":"{method}","path":{_quoted(_shown(path))},"route":{_quoted(route)}'
+    return f'{asked},"status":', f'","app":{_quoted(app)}}}\n'
 
 
-_quoted: Callable[[Any], str] = lru_cache(maxsize=512)(json.JSONEncoder().encode)
+_quoted: Callable[[Any], str] = json.JSONEncoder().encode
 _millisecond = 0
 _millisecond_text = ""
 
