@@ -185,3 +185,26 @@ def test_it_runs_as_a_module() -> None:
         check=True,
     )
     assert done.stdout.startswith("alacarte-cli ")
+
+
+def test_plugins_that_clash_over_a_command_are_shown(
+    plugins: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`plugins` runs all the same, since it says which they are; other commands do not."""
+
+    class Clashing:
+        records = plugins.records
+        specifications: dict[str, Any] = {}  # noqa: RUF012
+
+        @property
+        def commands(self) -> Any:
+            raise PluginError("both a and b give 'greet'")
+
+        def examine(self) -> Any:
+            return self.records
+
+    clashing: Any = Clashing()
+    assert main(["plugins"], lambda: clashing) == 1
+    assert "odd is failed" in capsys.readouterr().out
+    assert main(["status"], lambda: clashing) == 1
+    assert "both a and b give 'greet'" in capsys.readouterr().err

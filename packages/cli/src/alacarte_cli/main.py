@@ -15,6 +15,7 @@ from alacarte.plugins import Plugins, load_plugins
 from alacarte.types import Command
 
 from .__about__ import __version__
+from .hooks import register_commands
 from .render import table
 
 __all__ = ["Runnable", "main"]
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None, load: Callable[[], Plugins] = load_p
 
 
 def _dispatch(words: Sequence[str], plugins: Plugins) -> int:
-    commands = plugins.commands
+    commands = _commands(words, plugins)
     top = _top_parser(commands)
     chosen = top.parse_args(words)
     if chosen.command is None:
@@ -67,6 +68,16 @@ def _dispatch(words: Sequence[str], plugins: Plugins) -> int:
     options = _parsed(_parser(top.prog, command, runnable), chosen.words)
     options.plugins = plugins
     return runnable.run(options)
+
+
+def _commands(words: Sequence[str], plugins: Plugins) -> Mapping[str, Command]:
+    """Return the commands there are; where plugins clash over one, ours show which plugins do."""
+    try:
+        return plugins.commands
+    except PluginError:
+        if list(words[:1]) != ["plugins"]:
+            raise
+        return {command.name: command for command in register_commands()}
 
 
 def _top_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:

@@ -368,3 +368,25 @@ def test_check_start(install: Install):
         PluginError, match="plugin checks failed in check_start: KeyError: .no such"
     ):
         plugins.check_start("broken")  # type: ignore[arg-type]
+
+
+def test_plugins_that_clash_are_examined(install: Install):
+    """Both are shown as failed with the reason, and what else is installed is not."""
+    install("first-dist", GOOD)
+    install("second-dist", GOOD)
+    install("other", GOOD.replace("greet", "wave"))
+    records = {record.name: record for record in load().examine()}
+    assert {name: record.state for name, record in records.items()} == {
+        "first_dist": "failed",
+        "second_dist": "failed",
+        "other": "loaded",
+    }
+    assert "both first-dist and second-dist give 'greet'" in records["first_dist"].reason
+
+
+def test_a_distribution_can_be_disabled(install: Install, monkeypatch: pytest.MonkeyPatch):
+    """Which helps where two distributions have plugins of one name."""
+    install("first-dist", GOOD, plugin="twin")
+    install("second-dist", GOOD.replace("greet", "wave"), plugin="twin")
+    monkeypatch.setenv("ALACARTE_DISABLE_PLUGINS", "first-dist")
+    assert list(load().commands) == ["wave"]

@@ -271,6 +271,23 @@ async def test_a_reply_that_nobody_awaits_is_released(wire):
 
 
 @on_both_loops
+async def test_the_end_of_a_call_is_told_with_its_reply(wire):
+    """Who hears that a call has ended finds the reply there, or that it was given up."""
+    desk = await wire.listen(long_reply)
+    connection = await wire.connect(desk)
+    ends = []
+
+    def done(stream):
+        ends.append((stream.answered, type(stream.error)))
+
+    await start(connection, streaming=True, done=done).reply
+    start(connection, streaming=True, done=done).reply.cancel()
+    await until(lambda: len(ends) == 2)
+    assert ends == [(True, type(None)), (False, asyncio.CancelledError)]
+    await until(lambda: not lent(desk))
+
+
+@on_both_loops
 async def test_memory_of_a_lost_connection_is_not_used_again(wire):
     """Its caller may still read it, and can no longer say when it is done."""
     desk = await wire.listen(long_reply)

@@ -219,11 +219,12 @@ class CallStream:
             self._connection.skip_shared(frame.payload)
             self.fail(ConnectionLost(f"a reply in shared memory cannot be read: {error}"))
             return
-        self._close()
         self.reply.set_result(Reply((message,)))
+        self._close()
 
     def _unwanted_shared(self, frame: Frame) -> None:
         self._connection.skip_shared(frame.payload)
+        self.error = asyncio.CancelledError()
         self._close()
 
     def _message(self, frame: Frame) -> None:
