@@ -85,3 +85,27 @@ def test_a_request_calls_no_hook(hook_calls: Counter[str]):
         assert hook_calls == {}
     finally:
         serve.shutdown()
+
+
+def test_an_observed_request_calls_no_hook(hook_calls: Counter[str]):
+    """A meter is made once for a process, and asked once for each subject: exactly none again."""
+    meter = pytest.importorskip(
+        "counting_meter", reason="nox -s contract installs tests/foreign_plugin_meter"
+    )
+    meter.counts.clear()
+    serve.start(
+        cluster="local", proxy_location="Disabled", counting_meter_options={"enabled": True}
+    )
+    try:
+        handle = serve.run(Outer.bind(Inner.bind()), route_prefix=None)
+        assert handle.remote(1).result() == 2
+        assert hook_calls["counting-meter: make_meter"] > 0
+        hook_calls.clear()
+        for n in range(CALLS):
+            assert handle.remote(n).result() == n + 1
+        assert hook_calls == {}
+        for deployment in ("Outer", "Inner"):
+            key = ("router", f"default#{deployment}", "ended success")
+            assert meter.counts[key] == CALLS + 1
+    finally:
+        serve.shutdown()

@@ -100,6 +100,13 @@ class Around:
     def close(self, *, replaced): ...
 @hookimpl
 def wrap_route(route): return Around()
+class Calls(RouterObserver):
+    def queued(self, call): ...
+    def ended(self, call, replica, outcome): ...
+class Meters(Meter):
+    def router(self, deployment): return Calls()
+@hookimpl
+def make_meter(process): return Meters()
 @hookimpl
 def on_event(event): ...
 """
@@ -180,6 +187,13 @@ WRONG = {
         "failed): return service\n    def close", "failed): ...\n    def close"
     ),
     "which is no RouteLayer or None": RIGHT.replace("return Around()", "return Kind()"),
+    "observer of a router: queued must not be async": RIGHT.replace(
+        "def queued(", "async def queued("
+    ),
+    r"observer of a router: ended must take \(call, replica, outcome\)": RIGHT.replace(
+        "def ended(self, call, replica, outcome)", "def ended(self, call, outcome)"
+    ),
+    "make_meter returned .*Calls": RIGHT.replace("return Meters()", "return Calls()"),
     "made None of a service": RIGHT.replace("size == 3", "size == 4"),
     "Node has no async start": RIGHT.replace("async def start(", "def start("),
     "bind must take the user's object": RIGHT.replace("def bind(self, served)", "def bind(self)"),

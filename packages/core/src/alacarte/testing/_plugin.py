@@ -291,9 +291,14 @@ _SUBJECTS: tuple[tuple[str, type, tuple[Any, ...]], ...] = (
 
 
 def _check_meter(implementation: Callable[..., Any], plugins: Plugins) -> None:
+    config = _configuration(plugins)
     for kind in ("driver", "replica", "proxy"):
         process = ProcessInfo(kind, "check", "local")
-        for answer in plugins.ask("make_meter", process=process, config=_configuration(plugins)):
+        try:
+            answers = plugins.ask("make_meter", process=process, config=config)
+        except PluginError as error:
+            raise AssertionError(str(error)) from error
+        for answer in answers:
             for name, base, subject in _SUBJECTS:
                 observer = getattr(answer.value, name)(*subject)
                 if observer is not None:

@@ -254,11 +254,6 @@ class _WatchedCall(Call):
     """A call whose end can be seen."""
 
     __slots__ = ("__weakref__",)
-    # Calls are equal by value, so a dataclass has no hash; here each one is itself.
-    __hash__ = object.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
 
 
 class _Unread(Sequence[Any]):

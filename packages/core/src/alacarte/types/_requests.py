@@ -67,9 +67,9 @@ class PushedMessages(Protocol):
         """
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
-    """One request on its way to a deployment.
+    """One request on its way to a deployment. Two are never equal, and a call may be a key.
 
     Attributes:
         protocol: Name of the `CallProtocol` that understands `payload`.
