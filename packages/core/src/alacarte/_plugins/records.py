@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Literal
@@ -62,9 +62,13 @@ def discover() -> list[PluginRecord]:
     none of whose plugins to load. A plugin whose distribution requires another version of an
     installed plugin's distribution is failed already.
     """
-    entries = list(metadata.entry_points(group=PROJECT))
-    versions = {_key(entry.dist.name): entry.dist.version for entry in entries if entry.dist}
-    found = [_record(entry, versions) for entry in entries]
+    # Each access to a distribution's name or version reads its metadata anew: here it is read once.
+    entries = [
+        (entry, None if entry.dist is None else entry.dist.metadata)
+        for entry in metadata.entry_points(group=PROJECT)
+    ]
+    versions = {_key(about["Name"]): about["Version"] for _, about in entries if about is not None}
+    found = [_record(entry, about, versions) for entry, about in entries]
     found += [PluginRecord(module, module) for module in sorted(names_in("ALACARTE_PLUGINS"))]
     # The same distribution can be seen twice, through two entries of sys.path.
     unique = {(record.name, record.target): record for record in reversed(found)}
@@ -77,11 +81,15 @@ def discover() -> list[PluginRecord]:
     ]
 
 
-def _record(entry: metadata.EntryPoint, versions: dict[str, str]) -> PluginRecord:
-    if entry.dist is None:
+def _record(
+    entry: metadata.EntryPoint,
+    about: metadata.PackageMetadata | None,
+    versions: Mapping[str, str],
+) -> PluginRecord:
+    if about is None:
         return PluginRecord(entry.name, entry.value)
-    record = PluginRecord(entry.name, entry.value, entry.dist.name, entry.dist.version)
-    unmet = unmet_requirement(entry.dist.requires or (), versions)
+    record = PluginRecord(entry.name, entry.value, about["Name"], about["Version"])
+    unmet = unmet_requirement(about.get_all("Requires-Dist") or (), versions)
     if unmet is None:
         return record
     requirement, version = unmet
