@@ -1,4 +1,7 @@
-"""Compiles modules of `packages/` with mypyc, into the wheel of alacarte-compiled."""
+"""Compiles modules of `packages/` with mypyc, into the wheel of alacarte-compiled.
+
+The environment variable MYPYC_OPT_LEVEL is the C compiler's level of optimization, 3 by default.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from setuptools import setup
 options = ["--namespace-packages", "--explicit-package-bases", "--ignore-missing-imports",
            "--follow-imports=silent", *json.loads(sys.argv[1])]
 setup(name="alacarte-compiled", packages=[],
-      ext_modules=mypycify(options, opt_level="3", debug_level="0"),
+      ext_modules=mypycify(options, opt_level=sys.argv[2], debug_level="0"),
       script_args=["--quiet", "build_ext", "--build-lib", "compiled"])
 """
 
@@ -40,13 +43,17 @@ class CompileModules(BuildHookInterface):  # type: ignore[type-arg]
             raise RuntimeError("alacarte-compiled cannot be editable: it is made from sources.")
         self._folder = Path(tempfile.mkdtemp())
         modules: list[str] = self.config["modules"]
-        roots = sorted({PACKAGES / name.split("/")[0] / "src" for name in modules})
-        files = [str(PACKAGES / name) for name in modules]
-        environment = {**os.environ, "MYPYPATH": os.pathsep.join(map(str, roots))}
+        # A copy: what is compiled is what the digests are of, whoever edits meanwhile.
+        copies = self._folder / "packages"
+        roots = sorted({name.split("/")[0] for name in modules})
+        for root in roots:
+            shutil.copytree(PACKAGES / root / "src", copies / root / "src")
+        files = json.dumps([str(copies / name) for name in modules])
+        found = os.pathsep.join(str(copies / root / "src") for root in roots)
         done = subprocess.run(
-            [sys.executable, "-c", SETUP, json.dumps(files)],
+            [sys.executable, "-c", SETUP, files, os.environ.get("MYPYC_OPT_LEVEL", "3")],
             cwd=self._folder,
-            env=environment,
+            env={**os.environ, "MYPYPATH": found},
             capture_output=True,
             text=True,
             check=False,
@@ -55,7 +62,7 @@ class CompileModules(BuildHookInterface):  # type: ignore[type-arg]
             raise RuntimeError(f"the modules were not compiled:\n{done.stdout}{done.stderr}")
         compiled = self._folder / "compiled"
         sources = {
-            name.partition("/src/")[2]: hashlib.sha256((PACKAGES / name).read_bytes()).hexdigest()
+            name.partition("/src/")[2]: hashlib.sha256((copies / name).read_bytes()).hexdigest()
             for name in modules
         }
         (compiled / "sources.json").write_text(json.dumps(sources, indent=1))
