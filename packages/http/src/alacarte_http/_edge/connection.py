@@ -50,11 +50,13 @@ class Phase(IntEnum):
     """Nothing is read any more; a refusal waits behind the responses to earlier requests."""
     LINGERING = auto()
     """The last answer is written; what the client still sends is read and dropped."""
+    UPGRADED = auto()
+    """The connection belongs to another protocol."""
     CLOSED = auto()
-    """Nothing is read or written any more, or another protocol does."""
+    """Nothing is read or written any more."""
 
 
-_OPEN, _REFUSING, _LINGERING, _CLOSED = Phase
+_OPEN, _REFUSING, _LINGERING, _UPGRADED, _CLOSED = Phase
 
 
 class Connection(asyncio.Protocol):
@@ -124,7 +126,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.phase is not _OPEN:
-            if self._successor is not None:
+            if self.phase is _UPGRADED:
+                assert self._successor is not None
                 self._successor.data_received(data)
             return
         reader = self._reader
@@ -216,7 +219,7 @@ class Connection(asyncio.Protocol):
         if self.active is not None or self._queue or self.edge.upgrade is None:
             self._refuse(websocket_out_of_place())
             return
-        self.phase = _CLOSED
+        self.phase = _UPGRADED
         self.edge.forget(self)
         successor = self._successor = self.edge.upgrade()
         self.transport.set_protocol(successor)
