@@ -92,6 +92,17 @@ async def test_segments_are_used_again():
     assert segments.take(2 * SHARED_BYTES) is first
 
 
+async def test_the_segment_used_last_is_used_first():
+    """Its memory is in the cache, and another one that is not needed is let go in time."""
+    segments = Segments()
+    first, second = segments.take(SIZE), segments.take(SIZE)
+    segments.give_back(first)
+    segments.give_back(second)
+    for _ in range(3):
+        assert segments.take(SIZE) is second
+        segments.give_back(second)
+
+
 async def test_segments_are_bounded():
     """What is free makes room for what is needed; what is lent does not."""
     segments = Segments(limit=10 * SHARED_BYTES)

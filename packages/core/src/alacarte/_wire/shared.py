@@ -100,7 +100,7 @@ class Segments:
 
     def take(self, size: int) -> Segment | None:
         """Return a segment for so many bytes; None where the limit or the system allows none."""
-        for segment in self._free:
+        for segment in reversed(self._free):  # the last one used is still in the cache
             if size <= segment.size < _MAX_WASTE * size:
                 self._free.remove(segment)
                 segment.used = True
