@@ -938,7 +938,7 @@ def check_invariants(b: Bench) -> None:
     assert len(waiting) == router.queued + router.in_flight
     usable = {
         link.replica_id
-        for link in router._links.values()
+        for link in router._replicas.links.values()
         if link.connection is not None and not link.leaving
     }
     ready = {load.replica_id for load in router.replicas}

@@ -150,6 +150,11 @@ class Replicas:
         """Whether there are replicas, or calls at those that are gone."""
         return bool(self.links or self._retired)
 
+    @property
+    def free_slots(self) -> int:
+        """How many calls the replicas take, those that are not connected yet included."""
+        return sum(max(link.max_ongoing - link.in_flight, 0) for link in self.links.values())
+
     def reopen(self) -> None:
         """Go on after `close`."""
         self._sweep.add(self._look)

@@ -136,10 +136,6 @@ class Router:
         """The replicas that calls may go to now."""
         return self._ready
 
-    @property
-    def _links(self) -> dict[str, Link]:
-        return self._replicas.links
-
     # --- calls --------------------------------------------------------------------------
 
     async def call(self, call: Call) -> Reply:
@@ -196,7 +192,7 @@ class Router:
         """
         self._return()
         await self._known.wait()
-        links = [link for link in self._links.values() if not link.leaving]
+        links = [link for link in self._replicas.links.values() if not link.leaving]
         if self._observer is not None:
             self._observer.broadcast(call, tuple(links))
         sent = (self._call_one(link, call) for link in links)
@@ -326,7 +322,9 @@ class Router:
             link.blocked = True
             kind = "rejected"
         elif link.silence > PING_ROUNDS and not connection.heard:
-            self._unanswered(call, link)
+            # Its caller has given up, and since the PING the replica has said nothing.
+            if self._admission.is_late(call):
+                self._replicas.unanswered(link)
             kind = "unanswered"
         else:
             link.reported = connection.replica_load
@@ -345,11 +343,6 @@ class Router:
             self._replicas.hang_up(link)
         if self._waiting:
             self._dispatch()
-
-    def _unanswered(self, call: Call, link: Link) -> None:
-        """The caller has given up, and since the PING the replica has said nothing."""
-        if self._admission.is_late(call):
-            self._replicas.unanswered(link)
 
     def _move_away(self, link: Link) -> None:
         """Send what may run twice elsewhere; the other calls there stay, and may be answered."""
@@ -374,7 +367,7 @@ class Router:
             removed: Sequence[str] = news.removed
         else:
             snapshot, changed = news, news.replicas
-            removed = [*self._links.keys() - {entry.replica_id for entry in changed}]
+            removed = [*self._replicas.links.keys() - {entry.replica_id for entry in changed}]
         self._version = snapshot.version
         self._admission.max_queued = snapshot.max_queued
         self._take_policy(snapshot)
@@ -383,12 +376,12 @@ class Router:
         self._replicas.change(changed, removed)
         self.gone = snapshot.state == "absent"
         self._unavailable = "" if snapshot.state == "up" else (snapshot.reason or snapshot.state)
-        if self._unavailable and not self._links:
+        if self._unavailable and not self._replicas.links:
             self._queue.fail(DeploymentUnavailableError(str(self.deployment), self._unavailable))
         self._known.set()
         self._dispatch()
         if not self._unavailable:
-            self._admission.shed_excess(self._free_slots())
+            self._admission.shed_excess(self._replicas.free_slots)
 
     def _take_policy(self, snapshot: DeploymentSnapshot) -> None:
         """Let another policy choose from now on, where the snapshot asks for another one."""
@@ -417,10 +410,6 @@ class Router:
             self._load_watch = self._watch_load(self, snapshot)
         watch = self._load_watch
         self._load_changed = self._queue.changed = None if watch is None else watch.changed
-
-    def _free_slots(self) -> int:
-        """Return how many calls the replicas take, those not connected yet included."""
-        return sum(max(link.max_ongoing - link.in_flight, 0) for link in self._links.values())
 
     # --- its end ------------------------------------------------------------------------
 
