@@ -280,7 +280,7 @@ async def test_another_user(directory: Path, monkeypatch: pytest.MonkeyPatch):
     place = Place(directory)
     good = listening_socket("127.0.0.1", 0)
     offer = Offer(good, place.new_socket())
-    monkeypatch.setattr(listener, "_same_user", lambda peer: False)
+    monkeypatch.setattr(listener, "is_same_user", lambda peer: False)
     other = await obtain(Place(directory), "127.0.0.1", 0)
     assert other.getsockname() != good.getsockname()
     await offer.close()
