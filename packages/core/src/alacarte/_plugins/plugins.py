@@ -13,7 +13,7 @@ from typing import Any
 import pluggy
 
 from ..errors import PluginError, ServeError
-from ..foreign import describe_error, is_interrupt
+from ..foreign import is_interrupt
 from ..layers import order_layers, order_stages
 from ..types import (
     ApiName,
@@ -36,9 +36,9 @@ from ..types import (
     Runtime,
     Scaler,
     ScalerContext,
-    Service,
     StagedLayer,
 )
+from .checked_layers import checked_layer
 from .failures import PluginFailures
 from .first_party import missing_package
 from .question import asking
@@ -345,7 +345,7 @@ class Plugins:
             raise PluginError(f"{subject}: {error}") from error.__cause__
         for plugin, layer in answers:
             note = functools.partial(self.failures.note, plugin, hook, subject=subject)
-            given.append((plugin, _checked(layer, f"plugin {plugin}: {hook}", note)))
+            given.append((plugin, checked_layer(layer, f"plugin {plugin}: {hook}", note)))
             try:
                 order_layers(given, stages)  # here, where an unknown stage has a plugin
             except PluginError as error:
@@ -394,22 +394,10 @@ class Plugins:
         except ServeError:
             raise
         except Exception as error:  # foreign code
-            plugin = self._raised_by(hook, error)
+            plugin = _raised_by(self._hook(hook).get_hookimpls(), error)
             raise PluginError(
                 f"plugin {plugin} failed in {hook}: {type(error).__name__}: {error}"
             ) from error
-
-    def _raised_by(self, hook: str, error: BaseException) -> str:
-        """Return the plugin whose implementation stands innermost in a traceback."""
-        codes = {
-            getattr(each.function, "__code__", None): str(each.plugin_name)
-            for each in self._hook(hook).get_hookimpls()
-        }
-        found, frame = "?", error.__traceback__
-        while frame is not None:
-            found = codes.get(frame.tb_frame.f_code, found)
-            frame = frame.tb_next
-        return found
 
     def _ask_everything(self) -> dict[str, str]:
         """Ask every `register_*` hook; return why plugins clash, by plugin."""
@@ -476,30 +464,13 @@ def _named(values: Iterable[Any]) -> list[tuple[str, Any]]:
     return [(str(name), value) for name, value in named]
 
 
-def _checked(
-    given: Layer | StagedLayer[Layer], origin: str, note: Callable[[Exception], None]
-) -> Layer | StagedLayer[Layer]:
-    """Return the same layer; one that makes no service of a service is named."""
-    if isinstance(given, StagedLayer):
-        return replace(given, layer=_checked_layer(given.layer, origin, note))
-    return _checked_layer(given, origin, note)
-
-
-def _checked_layer(layer: Any, origin: str, note: Callable[[Exception], None]) -> Layer:
-    if not callable(layer):
-        note(TypeError(f"it returned the layer {layer!r}, which cannot be called"))
-        raise PluginError(f"{origin} returned the layer {layer!r}, which cannot be called.")
-
-    @functools.wraps(layer)
-    def wrap(service: Service) -> Service:
-        try:
-            wrapped: Any = layer(service)
-            if not callable(wrapped):
-                raise TypeError(f"it made {wrapped!r} of a service, which cannot be called")
-        except Exception as error:  # foreign code
-            note(error)
-            raise PluginError(f"{origin}: the layer failed: {describe_error(error)}.") from error
-        served: Service = wrapped
-        return served
-
-    return wrap
+def _raised_by(implementations: Iterable[Any], error: BaseException) -> str:
+    """Return the plugin whose implementation stands innermost in a traceback."""
+    codes = {
+        getattr(each.function, "__code__", None): str(each.plugin_name) for each in implementations
+    }
+    found, frame = "?", error.__traceback__
+    while frame is not None:
+        found = codes.get(frame.tb_frame.f_code, found)
+        frame = frame.tb_next
+    return found
