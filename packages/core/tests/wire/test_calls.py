@@ -228,7 +228,7 @@ async def test_small_calls_pass_long_messages(wire):
     while not stream.reply.done():
         assert await ask(connection, b"small") == b"small"
         passed += 1
-    assert passed > 3
+    assert passed > 1  # where the first waits for the end, there is one
     assert join((await stream.reply).payload) == payload
 
 
