@@ -87,7 +87,6 @@ def test_a_reader_with_a_fault_is_found(monkeypatch: Any, name: str, value: Any)
     assert run(range(3000), max_differences=1).differences
 
 
-@pytest.mark.python_only
 def test_a_proxy_that_ends_no_request_of_a_client_that_left_is_found(monkeypatch: Any) -> None:
     """Each stream also goes through the proxy, where as many requests end as were begun."""
     end = Forwarding._end

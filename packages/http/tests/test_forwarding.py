@@ -6,13 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import pytest
-
 from alacarte.types import Buffer, Message, Reply
 from alacarte_http._message import pack_response
 from alacarte_http._proxy.forwarding import Forwarding
-
-pytestmark = pytest.mark.python_only
 
 
 class Exchange:

@@ -38,7 +38,6 @@ async def test_a_peer_that_is_refused_gets_its_answers_first(wire):
     assert await frames_until_closed(peer) == [Kind.PONG] * 3
 
 
-@pytest.mark.python_only
 @on_every_wire
 async def test_an_error_in_the_middle_of_a_read(wire):
     """A bug of ours closes the connection; what was answered before has been sent."""
@@ -60,7 +59,6 @@ async def test_an_error_in_the_middle_of_a_read(wire):
     assert len(seen) == 3
 
 
-@pytest.mark.python_only
 @on_every_wire
 @pytest.mark.parametrize("hang_up", ["close", "abort"])
 async def test_hung_up_within_a_read(wire, hang_up):
@@ -118,7 +116,6 @@ class Spy:
         self.transport.write(data)
 
 
-@pytest.mark.python_only
 @on_both_loops
 async def test_a_read_with_very_many_answers_is_bounded(wire):
     """Of thousands of frames that one read causes, at most 64 wait to be written together."""
@@ -144,7 +141,6 @@ async def test_a_read_with_very_many_answers_is_bounded(wire):
     replica.transport = spy.transport
 
 
-@pytest.mark.python_only
 @on_both_loops
 async def test_replies_of_one_read_are_bounded(wire):
     """Replies as long as frames may be that are gathered: 4 MiB at most."""
