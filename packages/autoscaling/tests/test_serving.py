@@ -199,6 +199,25 @@ class Other:
         return number
 
 
+def test_another_policy_of_the_same_name_takes_over() -> None:
+    """In place: the policy that a redeploy brings decides, and no replica is replaced."""
+
+    def policy(number: int) -> Any:
+        def wanted(context: AutoscalingContext) -> int:
+            return number
+
+        return wanted
+
+    GATE.set()
+    at_once = {"upscale_delay_s": 0, "downscale_delay_s": 0, "max_replicas": 5}
+    serve.run(scaled(**at_once, policy=by(policy(2))))
+    comes_to(2)
+    before = {replica.replica_id for replica in deployment().replicas}
+    serve.run(scaled(**at_once, policy=by(policy(3))))
+    comes_to(3)
+    assert before < {replica.replica_id for replica in deployment().replicas}
+
+
 def test_a_policy_that_fails_is_named() -> None:
     """Its deployment says which and why, keeps its number, and starts from none; others scale."""
 

@@ -30,7 +30,7 @@ class CustomPolicy:
     @cached_property
     def digest(self) -> str:
         """Equal for equal code and arguments."""
-        return hashlib.sha256(repr((self.code.code, self.kwargs)).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr((self.code.digest, self.kwargs)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from alacarte._control.validation import check_plan
 from alacarte._model.kinds import ApplicationKind
 from alacarte._model.plan import Plan
 from alacarte.errors import ConfigError
-from alacarte.types import DeploymentId, Expansion, Resource, Route
+from alacarte.types import DeploymentId, Expansion, Resource, Route, UserCode
 
 from ..plan_support import KINDS, ROADS, application, planned, road, stored
 
@@ -120,6 +120,21 @@ def test_a_fingerprint_is_equal_for_equal_expansions_only():
     [spec] = made.spec.deployments
     newer = replace(made.spec, deployments=(replace(spec, version="v2"),))
     assert fingerprint(made) != fingerprint(replace(made, spec=newer))
+
+
+@pytest.mark.parametrize("field", ["options", "scaling"])
+def test_a_fingerprint_follows_code_in_options(field: str):
+    """Another function of the same name is another resource, whoever the option is for."""
+
+    def fingerprint(code: bytes) -> str:
+        made = application("a", "x")
+        [spec] = made.spec.deployments
+        values = {"scaler": {"policy": UserCode("shop:policy", code)}}
+        changed = replace(made.spec, deployments=(replace(spec, **{field: values}),))
+        return planned(replace(made, spec=changed)).resources["application", "a"].fingerprint
+
+    assert fingerprint(b"return 1") == fingerprint(b"return 1")
+    assert fingerprint(b"return 1") != fingerprint(b"return 2")
 
 
 def test_a_resource_knows_its_path():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -57,13 +58,20 @@ class UserCode:
 
     Attributes:
         name: `"module:qualname"` of the function or class.
-        code: It, as cloudpickle bytes.
-        import_paths: The entries of `sys.path` that it needs.
+        code: The function or class as cloudpickle bytes.
+        import_paths: The entries of `sys.path` that the code needs.
+        digest: Of the code; computed where it is not given. Another function of the same name has
+            another one.
     """
 
     name: str
     code: bytes = field(repr=False)
     import_paths: tuple[str, ...] = ()
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.digest:
+            object.__setattr__(self, "digest", hashlib.sha256(self.code).hexdigest())
 
 
 class ConfigSections(Protocol):
