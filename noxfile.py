@@ -325,7 +325,7 @@ def simulation(session: nox.Session) -> None:
 @nox.session
 def contract(session: nox.Session) -> None:
     """Test what must hold across packages: layout, borders, hooks, errors; and the benchmarks."""
-    _install(session, PACKAGES, *_group("test"), foreign=True)
+    _install(session, PACKAGES, *_group("test", "http-client", "ingress"), foreign=True)
     _pytest(session, "tests/contract", "benchmarks/tests")
 
 
