@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 
 import pytest
@@ -9,11 +10,20 @@ import pytest
 from alacarte._cluster.protocol import ClusterSilent
 from alacarte._control import storage
 from alacarte._control.desired import State
-from alacarte._control.storage import FORMAT, STATE_KEY, Storage, clear, decode_index
+from alacarte._control.storage import (
+    FORMAT,
+    STATE_KEY,
+    Index,
+    Storage,
+    StoredBlob,
+    StoredResource,
+    clear,
+    decode_index,
+)
 from alacarte._model.specs import ApplicationSpec, DeploymentSpec
 from alacarte.config import DeploymentConfig
 from alacarte.errors import ConfigError, InternalError
-from alacarte.types import DeploymentId, Resource
+from alacarte.types import DeploymentId, Resource, UserCode
 
 LARGE = 50_000
 
@@ -289,7 +299,7 @@ async def test_a_deletion_that_comes_late_hits_nothing_in_use(there: Map, here: 
     assert await stored_in(there) == here.state
 
 
-@pytest.mark.parametrize("found", [1, FORMAT + 1])
+@pytest.mark.parametrize("found", [1, 2, FORMAT + 1])
 async def test_another_format_is_refused(there: Map, found: int):
     """The error names both formats and the way out; nothing is guessed, and nothing deleted."""
     data = pickle.dumps((found, b"a pickle of classes that are not known here"))
@@ -299,6 +309,30 @@ async def test_another_format_is_refused(there: Map, found: int):
     assert len(there.stored) == 2
     await clear(there)  # type: ignore[arg-type]
     assert there.stored == {}
+
+
+def test_stored_values_have_the_fields_of_their_format():
+    """A field that is new, gone or renamed asks for another `FORMAT`: pickles do not tell."""
+    values = [Index, StoredResource, StoredBlob, State, Resource, ApplicationSpec, DeploymentSpec]
+    found = {each.__name__: _fields(each) for each in [*values, UserCode]}
+    assert (FORMAT, found) == (
+        3,
+        {
+            "Index": "revision facts resources blobs",
+            "StoredResource": "place deployed_at blobs",
+            "StoredBlob": "place size",
+            "State": "instance config withheld resources deployed_at stopping held",
+            "Resource": "kind name spec",
+            "ApplicationSpec": "name route_prefix ingress deployments",
+            "DeploymentSpec": "id version code init is_function config import_paths options"
+            " scaling",
+            "UserCode": "name code import_paths digest",
+        },
+    )
+
+
+def _fields(value: type) -> str:
+    return " ".join(each.name for each in dataclasses.fields(value))  # type: ignore[arg-type]
 
 
 async def test_a_damaged_state_is_named(there: Map, here: Storage):

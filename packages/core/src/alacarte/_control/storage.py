@@ -40,7 +40,8 @@ __all__ = [
 
 log = logging.getLogger("alacarte.controller")
 STATE_KEY = "state"
-FORMAT = 2
+FORMAT = 3
+"""Of all that is stored, resources included: raised when a field of a stored value changes."""
 _OBJECTS = f"{STATE_KEY}/"
 _PART_BYTES = 8 * 1024**2
 """One answer of the control store takes milliseconds, also of a long byte string's part."""
