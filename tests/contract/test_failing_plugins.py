@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -19,6 +19,7 @@ from alacarte import serve
 from alacarte.errors import DeploymentUnavailableError, PluginError
 from alacarte.hookspecs import hookimpl
 from alacarte.testing import local_instance, wait_until
+from alacarte.types import Meter, WireObserver
 
 pytest.importorskip("alacarte_http", reason="of all packages together")
 pytest.importorskip("alacarte_handles", reason="of all packages together")
@@ -57,6 +58,10 @@ def get(url: str) -> tuple[int, str]:
 
 def failures() -> set[tuple[str, str, str]]:
     return {(each.plugin, each.hook, each.subject) for each in serve.status().plugin_failures}
+
+
+def processes_of(hook: str) -> set[str]:
+    return {each.process for each in serve.status().plugin_failures if each.hook == hook}
 
 
 def refuse_one(deployment: Any) -> None:
@@ -103,6 +108,33 @@ def test_an_observer_that_fails(odd):
         serve.run(Model.bind(), route_prefix="/")
         assert get(url) == (200, "answer")
         assert {plugin for plugin, hook, _ in failures() if hook == "on_event"} == {NAME}
+
+
+def test_a_meter_that_cannot_be_made(odd):
+    """Requests go on without it, and the status names it for each process."""
+
+    def make_meter(process: Any) -> None:
+        raise RuntimeError("no disk")
+
+    with odd(make_meter=make_meter) as url:
+        serve.run(Model.bind(), route_prefix="/")
+        assert get(url) == (200, "answer")
+        wait_until(lambda: len(processes_of("make_meter")) >= 3, 10, "the failures in the status")
+        assert failures() == {(NAME, "make_meter", "")}
+
+
+class BadWire(Meter):
+    def wire(self, end: Literal["caller", "replica"]) -> WireObserver | None:
+        raise RuntimeError("no disk")
+
+
+def test_a_meter_that_cannot_observe_connections(odd):
+    """As it is asked for them while a process starts."""
+    with odd(make_meter=lambda process: BadWire()) as url:
+        serve.run(Model.bind(), route_prefix="/")
+        assert get(url) == (200, "answer")
+        wait_until(lambda: len(processes_of("meter: wire")) >= 3, 10, "the failures in the status")
+        assert failures() == {(NAME, "meter: wire", "")}
 
 
 @pytest.mark.parametrize("given", [None, 17, [("cached", "x:y")]])

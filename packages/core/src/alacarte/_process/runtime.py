@@ -165,6 +165,9 @@ class ProcessRuntime:
         self._sweep = Sweep(self.loop)
         self._topics = TopicReporter(plugins.report_topics, self._report)
         self._telling: dict[str, asyncio.Task[None]] = {}
+        self._failures_since = time.time()
+        self._failures_due = False
+        self._unwatch = plugins.failures.watch(self._plugin_failed)  # before the first question
         answers = plugins.tell("make_meter", process=process, config=config)
         self._meters = ProcessMeters(answers, plugins.failures)
         wire = self.observe("wire", WireObserver, "caller")
@@ -180,9 +183,6 @@ class ProcessRuntime:
         self._lifetime = Lifetime(
             plugins, "on_process", f"process {process.name}", process=process, runtime=self
         )
-        self._failures_since = time.time()
-        self._failures_due = False
-        self._unwatch = plugins.failures.watch(self._plugin_failed)
         self._lifetime.begin()
 
     # --- Runtime ------------------------------------------------------------------------
