@@ -12,7 +12,7 @@ import pytest
 
 from alacarte import _plugins
 from alacarte._plugins import PluginRecord, Plugins
-from alacarte.errors import ConfigError
+from alacarte.errors import ConfigError, DeployError, DeploymentUnavailableError
 from alacarte.hookspecs import hookimpl
 from alacarte.instance import describe_deployments, get_instance
 from alacarte.testing import wait_until
@@ -76,6 +76,8 @@ class Marker(types.ModuleType):
         @hookimpl
         def wrap_replica(deployment: DeploymentInfo) -> Any:
             mark = deployment.options("mark")
+            if mark is not None and mark.word == "missing":
+                raise FileNotFoundError("the layer's file")
             return None if mark is None else marks(self.seen, f"replica {mark.word}")
 
         self.register_config = register_config
@@ -144,6 +146,19 @@ def test_a_change_in_place_builds_layers_again_and_keeps_the_replica(local, mark
     deploy(local)
     wait_until(changed([]))
     assert seen(marker, handle)[1] == replica_id
+
+
+def test_a_replica_without_its_new_layer_answers_nobody(local, marker):
+    """The missing layer may be there for authentication. A change that builds its layers ends it."""
+    handle = deploy(local, mark={"word": "a"})
+    replica_id = seen(marker, handle)[1]
+    with pytest.raises(DeployError, match="plugin marker failed in wrap_replica"):
+        deploy(local, mark={"word": "missing"})
+    for _ in range(3):
+        with pytest.raises(DeploymentUnavailableError, match="plugin marker failed in wrap_replica"):
+            handle.call("x")
+    deploy(local, mark={"word": "a"})  # those that its layers were built for last
+    assert seen(marker, handle) == (["a", "replica a"], replica_id)
 
 
 def test_a_change_that_needs_a_new_version_replaces_the_replica(local, marker):

@@ -17,7 +17,7 @@ from ..foreign import describe_error
 from ..layers import compose, deadline
 from ..types import Call, DeploymentId, DeploymentInfo, Layer, Reply, Service, StagedLayer
 
-__all__ = ["MAX_WAITING", "BuildLayers", "Describe", "LayeredService"]
+__all__ = ["MAX_WAITING", "BuildLayers", "Describe", "LayeredService", "failing_service"]
 
 log = logging.getLogger("alacarte.runtime")
 
@@ -80,7 +80,7 @@ class LayeredService:
             service = compose(self._core, [staged.layer for staged in layers])
         except Exception as error:  # foreign code; the plugin's failure is logged already
             log.error("calls to %s fail: a layer could not be built: %s", self._deployment, error)
-            self._serve(_failing(self._deployment, error))
+            self._serve(failing_service(self._deployment, error))
             return
         task_free = all(staged.task_free for staged in layers)
         self._serve(service if task_free else _in_tasks(service))
@@ -146,7 +146,8 @@ async def _close(reply: Reply) -> None:
         await close()
 
 
-def _failing(deployment: DeploymentId, reason: Exception) -> Service:
+def failing_service(deployment: DeploymentId, reason: BaseException) -> Service:
+    """Return what fails every call, in place of a service one of whose layers is missing."""
     message = str(reason) if isinstance(reason, ServeError) else describe_error(reason)
 
     async def call(request: Call) -> Reply:

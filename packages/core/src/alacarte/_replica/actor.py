@@ -17,6 +17,7 @@ from .._cluster.host import socket_path, spare_collections
 from .._cluster.protocol import ActorContext
 from .._logging import name_process
 from .._model.pickling import load_code, load_init
+from .._process.layered_service import failing_service
 from .._process.lifetime import Lifetime
 from .._process.runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues, describe_deployment
@@ -71,6 +72,7 @@ class ReplicaActor:
         )
         self._user_config = spec.user_config
         self._options = spec.options
+        self._is_closed = False
         self._advertised = Advertised()
         self._here = ReplicaContext(
             spec.deployment,
@@ -182,16 +184,26 @@ class ReplicaActor:
     async def reconfigure(
         self, max_ongoing: int, user_config: Any, options: Mapping[str, Any]
     ) -> None:
-        """Take over what needs no restart."""
+        """Take over what needs no restart.
+
+        Calls fail from a build of the layers that fails to one that succeeds: the layer that is
+        missing may be there for authentication.
+        """
         assert self._server is not None
         assert self._user is not None
         current_runtime.set(self._runtime)
         current_replica.set(self._here)
-        if options != self._options:
+        if options != self._options or self._is_closed:
             try:
                 self._server.services = self._services(self._user, options)
-            except Exception as error:  # foreign code
+            except BaseException as error:  # foreign code
+                failing = failing_service(self._spec.deployment, error)
+                self._server.services = dict.fromkeys(self._server.services, failing)
+                self._is_closed = True
+                if is_cancellation(error):
+                    raise
                 raise DeployError(_told(self._spec.deployment, error)) from None
+            self._is_closed = False
             self._options = options
         if max_ongoing != self._server.max_ongoing:
             self._server.max_ongoing = max_ongoing

@@ -128,7 +128,7 @@ class ReplicaProtocol(Protocol):
 
         Raises:
             DeployError: The user's `reconfigure` raised; the old settings may be gone. Or a layer
-                of a plugin could not be built; then nothing has changed.
+                of a plugin could not be built; then every call fails until a build succeeds.
         """
 
     @remote(patience_s=5.0, repeatable=True, extended_by="timeout_s")
