@@ -149,13 +149,14 @@ def test_a_change_in_place_builds_layers_again_and_keeps_the_replica(local, mark
 
 
 def test_a_replica_without_its_new_layer_answers_nobody(local, marker):
-    """The missing layer may be there for authentication. A change that builds its layers ends it."""
+    """The missing layer may be there for authentication; a change that builds all ends it."""
     handle = deploy(local, mark={"word": "a"})
     replica_id = seen(marker, handle)[1]
-    with pytest.raises(DeployError, match="plugin marker failed in wrap_replica"):
+    named = "plugin marker failed in wrap_replica"
+    with pytest.raises(DeployError, match=named):
         deploy(local, mark={"word": "missing"})
     for _ in range(3):
-        with pytest.raises(DeploymentUnavailableError, match="plugin marker failed in wrap_replica"):
+        with pytest.raises(DeploymentUnavailableError, match=named):
             handle.call("x")
     deploy(local, mark={"word": "a"})  # those that its layers were built for last
     assert seen(marker, handle) == (["a", "replica a"], replica_id)
