@@ -281,17 +281,6 @@ def _each_pytest(session: nox.Session, packages: Iterable[str], *arguments: str)
         session.error(f"tests failed of {', '.join(failed)}")
 
 
-@nox.session(python=PYTHONS[0])
-def compiled(session: nox.Session) -> None:
-    """Compile the hot modules with mypyc, and test them as those in Python; needs a C compiler."""
-    _install(session, WITH_CODE, *_group("test", "http-client", "ingress", "values"))
-    folder = Path(session.create_tmp()).resolve()
-    _build(session, ROOT / "compiled", folder)
-    session.install("--no-deps", *map(str, folder.glob("alacarte_compiled-*.whl")))
-    _pytest(session, "compiled/tests")
-    _each_pytest(session, ("core", "http"), "-m", "not once and not python_only", *QUICK[2:])
-
-
 @nox.session
 def quick(session: nox.Session) -> None:
     """Check and test the source on one Python, in two minutes: for work on it."""

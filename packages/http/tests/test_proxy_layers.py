@@ -533,7 +533,6 @@ def test_a_layer_that_raises_fails_the_request(start, layers, caplog):
     assert len(named) == 1
 
 
-@pytest.mark.python_only  # it puts a stand-in into a module that may be compiled
 def test_without_layers_nothing_is_made(start, layers, monkeypatch):
     """A proxy whose plugins give no layer makes no request of a layer."""
     from alacarte_http._proxy import layered

@@ -103,7 +103,6 @@ def test_exact():
     assert len(index) == len(index.routes) == 3
 
 
-@pytest.mark.python_only
 def test_hostile_paths():
     """A path of 30,000 slashes is looked up as often as the deepest prefix has segments."""
     index = index_of(route("/a"), route("/a/b/c/d/e"), route("/x", exact=True))

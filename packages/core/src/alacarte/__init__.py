@@ -5,8 +5,5 @@ that a program which only declares deployments starts fast.
 """
 
 from .__about__ import __version__
-from ._compiled import use_compiled_modules
 
 __all__ = ["__version__"]
-
-use_compiled_modules()

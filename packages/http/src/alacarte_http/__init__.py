@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import alacarte as _alacarte  # noqa: F401  # decides whether the modules here run compiled
-
 from .__about__ import __version__
 
 if TYPE_CHECKING:
