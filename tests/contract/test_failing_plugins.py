@@ -19,7 +19,7 @@ from alacarte import serve
 from alacarte.errors import DeploymentUnavailableError, PluginError
 from alacarte.hookspecs import hookimpl
 from alacarte.testing import local_instance, wait_until
-from alacarte.types import Meter, WireObserver
+from alacarte.types import Meter, ProcessId, ReportTopic, WireObserver
 
 pytest.importorskip("alacarte_http", reason="of all packages together")
 pytest.importorskip("alacarte_handles", reason="of all packages together")
@@ -135,6 +135,29 @@ def test_a_meter_that_cannot_observe_connections(odd):
         assert get(url) == (200, "answer")
         wait_until(lambda: len(processes_of("meter: wire")) >= 3, 10, "the failures in the status")
         assert failures() == {(NAME, "meter: wire", "")}
+
+
+class BadReceiver:
+    def report(self, process: ProcessId, value: Any) -> None:
+        raise RuntimeError("no disk")
+
+    def forget(self, process: ProcessId) -> None: ...
+
+
+def test_a_receiver_that_fails(odd):
+    """What is reported to it is lost, and the status names its plugin."""
+
+    def on_process(process: Any, runtime: Any) -> None:
+        if runtime is not None:
+            runtime.report("sizes", 1)
+
+    topic = ReportTopic("sizes", BadReceiver)
+    with odd(register_report_topics=lambda: [topic], on_process=on_process) as url:
+        serve.run(Model.bind(), route_prefix="/")
+        assert get(url) == (200, "answer")
+        expected = (NAME, "topic sizes: report", "")
+        wait_until(lambda: failures() == {expected}, 10, "the failure in the status")
+        assert processes_of("topic sizes: report") == {"controller"}
 
 
 @pytest.mark.parametrize("given", [None, 17, [("cached", "x:y")]])

@@ -97,7 +97,7 @@ class World:
         context = ActorContext(self.cluster, "c", node, "host", "/tmp", plugins)
         recovery = Recovery(self.cluster, "i")
         self.foundation = Foundation(MINE, State("i", CONFIG), recovery, survivors, None, [node])
-        topics = ReportTopics(plugins.report_topics)
+        topics = ReportTopics.of(plugins)
         self.publisher = Publisher(plugins, topics)
         self.loop = ControlLoop(context, self.foundation, StartGate(), self.publisher, topics)
         self.loop.start()

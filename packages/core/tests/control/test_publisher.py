@@ -43,7 +43,8 @@ def plan() -> Plan:
 @pytest.fixture
 def publisher() -> Publisher:
     core = [record for record in _plugins.discover() if record.name == "core"]
-    return Publisher(_plugins.load(core, strict=True), ReportTopics({}))
+    plugins = _plugins.load(core, strict=True)
+    return Publisher(plugins, ReportTopics({}, str, plugins.failures))
 
 
 def publish(publisher: Publisher, status: DeploymentStatus, plan: Plan, *entries: Any) -> Any:

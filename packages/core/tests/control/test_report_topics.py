@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alacarte._control import report_topics
 from alacarte._control.report_topics import ReportTopics
+from alacarte._plugins.failures import PluginFailures
 from alacarte._process.topic_reporter import PERIOD_S, TopicReporter
 from alacarte.actors import FORGET_S, HEARTBEAT_S
 from alacarte.status import RouteCounts
@@ -38,8 +38,18 @@ class Receiver:
         del self.values[process]
 
 
+def topics_of(
+    topics: Mapping[str, ReportTopic], failures: PluginFailures | None = None
+) -> ReportTopics:
+    return ReportTopics(topics, lambda topic: f"plugin-{topic}", failures or PluginFailures())
+
+
 def topics(*names: str) -> ReportTopics:
-    return ReportTopics({name: ReportTopic(name, Receiver) for name in names})
+    return topics_of({name: ReportTopic(name, Receiver) for name in names})
+
+
+def told(failures: PluginFailures) -> list[tuple[str, str, int]]:
+    return [(each.plugin, each.hook, each.count) for each in failures.values()]
 
 
 def values_of(topics: ReportTopics, name: str) -> dict[ProcessId, Any]:
@@ -99,15 +109,19 @@ def test_a_process_that_is_silent_is_forgotten(run):
     run(main)
 
 
-def test_a_receiver_that_fails_harms_nobody(run, caplog):
-    """Neither do values that cannot be decoded, nor topics whose receiver cannot be made."""
+def test_a_receiver_that_fails_harms_nobody(run):
+    """Neither do values that cannot be decoded, nor topics whose receiver cannot be made.
+
+    Each is kept with the name of the topic's plugin, and logged once, however often it fails.
+    """
+    failures = PluginFailures()
 
     def broken() -> Receiver:
         raise OSError("no receiver today")
 
     async def main() -> None:
         names = {name: ReportTopic(name, Receiver) for name in ("a", "b")}
-        here = ReportTopics({**names, "c": ReportTopic("c", broken)})
+        here = topics_of({**names, "c": ReportTopic("c", broken)}, failures)
         everything = {**packed(a="bad", c=1, unknown=1), "b": b"{"}
         assert here.report(ONE, 1, everything) == {"a", "b", "c", "unknown"}
         here.report(ONE, 2, everything)
@@ -115,13 +129,11 @@ def test_a_receiver_that_fails_harms_nobody(run, caplog):
         assert values_of(here, "b") == {ONE: 3}
         here.close()
 
-    with caplog.at_level(logging.ERROR, "alacarte.controller"):
-        run(main)
-    told = [record.getMessage() for record in caplog.records]
-    assert told == [
-        "the topic c has no receiver: what is reported to it is lost",
-        "the receiver of the topic a failed",  # each once, however often they fail
-        "the receiver of the topic b failed",
+    run(main)
+    assert told(failures) == [
+        ("plugin-c", "topic c: create", 1),
+        ("plugin-a", "topic a: report", 2),
+        ("plugin-b", "topic b: report", 2),
     ]
 
 
@@ -157,7 +169,7 @@ def test_a_value_that_its_receiver_drops_is_sent_again(run):
     topic = ReportTopic("t", Bounded)
 
     async def main() -> None:
-        here = ReportTopics({"t": topic})
+        here = topics_of({"t": topic})
 
         async def send(number: int, values: Mapping[str, bytes]) -> frozenset[str]:
             return here.report(ONE, number, values)
@@ -175,8 +187,9 @@ def test_a_value_that_its_receiver_drops_is_sent_again(run):
     run(main)
 
 
-def test_receivers_that_count_routes_are_asked(run, caplog):
-    """The first that counts a route answers; one that fails is logged and harms no other."""
+def test_receivers_that_count_routes_are_asked(run):
+    """The first that counts a route answers; one that fails is kept and harms no other."""
+    failures = PluginFailures()
     counters = [Counter(error=OSError("no")), Counter(), Counter(RouteCounts(7.0))]
     route = Route("/r", "r", {DeploymentId("r", "R"): 1.0})
 
@@ -184,16 +197,18 @@ def test_receivers_that_count_routes_are_asked(run, caplog):
         names = {
             f"t{n}": ReportTopic(f"t{n}", lambda each=each: each) for n, each in enumerate(counters)
         }
-        here = ReportTopics({"plain": ReportTopic("plain", Receiver), **names})
+        here = topics_of({"plain": ReportTopic("plain", Receiver), **names}, failures)
         here.keep_routes([route])
         assert here.counts_of(route) == RouteCounts(7.0)
         here.close()
 
-    with caplog.at_level(logging.ERROR, "alacarte.controller"):
-        run(main)
+    run(main)
     assert [each.kept for each in counters] == [[], [[route]], [[route]]]
-    assert [each.getMessage() for each in caplog.records] == ["the receiver of the topic t0 failed"]
-    assert ReportTopics({}).counts_of(route) is None
+    assert told(failures) == [
+        ("plugin-t0", "topic t0: keep_routes", 1),
+        ("plugin-t0", "topic t0: counts_of", 1),
+    ]
+    assert topics_of({}).counts_of(route) is None
 
 
 def test_processes_are_bounded(run, monkeypatch):

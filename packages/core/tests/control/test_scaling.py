@@ -92,7 +92,7 @@ def scaling(*modules: types.ModuleType, recovered: bytes | None = None, act: Any
     plugins = _plugins.load([*core, *(PluginRecord("mine", each.__name__) for each in modules)])
     node = Node("n", "127.0.0.1")
     context = ActorContext(LocalCluster(), "c", node, "host", "/tmp", plugins)
-    topics = ReportTopics(plugins.report_topics)
+    topics = ReportTopics.of(plugins)
     return Scaling(context, "alacarte:x:", topics, act or (lambda *_: None), recovered)
 
 

@@ -77,7 +77,7 @@ class Controller:
         self._storage = storage
         self._foundation = foundation
         self._committed = CommittedState(storage, foundation.state, self._pursue_committed)
-        self._topics = ReportTopics(plugins.report_topics)
+        self._topics = ReportTopics.of(plugins)
         self._failures = self._topics.receiver(PLUGIN_FAILURES_TOPIC, ReportedFailures)
         process = ProcessInfo("controller", context.name, context.node.node_id)
         self._lifetime = Lifetime(

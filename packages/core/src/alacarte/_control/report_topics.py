@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from .._plugins import Plugins
 from ..actors import FORGET_S
 from ..status import RouteCounts
 from ..types import (
     BoundedReceiver,
+    Failures,
     ProcessId,
     ReportReceiver,
     ReportTopic,
@@ -23,7 +24,6 @@ from ..types import (
 
 __all__ = ["MAX_PROCESSES", "ReportTopics"]
 
-log = logging.getLogger("alacarte.controller")
 R = TypeVar("R")
 MAX_PROCESSES = 20_000
 """Beyond them, the process that was silent for longest is forgotten."""
@@ -47,22 +47,34 @@ class ReportTopics:
 
     Args:
         topics: By name.
+        plugin_of: Returns the plugin that gives a topic.
+        failures: Keeps what topics and receivers fail at.
     """
 
-    def __init__(self, topics: Mapping[str, ReportTopic]) -> None:
+    def __init__(
+        self,
+        topics: Mapping[str, ReportTopic],
+        plugin_of: Callable[[str], str],
+        failures: Failures,
+    ) -> None:
         self._topics = topics
+        self._plugin_of = plugin_of
+        self._failures = failures
         self._receivers: dict[str, ReportReceiver] = {}
         for name, topic in topics.items():
-            try:
-                self._receivers[name] = topic.create()
-            except BaseException:  # a plugin's code: its failure is nobody else's
-                log.exception("the topic %s has no receiver: what is reported to it is lost", name)
+            self._guarded(name, "create", functools.partial(self._create, name, topic))
         self._route_counters = [
             (name, each) for name, each in self._receivers.items() if isinstance(each, RouteCounter)
         ]
         self._processes: OrderedDict[ProcessId, _Process] = OrderedDict()
-        self._failed: set[tuple[str, str]] = set()
         self._timer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def of(cls, plugins: Plugins) -> ReportTopics:
+        """Return the topics that plugins register."""
+        topics = plugins.report_topics
+        giver = functools.partial(plugins.plugin_of, "register_report_topics")
+        return cls(topics, giver, plugins.failures)
 
     def receiver(self, topic: str, kind: type[R]) -> R:
         """Return the receiver of a topic, which is of that kind."""
@@ -95,7 +107,7 @@ class ReportTopics:
     def keep_routes(self, routes: Sequence[Route]) -> None:
         """Have those receivers that count calls drop the counts of all but these routes."""
         for name, counter in self._route_counters:
-            self._guarded(name, functools.partial(counter.keep_routes, routes))
+            self._guarded(name, "keep_routes", functools.partial(counter.keep_routes, routes))
 
     def counts_of(self, route: Route) -> RouteCounts | None:
         """Return what the first receiver that counts a route's calls has; None for none."""
@@ -105,7 +117,7 @@ class ReportTopics:
             found.append(counter.counts_of(route))
 
         for name, counter in self._route_counters:
-            self._guarded(name, functools.partial(ask, counter))
+            self._guarded(name, "counts_of", functools.partial(ask, counter))
         return next((each for each in found if each is not None), None)
 
     def close(self) -> None:
@@ -113,10 +125,14 @@ class ReportTopics:
         if self._timer is not None:
             self._timer.cancel()
 
+    def _create(self, name: str, topic: ReportTopic) -> None:
+        self._receivers[name] = topic.create()
+
     def _receive(self, name: str, process: ProcessId, packed: bytes) -> None:
         receiver = self._receivers.get(name)
         if receiver is not None:
-            self._guarded(name, lambda: receiver.report(process, self._topics[name].decode(packed)))
+            decode = self._topics[name].decode
+            self._guarded(name, "report", lambda: receiver.report(process, decode(packed)))
 
     def _holds(self, name: str, process: ProcessId) -> bool:
         """Return whether a receiver has kept a process's value; one that fails has."""
@@ -124,7 +140,7 @@ class ReportTopics:
         if not isinstance(receiver, BoundedReceiver):
             return True
         answers: list[bool] = []
-        self._guarded(name, lambda: answers.append(receiver.holds(process)))
+        self._guarded(name, "holds", lambda: answers.append(receiver.holds(process)))
         return answers != [False]
 
     def _expire_later(self) -> None:
@@ -146,14 +162,11 @@ class ReportTopics:
     def _forget(self, process: ProcessId) -> None:
         for name in sorted(self._processes.pop(process).numbers.keys() & self._receivers.keys()):
             receiver = self._receivers[name]
-            self._guarded(name, functools.partial(receiver.forget, process))
+            self._guarded(name, "forget", functools.partial(receiver.forget, process))
 
-    def _guarded(self, topic: str, call: Callable[[], None]) -> None:
-        """Run a plugin's code: its failure is nobody else's, and is logged once for each kind."""
+    def _guarded(self, topic: str, method: str, call: Callable[[], None]) -> None:
+        """Run a plugin's code: its failure is nobody else's, and is kept."""
         try:
             call()
         except BaseException as error:
-            kind = (topic, type(error).__name__)
-            level = logging.DEBUG if kind in self._failed else logging.ERROR
-            self._failed.add(kind)
-            log.log(level, "the receiver of the topic %s failed", topic, exc_info=True)
+            self._failures.note(self._plugin_of(topic), f"topic {topic}: {method}", error)

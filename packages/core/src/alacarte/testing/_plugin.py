@@ -267,7 +267,7 @@ class _ScalerMeans:
 
     def __init__(self, plugins: Plugins) -> None:
         self.hooks: Hooks = plugins
-        self._topics = ReportTopics(plugins.report_topics)
+        self._topics = ReportTopics.of(plugins)
 
     def scale(self, deployment: DeploymentId, replicas: int) -> None:
         raise AssertionError(f"make_scaler scales {deployment}, which does not exist")
