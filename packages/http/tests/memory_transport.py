@@ -35,6 +35,9 @@ class MemoryTransport(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closing
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Do nothing: tests call the protocol that they mean."""
+
     def get_write_buffer_size(self) -> int:
         return 0
 

@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 
+from alacarte.errors import RequestError
 from alacarte.types import Call, DeploymentId, Message, Reply, Route, RouteTable
 from alacarte_http._edge.connection import Connection
 from alacarte_http._edge.edge import Edge
 from alacarte_http._edge.limits import edge_limits
 from alacarte_http._message import pack_response
 from alacarte_http._proxy.app import ProxyApp
+from alacarte_http._websocket.connection import WebSocketConnection
 from alacarte_http.config import HTTPOptions
 
 from .memory_transport import MemoryTransport
+from .websocket_support import UPGRADE
 
 TABLE = RouteTable(1, (Route("/", "app", {DeploymentId("app", "d"): 1.0}),))
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -306,3 +309,88 @@ async def test_an_upload_whose_end_comes_later():
             await asyncio.sleep(0)
     assert (statuses(connection), bodies) == ([200, 200], [b"hello", b""])
     lose(connection)
+
+
+class Untold(RequestError):
+    """An error that cannot be told."""
+
+    @property
+    def status(self) -> int:
+        raise KeyError("status")
+
+
+class Strange:
+    """Waits for what no event loop of asyncio knows."""
+
+    def __await__(self) -> Any:
+        yield 17
+
+
+def gives(value: Any) -> Any:
+    async def service(call: Call) -> Any:
+        return value
+
+    return service
+
+
+def raises_at_once(call: Call) -> Any:
+    raise KeyError("x")
+
+
+def is_no_coroutine(call: Call) -> Any:
+    return 17
+
+
+async def raises_the_untold(call: Call) -> Any:
+    raise Untold("x")
+
+
+async def waits_for_anything(call: Call) -> Any:
+    await Strange()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(
+    "service",
+    [
+        gives(None),
+        gives(17),
+        gives(Reply(17)),  # type: ignore[arg-type]
+        gives(Reply((17,))),  # type: ignore[arg-type]
+        gives(Reply((), 17)),  # type: ignore[arg-type]
+        raises_at_once,
+        is_no_coroutine,
+        raises_the_untold,
+        waits_for_anything,
+    ],
+)
+async def test_a_layer_that_breaks_the_contract_of_a_service(service, plain):
+    """Its request is answered and has ended: no place of the proxy is lost with it."""
+    proxy = Proxy(service, plain=plain, max_concurrent_requests=1)
+    for _ in range(3):
+        connection = proxy.connect()
+        connection.data_received(GET)
+        await proxy.ended()
+        assert statuses(connection) == [500]
+        lose(connection)
+    assert len(proxy.noted) == 3
+
+
+@pytest.mark.parametrize("value", [None, 17, Reply(()), Reply((b"",)), Reply((17,))])  # type: ignore[arg-type]
+async def test_a_layer_that_answers_a_handshake_with_anything(value):
+    """Its client gets an answer, and the handshake is noted with that."""
+    proxy = Proxy(gives(value))
+    connections: set[Any] = set()
+    edge = Edge(
+        proxy.app,
+        edge_limits(proxy.http),
+        lambda: WebSocketConnection(proxy.app.websocket, connections, proxy.edge.tasks, 1000),
+    )
+    connection = Connection(edge)
+    connection.connection_made(MemoryTransport())
+    connection.data_received(UPGRADE % b"/")
+    await asyncio.sleep(0)
+    await proxy.ended()
+    assert (statuses(connection), proxy.noted) == ([500], [500])
+    [websocket] = connections
+    websocket.connection_lost(None)

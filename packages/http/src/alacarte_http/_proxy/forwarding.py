@@ -88,15 +88,15 @@ class Forwarding:
             return
         try:
             call = self._make_call(exchange.take())
-        except ValueError as error:
+            if call.deadline is not None or not resolved.is_plain:
+                self._spawn(self._serve(call))
+                return
+            self._steps = resolved.http(call)  # type: ignore[assignment]  # a coroutine
+        except BaseException as error:  # whatever went wrong, the client gets an answer
             self._failed(error)
             return
-        if call.deadline is None and resolved.is_plain:
-            self._steps = resolved.http(call)  # type: ignore[assignment]  # a coroutine
-            exchange.work = self
-            self._carry_on(None)
-        else:
-            self._spawn(self._serve(call))
+        exchange.work = self
+        self._carry_on(None)
 
     def _make_call(self, body: Buffer, rest: AsyncIterator[Message] | None = None) -> Call:
         exchange = self.exchange
@@ -140,40 +140,56 @@ class Forwarding:
             self._waiting = waiting
             if waiting is None:  # a bare yield: there is more to do already
                 asyncio.get_running_loop().call_soon(self._carry_on, None)
-            else:
+                return
+            try:
                 waiting.add_done_callback(self._carry_on)
-                if self._must_cancel and waiting.cancel():  # given up in the step itself
-                    self._must_cancel = False
+            except Exception:  # a layer's: no event loop of asyncio knows what it waits for
+                self._waiting = None
+                self._steps.close()
+                self._failed(TypeError(f"a service waits for {waiting!r}, which is no future"))
+                return
+            if self._must_cancel and waiting.cancel():  # given up in the step itself
+                self._must_cancel = False
 
     def _replied(self, reply: Reply) -> None:
         exchange = self.exchange
-        self._rest = reply.rest
-        if exchange.disconnected and not exchange.survives_disconnect:
-            self._end(CLIENT_LEFT)
-            self._close_rest()
-        elif reply.rest is not None:
-            self._spawn(self._stream(reply, reply.rest))
-        elif exchange.write_paused:
-            self._spawn(self._respond_when_read(reply))
-        else:
-            try:
-                status = self._respond(reply)
-            except Exception as error:  # the application's reply is no response
-                self._failed(error)
+        try:
+            self._rest = reply.rest
+            if exchange.disconnected and not exchange.survives_disconnect:
+                status = CLIENT_LEFT
+            elif reply.rest is not None:
+                self._spawn(self._stream(reply, reply.rest))
+                return
+            elif exchange.write_paused:
+                self._spawn(self._respond_when_read(reply))
+                return
             else:
-                self._end(status)
+                status = self._respond(reply)
+        except Exception as error:  # what a layer or the application gave is no response
+            self._failed(error)
+            return
+        self._end(status)
+        if self._rest is not None:
+            self._close_rest()
 
     def _failed(self, error: BaseException) -> None:
+        """Answer a request that failed, and end it, whatever else fails with it."""
         exchange = self.exchange
         if exchange.disconnected:
             self._end(CLIENT_LEFT)
             return
-        answer = self._answer_to(error)
-        if exchange.write_paused:
-            self._spawn(self._answer(answer))
-        else:
+        status = 500
+        try:
+            answer = self._answer_to(error)
+            if exchange.write_paused:
+                self._spawn(self._answer(answer))
+                return
             send_answer(exchange, answer, self.request_id)
-            self._end(answer.status)
+            status = answer.status
+        except Exception as further:  # of what the error brings
+            log.error("request %s cannot be answered", self.request_id, exc_info=further)
+            exchange.fail("its error cannot be told")
+        self._end(status)
 
     # --- in a task
 

@@ -113,6 +113,7 @@ class WebSocketConnection(Successor):
         peer: The two ends.
         messages: What the client sends, ended by a CLOSE; the body of the call.
         lost: The client is gone, or has closed.
+        answered: Its handshake is.
         dismissed: The application has closed; it may take its time to return.
     """
 
@@ -130,6 +131,7 @@ class WebSocketConnection(Successor):
         self.loop = asyncio.get_running_loop()
         self.messages = Inbox(self._has_room)
         self.lost = False
+        self.answered = False
         self.dismissed = False
         self._application = application
         self._connections = connections
@@ -137,7 +139,6 @@ class WebSocketConnection(Successor):
         self._max_message_bytes = max_message_bytes
         self._task: asyncio.Task[None] | None = None
         self._frames: Frames | None = None
-        self._answered = False
         self._ending = False
         self._early = bytearray()
         self._opcode = 0
@@ -226,14 +227,14 @@ class WebSocketConnection(Successor):
         finally:
             if self._grace is not None:
                 self._grace.cancel()
-            if self._frames is None and not self._answered:
+            if self._frames is None and not self.answered:
                 self.transport.abort()
 
     def accept(self, accept: Accept, request_id: str) -> None:
         """Open the WebSocket."""
-        if self.lost or self._answered:
+        if self.lost or self.answered:
             return
-        self._answered = True
+        self.answered = True
         self.transport.write(write_accept(self.head, accept, request_id))
         self._frames = Frames(self._max_message_bytes)
         self._timer = self.loop.call_later(PING_S, self._tick)
@@ -243,7 +244,7 @@ class WebSocketConnection(Successor):
 
     def deny(self, answer: Answer, request_id: str) -> None:
         """Answer the handshake with a short response, and close."""
-        if self._answered:
+        if self.answered:
             return
         body = answer.text.encode()
         length = (b"content-length", b"%d" % len(body))
@@ -259,9 +260,9 @@ class WebSocketConnection(Successor):
         Args:
             lines: Its headers, each ended.
         """
-        if self._answered:
+        if self.answered:
             return
-        self._answered = True
+        self.answered = True
         if request_id:
             lines += b"x-request-id: %b\r\n" % request_id.encode()
         self.transport.write(STATUS_LINE[status] + lines + b"connection: close\r\n\r\n")

@@ -72,9 +72,10 @@ def failed(reply: Reply) -> bool:
 
 async def _relay(connection: WebSocketConnection, reply: Reply, request_id: str) -> int:
     """Send on what the application sends, to the end of its reply."""
-    rest = reply.rest
+    rest: AsyncIterator[Message] | None = None
     status = _SWITCHING
     try:
+        rest = reply.rest
         first = reply.payload[0]
         if first[0] == ACCEPT:
             connection.accept(unpack_accept(first), request_id)
@@ -84,6 +85,11 @@ async def _relay(connection: WebSocketConnection, reply: Reply, request_id: str)
             status = head.status
             await _denial(connection, head, body, rest or _nothing(), request_id)
     except Exception as error:
+        if not connection.answered and not connection.lost:
+            # What a layer or the application gave is no answer.
+            answer = answer_of(error, request_id)
+            connection.deny(answer, request_id)
+            return answer.status
         code, reason = _end_for(error)
         # A replica that goes may have thousands: the controller says why, once.
         level = logging.ERROR if reason == _INTERNAL else logging.DEBUG
