@@ -29,13 +29,19 @@ def load(code: UserCode, subject: str) -> Callable[..., Any]:
         subject: What holds the code, for the error, such as "an autoscaling policy".
 
     Raises:
-        ConfigError: The code holds a bound deployment, which has no handle here.
+        ConfigError: The code holds a bound deployment, which has no handle here. Or this process
+            calls the deployment, and only its replicas and helper processes get code.
         Exception: Whatever importing the user's modules raises.
     """
 
     def refuse(deployment: DeploymentId) -> NoReturn:
         raise ConfigError(f"{subject} cannot call deployments, but this one holds {deployment}")
 
+    if not code.code:
+        raise ConfigError(
+            f"{subject}: the code of {code.name} is not here; processes that call a deployment get "
+            "its name and digest alone. Load it in a replica."
+        )
     for path in reversed(code.import_paths):
         if path not in sys.path:
             sys.path.insert(0, path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from alacarte._model.snapshots import ROUTES_KEY, deployment_key
 from alacarte.actors import DeploymentHead, ReplicaEntry, WatchRequest
 from alacarte.errors import DeployError
 from alacarte.status import DeploymentStatus
-from alacarte.types import Address, DeploymentId
+from alacarte.types import Address, DeploymentId, UserCode
 
 from ..plan_support import application, planned
 
@@ -110,6 +112,28 @@ def test_applications_are_published_with_the_routes(publisher: Publisher):
     second = publisher.hub.current(ROUTES_KEY)
     assert second.version > first.version
     assert (second.routes, list(second.ingresses)) == (first.routes, ["a"])
+
+
+def test_options_are_published_without_code(publisher: Publisher):
+    """To callers and proxies alike; other code is another snapshot of both all the same."""
+
+    def heads(code: bytes) -> Any:
+        options = {"cache": {"ttl_s": 5, "keys": [UserCode("shop:key", code)]}}
+        made = application("a", "x", prefix="/a")
+        [spec] = made.spec.deployments
+        changed = replace(made.spec, deployments=(replace(spec, options=options),))
+        plan = planned(replace(made, spec=changed))
+        publisher.follow(plan)
+        publisher.routes()
+        snapshot = publish(publisher, DeploymentStatus.UPDATING, plan)
+        return snapshot, publisher.hub.current(ROUTES_KEY).deployments[ME]
+
+    (first, first_head), (second, second_head) = heads(b"CODE 1"), heads(b"CODE 2")
+    assert first.options == first_head.options
+    assert first.options["cache"]["keys"] == [UserCode("shop:key", b"CODE 1").without_code()]
+    assert b"CODE" not in pickle.dumps((first, first_head))
+    assert first.version < second.version
+    assert first_head != second_head
 
 
 async def test_who_follows_what_there_is_not_is_told(publisher: Publisher):

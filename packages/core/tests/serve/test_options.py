@@ -10,7 +10,7 @@ from typing import Any
 import pydantic
 import pytest
 
-from alacarte import _plugins
+from alacarte import _plugins, user_code
 from alacarte._plugins import PluginRecord, Plugins
 from alacarte.errors import ConfigError, DeployError, DeploymentUnavailableError
 from alacarte.hookspecs import hookimpl
@@ -25,14 +25,16 @@ from alacarte.types import (
     Reply,
     Service,
     StagedLayer,
+    UserCode,
 )
 
 
 class MarkOptions(pydantic.BaseModel):
     """The words that layers put into calls and replies."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
     word: str = ""
+    make: Callable[[str], str] | UserCode | None = None
 
 
 def marks(seen: list[str], word: str) -> Layer:
@@ -55,6 +57,7 @@ class Marker(types.ModuleType):
         super().__init__("marker_of_tests")
         self.MarkOptions = MarkOptions
         self.seen: list[str] = []
+        self.given: dict[str, Any] = {}
 
         @hookimpl
         def register_config() -> list[ConfigSection]:
@@ -63,11 +66,13 @@ class Marker(types.ModuleType):
                 ConfigSection("grpc", target),
                 ConfigSection("mark", target, scope="deployment"),
                 ConfigSection("model", target, scope="deployment", change="new_version"),
+                ConfigSection("inner", target, scope="deployment", seen_by="replicas"),
             ]
 
         @hookimpl
         def wrap_caller(deployment: DeploymentInfo, config: ConfigSections) -> Any:
             mark = deployment.options("mark")
+            self.given["caller"] = (mark, deployment.options("inner"))
             word = config.section("grpc").word
             return (
                 None if mark is None else StagedLayer("cache", marks(self.seen, word + mark.word))
@@ -78,6 +83,7 @@ class Marker(types.ModuleType):
             mark = deployment.options("mark")
             if mark is not None and mark.word == "missing":
                 raise FileNotFoundError("the layer's file")
+            self.given["replica"] = (mark, deployment.options("inner"))
             return None if mark is None else marks(self.seen, f"replica {mark.word}")
 
         self.register_config = register_config
@@ -192,3 +198,20 @@ def test_a_resource_kind_sees_what_deployments_ask_for(local, marker):
     assert (str(info), info.options("mark")) == ("default#Echo", MarkOptions(word="a"))
     assert info.options("model") is None
     assert len(info.version) == 16
+
+
+def test_code_and_options_of_replicas_stay_out_of_callers(local, marker):
+    """A caller's layer gets a function's name and digest, a replica's the bytes, too."""
+
+    def make(text: str) -> str:
+        return text
+
+    handle = deploy(local, mark={"word": "a", "make": make}, inner={"word": "b"})
+    assert seen(marker, handle)[0] == ["a", "replica a"]
+    (mark, inner), (replica_mark, replica_inner) = marker.given["caller"], marker.given["replica"]
+    assert (inner, replica_inner) == (None, MarkOptions(word="b"))
+    assert mark.make == replica_mark.make.without_code()
+    assert mark.make.name.endswith("make")
+    with pytest.raises(ConfigError, match=r"a marker: the code of .*make is not here; .* in a rep"):
+        user_code.load(mark.make, "a marker")
+    assert user_code.load(replica_mark.make, "a marker")("x") == "x"

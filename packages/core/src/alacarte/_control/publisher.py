@@ -6,9 +6,12 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+from .._model.caller_options import caller_options
 from .._model.plan import Plan
 from .._model.snapshots import ROUTES_KEY, deployment_key
+from .._model.specs import DeploymentSpec
 from .._plugins import Plugins
 from ..actors import (
     DeploymentHead,
@@ -63,7 +66,7 @@ class Publisher:
         self._plan = plan
         targets = {target for route in plan.routes for target in route.targets}
         self._heads = {
-            deployment: DeploymentHead(spec.version, spec.options)
+            deployment: DeploymentHead(spec.version, self._options(spec))
             for deployment, spec in plan.deployments.items()
             if deployment in targets or plan.ingresses.get(deployment.app) == deployment
         }
@@ -133,10 +136,13 @@ class Publisher:
                 spec.config.policy_name if spec else "power_of_two",
                 follow_load=spec is not None and bool(spec.scaling),
                 code_version="" if spec is None else spec.version,
-                options={} if spec is None else spec.options,
+                options={} if spec is None else self._options(spec),
                 policy_parameters=spec.config.policy_parameters if spec else {},
             )
         )
+
+    def _options(self, spec: DeploymentSpec) -> Mapping[str, Any]:
+        return caller_options(spec, self._plugins.deployment_sections)
 
     @property
     def starts_changed(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from .._model.caller_options import check_caller_options
 from .._model.names import MAX_NAME_LENGTH, MAX_PATH_LENGTH, check_name, check_text
 from .._model.plan import Key, Plan, PlannedResource, kind_of
 from .._model.policy_parameters import build_parameters
@@ -108,7 +109,7 @@ def check_deployments(
 
     Args:
         check_scaling: Raises for a deployment whose scaling is not possible.
-        max_bytes: For the code and bound arguments of one deployment.
+        max_bytes: For the code, that in options included, and bound arguments of one deployment.
     """
     known = plugins.routing_policies
     for spec in planned.expansion.deployments:
@@ -121,3 +122,4 @@ def check_deployments(
         build_parameters(f"{spec.id}: routing_policy", factory, spec.config.policy_parameters)
         check_scaling(spec)
         check_size(spec, max_bytes)
+        check_caller_options(spec, plugins.deployment_sections)

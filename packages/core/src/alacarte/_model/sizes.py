@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
+from .caller_options import codes_in
 
 if TYPE_CHECKING:
     from .specs import DeploymentSpec
@@ -13,10 +14,14 @@ __all__ = ["check_size"]
 
 
 def check_size(spec: DeploymentSpec, limit_bytes: int) -> None:
-    """Raise ConfigError for a deployment whose code and bound arguments exceed a limit."""
-    size = len(spec.code) + len(spec.init)
+    """Raise ConfigError for a deployment whose code and bound arguments exceed a limit.
+
+    Functions and classes in options are code, too.
+    """
+    code = len(spec.code) + sum(len(each.code) for each in codes_in(spec.all_options))
+    size = code + len(spec.init)
     if size > limit_bytes:
-        larger = "arguments of bind()" if len(spec.init) > len(spec.code) else "code"
+        larger = "arguments of bind()" if len(spec.init) > code else "code"
         raise ConfigError(
             f"{spec.id}: its code and the arguments of bind() take {_mib(size)}, most of it the "
             f"{larger}; the limit is {_mib(limit_bytes)}. Load the data in the constructor and "

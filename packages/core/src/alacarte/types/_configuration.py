@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 
@@ -32,6 +32,9 @@ class ConfigSection:
             the option is not given or says less. It excludes a fixed `num_replicas`, and the
             controller alone sees it: it is absent in replicas and in processes that call. None for
             any other option.
+        seen_by: `"replicas"` keeps a deployment's option from processes that call, proxies
+            included: `DeploymentInfo.options` returns None there, for routing policies too. The
+            options that they do see take 64 KiB at most, pickled, and hold no bytes of code.
     """
 
     name: str
@@ -42,6 +45,7 @@ class ConfigSection:
     change: Literal["in_place", "new_version"] = "in_place"
     prepare: str = ""
     auto: Mapping[str, Any] | None = None
+    seen_by: Literal["all", "replicas"] = "all"
 
     @property
     def qualified_name(self) -> str:
@@ -58,7 +62,8 @@ class UserCode:
 
     Attributes:
         name: `"module:qualname"` of the function or class.
-        code: The function or class as cloudpickle bytes.
+        code: The function or class as cloudpickle bytes; b"" in processes that call and in
+            proxies, which get the rest.
         import_paths: The entries of `sys.path` that the code needs.
         digest: Of the code; computed where it is not given. Another function of the same name has
             another one.
@@ -72,6 +77,10 @@ class UserCode:
     def __post_init__(self) -> None:
         if not self.digest:
             object.__setattr__(self, "digest", hashlib.sha256(self.code).hexdigest())
+
+    def without_code(self) -> UserCode:
+        """Return the same without its bytes; the digest still tells another function."""
+        return replace(self, code=b"")
 
 
 class ConfigSections(Protocol):

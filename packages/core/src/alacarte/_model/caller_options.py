@@ -1,0 +1,81 @@
+"""Options that plugins give deployments, as the processes that call see them. Pure.
+
+They travel to every proxy and caller with each change of a deployment, so they are small and hold
+none of the user's code.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError
+from ..types import ConfigSection, UserCode
+
+if TYPE_CHECKING:
+    from .specs import DeploymentSpec
+
+__all__ = ["MAX_CALLER_OPTIONS_BYTES", "caller_options", "check_caller_options", "codes_in"]
+
+MAX_CALLER_OPTIONS_BYTES = 64 * 1024
+"""All options of one deployment together, pickled."""
+
+
+def caller_options(
+    spec: DeploymentSpec, sections: Mapping[str, ConfigSection]
+) -> Mapping[str, Any]:
+    """Return the options that callers see, without the bytes of code in them.
+
+    Args:
+        sections: Of deployments, by name.
+    """
+    return {
+        name: _map_code(value, UserCode.without_code)
+        for name, value in spec.options.items()
+        if name not in sections or sections[name].seen_by == "all"
+    }
+
+
+def check_caller_options(spec: DeploymentSpec, sections: Mapping[str, ConfigSection]) -> None:
+    """Raise ConfigError for a deployment whose options are too large for callers.
+
+    Args:
+        sections: Of deployments, by name.
+    """
+    options = caller_options(spec, sections)
+    sizes = {name: len(pickle.dumps(value)) for name, value in options.items()}
+    if sum(sizes.values()) > MAX_CALLER_OPTIONS_BYTES:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise ConfigError(
+            f"{spec.id}: the options that plugins give take {_kib(sum(sizes.values()))}, "
+            f"{_kib(sizes[largest])} of them in the section {largest!r}; the limit is "
+            f"{_kib(MAX_CALLER_OPTIONS_BYTES)}, since every process that calls gets them. Set the "
+            "path of a file in place of its contents."
+        )
+
+
+def codes_in(value: Any) -> list[UserCode]:
+    """Return the functions and classes in an option's plain value."""
+    found: list[UserCode] = []
+
+    def note(code: UserCode) -> UserCode:
+        found.append(code)
+        return code
+
+    _map_code(value, note)
+    return found
+
+
+def _map_code(value: Any, change: Callable[[UserCode], UserCode]) -> Any:
+    if isinstance(value, UserCode):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _map_code(each, change) for key, each in value.items()}
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(_map_code(each, change) for each in value)
+    return value
+
+
+def _kib(size_bytes: int) -> str:
+    return f"{size_bytes / 1024:,.1f} KiB"
