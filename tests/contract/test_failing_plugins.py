@@ -19,7 +19,7 @@ from alacarte import serve
 from alacarte.errors import DeploymentUnavailableError, PluginError
 from alacarte.hookspecs import hookimpl
 from alacarte.testing import local_instance, wait_until
-from alacarte.types import Meter, ProcessId, ReportTopic, WireObserver
+from alacarte.types import Meter, NodeServiceSpec, ProcessId, ReportTopic, WireObserver
 
 pytest.importorskip("alacarte_http", reason="of all packages together")
 pytest.importorskip("alacarte_handles", reason="of all packages together")
@@ -158,6 +158,27 @@ def test_a_receiver_that_fails(odd):
         expected = (NAME, "topic sizes: report", "")
         wait_until(lambda: failures() == {expected}, 10, "the failure in the status")
         assert processes_of("topic sizes: report") == {"controller"}
+
+
+class BadService:
+    async def start(self, runtime: Any) -> dict[str, str]:
+        raise RuntimeError("no disk")
+
+    async def drain(self, limit_s: float, *, replaced: bool) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+def test_a_node_service_that_does_not_start(odd):
+    """Everything else does, and the status names its plugin."""
+    spec = NodeServiceSpec("disks", f"{__name__}:BadService")
+    with odd(register_node_services=lambda: [spec]) as url:
+        serve.run(Model.bind(), route_prefix="/")
+        assert get(url) == (200, "answer")
+        expected = (NAME, "node service disks: start", "node local")
+        wait_until(lambda: expected in failures(), 10, "the failure in the status")
+        [service] = [each for each in serve.status().services.values() if each.service == "disks"]
+        assert f"plugin {NAME} failed: RuntimeError: no disk" in service.message
 
 
 @pytest.mark.parametrize("given", [None, 17, [("cached", "x:y")]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -19,7 +20,7 @@ from alacarte._cluster.protocol import ActorContext, ActorSpec, Node, NotBegun
 from alacarte._cluster.stubs import stub
 from alacarte._control import nodes as nodes_module
 from alacarte._control.services import ServiceGroup, Wanted
-from alacarte._plugins import Plugins
+from alacarte._plugins import Plugins, load
 from alacarte._process.service_sender import ServiceSender
 from alacarte.actors import Membership, NodeServiceProtocol
 from alacarte.errors import ConfigError, NotFoundError, ServeError
@@ -85,6 +86,7 @@ class Site:
     def __init__(self, world: World) -> None:
         self.world = world
         self.cluster = LocalCluster()
+        self.plugins = load([])
         self.tracked: set[str] = set()
         self.spec = NodeServiceSpec("s", f"{world.__name__}:Service", serves_routes=True)
         self.group = self.new_group()
@@ -92,7 +94,11 @@ class Site:
     def new_group(self) -> ServiceGroup:
         membership = Membership("i", b"x" * 32, {"cluster": {"max_message_bytes": 2**20}})
         return ServiceGroup(
-            self.cluster, membership, (), self.tracked.add, lambda name: self.tracked.discard(name)
+            self.cluster,
+            membership,
+            self.plugins,
+            self.tracked.add,
+            lambda name: self.tracked.discard(name),
         )
 
     async def place(self, *nodes: Node, processes: int = 1) -> None:
@@ -244,6 +250,26 @@ async def test_a_refused_start(site: Site, world: World):
         await site.place(NODE)
     assert site.group.overviews["s/one/0"].status == "UNHEALTHY"
     assert await site.cluster.list_actors("") == []
+
+
+async def test_a_start_that_fails_again_and_again(
+    site: Site, world: World, caplog: pytest.LogCaptureFixture
+):
+    """It is told once, kept as a failure of the plugin, and tried again."""
+    world.refusal = RuntimeError("no disk")
+    with caplog.at_level(logging.INFO, "alacarte"):
+        await site.place(NODE)  # which waits for some attempts
+    failure, warning = caplog.records
+    assert failure.getMessage().endswith(
+        "failed in node service s: start for node one: RuntimeError: no disk"
+    )
+    assert "did not start: plugin " in warning.getMessage()
+    assert site.group.overviews["s/one/0"].message == warning.getMessage()
+    [kept] = site.plugins.failures.values()
+    assert (kept.hook, kept.subject) == ("node service s: start", "node one")
+    assert kept.count > 1
+    world.refusal = None
+    await site.until(lambda: site.group.overviews["s/one/0"].status == "HEALTHY")
 
 
 async def test_a_refusal_later_on(site: Site, world: World):

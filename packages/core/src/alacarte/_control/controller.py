@@ -87,9 +87,7 @@ class Controller:
         gate = StartGate(context.node.cores or math.inf)
         self._loop = ControlLoop(context, foundation, gate, self._publisher, self._topics)
         hub = self._publisher.hub
-        self._services = ServiceGroup(
-            context.cluster, membership, plugins.loaded, hub.track, hub.untrack
-        )
+        self._services = ServiceGroup(context.cluster, membership, plugins, hub.track, hub.untrack)
         self._nodes = Nodes(
             context.cluster,
             plugins,

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from .._cluster.actor_names import service_group
-from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, Node, NotBegun
+from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, ClusterSilent, Node, NotBegun
 from .._cluster.stubs import stub
-from .._plugins import PluginRecord
+from .._plugins import Plugins
 from ..actors import ActorSilent, Membership, NodeServiceProtocol
 from ..aio import TaskSet
 from ..errors import ConfigError, NotFoundError, ServeError
+from ..foreign import describe_error
 from ..status import ProxyStatus, ServiceStatusOverview
 from ..types import NodeServiceSpec, ProcessInfo
 
@@ -102,7 +103,7 @@ class ServiceGroup:
         self,
         cluster: Cluster,
         membership: Membership,
-        plugins: tuple[PluginRecord, ...],
+        plugins: Plugins,
         joined: Callable[[str], None],
         left: Callable[[str], None],
     ) -> None:
@@ -228,8 +229,9 @@ class ServiceGroup:
                     return
                 log.warning("%s did not start: %s", slot.name, error)
             except Exception as error:  # a plugin's code, or a process that does not come up
-                slot.message = f"{slot.name} did not start: {error!r}"
-                log.warning("%s", slot.message)
+                message = f"{slot.name} did not start: {self._blamed(slot, 'start', error)}"
+                log.log(logging.DEBUG if message == slot.message else logging.WARNING, message)
+                slot.message = message
                 if failures >= _UNSETTLED:
                     slot.settled.set()  # status tells; who waits for the others need not wait
             else:
@@ -267,7 +269,7 @@ class ServiceGroup:
                     ),
                     title="alacarte:proxy" if slot.spec.is_ingress else "",
                     node_id=slot.node.node_id,
-                    plugins=self._plugins,
+                    plugins=self._plugins.loaded,
                 )
             )
             # In turn: what they share, the second is to find where the first has put it.
@@ -278,6 +280,16 @@ class ServiceGroup:
                 actor.kill()
             self._left(name)
             raise
+
+    def _blamed(self, slot: _Slot, method: str, error: Exception) -> str:
+        """Keep what a service's plugin fails at; return the error with the plugin's name."""
+        if isinstance(error, ActorDied | ActorSilent | ClusterSilent):
+            return repr(error)  # of the process, or the cluster
+        service = slot.spec.name
+        plugin = self._plugins.plugin_of("register_node_services", service)
+        what, subject = f"node service {service}: {method}", f"node {slot.node.node_id}"
+        self._plugins.failures.note(plugin, what, error, subject)
+        return f"plugin {plugin} failed: {describe_error(error)}"
 
     def _facts_for(self, slot: _Slot) -> dict[str, str]:
         siblings = [each.facts for each in self._slots.values() if each.group == slot.group]
@@ -317,8 +329,11 @@ class ServiceGroup:
         try:
             new = await self._started(slot)
         except Exception as error:  # a plugin's code, or a process that does not come up
+            cause = (
+                str(error) if isinstance(error, ConfigError) else self._blamed(slot, "start", error)
+            )
             raise ServeError(
-                f"{slot.name}: the successor did not start ({error}); the old one goes on."
+                f"{slot.name}: the successor did not start ({cause}); the old one goes on."
             ) from None
         if slot.life is not None:
             slot.life.cancel()
@@ -339,7 +354,7 @@ class ServiceGroup:
         except (ActorSilent, ActorDied):
             pass
         except Exception as error:  # a plugin's code
-            log.warning("%s did not stop cleanly: %r", name, error)
+            log.warning("%s did not stop cleanly: %s", name, self._blamed(slot, "stop", error))
         finally:
             del self._leaving[name]
             process.actor.kill()
