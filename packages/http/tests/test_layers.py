@@ -301,3 +301,48 @@ def test_a_route_for_which_a_plugin_fails_fails_closed():
     layers.update([SHOP, BANK])
     assert answer(layers.service(SHOP)).status == 500
     assert layers.service(BANK) is None
+
+
+def test_a_failed_build_is_made_again():
+    """With every table, and for the paths without a route, too; those that are good are kept."""
+    missing = True
+    asked: list[HttpRoute] = []
+
+    def ask(route: HttpRoute) -> list[tuple[str, Any]]:
+        asked.append(route)
+        if missing and route is not BANK:
+            raise PluginError("plugin sick failed in wrap_http")
+        return [("a", tagging("a", []))]
+
+    routes = [SHOP, BANK, HttpRoute(SYSTEM), HttpRoute(UNMATCHED)]
+    layers = HttpLayers(ask, STAGES, never)
+    layers.update(routes)
+    assert layers.failed
+    assert [answer(layers.service(route)).status for route in routes] == [500, 200, 500, 500]
+    missing = False
+    asked.clear()
+    layers.update(routes)
+    assert asked == [SHOP, HttpRoute(SYSTEM), HttpRoute(UNMATCHED)]
+    assert not layers.failed
+    assert [answer(layers.service(route)).status for route in routes] == [200] * 4
+
+
+def test_a_layer_that_could_not_be_put_around_a_service_is_built_again():
+    """As one that its plugin could not give."""
+    missing = True
+
+    def layer(service: HttpService) -> HttpService:
+        if missing:
+            raise FileNotFoundError("keys")
+        return service
+
+    reports: list[Any] = []
+    layers = HttpLayers(lambda route: [("a", layer)], STAGES, lambda *each: reports.append(each))
+    layers.update([SHOP])
+    assert layers.failed
+    assert answer(layers.service(SHOP)).status == 500
+    missing = False
+    layers.update([SHOP])
+    assert not layers.failed
+    assert answer(layers.service(SHOP)).status == 200
+    assert len(reports) == 1

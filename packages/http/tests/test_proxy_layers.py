@@ -501,6 +501,34 @@ def test_a_hook_that_raises_for_one_route_fails_that_route_alone(start, layers, 
     assert failure.subject == "route '/bad' of 'bad'"
 
 
+def test_a_hook_that_fails_once_is_asked_again(start, layers, caplog):
+    """Until then nobody gets past the missing layer, on the proxy's own and unknown paths, too.
+
+    With no change of any route: after a pause.
+    """
+    asked: Counter[str] = Counter()
+
+    def give(route: HttpRoute) -> Any:
+        asked[route.prefix] += 1
+        if asked[route.prefix] == 1:
+            raise OSError("the keys are not there yet")
+        return layer(need_key)
+
+    layers(give)
+    site = start()
+    site.run(echo.bind(), "/shop", "shop")
+    paths = ("/shop", "/-/healthz", "/nowhere")
+
+    def statuses() -> set[int]:
+        return {site.http.get(path).status_code for path in paths}
+
+    assert statuses() <= {500, 401}
+    assert f"{plugin.__name__} failed in wrap_http for route '/shop' of 'shop'" in caplog.text
+    wait_until(lambda: len(serve.status().plugin_failures) == 3, WAIT_S, "the failures")
+    assert {each.hook for each in serve.status().plugin_failures} == {"wrap_http"}
+    wait_until(lambda: statuses() == {401}, WAIT_S, "the layers")
+
+
 @pytest.mark.parametrize("given", [17, StagedLayer("nowhere", layer(need_key))])
 def test_what_is_no_layer_fails_its_route(start, layers, given, caplog):
     """Checked where it is given, and named."""

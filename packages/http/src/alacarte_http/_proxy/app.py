@@ -28,6 +28,7 @@ from .forwarding import CLIENT_LEFT, Forwarding, send_answer
 from .layered import Handshake, LayeredForwarding
 from .layered_routes import NOWHERE, Around, LayeredRoutes, Target
 from .layers import HttpLayers
+from .retry import Retry
 from .routes import RouteIndex
 from .system import NO_ROUTES, PREFIX, SystemPaths
 
@@ -74,7 +75,10 @@ class ProxyApp:
         self._routes: RouteIndex | None = None
         self._any_route = False
         self._layers = layers
-        self._layered = self._around_all(RouteTable(-1, ()))
+        self._table = RouteTable(-1, ())
+        self._retry = Retry(self._surround)
+        self._layered: LayeredRoutes | None = None
+        self._surround()
 
     def update(self, table: RouteTable) -> None:
         """Take over a newer route table, and connect to what it leads to."""
@@ -86,19 +90,26 @@ class ProxyApp:
             table.starting,
             self._root_path,
         )
-        # Both or neither: no route is served without its layers.
-        self._layered, self._routes = self._around_all(table), routes
+        self._table = table
+        self._surround()  # first: no route is served without its layers
+        self._routes = routes
         self._any_route = self._any_route or bool(table.routes)
 
-    def _around_all(self, table: RouteTable) -> LayeredRoutes | None:
-        """Return the routes that layers stand around, None where they stand around none."""
-        return None if self._layers is None else LayeredRoutes(self._layers, table) or None
+    def _surround(self) -> None:
+        """Put the layers around all routes; None are kept where they stand around none.
+
+        Those that could not be built are built again with the next table, or after a pause.
+        """
+        if self._layers is not None:
+            self._layered = LayeredRoutes(self._layers, self._table) or None
+            self._retry.attempted(failed=self._layers.failed)
 
     def _is_plain(self, route: Route) -> bool:
         return not route.is_split and self._runtime.is_plain(next(iter(route.targets)))
 
     async def close(self) -> None:
         """Write out what has been noted."""
+        self._retry.close()
         if self._access is not None:
             await self._access.close()
 

@@ -6,7 +6,6 @@ A proxy without such layers has none of this around its requests.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -34,17 +33,20 @@ class BuiltLayers(NamedTuple):
         route: As the layers see it.
         service: The layers, around the way on that each request carries; None without layers.
         task_free: See `StagedLayer`; true of all of them.
+        failed: One of them could not be built, and nobody gets past its place.
     """
 
     route: HttpRoute
     service: HttpService | None
     task_free: bool
+    failed: bool = False
 
 
 class HttpLayers:
     """Builds the service of each route from the layers of plugins.
 
-    A route for which a plugin fails answers 500: its layer may be there for authentication.
+    A route for which a plugin fails answers 500 until the next `update`, which asks again: its
+    layer may be there for authentication.
 
     Args:
         ask: Asks the plugins for a route: returns the name of each plugin with its layer. Raises
@@ -65,12 +67,20 @@ class HttpLayers:
         self._built: dict[HttpRoute, BuiltLayers] = {}
 
     def update(self, routes: Iterable[HttpRoute]) -> None:
-        """Build the services of routes that are new or have changed; forget those that are gone."""
+        """Build the services of routes that are new, have changed or have failed.
+
+        And forget those of routes that are gone.
+        """
         before = self._built
         self._built = {
-            route: before[route] if _is_same(before.get(route), route) else self._build(route)
+            route: before[route] if _is_good(before.get(route), route) else self._build(route)
             for route in routes
         }
+
+    @property
+    def failed(self) -> bool:
+        """Whether a layer of some route could not be built."""
+        return any(built.failed for built in self._built.values())
 
     def built(self, route: HttpRoute) -> BuiltLayers:
         """Return the layers of a route."""
@@ -83,26 +93,27 @@ class HttpLayers:
     def _build(self, route: HttpRoute) -> BuiltLayers:
         ordered = self._layers(route)
         if ordered is None:
-            return BuiltLayers(route, _fail, task_free=True)
+            return BuiltLayers(route, _fail, task_free=True, failed=True)
         if not ordered:
             return BuiltLayers(route, None, task_free=True)
         service: HttpService = _forward
         for staged in reversed(ordered):
             service = staged.layer(service)
-        return BuiltLayers(route, service, task_free=all(staged.task_free for staged in ordered))
+        failed = any(staged.layer.failed for staged in ordered)
+        return BuiltLayers(route, service, all(staged.task_free for staged in ordered), failed)
 
-    def _layers(self, route: HttpRoute) -> list[StagedLayer[HttpLayer]] | None:
+    def _layers(self, route: HttpRoute) -> list[StagedLayer[_Guarded]] | None:
         """Return the layers of a route, the outermost first; None where a plugin fails."""
         try:
             given = list(self._ask(route))
         except Exception:  # of a plugin, and reported
             return None
-        layers: list[tuple[str, StagedLayer[HttpLayer]]] = []
+        layers: list[tuple[str, StagedLayer[_Guarded]]] = []
         asked_for = subject(route)
         for plugin, layer in given:
             staged = layer if isinstance(layer, StagedLayer) else StagedLayer("", layer)
             guarded = _Guarded(plugin, staged.layer, self._report, asked_for)
-            layers.append((plugin, replace(staged, layer=guarded)))
+            layers.append((plugin, StagedLayer(staged.stage, guarded, staged.task_free)))
         try:
             return order_layers(layers, self._stages)
         except Exception as error:  # a stage that nobody registers
@@ -110,22 +121,29 @@ class HttpLayers:
             return None
 
 
-def _is_same(built: BuiltLayers | None, route: HttpRoute) -> bool:
-    """Return whether layers were built for the same route and the same options.
+def _is_good(built: BuiltLayers | None, route: HttpRoute) -> bool:
+    """Return whether layers could be built, for the same route and the same options.
 
     An info does not compare its options; one that has not changed is the same object.
     """
-    return built is not None and all(map(is_, built.route.deployments, route.deployments))
+    if built is None or built.failed:
+        return False
+    return all(map(is_, built.route.deployments, route.deployments))
 
 
 class _Guarded:
-    """A layer whose failures are answered, and reported with the name of its plugin."""
+    """A layer whose failures are answered, and reported with the name of its plugin.
+
+    Attributes:
+        failed: It could not be put around a service.
+    """
 
     def __init__(self, plugin: str, layer: HttpLayer, report: Report, subject: str) -> None:
         self._plugin = plugin
         self._layer = layer
         self._report = report
         self._subject = subject
+        self.failed = False
 
     def __call__(self, service: HttpService) -> HttpService:
         try:
@@ -134,6 +152,7 @@ class _Guarded:
                 raise TypeError(f"the layer returned {wrapped!r}, which is no service")
         except Exception as error:  # foreign code
             self._failed(error)
+            self.failed = True
             return _fail
 
         async def call(request: HttpRequest) -> HttpResponse:

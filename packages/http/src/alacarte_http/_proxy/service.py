@@ -8,7 +8,6 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from alacarte.errors import PluginError
 from alacarte.layers import order_stages
 from alacarte.types import EdgeObserver, HookAnswer, RouteTable, Runtime
 
@@ -129,12 +128,7 @@ def _layers(runtime: Runtime) -> HttpLayers | None:
         return None
 
     def ask(route: HttpRoute) -> list[HookAnswer]:
-        try:
-            return hooks.ask("wrap_http", route=route, config=runtime.config)
-        except PluginError:
-            # Asked again for the failure to be kept with the name of its plugin.
-            hooks.tell("wrap_http", subject=subject(route), route=route, config=runtime.config)
-            raise
+        return hooks.ask("wrap_http", subject=subject(route), route=route, config=runtime.config)
 
     stages = order_stages(hooks.registered("register_layer_stages").values())
     return HttpLayers(ask, stages, hooks.failures.note)

@@ -1,0 +1,51 @@
+"""Another attempt after one that failed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from alacarte_http._proxy.retry import Retry
+
+
+class Loop:
+    """Stands for the event loop: keeps what is to be called, with its delay."""
+
+    def __init__(self) -> None:
+        self.planned: list[tuple[float, Any]] = []
+
+    def call_later(self, delay_s: float, callback: Any) -> Loop:
+        self.planned.append((delay_s, callback))
+        return self
+
+    def cancel(self) -> None:
+        self.planned.pop()
+
+
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
+    loop = Loop()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
+    return loop
+
+
+def test_pauses_double_and_are_bounded(loop):
+    """One attempt is planned at a time; one that goes well ends them."""
+    attempts = []
+    retry = Retry(lambda: attempts.append(1))
+    pauses = []
+    for _ in range(7):
+        retry.attempted(failed=True)
+        [(pause_s, again)] = loop.planned
+        pauses.append(pause_s)
+        again()
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+    assert len(attempts) == 7
+    retry.attempted(failed=False)
+    assert loop.planned == []
+    retry.attempted(failed=True)
+    assert loop.planned[0][0] == 1
+    retry.close()
+    assert loop.planned == []
