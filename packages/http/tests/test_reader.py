@@ -193,6 +193,38 @@ def test_any_bytes_in_any_cut(data: bytes, cuts: list[int]):
     assert cut.state is whole.state
 
 
+@given(size=st.integers(1, 40), cuts=st.lists(st.integers(0, 200), max_size=6), h2c=st.booleans())
+def test_a_long_body_in_any_cut(size: int, cuts: list[int], h2c: bool):
+    """The parser is given none of it, and reads the next request as if it had been."""
+    head = H2C if h2c else b"POST /p HTTP/1.1\r\nHost: x\r\n"
+    body = bytes(range(size))
+    data = b"%bContent-Length: %d\r\n\r\n%b" % (head, size, body) + GET + CHUNKED
+    places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+    reader = Reader(LIMITS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("alacarte_http._edge.reader._PARSED_BYTES", 0)
+        events = read(reader, *[data[a:b] for a, b in pairwise(places)])
+    parsed = told(read(Reader(LIMITS), data))
+    assert told(events) == parsed
+    assert parsed[1:3] == [body, END]
+    assert reader.state is State.BETWEEN
+
+
+def test_a_long_body_is_not_copied():
+    """What was read is handed on, where it is all of one request's body."""
+    limits = edge_limits(HTTPOptions())
+    reader = Reader(limits)
+    part = bytes(100_000)
+    read(reader, b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n")
+    [body] = read(reader, part)
+    assert isinstance(body, Body)
+    assert body.data is part
+    [rest, end] = read(reader, part)
+    assert isinstance(rest, Body)
+    assert rest.data is part
+    assert end is END
+
+
 def _but_for_status(events: list[object]) -> list[object]:
     """Leave out which of several wrong things was refused, and what had come of that body."""
     if events and isinstance(events[-1], tuple) and len(events[-1]) == 2:

@@ -83,6 +83,43 @@ def test_a_body_that_follows_is_awaited():
     assert asyncio.run(request.body()) == b"one two three"
 
 
+def test_parts_of_a_body_are_joined_as_they_are():
+    """Without a copy of each; a stream's parts are bytes, as ASGI says."""
+
+    async def views() -> AsyncIterator[tuple[Any]]:
+        yield (bytearray(b"cd"),)
+        yield (memoryview(b"ef"),)
+
+    async def main() -> None:
+        request, receive = make(b"ab", views())
+        body = await request.body()
+        assert (type(body), body) == (bytes, b"abcdef")
+        request, receive = make(b"ab", views())
+        receive.copies = False
+        assert type((await receive())["body"]) is memoryview
+        assert type((await receive())["body"]) is bytearray
+        request, receive = make(b"ab", views())
+        assert {type(part) async for part in request.stream()} == {bytes}
+
+    asyncio.run(main())
+
+
+def test_a_body_that_breaks_off_leaves_bytes_to_who_reads_on():
+    """Only `body` joins views."""
+
+    async def broken() -> AsyncIterator[tuple[bytearray]]:
+        yield (bytearray(b"cd"),)
+        raise ConnectionResetError
+
+    async def main() -> None:
+        request, receive = make(b"ab", broken())
+        with pytest.raises(ConnectionResetError):
+            await request.body()
+        assert receive.copies
+
+    asyncio.run(main())
+
+
 def test_a_stream_after_the_body_gives_the_same():
     """As Starlette promises."""
 

@@ -7,7 +7,8 @@ without a body is its head alone. `TRANSITIONS` says which event leads from whic
 an event that a state does not have is a bug, and raises.
 
 httptools parses; where one message ends and the next begins is known here (`Framing`), so that the
-parser is given no byte beyond the end of a message.
+parser is given no byte beyond the end of a message. Of a long body whose length is known the parser
+is given nothing: it would copy every byte.
 """
 
 from __future__ import annotations
@@ -131,6 +132,8 @@ _BLANK = b" \t"
 _LINE_ENDS = b"\r\n"
 _LINE_REST = len("  HTTP/1.1")
 """Bytes of a request line besides its method and its target."""
+_PARSED_BYTES = 64 * 1024
+"""Up to so many bytes a body of known length is parsed, which costs less than another parser."""
 _MAX_FRAMING_RATIO = 16
 """How many bytes chunked framing may take for one of the body; one-byte chunks take 5."""
 
@@ -162,6 +165,7 @@ class Reader:
         self._num_hosts = 0
         self._host: bytes | None = None  # the last one found valid
         self._length = 0
+        self._is_long = False  # the body, and its length is known
         self._chunked = False
         self._expects_continue = False
         self._raw_size = 0  # of a chunked body, with its framing
@@ -240,7 +244,7 @@ class Reader:
             end = framing.begin(data, at)
             self.state = TRANSITIONS[self.state, _BEGIN]
             self._head_size = self._num_hosts = self._length = 0
-            self._chunked = self._expects_continue = False
+            self._chunked = self._expects_continue = self._is_long = False
             self._method = self._url = b""
             self._headers = []
         elif self.state is BODY and not self._chunked:
@@ -251,11 +255,27 @@ class Reader:
                 framing.measure_line(data, at, end)
         self._at = end
         piece = data if end - at == len(data) else data[at:end]
+        if self._is_long:
+            self._take_long(piece)
+            return
         if self.state is HEAD:
             self._head_size += len(piece)
         else:
             self._raw_size += len(piece)
         self._parse(piece, begins)
+
+    def _take_long(self, piece: bytes) -> None:
+        """Take a part of a long body past the parser; another one reads the next request."""
+        self.body_size += len(piece)
+        self._events.append(Body(piece))
+        if self.body_size == self._length:
+            self._parser = new_parser(self)
+            self._end_body()
+
+    def _end_body(self) -> None:
+        assert self._head is not None
+        self._step(_WHOLE if self._head.keep_alive else _WHOLE_LAST)
+        self._events.append(END)
 
     def _parse(self, piece: bytes, begins: bool) -> None:
         try:
@@ -381,6 +401,7 @@ class Reader:
         if has_body:
             self._step(_BODY_FOLLOWS)
             self.body_size = self._raw_size = 0
+            self._is_long = not self._chunked and self._length > _PARSED_BYTES
             # Trailers are dropped: the application may have looked at the headers already.
             self._headers = []
         else:
@@ -397,9 +418,7 @@ class Reader:
     def on_message_complete(self) -> None:
         # Before the pause for another protocol, httptools takes the head for all of the message.
         if self.state is BODY and not self._parser.should_upgrade():
-            assert self._head is not None
-            self._step(_WHOLE if self._head.keep_alive else _WHOLE_LAST)
-            self._events.append(END)
+            self._end_body()
             if self._chunked and not self._parser.should_keep_alive():
                 # `Connection: close` among the trailers: no one else heeds that, and a parser that
                 # does takes no further request.

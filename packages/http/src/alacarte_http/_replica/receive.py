@@ -17,16 +17,18 @@ class Body:
     """The body of one request, then silence until the request is over.
 
     Attributes:
+        copies: Parts of the body are `bytes`, as ASGI says; else views, for who joins them.
         waiting: Somebody waits to hear that the client is gone.
     """
 
-    __slots__ = ("_first", "_over", "_rest", "_wake", "waiting")
+    __slots__ = ("_first", "_over", "_rest", "_wake", "copies", "waiting")
 
     def __init__(self, first: memoryview, rest: AsyncIterator[Message] | None) -> None:
         self._first: memoryview | None = first
         self._rest = rest
         self._over = False
         self._wake: asyncio.Future[None] | None = None
+        self.copies = True
         self.waiting = 0
 
     def take_whole(self) -> bytes | None:
@@ -40,7 +42,8 @@ class Body:
         if self._over:
             return dict(_DISCONNECT)
         if self._first is not None:
-            body, self._first = bytes(self._first), None
+            first, self._first = self._first, None
+            body = bytes(first) if self.copies else first
             return {"type": "http.request", "body": body, "more_body": self._rest is not None}
         if self._rest is not None:
             try:
@@ -48,7 +51,8 @@ class Body:
             except StopAsyncIteration:
                 self._rest = None
                 return {"type": "http.request", "body": b"", "more_body": False}
-            return {"type": "http.request", "body": bytes(message[0]), "more_body": True}
+            part = bytes(message[0]) if self.copies else message[0]
+            return {"type": "http.request", "body": part, "more_body": True}
         if self._wake is None:
             self._wake = asyncio.get_running_loop().create_future()
         self.waiting += 1

@@ -31,7 +31,7 @@ class LazyRequest(Request):
         super().__init__(_PLACEHOLDER, receive)
         del self.scope  # an attribute of the instance, in front of the property
         self._head = head
-        self._whole_body = receive.take_whole
+        self._body_parts = receive
 
     @cached_property
     def scope(self) -> dict[str, Any]:  # type: ignore[override]
@@ -39,6 +39,13 @@ class LazyRequest(Request):
         return unpack_scope(self._head)
 
     async def body(self) -> bytes:
-        """Return the body: at once where it came with the head."""
-        whole = body_at_once(self, self._whole_body)
-        return await super().body() if whole is None else whole
+        """Return the body: at once where it came with the head, else joined from its parts."""
+        parts = self._body_parts
+        whole = body_at_once(self, parts.take_whole)
+        if whole is not None:
+            return whole
+        parts.copies = False  # the join makes the one copy
+        try:
+            return await super().body()
+        finally:
+            parts.copies = True
