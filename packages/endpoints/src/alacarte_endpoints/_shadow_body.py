@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from alacarte.aio import close_iterator
 from alacarte.types import Buffer, Call, Message
 
 __all__ = [
@@ -155,9 +156,7 @@ class TeeBody:
     async def aclose(self) -> None:
         """Close the body itself, where that is possible."""
         self.give_up()
-        close = getattr(self._body, "aclose", None)
-        if close is not None:
-            await close()
+        await close_iterator(self._body)
 
 
 def shadow_call(

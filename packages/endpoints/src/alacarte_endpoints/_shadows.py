@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from alacarte.aio import close_iterator
 from alacarte.errors import InvalidRequestError
 from alacarte.types import Call, DeploymentId, Reply, Service
 
@@ -156,6 +157,4 @@ async def _exhaust(reply: Reply) -> None:
         async for _ in reply.rest:
             pass
     finally:
-        close = getattr(reply.rest, "aclose", None)
-        if close is not None:
-            await close()
+        await close_iterator(reply.rest)

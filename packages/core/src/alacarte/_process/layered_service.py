@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from ..actors import DeploymentSnapshot
+from ..aio import close_iterator, mark_retrieved
 from ..errors import BackPressureError, DeploymentUnavailableError, ServeError
 from ..foreign import describe_error
 from ..layers import compose, deadline
@@ -121,29 +122,16 @@ def _in_tasks(service: Service) -> Service:
 
     async def joined(request: Call) -> Reply:
         task = asyncio.ensure_future(service(request))
-        task.add_done_callback(_retrieve)
+        task.add_done_callback(mark_retrieved)
         try:
             return await task
         except asyncio.CancelledError:
             # A reply may have come in the very turn of the loop in which its caller gave it up.
             if task.done() and not task.cancelled() and task.exception() is None:
-                await _close(task.result())
+                await close_iterator(task.result().rest)  # nobody reads it
             raise
 
     return call
-
-
-def _retrieve(task: asyncio.Future[Reply]) -> None:
-    """Retrieve the error of a task, for which nobody may wait any more."""
-    if not task.cancelled():
-        task.exception()
-
-
-async def _close(reply: Reply) -> None:
-    """Let the replica know that nobody reads the rest of its reply."""
-    close = getattr(reply.rest, "aclose", None)
-    if close is not None:
-        await close()
 
 
 def failing_service(deployment: DeploymentId, reason: BaseException) -> Service:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from enum import IntEnum, auto
 
+from ..aio import close_iterator
 from ..types import Buffer, Call, Reply
 from .connection import Connection
 from .failures import ErrorDecoder
@@ -185,10 +186,9 @@ class CallStream:
         try:
             await Outlet(self._connection, self.id, call.body, window).run()
         except BaseException:
-            close = getattr(call.body, "aclose", None)
             # What is whole, and not answered either, may go to another replica.
-            if close is not None and (window.granted or self.answered):
-                await close()
+            if window.granted or self.answered:
+                await close_iterator(call.body)
             raise
         self._connection.send(Kind.END, FINAL, self.id)
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, cast
 
+from alacarte.aio import close_iterator
 from alacarte.types import Buffer, Call, Message, PushedMessages, Reply
 
 from .._calls import Calls, ResolvedRoute
@@ -212,9 +213,7 @@ class Forwarding:
 
     async def _close(self) -> None:
         rest, self._rest = self._rest, None
-        close = getattr(rest, "aclose", None)
-        if close is not None:
-            await close()
+        await close_iterator(rest)
 
     async def _and_end(self, work: Coroutine[Any, Any, int]) -> None:
         status = CLIENT_LEFT

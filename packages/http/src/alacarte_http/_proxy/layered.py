@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from alacarte.aio import close_iterator
 from alacarte.errors import DeadlineExceededError
 from alacarte.types import Call, Message, Reply
 
@@ -243,9 +244,7 @@ class Handshake:
 
     async def _close(self) -> None:
         rest, self._rest = self._rest, None
-        close = getattr(rest, "aclose", None)
-        if close is not None:
-            await close()
+        await close_iterator(rest)
 
 
 def _request(
