@@ -1,0 +1,178 @@
+"""The process of users' policies, spoken to directly: what it holds, and what it never does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from alacarte._model.pickling import dump
+from alacarte.testing import wait_until
+from alacarte.types import DeploymentId, UserCode
+from alacarte_autoscaling._policy_process import PolicyProcess
+from alacarte_autoscaling._policy_protocol import CustomPolicy, PolicyAnswer
+from alacarte_autoscaling.config import AutoscalingConfig
+from alacarte_autoscaling.types import AutoscalingContext
+
+A, B = DeploymentId("app", "A"), DeploymentId("app", "B")
+LONG_S = 60.0
+
+
+def context(who: DeploymentId = A) -> AutoscalingContext:
+    config = AutoscalingConfig(max_replicas=10)
+    return AutoscalingContext(who, who.name, who.app, 1, 1, 6.0, 0, 0, 1, 10, config, 1000.0)
+
+
+def refuse(app: Any) -> DeploymentId:
+    raise AssertionError(f"{app} is not bound here")
+
+
+def packed(policy: Any, **kwargs: Any) -> CustomPolicy:
+    return CustomPolicy(UserCode("m:f", dump(policy, refuse)), kwargs)
+
+
+class Constant:
+    def __init__(self, number: float) -> None:
+        self.number = number
+
+    def __call__(self, context: AutoscalingContext) -> float:
+        return self.number
+
+
+def counts(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
+    count = context.policy_state.get("count", 0) + 1
+    return count, {"count": count}
+
+
+def threads(who: DeploymentId) -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if f"policy-{who}" in each.name]
+
+
+@pytest.fixture
+async def process() -> AsyncIterator[PolicyProcess]:
+    process = PolicyProcess(None)
+    yield process
+    await process.abort()
+
+
+async def test_it_answers_only_for_the_policy_that_is_meant(process: PolicyProcess):
+    """Whoever asks for another version, or after a restart, is told to give the policy first."""
+    policy, other = packed(Constant, number=3), packed(Constant, number=4)
+    assert policy.digest != other.digest
+    unknown = PolicyAnswer(is_unknown=True)
+    assert await process.ask(A, policy.digest, context(), LONG_S) == unknown
+    await process.give(A, policy)
+    assert await process.ask(A, policy.digest, context(), LONG_S) == PolicyAnswer(3.0)
+    assert await process.ask(A, other.digest, context(), LONG_S) == unknown
+    assert await process.ask(B, policy.digest, context(B), LONG_S) == unknown
+
+
+async def test_the_same_policy_again_keeps_its_state(process: PolicyProcess):
+    """A repeated `give` changes nothing; another policy begins without state."""
+    policy, other = packed(counts), packed(counts, unused=1)
+    await process.give(A, policy)
+    assert await process.ask(A, policy.digest, context(), LONG_S) == PolicyAnswer(1.0)
+    await process.give(A, packed(counts))
+    assert await process.ask(A, policy.digest, context(), LONG_S) == PolicyAnswer(2.0)
+    await process.give(A, other)
+    assert await process.ask(A, other.digest, context(), LONG_S) == PolicyAnswer(1.0)
+
+
+async def test_deployments_do_not_share_state(process: PolicyProcess):
+    """Two with the same code count apart, each in a thread of its own."""
+    policy = packed(counts)
+    for who in (A, B):
+        await process.give(who, policy)
+    asked = [await process.ask(who, policy.digest, context(who), LONG_S) for who in (A, A, B)]
+    assert [answer.wanted for answer in asked] == [1.0, 2.0, 1.0]
+    assert (len(threads(A)), len(threads(B))) == (1, 1)
+
+
+async def test_to_forget_ends_the_thread(process: PolicyProcess):
+    """Nothing is left of a deployment that is gone; one that is unknown is fine."""
+    policy = packed(Constant, number=3)
+    await process.give(A, policy)
+    await process.ask(A, policy.digest, context(), LONG_S)
+    [thread] = threads(A)
+    await process.forget(A)
+    wait_until(lambda: not thread.is_alive(), timeout_s=20)
+    await process.forget(A)
+    answer = await process.ask(A, policy.digest, context(), LONG_S)
+    assert answer.is_unknown
+
+
+async def test_a_failed_answer_keeps_the_state(process: PolicyProcess):
+    """An answer that is no number changes nothing of what the policy knows."""
+
+    def wavers(context: AutoscalingContext) -> Any:
+        count = context.policy_state.get("count", 0) + 1
+        if context.total_num_requests > 100:
+            return "many"
+        return count, {"count": count}
+
+    policy = packed(wavers)
+    await process.give(A, policy)
+    assert await process.ask(A, policy.digest, context(), LONG_S) == PolicyAnswer(1.0)
+    failed = await process.ask(A, policy.digest, _busy(), LONG_S)
+    assert (failed.wanted, failed.is_unknown) == (None, False)
+    assert "it answered 'many'" in failed.failure
+    assert await process.ask(A, policy.digest, context(), LONG_S) == PolicyAnswer(2.0)
+
+
+async def test_one_that_cancels_itself(process: PolicyProcess):
+    """It fails, the process does not, and it can be asked again."""
+
+    async def cancels(context: AutoscalingContext) -> float:
+        if context.total_num_requests > 100:
+            raise asyncio.CancelledError
+        return 2.0
+
+    policy = packed(cancels)
+    await process.give(A, policy)
+    answer = await process.ask(A, policy.digest, _busy(), LONG_S)
+    assert answer == PolicyAnswer(failure="it cancelled itself")
+    assert await process.ask(A, policy.digest, context(), LONG_S) == PolicyAnswer(2.0)
+
+
+async def test_one_that_fails_to_load_is_loaded_again(process: PolicyProcess):
+    """So one whose file or network comes back needs no new deployment."""
+    policy = packed(_Moody)
+    await process.give(A, policy)
+    _Moody.fails = True
+    answer = await process.ask(A, policy.digest, context(), LONG_S)
+    assert "OSError" in answer.failure
+    _Moody.fails = False
+    assert await process.ask(A, policy.digest, context(), LONG_S) == PolicyAnswer(1.0)
+
+
+async def test_the_end_of_the_process_leaves_no_thread():
+    """Every policy that does not block ends with it."""
+    process = PolicyProcess(None)
+    policy = packed(Constant, number=3)
+    for who in (A, B):
+        await process.give(who, policy)
+        await process.ask(who, policy.digest, context(who), LONG_S)
+    left = [*threads(A), *threads(B)]
+    assert len(left) == 2
+    await process.ping()
+    await process.abort()
+    wait_until(lambda: not any(thread.is_alive() for thread in left), timeout_s=20)
+
+
+class _Moody:
+    fails = False
+
+    def __init__(self) -> None:
+        if type(self).fails:
+            raise OSError("not now")
+
+    def __call__(self, context: AutoscalingContext) -> float:
+        return 1.0
+
+
+def _busy() -> AutoscalingContext:
+    config = AutoscalingConfig(max_replicas=10)
+    return AutoscalingContext(A, A.name, A.app, 1, 1, 500.0, 0, 0, 1, 10, config, 1000.0)
