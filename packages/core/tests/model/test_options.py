@@ -5,7 +5,8 @@ import pytest
 from alacarte import _plugins
 from alacarte import plugins as process_plugins
 from alacarte._model.deployment import deployment
-from alacarte._model.options import UNSUPPORTED
+from alacarte._model.options import ALLOWED, UNSUPPORTED, DeploymentOptions
+from alacarte._plugins import FIRST_PARTY_OPTIONS
 from alacarte.config import DeploymentConfig
 from alacarte.errors import ConfigError, PluginError
 
@@ -229,8 +230,6 @@ def test_unknown_option():
 
 def test_every_config_field_is_an_option():
     """Options and config do not drift apart."""
-    from alacarte._model.options import ALLOWED
-
     assert set(ALLOWED) - {"name"} == set(DeploymentConfig.model_fields)
 
 
@@ -310,3 +309,9 @@ def test_without_autoscaling_the_package_is_named(monkeypatch, options, what):
         make(**options)
     assert str(caught.value).startswith(f"resize: {what} is given by the package")
     assert "pip install alacarte-autoscaling" in str(caught.value)
+
+
+def test_the_typed_signature_has_our_packages_options():
+    """Core's own, which alone are always allowed, and those that name the package to install."""
+    typed = frozenset(DeploymentOptions.__annotations__)
+    assert typed - {*ALLOWED} == FIRST_PARTY_OPTIONS

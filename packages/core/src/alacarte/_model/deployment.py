@@ -41,15 +41,6 @@ def deployment(
 ) -> Callable[[Target], Deployment]: ...
 
 
-# With options that plugins add.
-@overload
-def deployment(func_or_class: Target, /, **options: Any) -> Deployment: ...
-
-
-@overload
-def deployment(func_or_class: None = None, /, **options: Any) -> Callable[[Target], Deployment]: ...
-
-
 def deployment(
     func_or_class: Target | None = None, /, **options: Any
 ) -> Deployment | Callable[[Target], Deployment]:
@@ -164,15 +155,9 @@ class Deployment:
         """None: Ray Serve's name, unused. The version is a digest made when it is deployed."""
         return None
 
-    @overload
     def options(
         self, func_or_class: Target | None = None, /, **options: Unpack[DeploymentOptions]
-    ) -> Deployment: ...
-
-    @overload
-    def options(self, func_or_class: Target | None = None, /, **options: Any) -> Deployment: ...
-
-    def options(self, func_or_class: Target | None = None, /, **options: Any) -> Deployment:
+    ) -> Deployment:
         """Return a copy with some options changed; this deployment stays as it is.
 
         Each option is replaced as a whole; None unsets an option that a plugin gives. A fixed

@@ -31,16 +31,15 @@ __all__ = [
 ]
 
 
-class DeploymentOptions(TypedDict, total=False):
-    """Options of `serve.deployment`, by the names Ray Serve gives them.
+class _CoreOptions(TypedDict, total=False):
+    """Options of `serve.deployment` that core brings, by the names Ray Serve gives them.
 
     Attributes:
         name: The class's or function's own name when absent. Must not contain "#".
         routing_policy: Not in Ray Serve, which has `request_router_config`.
         placement: Not in Ray Serve, which reads it from an environment variable.
 
-    All others are described at `DeploymentConfig`. Plugins add further ones: sections of the
-    configuration with `scope="deployment"`.
+    All others are described at `DeploymentConfig`.
     """
 
     name: str
@@ -65,7 +64,21 @@ class DeploymentOptions(TypedDict, total=False):
     placement_group_bundle_label_selector: list[dict[str, str]] | None
 
 
-ALLOWED = tuple(DeploymentOptions.__annotations__)
+class DeploymentOptions(_CoreOptions, total=False):
+    """Options of `serve.deployment`, for type checkers and editors.
+
+    Those of core, and those that our packages bring: each is refused at run time where its package
+    is not installed. Plugins of others add further ones, sections of the configuration with
+    `scope="deployment"`, which a typed program sets from a `dict[str, Any]`: `.options(**cached)`.
+
+    Attributes:
+        autoscaling_config: Brought by alacarte-autoscaling: a dict, or its `AutoscalingConfig`.
+    """
+
+    autoscaling_config: Any
+
+
+ALLOWED = tuple(_CoreOptions.__annotations__)
 
 # Ray Serve has these. The text says what to use instead, where there is something.
 UNSUPPORTED = {
