@@ -217,6 +217,10 @@ def failing(service: HttpService) -> Any:
     raise KeyError("made")
 
 
+def exiting(service: HttpService) -> Any:
+    raise SystemExit("made")
+
+
 def not_async(service: HttpService) -> Any:
     return lambda request: HttpResponse(200)
 
@@ -225,6 +229,8 @@ BROKEN: dict[str, Any] = {
     "the hook returned a number": 17,
     "a stage that nobody registers": StagedLayer("nowhere", tagging("x", [])),
     "the layer raised": failing,
+    "the layer wanted to end the process": exiting,
+    "the service wanted to end the process": raising(SystemExit("secret")),
     "the layer returned None": making_none,
     "the service raised": raising(KeyError("secret")),
     "the service returned None": returning(None),

@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -75,6 +75,7 @@ def test_finding_imports_nothing(install: Install):
     ("source", "reason"),
     [
         ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
+        ("raise SystemExit('no licence')", "SystemExit: no licence"),
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("def broken(:", "SyntaxError"),
         (GOOD.replace("register_commands()", "register_commands(argument)"), "argument"),
@@ -179,6 +180,54 @@ def test_a_plugin_that_fails_when_it_is_asked(install: Install, caplog: pytest.L
     assert "moody was left out: register_commands: ValueError: not today" in caplog.text
     with pytest.raises(PluginError, match=r"moody failed in register_commands: .*not today"):
         load(strict=True).commands  # noqa: B018
+
+
+EXITING = """
+from alacarte.hookspecs import hookimpl
+
+@hookimpl
+def {hook}:
+    raise SystemExit(3)
+"""
+
+
+def test_a_plugin_that_would_end_the_process_is_left_out(install: Install):
+    """As modules are imported that it names: that is its own failure."""
+    install("exits", EXITING.format(hook="register_modules()"))
+    plugins = load()
+    plugins.import_modules()
+    assert [(each.state, each.reason) for each in plugins.records] == [
+        ("failed", "register_modules: SystemExit: 3")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("hook", "ask"),
+    [
+        ("make_client(instance)", lambda plugins: plugins.make_client(None)),
+        (
+            "make_handle(deployment)",
+            lambda plugins: plugins.make_handle(DeploymentId("a", "A"), None),
+        ),
+    ],
+)
+def test_a_plugin_that_would_end_the_process_is_named(install: Install, hook: str, ask: Any):
+    """Where its value is needed, its failure is an error like any other."""
+    install("exits", EXITING.format(hook=hook))
+    with pytest.raises(PluginError, match=r"plugin exits failed in make_.*: SystemExit: 3"):
+        ask(load())
+
+
+def test_a_layer_that_would_end_the_process_is_named(install: Install):
+    """As it is put around a service."""
+    source = EXITING.format(hook="wrap_caller()").replace(
+        "    raise SystemExit(3)",
+        "    def layer(service):\n        raise SystemExit(3)\n    return layer",
+    )
+    install("exits", source)
+    [staged] = load().wrap_caller(DeploymentInfo(DeploymentId("a", "A")), cast(Any, None))
+    with pytest.raises(PluginError, match="plugin exits: wrap_caller: the layer failed: SystemEx"):
+        staged.layer(cast(Any, None))
 
 
 def test_a_distribution_that_is_found_twice_counts_once(

@@ -25,6 +25,8 @@ from alacarte.types import (
     DeploymentId,
     DeploymentInfo,
     LoadWatch,
+    PolicyFactory,
+    PolicyPlace,
     ProcessInfo,
     Route,
     Runtime,
@@ -160,6 +162,22 @@ def test_a_plugin_that_fails_around_a_route_fails_its_calls_alone(local, monkeyp
         with pytest.raises(PluginError, match="plugin mad failed"):
             runtime.submit(ask()).result(WAIT_S)
     assert handle.call()
+
+
+def test_a_policy_that_would_end_the_process_fails_its_calls_alone(local):
+    """Its plugin's `create` runs among the snapshots of all deployments."""
+    handle = local.run(Model.bind())
+    runtime = handle.runtime
+
+    def create(place: PolicyPlace) -> Any:
+        raise SystemExit(3)
+
+    runtime._plugins.routing_policies["exits"] = PolicyFactory("exits", create)
+    head = DeploymentSnapshot(handle.deployment, 1, "up", policy="exits")
+    chooser = runtime._policy(head)
+    with pytest.raises(BaseException) as caught:
+        chooser.choose(python_call("__call__", (), {}), ())
+    assert "could not be made: SystemExit: 3" in str(chooser.failure(caught.value))
 
 
 def test_a_deadline_ends_a_call_where_no_plugin_wraps_calls(local):

@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import PluginError
-from ..foreign import describe_error
+from ..foreign import describe_error, is_interrupt
 from ..types import Layer, Service, StagedLayer
 
 __all__ = ["checked_layer"]
 
 
 def checked_layer(
-    given: Layer | StagedLayer[Layer], origin: str, note: Callable[[Exception], None]
+    given: Layer | StagedLayer[Layer], origin: str, note: Callable[[BaseException], None]
 ) -> Layer | StagedLayer[Layer]:
     """Return the same layer; one that makes no service of a service is named."""
     if isinstance(given, StagedLayer):
@@ -23,7 +23,7 @@ def checked_layer(
     return _checked(given, origin, note)
 
 
-def _checked(layer: Any, origin: str, note: Callable[[Exception], None]) -> Layer:
+def _checked(layer: Any, origin: str, note: Callable[[BaseException], None]) -> Layer:
     if not callable(layer):
         note(TypeError(f"it returned the layer {layer!r}, which cannot be called"))
         raise PluginError(f"{origin} returned the layer {layer!r}, which cannot be called.")
@@ -34,7 +34,9 @@ def _checked(layer: Any, origin: str, note: Callable[[Exception], None]) -> Laye
             wrapped: Any = layer(service)
             if not callable(wrapped):
                 raise TypeError(f"it made {wrapped!r} of a service, which cannot be called")
-        except Exception as error:  # foreign code
+        except BaseException as error:  # foreign code
+            if is_interrupt(error):
+                raise
             note(error)
             raise PluginError(f"{origin}: the layer failed: {describe_error(error)}.") from error
         served: Service = wrapped

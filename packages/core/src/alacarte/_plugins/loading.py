@@ -18,6 +18,7 @@ import pluggy
 
 from .. import hookspecs
 from ..errors import PluginError
+from ..foreign import is_interrupt
 from .plugins import Plugins
 from .records import PluginRecord, discover, refuse_same_names
 from .results import mismatch
@@ -78,14 +79,16 @@ class _Loading:
                 continue
             try:
                 step(record)
-            except Exception as error:  # foreign code: whatever it raises is its own failure
+            except BaseException as error:  # foreign code: whatever it raises is its own failure
+                if is_interrupt(error):
+                    raise
                 reason = _one_line(error)
                 self.records[number] = replace(record, state="failed", reason=reason)
                 self._refused(self.records[number], error)
             else:
                 self.records[number] = replace(record, state="loaded", reason="")
 
-    def _refused(self, record: PluginRecord, error: Exception) -> None:
+    def _refused(self, record: PluginRecord, error: BaseException) -> None:
         if self._strict:
             raise PluginError(f"plugin {record.name} cannot be loaded: {error!r}") from error
         log.warning("plugin %s was left out: %s", record.name, record.reason)

@@ -191,7 +191,9 @@ class Plugins:
             try:
                 for module in ask():
                     importlib.import_module(module)
-            except Exception as error:  # foreign code: its failure is nobody else's
+            except BaseException as error:  # foreign code: its failure is nobody else's
+                if is_interrupt(error):
+                    raise
                 self._leave_out(plugin, "register_modules", error)
 
     @property
@@ -393,7 +395,9 @@ class Plugins:
             return self._hook(hook)(**given)
         except ServeError:
             raise
-        except Exception as error:  # foreign code
+        except BaseException as error:  # foreign code
+            if is_interrupt(error):
+                raise
             plugin = _raised_by(self._hook(hook).get_hookimpls(), error)
             raise PluginError(
                 f"plugin {plugin} failed in {hook}: {type(error).__name__}: {error}"
@@ -415,7 +419,9 @@ class Plugins:
         for plugin, ask in list(self._implementations(hook)):
             try:
                 given = _named(self._answer(plugin, hook, ask, {}))
-            except Exception as error:  # foreign code: its failure is nobody else's
+            except BaseException as error:  # foreign code: its failure is nobody else's
+                if is_interrupt(error):
+                    raise
                 self._leave_out(plugin, hook, error)
                 continue
             for name, value in given:
@@ -430,7 +436,7 @@ class Plugins:
                 clashes |= {givers[name]: reason, plugin: reason}
         return values, clashes
 
-    def _leave_out(self, plugin: str, hook: str, error: Exception) -> None:
+    def _leave_out(self, plugin: str, hook: str, error: BaseException) -> None:
         """Go on without a plugin that fails only now, or stop where it is needed."""
         cause = error.__cause__ or error
         reason = f"{hook}: {type(cause).__name__}: {cause}"

@@ -45,6 +45,7 @@ from ..actors import (
 )
 from ..context import current_runtime
 from ..errors import ConfigError, PluginError, ServeError
+from ..foreign import is_interrupt
 from ..layers import deadline
 from ..types import (
     Address,
@@ -358,7 +359,9 @@ class ProcessRuntime:
             place = PolicyPlace(self._describe(snapshot), parameters, self.config, time.monotonic)
             with self._current():
                 return Chooser(factory.create(place), name, plugin, deployment, failures)
-        except Exception as error:  # foreign code
+        except BaseException as error:  # foreign code
+            if is_interrupt(error):
+                raise
             return failed_policy(name, plugin, deployment, failures, error)
 
     async def _connect(self, replica_id: str, address: Address) -> CallerConnection:

@@ -117,7 +117,7 @@ class _FailedPolicy:
 
 
 def failed_policy(
-    name: str, plugin: str, deployment: DeploymentId, failures: Failures, error: Exception
+    name: str, plugin: str, deployment: DeploymentId, failures: Failures, error: BaseException
 ) -> Chooser:
     """Return a chooser that fails each call, since the policy could not be made; keep why."""
     subject = f"deployment {str(deployment)!r}"

@@ -5,11 +5,13 @@ A proxy without such layers has none of this around its requests.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from operator import is_
 from typing import Any, NamedTuple
 
 from alacarte.errors import RequestError
+from alacarte.foreign import is_interrupt
 from alacarte.layers import order_layers
 from alacarte.types import StagedLayer
 
@@ -150,7 +152,9 @@ class _Guarded:
             wrapped = self._layer(_checked(service))
             if not callable(wrapped):
                 raise TypeError(f"the layer returned {wrapped!r}, which is no service")
-        except Exception as error:  # foreign code
+        except BaseException as error:  # foreign code
+            if is_interrupt(error):
+                raise
             self._failed(error)
             self.failed = True
             return _fail
@@ -160,9 +164,11 @@ class _Guarded:
                 response: Any = await wrapped(request)
                 if not isinstance(response, HttpResponse):
                     raise TypeError(f"the layer answered {response!r}, which is no HttpResponse")
-            except ClientDisconnected:
+            except (ClientDisconnected, GeneratorExit, asyncio.CancelledError):
                 raise
-            except Exception as error:  # foreign code; an error of a request is an answer
+            except BaseException as error:  # foreign code; an error of a request is an answer
+                if is_interrupt(error):
+                    raise
                 if not isinstance(error, RequestError):
                     self._failed(error)
                 return response_to(answer_to(error))
@@ -170,7 +176,7 @@ class _Guarded:
 
         return call
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         self._report(self._plugin, _HOOK, error, self._subject)
 
 
