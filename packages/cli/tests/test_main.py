@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from alacarte._plugins import load
 from alacarte.errors import PluginError
 from alacarte_cli.main import main
 
@@ -208,3 +209,20 @@ def test_plugins_that_clash_over_a_command_are_shown(
     assert "odd is failed" in capsys.readouterr().out
     assert main(["status"], lambda: clashing) == 1
     assert "both a and b give 'greet'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["core", "cli"])
+def test_plugins_of_one_name_are_shown(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a table, even if this program's own plugin is one of them."""
+    monkeypatch.setenv("ALACARTE_PLUGINS", name)  # a module of that name, beside our plugin
+    assert main(["plugins"], load) == 1
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    ours = f"alacarte-{name}"
+    assert {(row[2], row[3]) for row in rows if row and row[0] == name and len(row) == 5} == {
+        (name, "failed"),
+        (ours, "failed"),
+    }
+    assert main(["status"], load) == 1
+    assert f"2 plugins are named '{name}': {ours} and {name}" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 from alacarte.errors import PluginError
 from alacarte.foreign import load_target
-from alacarte.plugins import Plugins, load_plugins
+from alacarte.plugins import Plugins, load_all_plugins, load_plugins
 from alacarte.types import Command
 
 from .__about__ import __version__
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None, load: Callable[[], Plugins] = load_p
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        return _dispatch(words, load())
+        return _dispatch(words, _loaded(words, load))
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # foreign code: users' modules and constructors, other commands
@@ -52,6 +52,16 @@ def main(argv: Sequence[str] | None = None, load: Callable[[], Plugins] = load_p
 
         print(told(error, full="--traceback" in words), file=sys.stderr)
         return 1
+
+
+def _loaded(words: Sequence[str], load: Callable[[], Plugins]) -> Plugins:
+    """Load the plugins; where two have one name, `alacarte plugins` shows which do."""
+    try:
+        return load()
+    except PluginError:
+        if list(words[:1]) != ["plugins"]:
+            raise
+        return load_all_plugins()
 
 
 def _dispatch(words: Sequence[str], plugins: Plugins) -> int:
@@ -71,13 +81,17 @@ def _dispatch(words: Sequence[str], plugins: Plugins) -> int:
 
 
 def _commands(words: Sequence[str], plugins: Plugins) -> Mapping[str, Command]:
-    """Return the commands there are; where plugins clash over one, ours show which plugins do."""
+    """Return the commands there are; ours show what is wrong with plugins, whatever that is."""
+    shows_plugins = list(words[:1]) == ["plugins"]
     try:
-        return plugins.commands
-    except PluginError:
-        if list(words[:1]) != ["plugins"]:
+        commands = plugins.commands
+    except PluginError:  # they clash over a command
+        if not shows_plugins:
             raise
+        commands = {}
+    if shows_plugins and "plugins" not in commands:
         return {command.name: command for command in register_commands()}
+    return commands
 
 
 def _top_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:

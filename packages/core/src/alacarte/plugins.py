@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from ._plugins import PluginRecord, Plugins, load
 
-__all__ = ["PluginRecord", "Plugins", "load_plugins", "use_plugins"]
+__all__ = ["PluginRecord", "Plugins", "load_all_plugins", "load_plugins", "use_plugins"]
 
 _used: list[Plugins] = []
 
@@ -20,6 +20,11 @@ def load_plugins() -> Plugins:
         PluginError: Two distributions register a plugin of the same name.
     """
     return _used[-1] if _used else _load_once()
+
+
+def load_all_plugins() -> Plugins:
+    """Load plugins to show them: those of one name have failed, and nothing is raised."""
+    return load(refuse_clashes=False)
 
 
 @functools.lru_cache(maxsize=1)

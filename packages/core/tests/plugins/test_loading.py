@@ -18,6 +18,7 @@ from alacarte import _plugins
 from alacarte._plugins import PluginRecord, check_same, discover, installed, load
 from alacarte._settings import ConfigValues
 from alacarte.errors import ConfigError, PluginError
+from alacarte.plugins import load_all_plugins
 from alacarte.types import DeploymentId, DeploymentInfo, Event, Route
 
 GOOD = """
@@ -439,3 +440,19 @@ def test_a_distribution_can_be_disabled(install: Install, monkeypatch: pytest.Mo
     install("second-dist", GOOD.replace("greet", "wave"), plugin="twin")
     monkeypatch.setenv("ALACARTE_DISABLE_PLUGINS", "first-dist")
     assert list(load().commands) == ["wave"]
+
+
+def test_plugins_of_one_name_can_be_shown(install: Install):
+    """Each has failed, with the distributions of both, and the others are loaded."""
+    install("first-dist", GOOD, plugin="twin")
+    install("second-dist", GOOD, plugin="twin")
+    install("other", GOOD)
+    other, *twins = load_all_plugins().examine()
+    assert (other.name, other.state) == ("other", "loaded")
+    assert [(each.name, each.state, each.distribution) for each in twins] == [
+        ("twin", "failed", "first-dist"),
+        ("twin", "failed", "second-dist"),
+    ]
+    assert {each.reason.partition(".")[0] for each in twins} == {
+        "2 plugins are named 'twin': first-dist and second-dist"
+    }

@@ -20,7 +20,7 @@ from .. import hookspecs
 from ..errors import PluginError
 from ..foreign import is_interrupt
 from .plugins import Plugins
-from .records import PluginRecord, discover, refuse_same_names
+from .records import PluginRecord, clashing_names, discover
 from .results import mismatch
 from .specifications import (
     core_specifications,
@@ -34,7 +34,12 @@ __all__ = ["load"]
 log = logging.getLogger("alacarte.plugins")
 
 
-def load(records: Iterable[PluginRecord] | None = None, *, strict: bool = False) -> Plugins:
+def load(
+    records: Iterable[PluginRecord] | None = None,
+    *,
+    strict: bool = False,
+    refuse_clashes: bool = True,
+) -> Plugins:
     """Import plugins and check their hooks.
 
     Args:
@@ -42,12 +47,21 @@ def load(records: Iterable[PluginRecord] | None = None, *, strict: bool = False)
             driver resolved.
         strict: Raise instead of going on without a plugin that fails. Actors are strict: with
             fewer plugins than the driver they would quietly do something else.
+        refuse_clashes: Raise where plugins have one name; otherwise they have failed.
 
     Raises:
         PluginError: Two plugins have one name; or, when strict, one cannot be loaded.
     """
     wanted = discover() if records is None else list(records)
-    refuse_same_names(wanted)
+    clashes = clashing_names(wanted)
+    for reason in clashes.values() if refuse_clashes else ():
+        raise PluginError(reason)
+    wanted = [
+        replace(record, state="failed", reason=clashes[record.name])
+        if record.name in clashes and record.state != "disabled"
+        else record
+        for record in wanted
+    ]
     loading = _Loading(wanted, strict=strict)
     # All of them before the first is checked: a plugin may implement another one's hook.
     loading.each(loading.find)

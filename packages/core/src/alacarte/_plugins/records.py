@@ -15,10 +15,10 @@ from .requirements import unmet_requirement
 __all__ = [
     "PluginRecord",
     "check_same",
+    "clashing_names",
     "discover",
     "installed",
     "names_in",
-    "refuse_same_names",
     "required_plugins",
 ]
 
@@ -77,7 +77,7 @@ def discover() -> list[PluginRecord]:
         replace(record, state="disabled", reason="named in ALACARTE_DISABLE_PLUGINS")
         if disabled & {record.name, record.distribution}
         else record
-        for record in sorted(unique.values(), key=lambda record: record.name)
+        for record in sorted(unique.values(), key=lambda record: (record.name, record.target))
     ]
 
 
@@ -135,18 +135,18 @@ def installed(records: Iterable[PluginRecord]) -> list[PluginRecord]:
     return found
 
 
-def refuse_same_names(records: Sequence[PluginRecord]) -> None:
-    """Raise PluginError where two plugins that are to be loaded have one name."""
-    seen: dict[str, PluginRecord] = {}
+def clashing_names(records: Iterable[PluginRecord]) -> dict[str, str]:
+    """Return the names that several plugins have which are to be loaded, and why that cannot be."""
+    origins: dict[str, list[str]] = {}
     for record in records:
-        if record.state == "disabled":
-            continue
-        other = seen.setdefault(record.name, record)
-        if other is not record:
-            raise PluginError(
-                f"two plugins are named {record.name!r}: {other.origin} and {record.origin}. "
-                "Uninstall one, or name its distribution in ALACARTE_DISABLE_PLUGINS."
-            )
+        if record.state != "disabled":
+            origins.setdefault(record.name, []).append(record.origin)
+    return {
+        name: f"{len(same)} plugins are named {name!r}: {' and '.join(same)}. "
+        "Uninstall one, or name its distribution in ALACARTE_DISABLE_PLUGINS."
+        for name, same in origins.items()
+        if len(same) > 1
+    }
 
 
 def required_plugins(names: Iterable[str] = ()) -> list[str]:
