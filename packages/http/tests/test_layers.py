@@ -231,6 +231,7 @@ BROKEN: dict[str, Any] = {
     "the layer raised": failing,
     "the layer wanted to end the process": exiting,
     "the service wanted to end the process": raising(SystemExit("secret")),
+    "the service cancelled itself": raising(asyncio.CancelledError("secret")),
     "the layer returned None": making_none,
     "the service raised": raising(KeyError("secret")),
     "the service returned None": returning(None),
@@ -288,11 +289,49 @@ def test_a_layer_may_raise_an_error_of_a_request(error: RequestError, status: in
     assert reports == []
 
 
-@pytest.mark.parametrize("error", [asyncio.CancelledError(), ClientDisconnected()])
-def test_who_is_gone_is_not_answered(error: BaseException):
-    """A cancellation passes every layer."""
-    with pytest.raises(type(error)):
-        answer(built(("a", raising(error)), ("b", tagging("b", []))))
+def test_who_is_gone_is_not_answered():
+    """That a client is gone passes every layer."""
+    with pytest.raises(ClientDisconnected):
+        answer(built(("a", raising(ClientDisconnected())), ("b", tagging("b", []))))
+
+
+def test_a_cancellation_passes_every_layer():
+    """Of the task that a request has; in a layer without a task it may be of the request, too."""
+
+    def waiting(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            await asyncio.Event().wait()
+            return await service(request)
+
+        return call
+
+    service = built(("a", tagging("a", [])), ("b", waiting))
+    assert service is not None
+    request = HttpRequest("GET", "/shop")
+
+    async def cancel() -> None:
+        task = asyncio.ensure_future(service(request))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
+    raised = built(("a", raising(asyncio.CancelledError())))
+    assert raised is not None
+
+    async def step_without_a_task() -> None:
+        done = asyncio.get_running_loop().create_future()
+
+        def step() -> None:
+            with pytest.raises(asyncio.CancelledError):
+                raised(request).__await__().send(None)
+            done.set_result(None)
+
+        asyncio.get_running_loop().call_soon(step)
+        await asyncio.wait_for(done, 5)
+
+    asyncio.run(step_without_a_task())
 
 
 def test_a_route_for_which_a_plugin_fails_fails_closed():

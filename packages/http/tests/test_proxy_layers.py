@@ -561,6 +561,24 @@ def test_a_layer_that_raises_fails_the_request(start, layers, caplog):
     assert len(named) == 1
 
 
+def test_a_layer_that_cancels_itself_is_answered(start, layers):
+    """500, for a WebSocket as for a request: nobody has given the request up."""
+
+    async def fail(request: HttpRequest, service: HttpService) -> HttpResponse:
+        raise asyncio.CancelledError
+
+    layers(lambda route: layer(fail) if route.kind == "application" else None)
+    site = start()
+    serve_app(site, talk, "/talk")
+    assert site.http.get("/talk").status_code == 500
+    with site.wire() as wire:
+        wire.send(UPGRADE % b"/talk")
+        assert wire.head().status == 500
+    wait_until(lambda: serve.status().plugin_failures, WAIT_S, "the failure in the status")
+    [failure] = serve.status().plugin_failures
+    assert (failure.plugin, failure.hook) == (plugin.__name__, "wrap_http")
+
+
 def test_without_layers_nothing_is_made(start, layers, monkeypatch):
     """A proxy whose plugins give no layer makes no request of a layer."""
     from alacarte_http._proxy import layered

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from alacarte.aio import close_iterator
 from alacarte.errors import DeadlineExceededError
+from alacarte.foreign import is_cancellation
 from alacarte.types import Call, Message, Reply
 
 from .._calls import Calls
@@ -237,9 +238,11 @@ class Handshake:
             reply = await target.resolved.websocket(call)
             self._rest = reply.rest
             return read_response(call, reply)
-        except asyncio.CancelledError:
+        except GeneratorExit:
             raise
         except BaseException as error:  # whatever went wrong, the client gets an answer
+            if is_cancellation(error):
+                raise
             return response_to(answer_of(error, request.request_id))
 
     async def _close(self) -> None:

@@ -11,7 +11,7 @@ from operator import is_
 from typing import Any, NamedTuple
 
 from alacarte.errors import RequestError
-from alacarte.foreign import is_interrupt
+from alacarte.foreign import is_cancellation, is_interrupt
 from alacarte.layers import order_layers
 from alacarte.types import StagedLayer
 
@@ -164,10 +164,10 @@ class _Guarded:
                 response: Any = await wrapped(request)
                 if not isinstance(response, HttpResponse):
                     raise TypeError(f"the layer answered {response!r}, which is no HttpResponse")
-            except (ClientDisconnected, GeneratorExit, asyncio.CancelledError):
+            except (ClientDisconnected, GeneratorExit):
                 raise
             except BaseException as error:  # foreign code; an error of a request is an answer
-                if is_interrupt(error):
+                if is_interrupt(error) or _is_end(error):
                     raise
                 if not isinstance(error, RequestError):
                     self._failed(error)
@@ -178,6 +178,16 @@ class _Guarded:
 
     def _failed(self, error: BaseException) -> None:
         self._report(self._plugin, _HOOK, error, self._subject)
+
+
+def _is_end(error: BaseException) -> bool:
+    """Return whether a request is being given up. Without a task that cannot be told from failing.
+
+    A layer without a task then ends as it says, and `Forwarding` answers if the client is there.
+    """
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    return asyncio.current_task() is None or is_cancellation(error)
 
 
 def _checked(service: HttpService) -> HttpService:

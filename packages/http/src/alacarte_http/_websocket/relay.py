@@ -7,12 +7,12 @@ call's deadline ends with the application's answer to the handshake, so a connec
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 
 from alacarte.aio import close_iterator
 from alacarte.errors import ReplicaUnavailableError, ServeError
+from alacarte.foreign import is_cancellation
 from alacarte.types import Buffer, Call, Message, Reply, Service
 
 from .._errors import Answer, answer_to
@@ -47,9 +47,11 @@ async def serve_websocket(connection: WebSocketConnection, call: Call, service: 
     request_id = call.request_id
     try:
         reply = await service(call)
-    except asyncio.CancelledError:
+    except GeneratorExit:
         raise
     except BaseException as error:  # whatever went wrong, the client gets an answer
+        if is_cancellation(error):
+            raise
         answer = answer_of(error, request_id)
         connection.deny(answer, request_id)
         return answer.status
