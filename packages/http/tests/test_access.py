@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from alacarte import serve
 from alacarte.errors import ConfigError
 from alacarte.testing import wait_until
-from alacarte_http._proxy.access import AccessLog, open_log
+from alacarte_http._proxy.access import AccessLog, Style, open_log
 
 from . import gates
 from .websocket_apps import echo
@@ -37,6 +37,11 @@ class Answers:
         if what == "stay":
             await gates.GATE.stay()
         return PlainTextResponse("fine", 201)
+
+
+def line_of(text: str) -> Style:
+    """Return the style of lines that hold this text."""
+    return Style("", lambda *each: (text, "", "\n"), str, 1)
 
 
 def lines(path: Path, count: int) -> list[str]:
@@ -73,6 +78,58 @@ def test_as_json(start: Any, tmp_path: Path):
         ("/nowhere", 404, "", ""),
     ]
     assert all(each["ms"] > 0 and each["request_id"] for each in found)
+
+
+@pytest.mark.parametrize(
+    ("style", "seconds", "expected"),
+    [
+        ("text", 0.0, "0.0"),
+        ("text", 0.00125, "1.3"),
+        ("text", 61.04996, "61050.0"),
+        ("json", 0.0, "0.000"),
+        ("json", 0.0000406, "0.041"),
+        ("json", 61.04996, "61049.960"),
+    ],
+)
+def test_durations(style: str, seconds: float, expected: str, tmp_path: Path):
+    """In milliseconds, rounded, to a tenth as text and to the microsecond as JSON."""
+    path = tmp_path / "access.log"
+
+    async def note() -> None:
+        log = open_log(style, str(path))
+        log.note("GET", b"/a", "/", 200, seconds, "id", "app")
+        await log.close()
+
+    asyncio.run(note())
+    found = re.search(r'(?: 200 |"ms":)(\d+\.\d+)', path.read_text())
+    assert found is not None
+    assert found[1] == expected
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_each_line_has_its_own_time(style: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """To the millisecond, also when the clock is put back."""
+    path = tmp_path / "access.log"
+    times = [0.0, 0.0009, 0.001, 1.9999, 0.5, 1_700_000_000.123]
+
+    async def note() -> None:
+        log = open_log(style, str(path))
+        for at in times:
+            monkeypatch.setattr("alacarte_http._proxy.access.time.time", lambda at=at: at)
+            log.note("GET", b"/a", "/", 200, 0.1, "id", "app")
+        monkeypatch.undo()
+        await log.close()
+
+    asyncio.run(note())
+    found = re.findall(r"\d{4}-\d\d-\d\dT(\S+?)Z", path.read_text())
+    assert found == [
+        "00:00:00.000",
+        "00:00:00.000",
+        "00:00:00.001",
+        "00:00:01.999",
+        "00:00:00.500",
+        "22:13:20.123",
+    ]
 
 
 def test_no_value_breaks_out_of_its_line(tmp_path: Path):
@@ -168,7 +225,7 @@ def noted(log: AccessLog, path: bytes = b"/") -> None:
 async def test_what_is_too_much_is_dropped_and_counted(caplog: pytest.LogCaptureFixture):
     """While a write takes long, memory stays bounded, and a warning tells how many are missing."""
     slow = Slow()
-    log = AccessLog(slow.write, lambda *each: "x" * 1_000_000 + "\n")
+    log = AccessLog(slow.write, line_of("x" * 1_000_000))
     for _ in range(20):
         noted(log)
     slow.go.set()
@@ -186,7 +243,7 @@ async def test_a_full_disk(caplog: pytest.LogCaptureFixture):
     slow = Slow()
     slow.go.set()
     slow.error = OSError(28, "No space left on device")
-    log = AccessLog(slow.write, lambda *each: "line\n")
+    log = AccessLog(slow.write, line_of("line"))
     for _ in range(3):
         noted(log)
         await log.close()
@@ -195,7 +252,7 @@ async def test_a_full_disk(caplog: pytest.LogCaptureFixture):
     slow.error = None
     noted(log)
     await log.close()
-    assert slow.text == "line\n"
+    assert slow.text.count("line") == slow.text.count("\n") == 1
 
 
 async def test_lines_are_gathered(tmp_path: Path):

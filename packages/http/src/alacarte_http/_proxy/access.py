@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from alacarte.errors import ConfigError
 
@@ -24,24 +24,44 @@ _GATHER_S = 0.1
 _MOST_BYTES = 4 * 1024 * 1024
 
 
+class Style(NamedTuple):
+    """How a request looks in the log: its line begins with the time, and holds its id.
+
+    Attributes:
+        opening: What stands before the time.
+        parts: Returns what stands before the duration, between that and the id, and behind it,
+            of method, path, application, route and status.
+        duration: Returns a number of ticks as text.
+        ticks: So many are a second.
+    """
+
+    opening: str
+    parts: Callable[[str, bytes, str, str, int], tuple[str, str, str]]
+    duration: Callable[[int], str]
+    ticks: int
+
+
 class AccessLog:
     """Notes requests. Lives on the proxy's event loop.
 
     Args:
         write: Takes text that ends with a newline; called in a thread, one call at a time.
-        form: Makes a line of one request.
+        style: Of the lines.
         file: Closed at the end, where there is one.
     """
 
     def __init__(
         self,
         write: Callable[[str], None],
-        form: Callable[..., str],
+        style: Style,
         file: IO[str] | None = None,
     ) -> None:
         self._write = write
         self._file = file
-        self._form = form
+        self._opening, self._parts, self._duration, self._ticks = style
+        # The time as text, and for which times it holds: under load many requests share it.
+        self._stamp = ""
+        self._stamp_from = self._stamp_until = 0.0
         self._lines: list[str] = []
         self._size = 0
         self._dropped = 0
@@ -68,11 +88,22 @@ class AccessLog:
         if self._size > _MOST_BYTES:
             self._dropped += 1
             return
-        line = self._form(time.time(), method, path, route, status, seconds, request_id, app)
+        at = time.time()
+        if not self._stamp_from <= at < self._stamp_until:
+            self._take_time(at)
+        before, between, behind = self._parts(method, path, app, route, status)
+        took = self._duration(int(seconds * self._ticks + 0.5))
+        line = f"{self._stamp}{before}{took}{between}{request_id}{behind}"
         self._lines.append(line)
         self._size += len(line)
         if self._due is None and self._writing is None:
             self._due = asyncio.get_running_loop().call_later(_GATHER_S, self._flush)
+
+    def _take_time(self, at: float) -> None:
+        millisecond = int(at * 1000)
+        self._stamp_from, self._stamp_until = millisecond / 1000, (millisecond + 1) / 1000
+        second = _second(millisecond // 1000)
+        self._stamp = f"{self._opening}{second}{_THOUSANDTHS[millisecond % 1000]}Z"
 
     def _flush(self) -> None:
         self._due = None
@@ -128,70 +159,42 @@ def open_log(style: str, path: str) -> AccessLog:
         out.write(text)
         out.flush()
 
-    return AccessLog(write, _json if style == "json" else _text, file)
+    return AccessLog(write, _JSON if style == "json" else _TEXT, file)
 
 
-def _text(
-    at: float,
-    method: str,
-    path: bytes,
-    route: str,
-    status: int,
-    seconds: float,
-    request_id: str,
-    app: str,
-) -> str:
-    asked, reached = _text_parts(method, path, app, route)
-    tenths = int(seconds * 10_000 + 0.5)
-    return f"{_stamp(at)}{asked}{status} {tenths // 10}.{tenths % 10}ms{reached}{request_id}\n"
-
-
-def _json(
-    at: float,
-    method: str,
-    path: bytes,
-    route: str,
-    status: int,
-    seconds: float,
-    request_id: str,
-    app: str,
-) -> str:
-    # By hand: all but three are of letters and digits, and json.dumps of a dict takes long.
-    asked, reached = _json_parts(method, path, app, route)
-    return (
-        f'{{"time":"{_stamp(at)}{asked}{status},"ms":{seconds * 1000:.3f},'
-        f'"request_id":"{request_id}{reached}'
-    )
+_THOUSANDTHS = [f".{each:03d}" for each in range(1000)]
+_quoted: Callable[[Any], str] = json.JSONEncoder().encode
 
 
 # Most requests ask for what others have asked for: those parts of a line are made once.
 @lru_cache(maxsize=512)
-def _text_parts(method: str, path: bytes, app: str, route: str) -> tuple[str, str]:
-    """Return what stands before the status, and between the time it took and the request's id."""
-    reached = f" app={_escaped(app) or '-'} route={_escaped(route) or '-'} id="
-    return f" {method} {_shown(path)} ", reached
+def _text_parts(
+    method: str, path: bytes, app: str, route: str, status: int
+) -> tuple[str, str, str]:
+    between = f"ms app={_escaped(app) or '-'} route={_escaped(route) or '-'} id="
+    return f" {method} {_shown(path)} {status} ", between, "\n"
 
 
 @lru_cache(maxsize=512)
-def _json_parts(method: str, path: bytes, app: str, route: str) -> tuple[str, str]:
-    """Return what stands between the time and the status, and behind the request's id."""
+def _json_parts(
+    method: str, path: bytes, app: str, route: str, status: int
+) -> tuple[str, str, str]:
+    # By hand: json.dumps of a dict takes long.
     asked = f'","method":"{method}","path":{_quoted(_shown(path))},"route":{_quoted(route)}'
-    return f'{asked},"status":', f'","app":{_quoted(app)}}}\n'
+    return f'{asked},"status":{status},"ms":', ',"request_id":"', f'","app":{_quoted(app)}}}\n'
 
 
-_quoted: Callable[[Any], str] = json.JSONEncoder().encode
-_millisecond = 0
-_millisecond_text = ""
+@lru_cache(maxsize=4096)  # under load many requests take as long as others
+def _text_duration(tenths: int) -> str:
+    return f"{tenths // 10}.{tenths % 10}"
 
 
-def _stamp(at: float) -> str:
-    """Return a time in UTC as ISO 8601 with milliseconds; under load many requests share one."""
-    global _millisecond, _millisecond_text
-    millisecond = int(at * 1000)
-    if millisecond != _millisecond:
-        _millisecond_text = f"{_second(millisecond // 1000)}.{millisecond % 1000:03d}Z"
-        _millisecond = millisecond
-    return _millisecond_text
+def _json_duration(micros: int) -> str:
+    return f"{micros // 1000}{_THOUSANDTHS[micros % 1000]}"
+
+
+_TEXT = Style("", _text_parts, _text_duration, 10_000)
+_JSON = Style('{"time":"', _json_parts, _json_duration, 1_000_000)
 
 
 @lru_cache(maxsize=2)
