@@ -63,6 +63,12 @@ def _is(marker: str, node: ast.expr) -> bool:
 SPECIFIED = dict(marked("hookspec"))
 """Where each hook is specified: in core, in a package of ours, or in a stranger's."""
 HOOKS = sorted(SPECIFIED)
+DOCSTRINGS = {
+    node.name: ast.get_docstring(node) or ""
+    for file in set(SPECIFIED.values())
+    for node in ast.parse((ROOT / file).read_text(encoding="utf-8")).body
+    if isinstance(node, ast.FunctionDef)
+}
 
 
 def test_there_are_hooks():
@@ -87,6 +93,21 @@ def test_every_hook_is_documented(hook: str):
     """Some page has a heading that names it."""
     heading = re.compile(rf"^#+ .*\b{hook}\b", re.MULTILINE)
     assert any(heading.search(page) for page in DOCS)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_says_what_happens_when_it_raises(hook: str):
+    """In its docstring, which the generated reference shows, and once below its heading."""
+    docstring = " ".join(DOCSTRINGS[hook].split())
+    assert docstring.count("When it raises") == 1
+    section = re.compile(rf"^#+ [^\n]*\b{hook}\b.*?(?=^#|\Z)", re.MULTILINE | re.DOTALL)
+    [text] = [found[0] for page in DOCS for found in section.finditer(_without_code(page))]
+    told = re.findall(r"^\W*When (?:it|the hook) raises", text, re.MULTILINE)
+    assert len(told) == 1
+
+
+def _without_code(page: str) -> str:
+    return re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
 
 
 def test_every_hook_is_tested():

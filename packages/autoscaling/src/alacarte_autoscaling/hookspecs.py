@@ -11,4 +11,8 @@ __all__ = ["register_autoscaling_policies"]
 
 @hookspec
 def register_autoscaling_policies() -> list[ScalingPolicyFactory]:  # type: ignore[empty-body]
-    """Return autoscaling policies by name. Controller."""
+    """Return autoscaling policies by name. Controller.
+
+    When it raises, the plugin is failed, and in the controller there is no scaler: deployments that
+    ask for one are refused.
+    """

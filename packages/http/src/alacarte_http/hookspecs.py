@@ -20,7 +20,7 @@ def wrap_http(
     """Return a layer around the HTTP requests and WebSockets of `route`. HTTP proxy.
 
     Called once for each route and proxy process, and again where an application's deployments
-    change; also for the proxy's own paths and for unmatched paths. When the hook raises, or returns
+    change; also for the proxy's own paths and for unmatched paths. When it raises, or returns
     something else, requests of that route are answered 500: a plugin that may be there for
     authentication fails closed.
     """

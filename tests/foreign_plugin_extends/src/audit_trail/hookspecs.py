@@ -12,9 +12,15 @@ __all__: list[str] = []
 
 @hookspec
 def register_audit_sinks() -> list[AuditSink]:  # type: ignore[empty-body]
-    """Return sinks, which get every note. Replica."""
+    """Return sinks, which get every note. Replica.
+
+    When it raises, the replica does not start, and the reason names the plugin.
+    """
 
 
 @hookspec
 def on_audit_opened(deployment: DeploymentId, sinks: list[str]) -> None:
-    """A replica is about to note its calls. Replica; an exception changes nothing."""
+    """A replica is about to note its calls. Replica.
+
+    When it raises, the failure is logged with the plugin's name, and changes nothing.
+    """
