@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -209,6 +210,16 @@ def passing_on(value: Any) -> HttpLayer:
     return layer
 
 
+def changing(change: Callable[[Any], HttpRequest]) -> HttpLayer:
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            return await service(change(request))
+
+        return call
+
+    return layer
+
+
 def making_none(service: HttpService) -> Any:
     return None
 
@@ -237,6 +248,18 @@ BROKEN: dict[str, Any] = {
     "the service returned None": returning(None),
     "the service is not async": not_async,
     "the service passed on None": passing_on(None),
+    "the service passed on a method of two words": changing(
+        lambda request: replace(request, method="GET / HTTP/1.1\r\nx")
+    ),
+    "the service passed on a header of two lines": changing(
+        lambda request: request.with_headers({"x": "1\r\ny: 2"})
+    ),
+    "the service passed on a header without a name": changing(
+        lambda request: request.with_headers([(b"x: 1\r\ny", b"2")])
+    ),
+    "the service passed on a name for an identity": changing(
+        lambda request: request.with_identity("alice")
+    ),
 }
 
 

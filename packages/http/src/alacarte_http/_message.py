@@ -214,6 +214,28 @@ def _check_value(name: bytes, value: bytes) -> None:
         raise ValueError(f"header {name.decode()}: {value!r} holds a control character.")
 
 
+def check_headers(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Check the headers that a layer gives a request.
+
+    Raises:
+        ValueError: A name or value would break out of its line.
+    """
+    for name, value in headers:
+        _header_name(name)
+        _check_value(name, value)
+
+
+@lru_cache(maxsize=64)
+def check_method(method: str) -> None:
+    """Check the method that a layer gives a request.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not _NAME.fullmatch(method.encode("latin-1")):
+        raise ValueError(f"{method!r} is not a method of HTTP.")
+
+
 class ResponseHead(NamedTuple):
     """The head of a response, as a replica wrote it.
 

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from alacarte.types import DeploymentInfo, Identity
 
+from ._message import check_headers
 from .message import Headers, HttpResponse, find_header, header_pairs
 
 __all__ = [
@@ -109,8 +110,13 @@ class HttpRequest:
         return self._with(path=path, raw_path=raw_path)
 
     def with_headers(self, headers: Headers) -> HttpRequest:
-        """Return the same request with these headers in place of those of their names."""
+        """Return the same request with these headers in place of those of their names.
+
+        Raises:
+            ValueError: No request can have one of them.
+        """
         pairs = header_pairs(headers)
+        check_headers(pairs)
         replaced = {name for name, _ in pairs}
         kept = [header for header in self.headers if header[0] not in replaced]
         return self._with(headers=[*kept, *pairs])

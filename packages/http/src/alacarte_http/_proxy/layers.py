@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 from alacarte.errors import RequestError
 from alacarte.foreign import is_cancellation, is_interrupt
 from alacarte.layers import order_layers
-from alacarte.types import StagedLayer
+from alacarte.types import Identity, StagedLayer
 
 from .._edge.exchange import ClientDisconnected
 from .._errors import Answer, answer_to
+from .._message import check_method
 from ..layers import HttpLayer, HttpRequest, HttpResponse, HttpRoute, HttpService
 
 __all__ = ["BuiltLayers", "HttpLayers", "Report", "response_to", "subject"]
@@ -196,6 +197,9 @@ def _checked(service: HttpService) -> HttpService:
     def call(request: HttpRequest) -> Awaitable[HttpResponse]:
         if not isinstance(request, HttpRequest):
             raise TypeError(f"a layer passes on {request!r}, which is no HttpRequest")
+        check_method(request.method)
+        if request.identity is not None and not isinstance(request.identity, Identity):
+            raise TypeError(f"a layer passes on {request.identity!r}, which is no Identity")
         return service(request)
 
     return call
