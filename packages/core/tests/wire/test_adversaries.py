@@ -428,6 +428,8 @@ MALFORMED = {
     "advertisement": frame(Kind.ADVERTISE, payload=b"{}"),
     "release of nothing": frame(Kind.RELEASE, payload=bytes(8)),
     "no release": frame(Kind.RELEASE, payload=b"x"),
+    "copy of nothing": frame(Kind.COPY, payload=bytes(8)),
+    "no copy": frame(Kind.COPY, payload=b"x"),
     "shared": frame(Kind.SHARED, FINAL, 1, bytes(20)),
     "data without a stream": frame(Kind.DATA, 0, 0, b"x"),
     "random": bytes(range(100, 256)),
@@ -761,6 +763,9 @@ BROKEN = {
     "shared nothing": frame(Kind.SHARED, FINAL, 1, REFERENCE.pack(0, 0, 0)),
     "shared too much": frame(Kind.SHARED, FINAL, 1, REFERENCE.pack(0, 0, MAX_MESSAGE + 1)),
     "release": frame(Kind.RELEASE, payload=bytes(8)),
+    "no probe": frame(Kind.PROBE, payload=b"x"),
+    "two probes": frame(Kind.PROBE, payload=REFERENCE.pack(0, 0, 0)) * 2,
+    "copy": frame(Kind.COPY, payload=bytes(8)),
     "more than announced": long_header(Kind.RESPONSE, 0, 0, 1, 1) + frame(Kind.CHUNK, 0, 1, b"xx"),
 }
 

@@ -1,16 +1,20 @@
 """Long replies in shared memory: who writes, who reads, and when the memory is used again."""
 
 import asyncio
+import contextlib
 import fcntl
 import gc
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
 from alacarte._wire import shared
-from alacarte._wire.caller import ConnectionLost
-from alacarte._wire.frames import FrameError
+from alacarte._wire.frames import FrameError, Kind
 from alacarte._wire.shared import (
     MAX_SHARED_BYTES,
     SHARED_BYTES,
@@ -24,7 +28,18 @@ from alacarte._wire.shared import (
 )
 from alacarte.types import Reply
 
-from .support import PATIENCE_S, ask, join, on_both_loops, on_every_wire, start, until
+from .other_process import long_reply as call_other_process
+from .other_process import serve
+from .support import (
+    PATIENCE_S,
+    ask,
+    frame,
+    join,
+    on_both_loops,
+    on_every_wire,
+    start,
+    until,
+)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs memfd_create")
 SIZE = 1_000_000
@@ -168,6 +183,74 @@ async def test_a_descriptor_that_is_another_file_by_now():
         Mapping(os.getpid(), other.fileno(), inode)
 
 
+async def test_what_is_no_segment_is_not_opened(tmp_path, monkeypatch):
+    """A pipe or an empty file, though its number is right: to open it might change or block."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "empty").touch()
+    monkeypatch.setattr(os, "O_NONBLOCK", os.O_NONBLOCK | os.O_DIRECTORY)  # to open would fail
+    for name, reason in (("pipe", "another file"), ("empty", "has 0 bytes")):
+        fd = os.open(tmp_path / name, os.O_RDWR)
+        try:
+            with pytest.raises(OSError, match=reason):
+                Mapping(os.getpid(), fd, os.fstat(fd).st_ino)
+        finally:
+            os.close(fd)
+
+
+@pytest.mark.parametrize("size", [0, MAX_SHARED_BYTES + 1, 1 << 46])
+async def test_segments_of_other_sizes(size):
+    """Are not mapped: none that a replica makes is empty, or longer than what may be shared."""
+    fd = os.memfd_create("x", os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, size)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+        with pytest.raises(OSError, match=f"has {size} bytes"):
+            Mapping(os.getpid(), fd, os.fstat(fd).st_ino)
+    finally:
+        os.close(fd)
+
+
+async def test_segments_are_few():
+    """Each takes descriptors."""
+    segments = Segments(most=2)
+    first, second = segments.take(SIZE), segments.take(SIZE)
+    assert segments.take(SIZE) is None
+    segments.give_back(first)
+    assert segments.take(8 * SIZE) is not None  # the free one has given way
+    segments.drop(second)
+    assert segments.take(SIZE) is not None
+    segments.close()
+
+
+async def test_mappings_of_a_process_are_few(monkeypatch):
+    """Of all its connections together; those count that are still referred to."""
+    monkeypatch.setattr(shared, "MAX_MAPPINGS", len(shared._mapped) + 1)
+    segments = Segments()
+    first, second = (
+        segment.write((MESSAGE,), len(MESSAGE))
+        for segment in (segments.take(len(MESSAGE)), segments.take(len(MESSAGE)))
+    )
+    reader, other = Reader(), Reader()
+    view = reader.read(first)
+    reader.mappings.close()
+    with pytest.raises(OSError, match="are mapped"):
+        other.read(second)
+    del view
+    assert other.read(second) == MESSAGE
+
+
+async def test_a_mapping_sees_what_is_written_later():
+    """And what was written into it, against all rules, is no one else's business."""
+    segment = Segment(SIZE)
+    reader = Reader()
+    view = reader.read(segment.write((b"a" * SIZE,), SIZE))
+    for mark in (b"b", b"c"):
+        segment.write((mark * SIZE,), SIZE)
+        assert view == mark * SIZE
+    memoryview(view.obj).cast("B")[0] = 0
+    assert segment.read(1) == b"c"
+
+
 async def test_a_segment_that_may_shrink():
     """Is not mapped: reading behind its end would kill the process."""
     fd = os.memfd_create("x", os.MFD_ALLOW_SEALING)
@@ -203,6 +286,13 @@ async def long_reply(call):
     return Reply((HEAD, BODY)) if call.streaming else Reply((b"pong",))
 
 
+async def sharing(wire, desk):
+    """Return a connection whose caller has proved that it can map."""
+    connection = await wire.connect(desk)
+    await until(lambda: any(each._maps for each in desk.listener.connections))
+    return connection
+
+
 def lent(desk):
     return [lease for each in desk.listener.connections for lease in each._leases]
 
@@ -211,8 +301,8 @@ def lent(desk):
 async def test_a_long_reply(wire):
     """Is the same over every wire; on Unix sockets it is in shared memory until it is let go of."""
     desk = await wire.listen(long_reply)
-    connection = await wire.connect(desk)
     shares = str(wire).endswith("unix")
+    connection = await (sharing(wire, desk) if shares else wire.connect(desk))
     for _ in range(5):
         reply = await start(connection, streaming=True).reply
         assert reply.rest is None
@@ -232,7 +322,7 @@ async def test_other_replies_take_the_socket(wire, size):
     async def service(call):
         return Reply((bytes(size),))
 
-    connection = await wire.connect(await wire.listen(service))
+    connection = await sharing(wire, await wire.listen(service))
     reply = await start(connection, streaming=True).reply
     assert isinstance(reply.payload[0], bytearray)
     assert reply.payload[0] == bytes(size)
@@ -245,7 +335,7 @@ async def test_a_caller_of_one_message_takes_the_socket(wire):
     async def service(call):
         return Reply((BODY,))
 
-    connection = await wire.connect(await wire.listen(service))
+    connection = await sharing(wire, await wire.listen(service))
     assert isinstance((await start(connection).reply).payload[0], bytearray)
 
 
@@ -258,7 +348,7 @@ async def test_many_replies_at_a_time(wire):
 
     desk = await wire.listen(service)
     desk.listener.segments = Segments(limit=3 << 20)
-    connection = await wire.connect(desk)
+    connection = await sharing(wire, desk)
     marks = [b"%d" % number for number in range(10)]
     replies = await asyncio.gather(*(start(connection, m, streaming=True).reply for m in marks))
     kinds = [type(reply.payload[0]) for reply in replies]
@@ -273,7 +363,7 @@ async def test_many_replies_at_a_time(wire):
 async def test_a_reply_that_nobody_awaits_is_released(wire):
     """Whether its caller gives it up in this turn of the loop, or has said so before."""
     desk = await wire.listen(long_reply)
-    connection = await wire.connect(desk)
+    connection = await sharing(wire, desk)
     start(connection, streaming=True).reply.cancel()
     await until(lambda: desk.listener.segments._size)
     start(connection, streaming=True).cancel()
@@ -285,7 +375,7 @@ async def test_a_reply_that_nobody_awaits_is_released(wire):
 async def test_the_end_of_a_call_is_told_with_its_reply(wire):
     """Who hears that a call has ended finds the reply there, or that it was given up."""
     desk = await wire.listen(long_reply)
-    connection = await wire.connect(desk)
+    connection = await sharing(wire, desk)
     ends = []
 
     def done(stream):
@@ -302,13 +392,13 @@ async def test_the_end_of_a_call_is_told_with_its_reply(wire):
 async def test_memory_of_a_lost_connection_is_not_used_again(wire):
     """Its caller may still read it, and can no longer say when it is done."""
     desk = await wire.listen(long_reply)
-    connection = await wire.connect(desk)
+    connection = await sharing(wire, desk)
     reply = await start(connection, streaming=True).reply
     connection.abort()
     await until(lambda: not desk.listener.connections)
     assert desk.listener.segments._size == 0
     assert desk.listener.segments._free == []
-    other = await wire.connect(desk)
+    other = await sharing(wire, desk)
     again = await start(other, streaming=True).reply
     assert join(reply.payload) == join(again.payload) == MESSAGE
     del reply, again
@@ -316,27 +406,196 @@ async def test_memory_of_a_lost_connection_is_not_used_again(wire):
 
 
 @on_both_loops
-async def test_memory_that_cannot_be_mapped(wire, monkeypatch):
-    """The call fails as one whose connection was lost, other calls go on."""
-    desk = await wire.listen(long_reply)
-    connection = await wire.connect(desk)
+async def test_memory_that_cannot_be_mapped_once(wire, monkeypatch):
+    """Those replies come over the socket, whatever was under way, and so do the next ones."""
 
-    def full(*args):
-        raise OSError("too many open files")
+    async def service(call):
+        await gate.wait()
+        return Reply((bytes(call.payload[0]) * SIZE,))
 
-    monkeypatch.setattr(shared, "Mapping", full)
-    async with asyncio.timeout(PATIENCE_S):
-        with pytest.raises(ConnectionLost, match="too many open files"):
-            await start(connection, streaming=True).reply
-    assert await ask(connection) == b"pong"
+    gate = asyncio.Event()
+    desk = await wire.listen(service)
+    connection = await sharing(wire, desk)
+    marks = [b"a", b"b", b"c"]
+    calls = [start(connection, mark, streaming=True) for mark in marks]
+    given_up = start(connection, b"d", streaming=True)
+    await until(lambda: desk.ongoing == 4)
+    with monkeypatch.context() as broken:
+        broken.setattr(shared, "Mapping", out_of_descriptors)
+        gate.set()
+        replies = await asyncio.gather(*(call.reply for call in calls))
+    given_up.cancel()
+    for mark, reply in zip(marks, replies, strict=True):
+        assert isinstance(reply.payload[0], bytearray)
+        assert reply.payload[0] == mark * SIZE
     await until(lambda: not lent(desk))
+    reply = await start(connection, b"e", streaming=True).reply
+    assert isinstance(reply.payload[0], bytearray)
+    assert connection._offers_again is not None
 
 
 @on_both_loops
-async def test_a_caller_that_cannot_map(wire, monkeypatch):
-    """In another container, say: its replies take the socket."""
-    monkeypatch.setattr("alacarte._wire.caller.process_of", lambda transport: 0)
-    connection = await wire.connect(await wire.listen(long_reply))
+async def test_a_caller_that_can_map_again(wire, monkeypatch):
+    """Offers to, later, and proves it anew."""
+    monkeypatch.setattr("alacarte._wire.caller.RETRY_S", 0.0)
+    desk = await wire.listen(long_reply)
+    connection = await sharing(wire, desk)
+    with monkeypatch.context() as broken:
+        broken.setattr(shared, "Mapping", out_of_descriptors)
+        reply = await start(connection, streaming=True).reply
+        assert join(reply.payload) == MESSAGE
+        assert isinstance(reply.payload[0], bytearray)
+        broken.undo()
+        await until(lambda: all(each._maps for each in desk.listener.connections))
     reply = await start(connection, streaming=True).reply
-    assert isinstance(reply.payload[0], bytearray)
+    assert isinstance(reply.payload[0], memoryview)
+    del reply
+    await until(lambda: not lent(desk))
+
+
+def out_of_descriptors(*args):
+    raise OSError("too many open files")
+
+
+@on_both_loops
+@pytest.mark.parametrize("error", [OSError("no such process"), ValueError("an empty file")])
+async def test_a_caller_that_cannot_map(wire, monkeypatch, error):
+    """In another container, say: its replies take the socket, for good."""
+
+    def broken(*args):
+        raise error
+
+    monkeypatch.setattr(shared, "Mapping", broken)
+    desk = await wire.listen(long_reply)
+    connection = await wire.connect(desk)
+    for _ in range(2):
+        reply = await start(connection, streaming=True).reply
+        assert isinstance(reply.payload[0], bytearray)
+        assert join(reply.payload) == MESSAGE
+    assert not any(each._maps for each in desk.listener.connections)
+    assert connection._offers_again is None
+
+
+@on_both_loops
+async def test_a_caller_that_maps_another_process(wire):
+    """What it read is not what the replica wrote, so nothing is shared."""
+    desk = await wire.listen(long_reply)
+    peer = await (await wire.raw(desk)).prove()
+    peer.send(frame(Kind.MAPS))
+    fd, inode, size = read_reference((await peer.receive()).payload)
+    assert bytes(Mapping(os.getpid(), fd, inode).view(size, int)) == desk.listener.segments._nonce
+    peer.send(frame(Kind.PROBE, payload=bytes(size)), frame(Kind.PING))
+    assert (await peer.receive()).kind == Kind.PONG
+    assert not any(each._maps for each in desk.listener.connections)
+
+
+@on_both_loops
+async def test_a_replica_that_shares_before_the_proof(wire):
+    """Breaks the rules, as one that sends a probe without being asked for it."""
+
+    async def replica(peer):
+        await peer.answer()
+        assert (await peer.receive()).kind == Kind.MAPS
+        peer.send(frame(Kind.PROBE, payload=bytes(20)))
+        answer = await peer.receive()
+        assert (answer.kind, bytes(answer.payload)) == (Kind.PROBE, b"")
+        peer.send(frame(Kind.PROBE, payload=bytes(20)))
+        await peer.closed()
+
+    connection = await wire.connect(await wire.impersonate(replica))
+    await until(lambda: connection.transport is None)
+
+
+@on_both_loops
+async def test_a_replica_that_hangs_up(wire, monkeypatch):
+    """Waits until the caller has had time for what was shared: after its end nobody could map."""
+    desk = await wire.listen(long_reply)
+    connection = await sharing(wire, desk)
+    reply = await start(connection, streaming=True).reply
+    desk.listener.close()
+    assert await ask(connection) == b"pong"
+    del reply
+    await until(lambda: connection.transport is None)
+    assert not desk.listener.connections
+
+
+@on_both_loops
+async def test_a_replica_does_not_wait_long(wire, monkeypatch):
+    """Who holds a reply reads on."""
+    monkeypatch.setattr("alacarte._wire.replica.LINGER_S", 0.0)
+    desk = await wire.listen(long_reply)
+    connection = await sharing(wire, desk)
+    reply = await start(connection, streaming=True).reply
+    desk.listener.close()
+    await until(lambda: connection.transport is None)
     assert join(reply.payload) == MESSAGE
+
+
+# --- processes ----------------------------------------------------------------------------
+
+
+def segments_open():
+    """Return how many descriptors and mappings of segments this process has."""
+    gc.collect()
+    files = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            files += "memfd:alacarte" in os.readlink(f"/proc/self/fd/{name}")
+    return files, Path("/proc/self/maps").read_text().count("memfd:alacarte")
+
+
+def other_process(role, path, *before):
+    """Start a replica, a caller or both in another process; return it and what it says first."""
+    command = [*before, sys.executable, "-m", "wire.other_process", role, path]
+    folder = Path(__file__).parents[1]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+    return process, process.stdout.readline().strip()
+
+
+def kill(process):
+    process.kill()
+    process.communicate()
+
+
+async def test_a_caller_that_is_killed(tmp_path):
+    """What was shared with it is let go of: descriptors, mappings and room."""
+    before = segments_open()
+    desk = await serve(str(tmp_path / "s"))
+    caller, kind = await asyncio.to_thread(other_process, "caller", str(tmp_path / "s"))
+    try:
+        assert kind == "memoryview"
+        assert len(lent(desk)) == 1
+    finally:
+        await asyncio.to_thread(kill, caller)
+    await until(lambda: not desk.listener.connections)
+    assert desk.listener.segments._size == desk.listener.segments._count == 0
+    desk.listener.close()
+    assert segments_open() == before
+
+
+async def test_a_replica_that_is_killed(tmp_path):
+    """Its caller reads on, and keeps nothing when it has read."""
+    before = segments_open()
+    replica, said = await asyncio.to_thread(other_process, "replica", str(tmp_path / "s"))
+    try:
+        assert said == "listening"
+        connection, reply = await call_other_process(str(tmp_path / "s"), 1000)
+    finally:
+        await asyncio.to_thread(kill, replica)
+    await until(lambda: connection.transport is None)
+    assert isinstance(reply.payload[0], memoryview)
+    assert reply.payload[0] == b"x" * len(reply.payload[0])
+    del reply
+    await asyncio.sleep(0)
+    assert segments_open() == before
+
+
+def test_other_process_ids_than_proc_shows(tmp_path):
+    """In a namespace of its own with an inherited `/proc`, as in some sandboxes."""
+    unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
+    if not shutil.which("unshare") or subprocess.run([*unshare, "true"], check=False).returncode:
+        pytest.skip("no namespace of process ids can be made here")
+    process, kind = other_process("both", str(tmp_path / "s"), *unshare)
+    process.stdout.close()
+    assert process.wait(PATIENCE_S) == 0
+    assert kind == "bytearray"

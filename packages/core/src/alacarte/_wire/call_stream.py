@@ -65,12 +65,13 @@ class CallConnection(Connection):
         """Take a call that has ended off the connection."""
         raise NotImplementedError
 
-    def read_shared(self, reference: Buffer) -> memoryview:
+    def read_shared(self, reference: Buffer) -> memoryview | None:
         """Return a reply in shared memory; its segment is given back when nothing refers to it.
+
+        None where the segment cannot be mapped: the reply will come over the socket.
 
         Raises:
             FrameError: The replica may not share memory, or it is no reference.
-            OSError: The segment cannot be mapped.
         """
         raise NotImplementedError
 
@@ -213,11 +214,8 @@ class CallStream:
                 self.on_reply()
 
     def _shared(self, frame: Frame) -> None:
-        try:
-            message = self._connection.read_shared(frame.payload)
-        except OSError as error:
-            self._connection.skip_shared(frame.payload)
-            self.fail(ConnectionLost(f"a reply in shared memory cannot be read: {error}"))
+        message = self._connection.read_shared(frame.payload)
+        if message is None:
             return
         self.reply.set_result(Reply((message,)))
         self._close()

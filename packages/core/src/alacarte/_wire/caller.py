@@ -31,7 +31,7 @@ from .connection import Load
 from .envelope import pack_envelope
 from .failures import ErrorDecoder
 from .frames import BEYOND_LIMIT, CHUNK_BYTES, FINAL, STREAMING, Decoder, Frame, FrameError, Kind
-from .shared import Mappings, process_of, read_reference, write_inode
+from .shared import RETRY_S, Mappings, process_of, read_reference, write_inode
 
 __all__ = ["CallStream", "CallerConnection", "ConnectionLost", "Rejected", "connect"]
 
@@ -76,6 +76,7 @@ class CallerConnection(CallConnection):
         self._streams: dict[int, CallStream] = {}
         self._next_stream = 1
         self._mappings: Mappings | None = None
+        self._offers_again: asyncio.TimerHandle | None = None
 
     # --- calls --------------------------------------------------------------------------
 
@@ -124,18 +125,46 @@ class CallerConnection(CallConnection):
 
     # --- shared memory ------------------------------------------------------------------
 
-    def read_shared(self, reference: Buffer) -> memoryview:
-        if self._mappings is None:
-            raise FrameError("shared memory where none can be mapped")
-        return self._mappings.read(reference, self._max_message)
+    def read_shared(self, reference: Buffer) -> memoryview | None:
+        mappings = self._may_share()
+        try:
+            return mappings.read(reference, self._max_message)
+        except OSError:
+            # The replica sends a copy, and shares no more until it is offered to.
+            self.send(Kind.COPY, 0, 0, write_inode(read_reference(reference)[1]))
+            self._offer_later()
+            return None
 
     def skip_shared(self, reference: Buffer) -> None:
-        if self._mappings is None:
-            raise FrameError("shared memory where none can be mapped")
+        self._may_share()
         self._release(read_reference(reference)[1])
+
+    def _may_share(self) -> Mappings:
+        if self._mappings is None or not self._mappings.proved:
+            raise FrameError("shared memory where none can be mapped")
+        return self._mappings
 
     def _release(self, inode: int) -> None:
         self.send(Kind.RELEASE, 0, 0, write_inode(inode))
+
+    def _offer_later(self) -> None:
+        if self._offers_again is None:
+            self._offers_again = self.loop.call_later(RETRY_S, self._offer_to_map)
+
+    def _offer_to_map(self) -> None:
+        self._offers_again = None
+        # Who has not answered the last offer, having much to do, is still going to.
+        if self._mappings is not None and self.connected and not self._mappings.offered:
+            self._mappings.offered = True
+            self.send(Kind.MAPS, 0, 0)
+
+    def _probed(self, frame: Frame) -> None:
+        if self._mappings is None:
+            raise FrameError("a probe where nothing can be mapped")
+        read = self._mappings.probe(frame.payload)
+        self.send(Kind.PROBE, 0, 0, read)
+        if not read and self._mappings.proved:  # it could once, so it may again
+            self._offer_later()
 
     # --- frames -------------------------------------------------------------------------
 
@@ -171,6 +200,8 @@ class CallerConnection(CallConnection):
             self.send(Kind.PONG, 0, 0)
         elif frame.kind == Kind.PONG:
             self.on_pong()
+        elif frame.kind == Kind.PROBE:
+            self._probed(frame)
         else:
             raise FrameError(f"a frame of kind {frame.kind} outside of a stream")
 
@@ -183,7 +214,10 @@ class CallerConnection(CallConnection):
                 self._handshake = None
                 self._decoder.max_frame = CHUNK_BYTES
                 self._decoder.max_message = self._max_message
-                self._offer_to_map()
+                assert self.transport is not None
+                if pid := process_of(self.transport):
+                    self._mappings = Mappings(pid, self._release)
+                    self._offer_to_map()
                 if not self.established.done():
                     self.established.set_result(None)
             else:
@@ -193,12 +227,6 @@ class CallerConnection(CallConnection):
                 self.established.set_exception(error)
             raise FrameError(str(error)) from None
 
-    def _offer_to_map(self) -> None:
-        assert self.transport is not None
-        if pid := process_of(self.transport):
-            self._mappings = Mappings(pid, self._release)
-            self.send(Kind.MAPS, 0, 0)
-
     def lost(self, error: Exception | None) -> None:
         reason = ConnectionLost(str(error or "the connection was closed"))
         if not self.established.done():
@@ -206,6 +234,8 @@ class CallerConnection(CallConnection):
             self.established.exception()
         for stream in list(self._streams.values()):
             stream.fail(reason)
+        if self._offers_again is not None:
+            self._offers_again.cancel()
         if self._mappings is not None:
             self._mappings.close()
         self.on_lost()

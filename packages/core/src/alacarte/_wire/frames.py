@@ -82,6 +82,8 @@ class Kind(IntEnum):
     SHARED = 19
     RELEASE = 20
     MAPS = 21
+    PROBE = 22
+    COPY = 23
 
 
 _LAST_KIND = max(Kind)

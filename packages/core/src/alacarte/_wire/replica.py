@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..types import Call, Message
 from .authentication import (
@@ -23,7 +23,7 @@ from .envelope import unpack_envelope
 from .frames import CHUNK_BYTES, FINAL, STREAMING, Decoder, Frame, FrameError, Kind
 from .refusals import RefusalLog
 from .served_stream import TRANSITIONS, ServedState, ServedStream, ServingConnection
-from .shared import MAX_SHARED_BYTES, SHARED_BYTES, Segment, Segments, read_inode
+from .shared import LINGER_S, MAX_SHARED_BYTES, SHARED_BYTES, Segment, Segments, read_inode
 
 __all__ = ["Acceptor", "ConnectionOwner", "ReplicaConnection", "ServedStream"]
 
@@ -79,6 +79,14 @@ class ConnectionOwner(Protocol):
         """Let go of a connection that has ended."""
 
 
+class Lease(NamedTuple):
+    """A reply in shared memory that its caller has not let go of."""
+
+    segment: Segment
+    stream: int
+    size: int
+
+
 class ReplicaConnection(ServingConnection):
     """A replica's connection to one caller."""
 
@@ -93,7 +101,9 @@ class ReplicaConnection(ServingConnection):
         self._cancelled: set[int] = set()
         self._advertisement_due = False
         self._maps = False
-        self._leases: dict[int, Segment] = {}
+        self._leases: dict[int, Lease] = {}
+        self._lingers: asyncio.TimerHandle | None = None
+        self._lingered = False
 
     @property
     def trusted(self) -> bool:
@@ -154,8 +164,14 @@ class ReplicaConnection(ServingConnection):
             self.send(Kind.PONG, 0, 0)
         elif frame.kind == Kind.RELEASE:
             self._released(frame)
+        elif frame.kind == Kind.COPY:
+            self._copied(frame)
         elif frame.kind == Kind.MAPS:
-            self._maps = True
+            probe = self._listener.segments.probe()
+            if probe is not None:
+                self.send(Kind.PROBE, 0, 0, probe)
+        elif frame.kind == Kind.PROBE:
+            self._maps = self._lingers is None and self._listener.segments.proves(frame.payload)
         elif frame.kind != Kind.PONG:
             raise FrameError(f"a frame of kind {frame.kind} outside of a stream")
 
@@ -167,7 +183,7 @@ class ReplicaConnection(ServingConnection):
             return  # the first step of a call runs at once, and nobody awaits this one any more
         call = unpack_envelope(frame.payload, frame.flags)
         stream = ServedStream(self, stream_id)
-        stream.maps = self._maps and frame.flags & STREAMING != 0
+        stream.maps = frame.flags & STREAMING != 0
         if not frame.flags & FINAL:
             call.body = stream.body()
         self._streams[stream_id] = stream
@@ -182,22 +198,58 @@ class ReplicaConnection(ServingConnection):
 
     def share(self, stream_id: int, message: Message) -> bool:
         """Send a long reply as a segment that its caller maps; return False where it cannot be."""
+        if not self._maps or self.transport is None:
+            return False
         size = message_size(message)
         longest = min(MAX_SHARED_BYTES, self._decoder.max_message)
-        if not SHARED_BYTES <= size <= longest or self.transport is None:
+        if not SHARED_BYTES <= size <= longest:
             return False
         segment = self._listener.segments.take(size)
         if segment is None:
             return False
-        self._leases[segment.inode] = segment
+        self._leases[segment.inode] = Lease(segment, stream_id, size)
         self.send(Kind.SHARED, FINAL, stream_id, segment.write(message, size))
         return True
 
     def _released(self, frame: Frame) -> None:
-        segment = self._leases.pop(read_inode(frame.payload), None)
-        if segment is None:
+        self._end_lease(self._lease(frame))
+
+    def _copied(self, frame: Frame) -> None:
+        """Send a reply over the socket that its caller cannot map, and share no more."""
+        self._maps = False
+        lease = self._lease(frame)
+        copy = lease.segment.read(lease.size)
+        self.send_message(Kind.RESPONSE, FINAL, lease.stream, (copy,))
+        self._end_lease(lease)
+
+    def _lease(self, frame: Frame) -> Lease:
+        lease = self._leases.get(read_inode(frame.payload))
+        if lease is None:
             raise FrameError("a release of what was not shared")
-        self._listener.segments.give_back(segment)
+        return lease
+
+    def _end_lease(self, lease: Lease) -> None:
+        del self._leases[lease.segment.inode]
+        self._listener.segments.give_back(lease.segment)
+        if self._lingers is not None and not self._leases:
+            self._hang_up()
+
+    def close(self) -> None:
+        """Close when what was written has been sent, and the last replies had time to be mapped.
+
+        The memory of a process that has ended cannot be mapped any more.
+        """
+        self._maps = False
+        if not self._leases or self._lingered:
+            super().close()
+        elif self._lingers is None:
+            self._lingers = asyncio.get_running_loop().call_later(LINGER_S, self._hang_up)
+
+    def _hang_up(self) -> None:
+        assert self._lingers is not None
+        self._lingers.cancel()
+        self._lingered = True
+        self.close()
 
     def _shake(self, frame: Frame, handshake: ReplicaHandshake) -> None:
         try:
@@ -254,9 +306,11 @@ class ReplicaConnection(ServingConnection):
     def lost(self, error: Exception | None) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
+        if self._lingers is not None:
+            self._lingers.cancel()
         self._listener.forget(self)
         while self._leases:  # the caller may read on, and cannot tell us any more
-            self._listener.segments.drop(self._leases.popitem()[1])
+            self._listener.segments.drop(self._leases.popitem()[1].segment)
         for stream in list(self._streams.values()):
             stream.cancel()
         self._acceptor.hung_up(self)

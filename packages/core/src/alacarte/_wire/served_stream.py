@@ -54,7 +54,7 @@ class ServedStream:
     Attributes:
         released: The slot it took is free again.
         nested: What the call has called itself, once it runs.
-        maps: The caller takes a long reply in shared memory.
+        maps: Its reply may be in shared memory, if the caller can map that.
     """
 
     __slots__ = (
