@@ -36,12 +36,13 @@ class Model:
 def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     """Run an instance with a plugin that implements these hooks; yield its URL."""
 
-    def instance(**hooks: Callable[..., Any]) -> Any:
+    def instance(http_options: Any = None, **hooks: Callable[..., Any]) -> Any:
         module = ModuleType(NAME)
         for name, function in hooks.items():
             setattr(module, name, hookimpl(function))
         monkeypatch.setitem(sys.modules, NAME, module)
-        return local_instance(plugins=[NAME])
+        options = {} if http_options is None else {"http_options": http_options}
+        return local_instance(plugins=[NAME], **options)
 
     yield instance
     assert not serve.status().applications
@@ -96,6 +97,56 @@ def test_a_layer_that_is_none(odd, layer: Any):
         ):
             handle.remote(None).result()
         assert get(url)[0] == 503
+
+
+@pytest.mark.parametrize("hook", ["wrap_caller", "wrap_replica"])
+def test_a_layer_that_answers_a_call_with_anything(odd, hook: str, caplog):
+    """Calls of that application fail by the plugin's name, logged once; others go on for ever."""
+
+    def give(deployment: Any) -> Any:
+        return answers if deployment.id.app == "bad" else None
+
+    def answers(service: Any) -> Any:
+        async def call(request: Any) -> int:
+            return 17
+
+        return call
+
+    with odd(**{hook: give}, http_options={"max_concurrent_requests": 2}) as url:
+        serve.run(Model.bind(), name="good", route_prefix="/good")
+        bad = serve.run(Model.bind(), name="bad", route_prefix="/bad")
+        assert [get(f"{url}/bad")[0] for _ in range(3)] == [500] * 3
+        assert get(f"{url}/good") == (200, "answer")
+        with pytest.raises(PluginError, match=f"plugin {NAME}: {hook}: .* 17, which is no Reply"):
+            bad.remote(None).result()
+        wait_until(
+            lambda: failures() == {(NAME, hook, "calls to deployment bad#Model")},
+            10,
+            "the failure in the status",
+        )
+        logged = [each for each in caplog.records if each.name == "alacarte.plugins"]
+        # One line in each process that has met it, though here their logs are one.
+        assert len(logged) == len(processes_of(hook)) <= 2
+
+
+def test_an_error_of_the_user_passes_the_layers(odd):
+    """As its own type, and no plugin is blamed."""
+
+    @serve.deployment
+    def fails(request: Any) -> None:
+        raise LookupError("of the user")
+
+    def layer(service: Any) -> Any:
+        async def call(request: Any) -> Any:
+            return await service(request)
+
+        return call
+
+    with odd(wrap_caller=lambda: layer, wrap_replica=lambda: layer):
+        handle = serve.run(fails.bind(), route_prefix="/")
+        with pytest.raises(LookupError, match="of the user"):
+            handle.remote(None).result()
+        assert failures() == set()
 
 
 def test_an_observer_that_fails(odd):

@@ -220,6 +220,16 @@ def changing(change: Callable[[Any], HttpRequest]) -> HttpLayer:
     return layer
 
 
+def answering(*args: Any, **kwargs: Any) -> HttpLayer:
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            return HttpResponse(*args, **kwargs)
+
+        return call
+
+    return layer
+
+
 def making_none(service: HttpService) -> Any:
     return None
 
@@ -260,6 +270,10 @@ BROKEN: dict[str, Any] = {
     "the service passed on a name for an identity": changing(
         lambda request: request.with_identity("alice")
     ),
+    "a body that is a number": answering(200, 17),
+    "a status that is text": answering("200"),
+    "a header that is a number": answering(200, "", {"a": 5}),
+    "a rest that is a number": answering(200, rest=17),
 }
 
 

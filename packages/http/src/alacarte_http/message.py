@@ -104,6 +104,7 @@ class HttpResponse:
 
     Raises:
         ValueError: No response can have this status, or one of the headers.
+        TypeError: The body is neither text nor bytes, or the rest no asynchronous iterator.
     """
 
     __slots__ = ("_accept", "_body", "_head", "_reply", "_rest")
@@ -121,6 +122,10 @@ class HttpResponse:
             body = body.encode()
             if not any(name == b"content-type" for name, _ in pairs):
                 pairs.append(_TEXT)
+        elif not isinstance(body, bytes | bytearray | memoryview):
+            raise TypeError(f"the body of a response is text or bytes, not {body!r}")
+        if rest is not None and not hasattr(rest, "__aiter__"):
+            raise TypeError(f"the rest of a response is an asynchronous iterator, not {rest!r}")
         self._set(_head_of(status, pairs), body, rest)
 
     def _set(
@@ -308,4 +313,5 @@ def _head_of(status: int, pairs: list[tuple[bytes, bytes]]) -> ResponseHead:
 
 
 def _bytes(text: Text) -> bytes:
-    return text.encode("latin-1") if isinstance(text, str) else bytes(text)
+    # `bytes` of a number is as many zeros.
+    return text.encode("latin-1") if isinstance(text, str) else bytes(memoryview(text))

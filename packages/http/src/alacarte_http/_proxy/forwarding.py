@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, cast
 
 from alacarte.aio import close_iterator
+from alacarte.errors import PluginError
 from alacarte.types import Buffer, Call, Message, PushedMessages, Reply
 
 from .._calls import Calls, ResolvedRoute
@@ -301,7 +302,9 @@ class Forwarding:
 
     def _answer_to(self, error: BaseException) -> Answer:
         answer = answer_to(error)
-        if answer.status == 500:
+        if isinstance(error, PluginError):  # with its traceback it is logged once, by its plugin
+            log.error("request %s failed: %s", self.request_id, error)
+        elif answer.status == 500:
             log.error("request %s failed", self.request_id, exc_info=error)
         return answer
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from alacarte.aio import close_iterator
-from alacarte.errors import ReplicaUnavailableError, ServeError
+from alacarte.errors import PluginError, ReplicaUnavailableError, ServeError
 from alacarte.foreign import is_cancellation
 from alacarte.types import Buffer, Call, Message, Reply, Service
 
@@ -61,7 +61,9 @@ async def serve_websocket(connection: WebSocketConnection, call: Call, service: 
 def answer_of(error: BaseException, request_id: str) -> Answer:
     """Return the answer to a handshake that failed, and log what is nobody's answer."""
     answer = answer_to(error)
-    if answer.status == 500:
+    if isinstance(error, PluginError):  # with its traceback it is logged once, by its plugin
+        log.error("WebSocket %s failed: %s", request_id, error)
+    elif answer.status == 500:
         log.error("WebSocket %s failed", request_id, exc_info=error)
     return answer
 

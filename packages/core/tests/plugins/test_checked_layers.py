@@ -1,0 +1,151 @@
+"""What a plugin's layer does to a call is told from what only passes through the layer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from alacarte._plugins.checked_layers import checked_layer
+from alacarte.errors import PluginError, RequestError
+from alacarte.layers import compose
+from alacarte.types import Call, Layer, Reply, Service, StagedLayer
+
+REPLY = Reply((b"answer",))
+CALL = Call("python", (b"",))
+
+
+class Forbidden(RequestError):
+    """A layer's answer."""
+
+
+async def core(call: Call) -> Reply:
+    return REPLY
+
+
+async def broken(call: Call) -> Reply:
+    raise KeyError("of the user")
+
+
+def passes(service: Service) -> Service:
+    async def call(request: Call) -> Reply:
+        return await service(request)
+
+    return call
+
+
+def passes_by_a_task(service: Service) -> Service:
+    async def call(request: Call) -> Reply:
+        return await asyncio.ensure_future(service(request))
+
+    return call
+
+
+def gives(value: Any) -> Callable[[Service], Any]:
+    def layer(service: Service) -> Any:
+        async def call(request: Call) -> Any:
+            await service(request)
+            return value
+
+        return call
+
+    return layer
+
+
+def raises(error: BaseException) -> Layer:
+    def layer(service: Service) -> Service:
+        async def call(request: Call) -> Reply:
+            raise error
+
+        return call
+
+    return layer
+
+
+def not_async(service: Service) -> Any:
+    return lambda request: 17
+
+
+def passes_on_a_number(service: Any) -> Service:
+    async def call(request: Call) -> Reply:
+        return await service(17)  # type: ignore[no-any-return]
+
+    return call
+
+
+def translates(service: Service) -> Service:
+    async def call(request: Call) -> Reply:
+        try:
+            return await service(request)
+        except KeyError as error:
+            raise ValueError("instead") from error
+
+    return call
+
+
+def outcome(inner: Service, *layers: Any) -> tuple[Any, list[tuple[str, str]]]:
+    """Return what a call comes to through layers, the first outermost, and what was noted."""
+    notes: list[tuple[str, str]] = []
+
+    def checked(number: int, layer: Any) -> Layer:
+        def note(error: BaseException) -> None:
+            notes.append((f"layer {number}", type(error).__name__))
+
+        made = checked_layer(layer, f"plugin p{number}: wrap_caller", note, note)
+        return made.layer if isinstance(made, StagedLayer) else made
+
+    service = compose(inner, [checked(number, layer) for number, layer in enumerate(layers)])
+
+    async def ask() -> Any:
+        try:
+            return await service(CALL)
+        except BaseException as error:
+            return error
+
+    return asyncio.run(ask()), notes
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (gives(17), "TypeError: it answered a call with 17, which is no Reply"),
+        (gives(None), "TypeError: it answered a call with None, which is no Reply"),
+        (not_async, "TypeError: .*await"),
+        (passes_on_a_number, "TypeError: it passes on 17, which is no Call"),
+        (raises(KeyError("x")), "KeyError: 'x'"),
+        (raises(SystemExit(3)), "SystemExit: 3"),
+        (StagedLayer("cache", gives(17)), "TypeError: .* no Reply"),
+    ],
+)
+def test_a_layer_that_fails_in_a_call_names_its_plugin(layer: Any, words: str):
+    """Once: a layer around it passes the error on."""
+    error, notes = outcome(core, passes, layer, passes)
+    assert [where for where, _ in notes] == ["layer 1"]
+    with pytest.raises(PluginError, match=f"^plugin p1: wrap_caller: the layer failed: {words}"):
+        raise error
+
+
+@pytest.mark.parametrize("layer", [passes, passes_by_a_task, gives(REPLY)])
+def test_an_error_of_the_user_is_no_failure_of_a_layer(layer: Any):
+    """It passes as it is."""
+    error, notes = outcome(broken, layer, layer)
+    assert (repr(error), notes) == ("KeyError('of the user')", [])
+    assert outcome(core, layer, layer) == (REPLY, [])
+
+
+@pytest.mark.parametrize("error", [Forbidden("x"), asyncio.CancelledError()])
+def test_an_answer_of_a_layer_is_no_failure(error: BaseException):
+    """Nor is a cancellation."""
+    got, notes = outcome(core, passes, raises(error))
+    assert (type(got), notes) == (type(error), [])
+
+
+def test_an_error_in_place_of_the_users_is_the_layers():
+    """Whoever reads it finds both."""
+    error, notes = outcome(broken, translates)
+    assert notes == [("layer 0", "ValueError")]
+    assert isinstance(error, PluginError)
+    assert isinstance(error.__cause__, ValueError)
+    assert isinstance(error.__cause__.__cause__, KeyError)
