@@ -120,7 +120,7 @@ def test_policies_have_a_process_of_their_own(here: Instance, tmp_path: Path):
 
     def processes() -> list[str]:
         found = ray.util.list_named_actors(all_namespaces=True)
-        return [actor["name"] for actor in found if "policies" in actor["name"]]
+        return [actor["name"] for actor in found if ":helpers:" in actor["name"]]
 
     assert len(processes()) == 1
     serve.delete("killing")

@@ -30,7 +30,7 @@ class Context:
         policies: Mapping[str, Any] | None = None,
     ) -> None:
         self.recovered = recovered
-        self.processes: HelperProcesses = HelperActors(cluster, "alacarte:x:policies:", ())
+        self.processes: HelperProcesses = HelperActors(cluster, "alacarte:x:helpers:", ())
         self.scale = act
         self.intake = LoadIntake()
         self._cluster = cluster

@@ -20,7 +20,7 @@ from alacarte_autoscaling.config import AutoscalingConfig
 from alacarte_autoscaling.types import AutoscalingContext
 
 A, B, C = (DeploymentId("app", name) for name in "ABC")
-PREFIX = "alacarte:test:policies:"
+PREFIX = "alacarte:test:helpers:"
 
 
 def context(deployment: DeploymentId = A, asked: float = 6.0) -> AutoscalingContext:

@@ -112,13 +112,13 @@ def test_a_former_controllers_policies_end():
     async def main() -> None:
         cluster = Cluster()
         cluster.actors = [
-            "alacarte:x:policies:abc",
+            "alacarte:x:helpers:abc",
             "alacarte:x:replica:r",
-            "alacarte:y:policies:d",
+            "alacarte:y:helpers:d",
         ]
         controller = Controller(cluster, b"")
         await asyncio.sleep(40)
-        assert cluster.actors == ["alacarte:x:replica:r", "alacarte:y:policies:d"]
+        assert cluster.actors == ["alacarte:x:replica:r", "alacarte:y:helpers:d"]
         await controller.scaling.close()
 
     FakeClock().run(main())

@@ -14,7 +14,7 @@ from alacarte._cluster.titles import title_of
         ("alacarte:1f2e:replica:shop#Model#9c0d", "alacarte:replica shop#Model"),
         ("alacarte:1f2e:replica:a:b#Model#9c0d", "alacarte:replica a:b#Model"),
         ("alacarte:1f2e:service:http:node7:0:ab12", "alacarte:service http"),
-        ("alacarte:1f2e:policies:ab12", "alacarte:policies"),
+        ("alacarte:1f2e:helpers:ab12", "alacarte:helpers"),
         ("somebody's", "somebody's"),
     ],
 )

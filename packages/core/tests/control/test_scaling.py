@@ -138,6 +138,20 @@ async def test_the_scaler_is_asked(module: Any):
     assert await scaler.context._cluster.get(SCALER_KEY) is None
 
 
+async def test_the_scaler_s_processes_are_helpers(module: Any):
+    """By their names, which `ps` and the log show; those of other instances are not found."""
+    module.Helper = lambda context: object()
+    scaling(module)
+    processes = module.scaler.context.processes
+    assert await processes.running() == []
+    made = await processes.start(f"{module.__name__}:Helper")
+    try:
+        assert made.name.startswith("alacarte:x:helpers:")
+        assert [each.name for each in await processes.running()] == [made.name]
+    finally:
+        made.kill()
+
+
 @pytest.mark.parametrize("nonsense", [-1, 2.5, "three", True])
 def test_nonsense_leaves_the_count(module: Any, nonsense: Any, caplog: pytest.LogCaptureFixture):
     """A count that is none is logged once with the plugin's name, and shown as the problem."""

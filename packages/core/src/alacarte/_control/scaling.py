@@ -24,7 +24,7 @@ from .report_topics import ReportTopics
 __all__ = ["SCALER_KEY", "Scaling", "clear_scaler", "load_scaler"]
 
 log = logging.getLogger("alacarte.controller")
-SCALER_KEY = "numbers"
+SCALER_KEY = "scaler"
 T = TypeVar("T")
 
 
@@ -194,7 +194,7 @@ class _Means:
         recovered: bytes | None,
     ) -> None:
         self.recovered = recovered
-        self.processes = HelperActors(context.cluster, f"{prefix}policies:", context.plugins.loaded)
+        self.processes = HelperActors(context.cluster, f"{prefix}helpers:", context.plugins.loaded)
         self.scale = act
         self.hooks: Hooks = context.plugins
         self._topics = topics
