@@ -5,7 +5,9 @@
 A request's texts: method, path as sent, query, root path, HTTP version, ends of the connection, and
 header names and values in turn. No part of a request's head can hold a line feed.
 
-A response: status u16 | close u16 | content length i64 | size u32 | header lines | body
+A response: status u16 | close u16 | content length i64 | size u32 | header lines | CR LF | body
+
+What follows the four numbers is the rest of a response in HTTP/1.1: it can be sent as it is.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from urllib.parse import unquote
 from alacarte.types import Buffer
 
 __all__ = [
+    "HEAD_END",
     "HTTP",
+    "PREFIX_BYTES",
     "ResponseHead",
     "decode_path",
     "pack_ends",
@@ -30,6 +34,7 @@ __all__ = [
     "pack_value_head",
     "split_request",
     "status_of",
+    "unpack_prefix",
     "unpack_request",
     "unpack_response",
     "unpack_scope",
@@ -41,6 +46,13 @@ HTTP = "http"
 _HEAD = Struct("<I")
 _REQUEST_TEXTS = 6
 _RESPONSE = Struct("<HHqI")
+PREFIX_BYTES = _RESPONSE.size
+"""Bytes of a response in front of its header lines."""
+unpack_prefix = _RESPONSE.unpack_from
+"""Status, close, content length (negative without one) and size of a response's header lines."""
+HEAD_END = b"\r\n\r\n"
+"""The end of the last header line, and the empty line behind it."""
+_END = b"\r\n"
 _STATUS = Struct("<H")
 _NO_LENGTH = -1
 _MEANINGFUL = frozenset((b"content-length", b"connection", b"transfer-encoding", b"x-request-id"))
@@ -183,7 +195,7 @@ def pack_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         for name, value in pairs:
             _check_value(name, value)
         raise ValueError(f"{block!r} is no block of headers.")
-    return _RESPONSE.pack(status, close, length, len(block)) + block
+    return b"".join((_RESPONSE.pack(status, close, length, len(block)), block, _END))
 
 
 def pack_value_head(content_type: bytes, length: int, status: int = 200) -> bytes:
@@ -193,8 +205,8 @@ def pack_value_head(content_type: bytes, length: int, status: int = 200) -> byte
         content_type: Its value.
         length: Of the body, in bytes.
     """
-    block = b"content-length: %d\r\ncontent-type: %b\r\n" % (length, content_type)
-    return _RESPONSE.pack(status, False, length, len(block)) + block
+    block = b"content-length: %d\r\ncontent-type: %b\r\n\r\n" % (length, content_type)
+    return _RESPONSE.pack(status, False, length, len(block) - len(_END)) + block
 
 
 @lru_cache(maxsize=512)
@@ -253,7 +265,8 @@ class ResponseHead(NamedTuple):
     def pack(self) -> bytes:
         """Return the head as `pack_response` writes it."""
         length = _NO_LENGTH if self.length is None else self.length
-        return _RESPONSE.pack(self.status, self.close, length, len(self.block)) + self.block
+        prefix = _RESPONSE.pack(self.status, self.close, length, len(self.block))
+        return b"".join((prefix, self.block, _END))
 
     def with_length(self, length: int) -> ResponseHead:
         """Return the head with a Content-Length, where it has none."""
@@ -267,13 +280,20 @@ class ResponseHead(NamedTuple):
 
 
 def unpack_response(message: Buffer) -> tuple[ResponseHead, memoryview]:
-    """Return a response's head, and the part of its body that came with it."""
+    """Return a response's head, and the part of its body that came with it.
+
+    Raises:
+        ValueError: Its header lines end elsewhere than it says, which `pack_response` never writes.
+    """
     view = memoryview(message)
-    status, close, length, size = _RESPONSE.unpack_from(view)
-    end = _RESPONSE.size + size
-    block = bytes(view[_RESPONSE.size : end])
+    status, close, length, size = unpack_prefix(view)
+    end = PREFIX_BYTES + size
+    block = bytes(view[PREFIX_BYTES:end])
+    lines = _END + block
+    if not lines.endswith(_END) or HEAD_END in lines or view[end : end + len(_END)] != _END:
+        raise ValueError(f"{block!r} is no block of headers.")
     head = ResponseHead(status, block, None if length == _NO_LENGTH else length, bool(close))
-    return head, view[end:]
+    return head, view[end + len(_END) :]
 
 
 def status_of(message: Buffer) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from alacarte.types import Buffer
 
-from .._message import ResponseHead
+from .._message import HEAD_END, PREFIX_BYTES, ResponseHead, unpack_prefix, unpack_response
 from .flow import Flow
 from .head import Head, Peer
 from .responses import BODILESS, ResponseStarts
@@ -281,6 +281,40 @@ class Exchange:
             client.write(b"".join((client.starts[status], block, extra, b"\r\n")))
             client.write(body)
         self._complete()
+
+    def respond_packed(self, message: Buffer, extra: bytes) -> int:
+        """Send a whole response as a replica has packed it; return its status.
+
+        Most leave as they are, head and body in one slice. Where the client would see another end
+        of the head, or of the body, than the replica says, `respond` decides.
+
+        Args:
+            extra: Further header lines, each ended.
+
+        Raises:
+            ValueError: See `respond`.
+        """
+        status, close, length, _ = unpack_prefix(message)
+        client = self._client
+        if (
+            0 <= length <= SMALL_BYTES
+            and not close
+            and self.keep_alive
+            and not self.awaits_continue
+            and not self.disconnected
+            and status not in BODILESS
+            and self.head.method != "HEAD"
+            and not client.is_last(self)
+        ):
+            data = b"".join((client.starts[status], extra, message[PREFIX_BYTES:]))
+            if data.find(HEAD_END) + len(HEAD_END) + length == len(data):
+                self.response_started = True
+                client.write(data)
+                self._complete()
+                return cast(int, status)
+        head, body = unpack_response(message)
+        self.respond(head, extra, body)
+        return head.status
 
     def respond_when_read(
         self, head: ResponseHead, extra: bytes, body: Buffer

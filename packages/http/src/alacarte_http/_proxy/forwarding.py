@@ -296,9 +296,7 @@ class Forwarding:
 
     def _respond(self, reply: Reply) -> int:
         """Send a response that is all here."""
-        head, body = unpack_response(reply.payload[0])
-        self.exchange.respond(head, self._id_line, body)
-        return head.status
+        return self.exchange.respond_packed(reply.payload[0], self._id_line)
 
     def _answer_to(self, error: BaseException) -> Answer:
         answer = answer_to(error)
