@@ -107,7 +107,7 @@ def test_options_returns_an_independent_copy():
 def test_options_keep_track_of_what_was_given():
     """Options left out stay apart from options set to their default."""
     made = deployment(max_ongoing_requests=5)(Resize).options(user_config=None)
-    assert made.given_options == {"max_ongoing_requests": 5, "user_config": None}
+    assert repr(made) == "Deployment(Resize, max_ongoing_requests=5, user_config=None)"
 
 
 def test_options_can_change_the_target():
@@ -118,12 +118,11 @@ def test_options_can_change_the_target():
 
 
 def test_later_changes_of_a_dict_are_not_seen():
-    """A deployment keeps copies of what it is given and hands out copies."""
+    """A deployment keeps copies of what it is given."""
     config = {"threshold": [1]}
     made = deployment(user_config=config)(Resize)
     config["threshold"].append(2)
     assert made.user_config == {"threshold": [1]}
-    made.given_options["user_config"]["threshold"].append(3)
     assert made.options(num_replicas=2).user_config == {"threshold": [1]}
 
 

@@ -110,11 +110,6 @@ class Deployment:
         return self._plugin_options
 
     @property
-    def given_options(self) -> DeploymentOptions:
-        """A copy of the options that were given, without defaults."""
-        return copy.deepcopy(self._given)
-
-    @property
     def num_replicas(self) -> int:
         """Replicas to run; without meaning under autoscaling."""
         return self._config.num_replicas
