@@ -143,16 +143,19 @@ def test_a_reply_that_never_ends_is_closed(run):
     """After the copy's time its source is told that nobody reads on."""
     closed: list[str] = []
 
-    async def for_ever(call: Call) -> Reply:
-        async def rest() -> AsyncIterator[Message]:
-            try:
-                while True:
-                    await asyncio.sleep(1)
-                    yield (b"part",)
-            finally:
-                closed.append("rest")
+    class Rest:
+        def __aiter__(self) -> Rest:
+            return self
 
-        return Reply((b"",), rest())
+        async def __anext__(self) -> Message:
+            await asyncio.sleep(1)
+            return (b"part",)
+
+        async def aclose(self) -> None:
+            closed.append("rest")
+
+    async def for_ever(call: Call) -> Reply:
+        return Reply((b"",), Rest())
 
     async def main():
         found = shadow(Target(for_ever))
