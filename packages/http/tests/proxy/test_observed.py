@@ -17,7 +17,7 @@ from alacarte_http._websocket.message import pack_accept, pack_close
 from alacarte_http.config import HTTPOptions
 
 from ..memory_transport import MemoryTransport
-from ..websocket_support import UPGRADE
+from ..websocket.support import UPGRADE
 
 TABLE = RouteTable(
     1,

@@ -28,7 +28,7 @@ from pydantic import BaseModel
 from alacarte import serve
 from alacarte.errors import BackPressureError, DeploymentUnavailableError, ServeError
 
-from . import gates
+from .. import gates
 
 app = FastAPI(title="Zoo", dependencies=[])
 router = APIRouter(prefix="/sub", tags=["sub"])

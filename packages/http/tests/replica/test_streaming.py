@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from alacarte import serve
 
-from . import gates
+from .. import gates
 
 
 @serve.deployment(max_ongoing_requests=4)

@@ -22,11 +22,11 @@ from alacarte.status import CallCounts
 from alacarte.testing import wait_until
 from alacarte.types import DeploymentId, Resource, Route
 
-from . import gates
-from .gates import WAIT_S
-from .websocket_apps import by_status
-from .websocket_support import UPGRADE
-from .wire import Wire
+from .. import gates
+from ..gates import WAIT_S
+from ..websocket.apps import by_status
+from ..websocket.support import UPGRADE
+from ..wire import Wire
 
 pytestmark = pytest.mark.once
 

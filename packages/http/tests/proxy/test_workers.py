@@ -19,7 +19,7 @@ from alacarte.testing import wait_until
 from alacarte_http._proxy import listener
 from alacarte_http._proxy.listener import Offer, listening_socket, obtain
 
-from . import gates
+from .. import gates
 from .place import Place
 
 pytestmark = pytest.mark.once

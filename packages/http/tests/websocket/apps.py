@@ -10,7 +10,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from alacarte import serve
 
-from . import gates
+from .. import gates
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:

@@ -19,7 +19,7 @@ from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from alacarte import serve
 from alacarte._replica import actor
 
-from .test_websocket import opened
+from ..websocket.test_connection import opened
 
 _loading = threading.Lock()
 

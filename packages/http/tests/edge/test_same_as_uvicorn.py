@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from alacarte import serve
 
-from .wire import Wire
+from ..wire import Wire
 
 pytestmark = pytest.mark.once
 

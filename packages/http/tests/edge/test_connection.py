@@ -22,9 +22,9 @@ from alacarte_http._edge.limits import edge_limits
 from alacarte_http._message import ResponseHead
 from alacarte_http.config import HTTPOptions
 
-from .edge_server import EdgeServer
-from .gates import WAIT_S
-from .wire import Answer, Wire
+from ..gates import WAIT_S
+from ..wire import Answer, Wire
+from .server import EdgeServer
 
 pytestmark = pytest.mark.once  # bytes on a socket, the same whatever Python answers
 

@@ -16,7 +16,7 @@ from alacarte import serve
 from alacarte.errors import ConfigError
 from alacarte.testing import wait_until
 
-from . import gates
+from .. import gates
 
 pytestmark = pytest.mark.once
 

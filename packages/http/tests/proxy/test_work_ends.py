@@ -19,8 +19,8 @@ from alacarte_http._proxy.app import ProxyApp
 from alacarte_http._websocket.connection import WebSocketConnection
 from alacarte_http.config import HTTPOptions
 
-from .memory_transport import MemoryTransport
-from .websocket_support import UPGRADE
+from ..memory_transport import MemoryTransport
+from ..websocket.support import UPGRADE
 
 TABLE = RouteTable(1, (Route("/", "app", {DeploymentId("app", "d"): 1.0}),))
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -16,8 +16,8 @@ from starlette.responses import Response
 from alacarte import serve
 from alacarte.serve import _current
 
-from .conftest import Site
-from .http11.table import CASES, MAX_BODY, Case
+from ..conftest import Site
+from ..http11.table import CASES, MAX_BODY, Case
 
 pytestmark = pytest.mark.once
 

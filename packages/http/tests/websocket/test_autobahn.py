@@ -7,8 +7,8 @@ from typing import Any
 import kosoku
 import pytest
 
-from .websocket_apps import echo
-from .websocket_support import serve_app
+from .apps import echo
+from .support import serve_app
 
 pytestmark = pytest.mark.once
 

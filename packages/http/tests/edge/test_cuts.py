@@ -15,7 +15,7 @@ from alacarte_http._edge.limits import edge_limits
 from alacarte_http._message import ResponseHead
 from alacarte_http.config import HTTPOptions
 
-from .memory_transport import MemoryTransport
+from ..memory_transport import MemoryTransport
 
 _HOST = b"Host: x\r\n"
 _UPGRADE = b"Connection: upgrade\r\nUpgrade: h2c\r\n"

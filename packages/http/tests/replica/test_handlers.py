@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from alacarte import serve
 from alacarte.context import current_call, get_replica_context
 
-from . import gates
-from .gates import WAIT_S
+from .. import gates
+from ..gates import WAIT_S
 
 
 @serve.deployment

@@ -19,9 +19,9 @@ from alacarte.errors import ConfigError
 from alacarte.testing import wait_until
 from alacarte_http._proxy.access import AccessLog, Style, open_log
 
-from . import gates
-from .websocket_apps import echo
-from .websocket_support import UPGRADE, serve_app
+from .. import gates
+from ..websocket.apps import echo
+from ..websocket.support import UPGRADE, serve_app
 
 
 @serve.deployment

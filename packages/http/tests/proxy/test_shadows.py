@@ -18,10 +18,10 @@ from alacarte.status import CallCounts
 from alacarte.testing import wait_until
 from alacarte.types import DeploymentId, Resource, Route
 
-from . import gates
-from .gates import WAIT_S
-from .websocket_apps import by_status
-from .websocket_support import UPGRADE
+from .. import gates
+from ..gates import WAIT_S
+from ..websocket.apps import by_status
+from ..websocket.support import UPGRADE
 
 pytestmark = pytest.mark.once
 

@@ -9,10 +9,10 @@ import pytest
 
 from alacarte_http._proxy.forwarding import CLIENT_LEFT, Forwarding
 
-from .http11 import model
-from .http11.fuzz import run
-from .http11.model import Limits, Step
-from .http11.table import CASES, MAX_BODY, Case
+from ..http11 import model
+from ..http11.fuzz import run
+from ..http11.model import Limits, Step
+from ..http11.table import CASES, MAX_BODY, Case
 
 TABLE_LIMITS = Limits(16 * 1024, 64 * 1024, 128, MAX_BODY)
 

@@ -17,8 +17,8 @@ from alacarte_http._edge.limits import edge_limits
 from alacarte_http._message import ResponseHead
 from alacarte_http.config import HTTPOptions
 
-from .gates import WAIT_S
-from .wire import Wire
+from ..gates import WAIT_S
+from ..wire import Wire
 
 __all__ = ["EdgeServer"]
 

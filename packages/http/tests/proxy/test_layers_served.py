@@ -21,9 +21,9 @@ from alacarte.testing import wait_until
 from alacarte.types import Identity, StagedLayer
 from alacarte_http.layers import HttpLayer, HttpRequest, HttpResponse, HttpRoute, HttpService
 
-from . import gates, plugin
-from .gates import WAIT_S
-from .websocket_support import UPGRADE, serve_app
+from .. import gates, plugin
+from ..gates import WAIT_S
+from ..websocket.support import UPGRADE, serve_app
 
 LARGE = b"x" * 5_000_000
 

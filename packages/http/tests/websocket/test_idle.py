@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from .gates import WAIT_S
-from .websocket_apps import echo
-from .websocket_support import UPGRADE, serve_app
+from ..gates import WAIT_S
+from .apps import echo
+from .support import UPGRADE, serve_app
 
 pytestmark = pytest.mark.once
 

@@ -22,7 +22,7 @@ from alacarte_http._message import unpack_response
 from alacarte_http._replica.asgi import Exchange
 from alacarte_http._replica.receive import Body
 
-from . import gates
+from .. import gates
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 

@@ -21,10 +21,10 @@ from alacarte.testing import wait_until
 from alacarte_http._websocket import connection as websocket_connection
 from alacarte_http._websocket.connection import WebSocketConnection
 
-from . import gates
-from .gates import WAIT_S
-from .websocket_apps import Items, echo, handshake, various
-from .websocket_support import UPGRADE, serve_app
+from .. import gates
+from ..gates import WAIT_S
+from .apps import Items, echo, handshake, various
+from .support import UPGRADE, serve_app
 
 pytestmark = pytest.mark.once  # bytes on a socket, the same whatever Python answers
 

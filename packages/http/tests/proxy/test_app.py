@@ -23,10 +23,10 @@ from alacarte.serve import _current
 from alacarte.testing import wait_until
 from alacarte.types import DeploymentId, Resource, Route
 
-from . import gates, plugin
-from .gates import WAIT_S
-from .websocket_support import UPGRADE
-from .wire import Wire
+from .. import gates, plugin
+from ..gates import WAIT_S
+from ..websocket.support import UPGRADE
+from ..wire import Wire
 
 pytestmark = pytest.mark.once  # bytes on a socket, the same whatever Python answers
 
