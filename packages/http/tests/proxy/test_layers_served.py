@@ -579,6 +579,29 @@ def test_a_layer_that_cancels_itself_is_answered(start, layers):
     assert (failure.plugin, failure.hook) == (plugin.__name__, "wrap_http")
 
 
+class NoFuture:
+    """What no event loop of asyncio can wait for."""
+
+    def __await__(self) -> Any:
+        yield 17
+
+
+def test_a_layer_that_waits_for_no_future_is_named(start, layers):
+    """In a task or without one, the error is raised within the layer."""
+
+    async def fail(request: HttpRequest, service: HttpService) -> Any:
+        return await NoFuture()
+
+    layers(lambda route: layer(fail) if route.kind == "application" else None)
+    site = start(max_concurrent_requests=1)
+    site.run(echo.bind(), "/shop", "shop")
+    assert [site.http.get("/shop").status_code for _ in range(2)] == [500, 500]
+    wait_until(lambda: serve.status().plugin_failures, WAIT_S, "the failure in the status")
+    [failure] = serve.status().plugin_failures
+    assert (failure.plugin, failure.hook) == (plugin.__name__, "wrap_http")
+    assert "bad yield: 17" in failure.message
+
+
 def test_without_layers_nothing_is_made(start, layers, monkeypatch):
     """A proxy whose plugins give no layer makes no request of a layer."""
     from alacarte_http._proxy import layered

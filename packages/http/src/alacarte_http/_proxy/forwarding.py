@@ -48,7 +48,7 @@ class Forwarding:
         "_call",
         "_calls",
         "_ended",
-        "_must_cancel",
+        "_must_raise",
         "_options",
         "_rest",
         "_steps",
@@ -79,7 +79,7 @@ class Forwarding:
         self._call: Call | None = None
         self._steps: Coroutine[Any, Any, Reply] | None = None
         self._waiting: asyncio.Future[Any] | None = None
-        self._must_cancel = False
+        self._must_raise: Any = None  # an exception, in the next step
         self._rest: AsyncIterator[Message] | None = None  # of a reply, until it is closed
 
     def begin(self) -> None:
@@ -119,7 +119,7 @@ class Forwarding:
         As a task does, at the next step where what is waited for is there already.
         """
         if self._waiting is None or not self._waiting.cancel():
-            self._must_cancel = True
+            self._must_raise = asyncio.CancelledError()
 
     # --- without a task
 
@@ -127,9 +127,9 @@ class Forwarding:
         """Take the next step of the call, as a task would."""
         assert self._steps is not None
         try:
-            if self._must_cancel:
-                self._must_cancel = False
-                waiting = self._steps.throw(asyncio.CancelledError())
+            if self._must_raise is not None:
+                error, self._must_raise = self._must_raise, None
+                waiting = self._steps.throw(error)
             else:
                 waiting = self._steps.send(None)
         except StopIteration as end:
@@ -147,11 +147,13 @@ class Forwarding:
                 waiting.add_done_callback(self._carry_on)
             except Exception:  # a layer's: no event loop of asyncio knows what it waits for
                 self._waiting = None
-                self._steps.close()
-                self._failed(TypeError(f"a service waits for {waiting!r}, which is no future"))
+                if self._must_raise is None:
+                    self._must_raise = RuntimeError(f"bad yield: {waiting!r} is no future")
+                # Raised within the layer, so that the plugin is named.
+                asyncio.get_running_loop().call_soon(self._carry_on, None)
                 return
-            if self._must_cancel and waiting.cancel():  # given up in the step itself
-                self._must_cancel = False
+            if self._must_raise is not None and waiting.cancel():  # given up in the step itself
+                self._must_raise = None
 
     def _replied(self, reply: Reply) -> None:
         exchange = self.exchange
