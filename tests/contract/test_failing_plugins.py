@@ -77,7 +77,8 @@ def test_a_layer_that_cannot_be_made_for_one_application(odd):
         bad = serve.run(Model.bind(), name="bad", route_prefix="/bad")
         serve.run(Model.bind(), name="later", route_prefix="/later")
         assert get(f"{url}/good") == get(f"{url}/later") == (200, "answer")
-        assert get(f"{url}/bad")[0] == 503
+        status, text = get(f"{url}/bad")
+        assert (status, "a plugin around it failed" in text) == (503, True)
         with pytest.raises(
             DeploymentUnavailableError, match=f"{NAME} failed in wrap_caller: KeyErr"
         ):
@@ -85,6 +86,9 @@ def test_a_layer_that_cannot_be_made_for_one_application(odd):
         expected = (NAME, "wrap_caller", "deployment bad#Model")
         wait_until(lambda: failures() == {expected}, 10, "the failure in the status")
         assert {each.count for each in serve.status().plugin_failures} == {1}
+        shown = {app: each.message for app, each in serve.status().applications.items()}
+        assert shown["good"] == shown["later"] == ""
+        assert f"plugin {NAME} could not build its layer (wrap_caller)" in shown["bad"]
 
 
 @pytest.mark.parametrize("layer", [17, lambda service: None])

@@ -1,10 +1,19 @@
-"""The routes in the status: where requests go, and what a plugin has counted of them."""
+"""What the status says of routes, and of applications that a plugin has failed."""
 
 from __future__ import annotations
 
-from alacarte._control.overview import routes_overview
+from alacarte._control.overview import add_layer_failures, routes_overview
 from alacarte._model.plan import Plan
-from alacarte.status import CallCounts, RouteCounts
+from alacarte.status import (
+    ApplicationStatus,
+    ApplicationStatusOverview,
+    CallCounts,
+    DeploymentStatus,
+    DeploymentStatusOverview,
+    DeploymentStatusTrigger,
+    PluginFailure,
+    RouteCounts,
+)
 from alacarte.types import DeploymentId, Route
 
 A, B = DeploymentId("a", "A"), DeploymentId("b", "B")
@@ -30,3 +39,38 @@ def test_how_routes_are_shown():
     assert shown["/s"].since == 7.0
     assert (shown["/p"].targets["a"].counts, shown["/p"].methods) == (None, None)
     assert shown["e"].targets["a"].counts == CallCounts()
+
+
+def test_an_application_whose_layer_could_not_be_built_says_so():
+    """And by which plugin, until it is deployed anew; a reason of its own comes first."""
+
+    def shown(message: str = "", since: float = 5.0) -> ApplicationStatusOverview:
+        deployments = {
+            "A": DeploymentStatusOverview(
+                DeploymentStatus.HEALTHY, DeploymentStatusTrigger.CONFIG_UPDATE_COMPLETED
+            )
+        }
+        return ApplicationStatusOverview(ApplicationStatus.RUNNING, message, since, deployments)
+
+    def failure(app: str, hook: str = "wrap_caller", subject: str = "deployment ") -> PluginFailure:
+        return PluginFailure("keys", hook, f"{subject}{app}#A", "KeyError: 'x'", at=7.0)
+
+    found = {
+        "bad": shown(),
+        "again": shown(since=8.0),
+        "own": shown("no memory"),
+        "called": shown(),
+        "metered": shown(),
+        "good": shown(),
+    }
+    failures = [failure(app) for app in ("bad", "again", "own")]
+    failures += [
+        failure("called", subject="calls to deployment "),
+        failure("metered", "make_meter"),
+    ]
+    add_layer_failures(found, failures)
+    assert {app: each.message for app, each in found.items() if each.message} == {
+        "bad": "calls to A fail: plugin keys could not build its layer (wrap_caller): "
+        "KeyError: 'x'",
+        "own": "no memory",
+    }

@@ -38,7 +38,7 @@ from .desired import State, longest_grace_s
 from .founding import Foundation
 from .lease import Lease
 from .nodes import Nodes
-from .overview import add_leaving, application_overview, routes_overview
+from .overview import add_layer_failures, add_leaving, application_overview, routes_overview
 from .plugin_failures import ReportedFailures
 from .publisher import Publisher
 from .report_topics import ReportTopics
@@ -287,12 +287,14 @@ class Controller:
         for group in self._loop.groups.values():
             if group.is_leaving:
                 add_leaving(found, group.deployment, group.overview)
+        failures = self._failures.all(self._plugins.failures.values())
+        add_layer_failures(found, failures)
         return ServeStatus(
             self._services.by_node,
             found,
             self._services.overviews,
             routes_overview(plan, self._topics.counts_of),
-            self._failures.all(self._plugins.failures.values()),
+            failures,
         )
 
     def _application(self, key: Key, *, details: bool = False) -> ApplicationStatusOverview:

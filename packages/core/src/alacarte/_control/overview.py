@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from .._model.plan import Plan
@@ -11,6 +11,7 @@ from ..status import (
     ApplicationStatusOverview,
     CallCounts,
     DeploymentStatusOverview,
+    PluginFailure,
     RouteCounts,
     RouteStatusOverview,
     TargetStatusOverview,
@@ -18,7 +19,9 @@ from ..status import (
 from ..types import DeploymentId, Route
 from .summary import application_status
 
-__all__ = ["add_leaving", "application_overview", "routes_overview"]
+__all__ = ["add_layer_failures", "add_leaving", "application_overview", "routes_overview"]
+
+_LAYER_HOOKS = ("wrap_caller", "wrap_replica")
 
 
 def application_overview(
@@ -54,6 +57,27 @@ def add_leaving(
     shown = found.get(deployment.app, ApplicationStatusOverview(ApplicationStatus.DELETING))
     deployments = {**shown.deployments, deployment.name: overview}
     found[deployment.app] = replace(shown, deployments=deployments)
+
+
+def add_layer_failures(
+    found: dict[str, ApplicationStatusOverview], failures: Iterable[PluginFailure]
+) -> None:
+    """Say of each application whose layer could not be built since it was deployed, by whom.
+
+    Args:
+        failures: The latest last.
+    """
+    built_for = {failure.subject: failure for failure in failures if failure.hook in _LAYER_HOOKS}
+    for app, shown in found.items():
+        for name in () if shown.message else shown.deployments:
+            failure = built_for.get(f"deployment {DeploymentId(app, name)}")
+            if failure is not None and failure.at >= shown.last_deployed_time_s:
+                message = (
+                    f"calls to {name} fail: plugin {failure.plugin} could not build its layer "
+                    f"({failure.hook}): {failure.message}"
+                )
+                found[app] = replace(shown, message=message)
+                break
 
 
 def routes_overview(

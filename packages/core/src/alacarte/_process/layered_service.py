@@ -139,8 +139,10 @@ def failing_service(deployment: DeploymentId, reason: BaseException) -> Service:
     message = str(reason) if isinstance(reason, ServeError) else describe_error(reason)
 
     async def call(request: Call) -> Reply:
-        raise DeploymentUnavailableError(
+        error = DeploymentUnavailableError(
             str(deployment), f"a layer around its calls could not be built: {message}"
         )
+        error.client_message = "The application is unavailable: a plugin around it failed."
+        raise error
 
     return call
