@@ -87,7 +87,7 @@ def test_a_wrong_secret(here: Instance):
     assert session is not None
     runtime = session.runtime
     assert handle.remote().result() == "Hello"
-    [link] = runtime.routers[HELLO]._links.values()
+    [link] = runtime.routers[HELLO]._replicas.links.values()
 
     async def call_with_wrong_secrets() -> None:
         with pytest.raises((AuthenticationError, ConnectionLost)):
