@@ -251,16 +251,20 @@ class ProcessRuntime:
         return submit(coroutine, self.loop)
 
     def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
-        async def ask() -> tuple[DeploymentId, ...]:
-            client = ControllerClient(self._access.cluster, self._access.instance)
-            return await client.controller(_BLOCKING).deployments_of(app)
+        try:
+            if self.loop.is_running() and not _is_here(self.loop):
+                asked = self._client.controller(_BLOCKING).deployments_of(app)
+                known: tuple[DeploymentId, ...] = self.submit(asked).result()
+                return known
+            # The caller is on our loop, which must not wait for itself, or that has stopped.
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                return pool.submit(asyncio.run, self._ask_apart(app)).result()
+        except ActorDied as error:
+            raise ServeError(f"the controller does not answer: {error}") from None
 
-        # On a loop of its own, since the caller may be on ours and must not wait for itself.
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            try:
-                return pool.submit(asyncio.run, ask()).result()
-            except ActorDied as error:
-                raise ServeError(f"the controller does not answer: {error}") from None
+    async def _ask_apart(self, app: str) -> tuple[DeploymentId, ...]:
+        client = ControllerClient(self._access.cluster, self._access.instance)
+        return await client.controller(_BLOCKING).deployments_of(app)
 
     # ------------------------------------------------------------------------------------
 
@@ -467,3 +471,11 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def _is_here(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether the caller runs on this loop."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
