@@ -1,0 +1,117 @@
+"""Who looks for the tests of a module finds them: by its name, or in the table here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ROOT / "packages"
+LONG = 100
+"""Lines beyond which a module has tests of its own."""
+
+COVERED = {
+    "batching/_queue": "packages/batching/tests/test_queues.py",
+    "cli/commands/doctor": "packages/cli/tests/test_doctor.py",
+    "cli/commands/run": "packages/cli/tests/test_run.py",
+    "cli/commands/status": "packages/cli/tests/test_status.py",
+    "core/_cluster/protocol": "packages/core/tests/cluster/test_local.py",
+    "core/_cluster/ray/actor": "tests/integration/test_conformance.py",
+    "core/_cluster/ray/capacity": "tests/integration/test_conformance.py",
+    "core/_cluster/ray/cluster": "tests/integration/test_conformance.py",
+    "core/_cluster/ray/internals": "tests/contract/test_private_names.py",
+    "core/_control/controller": "packages/core/tests/control/test_controller_actor.py",
+    "core/_control/recovery": "packages/core/tests/control/test_control_loop.py",
+    "core/_control/replica_group": "packages/core/tests/control/test_replica.py",
+    "core/_control/service_actor": "packages/core/tests/control/test_services.py",
+    "core/_plugins/plugins": "packages/core/tests/plugins/test_loading.py",
+    "core/_plugins/records": "packages/core/tests/plugins/test_loading.py",
+    "core/_plugins/specifications": "packages/core/tests/plugins/test_bringing.py",
+    "core/_process/runtime": "packages/core/tests/process/test_local.py",
+    "core/_replica/actor": "packages/core/tests/replica/test_object.py",
+    "core/_replica/served": "packages/core/tests/replica/test_object.py",
+    "core/_routing/admission": "packages/core/tests/routing/test_overload.py",
+    "core/_routing/replicas": "packages/core/tests/routing/test_router.py",
+    "core/_settings": "packages/core/tests/test_settings_sections.py",
+    "core/_wire/call_stream": "packages/core/tests/wire/test_states.py",
+    "core/_wire/caller": "packages/core/tests/wire/test_calls.py",
+    "core/_wire/connection": "packages/core/tests/wire/test_adversaries.py",
+    "core/_wire/listener": "packages/core/tests/wire/test_adversaries.py",
+    "core/_wire/outlet": "packages/core/tests/wire/test_streams.py",
+    "core/_wire/replica": "packages/core/tests/wire/test_calls.py",
+    "core/_wire/served_stream": "packages/core/tests/wire/test_states.py",
+    "core/actors/controller_protocol": "tests/contract/test_actor_protocols.py",
+    "core/actors/replica_protocol": "tests/contract/test_actor_protocols.py",
+    "core/actors/watching": "packages/core/tests/control/test_watch.py",
+    "core/config": "packages/core/tests/test_settings_sections.py",
+    "core/errors": "tests/contract/test_errors.py",
+    "core/hookspecs": "tests/contract/test_hooks.py",
+    "core/instance": "packages/core/tests/testing/test_instance.py",
+    "core/layers": "packages/core/tests/test_layers_order.py",
+    "core/serve/_api": "packages/core/tests/serve/test_local.py",
+    "core/serve/_connection": "packages/core/tests/serve/test_drivers.py",
+    "core/serve/_current": "packages/core/tests/serve/test_drivers.py",
+    "core/serve/_session": "packages/core/tests/serve/test_local.py",
+    "core/status": "packages/core/tests/control/test_summary.py",
+    "core/testing/_cluster": "packages/core/tests/cluster/test_local.py",
+    "core/types/_facade": "packages/handles/tests/test_handle.py",
+    "core/types/_meters": "packages/core/tests/process/test_meters.py",
+    "core/types/_requests": "packages/core/tests/test_calls.py",
+    "core/types/_runtime": "packages/core/tests/process/test_local.py",
+    "core/types/_scalers": "packages/core/tests/control/test_scaling.py",
+    "http/_calls": "packages/http/tests/proxy/test_service.py",
+    "http/_edge/checks": "packages/http/tests/edge/test_reader.py",
+    "http/_edge/deadlines": "packages/http/tests/edge/test_connection.py",
+    "http/_edge/edge": "packages/http/tests/edge/test_connection.py",
+    "http/_edge/ending": "packages/http/tests/edge/test_connection.py",
+    "http/_edge/exchange": "packages/http/tests/edge/test_connection.py",
+    "http/_proxy/listener": "packages/http/tests/proxy/test_workers.py",
+    "http/_proxy/server": "packages/http/tests/proxy/test_service.py",
+    "http/_replica/fastapi": "packages/http/tests/replica/test_ingress.py",
+    "http/_replica/lifespan": "packages/http/tests/replica/test_asgi.py",
+    "http/_replica/protocol": "packages/http/tests/replica/test_handlers.py",
+    "http/_websocket/relay": "packages/http/tests/websocket/test_connection.py",
+    "http/_websocket/replica": "packages/http/tests/websocket/test_connection.py",
+    "http/layers": "packages/http/tests/proxy/test_layers.py",
+    "multiplexing/_model": "packages/multiplexing/tests/test_serving.py",
+    "multiplexing/_shelf": "packages/multiplexing/tests/test_store.py",
+}
+"""Modules whose tests are named after what they promise together: the file to look into."""
+
+
+def has_its_own(package: Path, name: str) -> bool:
+    """Return whether a test file is named after a module, in a folder like its room or flat."""
+    *rooms, stem = (part.strip("_") for part in name.split("/")[1:])
+    tests = package / "tests"
+    in_room = tests.joinpath(*rooms, f"test_{stem}.py")
+    flat = tests / f"test_{'_'.join([*rooms, stem])}.py"
+    return in_room.exists() or flat.exists()
+
+
+def missing() -> set[str]:
+    """Return the long modules that no test file is named after."""
+    found = set()
+    for package in PACKAGES.iterdir():
+        for path in package.glob("src/*/**/*.py"):
+            lines = len(path.read_text(encoding="utf-8").splitlines())
+            inner = path.relative_to(package / "src").with_suffix("").parts[1:]
+            name = "/".join([package.name, *inner])
+            if path.name != "__init__.py" and lines > LONG and not has_its_own(package, name):
+                found.add(name)
+    return found
+
+
+def test_every_long_module_has_its_tests():
+    """A new module brings a test file of its name; few have theirs in a file of another name."""
+    assert missing() - set(COVERED) == set()
+
+
+def test_the_table_is_needed():
+    """No entry is left of a module that is gone, is short, or has a test file by now."""
+    assert set(COVERED) - missing() == set()
+
+
+def test_the_files_in_the_table_exist():
+    """Who follows an entry finds tests."""
+    files = {ROOT / file for file in COVERED.values()}
+    assert not [file for file in files if not file.exists()]
+    assert all("def test_" in file.read_text(encoding="utf-8") for file in files)
