@@ -599,7 +599,7 @@ def test_a_layer_that_waits_for_no_future_is_named(start, layers):
     wait_until(lambda: serve.status().plugin_failures, WAIT_S, "the failure in the status")
     [failure] = serve.status().plugin_failures
     assert (failure.plugin, failure.hook) == (plugin.__name__, "wrap_http")
-    assert "bad yield: 17" in failure.message
+    assert "bad yield" in failure.message
 
 
 def test_without_layers_nothing_is_made(start, layers, monkeypatch):

@@ -148,7 +148,7 @@ class Forwarding:
             except Exception:  # a layer's: no event loop of asyncio knows what it waits for
                 self._waiting = None
                 if self._must_raise is None:
-                    self._must_raise = RuntimeError(f"bad yield: {waiting!r} is no future")
+                    self._must_raise = RuntimeError(f"bad yield: no future, but {type(waiting)}")
                 # Raised within the layer, so that the plugin is named.
                 asyncio.get_running_loop().call_soon(self._carry_on, None)
                 return
