@@ -44,6 +44,8 @@ def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
         options = {} if http_options is None else {"http_options": http_options}
         return local_instance(plugins=[NAME], **options)
 
+    # Ray clusters of others on this machine are none of its business.
+    monkeypatch.setenv("ALACARTE_CLUSTER", "local")
     yield instance
     assert not serve.status().applications
 
