@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
+import weakref
 
 import pytest
 
@@ -57,12 +59,34 @@ def test_long_messages_are_cut(failures: PluginFailures):
     assert len(failures.values()[0].message) == 500
 
 
+class Watcher:
+    """Counts what it is told of."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    def changed(self) -> None:
+        self.told += 1
+
+
 def test_watching(failures: PluginFailures):
     """Each failure is announced, until the watcher has had enough, which it may say twice."""
-    seen: list[int] = []
-    unwatch = failures.watch(lambda: seen.append(1))
+    watcher = Watcher()
+    unwatch = failures.watch(watcher.changed)
     failures.note("a", "on_event", KeyError("x"))
     unwatch()
     unwatch()
     failures.note("a", "on_event", KeyError("x"))
-    assert seen == [1]
+    assert watcher.told == 1
+
+
+def test_a_watcher_that_is_gone_is_not_kept(failures: PluginFailures):
+    """What watches and ends without a word, as a killed process's runtime, leaves nothing here."""
+    watcher = Watcher()
+    failures.watch(watcher.changed)
+    gone = weakref.ref(watcher)
+    del watcher
+    gc.collect()
+    assert gone() is None
+    assert not failures._watchers
+    failures.note("a", "on_event", KeyError("x"))

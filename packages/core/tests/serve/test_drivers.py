@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -364,9 +366,23 @@ def test_the_end_of_a_process_is_not_another_instance_s(local: Any):
     assert first is not None
     local.shutdown()
     local.start()
-    _current.HERE.end_if_current(first)
+    _current.HERE.end_if_current(weakref.ref(first))
     assert _current.current() is not None
     second = _current.current()
     assert second is not None
-    _current.HERE.end_if_current(second)
+    _current.HERE.end_if_current(weakref.ref(second))
     assert _current.current() is None
+
+
+def test_a_session_that_has_ended_is_not_kept(local):
+    """A program that starts and ends many instances holds none of them, nor their runtimes."""
+    serve.start()
+    session = weakref.ref(_current.HERE.session)
+    assert session() is not None
+    serve.shutdown()
+
+    def gone() -> bool:
+        gc.collect()
+        return session() is None
+
+    wait_until(gone)

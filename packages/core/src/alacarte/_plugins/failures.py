@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -23,7 +26,7 @@ class PluginFailures:
 
     def __init__(self) -> None:
         self._failures: dict[tuple[str, str, str, str], PluginFailure] = {}
-        self._changed: list[Callable[[], None]] = []
+        self._watchers: list[weakref.WeakMethod[Callable[[], None]]] = []
 
     def note(self, plugin: str, hook: str, error: BaseException, subject: str = "") -> None:
         """Keep a failure; log the first of its kind with its traceback.
@@ -43,8 +46,9 @@ class PluginFailures:
         self._failures[key] = replace(known, count=known.count + 1, at=time.time())
         if len(self._failures) > MAX_FAILURES:
             del self._failures[next(iter(self._failures))]
-        for changed in self._changed:
-            changed()
+        for watcher in list(self._watchers):
+            if (changed := watcher()) is not None:
+                changed()
 
     def values(self, since: float = 0.0) -> tuple[PluginFailure, ...]:
         """Return the failures, the latest last.
@@ -57,13 +61,17 @@ class PluginFailures:
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call `changed` after each failure, in the thread of the code that failed.
 
+        Args:
+            changed: A method, whose object is referenced weakly: on the local cluster, the runtime
+                of a killed process closes nothing, and these failures outlive the runtime.
+
         Returns:
             A function that ends it, however often it is called.
         """
-        self._changed.append(changed)
+        watcher = weakref.WeakMethod(changed, self._unwatch)
+        self._watchers.append(watcher)
+        return functools.partial(self._unwatch, watcher)
 
-        def unwatch() -> None:
-            if changed in self._changed:
-                self._changed.remove(changed)
-
-        return unwatch
+    def _unwatch(self, watcher: weakref.WeakMethod[Callable[[], None]]) -> None:
+        with contextlib.suppress(ValueError):  # it has ended already
+            self._watchers.remove(watcher)

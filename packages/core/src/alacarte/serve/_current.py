@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -124,7 +125,9 @@ class CurrentSession:
             raise
         self.session = session
         if kind == "local" or bound:
-            atexit.register(self.end_if_current, session)
+            # One registration, and a weak one: a program may start and end many instances.
+            atexit.unregister(self.end_if_current)
+            atexit.register(self.end_if_current, weakref.ref(session))
         return session
 
     def _reused(
@@ -182,9 +185,9 @@ class CurrentSession:
             session.shut_down()
             return True
 
-    def end_if_current(self, session: Session) -> None:
+    def end_if_current(self, session: weakref.ref[Session]) -> None:
         """Shut an instance down at the end of the process, unless it has another one by then."""
-        if self.session is session:
+        if self.session is not None and self.session is session():
             self.end()
 
     def end_by_force(self, address: str | None = None) -> bool:
