@@ -53,9 +53,11 @@ def holdings() -> dict[str, int]:
     """Return what this process holds of deployments, and what they may have left."""
     gc.collect()
     objects = gc.get_objects()
-    runtimes = [each for each in objects if isinstance(each, ProcessRuntime)]
+    # Of processes that run: other tests, such as those of the simulation, may keep ended ones.
+    found = [each for each in objects if isinstance(each, ProcessRuntime)]
+    runtimes = [each for each in found if each.loop.is_running()]
     hubs = [each for each in objects if isinstance(each, SnapshotHub)]
-    loops = {each.loop for each in runtimes if each.loop.is_running()}
+    loops = {each.loop for each in runtimes}
     return {
         "loops": len(loops),
         "tasks": sum(len(asyncio.all_tasks(loop)) for loop in loops),
