@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -18,6 +20,8 @@ from alacarte.errors import DeploymentUnavailableError
 from alacarte.testing import wait_until
 
 WAIT_S = 20
+ALONE = "ALACARTE_TEST_ALONE"
+"""Set in the process that runs one test only."""
 
 
 @serve.deployment
@@ -71,6 +75,21 @@ def holdings() -> dict[str, int]:
 
 @pytest.mark.once
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="descriptors are counted there")
+def test_nothing_is_left_in_a_process_of_its_own():
+    """Where no other test has left anything, the next test of this file passes."""
+    name = f"{__file__}::{test_nothing_is_left_of_deployments_that_are_gone.__name__}"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", name],
+        env={**os.environ, ALONE: "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
+@pytest.mark.skipif(ALONE not in os.environ, reason="the test before runs it, in its own process")
 def test_nothing_is_left_of_deployments_that_are_gone(local, brief):
     """After many of new names, tasks, routers, keys, descriptors and threads are as before.
 
