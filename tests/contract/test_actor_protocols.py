@@ -15,13 +15,13 @@ from alacarte import actors
 from alacarte._control.controller import Controller
 from alacarte._control.controller_actor import ControllerActor
 from alacarte._control.service_actor import ServiceActor
-from alacarte._replica.actor import ReplicaActor
+from alacarte._replica.replica_actor import ReplicaActor
 from alacarte_autoscaling._policy_process import PolicyProcess
 from alacarte_autoscaling._policy_protocol import PolicyProtocol
 
 PACKAGES = Path(__file__).parents[2] / "packages"
 STUBS = PACKAGES / "core/src/alacarte/_cluster/stubs.py"
-CONFORMANCE = PACKAGES / "core/src/alacarte/testing/_cluster.py"  # of `Actor.call` itself
+CONFORMANCE = PACKAGES / "core/src/alacarte/testing/_cluster_conformance.py"  # of `Actor.call` itself
 PAIRS = [
     (actors.ControllerProtocol, ControllerActor),
     (actors.ReplicaProtocol, ReplicaActor),

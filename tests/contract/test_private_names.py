@@ -74,7 +74,7 @@ LIBRARIES = {
     # Of uvicorn no name with an underscore is used; see `UVICORN_SERVER`.
     "httptools": Private("http/src/alacarte_http/_httptools.py"),
     "websockets": Private(
-        "http/src/alacarte_http/_websockets.py",
+        "http/src/alacarte_http/_websocket_frames.py",
         frozenset({"websockets.utils.accept_key"}),
         attributes={
             "websockets.protocol": frozenset(

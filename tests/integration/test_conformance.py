@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.protocol import ActorSpec, Cluster, NotBegun
+from alacarte._cluster.cluster_protocol import ActorSpec, Cluster, NotBegun
 from alacarte.testing import check_cluster, check_plugin
 
 

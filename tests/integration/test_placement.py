@@ -14,14 +14,14 @@ import ray
 from tests.integration.nodes import added_node, drain
 
 from alacarte import serve
-from alacarte._cluster.protocol import ActorSpec
+from alacarte._cluster.cluster_protocol import ActorSpec
 from alacarte._plugins import load
 from alacarte.errors import ConfigError, DeployError, ReplicaUnavailableError
 from alacarte.serve import _current
 from alacarte.testing import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
-_PROBE = "alacarte.testing._cluster:Probe"
+_PROBE = "alacarte.testing._cluster_conformance:Probe"
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from tests.integration.processes import listeners
 
 from alacarte import serve
 from alacarte._cluster.host import host_id, socket_dir
-from alacarte._process.runtime import ProcessRuntime
+from alacarte._process.process_runtime import ProcessRuntime
 from alacarte._wire.authentication import AuthenticationError
-from alacarte._wire.caller import ConnectionLost, connect
-from alacarte._wire.failures import rebuild_error
+from alacarte._wire.caller_connection import ConnectionLost, connect
+from alacarte._wire.error_codec import rebuild_error
 from alacarte.calls import python_call, python_result
 from alacarte.serve import _current
 from alacarte.types import DeploymentId, ProcessInfo

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from alacarte._control.desired import State
+from alacarte._control.desired_state import State
 from alacarte._model.kinds import ApplicationKind
 from alacarte._model.plan import Plan
-from alacarte._model.specs import ApplicationSpec, DeploymentSpec
+from alacarte._model.deployment_spec import ApplicationSpec, DeploymentSpec
 from alacarte.config import DeploymentConfig
 from alacarte.errors import ConfigError
 from alacarte.types import DeploymentId, Expansion, Resource, Route

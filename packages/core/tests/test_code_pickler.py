@@ -12,7 +12,7 @@ import pytest
 from alacarte import _code_pickler
 from alacarte._code_pickler import dumps
 from alacarte._model.pickling import dump
-from alacarte._wire import codec, failures
+from alacarte._wire import codec, error_codec
 
 CELL = """\
 LIMIT = 3

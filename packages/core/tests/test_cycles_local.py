@@ -15,7 +15,7 @@ import pytest
 from alacarte import serve
 from alacarte._control.watch import SnapshotHub
 from alacarte._process import router_table
-from alacarte._process.runtime import ProcessRuntime
+from alacarte._process.process_runtime import ProcessRuntime
 from alacarte.errors import DeploymentUnavailableError
 from alacarte.testing import wait_until
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from alacarte import serve
-from alacarte._process.runtime import ProcessRuntime
-from alacarte._wire.caller import connect
+from alacarte._process.process_runtime import ProcessRuntime
+from alacarte._wire.caller_connection import connect
 from alacarte.calls import python_call
 from alacarte.errors import RemoteError, ServeError
 from alacarte.hookspecs import hookimpl

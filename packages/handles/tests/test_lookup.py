@@ -103,7 +103,7 @@ def test_asking_takes_a_loop_of_its_own_only_on_the_runtimes(app, monkeypatch):
 def test_after_the_end(app, local, monkeypatch):
     """The runtime's loop has stopped: nobody waits for it."""
     patience = Patience(restart_s=0.1, gone_s=0.1, cluster_s=0.1)
-    monkeypatch.setattr("alacarte._process.runtime._BLOCKING", patience)
+    monkeypatch.setattr("alacarte._process.process_runtime._BLOCKING", patience)
     runtime = get_runtime()
     local.shutdown()
     with pytest.raises(ServeError, match="the controller does not answer"):

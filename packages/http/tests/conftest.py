@@ -10,7 +10,7 @@ import pytest
 
 from alacarte import _plugins, instance, serve
 from alacarte import plugins as process_plugins
-from alacarte.serve import _current, _names
+from alacarte.serve import _current, _api_names
 
 from . import gates, plugin
 from .wire import Wire

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from alacarte import serve
-from alacarte._wire.failures import encode_error, rebuild_error
+from alacarte._wire.error_codec import encode_error, rebuild_error
 from alacarte.errors import (
     BackPressureError,
     ConfigError,

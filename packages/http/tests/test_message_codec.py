@@ -10,8 +10,8 @@ import pytest
 
 from alacarte.types import Call, Reply
 from alacarte_http import message
-from alacarte_http._message import pack_ends, pack_request, pack_response, unpack_request
-from alacarte_http._websocket.message import pack_accept, pack_denial, unpack_accept
+from alacarte_http._head_codec import pack_ends, pack_request, pack_response, unpack_request
+from alacarte_http._websocket.websocket_codec import pack_accept, pack_denial, unpack_accept
 from alacarte_http.message import HTTP, WEBSOCKET, HttpResponse, read_response, write_reply
 
 PACKED = pack_request(

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar, cast, overload
 from ._limits import Limits
 from ._parameters import Parameters
 from ._queue import Item, Queue, Target
-from ._queues import Queues
+from ._bound_queues import Queues
 
 __all__ = ["Batched", "batch"]
 

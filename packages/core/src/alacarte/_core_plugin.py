@@ -41,7 +41,7 @@ def register_resources() -> list[ResourceKind]:
 
 @hookimpl
 def register_routing_policies() -> list[PolicyFactory]:
-    from ._routing.policies import PowerOfTwo, RoundRobin
+    from ._routing.builtin_policies import PowerOfTwo, RoundRobin
 
     return [
         PolicyFactory("power_of_two", lambda place: PowerOfTwo()),
@@ -71,7 +71,7 @@ def register_report_topics() -> list[ReportTopic]:
     from .actors import PLUGIN_FAILURES_TOPIC
 
     def create() -> ReportReceiver:
-        from ._control.plugin_failures import ReportedFailures  # the controller alone needs it
+        from ._control.reported_failures import ReportedFailures  # the controller alone needs it
 
         return ReportedFailures()
 

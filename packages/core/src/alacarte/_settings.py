@@ -13,7 +13,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from ._plugins import Plugins, missing_package
-from ._validation import config_error
+from ._pydantic_errors import config_error
 from .errors import ConfigError
 from .foreign import load_target
 from .types import ConfigSection, DeploymentId, DeploymentInfo

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from ._cluster.host import LoopThread
 from ._model.pickling import load_code
-from ._wire.failures import user_traceback
+from ._wire.error_codec import user_traceback
 from .errors import ConfigError
 from .types import DeploymentId, UserCode
 

@@ -13,7 +13,7 @@ import pytest
 from alacarte import _plugins
 from alacarte._cluster.host import LoopThread, first_launch, method_of
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.protocol import ActorDied
+from alacarte._cluster.cluster_protocol import ActorDied
 from alacarte.errors import ServeError
 from alacarte.serve._session import Session
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import pytest
 
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.protocol import ActorContext, ActorSpec
+from alacarte._cluster.cluster_protocol import ActorContext, ActorSpec
 from alacarte._cluster.stubs import RemoteCall, make_stub, stub
 from alacarte.actors import ActorDied, ActorSilent, CallTerms, remote
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alacarte._cluster.protocol import ActorDied, ActorSpec, ClusterSilent
+from alacarte._cluster.cluster_protocol import ActorDied, ActorSpec, ClusterSilent
 from alacarte._control.bring_up import BringUp
 from alacarte._control.start_gate import StartGate
 from alacarte.errors import DeployError

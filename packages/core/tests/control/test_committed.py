@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from alacarte._cluster.protocol import ClusterSilent
+from alacarte._cluster.cluster_protocol import ClusterSilent
 from alacarte._control.committed import CommittedState
-from alacarte._control.desired import State
+from alacarte._control.desired_state import State
 from alacarte._control.storage import STATE_KEY, Storage
 from alacarte.testing import FakeClock
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from alacarte import _plugins
-from alacarte._cluster.protocol import ActorContext, ActorSpec, Capacity, Node
+from alacarte._cluster.cluster_protocol import ActorContext, ActorSpec, Capacity, Node
 from alacarte._control.control_loop import ControlLoop
-from alacarte._control.desired import State
-from alacarte._control.founding import Foundation
+from alacarte._control.desired_state import State
+from alacarte._control.bootstrap import Foundation
 from alacarte._control.publisher import Publisher
 from alacarte._control.recovery import Recovery, Survivor
 from alacarte._control.replica_group import ReplicaGroup

@@ -9,7 +9,7 @@ import pytest
 
 from alacarte import _plugins, serve
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.protocol import Actor, ActorDied, ActorSpec, ClusterSilent
+from alacarte._cluster.cluster_protocol import Actor, ActorDied, ActorSpec, ClusterSilent
 from alacarte._control.storage import STATE_KEY, decode_index
 from alacarte._plugins import Plugins
 from alacarte._process.controller_client import CONTROLLER_NAME
@@ -17,7 +17,7 @@ from alacarte._settings import resolve
 from alacarte.actors import InstanceInfo
 from alacarte.hookspecs import hookimpl
 from alacarte.serve import _current
-from alacarte.serve._connection import CONTROLLER_TARGET
+from alacarte.serve._controller_connection import CONTROLLER_TARGET
 from alacarte.types import NodeServiceSpec
 
 LIMIT_S = 20.0

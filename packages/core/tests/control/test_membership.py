@@ -15,22 +15,22 @@ import pytest
 
 from alacarte import _plugins, serve
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.protocol import Actor, ActorDied, ActorSpec
+from alacarte._cluster.cluster_protocol import Actor, ActorDied, ActorSpec
 from alacarte._cluster.stubs import stub
 from alacarte._control import recovery
-from alacarte._control.desired import State
+from alacarte._control.desired_state import State
 from alacarte._model.blobs import pack
 from alacarte._model.deployment import Application
 from alacarte._model.graph import build_application
 from alacarte._plugins import PluginRecord, Plugins
 from alacarte._process.controller_client import CONTROLLER_NAME
-from alacarte._process.runtime import InstanceAccess
-from alacarte._replica.spec import ReplicaSpec
+from alacarte._process.process_runtime import InstanceAccess
+from alacarte._replica.replica_spec import ReplicaSpec
 from alacarte._settings import resolve, secrets_in, with_secrets, without_secrets
 from alacarte.actors import ControllerProtocol, Membership, NodeServiceProtocol, ReplicaInfo
 from alacarte.errors import ConfigError, DeployError
 from alacarte.hookspecs import hookimpl
-from alacarte.serve._connection import CONTROLLER_TARGET
+from alacarte.serve._controller_connection import CONTROLLER_TARGET
 from alacarte.types import (
     Address,
     ConfigSection,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alacarte._control.placement import placement_of, replica_actor
-from alacarte._model.specs import DeploymentSpec
+from alacarte._model.deployment_spec import DeploymentSpec
 from alacarte.actors import Membership
 from alacarte.config import DeploymentConfig
 from alacarte.types import DeploymentId

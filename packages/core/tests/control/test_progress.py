@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from alacarte._control.desired import target_of
+from alacarte._control.desired_state import target_of
 from alacarte._control.progress import Progress
 from alacarte._control.reconcile import ReplicaView, Target
-from alacarte._model.specs import DeploymentSpec
+from alacarte._model.deployment_spec import DeploymentSpec
 from alacarte.config import DeploymentConfig
 from alacarte.status import DeploymentStatus, DeploymentStatusTrigger, ReplicaState
 from alacarte.types import DeploymentId

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from alacarte import _plugins
-from alacarte._control.desired import target_of
+from alacarte._control.desired_state import target_of
 from alacarte._control.publisher import Publisher
 from alacarte._control.report_topics import ReportTopics
 from alacarte._model.plan import Plan

@@ -9,7 +9,7 @@ from typing import Any
 
 from alacarte._control import report_topics
 from alacarte._control.report_topics import ReportTopics
-from alacarte._plugins.failures import PluginFailures
+from alacarte._plugins.plugin_failures import PluginFailures
 from alacarte._process.topic_reporter import PERIOD_S, TopicReporter
 from alacarte.actors import FORGET_S, HEARTBEAT_S
 from alacarte.status import RouteCounts

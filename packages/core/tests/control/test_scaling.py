@@ -11,10 +11,10 @@ import pytest
 
 from alacarte import _plugins
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.protocol import ActorContext, Node
+from alacarte._cluster.cluster_protocol import ActorContext, Node
 from alacarte._control.report_topics import ReportTopics
 from alacarte._control.scaling import SCALER_KEY, Scaling
-from alacarte._model.specs import DeploymentSpec
+from alacarte._model.deployment_spec import DeploymentSpec
 from alacarte._plugins import PluginRecord
 from alacarte.config import DeploymentConfig
 from alacarte.errors import ConfigError, PluginError

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from alacarte._cluster.protocol import Node
+from alacarte._cluster.cluster_protocol import Node
 from alacarte._control.start_gate import PROCESS_S, StartGate, Turn, starts_at_once
 
 HERE = Node("here", "10.0.0.1", cores=2)

@@ -7,9 +7,9 @@ import pickle
 
 import pytest
 
-from alacarte._cluster.protocol import ClusterSilent
+from alacarte._cluster.cluster_protocol import ClusterSilent
 from alacarte._control import storage
-from alacarte._control.desired import State
+from alacarte._control.desired_state import State
 from alacarte._control.storage import (
     FORMAT,
     STATE_KEY,
@@ -20,7 +20,7 @@ from alacarte._control.storage import (
     clear,
     decode_index,
 )
-from alacarte._model.specs import ApplicationSpec, DeploymentSpec
+from alacarte._model.deployment_spec import ApplicationSpec, DeploymentSpec
 from alacarte.config import DeploymentConfig
 from alacarte.errors import ConfigError, InternalError
 from alacarte.types import DeploymentId, Resource, UserCode

@@ -12,7 +12,7 @@ from alacarte._model.caller_options import (
     check_caller_options,
 )
 from alacarte._model.sizes import check_size
-from alacarte._model.specs import DeploymentSpec
+from alacarte._model.deployment_spec import DeploymentSpec
 from alacarte.config import DeploymentConfig
 from alacarte.errors import ConfigError
 from alacarte.types import ConfigSection, DeploymentId, UserCode

@@ -9,7 +9,7 @@ import pytest
 
 from alacarte._model.deployment import deployment
 from alacarte._model.graph import build_application, load_code, load_init
-from alacarte._model.specs import ApplicationSpec
+from alacarte._model.deployment_spec import ApplicationSpec
 from alacarte.errors import ConfigError
 from alacarte.types import DeploymentId
 

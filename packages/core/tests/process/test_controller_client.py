@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from alacarte._cluster.protocol import ActorDied, ActorSpec, ClusterSilent
+from alacarte._cluster.cluster_protocol import ActorDied, ActorSpec, ClusterSilent
 from alacarte._process.controller_client import ControllerClient, OtherInstance
 from alacarte._process.outage import AT_ONCE
 from alacarte.actors import InstanceInfo
 from alacarte.errors import ServeError
 from alacarte.serve import _current
-from alacarte.serve._connection import Connection
+from alacarte.serve._controller_connection import Connection
 from alacarte.serve._session import Session, within
 
 Answer = Callable[[], Awaitable[Any]]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from alacarte._cluster.protocol import ActorDied, ClusterSilent
+from alacarte._cluster.cluster_protocol import ActorDied, ClusterSilent
 from alacarte._process import controller_client
 from alacarte._process.controller_client import ControllerClient
 from alacarte.actors import InstanceInfo

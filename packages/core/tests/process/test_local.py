@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from alacarte import serve
-from alacarte._process.runtime import ProcessRuntime
-from alacarte._wire.failures import rebuild_error
+from alacarte._process.process_runtime import ProcessRuntime
+from alacarte._wire.error_codec import rebuild_error
 from alacarte.actors import DeploymentSnapshot
 from alacarte.calls import python_call
 from alacarte.errors import DeadlineExceededError, DeploymentUnavailableError, PluginError

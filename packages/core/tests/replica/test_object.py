@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from alacarte._replica.python import PythonProtocol
-from alacarte._replica.served import UserObject
+from alacarte._replica.python_protocol import PythonProtocol
+from alacarte._replica.user_object import UserObject
 from alacarte._wire.codec import decode, encode
 from alacarte.errors import ConfigError, NotFoundError
 from alacarte.types import Call, DeploymentId, Reply

@@ -8,9 +8,9 @@ import pytest
 from pydantic import BaseModel
 
 from alacarte import serve
-from alacarte._plugins.failures import PluginFailures
+from alacarte._plugins.plugin_failures import PluginFailures
 from alacarte._routing.chooser import Chooser, failed_policy
-from alacarte._routing.policies import PowerOfTwo, RoundRobin
+from alacarte._routing.builtin_policies import PowerOfTwo, RoundRobin
 from alacarte.errors import PluginError
 from alacarte.testing import wait_until
 from alacarte.types import Call, PolicyFactory, PolicyPlace, ReplicaLoad

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alacarte._plugins.failures import PluginFailures
+from alacarte._plugins.plugin_failures import PluginFailures
 from alacarte._process.load_watches import LoadWatches
 from alacarte._routing.router import Router
 from alacarte.types import Call, DeploymentId, HookAnswer

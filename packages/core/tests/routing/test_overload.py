@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from alacarte._routing.policies import PowerOfTwo
+from alacarte._routing.builtin_policies import PowerOfTwo
 from alacarte._routing.router import Router
 from alacarte.actors import DeploymentSnapshot
 from alacarte.errors import BackPressureError, DeadlineExceededError

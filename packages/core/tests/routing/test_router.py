@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alacarte._model.snapshots import delta
-from alacarte._plugins.failures import PluginFailures
+from alacarte._plugins.plugin_failures import PluginFailures
 from alacarte._routing.chooser import Chooser
-from alacarte._routing.policies import PowerOfTwo, RoundRobin
+from alacarte._routing.builtin_policies import PowerOfTwo, RoundRobin
 from alacarte._routing.queue import WaitingCalls
 from alacarte._routing.router import Router
 from alacarte._wire.authentication import AuthenticationError
-from alacarte._wire.caller import ConnectionLost, Rejected
+from alacarte._wire.caller_connection import ConnectionLost, Rejected
 from alacarte.actors import DeploymentSnapshot, ReplicaEntry
 from alacarte.errors import (
     BackPressureError,

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from alacarte import serve
-from alacarte._cluster.protocol import Actor
+from alacarte._cluster.cluster_protocol import Actor
 from alacarte._cluster.stubs import RemoteCall
 from alacarte._model.blobs import BlobRef
-from alacarte._model.specs import ApplicationSpec
+from alacarte._model.deployment_spec import ApplicationSpec
 from alacarte._process import controller_client
-from alacarte._process.runtime import ProcessRuntime
-from alacarte._wire.failures import rebuild_error
+from alacarte._process.process_runtime import ProcessRuntime
+from alacarte._wire.error_codec import rebuild_error
 from alacarte.calls import python_call, python_result
 from alacarte.errors import ConfigError, ConflictError
 from alacarte.instance import build_deployments, get_instance

@@ -13,14 +13,14 @@ import pytest
 
 from alacarte import serve
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.protocol import Actor, ActorSpec, ClusterSilent
+from alacarte._cluster.cluster_protocol import Actor, ActorSpec, ClusterSilent
 from alacarte._cluster.stubs import RemoteCall
-from alacarte._model.specs import ApplicationSpec
+from alacarte._model.deployment_spec import ApplicationSpec
 from alacarte._process import controller_client
 from alacarte._process.outage import Patience
 from alacarte.errors import ConfigError, ConflictError, DeployError, PluginError, ServeError
 from alacarte.instance import build_deployments, get_instance
-from alacarte.serve import RunTarget, _connection, _current, _session
+from alacarte.serve import RunTarget, _controller_connection, _current, _session
 from alacarte.testing import wait_until
 from alacarte.types import Resource
 
@@ -276,7 +276,7 @@ def test_a_cluster_that_is_silent_for_a_while(local: Any, monkeypatch: pytest.Mo
         return await start_actor(cluster, spec)
 
     monkeypatch.setattr(LocalCluster, "start_actor", start)
-    monkeypatch.setattr("alacarte._control.failure_account._BACKOFF_S", (0.0,))
+    monkeypatch.setattr("alacarte._control.failure_history._BACKOFF_S", (0.0,))
     assert local.run(Named.bind("a"), route_prefix=None).call() == "a"
     failures = local.status().applications["default"].deployments["Named"].recent_failures
     assert {failure.kind for failure in failures} == {"cluster"}

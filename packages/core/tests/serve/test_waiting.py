@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from alacarte import serve
-from alacarte._cluster.protocol import ActorDied
+from alacarte._cluster.cluster_protocol import ActorDied
 from alacarte.errors import ConfigError, DeployError, DeployTimeoutError, ServeError
 from alacarte.serve._waiting import describe_waiting, tell_waiting, timed_out
 from alacarte.status import (

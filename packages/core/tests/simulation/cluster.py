@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alacarte._cluster.host import first_launch, method_of
-from alacarte._cluster.protocol import (
+from alacarte._cluster.cluster_protocol import (
     ActorContext,
     ActorDied,
     ActorSpec,

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from alacarte._cluster.protocol import ActorDied, ClusterSilent
-from alacarte._model.specs import ApplicationSpec, DeploymentSpec
-from alacarte._process.runtime import ProcessRuntime
+from alacarte._cluster.cluster_protocol import ActorDied, ClusterSilent
+from alacarte._model.deployment_spec import ApplicationSpec, DeploymentSpec
+from alacarte._process.process_runtime import ProcessRuntime
 from alacarte.calls import python_call, python_result
 from alacarte.errors import DeployError, ServeError
-from alacarte.serve._connection import Connection
+from alacarte.serve._controller_connection import Connection
 from alacarte.types import Resource
 
 from .ledger import Request

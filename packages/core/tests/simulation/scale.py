@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from alacarte._cluster.protocol import ActorContext
+from alacarte._cluster.cluster_protocol import ActorContext
 from alacarte._control.controller import Controller
 from alacarte._control.placement import REPLICA_TARGET
 from alacarte._model.snapshots import deployment_key
-from alacarte._model.specs import ApplicationSpec, DeploymentSpec
+from alacarte._model.deployment_spec import ApplicationSpec, DeploymentSpec
 from alacarte._process.controller_client import CONTROLLER_NAME
-from alacarte._replica.spec import ReplicaSpec
+from alacarte._replica.replica_spec import ReplicaSpec
 from alacarte.actors import Membership, Pulse, ReplicaInfo
 from alacarte.config import DeploymentConfig
 from alacarte.types import Address, DeploymentId, Resource

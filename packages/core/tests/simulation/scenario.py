@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from alacarte._model.pickling import dump
-from alacarte._model.specs import DeploymentSpec
+from alacarte._model.deployment_spec import DeploymentSpec
 from alacarte.config import DeploymentConfig
 from alacarte.types import DeploymentId
 

@@ -16,7 +16,7 @@ from alacarte._control.reconcile import Drain, Start
 from alacarte._control.recovery import Recovery
 from alacarte._control.watch import SnapshotHub
 from alacarte._process.layered_service import LayeredService
-from alacarte._replica.actor import ReplicaActor
+from alacarte._replica.replica_actor import ReplicaActor
 from alacarte._replica.server import DataServer
 from alacarte._routing.router import Router
 from alacarte.errors import ReplicaUnavailableError
@@ -149,7 +149,7 @@ def _never_check(patch: Patch) -> None:
     async def fine(self: Any, *_: Any, **__: Any) -> str:
         return ""
 
-    patch.setattr("alacarte._control.vitals.Vitals._checked", fine)
+    patch.setattr("alacarte._control.health_monitor.Vitals._checked", fine)
 
 
 def _lose_changes(patch: Patch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from alacarte._model.specs import DeploymentSpec
+from alacarte._model.deployment_spec import DeploymentSpec
 from alacarte.types import DeploymentId
 
 __all__ = ["Op", "Wishes", "bounds"]

@@ -18,7 +18,7 @@ from typing import Any
 from unittest import mock
 
 from alacarte import _plugins
-from alacarte._cluster.protocol import ActorContext, ActorDied, ClusterSilent, Node
+from alacarte._cluster.cluster_protocol import ActorContext, ActorDied, ClusterSilent, Node
 from alacarte._control.watch import SnapshotHub
 from alacarte._plugins import PluginRecord, Plugins
 from alacarte._settings import resolve
@@ -110,7 +110,7 @@ class World:
                 # So that code and arguments are stored as blobs, in several parts.
                 mock.patch("alacarte._model.blobs.MIN_BLOB_BYTES", 64),
                 mock.patch("alacarte._control.storage._PART_BYTES", 100),
-                mock.patch("alacarte._process.runtime.host_id", _host_id),
+                mock.patch("alacarte._process.process_runtime.host_id", _host_id),
             ):
                 yield
         finally:

@@ -6,11 +6,11 @@ import asyncio
 from typing import Any
 
 from alacarte._wire.authentication import CallerHandshake
-from alacarte._wire.caller import CallerConnection
+from alacarte._wire.caller_connection import CallerConnection
 from alacarte._wire.connection import Connection
-from alacarte._wire.failures import unpickle_error
+from alacarte._wire.error_codec import unpickle_error
 from alacarte._wire.listener import Listener
-from alacarte._wire.replica import ReplicaConnection
+from alacarte._wire.replica_connection import ReplicaConnection
 from alacarte.types import Service
 
 from .support import REPLICA_ID, SECRET, Desk

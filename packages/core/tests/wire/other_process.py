@@ -3,8 +3,8 @@
 import asyncio
 import sys
 
-from alacarte._wire.caller import connect
-from alacarte._wire.failures import unpickle_error
+from alacarte._wire.caller_connection import connect
+from alacarte._wire.error_codec import unpickle_error
 from alacarte._wire.listener import Listener
 from alacarte.types import Address, Reply
 

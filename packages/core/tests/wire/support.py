@@ -15,11 +15,11 @@ import pytest
 import uvloop
 
 from alacarte._wire.authentication import CallerHandshake, ReplicaHandshake, welcome
-from alacarte._wire.caller import CallerConnection, CallStream, connect
-from alacarte._wire.failures import ErrorDecoder, unpickle_error
+from alacarte._wire.caller_connection import CallerConnection, CallStream, connect
+from alacarte._wire.error_codec import ErrorDecoder, unpickle_error
 from alacarte._wire.frames import CHUNK_BYTES, HEADER, Decoder, Frame, Kind
 from alacarte._wire.listener import Listener
-from alacarte._wire.replica import ReplicaConnection, ServedStream
+from alacarte._wire.replica_connection import ReplicaConnection, ServedStream
 from alacarte.errors import ServeError
 from alacarte.types import Address, Call, Message, Reply, Service
 

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alacarte._wire import caller as caller_module
+from alacarte._wire import caller_connection as caller_module
 from alacarte._wire import connection as connection_module
 from alacarte._wire import listener as listener_module
-from alacarte._wire import replica as replica_module
+from alacarte._wire import replica_connection as replica_module
 from alacarte._wire.authentication import (
     AuthenticationError,
     CallerHandshake,
     ReplicaHandshake,
     welcome,
 )
-from alacarte._wire.caller import ConnectionLost
+from alacarte._wire.caller_connection import ConnectionLost
 from alacarte._wire.envelope import pack_envelope
 from alacarte._wire.frames import (
     CHUNK_BYTES,

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from alacarte._wire.authentication import AuthenticationError
-from alacarte._wire.caller import ConnectionLost, Rejected
-from alacarte._wire.failures import rebuild_error
+from alacarte._wire.caller_connection import ConnectionLost, Rejected
+from alacarte._wire.error_codec import rebuild_error
 from alacarte._wire.frames import CHUNK_BYTES, Kind
 from alacarte.errors import BackPressureError, ConfigError, RemoteError
 from alacarte.types import Address, Reply

@@ -11,7 +11,7 @@ import logging
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from alacarte._wire.call_stream import Rejected
+from alacarte._wire.caller_stream import Rejected
 from alacarte.errors import ServeError
 from alacarte.types import Call, Reply
 
@@ -188,7 +188,7 @@ def test_whoever_gives_up_harms_nobody(monkeypatch, caplog, script):
     monkeypatch.setattr("alacarte._wire.connection._JOIN_BYTES", 64)
     monkeypatch.setattr("alacarte._wire.connection.CHUNK_BYTES", 100)
     monkeypatch.setattr("alacarte._wire.flow.WINDOW_BYTES", 1000)
-    monkeypatch.setattr("alacarte._wire.served_stream.WINDOW_BYTES", 1000)
+    monkeypatch.setattr("alacarte._wire.replica_stream.WINDOW_BYTES", 1000)
     caplog.clear()
     accidents = []
 

@@ -8,13 +8,13 @@ import json
 
 import pytest
 
-from alacarte._wire.call_stream import CallState, ConnectionLost
+from alacarte._wire.caller_stream import CallState, ConnectionLost
 from alacarte._wire.connection import Connection
 from alacarte._wire.envelope import pack_envelope
-from alacarte._wire.failures import encode_error
+from alacarte._wire.error_codec import encode_error
 from alacarte._wire.flow import write_credit
 from alacarte._wire.frames import FINAL, STREAMING, Kind
-from alacarte._wire.served_stream import ServedState
+from alacarte._wire.replica_stream import ServedState
 from alacarte.types import Call, Reply
 
 from .memory import Line

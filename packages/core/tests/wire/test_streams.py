@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from alacarte._wire.caller import ConnectionLost
+from alacarte._wire.caller_connection import ConnectionLost
 from alacarte._wire.flow import WINDOW_BYTES
 from alacarte.errors import ConfigError, ServeError
 from alacarte.types import Reply

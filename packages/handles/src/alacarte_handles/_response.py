@@ -18,7 +18,7 @@ from alacarte.errors import RequestCancelledError, ServeError
 from alacarte.types import Buffer, Message, NestedCalls, Reply, Runtime
 
 from ._not_a_result import NotAResult
-from ._started import Started
+from ._eager_call import Started
 
 __all__ = ["DeploymentResponse", "DeploymentResponseGenerator"]
 

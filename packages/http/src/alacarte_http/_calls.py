@@ -9,9 +9,9 @@ from typing import NamedTuple
 from alacarte.types import Buffer, Call, Message, Route, Service
 
 from ._edge.head import Head, Peer
-from ._message import HTTP, pack_request
+from ._head_codec import HTTP, pack_request
 from ._request_options import RequestOptions
-from ._websocket.message import WEBSOCKET
+from ._websocket.websocket_codec import WEBSOCKET
 
 __all__ = ["Calls", "ResolvedRoute"]
 

@@ -16,7 +16,7 @@ from alacarte.errors import (
     request_code,
 )
 
-from ._message import pack_response
+from ._head_codec import pack_response
 
 __all__ = ["STATUS_BY_CODE", "Answer", "answer_to"]
 

@@ -8,7 +8,7 @@ from alacarte.errors import PluginError
 from alacarte.layers import order_stages
 from alacarte.types import ConfigSections, DeploymentId, DeploymentInfo, Hooks
 
-from ._proxy.layers import HttpLayers
+from ._proxy.layer_builder import HttpLayers
 from .layers import APPLICATION, SYSTEM, UNMATCHED, HttpRequest, HttpResponse, HttpRoute
 
 __all__ = ["check_http_layers"]

@@ -63,7 +63,7 @@ def register_node_services() -> list[NodeServiceSpec]:
 
 @hookimpl
 def register_protocols() -> list[CallProtocol]:
-    from ._protocols import HttpCalls, WebSocketCalls
+    from ._call_protocols import HttpCalls, WebSocketCalls
 
     return [HttpCalls(), WebSocketCalls()]
 

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from alacarte.types import DeploymentInfo, Identity
 
-from ._message import check_headers
+from ._head_codec import check_headers
 from .message import Headers, HttpResponse, find_header, header_pairs
 
 __all__ = [

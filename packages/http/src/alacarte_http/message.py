@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from alacarte.types import Buffer, Call, Message, Reply
 
-from ._message import (
+from ._head_codec import (
     HTTP,
     ResponseHead,
     pack_ends,
@@ -27,7 +27,7 @@ from ._message import (
     unpack_response,
     unpack_scope,
 )
-from ._websocket.message import (
+from ._websocket.websocket_codec import (
     ACCEPT,
     DENY,
     HANDSHAKE_HEADERS,

@@ -10,11 +10,11 @@ from concurrent.futures import Future
 from typing import Any
 
 from alacarte.testing import wait_until
-from alacarte_http._edge.connection import Connection
+from alacarte_http._edge.http_connection import Connection
 from alacarte_http._edge.edge import Edge
 from alacarte_http._edge.exchange import ClientDisconnected, Exchange
 from alacarte_http._edge.limits import edge_limits
-from alacarte_http._message import ResponseHead
+from alacarte_http._head_codec import ResponseHead
 from alacarte_http.config import HTTPOptions
 
 from ..gates import WAIT_S

@@ -15,13 +15,13 @@ from typing import Any
 
 from alacarte.types import Call as ReplicaCall
 from alacarte.types import DeploymentId, Reply, Route, RouteTable
-from alacarte_http._edge.connection import Connection
+from alacarte_http._edge.http_connection import Connection
 from alacarte_http._edge.edge import Edge as Shared
 from alacarte_http._edge.edge import Successor
 from alacarte_http._edge.exchange import ClientDisconnected, Exchange
 from alacarte_http._edge.head import Head, Peer
 from alacarte_http._edge.limits import edge_limits
-from alacarte_http._message import ResponseHead, pack_response
+from alacarte_http._head_codec import ResponseHead, pack_response
 from alacarte_http._proxy.app import ProxyApp
 from alacarte_http.config import HTTPOptions
 

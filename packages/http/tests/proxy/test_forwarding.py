@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from alacarte.types import Buffer, Message, Reply
-from alacarte_http._message import pack_response
+from alacarte_http._head_codec import pack_response
 from alacarte_http._proxy.forwarding import Forwarding
 
 

@@ -604,7 +604,7 @@ def test_a_layer_that_waits_for_no_future_is_named(start, layers):
 
 def test_without_layers_nothing_is_made(start, layers, monkeypatch):
     """A proxy whose plugins give no layer makes no request of a layer."""
-    from alacarte_http._proxy import layered
+    from alacarte_http._proxy import layered_forwarding
 
     def never(*given: object) -> None:
         raise AssertionError("made for nothing")

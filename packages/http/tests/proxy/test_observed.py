@@ -11,9 +11,9 @@ import pytest
 from alacarte.types import Call, DeploymentId, EdgeObserver, EdgeRequest, Reply, Route, RouteTable
 from alacarte_http._edge.edge import Edge
 from alacarte_http._edge.limits import edge_limits
-from alacarte_http._message import pack_response
+from alacarte_http._head_codec import pack_response
 from alacarte_http._proxy.observed import ObservedApp, ObservedConnection, ObservedWebSocket
-from alacarte_http._websocket.message import pack_accept, pack_close
+from alacarte_http._websocket.websocket_codec import pack_accept, pack_close
 from alacarte_http.config import HTTPOptions
 
 from ..memory_transport import MemoryTransport

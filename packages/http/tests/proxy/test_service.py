@@ -21,7 +21,7 @@ from alacarte.errors import (
 )
 from alacarte.types import Call, DeploymentId, NodeService, Reply, Route, RouteTable
 from alacarte_http import HTTPOptions
-from alacarte_http._message import pack_response, unpack_request
+from alacarte_http._head_codec import pack_response, unpack_request
 from alacarte_http._proxy import service as proxy_service
 from alacarte_http._proxy.server import ProxyServer
 from alacarte_http._proxy.service import HttpProxy

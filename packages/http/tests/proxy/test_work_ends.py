@@ -11,12 +11,12 @@ import pytest
 
 from alacarte.errors import RequestError
 from alacarte.types import Call, DeploymentId, Message, Reply, Route, RouteTable
-from alacarte_http._edge.connection import Connection
+from alacarte_http._edge.http_connection import Connection
 from alacarte_http._edge.edge import Edge
 from alacarte_http._edge.limits import edge_limits
-from alacarte_http._message import pack_response
+from alacarte_http._head_codec import pack_response
 from alacarte_http._proxy.app import ProxyApp
-from alacarte_http._websocket.connection import WebSocketConnection
+from alacarte_http._websocket.websocket_connection import WebSocketConnection
 from alacarte_http.config import HTTPOptions
 
 from ..memory_transport import MemoryTransport

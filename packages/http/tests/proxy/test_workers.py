@@ -16,8 +16,8 @@ from alacarte import serve
 from alacarte.errors import ConfigError
 from alacarte.serve import _current
 from alacarte.testing import wait_until
-from alacarte_http._proxy import listener
-from alacarte_http._proxy.listener import Offer, listening_socket, obtain
+from alacarte_http._proxy import listening_socket
+from alacarte_http._proxy.listening_socket import Offer, listening_socket, obtain
 
 from .. import gates
 from .place import Place

@@ -18,7 +18,7 @@ from starlette.routing import Mount, Route
 from alacarte import serve
 from alacarte.errors import BackPressureError
 from alacarte.types import Call, Served
-from alacarte_http._message import unpack_response
+from alacarte_http._head_codec import unpack_response
 from alacarte_http._replica.asgi import Exchange
 from alacarte_http._replica.receive import Body
 

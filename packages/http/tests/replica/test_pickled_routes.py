@@ -17,7 +17,7 @@ from cloudpickle import cloudpickle
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 
 from alacarte import serve
-from alacarte._replica import actor
+from alacarte._replica import replica_actor
 
 from ..websocket.test_connection import opened
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from alacarte_http._message import pack_ends, pack_request
+from alacarte_http._head_codec import pack_ends, pack_request
 from alacarte_http._replica.receive import Body
 from alacarte_http._replica.request import LazyRequest
 

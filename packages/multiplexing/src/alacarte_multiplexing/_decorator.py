@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar, cast, overload
 from alacarte.context import current_call
 
 from ._model_id import checked
-from ._shelf import Loader, here
+from ._model_cache import Loader, here
 
 __all__ = ["Multiplexed", "get_multiplexed_model_id", "multiplexed"]
 

@@ -27,7 +27,7 @@ from .._logging import configure_actor_logging
 from .._plugins import check_same, installed, load, required_plugins
 from ..foreign import is_cancellation, load_target, ordinary
 from ..types import ProcessInfo
-from .protocol import ActorContext, ActorSpec, Cluster, Node
+from .cluster_protocol import ActorContext, ActorSpec, Cluster, Node
 
 __all__ = [
     "ActorHost",

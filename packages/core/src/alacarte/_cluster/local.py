@@ -16,7 +16,7 @@ from typing import Any
 
 from ..foreign import is_cancellation
 from .host import ActorHost
-from .protocol import Actor, ActorDied, ActorSpec, Capacity, Node, NotBegun
+from .cluster_protocol import Actor, ActorDied, ActorSpec, Capacity, Node, NotBegun
 
 __all__ = ["LocalCluster"]
 

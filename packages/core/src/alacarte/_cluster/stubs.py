@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from ..actors import ActorSilent, CallTerms, terms_of
-from .protocol import Actor
+from .cluster_protocol import Actor
 
 __all__ = ["RemoteCall", "Send", "make_stub", "patience_of", "send", "stub"]
 

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 
-from .._cluster.protocol import Actor, ActorSpec, Cluster, ClusterSilent
+from .._cluster.cluster_protocol import Actor, ActorSpec, Cluster, ClusterSilent
 from .._cluster.stubs import stub
 from ..actors import ActorDied, ReplicaInfo, ReplicaProtocol
 from ..errors import DeployError
 from .shortage import describe_shortage, remedy
 from .start_gate import CONSTRUCTOR_S, StartGate, Turn
-from .vitals import wait_silent
+from .health_monitor import wait_silent
 
 __all__ = ["WAITS_FOR_PROCESS", "BringUp"]
 

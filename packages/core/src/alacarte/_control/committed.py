@@ -7,9 +7,9 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 
-from .._cluster.protocol import ClusterSilent
+from .._cluster.cluster_protocol import ClusterSilent
 from ..errors import InternalError
-from .desired import State
+from .desired_state import State
 from .storage import Storage
 
 __all__ = ["CommittedState"]

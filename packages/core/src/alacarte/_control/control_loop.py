@@ -11,15 +11,15 @@ import logging
 from collections.abc import Iterator, Mapping
 
 from .._cluster.actor_names import instance_prefix
-from .._cluster.protocol import ActorContext, ActorSpec
+from .._cluster.cluster_protocol import ActorContext, ActorSpec
 from .._model.plan import Plan
-from .._model.specs import DeploymentSpec
+from .._model.deployment_spec import DeploymentSpec
 from ..actors import Membership
 from ..status import DeploymentStatusOverview, ReplicaState
 from ..types import DeploymentId, Event
-from .capacity import CapacityReview
-from .desired import callers_of
-from .founding import Foundation
+from .capacity_review import CapacityReview
+from .desired_state import callers_of
+from .bootstrap import Foundation
 from .publisher import Publisher
 from .replica_group import ReplicaGroup
 from .report_topics import ReportTopics

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from .._cluster.actor_names import instance_prefix
 from .._cluster.host import sweep_sockets
-from .._cluster.protocol import ActorContext
+from .._cluster.cluster_protocol import ActorContext
 from .._model.blobs import pack, unpack
 from .._model.plan import Key, Plan
 from .._process.lifetime import Lifetime
@@ -34,15 +34,15 @@ from ..status import ApplicationStatus, ApplicationStatusOverview, ServeStatus
 from ..types import DeploymentId, ProcessId, ProcessInfo, Resource
 from .committed import CommittedState
 from .control_loop import ControlLoop
-from .desired import State, longest_grace_s
-from .founding import Foundation
+from .desired_state import State, longest_grace_s
+from .bootstrap import Foundation
 from .lease import Lease
-from .nodes import Nodes
+from .node_watch import Nodes
 from .overview import add_layer_failures, add_leaving, application_overview, routes_overview
-from .plugin_failures import ReportedFailures
+from .reported_failures import ReportedFailures
 from .publisher import Publisher
 from .report_topics import ReportTopics
-from .services import ServiceGroup
+from .service_group import ServiceGroup
 from .start_gate import StartGate, starts_at_once
 from .storage import Storage, clear
 from .summary import settled
@@ -287,7 +287,7 @@ class Controller:
         for group in self._loop.groups.values():
             if group.is_leaving:
                 add_leaving(found, group.deployment, group.overview)
-        failures = self._failures.all(self._plugins.failures.values())
+        failures = self._failures.all(self._plugins.plugin_failures.values())
         add_layer_failures(found, failures)
         return ServeStatus(
             self._services.by_node,

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._cluster.host import sweep_sockets
-from .._cluster.protocol import ActorContext, ActorDied
+from .._cluster.cluster_protocol import ActorContext, ActorDied
 from ..actors import InstanceInfo
 from ..errors import ConfigError
 from .controller import Controller
-from .founding import Founding, NotFounded, Uninformed
+from .bootstrap import Founding, NotFounded, Uninformed
 from .storage import Storage
 
 __all__ = ["ControllerActor"]

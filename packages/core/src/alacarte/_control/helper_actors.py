@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from .._cluster.protocol import Actor, ActorSpec, Cluster
+from .._cluster.cluster_protocol import Actor, ActorSpec, Cluster
 from .._cluster.stubs import stub
 from .._plugins import PluginRecord
 from ..types import HelperProcess

@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from .._cluster.actor_names import replica_prefix
-from .._cluster.protocol import ActorSpec
-from .._model.specs import DeploymentSpec
+from .._cluster.cluster_protocol import ActorSpec
+from .._model.deployment_spec import DeploymentSpec
 from .._plugins import PluginRecord
-from .._replica.spec import ReplicaSpec
+from .._replica.replica_spec import ReplicaSpec
 from ..actors import Membership
 
 __all__ = ["REPLICA_TARGET", "placement_of", "replica_actor"]
 
-REPLICA_TARGET = "alacarte._replica.actor:ReplicaActor"
+REPLICA_TARGET = "alacarte._replica.replica_actor:ReplicaActor"
 
 
 def placement_of(spec: DeploymentSpec) -> ActorSpec:

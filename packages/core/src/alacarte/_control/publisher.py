@@ -11,7 +11,7 @@ from typing import Any
 from .._model.caller_options import caller_options
 from .._model.plan import Plan
 from .._model.snapshots import ROUTES_KEY, deployment_key
-from .._model.specs import DeploymentSpec
+from .._model.deployment_spec import DeploymentSpec
 from .._plugins import Plugins
 from ..actors import (
     DeploymentHead,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from .._cluster.actor_names import replica_prefix, service_prefix
-from .._cluster.protocol import Actor, ActorDied, Cluster
+from .._cluster.cluster_protocol import Actor, ActorDied, Cluster
 from .._cluster.stubs import patience_of, stub
 from ..actors import Membership, NodeServiceProtocol, ReplicaInfo, ReplicaProtocol
 

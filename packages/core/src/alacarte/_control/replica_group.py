@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from .._cluster.actor_names import replica_prefix
-from .._cluster.protocol import Actor, ActorSpec, Cluster
-from .._model.specs import DeploymentSpec
+from .._cluster.cluster_protocol import Actor, ActorSpec, Cluster
+from .._model.deployment_spec import DeploymentSpec
 from .._plugins import PluginRecord
 from ..actors import Membership, ReplicaEntry, ReplicaInfo
 from ..status import DeploymentStatus, DeploymentStatusOverview, Failure, ReplicaState
 from ..types import DeploymentId
-from .desired import target_of
-from .failure_account import FailureAccount
+from .desired_state import target_of
+from .failure_history import FailureAccount
 from .health import resting
 from .lifecycle import SERVING, ReplicaEvent
 from .placement import placement_of, replica_actor
@@ -37,7 +37,7 @@ from .reconcile import (
     next_wakeup,
 )
 from .reconcile import reconcile as actions_for
-from .replica import WAITS_FOR_PROCESS, Replica
+from .managed_replica import WAITS_FOR_PROCESS, Replica
 from .shortage import Reminder, waiting_line
 from .start_gate import StartGate
 from .summary import Condition, waiting_for

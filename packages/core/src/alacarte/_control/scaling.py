@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from .._cluster.protocol import ActorContext, Cluster
-from .._model.specs import DeploymentSpec
+from .._cluster.cluster_protocol import ActorContext, Cluster
+from .._model.deployment_spec import DeploymentSpec
 from .._settings import describe_deployment, keyword_of
 from ..errors import ConfigError, PluginError, ServeError
 from ..foreign import describe_error
@@ -170,7 +170,7 @@ class Scaling:
     def _note(self, method: str, error: BaseException) -> None:
         where = f"Scaler.{method}"
         self._failures[method] = f"plugin {self._plugin} failed in {where}: {describe_error(error)}"
-        self._plugins.failures.note(self._plugin, where, error)
+        self._plugins.plugin_failures.note(self._plugin, where, error)
 
 
 def _count(scaler: Scaler, deployment: DeploymentInfo, current: int | None) -> int | None:

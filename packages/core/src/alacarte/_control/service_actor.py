@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from .._cluster.host import spare_collections, sweep_sockets
-from .._cluster.protocol import ActorContext
-from .._process.runtime import InstanceAccess, ProcessRuntime
+from .._cluster.cluster_protocol import ActorContext
+from .._process.process_runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues
-from .._wire.failures import rebuild_error
+from .._wire.error_codec import rebuild_error
 from ..actors import Membership, NotBegun
 from ..context import current_runtime
 from ..errors import PluginError

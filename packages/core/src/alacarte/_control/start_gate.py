@@ -11,7 +11,7 @@ import math
 from collections import defaultdict, deque
 from collections.abc import Sequence
 
-from .._cluster.protocol import Node
+from .._cluster.cluster_protocol import Node
 
 __all__ = ["CONSTRUCTOR_S", "PROCESS_S", "StartGate", "Turn", "starts_at_once"]
 

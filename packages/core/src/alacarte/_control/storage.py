@@ -19,12 +19,12 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from .._cluster.protocol import Cluster, ClusterSilent
+from .._cluster.cluster_protocol import Cluster, ClusterSilent
 from .._model.blobs import Packed, blob_digest, pack, unpack
 from .._model.plan import Key
 from ..errors import ConfigError, InternalError
 from ..types import Resource
-from .desired import State
+from .desired_state import State
 
 __all__ = [
     "FORMAT",

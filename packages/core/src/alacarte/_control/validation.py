@@ -9,7 +9,7 @@ from .._model.names import MAX_NAME_LENGTH, MAX_PATH_LENGTH, check_name, check_t
 from .._model.plan import Key, Plan, PlannedResource, kind_of
 from .._model.policy_parameters import build_parameters
 from .._model.sizes import check_size
-from .._model.specs import DeploymentSpec
+from .._model.deployment_spec import DeploymentSpec
 from .._plugins import Plugins, missing_package
 from ..errors import ConfigError, ConflictError
 from ..types import Resource, ResourceKind, Resources

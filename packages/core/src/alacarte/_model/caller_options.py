@@ -14,7 +14,7 @@ from ..errors import ConfigError
 from ..types import ConfigSection, UserCode
 
 if TYPE_CHECKING:
-    from .specs import DeploymentSpec
+    from .deployment_spec import DeploymentSpec
 
 __all__ = ["MAX_CALLER_OPTIONS_BYTES", "caller_options", "check_caller_options", "codes_in"]
 

@@ -14,7 +14,7 @@ from .imports import import_paths
 from .names import MAX_PATH_LENGTH, check_name, check_text
 from .option_packing import new_version_values, pack_options, prepare_options
 from .pickling import dump, load_code, load_init
-from .specs import ApplicationSpec, DeploymentSpec, RoutePrefix
+from .deployment_spec import ApplicationSpec, DeploymentSpec, RoutePrefix
 from .version import deployment_version
 
 __all__ = ["build_application", "check_route_prefix", "load_code", "load_init"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import InternalError
 from ..types import Expansion, Resource, Resources, Route
-from .specs import ApplicationSpec
+from .deployment_spec import ApplicationSpec
 
 __all__ = ["ApplicationKind"]
 

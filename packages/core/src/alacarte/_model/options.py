@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from .._validation import config_error
+from .._pydantic_errors import config_error
 from ..errors import ConfigError, PluginError
 from .names import check_name
 

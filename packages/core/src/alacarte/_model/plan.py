@@ -13,7 +13,7 @@ from functools import cached_property
 
 from ..errors import ConfigError
 from ..types import DeploymentId, Expansion, Resource, ResourceKind, Resources, Route
-from .specs import DeploymentSpec
+from .deployment_spec import DeploymentSpec
 
 __all__ = ["Key", "Plan", "PlannedResource", "kind_of"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .._validation import config_error
+from .._pydantic_errors import config_error
 from ..errors import ConfigError
 from ..foreign import load_target
 from ..types import PolicyFactory

@@ -8,7 +8,7 @@ from ..errors import ConfigError
 from .caller_options import codes_in
 
 if TYPE_CHECKING:
-    from .specs import DeploymentSpec
+    from .deployment_spec import DeploymentSpec
 
 __all__ = ["check_size"]
 

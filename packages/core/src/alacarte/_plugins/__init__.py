@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .first_party import FIRST_PARTY, FIRST_PARTY_OPTIONS, missing_package
 from .loading import load
-from .plugins import Plugins
+from .registry import Plugins
 from .question import asking, current_question
 from .records import PluginRecord, check_same, discover, installed, required_plugins
 

@@ -19,7 +19,7 @@ import pluggy
 from .. import hookspecs
 from ..errors import PluginError
 from ..foreign import is_interrupt
-from .plugins import Plugins
+from .registry import Plugins
 from .records import PluginRecord, clashing_names, discover
 from .results import mismatch
 from .specifications import (

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .._cluster.protocol import Actor, ActorDied, ActorSpec, Cluster, ClusterSilent
+from .._cluster.cluster_protocol import Actor, ActorDied, ActorSpec, Cluster, ClusterSilent
 from .._cluster.stubs import RemoteCall, make_stub, send, stub
 from ..actors import ActorSilent, ControllerProtocol, InstanceInfo, NotBegun
 from ..errors import ConfigError, ServeError

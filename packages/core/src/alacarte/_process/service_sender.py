@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from .._cluster.protocol import Cluster
+from .._cluster.cluster_protocol import Cluster
 from .._cluster.stubs import stub
 from ..actors import ActorDied, NodeServiceProtocol, NotBegun
 from ..errors import NotFoundError, PluginError

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from .._cluster.protocol import ActorDied
+from .._cluster.cluster_protocol import ActorDied
 from ..actors import Snapshot, WatchRequest
 from ..aio import mark_retrieved
 from ..foreign import describe_error

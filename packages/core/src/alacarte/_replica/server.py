@@ -12,11 +12,11 @@ import functools
 import logging
 from collections.abc import Mapping
 
-from .._wire.failures import user_traceback
+from .._wire.error_codec import user_traceback
 from .._wire.frames import MAX_LOAD, Kind
 from .._wire.listener import Listener
-from .._wire.replica import ReplicaConnection, ServedStream
-from .._wire.served_stream import ServingConnection
+from .._wire.replica_connection import ReplicaConnection, ServedStream
+from .._wire.replica_stream import ServingConnection
 from ..aio import close_iterator
 from ..context import current_call
 from ..errors import InternalError, NotFoundError, ServeError

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .._wire.caller import CallStream, ConnectionLost, Rejected
+from .._wire.caller_connection import CallStream, ConnectionLost, Rejected
 from ..actors import DeploymentSnapshot, SnapshotDelta
 from ..errors import (
     DeploymentUnavailableError,
@@ -38,9 +38,9 @@ from ..types import (
 )
 from .admission import Admission
 from .chooser import Chooser
-from .listener import FailureCode, Listener, ObservedCalls
+from .policy_listener import FailureCode, Listener, ObservedCalls
 from .queue import WaitingCalls
-from .replicas import PING_ROUNDS, Connect, Link, Replicas
+from .replica_pool import PING_ROUNDS, Connect, Link, Replicas
 from .retries import MAX_REPEATS, RetryBudget
 from .sweep import Sweep
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from ..errors import DeploymentUnavailableError
 from ..types import Call, DeploymentId, Reply, Route, RouteLayer, Service
-from .shares import at, sticky
+from .weighted_choice import at, sticky
 
 __all__ = ["Failed", "Split", "Successor"]
 

@@ -14,8 +14,8 @@ from .connection import Load
 from .frames import Kind
 from .pending import PendingPeers
 from .refusals import RefusalLog
-from .replica import Acceptor, ReplicaConnection
-from .shared import Segments
+from .replica_connection import Acceptor, ReplicaConnection
+from .shared_memory import Segments
 
 __all__ = ["Listener"]
 

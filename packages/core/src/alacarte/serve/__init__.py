@@ -82,7 +82,7 @@ def __getattr__(name: str) -> Any:
     if name in _OURS:
         value = getattr(importlib.import_module(_OURS[name]), name)
     else:
-        from ._names import resolve_name
+        from ._api_names import resolve_name
 
         value = resolve_name(name)
     globals()[name] = value
@@ -90,6 +90,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    from ._names import plugin_names
+    from ._api_names import plugin_names
 
     return sorted({*__all__, *plugin_names("")})

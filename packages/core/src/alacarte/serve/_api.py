@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from .._model.deployment import Application
 from .._model.graph import build_application
-from .._model.specs import ApplicationSpec
+from .._model.deployment_spec import ApplicationSpec
 from .._plugins import Plugins, missing_package
 from .._settings import keyword_of, plain_options
 from ..context import current_replica

@@ -14,8 +14,8 @@ from .._plugins import Plugins, required_plugins
 from .._settings import ConfigValues, resolve
 from ..errors import ConfigError, ServeError
 from ..plugins import load_plugins
-from ._clusters import cluster_kind, connect, connect_running, is_connected, starts_cluster
-from ._connection import warn_of_differences
+from ._cluster_kinds import cluster_kind, connect, connect_running, is_connected, starts_cluster
+from ._controller_connection import warn_of_differences
 from ._session import Session
 
 __all__ = ["HERE", "attach", "current", "end", "end_by_force", "load_plugins", "require", "start"]

@@ -13,20 +13,20 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .._cluster.host import LoopThread
-from .._cluster.protocol import ActorDied, Cluster, ClusterSilent
+from .._cluster.cluster_protocol import ActorDied, Cluster, ClusterSilent
 from .._model.blobs import unpack
 from .._model.plan import Plan
 from .._model.sizes import check_size
 from .._plugins import Plugins, missing_package
 from .._process.controller_client import OtherInstance
 from .._process.outage import Patience
-from .._process.runtime import ProcessRuntime
+from .._process.process_runtime import ProcessRuntime
 from ..actors import ControllerProtocol
 from ..errors import DeployTimeoutError, ServeError
 from ..status import ServeStatus
 from ..types import DeploymentId, Resource
-from ._connection import Connection
-from ._ending import end_all
+from ._controller_connection import Connection
+from ._forced_shutdown import end_all
 from ._waiting import timed_out
 
 __all__ = ["Session", "within"]

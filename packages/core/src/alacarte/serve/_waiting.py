@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from .._cluster.protocol import ActorDied
+from .._cluster.cluster_protocol import ActorDied
 from ..errors import DeployTimeoutError, ServeError
 from ..status import ApplicationStatus, DeploymentStatus, ServeStatus
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ._names import module_getattr
+from ._api_names import module_getattr
 
 __getattr__ = module_getattr("config")

@@ -9,12 +9,12 @@ GATE = Gate()                                  # where handlers wait until a tes
 """
 
 from ._clock import FakeClock
-from ._cluster import check_cluster
+from ._cluster_conformance import check_cluster
 from ._condition import wait_until
 from ._gate import Gate
-from ._instance import local_instance
-from ._plugin import check_plugin
-from ._policy import check_routing_policy
+from ._local_instance import local_instance
+from ._plugin_conformance import check_plugin
+from ._policy_conformance import check_routing_policy
 
 __all__ = [
     "FakeClock",

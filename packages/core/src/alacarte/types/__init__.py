@@ -7,14 +7,14 @@ one. Everything a request passes through, at the caller and in the replica, is m
 from .._nested_calls import NestedCalls
 from ._applications import ApplicationInfo, ApplicationTable
 from ._configuration import ConfigSection, ConfigSections, UserCode
-from ._deployments import DeploymentInfo
+from ._deployment_info import DeploymentInfo
 from ._events import Event
 from ._facade import Client, Handle, HandleResponse
 from ._hooks import Failures, HookAnswer, Hooks
 from ._identities import Identity
-from ._instance import Instance
+from ._instance_protocol import Instance
 from ._loads import CallerLoad, LoadWatch
-from ._meters import (
+from ._observers import (
     BatchObserver,
     EdgeObserver,
     EdgeRequest,
@@ -25,17 +25,17 @@ from ._meters import (
     RouterObserver,
     WireObserver,
 )
-from ._names import DeploymentId
+from ._deployment_id import DeploymentId
 from ._node_services import MessageReceiver, NodeService, NodeServiceSpec
 from ._processes import Cleanup, ProcessInfo
-from ._protocols import CallProtocol, Entry, FailureProtocol, Served
+from ._call_protocols import CallProtocol, Entry, FailureProtocol, Served
 from ._registration import ApiName, Command
-from ._replicas import Address, ReplicaLoad
+from ._replica_load import Address, ReplicaLoad
 from ._reports import BoundedReceiver, ProcessId, ReportReceiver, ReportTopic, RouteCounter
 from ._requests import Buffer, Call, Layer, Message, PushedMessages, ReadyMessages, Reply, Service
 from ._resources import Expansion, Resource, ResourceKind, Resources
 from ._route_layers import RouteLayer
-from ._routes import Route, RouteTable
+from ._route_table import Route, RouteTable
 from ._routing_policies import (
     WAIT,
     ListeningPolicy,
@@ -46,7 +46,7 @@ from ._routing_policies import (
     Shed,
     Wait,
 )
-from ._runtime import NodeServiceSender, Runtime, ServicePlace
+from ._runtime_protocol import NodeServiceSender, Runtime, ServicePlace
 from ._scalers import (
     HelperProcess,
     HelperProcesses,

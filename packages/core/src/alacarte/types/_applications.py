@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ._deployments import DeploymentInfo
+from ._deployment_info import DeploymentInfo
 
 __all__ = ["ApplicationInfo", "ApplicationTable"]
 

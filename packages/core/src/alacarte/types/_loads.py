@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ._replicas import ReplicaLoad
+from ._replica_load import ReplicaLoad
 
 
 class CallerLoad(Protocol):

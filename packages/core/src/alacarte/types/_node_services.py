@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ._configuration import ConfigSections
-from ._runtime import Runtime
+from ._runtime_protocol import Runtime
 
 
 @runtime_checkable

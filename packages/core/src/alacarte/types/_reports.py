@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ..status import RouteCounts
-from ._routes import Route
+from ._route_table import Route
 
 
 class ProcessId(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ._routes import Route
+from ._route_table import Route
 
 
 @dataclass(frozen=True)

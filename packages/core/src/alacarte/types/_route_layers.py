@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from ._names import DeploymentId
+from ._deployment_id import DeploymentId
 from ._requests import Reply, Service
 
 

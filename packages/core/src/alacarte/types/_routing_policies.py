@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from ._configuration import ConfigSections
-from ._deployments import DeploymentInfo
-from ._meters import Outcome
-from ._replicas import ReplicaLoad
+from ._deployment_info import DeploymentInfo
+from ._observers import Outcome
+from ._replica_load import ReplicaLoad
 from ._requests import Call
 
 Pick = ReplicaLoad

@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 
 from alacarte.types import Buffer
 
-from .._message import HEAD_END, PREFIX_BYTES, ResponseHead, unpack_prefix, unpack_response
+from .._head_codec import HEAD_END, PREFIX_BYTES, ResponseHead, unpack_prefix, unpack_response
 from .flow import Flow
 from .head import Head, Peer
 from .responses import BODILESS, ResponseStarts

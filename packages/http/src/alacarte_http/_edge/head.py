@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NamedTuple
 
-from .._message import pack_ends
+from .._head_codec import pack_ends
 
 __all__ = ["Head", "Peer", "peer_of"]
 

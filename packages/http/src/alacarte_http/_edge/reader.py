@@ -25,7 +25,7 @@ from .._httptools import (
     cause_of,
     new_parser,
 )
-from .._message import decode_path
+from .._head_codec import decode_path
 from ..config import MIB
 from .checks import (
     Refused,

@@ -17,17 +17,17 @@ from .._calls import Calls, ResolvedRoute
 from .._edge.exchange import Exchange
 from .._edge.head import Head
 from .._errors import Answer
-from .._message import status_of
+from .._head_codec import status_of
 from .._request_options import RequestOptions, read_options
-from .._websocket.connection import WebSocketConnection
+from .._websocket.websocket_connection import WebSocketConnection
 from .._websocket.relay import failed as websocket_failed
 from .._websocket.relay import serve_websocket
 from ..layers import SYSTEM
-from .access import AccessLog
+from .access_log import AccessLog
 from .forwarding import CLIENT_LEFT, Forwarding, send_answer
-from .layered import Handshake, LayeredForwarding
+from .layered_forwarding import Handshake, LayeredForwarding
 from .layered_routes import NOWHERE, Around, LayeredRoutes, Target
-from .layers import HttpLayers
+from .layer_builder import HttpLayers
 from .retry import Retry
 from .routes import RouteIndex
 from .system import NO_ROUTES, PREFIX, SystemPaths

@@ -14,7 +14,7 @@ from alacarte.types import Buffer, Call, Message, PushedMessages, Reply
 from .._calls import Calls, ResolvedRoute
 from .._edge.exchange import ClientDisconnected, Exchange
 from .._errors import TEXT, Answer, answer_to
-from .._message import ResponseHead, unpack_response
+from .._head_codec import ResponseHead, unpack_response
 from .._request_options import RequestOptions
 from .request_body import rest_of_body
 

@@ -11,7 +11,7 @@ from .._calls import ResolvedRoute
 from .._errors import Answer
 from .._request_options import RequestOptions
 from ..layers import APPLICATION, SYSTEM, UNMATCHED, HttpRoute, HttpService
-from .layers import HttpLayers
+from .layer_builder import HttpLayers
 
 __all__ = ["NOWHERE", "Around", "LayeredRoutes", "Target"]
 

@@ -13,13 +13,13 @@ from typing import Any, cast
 from alacarte.types import Buffer, EdgeObserver, EdgeRequest
 
 from .._edge.checks import Refused
-from .._edge.connection import Connection
+from .._edge.http_connection import Connection
 from .._edge.edge import Edge
 from .._edge.exchange import Exchange
 from .._edge.head import Head
 from .._edge.reader import Upgrade
 from .._errors import Answer
-from .._websocket.connection import WebSocketConnection
+from .._websocket.websocket_connection import WebSocketConnection
 from .app import ProxyApp
 from .forwarding import Forwarding
 

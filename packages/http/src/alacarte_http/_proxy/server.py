@@ -12,13 +12,13 @@ from typing import Any
 
 import uvicorn
 
-from .._edge.connection import Connection
+from .._edge.http_connection import Connection
 from .._edge.edge import Edge
 from .._edge.limits import edge_limits
-from .._websocket.connection import WebSocketConnection
+from .._websocket.websocket_connection import WebSocketConnection
 from ..config import HTTPOptions
 from .app import ProxyApp
-from .listener import BACKLOG
+from .listening_socket import BACKLOG
 from .observed import ObservedApp, ObservedConnection, ObservedWebSocket
 
 __all__ = ["ProxyServer"]

@@ -12,10 +12,10 @@ from alacarte.layers import order_stages
 from alacarte.types import EdgeObserver, HookAnswer, RouteTable, Runtime
 
 from ..layers import HttpRoute
-from .access import AccessLog, open_log
+from .access_log import AccessLog, open_log
 from .app import ProxyApp
-from .layers import HttpLayers, subject
-from .listener import Offer, obtain
+from .layer_builder import HttpLayers, subject
+from .listening_socket import Offer, obtain
 from .observed import ObservedApp
 from .preflight import refuse_strangers
 from .server import ProxyServer

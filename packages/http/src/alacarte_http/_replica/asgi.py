@@ -20,8 +20,8 @@ from alacarte.aio import TaskSet, wake
 from alacarte.errors import RemoteError
 from alacarte.types import Call, Message, Reply, Served
 
-from .._message import pack_response, unpack_response
-from .failures import begin_at_user, log_failure
+from .._head_codec import pack_response, unpack_response
+from .failure_log import begin_at_user, log_failure
 from .receive import Body
 
 __all__ = ["ClientLeft", "Exchange"]

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .failures import begin_at_user
+from .failure_log import begin_at_user
 
 __all__ = ["Lifespan"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from .._message import unpack_scope
+from .._head_codec import unpack_scope
 from .._starlette import body_at_once
 from .receive import Body
 

@@ -6,8 +6,8 @@ import binascii
 
 from .._edge.head import Head
 from .._errors import Answer
-from .._websockets import accept_key
-from .message import Accept
+from .._websocket_frames import accept_key
+from .websocket_codec import Accept
 
 __all__ = ["refusal_of", "write_accept"]
 

@@ -16,9 +16,9 @@ from alacarte.foreign import is_cancellation
 from alacarte.types import Buffer, Call, Message, Reply, Service
 
 from .._errors import Answer, answer_to
-from .._message import ResponseHead
-from .connection import WebSocketConnection
-from .message import (
+from .._head_codec import ResponseHead
+from .websocket_connection import WebSocketConnection
+from .websocket_codec import (
     ACCEPT,
     BINARY,
     CLOSE,

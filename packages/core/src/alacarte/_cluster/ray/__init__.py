@@ -3,6 +3,6 @@
 Ray places processes, watches them and finds them by name; requests never pass through it.
 """
 
-from .cluster import RayCluster
+from .ray_cluster import RayCluster
 
 __all__ = ["RayCluster"]

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from ray import exceptions
 
-from ..protocol import ClusterSilent
+from ..cluster_protocol import ClusterSilent
 from ..threads import BlockingCalls
-from .failures import first_line
+from .error_cause import first_line
 from .internals import ANSWER_S, store
 
 __all__ = ["CALLS", "DurableMap", "answer"]

@@ -25,7 +25,7 @@ from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]
 from ray.util.placement_group import PlacementGroup, placement_group_table
 
 from ...errors import ConfigError
-from .failures import first_line
+from .error_cause import first_line
 
 __all__ = [
     "ANSWER_S",

@@ -9,7 +9,7 @@ import sys
 import ray
 
 from ...errors import ConfigError
-from ..admission import admit
+from ..token_check import admit
 from .internals import ANSWER_S, RayTokens, address_of, keep_log_lines, quiet_about_tokens
 
 __all__ = ["NAMESPACE", "find", "join"]

@@ -9,7 +9,7 @@ import signal
 import ray
 
 from ..host import num_cores
-from ..protocol import Node
+from ..cluster_protocol import Node
 from .internals import draining_nodes, living_nodes
 
 __all__ = ["HEAD", "end_process", "list_nodes", "this_node"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..exits import process_space
 from ..host import ActorHost
-from ..protocol import ActorSpec, Cluster, NotBegun
+from ..cluster_protocol import ActorSpec, Cluster, NotBegun
 from ..threads import run_in_daemon_thread
 from ..titles import title_of
 from .nodes import this_node

@@ -1,0 +1,186 @@
+"""What becomes of the calls of one router: told to its policy, and to a plugin's observer.
+
+A router has a listener only where its policy or a plugin asks, so other calls pay for none of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from .._wire.caller_connection import CallStream, ConnectionLost
+from ..errors import ErrorCode, request_code
+from ..types import Call, Outcome, OutcomeKind, ReplicaLoad, Reply, RouterObserver, Service
+from .chooser import Chooser
+
+__all__ = ["FailureCode", "Listener", "ObservedCalls"]
+
+FailureCode = Callable[[Call, Reply], ErrorCode | None]
+"""Returns the code of the error that a reply stands for, None for a success."""
+
+
+class ObservedCalls:
+    """Observes whole calls: from the router's door to the end, however often they were sent.
+
+    Args:
+        observer: Of a plugin, or of several together; raises nothing.
+        clock: The router's.
+    """
+
+    def __init__(self, observer: RouterObserver, clock: Callable[[], float]) -> None:
+        self.observer = observer
+        self._clock = clock
+        self._open: dict[int, _OpenCall] = {}
+
+    def around(self, service: Service) -> Service:
+        """Return the service with its calls observed."""
+
+        async def call(request: Call) -> Reply:
+            key = id(request)
+            entry = self._open[key] = _OpenCall(self._clock())
+            self.observer.began(request)
+            try:
+                return await service(request)  # its stream ends the call
+            except BaseException as error:
+                if self._open.get(key) is entry:
+                    self._end(request, None, self._failed(request, error))
+                raise
+
+        return call
+
+    def sent(self, call: Call, replica: ReplicaLoad) -> None:
+        """A call was sent to a replica."""
+        if (entry := self._open.get(id(call))) is not None:
+            entry.replica = replica
+        self.observer.sent(call, replica)
+
+    def replied(self, call: Call, replica: ReplicaLoad) -> None:
+        """A reply that streams has begun."""
+        if (entry := self._open.get(id(call))) is not None:
+            entry.first_part = self._clock()
+        self.observer.first_part(call, replica)
+
+    def retried(self, call: Call) -> None:
+        """The replica was lost, and the call goes elsewhere."""
+        entry = self._open.get(id(call))
+        if entry is not None and entry.replica is not None:
+            self.observer.retried(call, entry.replica)
+
+    def answered(self, call: Call, outcome: Outcome) -> None:
+        """A call whose reply had begun has ended."""
+        self._end(call, outcome, outcome)
+
+    def _end(self, call: Call, at_replica: Outcome | None, outcome: Outcome) -> None:
+        entry = self._open.pop(id(call), None)
+        if entry is None:
+            return
+        total = self._clock() - entry.began
+        first = None if entry.first_part is None else entry.first_part - entry.began
+        if first is None and at_replica is not None:
+            first = total  # the reply came in one piece
+        whole = Outcome(outcome.kind, outcome.code, outcome.error_type, first, total)
+        self.observer.ended(call, entry.replica, whole)
+
+    def _failed(self, call: Call, error: BaseException) -> Outcome:
+        if isinstance(error, asyncio.CancelledError):
+            # The layer outside ends a call whose time is over by cancelling it.
+            if call.deadline is not None and self._clock() >= call.deadline:
+                return Outcome("error", ErrorCode.DEADLINE_EXCEEDED, "DeadlineExceededError")
+            return Outcome("cancelled", ErrorCode.CANCELLED, "CancelledError")
+        return Outcome("error", request_code(error), type(error).__name__)
+
+
+class _OpenCall:
+    """A call between its two ends."""
+
+    __slots__ = ("began", "first_part", "replica")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.first_part: float | None = None
+        self.replica: ReplicaLoad | None = None
+
+
+class Listener:
+    """Tells what becomes of each call that was sent.
+
+    Args:
+        chooser: The policy, as far as it asks.
+        calls: Observes for plugins, None where none asks.
+        clock: The router's.
+        failure_code: Judges replies.
+    """
+
+    def __init__(
+        self,
+        chooser: Chooser,
+        calls: ObservedCalls | None,
+        clock: Callable[[], float],
+        failure_code: FailureCode,
+    ) -> None:
+        self._chooser = chooser
+        self._calls = calls
+        self._clock = clock
+        self._failure_code = failure_code
+        self._first_parts: dict[CallStream, float] = {}
+
+    def sent(self, call: Call, replica: ReplicaLoad, stream: CallStream) -> None:
+        """A call was sent to a replica."""
+        if call.streaming:
+
+            def replied() -> None:
+                self._first_parts[stream] = self._clock()
+                if self._calls is not None:
+                    self._calls.replied(call, replica)
+
+            stream.on_reply = replied
+        if self._chooser.started is not None:
+            self._chooser.started(call, replica)
+        if self._calls is not None:
+            self._calls.sent(call, replica)
+
+    def ended(
+        self, call: Call, replica: ReplicaLoad, stream: CallStream, kind: OutcomeKind, began: float
+    ) -> None:
+        """What a replica had of a call has ended.
+
+        Args:
+            kind: `success` where the replica answers; then the stream says the rest.
+            began: When it was sent.
+        """
+        now = self._clock()
+        first = self._first_parts.pop(stream, None)
+        outcome = self._outcome(call, stream, kind, first, began, now)
+        if self._chooser.finished is not None:
+            self._chooser.finished(call, replica, outcome)
+        if self._calls is not None:
+            if kind == "rejected":
+                self._calls.observer.rejected(call, replica)
+            elif stream.answered:
+                self._calls.answered(call, outcome)
+
+    def _outcome(
+        self,
+        call: Call,
+        stream: CallStream,
+        kind: OutcomeKind,
+        first: float | None,
+        began: float,
+        now: float,
+    ) -> Outcome:
+        total_s = now - began
+        first_s = None if first is None else first - began
+        error = stream.error
+        if kind in ("lost", "unanswered"):
+            return Outcome(kind, ErrorCode.UNAVAILABLE, "", first_s, total_s)
+        if kind == "rejected":
+            return Outcome(kind, ErrorCode.RESOURCE_EXHAUSTED, "", first_s, total_s)
+        if isinstance(error, ConnectionLost):  # moved away from a silent replica
+            return Outcome("unanswered", ErrorCode.UNAVAILABLE, "", first_s, total_s)
+        if isinstance(error, asyncio.CancelledError):
+            return Outcome("cancelled", ErrorCode.CANCELLED, "", first_s, total_s)
+        if error is not None:
+            return Outcome("error", request_code(error), type(error).__name__, first_s, total_s)
+        code = self._failure_code(call, stream.reply.result())
+        first_s = total_s if first_s is None else first_s
+        return Outcome("success" if code is None else "error", code, "", first_s, total_s)

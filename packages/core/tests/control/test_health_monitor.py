@@ -1,0 +1,157 @@
+"""A replica's vital signs, in virtual time; more of them in `test_control_replica.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from alacarte._control.health_monitor import Vitals, answers, wait_silent
+from alacarte._model.deployment_spec import DeploymentSpec
+from alacarte.actors import ActorDied, ActorSilent, Pulse
+from alacarte.config import DeploymentConfig
+from alacarte.testing import FakeClock
+from alacarte.types import DeploymentId
+
+WELL = Pulse(0.1, 0, 0, 5)
+
+
+class Process:
+    """A replica's process.
+
+    Attributes:
+        answers_after: So many questions find nobody; None for all of them.
+        is_dead: It has ended.
+    """
+
+    def __init__(self, answers_after: int | None = 0) -> None:
+        self.answers_after = answers_after
+        self.is_dead = False
+        self.pulses = 0
+        self.checks = 0
+
+    async def pulse(self) -> Pulse:
+        if self.is_dead:
+            raise ActorDied("gone")
+        self.pulses += 1
+        if self.answers_after is None or self.pulses <= self.answers_after:
+            await asyncio.sleep(2)  # the patience of the stub
+            raise ActorSilent("no word")
+        return WELL
+
+    async def check_health(self) -> None:
+        self.checks += 1
+
+
+class Replica:
+    """A replica that keeps what it hears."""
+
+    def __init__(self) -> None:
+        config = DeploymentConfig(health_check_period_s=10, health_check_timeout_s=9)
+        self.spec = DeploymentSpec(DeploymentId("a", "D"), "v", b"", b"", False, config)
+        self.is_serving = True
+        self.failed: list[str] = []
+        self.changes = 0
+
+    def fail(self, kind: str, error: Exception) -> None:
+        self.failed.append(f"{kind}: {error}")
+
+    def drain(self) -> None:
+        self.is_serving = False
+
+    def changed(self) -> None:
+        self.changes += 1
+
+
+def made(answers_after: int | None = 0) -> tuple[Any, Replica, Vitals]:
+    replica = Replica()
+    return Process(answers_after), replica, Vitals(replica)
+
+
+async def ended(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def test_a_process_that_is_silent_for_long_is_unfit_until_it_answers():
+    """Three questions; then others take its requests; a word from it, and all is well again."""
+
+    async def main() -> None:
+        process, replica, vitals = made(answers_after=4)
+        vitals.probe(process)
+        vitals.probe(process)  # one probe at a time
+        await asyncio.sleep(5.9)
+        assert vitals.is_good
+        await asyncio.sleep(0.2)
+        assert (vitals.is_good, vitals.in_doubt) == (False, True)
+        assert vitals.message == "its process has not answered for 6 s"
+        assert replica.failed == ["health: its process has not answered for 6 s"]
+        await asyncio.sleep(2)
+        assert (vitals.is_good, vitals.in_doubt, vitals.message) == (True, False, "")
+        assert replica.changes == 2
+        assert process.pulses == 5
+
+    FakeClock().run(main())
+
+
+def test_a_probe_ends_with_the_service():
+    """Of a replica that leaves nobody asks any more."""
+
+    async def main() -> None:
+        process, replica, vitals = made(answers_after=None)
+        vitals.probe(process)
+        await asyncio.sleep(7)
+        replica.is_serving = False
+        await asyncio.sleep(20)
+        asked = process.pulses
+        await asyncio.sleep(100)
+        assert process.pulses == asked
+        vitals.probe(process)
+        await asyncio.sleep(100)
+        assert process.pulses == asked
+
+    FakeClock().run(main())
+
+
+def test_a_check_waits_for_a_slow_pulse():
+    """A process that is silent for some seconds has not failed a check that may take longer."""
+
+    async def main() -> None:
+        process, replica, vitals = made(answers_after=3)
+        monitoring = asyncio.create_task(vitals.monitor(process, checks_itself=True))
+        await asyncio.sleep(17.5)  # the first check begins after 9 to 11 s, the second after 18
+        await ended(monitoring)
+        assert (process.pulses, process.checks) == (4, 1)
+        assert (vitals.health.failed_in_a_row, replica.failed) == (0, [])
+
+    FakeClock().run(main())
+
+
+def test_the_end_of_a_process_is_no_failed_check():
+    """Who follows the process reports its death, and why."""
+
+    async def main() -> None:
+        process, replica, vitals = made()
+        process.is_dead = True
+        monitoring = asyncio.create_task(vitals.monitor(process, checks_itself=True))
+        await asyncio.sleep(100)
+        await ended(monitoring)
+        assert (replica.failed, replica.changes) == ([], 0)
+        assert not await answers(process, 2)
+
+    FakeClock().run(main())
+
+
+def test_a_constructor_may_stop_all_threads_for_minutes():
+    """Only after five minutes without any answer it is given up."""
+
+    async def main() -> None:
+        began = asyncio.get_running_loop().time()
+        message = await wait_silent(made(answers_after=None)[0])
+        assert message == "its process has not answered for 300 s"
+        assert asyncio.get_running_loop().time() - began >= 300
+        waiting = asyncio.create_task(wait_silent(made(answers_after=100)[0]))
+        await asyncio.sleep(3000)
+        assert not waiting.done()
+        await ended(waiting)
+
+    FakeClock().run(main())

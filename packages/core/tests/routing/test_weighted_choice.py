@@ -1,0 +1,75 @@
+"""Which target a call takes: by weight, or always the same for a key."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alacarte._routing.weighted_choice import at, sticky
+
+WEIGHTS = st.lists(st.integers(0, 20), min_size=1, max_size=6).filter(any)
+
+
+def normal(parts: list[int]) -> list[float]:
+    return [part / sum(parts) for part in parts]
+
+
+def within(count: int, of: int, share: float) -> bool:
+    """Whether a count is within six standard deviations of what its share leads to be expected."""
+    return abs(count - of * share) <= 6 * math.sqrt(of * share * (1 - share)) + 1e-9
+
+
+@given(parts=WEIGHTS, draws=st.integers(1, 400))
+def test_every_part_of_the_line_is_someone_s(parts: list[int], draws: int):
+    """Evenly spread draws fall on each target as its weight says, to one draw; none on weight 0."""
+    weights = normal(parts)
+    found = Counter(at(weights, (n + 0.5) / draws) for n in range(draws))
+    for index, weight in enumerate(weights):
+        assert abs(found[index] - weight * draws) <= 1 + 1e-9
+        assert weight or not found[index]
+
+
+def test_what_rounding_leaves_over_is_somebody_s():
+    """Weights that sum to a little less than 1 lose no call, and give none to weight 0."""
+    assert at([0.1] * 10 + [0.0], 1 - 1e-17) == 9
+    assert at([0.0, 1 - 1e-9], 0.9999999999) == 1
+
+
+@given(parts=WEIGHTS, salt=st.text(max_size=5))
+def test_keys_are_dealt_by_weight(parts: list[int], salt: str):
+    """A thousand keys fall on the targets as their weights say, within bounds."""
+    weights = normal(parts)
+    names = [f"t{n}" for n in range(len(parts))]
+    found = Counter(sticky(names, weights, f"key {n}", salt) for n in range(1000))
+    assert all(within(found[n], 1000, weight) for n, weight in enumerate(weights))
+
+
+@given(parts=st.lists(st.integers(1, 20), min_size=2, max_size=5), extra=st.integers(1, 20))
+def test_only_those_move_who_must(parts: list[int], extra: int):
+    """When one target's weight grows, keys move to it only, whatever the order of the targets."""
+    names = [f"t{n}" for n in range(len(parts))]
+    before = normal(parts)
+    after = normal([parts[0] + extra, *parts[1:]])
+    for n in range(200):
+        old = names[sticky(names, before, f"k{n}", "s")]
+        new = names[::-1][sticky(names[::-1], after[::-1], f"k{n}", "s")]
+        assert new in (old, "t0")
+
+
+def test_another_experiment_deals_anew():
+    """The same half of the users does not meet the new version of every route."""
+    names, weights = ["a", "b"], [0.5, 0.5]
+    same = sum(
+        sticky(names, weights, f"k{n}", "one") == sticky(names, weights, f"k{n}", "two")
+        for n in range(1000)
+    )
+    assert within(same, 1000, 0.5)
+
+
+def test_any_text_is_a_key():
+    """What a client sends in a header cannot break the choice."""
+    for key in ("\udcff", "\0", "k" * 100_000, "ü"):
+        assert sticky(["a", "b"], [0.5, 0.5], key, "s") in (0, 1)

@@ -1,0 +1,56 @@
+"""The call protocols of HTTP and WebSockets, as every process knows them.
+
+Proxies judge replies by them, and run no user code: what a replica does with a call is imported
+where a replica binds its object.
+"""
+
+from __future__ import annotations
+
+from alacarte.errors import ErrorCode
+from alacarte.types import Reply, Served, Service
+
+from ._head_codec import HTTP, status_of
+from ._websocket.websocket_codec import WEBSOCKET, denied_with
+
+__all__ = ["HttpCalls", "WebSocketCalls"]
+
+_CODES = {
+    501: ErrorCode.UNIMPLEMENTED,
+    503: ErrorCode.UNAVAILABLE,
+    504: ErrorCode.DEADLINE_EXCEEDED,
+}
+
+
+class HttpCalls:
+    """The `CallProtocol` of HTTP requests."""
+
+    name = HTTP
+
+    def bind(self, served: Served) -> Service:
+        from ._replica.http_protocol import HttpProtocol
+
+        return HttpProtocol().bind(served)
+
+    def failure_code(self, reply: Reply) -> ErrorCode | None:
+        """Return the code of a status of 500 or more."""
+        return _failure_code(status_of(reply.payload[0]))
+
+
+class WebSocketCalls:
+    """The `CallProtocol` of WebSockets."""
+
+    name = WEBSOCKET
+
+    def bind(self, served: Served) -> Service:
+        from ._websocket.asgi_session import WebSocketProtocol
+
+        return WebSocketProtocol().bind(served)
+
+    def failure_code(self, reply: Reply) -> ErrorCode | None:
+        """Return the code of a handshake that was denied with a status of 500 or more."""
+        status = denied_with(reply.payload[0])
+        return None if status is None else _failure_code(status)
+
+
+def _failure_code(status: int) -> ErrorCode | None:
+    return None if status < 500 else _CODES.get(status, ErrorCode.INTERNAL)

@@ -1,0 +1,541 @@
+"""A client's connection: deadlines, room for others, clients that leave, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+import uvloop
+
+from alacarte.testing import wait_until
+from alacarte_http._edge import ending
+from alacarte_http._edge.http_connection import Connection
+from alacarte_http._edge.edge import Edge
+from alacarte_http._edge.exchange import Exchange
+from alacarte_http._edge.limits import edge_limits
+from alacarte_http._head_codec import ResponseHead
+from alacarte_http.config import HTTPOptions
+
+from ..gates import WAIT_S
+from ..wire import Answer, Wire
+from .server import EdgeServer
+
+pytestmark = pytest.mark.once  # bytes on a socket, the same whatever Python answers
+
+LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+SOON_S = 0.4
+
+
+@pytest.fixture(params=list(LOOPS))
+def serve_with(request: Any) -> Iterator[Any]:
+    """Start a server with the options given, on a loop of either kind."""
+    servers: list[EdgeServer] = []
+
+    def serve_with(**options: Any) -> EdgeServer:
+        servers.append(EdgeServer(LOOPS[request.param], **options))
+        return servers[-1]
+
+    yield serve_with
+    for server in servers:
+        server.let_go()
+        server.stop()
+
+
+def final(wire: Wire) -> Answer:
+    """Read up to the answer that is not an interim one."""
+    while (answer := wire.answer()).status < 200:
+        assert answer.status == 100
+    return answer
+
+
+def dribble(wire: Wire, piece: bytes) -> None:
+    """Go on sending until there is an answer."""
+    deadline = time.monotonic() + WAIT_S
+    while not wire.readable(0.02):
+        assert time.monotonic() < deadline
+        wire.send(piece)
+
+
+# --- deadlines
+
+
+def test_a_silent_connection(serve_with):
+    """Who connects and says nothing is not kept; there is nothing to answer."""
+    server = serve_with(receive_head_timeout_s=SOON_S)
+    with server.wire() as wire:
+        assert wire.rest() == b""
+    server.wait_until_empty()
+
+
+def test_a_dribbled_head(serve_with):
+    """A head that does not come to its end is answered 408, however alive the client is."""
+    server = serve_with(receive_head_timeout_s=SOON_S)
+    with server.wire() as wire:
+        wire.send(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        dribble(wire, b"A: b\r\n")
+        answer = wire.answer()
+        assert (answer.status, answer["connection"]) == (408, "close")
+        assert b"0.4 s" in answer.body
+        assert wire.rest() == b""
+    server.wait_until_empty()
+
+
+@pytest.mark.parametrize(("limit", "told"), [(2 << 20, b"2 MiB"), (1000, b"1000 bytes")])
+def test_a_body_that_is_too_long(serve_with, limit, told):
+    """413 names the limit in a readable unit, and the option."""
+    server = serve_with(max_body_bytes=limit)
+    with server.wire() as wire:
+        wire.ask("/upload", "POST", f"Content-Length: {limit + 1}")
+        answer = final(wire)
+        assert answer.status == 413
+        assert answer.body == (
+            b"The request's body is longer than the %b of HTTPOptions.max_body_bytes.\n" % told
+        )
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
+def test_a_body_that_stops(serve_with, framing):
+    """A body that stops midway is answered 408, and the request's handler is cancelled."""
+    server = serve_with(receive_body_timeout_s=SOON_S)
+    with server.wire() as wire:
+        wire.ask("/", "POST", framing)
+        wire.send(b"5\r\nabcde\r\n")
+        assert wire.answer().status == 408
+        assert server.cancelled.acquire(timeout=WAIT_S)
+        assert wire.rest() == b""
+    server.wait_until_empty()
+
+
+def test_a_dribbled_body(serve_with):
+    """A body has to come faster than a kilobyte a second, else 408."""
+    server = serve_with(receive_body_timeout_s=SOON_S)
+    with server.wire() as wire:
+        wire.ask("/", "POST", "Content-Length: 100000")
+        dribble(wire, b"x")
+        assert wire.answer().status == 408
+        assert wire.rest() == b""
+
+
+def test_a_body_dribbled_as_framing(serve_with):
+    """The bytes of chunk extensions are no progress."""
+    server = serve_with(receive_body_timeout_s=SOON_S)
+    with server.wire() as wire:
+        wire.ask("/", "POST", "Transfer-Encoding: chunked")
+        wire.send(b"5;")
+        dribble(wire, b"a" * 50)
+        assert wire.answer().status == 408
+
+
+def test_an_upload_that_the_application_holds_back(serve_with):
+    """Time in which nobody reads the body is not the client's."""
+    server = serve_with(receive_body_timeout_s=SOON_S)
+    body = b"x" * (8 << 20)
+    with server.wire() as wire, server.wire() as clock:
+        wire.ask("/upload", "POST", f"Content-Length: {len(body)}")
+        assert server.entered.acquire(timeout=WAIT_S)
+        sending = threading.Thread(target=wire.send, args=(body,))
+        sending.start()
+        for _ in range(3):
+            with server.wire() as clock:  # the deadline passes for another, meanwhile
+                clock.ask("/", "POST", "Content-Length: 5")
+                assert clock.answer().status == 408
+        server.let_go()
+        assert wire.answer().body == b"/upload %d" % len(body)
+        sending.join()
+
+
+def test_an_expected_continue_that_is_late(serve_with):
+    """A client that was not told to go on is not blamed for waiting."""
+    server = serve_with(receive_body_timeout_s=SOON_S)
+    with server.wire() as wire:
+        wire.ask("/upload", "POST", "Expect: 100-continue", "Content-Length: 5")
+        for _ in range(3):
+            with server.wire() as clock:
+                clock.ask("/", "POST", "Content-Length: 5")
+                assert clock.answer().status == 408
+        server.let_go()
+        assert wire.answer().status == 100
+        wire.send(b"hello")
+        assert wire.answer().body == b"/upload 5"
+
+
+def test_an_unread_response(serve_with):
+    """A client that does not read its response loses its connection, and the memory is freed."""
+    server = serve_with(send_timeout_s=SOON_S)
+    with server.wire(receive_buffer=4096) as wire:
+        wire.ask("/big")
+        assert wire.hung_up()
+    server.wait_until_empty()
+
+
+def test_a_response_read_slowly(serve_with):
+    """A client that reads, if slowly, is served for as long as it takes."""
+    server = serve_with(send_timeout_s=2 * SOON_S)
+    with server.wire(receive_buffer=65536) as wire:
+        wire.ask("/big")
+        wire.head()
+        for _ in range(32):
+            wire.take(1 << 20)
+            wire.hung_up(0.05)  # a pause that is twice the timeout, in sum
+        wire.ask("/")
+        assert wire.answer().body == b"/ 0"
+
+
+def test_an_idle_connection(serve_with):
+    """It is closed when it has been idle for long enough, without a word."""
+    server = serve_with(keep_alive_timeout_s=SOON_S)
+    with server.wire() as wire:
+        wire.ask("/")
+        wire.answer()
+        assert wire.rest() == b""
+    server.wait_until_empty()
+
+
+# --- room for others
+
+
+def test_the_longest_idle_makes_room(serve_with):
+    """One connection too many: the one that has been idle for longest goes."""
+    server = serve_with(max_connections=3)
+    with server.wire() as first, server.wire() as second, server.wire() as third:
+        for wire in (first, second, third, first):
+            wire.ask("/")
+            wire.answer()
+        with server.wire() as fourth:
+            fourth.ask("/")
+            assert fourth.answer().status == 200
+            assert second.rest() == b""
+            for wire in (first, third, fourth):
+                wire.ask("/")
+                assert wire.answer().status == 200
+
+
+def test_a_request_that_has_arrived_is_not_idle(serve_with):
+    """Nobody is hung up on whose request is there, though the loop has not read it yet."""
+    server = serve_with(max_connections=2)
+    with server.wire() as first, server.wire() as second:
+        for wire in (first, second):
+            wire.ask("/")
+            wire.answer()
+
+        def one_more() -> None:
+            first.ask("/late")
+            more = Connection(server.edge)
+            assert server.edge.add(more)
+            server.edge.forget(more)
+
+        server.call(one_more)
+        assert first.answer().body == b"/late 0"
+        assert second.rest() == b""
+
+
+def test_no_room(serve_with):
+    """Where all connections have a request in progress, the next one is answered 503."""
+    server = serve_with(max_connections=2)
+    with server.wire() as first, server.wire() as second:
+        for wire in (first, second):
+            wire.ask("/stay")
+            assert server.entered.acquire(timeout=WAIT_S)
+        with server.wire() as third:
+            answer = third.answer()
+            assert (answer.status, answer["retry-after"]) == (503, "1")
+            assert third.rest() == b""
+        server.let_go()
+        assert [wire.answer().status for wire in (first, second)] == [200, 200]
+    with server.wire() as wire:
+        wire.ask("/")
+        assert wire.answer().status == 200
+
+
+@pytest.mark.parametrize("beginning", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+def test_a_flood(serve_with, beginning):
+    """Connections that are idle or half open, many times as many as there may be, starve nobody."""
+    server = serve_with(max_connections=20)
+    flood = []
+    for i in range(300):
+        wire = server.wire()
+        flood.append(wire)
+        wire.try_send(beginning)
+        if i % 10 == 0:
+            with server.wire() as good:
+                good.ask("/")
+                assert good.answer().status == 200
+    # One that has just been closed is gone a turn of the loop later.
+    wait_until(lambda: len(server.edge.connections) <= 20, WAIT_S)
+    for wire in flood:
+        wire.close()
+    server.wait_until_empty()
+
+
+# --- clients that leave
+
+
+def test_a_client_that_stops_sending(serve_with):
+    """A client that closes its half of the connection still gets its response."""
+    server = serve_with()
+    with server.wire() as wire:
+        wire.ask("/stay")
+        wire.stop_sending()
+        assert server.entered.acquire(timeout=WAIT_S)
+        assert wire.answer().status == 100  # it was asked whether it is there
+        server.let_go()
+        answer = final(wire)
+        assert (answer.body, answer["connection"]) == (b"/stay 0", "close")
+        assert wire.rest() == b""
+    server.wait_until_empty()
+
+
+def test_a_pipeline_that_ends(serve_with):
+    """All that was asked for is answered, also after the client has stopped sending."""
+    server = serve_with()
+    with server.wire() as wire:
+        for path in ("/stay", "/one", "/two"):
+            wire.ask(path)
+        wire.stop_sending()
+        assert server.entered.acquire(timeout=WAIT_S)
+        server.let_go()
+        assert [final(wire).body for _ in range(3)] == [b"/stay 0", b"/one 0", b"/two 0"]
+        assert wire.rest() == b""
+
+
+def test_a_stream_to_a_client_that_stops_sending(serve_with):
+    """A response that has begun goes on to its end."""
+    server = serve_with()
+    with server.wire() as wire:
+        wire.ask("/stream")
+        assert wire.head().status == 200
+        wire.stop_sending()
+        assert wire.chunk() == b"first"
+        server.let_go()
+        assert wire.chunk() == b"/stream 0"
+        assert wire.chunk() == b""
+        assert wire.rest() == b""
+
+
+def test_a_quiet_stream_to_a_client_that_stops_sending(serve_with, monkeypatch):
+    """Whoever was asked before the response began, and was there, is not given up in a pause."""
+    monkeypatch.setattr(ending, "_QUIET_S", 0.05)
+    server = serve_with()
+    with server.wire() as wire:
+        wire.ask("/stay-and-stream")
+        wire.stop_sending()
+        assert server.entered.acquire(timeout=WAIT_S)
+        assert wire.answer().status == 100
+        server.let_go()
+        while (head := wire.head()).status == 100:
+            pass
+        assert head.status == 200
+        assert wire.chunk() == b"first"
+        for _ in range(8):  # time for eight who were never asked to be given up
+            with server.wire() as other:
+                other.ask("/stream")
+                assert other.head().status == 200
+                assert other.chunk() == b"first"
+                other.stop_sending()
+                assert server.cancelled.acquire(timeout=WAIT_S)
+        server.let_go()
+        assert wire.chunk() == b"/stay-and-stream 0"
+        assert wire.chunk() == b""
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+@pytest.mark.parametrize("path", ["/stay", "/stream"])
+@pytest.mark.parametrize("leave", [Wire.close, Wire.reset])
+def test_clients_that_vanish(serve_with, path, leave, version):
+    """However a client goes, its handler is cancelled; of many, nothing is left."""
+    server = serve_with()
+    for _ in range(50):
+        wire = server.wire()
+        wire.send(f"GET {path} HTTP/{version}\r\nHost: x\r\n\r\n".encode())
+        assert server.entered.acquire(timeout=WAIT_S)
+        leave(wire)
+    for _ in range(50):
+        assert server.cancelled.acquire(timeout=WAIT_S)
+    server.wait_until_empty()
+
+
+def test_a_reset_behind_a_full_line(serve_with):
+    """A reset is noticed also while the proxy does not read, with requests in line."""
+    server = serve_with()
+    with server.wire() as wire:
+        for _ in range(3):
+            wire.ask("/stay")
+        assert server.entered.acquire(timeout=WAIT_S)
+        wire.reset()
+        assert server.cancelled.acquire(timeout=WAIT_S)
+    server.wait_until_empty()
+
+
+@pytest.mark.parametrize("leave", [Wire.close, Wire.reset, Wire.stop_sending])
+def test_an_upload_that_breaks_off(serve_with, leave):
+    """A request without its end is not waited for; who still listens is told so."""
+    server = serve_with()
+    with server.wire() as wire:
+        wire.ask("/", "POST", "Content-Length: 10")
+        wire.send(b"abc")
+        server.wait_for_connections(1)
+        leave(wire)
+        if leave is Wire.stop_sending:
+            answer = wire.answer()
+            assert (answer.status, answer.body) == (
+                400, b"The request broke off before its end.\n",
+            )  # fmt: skip
+    server.wait_until_empty()
+
+
+def test_http_1_0_that_stops_sending(serve_with):
+    """An HTTP/1.0 client may not be asked: it counts as gone, and its handler is cancelled."""
+    server = serve_with()
+    with server.wire() as wire:
+        wire.send(b"GET /stay HTTP/1.0\r\n\r\n")
+        assert server.entered.acquire(timeout=WAIT_S)
+        wire.stop_sending()
+        assert server.cancelled.acquire(timeout=WAIT_S)
+    server.wait_until_empty()
+
+
+def test_http_1_0_behind_other_requests(serve_with):
+    """So does one whose last request is in HTTP/1.0, when it is that one's turn."""
+    server = serve_with()
+    with server.wire() as wire:
+        wire.ask("/stay")
+        wire.send(b"GET /upload HTTP/1.0\r\n\r\n")
+        wire.stop_sending()
+        assert server.entered.acquire(timeout=WAIT_S)
+        server.let_go()
+        assert final(wire).body == b"/stay 0"
+    server.wait_until_empty()
+
+
+# --- responses
+
+
+def test_a_stream_in_http_1_0(serve_with):
+    """HTTP/1.0 has no chunks: the response ends with the connection."""
+    server = serve_with()
+    server.let_go()
+    with server.wire() as wire:
+        wire.send(b"GET /stream HTTP/1.0\r\n\r\n")
+        answer = wire.head()
+        assert not answer.all("transfer-encoding")
+        assert answer["connection"] == "close"
+        assert wire.rest() == b"first/stream 0"
+
+
+def test_head_of_a_stream(serve_with):
+    """The response to HEAD ends with its head, also of a stream: the connection goes on at once."""
+    server = serve_with()
+    with server.wire() as wire:
+        wire.ask("/stream", "HEAD")
+        assert wire.head().status == 200
+        wire.ask("/")
+        assert wire.answer().body == b"/ 0"
+        server.let_go()
+
+
+def test_an_early_answer(serve_with):
+    """An answer before the end of the body: the body is read, and the connection goes on."""
+    server = serve_with()
+    body = b"x" * (4 << 20)
+    with server.wire() as wire:
+        wire.ask("/early", "POST", f"Content-Length: {len(body)}")
+        assert wire.answer().body == b"/early 0"
+        wire.send(body)
+        wire.ask("/")
+        assert wire.answer().body == b"/ 0"
+
+
+def test_an_early_answer_instead_of_a_continue(serve_with):
+    """Whoever was not told to send its body is told that the connection ends."""
+    server = serve_with()
+    with server.wire() as wire:
+        wire.ask("/early", "POST", "Expect: 100-continue", "Content-Length: 5")
+        answer = wire.answer()
+        assert (answer.status, answer["connection"]) == (200, "close")
+        assert wire.rest() == b""
+
+
+def test_too_many_in_line(serve_with):
+    """A connection holds 256 requests in line; they are answered, and then it ends with 503."""
+    server = serve_with()
+    with server.wire() as wire:
+        wire.ask("/stay")
+        assert server.entered.acquire(timeout=WAIT_S)
+        wire.send(b"GET /n HTTP/1.1\r\nHost: x\r\n\r\n" * 300)
+        server.let_go()
+        statuses = [wire.answer().status for _ in range(258)]
+        assert statuses == [200] * 257 + [503]
+        assert wire.rest() == b""
+
+
+# --- the end
+
+
+def test_winding_down_an_idle_connection(serve_with):
+    """A request on its way to an idle connection is answered, and told that it was the last."""
+    server = serve_with()
+    with server.wire() as used, server.wire() as fresh, server.wire() as silent:
+        used.ask("/")
+        assert not used.answer().all("connection")
+        server.wait_for_connections(3)
+        server.wind_down()
+        for wire in (used, fresh):
+            wire.ask("/late")
+            answer = wire.answer()
+            assert (answer.body, answer["connection"]) == (b"/late 0", "close")
+            assert wire.rest() == b""
+        assert silent.rest() == b""
+    server.wait_until_empty()
+
+
+def test_winding_down_a_busy_connection(serve_with):
+    """All that is in progress or in line is answered, only the last one says that it is."""
+    server = serve_with()
+    with server.wire() as busy, server.wire() as queued, server.wire() as begun:
+        begun.send(b"GET /begun HT")
+        # All at once: what is not here when the end begins need not be answered.
+        line = [
+            b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % each for each in (b"/stay", b"/one", b"/two")
+        ]
+        queued.send(*line)
+        busy.ask("/stay")
+        for _ in range(2):
+            assert server.entered.acquire(timeout=WAIT_S)
+        server.wait_for_connections(3)
+        server.wind_down()
+        server.let_go()
+        begun.send(b"TP/1.1\r\nHost: x\r\n\r\n")
+        assert busy.answer()["connection"] == "close"
+        assert begun.answer()["connection"] == "close"
+        answers = [queued.answer() for _ in range(3)]
+        assert [answer.body for answer in answers] == [b"/stay 0", b"/one 0", b"/two 0"]
+        assert [answer.all("connection") for answer in answers] == [[], [], ["close"]]
+        for wire in (busy, begun, queued):
+            assert wire.rest() == b""
+    server.wait_until_empty()
+
+
+async def test_under_uvicorn():
+    """uvicorn serves the edge's connections too, by the names that its documentation promises."""
+
+    async def app(exchange: Exchange) -> None:
+        exchange.respond(ResponseHead(200, b"", None, False), b"", exchange.head.raw_path)
+
+    edge = Edge(app, edge_limits(HTTPOptions()))
+    http: Any = lambda **_: Connection(edge)  # noqa: E731
+    config = uvicorn.Config(app, http=http, lifespan="off", log_config=None)  # type: ignore[arg-type]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve([listener]))
+        client = Wire(listener.getsockname()[1])
+        client.ask("/path")
+        assert (await asyncio.to_thread(client.answer)).body == b"/path"
+        client.close()
+        server.should_exit = True
+        await serving

@@ -1,0 +1,527 @@
+"""A request's way through layers, in memory: what each side is told, and what is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from alacarte.errors import BackPressureError
+from alacarte.types import Call, DeploymentId, Identity, Message, Reply, Route
+from alacarte_http._calls import Calls, ResolvedRoute
+from alacarte_http._edge.http_connection import Connection
+from alacarte_http._edge.edge import Edge
+from alacarte_http._edge.exchange import Exchange
+from alacarte_http._edge.head import Head, Peer
+from alacarte_http._edge.limits import edge_limits
+from alacarte_http._errors import Answer
+from alacarte_http._head_codec import pack_ends, pack_response
+from alacarte_http._proxy.layered_forwarding import Handshake, LayeredForwarding
+from alacarte_http._proxy.layered_routes import Around, Target
+from alacarte_http._request_options import RequestOptions, read_options
+from alacarte_http._websocket.websocket_codec import denied_with, pack_accept
+from alacarte_http.config import HTTPOptions
+from alacarte_http.layers import (
+    APPLICATION,
+    HttpLayer,
+    HttpRequest,
+    HttpResponse,
+    HttpRoute,
+    HttpService,
+)
+from alacarte_http.message import read_request
+
+from ..memory_transport import MemoryTransport
+
+GET = b"GET /shop/a?q=1 HTTP/1.1\r\nHost: x\r\n\r\n"
+DESK = DeploymentId("shop", "Desk")
+
+
+def hello(rest: AsyncIterator[Message] | None = None) -> Reply:
+    return Reply((pack_response(200, [(b"x-own", b"1")]) + b"hello",), rest)
+
+
+class Replica:
+    """The deployment: notes the calls, and answers as it was told."""
+
+    def __init__(self, does: Callable[[Call], Awaitable[Reply]] | None = None) -> None:
+        self.got: list[Call] = []
+        self._does = does
+
+    async def __call__(self, call: Call) -> Reply:
+        self.got.append(call)
+        return hello() if self._does is None else await self._does(call)
+
+
+class Rest:
+    """The rest of a reply, which notes how often it is closed."""
+
+    def __init__(self, *parts: bytes) -> None:
+        self.closed = 0
+        self._parts = list(parts)
+
+    def __aiter__(self) -> Rest:
+        return self
+
+    async def __anext__(self) -> Message:
+        if not self._parts:
+            raise StopAsyncIteration
+        return (self._parts.pop(0),)
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+def passes(service: HttpService) -> HttpService:
+    return service
+
+
+def changes(change: Callable[[HttpRequest], HttpRequest]) -> HttpLayer:
+    """Return a layer that passes another request on."""
+
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            return await service(change(request))
+
+        return call
+
+    return layer
+
+
+def target(
+    replica: Any,
+    layer: HttpLayer,
+    *,
+    prefix: str = "/shop",
+    task_free: bool = False,
+    plain: bool = True,
+    answer: Callable[[RequestOptions], Answer] | None = None,
+) -> Target:
+    async def forward(request: HttpRequest) -> HttpResponse:
+        response: HttpResponse = await request._forward(request)
+        return response
+
+    around = Around(HttpRoute(APPLICATION, prefix, "shop"), layer(forward), task_free)
+    route = Route(prefix, "shop", {DESK: 1.0})
+    return Target(around, ResolvedRoute(route, replica, replica, None, False, plain), answer)
+
+
+class Bench:
+    """A client's connection to one target.
+
+    Attributes:
+        ended: Statuses of the requests that have ended.
+    """
+
+    def __init__(self, to: Target, timeout_s: float | None = None) -> None:
+        self.ended: list[int] = []
+        self.transport = MemoryTransport()
+        self.edge = Edge(self._begin, edge_limits(HTTPOptions()))
+        self._to = to
+        self._calls = Calls(timeout_s, ())
+        self._connection = Connection(self.edge)
+        self._connection.connection_made(self.transport)
+
+    def _begin(self, exchange: Exchange) -> None:
+        LayeredForwarding(
+            exchange,
+            self._to,
+            read_options(exchange.head.headers),
+            "id",
+            self._calls,
+            lambda forwarding, status: self.ended.append(status),
+            0.0,
+        ).begin()
+
+    def send(self, data: bytes) -> None:
+        self._connection.data_received(data)
+
+    def leave(self) -> None:
+        self._connection.connection_lost(None)
+
+    async def settle(self) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    async def ask(self, data: bytes = GET) -> bytes:
+        """Send a request; return its response, when it has ended."""
+        self.send(data)
+        while self.edge.tasks:
+            await asyncio.wait(self.edge.tasks)
+        await self.settle()
+        assert len(self.ended) == 1, self.ended
+        return self.transport.written
+
+
+def status_of(response: bytes) -> int:
+    return int(response.split()[1])
+
+
+# --- tasks ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task_free", "plain", "timeout_s", "sent", "takes_a_task"),
+    [
+        (True, True, None, GET, False),
+        (False, True, None, GET, True),
+        (True, False, None, GET, True),
+        (True, True, 5.0, GET, True),
+        (True, True, None, b"POST /shop HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na", True),
+    ],
+)
+async def test_a_task_only_where_something_needs_one(
+    task_free: bool, plain: bool, timeout_s: float | None, sent: bytes, takes_a_task: bool
+):
+    """A layer, a service, a deadline or a body on its way; the response is the same."""
+    bench = Bench(target(Replica(), passes, task_free=task_free, plain=plain), timeout_s)
+    bench.send(sent)
+    assert bool(bench.edge.tasks) is takes_a_task
+    assert (bench.ended == [200]) is not takes_a_task  # in the very step that brought the request
+    if sent is not GET:
+        bench.send(b"b")
+    await bench.settle()
+    assert (status_of(bench.transport.written), bench.ended) == (200, [200])
+    assert bench.transport.written.endswith(b"hello")
+
+
+async def test_the_proxy_s_own_answer_takes_no_task():
+    """What stands for the application needs no service, whether that is plain or not."""
+    nowhere = target(
+        None, passes, task_free=True, plain=False, answer=lambda options: Answer(404, "no")
+    )
+    bench = Bench(nowhere)
+    bench.send(GET)
+    assert (bench.edge.tasks, bench.ended) == (set(), [404])
+
+
+# --- what is passed on ------------------------------------------------------------------
+
+
+async def test_a_rewritten_request_reaches_the_replica():
+    """Method, path, query, headers and who makes it; options are read of the new headers."""
+    replica = Replica()
+    somebody = Identity("somebody")
+
+    def change(request: HttpRequest) -> HttpRequest:
+        request = request.with_path("/shop/é").with_headers({"serve_multiplexed_model_id": "m"})
+        return request._with(method="PUT", query=b"r=2").with_identity(somebody)
+
+    await Bench(target(replica, changes(change))).ask()
+    [call] = replica.got
+    head = read_request(call)
+    assert (head.method, head.path, head.raw_path) == ("PUT", "/shop/é", b"/shop/%C3%A9")
+    assert head.query == b"r=2"
+    assert (call.identity, call.model_id, call.app) == (somebody, "m", "shop")
+
+
+async def test_a_request_that_no_layer_changes_is_the_client_s():
+    """Nothing of the head is lost on the way."""
+    replica = Replica()
+    await Bench(target(replica, passes)).ask()
+    head = read_request(replica.got[0])
+    assert (head.method, head.raw_path, head.query) == ("GET", b"/shop/a", b"q=1")
+    assert list(head.headers) == [(b"host", b"x")]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "status"),
+    [
+        ("/shop", "/shop", 200),
+        ("/shop", "/shop/b", 200),
+        ("/shop", "/shopping", 500),
+        ("/shop", "/", 500),
+        ("/", "/anything", 200),
+    ],
+)
+async def test_a_layer_keeps_a_request_in_its_route(prefix: str, path: str, status: int):
+    """The route has chosen the layers: nobody gets past those of another one."""
+    replica = Replica()
+    layer = changes(lambda request: request.with_path(path))
+    response = await Bench(target(replica, layer, prefix=prefix)).ask()
+    assert (status_of(response), len(replica.got)) == (status, status == 200)
+
+
+async def test_headers_that_a_layer_makes_senseless_are_refused():
+    """As if the client had sent them; the application sees nothing."""
+    replica = Replica()
+    layer = changes(lambda request: request.with_headers({"x-request-timeout-seconds": "soon"}))
+    response = await Bench(target(replica, layer)).ask()
+    assert (status_of(response), replica.got) == (400, [])
+
+
+async def test_a_request_is_passed_on_once():
+    """The body can be read once: the layer gets an error, and may answer nevertheless."""
+    replica = Replica()
+
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            await service(request)
+            with pytest.raises(RuntimeError, match="once"):
+                await service(request)
+            return HttpResponse(202)
+
+        return call
+
+    assert status_of(await Bench(target(replica, layer)).ask()) == 202
+    assert len(replica.got) == 1
+
+
+async def test_an_error_of_the_application_is_a_response_to_layers():
+    """They see what the client will be sent, and may send something else."""
+    seen: list[int] = []
+
+    async def busy(call: Call) -> Reply:
+        raise BackPressureError("shop#Desk", 1, 1)
+
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            response = await service(request)
+            seen.append(response.status)
+            return response.with_headers({"x-layer": "1"})
+
+        return call
+
+    response = await Bench(target(Replica(busy), layer)).ask()
+    assert (seen, status_of(response)) == ([503], 503)
+    assert b"x-layer: 1\r\n" in response
+
+
+# --- the end ----------------------------------------------------------------------------
+
+
+async def test_a_reply_that_a_layer_drops_is_closed():
+    """Where a layer answers by itself, nobody reads the replica's stream: it is told so, once."""
+    rest = Rest(b"part")
+
+    async def streams(call: Call) -> Reply:
+        return hello(rest)
+
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            await service(request)
+            return HttpResponse(403, "no")
+
+        return call
+
+    response = await Bench(target(Replica(streams), layer)).ask()
+    assert (status_of(response), rest.closed) == (403, 1)
+
+
+async def test_a_reply_that_comes_too_late_is_closed():
+    """A layer has answered while the replica worked: the late stream is closed."""
+    rest, go_on = Rest(b"part"), asyncio.Event()
+
+    async def slow(call: Call) -> Reply:
+        await go_on.wait()
+        return hello(rest)
+
+    late: list[asyncio.Future[HttpResponse]] = []
+
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            late.append(asyncio.ensure_future(service(request)))
+            await asyncio.sleep(0)
+            return HttpResponse(504, "too slow")
+
+        return call
+
+    bench = Bench(target(Replica(slow), layer))
+    assert status_of(await bench.ask()) == 504
+    assert rest.closed == 0
+    go_on.set()
+    await asyncio.wait(late)
+    assert (rest.closed, bench.ended) == (1, [504])
+
+
+async def test_a_layer_that_cancels_itself():
+    """A cancellation that is not the request's own is an error of the layer: the client sees it."""
+
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            raise asyncio.CancelledError
+
+        return call
+
+    assert status_of(await Bench(target(Replica(), layer)).ask()) == 500
+
+
+async def test_a_service_that_cancels_itself():
+    """Neither is one that the replica's side raises: layers see a response."""
+
+    async def cancelled(call: Call) -> Reply:
+        raise asyncio.CancelledError
+
+    assert status_of(await Bench(target(Replica(cancelled), passes)).ask()) == 500
+
+
+@pytest.mark.parametrize("task_free", [True, False])
+async def test_a_client_that_leaves(task_free: bool):
+    """The replica's call is cancelled, and the request ends once, as left."""
+    cancelled: list[bool] = []
+
+    async def waits(call: Call) -> Reply:
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+        raise AssertionError("it has no end")
+
+    bench = Bench(target(Replica(waits), passes, task_free=task_free))
+    bench.send(GET)
+    await bench.settle()
+    assert bench.ended == []
+    bench.leave()
+    await bench.settle()
+    assert (cancelled, bench.ended, bench.transport.written) == ([True], [499], b"")
+
+
+# --- deadlines --------------------------------------------------------------------------
+
+
+async def test_layers_that_take_too_long():
+    """The client gets its answer when the time is over, whatever a layer waits for."""
+
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            await asyncio.Event().wait()
+            raise AssertionError("it has no end")
+
+        return call
+
+    replica = Replica()
+    response = await Bench(target(replica, layer), timeout_s=0.01).ask()
+    assert (status_of(response), replica.got) == (504, [])
+
+
+async def test_time_in_layers_counts():
+    """The call ends when the request's time is over, though it was made later."""
+    replica = Replica()
+
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            while time.monotonic() < began + 0.02:
+                await asyncio.sleep(0)
+            return await service(request)
+
+        return call
+
+    began = time.monotonic()
+    bench = Bench(target(replica, layer), timeout_s=30.0)
+    bench.send(GET)
+    after = time.monotonic()
+    while not bench.ended:
+        await asyncio.sleep(0)
+    [call] = replica.got
+    assert call.deadline is not None
+    assert began + 30 <= call.deadline <= after + 30
+
+
+# --- WebSockets -------------------------------------------------------------------------
+
+
+class Opened:
+    """The connection of a handshake."""
+
+    def __init__(self) -> None:
+        self.head = Head("GET", b"/shop/a", "/shop/a", b"", "1.1", [(b"host", b"x")])
+        self.peer = Peer(None, None, False, pack_ends(False, None, None))
+        self.messages = SimpleNamespace()
+
+
+def handshake(to: Target, timeout_s: float | None = None) -> Handshake:
+    connection: Any = Opened()
+    return Handshake(connection, to, RequestOptions(), Calls(timeout_s, ()))
+
+
+def accepted(rest: Any = None) -> Reply:
+    return Reply((b"".join(pack_accept("chat", [(b"x-own", b"1")])),), rest)
+
+
+async def test_a_handshake_passes():
+    """The application's acceptance goes on as it is, with its stream, which stays open."""
+    rest = Rest(b"part")
+
+    async def accepts(call: Call) -> Reply:
+        return accepted(rest)
+
+    somebody = Identity("somebody")
+    replica = Replica(accepts)
+    shake = handshake(target(replica, changes(lambda request: request.with_identity(somebody))))
+    reply = await shake(shake.make_call("id"))
+    assert (bytes(reply.payload[0]), reply.rest) == (bytes(accepted().payload[0]), rest)
+    [call] = replica.got
+    assert call is shake.call
+    assert (call.identity, call.alone, rest.closed) == (somebody, True, 0)
+
+
+async def test_a_handshake_that_a_layer_denies_after_all():
+    """The application had accepted: its stream is closed, and the client gets the layer's word."""
+    rest = Rest()
+
+    async def accepts(call: Call) -> Reply:
+        return accepted(rest)
+
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            assert request.websocket
+            assert (await service(request)).status == 101
+            return HttpResponse(403, "no")
+
+        return call
+
+    shake = handshake(target(Replica(accepts), layer))
+    reply = await shake(shake.make_call("id"))
+    assert (denied_with(reply.payload[0]), rest.closed) == (403, 1)
+
+
+async def test_a_handshake_whose_layer_is_cancelled():
+    """The client has left: the application's stream is closed, and the cancellation goes on."""
+    rest, inside = Rest(), asyncio.Event()
+
+    async def accepts(call: Call) -> Reply:
+        return accepted(rest)
+
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            response = await service(request)
+            inside.set()
+            await asyncio.Event().wait()
+            return response
+
+        return call
+
+    shake = handshake(target(Replica(accepts), layer))
+    task = asyncio.ensure_future(shake(shake.make_call("id")))
+    await inside.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert (task.cancelled(), rest.closed) == (True, 1)
+
+
+async def test_a_handshake_that_fails_or_leads_nowhere():
+    """Layers see a denial in either case, and so does the client."""
+
+    async def fails(call: Call) -> Reply:
+        raise BackPressureError("shop#Desk", 1, 1)
+
+    seen: list[int] = []
+
+    def layer(service: HttpService) -> HttpService:
+        async def call(request: HttpRequest) -> HttpResponse:
+            response = await service(request)
+            seen.append(response.status)
+            return response
+
+        return call
+
+    nowhere = target(None, layer, answer=lambda options: Answer(404, "no"))
+    for to, status in ((target(Replica(fails), layer), 503), (nowhere, 404)):
+        shake = handshake(to)
+        reply = await shake(shake.make_call("id"))
+        assert (denied_with(reply.payload[0]), seen.pop()) == (status, status)
