@@ -21,7 +21,9 @@ from alacarte_autoscaling._policy_protocol import PolicyProtocol
 
 PACKAGES = Path(__file__).parents[2] / "packages"
 STUBS = PACKAGES / "core/src/alacarte/_cluster/stubs.py"
-CONFORMANCE = PACKAGES / "core/src/alacarte/testing/_cluster_conformance.py"  # of `Actor.call` itself
+CONFORMANCE = (
+    PACKAGES / "core/src/alacarte/testing/_cluster_conformance.py"
+)  # of `Actor.call` itself
 PAIRS = [
     (actors.ControllerProtocol, ControllerActor),
     (actors.ReplicaProtocol, ReplicaActor),
@@ -120,7 +122,7 @@ def calls_by_name(source: str) -> list[str]:
 
 def test_only_stubs_call_actors_by_name():
     """Only the stubs name an actor's method, by a literal or not; mypy checks all other calls."""
-    assert calls_by_name("actor.call('pulse')\nf(self._actor.call)\nrouter.call(c)") == [
+    assert calls_by_name("actor.call('probe_liveness')\nf(self._actor.call)\nrouter.call(c)") == [
         "1: actor.call",
         "2: self._actor.call",
     ]

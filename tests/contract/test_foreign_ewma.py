@@ -18,7 +18,7 @@ from alacarte import serve
 from alacarte.errors import ConfigError
 from alacarte.plugins import load_plugins
 from alacarte.testing import check_plugin, check_routing_policy, local_instance
-from alacarte.types import Call, DeploymentId, DeploymentInfo, Outcome, PolicyPlace, ReplicaLoad
+from alacarte.types import Call, DeploymentId, DeploymentInfo, Outcome, PolicyContext, ReplicaLoad
 
 pytest.importorskip("peak_ewma", reason="nox -s contract installs tests/foreign_plugin_ewma")
 CALLS = 100
@@ -118,7 +118,7 @@ def test_a_failure_is_forgotten():
     config: Any = None
     deployment = DeploymentInfo(DeploymentId("a", "Model"))
     parameters = PeakEwmaParameters(decay_s=1.0, failure_s=5.0)
-    policy = PeakEwma(PolicyPlace(deployment, parameters, config, lambda: now))
+    policy = PeakEwma(PolicyContext(deployment, parameters, config, lambda: now))
     bad, good = ReplicaLoad("bad"), ReplicaLoad("good")
     call = Call("python", ())
     policy.finished(call, bad, Outcome("error", None, "ValueError", None, 0.001))

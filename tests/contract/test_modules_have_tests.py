@@ -64,7 +64,7 @@ COVERED = {
     "http/_edge/edge": "packages/http/tests/edge/test_http_connection.py",
     "http/_edge/ending": "packages/http/tests/edge/test_http_connection.py",
     "http/_edge/exchange": "packages/http/tests/edge/test_http_connection.py",
-    "http/_proxy/listening_socket": "packages/http/tests/proxy/test_workers.py",
+    "http/_proxy/shared_socket": "packages/http/tests/proxy/test_workers.py",
     "http/_proxy/server": "packages/http/tests/proxy/test_service.py",
     "http/_replica/fastapi": "packages/http/tests/replica/test_ingress.py",
     "http/_replica/lifespan": "packages/http/tests/replica/test_asgi.py",

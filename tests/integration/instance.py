@@ -122,7 +122,7 @@ class Instance:
         """Return the number of requests that a replica works on."""
         session = _current.current()
         assert session is not None
-        return session.wait(self._replica(replica_id).pulse()).ongoing
+        return session.wait(self._replica(replica_id).probe_liveness()).ongoing
 
     def kill_replica(self, replica_id: str) -> None:
         """End a replica as `kill -9` does; on Ray by `kill -9`."""

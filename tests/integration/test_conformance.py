@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
+from alacarte._cluster.cluster_protocol import ActorSpec, Cluster, NotStarted
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.cluster_protocol import ActorSpec, Cluster, NotBegun
 from alacarte.testing import check_cluster, check_plugin
 
 
@@ -84,7 +84,7 @@ async def test_arguments_come_after_the_start():
     kept = on_ray.stored_part(spec)
     assert b"CANARY" not in pickle.dumps(kept)
     process = on_ray.Process(kept, RayCluster)
-    with pytest.raises(NotBegun, match="alacarte:check:secret has not been given its arguments"):
+    with pytest.raises(NotStarted, match="alacarte:check:secret has not been given its arguments"):
         await process.call("told", ())
     with pytest.raises(ValueError, match="nobody hands arguments"):
         on_ray.stored_part(replace(spec, restarts=True))

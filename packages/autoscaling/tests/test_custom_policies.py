@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from alacarte import _plugins
-from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.cluster_protocol import ActorDied, ActorSpec
+from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.stubs import stub
 from alacarte._control.helper_actors import HelperActors
 from alacarte._model.pickling import dump

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from alacarte import serve, user_code
-from alacarte._model.graph import build_application
 from alacarte._model.deployment_spec import DeploymentSpec
+from alacarte._model.graph import build_application
 from alacarte.errors import ConfigError
 from alacarte.types import UserCode
 from alacarte_autoscaling._policy_packing import split_policy

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from alacarte.errors import ConfigError
 from alacarte_autoscaling.config import AutoscalingConfig
-from alacarte_autoscaling.replay import Load, Step, main, read_trace, replay
+from alacarte_autoscaling.replay import Load, ReplayStep, main, read_trace, replay
 from alacarte_autoscaling.scaling import InvalidDecision
 from alacarte_autoscaling.types import AutoscalingContext
 
@@ -246,4 +246,4 @@ def test_the_recorder_writes_what_the_program_reads(tmp_path: Path):
 
 def test_steps_tell_what_was_asked():
     """Each step says how many requests there were at its moment."""
-    assert next(iter(replay([Load(5.0, 3, 4)], config()))) == Step(5.0, 1, 7)
+    assert next(iter(replay([Load(5.0, 3, 4)], config()))) == ReplayStep(5.0, 1, 7)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from alacarte._control.desired_state import State
+from alacarte._control.desired_state import DesiredState
+from alacarte._model.deployment_spec import ApplicationSpec, DeploymentSpec
 from alacarte._model.kinds import ApplicationKind
 from alacarte._model.plan import Plan
-from alacarte._model.deployment_spec import ApplicationSpec, DeploymentSpec
 from alacarte.config import DeploymentConfig
 from alacarte.errors import ConfigError
 from alacarte.types import DeploymentId, Expansion, Resource, Route
@@ -22,8 +22,8 @@ def application(name: str, *deployments: str, prefix: str | None = None) -> Reso
     return Resource("application", name, spec)
 
 
-def stored(*resources: Resource) -> State:
-    state = State("instance", {"cluster": {"transport": "auto"}})
+def stored(*resources: Resource) -> DesiredState:
+    state = DesiredState("instance", {"cluster": {"transport": "auto"}})
     for n, resource in enumerate(resources):
         state = state.with_resource(resource, float(n))
     return state

@@ -81,9 +81,9 @@ def test_values_and_errors_bring_their_lines():
     [message] = codec.encode(cell["send"])
     linecache.cache.pop("<cell>")
     assert "return 1 / 0" in shown(codec.decode(message))
-    message = failures.encode_error(cell["Mine"]())
+    message = error_codec.encode_error(cell["Mine"]())
     linecache.cache.pop("<cell>", None)
-    error = failures.unpickle_error(message)
+    error = error_codec.unpickle_error(message)
     assert "line 3, in explain\n    return 1 / 0" in shown(error.explain)
 
 

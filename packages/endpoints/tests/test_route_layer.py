@@ -322,7 +322,7 @@ def test_a_conversation_is_not_copied(run, far):
 
     async def main():
         route = split(far, shadows={SHADOW: 1.0})
-        await route.call(call(alone=True), fine)
+        await route.call(call(no_shadow=True), fine)
         await settle()
         assert not far.got[SHADOW]
 
@@ -366,7 +366,7 @@ def test_a_call_of_a_target_that_is_gone(run, far):
         far.successor = Route("/r", "r2", {B: 1.0}), far.service(B)
         request = call(app="r")
         assert (await route.call(request, fine)).payload == (b"b",)
-        assert (request.app, request.alone) == ("r2", True)
+        assert (request.app, request.no_shadow) == ("r2", True)
         await settle()
         assert len(far.got[SHADOW]) == 2
         # The second is counted in a version that is replaced, so it is never reported.

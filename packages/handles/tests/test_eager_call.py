@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from alacarte_handles._eager_call import Started
+from alacarte_handles._eager_call import EagerCall
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(test())
 
 
-def begun(future: "asyncio.Future[int]", seen: list[str]) -> Started[int]:
+def begun(future: "asyncio.Future[int]", seen: list[str]) -> EagerCall[int]:
     async def work() -> int:
         seen.append("begun")
         try:
@@ -24,11 +24,11 @@ def begun(future: "asyncio.Future[int]", seen: list[str]) -> Started[int]:
         seen.append("ended")
         return value
 
-    return Started(work(), asyncio.get_running_loop())
+    return EagerCall(work(), asyncio.get_running_loop())
 
 
 def test_the_first_step_is_taken_at_once() -> None:
-    """What the work does before its first wait is done when `Started` returns."""
+    """What the work does before its first wait is done when `EagerCall` returns."""
 
     async def test() -> None:
         seen: list[str] = []
@@ -115,8 +115,8 @@ def test_what_ends_at_once_is_kept() -> None:
             raise LookupError("nothing")
 
         loop = asyncio.get_running_loop()
-        assert await Started(value(), loop) == 5
-        failed = Started(error(), loop)
+        assert await EagerCall(value(), loop) == 5
+        failed = EagerCall(error(), loop)
         for _ in range(2):
             with pytest.raises(LookupError):
                 await failed
@@ -159,5 +159,5 @@ def test_cancel_reaches_the_work(awaited: bool) -> None:
     run(test)
 
 
-async def _wait(started: Started[int]) -> int:
+async def _wait(started: EagerCall[int]) -> int:
     return await started

@@ -10,7 +10,7 @@ import pytest
 
 from alacarte import _plugins, instance, serve
 from alacarte import plugins as process_plugins
-from alacarte.serve import _current, _api_names
+from alacarte.serve import _api_names, _current
 
 from . import gates, plugin
 from .wire import Wire
@@ -49,7 +49,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[gates.Gate]:
 @pytest.fixture
 def local(gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, plugins: Any) -> Iterator[Any]:
     """`serve`, which will use a local cluster of its own."""
-    for module in (process_plugins, _current, _names, instance):
+    for module in (process_plugins, _current, _api_names, instance):
         monkeypatch.setattr(module, "load_plugins", lambda: plugins)
     monkeypatch.setenv("ALACARTE_CLUSTER", "local")
     yield serve

@@ -9,8 +9,8 @@ import pytest
 
 from alacarte.errors import ErrorCode
 from alacarte.types import Reply
-from alacarte_http._head_codec import pack_response
 from alacarte_http._call_protocols import HttpCalls, WebSocketCalls
+from alacarte_http._head_codec import pack_response
 from alacarte_http._websocket.websocket_codec import pack_accept, pack_denial
 
 CODES = {

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from alacarte_http._edge.http_connection import Connection
 from alacarte_http._edge.edge import Edge
 from alacarte_http._edge.exchange import SMALL_BYTES, Exchange
+from alacarte_http._edge.http_connection import HttpConnection
 from alacarte_http._edge.limits import edge_limits
 from alacarte_http._head_codec import PREFIX_BYTES, pack_response, pack_value_head, unpack_response
 from alacarte_http.config import HTTPOptions
@@ -38,7 +38,7 @@ def answered(answer: Callable[[Exchange], Any], request: bytes) -> Transport:
     async def run() -> Transport:
         edge = Edge(lambda exchange: answer(exchange) and None, edge_limits(HTTPOptions()))
         transport = Transport()
-        connection = Connection(edge)
+        connection = HttpConnection(edge)
         connection.connection_made(transport)
         connection.data_received(request)
         return transport

@@ -12,7 +12,7 @@ from alacarte.context import current_call
 from alacarte.errors import ServeError
 from alacarte.types import Call, NestedCalls
 from alacarte_multiplexing import _store
-from alacarte_multiplexing._model_store import Store
+from alacarte_multiplexing._model_store import ModelStore
 
 
 class Bench:
@@ -23,7 +23,7 @@ class Bench:
         self.held: dict[str, asyncio.Event] = {}
         self.fails = fails
         self.told: list[set[str]] = []
-        self.store = Store(self.load, limit, self._changed)
+        self.store = ModelStore(self.load, limit, self._changed)
 
     async def load(self, model_id: str) -> Any:
         self.notes.append(f"load {model_id}")
@@ -220,7 +220,7 @@ async def test_a_load_has_no_deadline() -> None:
         seen.append(current_call.get())
         return model_id
 
-    store = Store(load, 1, lambda: None)
+    store = ModelStore(load, 1, lambda: None)
     first = Call("python", (b"",), model_id="a", deadline=1.0)
     first.nested = NestedCalls()
     current_call.set(first)
@@ -265,7 +265,7 @@ async def test_destructors_of_all_kinds() -> None:
     async def load(model_id: str) -> Any:
         return models.pop(model_id)
 
-    store = Store(load, 1, lambda: None)
+    store = ModelStore(load, 1, lambda: None)
     for model_id in "afnt":
         await store.get(model_id)
     await store.close()

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from alacarte.actors import ActorDied, ActorSilent, terms_of
+from alacarte.actors import ActorDied, ActorUnresponsive, terms_of
 from alacarte.types import DeploymentId, HelperProcess, HelperProcesses
 
 from ._policy_protocol import CustomPolicy, PolicyAnswer, PolicyProtocol
@@ -127,7 +127,7 @@ class CustomPolicies:
         if not self._used_by:
             self.stop()
             return
-        with contextlib.suppress(ActorDied, ActorSilent):
+        with contextlib.suppress(ActorDied, ActorUnresponsive):
             await process.policies.forget(deployment)
 
     async def end_orphans(self) -> None:
@@ -194,7 +194,7 @@ class CustomPolicies:
         for process in await self._processes.running():
             try:
                 await process.stub(PolicyProtocol).ping()
-            except (ActorDied, ActorSilent):
+            except (ActorDied, ActorUnresponsive):
                 process.kill()
                 continue
             return process

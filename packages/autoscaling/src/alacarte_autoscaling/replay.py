@@ -26,7 +26,7 @@ from .config import AutoscalingConfig
 from .scaling import InvalidDecision, LoadFollower, LoadReport, parse_decision
 from .types import AutoscalingContext
 
-__all__ = ["Load", "Step", "main", "read_trace", "replay"]
+__all__ = ["Load", "ReplayStep", "main", "read_trace", "replay"]
 
 DEPLOYMENT = DeploymentId("replay", "replay")
 PROCESS = "recorded"
@@ -54,7 +54,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Step:
+class ReplayStep:
     """A new number of replicas.
 
     Attributes:
@@ -75,7 +75,7 @@ def replay(
     policy: Policy | None = None,
     start_s: float = 0.0,
     until: float | None = None,
-) -> Iterator[Step]:
+) -> Iterator[ReplayStep]:
     """Yield the number of replicas at the beginning, and whenever it changes.
 
     Args:
@@ -94,7 +94,7 @@ def replay(
     if load is None:
         return
     course = _Course(config, ask, load.t, start_s)
-    yield Step(load.t, course.follower.number, load.queued + load.running)
+    yield ReplayStep(load.t, course.follower.number, load.queued + load.running)
     look: float | None = load.t
     while load is not None or look is not None:
         if load is not None and (look is None or load.t <= look):
@@ -109,7 +109,7 @@ def replay(
         before = course.follower.number
         course.look(now)
         if course.follower.number != before:
-            yield Step(now, course.follower.number, course.asked)
+            yield ReplayStep(now, course.follower.number, course.asked)
         over = load is None and until is None
         look = course.next_wakeup(now, None if over else period_s)
 
@@ -260,7 +260,7 @@ def _read_config(given: str) -> AutoscalingConfig:
         raise ConfigError(f"--config: {where}{': ' if where else ''}{first['msg']}") from None
 
 
-def _print(steps: Iterable[Step]) -> None:
+def _print(steps: Iterable[ReplayStep]) -> None:
     began: float | None = None
     print(f"{'after s':>10}  {'replicas':>8}  {'asked':>6}")  # noqa: T201  a program
     for step in steps:

@@ -11,10 +11,10 @@ from alacarte.types import BatchObserver
 
 from ._queue import Queue, Target
 
-__all__ = ["Queues"]
+__all__ = ["BoundQueues"]
 
 
-class Queues:
+class BoundQueues:
     """The queues of one batched function, made when first needed and gone with their owners.
 
     It pickles without them, since classes that are defined in a script are sent to replicas

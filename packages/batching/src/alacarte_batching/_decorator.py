@@ -11,10 +11,10 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from functools import partial, wraps
 from typing import Any, Protocol, TypeVar, cast, overload
 
+from ._bound_queues import BoundQueues
 from ._limits import Limits
 from ._parameters import Parameters
 from ._queue import Item, Queue, Target
-from ._bound_queues import Queues
 
 __all__ = ["Batched", "batch"]
 
@@ -156,7 +156,7 @@ def batch(
             raise TypeError(f"@serve.batch: {name} must be a function defined with `async def`.")
         # A copy: one decorator may make two functions, whose limits change apart.
         limits = copy.copy(options)
-        queues = Queues(Target(function, Parameters(function), limits, batch_size_fn, streams))
+        queues = BoundQueues(Target(function, Parameters(function), limits, batch_size_fn, streams))
         wrapper = cast("Any", (_streaming if streams else _plain)(function, queues))
         wrapper.set_max_batch_size = limits.set_max_batch_size
         wrapper.set_batch_wait_timeout_s = limits.set_batch_wait_timeout_s
@@ -170,7 +170,9 @@ def batch(
 # Real functions, so that `inspect` sees what a caller is to do with them: await, or iterate.
 
 
-def _plain(function: Callable[..., Any], queues: Queues) -> Callable[..., Coroutine[Any, Any, Any]]:
+def _plain(
+    function: Callable[..., Any], queues: BoundQueues
+) -> Callable[..., Coroutine[Any, Any, Any]]:
     @wraps(function)
     async def call(*args: Any, **kwargs: Any) -> Any:
         queue = queues.of(args)
@@ -185,7 +187,7 @@ def _plain(function: Callable[..., Any], queues: Queues) -> Callable[..., Corout
 
 
 def _streaming(
-    function: Callable[..., Any], queues: Queues
+    function: Callable[..., Any], queues: BoundQueues
 ) -> Callable[..., AsyncGenerator[Any, None]]:
     @wraps(function)
     def stream(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:

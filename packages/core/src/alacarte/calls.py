@@ -47,7 +47,7 @@ def python_call(
     model_id: str = "",
     routing_key: str = "",
     request_id: str = "",
-    beyond_limit: bool = False,
+    bypass_limit: bool = False,
     idempotent: bool = False,
 ) -> Call:
     """Return a call of `method` with Python values, made in the context of the current request.
@@ -58,7 +58,7 @@ def python_call(
         timeout_s: Time for the reply to begin; never longer than the current request has left.
         request_id: For a call that had to wait before it could be made; by default the current
             request's, or a new one.
-        beyond_limit: The replica takes it beyond `max_ongoing_requests`.
+        bypass_limit: The replica takes it beyond `max_ongoing_requests`.
         idempotent: It may run more than once, so it is sent elsewhere when its replica is lost.
 
     Raises:
@@ -88,7 +88,7 @@ def python_call(
         routing_key,
         deadline,
         timeout_s,
-        beyond_limit,
+        bypass_limit,
         idempotent,
         identity=identity,
     )

@@ -7,10 +7,10 @@ get_instance().apply(Resource("a kind of yours", "model", deployments))
 from __future__ import annotations
 
 from ._model.deployment import Application
+from ._model.deployment_spec import DeploymentSpec
 from ._model.graph import build_application
 from ._model.names import MAX_PATH_LENGTH, check_name, check_text
 from ._model.plan import kind_of
-from ._model.deployment_spec import DeploymentSpec
 from ._settings import describe_deployment
 from .errors import ServeError
 from .plugins import load_plugins

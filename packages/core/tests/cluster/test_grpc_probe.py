@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from alacarte._cluster.cluster_protocol import ClusterUnresponsive
+from alacarte._cluster.grpc_probe import ProbeResult, probe
 from alacarte._cluster.token_check import admit
-from alacarte._cluster.grpc_probe import Greeting, greet
-from alacarte._cluster.cluster_protocol import ClusterSilent
 from alacarte.errors import ConfigError
 
 SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
@@ -84,27 +84,27 @@ def nobody() -> int:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (ACCEPTED, Greeting.ACCEPTED),
-        (REFUSED, Greeting.REFUSED),
-        (SETTINGS, Greeting.UNCLEAR),
-        (b"", Greeting.UNCLEAR),
-        (70_000 * b"x", Greeting.UNCLEAR),
+        (ACCEPTED, ProbeResult.ACCEPTED),
+        (REFUSED, ProbeResult.REFUSED),
+        (SETTINGS, ProbeResult.UNCLEAR),
+        (b"", ProbeResult.UNCLEAR),
+        (70_000 * b"x", ProbeResult.UNCLEAR),
     ],
 )
-def test_an_answer(listen: Listen, answer: bytes, expected: Greeting):
+def test_an_answer(listen: Listen, answer: bytes, expected: ProbeResult):
     """The status of the call says whether it was accepted; other answers decide nothing."""
-    assert greet("127.0.0.1", listen(says(answer)), 20) is expected
+    assert probe("127.0.0.1", listen(says(answer)), 20) is expected
 
 
 def test_who_only_listens_is_silent(listen: Listen):
     """A process that is stopped has its connections accepted by the kernel, and says nothing."""
-    assert greet("127.0.0.1", listen(says(None)), 0.05) is Greeting.SILENT
+    assert probe("127.0.0.1", listen(says(None)), 0.05) is ProbeResult.SILENT
 
 
 def test_nobody():
     """Where nobody listens, that is an error at once."""
     with pytest.raises(ConnectionRefusedError):
-        greet("127.0.0.1", nobody(), 20)
+        probe("127.0.0.1", nobody(), 20)
 
 
 @pytest.mark.parametrize("length", [1, 126, 127, 254, 255, 300, 20_000])
@@ -116,7 +116,7 @@ def test_a_token_of_any_length(listen: Listen, length: int):
         seen.append(call)
         return ACCEPTED
 
-    greet("127.0.0.1", listen(answer), 20, length * "t")
+    probe("127.0.0.1", listen(answer), 20, length * "t")
     _, _, value = seen[-1].partition(b"authorization")
     size, shift, at = value[0], 0, 1
     if size == 127:
@@ -166,7 +166,7 @@ def test_a_refusal(listen: Listen, tokens: Tokens, reason: str):
 
 def test_a_stopped_control_store(listen: Listen):
     """Nobody waits for a control store that takes connections and says nothing."""
-    with pytest.raises(ClusterSilent, match=r"has not said anything for 0\.05 s"):
+    with pytest.raises(ClusterUnresponsive, match=r"has not said anything for 0\.05 s"):
         admit(f"127.0.0.1:{listen(says(None))}", Tokens(), 0.05)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from alacarte import _plugins
+from alacarte._cluster.cluster_protocol import ActorDied
 from alacarte._cluster.host import LoopThread, first_launch, method_of
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.cluster_protocol import ActorDied
 from alacarte.errors import ServeError
 from alacarte.serve._session import Session
 

@@ -9,8 +9,8 @@ import types
 
 import pytest
 
-from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.cluster_protocol import ActorContext, ActorDied, ActorSpec
+from alacarte._cluster.local import LocalCluster
 from alacarte._plugins import PluginRecord
 from alacarte.errors import PluginError
 

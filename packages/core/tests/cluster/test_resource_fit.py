@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte._cluster.resource_fit import FreeNode, Group, Need, exceeded, lacking, matches
+from alacarte._cluster.resource_fit import FreeNode, Group, Need, exceeded, matches, shortfall
 
 SMALL = FreeNode("small", {"CPU": 1}, {"zone": "a"})
 LARGE = FreeNode("large", {"CPU": 4, "GPU": 2}, {"zone": "b"})
@@ -14,51 +14,51 @@ LARGE = FreeNode("large", {"CPU": 4, "GPU": 2}, {"zone": "b"})
 
 def test_room():
     """Nothing is missing where one node has all that is needed."""
-    assert lacking([Need({"CPU": 4, "GPU": 0.5})], [SMALL, LARGE]) == {}
-    assert lacking([Need({})], [SMALL]) == {}
+    assert shortfall([Need({"CPU": 4, "GPU": 0.5})], [SMALL, LARGE]) == {}
+    assert shortfall([Need({})], [SMALL]) == {}
 
 
 def test_what_the_best_node_lacks():
     """Told is what the node lacks that lacks least, with what is needed and what it has."""
-    assert lacking([Need({"CPU": 8, "GPU": 1})], [SMALL, LARGE]) == {"CPU": (8, 4)}
-    assert lacking([Need({"CPU": 2})], [SMALL]) == {"CPU": (2, 1)}
-    assert lacking([Need({"tpu": 1})], [SMALL, LARGE]) == {"tpu": (1, 0)}
+    assert shortfall([Need({"CPU": 8, "GPU": 1})], [SMALL, LARGE]) == {"CPU": (8, 4)}
+    assert shortfall([Need({"CPU": 2})], [SMALL]) == {"CPU": (2, 1)}
+    assert shortfall([Need({"tpu": 1})], [SMALL, LARGE]) == {"tpu": (1, 0)}
 
 
 def test_two_nodes_do_not_add_up():
     """Room for one actor is room on one node."""
-    assert lacking([Need({"CPU": 5})], [SMALL, LARGE]) == {"CPU": (5, 4)}
+    assert shortfall([Need({"CPU": 5})], [SMALL, LARGE]) == {"CPU": (5, 4)}
 
 
 def test_nodes_that_do_not_fit():
     """A node of other labels, or another one than the one asked for, is no room."""
     wanted = Need({"CPU": 1}, ({"zone": "c"},))
-    assert lacking([wanted], [SMALL, LARGE]) == {"node with zone=c": (1, 0)}
+    assert shortfall([wanted], [SMALL, LARGE]) == {"node with zone=c": (1, 0)}
     either = Need({"CPU": 2}, ({"zone": "c"}, {"zone": "b"}))
-    assert lacking([either], [SMALL, LARGE]) == {}
-    assert lacking([Need({"CPU": 1}, (), "gone")], [SMALL]) == {"node gone": (1, 0)}
-    assert lacking([Need({"CPU": 1})], []) == {"node": (1, 0)}
+    assert shortfall([either], [SMALL, LARGE]) == {}
+    assert shortfall([Need({"CPU": 1}, (), "gone")], [SMALL]) == {"node gone": (1, 0)}
+    assert shortfall([Need({"CPU": 1})], []) == {"node": (1, 0)}
 
 
 def test_bundles_share_what_there_is():
     """What one bundle takes, the next one cannot have."""
     two = [Need({"CPU": 2}), Need({"CPU": 2})]
-    assert lacking(two, [LARGE]) == {}
-    assert lacking([*two, Need({"CPU": 2})], [SMALL, LARGE]) == {"CPU (bundle 2)": (2, 1)}
+    assert shortfall(two, [LARGE]) == {}
+    assert shortfall([*two, Need({"CPU": 2})], [SMALL, LARGE]) == {"CPU (bundle 2)": (2, 1)}
 
 
 def test_bundles_on_one_node():
     """STRICT_PACK needs the sum on one node."""
     bundles = [Need({"CPU": 1}), Need({"CPU": 4})]
-    assert lacking(bundles, [SMALL, LARGE]) == {}
-    assert lacking(bundles, [SMALL, LARGE], together=True) == {"CPU": (5, 4)}
+    assert shortfall(bundles, [SMALL, LARGE]) == {}
+    assert shortfall(bundles, [SMALL, LARGE], together=True) == {"CPU": (5, 4)}
 
 
 def test_bundles_on_different_nodes():
     """STRICT_SPREAD needs as many nodes as there are bundles."""
     bundles = [Need({"CPU": 1}), Need({"CPU": 1}), Need({"CPU": 1})]
-    assert lacking(bundles, [LARGE]) == {}
-    assert lacking(bundles, [SMALL, LARGE], apart=True) == {"node (bundle 2)": (1, 0)}
+    assert shortfall(bundles, [LARGE]) == {}
+    assert shortfall(bundles, [SMALL, LARGE], apart=True) == {"node (bundle 2)": (1, 0)}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_room_is_a_node_that_has_all(need: dict[str, float], free: list[dict[str
     """Of one need, nothing is missing exactly when some node has all of it."""
     nodes = [FreeNode(str(index), each) for index, each in enumerate(free)]
     room = any(all(each.get(name, 0) >= much for name, much in need.items()) for each in free)
-    found = lacking([Need(need)], nodes)
+    found = shortfall([Need(need)], nodes)
     assert (found == {}) is room
     assert all(needed > has for needed, has in found.values())
 

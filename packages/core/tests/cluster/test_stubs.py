@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import pytest
 
-from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.cluster_protocol import ActorContext, ActorSpec
+from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.stubs import RemoteCall, make_stub, stub
-from alacarte.actors import ActorDied, ActorSilent, CallTerms, remote
+from alacarte.actors import ActorDied, ActorUnresponsive, CallTerms, remote
 
 
 class Shelf(Protocol):
@@ -30,7 +30,7 @@ class Shelf(Protocol):
 
 class Pulsing(Protocol):
     @remote(patience_s=20.0, repeatable=True, needs_loop=False)
-    async def pulse(self) -> str:
+    async def probe_liveness(self) -> str:
         """Return a sign of life."""
 
     @remote(patience_s=None, repeatable=False)
@@ -47,7 +47,7 @@ class PulsingActor:
     def __init__(self, context: ActorContext) -> None:
         self._name = context.name
 
-    def pulse(self) -> str:
+    def probe_liveness(self) -> str:
         return self._name
 
     async def block(self) -> None:
@@ -100,10 +100,10 @@ def test_patience_is_declared_on_the_method(run: Any):
     async def main() -> None:
         shelf = stub(Shelf, FakeActor())
         began = now()
-        with pytest.raises(ActorSilent, match="the shelf has not answered 'count' for 5 s"):
+        with pytest.raises(ActorUnresponsive, match="the shelf has not answered 'count' for 5 s"):
             await shelf.count("books")
         assert now() == pytest.approx(began + 5)
-        with pytest.raises(ActorSilent, match="for 65 s"):
+        with pytest.raises(ActorUnresponsive, match="for 65 s"):
             await shelf.sort(60.0)
         assert now() == pytest.approx(began + 70)
         with pytest.raises(TimeoutError):
@@ -150,14 +150,14 @@ async def test_a_blocked_loop_answers_what_needs_no_loop():
     blocking = asyncio.create_task(pulsing.block())
     try:
         assert await asyncio.to_thread(PulsingActor.blocked.wait, 20)
-        assert await pulsing.pulse() == "pulsing"
+        assert await pulsing.probe_liveness() == "pulsing"
         assert not blocking.done()
     finally:
         PulsingActor.unblock.set()
     await blocking
     actor.kill()
     with pytest.raises(ActorDied):
-        await pulsing.pulse()
+        await pulsing.probe_liveness()
 
 
 def test_what_cannot_be_a_protocol_of_an_actor():

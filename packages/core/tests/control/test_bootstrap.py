@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from alacarte import _plugins
+from alacarte._cluster.cluster_protocol import ClusterUnresponsive, Node
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.cluster_protocol import ClusterSilent, Node
-from alacarte._control.bootstrap import Foundation, Founding, NotFounded
+from alacarte._control.bootstrap import Bootstrap, BootstrapResult, NoInstance
 from alacarte._control.scaling import SCALER_KEY
 from alacarte._control.storage import Storage
 from alacarte._plugins import Plugins
@@ -59,7 +59,7 @@ class Cluster(LocalCluster):
     def _count(self) -> None:
         self.fails_at -= 1
         if self.fails_at == 0:
-            raise ClusterSilent("no answer")
+            raise ClusterUnresponsive("no answer")
 
     async def get(self, key: str) -> bytes | None:
         self._count()
@@ -100,12 +100,12 @@ def config(plugins: Plugins) -> dict[str, Any]:
     return dict(resolve(plugins, {"cluster_options": {"transport": "unix"}}, {}))
 
 
-async def persist(founding: Founding, config: Mapping[str, Any] | None) -> Foundation:
+async def persist(founding: Bootstrap, config: Mapping[str, Any] | None) -> BootstrapResult:
     """Attempt again after each silence of the cluster."""
     while True:
         try:
             return await founding.attempt(config)
-        except ClusterSilent:
+        except ClusterUnresponsive:
             continue
 
 
@@ -114,7 +114,7 @@ async def test_an_instance_is_founded_once_wherever_the_cluster_fails(plugins: P
 
     async def found(fails_at: int) -> Cluster:
         cluster = Cluster()
-        founding = Founding(cluster, plugins, Storage(cluster))
+        founding = Bootstrap(cluster, plugins, Storage(cluster))
         cluster.fails_at = fails_at
         found = await persist(founding, config(plugins))
         rest, cluster.fails_at = cluster.fails_at, 0
@@ -135,14 +135,14 @@ async def test_an_instance_is_recovered_wherever_the_cluster_fails(plugins: Plug
     """Every attempt finds resources, secret and replica again; none ends the replica."""
     before = Cluster()
     storage = Storage(before)
-    founded = await Founding(before, plugins, storage).attempt(config(plugins))
+    founded = await Bootstrap(before, plugins, storage).attempt(config(plugins))
     state = founded.state.with_resource(application("a", "d"), 1.0)
     await storage.save(state)
 
     async def recover(fails_at: int) -> Cluster:
         cluster = Cluster(before._map, Survivor(founded.membership))
         cluster.fails_at = fails_at
-        found = await persist(Founding(cluster, plugins, Storage(cluster)), None)
+        found = await persist(Bootstrap(cluster, plugins, Storage(cluster)), None)
         assert found.is_recovered
         assert (found.membership, found.state) == (founded.membership, state)
         assert [each.actor for each in found.survivors] == [cluster.survivor]
@@ -161,11 +161,11 @@ async def test_a_new_instance_has_no_counts_of_a_former_one(plugins: Plugins):
     """They are deleted before the instance is stored; a recovered one has its own."""
     cluster = Cluster()
     cluster._map[SCALER_KEY] = b'[["app", "D", 9, "of an instance that did not end well"]]'
-    founding = Founding(cluster, plugins, Storage(cluster))
+    founding = Bootstrap(cluster, plugins, Storage(cluster))
     first = await founding.attempt(config(plugins))
     assert (first.scaler, first.is_recovered) == (None, False)
     assert SCALER_KEY not in cluster._map
-    again = await Founding(cluster, plugins, Storage(cluster)).attempt(config(plugins))
+    again = await Bootstrap(cluster, plugins, Storage(cluster)).attempt(config(plugins))
     assert (again.scaler, again.is_recovered) == (b"", True)
     assert again.state.instance == first.state.instance
 
@@ -173,6 +173,6 @@ async def test_a_new_instance_has_no_counts_of_a_former_one(plugins: Plugins):
 async def test_without_a_configuration_nothing_is_founded(plugins: Plugins):
     """And nothing is stored."""
     cluster = Cluster()
-    with pytest.raises(NotFounded):
-        await Founding(cluster, plugins, Storage(cluster)).attempt(None)
+    with pytest.raises(NoInstance):
+        await Bootstrap(cluster, plugins, Storage(cluster)).attempt(None)
     assert cluster._map == {}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alacarte._cluster.cluster_protocol import ActorDied, ActorSpec, ClusterSilent
+from alacarte._cluster.cluster_protocol import ActorDied, ActorSpec, ClusterUnresponsive
 from alacarte._control.bring_up import BringUp
 from alacarte._control.start_gate import StartGate
 from alacarte.errors import DeployError
@@ -31,7 +31,7 @@ class Process:
         if method == "start":
             await asyncio.sleep(self.takes_s)
             return "up"
-        return "pulse"
+        return "probe_liveness"
 
     def kill(self) -> None:
         self.killed = True
@@ -60,7 +60,7 @@ class Site:
 
     async def missing(self, spec: ActorSpec) -> dict[str, tuple[float, float]]:
         if self.lacks is None:
-            raise ClusterSilent("no word")
+            raise ClusterUnresponsive("no word")
         return self.lacks
 
     async def run(self, limit_s: float | None = None) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from alacarte._cluster.cluster_protocol import ActorSpec, Capacity, ClusterSilent
+from alacarte._cluster.cluster_protocol import ActorSpec, Capacity, ClusterUnresponsive
 from alacarte._control.capacity_review import CapacityReview, judge_capacity
 from alacarte.types import DeploymentId
 
@@ -34,7 +34,7 @@ class Cluster:
     async def capacity(self, wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
         self.asked += 1
         if self.silent:
-            raise ClusterSilent("no word")
+            raise ClusterUnresponsive("no word")
         each = {key: float(spec.options["num_cpus"]) for key, (spec, _) in wanted.items()}
         asked = sum(each[key] * count for key, (_, count) in wanted.items())
         return Capacity(

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from alacarte._cluster.cluster_protocol import ClusterSilent
+from alacarte._cluster.cluster_protocol import ClusterUnresponsive
 from alacarte._control.committed import CommittedState
-from alacarte._control.desired_state import State
+from alacarte._control.desired_state import DesiredState
 from alacarte._control.storage import STATE_KEY, Storage
 from alacarte.testing import FakeClock
 
-OLD = State("i", {"cluster": {}})
+OLD = DesiredState("i", {"cluster": {}})
 NEW = replace(OLD, held=True)
 
 
@@ -33,7 +33,7 @@ class Map:
 
     def _answer(self) -> None:
         if self.silent:
-            raise ClusterSilent("no answer")
+            raise ClusterUnresponsive("no answer")
 
     async def get(self, key: str) -> bytes | None:
         self._answer()
@@ -59,7 +59,7 @@ class Site:
     def __init__(self) -> None:
         self.map: Any = Map()
         self.storage = Storage(self.map)
-        self.settled: list[State] = []
+        self.settled: list[DesiredState] = []
         self.committed = CommittedState(self.storage, OLD, self._note)
 
     def _note(self) -> None:
@@ -69,7 +69,7 @@ class Site:
         await self.storage.load()
         await self.storage.save(OLD)
 
-    async def change(self, state: State) -> None:
+    async def change(self, state: DesiredState) -> None:
         async with self.committed.changing():
             await self.committed.store(state)
 
@@ -103,7 +103,7 @@ def test_a_change_in_doubt_is_settled_without_another(does_it: bool):
         site = Site()
         await site.begin()
         site.map.silent, site.map.does_it = True, does_it
-        with pytest.raises(ClusterSilent):
+        with pytest.raises(ClusterUnresponsive):
             await site.change(NEW)
         assert site.committed.state == OLD
         await asyncio.sleep(60)
@@ -124,9 +124,9 @@ def test_the_next_change_finds_out_about_the_last_one():
         site = Site()
         await site.begin()
         site.map.silent = site.map.does_it = True
-        with pytest.raises(ClusterSilent):
+        with pytest.raises(ClusterUnresponsive):
             await site.change(NEW)
-        with pytest.raises(ClusterSilent):
+        with pytest.raises(ClusterUnresponsive):
             await site.change(OLD)
         site.map.silent = False
         async with site.committed.changing() as state:
@@ -144,7 +144,7 @@ def test_a_closed_state_settles_nothing_by_itself():
         site = Site()
         await site.begin()
         site.map.silent = site.map.does_it = True
-        with pytest.raises(ClusterSilent):
+        with pytest.raises(ClusterUnresponsive):
             await site.change(NEW)
         site.committed.close()
         site.map.silent = False

@@ -10,9 +10,9 @@ import pytest
 
 from alacarte import _plugins
 from alacarte._cluster.cluster_protocol import ActorContext, ActorSpec, Capacity, Node
+from alacarte._control.bootstrap import BootstrapResult
 from alacarte._control.control_loop import ControlLoop
-from alacarte._control.desired_state import State
-from alacarte._control.bootstrap import Foundation
+from alacarte._control.desired_state import DesiredState
 from alacarte._control.publisher import Publisher
 from alacarte._control.recovery import Recovery, Survivor
 from alacarte._control.replica_group import ReplicaGroup
@@ -21,7 +21,7 @@ from alacarte._control.start_gate import StartGate
 from alacarte._model.plan import Plan
 from alacarte._model.snapshots import deployment_key
 from alacarte._plugins import Plugins
-from alacarte.actors import Membership, Pulse, ReplicaInfo
+from alacarte.actors import Liveness, Membership, ReplicaInfo
 from alacarte.testing import FakeClock
 from alacarte.types import Address, DeploymentId
 
@@ -46,8 +46,8 @@ class Process:
         match method:
             case "start":
                 return self.info
-            case "pulse":
-                return Pulse(0.1, 0, 0, 5)
+            case "probe_liveness":
+                return Liveness(0.1, 0, 0, 5)
             case "stop":
                 self.cluster.stopped.append(self.info.deployment)
                 await self.cluster.may_stop.wait()
@@ -96,7 +96,9 @@ class World:
         node = Node("n", "127.0.0.1", is_head=True)
         context = ActorContext(self.cluster, "c", node, "host", "/tmp", plugins)
         recovery = Recovery(self.cluster, "i")
-        self.foundation = Foundation(MINE, State("i", CONFIG), recovery, survivors, None, [node])
+        self.foundation = BootstrapResult(
+            MINE, DesiredState("i", CONFIG), recovery, survivors, None, [node]
+        )
         topics = ReportTopics.of(plugins)
         self.publisher = Publisher(plugins, topics)
         self.loop = ControlLoop(context, self.foundation, StartGate(), self.publisher, topics)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from alacarte import _plugins, serve
+from alacarte._cluster.cluster_protocol import Actor, ActorDied, ActorSpec, ClusterUnresponsive
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.cluster_protocol import Actor, ActorDied, ActorSpec, ClusterSilent
 from alacarte._control.storage import STATE_KEY, decode_index
 from alacarte._plugins import Plugins
 from alacarte._process.controller_client import CONTROLLER_NAME
@@ -34,7 +34,7 @@ class Cluster(LocalCluster):
 
     async def get(self, key: str) -> bytes | None:
         if self.is_silent:
-            raise ClusterSilent("the map does not answer")
+            raise ClusterUnresponsive("the map does not answer")
         return await super().get(key)
 
     async def put(self, key: str, value: bytes) -> None:
@@ -44,7 +44,7 @@ class Cluster(LocalCluster):
             self.foundings.append(decode_index(value).facts.instance)
             if self.loses_answer:
                 self.loses_answer, self.is_silent = False, True
-                raise ClusterSilent("the answer was lost")
+                raise ClusterUnresponsive("the answer was lost")
 
 
 class Site:
@@ -101,10 +101,10 @@ async def test_callers_at_the_same_time_found_one_instance(site: Site):
 async def test_a_founding_whose_answer_was_lost_keeps_its_instance(site: Site):
     """The state may be stored all the same: the next attempt goes on with it and its secret."""
     site.cluster.loses_answer = True
-    with pytest.raises(ClusterSilent):
+    with pytest.raises(ClusterUnresponsive):
         await site.begin(site.config)
     assert site.controller is None
-    with pytest.raises(ClusterSilent):
+    with pytest.raises(ClusterUnresponsive):
         await site.actor.call("status")
     site.cluster.is_silent = False
     info = await site.begin(site.config)
@@ -119,7 +119,7 @@ async def test_a_failed_start_is_tried_again_at_the_next_call(site: Site):
     site.cluster.is_silent = True
     await site.restart()
     for method in ("status", "ready"):
-        with pytest.raises(ClusterSilent):
+        with pytest.raises(ClusterUnresponsive):
             await site.actor.call(method)
     site.cluster.is_silent = False
     assert (await site.actor.call("status")).applications == {}

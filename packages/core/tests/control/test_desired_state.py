@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alacarte._control.desired_state import longest_grace_s, target_of
 from alacarte._control.reconcile import Settings
-from alacarte._model.plan import Plan
 from alacarte._model.deployment_spec import DeploymentSpec
+from alacarte._model.plan import Plan
 from alacarte.config import DeploymentConfig
 from alacarte.types import DeploymentId
 

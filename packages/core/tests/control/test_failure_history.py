@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from alacarte._control.failure_history import FailureAccount, first_line
+from alacarte._control.failure_history import FailureHistory, first_line
 from alacarte.status import Failure
 
 
@@ -14,13 +14,13 @@ def failure(kind: str = "start", message: str = "ValueError: no") -> Failure:
     return Failure(0.0, "app#D#1", kind, message, "  File user.py")
 
 
-def charge(account: FailureAccount, now: float, kind: str = "start", ran_s: float = 0.0) -> None:
+def charge(account: FailureHistory, now: float, kind: str = "start", ran_s: float = 0.0) -> None:
     account.charge(failure(kind), "app#D", now, ran_s=ran_s, blames_wanted=True)
 
 
 def test_pauses_grow_with_failures_in_a_row():
     """The first three tries come at once; then longer and longer, apart by chance, to a bound."""
-    account, now = FailureAccount(), 100.0
+    account, now = FailureHistory(), 100.0
     pauses = []
     for _ in range(8):
         charge(account, now)
@@ -35,7 +35,7 @@ def test_pauses_grow_with_failures_in_a_row():
 
 def test_failures_far_apart_are_not_in_a_row():
     """After half a minute without one, the first tries come at once again."""
-    account = FailureAccount()
+    account = FailureHistory()
     for _ in range(6):
         charge(account, 100.0)
     assert account.pause_s(100.0) > 1
@@ -45,7 +45,7 @@ def test_failures_far_apart_are_not_in_a_row():
 
 def test_what_has_run_is_tried_for_ever():
     """Its code is not what is broken: its failures count for the pause alone."""
-    account = FailureAccount()
+    account = FailureHistory()
     charge(account, 100.0)
     charge(account, 100.0)
     assert account.failed_starts == 2
@@ -63,7 +63,7 @@ def test_what_has_run_is_tried_for_ever():
 
 def test_failures_that_blame_something_else_do_not_count():
     """The cluster's silence, or settings of before; but they delay the next start."""
-    account = FailureAccount()
+    account = FailureHistory()
     for _ in range(5):
         account.charge(failure(), "app#D", 100.0, ran_s=0.0, blames_wanted=False)
     assert account.failed_starts == 0
@@ -73,7 +73,7 @@ def test_failures_that_blame_something_else_do_not_count():
 @pytest.mark.parametrize(("ran_s", "counts"), [(1.0, 1), (100.0, 0)])
 def test_a_death_counts_where_the_replica_was_young(ran_s: float, counts: int):
     """One that dies at once would be started without end; one that has served is another matter."""
-    account = FailureAccount()
+    account = FailureHistory()
     charge(account, 100.0, "death", ran_s)
     assert account.failed_starts == counts
     assert "ValueError: no" in account.message
@@ -81,7 +81,7 @@ def test_a_death_counts_where_the_replica_was_young(ran_s: float, counts: int):
 
 def test_forgiven_and_forgotten():
     """A new try begins without pause and message; what has happened stays for the status."""
-    account = FailureAccount()
+    account = FailureHistory()
     for number in range(12):
         account.note(failure(message=str(number)))
         charge(account, 100.0)
@@ -92,7 +92,7 @@ def test_forgiven_and_forgotten():
 
 def test_a_traceback_is_logged_once(caplog: pytest.LogCaptureFixture):
     """The next tries will most likely repeat it; before anything has run, the driver is told."""
-    account = FailureAccount()
+    account = FailureHistory()
     with caplog.at_level(logging.WARNING, "alacarte.controller"):
         charge(account, 100.0)
         assert caplog.messages == []

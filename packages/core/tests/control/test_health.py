@@ -15,7 +15,7 @@ from alacarte._control.health import (
     next_check_s,
     resting,
 )
-from alacarte.actors import Pulse
+from alacarte.actors import Liveness
 
 
 @given(st.lists(st.booleans(), max_size=30))
@@ -52,17 +52,17 @@ def test_never_more_than_half_rest(in_doubt: list[bool]):
 
 
 @pytest.mark.parametrize(
-    ("pulse", "said"),
+    ("liveness", "said"),
     [
-        (Pulse(0.1, 5, 0, 5), ""),
-        (Pulse(31.0, 1, 0, 5), "event loop has been blocked for 31 s"),
-        (Pulse(0.1, 0, 5, 5), "all its 5 threads"),
-        (Pulse(0.1, 1, 4, 5), ""),
+        (Liveness(0.1, 5, 0, 5), ""),
+        (Liveness(31.0, 1, 0, 5), "event loop has been blocked for 31 s"),
+        (Liveness(0.1, 0, 5, 5), "all its 5 threads"),
+        (Liveness(0.1, 1, 4, 5), ""),
     ],
 )
-def test_what_a_pulse_says(pulse: Pulse, said: str):
+def test_liveness_is_judged(liveness: Liveness, said: str):
     """A loop that stands still and threads that never return are told apart from a busy replica."""
-    wrong = judge(pulse, 30.0)
+    wrong = judge(liveness, 30.0)
     assert said in wrong
     assert bool(wrong) is bool(said)
 

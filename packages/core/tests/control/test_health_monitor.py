@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from alacarte._control.health_monitor import Vitals, answers, wait_silent
+from alacarte._control.health_monitor import HealthMonitor, answers, wait_silent
 from alacarte._model.deployment_spec import DeploymentSpec
-from alacarte.actors import ActorDied, ActorSilent, Pulse
+from alacarte.actors import ActorDied, ActorUnresponsive, Liveness
 from alacarte.config import DeploymentConfig
 from alacarte.testing import FakeClock
 from alacarte.types import DeploymentId
 
-WELL = Pulse(0.1, 0, 0, 5)
+WELL = Liveness(0.1, 0, 0, 5)
 
 
 class Process:
@@ -26,16 +26,16 @@ class Process:
     def __init__(self, answers_after: int | None = 0) -> None:
         self.answers_after = answers_after
         self.is_dead = False
-        self.pulses = 0
+        self.probes = 0
         self.checks = 0
 
-    async def pulse(self) -> Pulse:
+    async def probe_liveness(self) -> Liveness:
         if self.is_dead:
             raise ActorDied("gone")
-        self.pulses += 1
-        if self.answers_after is None or self.pulses <= self.answers_after:
+        self.probes += 1
+        if self.answers_after is None or self.probes <= self.answers_after:
             await asyncio.sleep(2)  # the patience of the stub
-            raise ActorSilent("no word")
+            raise ActorUnresponsive("no word")
         return WELL
 
     async def check_health(self) -> None:
@@ -62,9 +62,9 @@ class Replica:
         self.changes += 1
 
 
-def made(answers_after: int | None = 0) -> tuple[Any, Replica, Vitals]:
+def made(answers_after: int | None = 0) -> tuple[Any, Replica, HealthMonitor]:
     replica = Replica()
-    return Process(answers_after), replica, Vitals(replica)
+    return Process(answers_after), replica, HealthMonitor(replica)
 
 
 async def ended(task: asyncio.Task[Any]) -> None:
@@ -76,19 +76,19 @@ def test_a_process_that_is_silent_for_long_is_unfit_until_it_answers():
     """Three questions; then others take its requests; a word from it, and all is well again."""
 
     async def main() -> None:
-        process, replica, vitals = made(answers_after=4)
-        vitals.probe(process)
-        vitals.probe(process)  # one probe at a time
+        process, replica, monitor = made(answers_after=4)
+        monitor.probe(process)
+        monitor.probe(process)  # one probe at a time
         await asyncio.sleep(5.9)
-        assert vitals.is_good
+        assert monitor.is_good
         await asyncio.sleep(0.2)
-        assert (vitals.is_good, vitals.in_doubt) == (False, True)
-        assert vitals.message == "its process has not answered for 6 s"
+        assert (monitor.is_good, monitor.in_doubt) == (False, True)
+        assert monitor.message == "its process has not answered for 6 s"
         assert replica.failed == ["health: its process has not answered for 6 s"]
         await asyncio.sleep(2)
-        assert (vitals.is_good, vitals.in_doubt, vitals.message) == (True, False, "")
+        assert (monitor.is_good, monitor.in_doubt, monitor.message) == (True, False, "")
         assert replica.changes == 2
-        assert process.pulses == 5
+        assert process.probes == 5
 
     FakeClock().run(main())
 
@@ -97,31 +97,31 @@ def test_a_probe_ends_with_the_service():
     """Of a replica that leaves nobody asks any more."""
 
     async def main() -> None:
-        process, replica, vitals = made(answers_after=None)
-        vitals.probe(process)
+        process, replica, monitor = made(answers_after=None)
+        monitor.probe(process)
         await asyncio.sleep(7)
         replica.is_serving = False
         await asyncio.sleep(20)
-        asked = process.pulses
+        asked = process.probes
         await asyncio.sleep(100)
-        assert process.pulses == asked
-        vitals.probe(process)
+        assert process.probes == asked
+        monitor.probe(process)
         await asyncio.sleep(100)
-        assert process.pulses == asked
+        assert process.probes == asked
 
     FakeClock().run(main())
 
 
-def test_a_check_waits_for_a_slow_pulse():
+def test_a_check_waits_for_a_slow_probe():
     """A process that is silent for some seconds has not failed a check that may take longer."""
 
     async def main() -> None:
-        process, replica, vitals = made(answers_after=3)
-        monitoring = asyncio.create_task(vitals.monitor(process, checks_itself=True))
+        process, replica, monitor = made(answers_after=3)
+        monitoring = asyncio.create_task(monitor.monitor(process, checks_itself=True))
         await asyncio.sleep(17.5)  # the first check begins after 9 to 11 s, the second after 18
         await ended(monitoring)
-        assert (process.pulses, process.checks) == (4, 1)
-        assert (vitals.health.failed_in_a_row, replica.failed) == (0, [])
+        assert (process.probes, process.checks) == (4, 1)
+        assert (monitor.health.failed_in_a_row, replica.failed) == (0, [])
 
     FakeClock().run(main())
 
@@ -130,9 +130,9 @@ def test_the_end_of_a_process_is_no_failed_check():
     """Who follows the process reports its death, and why."""
 
     async def main() -> None:
-        process, replica, vitals = made()
+        process, replica, monitor = made()
         process.is_dead = True
-        monitoring = asyncio.create_task(vitals.monitor(process, checks_itself=True))
+        monitoring = asyncio.create_task(monitor.monitor(process, checks_itself=True))
         await asyncio.sleep(100)
         await ended(monitoring)
         assert (replica.failed, replica.changes) == ([], 0)

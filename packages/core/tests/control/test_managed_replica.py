@@ -12,14 +12,14 @@ from alacarte._cluster.cluster_protocol import ActorDied, ActorSpec
 from alacarte._control.replica_group import ReplicaGroup
 from alacarte._control.start_gate import CONSTRUCTOR_S, StartGate
 from alacarte._model.deployment_spec import DeploymentSpec
-from alacarte.actors import Membership, Pulse, ReplicaInfo
+from alacarte.actors import Liveness, Membership, ReplicaInfo
 from alacarte.config import DeploymentConfig
 from alacarte.errors import DeployError
 from alacarte.status import DeploymentStatus, DeploymentStatusOverview, ReplicaState
 from alacarte.types import Address, DeploymentId
 
 ME = DeploymentId("shop", "Model")
-WELL = Pulse(0.1, 0, 0, 5)
+WELL = Liveness(0.1, 0, 0, 5)
 Main = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -33,7 +33,7 @@ class Process:
         self.end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.health: Exception | None = None
         self.check_hangs = False
-        self.pulse_is: Pulse | None = WELL
+        self.liveness_is: Liveness | None = WELL
         self.frozen = False
         self.stopped = False
         self.limit_s = 0.0
@@ -62,10 +62,10 @@ class Process:
         if self.health is not None:
             raise self.health
 
-    async def pulse(self) -> Pulse:
-        if self.pulse_is is None:
+    async def probe_liveness(self) -> Liveness:
+        if self.liveness_is is None:
             await asyncio.Event().wait()
-        return self.pulse_is
+        return self.liveness_is
 
     async def reconfigure(
         self, max_ongoing: int, user_config: Any, options: Mapping[str, Any]
@@ -333,14 +333,14 @@ def test_when_every_check_fails_all_go_on(run: Callable[[Main], None]):
 
 
 @pytest.mark.parametrize(
-    ("pulse", "said"),
+    ("liveness", "said"),
     [
-        (Pulse(45.0, 1, 0, 5), "its event loop has been blocked for 45 s"),
-        (Pulse(0.1, 0, 5, 5), "all its 5 threads are busy"),
+        (Liveness(45.0, 1, 0, 5), "its event loop has been blocked for 45 s"),
+        (Liveness(0.1, 0, 5, 5), "all its 5 threads are busy"),
     ],
 )
 def test_without_a_check_of_the_user_s_the_process_is_looked_at(
-    run: Callable[[Main], None], pulse: Pulse, said: str
+    run: Callable[[Main], None], liveness: Liveness, said: str
 ):
     """A loop that stands still, and threads that never come back, make a replica unfit."""
 
@@ -349,7 +349,7 @@ def test_without_a_check_of_the_user_s_the_process_is_looked_at(
         world.cluster.checks_itself = False
         await world.healthy()
         ill = world.cluster.processes[0]
-        ill.pulse_is = pulse
+        ill.liveness_is = liveness
         await world.until(lambda: ill.end.done(), 40)
         assert said in world.overview.recent_failures[-1].message
         await world.healthy()
@@ -365,7 +365,7 @@ def test_one_that_leaves_and_was_not_told_to_by_us(run: Callable[[Main], None]):
         world = World(num_replicas=1)
         await world.healthy()
         [leaver] = world.cluster.processes
-        leaver.pulse_is = Pulse(0.1, 0, 0, 5, leaving=True)
+        leaver.liveness_is = Liveness(0.1, 0, 0, 5, leaving=True)
         leaver.health = ValueError("its object has ended")
         await world.until(lambda: leaver.stopped and leaver.end.done(), 40)
         await world.healthy()

@@ -14,11 +14,11 @@ import pydantic
 import pytest
 
 from alacarte import _plugins, serve
-from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.cluster_protocol import Actor, ActorDied, ActorSpec
+from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.stubs import stub
 from alacarte._control import recovery
-from alacarte._control.desired_state import State
+from alacarte._control.desired_state import DesiredState
 from alacarte._model.blobs import pack
 from alacarte._model.deployment import Application
 from alacarte._model.graph import build_application
@@ -298,7 +298,7 @@ def test_no_representation_shows_a_secret():
     for each in (membership, spec, actor, access):
         assert "CANARY" not in repr(each)
         assert "CANARY" not in f"{each}"
-    assert b"secret" not in pickle.dumps(State("i"))
+    assert b"secret" not in pickle.dumps(DesiredState("i"))
 
 
 def test_a_survivor_has_one_calls_patience_to_say_who_it_is(run: Any):

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from alacarte import _plugins
-from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.cluster_protocol import ActorContext, Node
+from alacarte._cluster.local import LocalCluster
 from alacarte._control.report_topics import ReportTopics
 from alacarte._control.scaling import SCALER_KEY, Scaling
 from alacarte._model.deployment_spec import DeploymentSpec

@@ -15,17 +15,17 @@ from typing import Any
 import pytest
 
 from alacarte import serve
+from alacarte._cluster.cluster_protocol import ActorContext, ActorSpec, Node, NotStarted
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.cluster_protocol import ActorContext, ActorSpec, Node, NotBegun
 from alacarte._cluster.stubs import stub
 from alacarte._control import node_watch as nodes_module
-from alacarte._control.service_group import ServiceGroup, Wanted
+from alacarte._control.service_group import ServiceGroup, WantedService
 from alacarte._plugins import Plugins, load
 from alacarte._process.service_sender import ServiceSender
 from alacarte.actors import Membership, NodeServiceProtocol
 from alacarte.errors import ConfigError, NotFoundError, ServeError
 from alacarte.testing import wait_until
-from alacarte.types import NodeServiceSpec, Runtime, ServicePlace
+from alacarte.types import NodeServiceSpec, Runtime, ServiceContext
 
 NODE = Node("one", "10.0.0.1", is_head=True)
 OTHER = Node("two", "10.0.0.2")
@@ -39,7 +39,7 @@ class World(types.ModuleType):
     def __init__(self) -> None:
         super().__init__("alacarte_services_of_tests")
         self.log: list[tuple[str, Any]] = []
-        self.places: list[ServicePlace] = []
+        self.places: list[ServiceContext] = []
         self.refusal: Exception | None = None
         self.scheme = "http"
         self.may_start = threading.Event()
@@ -102,7 +102,7 @@ class Site:
         )
 
     async def place(self, *nodes: Node, processes: int = 1) -> None:
-        self.group.place([Wanted(self.spec, nodes, processes)])
+        self.group.place([WantedService(self.spec, nodes, processes)])
         await asyncio.wait_for(self.group.settled(), WAIT_S)
 
     async def until(self, condition: Any) -> None:
@@ -149,13 +149,13 @@ async def test_another_ingress_stands_beside_the_proxies(site: Site, world: Worl
     await site.place(NODE)
     world.scheme = "grpc"
     spec = NodeServiceSpec("grpc", f"{world.__name__}:Service", **{field: True})
-    site.group.place([Wanted(spec, [NODE], 1), Wanted(site.spec, [NODE], 1)])
+    site.group.place([WantedService(spec, [NODE], 1), WantedService(site.spec, [NODE], 1)])
     await asyncio.wait_for(site.group.settled(), WAIT_S)
     assert [each.service for each in site.group.by_node.values()] == ["s"]
     assert sorted(site.group.overviews) == ["grpc/one/0", "s/one/0"]
     assert len(site.tracked) == 2
     assert {each.process_info("p").kind for each in site.group._slots.values()} == {"proxy"}
-    site.group.place([Wanted(spec, [NODE], 1)])
+    site.group.place([WantedService(spec, [NODE], 1)])
     assert [each.url for each in site.group.by_node.values()] == ["grpc://1/"]
 
 
@@ -178,7 +178,7 @@ async def test_messages_wait_for_the_start(site: Site, world: World):
     [name] = await site.cluster.list_actors("")
     actor = await site.cluster.find_actor(name)
     assert actor is not None
-    with pytest.raises(NotBegun, match="has not started its service yet"):
+    with pytest.raises(NotStarted, match="has not started its service yet"):
         await stub(NodeServiceProtocol, actor).receive(b"early")
     sending = asyncio.create_task(sender.send(b"m"))
     world.may_start.set()
@@ -199,7 +199,7 @@ async def test_messages_around_a_restart(site: Site, world: World):
     await site.until(lambda: world.of("receive") == [0])
     restarting = asyncio.create_task(site.group.restart("s", WAIT_S))
     await site.until(lambda: world.of("drain"))
-    with pytest.raises(NotBegun, match="or ends it"):
+    with pytest.raises(NotStarted, match="or ends it"):
         await stub(NodeServiceProtocol, old).receive(b"late")
     second = asyncio.create_task(sender.send(b"second"))
     await site.until(lambda: world.of("receive") == [0, 1])
@@ -368,7 +368,7 @@ class Unbegun:
         self.name = context.name
 
     async def describe(self) -> Mapping[str, str]:
-        raise NotBegun(self.name)
+        raise NotStarted(self.name)
 
 
 def test_a_node_joins_a_running_instance(

@@ -7,9 +7,9 @@ import pickle
 
 import pytest
 
-from alacarte._cluster.cluster_protocol import ClusterSilent
+from alacarte._cluster.cluster_protocol import ClusterUnresponsive
 from alacarte._control import storage
-from alacarte._control.desired_state import State
+from alacarte._control.desired_state import DesiredState
 from alacarte._control.storage import (
     FORMAT,
     STATE_KEY,
@@ -46,7 +46,7 @@ class Map:
         self.log: list[str] = []
         self.left: int | None = None
         self.does_it = False
-        self.ends: type[BaseException] = ClusterSilent
+        self.ends: type[BaseException] = ClusterUnresponsive
 
     @property
     def size(self) -> int:
@@ -95,7 +95,7 @@ def large(letter: str) -> bytes:
     return letter.encode() * LARGE
 
 
-async def stored_in(there: Map) -> State | None:
+async def stored_in(there: Map) -> DesiredState | None:
     """Return what a new controller finds."""
     return await Storage(there).load()  # type: ignore[arg-type]
 
@@ -115,11 +115,11 @@ def there() -> Map:
 async def here(there: Map) -> Storage:
     storage = Storage(there)  # type: ignore[arg-type]
     assert await storage.load() is None
-    await storage.save(State("i", {"http": {"port": 8000}}, ("http.password",)))
+    await storage.save(DesiredState("i", {"http": {"port": 8000}}, ("http.password",)))
     return storage
 
 
-def added(here: Storage, *resources: Resource) -> State:
+def added(here: Storage, *resources: Resource) -> DesiredState:
     assert here.state is not None
     state = here.state
     for resource in resources:
@@ -229,7 +229,7 @@ async def test_a_silent_cluster_leaves_memory_and_store_the_same(
         there.left, there.does_it = access, does_it
         try:
             await here.save(state)
-        except ClusterSilent:
+        except ClusterUnresponsive:
             assert here.state == before
         else:
             assert here.state == state
@@ -238,7 +238,7 @@ async def test_a_silent_cluster_leaves_memory_and_store_the_same(
         copy = Map()
         copy.stored = dict(there.stored)
         assert await stored_in(copy) == here.state
-        await here.save(State("i"))
+        await here.save(DesiredState("i"))
     assert here.is_settled
     assert set(there.stored) == {STATE_KEY}
 
@@ -249,14 +249,14 @@ async def test_a_change_in_doubt_is_found_out(there: Map, here: Storage):
     there.does_it = True
 
     async def silent(key: str) -> bytes | None:
-        raise ClusterSilent("no answer")
+        raise ClusterUnresponsive("no answer")
 
     there.left, there.get = 2, silent  # type: ignore[method-assign]
-    with pytest.raises(ClusterSilent):
+    with pytest.raises(ClusterUnresponsive):
         await here.save(state)
     assert here.state != state
     assert not here.is_settled
-    with pytest.raises(ClusterSilent):
+    with pytest.raises(ClusterUnresponsive):
         await here.save(state)
     del there.get  # type: ignore[method-assign]
     assert await here.settle()
@@ -270,17 +270,17 @@ async def test_a_former_controller_deletes_nothing_of_its_successor_s(there: Map
     state = added(here, application("a", large("a")))
 
     async def silent(key: str) -> bytes | None:
-        raise ClusterSilent("no answer")
+        raise ClusterUnresponsive("no answer")
 
     there.does_it, there.left, there.get = True, 5, silent  # type: ignore[method-assign]
-    with pytest.raises(ClusterSilent):
+    with pytest.raises(ClusterUnresponsive):
         await here.save(state)
     there.left = None
     del there.get  # type: ignore[method-assign]
     successor = Storage(there)  # type: ignore[arg-type]
     assert await successor.load() == state
     await successor.save(added(successor, application("b")))
-    for attempt in (here.settle(), here.save(state), here.save(State("i"))):
+    for attempt in (here.settle(), here.save(state), here.save(DesiredState("i"))):
         with pytest.raises(InternalError, match="another controller"):
             await attempt
     await here.collect()
@@ -313,7 +313,15 @@ async def test_another_format_is_refused(there: Map, found: int):
 
 def test_stored_values_have_the_fields_of_their_format():
     """A field that is new, gone or renamed asks for another `FORMAT`: pickles do not tell."""
-    values = [Index, StoredResource, StoredBlob, State, Resource, ApplicationSpec, DeploymentSpec]
+    values = [
+        Index,
+        StoredResource,
+        StoredBlob,
+        DesiredState,
+        Resource,
+        ApplicationSpec,
+        DeploymentSpec,
+    ]
     found = {each.__name__: _fields(each) for each in [*values, UserCode]}
     assert (FORMAT, found) == (
         3,
@@ -321,7 +329,7 @@ def test_stored_values_have_the_fields_of_their_format():
             "Index": "revision facts resources blobs",
             "StoredResource": "place deployed_at blobs",
             "StoredBlob": "place size",
-            "State": "instance config withheld resources deployed_at stopping held",
+            "DesiredState": "instance config withheld resources deployed_at stopping held",
             "Resource": "kind name spec",
             "ApplicationSpec": "name route_prefix ingress deployments",
             "DeploymentSpec": "id version code init is_function config import_paths options"

@@ -11,8 +11,8 @@ from alacarte._model.caller_options import (
     caller_options,
     check_caller_options,
 )
-from alacarte._model.sizes import check_size
 from alacarte._model.deployment_spec import DeploymentSpec
+from alacarte._model.sizes import check_size
 from alacarte.config import DeploymentConfig
 from alacarte.errors import ConfigError
 from alacarte.types import ConfigSection, DeploymentId, UserCode

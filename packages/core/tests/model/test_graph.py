@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from alacarte._model.deployment import deployment
-from alacarte._model.graph import build_application, load_code, load_init
 from alacarte._model.deployment_spec import ApplicationSpec
+from alacarte._model.graph import build_application, load_code, load_init
 from alacarte.errors import ConfigError
 from alacarte.types import DeploymentId
 

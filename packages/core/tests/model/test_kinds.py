@@ -2,8 +2,8 @@
 
 import pytest
 
-from alacarte._model.kinds import ApplicationKind
 from alacarte._model.deployment_spec import ApplicationSpec, DeploymentSpec
+from alacarte._model.kinds import ApplicationKind
 from alacarte.config import DeploymentConfig
 from alacarte.errors import InternalError
 from alacarte.types import DeploymentId, Resource, Route

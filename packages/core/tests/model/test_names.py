@@ -8,11 +8,11 @@ import pytest
 
 from alacarte import serve
 from alacarte._control.validation import check_plan
+from alacarte._model.deployment_spec import ApplicationSpec, DeploymentSpec
 from alacarte._model.graph import build_application
 from alacarte._model.kinds import ApplicationKind
 from alacarte._model.names import MAX_NAME_LENGTH, MAX_PATH_LENGTH, check_name
 from alacarte._model.plan import Plan
-from alacarte._model.deployment_spec import ApplicationSpec, DeploymentSpec
 from alacarte._wire.authentication import MAX_HANDSHAKE_BYTES, CallerHandshake
 from alacarte.config import DeploymentConfig
 from alacarte.errors import ConfigError

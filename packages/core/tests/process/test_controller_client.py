@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from alacarte._cluster.cluster_protocol import ActorDied, ActorSpec, ClusterSilent
+from alacarte._cluster.cluster_protocol import ActorDied, ActorSpec, ClusterUnresponsive
 from alacarte._process.controller_client import ControllerClient, OtherInstance
 from alacarte._process.outage import AT_ONCE
 from alacarte.actors import InstanceInfo
 from alacarte.errors import ServeError
 from alacarte.serve import _current
-from alacarte.serve._controller_connection import Connection
+from alacarte.serve._controller_connection import ControllerConnection
 from alacarte.serve._session import Session, within
 
 Answer = Callable[[], Awaitable[Any]]
@@ -246,10 +246,10 @@ def test_a_cluster_that_is_silent(run: Any):
 
         async def silent(name: str) -> Any:
             await asyncio.sleep(10)
-            raise ClusterSilent("no word")
+            raise ClusterUnresponsive("no word")
 
         driver._cluster.find_actor = silent
-        with pytest.raises(ClusterSilent, match="no word"):
+        with pytest.raises(ClusterUnresponsive, match="no word"):
             await driver.controller().status()
         assert now() < 150
         driver._cluster.find_actor = find
@@ -371,7 +371,7 @@ def test_routes_that_do_not_arrive(run: Any):
     """The error says which routes this process lacks, and that the change is made."""
 
     async def main() -> None:
-        driver: Any = Connection(FakeCluster(FakeController(gives(12))), None)  # type: ignore[arg-type]
+        driver: Any = ControllerConnection(FakeCluster(FakeController(gives(12))), None)  # type: ignore[arg-type]
         driver.runtime = SimpleNamespace(routes_known=lambda version: hangs())
         with pytest.raises(ServeError, match="version 12 of the routes within 15 s.* is made"):
             await driver.deleted("application", "a")
@@ -405,7 +405,7 @@ def test_a_shutdown_without_a_cluster():
     cluster = SimpleNamespace(is_reachable=lambda: False)
     driver._connection = SimpleNamespace(cluster=cluster, started=True)
     driver.leave = lambda: left.append(True)
-    with pytest.raises(ClusterSilent, match="nothing could be shut down in order"):
+    with pytest.raises(ClusterUnresponsive, match="nothing could be shut down in order"):
         driver.shut_down()
     assert left == [True]
     driver.give_up()  # of a start that failed: its own error is the one to raise

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from alacarte._cluster.cluster_protocol import ActorDied, ClusterSilent
+from alacarte._cluster.cluster_protocol import ActorDied, ClusterUnresponsive
 from alacarte._process import controller_client
 from alacarte._process.controller_client import ControllerClient
 from alacarte.actors import InstanceInfo
@@ -106,7 +106,7 @@ def test_a_restart_and_a_silent_cluster_are_waited_for(run: Any):
         died = Controller("mine")
         died.dead.set()
         coming = Controller("mine", answers=False)
-        silent = ClusterSilent("the control store is away")
+        silent = ClusterUnresponsive("the control store is away")
         assert not await ends(Cluster(died, None, coming, None, silent, None, Controller("mine")))
 
     run(main)

@@ -25,8 +25,8 @@ from alacarte.types import (
     DeploymentId,
     DeploymentInfo,
     LoadWatch,
+    PolicyContext,
     PolicyFactory,
-    PolicyPlace,
     ProcessInfo,
     Route,
     Runtime,
@@ -169,7 +169,7 @@ def test_a_policy_that_would_end_the_process_fails_its_calls_alone(local):
     handle = local.run(Model.bind())
     runtime = handle.runtime
 
-    def create(place: PolicyPlace) -> Any:
+    def create(place: PolicyContext) -> Any:
         raise SystemExit(3)
 
     runtime._plugins.routing_policies["exits"] = PolicyFactory("exits", create)

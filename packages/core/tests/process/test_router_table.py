@@ -15,8 +15,8 @@ from alacarte._model.snapshots import deployment_key
 from alacarte._plugins.plugin_failures import PluginFailures
 from alacarte._process.router_table import LINGER_S, MAX_GONE, RouterTable
 from alacarte._process.subscription import Subscription
-from alacarte._routing.chooser import Chooser
 from alacarte._routing.builtin_policies import PowerOfTwo
+from alacarte._routing.chooser import Chooser
 from alacarte._routing.router import Router
 from alacarte._routing.sweep import Sweep
 from alacarte.actors import DeploymentSnapshot, WatchRequest

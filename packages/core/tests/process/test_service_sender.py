@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from alacarte._process.service_sender import ServiceSender
-from alacarte.actors import ActorDied, ActorSilent, NotBegun
+from alacarte.actors import ActorDied, ActorUnresponsive, NotStarted
 from alacarte.errors import NotFoundError, PluginError
 
 Receive = Callable[[bytes], Awaitable[bytes]]
@@ -64,7 +64,7 @@ def fails(error: BaseException) -> Receive:
 def starts_at(time: float, text: bytes) -> Receive:
     async def receive(message: bytes) -> bytes:
         if now() < time:
-            raise NotBegun("starting")
+            raise NotStarted("starting")
         return text
 
     return receive
@@ -123,7 +123,7 @@ def test_one_of_a_place_is_enough(
 
     async def main() -> None:
         cluster.add(names[0], answers(b"yes"))
-        cluster.add(names[1], fails(NotBegun("starts or drains")))
+        cluster.add(names[1], fails(NotStarted("starts or drains")))
         began = now()
         assert await sender.send(b"m") == [b"yes"]
         assert now() == began
@@ -135,7 +135,7 @@ def test_a_start_that_takes_too_long(run: Any, cluster: FakeCluster, sender: Any
     """After ten seconds the answers of the others are returned; without any, NotFoundError."""
 
     async def main() -> None:
-        cluster.add("1:a", fails(NotBegun("starting")))
+        cluster.add("1:a", fails(NotStarted("starting")))
         began = now()
         with pytest.raises(NotFoundError, match="has started its service within 10 s"):
             await sender.send(b"m")
@@ -194,7 +194,7 @@ def test_errors_of_the_service_reach_the_sender(run: Any, cluster: FakeCluster, 
             raise AssertionError
 
         process.receive = hangs
-        with pytest.raises(ActorSilent):
+        with pytest.raises(ActorUnresponsive):
             await sender.send(b"m")
         with pytest.raises(PluginError, match="takes 1048577 bytes, at most 1048576 are allowed"):
             await sender.send(bytes(1048577))

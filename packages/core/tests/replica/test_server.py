@@ -471,12 +471,12 @@ def test_beyond_the_limit(run):
     async def main():
         b = Bench(1)
         b.accept("1")
-        _, task = b.accept("all", beyond_limit=True)
+        _, task = b.accept("all", bypass_limit=True)
         assert task is not None
         assert b.server.ongoing == 2
         assert b.accept("2")[1] is None
         await b.server.cancel()
-        assert b.accept("all", beyond_limit=True)[1] is None
+        assert b.accept("all", bypass_limit=True)[1] is None
         b.check_idle()
 
     run(main)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from alacarte import _plugins
 from alacarte._routing.builtin_policies import PowerOfTwo, RoundRobin
-from alacarte.types import WAIT, Call, DeploymentId, DeploymentInfo, PolicyPlace, ReplicaLoad
+from alacarte.types import WAIT, Call, DeploymentId, DeploymentInfo, PolicyContext, ReplicaLoad
 
 CALL = Call("python", (b"",))
 
@@ -118,7 +118,7 @@ def test_names_of_the_policies_that_come_with_core():
     core = [record for record in _plugins.discover() if record.name == "core"]
     policies = _plugins.load(core).routing_policies
     config: Any = None
-    place = PolicyPlace(DeploymentInfo(DeploymentId("a", "b")), None, config, time.monotonic)
+    place = PolicyContext(DeploymentInfo(DeploymentId("a", "b")), None, config, time.monotonic)
     assert {name: type(policies[name].create(place)) for name in policies} == {
         "power_of_two": PowerOfTwo,
         "round_robin": RoundRobin,

@@ -9,11 +9,11 @@ from pydantic import BaseModel
 
 from alacarte import serve
 from alacarte._plugins.plugin_failures import PluginFailures
-from alacarte._routing.chooser import Chooser, failed_policy
 from alacarte._routing.builtin_policies import PowerOfTwo, RoundRobin
+from alacarte._routing.chooser import Chooser, failed_policy
 from alacarte.errors import PluginError
 from alacarte.testing import wait_until
-from alacarte.types import Call, PolicyFactory, PolicyPlace, ReplicaLoad
+from alacarte.types import Call, PolicyContext, PolicyFactory, ReplicaLoad
 
 from .test_router import HERE, POLICIES, Bench, settle
 
@@ -124,7 +124,7 @@ def test_a_policy_that_raises_reaches_no_other_deployment(local_with):
     Another application is deployed and called as ever, and the status names the plugin.
     """
 
-    def create(place: PolicyPlace) -> Any:
+    def create(place: PolicyContext) -> Any:
         raise KeyError(place.deployment.name)
 
     class Raises(RoundRobin):
@@ -162,9 +162,9 @@ def test_a_policy_that_raises_reaches_no_other_deployment(local_with):
 class Seen(RoundRobin):
     """Keeps the places that it is made for."""
 
-    places: ClassVar[list[PolicyPlace]] = []
+    places: ClassVar[list[PolicyContext]] = []
 
-    def __init__(self, place: PolicyPlace) -> None:
+    def __init__(self, place: PolicyContext) -> None:
         super().__init__()
         self.places.append(place)
 

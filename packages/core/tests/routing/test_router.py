@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from alacarte._model.snapshots import delta
 from alacarte._plugins.plugin_failures import PluginFailures
-from alacarte._routing.chooser import Chooser
 from alacarte._routing.builtin_policies import PowerOfTwo, RoundRobin
+from alacarte._routing.chooser import Chooser
 from alacarte._routing.queue import WaitingCalls
 from alacarte._routing.router import Router
 from alacarte._wire.authentication import AuthenticationError

@@ -164,7 +164,7 @@ def test_a_call_of_a_target_that_is_gone(run, far):
         log.clear()
         request = call(app="r")
         assert (await service(request)).payload == (b"b",)
-        assert (request.app, request.alone) == ("r2", True)
+        assert (request.app, request.no_shadow) == ("r2", True)
         assert log == [
             ("one", "route", "begin"),
             ("one", "A", "begin"),

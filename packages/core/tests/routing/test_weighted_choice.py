@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte._routing.weighted_choice import at, sticky
+from alacarte._routing.weighted_choice import at, pick_by_key
 
 WEIGHTS = st.lists(st.integers(0, 20), min_size=1, max_size=6).filter(any)
 
@@ -43,7 +43,7 @@ def test_keys_are_dealt_by_weight(parts: list[int], salt: str):
     """A thousand keys fall on the targets as their weights say, within bounds."""
     weights = normal(parts)
     names = [f"t{n}" for n in range(len(parts))]
-    found = Counter(sticky(names, weights, f"key {n}", salt) for n in range(1000))
+    found = Counter(pick_by_key(names, weights, f"key {n}", salt) for n in range(1000))
     assert all(within(found[n], 1000, weight) for n, weight in enumerate(weights))
 
 
@@ -54,8 +54,8 @@ def test_only_those_move_who_must(parts: list[int], extra: int):
     before = normal(parts)
     after = normal([parts[0] + extra, *parts[1:]])
     for n in range(200):
-        old = names[sticky(names, before, f"k{n}", "s")]
-        new = names[::-1][sticky(names[::-1], after[::-1], f"k{n}", "s")]
+        old = names[pick_by_key(names, before, f"k{n}", "s")]
+        new = names[::-1][pick_by_key(names[::-1], after[::-1], f"k{n}", "s")]
         assert new in (old, "t0")
 
 
@@ -63,7 +63,7 @@ def test_another_experiment_deals_anew():
     """The same half of the users does not meet the new version of every route."""
     names, weights = ["a", "b"], [0.5, 0.5]
     same = sum(
-        sticky(names, weights, f"k{n}", "one") == sticky(names, weights, f"k{n}", "two")
+        pick_by_key(names, weights, f"k{n}", "one") == pick_by_key(names, weights, f"k{n}", "two")
         for n in range(1000)
     )
     assert within(same, 1000, 0.5)
@@ -72,4 +72,4 @@ def test_another_experiment_deals_anew():
 def test_any_text_is_a_key():
     """What a client sends in a header cannot break the choice."""
     for key in ("\udcff", "\0", "k" * 100_000, "ü"):
-        assert sticky(["a", "b"], [0.5, 0.5], key, "s") in (0, 1)
+        assert pick_by_key(["a", "b"], [0.5, 0.5], key, "s") in (0, 1)

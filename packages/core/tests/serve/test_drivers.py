@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from alacarte import serve
+from alacarte._cluster.cluster_protocol import Actor, ActorSpec, ClusterUnresponsive
 from alacarte._cluster.local import LocalCluster
-from alacarte._cluster.cluster_protocol import Actor, ActorSpec, ClusterSilent
 from alacarte._cluster.stubs import RemoteCall
 from alacarte._model.deployment_spec import ApplicationSpec
 from alacarte._process import controller_client
@@ -272,7 +272,7 @@ def test_a_cluster_that_is_silent_for_a_while(local: Any, monkeypatch: pytest.Mo
     async def start(cluster: LocalCluster, spec: ActorSpec) -> Any:
         if ":replica:" in spec.name and silent:
             silent.pop()
-            raise ClusterSilent("no word")
+            raise ClusterUnresponsive("no word")
         return await start_actor(cluster, spec)
 
     monkeypatch.setattr(LocalCluster, "start_actor", start)
@@ -343,7 +343,7 @@ def test_lone_surrogates_are_refused(local: Any, options: dict[str, Any], monkey
 
 def test_a_hold_survives_its_controller_s_absence(local: Any, monkeypatch: pytest.MonkeyPatch):
     """Whatever goes wrong, the process goes on telling that it lives."""
-    monkeypatch.setattr(_connection, "_LEASE_S", 0.01)
+    monkeypatch.setattr(_controller_connection, "_LEASE_S", 0.01)
     local.start(detached=False)
     session = _current.current()
     assert session is not None

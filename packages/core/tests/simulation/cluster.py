@@ -18,16 +18,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from alacarte._cluster.host import first_launch, method_of
 from alacarte._cluster.cluster_protocol import (
     ActorContext,
     ActorDied,
     ActorSpec,
     Capacity,
-    ClusterSilent,
+    ClusterUnresponsive,
     Node,
-    NotBegun,
+    NotStarted,
 )
+from alacarte._cluster.host import first_launch, method_of
 
 from .loop import Process, Scheduler
 from .network import Network
@@ -256,7 +256,7 @@ class SimCluster:
         fails = self._draw() < self.failing
         await answer
         if fails:
-            raise ClusterSilent("the control store does not answer")
+            raise ClusterUnresponsive("the control store does not answer")
 
     # --- calls --------------------------------------------------------------------------
 
@@ -282,7 +282,9 @@ class SimCluster:
             record.waiting.append(call)
 
     def _refuse(self, record: Record, call: _Call) -> None:
-        self._fail(call, NotBegun(f"{record.name} has not been given its arguments"), self._delay())
+        self._fail(
+            call, NotStarted(f"{record.name} has not been given its arguments"), self._delay()
+        )
 
     def _hand_over(self, record: Record, call: _Call) -> None:
         assert record.process is not None

@@ -159,7 +159,7 @@ class Ledger:
             replica.running.clear()
             replica.died_at = self.now()
             self._lost_one(replica.deployment)
-        if event in ("call", "done") and details[0] in ("watch", "pulse", "report"):
+        if event in ("call", "done") and details[0] in ("watch", "probe_liveness", "report"):
             return
         shown = [detail for detail in details if isinstance(detail, str)]
         self.note(event, record.name, *shown)

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from alacarte._cluster.cluster_protocol import ActorDied, ClusterSilent
+from alacarte._cluster.cluster_protocol import ActorDied, ClusterUnresponsive
 from alacarte._model.deployment_spec import ApplicationSpec, DeploymentSpec
 from alacarte._process.process_runtime import ProcessRuntime
 from alacarte.calls import python_call, python_result
 from alacarte.errors import DeployError, ServeError
-from alacarte.serve._controller_connection import Connection
+from alacarte.serve._controller_connection import ControllerConnection
 from alacarte.types import Resource
 
 from .ledger import Request
@@ -25,9 +25,9 @@ _AGAIN_S = 0.5
 T = TypeVar("T")
 
 
-async def begun(world: World) -> Connection:
+async def begun(world: World) -> ControllerConnection:
     """Return a connection to the instance, started where there is none."""
-    connection = Connection(world.cluster, plugins())
+    connection = ControllerConnection(world.cluster, plugins())
     while not await tried(connection.join(instance_config())):
         await asyncio.sleep(_AGAIN_S)
     return connection
@@ -37,7 +37,7 @@ async def tried(work: Any) -> Any:
     """Return what it gives, None when the cluster failed it."""
     try:
         return await work
-    except (ActorDied, ClusterSilent):
+    except (ActorDied, ClusterUnresponsive):
         return None
 
 
@@ -89,7 +89,7 @@ class Driver:
             self._next += 1
         self.is_done = True
 
-    async def _ask(self, connection: Connection, op: Op) -> None:
+    async def _ask(self, connection: ControllerConnection, op: Op) -> None:
         world = self._world
         kind = "application"
         if op.specs is None:
@@ -115,11 +115,11 @@ class Driver:
                     break
         op.done_at = world.now
 
-    async def _stored(self, connection: Connection, resource: Resource) -> list[str]:
+    async def _stored(self, connection: ControllerConnection, resource: Resource) -> list[str]:
         while True:
             try:
                 return await connection.store({}, [resource])
-            except (ActorDied, ClusterSilent):
+            except (ActorDied, ClusterUnresponsive):
                 await asyncio.sleep(_AGAIN_S)
 
     async def _until(self, ask: Callable[..., Awaitable[T]], *args: Any) -> T:
@@ -127,7 +127,7 @@ class Driver:
         while True:
             try:
                 return await ask(*args)
-            except (ActorDied, ClusterSilent):
+            except (ActorDied, ClusterUnresponsive):
                 await asyncio.sleep(_AGAIN_S)
 
 

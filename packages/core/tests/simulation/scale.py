@@ -16,11 +16,11 @@ from typing import Any
 from alacarte._cluster.cluster_protocol import ActorContext
 from alacarte._control.controller import Controller
 from alacarte._control.placement import REPLICA_TARGET
-from alacarte._model.snapshots import deployment_key
 from alacarte._model.deployment_spec import ApplicationSpec, DeploymentSpec
+from alacarte._model.snapshots import deployment_key
 from alacarte._process.controller_client import CONTROLLER_NAME
 from alacarte._replica.replica_spec import ReplicaSpec
-from alacarte.actors import Membership, Pulse, ReplicaInfo
+from alacarte.actors import Liveness, Membership, ReplicaInfo
 from alacarte.config import DeploymentConfig
 from alacarte.types import Address, DeploymentId, Resource
 
@@ -62,8 +62,8 @@ class _Silent:
     def membership(self) -> Membership:
         return self._membership
 
-    def pulse(self) -> Pulse:
-        return Pulse(0.0, 0, 0, 5)
+    def probe_liveness(self) -> Liveness:
+        return Liveness(0.0, 0, 0, 5)
 
     async def stop(self, timeout_s: float) -> None:
         """There is nothing to wait for."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from alacarte._model.pickling import dump
 from alacarte._model.deployment_spec import DeploymentSpec
+from alacarte._model.pickling import dump
 from alacarte.config import DeploymentConfig
 from alacarte.types import DeploymentId
 

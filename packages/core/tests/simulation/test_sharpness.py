@@ -73,7 +73,7 @@ def _admit_everybody(patch: Patch) -> None:
     accept = DataServer.accept
 
     def generous(self: DataServer, stream: Any, call: Call) -> Any:
-        call.beyond_limit = True
+        call.bypass_limit = True
         return accept(self, stream, call)
 
     patch.setattr(DataServer, "accept", generous)
@@ -149,7 +149,7 @@ def _never_check(patch: Patch) -> None:
     async def fine(self: Any, *_: Any, **__: Any) -> str:
         return ""
 
-    patch.setattr("alacarte._control.health_monitor.Vitals._checked", fine)
+    patch.setattr("alacarte._control.health_monitor.HealthMonitor._checked", fine)
 
 
 def _lose_changes(patch: Patch) -> None:

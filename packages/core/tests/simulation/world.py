@@ -18,7 +18,7 @@ from typing import Any
 from unittest import mock
 
 from alacarte import _plugins
-from alacarte._cluster.cluster_protocol import ActorContext, ActorDied, ClusterSilent, Node
+from alacarte._cluster.cluster_protocol import ActorContext, ActorDied, ClusterUnresponsive, Node
 from alacarte._control.watch import SnapshotHub
 from alacarte._plugins import PluginRecord, Plugins
 from alacarte._settings import resolve
@@ -180,7 +180,7 @@ def forget_worlds() -> None:
         gc.collect()
 
 
-_EXPECTED = (ActorDied, ClusterSilent, UserError, asyncio.CancelledError)
+_EXPECTED = (ActorDied, ClusterUnresponsive, UserError, asyncio.CancelledError)
 
 
 class _Listener(logging.Handler):

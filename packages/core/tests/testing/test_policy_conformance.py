@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from alacarte._routing.builtin_policies import PowerOfTwo, RoundRobin
 from alacarte.errors import ConfigError
 from alacarte.testing import check_routing_policy
-from alacarte.types import WAIT, Call, Outcome, PolicyFactory, PolicyPlace, ReplicaLoad, Shed
+from alacarte.types import WAIT, Call, Outcome, PolicyContext, PolicyFactory, ReplicaLoad, Shed
 
 
 class First:
@@ -228,9 +228,9 @@ class Bounds(BaseModel, frozen=True, extra="forbid"):
 class Bounded(First):
     """A policy that is made for a place."""
 
-    places: ClassVar[list[PolicyPlace]] = []
+    places: ClassVar[list[PolicyContext]] = []
 
-    def __init__(self, place: PolicyPlace) -> None:
+    def __init__(self, place: PolicyContext) -> None:
         self.places.append(place)
 
 

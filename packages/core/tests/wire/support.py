@@ -15,11 +15,11 @@ import pytest
 import uvloop
 
 from alacarte._wire.authentication import CallerHandshake, ReplicaHandshake, welcome
-from alacarte._wire.caller_connection import CallerConnection, CallStream, connect
+from alacarte._wire.caller_connection import CallerConnection, CallerStream, connect
 from alacarte._wire.error_codec import ErrorDecoder, unpickle_error
 from alacarte._wire.frames import CHUNK_BYTES, HEADER, Decoder, Frame, Kind
 from alacarte._wire.listener import Listener
-from alacarte._wire.replica_connection import ReplicaConnection, ServedStream
+from alacarte._wire.replica_connection import ReplicaConnection, ReplicaStream
 from alacarte.errors import ServeError
 from alacarte.types import Address, Call, Message, Reply, Service
 
@@ -77,7 +77,7 @@ class Desk:
         self.seen: list[ReplicaConnection] = []
         self.refused: set[ReplicaConnection] = set()
 
-    def accept(self, stream: ServedStream, call: Call) -> asyncio.Task[None] | None:
+    def accept(self, stream: ReplicaStream, call: Call) -> asyncio.Task[None] | None:
         if stream.connection not in self.seen:
             self.seen.append(stream.connection)
         if self.ongoing >= self.limit:
@@ -93,7 +93,7 @@ class Desk:
         self.hung.append(connection)
         self.refused.discard(connection)
 
-    async def _run(self, stream: ServedStream, call: Call) -> None:
+    async def _run(self, stream: ReplicaStream, call: Call) -> None:
         try:
             reply = await self.service(call)
             if reply.rest is None:
@@ -114,14 +114,14 @@ class Desk:
             self._release(stream)
             stream.fail(error)
 
-    def _left(self, stream: ServedStream, task: asyncio.Task[None]) -> None:
+    def _left(self, stream: ReplicaStream, task: asyncio.Task[None]) -> None:
         self._release(stream)
         if task.cancelled():
             self.cancelled += 1
         else:
             task.result()
 
-    def _release(self, stream: ServedStream) -> None:
+    def _release(self, stream: ReplicaStream) -> None:
         if not stream.released:
             stream.released = True
             self._count(-1)
@@ -365,9 +365,9 @@ def _on(test: Callable[..., Coroutine[Any, Any, None]], wires: list[Wire]) -> Ca
 def start(
     connection: CallerConnection,
     *payload: bytes | memoryview,
-    done: Callable[[CallStream], None] = lambda stream: None,
+    done: Callable[[CallerStream], None] = lambda stream: None,
     **fields: Any,
-) -> CallStream:
+) -> CallerStream:
     """Send a call."""
     return connection.open(Call("test", payload or (b"",), **fields), done)
 

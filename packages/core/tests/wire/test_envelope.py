@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from alacarte._wire.codec import decode, encode
 from alacarte._wire.envelope import PAYLOAD_OFFSET, pack_envelope, unpack_envelope
-from alacarte._wire.frames import BEYOND_LIMIT, FINAL, STREAMING, FrameError
+from alacarte._wire.frames import BYPASS_LIMIT, FINAL, STREAMING, FrameError
 from alacarte.errors import ConfigError
 from alacarte.types import Call, Identity, NestedCalls
 
@@ -39,7 +39,7 @@ def test_round_trip(fields, streaming, payload):
 def test_every_text_of_a_call_travels():
     """A field added to Call must not be forgotten here."""
     names = {field.name for field in dataclasses.fields(Call)}
-    beside = {"payload", "body", "streaming", "deadline", "timeout_s", "beyond_limit"}
+    beside = {"payload", "body", "streaming", "deadline", "timeout_s", "bypass_limit"}
     # Whether it may run twice, and be copied, is for those to know who send it.
     assert names == {*TEXTS, *beside, "nested", "idempotent", "alone", "identity"}
 
@@ -71,9 +71,9 @@ def test_what_a_request_has_called_stays_here():
 
 def test_beyond_the_limit_is_a_flag_of_the_frame():
     """Nothing in the texts, which may come from outside, says it."""
-    message = pack_envelope(Call("p", (b"",), beyond_limit=True))
-    assert not unpack_envelope(message, 0).beyond_limit
-    assert unpack_envelope(message, BEYOND_LIMIT).beyond_limit
+    message = pack_envelope(Call("p", (b"",), bypass_limit=True))
+    assert not unpack_envelope(message, 0).bypass_limit
+    assert unpack_envelope(message, BYPASS_LIMIT).bypass_limit
 
 
 @pytest.mark.parametrize("timeout_s", [None, 0.25, 3.0, math.inf])

@@ -133,7 +133,7 @@ def crossed(error, decode_error=unpickle_error):
 def no_pickle(monkeypatch):
     """Nothing may be unpickled during the test."""
     unpickled = []
-    monkeypatch.setattr(failures.pickle, "loads", unpickled.append)
+    monkeypatch.setattr(error_codec.pickle, "loads", unpickled.append)
     yield
     assert unpickled == []
 
@@ -224,14 +224,14 @@ def test_what_does_not_unpickle_here_is_told(monkeypatch, raises):
     def fail(data):
         raise raises("no such module")
 
-    monkeypatch.setattr(failures.pickle, "loads", fail)
+    monkeypatch.setattr(error_codec.pickle, "loads", fail)
     assert type(unpickle_error(message)) is RemoteError
 
 
 def test_a_pickle_of_something_else_is_told(monkeypatch):
     """What unpickles to no exception becomes a RemoteError."""
     message = encode_error(raised(Plain("bad")))
-    monkeypatch.setattr(failures.pickle, "loads", lambda data: "no error")
+    monkeypatch.setattr(error_codec.pickle, "loads", lambda data: "no error")
     assert type(unpickle_error(message)) is RemoteError
 
 

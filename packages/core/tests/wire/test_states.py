@@ -8,13 +8,13 @@ import json
 
 import pytest
 
-from alacarte._wire.caller_stream import CallState, ConnectionLost
+from alacarte._wire.caller_stream import CallerStreamState, ConnectionLost
 from alacarte._wire.connection import Connection
 from alacarte._wire.envelope import pack_envelope
 from alacarte._wire.error_codec import encode_error
 from alacarte._wire.flow import write_credit
 from alacarte._wire.frames import FINAL, STREAMING, Kind
-from alacarte._wire.replica_stream import ServedState
+from alacarte._wire.replica_stream import ReplicaStreamState
 from alacarte.types import Call, Reply
 
 from .memory import Line
@@ -55,15 +55,15 @@ async def bring_caller_to(state, body):
     stream = line.caller.open(Call("test", (b"",), streaming=True, body=source), lambda _: None)
     await asyncio.sleep(0)
     line.up.written.clear()
-    if state is CallState.TAKEN:
+    if state is CallerStreamState.TAKEN:
         send(line.down, Kind.CREDIT)
         line.down.deliver(1000)
-    elif state is CallState.REPLYING:
+    elif state is CallerStreamState.REPLYING:
         send(line.down, Kind.RESPONSE)
         line.down.deliver(1000)
-    elif state is CallState.ABANDONED:
+    elif state is CallerStreamState.ABANDONED:
         stream.reply.cancel()  # as a task does that is cancelled while it awaits it
-    elif state is CallState.OVER:
+    elif state is CallerStreamState.OVER:
         stream.cancel()
     assert stream.state is state
     line.up.written.clear()
@@ -75,7 +75,7 @@ def outcome_at_caller(line, stream, kind):
     if line.broken:
         return CLOSES
     told = " and the replica is told" if Kind.CANCEL in sent(line.up) else ""
-    if stream.state is CallState.OVER:
+    if stream.state is CallerStreamState.OVER:
         if not stream.reply.done():
             return "ends without a reply"
         if stream.reply.cancelled():
@@ -106,34 +106,34 @@ def sent(pipe):
 
 STREAM_KINDS = [kind for kind in Kind if kind is not Kind.CHUNK]  # the decoder's own
 CALLER = {
-    CallState.SENT: {
+    CallerStreamState.SENT: {
         (Kind.RESPONSE, 0): "begins the reply",
         (Kind.RESPONSE, FINAL): "is the reply",
         (Kind.ERROR, FINAL): "raises KeyError",
         (Kind.REJECT, FINAL): "raises Rejected",
         (Kind.CREDIT, 0): "grants",
     },
-    CallState.TAKEN: {
+    CallerStreamState.TAKEN: {
         (Kind.RESPONSE, 0): "begins the reply",
         (Kind.RESPONSE, FINAL): "is the reply",
         (Kind.ERROR, FINAL): "raises KeyError",
         (Kind.CREDIT, 0): "grants",
     },
-    CallState.ABANDONED: {
+    CallerStreamState.ABANDONED: {
         (Kind.RESPONSE, 0): "ends and the replica is told",
         (Kind.RESPONSE, FINAL): "ends",
         (Kind.ERROR, FINAL): "ends",
         (Kind.REJECT, FINAL): "ends",
         (Kind.CREDIT, 0): "ends and the replica is told",
     },
-    CallState.REPLYING: {
+    CallerStreamState.REPLYING: {
         (Kind.DATA, 0): "is read",
         (Kind.DATA, FINAL): "ends the reply",
         (Kind.END, FINAL): "ends the reply",
         (Kind.ERROR, FINAL): "ends the reply with KeyError",
         (Kind.CREDIT, 0): "grants",
     },
-    CallState.OVER: {
+    CallerStreamState.OVER: {
         (Kind.RESPONSE, 0): "ends",
         (Kind.RESPONSE, FINAL): "ends",
         (Kind.DATA, 0): "ends",
@@ -157,11 +157,11 @@ def every_frame():
 
 
 @pytest.mark.parametrize("body", [False, True], ids=["no body", "body"])
-@pytest.mark.parametrize("state", CallState, ids=lambda state: state.name)
+@pytest.mark.parametrize("state", CallerStreamState, ids=lambda state: state.name)
 @pytest.mark.asyncio
 async def test_every_frame_in_every_state_of_a_caller(state, body, caplog):
     """What the table holds happens; every other frame closes the connection."""
-    if state is CallState.TAKEN and not body:
+    if state is CallerStreamState.TAKEN and not body:
         return  # the replica has nothing to read
     for kind, flags in every_frame():
         line, stream = await bring_caller_to(state, body)
@@ -171,7 +171,11 @@ async def test_every_frame_in_every_state_of_a_caller(state, body, caplog):
         line.down.deliver(1000)
         await asyncio.sleep(0)  # what is to be sent leaves together
         expected = CALLER[state].get((kind, flags), CLOSES)
-        if kind == Kind.CREDIT and not body and state in (CallState.SENT, CallState.REPLYING):
+        if (
+            kind == Kind.CREDIT
+            and not body
+            and state in (CallerStreamState.SENT, CallerStreamState.REPLYING)
+        ):
             expected = CLOSES  # a credit for a call that has no body
         assert outcome_at_caller(line, stream, kind) == expected, (kind, flags)
         assert not other.reply.done()
@@ -183,7 +187,7 @@ async def test_every_frame_in_every_state_of_a_caller(state, body, caplog):
 
 def test_the_table_of_the_caller_is_complete():
     """Every state is there, and every frame that a replica sends for a call is somewhere."""
-    assert set(CALLER) == set(CallState)
+    assert set(CALLER) == set(CallerStreamState)
     told = {kind for row in CALLER.values() for kind, _ in row}
     assert told == {
         Kind.RESPONSE, Kind.DATA, Kind.END, Kind.ERROR, Kind.REJECT, Kind.CREDIT, Kind.CANCEL,
@@ -237,7 +241,7 @@ async def test_a_call_given_up_without_a_word():
 @pytest.mark.asyncio
 async def test_a_refusal_of_what_was_taken():
     """A replica that has begun to read a body cannot refuse the call: it could not go elsewhere."""
-    line, stream = await bring_caller_to(CallState.TAKEN, True)
+    line, stream = await bring_caller_to(CallerStreamState.TAKEN, True)
     send(line.down, Kind.REJECT, FINAL)
     line.down.deliver(1000)
     assert line.broken
@@ -267,27 +271,27 @@ async def test_the_number_of_a_call_that_goes_on_is_not_used_again():
 # --- at the replica ---------------------------------------------------------------------
 
 REPLICA = {
-    (ServedState.RECEIVING, False): {
+    (ReplicaStreamState.RECEIVING, False): {
         (Kind.DATA, 0): "is read",
         (Kind.DATA, FINAL): "ends the body",
         (Kind.END, FINAL): "ends the body",
         (Kind.CANCEL, FINAL): "cancels",
     },
-    (ServedState.RECEIVED, False): {
+    (ReplicaStreamState.RECEIVED, False): {
         (Kind.CANCEL, FINAL): "cancels",
     },
-    (ServedState.RECEIVING, True): {
+    (ReplicaStreamState.RECEIVING, True): {
         (Kind.DATA, 0): "is read",
         (Kind.DATA, FINAL): "ends the body",
         (Kind.END, FINAL): "ends the body",
         (Kind.CREDIT, 0): "grants",
         (Kind.CANCEL, FINAL): "cancels",
     },
-    (ServedState.RECEIVED, True): {
+    (ReplicaStreamState.RECEIVED, True): {
         (Kind.CREDIT, 0): "grants",
         (Kind.CANCEL, FINAL): "cancels",
     },
-    (ServedState.OVER, False): {
+    (ReplicaStreamState.OVER, False): {
         (Kind.DATA, 0): IGNORED,
         (Kind.DATA, FINAL): IGNORED,
         (Kind.END, FINAL): IGNORED,
@@ -310,17 +314,17 @@ async def bring_replica_to(state, replying):
         return Reply((b"head",), forever())
 
     line = Line(service, max_message=1 << 20)
-    flags = STREAMING | (0 if state is ServedState.RECEIVING else FINAL)
+    flags = STREAMING | (0 if state is ReplicaStreamState.RECEIVING else FINAL)
     line.up.written += frame(Kind.REQUEST, flags, 1, PAYLOADS[Kind.REQUEST])
-    if state is ServedState.OVER:
+    if state is ReplicaStreamState.OVER:
         send(line.up, Kind.CANCEL, FINAL)
     line.up.deliver(1000)
-    if state is not ServedState.OVER:
+    if state is not ReplicaStreamState.OVER:
         stream = line.replica._streams[1]
         assert stream.state is state
         if replying:
             await until(lambda: stream._window is not None)
-    await until(lambda: line.desk.ongoing == (state is not ServedState.OVER))
+    await until(lambda: line.desk.ongoing == (state is not ReplicaStreamState.OVER))
     line.down.written.clear()
     return line
 
@@ -329,7 +333,7 @@ def outcome_at_replica(line, state, kind):
     if line.broken:
         return CLOSES
     stream = line.replica._streams.get(1)
-    if state is ServedState.OVER:
+    if state is ReplicaStreamState.OVER:
         return IGNORED if stream is None else "begins a call"
     if stream is None:
         return "cancels"
@@ -357,13 +361,13 @@ async def test_every_frame_in_every_state_of_a_replica(state, replying, caplog):
 
 def test_the_table_of_the_replica_is_complete():
     """Every state is there."""
-    assert {state for state, _ in REPLICA} == set(ServedState)
+    assert {state for state, _ in REPLICA} == set(ReplicaStreamState)
 
 
 @pytest.mark.asyncio
 async def test_a_message_after_the_end_of_the_body(caplog):
     """The end of a body is its end: what follows it closes the connection."""
-    line = await bring_replica_to(ServedState.RECEIVING, False)
+    line = await bring_replica_to(ReplicaStreamState.RECEIVING, False)
     send(line.up, Kind.END, FINAL)
     send(line.up, Kind.DATA)
     line.up.deliver(1000)
@@ -430,7 +434,7 @@ async def test_a_long_error_within_a_long_item(monkeypatch):
     await until(lambda: (line.up.deliver(1000), len(line.down.written) > 700)[1])
     served = line.replica._streams[1]
     served.fail(ValueError("x" * 1000))
-    await until(lambda: (line.flush(), stream.state is CallState.OVER)[1])
+    await until(lambda: (line.flush(), stream.state is CallerStreamState.OVER)[1])
     assert not line.broken
     rest = (await stream.reply).rest
     with pytest.raises(ValueError, match="xxx"):

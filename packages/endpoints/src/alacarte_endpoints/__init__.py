@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._callable import accept_batch
     from ._client import Client, connect
-    from ._handle import EndpointHandle
     from ._current_replica import get_current_backend_tag, get_current_replica_tag
+    from ._handle import EndpointHandle
     from ._request import Arguments, ServeRequest
     from .config import BackendConfig, CondaEnv
     from .traffic import delete_traffic, set_traffic, shadow_traffic

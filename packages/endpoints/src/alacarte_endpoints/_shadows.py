@@ -68,7 +68,7 @@ class Shadows:
         """Return a service that sends copies of its calls."""
 
         async def call(call: Call) -> Reply:
-            body = None if call.alone else self._copy(call, failed)
+            body = None if call.no_shadow else self._copy(call, failed)
             if body is None:
                 return await service(call)
             reply = None

@@ -15,12 +15,12 @@ from typing import Any, Generic, TypeVar
 from alacarte.aio import mark_retrieved
 from alacarte.types import NestedCalls
 
-__all__ = ["Started"]
+__all__ = ["EagerCall"]
 
 T = TypeVar("T")
 
 
-class Started(Generic[T]):
+class EagerCall(Generic[T]):
     """A coroutine, begun. Awaitable any number of times, on its own loop only.
 
     Not for coroutines that look at the task they run in, as `asyncio.timeout` does: the first step

@@ -208,7 +208,7 @@ class DeploymentHandle:
             timeout_s=options.timeout_s,
             model_id=options.multiplexed_model_id,
             routing_key=options.session_id,
-            beyond_limit=True,
+            bypass_limit=True,
         )
         return DeploymentBroadcastResponse(runtime, self._deployment, call)
 

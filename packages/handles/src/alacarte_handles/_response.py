@@ -17,8 +17,8 @@ from alacarte.calls import python_result, python_value
 from alacarte.errors import RequestCancelledError, ServeError
 from alacarte.types import Buffer, Message, NestedCalls, Reply, Runtime
 
+from ._eager_call import EagerCall
 from ._not_a_result import NotAResult
-from ._eager_call import Started
 
 __all__ = ["DeploymentResponse", "DeploymentResponseGenerator"]
 
@@ -30,7 +30,7 @@ class _Pending:
         runtime: Whose loop it runs on.
         work: Makes the call.
         request_id: "" when it is not known yet.
-        at_once: `work` may be begun here and carried on by whoever awaits it; see `Started`.
+        at_once: `work` may be begun here and carried on by whoever awaits it; see `EagerCall`.
         nested: Of the request this call is made in; it cancels the call when it is cancelled.
     """
 
@@ -57,11 +57,11 @@ class _Pending:
         self._cancelled = False
         self._result: Any = None
         self._has_result = False
-        self._task: asyncio.Task[Reply] | Started[Reply] | None = None
+        self._task: asyncio.Task[Reply] | EagerCall[Reply] | None = None
         self._future: concurrent.futures.Future[Reply] | None = None
         if asyncio._get_running_loop() is runtime.loop:
             if at_once:
-                self._task = Started(work, runtime.loop, nested)
+                self._task = EagerCall(work, runtime.loop, nested)
                 return
             self._task = runtime.loop.create_task(work)
             self._task.add_done_callback(mark_retrieved)

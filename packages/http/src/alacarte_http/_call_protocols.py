@@ -7,7 +7,7 @@ where a replica binds its object.
 from __future__ import annotations
 
 from alacarte.errors import ErrorCode
-from alacarte.types import Reply, Served, Service
+from alacarte.types import Reply, Service, UserCallable
 
 from ._head_codec import HTTP, status_of
 from ._websocket.websocket_codec import WEBSOCKET, denied_with
@@ -26,7 +26,7 @@ class HttpCalls:
 
     name = HTTP
 
-    def bind(self, served: Served) -> Service:
+    def bind(self, served: UserCallable) -> Service:
         from ._replica.http_protocol import HttpProtocol
 
         return HttpProtocol().bind(served)
@@ -41,7 +41,7 @@ class WebSocketCalls:
 
     name = WEBSOCKET
 
-    def bind(self, served: Served) -> Service:
+    def bind(self, served: UserCallable) -> Service:
         from ._websocket.asgi_session import WebSocketProtocol
 
         return WebSocketProtocol().bind(served)

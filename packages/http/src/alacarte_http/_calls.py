@@ -116,7 +116,7 @@ class Calls:
     ) -> Call:
         """Return the call of a WebSocket: its handshake, and the messages of the client."""
         call = self.http(head, peer, resolved, options, request_id, rest=messages)
-        call.protocol, call.idempotent, call.alone = WEBSOCKET, False, True
+        call.protocol, call.idempotent, call.no_shadow = WEBSOCKET, False, True
         return call
 
 

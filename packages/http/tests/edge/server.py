@@ -10,9 +10,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from alacarte.testing import wait_until
-from alacarte_http._edge.http_connection import Connection
 from alacarte_http._edge.edge import Edge
 from alacarte_http._edge.exchange import ClientDisconnected, Exchange
+from alacarte_http._edge.http_connection import HttpConnection
 from alacarte_http._edge.limits import edge_limits
 from alacarte_http._head_codec import ResponseHead
 from alacarte_http.config import HTTPOptions
@@ -101,7 +101,7 @@ class EdgeServer:
         self._open = asyncio.Event()
         self.edge = Edge(self._app, edge_limits(self._options))
         self._server = await self._loop.create_server(
-            lambda: Connection(self.edge), sock=self._socket, backlog=2048
+            lambda: HttpConnection(self.edge), sock=self._socket, backlog=2048
         )
 
     async def _app(self, exchange: Exchange) -> None:

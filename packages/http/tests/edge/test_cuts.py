@@ -8,9 +8,9 @@ import re
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from alacarte_http._edge.http_connection import Connection, Phase
 from alacarte_http._edge.edge import Edge
 from alacarte_http._edge.exchange import Exchange
+from alacarte_http._edge.http_connection import HttpConnection, Phase
 from alacarte_http._edge.limits import edge_limits
 from alacarte_http._head_codec import ResponseHead
 from alacarte_http.config import HTTPOptions
@@ -54,7 +54,7 @@ async def app(exchange: Exchange) -> None:
 
 async def outcome(reads: list[bytes]) -> tuple[bytes, bool]:
     """Return what is written in answer to these reads, and whether the connection is over."""
-    connection, wire = Connection(Edge(app, edge_limits(HTTPOptions()))), MemoryTransport()
+    connection, wire = HttpConnection(Edge(app, edge_limits(HTTPOptions()))), MemoryTransport()
     connection.connection_made(wire)
     for read in reads:
         connection.data_received(read)

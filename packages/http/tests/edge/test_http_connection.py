@@ -15,9 +15,9 @@ import uvloop
 
 from alacarte.testing import wait_until
 from alacarte_http._edge import ending
-from alacarte_http._edge.http_connection import Connection
 from alacarte_http._edge.edge import Edge
 from alacarte_http._edge.exchange import Exchange
+from alacarte_http._edge.http_connection import HttpConnection
 from alacarte_http._edge.limits import edge_limits
 from alacarte_http._head_codec import ResponseHead
 from alacarte_http.config import HTTPOptions
@@ -226,7 +226,7 @@ def test_a_request_that_has_arrived_is_not_idle(serve_with):
 
         def one_more() -> None:
             first.ask("/late")
-            more = Connection(server.edge)
+            more = HttpConnection(server.edge)
             assert server.edge.add(more)
             server.edge.forget(more)
 
@@ -528,7 +528,7 @@ async def test_under_uvicorn():
         exchange.respond(ResponseHead(200, b"", None, False), b"", exchange.head.raw_path)
 
     edge = Edge(app, edge_limits(HTTPOptions()))
-    http: Any = lambda **_: Connection(edge)  # noqa: E731
+    http: Any = lambda **_: HttpConnection(edge)  # noqa: E731
     config = uvicorn.Config(app, http=http, lifespan="off", log_config=None)  # type: ignore[arg-type]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(config)

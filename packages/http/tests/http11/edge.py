@@ -15,11 +15,11 @@ from typing import Any
 
 from alacarte.types import Call as ReplicaCall
 from alacarte.types import DeploymentId, Reply, Route, RouteTable
-from alacarte_http._edge.http_connection import Connection
 from alacarte_http._edge.edge import Edge as Shared
 from alacarte_http._edge.edge import Successor
 from alacarte_http._edge.exchange import ClientDisconnected, Exchange
 from alacarte_http._edge.head import Head, Peer
+from alacarte_http._edge.http_connection import HttpConnection
 from alacarte_http._edge.limits import edge_limits
 from alacarte_http._head_codec import ResponseHead, pack_response
 from alacarte_http._proxy.app import ProxyApp
@@ -58,7 +58,7 @@ class Answer:
 
     Attributes:
         call: Number of the application's call, None where the server answered itself.
-        closes: It has `Connection: close`.
+        closes: It has `HttpConnection: close`.
         bodiless: It has no body, whatever its Content-Length.
     """
 
@@ -215,7 +215,7 @@ class Edge:
         self._behaviour = behaviour
         self._released.clear()
         transport = _Transport(self._sockets[0])
-        connection = Connection(self._shared)
+        connection = HttpConnection(self._shared)
         transport.protocol = connection
         connection.connection_made(transport)
         for read in reads:
@@ -254,7 +254,7 @@ class Edge:
             self._proxied.application = begun
             before = self._runtime.ended
             transport = _Transport(self._sockets[0])
-            connection = transport.protocol = Connection(self._proxied)
+            connection = transport.protocol = HttpConnection(self._proxied)
             connection.connection_made(transport)
             for read in reads:
                 if transport.closing or not transport.reading:

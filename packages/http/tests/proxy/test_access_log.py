@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from alacarte import serve
 from alacarte.errors import ConfigError
 from alacarte.testing import wait_until
-from alacarte_http._proxy.access_log import AccessLog, Style, open_log
+from alacarte_http._proxy.access_log import AccessLogWriter, Style, open_log
 
 from .. import gates
 from ..websocket.apps import echo
@@ -218,14 +218,14 @@ class Slow:
         self.text += text
 
 
-def noted(log: AccessLog, path: bytes = b"/") -> None:
+def noted(log: AccessLogWriter, path: bytes = b"/") -> None:
     log.note("GET", path, "/", 200, 0.001, "id", "app")
 
 
 async def test_what_is_too_much_is_dropped_and_counted(caplog: pytest.LogCaptureFixture):
     """While a write takes long, memory stays bounded, and a warning tells how many are missing."""
     slow = Slow()
-    log = AccessLog(slow.write, line_of("x" * 1_000_000))
+    log = AccessLogWriter(slow.write, line_of("x" * 1_000_000))
     for _ in range(20):
         noted(log)
     slow.go.set()
@@ -243,7 +243,7 @@ async def test_a_full_disk(caplog: pytest.LogCaptureFixture):
     slow = Slow()
     slow.go.set()
     slow.error = OSError(28, "No space left on device")
-    log = AccessLog(slow.write, line_of("line"))
+    log = AccessLogWriter(slow.write, line_of("line"))
     for _ in range(3):
         noted(log)
         await log.close()

@@ -13,15 +13,15 @@ import pytest
 from alacarte.errors import BackPressureError
 from alacarte.types import Call, DeploymentId, Identity, Message, Reply, Route
 from alacarte_http._calls import Calls, ResolvedRoute
-from alacarte_http._edge.http_connection import Connection
 from alacarte_http._edge.edge import Edge
 from alacarte_http._edge.exchange import Exchange
 from alacarte_http._edge.head import Head, Peer
+from alacarte_http._edge.http_connection import HttpConnection
 from alacarte_http._edge.limits import edge_limits
 from alacarte_http._errors import Answer
 from alacarte_http._head_codec import pack_ends, pack_response
 from alacarte_http._proxy.layered_forwarding import Handshake, LayeredForwarding
-from alacarte_http._proxy.layered_routes import Around, Target
+from alacarte_http._proxy.layered_routes import Around, RouteTarget
 from alacarte_http._request_options import RequestOptions, read_options
 from alacarte_http._websocket.websocket_codec import denied_with, pack_accept
 from alacarte_http.config import HTTPOptions
@@ -100,14 +100,14 @@ def target(
     task_free: bool = False,
     plain: bool = True,
     answer: Callable[[RequestOptions], Answer] | None = None,
-) -> Target:
+) -> RouteTarget:
     async def forward(request: HttpRequest) -> HttpResponse:
         response: HttpResponse = await request._forward(request)
         return response
 
     around = Around(HttpRoute(APPLICATION, prefix, "shop"), layer(forward), task_free)
     route = Route(prefix, "shop", {DESK: 1.0})
-    return Target(around, ResolvedRoute(route, replica, replica, None, False, plain), answer)
+    return RouteTarget(around, ResolvedRoute(route, replica, replica, None, False, plain), answer)
 
 
 class Bench:
@@ -117,13 +117,13 @@ class Bench:
         ended: Statuses of the requests that have ended.
     """
 
-    def __init__(self, to: Target, timeout_s: float | None = None) -> None:
+    def __init__(self, to: RouteTarget, timeout_s: float | None = None) -> None:
         self.ended: list[int] = []
         self.transport = MemoryTransport()
         self.edge = Edge(self._begin, edge_limits(HTTPOptions()))
         self._to = to
         self._calls = Calls(timeout_s, ())
-        self._connection = Connection(self.edge)
+        self._connection = HttpConnection(self.edge)
         self._connection.connection_made(self.transport)
 
     def _begin(self, exchange: Exchange) -> None:
@@ -434,7 +434,7 @@ class Opened:
         self.messages = SimpleNamespace()
 
 
-def handshake(to: Target, timeout_s: float | None = None) -> Handshake:
+def handshake(to: RouteTarget, timeout_s: float | None = None) -> Handshake:
     connection: Any = Opened()
     return Handshake(connection, to, RequestOptions(), Calls(timeout_s, ()))
 
@@ -457,7 +457,7 @@ async def test_a_handshake_passes():
     assert (bytes(reply.payload[0]), reply.rest) == (bytes(accepted().payload[0]), rest)
     [call] = replica.got
     assert call is shake.call
-    assert (call.identity, call.alone, rest.closed) == (somebody, True, 0)
+    assert (call.identity, call.no_shadow, rest.closed) == (somebody, True, 0)
 
 
 async def test_a_handshake_that_a_layer_denies_after_all():

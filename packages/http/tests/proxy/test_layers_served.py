@@ -19,6 +19,7 @@ from alacarte import serve
 from alacarte.errors import ErrorCode, RequestError
 from alacarte.testing import wait_until
 from alacarte.types import Identity, StagedLayer
+from alacarte_http._proxy import layered_forwarding
 from alacarte_http.layers import HttpLayer, HttpRequest, HttpResponse, HttpRoute, HttpService
 
 from .. import gates, plugin
@@ -604,12 +605,11 @@ def test_a_layer_that_waits_for_no_future_is_named(start, layers):
 
 def test_without_layers_nothing_is_made(start, layers, monkeypatch):
     """A proxy whose plugins give no layer makes no request of a layer."""
-    from alacarte_http._proxy import layered_forwarding
 
     def never(*given: object) -> None:
         raise AssertionError("made for nothing")
 
-    monkeypatch.setattr(layered, "_request", never)
+    monkeypatch.setattr(layered_forwarding, "_request", never)
     layers(lambda route: None)
     site = start()
     site.run(echo.bind())

@@ -11,8 +11,8 @@ import pytest
 
 from alacarte.errors import RequestError
 from alacarte.types import Call, DeploymentId, Message, Reply, Route, RouteTable
-from alacarte_http._edge.http_connection import Connection
 from alacarte_http._edge.edge import Edge
+from alacarte_http._edge.http_connection import HttpConnection
 from alacarte_http._edge.limits import edge_limits
 from alacarte_http._head_codec import pack_response
 from alacarte_http._proxy.app import ProxyApp
@@ -62,8 +62,8 @@ class Proxy:
         self.app.update(TABLE)
         self.edge = Edge(self.app, edge_limits(self.http))
 
-    def connect(self) -> Connection:
-        connection = Connection(self.edge)
+    def connect(self) -> HttpConnection:
+        connection = HttpConnection(self.edge)
         connection.connection_made(MemoryTransport())
         return connection
 
@@ -85,12 +85,12 @@ class Proxy:
         self.noted.append(status)
 
 
-def lose(connection: Connection) -> None:
+def lose(connection: HttpConnection) -> None:
     connection.transport.close()
     connection.connection_lost(None)
 
 
-def statuses(connection: Connection) -> list[int]:
+def statuses(connection: HttpConnection) -> list[int]:
     transport: Any = connection.transport
     return [int(each) for each in re.findall(rb"HTTP/1.1 (\d+)", transport.written)]
 
@@ -386,7 +386,7 @@ async def test_a_layer_that_answers_a_handshake_with_anything(value):
         edge_limits(proxy.http),
         lambda: WebSocketConnection(proxy.app.websocket, connections, proxy.edge.tasks, 1000),
     )
-    connection = Connection(edge)
+    connection = HttpConnection(edge)
     connection.connection_made(MemoryTransport())
     connection.data_received(UPGRADE % b"/")
     await asyncio.sleep(0)

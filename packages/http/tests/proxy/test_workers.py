@@ -16,8 +16,8 @@ from alacarte import serve
 from alacarte.errors import ConfigError
 from alacarte.serve import _current
 from alacarte.testing import wait_until
-from alacarte_http._proxy import listening_socket
-from alacarte_http._proxy.listening_socket import Offer, listening_socket, obtain
+from alacarte_http._proxy import shared_socket
+from alacarte_http._proxy.shared_socket import Offer, listening_socket, obtain
 
 from .. import gates
 from .place import Place
@@ -258,7 +258,7 @@ async def test_a_descriptor_is_handed_over(directory: Path):
 
 async def test_siblings_that_do_not_answer(directory: Path, monkeypatch: pytest.MonkeyPatch):
     """One that hangs, and one that is gone, are passed over."""
-    monkeypatch.setattr(listener, "_TAKE_S", 0.05)
+    monkeypatch.setattr(shared_socket, "_TAKE_S", 0.05)
     place = Place(directory)
     silent = socket.socket(socket.AF_UNIX)
     silent.bind(place.new_socket())
@@ -280,7 +280,7 @@ async def test_another_user(directory: Path, monkeypatch: pytest.MonkeyPatch):
     place = Place(directory)
     good = listening_socket("127.0.0.1", 0)
     offer = Offer(good, place.new_socket())
-    monkeypatch.setattr(listener, "is_same_user", lambda peer: False)
+    monkeypatch.setattr(shared_socket, "is_same_user", lambda peer: False)
     other = await obtain(Place(directory), "127.0.0.1", 0)
     assert other.getsockname() != good.getsockname()
     await offer.close()

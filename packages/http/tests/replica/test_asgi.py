@@ -17,10 +17,10 @@ from starlette.routing import Mount, Route
 
 from alacarte import serve
 from alacarte.errors import BackPressureError
-from alacarte.types import Call, Served
+from alacarte.types import Call, UserCallable
 from alacarte_http._head_codec import unpack_response
-from alacarte_http._replica.asgi import Exchange
-from alacarte_http._replica.receive import Body
+from alacarte_http._replica.asgi import ASGIExchange
+from alacarte_http._replica.receive import ReceivedBody
 
 from .. import gates
 
@@ -264,8 +264,8 @@ async def test_head_and_body_that_come_together_leave_together(layers: int):
     )
     for path, streams in (("/whole", False), ("/stream", True)):
         scope: Any = {"type": "http", "method": "GET", "path": path, "headers": [], "state": {}}
-        served, call = cast(Served, None), cast(Call, None)
-        exchange = Exchange(app, scope, Body(memoryview(b""), None), served, call)
+        served, call = cast(UserCallable, None), cast(Call, None)
+        exchange = ASGIExchange(app, scope, ReceivedBody(memoryview(b""), None), served, call)
         reply = await exchange.reply()
         _, content = unpack_response(b"".join(reply.payload))
         assert bytes(content) == (b"one" if streams else b"whole")
@@ -285,8 +285,8 @@ async def test_nothing_is_given_to_a_reader_that_has_left():
         await asyncio.Event().wait()
 
     scope: Any = {"type": "http", "method": "GET", "path": "/", "headers": [], "state": {}}
-    served, call = cast(Served, None), cast(Call, None)
-    exchange = Exchange(app, scope, Body(memoryview(b""), None), served, call)
+    served, call = cast(UserCallable, None), cast(Call, None)
+    exchange = ASGIExchange(app, scope, ReceivedBody(memoryview(b""), None), served, call)
     reply = await exchange.reply()
     assert reply.rest is exchange
     reader = asyncio.ensure_future(anext(exchange))

@@ -36,13 +36,13 @@ def a_process_of_its_own() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def arrives_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replicas load their code as on another machine."""
-    load = actor.load_code
+    load = replica_actor.load_code
 
     def load_there(*args: Any) -> Any:
         with a_process_of_its_own():
             return load(*args)
 
-    monkeypatch.setattr(actor, "load_code", load_there)
+    monkeypatch.setattr(replica_actor, "load_code", load_there)
 
 
 def build(factor: int = 2) -> Any:

@@ -11,7 +11,7 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 
 from alacarte_http._head_codec import pack_ends, pack_request
-from alacarte_http._replica.receive import Body
+from alacarte_http._replica.receive import ReceivedBody
 from alacarte_http._replica.request import LazyRequest
 
 HEAD = pack_request(
@@ -30,8 +30,8 @@ async def later(*parts: bytes) -> AsyncIterator[tuple[bytes]]:
         yield (part,)
 
 
-def make(body: bytes = b"", rest: Any = None) -> tuple[LazyRequest, Body]:
-    receive = Body(memoryview(body), rest)
+def make(body: bytes = b"", rest: Any = None) -> tuple[LazyRequest, ReceivedBody]:
+    receive = ReceivedBody(memoryview(body), rest)
     return LazyRequest(memoryview(HEAD), receive), receive
 
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar, cast, overload
 
 from alacarte.context import current_call
 
+from ._model_cache import Loader, current_cache
 from ._model_id import checked
-from ._model_cache import Loader, here
 
 __all__ = ["Multiplexed", "get_multiplexed_model_id", "multiplexed"]
 
@@ -102,7 +102,7 @@ def multiplexed(
                     args = signature.bind(*args, **kwargs).args
                 except TypeError as error:
                     raise TypeError(f"{name}: {error}") from None
-            shelf = here(name)
+            shelf = current_cache(name)
             model_id = checked(args[-1], shelf.replica.deployment_id)
             return await shelf.store(loader, args[0] if is_method else None).get(model_id)
 

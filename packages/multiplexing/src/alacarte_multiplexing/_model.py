@@ -16,7 +16,7 @@ from alacarte.aio import wake
 from alacarte.context import current_call
 from alacarte.foreign import disarm_destructor
 
-__all__ = ["Model", "aside"]
+__all__ = ["Model", "not_counted"]
 
 _used: dict[asyncio.Task[Any], list[Model]] = {}
 """The models that each task uses, in all event loops of this process."""
@@ -113,7 +113,7 @@ class Model:
 
 
 @contextmanager
-def aside() -> Iterator[None]:
+def not_counted() -> Iterator[None]:
     """Within this, the running task waits for a model, and does not count as running."""
     task = asyncio.current_task()
     models = list(_used.get(task, ())) if task is not None else []

@@ -10,14 +10,14 @@ from typing import Any
 from alacarte.context import ReplicaContext, current_replica
 from alacarte.errors import ServeError
 
-from ._model_store import Store
+from ._model_store import ModelStore
 
-__all__ = ["MAX_ADVERTISED", "Loader", "Shelf", "here"]
+__all__ = ["MAX_ADVERTISED", "Loader", "ModelCache", "current_cache"]
 
 MAX_ADVERTISED = 1000
 """Models that routers are told of: those asked for last."""
 
-_shelves: dict[str, Shelf] = {}
+_shelves: dict[str, ModelCache] = {}
 """By replica: in the local cluster several share this process."""
 
 
@@ -34,27 +34,27 @@ class Loader:
         self.limit = limit
 
 
-class Shelf:
+class ModelCache:
     """The stores of one replica: one for each loader, and for each object where it is a method."""
 
     def __init__(self, replica: ReplicaContext) -> None:
         self.replica = replica
         # By identity, since objects need not be hashable.
-        self._stores: dict[tuple[Loader, int], Store] = {}
+        self._stores: dict[tuple[Loader, int], ModelStore] = {}
         self._owners: dict[tuple[Loader, int], weakref.ref[Any]] = {}
         replica.on_close(self._close)
 
-    def store(self, loader: Loader, owner: Any = None) -> Store:
+    def store(self, loader: Loader, owner: Any = None) -> ModelStore:
         """Return the store of a loader's models, for this object if it is a method."""
         store = self._stores.get((loader, id(owner)))
         return self._create(loader, owner) if store is None else store
 
-    def _create(self, loader: Loader, owner: Any) -> Store:
+    def _create(self, loader: Loader, owner: Any) -> ModelStore:
         key = (loader, id(owner))
         load = loader.function
         if owner is not None:
             load = self._bound(key, owner)
-        store = self._stores[key] = Store(load, loader.limit, self._changed)
+        store = self._stores[key] = ModelStore(load, loader.limit, self._changed)
         return store
 
     def _bound(self, key: tuple[Loader, int], owner: Any) -> Callable[[str], Awaitable[Any]]:
@@ -91,7 +91,7 @@ class Shelf:
         _shelves.pop(self.replica.replica_id, None)
 
 
-def here(asked: str) -> Shelf:
+def current_cache(asked: str) -> ModelCache:
     """Return the shelf of the replica that calls this.
 
     Args:
@@ -107,5 +107,5 @@ def here(asked: str) -> Shelf:
         )
     shelf = _shelves.get(replica.replica_id)
     if shelf is None:
-        shelf = _shelves[replica.replica_id] = Shelf(replica)
+        shelf = _shelves[replica.replica_id] = ModelCache(replica)
     return shelf

@@ -14,10 +14,10 @@ from alacarte.aio import TaskSet
 from alacarte.context import current_call
 from alacarte.errors import ServeError
 
-from ._model import Model, aside
+from ._model import Model, not_counted
 from ._recency import Recency
 
-__all__ = ["Store"]
+__all__ = ["ModelStore"]
 
 log = logging.getLogger("alacarte.multiplexing")
 
@@ -40,7 +40,7 @@ class _Load:
         self.task: asyncio.Task[Model]
 
 
-class Store:
+class ModelStore:
     """Gives models by id. On the replica's event loop.
 
     Loads run one after the other, so that a loader needs room for one; whoever asks for a model
@@ -84,7 +84,7 @@ class Store:
             load = self._begin(model_id)
         load.waiters += 1
         try:
-            with aside():
+            with not_counted():
                 # Shielded: one who goes away must not take the load from the others.
                 model = await asyncio.shield(load.task)
             return model.use()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alacarte.hookspecs import hookimpl
-from alacarte.types import PolicyFactory, PolicyPlace, RoutingPolicy
+from alacarte.types import PolicyContext, PolicyFactory, RoutingPolicy
 
 __all__: list[str] = []
 
@@ -13,7 +13,7 @@ def register_routing_policies() -> list[PolicyFactory]:
     return [PolicyFactory("peak_ewma", _create, "peak_ewma.config:PeakEwmaParameters")]
 
 
-def _create(place: PolicyPlace) -> RoutingPolicy:
+def _create(place: PolicyContext) -> RoutingPolicy:
     from .policy import PeakEwma
 
     return PeakEwma(place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from alacarte.types import WAIT, Call, Outcome, Pick, PolicyPlace, ReplicaLoad, Shed, Wait
+from alacarte.types import WAIT, Call, Outcome, Pick, PolicyContext, ReplicaLoad, Shed, Wait
 
 __all__ = ["PeakEwma"]
 
@@ -40,7 +40,7 @@ class PeakEwma:
         place: Of the deployment; its parameters are a `PeakEwmaParameters`.
     """
 
-    def __init__(self, place: PolicyPlace) -> None:
+    def __init__(self, place: PolicyContext) -> None:
         self._clock = place.clock
         self._decay_s: float = place.parameters.decay_s
         self._failure_s: float = place.parameters.failure_s

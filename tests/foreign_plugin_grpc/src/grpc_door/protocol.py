@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from alacarte.errors import ErrorCode, NotFoundError, RequestError
-from alacarte.types import Call, Message, Reply, Served, Service
+from alacarte.types import Call, Message, Reply, Service, UserCallable
 
 __all__ = ["PROTOCOL", "BytesProtocol", "UnknownMethodError", "messages"]
 
@@ -26,7 +26,7 @@ class BytesProtocol:
 
     name = PROTOCOL
 
-    def bind(self, served: Served) -> Service:
+    def bind(self, served: UserCallable) -> Service:
         async def respond(call: Call) -> Reply:
             try:
                 served.entry(call.method)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .._plugins import PluginRecord, Plugins
-from ..actors import ActorDied, NotBegun
+from ..actors import ActorDied, NotStarted
 from ..errors import ServeError
 
 __all__ = [
@@ -21,13 +21,13 @@ __all__ = [
     "ActorSpec",
     "Capacity",
     "Cluster",
-    "ClusterSilent",
+    "ClusterUnresponsive",
     "Node",
-    "NotBegun",
+    "NotStarted",
 ]
 
 
-class ClusterSilent(ServeError):
+class ClusterUnresponsive(ServeError):
     """The cluster did not answer in time. What was asked of it may be done, or not.
 
     Nobody's fault but the cluster's: actors that run go on, and whoever asked may ask again.
@@ -165,8 +165,8 @@ class Actor(Protocol):
 class Cluster(Protocol):
     """Where actors live.
 
-    Each method answers within seconds or raises `ClusterSilent`; only a start may take longer,
-    as long as the cluster looks for a place.
+    Each method answers within seconds or raises `ClusterUnresponsive`. Only a start may take longer,
+    while the cluster looks for free resources.
 
     Attributes:
         kind: `"ray"` or `"local"`.

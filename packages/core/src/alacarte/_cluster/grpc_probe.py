@@ -13,7 +13,7 @@ import socket
 import time
 from enum import Enum, auto
 
-__all__ = ["Greeting", "greet"]
+__all__ = ["ProbeResult", "probe"]
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _METHOD = "/ray.rpc.NodeInfoGcsService/GetClusterId"
@@ -26,7 +26,7 @@ _SETTINGS, _HEADERS, _DATA = 4, 1, 0
 _END_STREAM, _END_HEADERS = 1, 4
 
 
-class Greeting(Enum):
+class ProbeResult(Enum):
     """How a control store answered."""
 
     ACCEPTED = auto()
@@ -37,7 +37,7 @@ class Greeting(Enum):
     SILENT = auto()
 
 
-def greet(host: str, port: int, limit_s: float, authorization: str = "") -> Greeting:
+def probe(host: str, port: int, limit_s: float, authorization: str = "") -> ProbeResult:
     """Call a method that every Ray answers, and return how it went.
 
     Args:
@@ -59,12 +59,12 @@ def greet(host: str, port: int, limit_s: float, authorization: str = "") -> Gree
                     break
                 answer += more
         except TimeoutError:
-            return Greeting.UNCLEAR if answer else Greeting.SILENT
+            return ProbeResult.UNCLEAR if answer else ProbeResult.SILENT
         except OSError:
-            return Greeting.UNCLEAR
+            return ProbeResult.UNCLEAR
     if found is None:
-        return Greeting.UNCLEAR
-    return Greeting.REFUSED if int(found[1]) == _UNAUTHENTICATED else Greeting.ACCEPTED
+        return ProbeResult.UNCLEAR
+    return ProbeResult.REFUSED if int(found[1]) == _UNAUTHENTICATED else ProbeResult.ACCEPTED
 
 
 def _call(authority: str, authorization: str) -> bytes:

@@ -40,7 +40,7 @@ __all__ = [
     "num_cores",
     "socket_dir",
     "socket_path",
-    "spare_collections",
+    "freeze_gc",
     "submit",
     "sweep_sockets",
 ]
@@ -114,7 +114,7 @@ def sweep_sockets(directory: str) -> None:
                 os.unlink(path)
 
 
-def spare_collections(cluster: Cluster) -> None:
+def freeze_gc(cluster: Cluster) -> None:
     """Take what is in memory now out of the garbage collector's sight, in a process of our own.
 
     Modules and the user's model stay for good; looking at them again takes tens of milliseconds

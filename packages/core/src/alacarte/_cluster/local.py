@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..foreign import is_cancellation
+from .cluster_protocol import Actor, ActorDied, ActorSpec, Capacity, Node, NotStarted
 from .host import ActorHost
-from .cluster_protocol import Actor, ActorDied, ActorSpec, Capacity, Node, NotBegun
 
 __all__ = ["LocalCluster"]
 
@@ -47,7 +47,7 @@ class LocalActor:
         if self._gone.done():
             raise ActorDied(f"{self.name} is gone")
         if host is None:
-            raise NotBegun(f"{self.name} is still coming up")
+            raise NotStarted(f"{self.name} is still coming up")
         future = host.submit(method, args)
         self._calls.add(future)
         future.add_done_callback(self._calls.discard)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["FreeNode", "Group", "Lacking", "Need", "exceeded", "lacking", "matches"]
+__all__ = ["FreeNode", "Group", "Shortfall", "Need", "exceeded", "shortfall", "matches"]
 
-Lacking = dict[str, tuple[float, float]]
+Shortfall = dict[str, tuple[float, float]]
 """By resource: how much is needed, and how much the best node has."""
 _ROUNDING = 1e-6
 
@@ -49,7 +49,7 @@ class Need:
             return False
         return not self.selectors or any(matches(each, node.labels) for each in self.selectors)
 
-    def shortage(self, node: FreeNode) -> Lacking:
+    def shortage(self, node: FreeNode) -> Shortfall:
         """Return what the node has too little of."""
         return {
             name: (amount, node.has(name))
@@ -92,7 +92,7 @@ class Group:
 
 def exceeded(
     groups: Mapping[str, Group], nodes: Sequence[FreeNode]
-) -> tuple[dict[str, Lacking], Lacking]:
+) -> tuple[dict[str, Shortfall], Shortfall]:
     """Return what groups of actors ask for that the nodes would not have if they were empty.
 
     Args:
@@ -102,12 +102,12 @@ def exceeded(
         By group what one actor asks for that no node has; and by resource what all actors
         together ask for beyond what all nodes together have.
     """
-    oversized: dict[str, Lacking] = {}
+    oversized: dict[str, Shortfall] = {}
     asked: dict[str, float] = {}
     for key, group in groups.items():
         if not group.count:
             continue
-        short = lacking(group.needs, nodes, together=group.together, apart=group.apart)
+        short = shortfall(group.needs, nodes, together=group.together, apart=group.apart)
         if short:
             oversized[key] = short
         for name, amount in group.resources.items():
@@ -120,13 +120,13 @@ def exceeded(
     }
 
 
-def lacking(
+def shortfall(
     needs: Sequence[Need],
     nodes: Iterable[FreeNode],
     *,
     together: bool = False,
     apart: bool = False,
-) -> Lacking:
+) -> Shortfall:
     """Return what is missing for all needs at once; {} when there is room.
 
     Args:
@@ -177,7 +177,7 @@ def _sum(needs: Sequence[Need]) -> Need:
     return Need(total, (merged,) if merged else ())
 
 
-def _distance(short: Lacking) -> tuple[int, float]:
+def _distance(short: Shortfall) -> tuple[int, float]:
     return len(short), sum((needed - free) / needed for needed, free in short.values())
 
 
@@ -186,7 +186,7 @@ def _without(node: FreeNode, need: Need) -> FreeNode:
     return FreeNode(node.node_id, rest, node.labels)
 
 
-def _named(short: Lacking, index: int, needs: Sequence[Need]) -> Lacking:
+def _named(short: Shortfall, index: int, needs: Sequence[Need]) -> Shortfall:
     if len(needs) == 1:
         return short
     return {f"{name} (bundle {index})": amounts for name, amounts in short.items()}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-from ..actors import ActorSilent, CallTerms, terms_of
+from ..actors import ActorUnresponsive, CallTerms, terms_of
 from .cluster_protocol import Actor
 
 __all__ = ["RemoteCall", "Send", "make_stub", "patience_of", "send", "stub"]
@@ -43,7 +43,7 @@ async def send(actor: Actor, call: RemoteCall) -> Any:
 
     Raises:
         ActorDied: The actor is gone, or goes before it answers.
-        ActorSilent: It has not answered within the call's patience.
+        ActorUnresponsive: It has not answered within the call's patience.
         Exception: The method raised it.
     """
     try:
@@ -52,7 +52,7 @@ async def send(actor: Actor, call: RemoteCall) -> Any:
     except TimeoutError as error:
         if not scope.expired():
             raise
-        raise ActorSilent(
+        raise ActorUnresponsive(
             f"{actor.name} has not answered {call.method!r} for {call.patience_s:g} s"
         ) from error
 

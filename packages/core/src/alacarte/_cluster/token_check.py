@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from ..errors import ConfigError
-from .grpc_probe import Greeting, greet
-from .cluster_protocol import ClusterSilent
+from .cluster_protocol import ClusterUnresponsive
+from .grpc_probe import ProbeResult, probe
 
 __all__ = ["Tokens", "admit"]
 
@@ -49,7 +49,7 @@ def admit(address: str, tokens: Tokens, limit_s: float) -> None:
 
     Raises:
         ConfigError: The cluster refuses the token, or asks for one and there is none.
-        ClusterSilent: The control store is stopped.
+        ClusterUnresponsive: The control store is stopped.
         OSError: Nobody listens there.
     """
     host, _, port = address.rpartition(":")
@@ -58,17 +58,17 @@ def admit(address: str, tokens: Tokens, limit_s: float) -> None:
     host = host.strip("[]")
     sends = tokens.mode not in ("", "disabled")
     token = tokens.header() if sends else ""
-    answer = greet(host, int(port), limit_s, token)
-    if answer is Greeting.REFUSED and not tokens.mode and (token := tokens.header()):
-        answer = greet(host, int(port), limit_s, token)
-        if answer is Greeting.ACCEPTED:
+    answer = probe(host, int(port), limit_s, token)
+    if answer is ProbeResult.REFUSED and not tokens.mode and (token := tokens.header()):
+        answer = probe(host, int(port), limit_s, token)
+        if answer is ProbeResult.ACCEPTED:
             tokens.enable()
-    if answer is Greeting.SILENT:
-        raise ClusterSilent(
+    if answer is ProbeResult.SILENT:
+        raise ClusterUnresponsive(
             f"Ray's control store at {address} takes connections, and has not said anything for "
             f"{limit_s:g} s; see to the process gcs_server on Ray's head node."
         )
-    if answer is Greeting.REFUSED:
+    if answer is ProbeResult.REFUSED:
         raise ConfigError(f"the Ray cluster at {address} {_refusal(tokens, token)}.")
 
 

@@ -12,29 +12,29 @@ from .._cluster.cluster_protocol import ActorDied, Cluster, Node
 from .._plugins import Plugins
 from .._settings import secrets_in, with_secrets, without_secrets
 from ..actors import Membership
-from .desired_state import State
+from .desired_state import DesiredState
 from .recovery import Recovery, Survivor
 from .scaling import clear_scaler, load_scaler
 from .storage import Storage
 
-__all__ = ["Founding", "Foundation", "NotFounded", "Uninformed", "new_instance"]
+__all__ = ["Bootstrap", "BootstrapResult", "NoInstance", "NotBootstrapped", "new_instance"]
 
 log = logging.getLogger("alacarte.controller")
 
 
-class Uninformed(ActorDied):
+class NotBootstrapped(ActorDied):
     """The controller's process runs, and nobody has handed it what it must know to go on.
 
     Whoever asks anything else of the controller is answered as if it were not there yet.
     """
 
 
-class NotFounded(Uninformed):
+class NoInstance(NotBootstrapped):
     """No instance is stored, and nobody has started one."""
 
 
 @dataclass(frozen=True)
-class Foundation:
+class BootstrapResult:
     """All that a controller knows when it begins.
 
     Attributes:
@@ -46,7 +46,7 @@ class Foundation:
     """
 
     membership: Membership
-    state: State
+    state: DesiredState
     recovery: Recovery
     survivors: Sequence[Survivor]
     scaler: bytes | None
@@ -58,7 +58,7 @@ class Foundation:
         return self.scaler is not None
 
 
-class Founding:
+class Bootstrap:
     """Founds or recovers an instance, in as many attempts as it takes.
 
     An attempt changes nothing that the next one does not find again: the cluster may fail in the
@@ -71,7 +71,7 @@ class Founding:
         self._storage = storage
         self._membership: Membership | None = None
 
-    async def attempt(self, config: Mapping[str, Any] | None) -> Foundation:
+    async def attempt(self, config: Mapping[str, Any] | None) -> BootstrapResult:
         """Read the storage, ask the living, and return what the controller begins with.
 
         Args:
@@ -79,9 +79,9 @@ class Founding:
                 instance may have lost. None where the caller has none.
 
         Raises:
-            Uninformed: `config` is missing, or lacks a lost secret.
+            NotBootstrapped: `config` is missing, or lacks a lost secret.
             ConfigError: Another version of alacarte wrote the stored state.
-            ClusterSilent: The cluster does not answer.
+            ClusterUnresponsive: The cluster does not answer.
         """
         stored = await self._storage.load()
         if stored is None:
@@ -103,36 +103,38 @@ class Founding:
             membership = _renewed_membership(self._plugins, state, config)
         self._membership = membership
         nodes = await self._cluster.nodes()
-        return Foundation(membership, state, recovery, survivors, scaler, nodes)
+        return BootstrapResult(membership, state, recovery, survivors, scaler, nodes)
 
 
-def new_instance(plugins: Plugins, config: Mapping[str, Any] | None) -> tuple[Membership, State]:
+def new_instance(
+    plugins: Plugins, config: Mapping[str, Any] | None
+) -> tuple[Membership, DesiredState]:
     """Return the membership of a new instance, and the state to store of it.
 
     Raises:
-        NotFounded: Nobody has given a configuration.
+        NoInstance: Nobody has given a configuration.
     """
     if config is None:
-        raise NotFounded("no instance is stored, and nobody has started one yet")
+        raise NoInstance("no instance is stored, and nobody has started one yet")
     membership = Membership(secrets.token_hex(4), secrets.token_bytes(32), config)
     withheld = secrets_in(plugins, config)
     public = without_secrets(config, withheld)
-    return membership, State(membership.instance, public, tuple(withheld))
+    return membership, DesiredState(membership.instance, public, tuple(withheld))
 
 
 def _renewed_membership(
-    plugins: Plugins, state: State, config: Mapping[str, Any] | None
+    plugins: Plugins, state: DesiredState, config: Mapping[str, Any] | None
 ) -> Membership:
     """Return another membership, where no process of the instance answers any more.
 
     Nobody holds a replica to the old secret then, so another one does as well.
 
     Raises:
-        Uninformed: Secrets of the configuration are lost, and `config` does not have them.
+        NotBootstrapped: Secrets of the configuration are lost, and `config` does not have them.
     """
     given = secrets_in(plugins, config or {})
     if not given.keys() >= set(state.withheld):
-        raise Uninformed(
+        raise NotBootstrapped(
             f"every process that knew {' and '.join(state.withheld)} of the configuration has "
             "ended, and secrets are never stored; call serve.start() with the same options again"
         )

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 
-from .._cluster.cluster_protocol import Actor, ActorSpec, Cluster, ClusterSilent
+from .._cluster.cluster_protocol import Actor, ActorSpec, Cluster, ClusterUnresponsive
 from .._cluster.stubs import stub
 from ..actors import ActorDied, ReplicaInfo, ReplicaProtocol
 from ..errors import DeployError
+from .health_monitor import wait_silent
 from .shortage import describe_shortage, remedy
 from .start_gate import CONSTRUCTOR_S, StartGate, Turn
-from .health_monitor import wait_silent
 
 __all__ = ["WAITS_FOR_PROCESS", "BringUp"]
 
@@ -92,7 +92,7 @@ class BringUp:
 
         Raises:
             ActorDied: Its process did not come up, or ended.
-            ClusterSilent: The cluster does not answer.
+            ClusterUnresponsive: The cluster does not answer.
             DeployError: Its constructor raised, or has not returned in time.
         """
         try:
@@ -170,7 +170,7 @@ class BringUp:
     async def _asked_for(self, actor_spec: ActorSpec) -> dict[str, tuple[float, float]] | None:
         """Return what the cluster lacks for it, None where it does not say."""
         missing: dict[str, tuple[float, float]] | None = None
-        with contextlib.suppress(ActorDied, ClusterSilent):
+        with contextlib.suppress(ActorDied, ClusterUnresponsive):
             missing = await self._cluster.missing(actor_spec)
         if self.had_room is None and missing is not None:
             # The first answer counts: what it gets is taken before its process is up, and then

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
-from .._cluster.cluster_protocol import ActorDied, ActorSpec, Capacity, Cluster, ClusterSilent
+from .._cluster.cluster_protocol import ActorDied, ActorSpec, Capacity, Cluster, ClusterUnresponsive
 from ..types import DeploymentId
 from .shortage import Ask, describe_oversized, describe_totals, remedy
 
@@ -87,7 +87,7 @@ class CapacityReview:
             self._changed.clear()
             try:
                 await self.look()
-            except (ActorDied, ClusterSilent) as error:
+            except (ActorDied, ClusterUnresponsive) as error:
                 log.debug("the cluster's size is not known: %s", error)
             except Exception:  # whatever the cluster answers, it is asked again
                 log.exception("the cluster's size is not known")

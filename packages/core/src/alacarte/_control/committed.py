@@ -7,9 +7,9 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 
-from .._cluster.cluster_protocol import ClusterSilent
+from .._cluster.cluster_protocol import ClusterUnresponsive
 from ..errors import InternalError
-from .desired_state import State
+from .desired_state import DesiredState
 from .storage import Storage
 
 __all__ = ["CommittedState"]
@@ -33,7 +33,7 @@ class CommittedState:
         state: The state to act on.
     """
 
-    def __init__(self, storage: Storage, state: State, settled: Callable[[], None]) -> None:
+    def __init__(self, storage: Storage, state: DesiredState, settled: Callable[[], None]) -> None:
         self.state = state
         self._storage = storage
         self._settled = settled
@@ -41,21 +41,21 @@ class CommittedState:
         self._settling: asyncio.Task[None] | None = None
 
     @contextlib.asynccontextmanager
-    async def changing(self) -> AsyncIterator[State]:
+    async def changing(self) -> AsyncIterator[DesiredState]:
         """Keep other changes out; yield the state, which is not in doubt.
 
         Raises:
-            ClusterSilent: It is in doubt, and the cluster does not answer.
+            ClusterUnresponsive: It is in doubt, and the cluster does not answer.
         """
         async with self._lock:
             await self._settle()
             yield self.state
 
-    async def store(self, state: State) -> None:
+    async def store(self, state: DesiredState) -> None:
         """Make a state durable, then take it over. Within `changing`.
 
         Raises:
-            ClusterSilent: It is not stored; or it may be, and that will be found out.
+            ClusterUnresponsive: It is not stored; or it may be, and that will be found out.
         """
         try:
             await self._storage.save(state)
@@ -83,7 +83,7 @@ class CommittedState:
                 try:
                     await self._settle()
                     await self._storage.collect()
-                except ClusterSilent:
+                except ClusterUnresponsive:
                     continue
                 except InternalError:
                     log.exception("the stored state is not this controller's any more")

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping
 
 from .._cluster.actor_names import instance_prefix
 from .._cluster.cluster_protocol import ActorContext, ActorSpec
-from .._model.plan import Plan
 from .._model.deployment_spec import DeploymentSpec
+from .._model.plan import Plan
 from ..actors import Membership
 from ..status import DeploymentStatusOverview, ReplicaState
 from ..types import DeploymentId, Event
+from .bootstrap import BootstrapResult
 from .capacity_review import CapacityReview
 from .desired_state import callers_of
-from .bootstrap import Foundation
 from .publisher import Publisher
 from .replica_group import ReplicaGroup
 from .report_topics import ReportTopics
@@ -53,7 +53,7 @@ class ControlLoop:
     def __init__(
         self,
         context: ActorContext,
-        foundation: Foundation,
+        foundation: BootstrapResult,
         gate: StartGate,
         publisher: Publisher,
         topics: ReportTopics,
@@ -73,7 +73,7 @@ class ControlLoop:
         self._turn = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
-    def adopt(self, foundation: Foundation, plan: Plan) -> None:
+    def adopt(self, foundation: BootstrapResult, plan: Plan) -> None:
         """Take in the replicas that a former controller left running, before anything else."""
         self.plan = plan
         for each in foundation.survivors:

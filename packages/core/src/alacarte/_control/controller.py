@@ -1,7 +1,7 @@
 """The controller of a running instance: what drivers and processes may ask of it.
 
-It exists only when everything about its instance is known (`Foundation`), so each of its parts is
-there from the first call on. Every change is stored before the control loop acts on it. Requests
+The controller is made from a complete `BootstrapResult`, so each of its parts exists from the first
+call on. Every change is stored before the control loop acts on it. Requests
 never pass through here.
 """
 
@@ -16,8 +16,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from .._cluster.actor_names import instance_prefix
-from .._cluster.host import sweep_sockets
 from .._cluster.cluster_protocol import ActorContext
+from .._cluster.host import sweep_sockets
 from .._model.blobs import pack, unpack
 from .._model.plan import Key, Plan
 from .._process.lifetime import Lifetime
@@ -32,16 +32,16 @@ from ..actors import (
 from ..errors import DeployError
 from ..status import ApplicationStatus, ApplicationStatusOverview, ServeStatus
 from ..types import DeploymentId, ProcessId, ProcessInfo, Resource
+from .bootstrap import BootstrapResult
 from .committed import CommittedState
 from .control_loop import ControlLoop
-from .desired_state import State, longest_grace_s
-from .bootstrap import Foundation
+from .desired_state import DesiredState, longest_grace_s
 from .lease import Lease
-from .node_watch import Nodes
+from .node_watch import NodeWatch
 from .overview import add_layer_failures, add_leaving, application_overview, routes_overview
-from .reported_failures import ReportedFailures
 from .publisher import Publisher
 from .report_topics import ReportTopics
+from .reported_failures import ReportedFailures
 from .service_group import ServiceGroup
 from .start_gate import StartGate, starts_at_once
 from .storage import Storage, clear
@@ -69,7 +69,9 @@ class Controller:
         has_ended: The instance was shut down.
     """
 
-    def __init__(self, context: ActorContext, storage: Storage, foundation: Foundation) -> None:
+    def __init__(
+        self, context: ActorContext, storage: Storage, foundation: BootstrapResult
+    ) -> None:
         self.has_ended = False
         plugins, membership = context.plugins, foundation.membership
         self._context = context
@@ -88,7 +90,7 @@ class Controller:
         self._loop = ControlLoop(context, foundation, gate, self._publisher, self._topics)
         hub = self._publisher.hub
         self._services = ServiceGroup(context.cluster, membership, plugins, hub.track, hub.untrack)
-        self._nodes = Nodes(
+        self._nodes = NodeWatch(
             context.cluster,
             plugins,
             ConfigValues(plugins, membership.config),
@@ -110,7 +112,7 @@ class Controller:
                 task.cancel()
             raise
 
-    def _begin(self, foundation: Foundation) -> None:
+    def _begin(self, foundation: BootstrapResult) -> None:
         """Begin to work, with the replicas that a former controller left."""
         self._loop.adopt(foundation, self._planned(foundation.state))
         self._loop.start()
@@ -126,7 +128,7 @@ class Controller:
         self._committed.settle_later()
         self._lifetime.begin()
 
-    def _planned(self, state: State) -> Plan:
+    def _planned(self, state: DesiredState) -> Plan:
         return Plan.of(state.resources, self._plugins.resource_kinds, self._loop.plan)
 
     def _pursue_committed(self) -> None:
@@ -358,7 +360,7 @@ class Controller:
         async with self._committed.changing() as state:
             # Before they are let go. A second caller finds none left, and waits as long.
             self._grace_s = max(self._grace_s, longest_grace_s(self._loop.plan))
-            empty = State(state.instance, state.config, state.withheld)
+            empty = DesiredState(state.instance, state.config, state.withheld)
             await self._committed.store(replace(empty, stopping=True))
             for task in self._following:
                 task.cancel()

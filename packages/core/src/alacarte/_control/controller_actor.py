@@ -11,12 +11,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from .._cluster.host import sweep_sockets
 from .._cluster.cluster_protocol import ActorContext, ActorDied
+from .._cluster.host import sweep_sockets
 from ..actors import InstanceInfo
 from ..errors import ConfigError
+from .bootstrap import Bootstrap, NoInstance, NotBootstrapped
 from .controller import Controller
-from .bootstrap import Founding, NotFounded, Uninformed
 from .storage import Storage
 
 __all__ = ["ControllerActor"]
@@ -31,7 +31,7 @@ class ControllerActor:
     def __init__(self, context: ActorContext) -> None:
         self._context = context
         self._storage = Storage(context.cluster)
-        self._founding = Founding(context.cluster, context.plugins, self._storage)
+        self._founding = Bootstrap(context.cluster, context.plugins, self._storage)
         self._controller: Controller | None = None
         self._launching = asyncio.Lock()
 
@@ -50,9 +50,9 @@ class ControllerActor:
         """
         try:
             controller = await self._launched(config)
-        except NotFounded:
+        except NoInstance:
             return None
-        except Uninformed as error:
+        except NotBootstrapped as error:
             raise ConfigError(str(error)) from None
         return controller.info
 
@@ -60,10 +60,10 @@ class ControllerActor:
         """Return the running controller; start it where it does not run yet.
 
         Raises:
-            Uninformed: `begin` has to be called with a configuration first.
+            NotBootstrapped: `begin` has to be called with a configuration first.
             ActorDied: The instance was shut down.
             ConfigError: Another version of alacarte wrote the stored state.
-            ClusterSilent: The cluster does not answer.
+            ClusterUnresponsive: The cluster does not answer.
         """
         return await self._launched(None)
 

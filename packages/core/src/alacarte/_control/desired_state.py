@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .._model.plan import Key, Plan
 from .._model.deployment_spec import DeploymentSpec
+from .._model.plan import Key, Plan
 from ..types import DeploymentId, Resource
 from .reconcile import Settings, Target
 
-__all__ = ["State", "callers_of", "longest_grace_s", "target_of"]
+__all__ = ["DesiredState", "callers_of", "longest_grace_s", "target_of"]
 
 
 @dataclass(frozen=True)
-class State:
+class DesiredState:
     """All that must outlive the controller's process, and nothing that must stay secret.
 
     Attributes:
@@ -39,7 +39,7 @@ class State:
     stopping: bool = False
     held: bool = False
 
-    def with_resource(self, resource: Resource, now: float) -> State:
+    def with_resource(self, resource: Resource, now: float) -> DesiredState:
         key = (resource.kind, resource.name)
         return replace(
             self,
@@ -47,7 +47,7 @@ class State:
             deployed_at={**self.deployed_at, key: now},
         )
 
-    def without(self, key: Key) -> State:
+    def without(self, key: Key) -> DesiredState:
         return replace(
             self,
             resources={other: value for other, value in self.resources.items() if other != key},

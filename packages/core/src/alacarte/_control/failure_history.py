@@ -11,7 +11,7 @@ from collections import deque
 
 from ..status import Failure
 
-__all__ = ["FailureAccount", "first_line"]
+__all__ = ["FailureHistory", "first_line"]
 
 log = logging.getLogger("alacarte.controller")
 _YOUNG_S = 5.0
@@ -21,7 +21,7 @@ _JITTER = 0.25
 _MAX_RECENT = 10
 
 
-class FailureAccount:
+class FailureHistory:
     """The failures of one deployment's replicas.
 
     Attributes:

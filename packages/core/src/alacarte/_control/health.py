@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..actors import Pulse
+from ..actors import Liveness
 
 __all__ = [
     "FAILURES_IN_A_ROW",
@@ -76,17 +76,17 @@ def next_check_s(period_s: float, elapsed_s: float) -> float:
     return max(period_s - elapsed_s, 0.0)
 
 
-def judge(pulse: Pulse, limit_s: float) -> str:
+def judge(liveness: Liveness, limit_s: float) -> str:
     """Return what is wrong with a replica that answers, "" for nothing.
 
     Args:
         limit_s: How long its loop may stand still.
     """
-    if pulse.loop_age_s > limit_s:
-        return f"its event loop has been blocked for {pulse.loop_age_s:.0f} s"
-    if pulse.abandoned >= pulse.max_ongoing:
+    if liveness.loop_age_s > limit_s:
+        return f"its event loop has been blocked for {liveness.loop_age_s:.0f} s"
+    if liveness.abandoned >= liveness.max_ongoing:
         return (
-            f"all its {pulse.max_ongoing} threads are busy with requests that were given up, "
+            f"all its {liveness.max_ongoing} threads are busy with requests that were given up, "
             "so it can take no other"
         )
     return ""

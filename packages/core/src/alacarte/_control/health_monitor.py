@@ -12,20 +12,20 @@ from typing import Protocol
 
 from .._cluster.stubs import patience_of
 from .._model.deployment_spec import DeploymentSpec
-from ..actors import ActorDied, ActorSilent, Pulse, ReplicaProtocol
+from ..actors import ActorDied, ActorUnresponsive, Liveness, ReplicaProtocol
 from ..errors import DeployError
 from .health import Health, after_failure, after_success, judge, next_check_s
 
-__all__ = ["MonitoredReplica", "Vitals", "answers", "wait_silent"]
+__all__ = ["MonitoredReplica", "HealthMonitor", "answers", "wait_silent"]
 
-_PULSE_S = patience_of(ReplicaProtocol.pulse)
+_LIVENESS_S = patience_of(ReplicaProtocol.probe_liveness)
 """The time for an answer, and between two questions where no process can be reached."""
-_PULSES = 3
+_NUM_PROBES = 3
 """After so many questions without an answer a process is unfit."""
-_STARTING_PULSES = 150
+_STARTING_NUM_PROBES = 150
 """The same while its constructor works: to load a model may stop all its threads for minutes."""
 _PROBE_PAUSE_S = 5.0
-_SILENT = f"its process has not answered for {_PULSES * _PULSE_S:g} s"
+_SILENT = f"its process has not answered for {_NUM_PROBES * _LIVENESS_S:g} s"
 _JITTER = 0.1
 
 
@@ -48,7 +48,7 @@ class MonitoredReplica(Protocol):
         """Note that its vital signs are different ones now."""
 
 
-class Vitals:
+class HealthMonitor:
     """What is known of one replica's health. Lives on the controller's loop.
 
     Attributes:
@@ -109,8 +109,8 @@ class Vitals:
         """Check the replica once; return what is wrong, "" for nothing."""
         try:
             async with asyncio.timeout(limit_s):
-                pulse = await _pulse(process)
-                if pulse.leaving:
+                liveness = await _probe_liveness(process)
+                if liveness.leaving:
                     # A former controller told it to; its word may come long after its end.
                     self._replica.drain()
                     return ""
@@ -123,7 +123,7 @@ class Vitals:
             return f"check_health has not returned within {limit_s:g} s"
         except Exception as error:  # the user's check
             return str(error)
-        return judge(pulse, limit_s)
+        return judge(liveness, limit_s)
 
     def probe(self, process: ReplicaProtocol) -> None:
         """Find out whether the process is alive from which somebody hears nothing."""
@@ -137,7 +137,7 @@ class Vitals:
         may yet finish its request. Its successor runs before it is told to leave.
         """
         while self._replica.is_serving:
-            is_silent = not await answers(process, _PULSES)
+            is_silent = not await answers(process, _NUM_PROBES)
             if is_silent != self.is_silent:
                 if is_silent:
                     self._replica.fail("health", DeployError(_SILENT))
@@ -152,12 +152,12 @@ class Vitals:
             self._probing.cancel()
 
 
-async def _pulse(process: ReplicaProtocol) -> Pulse:
-    """Return the pulse of a process, asked again as often as it takes."""
+async def _probe_liveness(process: ReplicaProtocol) -> Liveness:
+    """Probe a process, and repeat the probe until it answers."""
     while True:
         try:
-            return await process.pulse()
-        except ActorSilent:
+            return await process.probe_liveness()
+        except ActorUnresponsive:
             continue
 
 
@@ -167,13 +167,13 @@ async def answers(process: ReplicaProtocol, attempts: int) -> bool:
     for _ in range(attempts):
         asked_at = loop.time()
         try:
-            await process.pulse()
+            await process.probe_liveness()
             return True
-        except ActorSilent:
+        except ActorUnresponsive:
             continue
         except Exception:  # most likely ActorDied
             # Perhaps only out of reach for a moment; perhaps its end is about to be known.
-            await asyncio.sleep(max(_PULSE_S / 2 - (loop.time() - asked_at), 0))
+            await asyncio.sleep(max(_LIVENESS_S / 2 - (loop.time() - asked_at), 0))
     return False
 
 
@@ -185,5 +185,5 @@ async def wait_silent(process: ReplicaProtocol) -> str:
     """
     while True:
         await asyncio.sleep(_PROBE_PAUSE_S)
-        if not await answers(process, _STARTING_PULSES):
-            return f"its process has not answered for {_STARTING_PULSES * _PULSE_S:g} s"
+        if not await answers(process, _STARTING_NUM_PROBES):
+            return f"its process has not answered for {_STARTING_NUM_PROBES * _LIVENESS_S:g} s"

@@ -1,7 +1,7 @@
 """One replica, from the controller's side: its life from the first start to its end.
 
 Lives on the controller's loop. Its owner hears of every change and decides; here is only what must
-be done and waited for. How the replica comes up is in `bring_up`, how it is watched in `vitals`.
+be done and waited for. `bring_up` starts the replica, `health_monitor` checks its health.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from .._cluster.cluster_protocol import Actor, ActorSpec, Cluster, ClusterSilent
+from .._cluster.cluster_protocol import Actor, ActorSpec, Cluster, ClusterUnresponsive
 from .._cluster.stubs import stub
 from .._model.deployment_spec import DeploymentSpec
-from ..actors import ActorDied, ActorSilent, ReplicaEntry, ReplicaInfo, ReplicaProtocol
+from ..actors import ActorDied, ActorUnresponsive, ReplicaEntry, ReplicaInfo, ReplicaProtocol
 from ..errors import DeployError, ServeError
 from ..status import Failure, ReplicaOverview, ReplicaState
 from .bring_up import WAITS_FOR_PROCESS, BringUp
 from .failure_history import first_line
+from .health_monitor import HealthMonitor
 from .lifecycle import SERVING, ReplicaEvent, advance
 from .reconcile import ReplicaView, Settings
 from .start_gate import StartGate
-from .health_monitor import Vitals
 
-__all__ = ["WAITS_FOR_PROCESS", "Owner", "Replica"]
+__all__ = ["WAITS_FOR_PROCESS", "ReplicaOwner", "ManagedReplica"]
 
 log = logging.getLogger("alacarte.controller")
 
 
-class Owner(Protocol):
+class ReplicaOwner(Protocol):
     """Who has the replica."""
 
-    def moved(self, replica: Replica, event: ReplicaEvent) -> None:
+    def moved(self, replica: ManagedReplica, event: ReplicaEvent) -> None:
         """It is in another state now."""
 
-    def waits(self, replica: Replica) -> None:
+    def waits(self, replica: ManagedReplica) -> None:
         """It still finds no place; asked again and again."""
 
-    def failed(self, replica: Replica, failure: Failure) -> None:
+    def failed(self, replica: ManagedReplica, failure: Failure) -> None:
         """Something went wrong; the state follows, if it changes."""
 
     def changed(self) -> None:
         """Something else about it changed."""
 
 
-class Replica:
+class ManagedReplica:
     """One replica of a deployment.
 
     Args:
@@ -71,7 +71,7 @@ class Replica:
         spec: DeploymentSpec,
         settings: Settings,
         cluster: Cluster,
-        owner: Owner,
+        owner: ReplicaOwner,
         patience_s: float,
         gate: StartGate,
         state: ReplicaState = ReplicaState.STARTING,
@@ -86,7 +86,7 @@ class Replica:
         self._cluster = cluster
         self._owner = owner
         self._start = BringUp(cluster, gate, patience_s, self.changed, lambda: owner.waits(self))
-        self._vitals = Vitals(self)
+        self._health = HealthMonitor(self)
         self._refusal = ""
         self._drain_deadline: float | None = None
         self._since = self._loop.time()
@@ -112,7 +112,7 @@ class Replica:
                 max(self._since, start.entered_at),
                 start.is_placed,
                 start.had_room is True,
-                self._vitals.is_good and not self._refusal,
+                self._health.is_good and not self._refusal,
                 self._drain_deadline,
                 start.is_queued,
             )
@@ -121,7 +121,7 @@ class Replica:
     @property
     def silent_on(self) -> str:
         """The node of a replica that does not answer, "" for one that does."""
-        return self.entry.node_id if self._vitals.is_silent and self.entry is not None else ""
+        return self.entry.node_id if self._health.is_silent and self.entry is not None else ""
 
     @property
     def waits_for(self) -> Mapping[str, tuple[float, float]]:
@@ -131,7 +131,7 @@ class Replica:
     @property
     def in_doubt(self) -> bool:
         """Requests should go to others meanwhile."""
-        return self._vitals.in_doubt
+        return self._health.in_doubt
 
     @property
     def is_serving(self) -> bool:
@@ -158,9 +158,9 @@ class Replica:
     def _message(self) -> str:
         if self.state is ReplicaState.STARTING:
             return self._start.message
-        if self._vitals.is_silent:
-            return self._vitals.message
-        return self._refusal or self._vitals.message
+        if self._health.is_silent:
+            return self._health.message
+        return self._refusal or self._health.message
 
     # --- told by its owner --------------------------------------------------------------
 
@@ -192,7 +192,7 @@ class Replica:
         for task in (self._life, self._updating):
             if task is not None:
                 task.cancel()
-        self._vitals.close()
+        self._health.close()
         if self._start.actor is not None:
             self._start.actor.kill()
 
@@ -221,7 +221,7 @@ class Replica:
     def suspect(self) -> None:
         """Somebody has had no word of it: find out whether its process is alive."""
         if self.is_serving:
-            self._vitals.probe(self._process)
+            self._health.probe(self._process)
 
     # --- its life -----------------------------------------------------------------------
 
@@ -235,7 +235,7 @@ class Replica:
                 if not self._leaving.is_set():
                     raise
             elif self.state is ReplicaState.STARTING:
-                self.fail("cluster" if isinstance(error, ClusterSilent) else "start", error)
+                self.fail("cluster" if isinstance(error, ClusterUnresponsive) else "start", error)
             self._end(ReplicaEvent.FAILED)
             return
         self._learn(info)
@@ -261,7 +261,7 @@ class Replica:
 
     async def _follow(self) -> None:
         """Follow one that is up, to its end."""
-        monitoring = self._vitals.monitor(self._process, checks_itself=self._checks_itself)
+        monitoring = self._health.monitor(self._process, checks_itself=self._checks_itself)
         closed = self._loop.create_task(self._actor.closed())
         leaving = self._loop.create_task(self._leaving.wait())
         checks = self._loop.create_task(monitoring)
@@ -284,7 +284,7 @@ class Replica:
         await asyncio.wait((stopping, closed), return_when=asyncio.FIRST_COMPLETED)
         if not stopping.done():
             stopping.cancel()
-        elif not isinstance(error := stopping.exception(), ActorDied | ActorSilent | None):
+        elif not isinstance(error := stopping.exception(), ActorDied | ActorUnresponsive | None):
             # the user's destructor
             log.warning("replica %s did not stop cleanly: %r", self.replica_id, error)
         self._end(ReplicaEvent.IDLE)
@@ -292,8 +292,8 @@ class Replica:
     def _end(self, event: ReplicaEvent) -> None:
         if self._start.actor is not None:
             self._start.actor.kill()
-        self._vitals.close()
-        if self._vitals.is_silent and self.entry is not None:
+        self._health.close()
+        if self._health.is_silent and self.entry is not None:
             self._ending = self._loop.create_task(self._end_process(self.entry.node_id))
         self._move(event)
 

@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from .._cluster.cluster_protocol import Cluster, Node
 from .._plugins import Plugins
 from .._settings import ConfigValues
-from .service_group import ServiceGroup, Wanted
+from .service_group import ServiceGroup, WantedService
 
-__all__ = ["Nodes"]
+__all__ = ["NodeWatch"]
 
 log = logging.getLogger("alacarte.controller")
 _POLL_S = 2.0
 
 
-class Nodes:
+class NodeWatch:
     """Follows the nodes that come, are about to leave, and go. Lives on the controller's loop.
 
     Args:
@@ -67,7 +67,7 @@ class Nodes:
         if self._specs:
             self._services.place(
                 [
-                    Wanted(
+                    WantedService(
                         spec,
                         [node for node in nodes if node.is_head or not spec.head_only(config)],
                         spec.processes(config),

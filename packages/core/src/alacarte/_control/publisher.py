@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from .._model.caller_options import caller_options
+from .._model.deployment_spec import DeploymentSpec
 from .._model.plan import Plan
 from .._model.snapshots import ROUTES_KEY, deployment_key
-from .._model.deployment_spec import DeploymentSpec
 from .._plugins import Plugins
 from ..actors import (
     DeploymentHead,

@@ -120,7 +120,7 @@ class Recovery:
             actor = await self._cluster.find_actor(name)
             if actor is None:
                 break
-            with contextlib.suppress(ActorDied, TimeoutError):  # which `ActorSilent` is, too
+            with contextlib.suppress(ActorDied, TimeoutError):  # which `ActorUnresponsive` is, too
                 return actor, await ask(actor)
         return actor, None
 

@@ -21,9 +21,10 @@ from ..actors import Membership, ReplicaEntry, ReplicaInfo
 from ..status import DeploymentStatus, DeploymentStatusOverview, Failure, ReplicaState
 from ..types import DeploymentId
 from .desired_state import target_of
-from .failure_history import FailureAccount
+from .failure_history import FailureHistory
 from .health import resting
 from .lifecycle import SERVING, ReplicaEvent
+from .managed_replica import WAITS_FOR_PROCESS, ManagedReplica
 from .placement import placement_of, replica_actor
 from .progress import Progress
 from .reconcile import (
@@ -37,7 +38,6 @@ from .reconcile import (
     next_wakeup,
 )
 from .reconcile import reconcile as actions_for
-from .managed_replica import WAITS_FOR_PROCESS, Replica
 from .shortage import Reminder, waiting_line
 from .start_gate import StartGate
 from .summary import Condition, waiting_for
@@ -88,8 +88,8 @@ class ReplicaGroup:
         self._gate = gate
         self._changed = changed
         self._observed = observed
-        self._replicas: dict[str, Replica] = {}
-        self._account = FailureAccount()
+        self._replicas: dict[str, ManagedReplica] = {}
+        self._account = FailureHistory()
         self._progress = Progress()
         self._freed_at = 0.0
         self._lacking_since: float | None = None
@@ -273,7 +273,7 @@ class ReplicaGroup:
         assert self.spec is not None
         settings = Settings(started.max_ongoing, json.dumps(started.user_config), started.options)
         spec = replace(self.spec, version=started.version)
-        replica = Replica(
+        replica = ManagedReplica(
             started.replica_id,
             spec,
             settings,
@@ -318,7 +318,7 @@ class ReplicaGroup:
 
     # --- Owner --------------------------------------------------------------------------
 
-    def moved(self, replica: Replica, event: ReplicaEvent) -> None:
+    def moved(self, replica: ManagedReplica, event: ReplicaEvent) -> None:
         if replica.state is ReplicaState.STOPPED:
             self._replicas.pop(replica.replica_id, None)
             self._freed_at = self._loop.time()
@@ -327,7 +327,7 @@ class ReplicaGroup:
         self._observed(replica.replica_id, replica.state, event.value)
         self.changed()
 
-    def failed(self, replica: Replica, failure: Failure) -> None:
+    def failed(self, replica: ManagedReplica, failure: Failure) -> None:
         self._account.note(failure)
         if self._is_wanted(replica):
             self._account.charge(
@@ -338,7 +338,7 @@ class ReplicaGroup:
                 blames_wanted=self._blames_wanted(replica, failure),
             )
 
-    def waits(self, replica: Replica) -> None:
+    def waits(self, replica: ManagedReplica) -> None:
         if not self._reminder.is_due(self._loop.time()):
             return
         waiting = sum(bool(each.waits_for) for each in self._replicas.values())
@@ -348,7 +348,7 @@ class ReplicaGroup:
         self._views = self._entries = None
         self._changed(self.deployment)
 
-    def _blames_wanted(self, replica: Replica, failure: Failure) -> bool:
+    def _blames_wanted(self, replica: ManagedReplica, failure: Failure) -> bool:
         """Whether the wanted settings are at fault, not those that the replica was given before."""
         assert self.target is not None
         if failure.kind == "cluster":
@@ -361,7 +361,7 @@ class ReplicaGroup:
         assert self.spec is not None
         assert self.target is not None
         replica_id = f"{self.deployment}#{secrets.token_hex(4)}"
-        replica = Replica(
+        replica = ManagedReplica(
             replica_id,
             self.spec,
             self.target.settings,
@@ -376,16 +376,16 @@ class ReplicaGroup:
         avoid = {each.silent_on for each in self._replicas.values()}
         replica.begin(replica_actor(replica_id, self.spec, self._membership, self._plugins, avoid))
 
-    def _note_run(self, replica: Replica) -> None:
+    def _note_run(self, replica: ManagedReplica) -> None:
         wanted = self.target
         if wanted and (replica.spec.version, replica.settings) == (wanted.version, wanted.settings):
             self._account.note_run()
 
-    def _is_wanted(self, replica: Replica) -> bool:
+    def _is_wanted(self, replica: ManagedReplica) -> bool:
         return self.spec is not None and replica.spec.version == self.spec.version
 
 
-def _subject(replica: Replica, failure: Failure) -> str:
+def _subject(replica: ManagedReplica, failure: Failure) -> str:
     """Return how the message of a failure names what has failed."""
     return {
         "start": f"{replica.spec.id}",

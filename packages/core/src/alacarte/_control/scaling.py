@@ -32,7 +32,7 @@ async def load_scaler(cluster: Cluster) -> bytes:
     """Return what the scaler of a former controller stored, b"" for nothing.
 
     Raises:
-        ClusterSilent: The cluster does not answer.
+        ClusterUnresponsive: The cluster does not answer.
     """
     return await cluster.get(SCALER_KEY) or b""
 
@@ -41,7 +41,7 @@ async def clear_scaler(cluster: Cluster) -> None:
     """Delete what a scaler stored.
 
     Raises:
-        ClusterSilent: The cluster does not answer.
+        ClusterUnresponsive: The cluster does not answer.
     """
     await cluster.delete(SCALER_KEY)
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from .._cluster.host import spare_collections, sweep_sockets
 from .._cluster.cluster_protocol import ActorContext
+from .._cluster.host import freeze_gc, sweep_sockets
 from .._process.process_runtime import InstanceAccess, ProcessRuntime
 from .._settings import ConfigValues
 from .._wire.error_codec import rebuild_error
-from ..actors import Membership, NotBegun
+from ..actors import Membership, NotStarted
 from ..context import current_runtime
 from ..errors import PluginError
 from ..foreign import load_target
@@ -25,7 +25,7 @@ __all__ = ["ServiceActor"]
 
 
 class Place:
-    """A `ServicePlace`.
+    """A `ServiceContext`.
 
     Args:
         group: The same for all processes of this service on this node, and for no others.
@@ -102,7 +102,7 @@ class ServiceActor:
         current_runtime.set(self._runtime)
         self._facts = dict(await self._service.start(self._runtime))
         self._takes_messages = True
-        spare_collections(self._cluster)
+        freeze_gc(self._cluster)
         return self._facts
 
     def membership(self) -> Membership:
@@ -124,7 +124,7 @@ class ServiceActor:
         if not isinstance(self._service, MessageReceiver):
             raise PluginError(f"{type(self._service).__qualname__} takes no messages: no `receive`")
         if not self._takes_messages:
-            raise NotBegun(f"{self._name} has not started its service yet, or ends it")
+            raise NotStarted(f"{self._name} has not started its service yet, or ends it")
         task = asyncio.current_task()
         assert task is not None
         self._receiving.add(task)

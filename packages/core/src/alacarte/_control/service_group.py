@@ -10,17 +10,25 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from .._cluster.actor_names import service_group
-from .._cluster.cluster_protocol import Actor, ActorDied, ActorSpec, Cluster, ClusterSilent, Node, NotBegun
+from .._cluster.cluster_protocol import (
+    Actor,
+    ActorDied,
+    ActorSpec,
+    Cluster,
+    ClusterUnresponsive,
+    Node,
+    NotStarted,
+)
 from .._cluster.stubs import stub
 from .._plugins import Plugins
-from ..actors import ActorSilent, Membership, NodeServiceProtocol
+from ..actors import ActorUnresponsive, Membership, NodeServiceProtocol
 from ..aio import TaskSet
 from ..errors import ConfigError, NotFoundError, ServeError
 from ..foreign import describe_error
 from ..status import ProxyStatus, ServiceStatusOverview
 from ..types import NodeServiceSpec, ProcessInfo
 
-__all__ = ["ServiceGroup", "Wanted"]
+__all__ = ["ServiceGroup", "WantedService"]
 
 log = logging.getLogger("alacarte.controller")
 SERVICE_TARGET = "alacarte._control.service_actor:ServiceActor"
@@ -32,7 +40,7 @@ _END_S = 5.0
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedService:
     """A service, the nodes it should run on, and how many processes of it each has."""
 
     spec: NodeServiceSpec
@@ -133,7 +141,7 @@ class ServiceGroup:
             found.setdefault(slot.node.node_id, slot.overview)
         return found
 
-    def place(self, wanted: Sequence[Wanted]) -> None:
+    def place(self, wanted: Sequence[WantedService]) -> None:
         """Start what is missing, and end what is on nodes that are gone."""
         slots = {slot.name: slot for each in wanted for slot in self._wanted_slots(each)}
         for name in self._slots.keys() - slots.keys():
@@ -143,7 +151,7 @@ class ServiceGroup:
                 self._slots[name] = slot
                 self._begin(slot)
 
-    def _wanted_slots(self, wanted: Wanted) -> Iterator[_Slot]:
+    def _wanted_slots(self, wanted: WantedService) -> Iterator[_Slot]:
         def group(node: Node) -> str:
             return service_group(self._membership.instance, wanted.spec.name, node.node_id)
 
@@ -283,7 +291,7 @@ class ServiceGroup:
 
     def _blamed(self, slot: _Slot, method: str, error: Exception) -> str:
         """Keep what a service's plugin fails at; return the error with the plugin's name."""
-        if isinstance(error, ActorDied | ActorSilent | ClusterSilent):
+        if isinstance(error, ActorDied | ActorUnresponsive | ClusterUnresponsive):
             return repr(error)  # of the process, or the cluster
         service = slot.spec.name
         plugin = self._plugins.plugin_of("register_node_services", service)
@@ -304,7 +312,7 @@ class ServiceGroup:
                 continue
             try:
                 facts = await stub(NodeServiceProtocol, actor).describe()
-            except (NotBegun, ActorSilent):
+            except (NotStarted, ActorUnresponsive):
                 facts = None
             except ActorDied:
                 continue
@@ -351,7 +359,7 @@ class ServiceGroup:
         self._leaving[name] = replace(slot.overview, status=ProxyStatus.DRAINING)
         try:
             await stub(NodeServiceProtocol, process.actor).stop(limit_s, replaced)
-        except (ActorSilent, ActorDied):
+        except (ActorUnresponsive, ActorDied):
             pass
         except Exception as error:  # a plugin's code
             log.warning("%s did not stop cleanly: %s", name, self._blamed(slot, "stop", error))

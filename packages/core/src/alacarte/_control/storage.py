@@ -19,12 +19,12 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from .._cluster.cluster_protocol import Cluster, ClusterSilent
+from .._cluster.cluster_protocol import Cluster, ClusterUnresponsive
 from .._model.blobs import Packed, blob_digest, pack, unpack
 from .._model.plan import Key
 from ..errors import ConfigError, InternalError
 from ..types import Resource
-from .desired_state import State
+from .desired_state import DesiredState
 
 __all__ = [
     "FORMAT",
@@ -87,7 +87,7 @@ class Index:
     """
 
     revision: str
-    facts: State
+    facts: DesiredState
     resources: Mapping[Key, StoredResource] = field(default_factory=dict)
     blobs: Mapping[str, StoredBlob] = field(default_factory=dict)
 
@@ -130,14 +130,14 @@ class Writes:
         blobs: The new byte strings, by digest.
     """
 
-    state: State
+    state: DesiredState
     objects: Mapping[str, bytes | memoryview] = field(repr=False)
     index: Index
     garbage: frozenset[str]
     blobs: Mapping[str, bytes] = field(repr=False)
 
 
-def plan(before: Index, state: State, changed: Mapping[Key, Packed], place: str) -> Writes:
+def plan(before: Index, state: DesiredState, changed: Mapping[Key, Packed], place: str) -> Writes:
     """Return the writes that make a stored state another one.
 
     Args:
@@ -188,7 +188,7 @@ class Storage:
     """
 
     def __init__(self, cluster: Cluster) -> None:
-        self.state: State | None = None
+        self.state: DesiredState | None = None
         self.blobs: dict[str, bytes] = {}
         self._cluster = cluster
         self._index: Index | None = None
@@ -201,12 +201,12 @@ class Storage:
         """Whether what is stored is known, and holds nothing that is not needed."""
         return self._doubtful is None and not self._garbage
 
-    async def load(self) -> State | None:
+    async def load(self) -> DesiredState | None:
         """Read what is stored, and delete what a writer that ended left behind.
 
         Raises:
             ConfigError: Another version of alacarte wrote the state.
-            ClusterSilent: The cluster does not answer.
+            ClusterUnresponsive: The cluster does not answer.
         """
         data = await self._cluster.get(STATE_KEY)
         found = set(await self._cluster.keys(_OBJECTS))
@@ -221,11 +221,11 @@ class Storage:
         await self.collect()
         return self.state
 
-    async def save(self, state: State) -> None:
+    async def save(self, state: DesiredState) -> None:
         """Store a state: all of it, or nothing.
 
         Raises:
-            ClusterSilent: The cluster does not answer. The state is not stored, or that is in
+            ClusterUnresponsive: The cluster does not answer. The state is not stored, or that is in
                 doubt, and `settle` finds out.
         """
         await self.settle()
@@ -236,7 +236,7 @@ class Storage:
         self._doubtful = writes
         try:
             await self._cluster.put(STATE_KEY, writes.index.encode())
-        except ClusterSilent:
+        except ClusterUnresponsive:
             if not await self.settle():
                 raise
         else:
@@ -247,7 +247,7 @@ class Storage:
         """Find out whether a change in doubt is stored; return whether there was one, and it is.
 
         Raises:
-            ClusterSilent: The cluster does not answer.
+            ClusterUnresponsive: The cluster does not answer.
             InternalError: Another controller has stored a state since; this one must not go on.
         """
         writes = self._doubtful
@@ -272,10 +272,10 @@ class Storage:
             for key in sorted(self._garbage):
                 await self._cluster.delete(key)
                 self._garbage.discard(key)
-        except ClusterSilent as error:
+        except ClusterUnresponsive as error:
             log.debug("what is not needed any more stays stored for now: %s", error)
 
-    def _planned(self, state: State) -> Writes:
+    def _planned(self, state: DesiredState) -> Writes:
         known = {} if self.state is None else self.state.resources
         changed = {
             key: pack(resource, self.digest_of)
@@ -297,7 +297,7 @@ class Storage:
         kept = {digest: blobs[digest] for digest in writes.index.blobs}
         self._adopt(writes.index, writes.state, kept)
 
-    def _adopt(self, index: Index, state: State, blobs: dict[str, bytes]) -> None:
+    def _adopt(self, index: Index, state: DesiredState, blobs: dict[str, bytes]) -> None:
         self._index, self.state, self.blobs = index, state, blobs
         self._digests = {id(data): digest for digest, data in blobs.items()}
 
@@ -336,7 +336,7 @@ async def clear(cluster: Cluster) -> None:
     """Delete all that is stored, whatever its format.
 
     Raises:
-        ClusterSilent: The cluster does not answer.
+        ClusterUnresponsive: The cluster does not answer.
     """
     # First: what is left without it is nobody's, and the next instance deletes it.
     await cluster.delete(STATE_KEY)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from .._model.caller_options import check_caller_options
+from .._model.deployment_spec import DeploymentSpec
 from .._model.names import MAX_NAME_LENGTH, MAX_PATH_LENGTH, check_name, check_text
 from .._model.plan import Key, Plan, PlannedResource, kind_of
 from .._model.policy_parameters import build_parameters
 from .._model.sizes import check_size
-from .._model.deployment_spec import DeploymentSpec
 from .._plugins import Plugins, missing_package
 from ..errors import ConfigError, ConflictError
 from ..types import Resource, ResourceKind, Resources

@@ -10,11 +10,11 @@ from .. import plugins as process_plugins
 from ..errors import ConfigError, ServeError
 from ..types import DeploymentId
 from .deployment import Application, Deployment
+from .deployment_spec import ApplicationSpec, DeploymentSpec, RoutePrefix
 from .imports import import_paths
 from .names import MAX_PATH_LENGTH, check_name, check_text
 from .option_packing import new_version_values, pack_options, prepare_options
 from .pickling import dump, load_code, load_init
-from .deployment_spec import ApplicationSpec, DeploymentSpec, RoutePrefix
 from .version import deployment_version
 
 __all__ = ["build_application", "check_route_prefix", "load_code", "load_init"]

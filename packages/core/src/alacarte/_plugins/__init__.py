@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from .first_party import FIRST_PARTY, FIRST_PARTY_OPTIONS, missing_package
 from .loading import load
-from .registry import Plugins
 from .question import asking, current_question
 from .records import PluginRecord, check_same, discover, installed, required_plugins
+from .registry import Plugins
 
 __all__ = [
     "FIRST_PARTY",

@@ -19,8 +19,8 @@ import pluggy
 from .. import hookspecs
 from ..errors import PluginError
 from ..foreign import is_interrupt
-from .registry import Plugins
 from .records import PluginRecord, clashing_names, discover
+from .registry import Plugins
 from .results import mismatch
 from .specifications import (
     core_specifications,

@@ -39,8 +39,8 @@ from ..types import (
     StagedLayer,
 )
 from .checked_layers import checked_layer
-from .plugin_failures import PluginFailures
 from .first_party import missing_package
+from .plugin_failures import PluginFailures
 from .question import asking
 from .records import PluginRecord
 from .results import mismatch

@@ -13,9 +13,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .._cluster.cluster_protocol import Actor, ActorDied, ActorSpec, Cluster, ClusterSilent
+from .._cluster.cluster_protocol import Actor, ActorDied, ActorSpec, Cluster, ClusterUnresponsive
 from .._cluster.stubs import RemoteCall, make_stub, send, stub
-from ..actors import ActorSilent, ControllerProtocol, InstanceInfo, NotBegun
+from ..actors import ActorUnresponsive, ControllerProtocol, InstanceInfo, NotStarted
 from ..errors import ConfigError, ServeError
 from ..foreign import describe_error
 from .outage import JOINING, PATIENT, Absence, EndWatch, Outage, Patience, Sighting
@@ -25,7 +25,7 @@ __all__ = [
     "OTHER_INSTANCE",
     "ControllerClient",
     "ControllerGone",
-    "ControllerSilent",
+    "ControllerUnresponsive",
     "OtherInstance",
     "checked",
 ]
@@ -50,7 +50,7 @@ class ControllerGone(ActorDied):
     """There is no controller, or it has no instance."""
 
 
-class ControllerSilent(ActorDied):
+class ControllerUnresponsive(ActorDied):
     """The controller's process runs and does not answer: looking for it again is of no use."""
 
 
@@ -123,7 +123,7 @@ class ControllerClient:
         """Return a stub whose calls find the controller, and wait for one that is away.
 
         Each call may raise these errors besides its own: `ActorDied` for a controller that is gone
-        or does not answer, `ClusterSilent`, and `OtherInstance`.
+        or does not answer, `ClusterUnresponsive`, and `OtherInstance`.
 
         Args:
             start: The controller to start where there is none.
@@ -162,7 +162,7 @@ class ControllerClient:
             await actor.closed()
         except (OtherInstance, ControllerGone):
             return Sighting.OTHERS
-        except (ActorDied, ActorSilent, ClusterSilent, ConfigError):
+        except (ActorDied, ActorUnresponsive, ClusterUnresponsive, ConfigError):
             return Sighting.UNKNOWN
         return Sighting.OURS
 
@@ -190,11 +190,11 @@ class ControllerClient:
                     if outage is not None and outage is self._told_outage:
                         outage.ended(loop.time())
                     return answer
-                except ControllerSilent:
+                except ControllerUnresponsive:
                     raise
-                except (ActorDied, ClusterSilent) as error:
+                except (ActorDied, ClusterUnresponsive) as error:
                     self.forget()
-                    if was_sent and not (call.terms.repeatable or isinstance(error, NotBegun)):
+                    if was_sent and not (call.terms.repeatable or isinstance(error, NotStarted)):
                         raise ServeError(
                             f"the controller ended before it answered {call.method!r}: the call "
                             "may have been carried out, and is not repeated. See serve.status(), "
@@ -272,8 +272,8 @@ class ControllerClient:
                 if call.patience_s is None:
                     await stub(ControllerProtocol, actor).begin()
             return await asking
-        except ActorSilent as error:
-            raise ControllerSilent(
+        except ActorUnresponsive as error:
+            raise ControllerUnresponsive(
                 f"{error}; if it does not recover, serve.shutdown(force=True) ends everything"
             ) from None
         finally:

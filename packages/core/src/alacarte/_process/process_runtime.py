@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from .._cluster.actor_names import service_group
-from .._cluster.host import host_id, submit
 from .._cluster.cluster_protocol import ActorDied, Cluster
+from .._cluster.host import host_id, submit
 from .._model.policy_parameters import build_parameters
 from .._model.snapshots import ROUTES_KEY
 from .._plugins import Plugins
@@ -59,7 +59,7 @@ from ..types import (
     Layer,
     LoadWatch,
     NodeServiceSender,
-    PolicyPlace,
+    PolicyContext,
     ProcessId,
     ProcessInfo,
     ReplicaLoad,
@@ -69,7 +69,7 @@ from ..types import (
     RouterObserver,
     RouteTable,
     Service,
-    ServicePlace,
+    ServiceContext,
     StagedLayer,
     WireObserver,
 )
@@ -78,8 +78,8 @@ from .controller_client import OTHER_INSTANCE, ControllerClient, OtherInstance
 from .described_tables import DescribedTables
 from .lifetime import Lifetime
 from .load_watches import LoadWatches
-from .process_meters import ProcessMeters, ReplyJudge
 from .outage import AT_ONCE, Patience
+from .process_meters import ProcessMeters, ReplyJudge
 from .router_table import RouterTable
 from .service_sender import ServiceSender
 from .subscription import Subscription, SubscriptionEnded
@@ -139,7 +139,7 @@ class ProcessRuntime:
         *,
         process: ProcessInfo,
         decode_error: ErrorDecoder,
-        place: ServicePlace | None = None,
+        place: ServiceContext | None = None,
         has_local_replicas: bool = True,
     ) -> None:
         self.place = place
@@ -360,7 +360,7 @@ class ProcessRuntime:
             if factory is None:
                 raise ConfigError(f"there are {sorted(self._plugins.routing_policies)}")
             parameters = build_parameters(str(deployment), factory, snapshot.policy_parameters)
-            place = PolicyPlace(self._describe(snapshot), parameters, self.config, time.monotonic)
+            place = PolicyContext(self._describe(snapshot), parameters, self.config, time.monotonic)
             with self._current():
                 return Chooser(factory.create(place), name, plugin, deployment, failures)
         except BaseException as error:  # foreign code

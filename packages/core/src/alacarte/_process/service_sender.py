@@ -6,7 +6,7 @@ import asyncio
 
 from .._cluster.cluster_protocol import Cluster
 from .._cluster.stubs import stub
-from ..actors import ActorDied, NodeServiceProtocol, NotBegun
+from ..actors import ActorDied, NodeServiceProtocol, NotStarted
 from ..errors import NotFoundError, PluginError
 
 __all__ = ["ServiceSender"]
@@ -20,7 +20,7 @@ _PAUSE_S = 0.1
 class ServiceSender:
     """A `NodeServiceSender`. Lists the processes for each message, so it keeps no state.
 
-    A message is sent again to a process that has certainly not taken it (`NotBegun`), and to no
+    A message is sent again to a process that has certainly not taken it (`NotStarted`), and to no
     other.
 
     Args:
@@ -46,7 +46,7 @@ class ServiceSender:
             found = await asyncio.gather(*asked, return_exceptions=True)
             pending: set[str] = set()
             for name, answer in zip(names, found, strict=True):
-                if isinstance(answer, NotBegun):
+                if isinstance(answer, NotStarted):
                     pending.add(self._index(name))
                 elif isinstance(answer, BaseException):
                     raise answer
@@ -79,7 +79,7 @@ class ServiceSender:
             return None
         try:
             return await stub(NodeServiceProtocol, actor).receive(message)
-        except NotBegun:
+        except NotStarted:
             raise
         except ActorDied as error:
             raise ActorDied(

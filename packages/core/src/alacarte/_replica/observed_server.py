@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
-from .._wire.replica_connection import ServedStream
+from .._wire.replica_connection import ReplicaStream
 from ..errors import ErrorCode, request_code
 from ..types import Call, DeploymentId, Outcome, ReplicaObserver, Reply, Service
 from .server import DataServer
@@ -48,13 +48,13 @@ class ObservedServer(DataServer):
         self._failure_code = failure_code
         self._running: dict[int, _Running] = {}
 
-    def accept(self, stream: ServedStream, call: Call) -> asyncio.Task[None] | None:
+    def accept(self, stream: ReplicaStream, call: Call) -> asyncio.Task[None] | None:
         task = super().accept(stream, call)
         if task is None:
             self._observer.rejected(call)
         return task
 
-    async def _run(self, stream: ServedStream, call: Call) -> None:
+    async def _run(self, stream: ReplicaStream, call: Call) -> None:
         running = self._running[id(call)] = self._running[id(stream)] = _Running(call)
         self._observer.started(call)
         try:
@@ -76,7 +76,7 @@ class ObservedServer(DataServer):
 
         return serve
 
-    async def _stream(self, stream: ServedStream, reply: Reply) -> None:
+    async def _stream(self, stream: ReplicaStream, reply: Reply) -> None:
         running = self._running[id(stream)]
         running.first_part = time.monotonic()
         self._observer.first_part(running.call)

@@ -13,7 +13,7 @@ from .._wire.codec import decode, encode
 from ..aio import close_iterator
 from ..calls import PYTHON
 from ..errors import ConfigError
-from ..types import Call, Message, Reply, Served, Service
+from ..types import Call, Message, Reply, Service, UserCallable
 from .user_object import is_iterator
 
 __all__ = ["PythonProtocol"]
@@ -24,7 +24,7 @@ class PythonProtocol:
 
     name = PYTHON
 
-    def bind(self, served: Served) -> Service:
+    def bind(self, served: UserCallable) -> Service:
         async def respond(call: Call) -> Reply:
             entry = served.entry(call.method)
             args, kwargs = decode(call.payload[0])
@@ -46,7 +46,7 @@ class PythonProtocol:
 
 
 async def _stream(
-    served: Served, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    served: UserCallable, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Reply:
     """Iterate what the method returns: it may be a generator, or give one of somebody else's."""
     items = await served.invoke(call.method, *args, **kwargs)
@@ -58,7 +58,9 @@ async def _stream(
     return Reply((b"",), _encoded(items, served, call))
 
 
-async def _encoded(items: AsyncIterator[Any], served: Served, call: Call) -> AsyncIterator[Message]:
+async def _encoded(
+    items: AsyncIterator[Any], served: UserCallable, call: Call
+) -> AsyncIterator[Message]:
     try:
         async for item in items:
             yield _encode(item, served, call)
@@ -66,7 +68,7 @@ async def _encoded(items: AsyncIterator[Any], served: Served, call: Call) -> Asy
         await close_iterator(items)
 
 
-def _encode(value: Any, served: Served, call: Call) -> Message:
+def _encode(value: Any, served: UserCallable, call: Call) -> Message:
     try:
         return encode(value)
     except ConfigError as error:

@@ -13,8 +13,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from .._cluster.host import socket_path, spare_collections
 from .._cluster.cluster_protocol import ActorContext
+from .._cluster.host import freeze_gc, socket_path
 from .._logging import name_process
 from .._model.pickling import load_code, load_init
 from .._process.layered_service import failing_service
@@ -25,7 +25,7 @@ from .._wire.error_codec import unpickle_error, user_traceback
 from .._wire.listener import Listener
 from .._wire.observed_transport import observed
 from .._wire.replica_connection import ReplicaConnection
-from ..actors import Membership, Pulse, ReplicaInfo
+from ..actors import Liveness, Membership, ReplicaInfo
 from ..context import ReplicaContext, current_replica, current_runtime
 from ..errors import DeployError
 from ..foreign import describe_error, is_cancellation
@@ -41,9 +41,9 @@ from ..types import (
 from .advertised import Advertised
 from .loop_watch import LoopWatch
 from .python_protocol import PythonProtocol
-from .user_object import UserObject
-from .server import DataServer
 from .replica_spec import ReplicaSpec
+from .server import DataServer
+from .user_object import UserObject
 
 __all__ = ["ReplicaActor"]
 
@@ -119,7 +119,7 @@ class ReplicaActor:
         self._server = self._serve(services)
         self._user.slots = self._server
         self._address = await self._listen(self._server)
-        spare_collections(self._context.cluster)
+        freeze_gc(self._context.cluster)
         # Not before: a constructor may take its time, no request waits for it.
         limit_s = self._config.section("cluster").blocked_loop_warning_s
         self._watch = LoopWatch(f"{self._spec.deployment} {self._spec.replica_id}", limit_s)
@@ -157,13 +157,13 @@ class ReplicaActor:
         """
         return self._membership
 
-    def pulse(self) -> Pulse:
+    def probe_liveness(self) -> Liveness:
         """Return how the replica is doing. Answered by the host's thread, as `describe` is."""
         server, watch = self._server, self._watch
         if server is None or watch is None:
-            return Pulse(0.0, 0, 0, self._spec.max_ongoing)
+            return Liveness(0.0, 0, 0, self._spec.max_ongoing)
         leaving = self._stopping is not None
-        return Pulse(watch.age_s, server.ongoing, server.abandoned, server.max_ongoing, leaving)
+        return Liveness(watch.age_s, server.ongoing, server.abandoned, server.max_ongoing, leaving)
 
     async def check_health(self) -> None:
         """Run the user's `check_health`.

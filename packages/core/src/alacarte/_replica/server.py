@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from .._wire.error_codec import user_traceback
 from .._wire.frames import MAX_LOAD, Kind
 from .._wire.listener import Listener
-from .._wire.replica_connection import ReplicaConnection, ServedStream
+from .._wire.replica_connection import ReplicaConnection, ReplicaStream
 from .._wire.replica_stream import ServingConnection
 from ..aio import close_iterator
 from ..context import current_call
@@ -65,11 +65,11 @@ class DataServer:
 
     # --- Acceptor -----------------------------------------------------------------------
 
-    def accept(self, stream: ServedStream, call: Call) -> asyncio.Task[None] | None:
+    def accept(self, stream: ReplicaStream, call: Call) -> asyncio.Task[None] | None:
         if self._draining:
             stream.connection.send(Kind.GOAWAY, 0, 0)
             return None
-        if self.ongoing + self.abandoned >= self.max_ongoing and not call.beyond_limit:
+        if self.ongoing + self.abandoned >= self.max_ongoing and not call.bypass_limit:
             self._refused.add(stream.connection)
             return None
         self.ongoing += 1
@@ -129,7 +129,7 @@ class DataServer:
 
     # --- one call -----------------------------------------------------------------------
 
-    async def _run(self, stream: ServedStream, call: Call) -> None:
+    async def _run(self, stream: ReplicaStream, call: Call) -> None:
         call.nested = stream.nested = nested = NestedCalls()
         current_call.set(call)
         try:
@@ -164,7 +164,7 @@ class DataServer:
         finally:
             nested.close()
 
-    async def _stream(self, stream: ServedStream, reply: Reply) -> None:
+    async def _stream(self, stream: ReplicaStream, reply: Reply) -> None:
         try:
             await stream.reply_streaming(reply)
         finally:
@@ -179,7 +179,7 @@ class DataServer:
             )
         return service
 
-    def _release(self, stream: ServedStream) -> None:
+    def _release(self, stream: ReplicaStream) -> None:
         if stream.released:
             return
         stream.released = True
@@ -196,7 +196,7 @@ class DataServer:
                 connection.send(Kind.LOAD, 0, 0)
             self._refused.clear()
 
-    def _ended(self, stream: ServedStream, task: asyncio.Task[None]) -> None:
+    def _ended(self, stream: ReplicaStream, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._release(stream)
 

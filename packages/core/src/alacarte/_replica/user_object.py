@@ -22,7 +22,7 @@ from .._cluster.threads import run_in_daemon_thread
 from ..aio import mark_retrieved
 from ..errors import ConfigError, NotFoundError
 from ..foreign import disarm_destructor, is_cancellation, ordinary
-from ..types import DeploymentId, Entry
+from ..types import DeploymentId, Method
 
 __all__ = ["UserObject", "is_iterator"]
 
@@ -62,7 +62,7 @@ class UserObject:
         self.instance: Any = target if is_function else None
         self._target = target
         self._is_function = is_function
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, Method] = {}
         self._pool = self._new_pool(threads)
         self._check: asyncio.Task[None] | None = None
 
@@ -147,7 +147,7 @@ class UserObject:
 
     # --- Served -------------------------------------------------------------------------
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> Method:
         found = self._entries.get(name)
         if found is None:
             found = self._entries[name] = self._look_up(name)
@@ -214,7 +214,7 @@ class UserObject:
     def _new_pool(self, threads: int) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(threads, thread_name_prefix=f"{self.deployment.name}-handler")
 
-    def _look_up(self, name: str) -> Entry:
+    def _look_up(self, name: str) -> Method:
         if self._is_function and name == "__call__":
             function = self.instance
         else:
@@ -227,7 +227,7 @@ class UserObject:
         is_async = any(map(inspect.iscoroutinefunction, (outer, kind)))
         # `batch` gives an async generator out of a plain function, which needs the event loop.
         gives_async = not is_async and inspect.isasyncgenfunction(inspect.unwrap(kind))
-        return Entry(function, is_async, _is_generator(outer) or gives_async)
+        return Method(function, is_async, _is_generator(outer) or gives_async)
 
     def _no_method(self, name: str) -> str:
         names = self._names()

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from .._wire.caller_connection import CallStream, ConnectionLost
+from .._wire.caller_connection import CallerStream, ConnectionLost
 from ..errors import ErrorCode, request_code
 from ..types import Call, Outcome, OutcomeKind, ReplicaLoad, Reply, RouterObserver, Service
 from .chooser import Chooser
 
-__all__ = ["FailureCode", "Listener", "ObservedCalls"]
+__all__ = ["FailureCode", "PolicyListener", "ObservedCalls"]
 
 FailureCode = Callable[[Call, Reply], ErrorCode | None]
 """Returns the code of the error that a reply stands for, None for a success."""
@@ -101,7 +101,7 @@ class _OpenCall:
         self.replica: ReplicaLoad | None = None
 
 
-class Listener:
+class PolicyListener:
     """Tells what becomes of each call that was sent.
 
     Args:
@@ -122,9 +122,9 @@ class Listener:
         self._calls = calls
         self._clock = clock
         self._failure_code = failure_code
-        self._first_parts: dict[CallStream, float] = {}
+        self._first_parts: dict[CallerStream, float] = {}
 
-    def sent(self, call: Call, replica: ReplicaLoad, stream: CallStream) -> None:
+    def sent(self, call: Call, replica: ReplicaLoad, stream: CallerStream) -> None:
         """A call was sent to a replica."""
         if call.streaming:
 
@@ -140,7 +140,12 @@ class Listener:
             self._calls.sent(call, replica)
 
     def ended(
-        self, call: Call, replica: ReplicaLoad, stream: CallStream, kind: OutcomeKind, began: float
+        self,
+        call: Call,
+        replica: ReplicaLoad,
+        stream: CallerStream,
+        kind: OutcomeKind,
+        began: float,
     ) -> None:
         """What a replica had of a call has ended.
 
@@ -162,7 +167,7 @@ class Listener:
     def _outcome(
         self,
         call: Call,
-        stream: CallStream,
+        stream: CallerStream,
         kind: OutcomeKind,
         first: float | None,
         began: float,

@@ -19,7 +19,7 @@ from ..types import Address, DeploymentId, ReplicaLoad, RouterObserver
 from .ejection import Ejection, Record, first_restored, max_ejected
 from .sweep import TICK_S, Sweep
 
-__all__ = ["Connect", "Link", "Replicas"]
+__all__ = ["Connect", "Link", "ReplicaPool"]
 
 log = logging.getLogger("alacarte.router")
 
@@ -73,7 +73,7 @@ class Link(ReplicaLoad):
         return self.silence >= SILENT_ROUNDS
 
 
-class Replicas:
+class ReplicaPool:
     """Keeps a connection to each replica, and the list of those that calls may go to.
 
     Args:

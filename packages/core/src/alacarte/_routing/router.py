@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .._wire.caller_connection import CallStream, ConnectionLost, Rejected
+from .._wire.caller_connection import CallerStream, ConnectionLost, Rejected
 from ..actors import DeploymentSnapshot, SnapshotDelta
 from ..errors import (
     DeploymentUnavailableError,
@@ -38,9 +38,9 @@ from ..types import (
 )
 from .admission import Admission
 from .chooser import Chooser
-from .policy_listener import FailureCode, Listener, ObservedCalls
+from .policy_listener import FailureCode, ObservedCalls, PolicyListener
 from .queue import WaitingCalls
-from .replica_pool import PING_ROUNDS, Connect, Link, Replicas
+from .replica_pool import PING_ROUNDS, Connect, Link, ReplicaPool
 from .retries import MAX_REPEATS, RetryBudget
 from .sweep import Sweep
 
@@ -87,13 +87,13 @@ class Router:
         self._policies = policies
         self._policy_key: tuple[str, Mapping[str, Any], Mapping[str, Any]] | None = None
         self._policy: Chooser | None = None
-        self._listener: Listener | None = None
+        self._listener: PolicyListener | None = None
         self.gone = False
         self._unavailable = ""
         self._returned: Callable[[Router], None] | None = None
-        self._queue: WaitingCalls[CallStream] = WaitingCalls()
+        self._queue: WaitingCalls[CallerStream] = WaitingCalls()
         self._waiting = self._queue.entries  # its truth costs no call of Python's
-        self._streams: dict[CallStream, tuple[Call, Link, Listener | None, float]] = {}
+        self._streams: dict[CallerStream, tuple[Call, Link, PolicyListener | None, float]] = {}
         self._loop = asyncio.get_running_loop()
         self._known = asyncio.Event()
         self._version = -1
@@ -104,7 +104,7 @@ class Router:
         self.service: Service = self.call if self._calls is None else self._calls.around(self.call)
         self._sweep = sweep or Sweep(self._loop)
         self._admission = Admission(deployment, self._queue, self._clock)
-        self._replicas = Replicas(
+        self._replicas = ReplicaPool(
             deployment,
             connect,
             node_id,
@@ -175,7 +175,7 @@ class Router:
                 stream.cancel()
                 raise
 
-    def _may_repeat(self, call: Call, stream: CallStream, repeats: int) -> bool:
+    def _may_repeat(self, call: Call, stream: CallerStream, repeats: int) -> bool:
         """Whether a call whose replica was lost is sent elsewhere."""
         return (
             call.idempotent and repeats < MAX_REPEATS and stream.repeatable and self._budget.take()
@@ -234,7 +234,7 @@ class Router:
         if self._waiting:
             self._dispatch()
 
-    def _send(self, call: Call) -> CallStream | None:
+    def _send(self, call: Call) -> CallerStream | None:
         """Send a call now if the policy finds a replica for it, and return its stream."""
         while self._ready:
             policy = self._policy
@@ -268,13 +268,13 @@ class Router:
             return stream
         return None
 
-    async def _wait(self, call: Call, *, front: bool) -> CallStream:
+    async def _wait(self, call: Call, *, front: bool) -> CallerStream:
         self._return()
         if self._unavailable:
             raise DeploymentUnavailableError(str(self.deployment), self._unavailable)
         if not front:
             self._admission.admit(call, measured=bool(self._ready))
-        future: asyncio.Future[CallStream] = self._loop.create_future()
+        future: asyncio.Future[CallerStream] = self._loop.create_future()
         self._queue.join(call, future, front=front)
         if self._observer is not None:
             self._observer.queued(call)
@@ -307,7 +307,7 @@ class Router:
                     future.set_result(stream)
             self._queue.leave(future)
 
-    def _done(self, stream: CallStream) -> None:
+    def _done(self, stream: CallerStream) -> None:
         """A call has ended, somehow: its slot is free."""
         # Told to the policy that started it: another one may have taken over since.
         call, link, listener, started = self._streams.pop(stream)
@@ -392,7 +392,7 @@ class Router:
         policy = self._policy = self._policies(snapshot)
         self._listener = None
         if policy.listens or self._calls is not None:
-            self._listener = Listener(policy, self._calls, self._clock, self._failure_code)
+            self._listener = PolicyListener(policy, self._calls, self._clock, self._failure_code)
 
     def _left(self, link: Link) -> None:
         """A replica is gone, and so are the calls that it had."""

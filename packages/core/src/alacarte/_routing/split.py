@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from ..errors import DeploymentUnavailableError
 from ..types import Call, DeploymentId, Reply, Route, RouteLayer, Service
-from .weighted_choice import at, sticky
+from .weighted_choice import at, pick_by_key
 
 __all__ = ["Failed", "Split", "Successor"]
 
@@ -76,7 +76,7 @@ class Split:
             route, service = found
             if entered:
                 call.app = route.app
-            call.alone = True  # its copies are on their ways
+            call.no_shadow = True  # its copies are on their ways
             return await service(call)
 
         service: Service = call
@@ -99,5 +99,5 @@ class Split:
         if len(self._targets) == 1:
             return 0
         if key:
-            return sticky(self._names, self._weights, key, self._salt)
+            return pick_by_key(self._names, self._weights, key, self._salt)
         return at(self._weights, self._draw())

@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 
-__all__ = ["at", "sticky"]
+__all__ = ["at", "pick_by_key"]
 
 _SCALE = 1 << 64
 
@@ -33,7 +33,7 @@ def at(weights: Sequence[float], draw: float) -> int:
     return last  # what rounding has left over
 
 
-def sticky(names: Sequence[str], weights: Sequence[float], key: str, salt: str) -> int:
+def pick_by_key(names: Sequence[str], weights: Sequence[float], key: str, salt: str) -> int:
     """Return the index of the target that a key belongs to, the same in every process.
 
     Args:

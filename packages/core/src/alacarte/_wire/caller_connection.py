@@ -22,21 +22,21 @@ from .authentication import (
 from .caller_stream import (
     TRANSITIONS,
     CallConnection,
-    CallState,
-    CallStream,
+    CallerStream,
+    CallerStreamState,
     ConnectionLost,
     Rejected,
 )
 from .connection import Load
 from .envelope import pack_envelope
 from .error_codec import ErrorDecoder
-from .frames import BEYOND_LIMIT, CHUNK_BYTES, FINAL, STREAMING, Decoder, Frame, FrameError, Kind
+from .frames import BYPASS_LIMIT, CHUNK_BYTES, FINAL, STREAMING, Decoder, Frame, FrameError, Kind
 from .shared_memory import RETRY_S, Mappings, process_of, read_reference, write_inode
 
-__all__ = ["CallStream", "CallerConnection", "ConnectionLost", "Rejected", "connect"]
+__all__ = ["CallerStream", "CallerConnection", "ConnectionLost", "Rejected", "connect"]
 
 _LAST_STREAM = 0xFFFFFFFF
-_LATE = TRANSITIONS[CallState.OVER]
+_LATE = TRANSITIONS[CallerStreamState.OVER]
 
 
 class CallerConnection(CallConnection):
@@ -73,14 +73,14 @@ class CallerConnection(CallConnection):
         self.established: asyncio.Future[None] = self.loop.create_future()
         self._handshake: CallerHandshake | None = handshake
         self._max_message = max_message
-        self._streams: dict[int, CallStream] = {}
+        self._streams: dict[int, CallerStream] = {}
         self._next_stream = 1
         self._mappings: Mappings | None = None
         self._offers_again: asyncio.TimerHandle | None = None
 
     # --- calls --------------------------------------------------------------------------
 
-    def open(self, call: Call, done: Callable[[CallStream], None]) -> CallStream:
+    def open(self, call: Call, done: Callable[[CallerStream], None]) -> CallerStream:
         """Send a call. The reply is awaited on the stream that is returned.
 
         Raises:
@@ -94,11 +94,11 @@ class CallerConnection(CallConnection):
         while stream_id in self._streams:  # open since four billion calls
             stream_id = stream_id % _LAST_STREAM + 1
         self._next_stream = stream_id % _LAST_STREAM + 1
-        stream = CallStream(self, stream_id, done)
+        stream = CallerStream(self, stream_id, done)
         self._streams[stream_id] = stream
         flags = (STREAMING if call.streaming else 0) | (FINAL if call.body is None else 0)
-        if call.beyond_limit:
-            flags |= BEYOND_LIMIT
+        if call.bypass_limit:
+            flags |= BYPASS_LIMIT
         try:
             self.send_message(Kind.REQUEST, flags, stream_id, (envelope, *call.payload))
         except ConfigError:

@@ -17,11 +17,16 @@ from .connection import Connection
 from .error_codec import ErrorDecoder
 from .flow import Inbox, SendWindow, read_credit, write_credit
 from .frames import FINAL, Frame, FrameError, Kind
-from .reply_writer import Outlet
+from .reply_writer import ReplyWriter
 
 __all__ = [
-    "TRANSITIONS", "CallConnection", "CallState", "CallStream", "ConnectionLost", "Rejected",
-]  # fmt: skip
+    "TRANSITIONS",
+    "CallConnection",
+    "CallerStream",
+    "CallerStreamState",
+    "ConnectionLost",
+    "Rejected",
+]
 
 
 class Rejected(Exception):
@@ -32,7 +37,7 @@ class ConnectionLost(Exception):
     """The connection broke after the request was sent: it may have started."""
 
 
-class CallState(IntEnum):
+class CallerStreamState(IntEnum):
     """How far a call has come, as its caller sees it."""
 
     SENT = auto()
@@ -47,7 +52,7 @@ class CallState(IntEnum):
     """The call has ended here. What the replica sent before it knew may still arrive."""
 
 
-_SENT, _TAKEN, _ABANDONED, _REPLYING, _OVER = CallState
+_SENT, _TAKEN, _ABANDONED, _REPLYING, _OVER = CallerStreamState
 
 
 class CallConnection(Connection):
@@ -80,7 +85,7 @@ class CallConnection(Connection):
         raise NotImplementedError
 
 
-class CallStream:
+class CallerStream:
     """One call on a connection.
 
     Attributes:
@@ -99,10 +104,10 @@ class CallStream:
     )  # fmt: skip
 
     def __init__(
-        self, connection: CallConnection, stream_id: int, done: Callable[[CallStream], None]
+        self, connection: CallConnection, stream_id: int, done: Callable[[CallerStream], None]
     ) -> None:
         self.id = stream_id
-        self.done: Callable[[CallStream], None] | None = done
+        self.done: Callable[[CallerStream], None] | None = done
         self.error: BaseException | None = None
         self.on_reply: Callable[[], None] | None = None
         self.refused = False
@@ -144,7 +149,7 @@ class CallStream:
             self.fail(error)
 
     @property
-    def state(self) -> CallState:
+    def state(self) -> CallerStreamState:
         """How far the call has come."""
         state = self._state
         # Its task may have been cancelled in this very turn of the loop.
@@ -185,7 +190,7 @@ class CallStream:
     async def _upload(self, call: Call, window: SendWindow) -> None:
         assert call.body is not None
         try:
-            await Outlet(self._connection, self.id, call.body, window).run()
+            await ReplyWriter(self._connection, self.id, call.body, window).run()
         except BaseException:
             # What is whole, and not answered either, may go to another replica.
             if window.granted or self.answered:
@@ -271,34 +276,34 @@ class CallStream:
             done(self)
 
 
-_Transition = Callable[[CallStream, Frame], None]
+_Transition = Callable[[CallerStream, Frame], None]
 
-TRANSITIONS: Mapping[CallState, Mapping[int, _Transition]] = {
+TRANSITIONS: Mapping[CallerStreamState, Mapping[int, _Transition]] = {
     _SENT: {
-        Kind.RESPONSE: CallStream._replied,
-        Kind.SHARED: CallStream._shared,
-        Kind.ERROR: CallStream._failed,
-        Kind.REJECT: CallStream._rejected,
-        Kind.CREDIT: CallStream._credited,
+        Kind.RESPONSE: CallerStream._replied,
+        Kind.SHARED: CallerStream._shared,
+        Kind.ERROR: CallerStream._failed,
+        Kind.REJECT: CallerStream._rejected,
+        Kind.CREDIT: CallerStream._credited,
     },
     _TAKEN: {
-        Kind.RESPONSE: CallStream._replied,
-        Kind.SHARED: CallStream._shared,
-        Kind.ERROR: CallStream._failed,
-        Kind.CREDIT: CallStream._credited,
+        Kind.RESPONSE: CallerStream._replied,
+        Kind.SHARED: CallerStream._shared,
+        Kind.ERROR: CallerStream._failed,
+        Kind.CREDIT: CallerStream._credited,
     },
     _ABANDONED: {
-        Kind.RESPONSE: CallStream._unwanted,
-        Kind.SHARED: CallStream._unwanted_shared,
-        Kind.ERROR: CallStream._unwanted,
-        Kind.REJECT: CallStream._rejected,
-        Kind.CREDIT: CallStream._unwanted,
+        Kind.RESPONSE: CallerStream._unwanted,
+        Kind.SHARED: CallerStream._unwanted_shared,
+        Kind.ERROR: CallerStream._unwanted,
+        Kind.REJECT: CallerStream._rejected,
+        Kind.CREDIT: CallerStream._unwanted,
     },
     _REPLYING: {
-        Kind.DATA: CallStream._message,
-        Kind.END: CallStream._ended,
-        Kind.ERROR: CallStream._failed,
-        Kind.CREDIT: CallStream._credited,
+        Kind.DATA: CallerStream._message,
+        Kind.END: CallerStream._ended,
+        Kind.ERROR: CallerStream._failed,
+        Kind.CREDIT: CallerStream._credited,
     },
     _OVER: dict.fromkeys(
         (
@@ -310,7 +315,7 @@ TRANSITIONS: Mapping[CallState, Mapping[int, _Transition]] = {
             Kind.CREDIT,
             Kind.CANCEL,  # the answer to ours, where it stopped a long message
         ),
-        CallStream._late,
+        CallerStream._late,
     ),
 }
 """What a frame means in each state; anything absent closes the connection."""

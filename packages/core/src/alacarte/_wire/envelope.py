@@ -15,7 +15,7 @@ from struct import error as StructError
 
 from ..errors import ConfigError
 from ..types import Buffer, Call, Identity
-from .frames import BEYOND_LIMIT, STREAMING, FrameError
+from .frames import BYPASS_LIMIT, STREAMING, FrameError
 
 __all__ = ["PAYLOAD_OFFSET", "pack_envelope", "unpack_envelope"]
 
@@ -90,7 +90,7 @@ def unpack_envelope(message: Buffer, flags: int) -> Call:
         routing_key=routing_key,
         deadline=time.monotonic() + remaining / 1000 if remaining else None,
         timeout_s=given / 1000 if given else None,
-        beyond_limit=bool(flags & BEYOND_LIMIT),
+        bypass_limit=bool(flags & BYPASS_LIMIT),
         identity=known,
     )
 

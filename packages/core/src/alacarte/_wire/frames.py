@@ -20,7 +20,7 @@ from ..types import Buffer
 from .buffers import long_buffers
 
 __all__ = [
-    "BEYOND_LIMIT",
+    "BYPASS_LIMIT",
     "CHUNK_BYTES",
     "FINAL",
     "HEADER",
@@ -44,9 +44,9 @@ LONG = 2
 """The payload is the message's size (u64); its bytes follow in CHUNK frames."""
 STREAMING = 4
 """On a REQUEST: the caller expects any number of messages."""
-BEYOND_LIMIT = 8
+BYPASS_LIMIT = 8
 """A REQUEST that the replica takes beyond the limit on its requests."""
-_FLAGS = FINAL | LONG | STREAMING | BEYOND_LIMIT
+_FLAGS = FINAL | LONG | STREAMING | BYPASS_LIMIT
 
 CHUNK_BYTES = 1 << 20
 """The longest payload in one frame."""

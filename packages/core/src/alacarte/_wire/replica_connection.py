@@ -22,20 +22,20 @@ from .connection import Load, message_size
 from .envelope import unpack_envelope
 from .frames import CHUNK_BYTES, FINAL, STREAMING, Decoder, Frame, FrameError, Kind
 from .refusals import RefusalLog
-from .replica_stream import TRANSITIONS, ServedState, ServedStream, ServingConnection
+from .replica_stream import TRANSITIONS, ReplicaStream, ReplicaStreamState, ServingConnection
 from .shared_memory import LINGER_S, MAX_SHARED_BYTES, SHARED_BYTES, Segment, Segments, read_inode
 
-__all__ = ["Acceptor", "ConnectionOwner", "ReplicaConnection", "ServedStream"]
+__all__ = ["Acceptor", "ConnectionOwner", "ReplicaConnection", "ReplicaStream"]
 
 _REQUEST = int(Kind.REQUEST)
 _CANCEL = int(Kind.CANCEL)
-_LATE = TRANSITIONS[ServedState.OVER]
+_LATE = TRANSITIONS[ReplicaStreamState.OVER]
 
 
 class Acceptor(Protocol):
     """What a replica does with the calls that arrive."""
 
-    def accept(self, stream: ServedStream, call: Call) -> asyncio.Task[Any] | None:
+    def accept(self, stream: ReplicaStream, call: Call) -> asyncio.Task[Any] | None:
         """Start the call and return its task, or None to refuse it unstarted."""
 
     def hung_up(self, connection: ReplicaConnection) -> None:
@@ -79,7 +79,7 @@ class ConnectionOwner(Protocol):
         """Let go of a connection that has ended."""
 
 
-class Lease(NamedTuple):
+class SegmentLease(NamedTuple):
     """A reply in shared memory that its caller has not let go of."""
 
     segment: Segment
@@ -96,12 +96,12 @@ class ReplicaConnection(ServingConnection):
         self._acceptor = listener.acceptor
         self._handshake: ReplicaHandshake | None = listener.handshake()
         self._deadline: asyncio.TimerHandle | None = None
-        self._streams: dict[int, ServedStream] = {}
+        self._streams: dict[int, ReplicaStream] = {}
         # Streams whose CANCEL has arrived together with frames that are still to be handled.
         self._cancelled: set[int] = set()
         self._advertisement_due = False
         self._maps = False
-        self._leases: dict[int, Lease] = {}
+        self._leases: dict[int, SegmentLease] = {}
         self._lingers: asyncio.TimerHandle | None = None
         self._lingered = False
 
@@ -109,7 +109,7 @@ class ReplicaConnection(ServingConnection):
     def trusted(self) -> bool:
         return self._handshake is None
 
-    def finish(self, stream: ServedStream) -> bool:
+    def finish(self, stream: ReplicaStream) -> bool:
         """Forget a stream; return whether its caller still waits."""
         self._decoder.forget(stream.id)
         return self._streams.pop(stream.id, None) is not None
@@ -182,7 +182,7 @@ class ReplicaConnection(ServingConnection):
         if stream_id in self._cancelled:
             return  # the first step of a call runs at once, and nobody awaits this one any more
         call = unpack_envelope(frame.payload, frame.flags)
-        stream = ServedStream(self, stream_id)
+        stream = ReplicaStream(self, stream_id)
         stream.maps = frame.flags & STREAMING != 0
         if not frame.flags & FINAL:
             call.body = stream.body()
@@ -207,7 +207,7 @@ class ReplicaConnection(ServingConnection):
         segment = self._listener.segments.take(size)
         if segment is None:
             return False
-        self._leases[segment.inode] = Lease(segment, stream_id, size)
+        self._leases[segment.inode] = SegmentLease(segment, stream_id, size)
         self.send(Kind.SHARED, FINAL, stream_id, segment.write(message, size))
         return True
 
@@ -222,13 +222,13 @@ class ReplicaConnection(ServingConnection):
         self.send_message(Kind.RESPONSE, FINAL, lease.stream, (copy,))
         self._end_lease(lease)
 
-    def _lease(self, frame: Frame) -> Lease:
+    def _lease(self, frame: Frame) -> SegmentLease:
         lease = self._leases.get(read_inode(frame.payload))
         if lease is None:
             raise FrameError("a release of what was not shared")
         return lease
 
-    def _end_lease(self, lease: Lease) -> None:
+    def _end_lease(self, lease: SegmentLease) -> None:
         del self._leases[lease.segment.inode]
         self._listener.segments.give_back(lease.segment)
         if self._lingers is not None and not self._leases:

@@ -17,12 +17,12 @@ from .connection import Connection
 from .error_codec import encode_error
 from .flow import WINDOW_BYTES, Inbox, SendWindow, read_credit, write_credit
 from .frames import FINAL, Frame, FrameError, Kind
-from .reply_writer import Outlet
+from .reply_writer import ReplyWriter
 
-__all__ = ["TRANSITIONS", "ServedState", "ServedStream", "ServingConnection"]
+__all__ = ["TRANSITIONS", "ReplicaStreamState", "ReplicaStream", "ServingConnection"]
 
 
-class ServedState(IntEnum):
+class ReplicaStreamState(IntEnum):
     """How far a call has come, as its replica sees it."""
 
     RECEIVING = auto()
@@ -33,13 +33,13 @@ class ServedState(IntEnum):
     """It has been answered or given up. What its caller sent before it knew may still arrive."""
 
 
-_RECEIVING, _RECEIVED, _OVER = ServedState
+_RECEIVING, _RECEIVED, _OVER = ReplicaStreamState
 
 
 class ServingConnection(Connection):
     """A connection as the calls that came over it see it."""
 
-    def finish(self, stream: ServedStream) -> bool:
+    def finish(self, stream: ReplicaStream) -> bool:
         """Forget a stream; return whether its caller still waits."""
         raise NotImplementedError
 
@@ -48,7 +48,7 @@ class ServingConnection(Connection):
         raise NotImplementedError
 
 
-class ServedStream:
+class ReplicaStream:
     """One call in a replica: where its reply goes.
 
     Attributes:
@@ -100,7 +100,7 @@ class ServedStream:
         assert reply.rest is not None
         self._window = SendWindow()
         self.connection.send_message(Kind.RESPONSE, 0, self.id, reply.payload)
-        await Outlet(self.connection, self.id, reply.rest, self._window).run()
+        await ReplyWriter(self.connection, self.id, reply.rest, self._window).run()
 
     def end(self) -> None:
         """Say that the streaming reply is complete."""
@@ -119,7 +119,7 @@ class ServedStream:
                 self.connection.send_message(Kind.ERROR, FINAL, self.id, (account,))
 
     @property
-    def state(self) -> ServedState:
+    def state(self) -> ReplicaStreamState:
         """How far the call has come, while its connection knows it."""
         return _RECEIVING if self._receiving else _RECEIVED
 
@@ -174,20 +174,20 @@ class ServedStream:
         """It crossed with the end of the call."""
 
 
-_Transition = Callable[[ServedStream, Frame], None]
+_Transition = Callable[[ReplicaStream, Frame], None]
 
-TRANSITIONS: Mapping[ServedState, Mapping[int, _Transition]] = {
+TRANSITIONS: Mapping[ReplicaStreamState, Mapping[int, _Transition]] = {
     _RECEIVING: {
-        Kind.DATA: ServedStream._message,
-        Kind.END: ServedStream._ended,
-        Kind.CREDIT: ServedStream._credited,
-        Kind.CANCEL: ServedStream._cancelled,
+        Kind.DATA: ReplicaStream._message,
+        Kind.END: ReplicaStream._ended,
+        Kind.CREDIT: ReplicaStream._credited,
+        Kind.CANCEL: ReplicaStream._cancelled,
     },
     _RECEIVED: {
-        Kind.CREDIT: ServedStream._credited,
-        Kind.CANCEL: ServedStream._cancelled,
+        Kind.CREDIT: ReplicaStream._credited,
+        Kind.CANCEL: ReplicaStream._cancelled,
     },
-    _OVER: dict.fromkeys((Kind.DATA, Kind.END, Kind.CREDIT, Kind.CANCEL), ServedStream._late),
+    _OVER: dict.fromkeys((Kind.DATA, Kind.END, Kind.CREDIT, Kind.CANCEL), ReplicaStream._late),
 }
 """What a frame means in each state; anything absent closes the connection.
 

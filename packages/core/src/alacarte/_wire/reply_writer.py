@@ -18,14 +18,14 @@ from .frames import Kind
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Outlet"]
+__all__ = ["ReplyWriter"]
 
 _BURST = 64
 """Messages of one stream sent without letting the loop look at anything else."""
 _DATA = int(Kind.DATA)
 
 
-class Outlet:
+class ReplyWriter:
     """The way of one stream's messages into a connection.
 
     Args:

@@ -6,18 +6,18 @@ here list every such method with its arguments, the process that calls it, how l
 waits, and what it raises. `remote` declares on each method the caller's patience and whether the
 call may be repeated. Every stub keeps to the patience. One caller repeats calls whose answers were
 lost with the process: the client of the controller, and only those declared repeatable. A message
-to a node service is sent again after `NotBegun`, which says that it was not taken.
+to a node service is sent again after `NotStarted`, which says that it was not taken.
 
 Any call of an actor may raise two errors besides those that its method lists: `ActorDied`, and
-`ActorSilent` where the method declares a patience.
+`ActorUnresponsive` where the method declares a patience.
 """
 
 from __future__ import annotations
 
 from .controller_protocol import ControllerProtocol, MissingBlobs
 from .membership import InstanceInfo, Membership
-from .remote import ActorDied, ActorSilent, CallTerms, NotBegun, remote, terms_of
-from .replica_protocol import Pulse, ReplicaInfo, ReplicaProtocol
+from .remote import ActorDied, ActorUnresponsive, CallTerms, NotStarted, remote, terms_of
+from .replica_protocol import Liveness, ReplicaInfo, ReplicaProtocol
 from .reporting import (
     FORGET_S,
     HEARTBEAT_S,
@@ -39,7 +39,7 @@ __all__ = [
     "HEARTBEAT_S",
     "PLUGIN_FAILURES_TOPIC",
     "ActorDied",
-    "ActorSilent",
+    "ActorUnresponsive",
     "CallTerms",
     "ControllerProtocol",
     "DeploymentHead",
@@ -48,8 +48,8 @@ __all__ = [
     "Membership",
     "MissingBlobs",
     "NodeServiceProtocol",
-    "NotBegun",
-    "Pulse",
+    "NotStarted",
+    "Liveness",
     "ReplicaEntry",
     "ReplicaInfo",
     "ReplicaProtocol",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["ActorDied", "ActorSilent", "CallTerms", "NotBegun", "remote", "terms_of"]
+__all__ = ["ActorDied", "ActorUnresponsive", "CallTerms", "NotStarted", "remote", "terms_of"]
 
 _ATTRIBUTE = "__alacarte_terms__"
 F = TypeVar("F", bound=Callable[..., Any])
@@ -16,7 +16,7 @@ class ActorDied(Exception):
     """The actor's process is gone, or it never came up."""
 
 
-class NotBegun(ActorDied):
+class NotStarted(ActorDied):
     """The process is up, and has certainly not run the call: the call may be sent again.
 
     It has no arguments yet, and whoever started it may have ended since; or it is a node service
@@ -24,7 +24,7 @@ class NotBegun(ActorDied):
     """
 
 
-class ActorSilent(TimeoutError):
+class ActorUnresponsive(TimeoutError):
     """The actor has not answered within the patience of the call; it may still run the call."""
 
 

@@ -10,7 +10,7 @@ from ..types import Address, DeploymentId
 from .membership import Membership
 from .remote import remote
 
-__all__ = ["Pulse", "ReplicaInfo", "ReplicaProtocol"]
+__all__ = ["Liveness", "ReplicaInfo", "ReplicaProtocol"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ReplicaInfo:
 
 
 @dataclass(frozen=True)
-class Pulse:
+class Liveness:
     """A replica at one moment.
 
     Attributes:
@@ -70,7 +70,7 @@ class ReplicaProtocol(Protocol):
         """Construct the user's object, open the sockets, and return the replica's description.
 
         Called once, as soon as the process is up. A constructor may take minutes: the controller
-        waits for `start_timeout_s`, and less where `pulse` stays unanswered meanwhile.
+        waits for `start_timeout_s`, and less where `probe_liveness` stays unanswered meanwhile.
 
         Raises:
             DeployError: The user's code could not be loaded, or raised; the traceback begins at
@@ -93,7 +93,7 @@ class ReplicaProtocol(Protocol):
         """
 
     @remote(patience_s=2.0, repeatable=True, needs_loop=False)
-    async def pulse(self) -> Pulse:
+    async def probe_liveness(self) -> Liveness:
         """Return the replica's vital signs.
 
         Called before each health check, while a constructor runs, and when a caller suspects the

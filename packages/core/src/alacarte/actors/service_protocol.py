@@ -53,7 +53,7 @@ class NodeServiceProtocol(Protocol):
             message: 1 MiB at most.
 
         Raises:
-            NotBegun: The service has not started, or is ending. Only then the caller sends the
+            NotStarted: The service has not started, or is ending. Only then the caller sends the
                 message again: to this process, or to its successor.
             PluginError: The service takes no messages.
         """

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from .._model.deployment import Application
-from .._model.graph import build_application
 from .._model.deployment_spec import ApplicationSpec
+from .._model.graph import build_application
 from .._plugins import Plugins, missing_package
 from .._settings import keyword_of, plain_options
 from ..context import current_replica

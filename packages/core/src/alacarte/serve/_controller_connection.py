@@ -22,7 +22,7 @@ from ..errors import ConflictError, ServeError
 from ..types import ProcessInfo, Resource
 from ._waiting import tell_waiting
 
-__all__ = ["CONTROLLER_TARGET", "Connection", "warn_of_differences"]
+__all__ = ["CONTROLLER_TARGET", "ControllerConnection", "warn_of_differences"]
 
 log = logging.getLogger("alacarte")
 CONTROLLER_TARGET = "alacarte._control.controller_actor:ControllerActor"
@@ -32,7 +32,7 @@ _LEASE_S = 5.0
 """How often the lease on an instance is renewed that ends with this process."""
 
 
-class Connection:
+class ControllerConnection:
     """A driver's connection to an instance. Used on one event loop.
 
     Attributes:

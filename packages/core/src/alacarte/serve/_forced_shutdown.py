@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from .._cluster.host import socket_dir, sweep_sockets
 from .._cluster.cluster_protocol import Actor, Cluster
+from .._cluster.host import socket_dir, sweep_sockets
 from .._process.controller_client import CONTROLLER_NAME
 from ..errors import ServeError
 
@@ -25,7 +25,7 @@ async def end_all(cluster: Cluster) -> None:
 
     Raises:
         ServeError: Some are still there after a while.
-        ClusterSilent: The cluster does not answer.
+        ClusterUnresponsive: The cluster does not answer.
     """
     from .._control.storage import clear  # the controller's code, which no driver runs
 

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
+from .._cluster.cluster_protocol import ActorDied, Cluster, ClusterUnresponsive
 from .._cluster.host import LoopThread
-from .._cluster.cluster_protocol import ActorDied, Cluster, ClusterSilent
 from .._model.blobs import unpack
 from .._model.plan import Plan
 from .._model.sizes import check_size
@@ -25,7 +25,7 @@ from ..actors import ControllerProtocol
 from ..errors import DeployTimeoutError, ServeError
 from ..status import ServeStatus
 from ..types import DeploymentId, Resource
-from ._controller_connection import Connection
+from ._controller_connection import ControllerConnection
 from ._forced_shutdown import end_all
 from ._waiting import timed_out
 
@@ -49,7 +49,7 @@ class Session:
     def __init__(self, cluster: Cluster, plugins: Plugins) -> None:
         self.left = threading.Event()
         self._thread = LoopThread("alacarte-driver")
-        self._connection = Connection(cluster, plugins)
+        self._connection = ControllerConnection(cluster, plugins)
 
     @property
     def cluster(self) -> Cluster:
@@ -224,12 +224,12 @@ class Session:
         """Stop the instance, then leave it. By force where its controller does not answer.
 
         Raises:
-            ClusterSilent: The cluster is gone, and its processes end with it.
+            ClusterUnresponsive: The cluster is gone, and its processes end with it.
             ServeError: Something is still there.
         """
         if not self.cluster.is_reachable():
             self.leave()
-            raise ClusterSilent(
+            raise ClusterUnresponsive(
                 "Ray's control store takes no connections any more, so nothing could be shut down "
                 "in order; the processes end with their Ray."
             )

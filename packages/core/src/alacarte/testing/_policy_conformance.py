@@ -20,8 +20,8 @@ from ..types import (
     DeploymentId,
     DeploymentInfo,
     Outcome,
+    PolicyContext,
     PolicyFactory,
-    PolicyPlace,
     ReplicaLoad,
     RoutingPolicy,
     Shed,
@@ -84,7 +84,7 @@ def _maker(
     factory: PolicyFactory, given: Mapping[str, Any], clock: _Clock
 ) -> Callable[[], RoutingPolicy]:
     plugins = load()
-    place = PolicyPlace(
+    place = PolicyContext(
         DeploymentInfo(DeploymentId("check", "Plugin")),
         build_parameters("check_routing_policy", factory, given),
         ConfigValues(plugins, resolve(plugins, {})),

@@ -6,7 +6,9 @@ one. Everything a request passes through, at the caller and in the replica, is m
 
 from .._nested_calls import NestedCalls
 from ._applications import ApplicationInfo, ApplicationTable
+from ._call_protocols import CallProtocol, FailureProtocol, Method, UserCallable
 from ._configuration import ConfigSection, ConfigSections, UserCode
+from ._deployment_id import DeploymentId
 from ._deployment_info import DeploymentInfo
 from ._events import Event
 from ._facade import Client, Handle, HandleResponse
@@ -14,6 +16,7 @@ from ._hooks import Failures, HookAnswer, Hooks
 from ._identities import Identity
 from ._instance_protocol import Instance
 from ._loads import CallerLoad, LoadWatch
+from ._node_services import MessageReceiver, NodeService, NodeServiceSpec
 from ._observers import (
     BatchObserver,
     EdgeObserver,
@@ -25,10 +28,7 @@ from ._observers import (
     RouterObserver,
     WireObserver,
 )
-from ._deployment_id import DeploymentId
-from ._node_services import MessageReceiver, NodeService, NodeServiceSpec
 from ._processes import Cleanup, ProcessInfo
-from ._call_protocols import CallProtocol, Entry, FailureProtocol, Served
 from ._registration import ApiName, Command
 from ._replica_load import Address, ReplicaLoad
 from ._reports import BoundedReceiver, ProcessId, ReportReceiver, ReportTopic, RouteCounter
@@ -40,13 +40,13 @@ from ._routing_policies import (
     WAIT,
     ListeningPolicy,
     Pick,
+    PolicyContext,
     PolicyFactory,
-    PolicyPlace,
     RoutingPolicy,
     Shed,
     Wait,
 )
-from ._runtime_protocol import NodeServiceSender, Runtime, ServicePlace
+from ._runtime_protocol import NodeServiceSender, Runtime, ServiceContext
 from ._scalers import (
     HelperProcess,
     HelperProcesses,
@@ -75,7 +75,7 @@ __all__ = [
     "DeploymentInfo",
     "EdgeObserver",
     "EdgeRequest",
-    "Entry",
+    "Method",
     "Event",
     "Expansion",
     "FailureProtocol",
@@ -103,7 +103,7 @@ __all__ = [
     "OutcomeKind",
     "Pick",
     "PolicyFactory",
-    "PolicyPlace",
+    "PolicyContext",
     "ProcessId",
     "ProcessInfo",
     "PushedMessages",
@@ -125,9 +125,9 @@ __all__ = [
     "Runtime",
     "Scaler",
     "ScalerContext",
-    "Served",
+    "UserCallable",
     "Service",
-    "ServicePlace",
+    "ServiceContext",
     "Shed",
     "StagedLayer",
     "UserCode",

@@ -25,7 +25,7 @@ class FailureProtocol(Protocol):
         """
 
 
-class Entry(NamedTuple):
+class Method(NamedTuple):
     """One callable of the user's object, looked at once.
 
     Attributes:
@@ -39,7 +39,7 @@ class Entry(NamedTuple):
     is_generator: bool
 
 
-class Served(Protocol):
+class UserCallable(Protocol):
     """The user's object in a replica, as a `CallProtocol` sees it.
 
     Attributes:
@@ -50,7 +50,7 @@ class Served(Protocol):
     deployment: DeploymentId
     instance: Any
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> Method:
         """Return the callable of that name.
 
         Raises:
@@ -82,5 +82,5 @@ class CallProtocol(Protocol):
 
     name: str
 
-    def bind(self, served: Served) -> Service:
+    def bind(self, served: UserCallable) -> Service:
         """Return the service that runs calls of this protocol on `served`. Called once."""

@@ -86,10 +86,10 @@ class Call:
         deadline: On this process's `time.monotonic()`, None for no limit. It crosses the wire
             as remaining time.
         timeout_s: The time that was given to begin with, for errors to tell; None for no limit.
-        beyond_limit: The replica takes it whatever it is working on, as it does a broadcast.
+        bypass_limit: The replica takes it whatever it is working on, as it does a broadcast.
         idempotent: It may run more than once: when its replica is lost, it is sent elsewhere.
-        alone: A route's shadows get no copy of it: it is a conversation rather than a request, or
-            they have had theirs.
+        no_shadow: A route's shadows get no copy of the call: it is a conversation rather than a
+            request, or the shadows have a copy already.
         identity: Who makes the request, None where no layer has established it.
         nested: In the replica, what this request has called. A copy of a call has none of it.
     """
@@ -106,9 +106,9 @@ class Call:
     routing_key: str = ""
     deadline: float | None = None
     timeout_s: float | None = None
-    beyond_limit: bool = False
+    bypass_limit: bool = False
     idempotent: bool = False
-    alone: bool = False
+    no_shadow: bool = False
     identity: Identity | None = None
     nested: NestedCalls | None = field(default=None, init=False, compare=False, repr=False)
 

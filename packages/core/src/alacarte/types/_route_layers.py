@@ -20,7 +20,7 @@ class RouteLayer(Protocol):
         """Return a service around the choice of a target.
 
         Called again for each user of the route. A call that is sent again by a newer version of
-        the route, because its target is gone, passes the newer layer too, with `Call.alone` set.
+        the route, because its target is gone, passes the newer layer too: with `Call.no_shadow`.
 
         Args:
             failed: Says whether a reply stands for an error, besides those that are raised.

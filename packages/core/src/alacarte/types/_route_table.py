@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ._applications import ApplicationInfo
-from ._deployment_info import DeploymentInfo
 from ._deployment_id import DeploymentId
+from ._deployment_info import DeploymentInfo
 
 
 @dataclass(frozen=True)

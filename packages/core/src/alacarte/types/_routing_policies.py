@@ -64,7 +64,7 @@ class ListeningPolicy(RoutingPolicy, Protocol):
 
 
 @dataclass(frozen=True)
-class PolicyPlace:
+class PolicyContext:
     """What a routing policy is made for.
 
     Attributes:
@@ -93,5 +93,5 @@ class PolicyFactory:
     """
 
     name: str
-    create: Callable[[PolicyPlace], RoutingPolicy]
+    create: Callable[[PolicyContext], RoutingPolicy]
     parameters: str = ""

@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar
 
 from ._applications import ApplicationTable
 from ._configuration import ConfigSections
-from ._hooks import Hooks
 from ._deployment_id import DeploymentId
+from ._hooks import Hooks
 from ._processes import ProcessInfo
 from ._replica_load import ReplicaLoad
 from ._requests import Call, Reply, Service
@@ -19,7 +19,7 @@ from ._route_table import Route, RouteTable
 T = TypeVar("T")
 
 
-class ServicePlace(Protocol):
+class ServiceContext(Protocol):
     """Which process of a node service this is, and how it meets its siblings on the node.
 
     Attributes:
@@ -84,7 +84,7 @@ class Runtime(Protocol):
         """The hooks of this process, for plugins that bring some."""
 
     @property
-    def place(self) -> ServicePlace | None:
+    def place(self) -> ServiceContext | None:
         """Which process of a node service this is; None in a driver or a replica."""
 
     def service(self, deployment: DeploymentId) -> Service:
@@ -107,7 +107,7 @@ class Runtime(Protocol):
         """Make a call at every replica that runs; return what each answered, or raised.
 
         It passes by the queue and by the layers of plugins, which stand around calls that go to
-        one replica. `Call.beyond_limit` is for this.
+        one replica. `Call.bypass_limit` is for this.
 
         Raises (when awaited):
             DeploymentUnavailableError: No replica runs.

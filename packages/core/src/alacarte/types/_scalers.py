@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
+from ._deployment_id import DeploymentId
 from ._deployment_info import DeploymentInfo
 from ._hooks import Hooks
-from ._deployment_id import DeploymentId
 from ._reports import ReportReceiver
 
 P = TypeVar("P")

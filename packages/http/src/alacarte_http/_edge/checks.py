@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 __all__ = [
     "Refused",
-    "Target",
+    "RequestTarget",
     "check_coding",
     "check_expectation",
     "check_host",
@@ -47,7 +47,7 @@ class Refused(Exception):
         self.extra = extra
 
 
-class Target(NamedTuple):
+class RequestTarget(NamedTuple):
     """A request target, taken apart.
 
     Attributes:
@@ -61,7 +61,7 @@ class Target(NamedTuple):
     host: bytes | None
 
 
-def parse_target(target: bytes, method: str) -> Target:
+def parse_target(target: bytes, method: str) -> RequestTarget:
     """Take apart a target of any form, percent-encoding and dots left as they are.
 
     Raises:
@@ -75,7 +75,7 @@ def parse_target(target: bytes, method: str) -> Target:
     if target == b"*":
         if method != "OPTIONS":
             raise Refused(400, f"The target * is for OPTIONS, not for {method}.")
-        return Target(b"*", b"", None)
+        return RequestTarget(b"*", b"", None)
     if not target.startswith(b"/"):
         absolute = _ABSOLUTE.fullmatch(target)
         if absolute is None:
@@ -89,7 +89,7 @@ def parse_target(target: bytes, method: str) -> Target:
     path, _, query = target.partition(b"?")
     if not target.isascii():
         raise Refused(400, "The request target has bytes beyond ASCII; percent-encode them.")
-    return Target(path, query, host)
+    return RequestTarget(path, query, host)
 
 
 def no_connect() -> Refused:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from .ending import has_unread
-from .exchange import Application
+from .exchange import EdgeApplication
 from .head import Head, Peer
 from .limits import EdgeLimits
 from .responses import ResponseStarts
@@ -72,7 +72,7 @@ class Edge:
 
     def __init__(
         self,
-        application: Application,
+        application: EdgeApplication,
         limits: EdgeLimits,
         upgrade: Callable[[], Successor] | None = None,
     ) -> None:

@@ -14,7 +14,7 @@ from .flow import Flow
 from .head import Head, Peer
 from .responses import BODILESS, ResponseStarts
 
-__all__ = ["Application", "ClientDisconnected", "Exchange", "Work"]
+__all__ = ["EdgeApplication", "ClientDisconnected", "Exchange", "Work"]
 
 log = logging.getLogger("alacarte.http")
 HIGH_WATER_BYTES = 64 * 1024
@@ -40,7 +40,7 @@ class Work(Protocol):
         """Stop, as nobody waits for the response."""
 
 
-class Client(Protocol):
+class ClientConnection(Protocol):
     """The connection of an exchange, as the exchange uses it.
 
     Attributes:
@@ -114,7 +114,7 @@ class Exchange:
         "wrote",
     )
 
-    def __init__(self, client: Client, head: Head, body: bytes | None = None) -> None:
+    def __init__(self, client: ClientConnection, head: Head, body: bytes | None = None) -> None:
         self._client = client
         self.head = head
         self.keep_alive = head.keep_alive
@@ -424,7 +424,7 @@ class Exchange:
         self._client.answered(self)
 
 
-class Application(Protocol):
+class EdgeApplication(Protocol):
     """Answers exchanges, on the event loop of their connections."""
 
     def __call__(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:

@@ -28,7 +28,7 @@ from .head import Head, Peer, peer_of
 from .reader import Body, End, Event, Reader, State, Upgrade, websocket_out_of_place
 from .responses import CONTINUE, refusal_bytes
 
-__all__ = ["Connection", "Phase"]
+__all__ = ["HttpConnection", "Phase"]
 
 log = logging.getLogger("alacarte.http")
 
@@ -59,10 +59,10 @@ class Phase(IntEnum):
 _OPEN, _REFUSING, _LINGERING, _UPGRADED, _CLOSED = Phase
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """A client's connection.
 
-    Serves on any event loop; also under uvicorn, as `Config(http=lambda **_: Connection(edge))`.
+    Serves on any event loop. Under uvicorn: `Config(http=lambda **_: HttpConnection(edge))`.
 
     Attributes:
         active: The exchange whose turn it is.
@@ -400,7 +400,7 @@ class Connection(asyncio.Protocol):
         """End without losing a request: call it once, when the proxy takes no new connections.
 
         Requests that are in progress, or waiting in line, are answered, the last one with
-        `Connection: close`. A connection without any stays open for another `linger_s`, since a
+        `HttpConnection: close`. A connection without any stays open for another `linger_s`, since a
         request may be on its way; that one is answered too. Then the connection is gone from the
         edge's `connections`, at the latest after the deadlines for receiving and sending, and
         however long the application takes.

@@ -17,6 +17,7 @@ from collections import deque
 from enum import IntEnum, auto
 from typing import Any, NamedTuple
 
+from .._head_codec import decode_path
 from .._httptools import (
     HttpParserCallbackError,
     HttpParserError,
@@ -25,7 +26,6 @@ from .._httptools import (
     cause_of,
     new_parser,
 )
-from .._head_codec import decode_path
 from ..config import MIB
 from .checks import (
     Refused,

@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 
 from alacarte.errors import ConfigError
 
-__all__ = ["AccessLog", "open_log"]
+__all__ = ["AccessLogWriter", "open_log"]
 
 log = logging.getLogger("alacarte.http")
 _GATHER_S = 0.1
@@ -41,7 +41,7 @@ class Style(NamedTuple):
     ticks: int
 
 
-class AccessLog:
+class AccessLogWriter:
     """Notes requests. Lives on the proxy's event loop.
 
     Args:
@@ -138,7 +138,7 @@ class AccessLog:
             self._file.close()
 
 
-def open_log(style: str, path: str) -> AccessLog:
+def open_log(style: str, path: str) -> AccessLogWriter:
     """Return the log that the options ask for.
 
     Args:
@@ -159,7 +159,7 @@ def open_log(style: str, path: str) -> AccessLog:
         out.write(text)
         out.flush()
 
-    return AccessLog(write, _JSON if style == "json" else _TEXT, file)
+    return AccessLogWriter(write, _JSON if style == "json" else _TEXT, file)
 
 
 _THOUSANDTHS = [f".{each:03d}" for each in range(1000)]

@@ -19,15 +19,15 @@ from .._edge.head import Head
 from .._errors import Answer
 from .._head_codec import status_of
 from .._request_options import RequestOptions, read_options
-from .._websocket.websocket_connection import WebSocketConnection
 from .._websocket.relay import failed as websocket_failed
 from .._websocket.relay import serve_websocket
+from .._websocket.websocket_connection import WebSocketConnection
 from ..layers import SYSTEM
-from .access_log import AccessLog
+from .access_log import AccessLogWriter
 from .forwarding import CLIENT_LEFT, Forwarding, send_answer
-from .layered_forwarding import Handshake, LayeredForwarding
-from .layered_routes import NOWHERE, Around, LayeredRoutes, Target
 from .layer_builder import HttpLayers
+from .layered_forwarding import Handshake, LayeredForwarding
+from .layered_routes import NOWHERE, Around, LayeredRoutes, RouteTarget
 from .retry import Retry
 from .routes import RouteIndex
 from .system import NO_ROUTES, PREFIX, SystemPaths
@@ -59,7 +59,7 @@ class ProxyApp:
         self,
         runtime: Runtime,
         options: Any,
-        access: AccessLog | None = None,
+        access: AccessLogWriter | None = None,
         layers: HttpLayers | None = None,
     ) -> None:
         self.ongoing = 0
@@ -169,7 +169,7 @@ class ProxyApp:
         request_id = options.request_id or new_request_id()
         ended = self._ended
         if around.route.kind == SYSTEM:
-            target = Target(around, NOWHERE, lambda options: self._own_answer(head))
+            target = RouteTarget(around, NOWHERE, lambda options: self._own_answer(head))
             ended = self._ended_system
         else:
             target = self._target(head, around)
@@ -193,7 +193,7 @@ class ProxyApp:
         head = connection.head
         reserved = _reserved(head.raw_path)
         if reserved is not None:
-            target = Target(around, NOWHERE, lambda options: reserved)
+            target = RouteTarget(around, NOWHERE, lambda options: reserved)
         else:
             target = self._target(head, around)
         handshake = Handshake(connection, target, options, self._calls)
@@ -203,13 +203,13 @@ class ProxyApp:
         finally:
             self._ended_websocket(head, request_id, handshake.call.app, status, began)
 
-    def _target(self, head: Head, around: Around) -> Target:
+    def _target(self, head: Head, around: Around) -> RouteTarget:
         """Return where a request goes when its layers pass it on."""
         found = self._find(head)
         if not isinstance(found, Answer):
-            return Target(around, found)
+            return RouteTarget(around, found)
         resolved = None if self._routes is None else self._routes.match(head.path)
-        return Target(around, resolved or NOWHERE, lambda options: options.refusal or found)
+        return RouteTarget(around, resolved or NOWHERE, lambda options: options.refusal or found)
 
     # ------------------------------------------------------------------------------------
 

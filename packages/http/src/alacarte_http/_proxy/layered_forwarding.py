@@ -17,13 +17,13 @@ from .._edge.head import Head, Peer
 from .._errors import answer_to
 from .._head_codec import HTTP
 from .._request_options import RequestOptions, read_options
-from .._websocket.websocket_connection import WebSocketConnection
 from .._websocket.relay import answer_of
+from .._websocket.websocket_connection import WebSocketConnection
 from ..layers import HttpRequest, HttpResponse, HttpRoute
 from ..message import read_response, write_reply
 from .forwarding import Ended, Forwarding
-from .layered_routes import Around, Target
 from .layer_builder import response_to
+from .layered_routes import Around, RouteTarget
 from .request_body import rest_of_body
 
 __all__ = ["Handshake", "LayeredForwarding"]
@@ -77,7 +77,7 @@ class LayeredForwarding(Forwarding):
     def __init__(
         self,
         exchange: Exchange,
-        target: Target,
+        target: RouteTarget,
         options: RequestOptions,
         request_id: str,
         calls: Calls,
@@ -175,7 +175,11 @@ class Handshake:
     """
 
     def __init__(
-        self, connection: WebSocketConnection, target: Target, options: RequestOptions, calls: Calls
+        self,
+        connection: WebSocketConnection,
+        target: RouteTarget,
+        options: RequestOptions,
+        calls: Calls,
     ) -> None:
         self._connection = connection
         self._target = target
@@ -283,7 +287,7 @@ def _pass_once(forwarded: bool) -> None:
 
 
 def _rewritten(
-    request: HttpRequest, head: Head, options: RequestOptions, target: Target
+    request: HttpRequest, head: Head, options: RequestOptions, target: RouteTarget
 ) -> tuple[Head, RequestOptions]:
     """Return head and options of a request as the layers have left it.
 

@@ -13,7 +13,7 @@ from .._request_options import RequestOptions
 from ..layers import APPLICATION, SYSTEM, UNMATCHED, HttpRoute, HttpService
 from .layer_builder import HttpLayers
 
-__all__ = ["NOWHERE", "Around", "LayeredRoutes", "Target"]
+__all__ = ["NOWHERE", "Around", "LayeredRoutes", "RouteTarget"]
 
 _SYSTEM = HttpRoute(SYSTEM, "/-/")
 _UNMATCHED = HttpRoute(UNMATCHED)
@@ -91,7 +91,7 @@ def _seen(route: Route, table: RouteTable) -> HttpRoute:
     return HttpRoute(APPLICATION, route.prefix, route.app, infos)
 
 
-class Target(NamedTuple):
+class RouteTarget(NamedTuple):
     """Where a request goes.
 
     Attributes:

@@ -13,10 +13,10 @@ from typing import Any, cast
 from alacarte.types import Buffer, EdgeObserver, EdgeRequest
 
 from .._edge.checks import Refused
-from .._edge.http_connection import Connection
 from .._edge.edge import Edge
 from .._edge.exchange import Exchange
 from .._edge.head import Head
+from .._edge.http_connection import HttpConnection
 from .._edge.reader import Upgrade
 from .._errors import Answer
 from .._websocket.websocket_connection import WebSocketConnection
@@ -47,7 +47,7 @@ class CountingTransport:
             self.write(part)
 
 
-class ObservedConnection(Connection):
+class ObservedConnection(HttpConnection):
     """A client's connection, of which an observer is told.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 from alacarte.errors import ConfigError
 
 from ..config import is_loopback
-from .listening_socket import listening_socket
+from .shared_socket import listening_socket
 from .tls import server_context
 
 __all__ = ["check_listening", "refuse_strangers"]

@@ -12,14 +12,14 @@ from typing import Any
 
 import uvicorn
 
-from .._edge.http_connection import Connection
 from .._edge.edge import Edge
+from .._edge.http_connection import HttpConnection
 from .._edge.limits import edge_limits
 from .._websocket.websocket_connection import WebSocketConnection
 from ..config import HTTPOptions
 from .app import ProxyApp
-from .listening_socket import BACKLOG
 from .observed import ObservedApp, ObservedConnection, ObservedWebSocket
+from .shared_socket import BACKLOG
 
 __all__ = ["ProxyServer"]
 
@@ -57,7 +57,7 @@ class ProxyServer(uvicorn.Server):
         self._accepts = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._new: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._new: weakref.WeakSet[HttpConnection] = weakref.WeakSet()
         super().__init__(
             uvicorn.Config(
                 _no_asgi,
@@ -103,9 +103,9 @@ class ProxyServer(uvicorn.Server):
             await super().startup(sockets)
         self._accepts.set()
 
-    def _connection(self, **_: object) -> Connection:
+    def _connection(self, **_: object) -> HttpConnection:
         if self._observer is None:
-            made = Connection(self._edge)
+            made = HttpConnection(self._edge)
         else:
             made = ObservedConnection(self._edge, self._observer)
         if self._tls:

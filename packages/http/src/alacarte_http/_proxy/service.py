@@ -12,13 +12,13 @@ from alacarte.layers import order_stages
 from alacarte.types import EdgeObserver, HookAnswer, RouteTable, Runtime
 
 from ..layers import HttpRoute
-from .access_log import AccessLog, open_log
+from .access_log import AccessLogWriter, open_log
 from .app import ProxyApp
 from .layer_builder import HttpLayers, subject
-from .listening_socket import Offer, obtain
 from .observed import ObservedApp
 from .preflight import refuse_strangers
 from .server import ProxyServer
+from .shared_socket import Offer, obtain
 from .tls import server_context
 
 __all__ = ["HttpProxy"]
@@ -110,7 +110,7 @@ class HttpProxy:
             await offer.close()
 
 
-def _app(runtime: Runtime, options: Any, access: AccessLog | None) -> ProxyApp:
+def _app(runtime: Runtime, options: Any, access: AccessLogWriter | None) -> ProxyApp:
     """Return the proxy's application, one that is observed where a plugin asks."""
     layers = _layers(runtime)
     observer = runtime.observe("edge", EdgeObserver, "http")

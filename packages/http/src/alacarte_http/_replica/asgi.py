@@ -18,13 +18,13 @@ from typing import Any
 
 from alacarte.aio import TaskSet, wake
 from alacarte.errors import RemoteError
-from alacarte.types import Call, Message, Reply, Served
+from alacarte.types import Call, Message, Reply, UserCallable
 
 from .._head_codec import pack_response, unpack_response
 from .failure_log import begin_at_user, log_failure
-from .receive import Body
+from .receive import ReceivedBody
 
-__all__ = ["ClientLeft", "Exchange"]
+__all__ = ["ClientLeft", "ASGIExchange"]
 
 log = logging.getLogger("alacarte.replica")
 LEAVE_S = 0.1
@@ -45,7 +45,7 @@ class ClientLeft(OSError):
     """The application sends to a client that is gone."""
 
 
-class Exchange:
+class ASGIExchange:
     """One request and its response. Also the reply's `rest`, where the response is a stream.
 
     No generator: closing one that has not begun would run nothing, and leave the response behind.
@@ -67,8 +67,8 @@ class Exchange:
         self,
         app: ASGIApp,
         scope: dict[str, Any],
-        receive: Body,
-        served: Served,
+        receive: ReceivedBody,
+        served: UserCallable,
         call: Call,
         finish: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -118,7 +118,7 @@ class Exchange:
 
     # --- the reply's rest ---------------------------------------------------------------
 
-    def __aiter__(self) -> Exchange:
+    def __aiter__(self) -> ASGIExchange:
         return self
 
     async def __anext__(self) -> Message:

@@ -8,7 +8,7 @@ import sysconfig
 from types import TracebackType
 from typing import Any
 
-from alacarte.types import Call, Served
+from alacarte.types import Call, UserCallable
 
 __all__ = ["begin_at_user", "handler_name", "log_failure"]
 
@@ -24,7 +24,7 @@ _MACHINERY = frozenset(
 )
 
 
-def log_failure(served: Served, call: Call, error: Exception, endpoint: Any = None) -> None:
+def log_failure(served: UserCallable, call: Call, error: Exception, endpoint: Any = None) -> None:
     """Log an exception of the user's code, its traceback beginning there.
 
     Args:

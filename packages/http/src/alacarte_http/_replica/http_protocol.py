@@ -20,7 +20,7 @@ from starlette.responses import Response
 from alacarte.aio import close_iterator
 from alacarte.context import get_replica_context
 from alacarte.errors import RequestError
-from alacarte.types import Call, Entry, Reply, Served, Service
+from alacarte.types import Call, Method, Reply, Service, UserCallable
 
 from .._head_codec import (
     HTTP,
@@ -30,10 +30,10 @@ from .._head_codec import (
     unpack_request,
     unpack_scope,
 )
-from .asgi import Exchange
+from .asgi import ASGIExchange
 from .failure_log import handler_name, log_failure
 from .ingress import Application, hosted
-from .receive import Body
+from .receive import ReceivedBody
 from .request import LazyRequest
 from .values import NoJsonFormError, encode_value
 
@@ -49,7 +49,7 @@ class HttpProtocol:
 
     name = HTTP
 
-    def bind(self, served: Served) -> Service:
+    def bind(self, served: UserCallable) -> Service:
         # AnyIO has so many threads for the loop, whatever the deployment takes at a time.
         get_replica_context().on_resize(_set_threads)
         app = hosted(served)
@@ -59,14 +59,14 @@ class HttpProtocol:
 class Hosted:
     """Answers with the user's ASGI application."""
 
-    def __init__(self, served: Served, app: Application) -> None:
+    def __init__(self, served: UserCallable, app: Application) -> None:
         self._served = served
         self._app = app
 
     async def respond(self, call: Call) -> Reply:
         """The `Service` of these calls."""
         scope, body = unpack_request(call.payload[0])
-        exchange = Exchange(self._app, scope, Body(body, call.body), self._served, call)
+        exchange = ASGIExchange(self._app, scope, ReceivedBody(body, call.body), self._served, call)
         try:
             return await exchange.reply()
         except RequestError:
@@ -85,7 +85,7 @@ class Handler:
     _is_generator = False
     _name = ""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: UserCallable) -> None:
         self._served = served
 
     async def respond(self, call: Call) -> Reply:
@@ -93,7 +93,7 @@ class Handler:
         try:
             function = self._function or self._bind()
             request_head, body = split_request(call.payload[0])
-            receive = Body(body, call.body)
+            receive = ReceivedBody(body, call.body)
             args = (LazyRequest(request_head, receive),) if self._takes_request else ()
             if self._is_async:
                 result = await function(*args)
@@ -107,7 +107,9 @@ class Handler:
                     return Reply((head, result.body))
                 scope = args[0].scope if args else unpack_scope(request_head)
                 finish = functools.partial(_close, result)
-                return await Exchange(result, scope, receive, self._served, call, finish).reply()
+                return await ASGIExchange(
+                    result, scope, receive, self._served, call, finish
+                ).reply()
             content, (_, content_type) = encode_value(result, self._name)
             return Reply((pack_value_head(content_type, len(content)), content))
         except RequestError:
@@ -137,7 +139,7 @@ def _set_threads(max_ongoing_requests: int) -> None:
     current_default_thread_limiter().total_tokens = max(_THREADS, max_ongoing_requests)
 
 
-def _takes_request(entry: Entry) -> bool:
+def _takes_request(entry: Method) -> bool:
     """Whether the handler takes a request; one without parameters is called without."""
     try:
         parameters = inspect.signature(entry.function).parameters.values()
@@ -149,7 +151,7 @@ def _takes_request(entry: Entry) -> bool:
     )
 
 
-def _failed(served: Served, call: Call, error: Exception) -> Reply:
+def _failed(served: UserCallable, call: Call, error: Exception) -> Reply:
     log_failure(served, call, error)
     return _server_error()
 

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from alacarte.context import get_replica_context
 from alacarte.errors import ConfigError
-from alacarte.types import Served
+from alacarte.types import UserCallable
 
 from .lifespan import Lifespan
 
@@ -111,7 +111,7 @@ class Application:
 _applications: WeakKeyDictionary[Any, Application] = WeakKeyDictionary()
 
 
-def application_of(served: Served) -> ASGIApp | None:
+def application_of(served: UserCallable) -> ASGIApp | None:
     """Return the ASGI application of this replica; None for a plain handler.
 
     It takes scopes of `http` and `websocket`, and puts the state of its lifespan into them.
@@ -119,7 +119,7 @@ def application_of(served: Served) -> ASGIApp | None:
     return hosted(served)
 
 
-def hosted(served: Served) -> Application | None:
+def hosted(served: UserCallable) -> Application | None:
     """Return the application of this replica, made when first asked for; None if it has none.
 
     Raises:

@@ -8,12 +8,12 @@ from typing import Any
 
 from alacarte.types import Message
 
-__all__ = ["Body"]
+__all__ = ["ReceivedBody"]
 
 _DISCONNECT = {"type": "http.disconnect"}
 
 
-class Body:
+class ReceivedBody:
     """The body of one request, then silence until the request is over.
 
     Attributes:

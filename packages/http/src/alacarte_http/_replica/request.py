@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from .._head_codec import unpack_scope
 from .._starlette import body_at_once
-from .receive import Body
+from .receive import ReceivedBody
 
 __all__ = ["LazyRequest"]
 
@@ -27,7 +27,7 @@ class LazyRequest(Request):
         receive: Gives the body.
     """
 
-    def __init__(self, head: memoryview, receive: Body) -> None:
+    def __init__(self, head: memoryview, receive: ReceivedBody) -> None:
         super().__init__(_PLACEHOLDER, receive)
         del self.scope  # an attribute of the instance, in front of the property
         self._head = head

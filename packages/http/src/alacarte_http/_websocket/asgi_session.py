@@ -16,7 +16,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from alacarte.aio import TaskSet
 from alacarte.errors import RequestError
-from alacarte.types import Call, Message, Reply, Served, Service
+from alacarte.types import Call, Message, Reply, Service, UserCallable
 
 from .._head_codec import unpack_request
 from .._replica.failure_log import begin_at_user
@@ -34,7 +34,7 @@ from .websocket_codec import (
     unpack_close,
 )
 
-__all__ = ["ClientDisconnected", "WebSocketProtocol"]
+__all__ = ["WebSocketDisconnected", "WebSocketProtocol"]
 
 log = logging.getLogger("alacarte.replica")
 
@@ -48,7 +48,7 @@ _CODES = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)))
 _CONNECTING, _OPEN, _DENYING, _CLOSED = "connecting", "open", "answering", "closed"
 
 
-class ClientDisconnected(OSError):
+class WebSocketDisconnected(OSError):
     """The application sends to a client that is gone."""
 
 
@@ -57,18 +57,18 @@ class WebSocketProtocol:
 
     name = WEBSOCKET
 
-    def bind(self, served: Served) -> Service:
+    def bind(self, served: UserCallable) -> Service:
         application = application_of(served)
 
         async def respond(call: Call) -> Reply:
             if application is None:
                 return _refused(served, call)
-            return await Session(application, served, call).start()
+            return await WebSocketSession(application, served, call).start()
 
         return respond
 
 
-def _refused(served: Served, call: Call) -> Reply:
+def _refused(served: UserCallable, call: Call) -> Reply:
     log.warning(
         "%s takes no WebSockets, request %s: they need an ASGI application behind "
         "@serve.ingress(app).",
@@ -79,10 +79,10 @@ def _refused(served: Served, call: Call) -> Reply:
     return Reply(pack_denial(403, (*_PLAIN, (b"content-length", b"%d" % len(text))), text))
 
 
-class Session:
+class WebSocketSession:
     """One connection: ASGI's `receive` and `send`, and the messages of the reply."""
 
-    def __init__(self, application: ASGIApp, served: Served, call: Call) -> None:
+    def __init__(self, application: ASGIApp, served: UserCallable, call: Call) -> None:
         assert call.body is not None
         self._application = application
         self._served = served
@@ -128,7 +128,9 @@ class Session:
 
     async def _failed(self, error: BaseException) -> BaseException | None:
         """End the connection over an exception; return the one that tells the proxy more."""
-        if self._gone is not None and isinstance(error, (ClientDisconnected, WebSocketDisconnect)):
+        if self._gone is not None and isinstance(
+            error, (WebSocketDisconnected, WebSocketDisconnect)
+        ):
             return None  # the usual way for a handler to end
         if self._state is _CONNECTING and isinstance(error, RequestError):
             return error
@@ -160,7 +162,7 @@ class Session:
 
     # --- the reply ----------------------------------------------------------------------
 
-    def __aiter__(self) -> Session:
+    def __aiter__(self) -> WebSocketSession:
         return self
 
     async def __anext__(self) -> Message:
@@ -259,7 +261,7 @@ class Session:
 
     async def _message(self, event: Any) -> None:
         if self._gone is not None:
-            raise ClientDisconnected("the WebSocket's client is gone")
+            raise WebSocketDisconnected("the WebSocket's client is gone")
         data = event.get("bytes")
         if data is not None:
             message = (KIND[BINARY], data)

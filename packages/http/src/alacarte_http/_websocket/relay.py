@@ -17,7 +17,6 @@ from alacarte.types import Buffer, Call, Message, Reply, Service
 
 from .._errors import Answer, answer_to
 from .._head_codec import ResponseHead
-from .websocket_connection import WebSocketConnection
 from .websocket_codec import (
     ACCEPT,
     BINARY,
@@ -28,6 +27,7 @@ from .websocket_codec import (
     unpack_close,
     unpack_denial,
 )
+from .websocket_connection import WebSocketConnection
 
 __all__ = ["answer_of", "failed", "serve_websocket"]
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ray import exceptions
 
-from ..cluster_protocol import ClusterSilent
+from ..cluster_protocol import ClusterUnresponsive
 from ..threads import BlockingCalls
 from .error_cause import first_line
 from .internals import ANSWER_S, store
@@ -27,13 +27,13 @@ async def answer(what: str, ask: Callable[[], T], undo: Callable[[T], object] | 
         undo: What to do with an answer that comes too late.
 
     Raises:
-        ClusterSilent: There is no answer in time.
+        ClusterUnresponsive: There is no answer in time.
     """
     try:
         return await CALLS.run(ask, ANSWER_S, undo)
     except (TimeoutError, exceptions.RpcError) as error:
         why = f" ({first_line(error)})" if isinstance(error, exceptions.RpcError) else ""
-        raise ClusterSilent(
+        raise ClusterUnresponsive(
             f"Ray's control store has not answered within {ANSWER_S:g} s: {what}{why}. What runs "
             "goes on without it; see to the process gcs_server on Ray's head node."
         ) from None

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 
 from ..cluster_protocol import ActorSpec, Capacity
-from ..resource_fit import FreeNode, Group, Need, exceeded, lacking
+from ..resource_fit import FreeNode, Group, Need, exceeded, shortfall
 from .internals import ANSWER_S, draining_nodes, living_nodes, store
 from .placement_groups import counter_of
 
-__all__ = ["compare_totals", "shortfall"]
+__all__ = ["compare_totals", "missing_resources"]
 
 _ACCELERATOR_SHARE = 0.001
 """What Ray asks of `accelerator_type:...` for an actor."""
@@ -18,10 +18,10 @@ _AUTOSCALER_V2 = b"__autoscaler_v2_enabled"
 _AUTOSCALER_STATUS = b"__autoscaling_status"
 
 
-def shortfall(spec: ActorSpec) -> dict[str, tuple[float, float]]:
+def missing_resources(spec: ActorSpec) -> dict[str, tuple[float, float]]:
     """Return `Cluster.missing` of an actor. Blocks on Ray's control store."""
     group = _group(spec, 1)
-    return lacking(group.needs, _free_nodes(spec), together=group.together, apart=group.apart)
+    return shortfall(group.needs, _free_nodes(spec), together=group.together, apart=group.apart)
 
 
 def compare_totals(wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:

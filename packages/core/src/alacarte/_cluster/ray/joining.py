@@ -30,7 +30,7 @@ def join(address: str | None, *, only_running: bool) -> bool:
 
     Raises:
         ConfigError: No cluster answers at the address, or it refuses this process's token.
-        ClusterSilent: The control store there is stopped.
+        ClusterUnresponsive: The control store there is stopped.
     """
     if not ray.is_initialized():
         found = find(address, any_here=only_running)
@@ -67,7 +67,7 @@ def find(address: str | None, *, any_here: bool) -> str | None:
     Raises:
         ConfigError: No cluster answers at the address, or it refuses this process's token; or
             there are several to choose from.
-        ClusterSilent: The control store there is stopped.
+        ClusterUnresponsive: The control store there is stopped.
     """
     named = address or ""
     if named in ("", "auto"):

@@ -8,8 +8,8 @@ import signal
 
 import ray
 
-from ..host import num_cores
 from ..cluster_protocol import Node
+from ..host import num_cores
 from .internals import draining_nodes, living_nodes
 
 __all__ = ["HEAD", "end_process", "list_nodes", "this_node"]

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from ..cluster_protocol import ActorSpec, Cluster, NotStarted
 from ..exits import process_space
 from ..host import ActorHost
-from ..cluster_protocol import ActorSpec, Cluster, NotBegun
 from ..threads import run_in_daemon_thread
 from ..titles import title_of
 from .nodes import this_node
@@ -76,10 +76,10 @@ class Process:
         """Return the host once it is made.
 
         Raises:
-            NotBegun: Whoever started this process has not called `begin` yet.
+            NotStarted: Whoever started this process has not called `begin` yet.
         """
         if self._host is None:
-            raise NotBegun(f"{self._spec.name} has not been given its arguments yet")
+            raise NotStarted(f"{self._spec.name} has not been given its arguments yet")
         # A caller that gives up cancels nothing: a call in a thread runs already.
         return self._host.result() if self._host.done() else await asyncio.wrap_future(self._host)
 

@@ -11,9 +11,9 @@ from typing import Any
 import ray
 from ray import exceptions
 
+from ..cluster_protocol import ActorDied
 from ..deaths import cause_of_death, is_unexplained
 from ..exits import ExitWatch, describe_exit, process_space
-from ..cluster_protocol import ActorDied
 from ..titles import title_of
 from .control_store import CALLS
 from .error_cause import cause_of, first_line

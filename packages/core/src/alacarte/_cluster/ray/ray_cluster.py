@@ -12,17 +12,17 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ...errors import ConfigError
-from ..grpc_probe import Greeting, greet
 from ..cluster_protocol import Actor, ActorDied, ActorSpec, Capacity, Node
-from .ray_actor import RayActor, check_connected, connection_id
-from .free_resources import compare_totals, shortfall
+from ..grpc_probe import ProbeResult, probe
 from .control_store import CALLS, DurableMap, answer
 from .error_cause import first_line
+from .free_resources import compare_totals, missing_resources
 from .internals import groups_named
 from .joining import NAMESPACE, find, join
 from .nodes import end_process, list_nodes
 from .placement_groups import options_of, reserve
 from .process import Process, stored_part
+from .ray_actor import RayActor, check_connected, connection_id
 
 __all__ = ["RayCluster"]
 
@@ -50,7 +50,7 @@ class RayCluster(DurableMap):
     def is_reachable(self) -> bool:
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
         try:
-            return greet(host.strip("[]"), int(port), _REACH_S) is not Greeting.SILENT
+            return probe(host.strip("[]"), int(port), _REACH_S) is not ProbeResult.SILENT
         except OSError:
             return False
 
@@ -115,7 +115,7 @@ class RayCluster(DurableMap):
         return actor
 
     async def missing(self, spec: ActorSpec) -> dict[str, tuple[float, float]]:
-        return await answer("what is free", functools.partial(shortfall, spec))
+        return await answer("what is free", functools.partial(missing_resources, spec))
 
     async def capacity(self, wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
         ask = functools.partial(compare_totals, wanted)

@@ -15,7 +15,7 @@ import os
 import socket
 
 from alacarte.errors import ConfigError
-from alacarte.types import ServicePlace
+from alacarte.types import ServiceContext
 from alacarte.unix_peers import is_same_user
 
 __all__ = ["Offer", "listening_socket", "obtain"]
@@ -26,7 +26,7 @@ _TAKE_S = 2.0
 """How long a sibling may take to hand over; one that is stopped never does."""
 
 
-async def obtain(place: ServicePlace, host: str, port: int) -> socket.socket:
+async def obtain(place: ServiceContext, host: str, port: int) -> socket.socket:
     """Return the listening socket of this node's proxies: a sibling's, or a new one.
 
     Raises:
