@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte._routing.weighted_choice import at, pick_by_key
+from alacarte._routing.weighted_choice import pick_by_key, pick_by_weight
 
 WEIGHTS = st.lists(st.integers(0, 20), min_size=1, max_size=6).filter(any)
 
@@ -26,7 +26,7 @@ def within(count: int, of: int, share: float) -> bool:
 def test_every_part_of_the_line_is_someone_s(parts: list[int], draws: int):
     """Evenly spread draws fall on each target as its weight says, to one draw; none on weight 0."""
     weights = normal(parts)
-    found = Counter(at(weights, (n + 0.5) / draws) for n in range(draws))
+    found = Counter(pick_by_weight(weights, (n + 0.5) / draws) for n in range(draws))
     for index, weight in enumerate(weights):
         assert abs(found[index] - weight * draws) <= 1 + 1e-9
         assert weight or not found[index]
@@ -34,8 +34,8 @@ def test_every_part_of_the_line_is_someone_s(parts: list[int], draws: int):
 
 def test_what_rounding_leaves_over_is_somebody_s():
     """Weights that sum to a little less than 1 lose no call, and give none to weight 0."""
-    assert at([0.1] * 10 + [0.0], 1 - 1e-17) == 9
-    assert at([0.0, 1 - 1e-9], 0.9999999999) == 1
+    assert pick_by_weight([0.1] * 10 + [0.0], 1 - 1e-17) == 9
+    assert pick_by_weight([0.0, 1 - 1e-9], 0.9999999999) == 1
 
 
 @given(parts=WEIGHTS, salt=st.text(max_size=5))

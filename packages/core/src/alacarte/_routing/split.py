@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from ..errors import DeploymentUnavailableError
 from ..types import Call, DeploymentId, Reply, Route, RouteLayer, Service
-from .weighted_choice import at, pick_by_key
+from .weighted_choice import pick_by_key, pick_by_weight
 
 __all__ = ["Failed", "Split", "Successor"]
 
@@ -100,4 +100,4 @@ class Split:
             return 0
         if key:
             return pick_by_key(self._names, self._weights, key, self._salt)
-        return at(self._weights, self._draw())
+        return pick_by_weight(self._weights, self._draw())

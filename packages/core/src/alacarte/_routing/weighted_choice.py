@@ -11,12 +11,12 @@ import hashlib
 import math
 from collections.abc import Sequence
 
-__all__ = ["at", "pick_by_key"]
+__all__ = ["pick_by_weight", "pick_by_key"]
 
 _SCALE = 1 << 64
 
 
-def at(weights: Sequence[float], draw: float) -> int:
+def pick_by_weight(weights: Sequence[float], draw: float) -> int:
     """Return the index of the target whose part of the line from 0 to 1 holds `draw`.
 
     Args:
