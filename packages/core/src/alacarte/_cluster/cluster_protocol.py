@@ -165,8 +165,8 @@ class Actor(Protocol):
 class Cluster(Protocol):
     """Where actors live.
 
-    Each method answers within seconds or raises `ClusterUnresponsive`. Only a start may take longer,
-    while the cluster looks for free resources.
+    Each method answers within seconds or raises `ClusterUnresponsive`. Only a start may take
+    longer, while the cluster looks for free resources.
 
     Attributes:
         kind: `"ray"` or `"local"`.
