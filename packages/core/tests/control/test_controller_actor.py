@@ -188,7 +188,7 @@ async def test_a_controller_that_fails_to_begin_leaves_nothing_at_work(
         while (await actor.call("status")).applications["default"].status != "RUNNING":
             await asyncio.sleep(0.01)
     assert parts_at_work(actor).count("ControlLoop._run") == 1
-    assert parts_at_work(actor).count("Nodes.follow") == 1
+    assert parts_at_work(actor).count("NodeWatch.follow") == 1
     assert len([name for name in await cluster.list_actors("") if ":replica:" in name]) == 1
 
 

@@ -41,7 +41,7 @@ def test_every_text_of_a_call_travels():
     names = {field.name for field in dataclasses.fields(Call)}
     beside = {"payload", "body", "streaming", "deadline", "timeout_s", "bypass_limit"}
     # Whether it may run twice, and be copied, is for those to know who send it.
-    assert names == {*TEXTS, *beside, "nested", "idempotent", "alone", "identity"}
+    assert names == {*TEXTS, *beside, "nested", "idempotent", "no_shadow", "identity"}
 
 
 @given(st.text(max_size=30), st.dictionaries(st.text(max_size=9), st.text(max_size=9)))

@@ -289,7 +289,7 @@ class Controller:
         for group in self._loop.groups.values():
             if group.is_leaving:
                 add_leaving(found, group.deployment, group.overview)
-        failures = self._failures.all(self._plugins.plugin_failures.values())
+        failures = self._failures.all(self._plugins.failures.values())
         add_layer_failures(found, failures)
         return ServeStatus(
             self._services.by_node,

@@ -86,7 +86,7 @@ class HealthMonitor:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         while True:
-            config = self._replica.replica_spec.config  # which may change meanwhile
+            config = self._replica.spec.config  # which may change meanwhile
             period_s = config.health_check_period_s * random.uniform(1 - _JITTER, 1 + _JITTER)
             await asyncio.sleep(next_check_s(period_s, loop.time() - asked_at))
             asked_at = loop.time()

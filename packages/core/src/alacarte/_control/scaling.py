@@ -170,7 +170,7 @@ class Scaling:
     def _note(self, method: str, error: BaseException) -> None:
         where = f"Scaler.{method}"
         self._failures[method] = f"plugin {self._plugin} failed in {where}: {describe_error(error)}"
-        self._plugins.plugin_failures.note(self._plugin, where, error)
+        self._plugins.failures.note(self._plugin, where, error)
 
 
 def _count(scaler: Scaler, deployment: DeploymentInfo, current: int | None) -> int | None:

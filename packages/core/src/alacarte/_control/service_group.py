@@ -296,7 +296,7 @@ class ServiceGroup:
         service = slot.spec.name
         plugin = self._plugins.plugin_of("register_node_services", service)
         what, subject = f"node service {service}: {method}", f"node {slot.node.node_id}"
-        self._plugins.plugin_failures.note(plugin, what, error, subject)
+        self._plugins.failures.note(plugin, what, error, subject)
         return f"plugin {plugin} failed: {describe_error(error)}"
 
     def _facts_for(self, slot: _Slot) -> dict[str, str]:

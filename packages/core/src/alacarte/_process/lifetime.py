@@ -53,6 +53,6 @@ class Lifetime:
             except BaseException as error:  # foreign code
                 if is_cancellation(error):
                     raise
-                self._plugins.plugin_failures.note(
+                self._plugins.failures.note(
                     plugin, f"{self._hook}: cleanup", error, self._subject
                 )

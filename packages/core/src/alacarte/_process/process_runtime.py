@@ -323,7 +323,7 @@ class ProcessRuntime:
             load=load,
             runtime=self,
         )
-        return LoadWatches(head.id, given, self._plugins.plugin_failures) if given else None
+        return LoadWatches(head.id, given, self._plugins.failures) if given else None
 
     def _layers(self, deployment: DeploymentInfo) -> Sequence[StagedLayer[Layer]]:
         with self._current():
@@ -352,7 +352,7 @@ class ProcessRuntime:
 
         And no others: the snapshots of the rest are applied as ever.
         """
-        name, deployment, failures = snapshot.policy, snapshot.id, self._plugins.plugin_failures
+        name, deployment, failures = snapshot.policy, snapshot.id, self._plugins.failures
         plugin = ""
         try:
             factory = self._plugins.routing_policies.get(name)
@@ -437,7 +437,7 @@ class ProcessRuntime:
 
     def _report_failures(self) -> None:
         self._failures_due = False
-        failures = self._plugins.plugin_failures.values(self._failures_since)
+        failures = self._plugins.failures.values(self._failures_since)
         if failures:
             self._topics.report(PLUGIN_FAILURES_TOPIC, failures)
 
