@@ -19,7 +19,7 @@ from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from alacarte import serve
 from alacarte._replica import replica_actor
 
-from ..websocket.test_connection import opened
+from ..websocket.test_websocket_connection import opened
 
 _loading = threading.Lock()
 
