@@ -72,7 +72,7 @@ COVERED = {
     "http/_replica/http_protocol": "packages/http/tests/replica/test_handlers.py",
     "http/_websocket/relay": "packages/http/tests/websocket/test_websocket_connection.py",
     "http/_websocket/asgi_session": "packages/http/tests/websocket/test_websocket_connection.py",
-    "http/message": "packages/http/tests/test_head_codec.py",
+    "http/message": "packages/http/tests/test_message_codec.py",
     "http/layers": "packages/http/tests/proxy/test_layer_builder.py",
     "multiplexing/_model": "packages/multiplexing/tests/test_serving.py",
     "multiplexing/_model_cache": "packages/multiplexing/tests/test_model_store.py",
