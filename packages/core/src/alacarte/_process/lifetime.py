@@ -53,6 +53,4 @@ class Lifetime:
             except BaseException as error:  # foreign code
                 if is_cancellation(error):
                     raise
-                self._plugins.failures.note(
-                    plugin, f"{self._hook}: cleanup", error, self._subject
-                )
+                self._plugins.failures.note(plugin, f"{self._hook}: cleanup", error, self._subject)

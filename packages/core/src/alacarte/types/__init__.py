@@ -5,6 +5,7 @@ one. Everything a request passes through, at the caller and in the replica, is m
 """
 
 from .._nested_calls import NestedCalls
+from ._app_routes import Route, RouteTable
 from ._applications import ApplicationInfo, ApplicationTable
 from ._call_protocols import CallProtocol, FailureProtocol, Method, UserCallable
 from ._configuration import ConfigSection, ConfigSections, UserCode
@@ -35,7 +36,6 @@ from ._reports import BoundedReceiver, ProcessId, ReportReceiver, ReportTopic, R
 from ._requests import Buffer, Call, Layer, Message, PushedMessages, ReadyMessages, Reply, Service
 from ._resources import Expansion, Resource, ResourceKind, Resources
 from ._route_layers import RouteLayer
-from ._route_table import Route, RouteTable
 from ._routing_policies import (
     WAIT,
     ListeningPolicy,

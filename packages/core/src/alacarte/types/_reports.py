@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ..status import RouteCounts
-from ._route_table import Route
+from ._app_routes import Route
 
 
 class ProcessId(NamedTuple):

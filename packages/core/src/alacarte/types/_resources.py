@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ._route_table import Route
+from ._app_routes import Route
 
 
 @dataclass(frozen=True)

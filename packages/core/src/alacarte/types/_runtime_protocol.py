@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
+from ._app_routes import Route, RouteTable
 from ._applications import ApplicationTable
 from ._configuration import ConfigSections
 from ._deployment_id import DeploymentId
@@ -14,7 +15,6 @@ from ._hooks import Hooks
 from ._processes import ProcessInfo
 from ._replica_load import ReplicaLoad
 from ._requests import Call, Reply, Service
-from ._route_table import Route, RouteTable
 
 T = TypeVar("T")
 
