@@ -479,6 +479,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def words(session: nox.Session) -> None:
+    """Report how code and documentation are worded, beside packages that read well."""
+    _add(session, "pluggy", "h11", "httpcore", "starlette")
+    session.run("python", "tests/words.py")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure alacarte against its peers on this machine: `nox -s bench -- --help`."""
     session.run("python", "benchmarks/run.py", *session.posargs)
