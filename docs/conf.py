@@ -22,13 +22,15 @@ extensions = [
     "call_terms",
     "option_tables",
     "program_help",
+    "diagram",
 ]
-exclude_patterns = ["_build", "_ext"]
+exclude_patterns = ["_build", "_ext", "_pictures"]
 suppress_warnings = ["config.cache"]
 
 html_theme = "furo"
 html_title = f"alacarte {version}"
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["alacarte.css"]
 
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence", "deflist"]

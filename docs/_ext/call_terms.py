@@ -1,4 +1,4 @@
-"""Puts the terms that a protocol's method declares, its patience and repetition, on its page."""
+"""Add how long a caller waits for a method of a protocol, and whether the call may be repeated."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def process(app: Any, what: str, name: str, found: Any, options: Any, lines: lis
     terms = terms_of(found) if what == "method" else None
     if terms is not None:
         end = lines.index("") if "" in lines else len(lines)
-        lines[end:end] = ["", described(terms)]
+        lines[end:end] = ["", describe(terms)]
 
 
-def described(terms: CallTerms) -> str:
-    """Return the terms of a call as sentences."""
+def describe(terms: CallTerms) -> str:
+    """Return a sentence with the terms of a call."""
     if terms.patience_s is None:
         patience = "Answers when something has happened"
     elif terms.extended_by:

@@ -1,4 +1,4 @@
-"""Docstrings are plain text with a little Markdown; autodoc reads reStructuredText.
+"""Convert docstrings, plain text with a little Markdown, to reStructuredText for autodoc.
 
 Fenced code and indented paragraphs become literal blocks, before napoleon sees the sections.
 """
@@ -21,17 +21,17 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 def skip(app: Any, what: str, name: str, found: Any, skipped: bool, options: Any) -> bool | None:
-    """Leave out what a NamedTuple says of its fields; its own docstring says more."""
+    """Skip the generated docstrings of a NamedTuple's fields."""
     return True if str(found.__doc__).startswith("Alias for field number") else None
 
 
 def process(app: Any, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
     """Rewrite a docstring's lines in place."""
-    lines[:] = converted(lines)
+    lines[:] = convert(lines)
 
 
-def converted(lines: list[str]) -> Iterator[str]:
-    """Yield the lines as reStructuredText."""
+def convert(lines: list[str]) -> Iterator[str]:
+    """Yield the lines of a docstring as reStructuredText."""
     fenced = in_code = in_section = False
     before = ""
     for line in lines:

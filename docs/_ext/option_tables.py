@@ -22,12 +22,12 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 class Options(SphinxDirective):
-    """Shows one row for each field: name, type, default, meaning."""
+    """A table with one row for each field: name, type, default, meaning."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Return the table, as the page's own Markdown would give it."""
+        """Return the nodes of the table, parsed as Markdown of the page."""
         container = nodes.container()
         rows = StringList(table(self.arguments[0]), source=self.get_source_info()[0])
         self.state.nested_parse(rows, self.content_offset, container)

@@ -1,4 +1,4 @@
-"""The directive `program-help`: what a subcommand of `alacarte` says of itself.
+"""The directive `program-help`: the help text of a subcommand of `alacarte`.
 
 ```{program-help} run
 ```
@@ -21,18 +21,18 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 class ProgramHelp(SphinxDirective):
-    """Shows the help text of one subcommand."""
+    """The help text of one subcommand."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Return the text as it would stand in a terminal."""
+        """Return the text as a terminal shows it."""
         text = help_text(self.arguments[0])
         return [nodes.literal_block(text, text, language="text")]
 
 
 def help_text(name: str) -> str:
-    """Return what `alacarte NAME --help` prints."""
+    """Return the output of `alacarte NAME --help`."""
     from alacarte.plugins import load_plugins
 
     command = load_plugins().commands[name]

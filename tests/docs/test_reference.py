@@ -127,3 +127,20 @@ def test_links_lead_somewhere(path: Path):
     """What a README links to in this repository is there."""
     links = re.findall(r"\]\((?!https?://)([^)#]+)", path.read_text(encoding="utf-8"))
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_the_gallery_lists_hooks():
+    """The gallery of plugins names ours, and only hooks that each of them implements."""
+    rows = re.findall(
+        r"^\| \[?(alacarte-\w+|`tests/[^|]*)\]?[^|]*\|.*\| (.*) \|$", text("plugins/index.md"), re.M
+    )
+    listed = {name: set(re.findall(r"`(\w+)`", hooks)) for name, hooks in rows}
+    ours = {path.parent.name for path in ROOT.glob("packages/*/pyproject.toml")} - {"core", "serve"}
+    assert {f"alacarte-{name}" for name in ours} <= set(listed)
+    for name, hooks in listed.items():
+        folders = re.findall(r"tests/\w+", name) or [f"packages/{name.removeprefix('alacarte-')}"]
+        sources = [
+            path.read_text("utf-8") for f in folders for path in ROOT.glob(f"{f}/src/**/*.py")
+        ]
+        implemented = set(re.findall(r"@hookimpl.*\n(?:async )?def (\w+)", "\n".join(sources)))
+        assert hooks <= implemented, name
