@@ -13,6 +13,7 @@ from tests.docs.test_examples import free_port
 PROGRAMS = sorted(path.parent.name for path in (ROOT / "examples").glob("*/main.py"))
 SAYS = {
     "digits": "of 100 held-out images right",
+    "events": "Why is a good question.",
     "quickstart": "over HTTP: Hello, Grace!",
     "streaming": "Words\narrive\none\n",
 }
