@@ -62,3 +62,8 @@ def clusters(path: Path) -> list[str]:
     """Return where a page's code is run: on the local cluster, and on Ray where it says so."""
     marked = re.search(r"<!-- examples run on: ([\w, ]+) -->", path.read_text(encoding="utf-8"))
     return marked[1].split(", ") if marked else ["local"]
+
+
+def is_notebook(path: Path) -> bool:
+    """Return whether a page's code is made of notebook cells, which run in an event loop."""
+    return "<!-- examples run in: a notebook -->" in path.read_text(encoding="utf-8")

@@ -1,7 +1,8 @@
 """Run the code of one page: `python program.py PAGE CLUSTER PORT`, in an empty directory.
 
-- `python` blocks run in order, in one namespace. Where a statement is followed by a comment on its
-  last line, `print(...)  # 41` must print that, and a statement with `# raises NotFoundError` must
+- `python` blocks run in order, in one namespace; notebook cells inside a running event loop, where
+  they may `await`. Where a statement is followed by a comment on its last line,
+  `print(...)  # 41` must print that, and a statement with `# raises NotFoundError` must
   raise it. A block whose first line names a file is saved as that file instead.
 - `console` blocks: lines that begin with `$ ` are run in a shell, and what they print must be what
   follows; `...` stands for anything in a line, or by itself for any number of lines. What serves
@@ -12,7 +13,9 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import contextlib
+import inspect
 import io
 import linecache
 import os
@@ -25,10 +28,10 @@ import tokenize
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
-from pages import ADDRESS, ROOT, Block, blocks
+from pages import ADDRESS, ROOT, Block, blocks, is_notebook
 
 PATIENCE_S = 120
 
@@ -44,23 +47,25 @@ class Page:
         self.path = path
         self.address = f"127.0.0.1:{port}"
         self.servers: list[subprocess.Popen[str]] = []
+        self.cells = asyncio.Runner() if is_notebook(path) else None
         # The reader's program is the main module, and holds nothing of this one.
         self.main = ModuleType("__main__")
         sys.modules["__main__"] = self.main
 
     def run(self) -> None:
-        for block in blocks(self.path):
-            text = block.text.replace(ADDRESS, self.address)
-            if block.language in ("python", "yaml", "toml") and block.file:
-                Path(block.file).parent.mkdir(parents=True, exist_ok=True)
-                Path(block.file).write_text(text, encoding="utf-8")
-            elif block.language == "python":
-                self._python(block, text)
-            elif block.language == "console":
-                try:
-                    self._console(block, text)
-                finally:
-                    self._interrupt()
+        with self.cells or contextlib.nullcontext():
+            for block in blocks(self.path):
+                text = block.text.replace(ADDRESS, self.address)
+                if block.language in ("python", "yaml", "toml") and block.file:
+                    Path(block.file).parent.mkdir(parents=True, exist_ok=True)
+                    Path(block.file).write_text(text, encoding="utf-8")
+                elif block.language == "python":
+                    self._python(block, text)
+                elif block.language == "console":
+                    try:
+                        self._console(block, text)
+                    finally:
+                        self._interrupt()
 
     def _interrupt(self) -> None:
         """Press Ctrl-C in every shell that still serves."""
@@ -89,12 +94,13 @@ class Page:
             self._statement(statement, name, comments.get(statement.end_lineno, ""))
 
     def _statement(self, statement: ast.stmt, name: str, comment: str) -> None:
-        code = compile(ast.Module([statement], []), name, "exec")
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if self.cells else 0
+        code = compile(ast.Module([statement], []), name, "exec", flags)
         expected = re.match(r"raises (\w+)", comment)
         printed = io.StringIO()
         try:
             with contextlib.redirect_stdout(printed):
-                exec(code, self.main.__dict__)  # noqa: S102  the page's own code
+                self._execute(code)
         except Exception as error:
             kinds = [kind.__name__ for kind in type(error).__mro__]
             if not expected or expected[1] not in kinds:
@@ -107,6 +113,12 @@ class Page:
             found = printed.getvalue().rstrip("\n")
             if not _matches(comment, found):
                 raise Mismatch(f"{name}:{statement.lineno}: prints {found!r}, not {comment!r}")
+
+    def _execute(self, code: CodeType) -> None:
+        if self.cells is None:
+            exec(code, self.main.__dict__)  # noqa: S102  the page's own code
+        else:
+            self.cells.run(_cell(code, self.main.__dict__))
 
     # --- shell --------------------------------------------------------------------------
 
@@ -145,6 +157,12 @@ class Page:
             if "http://" in line:
                 return "".join(said)
         raise Mismatch(f"{command} ended with {server.wait()}:\n{''.join(said)}")
+
+
+async def _cell(code: CodeType, namespace: dict[str, Any]) -> None:
+    value = eval(code, namespace)  # noqa: S307  the page's own code
+    if inspect.iscoroutine(value):
+        await value
 
 
 def _serves(words: list[str]) -> bool:
