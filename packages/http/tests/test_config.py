@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from alacarte import serve
 from alacarte.errors import ConfigError
 from alacarte_http import HTTPOptions
-from alacarte_http._proxy.preflight import refuse_strangers
+from alacarte_http._proxy.preflight import check_exposure
 from alacarte_http.config import ProxyLocation, is_loopback
 
 
@@ -38,14 +38,14 @@ def test_loopback(host, loopback):
     """What other machines can reach needs client certificates or `insecure`; the error says so."""
     assert is_loopback(host) is loopback
     tls = dict.fromkeys(("ssl_keyfile", "ssl_certfile"), "x.pem")
-    refuse_strangers(HTTPOptions(host=host, ssl_ca_certs="x.pem", **tls))
-    refuse_strangers(HTTPOptions(host=host, insecure=True))
+    check_exposure(HTTPOptions(host=host, ssl_ca_certs="x.pem", **tls))
+    check_exposure(HTTPOptions(host=host, insecure=True))
     for options in (HTTPOptions(host=host), HTTPOptions(host=host, **tls)):
         if loopback:
-            refuse_strangers(options)
+            check_exposure(options)
         else:
             with pytest.raises(ConfigError, match=r"ssl_ca_certs.*`alacarte run --insecure`"):
-                refuse_strangers(options)
+                check_exposure(options)
 
 
 def test_ray_serves_variable_for_the_host(monkeypatch):
@@ -103,7 +103,10 @@ def test_public_names():
         ({"prot": 80}, r"http_options: prot is not an option; allowed: .*port"),
         ({"port": 70000}, r"http_options: port=70000 must be less"),
         ({"host": "0.0.0.0"}, r"http: host='0.0.0.0' .*insecure=True"),
-        ({"retry_methods": ["get"]}, r"retry_methods=.*'get' is no HTTP method; write them as in"),
+        (
+            {"retry_methods": ["get"]},
+            r"'get' is not an HTTP method; write methods as in",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(local, options, told):

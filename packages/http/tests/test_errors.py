@@ -26,7 +26,7 @@ from alacarte.errors import (
     RequestError,
     ServeError,
 )
-from alacarte_http._errors import STATUS_BY_CODE, answer_to
+from alacarte_http._errors import STATUS_BY_CODE, error_response
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ from alacarte_http._errors import STATUS_BY_CODE, answer_to
 )
 def test_statuses(error, status, headers):
     """Each error has its status; nothing of what it holds gets into the text."""
-    answer = answer_to(error)
+    answer = error_response(error)
     assert answer.status == status
     assert dict(answer.headers) == headers
     assert "secret" not in answer.text
@@ -61,13 +61,13 @@ def test_statuses(error, status, headers):
 
 def test_a_clients_mistake_is_told():
     """What is wrong with a request is what its client can mend."""
-    answer = answer_to(InvalidRequestError("secret#d", "the model id is empty"))
+    answer = error_response(InvalidRequestError("secret#d", "the model id is empty"))
     assert (answer.status, answer.text) == (400, "the model id is empty")
 
 
 def test_a_timeout_says_how_long():
     """The client learns what limit it ran into."""
-    assert "within 2.5 s" in answer_to(DeadlineExceededError("a#d", 2.5)).text
+    assert "within 2.5 s" in error_response(DeadlineExceededError("a#d", 2.5)).text
 
 
 class Unauthenticated(RequestError):
@@ -91,7 +91,7 @@ def test_every_code_has_a_status(code: ErrorCode):
     """A plugin's error is answered by its code; without a message by the status's phrase."""
     error = RequestError("secret")
     error.code = code
-    answer = answer_to(error)
+    answer = error_response(error)
     assert answer.status == STATUS_BY_CODE[code] >= 400
     assert answer.text
     assert "secret" not in answer.text
@@ -102,7 +102,7 @@ def test_an_error_of_a_plugin_says_what_clients_get(crosses: bool):
     """Code, message, status and headers of a plugin's error count, also across processes."""
 
     def answer(error: RequestError) -> Any:
-        return answer_to(rebuild_error(encode_error(error)) if crosses else error)
+        return error_response(rebuild_error(encode_error(error)) if crosses else error)
 
     assert answer(Unauthenticated("secret")) == (401, "Send a key.", ())
     given = answer(TooEarly(vary="cookie"))
@@ -112,7 +112,7 @@ def test_an_error_of_a_plugin_says_what_clients_get(crosses: bool):
 @pytest.mark.parametrize("value", ["a\r\nb: c", "\x00", 3, None, "☃"])
 def test_headers_that_break_a_response_are_dropped(value: Any):
     """An error of a plugin cannot split a response."""
-    assert answer_to(TooEarly(vary=value)).headers == ((b"retry-after", b"2"),)
+    assert error_response(TooEarly(vary=value)).headers == ((b"retry-after", b"2"),)
 
 
 @pytest.mark.parametrize("status", [200, 399, 600, 499, "404", None])
@@ -120,7 +120,7 @@ def test_a_status_that_is_no_error_is_ignored(status: Any):
     """The code counts where the status of an error is none."""
     error = Unauthenticated("secret")
     error.status = status  # type: ignore[attr-defined]
-    assert answer_to(error).status == 401
+    assert error_response(error).status == 401
 
 
 @serve.deployment

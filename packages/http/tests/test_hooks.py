@@ -97,7 +97,7 @@ def test_the_port_is_tried_before_a_cluster_starts():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"host": "0.0.0.0"}, "host='0.0.0.0' can be reached"),
+        ({"host": "0.0.0.0"}, "host='0.0.0.0' accepts requests from other machines"),
         ({"ssl_certfile": "/no/cert", "ssl_keyfile": "/no/key"}, "ssl_certfile='/no/cert' cannot"),
     ],
 )

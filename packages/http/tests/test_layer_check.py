@@ -55,7 +55,7 @@ def test_a_sound_layer_passes(give: Callable[[Any], Any]):
     ("give", "told"),
     [
         (refused, "returned 17"),
-        (lambda route: nothing, "plugin mine: .*no service"),
+        (lambda route: nothing, "plugin mine: .*not a service"),
         (lambda route: raising if route.kind == "system" else None, "own paths: 'system'"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from alacarte.types import Call, Reply
 from alacarte_http import message
-from alacarte_http._head_codec import pack_ends, pack_request, pack_response, unpack_request
+from alacarte_http._head_codec import pack_peer, pack_request, pack_response, unpack_request
 from alacarte_http._websocket.websocket_codec import pack_accept, pack_denial, unpack_accept
 from alacarte_http.message import HTTP, WEBSOCKET, HttpResponse, read_response, write_reply
 
@@ -21,7 +21,7 @@ PACKED = pack_request(
     "1.1",
     [(b"host", b"a"), (b"x-key", b"k"), (b"x-key", b"l")],
     root_path=b"/shop",
-    ends=pack_ends(True, ("10.0.0.9", 5), ("10.0.0.1", 443)),
+    peer=pack_peer(True, ("10.0.0.9", 5), ("10.0.0.1", 443)),
 )
 SHAPES = {
     "caller": (PACKED, b"body"),

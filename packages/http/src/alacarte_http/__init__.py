@@ -1,4 +1,4 @@
-"""HTTP for alacarte: a proxy on every node, and requests as user code sees them."""
+"""HTTP for alacarte: a proxy on each node, ASGI applications, and requests in user code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["HTTPOptions", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy: pydantic takes longer to load than all of this package.
+    # Lazy: pydantic takes longer to import than the rest of this package.
     if name == "HTTPOptions":
         from .config import HTTPOptions
 

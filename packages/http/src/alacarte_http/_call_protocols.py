@@ -1,7 +1,7 @@
-"""The call protocols of HTTP and WebSockets, as every process knows them.
+"""The call protocols of HTTP and WebSockets.
 
-Proxies judge replies by them, and run no user code: what a replica does with a call is imported
-where a replica binds its object.
+Every process loads this module; proxies use it to classify replies. `bind` imports the part that
+runs user code, in replicas only.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class HttpCalls:
 
     name = HTTP
 
-    def bind(self, served: UserCallable) -> Service:
+    def bind(self, user_callable: UserCallable) -> Service:
         from ._replica.http_protocol import HttpProtocol
 
-        return HttpProtocol().bind(served)
+        return HttpProtocol().bind(user_callable)
 
     def failure_code(self, reply: Reply) -> ErrorCode | None:
-        """Return the code of a status of 500 or more."""
+        """Return the error code of a status of 500 or more, None below."""
         return _failure_code(status_of(reply.payload[0]))
 
 
@@ -41,13 +41,13 @@ class WebSocketCalls:
 
     name = WEBSOCKET
 
-    def bind(self, served: UserCallable) -> Service:
+    def bind(self, user_callable: UserCallable) -> Service:
         from ._websocket.asgi_session import WebSocketProtocol
 
-        return WebSocketProtocol().bind(served)
+        return WebSocketProtocol().bind(user_callable)
 
     def failure_code(self, reply: Reply) -> ErrorCode | None:
-        """Return the code of a handshake that was denied with a status of 500 or more."""
+        """Return the error code of a handshake denied with 500 or more, None otherwise."""
         status = denied_with(reply.payload[0])
         return None if status is None else _failure_code(status)
 

@@ -1,4 +1,4 @@
-"""Which answer an error becomes. The only place that maps errors to HTTP."""
+"""HTTP responses to errors. The only module that maps errors to HTTP statuses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from alacarte.errors import (
 
 from ._head_codec import pack_response
 
-__all__ = ["STATUS_BY_CODE", "Answer", "answer_to"]
+__all__ = ["STATUS_BY_CODE", "LocalResponse", "error_response"]
 
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
 STATUS_BY_CODE: Mapping[ErrorCode, int] = {
@@ -36,72 +36,75 @@ STATUS_BY_CODE: Mapping[ErrorCode, int] = {
     ErrorCode.CANCELLED: 503,
     ErrorCode.INTERNAL: 500,
 }
-"""As google.rpc.Code maps them; but its 499 for a cancelled call is no status to send."""
+"""The mapping of google.rpc.Code, except for CANCELLED: its 499 is not a status to send."""
 
 _STATUSES = frozenset(int(status) for status in HTTPStatus)
-_OF_THE_PROXY = frozenset((b"connection", b"content-length", b"transfer-encoding", b"x-request-id"))
+_RESERVED_HEADERS = frozenset(
+    (b"connection", b"content-length", b"transfer-encoding", b"x-request-id")
+)
 _STATUS_BY_TYPE: Mapping[type[RequestError], int] = {
-    BackPressureError: 503,  # the server is overloaded, whoever sends: no quota of the client's
+    BackPressureError: 503,  # not 429: the server is overloaded, not the client's quota
 }
-"""Before the code of an error."""
+"""Statuses that take precedence over the error's code."""
 
 
-class Answer(NamedTuple):
-    """A short answer of the proxy's own."""
+class LocalResponse(NamedTuple):
+    """A response of the proxy itself (in Envoy, a local reply)."""
 
     status: int
     text: str
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-def answer_to(error: BaseException) -> Answer:
-    """Return the answer to a request that failed with `error`.
+def error_response(error: BaseException) -> LocalResponse:
+    """Return the response to a request that failed with `error`.
 
-    The answer tells a client nothing internal, and nothing of user code's. An error of a plugin's
-    own type may bring `status`, `headers` (a mapping, or pairs) and `retry_after_s`; values that no
-    response can have are ignored.
+    The response reveals nothing internal and nothing of user code. A plugin's own error type may
+    have attributes `status`, `headers` (a mapping or pairs) and `retry_after_s`; invalid values are
+    ignored.
     """
     if not isinstance(error, RequestError):
-        return Answer(500, HTTPStatus(500).phrase)
-    get = error.attributes.get if isinstance(error, RemoteError) else _getter(error)
-    status = _own_status(get("status")) or _status(error)
+        return LocalResponse(500, HTTPStatus(500).phrase)
+    get = error.attributes.get if isinstance(error, RemoteError) else _attribute_getter(error)
+    status = _status_attribute(get("status")) or _mapped_status(error)
     text = error.client_message or HTTPStatus(status).phrase
-    return Answer(status, text, (*_own_headers(status, get("headers")), *_hints(error, get)))
+    headers = (*_headers_attribute(status, get("headers")), *_retry_headers(error, get))
+    return LocalResponse(status, text, headers)
 
 
-def _getter(error: RequestError) -> Callable[[str], Any]:
+def _attribute_getter(error: RequestError) -> Callable[[str], Any]:
     return lambda name: getattr(error, name, None)
 
 
-def _status(error: RequestError) -> int:
+def _mapped_status(error: RequestError) -> int:
     for kind, status in _STATUS_BY_TYPE.items():
         if isinstance(error, kind):
             return status
     return STATUS_BY_CODE.get(request_code(error), 500)
 
 
-def _own_status(value: object) -> int | None:
-    """Return the status that an error brings, None where that is no status of an error."""
+def _status_attribute(value: object) -> int | None:
+    """Return the value of an error's `status`, None if that is not the status of an error."""
     if isinstance(value, int) and 400 <= value <= 599 and value in _STATUSES:
         return int(value)
     return None
 
 
-def _own_headers(status: int, value: Any) -> list[tuple[bytes, bytes]]:
-    """Return the headers that an error brings; none of them where one would break the response."""
+def _headers_attribute(status: int, value: Any) -> list[tuple[bytes, bytes]]:
+    """Return the pairs of an error's `headers`, without any if a header is invalid."""
     if not value:
         return []
     try:
         pairs = value.items() if isinstance(value, Mapping) else value
         headers = [(_bytes(name).lower(), _bytes(text)) for name, text in pairs]
         pack_response(status, headers)
-    except Exception:  # of the plugin's making
+    except Exception:  # the value comes from a plugin
         return []
-    return [header for header in headers if header[0] not in _OF_THE_PROXY]
+    return [header for header in headers if header[0] not in _RESERVED_HEADERS]
 
 
-def _hints(error: RequestError, get: Callable[[str], Any]) -> list[tuple[bytes, bytes]]:
-    """Return the headers that tell a client whether, and when, to try again."""
+def _retry_headers(error: RequestError, get: Callable[[str], Any]) -> list[tuple[bytes, bytes]]:
+    """Return the headers that tell a client whether and when to retry."""
     if isinstance(error, ReplicaUnavailableError):
         return [(b"retry-safe", b"no")]
     seconds = get("retry_after_s")

@@ -1,4 +1,4 @@
-"""httptools' parser of requests, with what its documentation leaves out."""
+"""httptools' request parser, and its undocumented behaviour that this package uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = [
     "HttpParserError",
     "HttpParserInvalidMethodError",
     "HttpParserUpgrade",
-    "cause_of",
+    "callback_error",
     "new_parser",
 ]
 
@@ -27,9 +27,9 @@ def new_parser(callbacks: Any) -> Any:
     return httptools.HttpRequestParser(callbacks)
 
 
-def cause_of(error: HttpParserError) -> BaseException | None:
-    """Return what a method `on_…` raised, where that is what stopped the parser.
+def callback_error(error: HttpParserError) -> BaseException | None:
+    """Return the exception of a method `on_…` that stopped the parser, None for other errors.
 
-    Call it where no other exception is being handled: that would take the place of the cause.
+    Call it outside of `except` blocks, where Python would set another exception as the context.
     """
     return error.__context__

@@ -1,4 +1,4 @@
-"""Check what a plugin's `wrap_http` gives, for `alacarte.testing.check_plugin`."""
+"""The check of a plugin's `wrap_http` in `alacarte.testing.check_plugin`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def check_http_layers(hooks: Hooks, config: ConfigSections) -> None:
     """Build the layers of each kind of route, and send a request and a handshake through them.
 
     Raises:
-        AssertionError: A hook or a layer fails, or returns something wrong.
+        AssertionError: A hook or a layer fails, or returns an invalid value.
     """
     failures: list[str] = []
 
     def report(plugin: str, hook: str, error: BaseException, subject: str) -> None:
         failures.append(f"plugin {plugin}: {hook} for {subject}: {error}")
 
-    def ask(route: HttpRoute) -> list[tuple[str, object]]:
+    def collect(route: HttpRoute) -> list[tuple[str, object]]:
         try:
             return [*hooks.ask("wrap_http", route=route, config=config)]
         except PluginError as error:
@@ -40,14 +40,14 @@ def check_http_layers(hooks: Hooks, config: ConfigSections) -> None:
             raise
 
     layers = HttpLayers(
-        ask, order_stages(hooks.registered("register_layer_stages").values()), report
+        collect, order_stages(hooks.registered("register_layer_stages").values()), report
     )
     layers.update(_ROUTES)
-    asyncio.run(_send_through(layers))
+    asyncio.run(_send_requests(layers))
     assert not failures, "; ".join(failures)
 
 
-async def _send_through(layers: HttpLayers) -> None:
+async def _send_requests(layers: HttpLayers) -> None:
     async def forward(request: HttpRequest) -> HttpResponse:
         return HttpResponse(200)
 

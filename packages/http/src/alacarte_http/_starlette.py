@@ -1,6 +1,6 @@
-"""The private names of Starlette and FastAPI that this package uses, all of them here.
+"""All uses of private names of Starlette and FastAPI.
 
-`tests/contract/test_private_names.py` lists them, and says which a new version no longer has.
+`tests/contract/test_private_names.py` lists these names, and fails when a new version lacks one.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.routing import Mount
 
-__all__ = ["body_at_once", "dependants", "included_router", "lifespan_for", "with_application"]
+__all__ = ["dependants", "included_router_class", "lifespan_for", "mount_with_app", "take_body"]
 
 
-def body_at_once(request: Request, take: Callable[[], bytes | None]) -> bytes | None:
-    """Return the body that a request has read before, or has now from `take`; None for neither.
+def take_body(request: Request, take: Callable[[], bytes | None]) -> bytes | None:
+    """Return the body that a request has read already, or the result of `take`; None without both.
 
-    What `take` returns is kept, for `stream` and `form` as well.
+    The request keeps the result of `take`, also for `stream` and `form`.
     """
     if not hasattr(request, "_body"):
         body = None if request._stream_consumed else take()
@@ -31,28 +31,28 @@ def body_at_once(request: Request, take: Callable[[], bytes | None]) -> bytes | 
     return request._body
 
 
-def with_application(mount: Mount, app: Any) -> Mount:
-    """Return a copy of a mount that leads to another application."""
+def mount_with_app(mount: Mount, app: Any) -> Mount:
+    """Return a copy of a mount with another application."""
     new = copy.copy(mount)
     new.app = new._base_app = app
     return new
 
 
 def lifespan_for(router: Any, old: Any) -> Any:
-    """Return the lifespan of `old` for its copy `router`: the default one holds its router."""
+    """Return the lifespan of `old` for its copy `router`: the default lifespan holds its router."""
     lifespan = old.lifespan_context
     return type(lifespan)(router) if getattr(lifespan, "_router", None) is old else lifespan
 
 
 def dependants(route: Any) -> list[Any]:
-    """Return what FastAPI reads a route's parameters from; newer versions keep it flat as well."""
+    """Return the dependants of a FastAPI route; newer versions have a flat one as well."""
     found = (route.dependant, getattr(route, "_flat_dependant", None))
     return [each for each in found if each is not None]
 
 
-def included_router() -> type[Any] | None:
-    """Return FastAPI's class for a router that another one includes; older versions have none."""
-    from fastapi import routing  # which a replica without a FastAPI application may not have
+def included_router_class() -> type[Any] | None:
+    """Return FastAPI's class for an included router, None in older versions."""
+    from fastapi import routing  # lazy: FastAPI is optional
 
     found: type[Any] | None = getattr(routing, "_IncludedRouter", None)
     return found
@@ -62,5 +62,5 @@ def _reduce_state(state: State) -> Any:
     return State, (state._state,)
 
 
-# An empty `State`, as pickle makes one first, calls itself without end.
+# Without a reducer, unpickling creates an empty `State`, whose `__getattr__` recurses endlessly.
 copyreg.pickle(State, _reduce_state)

@@ -17,7 +17,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class ProxyLocation(StrEnum):
-    """Where HTTP proxies run."""
+    """The nodes on which HTTP proxies run."""
 
     DISABLED = "Disabled"
     HEAD_ONLY = "HeadOnly"
@@ -29,7 +29,7 @@ def _default_host() -> str:
 
 
 class AccessLog(StrEnum):
-    """How each request is noted."""
+    """Formats of the access log."""
 
     OFF = "off"
     TEXT = "text"
@@ -37,53 +37,54 @@ class AccessLog(StrEnum):
 
 
 class HTTPOptions(BaseModel):
-    """How HTTP is served. Fixed when an instance starts.
+    """Options of the HTTP proxies, fixed when an instance starts.
 
-    Limits and counts hold for each proxy process. Times are in seconds.
+    Limits and counts apply to each proxy process. Times are in seconds.
 
     Attributes:
-        host: Address to listen on; None runs no proxy. Beyond this machine only with
-            `ssl_ca_certs` or `insecure`: Ray's token guards the cluster, not HTTP.
-        port: TCP port to listen on; 0 takes a free one, which `serve.status()` tells.
-        root_path: Put in front of the `root_path` that applications see, when a server before
-            this one strips a prefix.
-        request_timeout_s: Time for a response to begin; None for no limit. Then 504. A client
-            can shorten it with the header `x-request-timeout-seconds`.
-        keep_alive_timeout_s: How long an idle connection stays open.
-        location: Where proxies run.
+        host: Address to listen on; None runs no proxy. An address that other machines can reach
+            needs `ssl_ca_certs` or `insecure`: Ray's token protects the cluster, not HTTP.
+        port: TCP port to listen on; 0 chooses a free port, shown by `serve.status()`.
+        root_path: Prefix of the `root_path` that applications see; set it if a server in front of
+            the proxy strips a prefix.
+        request_timeout_s: Time for a response to begin, after which the client gets 504; None for
+            no limit. A client can shorten it with the header `x-request-timeout-seconds`.
+        keep_alive_timeout_s: Time after which an idle connection is closed.
+        location: Nodes on which proxies run.
         workers: Proxy processes on each node; they share one port.
-        ssl_keyfile: Private key in PEM format; with `ssl_certfile` it turns TLS on.
+        ssl_keyfile: Private key in PEM format; with `ssl_certfile` it enables TLS.
         ssl_certfile: Certificate chain in PEM format.
-        ssl_keyfile_password: Of the private key.
-        ssl_ca_certs: Clients must show a certificate that one of these authorities signed.
-        max_request_line_bytes: Method, target and version. More is answered 414.
-        max_header_bytes: All header fields of a request together. More is answered 431.
-        max_header_fields: How many. More is answered 431.
-        max_body_bytes: Of a request; None for no limit. More is answered 413.
-        max_websocket_message_bytes: More closes the WebSocket with code 1009.
-        max_connections: Open at a time. One more closes the connection that has idled longest.
-        max_concurrent_requests: In progress at a time. One more is answered 503.
-        receive_head_timeout_s: Time for a request's head to arrive. Then 408.
-        receive_body_timeout_s: Time without any progress of a request's body. Then 408.
-        send_timeout_s: Time that a client may leave a response unread. Then its connection is
+        ssl_keyfile_password: Password of the private key.
+        ssl_ca_certs: Certificates of authorities; clients must present a certificate that one of
+            them has signed.
+        max_request_line_bytes: Maximum size of method, target and version; above it, 414.
+        max_header_bytes: Maximum size of all header fields of a request; above it, 431.
+        max_header_fields: Maximum number of header fields of a request; above it, 431.
+        max_body_bytes: Maximum size of a request's body, None for no limit; above it, 413.
+        max_websocket_message_bytes: Maximum size of a message; above it, the WebSocket is closed
+            with code 1009.
+        max_connections: Maximum number of open connections; above it, the connection that has been
+            idle longest is closed.
+        max_concurrent_requests: Maximum number of requests in progress; above it, 503.
+        receive_head_timeout_s: Time for a request's head to arrive; after it, 408.
+        receive_body_timeout_s: Time without progress of a request's body; after it, 408.
+        send_timeout_s: Time that a client may leave a response unread; after it, the connection is
             closed.
-        retry_methods: Methods of which every application's handlers may run more than once for
-            one request: when a replica is lost before its response has begun, such a request is
-            sent to another one, once more, unless its body was a stream that has begun.
-            In the environment, with commas in between.
-        access_log: Note each request, as text or as JSON.
+        retry_methods: Methods whose requests may run twice, in every application: if a replica is
+            lost before its response has begun, the request is sent to another replica once, unless
+            its body is a stream that has begun. Separated by commas in the environment.
+        access_log: Format of the access log.
         access_log_path: File to append to; "" for the proxy's standard output.
-        expose_routes: Answer `/-/routes`; by default only on an address that no other machine
-            can reach.
-        routes_hosts: Names for which `/-/routes` is answered, as they stand in the header `Host`,
-            besides `localhost`, IP addresses and `host`. Others are answered 403, so that no page
-            in a browser reads them by a name of its own (DNS rebinding). In the environment, with
-            commas in between.
-        allow_disconnect_disabled: Let a client ask with `x-request-disconnect-disabled: ?1` that
-            its request is finished even when it hangs up. Such a client holds a replica's slot
-            without holding a connection, so allow it only where you know the clients.
-        insecure: Allow a `host` that other machines can reach, though the proxy asks no client who
-            it is.
+        expose_routes: Whether to serve `/-/routes`; by default only if other machines cannot reach
+            `host`.
+        routes_hosts: Values of the header `Host` for which `/-/routes` is served, besides
+            `localhost`, IP addresses and `host`. Other hosts get 403, so that a page in a browser
+            cannot read the routes through its own host name (DNS rebinding). Separated by commas
+            in the environment.
+        allow_disconnect_disabled: Whether a client may send `x-request-disconnect-disabled: ?1`,
+            so that its request is finished even if it disconnects. Such a request occupies a
+            replica without a connection, so allow this only for clients that you trust.
+        insecure: Allow a `host` that other machines can reach without authentication.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -132,20 +133,22 @@ class HTTPOptions(BaseModel):
     def _methods(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for method in value:
             if not method.isascii() or not method.isalpha() or method != method.upper():
-                raise ValueError(f"{method!r} is no HTTP method; write them as in ('GET', 'HEAD')")
+                raise ValueError(
+                    f"{method!r} is not an HTTP method; write methods as in ('GET', 'HEAD')"
+                )
         return value
 
     @field_validator("root_path")
     @classmethod
     def _root_path(cls, value: str) -> str:
         if value and (not value.startswith("/") or value.endswith("/")):
-            raise ValueError("must begin with '/' and not end with one")
+            raise ValueError("must begin with '/' and must not end with '/'")
         return value
 
     @model_validator(mode="after")
     def _key_and_certificate(self) -> HTTPOptions:
         if (self.ssl_keyfile is None) != (self.ssl_certfile is None):
-            raise ValueError("ssl_keyfile and ssl_certfile belong together: set both or neither")
+            raise ValueError("set both ssl_keyfile and ssl_certfile, or neither")
         if self.ssl_ca_certs is not None and self.ssl_certfile is None:
             raise ValueError("ssl_ca_certs needs ssl_keyfile and ssl_certfile")
         return self
@@ -159,14 +162,14 @@ class HTTPOptions(BaseModel):
 
     @property
     def shows_routes(self) -> bool:
-        """Whether `/-/routes` is answered."""
+        """Whether the proxy serves `/-/routes`."""
         if self.expose_routes is not None:
             return self.expose_routes
         return self.host is not None and is_loopback(self.host)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens on `host`."""
+    """Return whether only this machine can connect to `host`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

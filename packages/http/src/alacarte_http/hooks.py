@@ -1,4 +1,4 @@
-"""What this package contributes to alacarte."""
+"""Hook implementations of alacarte-http."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def register_api() -> list[ApiName]:
 
 @hookimpl
 def register_modules() -> list[str]:
-    # `import starlette` is all that programs for Ray Serve do, which has imported this itself.
+    # Ray Serve imports this module, so its programs use it after a bare `import starlette`.
     return ["starlette.requests"]
 
 
 @hookimpl
 def register_config() -> list[ConfigSection]:
-    seen = {"access_log": "text"}
-    return [ConfigSection("http", "alacarte_http.config:HTTPOptions", foreground=seen)]
+    foreground = {"access_log": "text"}
+    return [ConfigSection("http", "alacarte_http.config:HTTPOptions", foreground=foreground)]
 
 
 @hookimpl
 def check_start(config: ConfigSections) -> None:
     if _enabled(config):
-        from ._proxy.preflight import check_listening  # no other process has a use for it
+        from ._proxy.preflight import check_listening  # lazy: only the driver needs it
 
         check_listening(config.section("http"))
 

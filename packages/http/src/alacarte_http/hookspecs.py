@@ -1,4 +1,4 @@
-"""The hooks that this package brings."""
+"""Hook specifications of alacarte-http."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .layers import HttpLayer, HttpRoute
 __all__ = ["CHECKS", "wrap_http"]
 
 CHECKS = {"wrap_http": "alacarte_http._layer_check:check_http_layers"}
-"""What `alacarte.testing.check_plugin` calls, given the hooks and the configuration."""
+"""Checks that `alacarte.testing.check_plugin` runs for each hook of this package."""
 
 
 @hookspec
@@ -19,8 +19,8 @@ def wrap_http(
 ) -> HttpLayer | StagedLayer[HttpLayer] | None:
     """Return a layer around the HTTP requests and WebSockets of `route`. HTTP proxy.
 
-    Called once for each route and proxy process, and again where an application's deployments
-    change; also for the proxy's own paths and for unmatched paths. When it raises, or returns
-    something else, requests of that route are answered 500: a plugin that may be there for
-    authentication fails closed.
+    Called once for each route in each proxy process, again when the application's deployments
+    change, and also for the proxy's own paths and for unmatched paths. If the hook raises or
+    returns another type, requests of that route get 500: a layer that may authenticate requests
+    fails closed.
     """

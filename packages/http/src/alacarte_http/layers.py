@@ -1,4 +1,4 @@
-"""Layers around HTTP requests in the proxy, as plugins give them with the hook `wrap_http`.
+"""Layers around HTTP requests in the proxy, which plugins return from the hook `wrap_http`.
 
 A *service* is an async function from `HttpRequest` to `HttpResponse`; a *layer* takes a service and
 returns one:
@@ -10,7 +10,7 @@ returns one:
             return await service(request.with_identity(Identity("the holder of the key")))
         return call
 
-A layer runs in the proxy, before anything of the request's body is read.
+A layer runs in the proxy, before any byte of the request's body is read.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ APPLICATION: RouteKind = "application"
 SYSTEM: RouteKind = "system"
 UNMATCHED: RouteKind = "unmatched"
 
-# What RFC 3986 allows in a path beside letters, digits and `-._~`.
+# Characters that RFC 3986 allows in a path, besides letters, digits and `-._~`.
 _PATH = "/!$&'()*+,;=:@"
 
 
 @dataclass(frozen=True)
 class HttpRoute:
-    """Where requests go that a layer stands around.
+    """The route of the requests that a layer wraps.
 
     Attributes:
         kind: `"application"`: a route of an application or an endpoint. `"system"`: the proxy's own
-            paths, below `/-/`. `"unmatched"`: paths that no route takes.
-        prefix: Of the path, "/-/" for the proxy's own paths, "" for unmatched ones.
-        application: Whose route it is: an application or an endpoint; "" for the other kinds.
-        deployments: Those that the route leads to, more than one where the route is split.
+            paths, below `/-/`. `"unmatched"`: paths without a route.
+        prefix: Path prefix; "/-/" for the proxy's own paths, "" for unmatched paths.
+        application: Name of the application or endpoint that owns the route; "" for other kinds.
+        deployments: Ingress deployments of the route, more than one if the route is split.
     """
 
     kind: RouteKind
@@ -63,26 +63,26 @@ class HttpRoute:
     deployments: tuple[DeploymentInfo, ...] = ()
 
 
-@dataclass(slots=True, eq=False)  # not frozen: that takes six times as long to make
+@dataclass(slots=True, eq=False)  # not frozen: creating it would take six times as long
 class HttpRequest:
-    """The head of a request, or of the handshake of a WebSocket.
+    """The head of a request, or of a WebSocket's handshake.
 
-    Never change one in place: `with_path` and its like return another one.
+    Treat instances as immutable: `with_path` and similar methods return a changed copy.
 
     Attributes:
         method: In capitals, as sent.
-        path: Decoded, the route's prefix included.
-        raw_path: As sent, still percent-encoded.
-        query: What follows the path's question mark.
+        path: Decoded path, with the route's prefix.
+        raw_path: Path as sent, percent-encoded.
+        query: Query string, without the question mark.
         version: "1.1" or "1.0".
         headers: In order, with names in lower case.
         client: Address of the client, None where its socket has none.
         server: Address that the client connected to.
-        secure: The client's connection is TLS.
+        secure: The client's connection uses TLS.
         websocket: The request opens a WebSocket.
-        request_id: In the response's `X-Request-ID`, in logs, and in every call that follows.
-        route: Where the request goes. A layer that changes the path does not change the route.
-        identity: Who makes the request, as layers further out have established.
+        request_id: Id in the response's `X-Request-ID`, in logs, and in all calls of the request.
+        route: The request's route. A layer that changes the path does not change the route.
+        identity: The request's sender, set by an outer layer; None if not authenticated.
     """
 
     method: str
@@ -101,19 +101,19 @@ class HttpRequest:
     _forward: Any = field(default=None, repr=False, compare=False)
 
     def header(self, name: str) -> str | None:
-        """Return the first header of that name, in whatever case; None without."""
+        """Return the first header with a name, in any case; None without one."""
         return find_header(self.headers, name)
 
     def with_path(self, path: str) -> HttpRequest:
-        """Return the same request for another path, decoded, below the route's prefix."""
+        """Return a copy with another path, given decoded and below the route's prefix."""
         raw_path = quote(path, safe=_PATH, errors="surrogateescape").encode()
         return self._with(path=path, raw_path=raw_path)
 
     def with_headers(self, headers: Headers) -> HttpRequest:
-        """Return the same request with these headers in place of those of their names.
+        """Return a copy with these headers, which replace headers of the same names.
 
         Raises:
-            ValueError: No request can have one of them.
+            ValueError: A header's name or value is invalid.
         """
         pairs = header_pairs(headers)
         check_headers(pairs)
@@ -122,16 +122,16 @@ class HttpRequest:
         return self._with(headers=[*kept, *pairs])
 
     def without_headers(self, *names: str) -> HttpRequest:
-        """Return the same request without the headers of these names."""
+        """Return a copy without the headers of these names."""
         dropped = {name.lower().encode("latin-1") for name in names}
         return self._with(headers=[each for each in self.headers if each[0] not in dropped])
 
     def with_identity(self, identity: Identity | None) -> HttpRequest:
-        """Return the same request as made by `identity`, which reaches the replica."""
+        """Return a copy with an identity, which the replica receives with the call."""
         return self._with(identity=identity)
 
     def _with(self, **changes: Any) -> HttpRequest:
-        """Do as `dataclasses.replace`, in a fifth of its time: layers copy each request."""
+        """Return a changed copy, like `dataclasses.replace` in a fifth of its time."""
         copy = HttpRequest(
             self.method,
             self.path,
@@ -154,7 +154,7 @@ class HttpRequest:
 
 
 HttpService = Callable[[HttpRequest], Awaitable[HttpResponse]]
-"""Answers requests. The service that a layer is given may be called once for each request, and
-raises no error of the application: what went wrong is a response there already."""
+"""An async function that responds to requests. A layer may call the service that it wraps once for
+each request. That service does not raise: errors of the application are responses already."""
 
 HttpLayer = Callable[[HttpService], HttpService]

@@ -1,11 +1,11 @@
-"""Read and write the HTTP messages of calls, for layers around them.
+"""Functions that read and write HTTP messages in calls, for layers around calls.
 
-`wrap_caller` and `wrap_replica` see HTTP requests and the handshakes of WebSockets as a `Call`,
-whose payload these functions read:
+The layers of `wrap_caller` and `wrap_replica` see an HTTP request or a WebSocket's handshake as a
+`Call`. These functions read and write its payload:
 
     if message.is_request(call) and message.read_request(call).method == "GET": ...
 
-A layer at the proxy (`wrap_http`) needs none of this: it gets an `HttpRequest`.
+A layer in the proxy (`wrap_http`) gets an `HttpRequest` instead.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from alacarte.types import Buffer, Call, Message, Reply
 from ._head_codec import (
     HTTP,
     ResponseHead,
-    pack_ends,
+    pack_peer,
     pack_request,
     pack_response,
     split_request,
@@ -54,23 +54,23 @@ __all__ = [
 
 Text = str | bytes
 Headers = Mapping[str, str] | Iterable[tuple[Text, Text]]
-"""Headers as they are given: a mapping, or pairs where a name may come twice. Text is Latin-1."""
+"""Headers: a mapping, or pairs if a name may repeat. Strings are encoded as Latin-1."""
 
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _SWITCHING = 101
 
 
 class RequestHead(NamedTuple):
-    """The head of a request, as the replica gets it.
+    """The head of a request, as a replica receives it.
 
     Attributes:
         method: In capitals.
-        path: Decoded, the route's prefix included.
-        raw_path: As the client sent it, percent-encoded.
-        query: What follows the path's question mark.
+        path: Decoded path, with the route's prefix.
+        raw_path: Path as sent, percent-encoded.
+        query: Query string, without the question mark.
         version: "1.1" or "1.0".
         headers: In order, with names in lower case.
-        root_path: What the application is mounted under: the route's prefix.
+        root_path: Path under which the application is mounted: the route's prefix.
         scheme: `http`, `https`, `ws` or `wss`.
         client: Address of the client, None where its socket has none.
         server: Address that the client connected to.
@@ -88,23 +88,24 @@ class RequestHead(NamedTuple):
     server: tuple[str, int | None] | None
 
     def header(self, name: str) -> str | None:
-        """Return the first header of that name, None without."""
+        """Return the first header with a name, in any case; None without one."""
         return find_header(self.headers, name)
 
 
 class HttpResponse:
-    """A response: its status and headers, and its body or the beginning of it.
+    """A response: status, headers, and a body or the beginning of a streamed body.
 
     Args:
         status: 200 to 599.
-        body: All of it, or its beginning; a string is sent as UTF-8, as plain text unless a header
-            says otherwise.
-        headers: `Content-Length` is added where the body is all here.
+        body: The body, or its beginning if `rest` is given. A string is encoded as UTF-8, and sent
+            as plain text unless `headers` has a content type.
+        headers: `Content-Length` is added if `rest` is None.
         rest: Further parts of the body, one in each message.
 
     Raises:
-        ValueError: No response can have this status, or one of the headers.
-        TypeError: The body is neither text nor bytes, or the rest no asynchronous iterator.
+        ValueError: The status or a header is invalid.
+        TypeError: The body is neither a string nor bytes, or `rest` is not an asynchronous
+            iterator.
     """
 
     __slots__ = ("_accept", "_body", "_head", "_reply", "_rest")
@@ -123,9 +124,9 @@ class HttpResponse:
             if not any(name == b"content-type" for name, _ in pairs):
                 pairs.append(_TEXT)
         elif not isinstance(body, bytes | bytearray | memoryview):
-            raise TypeError(f"the body of a response is text or bytes, not {body!r}")
+            raise TypeError(f"a response's body must be a string or bytes, not {body!r}")
         if rest is not None and not hasattr(rest, "__aiter__"):
-            raise TypeError(f"the rest of a response is an asynchronous iterator, not {rest!r}")
+            raise TypeError(f"a response's rest must be an asynchronous iterator, not {rest!r}")
         self._set(_head_of(status, pairs), body, rest)
 
     def _set(
@@ -140,24 +141,24 @@ class HttpResponse:
         self._body = body
         self._rest = rest
         self._accept = accept
-        self._reply = reply  # the reply that it was read from
+        self._reply = reply  # the reply that this response was read from
         return self
 
     @property
     def status(self) -> int:
-        """101 for a WebSocket that the application has accepted."""
+        """The status; 101 for a WebSocket that the application has accepted."""
         return self._head.status
 
     @property
     def body(self) -> Buffer:
-        """What is here of the body."""
+        """The body, or its beginning if `rest` is not None."""
         return self._body
 
     @property
     def rest(self) -> AsyncIterator[Message] | None:
-        """The further messages of the reply, None where the body is all here.
+        """The further parts of the body, None if `body` is complete.
 
-        Who takes them reads them to their end or closes them.
+        A layer that reads them must read them to their end or close them.
         """
         return self._rest
 
@@ -171,14 +172,14 @@ class HttpResponse:
         return self._head.headers
 
     def header(self, name: str) -> str | None:
-        """Return the first header of that name, None without."""
+        """Return the first header with a name, in any case; None without one."""
         return find_header(self.headers, name)
 
     def with_headers(self, headers: Headers) -> HttpResponse:
-        """Return the same response with these headers in place of those of their names.
+        """Return a copy with these headers, which replace headers of the same names.
 
         Raises:
-            ValueError: No response can have one of the headers.
+            ValueError: A header's name or value is invalid.
         """
         pairs = header_pairs(headers)
         if self._accept is not None:
@@ -194,7 +195,7 @@ class HttpResponse:
 
 
 def header_pairs(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """Return headers as they are sent, with names in lower case."""
+    """Return headers as pairs of bytes, with names in lower case."""
     pairs: Iterable[tuple[Text, Text]] = (
         headers.items() if isinstance(headers, Mapping) else headers
     )
@@ -202,20 +203,20 @@ def header_pairs(headers: Headers) -> list[tuple[bytes, bytes]]:
 
 
 def find_header(headers: Sequence[tuple[bytes, bytes]], name: str) -> str | None:
-    """Return the first header of a name, in whatever case, None without."""
+    """Return the first header with a name, in any case; None without one."""
     wanted = name.lower().encode("latin-1")
     return next((value.decode("latin-1") for each, value in headers if each == wanted), None)
 
 
 def is_request(call: Call) -> bool:
-    """Return whether a call is an HTTP request, or the handshake of a WebSocket."""
+    """Return whether a call is an HTTP request or a WebSocket's handshake."""
     return call.protocol in (HTTP, WEBSOCKET)
 
 
 def read_request(call: Call) -> RequestHead:
-    """Return the head of the request that a call carries.
+    """Return the head of the request in a call.
 
-    What of the body has come with the head follows it in `call.payload`, the rest in `call.body`.
+    The body's beginning follows the head in `call.payload`; its further parts are in `call.body`.
     """
     scope = unpack_scope(split_request(call.payload[0])[0])
     scheme = scope["scheme"]
@@ -234,12 +235,12 @@ def read_request(call: Call) -> RequestHead:
 
 
 def with_request(call: Call, head: RequestHead) -> Call:
-    """Return the same call with another head; the body stays.
+    """Return a copy of a call with another head and the same body.
 
-    Of a path only `raw_path` is sent. Where `path` alone was replaced, it is percent-encoded.
+    Only `raw_path` is sent. If `path` alone was replaced, `raw_path` becomes its encoded form.
 
     Raises:
-        ValueError: A part of the head holds a line feed.
+        ValueError: A part of the head contains a line feed.
     """
     before = read_request(call)
     _, body = split_request(call.payload[0])
@@ -253,20 +254,20 @@ def with_request(call: Call, head: RequestHead) -> Call:
         head.version,
         head.headers,
         root_path=head.root_path.encode(),
-        ends=pack_ends(head.scheme in ("https", "wss"), head.client, head.server),
+        peer=pack_peer(head.scheme in ("https", "wss"), head.client, head.server),
     )
     pieces: list[Any] = [body] if len(body) else []
     pieces += call.payload[1:]
-    # In the replica a payload is one piece.
+    # In a replica, a payload is one piece.
     payload = [b"".join((packed, *pieces))] if len(call.payload) == 1 else [packed, *pieces]
     return dataclasses.replace(call, payload=payload)
 
 
 def read_response(call: Call, reply: Reply) -> HttpResponse:
-    """Return the response that a reply carries.
+    """Return the response in a reply.
 
     Args:
-        call: The request that was answered.
+        call: The reply's call.
     """
     payload = reply.payload
     message = payload[0] if len(payload) == 1 else b"".join(payload)
@@ -280,10 +281,10 @@ def read_response(call: Call, reply: Reply) -> HttpResponse:
 
 
 def write_reply(call: Call, response: HttpResponse) -> Reply:
-    """Return the reply that carries a response.
+    """Return a reply with a response.
 
     Args:
-        call: The request that is answered. A WebSocket is denied with any status but 101.
+        call: The reply's call. A status other than 101 denies a WebSocket.
     """
     if response._reply is not None:
         return response._reply
@@ -294,7 +295,7 @@ def write_reply(call: Call, response: HttpResponse) -> Reply:
     if accept is not None:
         return Reply((accept.pack(),), response.rest)
     if head.length is None and response.rest is None:
-        head = head.with_length(len(response.body))  # the proxy counts the body of no denial
+        head = head.with_length(len(response.body))  # the proxy does not add it to a denial
     return Reply((b"".join((KIND[DENY], head.pack(), response.body)),), response.rest)
 
 
@@ -313,5 +314,5 @@ def _head_of(status: int, pairs: list[tuple[bytes, bytes]]) -> ResponseHead:
 
 
 def _bytes(text: Text) -> bytes:
-    # `bytes` of a number is as many zeros.
+    # `memoryview` rejects integers, which `bytes` would turn into zeros.
     return text.encode("latin-1") if isinstance(text, str) else bytes(memoryview(text))

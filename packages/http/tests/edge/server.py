@@ -68,15 +68,15 @@ class EdgeServer:
         """Let the handlers that wait go on."""
         self.call(self._open.set)
 
-    def wind_down(self) -> None:
+    def drain(self) -> None:
         """What a proxy does when it is drained."""
 
-        def wind_down() -> None:
+        def drain() -> None:
             self._server.close()
             for connection in list(self.edge.connections):
-                connection.wind_down()
+                connection.drain()
 
-        self.call(wind_down)
+        self.call(drain)
 
     def wait_for_connections(self, count: int) -> None:
         wait_until(lambda: len(self.edge.connections) == count, timeout_s=WAIT_S)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte_http._edge.checks import Refused
+from alacarte_http._edge.checks import Refusal
 from alacarte_http._edge.framing import MAX_EMPTY_LINES, Framing
 
 HEAD = b"GET /a b HTTP/1.1\r\nA: b\r\n\r\n"
@@ -36,9 +36,9 @@ def test_a_line_is_measured_in_any_cut(cuts: list[int]):
     first, *others = reads(HEAD, cuts)
     framing.begin(first, 0)
     for read in others:
-        if framing.in_line:
+        if framing.is_in_line:
             framing.measure_line(read, 0, len(read))
-    assert (framing.line_size, framing.spaces, framing.in_line) == (17, 3, False)
+    assert (framing.line_size, framing.spaces, framing.is_in_line) == (17, 3, False)
 
 
 @given(st.lists(st.integers(1, 2 * MAX_EMPTY_LINES - 1), unique=True).map(sorted))
@@ -47,7 +47,7 @@ def test_empty_lines_are_skipped_in_any_cut(cuts: list[int]):
     framing = Framing()
     for read in reads(b"\r\n" * MAX_EMPTY_LINES, cuts):
         assert framing.skip_empty_lines(read, 0) == len(read)
-    with pytest.raises(Refused):
+    with pytest.raises(Refusal):
         framing.skip_empty_lines(b"\r\n", 0)
 
 
@@ -58,5 +58,5 @@ def test_half_of_an_empty_line_is_refused(parts: list[bytes]):
     *first, last = parts
     for part in first:
         framing.skip_empty_lines(part, 0)
-    with pytest.raises(Refused):
+    with pytest.raises(Refusal):
         framing.skip_empty_lines(last, 0)

@@ -14,7 +14,7 @@ import uvicorn
 import uvloop
 
 from alacarte.testing import wait_until
-from alacarte_http._edge import ending
+from alacarte_http._edge import half_close
 from alacarte_http._edge.edge import Edge
 from alacarte_http._edge.exchange import Exchange
 from alacarte_http._edge.http_connection import HttpConnection
@@ -86,8 +86,8 @@ def test_a_dribbled_head(serve_with):
     server.wait_until_empty()
 
 
-@pytest.mark.parametrize(("limit", "told"), [(2 << 20, b"2 MiB"), (1000, b"1000 bytes")])
-def test_a_body_that_is_too_long(serve_with, limit, told):
+@pytest.mark.parametrize(("limit", "size"), [(2 << 20, b"2 MiB"), (1000, b"1000 bytes")])
+def test_a_body_that_is_too_long(serve_with, limit, size):
     """413 names the limit in a readable unit, and the option."""
     server = serve_with(max_body_bytes=limit)
     with server.wire() as wire:
@@ -95,7 +95,7 @@ def test_a_body_that_is_too_long(serve_with, limit, told):
         answer = final(wire)
         assert answer.status == 413
         assert answer.body == (
-            b"The request's body is longer than the %b of HTTPOptions.max_body_bytes.\n" % told
+            b"The request's body has more than %b, the limit (http option max_body_bytes).\n" % size
         )
 
 
@@ -228,7 +228,7 @@ def test_a_request_that_has_arrived_is_not_idle(serve_with):
             first.ask("/late")
             more = HttpConnection(server.edge)
             assert server.edge.add(more)
-            server.edge.forget(more)
+            server.edge.remove(more)
 
         server.call(one_more)
         assert first.answer().body == b"/late 0"
@@ -320,7 +320,7 @@ def test_a_stream_to_a_client_that_stops_sending(serve_with):
 
 def test_a_quiet_stream_to_a_client_that_stops_sending(serve_with, monkeypatch):
     """Whoever was asked before the response began, and was there, is not given up in a pause."""
-    monkeypatch.setattr(ending, "_QUIET_S", 0.05)
+    monkeypatch.setattr(half_close, "_QUIET_S", 0.05)
     server = serve_with()
     with server.wire() as wire:
         wire.ask("/stay-and-stream")
@@ -384,7 +384,7 @@ def test_an_upload_that_breaks_off(serve_with, leave):
         if leave is Wire.stop_sending:
             answer = wire.answer()
             assert (answer.status, answer.body) == (
-                400, b"The request broke off before its end.\n",
+                400, b"The request is incomplete.\n",
             )  # fmt: skip
     server.wait_until_empty()
 
@@ -484,7 +484,7 @@ def test_winding_down_an_idle_connection(serve_with):
         used.ask("/")
         assert not used.answer().all("connection")
         server.wait_for_connections(3)
-        server.wind_down()
+        server.drain()
         for wire in (used, fresh):
             wire.ask("/late")
             answer = wire.answer()
@@ -508,7 +508,7 @@ def test_winding_down_a_busy_connection(serve_with):
         for _ in range(2):
             assert server.entered.acquire(timeout=WAIT_S)
         server.wait_for_connections(3)
-        server.wind_down()
+        server.drain()
         server.let_go()
         begun.send(b"TP/1.1\r\nHost: x\r\n\r\n")
         assert busy.answer()["connection"] == "close"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte_http._edge.checks import Refused
+from alacarte_http._edge.checks import Refusal
 from alacarte_http._edge.head import Head
 from alacarte_http._edge.limits import edge_limits
 from alacarte_http._edge.reader import (
@@ -29,7 +29,7 @@ LIMITS = edge_limits(HTTPOptions(max_body_bytes=1000, max_header_bytes=600, max_
 GET = b"GET /a?q HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"
-LAST = b"GET /l HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+GET_CLOSE = b"GET /l HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 H2C = b"POST /u HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n"
 WEBSOCKET = b"GET /w HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
 
@@ -56,7 +56,7 @@ def told(events: list[Event]) -> list[object]:
                 found[-1] += event.data
             else:
                 found.append(event.data)
-        elif isinstance(event, Refused):
+        elif isinstance(event, Refusal):
             found.append((event.status, event.bodiless))
         elif isinstance(event, Upgrade):
             found.append(event.head.raw_path)
@@ -73,7 +73,7 @@ def test_a_request_without_a_body_is_its_head():
     assert (head.method, head.path, head.query, head.version) == ("GET", "/a", b"q", "1.1")
     assert head.headers == [(b"host", b"x")]
     assert (head.has_body, head.keep_alive) == (False, True)
-    assert reader.state is State.BETWEEN
+    assert reader.state is State.DONE
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_a_body_has_an_end(data: bytes, body: bytes):
         assert head.has_body
         assert part == Body(body)
         assert isinstance(end, End)
-        assert reader.state is State.BETWEEN
+        assert reader.state is State.DONE
 
 
-@pytest.mark.parametrize("data", [GET, LAST, POST, CHUNKED, WEBSOCKET, H2C + b"\r\n"])
+@pytest.mark.parametrize("data", [GET, GET_CLOSE, POST, CHUNKED, WEBSOCKET, H2C + b"\r\n"])
 def test_each_head_is_read_for_itself(data: bytes):
     """Equal bytes are equal heads, and objects of their own: an application may change one."""
     first = read(Reader(LIMITS), data)[0]
@@ -111,14 +111,14 @@ def test_empty_lines_are_counted_for_each_request():
     reader = Reader(LIMITS)
     empty = b"\r\n" * 16
     assert [type(event) for event in read(reader, GET, empty, GET, empty, GET)] == [Head] * 3
-    assert [type(event) for event in read(reader, empty + b"\r\n", GET)] == [Refused]
+    assert [type(event) for event in read(reader, empty + b"\r\n", GET)] == [Refusal]
 
 
 def test_nothing_is_read_behind_the_last_request():
     """The client has said that it was the last."""
     reader = Reader(LIMITS)
-    assert len(read(reader, LAST + GET, GET)) == 1
-    assert reader.state is State.LAST
+    assert len(read(reader, GET_CLOSE + GET, GET)) == 1
+    assert reader.state is State.MUST_CLOSE
 
 
 def test_what_follows_a_handshake_is_not_http():
@@ -135,7 +135,7 @@ def test_what_is_refused_ends_the_reading():
     """One refusal, and nothing after it."""
     reader = Reader(LIMITS)
     events = read(reader, GET + b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n" + GET, GET)
-    assert [type(event) for event in events] == [Head, Refused]
+    assert [type(event) for event in events] == [Head, Refusal]
     assert reader.state is State.REFUSED
 
 
@@ -155,7 +155,7 @@ def test_a_refusal_of_head_has_no_body():
     for sent, bodiless in ((b"HEAD / HT", True), (GET[:9], False), (b"", False)):
         reader = Reader(LIMITS)
         read(reader, sent)
-        assert reader.refuse(Refused(408, "late")).bodiless is bodiless
+        assert reader.refuse(Refusal(408, "late")).bodiless is bodiless
 
 
 def test_the_table_is_whole():
@@ -170,7 +170,8 @@ def test_the_table_is_whole():
 
 PIECES = st.sampled_from(
     [
-        GET, POST, CHUNKED, LAST, WEBSOCKET, H2C + b"\r\n", H2C + b"Content-Length: 1\r\n\r\nx",
+        GET, POST, CHUNKED, GET_CLOSE, WEBSOCKET, H2C + b"\r\n",
+        H2C + b"Content-Length: 1\r\n\r\nx",
         b"GET / HTTP/1.0\r\n\r\n", b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n", b"\r", b"\n",
         b"Host: x\r\n", b"X: y\r\n", b"0\r\n\r\n", b"5\r\nhello\r\n", b"PRI * HTTP/2.0\r\n\r\n",
         b"GET http://h/p HTTP/1.1\r\nHost: x\r\n\r\n", b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -202,12 +203,12 @@ def test_a_long_body_in_any_cut(size: int, cuts: list[int], h2c: bool):
     places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
     reader = Reader(LIMITS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("alacarte_http._edge.reader._PARSED_BYTES", 0)
+        patch.setattr("alacarte_http._edge.reader._MAX_PARSED_BODY_BYTES", 0)
         events = read(reader, *[data[a:b] for a, b in pairwise(places)])
     parsed = told(read(Reader(LIMITS), data))
     assert told(events) == parsed
     assert parsed[1:3] == [body, END]
-    assert reader.state is State.BETWEEN
+    assert reader.state is State.DONE
 
 
 def test_a_long_body_is_not_copied():

@@ -140,7 +140,7 @@ class _Upgraded(Successor):
     def open(self, head: Head, peer: Peer) -> None:
         self.head = head
 
-    def wind_down(self, linger_s: float = 0.0) -> None: ...
+    def drain(self, linger_s: float = 0.0) -> None: ...
 
     def abort(self) -> None: ...
 
@@ -166,7 +166,7 @@ class _Runtime:
     def is_plain(self, deployment: DeploymentId) -> bool:
         return self.plain
 
-    def note(self, *_: object) -> None:
+    def record(self, *_: object) -> None:
         self.ended += 1
 
     async def _serve(self, call: ReplicaCall) -> Reply:

@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from alacarte import serve
 from alacarte.errors import ConfigError
 from alacarte.testing import wait_until
-from alacarte_http._proxy.access_log import AccessLogWriter, Style, open_log
+from alacarte_http._proxy.access_log import AccessLogWriter, LineFormat, open_access_log
 
 from .. import gates
 from ..websocket.apps import echo
@@ -39,9 +39,9 @@ class Answers:
         return PlainTextResponse("fine", 201)
 
 
-def line_of(text: str) -> Style:
+def line_of(text: str) -> LineFormat:
     """Return the style of lines that hold this text."""
-    return Style("", lambda *each: (text, "", "\n"), str, 1)
+    return LineFormat("", lambda *each: (text, "", "\n"), str, 1)
 
 
 def lines(path: Path, count: int) -> list[str]:
@@ -96,8 +96,8 @@ def test_durations(style: str, seconds: float, expected: str, tmp_path: Path):
     path = tmp_path / "access.log"
 
     async def note() -> None:
-        log = open_log(style, str(path))
-        log.note("GET", b"/a", "/", 200, seconds, "id", "app")
+        log = open_access_log(style, str(path))
+        log.record("GET", b"/a", "/", 200, seconds, "id", "app")
         await log.close()
 
     asyncio.run(note())
@@ -113,10 +113,10 @@ def test_each_line_has_its_own_time(style: str, tmp_path: Path, monkeypatch: pyt
     times = [0.0, 0.0009, 0.001, 1.9999, 0.5, 1_700_000_000.123]
 
     async def note() -> None:
-        log = open_log(style, str(path))
+        log = open_access_log(style, str(path))
         for at in times:
             monkeypatch.setattr("alacarte_http._proxy.access_log.time.time", lambda at=at: at)
-            log.note("GET", b"/a", "/", 200, 0.1, "id", "app")
+            log.record("GET", b"/a", "/", 200, 0.1, "id", "app")
         monkeypatch.undo()
         await log.close()
 
@@ -137,8 +137,8 @@ def test_no_value_breaks_out_of_its_line(tmp_path: Path):
     path = tmp_path / "access.log"
 
     async def note() -> None:
-        log = open_log("text", str(path))
-        log.note("GET", b"/a%0a\x1b", "/r\n/x", 200, 0.1, "id", "na\nme\0\x1b[31m")
+        log = open_access_log("text", str(path))
+        log.record("GET", b"/a%0a\x1b", "/r\n/x", 200, 0.1, "id", "na\nme\0\x1b[31m")
         await log.close()
 
     asyncio.run(note())
@@ -219,7 +219,7 @@ class Slow:
 
 
 def noted(log: AccessLogWriter, path: bytes = b"/") -> None:
-    log.note("GET", path, "/", 200, 0.001, "id", "app")
+    log.record("GET", path, "/", 200, 0.001, "id", "app")
 
 
 async def test_what_is_too_much_is_dropped_and_counted(caplog: pytest.LogCaptureFixture):
@@ -232,7 +232,7 @@ async def test_what_is_too_much_is_dropped_and_counted(caplog: pytest.LogCapture
     await log.close()
     written = slow.text.count("\n")
     assert written < 20
-    assert f"{20 - written} requests are not in it" in caplog.text
+    assert f"{20 - written} requests were not logged" in caplog.text
     noted(log)
     await log.close()
     assert slow.text.count("\n") == written + 1, "it goes on afterwards"
@@ -257,7 +257,7 @@ async def test_a_full_disk(caplog: pytest.LogCaptureFixture):
 
 async def test_lines_are_gathered(tmp_path: Path):
     """Many lines are one write."""
-    log = open_log("text", str(tmp_path / "x"))
+    log = open_access_log("text", str(tmp_path / "x"))
     for _ in range(100):
         noted(log)
     assert (tmp_path / "x").read_text() == ""

@@ -519,7 +519,7 @@ def test_no_application(site):
     site.run(echo.bind(), "/a")
     answer = site.http.get("/ab")
     assert answer.status_code == 404
-    assert answer.text == "No application serves '/ab'. GET /-/routes lists the routes there are."
+    assert answer.text == "No application serves '/ab'. GET /-/routes lists the routes."
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
@@ -576,7 +576,7 @@ def test_methods(site):
         answer = site.http.request(method, "/form")
         assert answer.status_code == 405
         assert answer.headers["allow"] == "GET, HEAD, POST"
-        assert answer.text == f"{method} is not allowed for /form; allowed: GET, HEAD, POST."
+        assert answer.text == f"{method} is not allowed for /form. Allowed: GET, HEAD, POST."
 
 
 def test_head_of_a_get_route(site):
@@ -619,7 +619,7 @@ def test_a_port_in_use(local):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=rf"port {port} on 127.0.0.1 is in use; .*another"):
+        with pytest.raises(ConfigError, match=rf"port {port} on 127.0.0.1 is in use\. .*another"):
             local.start(http_options={"port": port})
 
 

@@ -12,16 +12,16 @@ import pytest
 
 from alacarte.errors import BackPressureError
 from alacarte.types import Call, DeploymentId, Identity, Message, Reply, Route
-from alacarte_http._calls import Calls, ResolvedRoute
+from alacarte_http._call_builder import CallBuilder, ResolvedRoute
 from alacarte_http._edge.edge import Edge
 from alacarte_http._edge.exchange import Exchange
 from alacarte_http._edge.head import Head, Peer
 from alacarte_http._edge.http_connection import HttpConnection
 from alacarte_http._edge.limits import edge_limits
-from alacarte_http._errors import Answer
-from alacarte_http._head_codec import pack_ends, pack_response
+from alacarte_http._errors import LocalResponse
+from alacarte_http._head_codec import pack_peer, pack_response
 from alacarte_http._proxy.layered_forwarding import Handshake, LayeredForwarding
-from alacarte_http._proxy.layered_routes import Around, RouteTarget
+from alacarte_http._proxy.layered_routes import RouteLayers, RouteTarget
 from alacarte_http._request_options import RequestOptions, read_options
 from alacarte_http._websocket.websocket_codec import denied_with, pack_accept
 from alacarte_http.config import HTTPOptions
@@ -99,15 +99,17 @@ def target(
     prefix: str = "/shop",
     task_free: bool = False,
     plain: bool = True,
-    answer: Callable[[RequestOptions], Answer] | None = None,
+    local_response: Callable[[RequestOptions], LocalResponse] | None = None,
 ) -> RouteTarget:
     async def forward(request: HttpRequest) -> HttpResponse:
         response: HttpResponse = await request._forward(request)
         return response
 
-    around = Around(HttpRoute(APPLICATION, prefix, "shop"), layer(forward), task_free)
+    layers = RouteLayers(HttpRoute(APPLICATION, prefix, "shop"), layer(forward), task_free)
     route = Route(prefix, "shop", {DESK: 1.0})
-    return RouteTarget(around, ResolvedRoute(route, replica, replica, None, False, plain), answer)
+    return RouteTarget(
+        layers, ResolvedRoute(route, replica, replica, None, False, plain), local_response
+    )
 
 
 class Bench:
@@ -122,7 +124,7 @@ class Bench:
         self.transport = MemoryTransport()
         self.edge = Edge(self._begin, edge_limits(HTTPOptions()))
         self._to = to
-        self._calls = Calls(timeout_s, ())
+        self._calls = CallBuilder(timeout_s, ())
         self._connection = HttpConnection(self.edge)
         self._connection.connection_made(self.transport)
 
@@ -192,7 +194,11 @@ async def test_a_task_only_where_something_needs_one(
 async def test_the_proxy_s_own_answer_takes_no_task():
     """What stands for the application needs no service, whether that is plain or not."""
     nowhere = target(
-        None, passes, task_free=True, plain=False, answer=lambda options: Answer(404, "no")
+        None,
+        passes,
+        task_free=True,
+        plain=False,
+        local_response=lambda options: LocalResponse(404, "no"),
     )
     bench = Bench(nowhere)
     bench.send(GET)
@@ -430,13 +436,13 @@ class Opened:
 
     def __init__(self) -> None:
         self.head = Head("GET", b"/shop/a", "/shop/a", b"", "1.1", [(b"host", b"x")])
-        self.peer = Peer(None, None, False, pack_ends(False, None, None))
+        self.peer = Peer(None, None, False, pack_peer(False, None, None))
         self.messages = SimpleNamespace()
 
 
 def handshake(to: RouteTarget, timeout_s: float | None = None) -> Handshake:
     connection: Any = Opened()
-    return Handshake(connection, to, RequestOptions(), Calls(timeout_s, ()))
+    return Handshake(connection, to, RequestOptions(), CallBuilder(timeout_s, ()))
 
 
 def accepted(rest: Any = None) -> Reply:
@@ -520,7 +526,7 @@ async def test_a_handshake_that_fails_or_leads_nowhere():
 
         return call
 
-    nowhere = target(None, layer, answer=lambda options: Answer(404, "no"))
+    nowhere = target(None, layer, local_response=lambda options: LocalResponse(404, "no"))
     for to, status in ((target(Replica(fails), layer), 503), (nowhere, 404)):
         shake = handshake(to)
         reply = await shake(shake.make_call("id"))

@@ -7,7 +7,7 @@ from typing import Any
 
 from alacarte.layers import STAGES
 from alacarte.types import DeploymentId, DeploymentInfo, Route, RouteTable, StagedLayer
-from alacarte_http._calls import ResolvedRoute
+from alacarte_http._call_builder import ResolvedRoute
 from alacarte_http._proxy.layer_builder import HttpLayers
 from alacarte_http._proxy.layered_routes import LayeredRoutes
 from alacarte_http._proxy.routes import RouteIndex
@@ -54,7 +54,7 @@ def test_every_path_belongs_to_one_kind():
         (UNMATCHED, "", ""),
     ]
     match = resolved(*routes)
-    around = [found.around(match(path)) for path in ("/shop/x", "/bank", "/nowhere")]
+    around = [found.layers_around(match(path)) for path in ("/shop/x", "/bank", "/nowhere")]
     assert [each and each.route.application for each in around] == ["shop", "bank", ""]
     assert around[2] is found.unmatched
     assert found.system is not None
@@ -68,9 +68,9 @@ def test_only_some_routes_have_layers():
         lambda route: [("plugin", layer)] if route.application == "bank" else [], *routes
     )
     match = resolved(*routes)
-    assert found.around(match("/shop")) is None
-    assert found.around(match("/bank")) is not None
-    assert (found.system, found.around(None)) == (None, None)
+    assert found.layers_around(match("/shop")) is None
+    assert found.layers_around(match("/bank")) is not None
+    assert (found.system, found.layers_around(None)) == (None, None)
     assert found
 
 
@@ -87,7 +87,7 @@ def test_an_exact_route_is_another_one():
     )
     found = layered(lambda route: [("plugin", layer)], *routes)
     match = resolved(*routes)
-    below, exact = found.around(match("/shop/x")), found.around(match("/shop"))
+    below, exact = found.layers_around(match("/shop/x")), found.layers_around(match("/shop"))
     assert below is not None
     assert exact is not None
     assert (below.route.application, exact.route.application) == ("shop", "bank")

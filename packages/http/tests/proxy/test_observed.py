@@ -159,7 +159,7 @@ async def test_an_application_that_fails():
     [
         (get("/nowhere"), 404, "", "No application serves '/nowhere'"),
         (get("/get/x", "PUT"), 405, "/get", "PUT is not allowed"),
-        (get("/-/nothing"), 404, "", "There is no /-/nothing"),
+        (get("/-/nothing"), 404, "", "The proxy has no path /-/nothing"),
     ],
 )
 async def test_a_request_that_the_proxy_refuses(sent: bytes, status: int, route: str, reason: str):

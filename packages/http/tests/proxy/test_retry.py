@@ -37,15 +37,15 @@ def test_pauses_double_and_are_bounded(loop):
     retry = Retry(lambda: attempts.append(1))
     pauses = []
     for _ in range(7):
-        retry.attempted(failed=True)
+        retry.schedule(failed=True)
         [(pause_s, again)] = loop.planned
         pauses.append(pause_s)
         again()
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
     assert len(attempts) == 7
-    retry.attempted(failed=False)
+    retry.schedule(failed=False)
     assert loop.planned == []
-    retry.attempted(failed=True)
+    retry.schedule(failed=True)
     assert loop.planned[0][0] == 1
     retry.close()
     assert loop.planned == []

@@ -26,7 +26,7 @@ from alacarte_http._proxy import service as proxy_service
 from alacarte_http._proxy.server import ProxyServer
 from alacarte_http._proxy.service import HttpProxy
 
-from .place import Place
+from .service_context import FakeServiceContext
 
 TARGET = DeploymentId("app", "d")
 TABLE = RouteTable(1, (Route("/a", "app", {TARGET: 1.0}),))
@@ -35,12 +35,12 @@ TABLE = RouteTable(1, (Route("/a", "app", {TARGET: 1.0}),))
 class Runtime:
     """The least of a runtime: one deployment, answered by a function."""
 
-    def __init__(self, service: Any, place: Place, *, plain: bool) -> None:
+    def __init__(self, service: Any, context: FakeServiceContext, *, plain: bool) -> None:
         self.plain = plain
         self.loop = asyncio.get_running_loop()
         self.config = self.hooks = self
         self.node_id = "node"
-        self.place = place
+        self.place = context
         self.changed: Callable[[RouteTable], None] | None = None
         self.looked_up: list[str] = []
         self._service = service
@@ -69,7 +69,7 @@ class Runtime:
 @pytest.fixture(autouse=True)
 def _routes_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy waits for its routes, but here a test brings them when it has started."""
-    monkeypatch.setattr(proxy_service, "_ROUTES_S", 0.01)
+    monkeypatch.setattr(proxy_service, "_ROUTES_TIMEOUT_S", 0.01)
 
 
 class Running:
@@ -78,7 +78,7 @@ class Running:
     def __init__(self, service: Any, *, plain: bool = False) -> None:
         # Short, as the path of a Unix socket must be.
         self.directory = Path(tempfile.mkdtemp())
-        self.runtime = Runtime(service, Place(self.directory), plain=plain)
+        self.runtime = Runtime(service, FakeServiceContext(self.directory), plain=plain)
         self.proxy = HttpProxy()
 
     async def __aenter__(self) -> Running:

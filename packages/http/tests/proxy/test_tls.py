@@ -164,7 +164,7 @@ def test_a_restart_in_the_middle_of_a_handshake(start: Any, files: Files):
         ({"ssl_keyfile": "text"}, r"ssl_keyfile='.*text.pem' holds no private key"),
         ({"ssl_ca_certs": "text"}, r"ssl_ca_certs='.*text.pem' holds no certificate"),
         ({"ssl_keyfile": "client_key"}, r"ssl_keyfile='.*' is not the key of ssl_certfile="),
-        ({"ssl_keyfile": "locked"}, r"ssl_keyfile='.*' is encrypted: give ssl_keyfile_password"),
+        ({"ssl_keyfile": "locked"}, r"ssl_keyfile='.*' is encrypted\. Set ssl_keyfile_password"),
     ],
 )
 def test_mistakes(local: Any, files: Files, given: dict[str, str], told: str):
@@ -179,6 +179,6 @@ def test_mistakes(local: Any, files: Files, given: dict[str, str], told: str):
 def test_a_wrong_password(local: Any, files: Files):
     """It is named, and not shown."""
     options = {**files.server, "ssl_keyfile": files.locked, "ssl_keyfile_password": "swordfish"}
-    with pytest.raises(ConfigError, match="ssl_keyfile_password does not open") as caught:
+    with pytest.raises(ConfigError, match="ssl_keyfile_password does not decrypt") as caught:
         local.start(http_options={"port": 0, **options})
     assert "swordfish" not in str(caught.value)

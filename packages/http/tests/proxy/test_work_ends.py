@@ -81,7 +81,7 @@ class Proxy:
     def is_plain(self, deployment: DeploymentId) -> bool:
         return self._plain
 
-    def note(self, method: str, path: bytes, route: str, status: int, *_: Any) -> None:
+    def record(self, method: str, path: bytes, route: str, status: int, *_: Any) -> None:
         self.noted.append(status)
 
 

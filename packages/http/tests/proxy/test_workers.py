@@ -17,10 +17,10 @@ from alacarte.errors import ConfigError
 from alacarte.serve import _current
 from alacarte.testing import wait_until
 from alacarte_http._proxy import shared_socket
-from alacarte_http._proxy.shared_socket import Offer, listening_socket, obtain
+from alacarte_http._proxy.shared_socket import ListenerOffer, listening_socket, obtain_listener
 
 from .. import gates
-from .place import Place
+from .service_context import FakeServiceContext
 
 pytestmark = pytest.mark.once
 
@@ -241,10 +241,10 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 async def test_a_descriptor_is_handed_over(directory: Path):
     """What a sibling gives is the same socket: a connection waits there for either."""
-    first, second = Place(directory), Place(directory)
-    listener = await obtain(first, "127.0.0.1", 0)
-    offer = Offer(listener, first.new_socket())
-    taken = await obtain(second, "127.0.0.1", 0)
+    first, second = FakeServiceContext(directory), FakeServiceContext(directory)
+    listener = await obtain_listener(first, "127.0.0.1", 0)
+    offer = ListenerOffer(listener, first.new_socket())
+    taken = await obtain_listener(second, "127.0.0.1", 0)
     await offer.close()
     assert taken.getsockname() == listener.getsockname()
     with socket.create_connection(taken.getsockname()) as client:
@@ -253,22 +253,22 @@ async def test_a_descriptor_is_handed_over(directory: Path):
         assert address == client.getsockname()
         accepted.close()
     taken.close()
-    assert Place(directory).sibling_sockets() == []
+    assert FakeServiceContext(directory).sibling_sockets() == []
 
 
 async def test_siblings_that_do_not_answer(directory: Path, monkeypatch: pytest.MonkeyPatch):
     """One that hangs, and one that is gone, are passed over."""
-    monkeypatch.setattr(shared_socket, "_TAKE_S", 0.05)
-    place = Place(directory)
+    monkeypatch.setattr(shared_socket, "_HANDOVER_TIMEOUT_S", 0.05)
+    context = FakeServiceContext(directory)
     silent = socket.socket(socket.AF_UNIX)
-    silent.bind(place.new_socket())
+    silent.bind(context.new_socket())
     silent.listen()
     gone = socket.socket(socket.AF_UNIX)
-    gone.bind(place.new_socket())
+    gone.bind(context.new_socket())
     gone.close()
     good = listening_socket("127.0.0.1", 0)
-    offer = Offer(good, place.new_socket())
-    taken = await obtain(Place(directory), "127.0.0.1", 0)
+    offer = ListenerOffer(good, context.new_socket())
+    taken = await obtain_listener(FakeServiceContext(directory), "127.0.0.1", 0)
     assert taken.getsockname() == good.getsockname()
     await offer.close()
     for each in (silent, good, taken):
@@ -277,11 +277,11 @@ async def test_siblings_that_do_not_answer(directory: Path, monkeypatch: pytest.
 
 async def test_another_user(directory: Path, monkeypatch: pytest.MonkeyPatch):
     """Nothing is given to, or taken from, a process of somebody else."""
-    place = Place(directory)
+    context = FakeServiceContext(directory)
     good = listening_socket("127.0.0.1", 0)
-    offer = Offer(good, place.new_socket())
+    offer = ListenerOffer(good, context.new_socket())
     monkeypatch.setattr(shared_socket, "is_same_user", lambda peer: False)
-    other = await obtain(Place(directory), "127.0.0.1", 0)
+    other = await obtain_listener(FakeServiceContext(directory), "127.0.0.1", 0)
     assert other.getsockname() != good.getsockname()
     await offer.close()
     for each in (good, other):
@@ -290,16 +290,16 @@ async def test_another_user(directory: Path, monkeypatch: pytest.MonkeyPatch):
 
 async def test_a_port_of_before(directory: Path, caplog: pytest.LogCaptureFixture):
     """Who asked for any port keeps the one it got; when that is taken, it says so."""
-    first = await obtain(Place(directory), "127.0.0.1", 0)
+    first = await obtain_listener(FakeServiceContext(directory), "127.0.0.1", 0)
     port = first.getsockname()[1]
-    place = Place(directory, facts={"port": str(port)})
-    other = await obtain(place, "127.0.0.1", 0)
+    context = FakeServiceContext(directory, facts={"port": str(port)})
+    other = await obtain_listener(context, "127.0.0.1", 0)
     assert other.getsockname()[1] != port
-    assert f"port {port} was taken" in caplog.text
+    assert f"has taken port {port}" in caplog.text
     with pytest.raises(ConfigError, match=f"port {port} on 127.0.0.1 is in use"):
-        await obtain(place, "127.0.0.1", port)
+        await obtain_listener(context, "127.0.0.1", port)
     first.close()
-    again = await obtain(place, "127.0.0.1", 0)
+    again = await obtain_listener(context, "127.0.0.1", 0)
     assert again.getsockname()[1] == port
     for each in (other, again):
         each.close()

@@ -317,10 +317,10 @@ def test_after_the_response(bare, gate, path):
     [
         ("/nothing", "returned without a response"),
         ("/only_start", "returned without a response"),
-        ("/body_first", "before http.response.start, the ASGI application may not send"),
-        ("/twice", "after http.response.start, the ASGI application may not send"),
-        ("/unknown", "may not send 'http.response.push'"),
-        ("/bad_header", "holds a control character"),
+        ("/body_first", "before http.response.start, the ASGI application must not send"),
+        ("/twice", "after http.response.start, the ASGI application must not send"),
+        ("/unknown", "must not send 'http.response.push'"),
+        ("/bad_header", "contains a control character"),
         ("/raising", "secret reason"),
     ],
 )

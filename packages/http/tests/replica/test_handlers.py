@@ -258,8 +258,8 @@ def test_redirects(site):
         ("/async-generator", "StreamingResponse"),
         ("/short", "Content-Length is 2, its body has 3 bytes"),
         ("/long", "Content-Length is 4, its body has 3 bytes"),
-        ("/negative", "must be one number"),
-        ("/header", "holds a control character"),
+        ("/negative", "must be a single number"),
+        ("/header", "contains a control character"),
     ],
 )
 def test_results_that_cannot_be_sent(site, path, logged, caplog):

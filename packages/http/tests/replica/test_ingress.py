@@ -702,7 +702,7 @@ def test_a_lifespan_that_fails(site):
 
 def test_not_a_class():
     """Only classes are decorated."""
-    with pytest.raises(ValueError, match="decorates a class, not <function"):
+    with pytest.raises(ValueError, match="must decorate a class, not <function"):
         serve.ingress(FastAPI())(build)
     with pytest.raises(ValueError, match=r"Put @serve\.deployment above"):
         serve.ingress(FastAPI())(Built)
@@ -720,7 +720,7 @@ def test_a_class_with_call():
 def test_a_route_without_self():
     """Seen at decoration, not at the first request."""
     wrong = FastAPI()
-    with pytest.raises(ServeError, match=r"'/x': methods .* must take self"):
+    with pytest.raises(ServeError, match=r"'/x' must take self"):
 
         @serve.ingress(wrong)
         class Wrong:
@@ -736,7 +736,7 @@ def test_no_application():
         class Empty:
             pass
 
-    with pytest.raises(ValueError, match=r"write @serve\.ingress\(app\)"):
+    with pytest.raises(ValueError, match=r"Write @serve\.ingress\(app\)"):
 
         @serve.ingress
         class Bare:

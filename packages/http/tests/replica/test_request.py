@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from alacarte_http._head_codec import pack_ends, pack_request
+from alacarte_http._head_codec import pack_peer, pack_request
 from alacarte_http._replica.receive import ReceivedBody
 from alacarte_http._replica.request import LazyRequest
 
@@ -21,7 +21,7 @@ HEAD = pack_request(
     "1.1",
     [(b"x-name", b"value")],
     root_path=b"/root",
-    ends=pack_ends(False, ("127.0.0.1", 4), ("::1", 5)),
+    peer=pack_peer(False, ("127.0.0.1", 4), ("::1", 5)),
 )
 
 
@@ -95,7 +95,7 @@ def test_parts_of_a_body_are_joined_as_they_are():
         body = await request.body()
         assert (type(body), body) == (bytes, b"abcdef")
         request, receive = make(b"ab", views())
-        receive.copies = False
+        receive.yields_bytes = False
         assert type((await receive())["body"]) is memoryview
         assert type((await receive())["body"]) is bytearray
         request, receive = make(b"ab", views())
@@ -115,7 +115,7 @@ def test_a_body_that_breaks_off_leaves_bytes_to_who_reads_on():
         request, receive = make(b"ab", broken())
         with pytest.raises(ConnectionResetError):
             await request.body()
-        assert receive.copies
+        assert receive.yields_bytes
 
     asyncio.run(main())
 

@@ -292,7 +292,7 @@ def test_no_json_form(value, named):
     with pytest.raises(NoJsonFormError, match=named) as caught:
         encode_value(value, "default#Model: Model.__call__ (model.py:3)")
     assert str(caught.value).startswith("default#Model: Model.__call__ (model.py:3) returned")
-    assert "has no JSON form; return text, bytes, JSON-able values" in str(caught.value)
+    assert "has no JSON form. Return a string, bytes, a JSON-compatible value" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 

@@ -188,7 +188,7 @@ async def test_a_client_that_vanishes_is_told_as_1006(site: Any) -> None:
 
 async def test_a_silent_client_is_found_dead(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who answers no ping is closed with 1011; the application hears 1006."""
-    monkeypatch.setattr(websocket_connection, "PING_S", 0.05)
+    monkeypatch.setattr(websocket_connection, "PING_INTERVAL_S", 0.05)
     serve_app(site, echo)
     client = await asyncio.to_thread(raw, site)
     received = b""
@@ -202,7 +202,7 @@ async def test_a_silent_client_is_found_dead(site: Any, monkeypatch: pytest.Monk
 
 async def test_pings_keep_a_quiet_connection(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that answers pings stays, however little it says."""
-    monkeypatch.setattr(websocket_connection, "PING_S", 0.2)
+    monkeypatch.setattr(websocket_connection, "PING_INTERVAL_S", 0.2)
     serve_app(site, echo)
     async with opened(site) as client:
         pongs = 0
@@ -233,7 +233,7 @@ async def test_after_accepting_a_handler_has_time_to_return(
     site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told, and cancelled only when its time is over."""
-    monkeypatch.setattr(websocket_connection, "GRACE_S", 0.3)
+    monkeypatch.setattr(websocket_connection, "APPLICATION_GRACE_S", 0.3)
     serve_app(site, various)
     client = await asyncio.to_thread(raw, site, b"/stay")
     client.close()
@@ -504,7 +504,7 @@ async def test_a_replica_that_dies_closes_with_1011(site: Any) -> None:
         await client.send("here")
         assert await client.recv() == "here"
         await asyncio.to_thread(_kill_replicas)
-        assert await closed(client) == (1011, "the replica went away")
+        assert await closed(client) == (1011, "the replica was lost")
 
 
 def _kill_replicas() -> None:
@@ -541,7 +541,7 @@ async def test_a_proxy_that_leaves_closes_with_1012(
         await client.send("here")
         assert await client.recv() == "here"
         [connection] = connections
-        connection.loop.call_soon_threadsafe(connection.wind_down)
+        connection.loop.call_soon_threadsafe(connection.drain)
         assert await closed(client) == (1012, "service restart")
     assert await note() == (1012, "service restart")
 

@@ -1,1 +1,1 @@
-"""A client's connection: what is let in, and how it ends."""
+"""Client connections: requests read and checked, responses written, deadlines, and closing."""

@@ -1,7 +1,7 @@
-"""What a request's head must be, beyond what httptools checks. Pure functions.
+"""Checks of a request's head beyond httptools' own. Pure functions.
 
-RFC 9112 is strict where two readers of the same bytes could disagree on where a request ends or for
-whom it is; so are these. Whatever they refuse, the connection is closed.
+They are strict where RFC 9112 is: where two servers could disagree on the end of a request or on
+its host. After a refusal the connection is closed.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import re
 from typing import NamedTuple
 
 __all__ = [
-    "Refused",
+    "Refusal",
     "RequestTarget",
     "check_coding",
     "check_expectation",
     "check_host",
-    "no_connect",
+    "connect_refusal",
     "parse_target",
-    "refused_by_parser",
+    "parser_refusal",
 ]
 
 _HOST = re.compile(
@@ -31,11 +31,14 @@ _WELL_FORMED = re.compile(
 )
 
 
-class Refused(Exception):
-    """A request that is answered here, and its connection closed.
+class Refusal(Exception):
+    """A request that the connection refuses by itself, and then closes.
+
+    Args:
+        extra: Further header lines of the response, each ended with CR LF.
 
     Attributes:
-        bodiless: Its method is HEAD: the answer ends with its headers.
+        bodiless: The request's method is HEAD, so the response has no body.
     """
 
     bodiless = False
@@ -48,12 +51,12 @@ class Refused(Exception):
 
 
 class RequestTarget(NamedTuple):
-    """A request target, taken apart.
+    """The parts of a request target.
 
     Attributes:
-        path: As it was sent; `*` for the server as a whole.
-        query: Without its question mark.
-        host: The host an absolute-form target names, None in the other forms.
+        path: As sent; `*` for the server as a whole.
+        query: Without the question mark.
+        host: The host in an absolute-form target, None in the other forms.
     """
 
     path: bytes
@@ -62,24 +65,24 @@ class RequestTarget(NamedTuple):
 
 
 def parse_target(target: bytes, method: str) -> RequestTarget:
-    """Take apart a target of any form, percent-encoding and dots left as they are.
+    """Split a request target of any form; keep percent-encoding and dot segments.
 
     Raises:
-        Refused: It is of no form that this method may have.
+        Refusal: The target's form is not valid for this method.
     """
     if method == "CONNECT":
-        raise no_connect()
+        raise connect_refusal()
     if b"#" in target:
-        raise Refused(400, "The request target has a fragment (#); leave it out.")
+        raise Refusal(400, "The request target has a fragment (#). Remove it.")
     host = None
     if target == b"*":
         if method != "OPTIONS":
-            raise Refused(400, f"The target * is for OPTIONS, not for {method}.")
+            raise Refusal(400, f"The request target * is only valid for OPTIONS, not for {method}.")
         return RequestTarget(b"*", b"", None)
     if not target.startswith(b"/"):
         absolute = _ABSOLUTE.fullmatch(target)
         if absolute is None:
-            raise Refused(400, "The request target must be /path, or http(s)://host/path.")
+            raise Refusal(400, "The request target must be /path or http(s)://host/path.")
         host, target = absolute.groups()
         check_host(host)
         if not target:
@@ -88,57 +91,60 @@ def parse_target(target: bytes, method: str) -> RequestTarget:
             target = b"/" + target
     path, _, query = target.partition(b"?")
     if not target.isascii():
-        raise Refused(400, "The request target has bytes beyond ASCII; percent-encode them.")
+        raise Refusal(400, "The request target has bytes outside ASCII. Percent-encode them.")
     return RequestTarget(path, query, host)
 
 
-def no_connect() -> Refused:
-    """Return the answer to a request for a tunnel."""
-    return Refused(400, "CONNECT is not supported: this server is no proxy for others.")
+def connect_refusal() -> Refusal:
+    """Return the refusal of a CONNECT request."""
+    return Refusal(400, "CONNECT is not supported: this server is not a forward proxy.")
 
 
 def check_host(value: bytes) -> None:
     """Check the value of a Host header, or the authority in a target.
 
     Raises:
-        Refused: It is no host with an optional port.
+        Refusal: The value is not a host with an optional port.
     """
     if not _HOST.fullmatch(value):
-        raise Refused(400, "Host must be a name or an address, with an optional port.")
+        raise Refusal(400, "Host must be a name or an IP address, with an optional port.")
 
 
 def check_coding(value: bytes, version: str) -> None:
     """Check the value of Transfer-Encoding.
 
     Raises:
-        Refused: It is not just `chunked`, or the request is of HTTP/1.0, which has none.
+        Refusal: The value is not exactly `chunked`, or the request is HTTP/1.0.
     """
     if version == "1.0":
-        raise Refused(400, "HTTP/1.0 has no Transfer-Encoding; send Content-Length or HTTP/1.1.")
+        raise Refusal(
+            400, "HTTP/1.0 has no Transfer-Encoding. Send Content-Length, or use HTTP/1.1."
+        )
     if value.lower() != b"chunked":
-        raise Refused(501, "The only Transfer-Encoding understood is chunked.")
+        raise Refusal(501, "The only supported Transfer-Encoding is chunked.")
 
 
 def check_expectation(value: bytes) -> None:
     """Check the value of Expect.
 
     Raises:
-        Refused: It is not `100-continue`.
+        Refusal: The value is not `100-continue`.
     """
     if value.lower() != b"100-continue":
-        raise Refused(417, "The only expectation understood is 100-continue.")
+        raise Refusal(417, "The only supported expectation is 100-continue.")
 
 
-def refused_by_parser(reason: str, data: bytes, wrong_method: bool) -> Refused:
-    """Return the answer to bytes that httptools did not accept.
+def parser_refusal(reason: str, data: bytes, wrong_method: bool) -> Refusal:
+    """Return the refusal of bytes that httptools could not parse.
 
     Args:
-        reason: What it said.
-        data: What it was fed last, from the beginning of the request.
-        wrong_method: It stopped at the method.
+        reason: The parser's error.
+        data: The last bytes that the parser was fed, from the beginning of the request; empty when
+            the request began in an earlier read.
+        wrong_method: The parser failed at the method.
     """
     if wrong_method and _WELL_FORMED.match(data):
-        return Refused(501, "The request's method is not known here.")
+        return Refusal(501, "The server does not support the request's method.")
     if reason == "Invalid HTTP version" or reason == "Pause on PRI/Upgrade":
-        return Refused(505, "The versions understood are HTTP/1.0 and HTTP/1.1.")
-    return Refused(400, f"The request is not HTTP/1.1: {reason}.")
+        return Refusal(505, "The supported versions are HTTP/1.0 and HTTP/1.1.")
+    return Refusal(400, f"The request is not valid HTTP/1.1: {reason}.")

@@ -1,4 +1,4 @@
-"""What the connections of a proxy process share: application, limits, a clock, and a sweep."""
+"""State that the client connections of a proxy process share: application, limits, clock, sweep."""
 
 from __future__ import annotations
 
@@ -7,67 +7,71 @@ from collections.abc import Callable, Coroutine
 from itertools import islice
 from typing import Any, Protocol
 
-from .ending import has_unread
+from .client_socket import has_unread
 from .exchange import EdgeApplication
 from .head import Head, Peer
 from .limits import EdgeLimits
 from .responses import ResponseStarts
 
-__all__ = ["LAST_MOMENT_S", "Edge", "Member", "Successor"]
+__all__ = ["DRAIN_LINGER_S", "Edge", "OpenConnection", "Successor"]
 
-LAST_MOMENT_S = 0.5
-"""How long a connection without a request stays open when the proxy takes no new ones."""
-_SWEEP_S = 0.5
+DRAIN_LINGER_S = 0.5
+"""How long an idle connection stays open while the proxy drains."""
+_MAX_SWEEP_INTERVAL_S = 0.5
 _MAX_CANDIDATES = 64
-"""How many of the idle connections are asked for unread bytes, to make room for one more."""
+"""Idle connections that are checked for unread bytes before one of them is closed."""
 
 
-class Member(Protocol):
-    """An open connection of the edge."""
+class OpenConnection(Protocol):
+    """An open client connection, of HTTP or of a WebSocket."""
 
-    def wind_down(self, linger_s: float = LAST_MOMENT_S) -> None:
-        """End without losing a request."""
+    def drain(self, linger_s: float = DRAIN_LINGER_S) -> None:
+        """Close the connection without losing a request."""
 
     def abort(self) -> None:
-        """Drop the connection and what was not sent."""
+        """Drop the connection and its unsent bytes."""
 
 
-class Watched(Member, Protocol):
-    """A connection that speaks HTTP/1.1, as the sweep sees it."""
+class MonitoredConnection(OpenConnection, Protocol):
+    """An HTTP/1.1 connection that the sweep checks."""
 
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
 
-    def check(self, now: float) -> None:
-        """Act on deadlines that are missed."""
+    def check_deadlines(self, now: float) -> None:
+        """Act on missed deadlines.
+
+        Args:
+            now: `Edge.now`.
+        """
 
 
 class Successor(asyncio.Protocol):
-    """Takes over a connection whose client has asked for another protocol."""
+    """The protocol of a connection after an upgrade."""
 
     def open(self, head: Head, peer: Peer) -> None:
-        """Begin, with the request that asked for it. The transport is connected already."""
+        """Start with the request that asked for the upgrade; the transport is connected already."""
 
 
 class Edge:
-    """Watches over all connections of a process, instead of a timer for each request.
+    """The client connections of a proxy process, and the sweep that enforces their deadlines.
 
-    Every half second the sweep checks each connection once. Deadlines are met a little early rather
-    than late, by one round at most.
+    The sweep checks each connection every half second, so that no request needs a timer of its own.
+    A deadline may be enforced one sweep early, never late.
 
     Args:
-        application: Answers requests.
-        limits: Of each connection.
-        upgrade: Makes the protocol that takes over a connection for a WebSocket; None refuses them.
+        application: Answers exchanges.
+        limits: Limits of each connection.
+        upgrade: Makes the protocol of an upgraded connection; None refuses WebSockets.
 
     Attributes:
-        now: Seconds by a clock that advances with each round. It stands still while the event
-            loop does, so that nobody is blamed for bytes that were not read.
-        connections: All that are open, those that were upgraded included.
-        tasks: Those that work on exchanges.
-        waiting: Connections without a request in progress, the longest first.
-        draining: No connection stays beyond its next response.
-        starts: Beginnings of responses, with the date.
+        now: Seconds of a clock that advances with each sweep. It stops while the event loop is
+            blocked, so that no client misses a deadline over bytes that the server did not read.
+        connections: All open connections, upgraded ones included.
+        tasks: Tasks that work on exchanges.
+        idle: Connections without a request in progress, the longest idle first.
+        draining: Each connection closes after its next response.
+        starts: Status line and date of responses.
     """
 
     def __init__(
@@ -81,67 +85,67 @@ class Edge:
         self.upgrade = upgrade
         self.now = 0.0
         self.draining = False
-        self.connections: set[Member] = set()
+        self.connections: set[OpenConnection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
-        self.waiting: dict[Watched, None] = {}
+        self.idle: dict[MonitoredConnection, None] = {}
         self.starts = ResponseStarts()
         shortest = min(limits.head_s, limits.body_s, limits.send_s, limits.keep_alive_s)
-        self._interval = min(_SWEEP_S, shortest / 4)
-        self._watched: set[Watched] = set()
+        self._interval = min(_MAX_SWEEP_INTERVAL_S, shortest / 4)
+        self._monitored: set[MonitoredConnection] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._swept = 0.0
+        self._last_sweep = 0.0
 
-    def add(self, connection: Watched) -> bool:
-        """Watch a new connection; for one too many, the one that has waited longest is closed.
+    def add(self, connection: MonitoredConnection) -> bool:
+        """Add a new connection; above the limit, close the longest idle connection for it.
 
         Returns:
-            Whether there is room: False if all others have requests in progress.
+            False if the limit is reached and no connection is idle.
         """
         self.connections.add(connection)
-        self._watched.add(connection)
+        self._monitored.add(connection)
         if self._timer is None:
             self.starts.renew()
-            self._swept = connection.loop.time()
+            self._last_sweep = connection.loop.time()
             self._timer = connection.loop.call_later(self._interval, self._sweep, connection.loop)
         if len(self.connections) > self.limits.connections:
-            if not self.waiting:
+            if not self.idle:
                 return False
-            self._idlest().abort()
-        self.waiting[connection] = None
+            self._longest_idle().abort()
+        self.idle[connection] = None
         return True
 
     def spawn(
         self, run: Coroutine[Any, Any, None], work: Coroutine[Any, Any, None]
     ) -> asyncio.Task[None]:
-        """Return a task that runs `run`, which awaits `work`."""
+        """Run `run`, which awaits `work`, in a task that `tasks` holds."""
         task = asyncio.get_running_loop().create_task(run)
 
         def ended(task: asyncio.Task[None]) -> None:
             self.tasks.discard(task)
-            work.close()  # cancelled before it began
+            work.close()  # never awaited if the task was cancelled before its first step
 
         self.tasks.add(task)
         task.add_done_callback(ended)
         return task
 
-    def forget(self, connection: Watched) -> None:
-        """Stop watching a connection that is closed, or belongs to another protocol now."""
+    def remove(self, connection: MonitoredConnection) -> None:
+        """Remove a connection that is closed or was upgraded."""
         self.connections.discard(connection)
-        self._watched.discard(connection)
-        self.waiting.pop(connection, None)
+        self._monitored.discard(connection)
+        self.idle.pop(connection, None)
 
-    def _idlest(self) -> Watched:
-        """Return the connection that has waited longest, and of which nothing has arrived since."""
-        longest = islice(self.waiting, _MAX_CANDIDATES)
+    def _longest_idle(self) -> MonitoredConnection:
+        """Return the longest idle connection, if possible one without unread bytes."""
+        longest = islice(self.idle, _MAX_CANDIDATES)
         found = next((each for each in longest if not has_unread(each.transport)), None)
-        return found or next(iter(self.waiting))
+        return found or next(iter(self.idle))
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         time = loop.time()
-        self.now += min(time - self._swept, 2 * self._interval)
-        self._swept = time
+        self.now += min(time - self._last_sweep, 2 * self._interval)
+        self._last_sweep = time
         self.starts.renew()
-        for connection in list(self._watched):
-            connection.check(self.now)
-        waits = bool(self._watched)
+        for connection in list(self._monitored):
+            connection.check_deadlines(self.now)
+        waits = bool(self._monitored)
         self._timer = loop.call_later(self._interval, self._sweep, loop) if waits else None

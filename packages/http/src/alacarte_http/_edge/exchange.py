@@ -1,4 +1,4 @@
-"""One request and its response, as the application sees them."""
+"""An exchange: one request and its response, as the application sees them."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ __all__ = ["EdgeApplication", "ClientDisconnected", "Exchange", "Work"]
 
 log = logging.getLogger("alacarte.http")
 HIGH_WATER_BYTES = 64 * 1024
-"""Bytes of a request's body that wait to be read, above which the socket is not read."""
+"""Buffered bytes of a request's body above which reading from the socket is paused."""
 SMALL_BYTES = 64 * 1024
-"""Up to so many bytes of a body are copied beside what goes with them, to leave in one write."""
+"""Size up to which a body is copied behind its head, so that both leave in one write."""
 _MAX_PARTS = 64
-"""Parts of a request's body that are kept apart."""
+"""Parts of a request's body that are buffered before they are joined."""
 _FAILURE = b"Internal Server Error\n"
 _PLAIN = b"content-type: text/plain; charset=utf-8\r\n"
 _NO_BODY, _CHUNKED, _UNTIL_CLOSE = -1, -2, -3
-"""What is sent of a response's body, where it is not counted by Content-Length."""
+"""Framing of a response's body without Content-Length, in place of the remaining size."""
 
 
 class ClientDisconnected(Exception):
-    """The client is gone, or was answered otherwise: nobody waits for what its request asks."""
+    """The client has disconnected, or its request was refused while the application worked."""
 
 
 class Work(Protocol):
-    """What works on an exchange: a task, or a call that was begun without one."""
+    """The running work on an exchange: a task, or a call that runs without a task."""
 
     def cancel(self) -> object:
-        """Stop, as nobody waits for the response."""
+        """Cancel the work: the response cannot be delivered."""
 
 
 class ClientConnection(Protocol):
-    """The connection of an exchange, as the exchange uses it.
+    """The methods of a client's connection that an exchange calls.
 
     Attributes:
-        peer: Its two ends.
-        starts: Beginnings of responses.
-        flow: Pauses and resumes reading and writing.
+        peer: Addresses of client and server.
+        starts: Status line and date of responses.
+        flow: Flow control in both directions.
     """
 
     peer: Peer
@@ -56,54 +56,55 @@ class ClientConnection(Protocol):
     def write(self, data: Buffer) -> None:
         """Write to the client."""
 
-    def is_last(self, exchange: Exchange) -> bool:
-        """Return whether the connection ends with the response of this exchange."""
+    def closes_after(self, exchange: Exchange) -> bool:
+        """Return whether the connection closes after the response of this exchange."""
 
     def write_continue(self) -> None:
-        """Tell the client to send its body."""
+        """Send 100 Continue, so that the client sends its body."""
 
     def spawn(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run what works on an exchange in a task."""
+        """Run the work on an exchange in a task."""
 
-    def answered(self, exchange: Exchange) -> None:
-        """The response is written."""
+    def on_response_complete(self, exchange: Exchange) -> None:
+        """Go on with the connection after a complete response."""
 
-    def cut(self, exchange: Exchange) -> None:
-        """End the connection so that the client sees that its response is not whole."""
+    def abort_response(self, exchange: Exchange) -> None:
+        """Close the connection so that the client detects a truncated response."""
 
 
 class Exchange:
     """A request and its response.
 
-    The application reads the request (`head`, `read`), and answers once: with `respond`, or with
-    `start`, any number of `write`, and `end`.
+    The application reads the request (`head`, `read`) and answers once: with `respond`, or with
+    `start`, any number of calls of `write`, and `end`.
 
     Args:
         client: The connection.
-        body: All of the request's body, if it came with the head.
+        body: The whole body of the request, if it arrived with the head.
 
     Attributes:
-        head: Of the request.
-        peer: The two ends of the connection.
-        keep_alive: The connection may go on after the response.
-        more_body: Parts of the request's body are still to come.
-        awaits_continue: The client sends no body before it is told to.
+        head: Head of the request.
+        peer: Addresses of client and server.
+        keep_alive: The connection may stay open after the response.
+        more_body: Parts of the request's body have not arrived.
+        awaits_continue: The client sends no body before 100 Continue.
         response_started: The head of the response is written.
-        response_complete: All of the response is written.
-        disconnected: The client is gone, or was already answered otherwise.
-        wrote: Something was written since this was last set to False.
-        work: What works on the response.
-        survives_disconnect: The work goes on when the client goes away.
+        response_complete: The whole response is written.
+        disconnected: The client has disconnected, or its request was refused.
+        has_written: Bytes were written since this attribute was last set to False.
+        work: The work on the response.
+        survives_disconnect: The work goes on when the client disconnects.
     """
 
     __slots__ = (
         "_body",
+        "_body_changed",
         "_body_size",
-        "_changed",
         "_client",
-        "_left",
+        "_remaining",
         "awaits_continue",
         "disconnected",
+        "has_written",
         "head",
         "keep_alive",
         "more_body",
@@ -111,7 +112,6 @@ class Exchange:
         "response_started",
         "survives_disconnect",
         "work",
-        "wrote",
     )
 
     def __init__(self, client: ClientConnection, head: Head, body: bytes | None = None) -> None:
@@ -123,31 +123,31 @@ class Exchange:
         self.response_started = False
         self.response_complete = False
         self.disconnected = False
-        self.wrote = False
+        self.has_written = False
         self.survives_disconnect = False
         self.work: Work | None = None
         self._body: list[bytes] | None = None if body is None else [body]
         self._body_size = 0 if body is None else len(body)
-        self._changed: asyncio.Event | None = None
-        self._left = 0
+        self._body_changed: asyncio.Event | None = None
+        self._remaining = 0
 
     @property
     def peer(self) -> Peer:
         return self._client.peer
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Let a task go on with the work on this exchange."""
+        """Run further work on this exchange in a task."""
         return self._client.spawn(self, work)
 
     async def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what the application gave for this exchange, to the end of the response."""
+        """Run the application's work on this exchange to the end of the response."""
         try:
             await work
             if not self.response_complete and not self.disconnected:
-                self.fail("the application returned without an answer")
+                self.fail("the application returned without a response")
         except asyncio.CancelledError:
             if not self.disconnected:
-                self._client.cut(self)
+                self._client.abort_response(self)
             raise
         except ClientDisconnected:
             pass
@@ -156,22 +156,22 @@ class Exchange:
             self.fail("the application raised an exception")
 
     def fail(self, reason: str) -> None:
-        """Answer 500 in place of the application, or cut a response that has begun."""
+        """Respond 500 in place of the application, or abort a response that has begun."""
         if self.response_complete or self.disconnected:
             return
         if self.response_started:
-            log.debug("a response is cut: %s", reason)
-            self._client.cut(self)
+            log.debug("response aborted: %s", reason)
+            self._client.abort_response(self)
         else:
             self.keep_alive = False
             self.respond(ResponseHead(500, _PLAIN, None, False), b"", _FAILURE)
 
     def abandon(self) -> None:
-        """Stop the work on a request that nobody waits for."""
+        """Cancel the work on a request whose client has disconnected, unless it survives that."""
         self.disconnected = True
         self._wake()
         if self.survives_disconnect and not self.more_body:
-            return  # all that it takes to finish it is here
+            return  # the whole request has arrived: the work can finish
         if self.work is not None:
             self.work.cancel()
 
@@ -179,32 +179,32 @@ class Exchange:
 
     @property
     def body_size(self) -> int:
-        """Bytes that have arrived and were not read."""
+        """Bytes of the body that have arrived and were not read."""
         return self._body_size
 
     def feed(self, data: bytes) -> None:
-        """Take a part of the body from the client."""
+        """Add a part of the body that has arrived."""
         self.awaits_continue = False
         if self._body is None:
             self._body = []
         elif len(self._body) == _MAX_PARTS:
-            self._body = [b"".join(self._body)]  # parts of a byte take forty
+            self._body = [b"".join(self._body)]  # a one-byte part takes forty bytes of memory
         self._body.append(data)
         self._body_size += len(data)
         self._wake()
 
     def end_body(self) -> None:
-        """Note that all of the body has arrived."""
+        """Mark the body as complete."""
         self.more_body = self.awaits_continue = False
         self._wake()
 
     async def read(self) -> bytes:
-        """Return what has arrived of the body since the last call, at least a byte; b"" at its end.
+        """Return the bytes of the body since the last call, at least one; b"" at the body's end.
 
-        Right behind it, `more_body` says whether there is more to come.
+        Right after the call, `more_body` is True if more may follow.
 
         Raises:
-            ClientDisconnected: The rest of the body will not come.
+            ClientDisconnected: The rest of the body will not arrive.
         """
         if self.awaits_continue and self.more_body and not self.disconnected:
             self.awaits_continue = False
@@ -212,16 +212,16 @@ class Exchange:
         while not self._body and self.more_body:
             if self.disconnected or self.response_complete:
                 raise ClientDisconnected
-            if self._changed is None:
-                self._changed = asyncio.Event()
-            await self._changed.wait()
-            self._changed.clear()
+            if self._body_changed is None:
+                self._body_changed = asyncio.Event()
+            await self._body_changed.wait()
+            self._body_changed.clear()
         if self.disconnected and not self.survives_disconnect:
             raise ClientDisconnected
         return self.take()
 
     def take(self) -> bytes:
-        """Return what has arrived of the body and was not read."""
+        """Return the bytes of the body that have arrived and were not read."""
         parts = self._body
         if not parts:
             return b""
@@ -232,32 +232,32 @@ class Exchange:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _wake(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
+        if self._body_changed is not None:
+            self._body_changed.set()
 
     # --- the response
 
     @property
     def write_paused(self) -> bool:
-        """Whether the client does not read what was written; `drain` waits for that."""
+        """Whether the client does not read its response; `drain` waits until it does."""
         return self._client.flow.write_paused and not self.disconnected
 
     async def drain(self) -> None:
-        """Return when the client has read enough of what was written, or is gone."""
+        """Wait until the client has read enough of its response, or has disconnected."""
         if self.write_paused:
             await self._client.flow.drain()
 
     def respond(self, head: ResponseHead, extra: bytes, body: Buffer) -> None:
-        """Send a whole response, a small one in one write; await `drain` before.
+        """Send a whole response; await `drain` before.
 
-        A write costs more than all that the proxy does for a small request. Of a large body no copy
-        is made.
+        A small response leaves in one write, which costs more than the rest of the proxy's work on
+        a small request. A large body is not copied.
 
         Args:
-            extra: Further header lines, each ended.
+            extra: Further header lines, each ended with CR LF.
 
         Raises:
-            ValueError: The head promises a body of another length; nothing was sent.
+            ValueError: The body's length differs from the head's; nothing was sent.
         """
         status, block, length, close = head
         silent = self.head.method == "HEAD" or status in BODILESS
@@ -283,13 +283,13 @@ class Exchange:
         self._complete()
 
     def respond_packed(self, message: Buffer, extra: bytes) -> int:
-        """Send a whole response as a replica has packed it; return its status.
+        """Send a whole response that a replica has packed; return its status.
 
-        Most leave as they are, head and body in one slice. Where the client would see another end
-        of the head, or of the body, than the replica says, `respond` decides.
+        Most responses leave unchanged, head and body as one slice. `respond` sends the others, and
+        checks responses whose head or body ends elsewhere than the replica's lengths say.
 
         Args:
-            extra: Further header lines, each ended.
+            extra: Further header lines, each ended with CR LF.
 
         Raises:
             ValueError: See `respond`.
@@ -304,7 +304,7 @@ class Exchange:
             and not self.disconnected
             and status not in BODILESS
             and self.head.method != "HEAD"
-            and not client.is_last(self)
+            and not client.closes_after(self)
         ):
             data = b"".join((client.starts[status], extra, message[PREFIX_BYTES:]))
             if data.find(HEAD_END) + len(HEAD_END) + length == len(data):
@@ -316,10 +316,10 @@ class Exchange:
         self.respond(head, extra, body)
         return head.status
 
-    def respond_when_read(
+    def respond_after_drain(
         self, head: ResponseHead, extra: bytes, body: Buffer
     ) -> Coroutine[Any, Any, None] | None:
-        """Respond at once, or return what does when the client has read what was written."""
+        """Respond now, or return a coroutine that responds after `drain`."""
         if self.write_paused:
             return self._drain_and_respond(head, extra, body)
         self.respond(head, extra, body)
@@ -330,51 +330,51 @@ class Exchange:
         self.respond(head, extra, body)
 
     async def start(self, head: ResponseHead, extra: bytes) -> None:
-        """Send the head of a response whose parts follow; one without a body is complete then.
+        """Send the head of a streamed response; without a body, the response is complete then.
 
         Args:
-            extra: Further header lines, each ended.
+            extra: Further header lines, each ended with CR LF.
         """
         await self.drain()
         if self.disconnected:
             return
         status, block, length, close = head
         if self.head.method == "HEAD" or status in BODILESS:
-            self._left = _NO_BODY
+            self._remaining = _NO_BODY
         elif length is not None:
-            self._left = length
+            self._remaining = length
         elif self.head.version == "1.1":
-            self._left = _CHUNKED
+            self._remaining = _CHUNKED
             extra += b"transfer-encoding: chunked\r\n"
         else:
-            self._left = _UNTIL_CLOSE
+            self._remaining = _UNTIL_CLOSE
         if self._ends_connection(close) and not close:
             extra += b"connection: close\r\n"
-        self.response_started = self.wrote = True
+        self.response_started = self.has_written = True
         self._client.write(b"".join((self._client.starts[status], block, extra, b"\r\n")))
-        if self._left == _NO_BODY:
+        if self._remaining == _NO_BODY:
             self._complete()
 
     async def write(self, data: Buffer) -> None:
         """Send a part of the response's body.
 
         Raises:
-            RuntimeError: The body is longer than Content-Length says.
+            RuntimeError: The body is longer than its Content-Length.
         """
         await self.drain()
         self.write_now(data)
 
     def write_now(self, data: Buffer) -> bool:
-        """Send a part of the response's body; return whether the client has room for more.
+        """Send a part of the response's body; return whether more can be written now.
 
         Raises:
-            RuntimeError: The body is longer than Content-Length says.
+            RuntimeError: The body is longer than its Content-Length.
         """
         if self.disconnected or self.response_complete or not len(data):
             return True
-        self.wrote = True
-        write, left = self._client.write, self._left
-        if left == _CHUNKED:
+        self.has_written = True
+        write, remaining = self._client.write, self._remaining
+        if remaining == _CHUNKED:
             size = b"%x\r\n" % len(data)
             if len(data) <= SMALL_BYTES:
                 write(b"".join((size, data, b"\r\n")))
@@ -382,55 +382,55 @@ class Exchange:
                 write(size)
                 write(data)
                 write(b"\r\n")
-        elif left == _UNTIL_CLOSE:
+        elif remaining == _UNTIL_CLOSE:
             write(data)
         else:
-            if len(data) > left:
+            if len(data) > remaining:
                 raise RuntimeError("the response's body differs from its Content-Length")
-            self._left = left - len(data)
+            self._remaining = remaining - len(data)
             write(data)
         return not self._client.flow.write_paused
 
     async def end(self) -> None:
-        """End a response that was sent in parts.
+        """End a streamed response.
 
         Raises:
-            RuntimeError: The body is shorter than Content-Length says.
+            RuntimeError: The body is shorter than its Content-Length.
         """
         await self.drain()
         if self.disconnected or self.response_complete:
             return
-        if self._left == _CHUNKED:
+        if self._remaining == _CHUNKED:
             self._client.write(b"0\r\n\r\n")
-        elif self._left > 0:
+        elif self._remaining > 0:
             raise RuntimeError("the response's body differs from its Content-Length")
-        self.wrote = True
+        self.has_written = True
         self._complete()
 
     def _ends_connection(self, close: bool) -> bool:
-        """Decide, when the head is written, whether the connection ends with this response.
+        """Decide, when the head is written, whether the connection closes after this response.
 
         Args:
-            close: The application wants it.
+            close: The application asks for it.
         """
-        if close or self.awaits_continue or self._client.is_last(self):
-            # Who was not told to go on may send the body or the next request: nobody can tell.
+        if close or self.awaits_continue or self._client.closes_after(self):
+            # A client without its 100 Continue may send the body or the next request: the server
+            # cannot tell them apart.
             self.keep_alive = False
         return not self.keep_alive
 
     def _complete(self) -> None:
         self.response_complete = True
         self._wake()
-        self._client.answered(self)
+        self._client.on_response_complete(self)
 
 
 class EdgeApplication(Protocol):
-    """Answers exchanges, on the event loop of their connections."""
+    """The application of an edge. Runs on the event loop of the connections."""
 
     def __call__(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
         """Answer an exchange.
 
         Returns:
-            None when the exchange was answered at once, or has its `work`; else what is to be run
-            in a task.
+            A coroutine to run in a task; None when the exchange was answered or has its `work`.
         """

@@ -1,4 +1,4 @@
-"""Who waits for whom on a connection: the client for us to read, or we for the client."""
+"""Flow control of a client's connection, in both directions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["Flow"]
 
 
 class Flow:
-    """The flow of a connection's bytes in both directions.
+    """Pauses and resumes reading, and waits for a client that does not read.
 
     Attributes:
-        read_paused: Nothing is read, so that the client waits.
-        write_paused: The client does not read what was written.
+        read_paused: The server does not read, so that the client waits.
+        write_paused: The client does not read, so that the transport's buffer is full.
     """
 
     __slots__ = ("_transport", "_writable", "read_paused", "write_paused")
@@ -24,30 +24,30 @@ class Flow:
         self._writable: asyncio.Event | None = None
 
     def pause_reading(self) -> None:
-        """Read nothing until `resume_reading`."""
+        """Stop reading until `resume_reading`."""
         if not self.read_paused:
             self.read_paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on, where reading was paused."""
+        """Resume reading if it is paused."""
         if self.read_paused:
             self.read_paused = False
             self._transport.resume_reading()
 
     def pause_writing(self) -> None:
-        """Let `drain` wait: the transport holds enough."""
+        """Let `drain` wait: the transport's buffer is full."""
         self.write_paused = True
 
     def resume_writing(self) -> None:
-        """Let `drain` return: the transport has room, or is closed."""
+        """Let `drain` return: the transport's buffer has room, or the transport is closed."""
         self.write_paused = False
         if self._writable is not None:
             self._writable.set()
             self._writable = None
 
     async def drain(self) -> None:
-        """Return when the client has read enough of what was written, or is gone."""
+        """Wait until the client has read enough, or has disconnected."""
         while self.write_paused:
             if self._writable is None:
                 self._writable = asyncio.Event()

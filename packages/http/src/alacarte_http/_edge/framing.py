@@ -1,122 +1,121 @@
-"""Where the messages of a connection begin and end, and how their request lines are spaced. Pure.
+"""Boundaries of the messages on a connection, and measurements of their request lines. Pure.
 
-httptools skips bytes in front of a request, and spaces within its line, that RFC 9112 does not
-allow; it accepts RTSP; and it does not say where one message ends and the next begins. So a
-connection feeds the parser no piece that goes beyond the end of a message, and measures each
-request line itself.
+httptools skips bytes before a request and spaces within the request line that RFC 9112 does not
+allow, accepts RTSP, and does not report where one message ends and the next begins. So the reader
+feeds the parser no bytes beyond the end of a message, and measures each request line itself.
 """
 
 from __future__ import annotations
 
-from .checks import Refused
+from .checks import Refusal
 
 __all__ = ["Framing"]
 
 MAX_EMPTY_LINES = 16
-"""In front of a request: some clients end a body with a line too many."""
+"""Empty lines accepted before a request: some clients send an extra one after a body."""
 _EMPTY_LINE, _END = b"\r\n", b"\r\n\r\n"
 _CR, _LF = b"\r\n"
 _VERSION_SIZE = len(b"HTTP/1.1")
 
 
 class Framing:
-    """What is known of the bytes of one connection, however they are cut into reads.
+    """The framing state of one connection, independent of how its bytes are split into reads.
 
     Attributes:
-        empty_lines: How many have arrived in front of a request, a half one included.
-        half_empty_line: The last byte was a CR in front of a request.
-        in_line: The end of the request line has not arrived.
-        line_size: Bytes of the request line, as far as it has arrived.
-        line_tail: The last eight of them: protocol and version.
-        spaces: How many of them are spaces.
+        empty_lines: Empty lines before the next request, an incomplete one included.
+        has_pending_cr: The last byte was a CR before a request; its LF has not arrived.
+        is_in_line: The end of the request line has not arrived.
+        line_size: Bytes of the request line that have arrived.
+        line_tail: The last eight bytes of the request line: protocol and version.
+        spaces: Number of spaces in the request line.
     """
 
     __slots__ = (
         "_tail",
         "empty_lines",
-        "half_empty_line",
-        "in_line",
+        "has_pending_cr",
+        "is_in_line",
         "line_size",
         "line_tail",
         "spaces",
     )
 
     def __init__(self) -> None:
-        self.in_line = False
+        self.is_in_line = False
         self.line_size = 0
         self.line_tail = b""
         self.spaces = 0
         self.empty_lines = 0
-        self.half_empty_line = False
+        self.has_pending_cr = False
         self._tail = b""
 
-    def skip_empty_lines(self, data: bytes, at: int) -> int:
-        """Return where the next request begins in `data`.
+    def skip_empty_lines(self, data: bytes, offset: int) -> int:
+        """Return the offset in `data` where the next request begins.
 
         Raises:
-            Refused: There are too many empty lines, or one that does not end with CR LF.
+            Refusal: There are too many empty lines, or a line does not end with CR LF.
         """
-        if self.half_empty_line:
-            self.half_empty_line = False
-            if data[at] != _LF:
-                raise _stray()
-            at += 1
-        while data.startswith(_EMPTY_LINE, at):
-            at += 2
+        if self.has_pending_cr:
+            self.has_pending_cr = False
+            if data[offset] != _LF:
+                raise _stray_line_end()
+            offset += 1
+        while data.startswith(_EMPTY_LINE, offset):
+            offset += 2
             self.empty_lines += 1
         if self.empty_lines > MAX_EMPTY_LINES:
-            raise Refused(400, f"More than {MAX_EMPTY_LINES} empty lines, and no request.")
-        if at < len(data) and data[at] in (_CR, _LF):
-            if data[at] == _LF or at + 1 < len(data):
-                raise _stray()
-            self.half_empty_line = True
+            raise Refusal(400, f"More than {MAX_EMPTY_LINES} empty lines precede the request.")
+        if offset < len(data) and data[offset] in (_CR, _LF):
+            if data[offset] == _LF or offset + 1 < len(data):
+                raise _stray_line_end()
+            self.has_pending_cr = True
             self.empty_lines += 1
-            at += 1
-        return at
+            offset += 1
+        return offset
 
-    def begin(self, data: bytes, at: int) -> int:
-        """Note that a request begins in `data`; return the end of its head, as far as it is there.
+    def begin(self, data: bytes, offset: int) -> int:
+        """Measure a request that begins in `data`; return the end of its head within `data`.
 
-        Nearly every request comes through here alone, in one read.
+        Nearly every head arrives in one read, and needs no other method.
         """
-        end = data.find(_END, at) + 4
+        end = data.find(_END, offset) + 4
         if end < 4:
             end = len(data)
-            self._tail = data[max(at, end - 3) :]
-        line_end = data.find(b"\r", at, end)
-        self.in_line = line_end < 0
+            self._tail = data[max(offset, end - 3) :]
+        line_end = data.find(b"\r", offset, end)
+        self.is_in_line = line_end < 0
         if line_end < 0:
             line_end = end
-        self.line_size = line_end - at
-        self.line_tail = data[max(at, line_end - _VERSION_SIZE) : line_end]
-        self.spaces = data.count(b" ", at, line_end)
+        self.line_size = line_end - offset
+        self.line_tail = data[max(offset, line_end - _VERSION_SIZE) : line_end]
+        self.spaces = data.count(b" ", offset, line_end)
         self.empty_lines = 0
         return end
 
-    def find_end(self, data: bytes, at: int) -> int:
-        """Return the end of the first part that a head, or a chunked body, may end with."""
+    def find_end(self, data: bytes, offset: int) -> int:
+        """Return the offset behind the first CR LF CR LF, where a head or chunked body may end."""
         tail, self._tail = self._tail, b""
         if tail:
-            found = (tail + data[at : at + 3]).find(_END)
+            found = (tail + data[offset : offset + 3]).find(_END)
             if found >= 0:
-                return at + found + len(_END) - len(tail)
-        found = data.find(_END, at)
+                return offset + found + len(_END) - len(tail)
+        found = data.find(_END, offset)
         if found >= 0:
             return found + len(_END)
-        self._tail = (tail + data[max(at, len(data) - 3) :])[-3:]
+        self._tail = (tail + data[max(offset, len(data) - 3) :])[-3:]
         return len(data)
 
-    def measure_line(self, data: bytes, at: int, end: int) -> None:
-        """Count the part of the request line that `data` holds between two positions."""
-        line_end = data.find(b"\r", at, end)
+    def measure_line(self, data: bytes, offset: int, end: int) -> None:
+        """Measure the part of the request line between two offsets of `data`."""
+        line_end = data.find(b"\r", offset, end)
         if line_end < 0:
             line_end = end
         else:
-            self.in_line = False
-        self.line_size += line_end - at
-        self.line_tail = (self.line_tail + data[at:line_end])[-_VERSION_SIZE:]
-        self.spaces += data.count(b" ", at, line_end)
+            self.is_in_line = False
+        self.line_size += line_end - offset
+        self.line_tail = (self.line_tail + data[offset:line_end])[-_VERSION_SIZE:]
+        self.spaces += data.count(b" ", offset, line_end)
 
 
-def _stray() -> Refused:
-    return Refused(400, "A lone CR or LF stands in front of the request.")
+def _stray_line_end() -> Refusal:
+    return Refusal(400, "A lone CR or LF precedes the request.")

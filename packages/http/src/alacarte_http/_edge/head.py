@@ -1,11 +1,11 @@
-"""The head of a request, and the two ends of the connection it came by. Values only."""
+"""The head of a request, and the addresses of its connection. Values only."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any, NamedTuple
 
-from .._head_codec import pack_ends
+from .._head_codec import pack_peer
 
 __all__ = ["Head", "Peer", "peer_of"]
 
@@ -13,13 +13,13 @@ Address = tuple[str, int | None]
 
 
 class Peer(NamedTuple):
-    """Both ends of a client's connection.
+    """The addresses of a client's connection.
 
     Attributes:
         client: Address of the client, None where the socket has none.
         server: Address that the client connected to.
-        secure: TLS is between them.
-        packed: All of that, as each request carries it to its replica.
+        secure: The connection uses TLS.
+        packed: These values in the encoding of `pack_peer`.
     """
 
     client: Address | None
@@ -29,17 +29,17 @@ class Peer(NamedTuple):
 
 
 class Head:
-    """The head of one request, checked.
+    """The checked head of one request.
 
     Attributes:
         method: In capitals, as sent.
-        raw_path: The path as sent, still percent-encoded; `*` for the server as a whole.
-        path: The path, decoded.
-        query: What follows the path's question mark.
+        raw_path: Path as sent, percent-encoded; `*` for the server as a whole.
+        path: Decoded path.
+        query: Query string, without the question mark.
         version: "1.1" or "1.0".
         headers: In order, with names in lower case.
         has_body: A body follows the head.
-        expects_continue: The client sends its body only after an interim response.
+        expects_continue: The client sends its body only after 100 Continue.
         keep_alive: The client allows another request on this connection.
     """
 
@@ -79,11 +79,11 @@ class Head:
 
 
 def peer_of(transport: asyncio.Transport) -> Peer:
-    """Return the ends of a transport's socket."""
+    """Return the addresses of a transport's socket."""
     client = _address(transport.get_extra_info("peername"))
     server = _address(transport.get_extra_info("sockname"))
     secure = bool(transport.get_extra_info("sslcontext"))
-    return Peer(client, server, secure, pack_ends(secure, client, server))
+    return Peer(client, server, secure, pack_peer(secure, client, server))
 
 
 def _address(name: Any) -> Address | None:

@@ -1,8 +1,7 @@
-"""A client's connection: its transport, its requests in turn, and the writing of their responses.
+"""A client's HTTP/1.1 connection: its transport, its requests in order, and their responses.
 
-What RFC 9112 asks of a server that faces strangers lies in the modules around: bytes to requests
-(`reader`), deadlines (`deadlines`), and the ends of connections (`ending`). No request costs a
-timer.
+The modules beside this one read requests from bytes (`reader`), decide on deadlines (`deadlines`)
+and detect clients that have disconnected (`half_close`). No request costs a timer.
 """
 
 from __future__ import annotations
@@ -17,61 +16,63 @@ from typing import Any, cast
 from alacarte.types import Buffer
 
 from .._head_codec import ResponseHead
-from . import ending
-from .checks import Refused
+from . import client_socket
+from .checks import Refusal
 from .deadlines import Deadlines
-from .edge import LAST_MOMENT_S, Edge, Successor
-from .ending import LINGER_S, HalfClose
+from .edge import DRAIN_LINGER_S, Edge, Successor
 from .exchange import HIGH_WATER_BYTES, Exchange
 from .flow import Flow
+from .half_close import HalfClose
 from .head import Head, Peer, peer_of
-from .reader import Body, End, Event, Reader, State, Upgrade, websocket_out_of_place
+from .reader import Body, End, Event, Reader, State, Upgrade, websocket_refusal
 from .responses import CONTINUE, refusal_bytes
 
 __all__ = ["HttpConnection", "Phase"]
 
 log = logging.getLogger("alacarte.http")
 
+LINGER_S = 2.0
+"""How long further bytes of a client are read and dropped after its last response."""
 _MAX_PIPELINED = 256
-_FLOOD_CONNECTIONS = 64
-"""So many connections beyond the limit are told so; further ones are dropped."""
-_OPTIONS = ResponseHead(
+_MAX_REFUSED_CONNECTIONS = 64
+"""Connections above the limit that are answered 503; further ones are dropped."""
+_OPTIONS_RESPONSE = ResponseHead(
     200, b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\ncontent-length: 0\r\n", 0, False
 )
-"""The answer to `OPTIONS *`, which asks about the server as a whole."""
+"""The response to `OPTIONS *`, which asks about the server as a whole."""
 
 
 class Phase(IntEnum):
-    """How far a connection has come to its end."""
+    """The phases in a connection's life."""
 
     OPEN = auto()
-    """Requests are read, and answered in turn."""
+    """Requests are read and answered in order."""
     REFUSING = auto()
-    """Nothing is read any more; a refusal waits behind the responses to earlier requests."""
+    """A refusal waits behind the responses to earlier requests; further bytes are ignored."""
     LINGERING = auto()
-    """The last answer is written; what the client still sends is read and dropped."""
+    """The last response is written; further bytes are read and dropped."""
     UPGRADED = auto()
-    """The connection belongs to another protocol."""
+    """Another protocol owns the connection."""
     CLOSED = auto()
-    """Nothing is read or written any more."""
+    """The transport is closed or closing."""
 
 
 _OPEN, _REFUSING, _LINGERING, _UPGRADED, _CLOSED = Phase
 
 
 class HttpConnection(asyncio.Protocol):
-    """A client's connection.
+    """A client's HTTP/1.1 connection.
 
-    Serves on any event loop. Under uvicorn: `Config(http=lambda **_: HttpConnection(edge))`.
+    Runs on any asyncio event loop. In uvicorn: `Config(http=lambda **_: HttpConnection(edge))`.
 
     Attributes:
-        active: The exchange whose turn it is.
-        edge: What the connections of this process share.
-        peer: The two ends.
-        phase: How far the connection has come to its end.
-        half_closed: The client has stopped sending; what it has asked is still answered.
-        connected: The transport is there: of TLS, from the end of the handshake on.
-        flow: Pauses and resumes reading, and knows whether writing is paused.
+        active: The exchange in progress, None without one.
+        edge: State shared by the connections of this process.
+        peer: Addresses of client and server.
+        phase: The connection's phase.
+        half_closed: The client has stopped sending, but its requests are still answered.
+        connected: `connection_made` was called; with TLS, after the handshake.
+        flow: Flow control in both directions.
     """
 
     flow: Flow
@@ -89,9 +90,9 @@ class HttpConnection(asyncio.Protocol):
         self._reader = Reader(edge.limits)
         self._deadlines = Deadlines(edge.limits, edge.now)
         self.active: Exchange | None = None
-        self._receiving: Exchange | None = None  # the one whose body has not ended
+        self._receiving: Exchange | None = None  # whose body has not ended
         self._queue: deque[Exchange] = deque()
-        self._refusal: Refused | None = None
+        self._refusal: Refusal | None = None
         self._successor: Successor | None = None
         self._half_close: HalfClose | None = None
         self._linger_until = 0.0
@@ -107,15 +108,15 @@ class HttpConnection(asyncio.Protocol):
         if self.edge.add(self):
             return
         limit = self.edge.limits.connections
-        if len(self.edge.connections) > limit + _FLOOD_CONNECTIONS:
-            self.abort()  # even saying so would cost more than there is
+        if len(self.edge.connections) > limit + _MAX_REFUSED_CONNECTIONS:
+            self.abort()  # a response would cost descriptors that are not available
         else:
-            text = f"All {limit} connections are in use; try again."
-            self._refuse(Refused(503, text, b"retry-after: 1\r\n"))
+            text = f"The server has {limit} connections, its limit. Try again later."
+            self._refuse(Refusal(503, text, b"retry-after: 1\r\n"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.phase = _CLOSED
-        self.edge.forget(self)
+        self.edge.remove(self)
         self._queue.clear()
         active, self.active = self.active, None
         self._receiving = None
@@ -145,18 +146,18 @@ class HttpConnection(asyncio.Protocol):
             event = reader.next()
 
     def eof_received(self) -> bool | None:
-        """Keep the way back open for a client that has only stopped sending.
+        """Keep writing to a client that has only stopped sending.
 
-        Whether it is that, or gone, shows when something is written to it: see `HalfClose`. It is
-        asked at once, so that a request that still waits for a replica runs for nobody who is gone.
+        `HalfClose` tells such a client from a client that has disconnected. It probes at once, so
+        that a request that is still queued does not run for a client that has disconnected.
         """
         self.half_closed = True
         if self.phase is _OPEN:
             incomplete = self._receiving
             if incomplete is None or not incomplete.response_complete:
-                refused = self._reader.end_of_stream()
-                if refused is not None:
-                    self._refuse_read(refused)
+                refusal = self._reader.end_of_stream()
+                if refusal is not None:
+                    self._handle_refusal(refusal)
         if self.active is None or self.peer.secure:
             return None
         self._half_close = HalfClose(self)
@@ -167,7 +168,7 @@ class HttpConnection(asyncio.Protocol):
         self.flow.pause_writing()
 
     def resume_writing(self) -> None:
-        self._deadlines.moved = True
+        self._deadlines.has_progressed = True
         self.flow.resume_writing()
 
     # --- the reader's events
@@ -175,7 +176,7 @@ class HttpConnection(asyncio.Protocol):
     def _handle(self, event: Event) -> None:
         kind = type(event)
         if kind is Head:
-            self._enter(Exchange(self, cast(Head, event), self._reader.take_whole_body()))
+            self._accept_request(Exchange(self, cast(Head, event), self._reader.take_whole_body()))
         elif kind is Body:
             self._take_body(cast(Body, event).data)
         elif kind is End:
@@ -183,10 +184,10 @@ class HttpConnection(asyncio.Protocol):
         elif kind is Upgrade:
             self._upgrade(cast(Upgrade, event))
         else:
-            self._refuse_read(cast(Refused, event))
+            self._handle_refusal(cast(Refusal, event))
 
-    def _enter(self, exchange: Exchange) -> None:
-        """Take a request: its turn is now, or behind those before it."""
+    def _accept_request(self, exchange: Exchange) -> None:
+        """Begin a request, or queue it behind earlier ones."""
         if exchange.more_body:
             self._receiving = exchange
             self._deadlines.begin_body(self.edge.now)
@@ -197,8 +198,8 @@ class HttpConnection(asyncio.Protocol):
             self._queue.append(exchange)
         else:
             self._receiving = None
-            text = f"{_MAX_PIPELINED} requests wait on this connection already."
-            self._refuse(Refused(503, text, b"retry-after: 1\r\n"))
+            text = f"The connection has {_MAX_PIPELINED} pipelined requests, the limit."
+            self._refuse(Refusal(503, text, b"retry-after: 1\r\n"))
 
     def _take_body(self, data: bytes) -> None:
         exchange = self._receiving
@@ -213,14 +214,14 @@ class HttpConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.end_body()
             if exchange.response_complete and self.active is None:
-                self._rest()  # answered before all of the body was here
+                self._become_idle()  # answered before the whole body had arrived
 
     def _upgrade(self, upgrade: Upgrade) -> None:
         if self.active is not None or self._queue or self.edge.upgrade is None:
-            self._refuse(websocket_out_of_place())
+            self._refuse(websocket_refusal())
             return
         self.phase = _UPGRADED
-        self.edge.forget(self)
+        self.edge.remove(self)
         successor = self._successor = self.edge.upgrade()
         self.transport.set_protocol(successor)
         successor.connection_made(self.transport)
@@ -229,15 +230,15 @@ class HttpConnection(asyncio.Protocol):
             successor.data_received(upgrade.rest)
         self._reader.close()
 
-    # --- requests in turn
+    # --- requests in order
 
     def _begin(self, exchange: Exchange) -> None:
-        """Let the application answer."""
+        """Pass an exchange to the application."""
         self.active = exchange
-        self.edge.waiting.pop(self, None)
+        self.edge.idle.pop(self, None)
         try:
             if exchange.head.raw_path == b"*":
-                work = exchange.respond_when_read(_OPTIONS, b"", b"")
+                work = exchange.respond_after_drain(_OPTIONS_RESPONSE, b"", b"")
             else:
                 work = self.edge.application(exchange)
         except (Exception, SystemExit) as error:  # of the application's; the client is answered
@@ -250,19 +251,19 @@ class HttpConnection(asyncio.Protocol):
             self._half_close.watch_later(exchange)
 
     def spawn(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run what works on an exchange in a task."""
+        """Run the work on an exchange in a task."""
         task = exchange.work = self.edge.spawn(exchange.run(work), work)
         return task
 
-    def answered(self, exchange: Exchange) -> None:
-        """Go on after a response: to the next request, or to rest, or to the end."""
+    def on_response_complete(self, exchange: Exchange) -> None:
+        """Go on after a response: begin the next request, become idle, or close."""
         self.active = None
         if self.transport.is_closing():
             return
         if not exchange.keep_alive:
-            self._end()
+            self._finish()
         elif self._queue:
-            # In the loop's next turn, when the application is done with the one before.
+            # In the next iteration of the loop, after the application has ended the last request.
             self.active = self._queue.popleft()
             self.loop.call_soon(self._begin_next, self.active)
         elif self._refusal is not None:
@@ -270,46 +271,46 @@ class HttpConnection(asyncio.Protocol):
         else:
             if self.flow.read_paused:
                 self.flow.resume_reading()
-            if self._reader.state is State.BETWEEN:
-                self._rest()
+            if self._reader.state is State.DONE:
+                self._become_idle()
 
     def _begin_next(self, exchange: Exchange) -> None:
-        """Begin with a request that has waited, unless it was refused or its client is gone."""
+        """Begin a queued request, unless it was refused or its client has disconnected."""
         if exchange is self.active and not self.transport.is_closing():
             self._begin(exchange)
             if not self._queue:
                 self.flow.resume_reading()
 
-    def _rest(self) -> None:
-        """Wait for the next request."""
+    def _become_idle(self) -> None:
+        """Wait for the next request, or close a connection that takes no more."""
         self._deadlines.since = self.edge.now
-        self.edge.waiting[self] = None
+        self.edge.idle[self] = None
         if self.half_closed:
             self._close()
         elif self.edge.draining:
-            self.wind_down()
+            self.drain()
 
-    def is_last(self, exchange: Exchange) -> bool:
-        """Return whether the connection ends with the response of this exchange."""
+    def closes_after(self, exchange: Exchange) -> bool:
+        """Return whether the connection closes after the response of this exchange."""
         if self._queue or self._refusal is not None or self._reader.pending:
             return False
         return self.edge.draining or self.half_closed
 
     def write_continue(self) -> None:
-        """Tell the client to send its body. It must skip that as often as it comes."""
+        """Send 100 Continue. A client accepts any number of these."""
         if not self.transport.is_closing():
-            self._deadlines.hold_body(self.edge.now, self._reader.body_size)
+            self._deadlines.reset_body_timer(self.edge.now, self._reader.body_size)
             self.write(CONTINUE)
 
     # --- refusals
 
-    def _refuse(self, refused: Refused) -> None:
-        """Read no more, and answer this behind the responses to what was read before."""
+    def _refuse(self, refusal: Refusal) -> None:
+        """Stop reading, and send a refusal behind the responses to earlier requests."""
         if self.phase is _OPEN:
-            self._refuse_read(self._reader.refuse(refused))
+            self._handle_refusal(self._reader.refuse(refusal))
 
-    def _refuse_read(self, refused: Refused) -> None:
-        """Answer what the reader has refused: in its turn, then the connection ends."""
+    def _handle_refusal(self, refusal: Refusal) -> None:
+        """Send the reader's refusal in its turn, then close the connection."""
         self.phase = _REFUSING
         exchange, self._receiving = self._receiving, None
         if exchange is not None:
@@ -319,26 +320,26 @@ class HttpConnection(asyncio.Protocol):
             if exchange is not self.active:
                 self._queue.remove(exchange)
             elif exchange.response_started:
-                self.cut(exchange)
+                self.abort_response(exchange)
                 return
             else:
                 self.active = None
                 exchange.abandon()
         if self.active is None:
-            self._write_refusal(refused)
+            self._write_refusal(refusal)
         else:
-            self._refusal = refused
+            self._refusal = refusal
 
-    def _write_refusal(self, refused: Refused) -> None:
-        self.write(refusal_bytes(self.starts[refused.status], refused))
+    def _write_refusal(self, refusal: Refusal) -> None:
+        self.write(refusal_bytes(self.starts[refusal.status], refusal))
         self._linger()
 
     # --- ends
 
-    def _end(self) -> None:
-        """End behind the last response."""
+    def _finish(self) -> None:
+        """Close after the last response."""
         state = self._reader.state
-        if (state is State.BETWEEN or state is State.LAST) and not self.flow.read_paused:
+        if (state is State.DONE or state is State.MUST_CLOSE) and not self.flow.read_paused:
             self._close()
         else:
             self._linger()
@@ -348,78 +349,78 @@ class HttpConnection(asyncio.Protocol):
         self.transport.close()
 
     def _linger(self) -> None:
-        """Stop writing, and read on for a while.
+        """Stop writing, but read and drop further bytes for `LINGER_S`.
 
-        A socket that is closed with unread bytes resets the connection, and a reset destroys what
-        the client has not read yet: the answer.
+        Closing a socket with unread bytes resets the connection, and a reset discards the response
+        if the client has not read it yet.
         """
         if self.half_closed:
             self._close()
             return
         self.phase = _LINGERING
         self._linger_until = self.edge.now + LINGER_S
-        self.edge.waiting[self] = None
+        self.edge.idle[self] = None
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
 
-    def cut(self, exchange: Exchange) -> None:
-        """End in the middle of a response, so that the client sees that it is not whole."""
+    def abort_response(self, exchange: Exchange) -> None:
+        """Close in the middle of a response, so that the client detects the truncation."""
         if exchange.head.version == "1.0":
-            self._reset()  # nothing else tells it from the end
+            self._reset()  # without a reset, the close would look like the response's end
         else:
             self.transport.close()
 
     def abort(self) -> None:
-        """Drop the connection and what was not sent."""
+        """Drop the connection and its unsent bytes."""
         self.phase = _CLOSED
-        self.edge.forget(self)
+        self.edge.remove(self)
         self.transport.abort()
 
     def _reset(self) -> None:
-        """Drop the connection and what the kernel holds for it, at once."""
+        """Reset the connection, and discard the bytes that the kernel holds for the client."""
         self.phase = _CLOSED
-        self.edge.forget(self)
-        ending.reset(self.transport)
+        self.edge.remove(self)
+        client_socket.reset(self.transport)
 
-    def give_up(self) -> None:
-        """Give up a client that is not there any more."""
+    def drop_client(self) -> None:
+        """Cancel the exchange in progress and drop the connection of a disconnected client."""
         active, self.active = self.active, None
         if active is not None:
-            active.abandon()  # now: in the next turn of the loop its call may be sent
+            active.abandon()  # now: in the next iteration of the loop its call may be sent
         self.abort()
 
     @property
     def _is_idle(self) -> bool:
-        """Whether no request is in progress, nor any part of one read."""
+        """Whether no request is in progress, and no byte of one was read."""
         if self.phase is not _OPEN or self.active is not None:
             return False
-        return self._reader.state in (State.NEW, State.BETWEEN)
+        return self._reader.state in (State.NEW, State.DONE)
 
-    def wind_down(self, linger_s: float = LAST_MOMENT_S) -> None:
-        """End without losing a request: call it once, when the proxy takes no new connections.
+    def drain(self, linger_s: float = DRAIN_LINGER_S) -> None:
+        """Close without losing a request; called once, when the proxy stops accepting connections.
 
-        Requests that are in progress, or waiting in line, are answered, the last one with
-        `HttpConnection: close`. A connection without any stays open for another `linger_s`, since a
-        request may be on its way; that one is answered too. Then the connection is gone from the
-        edge's `connections`, at the latest after the deadlines for receiving and sending, and
-        however long the application takes.
+        Requests in progress and pipelined ones are answered, the last one with `Connection: close`.
+        An idle connection stays open for another `linger_s`, since a request may be on its way,
+        which is answered as well. Then the connection leaves the edge's `connections`. The time
+        that this takes is bounded by the deadlines for receiving and sending, and by the
+        application.
         """
         self.edge.draining = True
         if self._is_idle:
-            self.loop.call_later(linger_s, self._leave)
+            self.loop.call_later(linger_s, self._close_if_idle)
 
-    def _leave(self) -> None:
+    def _close_if_idle(self) -> None:
         if self._is_idle:
             self._close()
 
     # --- deadlines
 
-    def check(self, now: float) -> None:
-        """Act on the deadlines that this connection has missed; called every half second.
+    def check_deadlines(self, now: float) -> None:
+        """Act on missed deadlines; called once per sweep.
 
         Args:
-            now: By the edge's clock.
+            now: `Edge.now`.
         """
         deadlines = self._deadlines
         unsent = self.transport.get_write_buffer_size()
@@ -429,8 +430,8 @@ class HttpConnection(asyncio.Protocol):
         if self.active is not None and (self.half_closed or self.flow.read_paused):
             if self.transport.is_closing():
                 return
-            if ending.is_reset(self.transport):
-                self.give_up()
+            if client_socket.is_reset(self.transport):
+                self.drop_client()
                 return
         state = self._reader.state
         if self.phase is _LINGERING:
@@ -441,15 +442,15 @@ class HttpConnection(asyncio.Protocol):
         elif self.phase is not _OPEN:
             pass
         elif self._receiving is not None:
-            held = self.flow.read_paused or self._receiving.awaits_continue
-            refused = deadlines.body_refusal(now, self._reader.body_size, held=held)
-            if refused is not None:
-                self._refuse(refused)
+            paused = self.flow.read_paused or self._receiving.awaits_continue
+            refusal = deadlines.body_refusal(now, self._reader.body_size, paused=paused)
+            if refusal is not None:
+                self._refuse(refusal)
         elif state is State.HEAD:
             if self.flow.read_paused:
                 deadlines.since = now
-            elif (refused := deadlines.head_refusal(now)) is not None:
-                self._refuse(refused)
+            elif (refusal := deadlines.head_refusal(now)) is not None:
+                self._refuse(refusal)
         elif self.active is not None:
             pass
         elif unsent:

@@ -1,4 +1,4 @@
-"""What a client may use up: bytes, connections and time, fixed for a proxy process."""
+"""Limits of client connections: bytes, connections and time, fixed for a proxy process."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["EdgeLimits", "edge_limits"]
 
 log = logging.getLogger("alacarte.http")
 _OTHER_FILES = 256
-"""Descriptors left for replicas' connections, logs and the like."""
+"""File descriptors reserved for connections to replicas, log files and the like."""
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeLimits:
-    """The part of `HTTPOptions` that holds at a client's connection. Times in seconds."""
+    """The limits of `HTTPOptions` that apply to a client's connection. Times in seconds."""
 
     request_line_bytes: int
     header_bytes: int
@@ -31,17 +31,17 @@ class EdgeLimits:
 
 
 def edge_limits(options: HTTPOptions) -> EdgeLimits:
-    """Return the limits in the options, no more connections than this process may open.
+    """Return the limits in the options, with `connections` within the process's file limit.
 
-    Out of descriptors, a process accepts nobody; so the limit has to be met before that.
+    Without free descriptors a process accepts no connection, so the limit must come first.
     """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     connections = options.max_connections
     if files != resource.RLIM_INFINITY and connections > files - _OTHER_FILES:
         connections = max(files // 2, files - _OTHER_FILES)
         log.warning(
-            "http: max_connections is %d, and this process may open %d files; it takes %d "
-            "connections. Raise the limit (ulimit -n) or lower max_connections.",
+            "http: max_connections is %d, but this process may open only %d files; the proxy "
+            "accepts %d connections. Raise the file limit (ulimit -n) or lower max_connections.",
             options.max_connections,
             files,
             connections,

@@ -1,16 +1,16 @@
-"""The bytes that responses begin with, made once for each status and second."""
+"""Status lines and common headers of responses, encoded once per status and second."""
 
 from __future__ import annotations
 
 import http
 from email.utils import formatdate
 
-from .checks import Refused
+from .checks import Refusal
 
 __all__ = ["BODILESS", "CONTINUE", "STATUS_LINE", "ResponseStarts", "refusal_bytes"]
 
 BODILESS = frozenset((204, 304))
-"""Statuses of responses that have no body, whatever their headers say."""
+"""Statuses of responses that have no body, regardless of their headers."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -26,14 +26,14 @@ STATUS_LINE = {status: _status_line(status) for status in range(100, 600)}
 
 
 class ResponseStarts(dict[int, bytes]):
-    """Status -> its line and the header lines that all responses share, until the next `renew`."""
+    """A cache from status to the response's first bytes: the status line and the date header."""
 
     def __init__(self) -> None:
         super().__init__()
         self._date = b""
 
     def renew(self) -> None:
-        """Put the time of now into further responses."""
+        """Use the current time in further responses."""
         date = f"date: {formatdate(usegmt=True)}\r\n".encode()
         if date != self._date:
             self._date = date
@@ -44,15 +44,15 @@ class ResponseStarts(dict[int, bytes]):
         return start
 
 
-def refusal_bytes(start: bytes, refused: Refused) -> bytes:
-    """Return the response to a request that is refused.
+def refusal_bytes(start: bytes, refusal: Refusal) -> bytes:
+    """Return the response to a refused request.
 
     Args:
-        start: Of `ResponseStarts`, for its status.
+        start: The entry of `ResponseStarts` for the refusal's status.
     """
-    body = (refused.text + "\n").encode("utf-8", "backslashreplace")
+    body = (refusal.text + "\n").encode("utf-8", "backslashreplace")
     return (
         b"%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
         b"connection: close\r\n\r\n%b"
-        % (start, refused.extra, len(body), b"" if refused.bodiless else body)
+        % (start, refusal.extra, len(body), b"" if refusal.bodiless else body)
     )

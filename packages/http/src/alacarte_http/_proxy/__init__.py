@@ -1,1 +1,1 @@
-"""The process that listens: from a request to a deployment, and back."""
+"""The HTTP proxy process: requests to replicas, and responses back to clients."""

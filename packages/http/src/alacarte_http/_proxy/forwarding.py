@@ -1,4 +1,4 @@
-"""One request on its way to a replica, and its response on the way back."""
+"""Forwarding of a request to a replica, and of the response back to the client."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ from alacarte.aio import close_iterator
 from alacarte.errors import PluginError
 from alacarte.types import Buffer, Call, Message, PushedMessages, Reply
 
-from .._calls import Calls, ResolvedRoute
+from .._call_builder import CallBuilder, ResolvedRoute
 from .._edge.exchange import ClientDisconnected, Exchange
-from .._errors import TEXT, Answer, answer_to
+from .._errors import TEXT, LocalResponse, error_response
 from .._head_codec import ResponseHead, unpack_response
 from .._request_options import RequestOptions
 from .request_body import rest_of_body
 
-__all__ = ["CLIENT_LEFT", "Ended", "Forwarding", "send_answer"]
+__all__ = ["CLIENT_LEFT", "OnEnd", "Forwarding", "send_local_response"]
 
 log = logging.getLogger("alacarte.http")
 CLIENT_LEFT = 499
-"""Not sent, only noted: nginx's number for a client that did not wait."""
+"""nginx's status for a client that disconnected before its response; logged, never sent."""
 
-Ended = Callable[["Forwarding", int], None]
+OnEnd = Callable[["Forwarding", int], None]
 
 
 class Forwarding:
-    """Sends a request to a replica and answers with the reply.
+    """Sends a request to a replica, and the replica's reply to the client.
 
-    A request that is all here, a body of known length included, takes no task: its call is begun
-    at once, and carried on when there is something to do. It becomes a task when the reply streams,
-    or the client does not read.
+    A request that has arrived as a whole takes no task: its call's coroutine is advanced whenever
+    the awaited future is done. A task takes over when the reply is a stream, or when the client
+    does not read.
 
     Args:
-        exchange: Not begun; all of its body is here, or will be read in `run`.
-        resolved: Where the request goes.
-        options: What its headers ask of the proxy.
-        request_id: The client's, or a new one.
-        calls: Makes the call.
-        ended: Called once, with this object and the status that was sent.
-        began: When the request arrived, for the access log.
+        exchange: The client's request.
+        resolved: The request's route.
+        options: Options in the request's headers.
+        request_id: The client's id, or a new one.
+        call_builder: Builds the call.
+        on_end: Called once, with this object and the status that was sent.
+        started_at: Time of the request's arrival, for the access log.
     """
 
     __slots__ = (
+        "_awaited",
         "_call",
-        "_calls",
-        "_ended",
-        "_must_raise",
+        "_call_builder",
+        "_coroutine",
+        "_on_end",
         "_options",
+        "_pending_error",
         "_rest",
-        "_steps",
-        "_waiting",
-        "began",
         "exchange",
         "request_id",
         "resolved",
+        "started_at",
     )
 
     def __init__(
@@ -65,25 +65,25 @@ class Forwarding:
         resolved: ResolvedRoute,
         options: RequestOptions,
         request_id: str,
-        calls: Calls,
-        ended: Ended,
-        began: float,
+        call_builder: CallBuilder,
+        on_end: OnEnd,
+        started_at: float,
     ) -> None:
         self.exchange = exchange
         self.resolved = resolved
         self.request_id = request_id
-        self.began = began
+        self.started_at = started_at
         self._options = options
-        self._calls = calls
-        self._ended: Ended | None = ended
+        self._call_builder = call_builder
+        self._on_end: OnEnd | None = on_end
         self._call: Call | None = None
-        self._steps: Coroutine[Any, Any, Reply] | None = None
-        self._waiting: asyncio.Future[Any] | None = None
-        self._must_raise: Any = None  # an exception, in the next step
-        self._rest: AsyncIterator[Message] | None = None  # of a reply, until it is closed
+        self._coroutine: Coroutine[Any, Any, Reply] | None = None
+        self._awaited: asyncio.Future[Any] | None = None
+        self._pending_error: Any = None  # an exception for the next step, which may set it again
+        self._rest: AsyncIterator[Message] | None = None  # of the reply, until it is closed
 
     def begin(self) -> None:
-        """Begin; the exchange has its `work` then, unless it was answered at once."""
+        """Begin; afterwards the exchange has its `work` or is answered."""
         exchange, resolved = self.exchange, self.resolved
         if exchange.more_body:
             self._spawn(self._serve(None))
@@ -93,16 +93,16 @@ class Forwarding:
             if call.deadline is not None or not resolved.is_plain:
                 self._spawn(self._serve(call))
                 return
-            self._steps = resolved.http(call)  # type: ignore[assignment]  # a coroutine
-        except BaseException as error:  # whatever went wrong, the client gets an answer
-            self._failed(error)
+            self._coroutine = resolved.http(call)  # type: ignore[assignment]  # a coroutine
+        except BaseException as error:  # the client gets a response to any failure
+            self._on_failure(error)
             return
         exchange.work = self
-        self._carry_on(None)
+        self._advance(None)
 
     def _make_call(self, body: Buffer, rest: AsyncIterator[Message] | None = None) -> Call:
         exchange = self.exchange
-        call = self._call = self._calls.http(
+        call = self._call = self._call_builder.http_call(
             exchange.head,
             exchange.peer,
             self.resolved,
@@ -114,48 +114,48 @@ class Forwarding:
         return call
 
     def cancel(self) -> None:
-        """Give the call up: nobody waits for the response.
+        """Cancel the call, as `asyncio.Task.cancel` would.
 
-        As a task does, at the next step where what is waited for is there already.
+        If the awaited future is done already, the cancellation takes effect in the next step.
         """
-        if self._waiting is None or not self._waiting.cancel():
-            self._must_raise = asyncio.CancelledError()
+        if self._awaited is None or not self._awaited.cancel():
+            self._pending_error = asyncio.CancelledError()
 
     # --- without a task
 
-    def _carry_on(self, waited_for: object) -> None:
-        """Take the next step of the call, as a task would."""
-        assert self._steps is not None
+    def _advance(self, waited_for: object) -> None:
+        """Run the next step of the coroutine, as a task would."""
+        assert self._coroutine is not None
         try:
-            if self._must_raise is not None:
-                error, self._must_raise = self._must_raise, None
-                waiting = self._steps.throw(error)
+            if self._pending_error is not None:
+                error, self._pending_error = self._pending_error, None
+                awaited = self._coroutine.throw(error)
             else:
-                waiting = self._steps.send(None)
+                awaited = self._coroutine.send(None)
         except StopIteration as end:
-            self._waiting = None
-            self._replied(end.value)
-        except BaseException as error:  # whatever went wrong, the client gets an answer
-            self._waiting = None
-            self._failed(error)
+            self._awaited = None
+            self._on_reply(end.value)
+        except BaseException as error:  # the client gets a response to any failure
+            self._awaited = None
+            self._on_failure(error)
         else:
-            self._waiting = waiting
-            if waiting is None:  # a bare yield: there is more to do already
-                asyncio.get_running_loop().call_soon(self._carry_on, None)
+            self._awaited = awaited
+            if awaited is None:  # a bare yield, such as `asyncio.sleep(0)`
+                asyncio.get_running_loop().call_soon(self._advance, None)
                 return
             try:
-                waiting.add_done_callback(self._carry_on)
-            except Exception:  # a layer's: no event loop of asyncio knows what it waits for
-                self._waiting = None
-                if self._must_raise is None:
-                    self._must_raise = RuntimeError(f"bad yield: no future, but {type(waiting)}")
+                awaited.add_done_callback(self._advance)
+            except Exception:  # a layer awaits an object that is not asyncio's
+                self._awaited = None
+                if self._pending_error is None:
+                    self._pending_error = RuntimeError(f"bad yield: no future, but {type(awaited)}")
                 # Raised within the layer, so that the plugin is named.
-                asyncio.get_running_loop().call_soon(self._carry_on, None)
+                asyncio.get_running_loop().call_soon(self._advance, None)
                 return
-            if self._must_raise is not None and waiting.cancel():  # given up in the step itself
-                self._must_raise = None
+            if self._pending_error is not None and awaited.cancel():  # cancelled during the step
+                self._pending_error = None
 
-    def _replied(self, reply: Reply) -> None:
+    def _on_reply(self, reply: Reply) -> None:
         exchange = self.exchange
         try:
             self._rest = reply.rest
@@ -169,40 +169,40 @@ class Forwarding:
                 return
             else:
                 status = self._respond(reply)
-        except Exception as error:  # what a layer or the application gave is no response
-            self._failed(error)
+        except Exception as error:  # a layer or the application returned an invalid response
+            self._on_failure(error)
             return
         self._end(status)
         if self._rest is not None:
             self._close_rest()
 
-    def _failed(self, error: BaseException) -> None:
-        """Answer a request that failed, and end it, whatever else fails with it."""
+    def _on_failure(self, error: BaseException) -> None:
+        """Respond to a request that failed, and end it even if the response fails."""
         exchange = self.exchange
         if exchange.disconnected:
             self._end(CLIENT_LEFT)
             return
         status = 500
         try:
-            answer = self._answer_to(error)
+            response = self._error_response(error)
             if exchange.write_paused:
-                self._spawn(self._answer(answer))
+                self._spawn(self._send(response))
                 return
-            send_answer(exchange, answer, self.request_id)
-            status = answer.status
-        except Exception as further:  # of what the error brings
-            log.error("request %s cannot be answered", self.request_id, exc_info=further)
-            exchange.fail("its error cannot be told")
+            send_local_response(exchange, response, self.request_id)
+            status = response.status
+        except Exception as further:  # invalid attributes of the error
+            log.error("request %s: no response to its error", self.request_id, exc_info=further)
+            exchange.fail("the error has no response")
         self._end(status)
 
     # --- in a task
 
     def _spawn(self, work: Coroutine[Any, Any, int]) -> None:
-        """Do the work in a task, and report the status that was sent."""
-        task = self.exchange.spawn(self._and_end(work))
+        """Run the work in a task, and report the status that was sent."""
+        task = self.exchange.spawn(self._run_to_end(work))
 
         def ended(task: asyncio.Task[None]) -> None:
-            # A task that is cancelled before its first step runs none of its `finally`.
+            # A task that is cancelled before its first step runs no `finally` block.
             work.close()
             self._end(CLIENT_LEFT)
             self._close_rest()
@@ -210,7 +210,7 @@ class Forwarding:
         task.add_done_callback(ended)
 
     def _close_rest(self) -> None:
-        """Let the replica know that nobody reads the rest of its reply."""
+        """Cancel the rest of the reply at the replica."""
         if self._rest is not None:
             self.exchange.spawn(self._close())
 
@@ -218,7 +218,7 @@ class Forwarding:
         rest, self._rest = self._rest, None
         await close_iterator(rest)
 
-    async def _and_end(self, work: Coroutine[Any, Any, int]) -> None:
+    async def _run_to_end(self, work: Coroutine[Any, Any, int]) -> None:
         status = CLIENT_LEFT
         try:
             status = await work
@@ -227,15 +227,15 @@ class Forwarding:
         except asyncio.CancelledError:
             if not self.exchange.disconnected:
                 raise
-            # The client is gone, and so is the reason to finish; nobody waits for us.
+            # The client has disconnected: end the task normally, as no caller awaits it.
         finally:
             self._end(status)
 
     async def _serve(self, call: Call | None) -> int:
-        """Answer the request; return the status that was sent.
+        """Respond to the request; return the status that was sent.
 
         Args:
-            call: None where more of the request's body is to come.
+            call: The call; None if a part of the request's body has not arrived.
         """
         exchange = self.exchange
         try:
@@ -253,83 +253,83 @@ class Forwarding:
             task = asyncio.current_task()
             if exchange.disconnected or task is None or task.cancelling():
                 raise
-            return await self._answer(self._answer_to(error))  # the service's own
-        except BaseException as error:  # whatever went wrong, the client gets an answer
-            return await self._answer(self._answer_to(error))
+            return await self._send(self._error_response(error))  # raised by the service
+        except BaseException as error:  # the client gets a response to any failure
+            return await self._send(self._error_response(error))
         return await self._stream(reply, reply.rest)
 
     async def _respond_when_read(self, reply: Reply) -> int:
         await self.exchange.drain()
         return self._respond(reply)
 
-    async def _answer(self, answer: Answer) -> int:
+    async def _send(self, response: LocalResponse) -> int:
         await self.exchange.drain()
-        send_answer(self.exchange, answer, self.request_id)
-        return answer.status
+        send_local_response(self.exchange, response, self.request_id)
+        return response.status
 
     async def _stream(self, reply: Reply, rest: AsyncIterator[Message]) -> int:
-        """Send a response part by part, as its parts come."""
+        """Send a streamed response, part by part."""
         exchange, status = self.exchange, 500
         try:
             head, body = unpack_response(reply.payload[0])
             status = head.status
-            await exchange.start(head, self._id_line)
+            await exchange.start(head, self._request_id_header)
             if body:
                 await exchange.write(body)
-            if not exchange.response_complete:  # one to HEAD is its head alone
+            if not exchange.response_complete:  # a response to HEAD is complete with its head
                 if hasattr(rest, "pass_on"):
                     parts = cast(PushedMessages, rest)
                     while await parts.pass_on(exchange.write_now):
                         await exchange.drain()
-                else:  # a layer's
+                else:  # the iterator of a layer
                     async for message in rest:
                         await exchange.write(message[0])
                 await exchange.end()
         except Exception as error:
             if not exchange.response_started:
-                return await self._answer(self._answer_to(error))
-            # The response has begun: all that is left is to cut it, so that the client sees it.
-            log.error("request %s: the response broke off: %s", self.request_id, error)
+                return await self._send(self._error_response(error))
+            # `Exchange.run` aborts the response, so that the client detects the truncation.
+            log.error("request %s: the response was aborted: %s", self.request_id, error)
         finally:
             await self._close()
         return status
 
-    # --- in either
+    # --- with or without a task
 
     def _respond(self, reply: Reply) -> int:
-        """Send a response that is all here."""
-        return self.exchange.respond_packed(reply.payload[0], self._id_line)
+        """Send a reply that is complete."""
+        return self.exchange.respond_packed(reply.payload[0], self._request_id_header)
 
-    def _answer_to(self, error: BaseException) -> Answer:
-        answer = answer_to(error)
-        if isinstance(error, PluginError):  # with its traceback it is logged once, by its plugin
+    def _error_response(self, error: BaseException) -> LocalResponse:
+        response = error_response(error)
+        if isinstance(error, PluginError):  # its traceback is logged once, with the plugin's name
             log.error("request %s failed: %s", self.request_id, error)
-        elif answer.status == 500:
+        elif response.status == 500:
             log.error("request %s failed", self.request_id, exc_info=error)
-        return answer
+        return response
 
     @property
-    def _id_line(self) -> bytes:
+    def _request_id_header(self) -> bytes:
         return b"x-request-id: %b\r\n" % self.request_id.encode()
 
     @property
     def app(self) -> str:
-        """The application that has answered, or was to."""
+        """The application that responded, or the route's application."""
         return self.resolved.route.app if self._call is None else self._call.app
 
     def _end(self, status: int) -> None:
-        ended, self._ended = self._ended, None
-        if ended is not None:
-            ended(self, status)
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(self, status)
 
 
-def send_answer(exchange: Exchange, answer: Answer, request_id: str) -> None:
-    """Send a short answer of the proxy's own; await `Exchange.drain` before."""
-    body = answer.text.encode()
-    headers = [(b"content-length", b"%d" % len(body)), *answer.headers]
-    if not any(name == b"content-type" for name, _ in answer.headers):
+def send_local_response(exchange: Exchange, response: LocalResponse, request_id: str) -> None:
+    """Send a response of the proxy itself; await `Exchange.drain` before."""
+    body = response.text.encode()
+    headers = [(b"content-length", b"%d" % len(body)), *response.headers]
+    if not any(name == b"content-type" for name, _ in response.headers):
         headers.append(TEXT)
     if request_id:
         headers.append((b"x-request-id", request_id.encode()))
     lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-    exchange.respond(ResponseHead(answer.status, lines, len(body), False), b"", body)
+    exchange.respond(ResponseHead(response.status, lines, len(body), False), b"", body)

@@ -1,6 +1,6 @@
-"""The layers of plugins around each route: built once, in order, and contained.
+"""The HTTP layers of plugins around each route, in order, with their failures contained.
 
-A proxy without such layers has none of this around its requests.
+Built once per route table. Requests of a proxy without such layers skip this module.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from alacarte.layers import order_layers
 from alacarte.types import Identity, StagedLayer
 
 from .._edge.exchange import ClientDisconnected
-from .._errors import Answer, answer_to
+from .._errors import LocalResponse, error_response
 from .._head_codec import check_method
 from ..layers import HttpLayer, HttpRequest, HttpResponse, HttpRoute, HttpService
 
-__all__ = ["BuiltLayers", "HttpLayers", "Report", "response_to", "subject"]
+__all__ = ["BuiltLayers", "HttpLayers", "Report", "to_http_response", "describe_route"]
 
 _HOOK = "wrap_http"
-_FAILED = "Internal Server Error"
+_INTERNAL_ERROR = "Internal Server Error"
 
 Report = Callable[[str, str, BaseException, str], None]
-"""Keeps a failure of a plugin: its name, the hook, the error, and what the plugin was asked for."""
+"""Records a failure of a plugin, given its name, the hook, the error and the hook's subject."""
 
 
 class BuiltLayers(NamedTuple):
     """The layers around one route.
 
     Attributes:
-        route: As the layers see it.
-        service: The layers, around the way on that each request carries; None without layers.
-        task_free: See `StagedLayer`; true of all of them.
-        failed: One of them could not be built, and nobody gets past its place.
+        route: The route as layers see it.
+        service: The layers around the request's own `_forward`; None without layers.
+        task_free: Every layer is free of tasks; see `StagedLayer`.
+        failed: A layer could not be built; it responds 500 to each request that reaches it.
     """
 
     route: HttpRoute
@@ -48,35 +48,32 @@ class BuiltLayers(NamedTuple):
 class HttpLayers:
     """Builds the service of each route from the layers of plugins.
 
-    A route for which a plugin fails answers 500 until the next `update`, which asks again: its
-    layer may be there for authentication.
+    A route whose plugin fails responds 500 until an `update` succeeds, since the missing layer may
+    authenticate requests.
 
     Args:
-        ask: Asks the plugins for a route: returns the name of each plugin with its layer. Raises
-            where one of them fails, and has reported that.
+        collect: Calls the hooks for a route; returns pairs of plugin name and layer. When a hook
+            fails, it reports the failure and raises.
         stages: Names of the stages, the outermost first.
         report: Called for each failure.
     """
 
     def __init__(
         self,
-        ask: Callable[[HttpRoute], Iterable[tuple[str, Any]]],
+        collect: Callable[[HttpRoute], Iterable[tuple[str, Any]]],
         stages: Sequence[str],
         report: Report,
     ) -> None:
-        self._ask = ask
+        self._collect = collect
         self._stages = stages
         self._report = report
         self._built: dict[HttpRoute, BuiltLayers] = {}
 
     def update(self, routes: Iterable[HttpRoute]) -> None:
-        """Build the services of routes that are new, have changed or have failed.
-
-        And forget those of routes that are gone.
-        """
+        """Build the layers of new, changed and failed routes; drop those of removed routes."""
         before = self._built
         self._built = {
-            route: before[route] if _is_good(before.get(route), route) else self._build(route)
+            route: before[route] if _is_current(before.get(route), route) else self._build(route)
             for route in routes
         }
 
@@ -90,13 +87,13 @@ class HttpLayers:
         return self._built[route]
 
     def service(self, route: HttpRoute) -> HttpService | None:
-        """Return the service of a route, None where no plugin stands around it."""
+        """Return the service of a route, None without layers."""
         return self._built[route].service
 
     def _build(self, route: HttpRoute) -> BuiltLayers:
         ordered = self._layers(route)
         if ordered is None:
-            return BuiltLayers(route, _fail, task_free=True, failed=True)
+            return BuiltLayers(route, _internal_error, task_free=True, failed=True)
         if not ordered:
             return BuiltLayers(route, None, task_free=True)
         service: HttpService = _forward
@@ -105,40 +102,40 @@ class HttpLayers:
         failed = any(staged.layer.failed for staged in ordered)
         return BuiltLayers(route, service, all(staged.task_free for staged in ordered), failed)
 
-    def _layers(self, route: HttpRoute) -> list[StagedLayer[_Guarded]] | None:
-        """Return the layers of a route, the outermost first; None where a plugin fails."""
+    def _layers(self, route: HttpRoute) -> list[StagedLayer[_PluginLayer]] | None:
+        """Return the layers of a route, the outermost first; None if a plugin fails."""
         try:
-            given = list(self._ask(route))
-        except Exception:  # of a plugin, and reported
+            collected = list(self._collect(route))
+        except Exception:  # raised by a plugin, and reported already
             return None
-        layers: list[tuple[str, StagedLayer[_Guarded]]] = []
-        asked_for = subject(route)
-        for plugin, layer in given:
+        layers: list[tuple[str, StagedLayer[_PluginLayer]]] = []
+        subject = describe_route(route)
+        for plugin, layer in collected:
             staged = layer if isinstance(layer, StagedLayer) else StagedLayer("", layer)
-            guarded = _Guarded(plugin, staged.layer, self._report, asked_for)
-            layers.append((plugin, StagedLayer(staged.stage, guarded, staged.task_free)))
+            plugin_layer = _PluginLayer(plugin, staged.layer, self._report, subject)
+            layers.append((plugin, StagedLayer(staged.stage, plugin_layer, staged.task_free)))
         try:
             return order_layers(layers, self._stages)
-        except Exception as error:  # a stage that nobody registers
-            self._report(" and ".join(plugin for plugin, _ in layers), _HOOK, error, asked_for)
+        except Exception as error:  # a stage that no plugin registers
+            self._report(" and ".join(plugin for plugin, _ in layers), _HOOK, error, subject)
             return None
 
 
-def _is_good(built: BuiltLayers | None, route: HttpRoute) -> bool:
-    """Return whether layers could be built, for the same route and the same options.
+def _is_current(built: BuiltLayers | None, route: HttpRoute) -> bool:
+    """Return whether layers were built without a failure, for the same deployments and options.
 
-    An info does not compare its options; one that has not changed is the same object.
+    `DeploymentInfo` does not compare options, but an unchanged one is the same object.
     """
     if built is None or built.failed:
         return False
     return all(map(is_, built.route.deployments, route.deployments))
 
 
-class _Guarded:
-    """A layer whose failures are answered, and reported with the name of its plugin.
+class _PluginLayer:
+    """A plugin's layer, whose failures become responses and are reported with the plugin's name.
 
     Attributes:
-        failed: It could not be put around a service.
+        failed: The layer raised, or returned no service, when it was called.
     """
 
     def __init__(self, plugin: str, layer: HttpLayer, report: Report, subject: str) -> None:
@@ -152,27 +149,29 @@ class _Guarded:
         try:
             wrapped = self._layer(_checked(service))
             if not callable(wrapped):
-                raise TypeError(f"the layer returned {wrapped!r}, which is no service")
+                raise TypeError(f"the layer returned {wrapped!r}, which is not a service")
         except BaseException as error:  # foreign code
             if is_interrupt(error):
                 raise
             self._failed(error)
             self.failed = True
-            return _fail
+            return _internal_error
 
         async def call(request: HttpRequest) -> HttpResponse:
             try:
                 response: Any = await wrapped(request)
                 if not isinstance(response, HttpResponse):
-                    raise TypeError(f"the layer answered {response!r}, which is no HttpResponse")
+                    raise TypeError(
+                        f"the layer's service returned {response!r}, which is not an HttpResponse"
+                    )
             except (ClientDisconnected, GeneratorExit):
                 raise
-            except BaseException as error:  # foreign code; an error of a request is an answer
-                if is_interrupt(error) or _is_end(error):
+            except BaseException as error:  # foreign code; a RequestError is a response
+                if is_interrupt(error) or _is_cancelled(error):
                     raise
                 if not isinstance(error, RequestError):
                     self._failed(error)
-                return response_to(answer_to(error))
+                return to_http_response(error_response(error))
             return response
 
         return call
@@ -181,10 +180,10 @@ class _Guarded:
         self._report(self._plugin, _HOOK, error, self._subject)
 
 
-def _is_end(error: BaseException) -> bool:
-    """Return whether a request is being given up. Without a task that cannot be told from failing.
+def _is_cancelled(error: BaseException) -> bool:
+    """Return whether an error is the cancellation of the request.
 
-    A layer without a task then ends as it says, and `Forwarding` answers if the client is there.
+    Outside a task any `CancelledError` counts; `Forwarding` responds if the client is connected.
     """
     if not isinstance(error, asyncio.CancelledError):
         return False
@@ -192,36 +191,38 @@ def _is_end(error: BaseException) -> bool:
 
 
 def _checked(service: HttpService) -> HttpService:
-    """Refuse what is no request where a layer passes it on, so that the error names that layer."""
+    """Check the requests that a layer passes on, so that an error names that layer's plugin."""
 
     def call(request: HttpRequest) -> Awaitable[HttpResponse]:
         if not isinstance(request, HttpRequest):
-            raise TypeError(f"a layer passes on {request!r}, which is no HttpRequest")
+            raise TypeError(f"the layer passed on {request!r}, which is not an HttpRequest")
         check_method(request.method)
         if request.identity is not None and not isinstance(request.identity, Identity):
-            raise TypeError(f"a layer passes on {request.identity!r}, which is no Identity")
+            raise TypeError(
+                f"the layer passed on the identity {request.identity!r}, which is not an Identity"
+            )
         return service(request)
 
     return call
 
 
 async def _forward(request: HttpRequest) -> HttpResponse:
-    """Answer a request inside of all layers."""
+    """Forward a request behind all layers."""
     response: HttpResponse = await request._forward(request)
     return response
 
 
-async def _fail(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(500, _FAILED)
+async def _internal_error(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(500, _INTERNAL_ERROR)
 
 
-def response_to(answer: Answer) -> HttpResponse:
-    """Return the proxy's own answer as layers see it."""
-    return HttpResponse(answer.status, answer.text, answer.headers)
+def to_http_response(response: LocalResponse) -> HttpResponse:
+    """Return a response of the proxy itself as layers see it."""
+    return HttpResponse(response.status, response.text, response.headers)
 
 
-def subject(route: HttpRoute) -> str:
-    """Return what a plugin was asked for, as people read it."""
+def describe_route(route: HttpRoute) -> str:
+    """Return a description of a route for reports of failures."""
     if route.kind == "application":
         return f"route {route.prefix!r} of {route.application!r}"
     return "the proxy's own paths" if route.kind == "system" else "paths without a route"

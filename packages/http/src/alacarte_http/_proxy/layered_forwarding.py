@@ -1,4 +1,4 @@
-"""Requests, and handshakes of WebSockets, on their way through the layers of plugins."""
+"""Forwarding of requests and WebSocket handshakes through the layers of plugins."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from alacarte.errors import DeadlineExceededError
 from alacarte.foreign import is_cancellation
 from alacarte.types import Call, Message, Reply
 
-from .._calls import Calls
+from .._call_builder import CallBuilder
 from .._edge.exchange import ClientDisconnected, Exchange
 from .._edge.head import Head, Peer
-from .._errors import answer_to
+from .._errors import error_response
 from .._head_codec import HTTP
 from .._request_options import RequestOptions, read_options
-from .._websocket.relay import answer_of
+from .._websocket.relay import handshake_error_response
 from .._websocket.websocket_connection import WebSocketConnection
 from ..layers import HttpRequest, HttpResponse, HttpRoute
 from ..message import read_response, write_reply
-from .forwarding import Ended, Forwarding
-from .layer_builder import response_to
-from .layered_routes import Around, RouteTarget
+from .forwarding import Forwarding, OnEnd
+from .layer_builder import to_http_response
+from .layered_routes import RouteLayers, RouteTarget
 from .request_body import rest_of_body
 
 __all__ = ["Handshake", "LayeredForwarding"]
 
 _HTTP_CALL = Call(HTTP, ())
-_GRACE_S = 0.05
+_LAYER_GRACE_S = 0.05
 
 
 class _Deadline:
-    """The end of the time in which a response must begin, layers included."""
+    """The deadline for a response to begin, with the time of layers included."""
 
     __slots__ = ("_at", "_limit_s")
 
@@ -43,33 +43,33 @@ class _Deadline:
 
     @property
     def is_set(self) -> bool:
-        """Whether there is one."""
+        """Whether there is a deadline."""
         return self._limit_s is not None
 
     def shorten(self, call: Call) -> None:
-        """Let a call end at the deadline, though it is made later."""
+        """Limit the deadline of a call, which is built later than this one, to this deadline."""
         if self._limit_s is not None and call.deadline is not None:
             call.deadline = min(call.deadline, self._at)
 
-    async def answer(self, around: Around, request: HttpRequest) -> HttpResponse:
-        """Return what the layers answer, in time."""
+    async def respond(self, layers: RouteLayers, request: HttpRequest) -> HttpResponse:
+        """Return the response of the layers, or 504 after the deadline."""
         if self._limit_s is None:
-            return await around.service(request)
+            return await layers.service(request)
         left = self._at - time.monotonic()
         try:
-            # Later than the call's own deadline, whose response the layers are to see.
-            async with asyncio.timeout(max(left, 0) + _GRACE_S):
-                return await around.service(request)
-        except TimeoutError:  # no other one passes the layers
-            error = DeadlineExceededError(around.route.application, self._limit_s)
-            return response_to(answer_to(error))
+            # Later than the call's own deadline, so that the layers see its response.
+            async with asyncio.timeout(max(left, 0) + _LAYER_GRACE_S):
+                return await layers.service(request)
+        except TimeoutError:  # layers turn other errors into responses
+            error = DeadlineExceededError(layers.route.application, self._limit_s)
+            return to_http_response(error_response(error))
 
 
 class LayeredForwarding(Forwarding):
-    """Sends a request through layers to a replica, and answers with what they return.
+    """Sends a request through layers to a replica, and the layers' response to the client.
 
     Args:
-        target: Where the request goes. `Forwarding` describes the others.
+        target: The request's layers and route. `Forwarding` describes the other arguments.
     """
 
     __slots__ = ("_deadline", "_forwarded", "_target")
@@ -80,98 +80,102 @@ class LayeredForwarding(Forwarding):
         target: RouteTarget,
         options: RequestOptions,
         request_id: str,
-        calls: Calls,
-        ended: Ended,
-        began: float,
+        call_builder: CallBuilder,
+        on_end: OnEnd,
+        started_at: float,
     ) -> None:
-        super().__init__(exchange, target.resolved, options, request_id, calls, ended, began)
+        super().__init__(
+            exchange, target.resolved, options, request_id, call_builder, on_end, started_at
+        )
         self._target = target
-        self._deadline = _Deadline(calls.limit_s(options))
+        self._deadline = _Deadline(call_builder.timeout_s(options))
         self._forwarded = False
 
     def begin(self) -> None:
-        """Begin; in a task, unless all that runs is free of it."""
+        """Begin: in a task, unless layers and service run without one."""
         target = self._target
-        is_plain = self.resolved.is_plain or target.answer is not None
+        is_plain = self.resolved.is_plain or target.local_response is not None
         if (
-            target.around.task_free
+            target.layers.task_free
             and is_plain
             and not self._deadline.is_set
             and not self.exchange.more_body
         ):
-            self._steps = self._reply()
+            self._coroutine = self._reply()
             self.exchange.work = self
-            self._carry_on(None)
+            self._advance(None)
         else:
             self._spawn(self._through_layers())
 
     async def _reply(self) -> Reply:
-        """Return what the layers answer."""
-        exchange, around = self.exchange, self._target.around
+        """Return the response of the layers as a reply."""
+        exchange, layers = self.exchange, self._target.layers
         head, peer = exchange.head, exchange.peer
-        request = _request(head, peer, around.route, self.request_id, self._pass_on)
-        response = await self._deadline.answer(around, request)
+        request = _request(head, peer, layers.route, self.request_id, self._forward)
+        response = await self._deadline.respond(layers, request)
         if response.rest is not self._rest:
-            await self._close()  # a layer answers by itself: nobody reads the replica's
+            await self._close()  # a layer has replaced the replica's response
             self._rest = response.rest
         return write_reply(_HTTP_CALL, response)
 
     async def _through_layers(self) -> int:
-        """Answer the request; return the status that was sent."""
+        """Respond to the request; return the status that was sent."""
         try:
             reply = await self._reply()
         except asyncio.CancelledError as error:
             if self._is_cancelled:
                 raise
-            return await self._answer(self._answer_to(error))  # a layer's own
+            return await self._send(self._error_response(error))  # raised by a layer
         if reply.rest is not None:
             return await self._stream(reply, reply.rest)
         try:
             return await self._respond_when_read(reply)
-        except ValueError as error:  # of a length that the head does not promise
-            return await self._answer(self._answer_to(error))
+        except ValueError as error:  # the body's length differs from the head's
+            return await self._send(self._error_response(error))
 
-    async def _pass_on(self, request: HttpRequest) -> HttpResponse:
-        """Answer a request that all layers have passed on."""
-        _pass_once(self._forwarded)
+    async def _forward(self, request: HttpRequest) -> HttpResponse:
+        """Send a request that all layers have passed on to a replica."""
+        _check_first_forward(self._forwarded)
         self._forwarded = True
         exchange, target = self.exchange, self._target
-        head, options = _rewritten(request, exchange.head, self._options, target)
-        answer = options.refusal if target.answer is None else target.answer(options)
-        if answer is not None:
-            return response_to(answer)
+        head, options = _apply_rewrites(request, exchange.head, self._options, target)
+        response = (
+            options.refusal if target.local_response is None else target.local_response(options)
+        )
+        if response is not None:
+            return to_http_response(response)
         try:
             body = await exchange.read()
             rest = rest_of_body(exchange) if exchange.more_body else None
-            call = self._call = self._calls.http(
+            call = self._call = self._call_builder.http_call(
                 head, exchange.peer, self.resolved, options, self.request_id, body, rest
             )
             call.identity = request.identity
             self._deadline.shorten(call)
             reply = await self.resolved.http(call)
             self._rest = reply.rest
-            if self._ended is None:
-                await self._close()  # a layer has answered meanwhile
+            if self._on_end is None:
+                await self._close()  # a layer has responded in the meantime
             return read_response(call, reply)
         except (ClientDisconnected, GeneratorExit):
             raise
-        except BaseException as error:  # whatever went wrong, the client gets an answer
+        except BaseException as error:  # the client gets a response to any failure
             if isinstance(error, asyncio.CancelledError) and self._is_cancelled:
                 raise
-            return response_to(self._answer_to(error))
+            return to_http_response(self._error_response(error))
 
     @property
     def _is_cancelled(self) -> bool:
-        """Whether a cancellation is of this request, and not of something that it waits for."""
+        """Whether a cancellation is of this request, not of an operation that it awaits."""
         task = asyncio.current_task()
         return self.exchange.disconnected or task is None or bool(task.cancelling())
 
 
 class Handshake:
-    """Sends the handshake of a WebSocket through layers to a replica: a service of its call.
+    """A service that sends the handshake of a WebSocket through layers to a replica.
 
     Attributes:
-        call: The call that was sent to a replica last, or would be.
+        call: The handshake's call, with the layers' changes once they have passed it on.
     """
 
     def __init__(
@@ -179,25 +183,25 @@ class Handshake:
         connection: WebSocketConnection,
         target: RouteTarget,
         options: RequestOptions,
-        calls: Calls,
+        call_builder: CallBuilder,
     ) -> None:
         self._connection = connection
         self._target = target
         self._options = options
-        self._calls = calls
-        self._deadline = _Deadline(calls.limit_s(options))
+        self._call_builder = call_builder
+        self._deadline = _Deadline(call_builder.timeout_s(options))
         self._forwarded = False
         self._rest: AsyncIterator[Message] | None = None
         self.call = _HTTP_CALL
 
     def make_call(self, request_id: str) -> Call:
-        """Return the call of the handshake as the client has sent it."""
+        """Return the call of the handshake as the client sent it."""
         self.call = self._call(self._connection.head, self._options, request_id)
         return self.call
 
     def _call(self, head: Head, options: RequestOptions, request_id: str) -> Call:
         connection = self._connection
-        return self._calls.websocket(
+        return self._call_builder.websocket_call(
             head,
             connection.peer,
             self._target.resolved,
@@ -207,34 +211,36 @@ class Handshake:
         )
 
     async def __call__(self, call: Call) -> Reply:
-        """Answer the handshake."""
+        """Return the response of the layers to the handshake."""
         connection, target = self._connection, self._target
         request = _request(
             connection.head,
             connection.peer,
-            target.around.route,
+            target.layers.route,
             call.request_id,
-            self._pass_on,
+            self._forward,
             websocket=True,
         )
         try:
-            response = await self._deadline.answer(target.around, request)
+            response = await self._deadline.respond(target.layers, request)
         except BaseException:
             await self._close()
             raise
         if response.rest is not self._rest:
-            await self._close()  # a layer answers by itself: nobody reads the replica's
+            await self._close()  # a layer has replaced the replica's response
         return write_reply(call, response)
 
-    async def _pass_on(self, request: HttpRequest) -> HttpResponse:
-        """Answer a handshake that all layers have passed on."""
-        _pass_once(self._forwarded)
+    async def _forward(self, request: HttpRequest) -> HttpResponse:
+        """Send a handshake that all layers have passed on to a replica."""
+        _check_first_forward(self._forwarded)
         self._forwarded = True
         target = self._target
-        head, options = _rewritten(request, self._connection.head, self._options, target)
-        answer = options.refusal if target.answer is None else target.answer(options)
-        if answer is not None:
-            return response_to(answer)
+        head, options = _apply_rewrites(request, self._connection.head, self._options, target)
+        response = (
+            options.refusal if target.local_response is None else target.local_response(options)
+        )
+        if response is not None:
+            return to_http_response(response)
         try:
             call = self.call = self._call(head, options, request.request_id)
             call.identity = request.identity
@@ -244,10 +250,10 @@ class Handshake:
             return read_response(call, reply)
         except GeneratorExit:
             raise
-        except BaseException as error:  # whatever went wrong, the client gets an answer
+        except BaseException as error:  # the client gets a response to any failure
             if is_cancellation(error):
                 raise
-            return response_to(answer_of(error, request.request_id))
+            return to_http_response(handshake_error_response(error, request.request_id))
 
     async def _close(self) -> None:
         rest, self._rest = self._rest, None
@@ -259,7 +265,7 @@ def _request(
     peer: Peer,
     route: HttpRoute,
     request_id: str,
-    pass_on: Callable[[HttpRequest], Awaitable[HttpResponse]],
+    forward: Callable[[HttpRequest], Awaitable[HttpResponse]],
     *,
     websocket: bool = False,
 ) -> HttpRequest:
@@ -277,27 +283,31 @@ def _request(
         request_id,
         route,
         None,
-        pass_on,
+        forward,
     )
 
 
-def _pass_once(forwarded: bool) -> None:
+def _check_first_forward(forwarded: bool) -> None:
     if forwarded:
-        raise RuntimeError("a layer passes a request on once: the body can be read once")
+        raise RuntimeError(
+            "a layer passed a request on twice, but the request's body can be read only once"
+        )
 
 
-def _rewritten(
+def _apply_rewrites(
     request: HttpRequest, head: Head, options: RequestOptions, target: RouteTarget
 ) -> tuple[Head, RequestOptions]:
-    """Return head and options of a request as the layers have left it.
+    """Return the head and the options of a request after the layers' changes.
 
     Raises:
-        ValueError: A layer has led the request out of its route.
+        ValueError: A layer changed the path to one outside the route's prefix.
     """
     if request.raw_path is not head.raw_path:
-        prefix = target.around.route.prefix.rstrip("/")
-        if target.answer is None and not f"{request.path}/".startswith(f"{prefix}/"):
-            raise ValueError(f"a layer changed the path to {request.path!r}: not below {prefix!r}")
+        prefix = target.layers.route.prefix.rstrip("/")
+        if target.local_response is None and not f"{request.path}/".startswith(f"{prefix}/"):
+            raise ValueError(
+                f"a layer changed the path to {request.path!r}, outside the route {prefix!r}"
+            )
     elif request.headers is head.headers and (request.method, request.query) == (
         head.method,
         head.query,

@@ -1,4 +1,4 @@
-"""Which layers stand around which request: every route, the proxy's own paths, and all others."""
+"""The layers around each kind of request: of a route, of a system path, of an unmatched path."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from alacarte.types import Call, DeploymentInfo, Reply, Route, RouteTable
 
-from .._calls import ResolvedRoute
-from .._errors import Answer
+from .._call_builder import ResolvedRoute
+from .._errors import LocalResponse
 from .._request_options import RequestOptions
 from ..layers import APPLICATION, SYSTEM, UNMATCHED, HttpRoute, HttpService
 from .layer_builder import HttpLayers
 
-__all__ = ["NOWHERE", "Around", "LayeredRoutes", "RouteTarget"]
+__all__ = ["UNROUTED", "LayeredRoutes", "RouteLayers", "RouteTarget"]
 
 _SYSTEM = HttpRoute(SYSTEM, "/-/")
 _UNMATCHED = HttpRoute(UNMATCHED)
@@ -24,17 +24,17 @@ async def _no_service(call: Call) -> Reply:
     raise NotImplementedError
 
 
-NOWHERE = ResolvedRoute(Route("", "", {}), _no_service, _no_service, None, False)
-"""Where a request goes on to that the proxy answers itself."""
+UNROUTED = ResolvedRoute(Route("", "", {}), _no_service, _no_service, None, False)
+"""The route of requests that the proxy answers itself."""
 
 
-class Around(NamedTuple):
+class RouteLayers(NamedTuple):
     """The layers around one route.
 
     Attributes:
-        route: As the layers see it.
-        service: The layers, around the way on that each request carries.
-        task_free: See `StagedLayer`; true of all of them.
+        route: The route as layers see it.
+        service: The layers around the request's own `_forward`.
+        task_free: Every layer is free of tasks; see `StagedLayer`.
     """
 
     route: HttpRoute
@@ -43,64 +43,64 @@ class Around(NamedTuple):
 
 
 class LayeredRoutes:
-    """The routes that layers stand around, at one moment.
+    """The layers around the routes of one route table.
 
     Args:
-        layers: Builds what is new.
+        layers: Builds the layers of new routes.
         table: All routes.
 
     Attributes:
-        system: Around the proxy's own paths; None without layers.
-        unmatched: Around paths that no route takes; None without layers.
+        system: Layers around the proxy's own paths, None without layers.
+        unmatched: Layers around paths without a route, None without layers.
     """
 
     def __init__(self, layers: HttpLayers, table: RouteTable) -> None:
-        seen = {
-            (route.prefix, route.exact): _seen(route, table)
+        routes = {
+            (route.prefix, route.exact): _http_route(route, table)
             for route in table.routes
             if route.prefix
         }
-        layers.update([_SYSTEM, _UNMATCHED, *seen.values()])
+        layers.update([_SYSTEM, _UNMATCHED, *routes.values()])
 
-        def around(route: HttpRoute) -> Around | None:
-            built = layers.built(route)
-            if built.service is None:
+        def built(route: HttpRoute) -> RouteLayers | None:
+            found = layers.built(route)
+            if found.service is None:
                 return None
-            return Around(route, built.service, built.task_free)
+            return RouteLayers(route, found.service, found.task_free)
 
-        self.system = around(_SYSTEM)
-        self.unmatched = around(_UNMATCHED)
-        self._routes = {key: around(route) for key, route in seen.items()}
+        self.system = built(_SYSTEM)
+        self.unmatched = built(_UNMATCHED)
+        self._routes = {key: built(route) for key, route in routes.items()}
 
     def __bool__(self) -> bool:
         return any((self.system, self.unmatched, *self._routes.values()))
 
-    def around(self, resolved: ResolvedRoute | None) -> Around | None:
-        """Return the layers around a route, None without.
+    def layers_around(self, resolved: ResolvedRoute | None) -> RouteLayers | None:
+        """Return the layers around a route, None without layers.
 
         Args:
-            resolved: None for a path that no route takes.
+            resolved: The route; None for a path without a route.
         """
         if resolved is None:
             return self.unmatched
         return self._routes[resolved.route.prefix, resolved.route.exact]
 
 
-def _seen(route: Route, table: RouteTable) -> HttpRoute:
+def _http_route(route: Route, table: RouteTable) -> HttpRoute:
     infos = tuple(table.deployments.get(each, DeploymentInfo(each)) for each in route.targets)
     return HttpRoute(APPLICATION, route.prefix, route.app, infos)
 
 
 class RouteTarget(NamedTuple):
-    """Where a request goes.
+    """The layers of a request, and the route or response behind them.
 
     Attributes:
-        around: The layers that it passes.
-        resolved: Where they pass it on to.
-        answer: Answers in place of an application, given the request's options; None where an
-            application does.
+        layers: The layers around the request.
+        resolved: The route behind the layers.
+        local_response: Returns the proxy's own response, given the request's options; None where
+            an application responds.
     """
 
-    around: Around
+    layers: RouteLayers
     resolved: ResolvedRoute
-    answer: Callable[[RequestOptions], Answer] | None = None
+    local_response: Callable[[RequestOptions], LocalResponse] | None = None

@@ -1,6 +1,6 @@
-"""The proxy where a plugin observes it: its connections and its application.
+"""Connections and application of a proxy that a plugin observes.
 
-Subclasses, so that a proxy that nobody observes pays for none of this.
+They are subclasses, so that a proxy without an observer has no cost.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any, cast
 
 from alacarte.types import Buffer, EdgeObserver, EdgeRequest
 
-from .._edge.checks import Refused
+from .._edge.checks import Refusal
 from .._edge.edge import Edge
 from .._edge.exchange import Exchange
 from .._edge.head import Head
 from .._edge.http_connection import HttpConnection
 from .._edge.reader import Upgrade
-from .._errors import Answer
+from .._errors import LocalResponse
 from .._websocket.websocket_connection import WebSocketConnection
 from .app import ProxyApp
 from .forwarding import Forwarding
@@ -48,16 +48,16 @@ class CountingTransport:
 
 
 class ObservedConnection(HttpConnection):
-    """A client's connection, of which an observer is told.
+    """A client's HTTP connection that reports to an observer.
 
     Args:
-        observer: Of a plugin, or of several together; raises nothing.
+        observer: Observer of one or several plugins; never raises.
     """
 
     def __init__(self, edge: Edge, observer: EdgeObserver) -> None:
         super().__init__(edge)
         self._observer = observer
-        self._refused: Exchange | None = None
+        self._refused_exchange: Exchange | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._observer.opened()
@@ -77,28 +77,29 @@ class ObservedConnection(HttpConnection):
     def _upgrade(self, upgrade: Upgrade) -> None:
         super()._upgrade(upgrade)
         if isinstance(self._successor, ObservedWebSocket):
-            self._successor.counts_received = True  # what came with the head was counted here
+            self._successor.counts_received = True  # bytes that came with the head are counted
 
     def _begin(self, exchange: Exchange) -> None:
-        if exchange.head.raw_path == b"*":  # answered by the connection itself
-            self._observer.ended(_unrouted(exchange, 200))
+        if exchange.head.raw_path == b"*":  # the connection itself responds
+            self._observer.ended(_describe_unrouted(exchange, 200))
         super()._begin(exchange)
 
-    def _refuse_read(self, refused: Refused) -> None:
-        self._refused = self._receiving
-        super()._refuse_read(refused)
+    def _handle_refusal(self, refusal: Refusal) -> None:
+        self._refused_exchange = self._receiving
+        super()._handle_refusal(refusal)
 
-    def _write_refusal(self, refused: Refused) -> None:
-        self._observer.refused(_unrouted(self._refused, refused.status), refused.text)
-        super()._write_refusal(refused)
+    def _write_refusal(self, refusal: Refusal) -> None:
+        request = _describe_unrouted(self._refused_exchange, refusal.status)
+        self._observer.refused(request, refusal.text)
+        super()._write_refusal(refusal)
 
 
 class ObservedWebSocket(WebSocketConnection):
-    """A client's WebSocket, of which an observer is told. What it sends its transport counts.
+    """A client's WebSocket that reports to an observer; its transport counts the bytes sent.
 
     Attributes:
         observer: Set when the connection is made.
-        counts_received: Whether what arrives was not counted before.
+        counts_received: Received bytes are counted here, no longer by the HTTP connection.
     """
 
     observer: EdgeObserver
@@ -115,43 +116,48 @@ class ObservedWebSocket(WebSocketConnection):
 
 
 class ObservedApp(ProxyApp):
-    """The proxy's application, of whose requests an observer is told.
+    """A proxy application that reports its requests to an observer.
 
     Attributes:
-        observer: Of a plugin, or of several together; raises nothing. Set before the first request.
+        observer: Observer of one or several plugins; never raises. Set before the first request.
     """
 
     observer: EdgeObserver
     is_timed = True
 
     def _refuse(
-        self, exchange: Exchange, answer: Answer, request_id: str
+        self, exchange: Exchange, response: LocalResponse, request_id: str
     ) -> Coroutine[Any, Any, None] | None:
-        self._tell_answer("http", exchange.head, answer, request_id)
-        return super()._refuse(exchange, answer, request_id)
+        self._report_response("http", exchange.head, response, request_id)
+        return super()._refuse(exchange, response, request_id)
 
     def _deny(
-        self, connection: WebSocketConnection, answer: Answer, request_id: str, began: float
+        self,
+        connection: WebSocketConnection,
+        response: LocalResponse,
+        request_id: str,
+        started_at: float,
     ) -> None:
-        self._tell_answer("websocket", connection.head, answer, request_id)
-        super()._deny(connection, answer, request_id, began)
+        self._report_response("websocket", connection.head, response, request_id)
+        super()._deny(connection, response, request_id, started_at)
 
-    def _ended(self, forwarding: Forwarding, status: int) -> None:
-        super()._ended(forwarding, status)
-        self._tell_ended(forwarding, status)
+    def _on_end(self, forwarding: Forwarding, status: int) -> None:
+        super()._on_end(forwarding, status)
+        self._report_end(forwarding, status)
 
-    def _ended_system(self, forwarding: Forwarding, status: int) -> None:
-        super()._ended_system(forwarding, status)
-        self._tell_ended(forwarding, status)
+    def _on_system_end(self, forwarding: Forwarding, status: int) -> None:
+        super()._on_system_end(forwarding, status)
+        self._report_end(forwarding, status)
 
-    def _ended_websocket(
-        self, head: Head, request_id: str, app: str, status: int, began: float
+    def _on_websocket_end(
+        self, head: Head, request_id: str, app: str, status: int, started_at: float
     ) -> None:
-        super()._ended_websocket(head, request_id, app, status, began)
-        seconds = time.perf_counter() - began
-        self.observer.ended(self._described("websocket", head, request_id, app, status, seconds))
+        super()._on_websocket_end(head, request_id, app, status, started_at)
+        seconds = time.perf_counter() - started_at
+        request = self._describe_request("websocket", head, request_id, app, status, seconds)
+        self.observer.ended(request)
 
-    def _tell_ended(self, forwarding: Forwarding, status: int) -> None:
+    def _report_end(self, forwarding: Forwarding, status: int) -> None:
         head = forwarding.exchange.head
         self.observer.ended(
             EdgeRequest(
@@ -162,18 +168,20 @@ class ObservedApp(ProxyApp):
                 forwarding.app,
                 forwarding.request_id,
                 status,
-                time.perf_counter() - forwarding.began,
+                time.perf_counter() - forwarding.started_at,
             )
         )
 
-    def _tell_answer(self, protocol: str, head: Head, answer: Answer, request_id: str) -> None:
-        request = self._described(protocol, head, request_id, "", answer.status, 0.0)
-        if answer.status < 400:  # one of the proxy's own paths
+    def _report_response(
+        self, protocol: str, head: Head, response: LocalResponse, request_id: str
+    ) -> None:
+        request = self._describe_request(protocol, head, request_id, "", response.status, 0.0)
+        if response.status < 400:  # one of the proxy's own paths
             self.observer.ended(request)
         else:
-            self.observer.refused(request, answer.text)
+            self.observer.refused(request, response.text)
 
-    def _described(
+    def _describe_request(
         self, protocol: str, head: Head, request_id: str, app: str, status: int, seconds: float
     ) -> EdgeRequest:
         route, owner = self._owner(head)
@@ -183,11 +191,11 @@ class ObservedApp(ProxyApp):
         )
 
 
-def _unrouted(exchange: Exchange | None, status: int) -> EdgeRequest:
-    """Describe a request that the connection answers by itself.
+def _describe_unrouted(exchange: Exchange | None, status: int) -> EdgeRequest:
+    """Return the description of a request that the connection itself responds to.
 
     Args:
-        exchange: None where the request could not be read.
+        exchange: None if the request's head could not be read.
     """
     method = path = ""
     if exchange is not None:

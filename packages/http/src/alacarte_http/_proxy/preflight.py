@@ -1,4 +1,4 @@
-"""What can be told of a proxy's options before there is a proxy."""
+"""Checks of a proxy's options before the proxy starts."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from ..config import is_loopback
 from .shared_socket import listening_socket
 from .tls import server_context
 
-__all__ = ["check_listening", "refuse_strangers"]
+__all__ = ["check_exposure", "check_listening"]
 
 
 def check_listening(options: Any) -> None:
-    """Try on this machine what a proxy with these options does first.
+    """Listen for a moment on this machine as a proxy with these options would.
 
     Raises:
         ConfigError: The port is in use, the address is not this machine's or not allowed, or a
             certificate cannot be read.
     """
-    refuse_strangers(options)
+    check_exposure(options)
     server_context(options)
     listening_socket(options.host, options.port).close()
 
 
-def refuse_strangers(options: Any) -> None:
-    """Refuse to listen where anybody could send requests, unless that was asked for.
+def check_exposure(options: Any) -> None:
+    """Check that other machines cannot send unauthenticated requests, unless `insecure` is set.
 
-    Ray's token changes nothing: it guards the cluster, and no HTTP client is asked for it.
+    Ray's token does not help: it protects the cluster, and HTTP clients do not send it.
 
     Raises:
-        ConfigError: Other machines reach the address, and nobody asks them who they are.
+        ConfigError: Other machines can reach the address, and clients are not authenticated.
     """
     if options.insecure or options.ssl_ca_certs is not None or is_loopback(options.host):
         return
     raise ConfigError(
-        f"http: host={options.host!r} can be reached from other machines, and the proxy asks no "
-        "client who it is (Ray's token guards the cluster, not HTTP). Set ssl_ca_certs to ask for "
-        "certificates; or insecure=True (`alacarte run --insecure`) where a server in front of the "
-        "proxy, or your application, does."
+        f"http: host={options.host!r} accepts requests from other machines without "
+        "authentication (Ray's token protects the cluster, not HTTP). Set ssl_ca_certs to require "
+        "client certificates, or set insecure=True (`alacarte run --insecure`) if your "
+        "application or a server in front of the proxy authenticates clients."
     )

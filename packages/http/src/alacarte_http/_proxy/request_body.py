@@ -1,4 +1,4 @@
-"""The body of a request on its way to a replica."""
+"""The streamed body of a request on its way to a replica."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ __all__ = ["rest_of_body"]
 
 
 async def rest_of_body(exchange: Exchange) -> AsyncIterator[Message]:
-    """Yield the body's further parts as they arrive."""
+    """Yield the remaining parts of the body as they arrive."""
     while data := await exchange.read():
         yield (data,)

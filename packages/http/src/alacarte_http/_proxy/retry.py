@@ -1,4 +1,4 @@
-"""Try again what has failed, after a pause that doubles."""
+"""Retries with exponential backoff."""
 
 from __future__ import annotations
 
@@ -7,32 +7,34 @@ from collections.abc import Callable
 
 __all__ = ["Retry"]
 
-_FIRST_S, _LONGEST_S = 1.0, 30.0
+_MIN_BACKOFF_S, _MAX_BACKOFF_S = 1.0, 30.0
 
 
 class Retry:
-    """Calls a function some time after each attempt that has failed. On the event loop.
+    """Calls a function again after each failed attempt, with exponential backoff.
+
+    Used on the event loop.
 
     Args:
-        again: Makes another attempt, and says how that went with `attempted`.
+        attempt: Makes another attempt, and reports its outcome with `schedule`.
     """
 
-    def __init__(self, again: Callable[[], None]) -> None:
-        self._again = again
-        self._pause_s = _FIRST_S
+    def __init__(self, attempt: Callable[[], None]) -> None:
+        self._attempt = attempt
+        self._backoff_s = _MIN_BACKOFF_S
         self._timer: asyncio.TimerHandle | None = None
 
-    def attempted(self, *, failed: bool) -> None:
-        """Plan the next attempt, or none after one that went well."""
+    def schedule(self, *, failed: bool) -> None:
+        """Schedule the next attempt after a failure; cancel it after a success."""
         self.close()
         if not failed:
-            self._pause_s = _FIRST_S
+            self._backoff_s = _MIN_BACKOFF_S
             return
-        self._timer = asyncio.get_running_loop().call_later(self._pause_s, self._again)
-        self._pause_s = min(2 * self._pause_s, _LONGEST_S)
+        self._timer = asyncio.get_running_loop().call_later(self._backoff_s, self._attempt)
+        self._backoff_s = min(2 * self._backoff_s, _MAX_BACKOFF_S)
 
     def close(self) -> None:
-        """Make no further attempt, unless one fails."""
+        """Cancel the scheduled attempt."""
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()

@@ -1,4 +1,4 @@
-"""Which route a path takes: the longest prefix, at segment boundaries. Pure."""
+"""Route matching: the longest prefix of a path, at segment boundaries. Pure."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Callable, Iterable
 
 from alacarte.types import Route, Service
 
-from .._calls import ResolvedRoute
+from .._call_builder import ResolvedRoute
 
 __all__ = ["RouteIndex"]
 
 
 class RouteIndex:
-    """Routes, ready to be looked up.
+    """An index from paths to routes.
 
-    "/a" takes "/a", "/a/" and "/a/b", never "/ab"; "/" takes what nothing else does. An exact
-    route takes its own path only, and goes before a prefix of the same length. A route without a
-    path takes none.
+    "/a" matches "/a", "/a/" and "/a/b", never "/ab"; "/" matches every other path. An exact route
+    matches its own path only, and precedes a prefix of the same length. A route without a path
+    matches none.
 
     Args:
         http: Returns the service for a route's requests.
         websocket: Returns the service for a route's WebSockets.
-        is_plain: Says of a route whose services were made whether they are plain; see
-            `ResolvedRoute`.
-        starting: Applications that have not answered yet.
-        root_path: In front of every prefix, for who asks under which path it is mounted.
+        is_plain: Returns whether a route's service is plain; see `ResolvedRoute`. Called after
+            `http`.
+        starting: Names of applications that have not been ready yet.
+        root_path: Prepended to each route's prefix in the `root_path` that applications see.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class RouteIndex:
                     route, *services, allowed, starts, is_plain(route), root.encode()
                 )
                 (self._exact if route.exact else self._prefixes)[route.prefix] = resolved
-        # No deeper cut of a path can be a prefix, however many slashes a hostile one has.
+        # Limits the work on a path with many slashes: no longer part of it can be a prefix.
         self._depth = max((prefix.count("/") for prefix in self._prefixes), default=0)
         self._root = self._prefixes.get("/")
         self._only_root = self._prefixes.keys() == {"/"} and not self._exact
@@ -61,7 +61,7 @@ class RouteIndex:
         return [each.route for each in (*self._prefixes.values(), *self._exact.values())]
 
     def match(self, path: str) -> ResolvedRoute | None:
-        """Return the route of a path, None when there is none."""
+        """Return the route of a path, None without a match."""
         if self._only_root:
             return self._root
         exact = self._exact.get(path)

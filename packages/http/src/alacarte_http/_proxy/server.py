@@ -1,4 +1,4 @@
-"""The server of a proxy process: uvicorn's, with connections of our own."""
+"""The server of a proxy process: uvicorn's server with `HttpConnection` as its protocol."""
 
 from __future__ import annotations
 
@@ -23,18 +23,17 @@ from .shared_socket import BACKLOG
 
 __all__ = ["ProxyServer"]
 
-_TICK_S = 0.01
-_SLOW_TICK_S = 0.1
-_HANDSHAKE_END_S = 1.0
-"""For TLS handshakes in progress, when no successor takes over the address."""
+_POLL_INTERVAL_S = 0.01
+_HANDSHAKE_POLL_INTERVAL_S = 0.1
+_HANDSHAKE_TIMEOUT_S = 1.0
+"""Time for TLS handshakes in progress if no new proxy takes over the address."""
 
 
 class ProxyServer(uvicorn.Server):
-    """Accepts connections for the proxy's application, and lets them end.
+    """Accepts connections for the proxy's application, and drains them.
 
-    uvicorn serves: `Config(http=...)` names what makes a connection, `serve` runs until
-    `should_exit`. Connections are counted by the edge and drained by `wind_down`, so uvicorn's own
-    shutdown finds none.
+    uvicorn creates connections through `Config(http=...)`, and `serve` runs until `should_exit`.
+    The edge counts connections and `drain` closes them, so that uvicorn's shutdown finds none.
     """
 
     def __init__(self, app: ProxyApp, options: HTTPOptions, tls: ssl.SSLContext | None) -> None:
@@ -57,7 +56,7 @@ class ProxyServer(uvicorn.Server):
         self._accepts = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._new: weakref.WeakSet[HttpConnection] = weakref.WeakSet()
+        self._handshaking: weakref.WeakSet[HttpConnection] = weakref.WeakSet()
         super().__init__(
             uvicorn.Config(
                 _no_asgi,
@@ -74,12 +73,12 @@ class ProxyServer(uvicorn.Server):
 
     @property
     def num_connections(self) -> int:
-        """Connections that are ready for requests, or have one."""
+        """Open connections, without TLS handshakes in progress."""
         return len(self._edge.connections)
 
     async def start(self, listener: socket.socket) -> None:
-        """Accept connections from a listening socket; return when that has begun."""
-        # A duplicate: uvicorn closes its socket as it stops accepting, the proxy its own later.
+        """Start to accept connections from a listening socket."""
+        # A duplicate: uvicorn closes its socket when it stops accepting, the proxy later.
         serving = self._serving = asyncio.create_task(self.serve([listener.dup()]))
         accepts = asyncio.create_task(self._accepts.wait())
         await asyncio.wait((serving, accepts), return_when=asyncio.FIRST_COMPLETED)
@@ -88,9 +87,9 @@ class ProxyServer(uvicorn.Server):
             await serving
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept connections; a TLS handshake may take as long as a request's head.
+        """Accept connections, with the timeout of a request's head for TLS handshakes.
 
-        uvicorn bounds no handshake.
+        uvicorn sets no timeout of its own for handshakes.
         """
         if self._tls:
             loop = asyncio.get_running_loop()
@@ -109,19 +108,19 @@ class ProxyServer(uvicorn.Server):
         else:
             made = ObservedConnection(self._edge, self._observer)
         if self._tls:
-            # The edge counts a connection from the end of its handshake on.
-            self._new.add(made)
+            # The edge counts a connection only after its handshake.
+            self._handshaking.add(made)
         return made
 
     def stop_accepting(self) -> None:
-        """Accept no more; connections in the listening socket's queue stay there."""
+        """Stop accepting connections; those in the listening socket's queue stay there."""
         if self.started:
             for each in self.servers:
                 each.close()
         self.should_exit = True
 
-    def accept_waiting(self, listener: socket.socket) -> None:
-        """Accept the connections in the queue: no other process will."""
+    def accept_queued(self, listener: socket.socket) -> None:
+        """Accept the connections in the socket's queue when no other process will."""
         loop = asyncio.get_running_loop()
         for _ in range(BACKLOG):
             try:
@@ -133,48 +132,49 @@ class ProxyServer(uvicorn.Server):
                 loop.connect_accepted_socket(self._connection, client, **self._tls)
             )
             self._tasks.add(task)
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._on_accepted)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _on_accepted(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # a client's failed handshake is nobody's business
+            task.exception()  # retrieved, so that asyncio does not log a failed handshake
 
     @property
-    def _is_shaking_hands(self) -> bool:
-        """Whether a connection is in the middle of its TLS handshake."""
-        if not any(not each.connected for each in self._new):
+    def _has_handshakes(self) -> bool:
+        """Whether a TLS handshake is in progress."""
+        if not any(not each.connected for each in self._handshaking):
             return False
-        gc.collect()  # a handshake that failed is not reported: its connection is garbage
-        return any(not each.connected for each in self._new)
+        gc.collect()  # removes connections of failed handshakes, which asyncio does not report
+        return any(not each.connected for each in self._handshaking)
 
-    async def wind_down(self, linger_s: float | None) -> None:
-        """Return when every connection has had its answers and is gone.
+    async def drain(self, linger_s: float | None) -> None:
+        """Wait until every connection has its responses and is closed.
 
         Args:
-            linger_s: How long one without a request may still send one; None for a moment.
+            linger_s: How long idle connections stay open for another request; None for
+                `DRAIN_LINGER_S`.
         """
         self._edge.draining = True
-        wound_down: weakref.WeakSet[Any] = weakref.WeakSet()
-        give_up_at = time.monotonic() + (_HANDSHAKE_END_S if linger_s is None else linger_s)
+        draining: weakref.WeakSet[Any] = weakref.WeakSet()
+        deadline = time.monotonic() + (_HANDSHAKE_TIMEOUT_S if linger_s is None else linger_s)
         while True:
-            # The loop makes connections a few turns after it has accepted them.
-            await asyncio.sleep(_TICK_S)
+            # asyncio creates connections a few iterations after it has accepted them.
+            await asyncio.sleep(_POLL_INTERVAL_S)
             for connection in list(self._edge.connections):
-                if connection not in wound_down:
-                    wound_down.add(connection)
+                if connection not in draining:
+                    draining.add(connection)
                     if linger_s is None:
-                        connection.wind_down()
+                        connection.drain()
                     else:
-                        connection.wind_down(linger_s)
+                        connection.drain(linger_s)
             if self.num_connections or self._tasks:
                 continue
-            if time.monotonic() > give_up_at or not self._is_shaking_hands:
+            if time.monotonic() > deadline or not self._has_handshakes:
                 return
-            await asyncio.sleep(_SLOW_TICK_S)
+            await asyncio.sleep(_HANDSHAKE_POLL_INTERVAL_S)
 
     async def stop(self) -> None:
-        """End at once, connections included."""
+        """Abort all connections and stop."""
         self.stop_accepting()
         for task in self._tasks:
             task.cancel()
@@ -182,11 +182,11 @@ class ProxyServer(uvicorn.Server):
             connection.abort()
         if self._serving is not None:
             self._serving.cancel()
-            await asyncio.wait((self._serving,))  # whoever cancels this is heard
+            await asyncio.wait((self._serving,))  # unlike awaiting it, keeps our own cancellation
             if not self._serving.cancelled():
                 self._serving.result()
 
 
 async def _no_asgi(scope: object, receive: object, send: object) -> None:
-    """uvicorn asks for an ASGI application; connections of ours call none."""
+    """Stand in for the ASGI application that uvicorn requires and `HttpConnection` never calls."""
     raise NotImplementedError

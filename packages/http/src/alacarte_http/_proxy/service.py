@@ -12,58 +12,58 @@ from alacarte.layers import order_stages
 from alacarte.types import EdgeObserver, HookAnswer, RouteTable, Runtime
 
 from ..layers import HttpRoute
-from .access_log import AccessLogWriter, open_log
+from .access_log import AccessLogWriter, open_access_log
 from .app import ProxyApp
-from .layer_builder import HttpLayers, subject
+from .layer_builder import HttpLayers, describe_route
 from .observed import ObservedApp
-from .preflight import refuse_strangers
+from .preflight import check_exposure
 from .server import ProxyServer
-from .shared_socket import Offer, obtain
+from .shared_socket import ListenerOffer, obtain_listener
 from .tls import server_context
 
 __all__ = ["HttpProxy"]
 
 log = logging.getLogger("alacarte.http")
 
-_ROUTES_S = 5.0
-"""How long clients may wait for a new process to know the routes, before it says so."""
-_IDLE_END_S = 1.0
-"""How long before the end of a drain connections without a request are closed."""
+_ROUTES_TIMEOUT_S = 5.0
+"""How long a new process waits for the route table before it accepts connections without one."""
+_IDLE_CLOSE_MARGIN_S = 1.0
+"""How long before the end of a drain idle connections are closed."""
 
 
 class HttpProxy:
-    """A `NodeService` that answers HTTP on one address. Runs on its actor's event loop."""
+    """The `NodeService` that serves HTTP on one address. Runs on its actor's event loop."""
 
     def __init__(self) -> None:
         self._app: ProxyApp | None = None
         self._server: ProxyServer | None = None
         self._listener: socket.socket | None = None
-        self._offer: Offer | None = None
+        self._offer: ListenerOffer | None = None
 
     async def start(self, runtime: Runtime) -> Mapping[str, str]:
         options = runtime.config.section("http")
-        place = runtime.place
-        assert place is not None
-        refuse_strangers(options)
+        context = runtime.place
+        assert context is not None
+        check_exposure(options)
         tls = server_context(options)
-        self._listener = await obtain(place, options.host, options.port)
-        access = None
+        self._listener = await obtain_listener(context, options.host, options.port)
+        access_log = None
         if options.access_log != "off":
-            access = open_log(options.access_log, options.access_log_path)
-        self._app = _app(runtime, options, access)
-        await self._know_routes(runtime, self._app)
+            access_log = open_access_log(options.access_log, options.access_log_path)
+        self._app = _make_app(runtime, options, access_log)
+        await self._wait_for_routes(runtime, self._app)
         self._server = ProxyServer(self._app, options, tls)
         await self._server.start(self._listener)
-        self._offer = Offer(self._listener, place.new_socket())
+        self._offer = ListenerOffer(self._listener, context.new_socket())
         host, port = self._listener.getsockname()[:2]
         name = f"[{host}]" if ":" in host else host
         scheme = "http" if tls is None else "https"
         return {"url": f"{scheme}://{name}:{port}/", "port": str(port)}
 
     async def drain(self, limit_s: float, *, replaced: bool) -> None:
-        """Accept no more, and answer what was accepted.
+        """Stop accepting connections, and respond to the requests of accepted ones.
 
-        Without a successor, what waits in the listening socket's queue counts as accepted.
+        Without a new process, connections in the listening socket's queue count as accepted.
         """
         if self._server is None or self._app is None or self._listener is None:
             return
@@ -71,14 +71,18 @@ class HttpProxy:
         await self._close_offer()
         self._server.stop_accepting()
         if not replaced:
-            self._server.accept_waiting(self._listener)
+            self._server.accept_queued(self._listener)
         self._listener.close()
-        linger_s = max(limit_s - _IDLE_END_S, limit_s / 2) if replaced else None
+        linger_s = max(limit_s - _IDLE_CLOSE_MARGIN_S, limit_s / 2) if replaced else None
         try:
             async with asyncio.timeout(limit_s):
-                await self._server.wind_down(linger_s)
+                await self._server.drain(linger_s)
         except TimeoutError:
-            log.warning("%d connections did not end in %g s", self._server.num_connections, limit_s)
+            log.warning(
+                "http: %d connections are still open after draining for %g s",
+                self._server.num_connections,
+                limit_s,
+            )
 
     async def stop(self) -> None:
         await self._close_offer()
@@ -89,8 +93,8 @@ class HttpProxy:
         if self._app is not None:
             await self._app.close()
 
-    async def _know_routes(self, runtime: Runtime, app: ProxyApp) -> None:
-        """Return when the routes are known: what waits in the queue is not to be refused."""
+    async def _wait_for_routes(self, runtime: Runtime, app: ProxyApp) -> None:
+        """Wait for the route table, so that connections in the queue are not refused."""
         known = asyncio.Event()
 
         def changed(table: RouteTable) -> None:
@@ -99,10 +103,13 @@ class HttpProxy:
 
         runtime.watch_routes(changed)
         try:
-            async with asyncio.timeout(_ROUTES_S):
+            async with asyncio.timeout(_ROUTES_TIMEOUT_S):
                 await known.wait()
         except TimeoutError:
-            log.warning("no routes are known after %g s; until then all is answered 503", _ROUTES_S)
+            log.warning(
+                "http: no route table after %g s; the proxy responds 503 until it arrives",
+                _ROUTES_TIMEOUT_S,
+            )
 
     async def _close_offer(self) -> None:
         offer, self._offer = self._offer, None
@@ -110,25 +117,26 @@ class HttpProxy:
             await offer.close()
 
 
-def _app(runtime: Runtime, options: Any, access: AccessLogWriter | None) -> ProxyApp:
-    """Return the proxy's application, one that is observed where a plugin asks."""
-    layers = _layers(runtime)
+def _make_app(runtime: Runtime, options: Any, access_log: AccessLogWriter | None) -> ProxyApp:
+    """Return the proxy's application; an `ObservedApp` if a plugin observes the edge."""
+    layers = _make_layers(runtime)
     observer = runtime.observe("edge", EdgeObserver, "http")
     if observer is None:
-        return ProxyApp(runtime, options, access, layers)
-    app = ObservedApp(runtime, options, access, layers)
+        return ProxyApp(runtime, options, access_log, layers)
+    app = ObservedApp(runtime, options, access_log, layers)
     app.observer = observer
     return app
 
 
-def _layers(runtime: Runtime) -> HttpLayers | None:
-    """Return what builds the layers of plugins, None where no plugin gives any."""
+def _make_layers(runtime: Runtime) -> HttpLayers | None:
+    """Return the builder of plugins' layers, None if no plugin implements `wrap_http`."""
     hooks = runtime.hooks
     if not hooks.implements("wrap_http"):
         return None
 
-    def ask(route: HttpRoute) -> list[HookAnswer]:
-        return hooks.ask("wrap_http", subject=subject(route), route=route, config=runtime.config)
+    def collect(route: HttpRoute) -> list[HookAnswer]:
+        subject = describe_route(route)
+        return hooks.ask("wrap_http", subject=subject, route=route, config=runtime.config)
 
     stages = order_stages(hooks.registered("register_layer_stages").values())
-    return HttpLayers(ask, stages, hooks.failures.note)
+    return HttpLayers(collect, stages, hooks.failures.note)

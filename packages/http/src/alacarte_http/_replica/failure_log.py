@@ -1,4 +1,4 @@
-"""What the replica's log says of an exception of the user's code: where it began, and in whose."""
+"""Log entries for exceptions of user code, with the traceback reduced to the user's frames."""
 
 from __future__ import annotations
 
@@ -13,35 +13,43 @@ from alacarte.types import Call, UserCallable
 __all__ = ["begin_at_user", "handler_name", "log_failure"]
 
 log = logging.getLogger("alacarte.replica")
-_FRAMES = 2
-"""Shown of a failure in a framework, the innermost."""
+_MAX_FRAMES = 2
+"""Innermost frames that are logged for an exception inside a framework."""
 _ROUTERS = ("fastapi.routing", "starlette.routing")
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 
-# Between a replica and the user's own frames lie these.
+# Packages with frames between a replica and the user's code.
 _MACHINERY = frozenset(
     ("alacarte", "alacarte_http", "anyio", "asyncio", "contextlib", "fastapi", "starlette")
 )
 
 
-def log_failure(served: UserCallable, call: Call, error: Exception, endpoint: Any = None) -> None:
-    """Log an exception of the user's code, its traceback beginning there.
+def log_failure(
+    user_callable: UserCallable, call: Call, error: Exception, endpoint: Any = None
+) -> None:
+    """Log an exception of user code with a traceback that begins at the user's first frame.
 
     Args:
-        endpoint: The function that a framework has routed the request to. The log names it where
-            the traceback does not, such as for a result that FastAPI cannot encode.
+        endpoint: The function to which a framework routed the request. The log names it if the
+            traceback does not, for example for a result that FastAPI cannot encode.
     """
-    shown, place = begin_at_user(error), ""
+    shown, location = begin_at_user(error), ""
     if endpoint is not None:
-        frames = _routed(error)
+        frames = _router_frames(error)
         if frames and not any(map(_is_user, frames)):
-            shown = error.with_traceback(frames[-_FRAMES:][0])
-            place = f", in {handler_name(endpoint)}"
-    log.error("%s failed, request %s%s", served.deployment, call.request_id, place, exc_info=shown)
+            shown = error.with_traceback(frames[-_MAX_FRAMES:][0])
+            location = f", in {handler_name(endpoint)}"
+    log.error(
+        "%s failed, request %s%s",
+        user_callable.deployment,
+        call.request_id,
+        location,
+        exc_info=shown,
+    )
 
 
 def begin_at_user(error: BaseException) -> BaseException:
-    """Let the traceback begin at the user's first frame, past the frameworks that call it."""
+    """Return the error with a traceback that begins at the user's first frame."""
     found: TracebackType | None = error.__traceback__
     while found is not None and _is_machinery(found):
         found = found.tb_next
@@ -49,15 +57,15 @@ def begin_at_user(error: BaseException) -> BaseException:
 
 
 def handler_name(function: Any) -> str:
-    """Return a handler's name and line, for errors."""
+    """Return the name and the source line of a handler, for error messages."""
     found = inspect.unwrap(getattr(function, "__func__", function))
     name = str(getattr(found, "__qualname__", type(found).__qualname__))
     code = getattr(found, "__code__", None)
     return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
 
 
-def _routed(error: BaseException) -> list[TracebackType]:
-    """Return the frames of what a framework's router has called, the innermost last."""
+def _router_frames(error: BaseException) -> list[TracebackType]:
+    """Return the frames from a framework's innermost router on, the innermost last."""
     frames: list[TracebackType] = []
     found = error.__traceback__
     while found is not None:

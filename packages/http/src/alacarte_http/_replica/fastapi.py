@@ -1,7 +1,7 @@
-"""FastAPI routes that are methods of a class: FastAPI knows functions only.
+"""FastAPI routes that are methods of a class, which FastAPI itself does not support.
 
-A route is made again with the method bound to the replica's instance, so FastAPI sees no `self` and
-a request costs nothing more. Where a dependency is a method too, it is bound as well.
+Each route is created again with the method bound to the replica's instance. FastAPI then sees no
+`self`, and a request has no extra cost. Dependencies that are methods are bound as well.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from starlette.routing import Mount
 
 from alacarte.errors import ConfigError
 
-from .._starlette import with_application
-from .nested import copied, copied_router
-from .pickled_routes import ROUTES, arguments_of, hide_self, kind_of, teach_pickle
+from .._starlette import mount_with_app
+from .nested import copy_app, copy_router
+from .pickled_routes import ROUTES, arguments_of, hide_self, register_reducers, route_class
 
-__all__ = ["bound", "taken"]
+__all__ = ["bind_app", "snapshot_app"]
 
 Change = Callable[[Any], Any]
-"""From a route to what stands in its place, None for nothing."""
+"""Returns the replacement of a route, None to remove the route."""
 
 
-def taken(app: FastAPI | APIRouter, target: type) -> FastAPI:
-    """Return an application with the routes there are now, those of other classes left out.
+def snapshot_app(app: FastAPI | APIRouter, target: type) -> FastAPI:
+    """Return a copy with the application's present routes, without methods of other classes.
 
     Raises:
         ConfigError: A route method of the class has no `self`.
@@ -48,27 +48,27 @@ def taken(app: FastAPI | APIRouter, target: type) -> FastAPI:
         elif owner.is_foreign(route.endpoint):
             return None
         for function in (route.endpoint, *(item.dependency for item in route.dependencies or ())):
-            _settle(function, owner, seen)
+            _resolve_annotations(function, owner, seen)
         return route
 
     if isinstance(app, APIRouter):
         whole = FastAPI()
-        whole.include_router(_router(app, change, owner))
+        whole.include_router(_copy_changed(app, change, owner))
         app = whole
-    new = _application(app, change, owner)
-    teach_pickle(new)
+    new = _copy_application(app, change, owner)
+    register_reducers(new)
     return new
 
 
-def bound(app: FastAPI, instance: Any) -> FastAPI:
-    """Return an application whose routes of the instance's class call its methods."""
+def bind_app(app: FastAPI, instance: Any) -> FastAPI:
+    """Return a copy of the application whose routes call methods of the instance."""
     owner = Owner(type(instance))
     binder = Binder(instance, owner)
-    return _application(app, binder.route, owner)
+    return _copy_application(app, binder.route, owner)
 
 
 class Owner:
-    """A class and its bases, as the owner of functions."""
+    """A class with its bases, which own functions as methods."""
 
     def __init__(self, target: type) -> None:
         self._target = target
@@ -84,20 +84,20 @@ class Owner:
 
     @property
     def names(self) -> Mapping[str, Any]:
-        """What the bodies of the classes define."""
+        """The names that the classes' bodies define."""
         return ChainMap(*(dict(vars(kind)) for kind in self._target.__mro__))
 
     def owns(self, function: Any) -> bool:
-        """Whether it is a method of the class or of a base, by its name.
+        """Return whether a function is a method of the class or of a base, by qualified name.
 
-        Not by identity: several methods may have the same name, and each its route.
+        Not by identity: a class may define a method's name several times, with a route each.
         """
         if not isinstance(function, FunctionType) or id(function) in self._statics:
             return False
         return (function.__module__, _parent(function)) in self._classes
 
     def is_foreign(self, function: Any) -> bool:
-        """Whether it is a method of some other class."""
+        """Return whether a function is a method of another class."""
         if not isinstance(function, FunctionType) or id(function) in self._statics:
             return False
         parent = _parent(function)
@@ -107,7 +107,11 @@ class Owner:
         return names[:1] == ["self"]
 
     def check(self, route: Any) -> None:
-        """Raise ConfigError for a route method that does not take `self`."""
+        """Check that a route method takes `self`.
+
+        Raises:
+            ConfigError: The method's first parameter is not `self`.
+        """
         first = next(iter(inspect.signature(route.endpoint).parameters.values()), None)
         if first is not None and first.kind in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
             if first.name == "self":
@@ -115,16 +119,16 @@ class Owner:
             if first.annotation is first.empty and first.default is first.empty:
                 return
         raise ConfigError(
-            f"{route.endpoint.__qualname__}, route {route.path!r}: methods of a class behind "
-            "@serve.ingress must take self as their first parameter (or be a staticmethod)."
+            f"Method {route.endpoint.__qualname__} of route {route.path!r} must take self as its "
+            "first parameter, or be a staticmethod: its class is decorated with @serve.ingress."
         )
 
 
 def _qualified_names(kind: type) -> set[str]:
-    """Return the names a class has in the qualified names of its methods.
+    """Return the names of a class within the qualified names of its methods.
 
-    A class that was made in a function, `main.<locals>.Model`, is called `Model` only once it has
-    travelled by value. Its methods are not.
+    After pickling by value, a class defined in a function is called `Model` instead of
+    `main.<locals>.Model`, but the qualified names of its methods are unchanged.
     """
     functions = (getattr(value, "__func__", value) for value in vars(kind).values())
     parents = {_parent(item) for item in functions if isinstance(item, FunctionType)}
@@ -145,16 +149,16 @@ class Binder:
         self._methods: dict[Any, Any] = {}
 
     def route(self, route: Any) -> Any:
-        """Return the route, made again: with its method bound where it has one."""
+        """Return a copy of the route with its method and dependencies bound."""
         if not isinstance(route, ROUTES):
             return route
         arguments = arguments_of(route)
         arguments["endpoint"] = self._bind(route.endpoint)
         if arguments.get("dependencies"):
             arguments["dependencies"] = [self._depends(item) for item in arguments["dependencies"]]
-        new = kind_of(route)(**arguments)
+        new = route_class(route)(**arguments)
         for name, value in vars(route).items():
-            if name not in vars(new):  # of the user's own
+            if name not in vars(new):  # attributes that the user has set
                 setattr(new, name, value)
         return new
 
@@ -166,7 +170,7 @@ class Binder:
         return self._methods[function]
 
     def _with_bound(self, function: FunctionType) -> FunctionType:
-        """Return the function, or a copy that asks for bound methods where it asks for methods."""
+        """Return the function, or a copy whose dependencies are bound methods."""
         signature = inspect.signature(function)
         changed = [self._parameter(item) for item in signature.parameters.values()]
         if all(a is b for a, b in zip(changed, signature.parameters.values(), strict=True)):
@@ -208,29 +212,29 @@ class Binder:
         return new
 
 
-def _settle(function: Any, owner: Owner, seen: set[Any]) -> None:
-    """Put what is meant in place of annotations that are text; in dependencies, too.
+def _resolve_annotations(function: Any, owner: Owner, seen: set[Any]) -> None:
+    """Replace string annotations by the objects that they name, also in dependencies.
 
-    Text means something only among the globals of its module, and a function that travels by
-    value takes along but those that its code uses. Text may name other methods of the class, too.
+    A string needs the globals of its module, but a function that is pickled by value keeps only the
+    globals that its code uses. A string may also name another method of the class.
     """
     if not isinstance(function, FunctionType) or function in seen:
         return
     seen.add(function)
     for name, annotation in list(function.__annotations__.items()):
         if isinstance(annotation, str):
-            function.__annotations__[name] = _meaning(annotation, function, owner)
+            function.__annotations__[name] = _resolve_annotation(annotation, function, owner)
     for parameter in inspect.signature(function).parameters.values():
         for item in (parameter.default, *typing.get_args(parameter.annotation)):
             if isinstance(item, params.Depends):
-                _settle(item.dependency, owner, seen)
+                _resolve_annotations(item.dependency, owner, seen)
 
 
-def _meaning(annotation: str, function: FunctionType, owner: Owner) -> Any:
+def _resolve_annotation(annotation: str, function: FunctionType, owner: Owner) -> Any:
     for names in ({}, owner.names if owner.owns(function) else {}):
         try:
             return eval(annotation, function.__globals__, names)  # noqa: S307  the user's code
-        except Exception:  # a name that is not defined yet, or only for type checkers
+        except Exception:  # a name defined later, or only for type checkers
             continue
     return annotation
 
@@ -238,14 +242,14 @@ def _meaning(annotation: str, function: FunctionType, owner: Owner) -> Any:
 # --- copies -----------------------------------------------------------------------------
 
 
-def _application(app: FastAPI, change: Change, owner: Owner) -> FastAPI:
-    new: FastAPI = copied(app)
+def _copy_application(app: FastAPI, change: Change, owner: Owner) -> FastAPI:
+    new: FastAPI = copy_app(app)
     new.openapi_schema = None
-    # FastAPI's own pages are functions that hold the application they were made for.
-    new.router = copied_router(app.router, [])
+    # FastAPI's own pages are closures over the original application.
+    new.router = copy_router(app.router, [])
     new.setup()
     pages = {route.path: route for route in new.router.routes if hasattr(route, "path")}
-    old = _router(app.router, change, owner)
+    old = _copy_changed(app.router, change, owner)
     new.router.routes = [
         pages.get(route.path, route) if _is_page(route) else route for route in old.routes
     ]
@@ -257,29 +261,29 @@ def _is_page(route: Any) -> bool:
     return str(name).startswith("FastAPI.setup.<locals>.")
 
 
-def _router(router: Any, change: Change, owner: Owner) -> Any:
-    """Return a copy of a router with each of its routes changed, those of its routers too."""
-    changed = [_changed(route, change, owner) for route in router.routes]
-    return copied_router(router, _latest([new for new in changed if new is not None], owner))
+def _copy_changed(router: Any, change: Change, owner: Owner) -> Any:
+    """Return a copy of a router with each route changed, also routes of included routers."""
+    changed = [_change_route(route, change, owner) for route in router.routes]
+    return copy_router(router, _drop_replaced([new for new in changed if new is not None], owner))
 
 
-def _changed(route: Any, change: Change, owner: Owner) -> Any:
+def _change_route(route: Any, change: Change, owner: Owner) -> Any:
     if isinstance(route, Mount) and isinstance(route.app, FastAPI):
-        return with_application(route, _application(route.app, change, owner))
+        return mount_with_app(route, _copy_application(route.app, change, owner))
     inner = getattr(route, "original_router", None)
     if inner is None:
         return change(route)
-    # Newer versions of FastAPI keep an included router as it is.
-    router = _router(inner, change, owner)
+    # Newer versions of FastAPI keep included routers as objects of their own.
+    router = _copy_changed(inner, change, owner)
     context = dataclasses.replace(route.include_context, included_router=router)
-    return kind_of(route)(original_router=router, include_context=context)
+    return route_class(route)(original_router=router, include_context=context)
 
 
-def _latest(routes: list[Any], owner: Owner) -> list[Any]:
-    """Leave out methods that a later one of the same path replaces.
+def _drop_replaced(routes: list[Any], owner: Owner) -> list[Any]:
+    """Drop route methods that a later method with the same path replaces.
 
-    That is what a class body executed again in a notebook gives, and a route overridden in a
-    subclass.
+    Duplicates come from a class body that runs again in a notebook, and from a route that a
+    subclass overrides.
     """
     seen: set[Any] = set()
     kept = []

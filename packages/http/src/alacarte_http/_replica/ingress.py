@@ -1,7 +1,7 @@
-"""`@serve.ingress`: an ASGI application in front of the user's class.
+"""`@serve.ingress`: an ASGI application that serves the HTTP requests of a class.
 
-The decorator notes the application on the class and returns the class itself, so that it travels
-like any other. Each replica makes an application of its own from it, bound to its instance.
+The decorator stores the application on the class and returns the class, which is pickled like any
+other. Each replica builds its own application from it, bound to the replica's instance.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from alacarte.types import UserCallable
 
 from .lifespan import Lifespan
 
-__all__ = ["Application", "application_of", "hosted", "ingress"]
+__all__ = ["Application", "ingress", "replica_application"]
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 Target = TypeVar("Target", bound=type)
@@ -28,46 +28,46 @@ _BUILD = "__serve_build_asgi_app__"
 
 
 def ingress(app: Any = None) -> Callable[..., Any]:
-    """Let an ASGI application answer the HTTP requests of a class; put it under `deployment`.
+    """Serve the HTTP requests of a class with an ASGI application; place it below `deployment`.
 
-    FastAPI routes that are methods of the class, or of its bases, get the replica's instance as
-    `self`. The application is taken as it is now: what is added to it later is not seen. Without a
-    class, `ingress(app)()` returns an empty one to be deployed.
+    FastAPI routes that are methods of the class or its bases get the replica's instance as `self`.
+    The decorator copies the application: routes that are added later are not served.
+    `ingress(app)()` returns a new class for an application without a class.
 
     Args:
         app: A FastAPI or Starlette application, an `APIRouter`, any ASGI callable, or a function
-            without parameters that returns one and is called in each replica. Left out, the
-            class has a method `__serve_build_asgi_app__` that returns one.
+            without parameters that returns one of these and is called in each replica. If omitted,
+            the method `__serve_build_asgi_app__` of the class returns the application.
 
     Raises:
-        ConfigError: It decorates no class, a class that has `__call__`, or a route method that
-            has no `self`; or there is no application.
+        ConfigError: The decorated object is not a class, or is a class with `__call__` or with a
+            route method without `self`; or there is no application.
     """
     if inspect.isclass(app):
         raise ConfigError(
-            f"serve.ingress takes an ASGI application, and was given the class {app.__name__}: "
-            "write @serve.ingress(app) above it."
+            f"serve.ingress got the class {app.__name__} instead of an ASGI application. "
+            f"Write @serve.ingress(app) above the class {app.__name__}."
         )
     if app is not None and not callable(app) and not _is_router(app):
         raise ConfigError(
-            f"serve.ingress takes a FastAPI or Starlette application, an APIRouter, an ASGI "
-            f"callable or a function that returns one, not {app!r}."
+            "serve.ingress takes a FastAPI or Starlette application, an APIRouter, an ASGI "
+            f"callable or a function that returns one of these, not {app!r}."
         )
 
     def decorate(target: Target | None = None) -> Target:
-        found: Any = _shell() if target is None else target
+        found: Any = _empty_class() if target is None else target
         _check(found, app)
-        setattr(found, _MARK, Ingress(_taken(app, found)))
+        setattr(found, _MARK, Ingress(_snapshot(app, found)))
         return found  # type: ignore[no-any-return]
 
     return decorate
 
 
 class Ingress:
-    """The application of a class, as it was when the class was decorated.
+    """The application of a class, copied when the class was decorated.
 
     Attributes:
-        app: None when the class builds it.
+        app: The application, None if the class builds it.
     """
 
     def __init__(self, app: Any) -> None:
@@ -83,7 +83,7 @@ class Ingress:
         else:
             return _for_replica(app, instance)
         if _is_router(app):
-            app = _taken(app, type(instance))
+            app = _snapshot(app, type(instance))
         if not callable(app) or inspect.isclass(app):
             if inspect.iscoroutine(app):
                 app.close()
@@ -92,11 +92,11 @@ class Ingress:
 
 
 class Application:
-    """A replica's application, with the state of its lifespan in each request.
+    """A replica's ASGI application, with the state of its lifespan in each request's scope.
 
     Attributes:
-        app: The user's.
-        lifespan: Of it.
+        app: The user's application.
+        lifespan: Lifespan of the application.
     """
 
     def __init__(self, app: ASGIApp, name: str) -> None:
@@ -111,35 +111,27 @@ class Application:
 _applications: WeakKeyDictionary[Any, Application] = WeakKeyDictionary()
 
 
-def application_of(served: UserCallable) -> ASGIApp | None:
-    """Return the ASGI application of this replica; None for a plain handler.
-
-    It takes scopes of `http` and `websocket`, and puts the state of its lifespan into them.
-    """
-    return hosted(served)
-
-
-def hosted(served: UserCallable) -> Application | None:
-    """Return the application of this replica, made when first asked for; None if it has none.
+def replica_application(user_callable: UserCallable) -> Application | None:
+    """Return this replica's ASGI application, built by the first call; None for a plain handler.
 
     Raises:
-        TypeError: The user's function returned none.
-        Exception: What the user's function raised.
+        TypeError: The user's function returned no application.
+        Exception: The exception of the user's function.
     """
-    mark = getattr(served.instance, _MARK, None)
-    if not isinstance(mark, Ingress) or inspect.isfunction(served.instance):
+    mark = getattr(user_callable.instance, _MARK, None)
+    if not isinstance(mark, Ingress) or inspect.isfunction(user_callable.instance):
         return None
-    found = _applications.get(served)
+    found = _applications.get(user_callable)
     if found is None:
-        found = Application(mark.build(served.instance), str(served.deployment))
-        _applications[served] = found
+        found = Application(mark.build(user_callable.instance), str(user_callable.deployment))
+        _applications[user_callable] = found
         replica = get_replica_context()
         replica.on_open(found.lifespan.start)
         replica.on_close(found.lifespan.stop)
     return found
 
 
-# --- what was given ---------------------------------------------------------------------
+# --- kinds of applications --------------------------------------------------------------
 
 
 def _check(target: Any, app: Any) -> None:
@@ -147,58 +139,58 @@ def _check(target: Any, app: Any) -> None:
         hint = ""
         if hasattr(target, "func_or_class"):
             hint = " Put @serve.deployment above @serve.ingress, not below."
-        raise ConfigError(f"@serve.ingress decorates a class, not {target!r}.{hint}")
-    if "__call__" in _names(target):
+        raise ConfigError(f"@serve.ingress must decorate a class, not {target!r}.{hint}")
+    if "__call__" in _attribute_names(target):
         raise ConfigError(
-            f"{target.__qualname__} has __call__ and is decorated with @serve.ingress; its "
-            "requests go to the application, so rename __call__ and make it a route."
+            f"Class {target.__qualname__} has __call__ and is decorated with @serve.ingress, so "
+            "__call__ would never run. Rename __call__ and make it a route of the application."
         )
     if app is None and not hasattr(target, _BUILD):
         raise ConfigError(
-            f"@serve.ingress() was given no application for {target.__qualname__}: pass one, or "
-            f"define a method {_BUILD}(self) that returns one."
+            f"@serve.ingress() has no application for class {target.__qualname__}. Pass an "
+            f"application, or define a method {_BUILD}(self) that returns one."
         )
 
 
-def _names(target: type) -> set[str]:
+def _attribute_names(target: type) -> set[str]:
     return {name for kind in target.__mro__ for name in vars(kind)}
 
 
-def _taken(app: Any, target: type) -> Any:
-    """Return the application as it is now, with routes of this class and of no other."""
+def _snapshot(app: Any, target: type) -> Any:
+    """Return a copy of the application with routes of this class and of no other class."""
     if _is_fastapi(app) or _is_router(app):
-        from .fastapi import taken
+        from .fastapi import snapshot_app
 
-        return taken(app, target)
-    return _copied(app)
+        return snapshot_app(app, target)
+    return _copy(app)
 
 
 def _for_replica(app: Any, instance: Any) -> ASGIApp:
-    """Return the application with its routes bound to the instance."""
+    """Return a copy of the application with its routes bound to the instance."""
     if _is_fastapi(app):
-        from .fastapi import bound
+        from .fastapi import bind_app
 
-        app = bound(app, instance)
+        app = bind_app(app, instance)
     else:
-        app = _copied(app)
+        app = _copy(app)
     if _is_starlette(app):
-        from .nested import add_handlers
+        from .nested import add_error_handlers
 
-        add_handlers(app)
+        add_error_handlers(app)
     return app  # type: ignore[no-any-return]
 
 
-def _copied(app: Any) -> Any:
-    """Return a Starlette application of its own, with the parts shared; all else as it is."""
+def _copy(app: Any) -> Any:
+    """Return a shallow copy of a Starlette application; any other application itself."""
     if not _is_starlette(app):
         return app
-    from .nested import copied
+    from .nested import copy_app
 
-    return copied(app)
+    return copy_app(app)
 
 
 def _is_builder(app: Any) -> bool:
-    """Whether it is a function to be called without arguments, rather than an application."""
+    """Return whether `app` is a function without parameters that builds an application."""
     if not inspect.isroutine(app) or inspect.iscoroutinefunction(app):
         return False
     try:
@@ -209,28 +201,28 @@ def _is_builder(app: Any) -> bool:
 
 
 def _is_fastapi(app: Any) -> bool:
-    return _is_of("fastapi", "FastAPI", app)
+    return _is_instance("fastapi", "FastAPI", app)
 
 
 def _is_router(app: Any) -> bool:
-    return _is_of("fastapi", "APIRouter", app)
+    return _is_instance("fastapi", "APIRouter", app)
 
 
 def _is_starlette(app: Any) -> bool:
-    return _is_of("starlette.applications", "Starlette", app)
+    return _is_instance("starlette.applications", "Starlette", app)
 
 
-def _is_of(module: str, name: str, app: Any) -> bool:
-    # Not imported: who has an object of it has imported it already.
+def _is_instance(module: str, name: str, app: Any) -> bool:
+    # Without an import: if the module was never imported, `app` is not an instance.
     kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(app, kind)
 
 
-def _shell() -> type:
-    """Return a new class for an application that needs none."""
+def _empty_class() -> type:
+    """Return a new class for an application without a class."""
 
     class Ingress:
-        """Keeps what it is constructed with."""
+        """A class that stores its arguments."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self.args = args

@@ -1,6 +1,6 @@
-"""The lifespan of an ASGI application in a replica: started before the first request, then ended.
+"""The lifespan of an ASGI application in a replica: startup and shutdown.
 
-An application that does not know the lifespan protocol is served without.
+An application without support for the lifespan protocol is served without it.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from .failure_log import begin_at_user
 __all__ = ["Lifespan"]
 
 log = logging.getLogger("alacarte.replica")
-SHUTDOWN_S = 10.0
-"""How long an application may take to end."""
+SHUTDOWN_TIMEOUT_S = 10.0
+"""Time for an application to shut down."""
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 
 
 class Lifespan:
-    """Starts and ends one application.
+    """Starts and stops one application.
 
     Attributes:
-        state: What the application gives to its requests; each gets a shallow copy.
+        state: State that the application sets at startup; each request gets a shallow copy.
     """
 
     def __init__(self, app: ASGIApp, name: str) -> None:
@@ -33,24 +33,24 @@ class Lifespan:
         self._app = app
         self._name = name
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._asked = False
-        self._answer: str | None = None
-        self._answered = asyncio.Event()
+        self._has_received = False
+        self._last_message: str | None = None
+        self._has_answered = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Return when the application has started.
+        """Start the application and wait for its startup.
 
         Raises:
-            Exception: What the application raised, its traceback beginning at the user's frame.
+            Exception: The application's exception, with a traceback from the user's first frame.
         """
         self._messages.put_nowait({"type": "lifespan.startup"})
         task = self._task = asyncio.create_task(self._run())
-        await self._answered.wait()
-        if self._said("lifespan.startup.complete"):
+        await self._has_answered.wait()
+        if self._has_sent("lifespan.startup.complete"):
             return
         self._task = None
-        if self._answer is None and not self._asked:
+        if self._last_message is None and not self._has_received:
             if task.exception() is not None:
                 log.debug("%s: the application has no lifespan", self._name)
             return
@@ -58,34 +58,36 @@ class Lifespan:
         error = task.exception()
         if error is not None:
             raise begin_at_user(error)
-        if self._said("lifespan.startup.failed"):
-            raise RuntimeError("the ASGI application refused to start (lifespan.startup.failed).")
+        if self._has_sent("lifespan.startup.failed"):
+            raise RuntimeError("the ASGI application failed to start (lifespan.startup.failed).")
 
     async def stop(self) -> None:
-        """Tell the application to end, and wait for it. What goes wrong is logged."""
+        """Shut the application down and wait for its end; log failures."""
         task, self._task = self._task, None
         if task is None or task.done():
             return
-        self._answered.clear()
-        self._answer = None
+        self._has_answered.clear()
+        self._last_message = None
         self._messages.put_nowait({"type": "lifespan.shutdown"})
         try:
-            async with asyncio.timeout(SHUTDOWN_S):
-                await self._answered.wait()
+            async with asyncio.timeout(SHUTDOWN_TIMEOUT_S):
+                await self._has_answered.wait()
                 await asyncio.wait([task])
         except TimeoutError:
-            log.error("%s: the application did not end within %g s", self._name, SHUTDOWN_S)
+            log.error(
+                "%s: the application did not shut down within %g s", self._name, SHUTDOWN_TIMEOUT_S
+            )
             task.cancel()
             return
         error = None if task.cancelled() else task.exception()
         if error is not None:
             shown = begin_at_user(error)
             log.error("%s: the application's shutdown failed", self._name, exc_info=shown)
-        elif self._said("lifespan.shutdown.failed"):
+        elif self._has_sent("lifespan.shutdown.failed"):
             log.error("%s: the application's shutdown failed", self._name)
 
-    def _said(self, kind: str) -> bool:
-        return self._answer == kind
+    def _has_sent(self, kind: str) -> bool:
+        return self._last_message == kind
 
     async def _run(self) -> None:
         scope = {
@@ -96,18 +98,18 @@ class Lifespan:
         try:
             await self._app(scope, self._receive, self._send)
         finally:
-            self._answered.set()
+            self._has_answered.set()
 
     async def _receive(self) -> dict[str, Any]:
-        self._asked = True
+        self._has_received = True
         return await self._messages.get()
 
     async def _send(self, message: Any) -> None:
         kind = message["type"]
         if not kind.startswith("lifespan."):
-            self._asked = False  # it takes this for a request: it knows no lifespan
-            raise RuntimeError(f"{kind!r} is no message of the lifespan protocol.")
+            self._has_received = False  # the application handles this scope like a request
+            raise RuntimeError(f"{kind!r} is not a message of the lifespan protocol.")
         if kind.endswith(".failed") and message.get("message"):
             log.debug("%s: %s: %s", self._name, kind, message["message"])
-        self._answer = kind
-        self._answered.set()
+        self._last_message = kind
+        self._has_answered.set()

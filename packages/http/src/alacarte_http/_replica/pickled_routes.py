@@ -1,8 +1,8 @@
-"""FastAPI applications as pickle takes them: what they were made with, and nothing derived.
+"""Pickling of FastAPI applications by the arguments of their routes, without derived attributes.
 
-What FastAPI derives holds locks, and addresses that differ each time, so that equal programs would
-not be seen to be equal. A route that was unpickled derives it when it is first asked for. Not
-earlier: its endpoint refers to the application, so each is loaded while the other is half there.
+Attributes that FastAPI derives contain locks, and addresses that differ between processes, so equal
+programs would have different fingerprints. An unpickled route derives its attributes on first use.
+Not earlier: its endpoint refers to the application, so each is loaded before the other is complete.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.routing import Mount
 
-from .._starlette import dependants, included_router
+from .._starlette import dependants, included_router_class
 
-__all__ = ["ROUTES", "arguments_of", "hide_self", "kind_of", "teach_pickle"]
+__all__ = ["ROUTES", "arguments_of", "hide_self", "register_reducers", "route_class"]
 
 ROUTES = (APIRoute, APIWebSocketRoute)
 _KIND = "__alacarte_kind__"
@@ -26,22 +26,22 @@ _METHOD = "__alacarte_method__"
 
 
 def arguments_of(route: Any) -> dict[str, Any]:
-    """Return the arguments a route was made with: its attributes have the parameters' names."""
+    """Return the arguments that created a route, from the attributes of the same names."""
     base = APIRoute if isinstance(route, APIRoute) else APIWebSocketRoute
     names = list(inspect.signature(base.__init__).parameters)[1:]
     found = {name: getattr(route, name) for name in names if hasattr(route, name)}
     if getattr(route, "stream_item_type", None) is not None:
-        del found["response_model"]  # it was found in the annotation, and will be again
+        del found["response_model"]  # FastAPI derives it from the annotation again
     return found
 
 
-def kind_of(route: Any) -> Any:
-    """Return the class of a route, also of one that was unpickled and not used yet."""
+def route_class(route: Any) -> Any:
+    """Return the class of a route, even of an unpickled route before its first use."""
     return getattr(route, _KIND, type(route))
 
 
 def hide_self(route: Any) -> None:
-    """Let the user's own application document a route method without `self`, for good."""
+    """Remove `self` from the documented parameters of a route method, also after pickling."""
     setattr(route, _METHOD, True)
     name = next(iter(inspect.signature(route.endpoint).parameters))
     for dependant in dependants(route):
@@ -49,32 +49,32 @@ def hide_self(route: Any) -> None:
         dependant.query_params[:] = shown
 
 
-def teach_pickle(app: FastAPI) -> None:
-    """Let pickle take an application, and routes of the user's own classes in it."""
+def register_reducers(app: FastAPI) -> None:
+    """Register reducers for an application, and for subclasses of routes in it."""
     copyreg.pickle(type(app), _reduce_app)
-    _teach_routes(app.router)
+    _register_route_reducers(app.router)
 
 
-def _teach_routes(router: Any) -> None:
+def _register_route_reducers(router: Any) -> None:
     for route in router.routes:
         if isinstance(route, ROUTES):
             copyreg.pickle(type(route), _reduce_route)
         elif hasattr(route, "original_router"):
-            _teach_routes(route.original_router)
+            _register_route_reducers(route.original_router)
         elif isinstance(route, Mount) and isinstance(route.app, FastAPI):
-            teach_pickle(route.app)
+            register_reducers(route.app)
 
 
 def _reduce_app(app: Any) -> Any:
     state = {**vars(app), "openapi_schema": None, "middleware_stack": None}
-    return _blank, (type(app),), state
+    return _new_instance, (type(app),), state
 
 
 def _reduce_route(route: Any) -> Any:
     state = arguments_of(route)
     if hasattr(route, _METHOD):
         state[_METHOD] = True
-    return _unfinished, (kind_of(route),), state
+    return _new_lazy_route, (route_class(route),), state
 
 
 def _reduce_included(route: Any) -> Any:
@@ -82,25 +82,25 @@ def _reduce_included(route: Any) -> Any:
         "original_router": route.original_router,
         "include_context": route.include_context,
     }
-    return _unfinished, (kind_of(route),), parts
+    return _new_lazy_route, (route_class(route),), parts
 
 
-def _blank(kind: type) -> Any:
+def _new_instance(kind: type) -> Any:
     return object.__new__(kind)
 
 
-def _unfinished(kind: type) -> Any:
-    """Return a route without attributes; unpickling gives it the arguments it is made with."""
-    return object.__new__(_unfinished_kind(kind))
+def _new_lazy_route(kind: type) -> Any:
+    """Return a route without attributes; unpickling sets its arguments as attributes."""
+    return object.__new__(_lazy_route_class(kind))
 
 
 @functools.lru_cache(maxsize=64)
-def _unfinished_kind(kind: type) -> type:
-    """Return a class whose instances become those of `kind` when an attribute is missed."""
+def _lazy_route_class(kind: type) -> type:
+    """Return a class whose instances become instances of `kind` at the first missing attribute."""
     members = {
         "__slots__": (),
-        "__init__": _make,
-        "__getattr__": _finish,
+        "__init__": _remake,
+        "__getattr__": _complete,
         "__module__": kind.__module__,
         _KIND: kind,
     }
@@ -109,15 +109,15 @@ def _unfinished_kind(kind: type) -> type:
     return found
 
 
-def _make(route: Any, *args: Any, **kwargs: Any) -> None:
-    """Make another route of the same class, as FastAPI does where it includes a router."""
-    route.__class__ = kind_of(route)
+def _remake(route: Any, *args: Any, **kwargs: Any) -> None:
+    """Initialize another route of the same class, which FastAPI creates to include a router."""
+    route.__class__ = route_class(route)
     route.__init__(*args, **kwargs)
 
 
-def _finish(route: Any, name: str) -> Any:
-    """Make the route, and return the attribute that was missed."""
-    if name.startswith("__"):  # asked for by pickle and copy, before the arguments are there
+def _complete(route: Any, name: str) -> Any:
+    """Initialize the route, and return its attribute."""
+    if name.startswith("__"):  # looked up by pickle and copy before the arguments are set
         raise AttributeError(name)
     unfinished = type(route)
     kind, arguments = getattr(unfinished, _KIND), dict(vars(route))
@@ -136,6 +136,6 @@ def _finish(route: Any, name: str) -> Any:
 for _kind in ROUTES:
     copyreg.pickle(_kind, _reduce_route)
 copyreg.pickle(FastAPI, _reduce_app)
-_included = included_router()
+_included = included_router_class()
 if _included is not None:
     copyreg.pickle(_included, _reduce_included)

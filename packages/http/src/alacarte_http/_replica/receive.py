@@ -1,4 +1,4 @@
-"""The `receive` of one request: its body as it arrives, then word of the client's leaving."""
+"""The ASGI `receive` of one request: its body, then the client's disconnect."""
 
 from __future__ import annotations
 
@@ -14,36 +14,41 @@ _DISCONNECT = {"type": "http.disconnect"}
 
 
 class ReceivedBody:
-    """The body of one request, then silence until the request is over.
+    """Yields the body of one request, then `http.disconnect` once the request is over.
+
+    Args:
+        first: The part of the body that came with the head.
+        rest: Further parts, None if `first` is the whole body.
 
     Attributes:
-        copies: Parts of the body are `bytes`, as ASGI says; else views, for who joins them.
-        waiting: Somebody waits to hear that the client is gone.
+        yields_bytes: Parts are `bytes`, as ASGI requires; else memory views, for a reader that
+            joins them.
+        num_waiting: Number of callers that await `http.disconnect`.
     """
 
-    __slots__ = ("_first", "_over", "_rest", "_wake", "copies", "waiting")
+    __slots__ = ("_end_waiter", "_first", "_is_over", "_rest", "num_waiting", "yields_bytes")
 
     def __init__(self, first: memoryview, rest: AsyncIterator[Message] | None) -> None:
         self._first: memoryview | None = first
         self._rest = rest
-        self._over = False
-        self._wake: asyncio.Future[None] | None = None
-        self.copies = True
-        self.waiting = 0
+        self._is_over = False
+        self._end_waiter: asyncio.Future[None] | None = None
+        self.yields_bytes = True
+        self.num_waiting = 0
 
     def take_whole(self) -> bytes | None:
-        """Return all of the body where nothing has been taken and nothing follows, else None."""
-        if self._over or self._rest is not None or self._first is None:
+        """Return the whole body if no part was read and no part follows, else None."""
+        if self._is_over or self._rest is not None or self._first is None:
             return None
         body, self._first = bytes(self._first), None
         return body
 
     async def __call__(self) -> dict[str, Any]:
-        if self._over:
+        if self._is_over:
             return dict(_DISCONNECT)
         if self._first is not None:
             first, self._first = self._first, None
-            body = bytes(first) if self.copies else first
+            body = bytes(first) if self.yields_bytes else first
             return {"type": "http.request", "body": body, "more_body": self._rest is not None}
         if self._rest is not None:
             try:
@@ -51,19 +56,19 @@ class ReceivedBody:
             except StopAsyncIteration:
                 self._rest = None
                 return {"type": "http.request", "body": b"", "more_body": False}
-            part = bytes(message[0]) if self.copies else message[0]
+            part = bytes(message[0]) if self.yields_bytes else message[0]
             return {"type": "http.request", "body": part, "more_body": True}
-        if self._wake is None:
-            self._wake = asyncio.get_running_loop().create_future()
-        self.waiting += 1
+        if self._end_waiter is None:
+            self._end_waiter = asyncio.get_running_loop().create_future()
+        self.num_waiting += 1
         try:
-            await asyncio.shield(self._wake)
+            await asyncio.shield(self._end_waiter)
         finally:
-            self.waiting -= 1
+            self.num_waiting -= 1
         return dict(_DISCONNECT)
 
     def end(self) -> None:
-        """The response is complete, or the client is gone: there is nothing more to come."""
-        self._over = True
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        """End the request: its response is complete, or the client has disconnected."""
+        self._is_over = True
+        if self._end_waiter is not None and not self._end_waiter.done():
+            self._end_waiter.set_result(None)

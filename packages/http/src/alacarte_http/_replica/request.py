@@ -1,6 +1,6 @@
-"""The Starlette request of a plain handler, with its scope read when the handler asks for it.
+"""The Starlette request of a plain handler, which decodes its scope on first use.
 
-Most handlers of models look at the body only, and some at nothing.
+Most handlers read only the body, or nothing at all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import Request
 
 from .._head_codec import unpack_scope
-from .._starlette import body_at_once
+from .._starlette import take_body
 from .receive import ReceivedBody
 
 __all__ = ["LazyRequest"]
@@ -20,32 +20,32 @@ _PLACEHOLDER = {"type": "http"}
 
 
 class LazyRequest(Request):
-    """A request that came over the wire.
+    """A Starlette request with a lazy scope.
 
     Args:
-        head: Of the message, up to its body.
-        receive: Gives the body.
+        head: The encoded head.
+        receive: Yields the body.
     """
 
     def __init__(self, head: memoryview, receive: ReceivedBody) -> None:
         super().__init__(_PLACEHOLDER, receive)
-        del self.scope  # an attribute of the instance, in front of the property
+        del self.scope  # the instance's attribute, so that the property applies
         self._head = head
         self._body_parts = receive
 
     @cached_property
     def scope(self) -> dict[str, Any]:  # type: ignore[override]
-        """ASGI's scope."""
+        """The ASGI scope."""
         return unpack_scope(self._head)
 
     async def body(self) -> bytes:
-        """Return the body: at once where it came with the head, else joined from its parts."""
+        """Return the whole body, without waiting if it came with the head."""
         parts = self._body_parts
-        whole = body_at_once(self, parts.take_whole)
+        whole = take_body(self, parts.take_whole)
         if whole is not None:
             return whole
-        parts.copies = False  # the join makes the one copy
+        parts.yields_bytes = False  # joining the parts copies them once
         try:
             return await super().body()
         finally:
-            parts.copies = True
+            parts.yields_bytes = True

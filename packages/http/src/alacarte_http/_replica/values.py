@@ -1,7 +1,7 @@
-"""What user code returns, as an HTTP response: the table of Ray Serve's, for plain handlers.
+"""Encoding of a plain handler's result as an HTTP body, compatible with Ray Serve.
 
-An object has a JSON form when its class declares one: a dataclass, a pydantic model, a mapping, a
-collection, an array. Attributes of any other object are nobody's business, and are never sent.
+An object has a JSON form if its class declares one: a dataclass, a pydantic model, a mapping, a
+collection, an array. The attributes of any other object are private, and never sent.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _PLAIN = (b"content-type", b"text/plain")
 
 
 class NoJsonFormError(TypeError):
-    """A handler returned what HTTP cannot carry; the message says what, where, and what to do."""
+    """A handler returned a value without a JSON form."""
 
 
 def encode_value(value: Any, handler: str = "an HTTP handler") -> tuple[bytes, tuple[bytes, bytes]]:
-    """Return body and content type of a value.
+    """Return the body and the content type of a value.
 
-    None is an empty body, bytes and str are sent as they are, all else as compact JSON.
+    None becomes an empty body, bytes and strings are sent unchanged, other values as compact JSON.
 
     Args:
-        handler: Who returned it, for the error.
+        handler: Name of the handler, for error messages.
 
     Raises:
-        NoJsonFormError: It has no JSON form.
-        ValueError: It holds NaN or an infinity, which JSON has not.
+        NoJsonFormError: The value has no JSON form.
+        ValueError: The value contains NaN or an infinity, which JSON does not support.
     """
     if isinstance(value, str):
         return value.encode(), _TEXT
@@ -49,10 +49,10 @@ def encode_value(value: Any, handler: str = "an HTTP handler") -> tuple[bytes, t
         return bytes(value), _PLAIN
     try:
         return _encode_keys(value).encode(), _JSON
-    except _Refused as refused:
+    except _NoJsonForm as refused:
         found, reason = refused.args
         raise NoJsonFormError(
-            f"{handler} returned {_name(found)}{_place(value, found)}{reason}"
+            f"{handler} returned {_describe(found)}{_find_path(value, found)}{reason}"
         ) from None
 
 
@@ -62,23 +62,23 @@ def _encode_keys(value: Any) -> str:
     except TypeError as error:
         if "keys must be" not in str(error):
             raise
-        # `_default` is not asked about keys: look at every one.
+        # The encoder does not call `_default` for keys.
         return _encode(_with_text_keys(value))
 
 
-class _Refused(Exception):
-    """The encoder met this value, which has no JSON form, and this is why."""
+class _NoJsonForm(Exception):
+    """A value without a JSON form, and the reason; raised inside the encoder."""
 
 
 def _default(value: Any) -> Any:
-    """Return a JSON-able stand-in for a value that JSON does not know."""
+    """Return a JSON-compatible replacement for a value of another type."""
     for kinds, convert in _CONVERSIONS:
         if isinstance(value, kinds):
             return _with_text_keys(convert(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _with_text_keys(dict(_fields(value)))
     if isinstance(value, type):
-        raise _Refused(value, _ADVICE)
+        raise _NoJsonForm(value, _ADVICE)
     kind = type(value)  # an object with `__getattr__`, such as a handle, has any attribute
     if hasattr(kind, "model_dump"):  # pydantic
         return value.model_dump(mode="json", by_alias=True)
@@ -92,32 +92,32 @@ def _default(value: Any) -> Any:
         return _with_text_keys(dict(value))
     if isinstance(value, _COLLECTIONS):
         return _with_text_keys(list(value))
-    raise _Refused(value, _reason(value))
+    raise _NoJsonForm(value, _reason(value))
 
 
 def _reason(value: Any) -> str:
     if inspect.iscoroutine(value):
-        value.close()  # else Python warns that nobody awaited it, as this says better
+        value.close()  # else Python warns that the coroutine was never awaited
     if inspect.isawaitable(value):
         return ": did you forget `await`? Return the result (in a plain `def`, response.result())."
     if hasattr(type(value), "__next__") or hasattr(type(value), "__anext__"):
         return (
-            ", which is not sent as a stream by itself: return "
+            ", which is not streamed automatically. Return "
             "starlette.responses.StreamingResponse(generator)."
         )
     return _ADVICE
 
 
 def _fields(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the public fields of a dataclass, as pydantic takes those of a model."""
+    """Yield the public fields of a dataclass, the fields that pydantic would include."""
     for field in dataclasses.fields(value):
         if not field.name.startswith("_"):
             yield field.name, getattr(value, field.name)
 
 
 _ADVICE = (
-    ", which has no JSON form; return text, bytes, JSON-able values (dicts, lists, numbers, "
-    "dataclasses, pydantic models, arrays) or a Starlette Response."
+    ", which has no JSON form. Return a string, bytes, a JSON-compatible value (dict, list, "
+    "number, dataclass, pydantic model, array) or a Starlette Response."
 )
 _COLLECTIONS = (Sequence, Set, ValuesView)
 
@@ -139,25 +139,25 @@ _CONVERSIONS: tuple[tuple[Any, Any], ...] = (
 
 
 def _with_text_keys(value: Any) -> Any:
-    """Return a copy of dicts and lists in each other with keys that JSON knows; else `value`."""
+    """Return a copy of nested dicts and lists with keys that JSON supports; else `value`."""
     if isinstance(value, dict):
-        return {_key(key): _with_text_keys(item) for key, item in value.items()}
+        return {_json_key(key): _with_text_keys(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_with_text_keys(item) for item in value]
     return value
 
 
-def _key(key: Any) -> Any:
+def _json_key(key: Any) -> Any:
     if isinstance(key, enum.Enum):
         return key.value
     return key if isinstance(key, str | int | float | None) else str(key)
 
 
-# --- what the error says ----------------------------------------------------------------
+# --- error messages ---------------------------------------------------------------------
 
 
-def _name(value: Any) -> str:
-    """Return what a value is, as its owner would say."""
+def _describe(value: Any) -> str:
+    """Return a description of a value for an error message."""
     if inspect.iscoroutine(value):
         return f"a coroutine of {value.__qualname__}()"
     if inspect.isgenerator(value) or inspect.isasyncgen(value):
@@ -170,8 +170,8 @@ def _name(value: Any) -> str:
     return "a bare object()" if name == "object" else f"an object of type {name}"
 
 
-def _place(root: Any, found: Any) -> str:
-    """Return where in a value another one is, such as ` at ["a"][0]`; "" for the value itself."""
+def _find_path(root: Any, found: Any) -> str:
+    """Return the path to a value within another, such as ` at ["a"][0]`; "" for the root."""
     waiting, seen = [("", root)], {id(root)}
     while waiting:
         place, value = waiting.pop()
@@ -181,7 +181,7 @@ def _place(root: Any, found: Any) -> str:
             if id(child) not in seen or child is found:
                 seen.add(id(child))
                 waiting.append((place + part, child))
-    return " inside of another value"
+    return " inside another value"
 
 
 def _children(value: Any) -> list[tuple[str, Any]]:

@@ -1,1 +1,1 @@
-"""WebSockets: the client's side, the bytes between, the application's side."""
+"""WebSockets: client connections in the proxy, the messages between, ASGI sessions in replicas."""

@@ -1,8 +1,8 @@
-"""WebSocket calls in a replica: the user's ASGI application at one end of a connection.
+"""WebSocket calls in a replica: sessions of the user's ASGI application.
 
-Runs on the replica's event loop. The application runs in a task of its own, one message ahead of
-what the proxy takes, and is ended with the call. Its exceptions become a 500 or a close with code
-1011, with the traceback in this replica's log only.
+Runs on the replica's event loop. The application runs in a task of its own, at most one message
+ahead of the proxy, and ends with the call. Its exceptions become a 500 or a close with code 1011;
+only this replica's log has the traceback.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from alacarte.types import Call, Message, Reply, Service, UserCallable
 
 from .._head_codec import unpack_request
 from .._replica.failure_log import begin_at_user
-from .._replica.ingress import application_of
+from .._replica.ingress import replica_application
 from .websocket_codec import (
     BINARY,
     BODY,
@@ -42,14 +42,14 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 
 _PLAIN = ((b"content-type", b"text/plain; charset=utf-8"),)
 _NORMAL, _ABNORMAL, _FAILED = 1000, 1006, 1011
-# Section 7.4 of RFC 6455 and IANA's registry: those that may stand in a close frame.
+# Codes that a close frame may contain (RFC 6455, section 7.4, and IANA's registry).
 _CODES = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)))
 
 _CONNECTING, _OPEN, _DENYING, _CLOSED = "connecting", "open", "answering", "closed"
 
 
 class WebSocketDisconnected(OSError):
-    """The application sends to a client that is gone."""
+    """The application sends to a client that has disconnected."""
 
 
 class WebSocketProtocol:
@@ -57,49 +57,49 @@ class WebSocketProtocol:
 
     name = WEBSOCKET
 
-    def bind(self, served: UserCallable) -> Service:
-        application = application_of(served)
+    def bind(self, user_callable: UserCallable) -> Service:
+        application = replica_application(user_callable)
 
         async def respond(call: Call) -> Reply:
             if application is None:
-                return _refused(served, call)
-            return await WebSocketSession(application, served, call).start()
+                return _deny_unsupported(user_callable, call)
+            return await WebSocketSession(application, user_callable, call).start()
 
         return respond
 
 
-def _refused(served: UserCallable, call: Call) -> Reply:
+def _deny_unsupported(user_callable: UserCallable, call: Call) -> Reply:
     log.warning(
-        "%s takes no WebSockets, request %s: they need an ASGI application behind "
+        "%s does not support WebSockets, request %s. Serve an ASGI application with "
         "@serve.ingress(app).",
-        served.deployment,
+        user_callable.deployment,
         call.request_id,
     )
-    text = b"This application takes no WebSockets."
+    text = b"This application does not support WebSockets."
     return Reply(pack_denial(403, (*_PLAIN, (b"content-length", b"%d" % len(text))), text))
 
 
 class WebSocketSession:
-    """One connection: ASGI's `receive` and `send`, and the messages of the reply."""
+    """The ASGI session of one WebSocket: `receive`, `send`, and the messages of the reply."""
 
-    def __init__(self, application: ASGIApp, served: UserCallable, call: Call) -> None:
+    def __init__(self, application: ASGIApp, user_callable: UserCallable, call: Call) -> None:
         assert call.body is not None
         self._application = application
-        self._served = served
+        self._user_callable = user_callable
         self._call = call
         self._scope = _scope(call)
         self._body = call.body
         self._state = _CONNECTING
-        self._begun = False
-        self._gone: dict[str, Any] | None = None
+        self._has_connected = False
+        self._disconnect_event: dict[str, Any] | None = None
         self._receiving = False
-        self._sent_unasked = 0
-        self._ahead: asyncio.Task[Message | None] | None = None
+        self._num_sends_since_receive = 0
+        self._prefetch: asyncio.Task[Message | None] | None = None
         self._outgoing: asyncio.Queue[Message | BaseException | None] = asyncio.Queue(maxsize=1)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> Reply:
-        """Run the application until it has answered the handshake."""
+        """Run the application until it accepts or denies the handshake."""
         self._task = _running.start(self._run())
         try:
             first = await anext(self)
@@ -116,43 +116,46 @@ class WebSocketSession:
             assert self._task is not None
             if self._task.cancelling():
                 raise
-            end = await self._failed(RuntimeError("it waited for something that was cancelled"))
-        except BaseException as error:  # the user's code; SystemExit ends no replica
+            end = await self._failed(RuntimeError("an operation it awaited was cancelled"))
+        except BaseException as error:  # user code; SystemExit must not end the replica
             end = await self._failed(error)
         else:
             await self._returned()
         finally:
-            if self._ahead is not None:
-                self._ahead.cancel()
+            if self._prefetch is not None:
+                self._prefetch.cancel()
         await self._outgoing.put(end)
 
     async def _failed(self, error: BaseException) -> BaseException | None:
-        """End the connection over an exception; return the one that tells the proxy more."""
-        if self._gone is not None and isinstance(
+        """End the session after an exception; return the exception if the proxy handles it."""
+        if self._disconnect_event is not None and isinstance(
             error, (WebSocketDisconnected, WebSocketDisconnect)
         ):
-            return None  # the usual way for a handler to end
+            return None  # how handlers usually end
         if self._state is _CONNECTING and isinstance(error, RequestError):
             return error
         shown = begin_at_user(error)
         log.error(
-            "%s failed, request %s", self._served.deployment, self._call.request_id, exc_info=shown
+            "%s failed, request %s",
+            self._user_callable.deployment,
+            self._call.request_id,
+            exc_info=shown,
         )
         if self._state is _CONNECTING:
             await self._deny(500, b"Internal Server Error")
-        elif self._state is _OPEN and self._gone is None:
+        elif self._state is _OPEN and self._disconnect_event is None:
             await self._outgoing.put(pack_close(_FAILED, "internal error"))
         return None
 
     async def _returned(self) -> None:
         if self._state is _CONNECTING:
             log.error(
-                "%s returned from a WebSocket, request %s, without accepting or closing it",
-                self._served.deployment,
+                "%s returned without accepting or closing the WebSocket, request %s",
+                self._user_callable.deployment,
                 self._call.request_id,
             )
             await self._deny(500, b"Internal Server Error")
-        elif self._state is _OPEN and self._gone is None:
+        elif self._state is _OPEN and self._disconnect_event is None:
             await self._outgoing.put(pack_close(_NORMAL, ""))
 
     async def _deny(self, status: int, text: bytes) -> None:
@@ -174,7 +177,7 @@ class WebSocketSession:
         return message
 
     async def aclose(self) -> None:
-        """End the application; return when it has ended."""
+        """Cancel the application and wait for its end."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -182,36 +185,36 @@ class WebSocketSession:
     # --- ASGI ---------------------------------------------------------------------------
 
     async def _receive(self) -> dict[str, Any]:
-        if not self._begun:
-            self._begun = True
+        if not self._has_connected:
+            self._has_connected = True
             return {"type": "websocket.connect"}
-        if self._gone is not None:
-            return self._gone
-        self._sent_unasked = 0
-        return self._event(await self._next())
+        if self._disconnect_event is not None:
+            return self._disconnect_event
+        self._num_sends_since_receive = 0
+        return self._to_event(await self._next_message())
 
-    async def _next(self) -> Message | None:
+    async def _next_message(self) -> Message | None:
         try:
             self._receiving = True
-            if self._ahead is None:
+            if self._prefetch is None:
                 return await anext(self._body, None)
-            # Shielded: who stops waiting for a message must not lose it.
-            message = await asyncio.shield(self._ahead)
+            # Shielded: a caller that is cancelled must not lose the message.
+            message = await asyncio.shield(self._prefetch)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or not task.cancelling():
-                # The call was cancelled, and ends this in a moment.
+                # The call was cancelled, and is about to cancel this task.
                 await asyncio.get_running_loop().create_future()
             raise
         finally:
             self._receiving = False
-        self._ahead = None
+        self._prefetch = None
         return message
 
-    def _event(self, message: Message | None) -> dict[str, Any]:
+    def _to_event(self, message: Message | None) -> dict[str, Any]:
         if message is None:
-            self._gone = _disconnect(_ABNORMAL, "")
-            return self._gone
+            self._disconnect_event = _disconnect(_ABNORMAL, "")
+            return self._disconnect_event
         data = memoryview(message[0])
         kind = data[0]
         if kind == TEXT:
@@ -220,15 +223,15 @@ class WebSocketSession:
             return {"type": "websocket.receive", "bytes": bytes(data[1:])}
         assert kind == CLOSE
         code, reason = unpack_close(data)
-        self._gone = _disconnect(code, reason)
-        return self._gone
+        self._disconnect_event = _disconnect(code, reason)
+        return self._disconnect_event
 
     async def _send(self, event: Any) -> None:
         kind = event["type"]
         state = self._state
         if state is _OPEN:
             if kind == "websocket.send":
-                await self._message(event)
+                await self._send_message(event)
                 return
             if kind == "websocket.close":
                 await self._close(event)
@@ -242,12 +245,12 @@ class WebSocketSession:
                 return
             if kind == "websocket.close":
                 await self._deny(403, b"Forbidden")
-                self._gone = _disconnect(_ABNORMAL, "")
+                self._disconnect_event = _disconnect(_ABNORMAL, "")
                 return
             if kind == "websocket.http.response.start":
                 denial = pack_denial(event["status"], event.get("headers") or ())
                 self._state = _DENYING
-                self._gone = _disconnect(_ABNORMAL, "")
+                self._disconnect_event = _disconnect(_ABNORMAL, "")
                 await self._outgoing.put(denial)
                 return
         elif state is _DENYING and kind == "websocket.http.response.body":
@@ -257,11 +260,11 @@ class WebSocketSession:
             if body:
                 await self._outgoing.put((KIND[BODY], body))
             return
-        raise RuntimeError(f"{kind!r} was sent to a WebSocket that is {state}.")
+        raise RuntimeError(f"the application sent {kind!r} to a WebSocket that is {state}.")
 
-    async def _message(self, event: Any) -> None:
-        if self._gone is not None:
-            raise WebSocketDisconnected("the WebSocket's client is gone")
+    async def _send_message(self, event: Any) -> None:
+        if self._disconnect_event is not None:
+            raise WebSocketDisconnected("the WebSocket's client has disconnected")
         data = event.get("bytes")
         if data is not None:
             message = (KIND[BINARY], data)
@@ -269,30 +272,30 @@ class WebSocketSession:
             message = (KIND[TEXT], event["text"].encode())
         await self._outgoing.put(message)
         if not self._receiving:
-            self._sent_unasked += 1
-            if self._sent_unasked > 1:
-                self._look_ahead()
+            self._num_sends_since_receive += 1
+            if self._num_sends_since_receive > 1:
+                self._check_for_disconnect()
 
-    def _look_ahead(self) -> None:
-        """Notice that the client is gone, for an application that only sends."""
-        if self._ahead is None:
-            self._ahead = asyncio.create_task(_first(self._body))
-        elif self._ahead.done() and self._gone is None:
-            message = self._ahead.result()
+    def _check_for_disconnect(self) -> None:
+        """Detect a disconnect for an application that sends without receiving."""
+        if self._prefetch is None:
+            self._prefetch = asyncio.create_task(_first_message(self._body))
+        elif self._prefetch.done() and self._disconnect_event is None:
+            message = self._prefetch.result()
             if message is None or memoryview(message[0])[0] == CLOSE:
-                self._event(message)
+                self._to_event(message)
 
     async def _close(self, event: Any) -> None:
         code, reason = event.get("code", _NORMAL), event.get("reason") or ""
         if code not in _CODES:
             raise ValueError(
-                f"{code!r} is no code to close a WebSocket with; allowed are 1000 to 1003, "
-                "1007 to 1014 and 3000 to 4999."
+                f"{code!r} is not a valid close code; valid are 1000 to 1003, 1007 to 1014 and "
+                "3000 to 4999."
             )
         close = pack_close(code, reason)
         self._state = _CLOSED
-        if self._gone is None:
-            self._gone = _disconnect(code, reason)
+        if self._disconnect_event is None:
+            self._disconnect_event = _disconnect(code, reason)
             await self._outgoing.put(close)
 
 
@@ -313,9 +316,9 @@ def _scope(call: Call) -> dict[str, Any]:
     return scope
 
 
-async def _first(body: AsyncIterator[Message]) -> Message | None:
+async def _first_message(body: AsyncIterator[Message]) -> Message | None:
     return await anext(body, None)
 
 
 _running = TaskSet()
-"""Applications at work."""
+"""Tasks of running applications."""

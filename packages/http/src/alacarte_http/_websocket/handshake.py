@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 
 from .._edge.head import Head
-from .._errors import Answer
+from .._errors import LocalResponse
 from .._websocket_frames import accept_key
 from .websocket_codec import Accept
 
@@ -16,21 +16,23 @@ _VERSION = b"sec-websocket-version"
 _KEY_BYTES = 16
 
 
-def refusal_of(head: Head) -> Answer | None:
-    """Return the answer to a handshake that is none, None for a good one."""
+def refusal_of(head: Head) -> LocalResponse | None:
+    """Return the refusal of an invalid handshake, None for a valid one."""
     headers = head.headers
     if head.method != "GET":
-        return Answer(405, "A WebSocket is opened with GET.", ((b"allow", b"GET"),))
+        return LocalResponse(405, "A WebSocket handshake must use GET.", ((b"allow", b"GET"),))
     if [value for name, value in headers if name == _VERSION] != [b"13"]:
-        return Answer(426, "The WebSocket version understood is 13.", ((_VERSION, b"13"),))
+        return LocalResponse(426, "The supported WebSocket version is 13.", ((_VERSION, b"13"),))
     keys = [value for name, value in headers if name == _KEY]
     if len(keys) != 1 or not _is_key(keys[0]):
-        return Answer(400, "Sec-WebSocket-Key must be given once, 16 bytes in base64.")
+        return LocalResponse(
+            400, "The handshake must have one Sec-WebSocket-Key of 16 bytes in base64."
+        )
     return None
 
 
 def write_accept(head: Head, accept: Accept, request_id: str) -> bytes:
-    """Return the response that opens the WebSocket."""
+    """Return the encoded response that opens the WebSocket."""
     key = next(value for name, value in head.headers if name == _KEY)
     lines = [
         b"HTTP/1.1 101 Switching Protocols\r\n"

@@ -1,8 +1,8 @@
-"""WebSockets at the proxy: from a client's connection to a replica, and back.
+"""The relay of WebSockets in the proxy: messages between a client's connection and a replica.
 
-One call carries one connection. The call's body is what the client sends, its reply what the
-application sends; the windows of both streams hold back whoever is faster than the other. The
-call's deadline ends with the application's answer to the handshake, so a connection may last.
+One call carries one connection: the client's messages are the call's body, the application's
+messages its reply. The flow-control windows of both streams slow down the faster side. The call's
+deadline applies only to the handshake, so a connection may stay open.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from alacarte.errors import PluginError, ReplicaUnavailableError, ServeError
 from alacarte.foreign import is_cancellation
 from alacarte.types import Buffer, Call, Message, Reply, Service
 
-from .._errors import Answer, answer_to
+from .._errors import LocalResponse, error_response
 from .._head_codec import ResponseHead
 from .websocket_codec import (
     ACCEPT,
@@ -29,7 +29,7 @@ from .websocket_codec import (
 )
 from .websocket_connection import WebSocketConnection
 
-__all__ = ["answer_of", "failed", "serve_websocket"]
+__all__ = ["handshake_error_response", "is_failure", "serve_websocket"]
 
 log = logging.getLogger("alacarte.http")
 _SWITCHING = 101
@@ -38,44 +38,44 @@ _INTERNAL = "internal error"
 
 
 async def serve_websocket(connection: WebSocketConnection, call: Call, service: Service) -> int:
-    """Serve one connection to its end; return the status that its handshake was answered with.
+    """Serve one connection to its end; return the status of its handshake.
 
     Args:
-        call: Its body is what the client sends.
-        service: Answers the call.
+        call: The call of the handshake, with the client's messages as body.
+        service: Returns the application's reply to the call.
     """
     request_id = call.request_id
     try:
         reply = await service(call)
     except GeneratorExit:
         raise
-    except BaseException as error:  # whatever went wrong, the client gets an answer
+    except BaseException as error:  # the client gets a response to any failure
         if is_cancellation(error):
             raise
-        answer = answer_of(error, request_id)
-        connection.deny(answer, request_id)
-        return answer.status
+        response = handshake_error_response(error, request_id)
+        connection.deny(response, request_id)
+        return response.status
     return await _relay(connection, reply, request_id)
 
 
-def answer_of(error: BaseException, request_id: str) -> Answer:
-    """Return the answer to a handshake that failed, and log what is nobody's answer."""
-    answer = answer_to(error)
-    if isinstance(error, PluginError):  # with its traceback it is logged once, by its plugin
+def handshake_error_response(error: BaseException, request_id: str) -> LocalResponse:
+    """Return the response to a handshake that failed; log the error if the status is 500."""
+    response = error_response(error)
+    if isinstance(error, PluginError):  # its traceback is logged once, with the plugin's name
         log.error("WebSocket %s failed: %s", request_id, error)
-    elif answer.status == 500:
+    elif response.status == 500:
         log.error("WebSocket %s failed", request_id, exc_info=error)
-    return answer
+    return response
 
 
-def failed(reply: Reply) -> bool:
-    """Whether the application's answer to a handshake is an error of its own."""
+def is_failure(reply: Reply) -> bool:
+    """Return whether the application denied the handshake with 500 or more."""
     status = denied_with(reply.payload[0])
     return status is not None and status >= 500
 
 
 async def _relay(connection: WebSocketConnection, reply: Reply, request_id: str) -> int:
-    """Send on what the application sends, to the end of its reply."""
+    """Forward the application's messages to the end of its reply; return the handshake's status."""
     rest: AsyncIterator[Message] | None = None
     status = _SWITCHING
     try:
@@ -83,40 +83,40 @@ async def _relay(connection: WebSocketConnection, reply: Reply, request_id: str)
         first = reply.payload[0]
         if first[0] == ACCEPT:
             connection.accept(unpack_accept(first), request_id)
-            await _messages(connection, rest or _nothing())
+            await _forward_messages(connection, rest or _no_messages())
         else:
             head, body = unpack_denial(first)
             status = head.status
-            await _denial(connection, head, body, rest or _nothing(), request_id)
+            await _forward_denial(connection, head, body, rest or _no_messages(), request_id)
     except Exception as error:
-        if not connection.answered and not connection.lost:
-            # What a layer or the application gave is no answer.
-            answer = answer_of(error, request_id)
-            connection.deny(answer, request_id)
-            return answer.status
-        code, reason = _end_for(error)
-        # A replica that goes may have thousands: the controller says why, once.
+        if not connection.answered and not connection.disconnected:
+            # A layer or the application returned an invalid reply.
+            response = handshake_error_response(error, request_id)
+            connection.deny(response, request_id)
+            return response.status
+        code, reason = _close_for(error)
+        # A replica that stops may have thousands of WebSockets; the controller logs why, once.
         level = logging.ERROR if reason == _INTERNAL else logging.DEBUG
-        log.log(level, "WebSocket %s broke off: %s", request_id, error)
+        log.log(level, "WebSocket %s was aborted: %s", request_id, error)
         connection.close(code, reason)
     finally:
         await close_iterator(rest)
     return status
 
 
-async def _messages(connection: WebSocketConnection, rest: AsyncIterator[Message]) -> None:
+async def _forward_messages(connection: WebSocketConnection, rest: AsyncIterator[Message]) -> None:
     async for message in rest:
         data = memoryview(message[0])
         kind = data[0]
         if kind == TEXT or kind == BINARY:
             await connection.send(kind, data[1:])
         elif kind == CLOSE:
-            connection.dismissed = True
+            connection.closed_by_application = True
             connection.close(*unpack_close(data))
-    # Every application's reply ends with a close, unless the client's came first.
+    # Each reply ends with a close, unless the client has closed before.
 
 
-async def _denial(
+async def _forward_denial(
     connection: WebSocketConnection,
     head: ResponseHead,
     body: Buffer,
@@ -129,19 +129,19 @@ async def _denial(
         async for message in rest:
             await connection.write(bytes(memoryview(message[0])[1:]))
     finally:
-        connection.hang_up()
+        connection.finish()
 
 
-def _end_for(error: Exception) -> tuple[int, str]:
-    """Return the code and reason that a client is told when its replica does not go on."""
+def _close_for(error: Exception) -> tuple[int, str]:
+    """Return the close code and reason for a client whose reply failed."""
     if type(error) is ServeError:
-        # What a replica says of what it cancels while it stops.
+        # The error of calls that a replica cancels while it stops.
         return _RESTART, "service restart"
     if isinstance(error, ServeError) and not isinstance(error, ReplicaUnavailableError):
         return _FAILED, _INTERNAL
-    return _FAILED, "the replica went away"
+    return _FAILED, "the replica was lost"
 
 
-async def _nothing() -> AsyncIterator[Message]:
+async def _no_messages() -> AsyncIterator[Message]:
     return
     yield

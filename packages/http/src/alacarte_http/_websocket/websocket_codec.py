@@ -1,16 +1,16 @@
-"""WebSocket messages between proxy and replica: bytes as they are, no pickle.
+"""Encoding of WebSocket messages between proxy and replica, without pickle.
 
     kind u8 | data
 
-| kind | from | data |
+| kind | sender | data |
 |---|---|---|
-| TEXT, BINARY | both | the message itself; text as UTF-8 |
+| TEXT, BINARY | both | the message; text as UTF-8 |
 | CLOSE | both | code u16, reason |
-| ACCEPT | replica | size u32 of the subprotocol, subprotocol, headers as of a response |
-| DENY | replica | a response instead, with the first part of its body |
+| ACCEPT | replica | size u32 of the subprotocol, subprotocol, head of a response |
+| DENY | replica | a response, with the first part of its body |
 | BODY | replica | a further part of that body |
 
-The call itself carries the handshake, as `_message.pack_request` writes it.
+The call itself carries the handshake in the encoding of `_head_codec.pack_request`.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ WEBSOCKET = "websocket"
 
 TEXT, BINARY, CLOSE, ACCEPT, DENY, BODY = range(1, 7)
 KIND = {kind: bytes((kind,)) for kind in (TEXT, BINARY, CLOSE, ACCEPT, DENY, BODY)}
-"""The first piece of a message of each kind."""
+"""The encoded first byte of each kind."""
 
 _CODE = Struct("<H")
 _SIZE = Struct("<I")
-# The handshake's own headers: the proxy writes them.
+# Headers of the handshake that the proxy writes itself.
 HANDSHAKE_HEADERS = frozenset(
     (
         b"connection",
@@ -67,57 +67,57 @@ _MAX_REASON_BYTES = 123
 
 
 class Accept(NamedTuple):
-    """How the application accepted.
+    """The application's acceptance of a handshake.
 
     Attributes:
-        subprotocol: The one it chose, b"" for none.
-        lines: Its headers, as lines of HTTP/1.1, each ended.
+        subprotocol: The subprotocol that it chose, b"" for none.
+        lines: Header lines, each ended with CR LF.
     """
 
     subprotocol: bytes
     lines: bytes
 
     def pack(self) -> bytes:
-        """Return the message, as `pack_accept` writes it in pieces."""
+        """Return the ACCEPT message in one piece."""
         head = ResponseHead(200, self.lines, None, False).pack()
         return b"".join((KIND[ACCEPT], _SIZE.pack(len(self.subprotocol)), self.subprotocol, head))
 
 
 def pack_close(code: int, reason: str) -> Message:
-    """Return the message that a connection is closed, or is to be.
+    """Return a CLOSE message.
 
     Raises:
-        ValueError: The reason has more than the 123 bytes that fit into a close frame.
+        ValueError: The reason has more than 123 bytes, the limit of a close frame.
     """
     text = reason.encode()
     if len(text) > _MAX_REASON_BYTES:
         raise ValueError(
-            f"the reason of a close has {len(text)} bytes; at most {_MAX_REASON_BYTES} fit."
+            f"the reason of a close has {len(text)} bytes; the limit is {_MAX_REASON_BYTES}."
         )
     return (KIND[CLOSE] + _CODE.pack(code) + text,)
 
 
 def unpack_close(message: Buffer) -> tuple[int, str]:
-    """Return code and reason of a CLOSE."""
+    """Return the code and the reason of a CLOSE message."""
     (code,) = _CODE.unpack_from(message, 1)
     return code, bytes(message[1 + _CODE.size :]).decode()
 
 
 def pack_accept(subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Message:
-    """Return the message that the application accepts.
+    """Return an ACCEPT message in pieces.
 
     Raises:
-        ValueError: A header or the subprotocol would break out of its line.
+        ValueError: A header or the subprotocol would break its line.
     """
     chosen = (subprotocol or "").encode("ascii")
-    # Checked as what it becomes, a header's value.
+    # The subprotocol becomes a header's value: check it as one.
     pack_response(200, ((b"sec-websocket-protocol", chosen),))
     own = [header for header in headers if header[0].lower() not in HANDSHAKE_HEADERS]
     return (KIND[ACCEPT], _SIZE.pack(len(chosen)), chosen, pack_response(200, own))
 
 
 def unpack_accept(message: Buffer) -> Accept:
-    """Return what an ACCEPT says."""
+    """Return the contents of an ACCEPT message."""
     view = memoryview(message)
     (size,) = _SIZE.unpack_from(view, 1)
     start = 1 + _SIZE.size
@@ -126,7 +126,7 @@ def unpack_accept(message: Buffer) -> Accept:
 
 
 def pack_denial(status: int, headers: Iterable[tuple[bytes, bytes]], body: Buffer = b"") -> Message:
-    """Return the message that the application answers with a response instead.
+    """Return a DENY message with the application's response.
 
     Raises:
         ValueError: See `pack_response`.
@@ -135,10 +135,10 @@ def pack_denial(status: int, headers: Iterable[tuple[bytes, bytes]], body: Buffe
 
 
 def denied_with(message: Buffer) -> int | None:
-    """Return the status of a DENY, None for any other message."""
+    """Return the status of a DENY message, None for any other message."""
     return status_of(memoryview(message)[1:]) if message[0] == DENY else None
 
 
 def unpack_denial(message: Buffer) -> tuple[ResponseHead, memoryview]:
-    """Return the response of a DENY, and the part of its body that came with it."""
+    """Return the response in a DENY message and the beginning of its body."""
     return unpack_response(memoryview(message)[1:])

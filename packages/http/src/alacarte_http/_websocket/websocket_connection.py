@@ -1,10 +1,10 @@
-"""A client's WebSocket at the proxy: frames on its socket, messages to and from it.
+"""A client's WebSocket in the proxy: frames on the socket, and messages for the relay.
 
-The edge hands an upgraded connection to this protocol. websockets' sans-I/O `Protocol` reads the
-frames and keeps the rules of RFC 6455; here are the socket, time and flow control.
+The edge hands an upgraded connection to this protocol. websockets' sans-I/O `Protocol` reads frames
+and enforces RFC 6455; this module adds the socket, timeouts and flow control.
 
-Nothing grows without bound: reading stops while as many bytes as `_INBOX_BYTES` wait to be taken,
-and while a client that sends pings does not read their answers; writing waits for the socket.
+All buffers are bounded: reading pauses while more than `_MAX_RECEIVED_BYTES` wait for the relay, or
+while a client that sends pings does not read the pongs; writing waits for the socket.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 
 from alacarte.types import Buffer, Message
 
-from .._edge.edge import Member, Successor
+from .._edge.edge import OpenConnection, Successor
 from .._edge.head import Head, Peer
 from .._edge.responses import STATUS_LINE
 from .._errors import TEXT as PLAIN
-from .._errors import Answer
-from .._websocket_frames import Frame, Frames, Opcode, State
+from .._errors import LocalResponse
+from .._websocket_frames import Frame, FrameProtocol, Opcode, State
 from .handshake import refusal_of, write_accept
 from .websocket_codec import BINARY, KIND, TEXT, Accept, pack_close
 
@@ -31,19 +31,19 @@ __all__ = ["WebSocketConnection"]
 
 log = logging.getLogger("alacarte.http")
 
-PING_S = 20.0
-"""A client that is silent for so long is asked; one that is silent for as long again is gone."""
-CLOSE_S = 10.0
-"""Time for a client to answer a close, and to read what is left for it."""
+PING_INTERVAL_S = 20.0
+"""Silence after which a client gets a ping; after as much again, it counts as disconnected."""
+CLOSE_TIMEOUT_S = 10.0
+"""Time for a client to answer a close and to read the remaining bytes."""
 LINGER_S = 2.0
-"""How long what a client goes on sending is read, once it has its last answer."""
-GRACE_S = 10.0
-"""Time for the application to return once its client is gone."""
+"""How long further bytes of a client are read and dropped after the last write."""
+APPLICATION_GRACE_S = 10.0
+"""Time for the application to return after its client has disconnected."""
 
-_INBOX_BYTES = 256 * 1024
-_OVERHEAD_BYTES = 64
-_EARLY_BYTES = 64 * 1024
-_JOIN_BYTES = 64 * 1024
+_MAX_RECEIVED_BYTES = 256 * 1024
+_MESSAGE_OVERHEAD_BYTES = 64
+_MAX_EARLY_BYTES = 64 * 1024
+_MAX_JOINED_BYTES = 64 * 1024
 
 _ABNORMAL, _INVALID, _FAILED, _RESTART = 1006, 1007, 1011, 1012
 _OPCODE = {TEXT: 0x81, BINARY: 0x82}
@@ -52,8 +52,15 @@ _MEDIUM = Struct("!BBH")
 _LONG = Struct("!BBQ")
 
 
-class Inbox:
-    """Messages of the client that wait to be sent on: a call's body, read by one reader."""
+class ReceivedMessages:
+    """The queue of a client's messages, and the body of the WebSocket's call. For one reader.
+
+    Args:
+        has_room: Called after each message that the reader takes.
+
+    Attributes:
+        size: Bytes in the queue.
+    """
 
     def __init__(self, has_room: Callable[[], None]) -> None:
         self.size = 0
@@ -68,7 +75,7 @@ class Inbox:
         self._wake()
 
     def end(self, last: Message) -> None:
-        """Put the last message; a second end changes nothing."""
+        """Put the last message; a second call does nothing."""
         if not self._ended:
             self._ended = True
             self.put(last, 0)
@@ -77,7 +84,7 @@ class Inbox:
     def ended(self) -> bool:
         return self._ended
 
-    def __aiter__(self) -> Inbox:
+    def __aiter__(self) -> ReceivedMessages:
         return self
 
     async def __anext__(self) -> Message:
@@ -100,21 +107,21 @@ class Inbox:
 
 
 class WebSocketConnection(Successor):
-    """One client's connection, from its handshake on.
+    """A client's WebSocket, from its handshake on.
 
     Args:
         application: Serves the connection, from the handshake to the end.
-        connections: All that the proxy has open; this one puts itself among them.
-        tasks: Of the proxy.
+        connections: Open connections of the proxy; this connection adds and removes itself.
+        tasks: Tasks of the proxy; this connection adds and removes its own.
         max_message_bytes: See `HTTPOptions.max_websocket_message_bytes`.
 
     Attributes:
-        head: Of the request that asked for the WebSocket.
-        peer: The two ends.
-        messages: What the client sends, ended by a CLOSE; the body of the call.
-        lost: The client is gone, or has closed.
-        answered: Its handshake is.
-        dismissed: The application has closed; it may take its time to return.
+        head: Head of the handshake.
+        peer: Addresses of client and server.
+        messages: The client's messages, ended by a CLOSE; the body of the call.
+        disconnected: The client has disconnected or closed.
+        answered: The handshake has a response.
+        closed_by_application: The application has closed; it may still run.
     """
 
     head: Head
@@ -124,21 +131,21 @@ class WebSocketConnection(Successor):
     def __init__(
         self,
         application: Callable[[WebSocketConnection], Coroutine[Any, Any, None]],
-        connections: set[Member],
+        connections: set[OpenConnection],
         tasks: set[asyncio.Task[None]],
         max_message_bytes: int,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.messages = Inbox(self._has_room)
-        self.lost = False
+        self.messages = ReceivedMessages(self._has_room)
+        self.disconnected = False
         self.answered = False
-        self.dismissed = False
+        self.closed_by_application = False
         self._application = application
         self._connections = connections
         self._tasks = tasks
         self._max_message_bytes = max_message_bytes
         self._task: asyncio.Task[None] | None = None
-        self._frames: Frames | None = None
+        self._frames: FrameProtocol | None = None
         self._ending = False
         self._early = bytearray()
         self._opcode = 0
@@ -146,8 +153,8 @@ class WebSocketConnection(Successor):
         self._writable: asyncio.Future[None] | None = None
         self._reading = True
         self._flooded = False
-        self._heard = True
-        self._asked = False
+        self._has_received = True
+        self._awaits_pong = False
         self._timer: asyncio.TimerHandle | None = None
         self._grace: asyncio.TimerHandle | None = None
 
@@ -159,15 +166,15 @@ class WebSocketConnection(Successor):
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        self._heard = True
+        self._has_received = True
         if self._ending:
             return
         if self._frames is not None:
             self._receive(self._frames, data)
-        elif len(self._early) + len(data) > _EARLY_BYTES:
+        elif len(self._early) + len(data) > _MAX_EARLY_BYTES:
             self.transport.abort()
         else:
-            # It did not wait for the handshake's answer.
+            # The client sends frames before the handshake's response.
             self._early += data
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -175,7 +182,7 @@ class WebSocketConnection(Successor):
         if self._timer is not None:
             self._timer.cancel()
         self.resume_writing()
-        self._leave(_ABNORMAL, "")
+        self._on_disconnect(_ABNORMAL, "")
 
     def pause_writing(self) -> None:
         if self._writable is None:
@@ -189,13 +196,14 @@ class WebSocketConnection(Successor):
         self._flooded = False
         self._has_room()
 
-    def wind_down(self, linger_s: float = 0.0) -> None:
-        """The proxy is leaving: close at once, and let the client connect elsewhere."""
+    def drain(self, linger_s: float = 0.0) -> None:
+        """Close at once, so that the client connects to another proxy."""
         if self._frames is None:
-            self.deny(Answer(503, "This proxy is being drained.", ((b"retry-after", b"1"),)), "")
+            retry_after = ((b"retry-after", b"1"),)
+            self.deny(LocalResponse(503, "This proxy is draining.", retry_after), "")
         else:
             self.close(_RESTART, "service restart")
-            self._leave(_RESTART, "service restart")
+            self._on_disconnect(_RESTART, "service restart")
 
     # --- the handshake ------------------------------------------------------------------
 
@@ -211,17 +219,17 @@ class WebSocketConnection(Successor):
         self._task.add_done_callback(self._tasks.discard)
 
     def abort(self) -> None:
-        """Drop the connection and what was not sent."""
+        """Drop the connection and its unsent bytes."""
         self.transport.abort()
 
     async def _run(self) -> None:
         try:
             await self._application(self)
         except asyncio.CancelledError:
-            if not self.lost:
+            if not self.disconnected:
                 raise
-            # The client is gone, and so is the reason to go on; nobody waits for us.
-        except (Exception, SystemExit) as error:  # of the application: the client gets an end
+            # The client has disconnected: end the task normally, as no caller awaits it.
+        except (Exception, SystemExit) as error:  # raised by the application
             log.error("a WebSocket failed", exc_info=error)
             self.close(_FAILED, "internal error")
         finally:
@@ -232,33 +240,33 @@ class WebSocketConnection(Successor):
 
     def accept(self, accept: Accept, request_id: str) -> None:
         """Open the WebSocket."""
-        if self.lost or self.answered:
+        if self.disconnected or self.answered:
             return
         self.answered = True
         self.transport.write(write_accept(self.head, accept, request_id))
-        self._frames = Frames(self._max_message_bytes)
-        self._timer = self.loop.call_later(PING_S, self._tick)
+        self._frames = FrameProtocol(self._max_message_bytes)
+        self._timer = self.loop.call_later(PING_INTERVAL_S, self._tick)
         if self._early:
             early, self._early = bytes(self._early), bytearray()
             self._receive(self._frames, early)
 
-    def deny(self, answer: Answer, request_id: str) -> None:
-        """Answer the handshake with a short response, and close."""
+    def deny(self, response: LocalResponse, request_id: str) -> None:
+        """Deny the handshake with a response of the proxy itself, and close."""
         if self.answered:
             return
-        body = answer.text.encode()
+        body = response.text.encode()
         length = (b"content-length", b"%d" % len(body))
-        lines = [b"%b: %b\r\n" % header for header in (length, PLAIN, *answer.headers)]
-        self.start_denial(answer.status, b"".join(lines), request_id)
+        lines = [b"%b: %b\r\n" % header for header in (length, PLAIN, *response.headers)]
+        self.start_denial(response.status, b"".join(lines), request_id)
         if self.head.method != "HEAD":
             self.transport.write(body)
-        self.hang_up()
+        self.finish()
 
     def start_denial(self, status: int, lines: bytes, request_id: str) -> None:
-        """Answer the handshake with a response; `write` and `hang_up` follow.
+        """Deny the handshake with the head of a response; `write` and `finish` follow.
 
         Args:
-            lines: Its headers, each ended.
+            lines: Header lines, each ended with CR LF.
         """
         if self.answered:
             return
@@ -269,34 +277,34 @@ class WebSocketConnection(Successor):
 
     # --- from the client ----------------------------------------------------------------
 
-    def _receive(self, frames: Frames, data: bytes) -> None:
+    def _receive(self, frames: FrameProtocol, data: bytes) -> None:
         frames.receive_data(data)
         for frame in frames.events_received():
-            if isinstance(frame, Frame) and not self._take(frames, frame):
+            if isinstance(frame, Frame) and not self._handle_frame(frames, frame):
                 break
         self._flush(frames)
-        close = frames.complaint or frames.received_close
+        close = frames.violation_close or frames.received_close
         if close is not None:
-            self._leave(close.code, close.reason)
+            self._on_disconnect(close.code, close.reason)
 
-    def _take(self, frames: Frames, frame: Frame) -> bool:
-        """Take a frame; return whether those after it still count."""
+    def _handle_frame(self, frames: FrameProtocol, frame: Frame) -> bool:
+        """Handle a frame; return whether to handle the frames after it."""
         opcode = frame.opcode
         if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
             if frame.fin:
-                return self._message(frames, opcode, frame.data)
+                return self._handle_message(frames, opcode, frame.data)
             self._opcode = opcode
             self._fragments = bytearray(frame.data)
         elif opcode is Opcode.CONT and self._fragments is not None:
             self._fragments += frame.data
             if frame.fin:
                 whole, self._fragments = self._fragments, None
-                return self._message(frames, self._opcode, whole)
+                return self._handle_message(frames, self._opcode, whole)
         return True
 
-    def _message(self, frames: Frames, opcode: int, data: Buffer) -> bool:
+    def _handle_message(self, frames: FrameProtocol, opcode: int, data: Buffer) -> bool:
         if self.messages.ended or frames.awaits_close:
-            return True  # we have closed: nobody wants it
+            return True  # dropped: the proxy has sent a close
         kind = BINARY
         if opcode == Opcode.TEXT:
             kind = TEXT
@@ -304,26 +312,26 @@ class WebSocketConnection(Successor):
                 str(data, "utf-8")
             except UnicodeDecodeError:
                 frames.fail(_INVALID, "a text that is not UTF-8")
-                self._leave(_INVALID, "a text that is not UTF-8")
+                self._on_disconnect(_INVALID, "a text that is not UTF-8")
                 return False
-        self.messages.put((KIND[kind], data), len(data) + _OVERHEAD_BYTES)
-        if self.messages.size > _INBOX_BYTES:
+        self.messages.put((KIND[kind], data), len(data) + _MESSAGE_OVERHEAD_BYTES)
+        if self.messages.size > _MAX_RECEIVED_BYTES:
             self._pause()
         return True
 
-    def _leave(self, code: int, reason: str) -> None:
-        """Tell the application that the client is gone: at once before it has accepted."""
-        if self.lost:
+    def _on_disconnect(self, code: int, reason: str) -> None:
+        """End the client's messages, and cancel the application: at once before it has accepted."""
+        if self.disconnected:
             return
-        self.lost = True
+        self.disconnected = True
         self.messages.end(pack_close(code, reason))
         task = self._task
         if task is None or task.done():
             return
         if self._frames is None:
             task.cancel()
-        elif not self.dismissed:
-            self._grace = self.loop.call_later(GRACE_S, task.cancel)
+        elif not self.closed_by_application:
+            self._grace = self.loop.call_later(APPLICATION_GRACE_S, task.cancel)
 
     def _pause(self) -> None:
         if self._reading and not self.transport.is_closing():
@@ -334,7 +342,7 @@ class WebSocketConnection(Successor):
         if (
             not self._reading
             and not self._flooded
-            and self.messages.size <= _INBOX_BYTES // 2
+            and self.messages.size <= _MAX_RECEIVED_BYTES // 2
             and not self.transport.is_closing()
         ):
             self._reading = True
@@ -343,14 +351,14 @@ class WebSocketConnection(Successor):
     # --- to the client ------------------------------------------------------------------
 
     async def send(self, kind: int, data: memoryview) -> None:
-        """Send a TEXT or BINARY, when the socket has room; one for nobody is dropped."""
+        """Send a TEXT or BINARY message when the socket has room; drop it after a close."""
         while self._writable is not None:
             await self._writable
         frames = self._frames
-        if frames is None or frames.state is not State.OPEN or not self._writes:
+        if frames is None or frames.state is not State.OPEN or not self._can_write:
             return
-        # No extension is agreed on and nothing is cut in fragments, so a frame is its header and
-        # its data; websockets' own way costs several times as much.
+        # Without extensions and fragments, a frame is a header and the data. Encoding it with
+        # websockets costs several times as much.
         size = len(data)
         if size < 126:
             header = _SHORT.pack(_OPCODE[kind], size)
@@ -358,21 +366,21 @@ class WebSocketConnection(Successor):
             header = _MEDIUM.pack(_OPCODE[kind], 126, size)
         else:
             header = _LONG.pack(_OPCODE[kind], 127, size)
-        if size <= _JOIN_BYTES:
+        if size <= _MAX_JOINED_BYTES:
             self.transport.write(b"".join((header, data)))
         else:
             self.transport.write(header)
             self.transport.write(data)
 
     async def write(self, data: bytes) -> None:
-        """Send a part of a denial's body, when the socket has room."""
+        """Send a part of a denial's body when the socket has room."""
         while self._writable is not None:
             await self._writable
-        if self._writes:
+        if self._can_write:
             self.transport.write(data)
 
     def close(self, code: int, reason: str) -> None:
-        """Send a close, unless one was sent; the client has `CLOSE_S` to answer it."""
+        """Send a close if none was sent, and give the client `CLOSE_TIMEOUT_S` to answer."""
         frames = self._frames
         if frames is None or frames.state is not State.OPEN:
             return
@@ -380,17 +388,18 @@ class WebSocketConnection(Successor):
         self._flush(frames)
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_later(CLOSE_S, self.transport.abort)
-        # It must be heard, whatever still waits to be taken: that is for nobody now.
+        self._timer = self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
+        # Read on to receive the client's close; no further message is queued.
         self._resume()
 
-    def hang_up(self) -> None:
-        """End the connection when what was written has been sent, or after `CLOSE_S`.
+    def finish(self) -> None:
+        """Close the connection after the written bytes are sent, or after `CLOSE_TIMEOUT_S`.
 
-        A socket that is closed with unread bytes resets the connection, and a reset destroys what
-        the client has not read yet. So where more may come, it is read for a while, and dropped.
+        Closing a socket with unread bytes resets the connection, and a reset discards bytes that
+        the client has not read yet. So if the client may send more, read and drop it for
+        `LINGER_S`.
         """
-        if not self._writes:
+        if not self._can_write:
             return
         self._ending = True
         if self._timer is not None:
@@ -405,11 +414,11 @@ class WebSocketConnection(Successor):
 
     def _close_socket(self) -> None:
         self.transport.close()
-        self._timer = self.loop.call_later(CLOSE_S, self.transport.abort)
+        self._timer = self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
 
     @property
-    def _writes(self) -> bool:
-        """Whether anything may still be written."""
+    def _can_write(self) -> bool:
+        """Whether the connection still accepts writes."""
         return not self._ending and not self.transport.is_closing()
 
     def _resume(self) -> None:
@@ -417,33 +426,36 @@ class WebSocketConnection(Successor):
             self._reading = True
             self.transport.resume_reading()
 
-    def _flush(self, frames: Frames) -> None:
+    def _flush(self, frames: FrameProtocol) -> None:
         pieces = frames.data_to_send()
         if not pieces:
             return
-        if self._writes:
+        if self._can_write:
             self.transport.write(b"".join(pieces))
-        if pieces[-1] == b"":  # their sign for the end of the stream
-            self.hang_up()
+        if pieces[-1] == b"":  # websockets' marker for the end of the stream
+            self.finish()
         elif self._writable is not None and frames.state is State.OPEN:
-            # Its pings come faster than it reads their answers.
+            # The client sends pings faster than it reads the pongs.
             self._flooded = True
             self._pause()
 
     def _tick(self) -> None:
-        """Every `PING_S`: ask a silent client whether it is there."""
+        """Send a ping to a silent client, or end a WebSocket whose ping has no pong.
+
+        Runs every `PING_INTERVAL_S`.
+        """
         frames = self._frames
         assert frames is not None
-        if self._heard or not self._reading:
-            # While reading is stopped nothing can be heard.
-            self._heard = self._asked = False
-        elif self._asked:
+        if self._has_received or not self._reading:
+            # While reading is paused, a client's bytes do not arrive.
+            self._has_received = self._awaits_pong = False
+        elif self._awaits_pong:
             frames.fail(_FAILED, "no answer to a ping")
             self._flush(frames)
-            self._leave(_ABNORMAL, "no answer to a ping")
+            self._on_disconnect(_ABNORMAL, "no answer to a ping")
             return
         else:
-            self._asked = True
+            self._awaits_pong = True
             frames.send_ping(b"alacarte")
             self._flush(frames)
-        self._timer = self.loop.call_later(PING_S, self._tick)
+        self._timer = self.loop.call_later(PING_INTERVAL_S, self._tick)

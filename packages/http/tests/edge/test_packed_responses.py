@@ -16,7 +16,7 @@ from alacarte_http._edge.limits import edge_limits
 from alacarte_http._head_codec import PREFIX_BYTES, pack_response, pack_value_head, unpack_response
 from alacarte_http.config import HTTPOptions
 
-from .memory_transport import MemoryTransport
+from ..memory_transport import MemoryTransport
 
 ID = b"x-request-id: 1\r\n"
 LINES = b"content-length: 5\r\nx-own: 1\r\n"

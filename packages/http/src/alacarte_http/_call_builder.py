@@ -1,4 +1,4 @@
-"""From a client's request to the call that carries it, of whichever protocol, and where it goes."""
+"""Builder of the calls that carry HTTP requests and WebSockets, and the route of a call."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ._head_codec import HTTP, pack_request
 from ._request_options import RequestOptions
 from ._websocket.websocket_codec import WEBSOCKET
 
-__all__ = ["Calls", "ResolvedRoute"]
+__all__ = ["CallBuilder", "ResolvedRoute"]
 
 
 class ResolvedRoute(NamedTuple):
-    """Where a path leads.
+    """A route with its services.
 
     Attributes:
-        http: Answers requests.
-        websocket: Answers WebSockets.
-        methods: HTTP methods allowed, None for all. GET brings HEAD along, as in Starlette.
-        starting: None of the applications that it leads to has answered yet.
-        is_plain: A call of `http` may be begun outside of a task, unless it has a deadline; see
+        http: Service of the route's requests.
+        websocket: Service of the route's WebSockets.
+        methods: Allowed HTTP methods, None for all. GET includes HEAD, as in Starlette.
+        starting: None of the route's applications has been ready yet.
+        is_plain: `http` may be called outside a task, unless the call has a deadline; see
             `Runtime.is_plain`.
-        root_path: What the application is told that it is mounted under.
+        root_path: Path under which the application is mounted, sent in each request.
     """
 
     route: Route
@@ -38,25 +38,25 @@ class ResolvedRoute(NamedTuple):
     root_path: bytes = b""
 
 
-class Calls:
-    """Makes the calls of a proxy's requests. Pure but for the clock.
+class CallBuilder:
+    """Builds the calls of a proxy's requests. Pure except for the clock.
 
     Args:
-        timeout_s: See `HTTPOptions.request_timeout_s`; a client may only shorten it.
-        retried: See `HTTPOptions.retry_methods`.
+        timeout_s: See `HTTPOptions.request_timeout_s`; a client can only shorten it.
+        retry_methods: See `HTTPOptions.retry_methods`.
     """
 
-    def __init__(self, timeout_s: float | None, retried: Iterable[str]) -> None:
+    def __init__(self, timeout_s: float | None, retry_methods: Iterable[str]) -> None:
         self._timeout_s = timeout_s
-        self._retried = frozenset(retried)
+        self._retry_methods = frozenset(retry_methods)
 
-    def limit_s(self, options: RequestOptions) -> float | None:
-        """Return the time that a request has for its response to begin, None for no limit."""
+    def timeout_s(self, options: RequestOptions) -> float | None:
+        """Return the time for a request's response to begin, None for no limit."""
         if options.timeout_s is None:
             return self._timeout_s
         return _shorter(self._timeout_s, options.timeout_s)
 
-    def http(
+    def http_call(
         self,
         head: Head,
         peer: Peer,
@@ -69,12 +69,12 @@ class Calls:
         """Return the call of a request.
 
         Args:
-            request_id: The client's, or a new one.
-            body: The part of the request's body that is here.
-            rest: The parts that follow.
+            request_id: The client's id, or a new one.
+            body: The part of the body that has arrived.
+            rest: Further parts of the body.
 
         Raises:
-            ValueError: The head holds a line feed.
+            ValueError: The head contains a line feed.
         """
         packed = pack_request(
             head.method,
@@ -83,7 +83,7 @@ class Calls:
             head.version,
             head.headers,
             root_path=resolved.root_path,
-            ends=peer.packed,
+            peer=peer.packed,
         )
         route, timeout_s = resolved.route, self._timeout_s
         if options.timeout_s is not None:
@@ -102,10 +102,10 @@ class Calls:
             None if timeout_s is None else time.monotonic() + timeout_s,
             timeout_s,
             False,
-            head.method in self._retried,
+            head.method in self._retry_methods,
         )
 
-    def websocket(
+    def websocket_call(
         self,
         head: Head,
         peer: Peer,
@@ -114,8 +114,8 @@ class Calls:
         request_id: str,
         messages: AsyncIterator[Message],
     ) -> Call:
-        """Return the call of a WebSocket: its handshake, and the messages of the client."""
-        call = self.http(head, peer, resolved, options, request_id, rest=messages)
+        """Return the call of a WebSocket: its handshake, with the client's messages as body."""
+        call = self.http_call(head, peer, resolved, options, request_id, rest=messages)
         call.protocol, call.idempotent, call.no_shadow = WEBSOCKET, False, True
         return call
 

@@ -1,4 +1,4 @@
-"""The places of a node service's processes, as core gives them out."""
+"""A stand-in for core's `ServiceContext` of a node service's process."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["Place"]
+__all__ = ["FakeServiceContext"]
 
 
-class Place:
-    """One of the processes whose sockets lie in a directory."""
+class FakeServiceContext:
+    """The context of one of several processes whose Unix sockets are in one directory."""
 
     _numbers = itertools.count()
 
