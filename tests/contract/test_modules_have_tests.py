@@ -63,8 +63,6 @@ COVERED = {
     "http/_edge/checks": "packages/http/tests/edge/test_reader.py",
     "http/_edge/deadlines": "packages/http/tests/edge/test_http_connection.py",
     "http/_edge/edge": "packages/http/tests/edge/test_http_connection.py",
-    "http/_edge/client_socket": "packages/http/tests/edge/test_http_connection.py",
-    "http/_edge/half_close": "packages/http/tests/edge/test_http_connection.py",
     "http/_edge/exchange": "packages/http/tests/edge/test_http_connection.py",
     "http/_proxy/shared_socket": "packages/http/tests/proxy/test_workers.py",
     "http/_proxy/server": "packages/http/tests/proxy/test_service.py",
