@@ -33,7 +33,7 @@ def test_a_page_that_installs_from_the_index_installs_from_a_clone_too(page: Pat
 def test_pages_speak_of_installing():
     """The README and each package's own are among them: the pattern finds what it is to find."""
     found = {page.relative_to(ROOT).as_posix() for page in speak_of_installing()}
-    assert {"README.md", "docs/how-to/install.md", "docs/tutorial/index.md"} < found
+    assert {"README.md", "docs/how-to/installation.md", "docs/tutorial/index.md"} < found
     assert {
         f"packages/{path.parent.name}/README.md" for path in ROOT.glob("packages/*/README.md")
     } < found
@@ -47,7 +47,7 @@ def test_nothing_installs_the_stranger_of_the_same_name():
         (path, path.read_text(encoding="utf-8")) for path in ROOT.glob("packages/*/src/**/*.py")
     ]
     named = [path.relative_to(ROOT).as_posix() for path, text in texts if stranger.search(text)]
-    assert named == ["docs/how-to/install.md"]
+    assert named == ["docs/how-to/installation.md"]
 
 
 def test_commands_for_a_clone_name_core_too():
