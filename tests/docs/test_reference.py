@@ -119,7 +119,9 @@ def test_variables_are_listed():
         if not name.endswith("_")
     }
     assert read
-    assert [name for name in sorted(read) if f"`{name}`" not in text("how-to/configuration.md")] == []
+    assert [
+        name for name in sorted(read) if f"`{name}`" not in text("how-to/configuration.md")
+    ] == []
 
 
 @pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))
