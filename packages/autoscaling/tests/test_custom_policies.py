@@ -251,7 +251,7 @@ class DyingActor:
             raise ActorDied("killed by os._exit")
         return PolicyAnswer(float(len(deployment.name)))
 
-    async def closed(self) -> str:
+    async def wait_closed(self) -> str:
         await self._dead.wait()
         return "gone"
 

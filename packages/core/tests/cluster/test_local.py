@@ -91,12 +91,12 @@ async def test_killing():
     aborted = await actor.call("its_abort")
     [thread] = [thread for thread in threading.enumerate() if thread.name == "killed"]
     hanging = asyncio.create_task(actor.call("hang"))
-    observers = [asyncio.create_task(actor.closed()) for _ in range(2)]
+    observers = [asyncio.create_task(actor.wait_closed()) for _ in range(2)]
     await asyncio.sleep(0)
     observers[0].cancel()
     actor.kill()
     actor.kill()
-    assert await observers[1] == await actor.closed() == "killed"
+    assert await observers[1] == await actor.wait_closed() == "killed"
     with pytest.raises(ActorDied, match="killed was stopped"):
         await hanging
     with pytest.raises(ActorDied, match="killed is gone"):

@@ -72,7 +72,7 @@ class FakeActor:
             await asyncio.Event().wait()
         return self.answer
 
-    async def closed(self) -> str:
+    async def wait_closed(self) -> str:
         return ""
 
     def kill(self) -> None:

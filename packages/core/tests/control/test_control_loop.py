@@ -53,7 +53,7 @@ class Process:
                 await self.cluster.may_stop.wait()
         return None
 
-    async def closed(self) -> str:
+    async def wait_closed(self) -> str:
         return await asyncio.shield(self.end)
 
     def kill(self) -> None:

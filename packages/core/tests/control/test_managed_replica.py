@@ -80,7 +80,7 @@ class Process:
         self.stopped = True
         self.limit_s = limit_s
 
-    async def closed(self) -> str:
+    async def wait_closed(self) -> str:
         return await asyncio.shield(self.end)
 
     def kill(self) -> None:

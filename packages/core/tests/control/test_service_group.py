@@ -354,7 +354,7 @@ async def test_a_process_without_arguments_is_ended(site: Site, world: World):
     left = "alacarte:i:service:s:one:0:left"
     actor = await site.cluster.start_actor(ActorSpec(left, f"{__name__}:Unbegun"))
     await site.place(NODE)
-    assert await asyncio.wait_for(actor.closed(), WAIT_S) == "killed"
+    assert await asyncio.wait_for(actor.wait_closed(), WAIT_S) == "killed"
     assert len(world.places) == 1
     [name] = await site.cluster.list_actors("alacarte:i:service:s:one:0:")
     assert name != left

@@ -27,7 +27,7 @@ class Controller:
             raise ActorDied("on its way in")
         return self.info
 
-    async def closed(self) -> str:
+    async def wait_closed(self) -> str:
         await self.dead.wait()
         return "dead"
 

@@ -109,9 +109,9 @@ class SimActor:
         self._cluster.send(self.record, call)
         return await call.answer
 
-    async def closed(self) -> str:
+    async def wait_closed(self) -> str:
         caller = _running()
-        call = _Call(caller, caller.create_future(), "closed", ())
+        call = _Call(caller, caller.create_future(), "wait_closed", ())
         self._cluster.watch(self.record, call)
         reason: str = await call.answer
         return reason

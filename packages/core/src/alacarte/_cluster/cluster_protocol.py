@@ -155,7 +155,7 @@ class Actor(Protocol):
             Exception: What the method raised.
         """
 
-    async def closed(self) -> str:
+    async def wait_closed(self) -> str:
         """Return when the actor is gone for good, with what is known of the reason."""
 
     def kill(self) -> None:

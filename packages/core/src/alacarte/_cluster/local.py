@@ -59,7 +59,7 @@ class LocalActor:
                 raise ActorDied(f"{self.name} was stopped") from None
             raise
 
-    async def closed(self) -> str:
+    async def wait_closed(self) -> str:
         # A future of its own: cancelling one observer must not end the wait of the others.
         return await asyncio.wrap_future(_follow(self._gone))
 

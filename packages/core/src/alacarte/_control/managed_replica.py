@@ -262,7 +262,7 @@ class ManagedReplica:
     async def _follow(self) -> None:
         """Follow one that is up, to its end."""
         monitoring = self._health.monitor(self._process, checks_itself=self._checks_itself)
-        closed = self._loop.create_task(self._actor.closed())
+        closed = self._loop.create_task(self._actor.wait_closed())
         leaving = self._loop.create_task(self._leaving.wait())
         checks = self._loop.create_task(monitoring)
         try:
@@ -309,7 +309,7 @@ class ManagedReplica:
             async with asyncio.timeout(self.spec.config.start_timeout_s):
                 await self._process.reconfigure(settings.max_ongoing, user_config, settings.options)
         except ActorDied:
-            pass  # `closed` tells
+            pass  # `wait_closed` reports the end
         except Exception as error:  # the user's reconfigure
             if self.state is ReplicaState.UPDATING:
                 # Which of them it has taken over nobody knows.

@@ -247,7 +247,7 @@ class ServiceGroup:
                 slot.process, slot.facts = process, process.facts
                 slot.status, slot.message = ProxyStatus.HEALTHY, ""
                 slot.settled.set()
-                slot.message = f"died: {await process.actor.closed()}"
+                slot.message = f"died: {await process.actor.wait_closed()}"
                 log.warning("%s %s", slot.name, slot.message)
                 slot.process = None
                 self._gone(process.actor)

@@ -159,7 +159,7 @@ class ControllerClient:
             if actor is None:
                 return Sighting.NOBODY
             checked(await stub(ControllerProtocol, actor).begin(), self._instance)
-            await actor.closed()
+            await actor.wait_closed()
         except (OtherInstance, ControllerGone):
             return Sighting.OTHERS
         except (ActorDied, ActorUnresponsive, ClusterUnresponsive, ConfigError):

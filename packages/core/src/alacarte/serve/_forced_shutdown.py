@@ -52,4 +52,4 @@ async def end_all(cluster: Cluster) -> None:
 async def _gone(actor: Actor) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_GONE_S):
-            await actor.closed()
+            await actor.wait_closed()

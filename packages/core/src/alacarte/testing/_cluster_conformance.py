@@ -139,14 +139,14 @@ async def _check_end(bench: _Bench) -> None:
     spec = bench.spec()
     actor = await bench.start(spec)
     hanging = asyncio.create_task(actor.call("hang"))
-    closed = [asyncio.create_task(actor.closed()) for _ in range(2)]
+    closed = [asyncio.create_task(actor.wait_closed()) for _ in range(2)]
     await actor.call("told")
-    assert not closed[0].done(), "closed() returned while the actor lives"
+    assert not closed[0].done(), "wait_closed() returned while the actor lives"
     closed[0].cancel()
     actor.kill()
     actor.kill()
-    assert isinstance(await closed[1], str), "closed() must say why"
-    assert isinstance(await actor.closed(), str), "closed() must return for one that is gone"
+    assert isinstance(await closed[1], str), "wait_closed() must say why"
+    assert isinstance(await actor.wait_closed(), str), "wait_closed() must return for an ended actor"
     await _raises(ActorDied, "", hanging)
     await _raises(ActorDied, "", actor.call("told"))
     await bench.free(spec.name)

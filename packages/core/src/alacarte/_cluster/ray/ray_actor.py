@@ -73,7 +73,7 @@ class RayActor:
         if not self._restarts:
             self._watch(process)
 
-    async def closed(self) -> str:
+    async def wait_closed(self) -> str:
         while True:
             check_connected(self._connection)
             try:
