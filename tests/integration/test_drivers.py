@@ -110,7 +110,7 @@ def test_a_control_store_that_is_stopped(monkeypatch: pytest.MonkeyPatch):
     with socket.create_server(("", 0)) as deaf:
         port = deaf.getsockname()[1]
         address = f"127.0.0.1:{port}"
-        with pytest.raises(ServeError, match=rf"control store at \S+:{port} .* not said anything"):
+        with pytest.raises(ServeError, match=rf"control store at \S+:{port} .* not answered"):
             RayCluster.connect(address)
     for only_running in (False, True):
         with pytest.raises(ConfigError, match=f"no Ray cluster answers at '{address}'"):

@@ -124,4 +124,4 @@ def test_a_wrong_token(machine: Machine):
     told = machine.quickly("status", expect=1, RAY_AUTH_MODE="disabled")
     assert "RAY_AUTH_MODE=disabled keeps this process from sending its own" in told
     told = machine.quickly("status", expect=1, HOME=os.devnull)
-    assert "asks for a token, and this process has none" in told
+    assert "requires a token, and this process has none" in told

@@ -1,4 +1,4 @@
-"""What becomes of Ray's reasons for the death of an actor."""
+"""Causes of an actor's death, from Ray's error messages."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ USER_EXIT = (
     ],
 )
 def test_causes(text: str, cause: str):
-    """The cause itself, without guesses and without what Ray calls things inside."""
+    """The cause is the one sentence that states it, without Ray's guesses and internal names."""
     assert cause_of_death(text).startswith(cause)
 
 
 def test_what_ray_does_not_explain():
-    """Where Ray has seen the end of a connection only, the kernel may know more."""
+    """A death is unexplained where Ray has seen no more than the end of a connection."""
     assert is_unexplained(GONE)
     assert not is_unexplained(f"{HEAD}The actor is dead because it was killed by `ray.kill`.")

@@ -1,4 +1,4 @@
-"""How a process ended: found out about processes that are, and about some that are not, ours."""
+"""Exit statuses of watched processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from alacarte._cluster.exits import ExitWatch, describe_exit, process_space
+from alacarte._cluster.exits import ExitWatch, describe_exit, pid_namespace
 
 WAITS = [sys.executable, "-c", "import sys; sys.exit(int(input()))"]
 
@@ -30,13 +30,13 @@ def started() -> subprocess.Popen[str]:
         (40, "was killed by signal 40"),
     ],
 )
-def test_how_it_is_told(status: int, text: str):
-    """A signal has its number and name, an exit its code."""
+def test_description_of_an_exit(status: int, text: str):
+    """A death by signal is described by the signal's number and name, an exit by its code."""
     assert describe_exit(status) == text
 
 
 def test_a_killed_process():
-    """The signal is known, although the process was not waited for."""
+    """The watch reports the signal, although the test has not waited for its child."""
     process = started()
     ended = ExitWatch().watch(process.pid)
     process.kill()
@@ -47,7 +47,7 @@ def test_a_killed_process():
 
 
 def test_processes_that_exit():
-    """Each has its own code, in whatever order they end."""
+    """The watch reports each process's own exit code, in whatever order they exit."""
     watch = ExitWatch()
     processes = [started() for _ in range(2)]
     ended = [watch.watch(process.pid) for process in processes]
@@ -57,14 +57,14 @@ def test_processes_that_exit():
 
 
 def test_a_process_that_is_gone():
-    """Nothing is known of one that had ended before."""
+    """The status of a process that ended before the watch began is unknown."""
     process = started()
     process.communicate("0\n")
     assert ExitWatch().watch(process.pid).result(30) is None
 
 
 def test_too_many_open_files(monkeypatch: pytest.MonkeyPatch):
-    """How the process ends is not known then, and nothing fails or stays open."""
+    """Without a free file descriptor the status is unknown; nothing fails or stays open."""
 
     def full() -> select.epoll:
         raise OSError(errno.EMFILE, "too many open files")
@@ -81,8 +81,8 @@ def test_too_many_open_files(monkeypatch: pytest.MonkeyPatch):
     assert ended.result(30) == 3 << 8
 
 
-def test_processes_of_one_space():
-    """Processes that mean the same by a process id say so."""
-    code = "from alacarte._cluster.exits import process_space; print(process_space())"
+def test_processes_of_one_pid_namespace():
+    """Processes that share process ids have equal namespace ids."""
+    code = "from alacarte._cluster.exits import pid_namespace; print(pid_namespace())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == process_space()
+    assert done.stdout.strip() == pid_namespace()

@@ -1,4 +1,4 @@
-"""A control store that lets us in is told from one that does not, from a stopped one, from none."""
+"""Probes of a control store: accepting, refusing, stopped and missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from alacarte._cluster.cluster_protocol import ClusterUnresponsive
 from alacarte._cluster.grpc_probe import ProbeResult, probe
-from alacarte._cluster.token_check import admit
+from alacarte._cluster.token_check import authenticate
 from alacarte.errors import ConfigError
 
 SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
@@ -24,7 +24,7 @@ Listen = Callable[[Answer], int]
 
 @pytest.fixture
 def listen() -> Iterator[Listen]:
-    """Listen, and answer what comes first on each connection; None for never accepting one."""
+    """Start a server that answers the first bytes of each connection; None: accept none."""
     listeners: list[socket.socket] = []
 
     def start(answer: Answer) -> int:
@@ -56,12 +56,12 @@ def says(answer: bytes | None) -> Answer:
 
 
 def wants(token: str) -> Answer:
-    """A control store of Ray's that asks for a token."""
+    """Answer as a control store of Ray's that requires a token."""
     return lambda call: ACCEPTED if token.encode() in call else REFUSED
 
 
 class Tokens:
-    """A stand-in for what Ray in this process knows of tokens."""
+    """A fake of Ray's token."""
 
     def __init__(self, token: str = "", mode: str = "") -> None:
         self._token = token
@@ -75,7 +75,7 @@ class Tokens:
         self.enabled = True
 
 
-def nobody() -> int:
+def unused_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
@@ -92,24 +92,24 @@ def nobody() -> int:
     ],
 )
 def test_an_answer(listen: Listen, answer: bytes, expected: ProbeResult):
-    """The status of the call says whether it was accepted; other answers decide nothing."""
+    """The status of the call tells whether it was accepted; other answers are unclear."""
     assert probe("127.0.0.1", listen(says(answer)), 20) is expected
 
 
-def test_who_only_listens_is_silent(listen: Listen):
-    """A process that is stopped has its connections accepted by the kernel, and says nothing."""
+def test_a_stopped_server_is_silent(listen: Listen):
+    """The kernel accepts the connection of a stopped process, which sends nothing."""
     assert probe("127.0.0.1", listen(says(None)), 0.05) is ProbeResult.SILENT
 
 
-def test_nobody():
-    """Where nobody listens, that is an error at once."""
+def test_a_port_without_a_server():
+    """A refused connection is an error at once."""
     with pytest.raises(ConnectionRefusedError):
-        probe("127.0.0.1", nobody(), 20)
+        probe("127.0.0.1", unused_port(), 20)
 
 
 @pytest.mark.parametrize("length", [1, 126, 127, 254, 255, 300, 20_000])
 def test_a_token_of_any_length(listen: Listen, length: int):
-    """The token arrives whole, behind its length as HPACK writes it."""
+    """The token arrives whole, behind its length in HPACK's encoding."""
     seen: list[bytes] = []
 
     def answer(call: bytes) -> bytes:
@@ -130,16 +130,16 @@ def test_a_token_of_any_length(listen: Listen, length: int):
 
 
 def test_a_cluster_without_tokens_gets_none(listen: Listen):
-    """Where the cluster asks for none, this process's token stays off."""
+    """A cluster that requires no token gets none."""
     tokens = Tokens(TOKEN)
-    admit(f"127.0.0.1:{listen(says(ACCEPTED))}", tokens, 20)
+    authenticate(f"127.0.0.1:{listen(says(ACCEPTED))}", tokens, 20)
     assert not tokens.enabled
 
 
-def test_a_cluster_with_tokens_gets_ours(listen: Listen):
-    """Where the cluster asks for a token and ours is its own, sending it is switched on."""
+def test_a_cluster_with_tokens_gets_this_process_s_token(listen: Listen):
+    """A cluster that requires a token and accepts this process's gets it from now on."""
     tokens = Tokens(TOKEN)
-    admit(f"127.0.0.1:{listen(wants(TOKEN))}", tokens, 20)
+    authenticate(f"127.0.0.1:{listen(wants(TOKEN))}", tokens, 20)
     assert tokens.enabled
 
 
@@ -148,29 +148,29 @@ def test_a_cluster_with_tokens_gets_ours(listen: Listen):
     [
         (Tokens("Bearer wrong"), "refused the token of this process: set RAY_AUTH_TOKEN_PATH"),
         (Tokens("Bearer wrong", "token"), "refused the token of this process: set RAY_AUTH_TOKEN"),
-        (Tokens(), "asks for a token, and this process has none: set RAY_AUTH_TOKEN_PATH"),
-        (Tokens(mode="token"), "asks for a token, and this process has none: set RAY_AUTH_TOKEN"),
+        (Tokens(), "requires a token, and this process has none: set RAY_AUTH_TOKEN_PATH"),
+        (Tokens(mode="token"), "requires a token, and this process has none: set RAY_AUTH_TOKEN"),
         (
             Tokens(TOKEN, "disabled"),
-            "asks for a token, and RAY_AUTH_MODE=disabled keeps .*: unset RAY_A",
+            "requires a token, and RAY_AUTH_MODE=disabled keeps .*: unset RAY_A",
         ),
     ],
 )
 def test_a_refusal(listen: Listen, tokens: Tokens, reason: str):
-    """A cluster that refuses this process is named, with the cause and the remedy."""
+    """The error names the cluster that refuses this process, the cause and the remedy."""
     address = f"127.0.0.1:{listen(wants(TOKEN))}"
     with pytest.raises(ConfigError, match=f"the Ray cluster at {address} {reason}"):
-        admit(address, tokens, 20)
+        authenticate(address, tokens, 20)
     assert not tokens.enabled
 
 
 def test_a_stopped_control_store(listen: Listen):
-    """Nobody waits for a control store that takes connections and says nothing."""
-    with pytest.raises(ClusterUnresponsive, match=r"has not said anything for 0\.05 s"):
-        admit(f"127.0.0.1:{listen(says(None))}", Tokens(), 0.05)
+    """A control store that accepts connections and sends nothing is an error after a limit."""
+    with pytest.raises(ClusterUnresponsive, match=r"has not answered for 0\.05 s"):
+        authenticate(f"127.0.0.1:{listen(says(None))}", Tokens(), 0.05)
 
 
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "nonsense"])
 def test_other_addresses_are_rays_to_check(address: str):
-    """An address of Ray's client, or none at all, is not asked."""
-    admit(address, Tokens(), 20)
+    """Addresses other than host and port are not probed."""
+    authenticate(address, Tokens(), 20)

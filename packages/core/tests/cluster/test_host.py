@@ -1,4 +1,4 @@
-"""The loop that runs an actor or a driver in a thread of its own, and its end."""
+"""The loop thread of actors and drivers, and the launch of an actor's object."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def answer() -> int:
 
 
 def test_work_for_a_stopped_loop_is_refused():
-    """It raises at once, and leaves no coroutine that warns of never having been awaited."""
+    """Submitting to a stopped loop raises, and leaves no coroutine that was never awaited."""
     thread = LoopThread("of-test")
     assert thread.submit(answer()).result(20) == 7
     thread.stop()
@@ -34,7 +34,7 @@ def test_work_for_a_stopped_loop_is_refused():
 
 
 def test_work_that_comes_while_the_loop_stops_is_cancelled():
-    """Whoever submits during the end of the loop gets an answer, and does not wait for ever."""
+    """A coroutine that is submitted while the loop stops is cancelled; its caller does not hang."""
     thread = LoopThread("of-test")
     late: list[concurrent.futures.Future[Any]] = []
 
@@ -58,7 +58,7 @@ def test_work_that_comes_while_the_loop_stops_is_cancelled():
 
 
 def test_a_session_that_has_left_says_so():
-    """A thread that goes on asking after the instance was shut down is told that."""
+    """A call after the session has left the instance raises an error that says so."""
     core = [record for record in _plugins.discover() if record.name == "core"]
     session = Session(LocalCluster(), _plugins.load(core))
     session.leave()
@@ -68,7 +68,7 @@ def test_a_session_that_has_left_says_so():
 
 
 class Engine:
-    """An object that answers for its launcher."""
+    """An object that a launcher launches."""
 
     async def speed(self, unit: str) -> str:
         return f"9 {unit}"
@@ -95,7 +95,7 @@ class Pad:
 
 
 async def test_a_launcher_answers_its_own_calls_and_its_object_the_others():
-    """Its own do not launch the object; an object without a launch answers all of them."""
+    """Calls of the launcher's own methods do not launch the object; other calls do."""
     pad = Pad()
     assert await method_of(pad, "own")() == "mine"
     assert pad.launches == 0
@@ -107,7 +107,7 @@ async def test_a_launcher_answers_its_own_calls_and_its_object_the_others():
 
 
 async def test_a_launch_that_has_failed_is_tried_again():
-    """At the start of the process it fails unseen; a call raises what keeps it from coming up."""
+    """The first failure raises nothing; a later call launches again, and raises the reason."""
     pad = Pad(failing=2)
     await first_launch(pad)
     with pytest.raises(ActorDied, match="not yet"):

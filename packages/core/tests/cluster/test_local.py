@@ -1,4 +1,4 @@
-"""The local cluster: actors in threads, found by name, killed without a word."""
+"""The local cluster: actors in threads, found by name, killed without notice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODULE = "alacarte_actor_of_tests"
 
 
 class Echo:
-    """An actor that tells where it is."""
+    """An actor that returns its thread, name and arguments."""
 
     def __init__(self, context: ActorContext, *args: object) -> None:
         if args == ("fail",):
@@ -55,7 +55,7 @@ def spec(name: str = "a", *args: object, **fields: object) -> ActorSpec:
 
 
 async def test_an_actor_lives_in_a_thread_of_its_own():
-    """It gets its context and arguments, and its methods run on its own loop."""
+    """An actor gets its context and arguments, and its methods run on its own loop."""
     cluster = LocalCluster()
     actor = await cluster.start_actor(spec("a", 1, "x"))
     assert await actor.call("where") == ("a", "a", (1, "x"))
@@ -66,17 +66,17 @@ async def test_an_actor_lives_in_a_thread_of_its_own():
 
 
 async def test_a_name_is_taken_once():
-    """A second actor of the name is refused, and the first one stays."""
+    """A second actor of the same name is refused, and the first one stays."""
     cluster = LocalCluster()
     actor = await cluster.start_actor(spec())
-    with pytest.raises(ActorDied, match="an actor named a is there already"):
+    with pytest.raises(ActorDied, match="an actor named a exists already"):
         await cluster.start_actor(spec())
     assert await actor.call("where")
     actor.kill()
 
 
 async def test_a_constructor_that_raises():
-    """What it raised comes out; the name is free again and no thread is left."""
+    """The constructor's error reaches the caller; the name is free again, the thread ended."""
     cluster = LocalCluster()
     with pytest.raises(ValueError, match="the constructor's own"):
         await cluster.start_actor(spec("raising", "fail"))
@@ -85,7 +85,7 @@ async def test_a_constructor_that_raises():
 
 
 async def test_killing():
-    """Whoever waits is told, the object hangs up, the thread ends, the name is free."""
+    """After a kill, waiters return, the object aborts, the thread ends, the name is free."""
     cluster = LocalCluster()
     actor = await cluster.start_actor(spec("killed"))
     aborted = await actor.call("its_abort")
@@ -107,8 +107,8 @@ async def test_killing():
     assert await cluster.find_actor("killed") is None
 
 
-async def test_a_start_that_nobody_waits_for_any_more():
-    """Cancelled while its thread comes up, an actor ends as soon as it is there."""
+async def test_a_start_that_is_cancelled():
+    """An actor whose start is cancelled ends as soon as its constructor returns."""
     cluster = LocalCluster()
     begun, go_on = threading.Event(), threading.Event()
 
@@ -135,14 +135,14 @@ async def test_a_start_that_nobody_waits_for_any_more():
 
 
 async def test_an_actor_with_other_plugins_does_not_start():
-    """What the driver loaded must be loaded here, in the same version."""
+    """An actor does not start with other versions of plugins than the driver's."""
     told = (PluginRecord("core", "alacarte._core_plugin", "alacarte-core", "9.9", "loaded"),)
     with pytest.raises(PluginError, match=r"only there core 9\.9"):
         await LocalCluster().start_actor(spec(plugins=told))
 
 
 async def test_the_map_and_the_node():
-    """Bytes by key, a missing one is None; and this one node."""
+    """The map stores bytes by key, None for a missing key; the cluster has one node."""
     cluster = LocalCluster()
     assert await cluster.get("k") is None
     await cluster.put("k", b"v")
@@ -154,16 +154,16 @@ async def test_the_map_and_the_node():
     assert (node.address, node.is_head) == ("127.0.0.1", True)
 
 
-async def test_a_call_given_up_as_its_actor_dies():
-    """Who cancels a call sees it cancelled, also of an actor that is just being killed."""
+async def test_a_call_cancelled_as_its_actor_dies():
+    """A caller that cancels gets its cancellation, even when the actor is killed meanwhile."""
     cluster = LocalCluster()
     actor = await cluster.start_actor(spec("a"))
-    given_up = asyncio.create_task(actor.call("hang"))
+    cancelled = asyncio.create_task(actor.call("hang"))
     waiting = asyncio.create_task(actor.call("hang"))
     await asyncio.sleep(0.01)
     actor.kill()
-    given_up.cancel()
-    await asyncio.wait([given_up, waiting])
-    assert given_up.cancelled()
+    cancelled.cancel()
+    await asyncio.wait([cancelled, waiting])
+    assert cancelled.cancelled()
     with pytest.raises(ActorDied, match="a was stopped"):
         waiting.result()

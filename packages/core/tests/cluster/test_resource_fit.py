@@ -1,4 +1,4 @@
-"""What an actor lacks, told from its needs and what is free on the nodes."""
+"""Resources that actors lack, from their needs and the nodes' free resources."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte._cluster.resource_fit import FreeNode, Group, Need, exceeded, matches, shortfall
+from alacarte._cluster.resource_fit import FreeNode, Group, Need, find_excess, matches, shortfall
 
 SMALL = FreeNode("small", {"CPU": 1}, {"zone": "a"})
 LARGE = FreeNode("large", {"CPU": 4, "GPU": 2}, {"zone": "b"})
 
 
 def test_room():
-    """Nothing is missing where one node has all that is needed."""
+    """Nothing is missing where one node has all resources of a need."""
     assert shortfall([Need({"CPU": 4, "GPU": 0.5})], [SMALL, LARGE]) == {}
     assert shortfall([Need({})], [SMALL]) == {}
 
 
 def test_what_the_best_node_lacks():
-    """Told is what the node lacks that lacks least, with what is needed and what it has."""
+    """The shortfall is that of the node that lacks least: the need, and the node's amount."""
     assert shortfall([Need({"CPU": 8, "GPU": 1})], [SMALL, LARGE]) == {"CPU": (8, 4)}
     assert shortfall([Need({"CPU": 2})], [SMALL]) == {"CPU": (2, 1)}
     assert shortfall([Need({"tpu": 1})], [SMALL, LARGE]) == {"tpu": (1, 0)}
 
 
 def test_two_nodes_do_not_add_up():
-    """Room for one actor is room on one node."""
+    """The free resources of two nodes do not add up for one actor."""
     assert shortfall([Need({"CPU": 5})], [SMALL, LARGE]) == {"CPU": (5, 4)}
 
 
 def test_nodes_that_do_not_fit():
-    """A node of other labels, or another one than the one asked for, is no room."""
+    """A node with other labels, or with another id than the need's, does not count."""
     wanted = Need({"CPU": 1}, ({"zone": "c"},))
     assert shortfall([wanted], [SMALL, LARGE]) == {"node with zone=c": (1, 0)}
     either = Need({"CPU": 2}, ({"zone": "c"}, {"zone": "b"}))
@@ -41,7 +41,7 @@ def test_nodes_that_do_not_fit():
 
 
 def test_bundles_share_what_there_is():
-    """What one bundle takes, the next one cannot have."""
+    """Resources that one bundle takes are not free for the next."""
     two = [Need({"CPU": 2}), Need({"CPU": 2})]
     assert shortfall(two, [LARGE]) == {}
     assert shortfall([*two, Need({"CPU": 2})], [SMALL, LARGE]) == {"CPU (bundle 2)": (2, 1)}
@@ -79,7 +79,7 @@ def test_bundles_on_different_nodes():
     ],
 )
 def test_label_selectors(selector: dict[str, str], matching: bool):
-    """Labels match as Ray says they do: equal, not equal, among and not among."""
+    """Labels match as in Ray: equal, not equal, among and not among."""
     assert matches(selector, {"zone": "a"}) is matching
 
 
@@ -88,7 +88,7 @@ amounts = st.dictionaries(st.sampled_from("abc"), st.integers(0, 5).map(float))
 
 @given(amounts, st.lists(amounts, max_size=4))
 def test_room_is_a_node_that_has_all(need: dict[str, float], free: list[dict[str, float]]):
-    """Of one need, nothing is missing exactly when some node has all of it."""
+    """Nothing is missing for one need exactly when some node has all of its resources."""
     nodes = [FreeNode(str(index), each) for index, each in enumerate(free)]
     room = any(all(each.get(name, 0) >= much for name, much in need.items()) for each in free)
     found = shortfall([Need(need)], nodes)
@@ -96,23 +96,23 @@ def test_room_is_a_node_that_has_all(need: dict[str, float], free: list[dict[str
     assert all(needed > has for needed, has in found.values())
 
 
-def test_all_that_is_asked_for_against_all_there_is():
-    """Each replica may fit while all together do not; then the sums are told."""
+def test_all_requests_against_the_total():
+    """Where each replica fits but all together do not, the excess holds the sums."""
     one = Group([Need({"CPU": 1})], 3)
-    assert exceeded({"a": one}, [SMALL, LARGE]) == ({}, {})
-    assert exceeded({"a": one, "b": one}, [SMALL, LARGE]) == ({}, {"CPU": (6, 5)})
-    assert exceeded({"a": one, "b": Group([Need({"CPU": 1})], 0)}, [SMALL, LARGE]) == ({}, {})
-    assert exceeded({}, [SMALL]) == ({}, {})
+    assert find_excess({"a": one}, [SMALL, LARGE]) == ({}, {})
+    assert find_excess({"a": one, "b": one}, [SMALL, LARGE]) == ({}, {"CPU": (6, 5)})
+    assert find_excess({"a": one, "b": Group([Need({"CPU": 1})], 0)}, [SMALL, LARGE]) == ({}, {})
+    assert find_excess({}, [SMALL]) == ({}, {})
 
 
 def test_what_fits_on_no_node():
-    """Nodes do not add up for one actor: told is what no node has, with the most there is."""
+    """An actor that fits on no node exceeds the largest node, not the sum of the nodes."""
     large = Group([Need({"CPU": 5})], 1)
-    assert exceeded({"a": large}, [SMALL, LARGE]) == ({"a": {"CPU": (5, 4)}}, {})
+    assert find_excess({"a": large}, [SMALL, LARGE]) == ({"a": {"CPU": (5, 4)}}, {})
     labelled = Group([Need({"CPU": 1}, ({"zone": "c"},))], 1)
-    assert exceeded({"a": labelled}, [SMALL, LARGE])[0] == {"a": {"node with zone=c": (1, 0)}}
+    assert find_excess({"a": labelled}, [SMALL, LARGE])[0] == {"a": {"node with zone=c": (1, 0)}}
     bundles = [Need({"CPU": 2}), Need({"CPU": 2})]
-    assert exceeded({"a": Group(bundles, 1)}, [LARGE]) == ({}, {})
-    apart, _ = exceeded({"a": Group(bundles, 1, apart=True)}, [LARGE])
+    assert find_excess({"a": Group(bundles, 1)}, [LARGE]) == ({}, {})
+    apart, _ = find_excess({"a": Group(bundles, 1, apart=True)}, [LARGE])
     assert apart == {"a": {"node (bundle 1)": (1, 0)}}
-    assert exceeded({"a": Group([], 1)}, []) == ({}, {})
+    assert find_excess({"a": Group([], 1)}, []) == ({}, {})

@@ -39,7 +39,7 @@ class Pulsing(Protocol):
 
 
 class PulsingActor:
-    """Its loop can be blocked, as a user's code does."""
+    """An actor whose loop a call blocks, as user code may."""
 
     blocked = threading.Event()
     unblock = threading.Event()
@@ -56,7 +56,7 @@ class PulsingActor:
 
 
 class FakeActor:
-    """Answers with a value, an error, or never."""
+    """An actor that answers with a value, an error, or never."""
 
     name = "the shelf"
 
@@ -84,7 +84,7 @@ def now() -> float:
 
 
 async def test_arguments_go_by_position():
-    """Keywords and defaults become positions, which is all that an actor takes."""
+    """A stub sends keywords and defaults as positional arguments."""
     actor = FakeActor(7)
     shelf = stub(Shelf, actor)
     assert await shelf.count("books") == 7
@@ -95,7 +95,7 @@ async def test_arguments_go_by_position():
 
 
 def test_patience_is_declared_on_the_method(run: Any):
-    """After it the caller hears that the actor is silent; an argument may extend it."""
+    """After the patience a call raises ActorUnresponsive; an argument may extend the patience."""
 
     async def main() -> None:
         shelf = stub(Shelf, FakeActor())
@@ -116,14 +116,14 @@ def test_patience_is_declared_on_the_method(run: Any):
 
 @pytest.mark.parametrize("error", [ActorDied("gone"), TimeoutError("its own"), ValueError("bad")])
 async def test_errors_pass(error: Exception):
-    """Those of the actor and of its method, a TimeoutError of the method's own included."""
+    """Errors of the actor and its method reach the caller, even the method's own TimeoutError."""
     with pytest.raises(type(error)) as caught:
         await stub(Shelf, FakeActor(error)).count("books")
     assert caught.value is error
 
 
-async def test_any_sender_will_do():
-    """A client with retries of its own gets the call with its terms."""
+async def test_a_sender_of_the_caller_s_choice():
+    """A sender, such as a client that retries, gets the call and its terms."""
     sent: list[RemoteCall] = []
 
     async def send(call: RemoteCall) -> int:
@@ -135,15 +135,15 @@ async def test_any_sender_will_do():
 
 
 def test_a_call_does_not_show_its_arguments():
-    """They hold secrets and users' data, and a `repr` may end in a log."""
+    """The `repr` of a call hides the arguments, which may hold secrets."""
     shown = repr(RemoteCall("count", CallTerms(5.0, True), ("password", {"key": "hidden"}), 5.0))
     assert "count" in shown
     assert "password" not in shown
     assert "hidden" not in shown
 
 
-async def test_a_blocked_loop_answers_what_needs_no_loop():
-    """A plain method is answered by the host's thread; an actor that is gone answers nothing."""
+async def test_a_blocked_loop_answers_calls_that_need_no_loop():
+    """The host's thread answers a plain method; an actor that is gone answers no call."""
     cluster = LocalCluster()
     actor = await cluster.start_actor(ActorSpec("pulsing", f"{__name__}:PulsingActor"))
     pulsing = stub(Pulsing, actor)
@@ -160,8 +160,8 @@ async def test_a_blocked_loop_answers_what_needs_no_loop():
         await pulsing.probe_liveness()
 
 
-def test_what_cannot_be_a_protocol_of_an_actor():
-    """A method that declares nothing, or that no actor could answer, is found at once."""
+def test_invalid_protocols_of_actors():
+    """Making a stub fails for a method without terms, and for one that no actor could answer."""
 
     class Undeclared(Protocol):
         async def count(self) -> int:

@@ -1,4 +1,4 @@
-"""Blocking calls in threads: bounded, undone when they come too late, never in Python's way."""
+"""Blocking calls in threads: bounded, undone when they return too late, no obstacle to exit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alacarte.testing import wait_until
 
 
 async def test_results_and_errors():
-    """A call's result comes back, and so does what it raised."""
+    """The caller gets a call's result, or its exception."""
     calls = BlockingCalls("of-test", 2)
     assert await calls.run(lambda: 7, 20) == 7
     with pytest.raises(KeyError):
@@ -22,7 +22,7 @@ async def test_results_and_errors():
 
 
 async def test_threads_are_used_again():
-    """One call after the other needs one thread; side by side no more than allowed."""
+    """Sequential calls share one thread; concurrent calls use no more threads than allowed."""
     calls = BlockingCalls("of-test", 2)
     name = threading.current_thread
     seen = {await calls.run(lambda: name().name, 20) for _ in range(20)}
@@ -32,7 +32,7 @@ async def test_threads_are_used_again():
 
 
 async def test_nobody_waits_longer_than_allowed():
-    """A call that does not return raises TimeoutError; its result, come late, is undone."""
+    """A call over its limit raises TimeoutError; its late result is undone."""
     calls = BlockingCalls("of-test", 1)
     go_on = threading.Event()
     undone: list[str] = []
@@ -54,7 +54,7 @@ async def test_nobody_waits_longer_than_allowed():
 
 
 async def test_cancelled():
-    """Whoever is cancelled leaves at once, and the result is undone as well."""
+    """A cancelled caller returns at once, and the late result is undone."""
     calls = BlockingCalls("of-test", 1)
     begun, go_on = threading.Event(), threading.Event()
     undone: list[bool] = []
@@ -73,7 +73,7 @@ async def test_cancelled():
 
 
 def test_a_call_that_hangs_does_not_keep_the_program():
-    """Python ends although a call has not returned."""
+    """Python exits while a call has not returned."""
     program = (
         "import threading\n"
         "from alacarte._cluster.threads import BlockingCalls\n"

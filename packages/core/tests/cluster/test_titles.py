@@ -1,4 +1,4 @@
-"""What people call a process, from the name of its actor."""
+"""Titles of processes, from the names of their actors."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ from alacarte._cluster.titles import title_of
     ],
 )
 def test_titles(name: str, title: str):
-    """The title says what a process is and whose, without ids."""
+    """A title has the kind and owner of a process, without ids."""
     assert title_of(name) == title

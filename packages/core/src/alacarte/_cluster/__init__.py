@@ -1,1 +1,1 @@
-"""Where processes live: the `Cluster` protocol, on Ray and in one process."""
+"""Clusters that run actors: the `Cluster` protocol, on Ray and in the threads of one process."""

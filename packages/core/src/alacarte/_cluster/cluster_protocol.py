@@ -1,7 +1,7 @@
-"""What the rest of alacarte needs of a cluster: actors by name, a durable map, and nodes.
+"""The `Cluster` protocol: actors found by name, a durable map, and nodes.
 
-An *actor* is an object of ours that lives elsewhere, on an event loop of its own, and whose async
-methods can be called. On Ray it is a process, in the local cluster a thread.
+An *actor* is an object of alacarte's with an event loop of its own; other processes call its async
+methods. On Ray an actor is a process, in the local cluster a thread.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ __all__ = [
 
 
 class ClusterUnresponsive(ServeError):
-    """The cluster did not answer in time. What was asked of it may be done, or not.
+    """The cluster did not answer in time. It may still carry out the request.
 
-    Nobody's fault but the cluster's: actors that run go on, and whoever asked may ask again.
+    Running actors are not affected, and the caller may retry.
     """
 
 
 @dataclass(frozen=True)
 class Node:
-    """A machine, or what Ray takes for one.
+    """A machine of the cluster; on Ray, a Ray node.
 
     Attributes:
-        address: Its IP address. Nodes with the same address share a network stack.
-        draining_until: When it is to go, in seconds since 1970; `inf` for no bound, None for a
-            node that stays. The cluster places nothing new on a node that is to go.
-        cores: That processes may use; 0 where it is not known, or does not matter.
+        address: The IP address. Nodes with the same address share a network stack.
+        draining_until: When the node goes away, in seconds since 1970; `inf` for no bound, None
+            for a node that stays. The cluster places no new actors on a draining node.
+        cores: Cores that processes may use; 0 where unknown or irrelevant.
     """
 
     node_id: str
@@ -54,30 +54,32 @@ class Node:
 
 @dataclass(frozen=True)
 class ActorSpec:
-    """An actor to start.
+    """The specification of an actor to start.
 
     Attributes:
-        name: Unique in the cluster; by it the actor can be found again.
+        name: Unique in the cluster; `Cluster.find_actor` takes this name.
         target: `"module:Class"`, called in the new process with an `ActorContext` and `args`.
-        args: Must pickle. Handed over in a call, once the process is up: a cluster stores what
-            it starts processes with, and these may hold secrets. None for one that `restarts`.
-            What holds a secret is an argument of its own, and short: a long one may be stored.
-        title: What people call its process, in `ps` and in the log; "" for what its name says.
-        options: Resources and environment, as Ray takes them.
-        node_id: The node it must run on, "" for any.
-        plugins: What the driver loaded; the actor loads the same or does not start.
-        import_paths: Put in front of the new process's `sys.path`.
-        restarts: The cluster starts it again, under its name, when it dies.
-        group: Actors of one group may be kept apart,
-        max_per_node: so that no more than this many of them share a node; 0 for any number.
-        spread: Rather on a node that others do not fill already.
-        on_head: On the head node, whichever that is; the others may leave at any time.
-        avoid: Nodes that it should not run on, if there are others: they may be gone.
-        bundles: Resources that are set aside together, and given back at its end. It lives in
-            the first; what it starts itself finds room in all.
-        bundle_strategy: Where they lie: `PACK`, `SPREAD`, `STRICT_PACK` or `STRICT_SPREAD`.
-        bundle_labels: Labels of the nodes they lie on, by bundle; () for any.
-        is_helper: A plugin's process: plugins hear of its start from whoever hosts it.
+        args: Must pickle. Sent in a call once the process is up: a cluster stores the arguments
+            that it starts processes with, and `args` may hold secrets. Pass each secret as an
+            argument of its own, and keep that short: a cluster may store long arguments, too.
+            Empty for an actor that `restarts`.
+        title: Title of the process in `ps` and in the log; "" to derive the title from `name`.
+        options: Resources and environment, as Ray's actor options.
+        node_id: The node that the actor must run on, "" for any.
+        plugins: The driver's loaded plugins; the actor loads the same or does not start.
+        import_paths: Prepended to the new process's `sys.path`.
+        restarts: The cluster restarts the actor, under its name, when it dies.
+        group: The actors that `max_per_node` counts together.
+        max_per_node: How many actors of the group may share a node; 0 for any number.
+        spread: Prefer a node that other actors do not fill.
+        on_head: Run on the head node; other nodes may leave at any time.
+        avoid: Nodes to avoid where there are others, because they may be gone.
+        bundles: Resources that are reserved together, and released when the actor ends. The
+            actor runs in the first bundle; the actors and tasks that it starts may use all.
+        bundle_strategy: Placement of the bundles: `PACK`, `SPREAD`, `STRICT_PACK` or
+            `STRICT_SPREAD`.
+        bundle_labels: Label selectors of the bundles' nodes, by bundle; () for any node.
+        is_helper: A plugin's process: the host of the actor calls `on_process` for it.
     """
 
     name: str
@@ -102,15 +104,15 @@ class ActorSpec:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What actors ask for beyond all that the cluster has, whether free or in use.
+    """Resources that actors request beyond the cluster's total, whether free or in use.
 
     Attributes:
-        oversized: For each kind of actor that fits on no node, by its key: the resources that one
-            actor asks for, and the most that a node has.
-        totals: By resource: what all actors together ask for, and what the cluster has, where
-            they ask for more.
-        asks: What one actor of each kind asks for, by its key; empty where everything fits.
-        grows: The cluster may add nodes by itself.
+        oversized: By key of each kind of actor that fits on no node: the resources that one
+            actor requests, and the largest amount on any node.
+        totals: By resource: the sum of all requests, and the cluster's total, where the sum is
+            larger.
+        asks: By key: the resources that one actor of each kind requests; empty where all fit.
+        grows: Whether an autoscaler may add nodes to the cluster.
     """
 
     oversized: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
@@ -121,15 +123,15 @@ class Capacity:
 
 @dataclass(frozen=True)
 class ActorContext:
-    """What an actor knows of its place.
+    """The surroundings of an actor: its cluster, node, directories and plugins.
 
     Attributes:
-        cluster: The cluster it belongs to.
-        name: Its own name.
-        node: Where it runs.
-        host_id: The same for processes that can reach each other's Unix sockets.
-        socket_dir: For its sockets; entered by this user only.
-        plugins: Loaded, and the same as the driver's.
+        cluster: The cluster that runs the actor.
+        name: The actor's name.
+        node: The node that the actor runs on.
+        host_id: Equal for processes that can reach each other's Unix sockets.
+        socket_dir: Directory for the actor's sockets, closed to other users.
+        plugins: The loaded plugins, the same as the driver's.
     """
 
     cluster: Cluster
@@ -146,26 +148,26 @@ class Actor(Protocol):
     name: str
 
     async def call(self, method: str, *args: Any) -> Any:
-        """Call one of its methods and return the result.
+        """Call a method of the actor and return its result.
 
-        One that is not async is answered even while user code blocks the actor's loop.
+        Methods that are not async answer even while user code blocks the actor's loop.
 
         Raises:
-            ActorDied: It is gone, or goes before it answers.
-            Exception: What the method raised.
+            ActorDied: The actor is gone, or dies before it answers.
+            Exception: The method raised it.
         """
 
     async def wait_closed(self) -> str:
-        """Return when the actor is gone for good, with what is known of the reason."""
+        """Wait until the actor has ended for good; return the reason, as far as it is known."""
 
     def kill(self) -> None:
-        """End it at once, without a word to it."""
+        """Kill the actor at once, without notice."""
 
 
 class Cluster(Protocol):
-    """Where actors live.
+    """A cluster that starts, finds and kills actors.
 
-    Each method answers within seconds or raises `ClusterUnresponsive`. Only a start may take
+    Each method answers within seconds or raises `ClusterUnresponsive`. Only `start_actor` may take
     longer, while the cluster looks for free resources.
 
     Attributes:
@@ -176,64 +178,65 @@ class Cluster(Protocol):
 
     @property
     def is_connected(self) -> bool:
-        """Whether this process still has the connection that it had when this was made."""
+        """Whether this process still has the connection that this object was made with."""
 
     @property
     def node_id(self) -> str:
-        """The node that this process runs on, as the cluster names it."""
+        """The cluster's id of the node that this process runs on."""
 
     def is_reachable(self) -> bool:
-        """Return within a second whether the cluster takes connections at all."""
+        """Return within a second whether the cluster accepts connections."""
 
     async def start_actor(self, spec: ActorSpec) -> Actor:
-        """Start an actor and return when its process is up.
+        """Start an actor and return once its process is up.
 
         Raises:
-            ActorDied: It did not come up.
-            ConfigError: The cluster does not accept its options.
-            PluginError: It would run other plugins than the driver.
+            ActorDied: The process did not come up.
+            ConfigError: The cluster does not accept the actor's options.
+            PluginError: The actor would run other plugins than the driver.
         """
 
     async def missing(self, spec: ActorSpec) -> dict[str, tuple[float, float]]:
-        """Return what an actor lacks now, by resource: what it needs, and what the best node has.
+        """Return the resources that an actor lacks now, each with two amounts.
 
-        Empty where there is room for it. What is free is a moment old.
+        The amounts are the need, and the free amount on the best node, a moment ago. Empty when
+        the actor fits.
         """
 
     async def capacity(self, wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
-        """Compare what actors ask for with all that the cluster has, free or in use.
+        """Compare the resources that actors request with the cluster's total, free or in use.
 
         Args:
-            wanted: By any key: an actor, and how many of its kind.
+            wanted: By any key: an actor, and the number of actors like it.
         """
 
     async def find_actor(self, name: str) -> Actor | None:
-        """Return the living actor of that name, None when there is none."""
+        """Return the living actor with this name, or None."""
 
     async def list_actors(self, prefix: str) -> list[str]:
-        """Return the names of the living actors that begin with `prefix`."""
+        """Return the living actors' names that begin with `prefix`."""
 
     async def end_process(self, node_id: str, pid: int) -> None:
-        """End a process that has been killed in vain: one that is stopped does not hear of it."""
+        """End the process of an actor that survived `Actor.kill`, as a stopped process does."""
 
     async def release(self, prefix: str) -> None:
-        """Give back what is still set aside for actors that are gone, by their names' beginning.
+        """Release the bundles of actors that are gone, by the prefix of their names.
 
-        For those whose starter ended before it could do so. Only their starter's successor may
-        ask: it takes what belongs to a start in progress elsewhere for left over.
+        For actors whose starter ended before it could release them. Only the successor of that
+        starter may call this: the bundles of a start in progress elsewhere count as leftovers.
         """
 
     async def nodes(self) -> list[Node]:
         """Return the nodes that are up."""
 
     async def get(self, key: str) -> bytes | None:
-        """Read from the cluster's durable map."""
+        """Return a value of the cluster's durable map, None for a missing key."""
 
     async def put(self, key: str, value: bytes) -> None:
-        """Write to the cluster's durable map; it is stored when this returns."""
+        """Store a value in the cluster's durable map; the value is durable on return."""
 
     async def delete(self, key: str) -> None:
-        """Remove from the cluster's durable map; a missing key is fine."""
+        """Delete a key of the cluster's durable map; a missing key is no error."""
 
     async def keys(self, prefix: str) -> list[str]:
-        """Return the keys of the cluster's durable map that begin with `prefix`."""
+        """Return the durable map's keys that begin with `prefix`."""

@@ -1,8 +1,9 @@
-"""How a process of this machine ended that is nobody's child here: by which signal, or code.
+"""Exit statuses of processes of this machine that are not children of this process.
 
-Only a parent may wait for a process, and the parent of ours is Ray, which does not tell. So the
-kernel is asked at the moment of the end: by the process's `stat`, which shows how it ended until
-its parent has heard of it, or since Linux 6.15 by its pidfd, at any time.
+Only a parent may wait for a process, and the parent of alacarte's processes is Ray, which does not
+report the status. So this module reads the status from the kernel at the moment of the exit:
+from `/proc/<pid>/stat`, which shows it until the parent has reaped the process, or, since Linux
+6.15, from the pidfd, which shows it at any time.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from .host import host_id
 __all__ = ["ExitWatch", "describe_exit", "process_space"]
 
 _INFO = struct.Struct("QQ11Ii")
-"""Linux's `struct pidfd_info`: what is asked for, the control group, eleven ids, the status."""
+"""Linux's `struct pidfd_info`: the requested fields, the control group, eleven ids, the status."""
 _INFO_EXIT = 1 << 3
-_LOOKS = 5
-_LOOK_S = 0.01
+_MAX_ATTEMPTS = 5
+_RETRY_INTERVAL_S = 0.01
 _GET_INFO = 3 << 30 | _INFO.size << 16 | 0xFF << 8 | 11
 
 
-def process_space() -> str:
-    """Return a string that is the same for processes which mean the same by a process id."""
+def pid_namespace() -> str:
+    """Return an id of the host and its PID namespace, in which process ids are unique."""
     try:
         return f"{host_id()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:  # not Linux
@@ -38,7 +39,7 @@ def process_space() -> str:
 
 
 def describe_exit(status: int) -> str:
-    """Return how a process ended, from its wait status, as the end of a sentence about it."""
+    """Return how a process ended, from its wait status: "exited with code 1"."""
     if not os.WIFSIGNALED(status):
         return f"exited with code {os.waitstatus_to_exitcode(status)}"
     number = os.WTERMSIG(status)
@@ -51,7 +52,7 @@ def describe_exit(status: int) -> str:
 
 
 class ExitWatch:
-    """Keeps processes in sight in a thread of its own, which is started when it is needed."""
+    """A watch for the exits of processes, in a thread that starts with the first of them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -59,11 +60,11 @@ class ExitWatch:
         self._watched: dict[int, tuple[int, Future[int | None]]] = {}
 
     def watch(self, pid: int) -> Future[int | None]:
-        """Return a future of a process's wait status, None where it cannot be known."""
+        """Return a future of a process's wait status, None where the status is unknown."""
         ended: Future[int | None] = Future()
         try:
             pidfd = os.pidfd_open(pid)
-        except (AttributeError, OSError):  # not Linux; it is gone; too many open files
+        except (AttributeError, OSError):  # not Linux; already gone; too many open files
             ended.set_result(None)
             return ended
         with self._lock:
@@ -75,7 +76,7 @@ class ExitWatch:
                         target=self._follow, name="alacarte-exits", daemon=True
                     ).start()
                 self._poll.register(pidfd, select.EPOLLIN)
-            except OSError:  # too many open files, or watched ones
+            except OSError:  # too many open or watched files
                 del self._watched[pidfd]
                 os.close(pidfd)
                 ended.set_result(None)
@@ -94,24 +95,24 @@ class ExitWatch:
 
 
 def _status(pid: int, pidfd: int) -> int | None:
-    """Return the wait status of a process that has just ended, None where nobody says."""
-    for _ in range(_LOOKS):
-        # At once: its parent hears of the end at the same moment, and removes it.
+    """Return the wait status of a process that has just ended, None where it is unknown."""
+    for _ in range(_MAX_ATTEMPTS):
+        # Without delay: the kernel notifies the parent at the same moment, to reap the process.
         status = _zombie_status(pid)
         if status is None:
             status = _pidfd_status(pidfd)
         if status is not None:
             return status
-        time.sleep(_LOOK_S)  # its parent is at it just now
+        time.sleep(_RETRY_INTERVAL_S)  # the parent is reaping the process
     return None
 
 
 def _zombie_status(pid: int) -> int | None:
     with contextlib.suppress(OSError, ValueError, IndexError):
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name before may hold blanks and parentheses; the status is the last field.
+            # The command name may hold blanks and parentheses; the status is the last field.
             fields = file.read().rpartition(b")")[2].split()
-        if fields[0] in (b"Z", b"X"):  # ended; and being removed
+        if fields[0] in (b"Z", b"X"):  # a zombie; being removed
             return int(fields[-1])
     return None
 

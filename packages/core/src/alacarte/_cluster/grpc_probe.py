@@ -1,9 +1,8 @@
-"""Ask a gRPC server for an answer, without a gRPC library: is Ray's control store awake, and
-does it accept this process's token?
+"""Probe whether Ray's control store answers and accepts a token, without a gRPC library.
 
-A control store that is stopped still has its connections accepted: by the kernel. Ray's client
-waits for such a one without a bound, for one that is gone for minutes, and asks one that refuses
-its token once a second, 20 times, with a line on stderr for each.
+The kernel accepts connections even for a stopped control store. Ray's client waits for a stopped
+control store without a bound, and for a missing one for minutes. When its token is refused, it
+retries once a second, 20 times, with a line on stderr each time.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ __all__ = ["ProbeResult", "probe"]
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _METHOD = "/ray.rpc.NodeInfoGcsService/GetClusterId"
-"""What Ray's own clients call first. It changes nothing and takes an empty message."""
+"""The first method that Ray's own clients call. It takes an empty message and changes nothing."""
 _STATUS = re.compile(rb"grpc-status.(\d+)", re.DOTALL)
-"""A header as gRPC's servers send it: a name as it is, the length of the value, the value."""
+"""The status header as gRPC servers send it: a literal name, the value's length, the value."""
 _UNAUTHENTICATED = 16
 _MAX_BYTES = 65_536
 _SETTINGS, _HEADERS, _DATA = 4, 1, 0
@@ -27,33 +26,34 @@ _END_STREAM, _END_HEADERS = 1, 4
 
 
 class ProbeResult(Enum):
-    """How a control store answered."""
+    """The outcome of a probe of the control store."""
 
     ACCEPTED = auto()
     REFUSED = auto()
-    """Its cluster authenticates, and this was not its token."""
+    """The cluster authenticates callers, and did not accept this token."""
     UNCLEAR = auto()
-    """Something answered or hung up, but not as expected: TLS, for example."""
+    """The server answered or hung up unexpectedly, as with TLS."""
     SILENT = auto()
+    """The server accepted the connection, and sent nothing."""
 
 
 def probe(host: str, port: int, limit_s: float, authorization: str = "") -> ProbeResult:
-    """Call a method that every Ray answers, and return how it went.
+    """Call a method that every Ray version answers, and return the outcome.
 
     Args:
-        limit_s: For the whole answer.
-        authorization: The header of that name, "" for none.
+        limit_s: Time limit for the whole answer.
+        authorization: Value of the header `authorization`, "" for no header.
 
     Raises:
-        OSError: Nobody listens.
+        OSError: The connection is refused.
     """
-    give_up_at = time.monotonic() + limit_s
+    deadline = time.monotonic() + limit_s
     with socket.create_connection((host, port), limit_s) as connection:
         answer = b""
         try:
             connection.sendall(_call(f"{host}:{port}", authorization))
             while not (found := _STATUS.search(answer)) and len(answer) < _MAX_BYTES:
-                connection.settimeout(max(give_up_at - time.monotonic(), 0.001))
+                connection.settimeout(max(deadline - time.monotonic(), 0.001))
                 more = connection.recv(4096)
                 if not more:
                     break
@@ -68,8 +68,8 @@ def probe(host: str, port: int, limit_s: float, authorization: str = "") -> Prob
 
 
 def _call(authority: str, authorization: str) -> bytes:
-    """Return a connection's first bytes: HTTP/2's preface and one call."""
-    # Of HPACK only what needs no table of our own: static names by index, all else as it is.
+    """Return the first bytes of a connection: HTTP/2's preface and one call."""
+    # HPACK without a dynamic table: static names by index, everything else as literals.
     head = b"\x83\x86" + b"\x04" + _string(_METHOD) + b"\x01" + _string(authority)
     fields = {"te": "trailers", "content-type": "application/grpc"}
     if authorization:
@@ -90,7 +90,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def _string(text: str) -> bytes:
-    """Return an HPACK string, not compressed; its length has seven bits in the first byte."""
+    """Return an uncompressed HPACK string; the first byte holds seven bits of its length."""
     raw = text.encode()
     length = len(raw)
     if length < 127:

@@ -1,7 +1,8 @@
-"""An actor's inside: its event loop, in a thread of its own, and the object that lives on it.
+"""The host of an actor: the actor's object, and its event loop in a thread.
 
-The same for both clusters. Whoever hosts it (Ray's actor, the local cluster) submits calls from
-another thread, so control calls are answered by that thread even while user code blocks the loop.
+Both clusters use the same host. The owner of a host (Ray's actor process, the local cluster)
+submits calls from another thread, which answers control calls itself, even while user code blocks
+the loop.
 """
 
 from __future__ import annotations
@@ -60,36 +61,37 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def num_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1  # macOS and Windows bind no process to cores
 
 
 def host_id() -> str:
-    """Return what tells this host from others, and this mount of `/tmp` from others on it."""
+    """Return an id of this host and its mount of `/tmp`, equal where Unix sockets are shared."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             boot = file.read().strip()
     except OSError:
         boot = socket.gethostname()
-    place = os.stat(tempfile.gettempdir())
-    return hashlib.sha256(f"{boot} {place.st_dev} {place.st_ino}".encode()).hexdigest()[:16]
+    tmp = os.stat(tempfile.gettempdir())
+    return hashlib.sha256(f"{boot} {tmp.st_dev} {tmp.st_ino}".encode()).hexdigest()[:16]
 
 
 def socket_dir() -> str:
-    """Return the directory for this user's sockets, made if it is missing.
+    """Return the directory for this user's sockets; create the directory if it is missing.
 
     Raises:
-        PermissionError: Somebody else owns it, or may enter it.
+        PermissionError: Another user owns the directory, or may enter it.
     """
-    # Short, since the path of a Unix socket may have 107 characters at most.
+    # Short: the path of a Unix socket may have at most 107 characters.
     path = os.path.join(tempfile.gettempdir(), f"alacarte-{os.getuid()}")
     os.makedirs(path, mode=0o700, exist_ok=True)
     found = os.lstat(path)
     if found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise PermissionError(
-            f"{path} must belong to this user and admit nobody else; remove it, or set TMPDIR."
+            f"{path} must belong to this user and be closed to others (mode 700); remove it, or "
+            "set TMPDIR."
         )
     return path
 
@@ -100,13 +102,13 @@ def socket_path(directory: str) -> str:
 
 
 def sweep_sockets(directory: str) -> None:
-    """Remove the sockets of processes that were killed and could not do so themselves."""
+    """Remove the sockets of killed processes, which could not remove them."""
     for name in os.listdir(directory):
         pid = name.partition("-")[0]
         if not name.endswith(".sock") or (pid.isdigit() and os.path.exists(f"/proc/{pid}")):
             continue
         path = os.path.join(directory, name)
-        # Its process may run in another PID namespace: only a refused connection is certain.
+        # The process may run in another PID namespace: only a refused connection is proof.
         with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(FileNotFoundError):
             try:
                 probe.connect(path)
@@ -115,10 +117,10 @@ def sweep_sockets(directory: str) -> None:
 
 
 def freeze_gc(cluster: Cluster) -> None:
-    """Take what is in memory now out of the garbage collector's sight, in a process of our own.
+    """Exclude all current objects from garbage collection, unless the user's program shares them.
 
-    Modules and the user's model stay for good; looking at them again takes tens of milliseconds
-    in which no request is answered.
+    Modules and the user's model live as long as the process; scanning them again takes tens of
+    milliseconds, in which no request is answered.
     """
     if cluster.kind != "local":
         gc.collect()
@@ -126,7 +128,7 @@ def freeze_gc(cluster: Cluster) -> None:
 
 
 class LoopThread:
-    """An event loop running in a daemon thread."""
+    """An event loop that runs in a daemon thread."""
 
     def __init__(self, name: str) -> None:
         self.loop = new_event_loop()
@@ -140,34 +142,36 @@ class LoopThread:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         while not self._ended:
-            self._carry_on(self.loop.run_forever)
-            if self.loop.is_closed():  # by foreign code, from another thread: nothing can go on
+            self._run_guarded(self.loop.run_forever)
+            if self.loop.is_closed():  # by foreign code in another thread
                 return
-        # Here, since whoever stops us may be running a loop of its own. Once more, for what was
-        # submitted while the loop stopped: somebody waits for its future.
-        for rest in (_cancel_others(), self.loop.shutdown_asyncgens()):
-            task = self.loop.create_task(rest)
+        # In this thread, since the caller of `stop` may run a loop of its own. A second time, for
+        # work that was submitted while the loop stopped: callers wait for its futures.
+        for cleanup in (_cancel_others(), self.loop.shutdown_asyncgens()):
+            task = self.loop.create_task(cleanup)
             while not task.done():
-                self._carry_on(functools.partial(self.loop.run_until_complete, task))
+                self._run_guarded(functools.partial(self.loop.run_until_complete, task))
         self.loop.close()
 
-    def _carry_on(self, run: Callable[[], object]) -> None:
-        """Run the loop, which foreign code may stop: by `loop.stop()`, or out of a task.
+    def _run_guarded(self, run: Callable[[], object]) -> None:
+        """Run the loop. Foreign code may stop it, by `loop.stop()` or from a task.
 
-        A task that raises SystemExit or KeyboardInterrupt stops the loop of all tasks. It is one
-        task's end, and not theirs.
+        A task that raises SystemExit or KeyboardInterrupt stops the loop. That exception ends its
+        own task only: the caller runs the loop again, for all other tasks.
         """
         try:
             run()
-        except BaseException:
-            log.exception("%s: foreign code raised in a task what ends a program", self._name)
+        except BaseException as error:
+            log.exception(
+                "%s: a task raised %s, which ends this task only", self._name, type(error).__name__
+            )
 
     def _end(self) -> None:
         self._ended = True
         self.loop.stop()
 
     def submit(self, work: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
-        """Run a coroutine on the loop; return its future. From any other thread.
+        """Run a coroutine on the loop and return its future. For calls from other threads.
 
         Raises:
             RuntimeError: The loop is stopping, or has stopped.
@@ -176,7 +180,7 @@ class LoopThread:
             return submit(work, self.loop, refuse=self._stopping)
 
     def stop(self) -> None:
-        """Cancel what runs, stop the loop, and wait for the thread."""
+        """Cancel all tasks, stop the loop, and wait for the thread."""
         if self._stopping:
             self._thread.join()
             return
@@ -190,13 +194,13 @@ class LoopThread:
 def submit(
     work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, *, refuse: bool = False
 ) -> concurrent.futures.Future[Any]:
-    """Run a coroutine on a loop of another thread; return its future.
+    """Run a coroutine on a loop of another thread and return its future.
 
     Args:
-        refuse: The loop takes no more work, though it may still run.
+        refuse: The loop accepts no more work, though it may still run.
 
     Raises:
-        RuntimeError: The loop has stopped. The coroutine is closed: nobody will await it.
+        RuntimeError: The loop has stopped. The coroutine is closed, since no task will await it.
     """
     try:
         if refuse:
@@ -214,8 +218,8 @@ async def _cancel_others() -> None:
     await asyncio.gather(*others, return_exceptions=True)
 
 
-async def _ordinarily(work: Coroutine[Any, Any, T]) -> T:
-    """Await foreign work; what would stop this event loop, and the caller's, becomes an error."""
+async def _contain_exits(work: Coroutine[Any, Any, T]) -> T:
+    """Await foreign work; raise SystemExit and its like, which stop event loops, as an error."""
     try:
         return await work
     except BaseException as error:
@@ -226,18 +230,18 @@ async def _ordinarily(work: Coroutine[Any, Any, T]) -> T:
 
 @runtime_checkable
 class Launcher(Protocol):
-    """An actor that has to bring up the object which answers for it.
+    """An actor that launches a second object, which answers most of the actor's calls.
 
-    The calls that the actor has a method for it answers itself, the others that object does. It is
-    launched when the process starts, and at each call where that has failed.
+    The actor answers the calls that it has a method for; the launched object answers the others.
+    The host launches the object when the process starts and, after a failure, at each call.
     """
 
     async def launch(self) -> object:
-        """Return the object, brought up once; raise what keeps it from coming up."""
+        """Return the object, launched once; raise the reason when it cannot be launched."""
 
 
 def method_of(actor: object, name: str) -> Callable[..., Any]:
-    """Return the method that answers calls of this name: the actor's, or of what it launches."""
+    """Return the method that answers calls of this name: the actor's, or its launched object's."""
     if not isinstance(actor, Launcher) or hasattr(actor, name):
         method: Callable[..., Any] = getattr(actor, name)
         return method
@@ -253,21 +257,21 @@ async def first_launch(actor: object) -> None:
     if isinstance(actor, Launcher):
         try:
             await actor.launch()
-        except Exception as error:  # whoever calls it is told, and launches it again
+        except Exception as error:  # the next call launches again, and raises the error
             log.debug("%s is not launched yet: %s", type(actor).__name__, error)
 
 
 class ActorHost:
-    """The object of an actor on its loop.
+    """An actor's object, on an event loop of its own.
 
     Args:
-        spec: Which actor.
-        cluster: Given to the actor.
-        node: Where it runs.
+        spec: The actor to host.
+        cluster: Passed to the actor.
+        node: The node of this process.
 
     Raises:
         PluginError: This process would run other plugins than the driver.
-        Exception: Whatever the actor's constructor raised.
+        Exception: The actor's constructor raised it.
     """
 
     def __init__(self, spec: ActorSpec, cluster: Cluster, node: Node) -> None:
@@ -277,12 +281,12 @@ class ActorHost:
                 sys.path.insert(0, path)
         check_same(installed(spec.plugins), spec.plugins)
         plugins = load(spec.plugins, strict=True)
-        plugins.require(required_plugins())  # of this machine, which may ask for more
+        plugins.require(required_plugins())  # this machine may require more than the driver does
         context = ActorContext(cluster, spec.name, node, host_id(), socket_dir(), plugins)
         self._thread = LoopThread(spec.name)
         try:
             self._object = self._thread.submit(self._make(spec, context)).result()
-            # Kept, since an event loop holds its tasks only weakly.
+            # Kept, because an event loop holds only weak references to its tasks.
             self._launching = self._thread.submit(first_launch(self._object))
         except BaseException:
             self._thread.stop()
@@ -296,13 +300,13 @@ class ActorHost:
         return load_target(spec.target)(context, *spec.args)
 
     def submit(self, method: str, args: tuple[Any, ...]) -> concurrent.futures.Future[Any]:
-        """Call a method of the object; return its future. From any other thread.
+        """Call a method of the object and return a future. For calls from other threads.
 
-        A method that is not async is answered by this thread, whatever the object's loop does.
+        The calling thread runs a method that is not async, whatever the object's loop does.
         """
         function = method_of(self._object, method)
         if inspect.iscoroutinefunction(function):
-            return self._thread.submit(_ordinarily(function(*args)))
+            return self._thread.submit(_contain_exits(function(*args)))
         answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
         try:
             answer.set_result(function(*args))
@@ -311,12 +315,12 @@ class ActorHost:
         return answer
 
     def abort(self) -> None:
-        """End as a killed process would, as far as a thread can: hang up, then stop."""
+        """End as a killed process does, as far as a thread can: close connections, then stop."""
         abort = getattr(self._object, "abort", None)
         try:
             if abort is not None:
                 self._thread.submit(abort()).result()
         except BaseException:  # a plugin's code
-            log.exception("an actor could not hang up")
+            log.exception("an actor could not close its connections")
         finally:
             self._thread.stop()

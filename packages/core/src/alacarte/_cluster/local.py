@@ -1,8 +1,8 @@
-"""The local cluster: every actor is a thread of this process. No Ray, ready at once.
+"""The local cluster: every actor is a thread of this process, without Ray.
 
-The same controller, replicas, routers and node services as on Ray, speaking over the same
-sockets, so what works here works there. What it cannot give is isolation: replicas share one
-interpreter, and user code that blocks it blocks all.
+The controller, replicas, routers and node services are the same as on Ray and use the same
+sockets, so an application that works here works there. Replicas are not isolated: they share one
+interpreter, and user code that blocks the interpreter blocks all of them.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class LocalActor:
         self._calls: set[concurrent.futures.Future[Any]] = set()
 
     def start(self, spec: ActorSpec) -> None:
-        """Bring the thread up; blocks for as long as that takes."""
-        # An empty context: the thread is not inside of whatever request or replica asks for it.
+        """Start the thread, and block until the actor is up."""
+        # An empty context: the thread does not belong to the request or replica that starts it.
         host = contextvars.Context().run(ActorHost, spec, self._cluster, _NODE)
         self._host = host
         if self._gone.done():  # killed meanwhile
@@ -47,20 +47,20 @@ class LocalActor:
         if self._gone.done():
             raise ActorDied(f"{self.name} is gone")
         if host is None:
-            raise NotStarted(f"{self.name} is still coming up")
+            raise NotStarted(f"{self.name} is still starting")
         future = host.submit(method, args)
         self._calls.add(future)
         future.add_done_callback(self._calls.discard)
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError as error:
-            # Whoever gives the call up has nobody left to hear that the actor has died, too.
+            # A caller that cancels the call gets its cancellation, even when the actor has died.
             if self._gone.done() and not is_cancellation(error):
                 raise ActorDied(f"{self.name} was stopped") from None
             raise
 
     async def wait_closed(self) -> str:
-        # A future of its own: cancelling one observer must not end the wait of the others.
+        # A future for each caller: cancelling one must not end the wait of the others.
         return await asyncio.wrap_future(_follow(self._gone))
 
     def kill(self) -> None:
@@ -70,7 +70,7 @@ class LocalActor:
         host, self._host = self._host, None
         self._gone.set_result("killed")
         if host is not None:
-            # Not by the thread that asks: it may be the actor's own, or one it waits for.
+            # In another thread: the caller's may be the actor's, or one that the actor waits for.
             ending = threading.Thread(target=host.abort, name=f"end-{self.name}", daemon=True)
             try:
                 ending.start()
@@ -94,18 +94,18 @@ class LocalCluster:
 
     async def start_actor(self, spec: ActorSpec) -> Actor:
         if spec.name in self._actors:
-            raise ActorDied(f"an actor named {spec.name} is there already")
+            raise ActorDied(f"an actor named {spec.name} exists already")
         actor = LocalActor(spec.name, self)
         self._actors[spec.name] = actor
         try:
             await asyncio.get_running_loop().run_in_executor(None, actor.start, spec)
         except BaseException:
-            actor.kill()  # it may still be coming up: nobody will ask for it
+            actor.kill()  # it may still be starting, and has no owner any more
             raise
         return actor
 
     async def missing(self, spec: ActorSpec) -> dict[str, tuple[float, float]]:
-        return {}  # a thread finds room, and nothing is set aside for it
+        return {}  # a thread always fits
 
     async def capacity(self, wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
         return Capacity()  # threads have no resources of their own
@@ -138,6 +138,7 @@ class LocalCluster:
         return [key for key in self._map if key.startswith(prefix)]
 
     def forget(self, actor: LocalActor) -> None:
+        """Free the name of a killed actor."""
         if self._actors.get(actor.name) is actor:
             del self._actors[actor.name]
 

@@ -1,7 +1,7 @@
-"""Tell what an actor lacks: its needs against what is free on the nodes. Pure.
+"""Compare the resources that actors need with the resources of nodes. Pure.
 
-What a cluster says it has free is a moment old, and it places actors itself. So this is what people
-are told, and what a rollout is planned with; it decides nothing.
+A cluster reports free resources a moment late, and places actors itself. So these results serve
+status messages and the planning of rollouts; they decide no placement.
 """
 
 from __future__ import annotations
@@ -9,56 +9,56 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["FreeNode", "Group", "Shortfall", "Need", "exceeded", "shortfall", "matches"]
+__all__ = ["FreeNode", "Group", "Need", "Shortfall", "find_excess", "matches", "shortfall"]
 
 Shortfall = dict[str, tuple[float, float]]
-"""By resource: how much is needed, and how much the best node has."""
+"""By resource: the amount needed, and the amount on the best node."""
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class FreeNode:
-    """A node that takes actors, and what is free on it."""
+    """A node that accepts actors, and its free resources."""
 
     node_id: str
     free: Mapping[str, float]
     labels: Mapping[str, str] = field(default_factory=dict)
 
-    def has(self, name: str) -> float:
-        """Return how much of a resource is free here."""
-        return self.free.get(name, 0.0)
+    def amount(self, resource: str) -> float:
+        """Return the free amount of a resource."""
+        return self.free.get(resource, 0.0)
 
 
 @dataclass(frozen=True)
 class Need:
-    """What must lie on one node.
+    """The resources and labels that an actor, or one bundle of an actor, needs of one node.
 
     Attributes:
-        resources: How much of each.
-        selectors: Labels the node must have; one of these suffices, and () asks for none.
-        node_id: The only node that will do, "" for any.
+        resources: Amounts by resource.
+        selectors: Label selectors, of which the node must match one; () for any node.
+        node_id: The only acceptable node, "" for any.
     """
 
     resources: Mapping[str, float]
     selectors: tuple[Mapping[str, str], ...] = ()
     node_id: str = ""
 
-    def fits(self, node: FreeNode) -> bool:
-        """Whether the node is one that it may lie on, full or not."""
+    def allows(self, node: FreeNode) -> bool:
+        """Return whether the node's id and labels are acceptable, however full the node is."""
         if self.node_id and node.node_id != self.node_id:
             return False
         return not self.selectors or any(matches(each, node.labels) for each in self.selectors)
 
     def shortage(self, node: FreeNode) -> Shortfall:
-        """Return what the node has too little of."""
+        """Return the resources of which the node has too little."""
         return {
-            name: (amount, node.has(name))
+            name: (amount, node.amount(name))
             for name, amount in self.resources.items()
-            if node.has(name) + _ROUNDING < amount
+            if node.amount(name) + _ROUNDING < amount
         }
 
-    def described(self) -> str:
-        """Name the nodes that it may lie on."""
+    def describe_nodes(self) -> str:
+        """Return a description of the acceptable nodes: "node with zone=a"."""
         if self.node_id:
             return f"node {self.node_id}"
         found = [
@@ -70,11 +70,11 @@ class Need:
 
 @dataclass(frozen=True)
 class Group:
-    """Actors of one kind.
+    """A number of actors with the same needs.
 
     Attributes:
-        needs: What one of them takes of each node that it lies on.
-        count: How many are wanted.
+        needs: The needs of one actor, one for each node or bundle.
+        count: The number of actors.
         together: All needs of one actor must share a node.
         apart: No two needs of one actor may share a node.
     """
@@ -86,21 +86,21 @@ class Group:
 
     @property
     def resources(self) -> Mapping[str, float]:
-        """What one of them takes in all."""
+        """The total resources of one actor."""
         return _sum(self.needs).resources
 
 
-def exceeded(
+def find_excess(
     groups: Mapping[str, Group], nodes: Sequence[FreeNode]
 ) -> tuple[dict[str, Shortfall], Shortfall]:
-    """Return what groups of actors ask for that the nodes would not have if they were empty.
+    """Return the requests of groups of actors that exceed the nodes' capacity.
 
     Args:
-        nodes: With all that they have as what is free.
+        nodes: Nodes whose whole capacity counts as free.
 
     Returns:
-        By group what one actor asks for that no node has; and by resource what all actors
-        together ask for beyond what all nodes together have.
+        By group, the shortfall of one actor where no node is large enough; and by resource, the
+        sum of all requests and the sum over all nodes, where the requests are larger.
     """
     oversized: dict[str, Shortfall] = {}
     asked: dict[str, float] = {}
@@ -112,7 +112,7 @@ def exceeded(
             oversized[key] = short
         for name, amount in group.resources.items():
             asked[name] = asked.get(name, 0.0) + amount * group.count
-    totals = {name: sum(node.has(name) for node in nodes) for name in asked}
+    totals = {name: sum(node.amount(name) for node in nodes) for name in asked}
     return oversized, {
         name: (amount, totals[name])
         for name, amount in asked.items()
@@ -127,24 +127,24 @@ def shortfall(
     together: bool = False,
     apart: bool = False,
 ) -> Shortfall:
-    """Return what is missing for all needs at once; {} when there is room.
+    """Return the resources that are missing for all needs at once; {} when all needs fit.
 
     Args:
-        nodes: Those that take actors.
-        together: They must share a node.
-        apart: No two may share a node.
+        nodes: Nodes that accept actors.
+        together: All needs must share a node.
+        apart: No two needs may share a node.
     """
     if together and len(needs) > 1:
         needs = [_sum(needs)]
     left = list(nodes)
     for index, need in enumerate(needs):
-        fitting = [node for node in left if need.fits(node)]
-        if not fitting:
-            return _named({need.described(): (1.0, 0.0)}, index, needs)
-        best = min(fitting, key=lambda node: _distance(need.shortage(node)))
+        allowed = [node for node in left if need.allows(node)]
+        if not allowed:
+            return _label_bundle({need.describe_nodes(): (1.0, 0.0)}, index, needs)
+        best = min(allowed, key=lambda node: _distance(need.shortage(node)))
         short = need.shortage(best)
         if short:
-            return _named(short, index, needs)
+            return _label_bundle(short, index, needs)
         left.remove(best)
         if not apart:
             left.append(_without(best, need))
@@ -152,16 +152,21 @@ def shortfall(
 
 
 def matches(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
-    """Whether labels are as a selector asks: "a", "!a", "in(a, b)" or "!in(a, b)" by label."""
-    return all(_is(labels.get(label), asked) for label, asked in selector.items())
+    """Return whether labels match a selector of Ray's.
+
+    Args:
+        selector: By label, a condition: "a", "!a", "in(a, b)" or "!in(a, b)".
+    """
+    return all(_satisfies(labels.get(label), condition) for label, condition in selector.items())
 
 
-def _is(value: str | None, asked: str) -> bool:
-    plain = asked.removeprefix("!")
+def _satisfies(value: str | None, condition: str) -> bool:
+    """Return whether a label's value, None for a missing label, satisfies a condition."""
+    plain = condition.removeprefix("!")
     allowed = {plain}
     if plain.startswith("in(") and plain.endswith(")"):
         allowed = {each.strip() for each in plain[3:-1].split(",")}
-    return (value in allowed) != asked.startswith("!")
+    return (value in allowed) != condition.startswith("!")
 
 
 def _sum(needs: Sequence[Need]) -> Need:
@@ -169,7 +174,7 @@ def _sum(needs: Sequence[Need]) -> Need:
     for need in needs:
         for name, amount in need.resources.items():
             total[name] = total.get(name, 0.0) + amount
-    # Selectors of several bundles must all hold on the one node.
+    # The one node must match the selectors of all bundles.
     merged: dict[str, str] = {}
     for need in needs:
         for selector in need.selectors:
@@ -186,7 +191,8 @@ def _without(node: FreeNode, need: Need) -> FreeNode:
     return FreeNode(node.node_id, rest, node.labels)
 
 
-def _named(short: Shortfall, index: int, needs: Sequence[Need]) -> Shortfall:
+def _label_bundle(short: Shortfall, index: int, needs: Sequence[Need]) -> Shortfall:
+    """Add the number of the bundle to each resource, for an actor with several bundles."""
     if len(needs) == 1:
         return short
     return {f"{name} (bundle {index})": amounts for name, amounts in short.items()}

@@ -1,6 +1,6 @@
-"""Typed stubs: objects that send the calls of a protocol's methods to an actor.
+"""Typed stubs of actors: objects that send the calls of a protocol's methods to an actor.
 
-The only module that calls actors by the name of a method.
+Only this module calls actors by method name.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ P = TypeVar("P")
 
 @dataclass(frozen=True)
 class RemoteCall:
-    """One call of an actor's method.
+    """A call of an actor's method.
 
     Attributes:
-        arguments: By position, defaults included.
+        arguments: Positional arguments, defaults included.
         patience_s: How long to wait for the answer, None for no bound.
     """
 
@@ -42,8 +42,8 @@ async def send(actor: Actor, call: RemoteCall) -> Any:
     """Call an actor's method and return its result.
 
     Raises:
-        ActorDied: The actor is gone, or goes before it answers.
-        ActorUnresponsive: It has not answered within the call's patience.
+        ActorDied: The actor is gone, or dies before it answers.
+        ActorUnresponsive: The actor has not answered within the call's patience.
         Exception: The method raised it.
     """
     try:
@@ -58,7 +58,7 @@ async def send(actor: Actor, call: RemoteCall) -> Any:
 
 
 def patience_of(method: Callable[..., Any]) -> float:
-    """Return the seconds that a caller waits for the answer of a protocol's method."""
+    """Return how long a caller waits for the answer of a protocol's method, in seconds."""
     terms = terms_of(method)
     assert terms is not None
     assert terms.patience_s is not None

@@ -1,7 +1,7 @@
-"""Calls that block on somebody else, in daemon threads: none is waited for without a bound.
+"""Blocking calls in daemon threads, each with a time limit.
 
-Not `concurrent.futures`' pools: Python waits for their threads at its end, and one that waits for
-a cluster that is gone never comes.
+The pools of `concurrent.futures` do not do: Python waits for their threads at exit, and a thread
+that waits for a lost cluster never ends.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 
 def run_in_daemon_thread(call: Callable[[], T], name: str) -> Future[T]:
-    """Run a call in a new thread that ends with it; return its future.
+    """Run a call in a new daemon thread and return its future.
 
-    The program does not wait for the thread at its end, so the call may never return.
+    The program does not wait for the thread at exit, so the call may never return.
     """
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()
@@ -39,28 +39,28 @@ def run_in_daemon_thread(call: Callable[[], T], name: str) -> Future[T]:
 
 
 class BlockingCalls:
-    """A few daemon threads, started when they are needed, for calls that may never return.
+    """A pool of daemon threads, started on demand, for calls that may never return.
 
     Args:
-        name: Of the threads.
-        most: Threads at a time; further calls wait for one, within their own bound.
+        name: Prefix of the threads' names.
+        max_threads: Further calls wait for a free thread, within their own time limit.
     """
 
-    def __init__(self, name: str, most: int) -> None:
+    def __init__(self, name: str, max_threads: int) -> None:
         self._name = name
-        self._most = most
+        self._max_threads = max_threads
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._started = 0
         self._free = 0
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
-        """Run a call in a thread; return its future. From any thread."""
+        """Run a call in a thread and return its future. Thread-safe."""
         future: Future[T] = Future()
         with self._lock:
             if self._free:
                 self._free -= 1
-            elif self._started < self._most:
+            elif self._started < self._max_threads:
                 self._started += 1
                 thread = threading.Thread(
                     target=self._work, name=f"{self._name}-{self._started}", daemon=True
@@ -75,11 +75,11 @@ class BlockingCalls:
         """Run a call in a thread and return its result.
 
         Args:
-            limit_s: How long to wait for it.
-            undo: What to do with a result that comes when nobody waits for it any more.
+            limit_s: How long to wait for the call.
+            undo: Takes a result that comes after the caller has stopped waiting.
 
         Raises:
-            TimeoutError: It has not returned in that time; it may still do so.
+            TimeoutError: The call has not returned in time; it may still do so.
         """
         future = self.submit(call)
         try:
@@ -96,7 +96,7 @@ class BlockingCalls:
             if future.set_running_or_notify_cancel():
                 try:
                     result = call()
-                except BaseException as error:  # it is the caller's
+                except BaseException as error:  # the caller's to handle
                     future.set_exception(error)
                 else:
                     future.set_result(result)

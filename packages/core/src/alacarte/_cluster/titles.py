@@ -1,4 +1,4 @@
-"""What people call an actor's process, in `ps` and in front of its lines of the log. Pure."""
+"""Titles of actors' processes, in `ps` and in front of their log lines. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ __all__ = ["title_of"]
 
 
 def title_of(name: str) -> str:
-    """Return the title of an actor by its name: what it is and whose, not which of them.
+    """Return the title of an actor's process: kind and owner, without ids.
 
-    `alacarte:1f2e:replica:shop#Model#9c` is `alacarte:replica shop#Model`. Names that are not made
-    by alacarte's controller are titles already.
+    The title of `alacarte:1f2e:replica:shop#Model#9c` is `alacarte:replica shop#Model`. A name that
+    the controller did not make is its own title.
     """
     parts = name.split(":", 3)
     if len(parts) < 4:

@@ -1,8 +1,8 @@
-"""Find out whether a Ray cluster lets this process in, before Ray's own client tries.
+"""Check whether a Ray cluster accepts this process, before Ray's own client connects.
 
 A process joins with the token that Ray keeps for it, as `ray.init` does for a cluster that it has
-found itself. That client asks a cluster which refuses its token for 20 s, and then reports that
-there is none.
+found itself. When a cluster refuses the token, Ray's client retries for 20 s, and then reports
+that there is no cluster.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..errors import ConfigError
 from .cluster_protocol import ClusterUnresponsive
 from .grpc_probe import ProbeResult, probe
 
-__all__ = ["Tokens", "admit"]
+__all__ = ["Tokens", "authenticate"]
 
 _REMEDY = (
     "set RAY_AUTH_TOKEN_PATH (or RAY_AUTH_TOKEN) to that cluster's token, or copy its "
@@ -22,35 +22,35 @@ _REMEDY = (
 
 
 class Tokens(Protocol):
-    """What Ray in this process knows of tokens."""
+    """The authentication token that Ray has in this process."""
 
     @property
     def mode(self) -> str:
-        """What the user chose in `RAY_AUTH_MODE`, "" for nothing."""
+        """The user's choice in `RAY_AUTH_MODE`, "" for none."""
 
     def header(self) -> str:
-        """Return the header `authorization` with this process's token, "" where it has none.
+        """Return the header `authorization` with this process's token, "" without a token.
 
         Raises:
             ConfigError: A token is configured, and cannot be read.
         """
 
     def enable(self) -> None:
-        """Have Ray send the token from now on, here and in processes of this one."""
+        """Make Ray send the token from now on, in this process and its children."""
 
 
-def admit(address: str, tokens: Tokens, limit_s: float) -> None:
-    """Return once a cluster's control store has accepted this process, with a token if need be.
+def authenticate(address: str, tokens: Tokens, limit_s: float) -> None:
+    """Check that a cluster's control store accepts this process, with a token if it needs one.
 
     Args:
-        address: Its host and port. Others, as of Ray's client, are Ray's to check.
-        tokens: Are switched on where the cluster asks for one and the user has not chosen.
+        address: Host and port. Addresses of other forms, such as ray://, are left to Ray.
+        tokens: Enabled where the cluster requires a token and the user has not chosen a mode.
         limit_s: How long the control store may take to answer.
 
     Raises:
-        ConfigError: The cluster refuses the token, or asks for one and there is none.
+        ConfigError: The cluster refuses the token, or requires one and there is none.
         ClusterUnresponsive: The control store is stopped.
-        OSError: Nobody listens there.
+        OSError: The connection is refused.
     """
     host, _, port = address.rpartition(":")
     if not port.isdigit() or "/" in host:
@@ -65,8 +65,8 @@ def admit(address: str, tokens: Tokens, limit_s: float) -> None:
             tokens.enable()
     if answer is ProbeResult.SILENT:
         raise ClusterUnresponsive(
-            f"Ray's control store at {address} takes connections, and has not said anything for "
-            f"{limit_s:g} s; see to the process gcs_server on Ray's head node."
+            f"Ray's control store at {address} accepts connections, but has not answered for "
+            f"{limit_s:g} s; check the process gcs_server on Ray's head node."
         )
     if answer is ProbeResult.REFUSED:
         raise ConfigError(f"the Ray cluster at {address} {_refusal(tokens, token)}.")
@@ -77,7 +77,7 @@ def _refusal(tokens: Tokens, token: str) -> str:
         return f"refused the token of this process: {_REMEDY}"
     if tokens.mode and tokens.mode != "token":
         return (
-            f"asks for a token, and RAY_AUTH_MODE={tokens.mode} keeps this process from sending "
+            f"requires a token, and RAY_AUTH_MODE={tokens.mode} keeps this process from sending "
             "its own: unset RAY_AUTH_MODE"
         )
-    return f"asks for a token, and this process has none: {_REMEDY}"
+    return f"requires a token, and this process has none: {_REMEDY}"

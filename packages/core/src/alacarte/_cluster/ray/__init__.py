@@ -1,6 +1,6 @@
-"""The Ray cluster: every actor is a Ray actor. The only room that imports Ray.
+"""The Ray cluster: every actor is a Ray actor. Only this package imports Ray.
 
-Ray places processes, watches them and finds them by name; requests never pass through it.
+Ray places processes, watches them and finds them by name; requests never pass through Ray.
 """
 
 from .ray_cluster import RayCluster

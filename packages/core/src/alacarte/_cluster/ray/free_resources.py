@@ -1,4 +1,4 @@
-"""Comparing actors with what the nodes have."""
+"""Resources that actors lack, from Ray's reports about the nodes."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import json
 from collections.abc import Mapping
 
 from ..cluster_protocol import ActorSpec, Capacity
-from ..resource_fit import FreeNode, Group, Need, exceeded, shortfall
-from .internals import ANSWER_S, draining_nodes, living_nodes, store
+from ..resource_fit import FreeNode, Group, Need, find_excess, shortfall
+from .internals import STORE_TIMEOUT_S, draining_nodes, living_nodes, store
 from .placement_groups import counter_of
 
-__all__ = ["compare_totals", "missing_resources"]
+__all__ = ["compute_capacity", "missing_resources"]
 
 _ACCELERATOR_SHARE = 0.001
-"""What Ray asks of `accelerator_type:...` for an actor."""
+"""The amount of `accelerator_type:...` that Ray requests for an actor."""
 _AUTOSCALER_V2 = b"__autoscaler_v2_enabled"
 _AUTOSCALER_STATUS = b"__autoscaling_status"
 
 
 def missing_resources(spec: ActorSpec) -> dict[str, tuple[float, float]]:
-    """Return `Cluster.missing` of an actor. Blocks on Ray's control store."""
+    """Return the answer of `Cluster.missing`. Blocks on Ray's control store."""
     group = _group(spec, 1)
     return shortfall(group.needs, _free_nodes(spec), together=group.together, apart=group.apart)
 
 
-def compare_totals(wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
-    """Return `Cluster.capacity` of groups of actors. Blocks on Ray's control store."""
+def compute_capacity(wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
+    """Return the answer of `Cluster.capacity`. Blocks on Ray's control store."""
     groups = {key: _group(spec, count) for key, (spec, count) in wanted.items()}
-    limits = {_room_for(spec): spec.max_per_node for spec, _ in wanted.values()}
-    oversized, totals = exceeded(groups, _whole_nodes(limits))
+    limits = {_group_resource(spec): spec.max_per_node for spec, _ in wanted.values()}
+    oversized, totals = find_excess(groups, _whole_nodes(limits))
     if not (oversized or totals):
         return Capacity()
     asks = {key: group.resources for key, group in groups.items()}
-    return Capacity(oversized, totals, asks, _grows())
+    return Capacity(oversized, totals, asks, _is_autoscaled())
 
 
 def _group(spec: ActorSpec, count: int) -> Group:
@@ -45,7 +45,7 @@ def _group(spec: ActorSpec, count: int) -> Group:
 
 
 def _needs(spec: ActorSpec) -> list[Need]:
-    """Return what an actor takes of the nodes it lies on, under Ray's names for it."""
+    """Return an actor's needs, one for each node or bundle, with Ray's names of resources."""
     if spec.bundles:
         labels = spec.bundle_labels or ({},) * len(spec.bundles)
         return [
@@ -59,40 +59,41 @@ def _needs(spec: ActorSpec) -> list[Need]:
     if options.get("accelerator_type"):
         amounts[f"accelerator_type:{options['accelerator_type']}"] = _ACCELERATOR_SHARE
     if spec.max_per_node:
-        amounts[_room_for(spec)] = 1.0
+        amounts[_group_resource(spec)] = 1.0
     asked = [options, *(options.get("fallback_strategy") or ())]
     selectors = tuple(each["label_selector"] for each in asked if each.get("label_selector"))
     resources = {name: float(amount) for name, amount in amounts.items() if amount}
     return [Need(resources, selectors, spec.node_id)]
 
 
-def _room_for(spec: ActorSpec) -> str:
+def _group_resource(spec: ActorSpec) -> str:
+    """Return a name for the resource by which `max_per_node` limits a node."""
     return f"room for {spec.group} (at most {spec.max_per_node} on a node)"
 
 
 def _free_nodes(spec: ActorSpec) -> list[FreeNode]:
-    """Ask Ray what is free on the nodes that take actors."""
+    """Return the nodes that accept actors, with their free resources."""
     labels = {node_id: dict(node.labels) for node_id, node in living_nodes().items()}
     leaving = draining_nodes()
-    usage = store().get_all_resource_usage(timeout=ANSWER_S).resource_usage_data.batch
+    usage = store().get_all_resource_usage(timeout=STORE_TIMEOUT_S).resource_usage_data.batch
     nodes = []
     for each in usage:
         node_id = each.node_id.hex()
         if node_id in labels and node_id not in leaving:
             free = dict(each.resources_available)
             if spec.max_per_node:
-                # In shares of 1/n, of which Ray speaks only once somebody has one.
+                # In shares of 1/n; Ray reports the resource only while an actor has a share.
                 share = free.get(counter_of(spec), 1.0)
-                free[_room_for(spec)] = float(round(share * spec.max_per_node))
+                free[_group_resource(spec)] = float(round(share * spec.max_per_node))
             nodes.append(FreeNode(node_id, free, labels[node_id]))
     return nodes
 
 
 def _whole_nodes(limits: Mapping[str, int]) -> list[FreeNode]:
-    """Ask Ray what the nodes that take actors have, free or in use.
+    """Return the nodes that accept actors, with all their resources, free or in use.
 
     Args:
-        limits: Actors that may share a node, by the name of that bound.
+        limits: By name of a group's resource: how many of its actors may share a node.
     """
     leaving = draining_nodes()
     room = {name: float(limit) for name, limit in limits.items()}
@@ -103,15 +104,16 @@ def _whole_nodes(limits: Mapping[str, int]) -> list[FreeNode]:
     ]
 
 
-def _grows() -> bool:
-    """Whether Ray's autoscaler may add nodes. A cluster put together by hand has one that cannot.
+def _is_autoscaled() -> bool:
+    """Return whether Ray's autoscaler may add nodes.
 
-    Ray calls each node of such a cluster a type of its own.
+    A cluster that was put together by hand reports an autoscaler, too, one that cannot. Ray gives
+    each node of such a cluster a node type of its own.
     """
     control_store = store()
-    if control_store.internal_kv_get(_AUTOSCALER_V2, None, timeout=ANSWER_S) == b"1":
+    if control_store.internal_kv_get(_AUTOSCALER_V2, None, timeout=STORE_TIMEOUT_S) == b"1":
         return True
-    status = control_store.internal_kv_get(_AUTOSCALER_STATUS, None, timeout=ANSWER_S)
+    status = control_store.internal_kv_get(_AUTOSCALER_STATUS, None, timeout=STORE_TIMEOUT_S)
     report = (json.loads(status) if status else {}).get("autoscaler_report") or {}
     types = report.get("node_type_mapping") or {}
     return any(kind != f"node_{node_id}" for node_id, kind in types.items())

@@ -1,4 +1,4 @@
-"""Whatever Ray does not promise, and may rename in any release: used in this module alone."""
+"""Uses of Ray's private API, which any release of Ray may change. No other module has any."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from ...errors import ConfigError
 from .error_cause import first_line
 
 __all__ = [
-    "ANSWER_S",
     "IMPLICIT_RESOURCE_PREFIX",
+    "STORE_TIMEOUT_S",
     "RayTokens",
     "address_of",
     "draining_nodes",
@@ -40,36 +40,36 @@ __all__ = [
     "store",
 ]
 
-ANSWER_S = 10.0
-"""How long Ray's control store may take for one answer; it takes half a millisecond."""
+STORE_TIMEOUT_S = 10.0
+"""How long Ray's control store may take for an answer, which usually takes half a millisecond."""
 
 
 def store() -> Any:
-    """Return this process's connection to Ray's control store; its calls take a `timeout`."""
+    """Return this process's client of Ray's control store, whose calls take a `timeout`."""
     return ray._private.worker.global_worker.gcs_client  # type: ignore[attr-defined]
 
 
 def living_nodes() -> dict[str, Any]:
-    """Return the nodes that are up, by id, as Ray's control store describes them."""
+    """Return the nodes that are up, by id, as records of Ray's control store."""
     return {
         node_id.hex(): node
-        for node_id, node in store().get_all_node_info(timeout=ANSWER_S).items()
+        for node_id, node in store().get_all_node_info(timeout=STORE_TIMEOUT_S).items()
         if node.state == GcsNodeInfo.ALIVE
     }
 
 
 def draining_nodes() -> dict[str, float]:
-    """Return until when the nodes that are to go will be there, in seconds since 1970."""
+    """Return the deadlines of draining nodes, by id, in seconds since 1970; `inf` for none."""
     try:
-        found = store().get_draining_nodes(timeout=ANSWER_S)
-    except AttributeError:  # Ray 2.54 has it in another place, and without a limit of time
+        found = store().get_draining_nodes(timeout=STORE_TIMEOUT_S)
+    except AttributeError:  # Ray 2.54 has the method elsewhere, without a timeout
         found = ray._private.state.state.get_draining_nodes()
     # In milliseconds, and 0 for no bound.
     return {node_id: until / 1000 or math.inf for node_id, until in found.items()}
 
 
 def groups_named(prefix: str) -> list[tuple[str, PlacementGroup]]:
-    """Return the placement groups that are there or asked for, of names that begin so."""
+    """Return placement groups, pending ones included, and their names that begin with `prefix`."""
     return [
         (entry["name"], PlacementGroup(PlacementGroupID.from_hex(group_id)))
         for group_id, entry in placement_group_table().items()
@@ -78,18 +78,18 @@ def groups_named(prefix: str) -> list[tuple[str, PlacementGroup]]:
 
 
 def keep_log_lines() -> None:
-    """Have this program shown every line of the log, unless its user has decided about that.
+    """Make Ray show this program every log line, unless the user has set `RAY_DEDUP_LOGS`.
 
-    Ray leaves out lines that another process has printed within five seconds, and shows them
-    later with a count. Of a traceback that two replicas print, the half would be missing.
+    Ray holds back lines that another process has printed within five seconds, and shows them
+    later with a count. When two replicas print the same traceback, half of its lines are missing.
     """
     if "RAY_DEDUP_LOGS" not in os.environ:
-        # Ray has read the variable when it was imported.
+        # Ray read the variable when it was imported.
         ray._private.ray_logging.RAY_DEDUP_LOGS = False  # type: ignore[attr-defined]
 
 
 class RayTokens:
-    """The `Tokens` of Ray in this process."""
+    """Ray's own implementation of `Tokens`."""
 
     @property
     def mode(self) -> str:
@@ -109,10 +109,10 @@ class RayTokens:
 
 
 def address_of(cluster: str | None) -> str | None:
-    """Return a cluster's host and port, as Ray finds them: None for the one started last."""
-    forget = getattr(find_gcs_addresses, "cache_clear", None)
-    if forget is not None:  # a Ray that remembers what its search of this machine has found
-        forget()
+    """Return the host and port of a cluster as Ray finds it; None stands for the latest one."""
+    clear_cache = getattr(find_gcs_addresses, "cache_clear", None)
+    if clear_cache is not None:  # some versions of Ray cache their search of this machine
+        clear_cache()
     if cluster == "auto" and not os.environ.get("RAY_ADDRESS"):
         running = find_gcs_addresses()  # type: ignore[no-untyped-call]
         if len(running) > 1 and find_bootstrap_address(None) is None:
@@ -125,7 +125,7 @@ def address_of(cluster: str | None) -> str | None:
 
 @contextlib.contextmanager
 def quiet_about_tokens() -> Iterator[None]:
-    """Keep Ray from warning that tokens are on, which is as it should be."""
+    """Suppress Ray's warning that token authentication is on, which is intended here."""
     logger = logging.getLogger("ray._private.authentication.authentication_token_setup")
     level = logger.level
     logger.setLevel(logging.ERROR)

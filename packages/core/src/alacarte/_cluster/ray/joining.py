@@ -1,4 +1,4 @@
-"""Finding a Ray cluster, and connecting this process to one."""
+"""Find a Ray cluster, and connect this process to a cluster."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 import ray
 
 from ...errors import ConfigError
-from ..token_check import admit
-from .internals import ANSWER_S, RayTokens, address_of, keep_log_lines, quiet_about_tokens
+from ..token_check import authenticate
+from .internals import STORE_TIMEOUT_S, RayTokens, address_of, keep_log_lines, quiet_about_tokens
 
 __all__ = ["NAMESPACE", "find", "join"]
 
@@ -18,26 +18,26 @@ NAMESPACE = "alacarte"
 
 
 def join(address: str | None, *, only_running: bool) -> bool:
-    """Connect this process to Ray, which is started here when none runs.
+    """Connect this process to Ray; start Ray on this machine when none runs.
 
     Args:
         address: As `ray.init` takes it; None for `RAY_ADDRESS`, else a running local
             cluster, else a new one.
-        only_running: Start no cluster.
+        only_running: Connect to a running cluster, or not at all.
 
     Returns:
         Whether this process is connected.
 
     Raises:
         ConfigError: No cluster answers at the address, or it refuses this process's token.
-        ClusterUnresponsive: The control store there is stopped.
+        ClusterUnresponsive: The cluster's control store is stopped.
     """
     if not ray.is_initialized():
         found = find(address, any_here=only_running)
         if found is None and only_running:
             return False
         if "NO_COLOR" in os.environ or not sys.stdout.isatty():
-            os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # of its workers' lines
+            os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # for the log lines of Ray's workers
         with quiet_about_tokens():
             try:
                 keep_log_lines()
@@ -49,25 +49,24 @@ def join(address: str | None, *, only_running: bool) -> bool:
                     log_to_driver=True,
                 )
             except ConnectionError as error:
-                raise ConfigError(f"no Ray cluster answers at {found!r}: {error}") from None
+                raise ConfigError(_no_cluster(found, error)) from None
     return True
 
 
 def find(address: str | None, *, any_here: bool) -> str | None:
-    """Return the address of a running cluster that lets this process in; None for none.
+    """Return the address of a running cluster that accepts this process; None if none runs.
 
-    A cluster asks for a token or does not; where the user has not chosen (`RAY_AUTH_MODE`),
-    the cluster decides whether this process sends the one that Ray keeps for it.
+    Some clusters require a token. Where the user has not chosen a mode (`RAY_AUTH_MODE`), the
+    cluster decides whether this process sends the token that Ray keeps for it.
 
     Args:
-        address: As `join` takes it. One that is named, here or in `RAY_ADDRESS`, must
-            answer.
-        any_here: Consider every cluster on this machine, not only the one started last.
+        address: As for `join`. A cluster that is named, here or in `RAY_ADDRESS`, must answer.
+        any_here: Consider all clusters on this machine, not only the latest.
 
     Raises:
         ConfigError: No cluster answers at the address, or it refuses this process's token; or
-            there are several to choose from.
-        ClusterUnresponsive: The control store there is stopped.
+            several clusters run on this machine.
+        ClusterUnresponsive: The cluster's control store is stopped.
     """
     named = address or ""
     if named in ("", "auto"):
@@ -80,14 +79,20 @@ def find(address: str | None, *, any_here: bool) -> str | None:
         # "auto" and None both mean RAY_ADDRESS first.
         found = named if "://" in named else address_of(named or search)
         if found is not None:
-            admit(found, RayTokens(), ANSWER_S)
+            authenticate(found, RayTokens(), STORE_TIMEOUT_S)
     except ConfigError:
         raise
     except ValueError as error:
         raise ConfigError(f"{named!r} is not an address of a Ray cluster: {error}") from None
     except OSError as error:  # ConnectionError is one
         if named or (search and not any_here):
-            where = named or search
-            raise ConfigError(f"no Ray cluster answers at {where!r}: {error}") from None
-        return None  # none runs; one that has ended may have left its address behind
+            raise ConfigError(_no_cluster(named or search, error)) from None
+        return None  # none runs; a cluster that has ended may have left its address behind
     return found
+
+
+def _no_cluster(address: str | None, error: OSError) -> str:
+    return (
+        f"no Ray cluster answers at {address!r}: {error}. Correct the address, or start Ray there "
+        "with `ray start --head`."
+    )

@@ -40,7 +40,7 @@ def this_node() -> Node:
 
 
 def end_process(pid: int) -> None:
-    """On its node: end a process of Ray's, unless its number is another one's by now."""
+    """Kill a process of Ray's on this node, unless its pid is another program's by now."""
     with contextlib.suppress(OSError):
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             is_ray = file.read().startswith(b"ray::")

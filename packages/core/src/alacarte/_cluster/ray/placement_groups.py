@@ -1,4 +1,4 @@
-"""Placing an actor: its resources, node and bundles, as Ray takes them."""
+"""Placement of an actor in Ray's terms: its options and its placement group."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["counter_of", "options_of", "remove_groups", "reserve"]
 
 
 def options_of(spec: ActorSpec, group: PlacementGroup | None) -> dict[str, Any]:
-    """Return an actor's resources, environment and place, as Ray takes them."""
+    """Return an actor's resources, environment and scheduling strategy as Ray's options."""
     options: dict[str, Any] = {"num_cpus": 0, **spec.options}
     if spec.node_id:
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(spec.node_id, soft=False)
@@ -39,38 +39,37 @@ def options_of(spec: ActorSpec, group: PlacementGroup | None) -> dict[str, Any]:
         resources[counter_of(spec)] = 1.0 / spec.max_per_node
         options["resources"] = resources
     if spec.avoid and group is None and "label_selector" not in options:
-        # Ray goes on placing actors on a node that is gone until it has missed its heartbeats.
+        # Ray places actors on a dead node until the node has missed its heartbeats.
         options["label_selector"] = {"ray.io/node-id": f"!in({','.join(spec.avoid)})"}
         options["fallback_strategy"] = [{"label_selector": {}}]
     return options
 
 
 def counter_of(spec: ActorSpec) -> str:
-    """Name the resource that bounds a group's actors on a node: each node has 1, undeclared."""
+    """Return the resource that limits a group's actors on a node: each node has 1, undeclared."""
     return f"{IMPLICIT_RESOURCE_PREFIX}{spec.group}"
 
 
 async def reserve(spec: ActorSpec) -> PlacementGroup:
-    """Ask for an actor's bundles. They need not be there yet: the actor waits for them."""
+    """Create the placement group of an actor. It may still be pending: the actor waits for it."""
     labels = list(map(dict, spec.bundle_labels))
-    ask = functools.partial(
+    create = functools.partial(
         placement_group,
         list(map(dict, spec.bundles)),
         spec.bundle_strategy,
         name=spec.name,
         lifetime="detached",
-        # Ray before 2.49 does not know this argument.
+        # Ray before 2.49 does not have this argument.
         **({"bundle_label_selector": labels} if labels else {}),
     )
-    what = f"setting aside bundles for {spec.name}"
     try:
-        return await answer(what, ask, remove_placement_group)
+        return await answer(f"reserving bundles for {spec.name}", create, remove_placement_group)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"Ray does not accept the bundles: {first_line(error)}") from None
 
 
 def remove_groups(actor: str) -> None:
-    """Give back the bundles of the actor of that name. Blocks on Ray's control store."""
+    """Remove the placement group of the actor with this name. Blocks on Ray's control store."""
     for name, group in groups_named(actor):
         if name == actor:
             remove_placement_group(group)

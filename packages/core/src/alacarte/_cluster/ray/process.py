@@ -1,4 +1,4 @@
-"""A process of Ray's that hosts one actor of ours."""
+"""The process that Ray runs for each actor of alacarte's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..cluster_protocol import ActorSpec, Cluster, NotStarted
-from ..exits import process_space
+from ..exits import pid_namespace
 from ..host import ActorHost
 from ..threads import run_in_daemon_thread
 from ..titles import title_of
@@ -20,13 +20,13 @@ __all__ = ["Process", "stored_part"]
 
 
 class Process:
-    """What Ray runs in each process: a host for one actor of ours.
+    """The Ray actor class of every process: a host for one actor of alacarte's.
 
-    Ray calls these on an event loop of its own, apart from the actor's.
+    Ray calls the methods on an event loop of Ray's, apart from the actor's.
 
     Args:
-        spec: Without the arguments: Ray's control store keeps what this constructor gets.
-        make_cluster: Makes the cluster that the actor gets; something to import.
+        spec: Without `args`, since Ray's control store keeps the arguments of constructors.
+        make_cluster: Makes the cluster that the actor gets; an importable callable.
     """
 
     def __init__(self, spec: ActorSpec, make_cluster: Callable[[], Cluster]) -> None:
@@ -34,62 +34,65 @@ class Process:
         self._spec = spec
         self._make_cluster = make_cluster
         self._title = spec.title or title_of(spec.name)
-        # Ray names the process after the class of its actor, whenever a call has ended.
+        # Ray titles the process after the class of its actor whenever a call has ended.
         self.__class__ = type(self._title, (type(self),), {})
         if spec.restarts:
-            # Ray may be starting the process again, and then nobody calls `begin`.
+            # Ray may be restarting the process, and does not call `begin` again.
             self._start_host()
 
     def __repr__(self) -> str:
-        """Return what Ray puts in front of each line that the process prints."""
+        """Return the prefix that Ray prints in front of the process's log lines."""
         return self._title
 
     async def begin(self, *args: Any) -> tuple[str, int]:
-        """Make the actor. Apart from the constructor, so that an error arrives as itself.
+        """Start the actor. Not done in the constructor, so that errors arrive unchanged.
 
         Returns:
-            The process: its id, and where that id means this process.
+            The PID namespace, and the process id.
         """
         if self._host is None:
             self._spec = replace(self._spec, args=args)
             self._start_host()
-        await self._made()
+        await self._started_host()
         return self.process()
 
     def process(self) -> tuple[str, int]:
-        """Return the process as `begin` does, whether the actor is made or not."""
-        return process_space(), os.getpid()
+        """Return the PID namespace and process id, whether or not the actor has started."""
+        return pid_namespace(), os.getpid()
 
     async def call(self, method: str, args: tuple[Any, ...]) -> Any:
-        host = await self._made()
+        host = await self._started_host()
         return await asyncio.wrap_future(host.submit(method, args))
 
     def _start_host(self) -> None:
-        """Begin to make the actor, in a thread: neither Ray's constructor nor its loop may wait."""
+        """Start the actor in a thread: neither Ray's constructor nor Ray's loop may block."""
 
         def make() -> ActorHost:
             return ActorHost(self._spec, self._make_cluster(), this_node())
 
         self._host = run_in_daemon_thread(make, f"start-{self._spec.name}")
 
-    async def _made(self) -> ActorHost:
-        """Return the host once it is made.
+    async def _started_host(self) -> ActorHost:
+        """Return the host once its actor has started.
 
         Raises:
-            NotStarted: Whoever started this process has not called `begin` yet.
+            NotStarted: The starter of this process has not called `begin` yet.
         """
         if self._host is None:
             raise NotStarted(f"{self._spec.name} has not been given its arguments yet")
-        # A caller that gives up cancels nothing: a call in a thread runs already.
+        # A caller that is cancelled does not cancel the start: its thread runs already.
         return self._host.result() if self._host.done() else await asyncio.wrap_future(self._host)
 
     async def live(self) -> None:
-        """Never return: the caller learns of the end of this process by the end of the call."""
+        """Never return: the call ends with this process, which tells the caller of the end."""
         await asyncio.Event().wait()
 
 
 def stored_part(spec: ActorSpec) -> ActorSpec:
-    """Return what the process needs before `begin`: Ray's control store keeps it, on disk even."""
+    """Return the part of a spec that the process needs before `begin`.
+
+    Ray's control store keeps this part, even on disk.
+    """
     if spec.restarts and spec.args:
-        raise ValueError(f"{spec.name}: nobody hands arguments to a process that Ray restarts")
+        raise ValueError(f"{spec.name}: an actor that Ray restarts cannot have arguments")
     return replace(spec, args=(), options={}, bundles=())

@@ -13,7 +13,7 @@ from ray import exceptions
 
 from ..cluster_protocol import ActorDied
 from ..deaths import cause_of_death, is_unexplained
-from ..exits import ExitWatch, describe_exit, process_space
+from ..exits import ExitWatch, describe_exit, pid_namespace
 from ..titles import title_of
 from .control_store import CALLS
 from .error_cause import cause_of, first_line
@@ -22,17 +22,17 @@ from .placement_groups import remove_groups
 __all__ = ["RayActor", "check_connected", "connection_id"]
 
 _EXITS = ExitWatch()
-_EXIT_S = 2.0
-"""For a process to end whose connections have; a large one takes a while."""
+_EXIT_TIMEOUT_S = 2.0
+"""For a process to exit after its connections have closed; a large process takes a while."""
 
 
 class RayActor:
     """A reference to a Ray actor.
 
     Args:
-        bundled: Whether resources in bundles belong to it; None for not known.
-        title: Of its process; "" for what its name says.
-        restarts: Ray starts it again when it dies, in another process.
+        bundled: Whether the actor has a placement group; None for unknown.
+        title: Title of the process; "" to derive the title from `name`.
+        restarts: Ray restarts the actor when it dies, in another process.
     """
 
     def __init__(
@@ -49,23 +49,23 @@ class RayActor:
         self._handle = handle
         self._bundled = bundled
         self._connection = connection_id()
-        # While a call runs, Ray names the process after the call.
-        self._named = {"name": title or title_of(name)}
+        # While a call runs, Ray titles the process after the call.
+        self._call_options = {"name": title or title_of(name)}
         self._exit: concurrent.futures.Future[int | None] | None = None
 
     async def call(self, method: str, *args: Any) -> Any:
         check_connected(self._connection)
         try:
-            return await self._handle.call.options(**self._named).remote(method, args)
+            return await self._handle.call.options(**self._call_options).remote(method, args)
         except exceptions.RayTaskError as error:
             raise cause_of(error) from None
         except exceptions.RayActorError as error:
             raise ActorDied(f"{self.name}: {await self._reason(error)}") from None
 
     async def begin(self, args: tuple[Any, ...]) -> None:
-        # One by one: Ray writes arguments of 100 KB and more to the disk when its memory is short.
+        # Separately: Ray writes arguments of 100 KB and more to disk when its memory is short.
         try:
-            process = await self._handle.begin.options(**self._named).remote(*args)
+            process = await self._handle.begin.options(**self._call_options).remote(*args)
         except exceptions.RayTaskError as error:
             raise cause_of(error) from None
         except exceptions.RayError as error:
@@ -78,26 +78,26 @@ class RayActor:
             check_connected(self._connection)
             try:
                 if self._exit is None:
-                    self._watch(await self._handle.process.options(**self._named).remote())
-                await self._handle.live.options(**self._named).remote()
+                    self._watch(await self._handle.process.options(**self._call_options).remote())
+                await self._handle.live.options(**self._call_options).remote()
             except exceptions.ActorUnavailableError:
-                await asyncio.sleep(0.1)  # Ray does not know yet; ask again
+                await asyncio.sleep(0.1)  # Ray does not know yet
             except exceptions.RayError as error:
                 return await self._reason(error)
 
     def _watch(self, process: tuple[str, int]) -> None:
-        """Keep the process in sight, where it is one of this machine."""
+        """Watch for the exit of the process, if the process runs on this machine."""
         space, pid = process
-        if space and space == process_space():
+        if space and space == pid_namespace():
             self._exit = _EXITS.watch(pid)
 
     async def _reason(self, error: exceptions.RayError) -> str:
-        """Return why the process ended: as the kernel has it, where Ray does not know."""
+        """Return why the process ended: the kernel's answer where Ray does not know."""
         text = str(error)
         if self._exit is not None and is_unexplained(text):
             with contextlib.suppress(TimeoutError):
-                # Its connections may be gone before it is.
-                async with asyncio.timeout(_EXIT_S):
+                # The connections of a process may close before it exits.
+                async with asyncio.timeout(_EXIT_TIMEOUT_S):
                     status = await asyncio.shield(asyncio.wrap_future(self._exit))
                     if status is not None:
                         return f"its process {describe_exit(status)}"
@@ -107,26 +107,26 @@ class RayActor:
         check_connected(self._connection)
         ray.kill(self._handle, no_restart=True)
         if self._bundled is not False:
-            # It asks Ray's control store, which the caller, an event loop, must not wait for.
+            # In a thread: the call blocks on Ray's control store, and the caller is an event loop.
             CALLS.submit(functools.partial(remove_groups, self.name))
 
 
 def connection_id() -> str:
-    """Return what tells this process's connection to Ray from an earlier or later one; "" for none.
+    """Return an id of this process's connection to Ray; "" when there is none.
 
-    `ray.shutdown()` ends it, and another `ray.init()` begins another, also to the same cluster.
+    `ray.shutdown()` ends a connection, and `ray.init()` begins another, even to the same cluster.
     """
     if not ray.is_initialized():
         return ""
-    # A job's id is unique in its cluster, and that of a node everywhere.
+    # A job id is unique in its cluster, a node id everywhere.
     context = ray.get_runtime_context()
     return f"{context.get_node_id()}/{context.get_job_id()}"
 
 
 def check_connected(connection: str) -> None:
-    """Raise ActorDied where this connection has ended.
+    """Raise ActorDied when a connection has ended.
 
-    Ray would take the question for the first of a new program, and start a cluster for it.
+    Ray takes a call without a connection for the first of a program, and starts a cluster.
     """
     if connection_id() != connection:
-        raise ActorDied("this process has left that Ray cluster (ray.shutdown)")
+        raise ActorDied("this process has disconnected from that Ray cluster (ray.shutdown)")

@@ -1,4 +1,4 @@
-"""The `Cluster` of Ray."""
+"""The implementation of `Cluster` on Ray."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..cluster_protocol import Actor, ActorDied, ActorSpec, Capacity, Node
 from ..grpc_probe import ProbeResult, probe
 from .control_store import CALLS, DurableMap, answer
 from .error_cause import first_line
-from .free_resources import compare_totals, missing_resources
+from .free_resources import compute_capacity, missing_resources
 from .internals import groups_named
 from .joining import NAMESPACE, find, join
 from .nodes import end_process, list_nodes
@@ -26,12 +26,12 @@ from .ray_actor import RayActor, check_connected, connection_id
 
 __all__ = ["RayCluster"]
 
-_CALLS_AT_ONCE = 10_000
-_REACH_S = 1.0
+_MAX_CONCURRENT_CALLS = 10_000
+_PROBE_TIMEOUT_S = 1.0
 
 
 class RayCluster(DurableMap):
-    """A `Cluster` on the Ray that this process is connected to."""
+    """The Ray cluster that this process is connected to."""
 
     kind = "ray"
 
@@ -50,7 +50,7 @@ class RayCluster(DurableMap):
     def is_reachable(self) -> bool:
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
         try:
-            return probe(host.strip("[]"), int(port), _REACH_S) is not ProbeResult.SILENT
+            return probe(host.strip("[]"), int(port), _PROBE_TIMEOUT_S) is not ProbeResult.SILENT
         except OSError:
             return False
 
@@ -58,7 +58,7 @@ class RayCluster(DurableMap):
     def connect(
         cls, address: str | None = None, *, only_running: bool = False
     ) -> RayCluster | None:
-        """Connect this process to Ray as `join` does; None where it starts no cluster."""
+        """Connect this process to Ray, as `join` does; return None when `join` returns False."""
         return cls() if join(address, only_running=only_running) else None
 
     @staticmethod
@@ -68,7 +68,7 @@ class RayCluster(DurableMap):
 
     @staticmethod
     def find(address: str | None = None, *, any_here: bool = False) -> str | None:
-        """Return the address of a running cluster, as `joining.find` does."""
+        """Return the address of a running cluster; see `joining.find`."""
         return find(address, any_here=any_here)
 
     async def start_actor(self, spec: ActorSpec) -> Actor:
@@ -90,7 +90,7 @@ class RayCluster(DurableMap):
                 name=spec.name,
                 namespace=NAMESPACE,
                 lifetime="detached",
-                max_concurrency=_CALLS_AT_ONCE,
+                max_concurrency=_MAX_CONCURRENT_CALLS,
                 max_restarts=-1 if spec.restarts else 0,
                 max_task_retries=0,
                 **options_of(spec, group),
@@ -98,9 +98,9 @@ class RayCluster(DurableMap):
         except (TypeError, ValueError) as error:
             raise ConfigError(f"Ray does not accept the options: {first_line(error)}") from None
         try:
-            # Ray asks its control store for a named actor and blocks meanwhile.
-            given = (stored_part(spec), RayCluster)
-            start: Callable[[], Any] = functools.partial(process.remote, *given)
+            # Ray blocks on its control store to start a named actor.
+            arguments = (stored_part(spec), RayCluster)
+            start: Callable[[], Any] = functools.partial(process.remote, *arguments)
             handle = await answer(f"starting {spec.name}", start, ray.kill)
         except ValueError as error:
             if "already" in str(error):
@@ -115,11 +115,10 @@ class RayCluster(DurableMap):
         return actor
 
     async def missing(self, spec: ActorSpec) -> dict[str, tuple[float, float]]:
-        return await answer("what is free", functools.partial(missing_resources, spec))
+        return await answer("reading free resources", functools.partial(missing_resources, spec))
 
     async def capacity(self, wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
-        ask = functools.partial(compare_totals, wanted)
-        return await answer("what the cluster has in all", ask)
+        return await answer("reading total resources", functools.partial(compute_capacity, wanted))
 
     async def find_actor(self, name: str) -> Actor | None:
         check_connected(self._connection)
@@ -139,18 +138,18 @@ class RayCluster(DurableMap):
         ]
 
     async def end_process(self, node_id: str, pid: int) -> None:
-        there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        task = _remote(end_process).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+        on_node = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        task = _remote(end_process).options(num_cpus=0, max_retries=0, scheduling_strategy=on_node)
         await answer(f"ending process {pid}", lambda: task.remote(pid))
 
     async def release(self, prefix: str) -> None:
-        # In this order: what is started meanwhile is among the living.
-        left = await answer("listing placement groups", lambda: groups_named(prefix))
+        # In this order: an actor that starts meanwhile is among the living.
+        groups = await answer("listing placement groups", lambda: groups_named(prefix))
         living = {*await self.list_actors(prefix), *self._starting}
-        for name, group in left:
+        for name, group in groups:
             if name not in living:
                 remove = functools.partial(remove_placement_group, group)
-                await answer(f"giving back the bundles of {name}", remove)
+                await answer(f"releasing the bundles of {name}", remove)
 
     async def nodes(self) -> list[Node]:
         return await answer("listing nodes", list_nodes)
@@ -158,8 +157,8 @@ class RayCluster(DurableMap):
 
 @functools.cache
 def _remote(code: Any) -> Any:
-    """Return what Ray starts of a class or function of ours; made once in each process.
+    """Return a class or function as a Ray actor class or task, made once in each process.
 
-    Ray stores each one's code, for good, once for every cluster that it is used in.
+    Ray stores the code of each Ray class and task for good.
     """
     return ray.remote(code)
