@@ -22,11 +22,11 @@ class Store:
     def read(self) -> Any:
         return self.spec
 
-    def apply(self, new: Resource, *, replacing: Sequence[Resource | None]) -> None:
+    def apply(self, new: Resource, *, expected: Sequence[Resource | None]) -> None:
         if self.others:
             self.spec = self.others.pop(0)(self.spec)
-        [thought] = replacing
-        if self.spec != (None if thought is None else thought.spec):
+        [current] = expected
+        if self.spec != (None if current is None else current.spec):
             raise ConflictError(new.kind, new.name)
         self.spec = new.spec
 

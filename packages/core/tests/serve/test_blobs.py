@@ -109,12 +109,12 @@ def test_large_strings_are_not_sent_back(local: Any):
     assert found == made
     slower = deployments[0].config.model_copy(update={"max_ongoing_requests": 9})
     changed = replace(found.spec, deployments=(replace(found.spec.deployments[0], config=slower),))
-    instance.apply(Resource("application", "made", changed), replacing=[found])
+    instance.apply(Resource("application", "made", changed), expected=[found])
     [again] = instance.resources("application")
     assert again.spec == changed
     instance.delete("application", "made")
     with pytest.raises(ConflictError):
-        instance.apply(again, replacing=[found])
+        instance.apply(again, expected=[found])
 
 
 def test_a_process_takes_over_a_new_secret(local: Any, plugins: Any):

@@ -323,8 +323,8 @@ def test_an_instance_is_found_by_packages(local: Any):
         instance.apply(other)
     other = Resource("application", "made", ApplicationSpec("made", None, spec.id, (spec, spec)))
     with pytest.raises(ConflictError):
-        instance.apply(other, replacing=[None])
-    instance.apply(made, replacing=[made])
+        instance.apply(other, expected=[None])
+    instance.apply(made, expected=[made])
     assert instance.delete("application", "made")
     assert not instance.delete("application", "made")
     assert not instance.ended

@@ -38,7 +38,7 @@ def change(
         if new is None:
             return
         try:
-            instance.apply(Resource(kind, name, new), replacing=[old])
+            instance.apply(Resource(kind, name, new), expected=[old])
         except ConflictError:
             if not tries_left:
                 raise

@@ -170,12 +170,12 @@ class Client:
         hurried = spec.config.merged(BackendConfig(experimental_graceful_shutdown_timeout_s=0.0))
         as_it_was = Resource(BACKEND, backend_tag, spec)
         without_grace = Resource(BACKEND, backend_tag, spec.configured(hurried))
-        self._instance.apply(without_grace, replacing=[as_it_was], wait=False)
+        self._instance.apply(without_grace, expected=[as_it_was], wait=False)
         try:
             self._instance.delete(BACKEND, backend_tag)
         except ConfigError:  # an endpoint has taken it up meanwhile
             with suppress(ConflictError):
-                self._instance.apply(as_it_was, replacing=[without_grace], wait=False)
+                self._instance.apply(as_it_was, expected=[without_grace], wait=False)
             raise
 
     # --- endpoints ----------------------------------------------------------------------
@@ -341,7 +341,7 @@ class Client:
             taken: Raised where somebody else has made it meanwhile.
         """
         try:
-            self._instance.apply(resource, replacing=[None])
+            self._instance.apply(resource, expected=[None])
         except ConflictError:
             raise taken from None
         except BaseException:

@@ -126,7 +126,7 @@ class Session:
     def apply(
         self,
         *resources: Resource,
-        replacing: Sequence[Resource | None] = (),
+        expected: Sequence[Resource | None] = (),
         wait: bool = True,
         timeout_s: float | None = None,
     ) -> None:
@@ -141,8 +141,8 @@ class Session:
         keys = [(resource.kind, resource.name) for resource in resources]
         changed = dict(zip(keys, resources, strict=True))
         self._refuse_early(Plan.of(changed, self.plugins.resource_kinds))
-        expected = dict(zip(keys, replacing, strict=True)) if replacing else {}
-        work = self._connection.apply(expected, resources, wait=wait)
+        by_key = dict(zip(keys, expected, strict=True)) if expected else {}
+        work = self._connection.apply(by_key, resources, wait=wait)
         try:
             self.wait(within(timeout_s, work))
         except TimeoutError:

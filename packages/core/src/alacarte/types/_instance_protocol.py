@@ -38,20 +38,21 @@ class Instance(Protocol):
     def apply(
         self,
         *resources: Resource,
-        replacing: Sequence[Resource | None] = (),
+        expected: Sequence[Resource | None] = (),
         wait: bool = True,
     ) -> None:
         """Make these exist, in place of those of their names; all of them, or none.
 
         Args:
-            replacing: For each of them what is there now as far as the caller knows, None for
-                nothing; empty for whatever is there. So nobody's change is undone unseen.
+            expected: For each resource, its current value as the caller read it, None for a
+                resource that must not exist; () to replace any value. Compare-and-set: no change
+                of another caller is overwritten unseen.
             wait: Return when their deployments run, and every proxy and this process know their
                 routes.
 
         Raises:
             ConfigError: One of them cannot exist beside the others.
-            ConflictError: Something else is there than was thought.
+            ConflictError: A current value is not the expected one.
             DeployError: A deployment does not start; it is left as it is.
         """
 
