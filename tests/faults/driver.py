@@ -163,7 +163,7 @@ class Driver:
         else:
             from alacarte.serve import _current
 
-            _current.HERE.session = None
+            _current.CURRENT.session = None
         self.serve.start(**self._options)
 
     def remove_node(self, number: int) -> None:

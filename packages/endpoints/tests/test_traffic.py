@@ -66,7 +66,7 @@ def test_who_takes_a_path_that_is_split(
     serve.delete("stable")
     with caplog.at_level("INFO", "alacarte"):
         serve.run(answer.bind(), name="new", route_prefix="/app")
-    assert "but requests there go to 'canary', by a route in front of its own" in caplog.text
+    assert "but another route overrides its own: requests go to 'canary'" in caplog.text
     delete_traffic("/app")
     assert weights(route()) == {"new": 1.0}
     set_traffic("/app", {"canary": 1})

@@ -109,6 +109,6 @@ def test_shadows_need_a_plugin_that_copies_requests():
         for options in ({}, {"shadows": {target: 1.0}})
     )
     check_shadows(split.resources["road", "s"], plugins)
-    told = "route s: copying requests to shadows is given by the package alacarte-endpoints"
+    told = "route s: copying requests to shadows needs the package alacarte-endpoints"
     with pytest.raises(PluginError, match=told):
         check_shadows(shadowed.resources["road", "s"], plugins)

@@ -307,7 +307,7 @@ def test_without_autoscaling_the_package_is_named(monkeypatch, options, what):
     monkeypatch.setattr(process_plugins, "load_plugins", lambda: only_core)
     with pytest.raises(PluginError) as caught:
         make(**options)
-    assert str(caught.value).startswith(f"resize: {what} is given by the package")
+    assert str(caught.value).startswith(f"resize: {what} needs the package")
     assert "pip install alacarte-autoscaling" in str(caught.value)
 
 

@@ -79,7 +79,7 @@ def session(*answers: Answer) -> tuple[Any, FakeController]:
 def test_an_instance_that_is_over(monkeypatch: pytest.MonkeyPatch, connected: bool, ended: bool):
     """Whether another process has ended it or Ray is left, this process has none any more."""
     over: Any = Session(SimpleNamespace(is_connected=True), None)  # type: ignore[arg-type]
-    monkeypatch.setattr(_current.HERE, "session", over)
+    monkeypatch.setattr(_current.CURRENT, "session", over)
     assert _current.current() is over
     over.cluster.is_connected, over.ended_elsewhere = connected, ended
     assert _current.current() is None
@@ -393,7 +393,7 @@ def test_a_shutdown_of_an_instance_that_has_ended():
     )
     driver.wait = is_another
     driver.leave = lambda: left.append("left")
-    driver.end_at_once = lambda: left.append("ended")
+    driver.kill = lambda: left.append("ended")
     driver.shut_down()
     assert left == ["left"]
 
@@ -405,8 +405,8 @@ def test_a_shutdown_without_a_cluster():
     cluster = SimpleNamespace(is_reachable=lambda: False)
     driver._connection = SimpleNamespace(cluster=cluster, started=True)
     driver.leave = lambda: left.append(True)
-    with pytest.raises(ClusterUnresponsive, match="nothing could be shut down in order"):
+    with pytest.raises(ClusterUnresponsive, match="could not shut down gracefully"):
         driver.shut_down()
     assert left == [True]
-    driver.give_up()  # of a start that failed: its own error is the one to raise
+    driver.abandon()  # of a start that failed: its own error is the one to raise
     assert left == [True, True]

@@ -28,7 +28,7 @@ WAIT_S = 20.0
 
 @serve.deployment
 class Model:
-    """Holds data, and says how much."""
+    """A deployment that holds data and answers with its size."""
 
     def __init__(self, data: bytes) -> None:
         self.size = len(data)
@@ -39,7 +39,7 @@ class Model:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Bytes of the large strings in each question to the controller."""
+    """The bytes of large strings in each call to the controller."""
     sizes: list[int] = []
     send = controller_client.send
 
@@ -55,7 +55,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_large_arguments_are_sent_once(local: Any, sent: list[int]):
-    """Only where the controller lacks them: not for another option, nor another application."""
+    """Arguments are sent once, not again for another option or another application."""
     data = os.urandom(MIB)
     assert local.run(Model.bind(data), name="a").call() == MIB
     assert [size > MIB for size in sent] == [False, True]
@@ -71,7 +71,7 @@ def test_large_arguments_are_sent_once(local: Any, sent: list[int]):
 
 
 def test_arguments_beyond_the_limit_are_refused(local: Any, sent: list[int]):
-    """Before anything is sent; the error names the deployment, both sizes, and what to do."""
+    """Too large arguments are refused unsent; the error has both sizes and a remedy."""
     local.start(cluster_options={"max_bound_bytes": 2 * MIB})
     assert local.run(Model.bind(os.urandom(MIB))).call() == MIB
     sent.clear()
@@ -87,7 +87,7 @@ def test_arguments_beyond_the_limit_are_refused(local: Any, sent: list[int]):
 
 
 def test_the_controller_refuses_them_too(local: Any, monkeypatch: pytest.MonkeyPatch):
-    """Whoever has sent them."""
+    """The controller refuses too large arguments of any sender."""
     local.start(cluster_options={"max_bound_bytes": MIB})
     monkeypatch.setattr(_session.Session, "_refuse_early", lambda *_: None)
     with pytest.raises(ConfigError, match="take 2.0 MiB"):
@@ -95,7 +95,7 @@ def test_the_controller_refuses_them_too(local: Any, monkeypatch: pytest.MonkeyP
 
 
 def test_large_strings_are_not_sent_back(local: Any):
-    """Resources that are asked for hold references, with which they can be applied again."""
+    """Resources that a driver reads hold references, and can be applied again."""
     local.start()
     instance = get_instance()
     deployments = build_deployments(Model.bind(os.urandom(MIB)), name="made")
@@ -118,7 +118,7 @@ def test_large_strings_are_not_sent_back(local: Any):
 
 
 def test_a_process_takes_over_a_new_secret(local: Any, plugins: Any):
-    """It asks for it wherever it finds the controller, so it can reach the replicas of later."""
+    """A process reads the secret of a restarted controller, and can call its replicas."""
     handle = local.run(Model.bind(b"data"))
     here = handle.runtime
 

@@ -37,7 +37,7 @@ gate = fresh_gate(__name__)
 
 @serve.deployment
 class Named:
-    """Answers with its name; its constructor waits or fails when it is told to."""
+    """A deployment that answers with its name; its constructor waits or fails on request."""
 
     def __init__(self, name: str = "", *, waits: bool = False, fails: bool = False) -> None:
         if waits:
@@ -78,7 +78,7 @@ def test_run_many(local: Any):
 
 
 def test_run_many_is_all_or_nothing(local: Any):
-    """When one application is refused, none is deployed, and what ran before goes on."""
+    """When one application is refused, none is deployed, and earlier ones keep running."""
     before = local.run(Named.bind("old"), name="old", route_prefix=None)
     policy = Named.options(routing_policy="nobody-gives-it").bind("bad")
     with pytest.raises(ConfigError, match="nobody-gives-it"):
@@ -90,8 +90,8 @@ def test_run_many_is_all_or_nothing(local: Any):
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        ([], "run_many: there is no application to run."),
-        ([target("a"), target("a")], "run_many: two applications are named 'a'."),
+        ([], r"run_many\(\): targets is empty"),
+        ([target("a"), target("a")], r"run_many\(\): two applications are named 'a'; rename"),
         (
             [RunTarget(Named.bind(), "a", None, logging_config={})],
             "logging_config is not supported yet",
@@ -99,14 +99,14 @@ def test_run_many_is_all_or_nothing(local: Any):
     ],
 )
 def test_run_many_refuses(local: Any, targets: list[RunTarget], message: str):
-    """What cannot be meant is refused before anything is started."""
+    """Invalid targets are refused before anything starts."""
     with pytest.raises(ConfigError, match=message):
         local.run_many(targets)
     assert _current.current() is None
 
 
 def test_run_many_without_waiting(local: Any, gate: Gate):
-    """On request it returns before the replicas are there; calls wait for them."""
+    """Without waiting, `run_many` returns before replicas are ready; calls wait for them."""
     [handle] = local.run_many([target("a", waits=True)], wait_for_applications_running=False)
     assert local.status().applications["a"].status == "DEPLOYING"
     answer = handle.submit()
@@ -114,8 +114,8 @@ def test_run_many_without_waiting(local: Any, gate: Gate):
     assert answer.result(WAIT_S) == "a"
 
 
-def test_the_first_failure_is_told(local: Any, gate: Gate):
-    """An application that fails is told at once, although another one is still coming up."""
+def test_the_first_failure_is_raised(local: Any, gate: Gate):
+    """The failure of an application is raised at once, while another one still starts."""
     with pytest.raises(DeployError, match="of the constructor"):
         local.run_many([target("slow", waits=True), target("bad", fails=True)])
     assert not gate.open.is_set()
@@ -124,7 +124,7 @@ def test_the_first_failure_is_told(local: Any, gate: Gate):
 
 
 def test_a_later_driver_wins(local: Any, gate: Gate):
-    """Of two that deploy different programs under one name, the earlier is told of the later."""
+    """A driver's wait fails when another driver deploys a different application by its name."""
     local.start()
     with ThreadPoolExecutor() as drivers:
         first = drivers.submit(local.run, Named.bind("1", waits=True), route_prefix=None)
@@ -137,7 +137,7 @@ def test_a_later_driver_wins(local: Any, gate: Gate):
 
 
 def test_the_same_program_twice(local: Any, gate: Gate):
-    """Two that deploy the same program at once both return, and it runs once."""
+    """Two drivers that deploy the same program both return, and the program runs once."""
     local.start()
     app = Named.bind("same", waits=True)
     with ThreadPoolExecutor() as drivers:
@@ -151,7 +151,7 @@ def test_the_same_program_twice(local: Any, gate: Gate):
 
 
 def test_different_applications_at_once(local: Any):
-    """Drivers of different applications do not notice each other."""
+    """Drivers of different applications do not affect each other."""
     local.start()
     with ThreadPoolExecutor() as drivers:
         names = [f"app{number}" for number in range(6)]
@@ -163,7 +163,7 @@ def test_different_applications_at_once(local: Any):
 
 
 def test_deleted_while_it_comes_up(local: Any, gate: Gate):
-    """Whoever waits for an application that somebody deletes is told."""
+    """The wait for an application fails when the application is deleted."""
     local.start()
     with ThreadPoolExecutor() as drivers:
         run = drivers.submit(local.run, Named.bind(waits=True), route_prefix=None)
@@ -175,11 +175,11 @@ def test_deleted_while_it_comes_up(local: Any, gate: Gate):
 
 
 def test_a_deletion_that_takes_too_long(local: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch):
-    """A deletion that waits for a request is no endless wait: it says what is left."""
+    """A deletion that waits for a long request raises after a minute."""
     monkeypatch.setattr(_session, "_DELETED_S", 0.05)
     answer = local.run(Named.bind("a"), route_prefix=None).submit(method="slow")
     assert gate.inside.acquire(timeout=WAIT_S)
-    with pytest.raises(TimeoutError, match="'default' is deleted, but something of it still runs"):
+    with pytest.raises(TimeoutError, match="'default' is deleted, but its replicas still drain"):
         local.delete("default")
     gate.open.set()
     assert answer.result(WAIT_S) == "a"
@@ -197,7 +197,7 @@ def test_a_wait_ends_with_the_instance(local: Any):
 
 
 def test_shutdown_by_force(local: Any, gate: Gate):
-    """Force waits for nobody: not for a request, and not for a controller that hangs."""
+    """A forced shutdown waits neither for requests nor for a controller that hangs."""
     handle = local.run(Named.bind("a"), route_prefix=None)
     answer = handle.submit(method="slow")
     assert gate.inside.acquire(timeout=WAIT_S)
@@ -221,7 +221,7 @@ def test_shutdown_by_force(local: Any, gate: Gate):
 
 
 def test_shutdown_without_a_controller(local: Any, monkeypatch: pytest.MonkeyPatch):
-    """A controller that is gone for good does not keep its replicas alive."""
+    """A shutdown ends the replicas of a controller that is gone for good."""
     monkeypatch.setattr(_session, "_SHUTDOWN", Patience(gone_s=0.2))
     local.run(Named.bind("a"), route_prefix=None)
     kill_controller()
@@ -231,7 +231,7 @@ def test_shutdown_without_a_controller(local: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_shutdown_without_an_instance(local: Any):
-    """Without an instance a shutdown is no error, by force or not, and starts none to end."""
+    """Without an instance a shutdown, forced or not, is no error and starts nothing."""
     local.shutdown()
     local.shutdown(force=True)
     assert _current.current() is None
@@ -239,7 +239,7 @@ def test_shutdown_without_an_instance(local: Any):
 
 
 async def test_shutdown_on_an_event_loop(local: Any):
-    """`shutdown_async` leaves the loop free meanwhile."""
+    """`shutdown_async` does not block the event loop."""
     await asyncio.to_thread(local.run, Named.bind("a"), route_prefix=None)
     ending = asyncio.create_task(local.shutdown_async())
     await asyncio.sleep(0)
@@ -252,20 +252,20 @@ async def test_shutdown_on_an_event_loop(local: Any):
     ("options", "message"),
     [
         ({"http_port": 8000}, "alacarte-http"),
-        ({"http_host": "x", "http_options": {}}, r"serve.start\(http_host\): say it in http_o"),
+        ({"http_host": "x", "http_options": {}}, "http_host and http_options exclude each other"),
         ({"logging_config": {}}, "not supported yet"),
-        ({"no_such_options": 1}, "no installed plugin gives 'no_such_options'"),
+        ({"no_such_options": 1}, "no installed plugin provides 'no_such_options'"),
     ],
 )
-def test_options_of_another_time(local: Any, options: dict[str, Any], message: str):
-    """An option that went elsewhere says where; one that nobody knows is no option."""
+def test_refused_options_of_start(local: Any, options: dict[str, Any], message: str):
+    """The error for an unsupported, misplaced or unknown option says what to do."""
     with pytest.raises(ServeError, match=message):
         local.start(**options)
     assert _current.current() is None
 
 
 def test_a_cluster_that_is_silent_for_a_while(local: Any, monkeypatch: pytest.MonkeyPatch):
-    """Starts that fail for want of an answer of the cluster's are no failures of the code's."""
+    """Starts that fail because the cluster does not answer do not count as failures of the code."""
     silent = [None] * 10  # more than the starts that are allowed to fail
     start_actor = LocalCluster.start_actor
 
@@ -282,14 +282,14 @@ def test_a_cluster_that_is_silent_for_a_while(local: Any, monkeypatch: pytest.Mo
     assert {failure.kind for failure in failures} == {"cluster"}
 
 
-def test_options_that_say_nothing(local: Any):
-    """Ray Serve's options may be given as None."""
+def test_options_that_are_none(local: Any):
+    """Ray Serve's unsupported options may be None."""
     local.start(grpc_options=None, logging_config=None)
     assert _current.current() is not None
 
 
 def test_what_start_returns_without_a_client(local: Any):
-    """It starts all the same, and says which package gives what it is asked for."""
+    """`serve.start` works without alacarte-endpoints; using its client names the package."""
     client = local.start()
     assert _current.current() is not None
     assert "alacarte-endpoints is not installed" in repr(client)
@@ -299,15 +299,15 @@ def test_what_start_returns_without_a_client(local: Any):
 
 
 def test_detached_asks_for_the_first(local: Any):
-    """Who wants a lasting instance of his own is told that there is one."""
+    """`detached=True` fails when an instance is running."""
     local.start(detached=True)
-    with pytest.raises(ServeError, match=r"an instance runs already; serve.connect\(\) joins it"):
+    with pytest.raises(ServeError, match=r"running already; join it with serve.connect\(\)"):
         local.start(detached=True)
     local.start()
 
 
 def test_an_instance_is_found_by_packages(local: Any):
-    """Resources of any kind are applied, listed and deleted through it."""
+    """Packages apply, list and delete resources of any kind through the instance."""
     with pytest.raises(ServeError, match="alacarte is not running"):
         get_instance()
     local.start()
@@ -319,7 +319,7 @@ def test_an_instance_is_found_by_packages(local: Any):
     assert instance.status().applications["made"].status == "RUNNING"
     assert instance.make_handle(spec.id).call() == "hello"
     other = Resource("application", "made", ApplicationSpec("made", "/", spec.id, (spec,)))
-    with pytest.raises(PluginError, match="the path / is given by the package alacarte-http"):
+    with pytest.raises(PluginError, match="the path / needs the package alacarte-http"):
         instance.apply(other)
     other = Resource("application", "made", ApplicationSpec("made", None, spec.id, (spec, spec)))
     with pytest.raises(ConflictError):
@@ -334,16 +334,16 @@ def test_an_instance_is_found_by_packages(local: Any):
 
 @pytest.mark.parametrize("options", [{"name": "\ud800"}, {"route_prefix": "/\udc80"}])
 def test_lone_surrogates_are_refused(local: Any, options: dict[str, Any], monkeypatch: Any):
-    """Before anything is stored that could not be read again."""
+    """Names that cannot be encoded are refused before anything is stored."""
     monkeypatch.setattr(type(_current.load_plugins()), "gives_routes", True)
     with pytest.raises(ConfigError, match="holds the lone surrogate"):
         local.run(Named.bind("a"), **{"route_prefix": None, **options})
     assert local.status().applications == {}
 
 
-def test_a_hold_survives_its_controller_s_absence(local: Any, monkeypatch: pytest.MonkeyPatch):
-    """Whatever goes wrong, the process goes on telling that it lives."""
-    monkeypatch.setattr(_controller_connection, "_LEASE_S", 0.01)
+def test_a_lease_survives_its_controller_s_absence(local: Any, monkeypatch: pytest.MonkeyPatch):
+    """A process continues to renew its lease, however renewals fail."""
+    monkeypatch.setattr(_controller_connection, "_LEASE_INTERVAL_S", 0.01)
     local.start(detached=False)
     session = _current.current()
     assert session is not None
@@ -360,24 +360,24 @@ def test_a_hold_survives_its_controller_s_absence(local: Any, monkeypatch: pytes
 
 
 def test_the_end_of_a_process_is_not_another_instance_s(local: Any):
-    """What was to end with the process has ended already; what runs now goes on."""
+    """At exit, a process does not end the instance that it has joined later."""
     local.start(detached=False)
     first = _current.current()
     assert first is not None
     local.shutdown()
     local.start()
-    _current.HERE.end_if_current(weakref.ref(first))
+    _current.CURRENT.end_if_current(weakref.ref(first))
     assert _current.current() is not None
     second = _current.current()
     assert second is not None
-    _current.HERE.end_if_current(weakref.ref(second))
+    _current.CURRENT.end_if_current(weakref.ref(second))
     assert _current.current() is None
 
 
 def test_a_session_that_has_ended_is_not_kept(local):
-    """A program that starts and ends many instances holds none of them, nor their runtimes."""
+    """A process that has ended an instance keeps no reference to it."""
     serve.start()
-    session = weakref.ref(_current.HERE.session)
+    session = weakref.ref(_current.CURRENT.session)
     assert session() is not None
     serve.shutdown()
 

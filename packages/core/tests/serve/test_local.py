@@ -1,6 +1,6 @@
 """Applications on the local cluster, from `serve.run` to `serve.shutdown`.
 
-With core alone: handles come from the plugin in conftest.py.
+Only core is installed; the plugin in conftest.py provides handles.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ WAIT_S = 20
 
 
 class Gate(gates.Gate):
-    """Where handlers wait until the test lets them go on; and what they noted."""
+    """A gate at which handlers wait until the test opens it, with their notes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,7 +211,7 @@ def test_streams(local):
 
 
 class OwnError(Exception):
-    """A user's own."""
+    """An error of a user's own type."""
 
 
 @serve.deployment
@@ -235,7 +235,7 @@ def test_errors_of_user_code(local):
 
 
 def test_a_replica_knows_itself(local):
-    """In the constructor as in a request: application, deployment, id, and its own object."""
+    """A replica's context holds the application, deployment, id, and the user's object."""
 
     class Known:
         def __init__(self):
@@ -257,7 +257,7 @@ def test_a_replica_knows_itself(local):
 
 
 def test_calls_wait_and_are_refused_beyond_the_limit(local, gate):
-    """One at work, two queued, the fourth is refused; all others are answered."""
+    """With one call in flight and two queued, the fourth is refused; all others are answered."""
     handle = local.run(Slow.options(max_queued_requests=2).bind())
     first = handle.submit("1")
     assert gate.inside.acquire(timeout=WAIT_S)
@@ -272,7 +272,7 @@ def test_calls_wait_and_are_refused_beyond_the_limit(local, gate):
 
 
 def test_a_caller_that_goes_away_ends_the_work(local, gate):
-    """The user's coroutine is cancelled, and its slot is free for the next."""
+    """A cancelled call cancels the user's coroutine, and frees its slot for the next call."""
     handle = local.run(Slow.bind())
     future = handle.submit(method="for_ever")
     assert gate.inside.acquire(timeout=WAIT_S)
@@ -291,7 +291,7 @@ class Outer:
 
 
 def test_a_deadline_reaches_nested_calls(local, gate):
-    """The inner work is cancelled with the outer, though nobody gave it a time of its own."""
+    """The deadline of a call cancels its nested calls, which have no timeout of their own."""
     handle = local.run(Outer.bind(Slow.bind()))
     with pytest.raises(DeadlineExceededError, match="default#Outer: no reply within 0"):
         handle.call(timeout_s=0.3)
@@ -304,7 +304,7 @@ def test_a_deadline_reaches_nested_calls(local, gate):
 
 
 def test_an_unchanged_application_restarts_nothing(local):
-    """The same replicas answer after it is run again."""
+    """After a second run of the same application, the same replicas answer."""
     before = replicas(local.run(Who.bind("a")))
     assert replicas(local.run(Who.bind("a"))) == before
 
@@ -320,7 +320,7 @@ def make(version: int) -> Any:
 
 
 def test_changed_code_gets_new_replicas(local):
-    """All of them, and only of that deployment's; an argument counts as code."""
+    """A change of code or arguments replaces all replicas of that deployment, and no others."""
     old = replicas(local.run(make(1).bind()))
     handle = local.run(make(2).bind())
     assert not old & replicas(handle)
@@ -328,7 +328,7 @@ def test_changed_code_gets_new_replicas(local):
 
 
 def test_an_update_loses_no_request(local):
-    """Under load, code is changed three times; every call is answered, by whichever version."""
+    """Under load, while the code changes three times, some version answers every call."""
     handle = local.run(make(0).bind())
     stop = threading.Event()
 
@@ -352,7 +352,7 @@ def test_an_update_loses_no_request(local):
 
 
 def test_more_and_fewer_replicas(local):
-    """Those that run stay as far as they are wanted."""
+    """A change of num_replicas keeps as many running replicas as it can."""
     one = replicas(local.run(Who.options(num_replicas=1).bind()))
     three = replicas(local.run(Who.options(num_replicas=3).bind()))
     assert one < three
@@ -364,7 +364,7 @@ def test_more_and_fewer_replicas(local):
 
 
 def test_settings_reach_running_replicas(local, gate):
-    """`user_config` is there when `serve.run` returns, each time it changes, without a restart."""
+    """A changed `user_config` is in effect when `serve.run` returns, without a restart."""
     app = Who.options(num_replicas=1)
     handle = local.run(app.options(user_config={"v": 1}).bind())
     before = replicas(handle)
@@ -386,7 +386,7 @@ def test_settings_that_a_replica_refuses(local):
 
 
 def test_a_raised_limit_lets_more_in(local, gate):
-    """`max_ongoing_requests` holds for running replicas, sync handlers included."""
+    """A changed `max_ongoing_requests` holds for running replicas, sync handlers included."""
     local.run(Slow.bind())
     handle = local.run(Slow.options(max_ongoing_requests=3).bind())
     waiting = [handle.submit(name) for name in "123"]
@@ -397,7 +397,7 @@ def test_a_raised_limit_lets_more_in(local, gate):
 
 
 def test_deleting(local):
-    """What was called last is answered, later calls are told; other applications go on."""
+    """After a deletion, calls fail with the reason; other applications keep running."""
     gone, stays = local.run(hello.bind(), name="gone"), local.run(hello.bind(), name="stays")
     local.delete("gone")
     with pytest.raises(DeploymentUnavailableError, match=r"gone#hello is unavailable: .*"):
@@ -410,7 +410,7 @@ def test_deleting(local):
 
 
 def test_deleting_lets_requests_finish(local, gate):
-    """One in flight is answered before its replica goes."""
+    """A request in flight is answered before its replica ends."""
     handle = local.run(Slow.bind())
     future = handle.submit("last")
     assert gate.inside.acquire(timeout=WAIT_S)
@@ -420,7 +420,7 @@ def test_deleting_lets_requests_finish(local, gate):
 
 
 def test_shutdown_leaves_nothing(local):
-    """No thread, no status; and another instance can be started."""
+    """After a shutdown no thread and no status is left, and another instance can start."""
     before = {thread.name for thread in threading.enumerate()}
     local.run(Who.bind())
     session = _current.current()
@@ -442,7 +442,7 @@ def test_shutdown_leaves_nothing(local):
 
 
 def test_status_joins(monkeypatch):
-    """A process that has not joined the instance on Ray does so; where none runs, it is empty."""
+    """`serve.status()` joins a running instance on Ray; without one, the status is empty."""
     joined = SimpleNamespace(status=lambda: "the instance's")
     monkeypatch.setattr(_current, "current", lambda: None)
     for session, status in ((joined, "the instance's"), (None, ServeStatus())):
@@ -451,7 +451,7 @@ def test_status_joins(monkeypatch):
 
 
 def test_status(local, observer):
-    """Applications, deployments and replicas by state; the observer has heard of all of them."""
+    """The status has applications, deployments and replica states; observers get the events."""
     assert local.status().applications == {}
     began = time.time()
     local.run(Who.bind(), name="a")
@@ -480,7 +480,7 @@ class Broken:
 
 
 def test_a_constructor_that_raises(local):
-    """The error begins with the reason and then the user's own frame; other applications run on."""
+    """The error begins with the reason and the user's own frame; other applications go on."""
     other = local.run(hello.bind(), name="other")
     with pytest.raises(DeployError) as caught:
         local.run(Broken.bind(), name="broken")
@@ -496,7 +496,7 @@ def test_a_constructor_that_raises(local):
 
 
 def test_the_traceback_of_a_failed_deploy(local):
-    """It leads from the caller's line to the error, through one frame of ours."""
+    """The traceback goes from the caller's line to the error, through one frame of alacarte's."""
     with pytest.raises(DeployError) as caught:
         local.run(Broken.bind())
     frames = traceback.extract_tb(caught.value.__traceback__)
@@ -524,7 +524,7 @@ def test_a_package_that_is_not_there(local):
 
 
 def test_a_broken_update_leaves_the_old_version_at_work(local):
-    """Its replicas stay until a version that starts takes over."""
+    """The old version's replicas serve until a new version starts."""
     handle = local.run(make(1).bind())
     old = replicas(handle)
     with pytest.raises(DeployError, match=r"weights\.bin"):
@@ -535,7 +535,7 @@ def test_a_broken_update_leaves_the_old_version_at_work(local):
 
 
 def test_a_replica_that_dies_is_replaced(local, gate):
-    """What it was working on fails, with a reason; what waits is answered by the next one."""
+    """A dead replica's call in flight fails with the reason; its successor answers the rest."""
     handle = local.run(Slow.bind())
     working = handle.submit("lost")
     assert gate.inside.acquire(timeout=WAIT_S)
@@ -552,7 +552,7 @@ def test_a_replica_that_dies_is_replaced(local, gate):
 
 
 def test_all_replicas_die_at_once(local):
-    """Calls wait for the new ones, and none is refused or lost that comes afterwards."""
+    """When all replicas die, later calls wait for new replicas, and none is refused or lost."""
     handle = local.run(Who.bind())
     old = replicas(handle)
     for replica_id in old:
@@ -563,55 +563,55 @@ def test_all_replicas_die_at_once(local):
     assert handle.call(method="ask_label") == ""
 
 
-def test_a_policy_nobody_gives(local):
-    """The error names the deployment and the policies there are; nothing is deployed."""
+def test_an_unknown_policy(local):
+    """The error names the deployment and the known policies; nothing is deployed."""
     with pytest.raises(ServeError, match=r"default#hello: .*'typo'; there are \['power_of_two'"):
         local.run(hello.options(routing_policy="typo").bind())
     assert local.status().applications == {}
 
 
-def test_a_route_without_a_package_that_gives_routes(local):
-    """Core alone has no HTTP, and says what to install."""
+def test_a_route_without_alacarte_http(local):
+    """Without a package that serves HTTP, a route prefix is refused, and the error names one."""
     with pytest.raises(PluginError, match=r"route_prefix='/a' .*pip install alacarte-http"):
         local.run(hello.bind(), route_prefix="/a")
 
 
 def test_one_process_is_on_one_cluster(local):
-    """Asking for the other kind while one runs is an error; the same one is joined."""
+    """A start with the same kind of cluster joins; another kind is an error."""
     local.run(hello.bind())
     local.start(cluster="local")
     with pytest.raises(ConfigError, match=r"runs on the local cluster already"):
         local.start(cluster="ray")
-    with pytest.raises(ConfigError, match=r"cluster='cloud': there are 'ray', 'local'"):
+    with pytest.raises(ConfigError, match=r"cluster='cloud' .* must be 'ray' or 'local'"):
         local.start(cluster="cloud")
 
 
 def test_a_bad_option_leaves_nothing_behind(local):
-    """`serve.start` checks before it starts anything."""
+    """`serve.start` checks its options before it starts anything."""
     with pytest.raises(ConfigError, match=r"cluster_options: transport='pigeon'"):
         local.start(cluster_options={"transport": "pigeon"})
     assert _current.current() is None
 
 
 def test_options_come_too_late(local, caplog, monkeypatch):
-    """A running instance keeps its own, and says which were ignored."""
+    """A running instance keeps its options; a warning names those that are ignored."""
     local.start(cluster_options={"max_message_bytes": 2**20})
     with caplog.at_level("WARNING", "alacarte"):
         local.start(cluster_options={"max_message_bytes": 2**21})
-    assert "cluster options; max_message_bytes cannot change" in caplog.text
+    assert "cluster options and ignores max_message_bytes" in caplog.text
 
 
 def test_nothing_runs(monkeypatch: pytest.MonkeyPatch):
-    """Asking about nothing is fine; deleting from nothing is not."""
+    """Without an instance, the status is empty and a shutdown does nothing."""
     monkeypatch.setenv("RAY_ADDRESS", "local")  # a Ray that runs on this machine is not ours
     assert serve.status().applications == {}
     serve.shutdown()
 
 
 def test_no_ray(tmp_path):
-    """The local cluster lives its whole life without importing Ray, and ends with its program.
+    """The local cluster never imports Ray, and ends with its program.
 
-    On each Python: 3.12 starts no thread any more at that time.
+    On each Python: 3.12 starts no threads at exit.
     """
     script = tmp_path / "script.py"
     script.write_text(

@@ -1,4 +1,4 @@
-"""Options that plugins give: of the instance, and of deployments up to the layers they make."""
+"""Options that plugins provide: of the instance, and of deployments and their layers."""
 
 from __future__ import annotations
 
@@ -128,8 +128,8 @@ def seen(marker: Marker, handle: Any) -> tuple[list[str], str]:
     return list(marker.seen), replica_id
 
 
-def test_a_plugins_option_is_taken_where_core_would_only_explain(local, marker):
-    """Where a plugin gives `grpc_options`, Ray Serve's is not said to be lacking."""
+def test_a_plugins_option_replaces_an_unsupported_option_of_core(local, marker):
+    """`grpc_options` is accepted where a plugin provides them."""
     local.start(grpc_options={"word": "grpc "})
     handle = deploy(local, mark={"word": "a"})
     assert seen(marker, handle)[0] == ["grpc a", "replica a"]
@@ -138,7 +138,7 @@ def test_a_plugins_option_is_taken_where_core_would_only_explain(local, marker):
 
 
 def test_a_change_in_place_builds_layers_again_and_keeps_the_replica(local, marker):
-    """At the caller and in the replica, for a handle that is there already, too."""
+    """A changed option rebuilds layers of callers and replicas, for existing handles, too."""
     handle = deploy(local, mark={"word": "a"})
     layers, replica_id = seen(marker, handle)
     assert layers == ["a", "replica a"]
@@ -154,8 +154,8 @@ def test_a_change_in_place_builds_layers_again_and_keeps_the_replica(local, mark
     assert seen(marker, handle)[1] == replica_id
 
 
-def test_a_replica_without_its_new_layer_answers_nobody(local, marker):
-    """The missing layer may be there for authentication; a change that builds all ends it."""
+def test_a_replica_without_its_new_layer_answers_no_call(local, marker):
+    """A replica whose layer fails refuses calls: the layer may authenticate callers."""
     handle = deploy(local, mark={"word": "a"})
     replica_id = seen(marker, handle)[1]
     named = "plugin marker failed in wrap_replica"
@@ -169,7 +169,7 @@ def test_a_replica_without_its_new_layer_answers_nobody(local, marker):
 
 
 def test_a_change_that_needs_a_new_version_replaces_the_replica(local, marker):
-    """As a change of the code does."""
+    """A change of an option with `change="new_version"` replaces the replica."""
     handle = deploy(local, mark={"word": "a"}, model={"word": "1"})
     replica_id = seen(marker, handle)[1]
     deploy(local, mark={"word": "a"}, model={"word": "2"})
@@ -177,7 +177,7 @@ def test_a_change_that_needs_a_new_version_replaces_the_replica(local, marker):
 
 
 def test_deployments_without_the_option_have_no_layer(local, marker):
-    """A plugin is switched on for one deployment, and costs the others nothing."""
+    """A plugin's layers wrap only the deployments that have its option."""
 
     @local.deployment
     class Plain:
@@ -190,8 +190,8 @@ def test_deployments_without_the_option_have_no_layer(local, marker):
     assert marker.seen == []
 
 
-def test_a_resource_kind_sees_what_deployments_ask_for(local, marker):
-    """Those of any resource, by id, with their options."""
+def test_a_resource_kind_reads_the_options_of_deployments(local, marker):
+    """A kind gets the deployments of any resource, by id, with their options."""
     deploy(local, mark={"word": "a"})
     [resource] = get_instance().resources("application")
     [info] = describe_deployments(resource)

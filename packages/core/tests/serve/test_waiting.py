@@ -1,4 +1,4 @@
-"""How long `serve.run` waits, and what it says of an application that does not run by then."""
+"""The wait of `serve.run` for an application, its log lines, and its timeout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from alacarte import serve
 from alacarte._cluster.cluster_protocol import ActorDied
 from alacarte.errors import ConfigError, DeployError, DeployTimeoutError, ServeError
-from alacarte.serve._waiting import describe_waiting, tell_waiting, timed_out
+from alacarte.serve._waiting import describe_waiting, log_waiting, timed_out
 from alacarte.status import (
     ApplicationStatus,
     ApplicationStatusOverview,
@@ -45,15 +45,15 @@ def status_of(ready: int, waiting_for: str) -> ServeStatus:
 
 
 def test_what_is_waited_for():
-    """Each deployment that is not ready is told, with its replicas and what it waits for."""
+    """The description has each deployment that is not ready: ready replicas and reason."""
     assert describe_waiting(status_of(1, NO_ROOM), ["shop", "gone"]) == {
         "shop#Model": f"1 of 2 ready, waits for {NO_ROOM}"
     }
     assert describe_waiting(status_of(2, ""), ["shop"]) == {}
 
 
-def test_the_error_says_what_and_why_and_what_to_do():
-    """The application, the time, each deployment with what it waits for, and what becomes of it."""
+def test_the_error_has_the_reason_and_a_remedy():
+    """The error has the application, the time, each waiting deployment, and a remedy."""
     assert str(timed_out(status_of(1, NO_ROOM), ["shop"], 10)) == (
         "application 'shop' does not run after 10 s.\n"
         f"shop#Model: 1 of 2 ready, waits for {NO_ROOM}\n"
@@ -62,32 +62,32 @@ def test_the_error_says_what_and_why_and_what_to_do():
     )
 
 
-def test_a_program_that_joined_is_told_rarely(run: Any, caplog: pytest.LogCaptureFixture):
-    """The lines come after five seconds, then after twice the time, each time."""
+def test_a_program_that_joined_logs_rarely(run: Any, caplog: pytest.LogCaptureFixture):
+    """The log lines come after five seconds, then after ever longer pauses."""
 
     async def status() -> ServeStatus:
         return status_of(1, NO_ROOM)
 
     async def main() -> None:
-        telling = asyncio.create_task(tell_waiting(status, ["shop"]))
+        logging_task = asyncio.create_task(log_waiting(status, ["shop"]))
         await asyncio.sleep(4)
         assert caplog.messages == []
         await asyncio.sleep(600)
         assert caplog.messages[0].startswith("shop#Model: 1 of 2 ready, waits for 1 CPU")
         assert 4 <= sum(message.startswith("shop#Model:") for message in caplog.messages) <= 8
         assert caplog.messages[1] == TOO_MUCH
-        telling.cancel()
-        await asyncio.gather(telling, return_exceptions=True)
+        logging_task.cancel()
+        await asyncio.gather(logging_task, return_exceptions=True)
 
     caplog.set_level(logging.WARNING)
     run(main)
 
 
 @pytest.mark.parametrize("error", [ActorDied("gone"), ServeError("silent")])
-def test_a_controller_that_is_away_is_asked_again(
+def test_an_unavailable_controller_is_asked_again(
     run: Any, caplog: pytest.LogCaptureFixture, error: Exception
 ):
-    """What is waited for is told once it is known, however the question fails before."""
+    """The reason for the wait is logged once it is known, after any failures to get it."""
     errors = [error]
 
     async def status() -> ServeStatus:
@@ -96,10 +96,10 @@ def test_a_controller_that_is_away_is_asked_again(
         return status_of(1, NO_ROOM)
 
     async def main() -> None:
-        telling = asyncio.create_task(tell_waiting(status, ["shop"]))
+        logging_task = asyncio.create_task(log_waiting(status, ["shop"]))
         await asyncio.sleep(60)
-        telling.cancel()
-        await asyncio.gather(telling, return_exceptions=True)
+        logging_task.cancel()
+        await asyncio.gather(logging_task, return_exceptions=True)
 
     caplog.set_level(logging.WARNING)
     run(main)
@@ -131,7 +131,7 @@ def test_a_wait_that_is_bounded(local: Any):
     wait_until(runs, 30, "the application that was late")
 
 
-def test_a_time_that_is_none():
-    """A time of zero or less is refused before anything starts."""
+def test_a_timeout_of_zero():
+    """A timeout of zero or less is refused before anything starts."""
     with pytest.raises(ConfigError, match="must be greater than 0"):
         serve.run(Slow.bind(), timeout_s=0)

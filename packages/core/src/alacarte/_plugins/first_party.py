@@ -51,7 +51,7 @@ def missing_package(name: str, what: str) -> PluginError:
     if package is None:
         return PluginError(f"{what}: no installed plugin gives {name!r}.")
     return PluginError(
-        f"{what} is given by the package {package}, which is not installed or not loaded: "
+        f"{what} needs the package {package}, which is not installed or not loaded: "
         f"pip install {package}, or in a clone pip install "
         f"./packages/{package.removeprefix('alacarte-')} (see `alacarte plugins`)."
     )

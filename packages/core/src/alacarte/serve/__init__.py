@@ -1,7 +1,7 @@
-"""The facade: what a user writes after `from alacarte import serve`.
+"""The facade: the functions and classes that `from alacarte import serve` offers to users.
 
-Everything here is loaded when first used, so that the import itself costs nothing. Names that
-plugins give (`serve.batch`, `serve.get_app_handle`) resolve here too.
+Each name is loaded on first use, so that the import itself costs nothing. The names that plugins
+provide (`serve.batch`, `serve.get_app_handle`) resolve here, too.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
     "status",
 ]
 
-_OURS = {
+_CORE_NAMES = {
     "Application": "alacarte._model.deployment",
     "Deployment": "alacarte._model.deployment",
     "ReplicaContext": "alacarte.context",
@@ -77,10 +77,10 @@ def __getattr__(name: str) -> Any:
     if name == "deployment":
         from ..plugins import load_plugins
 
-        # Before the annotations of whatever it decorates are evaluated.
+        # Before the annotations of the decorated class or function are evaluated.
         load_plugins().import_modules()
-    if name in _OURS:
-        value = getattr(importlib.import_module(_OURS[name]), name)
+    if name in _CORE_NAMES:
+        value = getattr(importlib.import_module(_CORE_NAMES[name]), name)
     else:
         from ._api_names import resolve_name
 

@@ -1,4 +1,4 @@
-"""The functions of the facade: start, run, look, stop."""
+"""The functions of the facade: start, run, inspect and stop."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ __all__ = [
 ]
 
 log = logging.getLogger("alacarte.serve")
-"""Says what the functions here did; a program that says so itself sets its level."""
-_building = threading.Lock()
-"""Threads deploy in turn: CPython 3.11 cannot make two syntax trees at once."""
+"""Reports successes; a program that reports them itself, as `alacarte run` does, sets the level."""
+_build_lock = threading.Lock()
+"""Threads build applications in turn: CPython 3.11 cannot parse two sources at once."""
 APPLICATION = "application"
 
 
@@ -50,25 +50,25 @@ class _Unset:
 _ROOT = _Unset()
 """The default of `route_prefix`: "/" where a package that answers HTTP is installed."""
 
-# Ray Serve took these once, or takes them. The text says what to do instead.
-_ELSEWHERE = {
-    "http_middlewares": "put middleware into the application behind @serve.ingress",
-    "grpc_options": "it is not supported yet; leave it out",
-    "logging_config": "it is not supported yet; leave it out",
-    "tracing_config": "it is not supported yet; leave it out",
-    "controller_options": "it is not supported; leave it out",
-    "dedicated_cpu": "the controller takes no CPU of the cluster's; leave it out",
+_UNSUPPORTED = {
+    "http_middlewares": "not supported; add middleware to the application behind @serve.ingress",
+    "grpc_options": "not supported yet; remove the option",
+    "logging_config": "not supported yet; remove the option",
+    "tracing_config": "not supported yet; remove the option",
+    "controller_options": "not supported; remove the option",
+    "dedicated_cpu": "not needed, since the controller reserves no CPU; remove the option",
 }
+"""Options that Ray Serve takes, or once took, each with a remedy."""
 
 
 @dataclass(frozen=True)
 class RunTarget:
-    """One application for `run_many`.
+    """An application for `run_many`, with its name and route prefix.
 
     Attributes:
-        target: What `.bind()` returned.
-        name: Unique in the instance.
-        route_prefix: Where HTTP reaches it, such as "/images"; None for nowhere.
+        target: The application that `.bind()` returned.
+        name: Name of the application, unique in the instance.
+        route_prefix: URL prefix of the application, such as "/images"; None for no HTTP.
     """
 
     target: Application
@@ -89,25 +89,26 @@ def start(
     required_plugins: Sequence[str] = (),
     **options: Any,
 ) -> Client:
-    """Start alacarte, or join the instance that runs.
+    """Start an instance of alacarte, or join the running instance.
 
-    Without a Ray cluster at `address` or in `RAY_ADDRESS`, one is started on this machine. Options
-    are fixed when an instance starts; later ones are ignored with a warning.
+    Starts a Ray cluster on this machine when neither `address` nor `RAY_ADDRESS` names one and none
+    is running here. An instance keeps the options that it was started with: other options of a
+    program that joins are ignored with a warning.
 
     Args:
-        proxy_location: "EveryNode", "HeadOnly" or "Disabled": where HTTP proxies run.
+        proxy_location: Where HTTP proxies run: "EveryNode", "HeadOnly" or "Disabled".
         http_options: See `HTTPOptions` of alacarte-http.
         cluster: "ray", or "local" for one process without Ray; `ALACARTE_CLUSTER` by default.
-        address: Of a Ray cluster, as `ray.init` takes it.
-        detached: False for an instance that ends with this process, however that ends; True for
-            one that must not run already. By default it outlives the process, but for the local
-            cluster's, which is part of it.
-        foreground: This program stays and shows what happens: options that are not given have the
-            defaults for that, such as an access log on the standard output.
-        required_plugins: Names of plugins without which nothing is to be served, besides those in
+        address: Address of a Ray cluster, as for `ray.init`.
+        detached: False for an instance that ends with this process, even when the process is
+            killed; True to start an instance, and fail where one is running. By default an
+            instance on Ray outlives the process; the local cluster is part of the process.
+        foreground: Use the defaults for a program that stays in the foreground, such as an access
+            log on the standard output.
+        required_plugins: Names of plugins that must be loaded, besides those in
             `ALACARTE_REQUIRED_PLUGINS`.
         **options: Further sections, such as `cluster_options`; and `http_host` and `http_port`,
-            which old programs say instead of `http_options` (None for the host: no HTTP).
+            which old programs pass instead of `http_options` (`http_host=None`: no HTTP).
 
     Returns:
         A client of backends and endpoints, where alacarte-endpoints is installed.
@@ -115,30 +116,32 @@ def start(
     Raises:
         ConfigError: An option is not allowed, or a port is in use.
         PluginError: A required plugin is not installed, is disabled, or has failed.
-        ServeError: The instance that runs does not answer; or one runs, and `detached` is True.
+        ServeError: The running instance does not answer; or an instance is running, and
+            `detached` is True.
     """
     if isinstance(required_plugins, str):
         raise ConfigError(
-            f"serve.start(required_plugins={required_plugins!r}): give a list of names."
+            f"serve.start(required_plugins={required_plugins!r}): required_plugins must be a list "
+            f"of names; write [{required_plugins!r}]."
         )
     _current.require(required_plugins)
-    http_options = _with_old_names(http_options, options)
+    http_options = _merge_old_names(http_options, options)
     sections = _current.load_plugins().config_sections.values()
-    # A plugin may give what core only explains.
-    for option in options.keys() & _ELSEWHERE.keys() - set(map(keyword_of, sections)):
+    # A plugin may provide an option that core lacks.
+    for option in options.keys() & _UNSUPPORTED.keys() - set(map(keyword_of, sections)):
         if options.pop(option) is not None:
-            raise ConfigError(f"serve.start({option}=...): {_ELSEWHERE[option]}.")
+            raise ConfigError(f"serve.start({option}=...): {_UNSUPPORTED[option]}.")
     if proxy_location is not None:
         http_options = {**plain_options("http_options", http_options), "location": proxy_location}
-    given = {"http_options": http_options, **options}
+    all_options = {"http_options": http_options, **options}
     session = _current.start(
-        cluster, address, given, wait=True, detached=detached, foreground=foreground
+        cluster, address, all_options, wait=True, detached=detached, foreground=foreground
     )
     return _client(session)
 
 
-def _with_old_names(http_options: Any, options: dict[str, Any]) -> Any:
-    """Return the HTTP options, with those taken out of `options` that have names of their own."""
+def _merge_old_names(http_options: Any, options: dict[str, Any]) -> Any:
+    """Return the HTTP options; move `http_host` and `http_port` out of `options`."""
     old = {
         name: options.pop(f"http_{name}") for name in ("host", "port") if f"http_{name}" in options
     }
@@ -146,7 +149,10 @@ def _with_old_names(http_options: Any, options: dict[str, Any]) -> Any:
         return http_options
     if http_options is not None:
         names = " and ".join(f"http_{name}" for name in old)
-        raise ConfigError(f"serve.start({names}): say it in http_options, which is given, too.")
+        raise ConfigError(
+            f"serve.start(): {names} and http_options exclude each other; set "
+            f"{' and '.join(old)} in http_options."
+        )
     if old.get("host", "") is None:
         return {"location": "Disabled"}
     return old
@@ -165,27 +171,27 @@ def run(
 ) -> Handle:
     """Deploy an application, wait until it runs, and return a handle to its ingress deployment.
 
-    An application of the same name is updated: what has not changed is not restarted.
+    An application with the same name is updated; replicas of unchanged deployments are kept.
 
     Args:
-        target: What `.bind()` returned.
-        blocking: Stay here until interrupted, or until the instance has ended, by this process or
-            another. An interrupt ends the wait only; on Ray the application goes on.
-        name: Unique in the instance.
-        route_prefix: Where HTTP reaches it, such as "/images"; None for nowhere.
-        _local_testing_mode: Ray Serve's way to ask for the local cluster.
-        timeout_s: How long to wait until it runs, None for no limit.
+        target: The application that `.bind()` returned.
+        blocking: Block until interrupted, or until the instance has ended. An interrupt ends the
+            wait only; on Ray the application keeps running.
+        name: Name of the application, unique in the instance.
+        route_prefix: URL prefix of the application, such as "/images"; None for no HTTP.
+        _local_testing_mode: Ray Serve's argument for the local cluster.
+        timeout_s: How long to wait until the application runs, None for no limit.
 
     Returns:
-        A `DeploymentHandle`, where alacarte-handles is installed; without it, an object that says
-        what to install when it is used.
+        A `DeploymentHandle`, where alacarte-handles is installed; otherwise an object whose use
+        raises an error that names the package to install.
 
     Raises:
         ConfigError: A name, a prefix or an option is not allowed.
         DeployError: A replica does not start; the message begins at the user's own frame. Or
-            somebody has deployed something else under this name meanwhile.
-        DeployTimeoutError: It does not run after `timeout_s`. The error says what it waits for;
-            the application stays deployed and goes on starting.
+            another program has deployed a different application with this name meanwhile.
+        DeployTimeoutError: The application does not run after `timeout_s`. It stays deployed and
+            continues to start.
         PluginError: The application needs a package that is not installed.
     """
     [handle] = run_many(
@@ -211,24 +217,24 @@ def run_many(
 
     Args:
         targets: Applications, each with a name of its own.
-        blocking: Stay here until interrupted.
-        wait_for_ingress_deployment_creation: Ray Serve's; a handle of alacarte works from the
-            moment it is returned, and its calls wait for the first replica.
-        wait_for_applications_running: Return when all of them run; else at once.
-        timeout_s: How long to wait until all of them run, None for no limit.
+        blocking: Block until interrupted, or until the instance has ended.
+        wait_for_ingress_deployment_creation: Ray Serve's argument, without effect: calls of a
+            returned handle wait for the first replica.
+        wait_for_applications_running: Wait until all applications run.
+        timeout_s: How long to wait until all applications run, None for no limit.
 
     Returns:
-        A handle to the ingress deployment of each, in their order.
+        A handle to each application's ingress deployment, in the order of `targets`.
 
     Raises:
         ConfigError: A name, a prefix or an option is not allowed.
-        DeployError: One of them does not start. The others go on.
-        DeployTimeoutError: One of them does not run after `timeout_s`. All stay deployed.
+        DeployError: An application does not start. The others continue.
+        DeployTimeoutError: An application does not run after `timeout_s`. All stay deployed.
         PluginError: An application needs a package that is not installed.
     """
     if timeout_s is not None and not timeout_s > 0:
-        raise ConfigError(f"serve.run(timeout_s={timeout_s!r}): it must be greater than 0.")
-    specs = _built(targets)
+        raise ConfigError(f"serve.run(timeout_s={timeout_s!r}): timeout_s must be greater than 0.")
+    specs = _build_specs(targets)
     cluster = "local" if _local_testing_mode else None
     fresh = _current.current() is None
     session = _current.start(cluster, None, {}, wait=False)
@@ -237,70 +243,72 @@ def run_many(
         session.apply(*resources, wait=wait_for_applications_running, timeout_s=timeout_s)
     except ConfigError:
         if fresh and session.started:
-            _current.end()  # a refused option, such as a port in use: nothing can run like this
+            _current.end()  # nothing can run with a refused option, such as a port in use
         raise
     state = "ready" if wait_for_applications_running else "deployed"
     status = session.status()
     for spec in specs:
-        log.info("application %r is %s%s", spec.name, state, _where(status, spec))
+        log.info("application %r is %s%s", spec.name, state, _location(status, spec))
     handles = [_handle(session, spec.ingress) for spec in specs]
     if blocking:
-        # In turns: a wait without a bound cannot be interrupted on some platforms.
-        while not session.left.wait(3600):
+        # Repeatedly: some platforms cannot interrupt a wait without a timeout.
+        while not session.wait_ended(3600):
             pass
     return handles
 
 
-def _built(targets: Sequence[RunTarget]) -> list[ApplicationSpec]:
-    """Return what the targets come down to. Nothing is started for one that cannot be built."""
+def _build_specs(targets: Sequence[RunTarget]) -> list[ApplicationSpec]:
+    """Return the specs of applications, before anything is started for them."""
     replica = current_replica.get()
     if replica is not None and replica.servable_object is None:
         raise ServeError(
             f"serve.run() was called while a replica of {replica.deployment_id} loads its code: "
-            "put it under `if __name__ == '__main__':` in the module that defines the deployment."
+            "put the call under `if __name__ == '__main__':` in the module that defines the "
+            "deployment."
         )
     if not targets:
-        raise ConfigError("run_many: there is no application to run.")
+        raise ConfigError("serve.run_many(): targets is empty; pass at least one RunTarget.")
     plugins = _current.load_plugins()
     specs: dict[str, ApplicationSpec] = {}
     for each in targets:
         if each.logging_config is not None:
-            raise ConfigError("logging_config is not supported yet; leave it out.")
-        prefix = _prefix(each.route_prefix, plugins)
-        with _building:
+            raise ConfigError("logging_config is not supported yet; remove the option.")
+        prefix = _resolve_prefix(each.route_prefix, plugins)
+        with _build_lock:
             spec = build_application(each.target, name=each.name, route_prefix=prefix)
         if len(spec.deployments) > 1 and not plugins.gives_handles:
-            raise missing_package("handle", f"{each.name}: handing a deployment to another one")
+            raise missing_package("handle", f"{each.name}: passing a deployment to another one")
         if each.name in specs:
-            raise ConfigError(f"run_many: two applications are named {each.name!r}.")
+            raise ConfigError(
+                f"serve.run_many(): two applications are named {each.name!r}; rename one."
+            )
         specs[each.name] = spec
     return list(specs.values())
 
 
 @short_traceback
 def delete(name: str, _blocking: bool = True) -> None:
-    """Delete an application. Its requests in progress finish; an unknown name is fine.
+    """Delete an application. Requests in flight finish; an unknown name is no error.
 
     Args:
-        _blocking: Return only when nothing is left of it.
+        _blocking: Wait until all replicas have ended.
 
     Raises:
-        ServeError: Nothing runs.
-        ConfigError: A route sends requests to it that is not its own; see `serve.set_traffic`.
-        TimeoutError: Something of it is left after a minute; it goes on ending.
+        ServeError: No instance is running.
+        ConfigError: A route of another resource targets the application; see `serve.set_traffic`.
+        TimeoutError: Replicas still drain after a minute; they continue to.
     """
     session = _current.attach() if _current.current() is None else _current.current()
     if session is None:
-        raise ServeError("serve.delete(): alacarte is not running; serve.start() or serve.run().")
+        raise ServeError("serve.delete(): alacarte is not running; call serve.run() first.")
     session.delete(APPLICATION, name, wait=_blocking)
 
 
 @short_traceback
 def status() -> ServeStatus:
-    """Return how everything is doing; empty when nothing runs.
+    """Return the status of applications and proxies; an empty status when no instance is running.
 
-    A process that has not joined the instance on Ray, such as a replica, does so. A controller that
-    is just being restarted is waited for.
+    Joins an instance that is running on Ray. While the controller restarts, the call waits.
     """
     session = _current.current() or _current.attach()
     if session is None:
@@ -312,40 +320,44 @@ def status() -> ServeStatus:
 def restart_services(service: str = "", *, drain_s: float = 30.0) -> None:
     """Restart node services, such as the HTTP proxies, without losing a request.
 
-    Each process gets a successor, which serves before the old one stops accepting. Returns when
-    the old ones have answered what they had accepted.
+    Each process gets a successor, which serves before the old process stops accepting. Returns
+    when the old processes have answered all accepted requests.
 
     Args:
-        service: Which one, such as "http"; "" for all.
-        drain_s: Time for that. Connections that are still open then are closed.
+        service: Name of a service, such as "http"; "" for all.
+        drain_s: Time for the accepted requests. Connections that are still open then are closed.
 
     Raises:
-        NotFoundError: There is no service of that name.
-        ServeError: Nothing runs, or a successor does not start; then the old process goes on. Or
-            the controller ended meanwhile; then some of the processes may be restarted.
+        NotFoundError: No service has that name.
+        ServeError: No instance is running; or a successor does not start, and the old process
+            continues; or the controller ended meanwhile, and some processes may be restarted.
     """
     if drain_s <= 0:
-        raise ConfigError(f"restart_services: drain_s={drain_s!r} must be greater than 0.")
+        raise ConfigError(
+            f"serve.restart_services(drain_s={drain_s!r}): drain_s must be greater than 0."
+        )
     session = _current.current() or _current.attach()
     if session is None:
-        raise ServeError("serve.restart_services(): alacarte is not running; serve.start().")
+        raise ServeError(
+            "serve.restart_services(): alacarte is not running; call serve.start() first."
+        )
     session.wait(session.controller.restart_services(service, drain_s))
 
 
 @short_traceback
 def shutdown(*, force: bool = False, address: str | None = None) -> None:
-    """Stop every application and all of alacarte's processes. Ray itself keeps running.
+    """Stop all applications and all processes of alacarte. Ray itself keeps running.
 
-    Callers stop before those they call, and requests in progress finish, within
+    Callers stop before their callees, and requests in flight finish, within
     `graceful_shutdown_timeout_s`. Without a running instance, nothing happens.
 
     Args:
-        force: Kill everything at once, without asking the controller, which may hang or be gone;
-            also what a process that this one never joined has left behind on Ray.
-        address: Of the Ray cluster to look on, for an instance that this process has not joined.
+        force: Kill all processes at once, without the controller, which may hang or be gone. Also
+            kills the leftovers on Ray of an instance that this process has not joined.
+        address: Address of the Ray cluster, for an instance that this process has not joined.
 
     Raises:
-        ServeError: Something is still there, or the cluster does not answer.
+        ServeError: Some processes are still alive, or the cluster does not answer.
     """
     if force:
         ended = _current.end_by_force(address)
@@ -358,15 +370,16 @@ def shutdown(*, force: bool = False, address: str | None = None) -> None:
 
 
 async def shutdown_async(*, force: bool = False, address: str | None = None) -> None:
-    """Do as `shutdown` does, for code that runs on an event loop."""
+    """Shut down as `shutdown` does, for code that runs on an event loop."""
     await asyncio.to_thread(shutdown, force=force, address=address)
 
 
 def attach(address: str | None = None) -> bool:
-    """Join an instance that runs on Ray already; return whether there is one. Starts nothing.
+    """Join an instance that is running on Ray; return whether there is one. Starts nothing.
 
     Args:
-        address: Of the Ray cluster; by default `RAY_ADDRESS`, else one on this machine.
+        address: Address of the Ray cluster; by default `RAY_ADDRESS`, else a cluster on this
+            machine.
     """
     return _current.attach(address) is not None
 
@@ -377,28 +390,28 @@ def _client(session: Session) -> Client:
 
 
 class _NoClient:
-    """What `serve.start` returns where no package gives a client: it says so when used."""
+    """The client of `serve.start` where no package provides one: any use raises an error."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        raise missing_package("client", f"{name}() of what serve.start() returns")
+        raise missing_package("client", f"{name}() of the client that serve.start() returns")
 
     def __repr__(self) -> str:
         return "<no client: alacarte-endpoints is not installed>"
 
 
-def _prefix(given: Any, plugins: Plugins) -> str | None:
-    if isinstance(given, _Unset):
+def _resolve_prefix(route_prefix: Any, plugins: Plugins) -> str | None:
+    if isinstance(route_prefix, _Unset):
         return "/" if plugins.gives_routes else None
-    if given is not None and not plugins.gives_routes:
-        raise missing_package("route_prefix", f"route_prefix={given!r}")
-    prefix: str | None = given
+    if route_prefix is not None and not plugins.gives_routes:
+        raise missing_package("route_prefix", f"route_prefix={route_prefix!r}")
+    prefix: str | None = route_prefix
     return prefix
 
 
-def _where(status: ServeStatus, spec: ApplicationSpec) -> str:
-    """Return where HTTP reaches an application, and who is in its way there."""
+def _location(status: ServeStatus, spec: ApplicationSpec) -> str:
+    """Return the application's URL, and the targets of a route that overrides its own, if any."""
     if spec.route_prefix is None:
         return ""
     at = f" at {status.urls[0]}{spec.route_prefix}" if status.urls else ""
@@ -406,7 +419,7 @@ def _where(status: ServeStatus, spec: ApplicationSpec) -> str:
     if route is None or spec.name in route.targets:
         return at
     others = " and ".join(map(repr, route.targets))
-    return f"{at}, but requests there go to {others}, by a route in front of its own"
+    return f"{at}, but another route overrides its own: requests go to {others}"
 
 
 def _handle(session: Session, ingress: DeploymentId) -> Handle:
@@ -417,7 +430,7 @@ def _handle(session: Session, ingress: DeploymentId) -> Handle:
 
 
 class _NoHandle:
-    """What `serve.run` returns where no package gives handles: it says so when used."""
+    """The handle of `serve.run` where no package provides handles: any use raises an error."""
 
     def __init__(self, deployment: DeploymentId) -> None:
         self._deployment = deployment

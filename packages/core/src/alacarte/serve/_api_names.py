@@ -1,4 +1,4 @@
-"""Names that plugins add to the facade and its submodules."""
+"""Names that plugins provide in the facade and its submodules."""
 
 from __future__ import annotations
 
@@ -14,36 +14,38 @@ __all__ = ["MissingPackageError", "module_getattr", "plugin_names", "resolve_nam
 
 
 class MissingPackageError(PluginError, ImportError):
-    """A name whose package is not installed.
+    """The package that provides a name is not installed.
 
-    Also an ImportError, which `from alacarte.serve import batch` lets through as it is.
+    Also an ImportError, so that `from alacarte.serve import batch` raises it unchanged.
     """
 
 
 def resolve_name(name: str) -> Any:
-    """Return what a plugin registered under this name of `alacarte.serve`.
+    """Return the object that a plugin registered under a name of `alacarte.serve`.
 
     Raises:
-        MissingPackageError: The package that gives it is not installed.
-        AttributeError: Nobody gives such a name.
+        MissingPackageError: The package that provides the name is not installed.
+        AttributeError: No package provides the name.
     """
     api = load_plugins().api.get(name)
     if api is None:
         if name in FIRST_PARTY:
             raise MissingPackageError(str(missing_package(name, f"serve.{name}")))
-        raise AttributeError(f"alacarte.serve has no {name!r}, and no installed plugin gives it.")
+        raise AttributeError(
+            f"alacarte.serve has no attribute {name!r}, and no installed plugin provides it."
+        )
     return load_target(api.target)
 
 
 def plugin_names(module: str) -> list[str]:
-    """Return the names plugins give to a submodule of the facade, "" for the facade itself."""
+    """Return plugins' names in a submodule of the facade, "" for the facade itself."""
     prefix = f"{module}." if module else ""
     names = [name for name in load_plugins().api if name.startswith(prefix)]
     return [name.removeprefix(prefix) for name in names if "." not in name.removeprefix(prefix)]
 
 
 def module_getattr(module: str) -> Callable[[str], Any]:
-    """Return a `__getattr__` for a submodule whose names plugins give."""
+    """Return a `__getattr__` for a submodule whose names plugins provide."""
 
     def __getattr__(name: str) -> Any:  # noqa: N807  it becomes the module's
         if name.startswith("__"):

@@ -1,4 +1,4 @@
-"""The cluster that a process runs on: Ray, or its own threads."""
+"""Kinds of clusters, and the connection of this process to a cluster."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ _CLUSTER_VARIABLE = "ALACARTE_CLUSTER"
 
 
 def cluster_kind(cluster: str | None) -> str:
-    """Return the kind of cluster that was asked for: here, by the environment, or by default.
+    """Return the kind of cluster to use: the argument, the environment's, or the default.
 
     Raises:
-        ConfigError: There is no such kind.
+        ConfigError: No cluster is of that kind.
     """
     kind = cluster or os.environ.get(_CLUSTER_VARIABLE) or CLUSTERS[0]
     if kind not in CLUSTERS:
-        raise ConfigError(f"cluster={kind!r}: there are {', '.join(map(repr, CLUSTERS))}.")
+        raise ConfigError(
+            f"cluster={kind!r} (argument, or {_CLUSTER_VARIABLE}) must be "
+            f"{' or '.join(map(repr, CLUSTERS))}."
+        )
     return kind
 
 
@@ -40,7 +43,7 @@ def is_connected() -> bool:
 
 
 def starts_cluster(kind: str, address: str | None) -> bool:
-    """Return whether `connect` starts a cluster, rather than join a running one."""
+    """Return whether `connect` would start a cluster, rather than join a running cluster."""
     if kind == "local":
         return True
     from .._cluster.ray import RayCluster  # Ray takes a second to import
@@ -49,7 +52,7 @@ def starts_cluster(kind: str, address: str | None) -> bool:
 
 
 def connect(kind: str, address: str | None) -> Cluster:
-    """Connect to a running cluster, or start one."""
+    """Connect to a running cluster, or start a cluster."""
     if kind == "local":
         from .._cluster.local import LocalCluster
 
@@ -62,7 +65,7 @@ def connect(kind: str, address: str | None) -> Cluster:
 
 
 def connect_running(address: str | None) -> Cluster | None:
-    """Connect to a running Ray cluster, None where none runs. Starts nothing."""
+    """Connect to a running Ray cluster; return None when none is running. Starts nothing."""
     from .._cluster.ray import RayCluster  # Ray takes a second to import
 
     return RayCluster.connect(address, only_running=True)

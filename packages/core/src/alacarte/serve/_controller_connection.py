@@ -1,4 +1,4 @@
-"""A driver's connection to an instance: its changes, and the wait for their effect."""
+"""A driver's connection to an instance, to apply changes and wait for their effect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .._wire.error_codec import unpickle_error
 from ..actors import ControllerProtocol, MissingBlobs
 from ..errors import ConflictError, ServeError
 from ..types import ProcessInfo, Resource
-from ._waiting import tell_waiting
+from ._waiting import log_waiting
 
 __all__ = ["CONTROLLER_TARGET", "ControllerConnection", "warn_of_differences"]
 
@@ -28,17 +28,17 @@ log = logging.getLogger("alacarte")
 CONTROLLER_TARGET = "alacarte._control.controller_actor:ControllerActor"
 _ROUTES_S = 15.0
 """For this process to receive routes that the controller has published."""
-_LEASE_S = 5.0
-"""How often the lease on an instance is renewed that ends with this process."""
+_LEASE_INTERVAL_S = 5.0
+"""Between renewals of the lease on an instance that ends with this process."""
 
 
 class ControllerConnection:
     """A driver's connection to an instance. Used on one event loop.
 
     Attributes:
-        plugins: Those that this process loaded, and every process of the instance runs.
-        config: The sections that the instance was started with.
-        runtime: For calls of this process; made by `join`.
+        plugins: The plugins that this process and every process of the instance run.
+        config: The configuration that the instance was started with, by section.
+        runtime: The runtime for calls of this process; made by `join`.
     """
 
     runtime: ProcessRuntime
@@ -51,7 +51,7 @@ class ControllerConnection:
 
     @property
     def started(self) -> bool:
-        """This process started the instance, rather than join it."""
+        """Whether this process started the instance, rather than joined it."""
         return self._client.started
 
     def controller(self, patience: Patience = PATIENT) -> ControllerProtocol:
@@ -59,10 +59,10 @@ class ControllerConnection:
         return self._client.controller(patience)
 
     async def join(self, config: Mapping[str, Any] | None) -> bool:
-        """Join the running instance, or start one; return whether there is an instance now.
+        """Join the running instance, or start an instance; return whether one is running now.
 
         Args:
-            config: To start one with; None to join a running one only.
+            config: Configuration of a new instance; None to start none.
         """
         spec = ActorSpec(
             CONTROLLER_NAME,
@@ -87,14 +87,14 @@ class ControllerConnection:
             self.plugins,
             ConfigValues(self.plugins, self.config),
             process=ProcessInfo("driver", f"driver:{os.getpid()}:{id(self)}", self.cluster.node_id),
-            # On Ray, the driver's load is spread over all nodes: to a policy, none is its own.
+            # On Ray, a driver's calls are spread over all nodes, so no replica counts as local.
             has_local_replicas=self.cluster.kind == "local",
             decode_error=unpickle_error,
         )
         return True
 
     async def wait_ended(self) -> None:
-        """Return when the instance runs no more, or another one has its place."""
+        """Wait until the instance has ended, or another instance has taken its place."""
         await self._client.wait_ended()
 
     async def apply(
@@ -107,26 +107,26 @@ class ControllerConnection:
         """Apply resources, all or none; with `wait`, return when they run.
 
         Args:
-            expected: By key, the resource to replace, None for a key that must be free; {} to
+            expected: By key, the current resource, None for a key that must be free; {} to
                 replace any.
         """
         fingerprints = await self.store(expected, resources)
         if expected:
-            # Whoever changes them next does so knowing of this change, and has it in his own.
+            # The next compare-and-set builds on this change, so it does not supersede the wait.
             fingerprints = [""] * len(resources)
         if wait:
-            await self._watched(resources, fingerprints)
+            await self._wait_applied(resources, fingerprints)
 
     async def store(
         self, expected: Mapping[Key, Resource | None], resources: Sequence[Resource]
     ) -> list[str]:
-        """Have the controller store resources; send large byte strings only where it lacks them.
+        """Store resources in the controller; send only those large byte strings that it lacks.
 
         Returns:
-            A fingerprint of each.
+            A fingerprint of each resource.
 
         Raises:
-            ConflictError: A byte string is gone that a resource of the controller's had.
+            ConflictError: The controller no longer has a byte string that a resource refers to.
         """
         packed = pack((expected, resources))
         blobs: dict[str, bytes] = {}
@@ -138,18 +138,20 @@ class ControllerConnection:
                 raise ConflictError(resources[0].kind, resources[0].name)
             blobs |= {digest: packed.blobs[digest] for digest in answer.digests}
 
-    async def _watched(self, resources: Sequence[Resource], fingerprints: Sequence[str]) -> None:
-        """Return when resources run; log meanwhile what they wait for, where nobody else does."""
-        # Ray shows the controller's own lines to the program that started it, and to no other.
-        telling = None
+    async def _wait_applied(
+        self, resources: Sequence[Resource], fingerprints: Sequence[str]
+    ) -> None:
+        """Wait until resources run; meanwhile log what they wait for."""
+        # Ray shows the controller's own log lines to the program that started it, and no other.
+        logging_task = None
         if not self.started:
             names = [resource.name for resource in resources]
-            telling = asyncio.create_task(tell_waiting(self.controller().status, names))
+            logging_task = asyncio.create_task(log_waiting(self.controller().status, names))
         try:
             await self._applied(resources, fingerprints)
         finally:
-            if telling is not None:
-                telling.cancel()
+            if logging_task is not None:
+                logging_task.cancel()
 
     async def _applied(self, resources: Sequence[Resource], fingerprints: Sequence[str]) -> None:
         waits = [
@@ -159,22 +161,22 @@ class ControllerConnection:
             for resource, fingerprint in zip(resources, fingerprints, strict=True)
         ]
         try:
-            # The first that fails is told at once, whatever the others wait for.
+            # The first failure is raised at once, while others still wait.
             for done in asyncio.as_completed(waits):
-                await self._take_over(await done)
+                await self._wait_routes(await done)
         finally:
             for each in waits:
                 each.cancel()
 
     async def deleted(self, kind: str, name: str) -> None:
-        """Return when nothing is left of a deleted resource."""
-        await self._take_over(await self.controller().deleted(kind, name))
+        """Wait until a deleted resource has ended and this process has dropped its routes."""
+        await self._wait_routes(await self.controller().deleted(kind, name))
 
-    async def _take_over(self, version: int) -> None:
-        """Return when calls of this process, too, take the routes of a version.
+    async def _wait_routes(self, version: int) -> None:
+        """Wait until calls of this process take the routes of a version.
 
         Raises:
-            ServeError: This process does not receive them.
+            ServeError: This process has not received the routes in time.
         """
         try:
             async with asyncio.timeout(_ROUTES_S):
@@ -182,34 +184,34 @@ class ControllerConnection:
         except TimeoutError:
             raise ServeError(
                 f"this process has not received version {version} of the routes within "
-                f"{_ROUTES_S:g} s, though the proxies have; the change is made, and calls from "
-                "here may take the old routes until it does."
+                f"{_ROUTES_S:g} s, though the proxies have. The change is in effect; calls from "
+                "this process may take the old routes for a while."
             ) from None
 
     async def renew_lease(self) -> None:
-        """Renew the lease on the instance for as long as this process lives."""
+        """Renew the lease on the instance until this process ends."""
         while True:
-            await asyncio.sleep(_LEASE_S)
+            await asyncio.sleep(_LEASE_INTERVAL_S)
             try:
                 await self.controller().renew_lease()
-            except Exception as error:  # renewed again, as long as this process lives
+            except Exception as error:  # the next renewal may succeed
                 log.debug("the lease on the instance was not renewed: %r", error)
 
 
 def warn_of_differences(
     plugins: Plugins, running: Mapping[str, Any], asked: Mapping[str, Any] | None
 ) -> None:
-    """Say which options came too late: they are fixed when an instance starts.
+    """Log which options the running instance ignores, because it was started with others.
 
-    Secrets are not compared: drivers are not told those of the running instance.
+    Secrets are not compared: drivers do not get the running instance's.
     """
     comparable = without_secrets(asked or {}, secrets_in(plugins, asked or {}))
     for name, section in comparable.items():
         differing = {key for key, value in section.items() if running[name].get(key) != value}
         if differing:
             log.warning(
-                "the running instance keeps its own %s options; %s cannot change before "
-                "serve.shutdown()",
+                "the running instance keeps its %s options and ignores %s; call serve.shutdown() "
+                "first to change them",
                 name,
                 ", ".join(sorted(differing)),
             )

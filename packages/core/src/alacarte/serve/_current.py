@@ -1,4 +1,4 @@
-"""This process's session: there is at most one, and several threads may ask for it."""
+"""The session of this process, if any. All functions are thread-safe."""
 
 from __future__ import annotations
 
@@ -18,18 +18,33 @@ from ._cluster_kinds import cluster_kind, connect, connect_running, is_connected
 from ._controller_connection import warn_of_differences
 from ._session import Session
 
-__all__ = ["HERE", "attach", "current", "end", "end_by_force", "load_plugins", "require", "start"]
+__all__ = [
+    "CURRENT",
+    "attach",
+    "current",
+    "end",
+    "end_by_force",
+    "load_plugins",
+    "require",
+    "start",
+]
 
 log = logging.getLogger("alacarte")
-_RUNS = "serve.start(detached=True): an instance runs already; serve.connect() joins it."
-_NOT_HELD = "serve.start(detached=False): an instance runs already; it stays as long as it was to."
+_ALREADY_RUNNING = (
+    "serve.start(detached=True): an instance is running already; join it with serve.connect(), or "
+    "end it with serve.shutdown()."
+)
+_NOT_BOUND = (
+    "serve.start(detached=False): an instance is running already, and does not end with this "
+    "process"
+)
 
 
 class CurrentSession:
-    """The session of this process.
+    """The holder of this process's session.
 
     Attributes:
-        session: None while there is none.
+        session: The session, None while this process has not joined an instance.
     """
 
     def __init__(self) -> None:
@@ -44,12 +59,12 @@ class CurrentSession:
         return self.session
 
     def _forget_ended(self) -> bool:
-        """Leave an instance that is out of reach, so that the next one can be joined.
+        """Drop the session of an instance that is out of reach, so that another can be joined.
 
-        Another process has ended it, or `ray.shutdown()` has ended this process's connection.
+        Another process has ended the instance, or `ray.shutdown()` has ended the connection.
 
         Returns:
-            Whether it was the connection that ended: the instance may go on.
+            Whether the connection ended, and the instance may still be running.
         """
         session = self.session
         if session is None or not _is_over(session):
@@ -68,30 +83,30 @@ class CurrentSession:
         detached: bool | None = None,
         foreground: bool = False,
     ) -> Session:
-        """Return this process's session, and start what is missing of the instance.
+        """Return this process's session; join the running instance or start one if it has none.
 
         Args:
-            cluster: `"ray"` or `"local"`; by default what `ALACARTE_CLUSTER` says, else Ray.
-            address: Of the Ray cluster.
+            cluster: `"ray"` or `"local"`; by default `ALACARTE_CLUSTER`, else Ray.
+            address: Address of the Ray cluster.
             options: Configuration, by keyword of `serve.start`.
-            wait: Return only when the node services are up.
-            detached: False for an instance that ends with this process, True for one that must
-                not run already.
-            foreground: Take the sections' defaults for a program that shows what happens.
+            wait: Wait until the node services are up.
+            detached: False for an instance that ends with this process; True to fail where an
+                instance is running.
+            foreground: Use the sections' defaults for a program that stays in the foreground.
         """
         kind = cluster_kind(cluster)
         with self._lock:
             self._forget_ended()
             if self.session is None:
-                return self._first(
+                return self._start_session(
                     kind, address, options, wait=wait, detached=detached, foreground=foreground
                 )
-            session = self._reused(kind if cluster is not None else None, options, detached)
+            session = self._reuse(kind if cluster is not None else None, options, detached)
         if wait:
             session.wait(session.controller.ready())
         return session
 
-    def _first(
+    def _start_session(
         self,
         kind: str,
         address: str | None,
@@ -101,10 +116,10 @@ class CurrentSession:
         detached: bool | None,
         foreground: bool,
     ) -> Session:
-        """Connect to a cluster, and join the instance or start one."""
+        """Connect to a cluster, and join the running instance or start one."""
         configure_logging()
         plugins = require()
-        # Before anything is started: a bad option must leave nothing behind.
+        # Before anything is started: an invalid option must leave nothing behind.
         config = resolve(plugins, options, foreground=foreground)
         if starts_cluster(kind, address):
             plugins.check_start(ConfigValues(plugins, config))
@@ -112,51 +127,51 @@ class CurrentSession:
         try:
             session.begin(config)
             if detached and not session.started:
-                raise ServeError(_RUNS)
+                raise ServeError(_ALREADY_RUNNING)
             bound = detached is False and session.started
             if bound:
-                session.hold()
+                session.start_lease()
             elif detached is False:
-                log.warning(_NOT_HELD)
+                log.warning(_NOT_BOUND)
             if wait:
                 session.wait(session.controller.ready())
         except BaseException:
-            session.give_up()
+            session.abandon()
             raise
         self.session = session
         if kind == "local" or bound:
-            # One registration, and a weak one: a program may start and end many instances.
+            # A single registration with a weak reference: a program may start many instances.
             atexit.unregister(self.end_if_current)
             atexit.register(self.end_if_current, weakref.ref(session))
         return session
 
-    def _reused(
+    def _reuse(
         self, kind: str | None, options: Mapping[str, Any], detached: bool | None
     ) -> Session:
-        """Return the session that there is; say which options come too late."""
+        """Return the current session; log which options the running instance ignores."""
         session = self.session
         assert session is not None
         if detached:
-            raise ServeError(_RUNS)
+            raise ServeError(_ALREADY_RUNNING)
         if detached is False:
-            log.warning(_NOT_HELD)
+            log.warning(_NOT_BOUND)
         if kind not in (None, session.cluster.kind):
             raise ConfigError(
-                f"this process runs on the {session.cluster.kind} cluster already; "
-                f"serve.shutdown() first to use {kind!r}."
+                f"this process runs on the {session.cluster.kind} cluster already; call "
+                f"serve.shutdown() before serve.start(cluster={kind!r})."
             )
-        given = {name: value for name, value in options.items() if value is not None}
-        if given:
-            asked = resolve(session.plugins, given)
+        set_options = {name: value for name, value in options.items() if value is not None}
+        if set_options:
+            asked = resolve(session.plugins, set_options)
             warn_of_differences(session.plugins, session.config, asked)
         return session
 
     def attach(self, address: str | None = None) -> Session | None:
-        """Return the session, or join an instance that runs; None when none does."""
+        """Return the session, or join a running instance; None when none is running."""
         with self._lock:
             self._forget_ended()
             if self.session is not None or cluster_kind(None) == "local":
-                # A local cluster is its own process's: there is none to join from another.
+                # No process can join another process's local cluster.
                 return self.session
             cluster = connect_running(address)
             if cluster is None:
@@ -178,7 +193,7 @@ class CurrentSession:
         """Shut the instance down; return whether there was one."""
         with self._lock:
             if self._forget_ended() and is_connected():
-                self.attach()  # where `ray.init()` leads now: the same instance, another, or none
+                self.attach()  # to the instance on the cluster of the latest `ray.init()`, if any
             session, self.session = self.session, None
             if session is None:
                 return False
@@ -186,15 +201,14 @@ class CurrentSession:
             return True
 
     def end_if_current(self, session: weakref.ref[Session]) -> None:
-        """Shut an instance down at the end of the process, unless it has another one by then."""
+        """Shut an instance down at exit, unless the process has joined another one since."""
         if self.session is not None and self.session is session():
             self.end()
 
     def end_by_force(self, address: str | None = None) -> bool:
-        """End every process of the instance at once; return whether there was a cluster to look on.
+        """Kill all processes of the instance; return whether a cluster is running.
 
-        Asks nobody: it works with a controller that hangs, and with the rests of an instance that
-        has none any more.
+        Works without the controller, which may hang or be gone.
         """
         with self._lock:
             self._forget_ended()
@@ -206,18 +220,18 @@ class CurrentSession:
                 if cluster is None:
                     return False
                 session = Session(cluster, load_plugins())
-            session.end_at_once()
+            session.kill()
             return True
 
 
 def require(names: Iterable[str] = ()) -> Plugins:
-    """Return this process's plugins, if those that must not be missing are loaded.
+    """Return this process's plugins, after a check that all required plugins are loaded.
 
     Args:
-        names: Of plugins, besides those in `ALACARTE_REQUIRED_PLUGINS`.
+        names: Required plugins, besides those in `ALACARTE_REQUIRED_PLUGINS`.
 
     Raises:
-        PluginError: One of them is not installed, is disabled, or has failed.
+        PluginError: A required plugin is not installed, is disabled, or has failed.
     """
     plugins = load_plugins()
     plugins.require(required_plugins(names))
@@ -228,10 +242,9 @@ def _is_over(session: Session) -> bool:
     return session.ended_elsewhere or not session.cluster.is_connected
 
 
-HERE = CurrentSession()
-"""Of this process."""
-current = HERE.current
-start = HERE.start
-attach = HERE.attach
-end = HERE.end
-end_by_force = HERE.end_by_force
+CURRENT = CurrentSession()
+current = CURRENT.current
+start = CURRENT.start
+attach = CURRENT.attach
+end = CURRENT.end
+end_by_force = CURRENT.end_by_force

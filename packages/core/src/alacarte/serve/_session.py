@@ -1,7 +1,7 @@
-"""A driver's session: its connection to an instance, for the user's threads.
+"""The session of a driver: a blocking connection to an instance.
 
-It keeps an event loop in a background thread, on which the driver's routers live. Its methods are
-called from the user's threads and wait for that loop.
+The session has an event loop in a background thread, on which the driver's routers live. The
+user's threads call the session's methods, which wait for that loop.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..errors import DeployTimeoutError, ServeError
 from ..status import ServeStatus
 from ..types import DeploymentId, Resource
 from ._controller_connection import ControllerConnection
-from ._forced_shutdown import end_all
+from ._forced_shutdown import kill_all
 from ._waiting import timed_out
 
 __all__ = ["Session", "within"]
@@ -34,20 +34,20 @@ __all__ = ["Session", "within"]
 log = logging.getLogger("alacarte")
 _DELETED_S = 60.0
 _SHUTDOWN = Patience(restart_s=15.0)
-"""For a controller that is to shut down to come back first; then its instance is ended by force."""
+"""For a restarting controller to take the shutdown; after this time its instance is killed."""
 _STATUS_S = 5.0
-"""For the status that an error is to hold, after the caller's own time is over."""
+"""For the status in the error of a timeout, after the caller's own time is over."""
 T = TypeVar("T")
 
 
 class Session:
-    """A connection to a running instance, with a thread for its event loop."""
+    """A driver's connection to a running instance, with a thread for its event loop."""
 
     ended_elsewhere = False
-    """Another process has ended the instance."""
+    """Whether another process has ended the instance."""
 
     def __init__(self, cluster: Cluster, plugins: Plugins) -> None:
-        self.left = threading.Event()
+        self._ended = threading.Event()
         self._thread = LoopThread("alacarte-driver")
         self._connection = ControllerConnection(cluster, plugins)
 
@@ -58,12 +58,12 @@ class Session:
 
     @property
     def plugins(self) -> Plugins:
-        """The plugins that this process loaded, and that every process of the instance runs."""
+        """The plugins that this process and every process of the instance run."""
         return self._connection.plugins
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The sections that the instance was started with."""
+        """The configuration that the instance was started with, by section."""
         return self._connection.config
 
     @property
@@ -73,15 +73,15 @@ class Session:
 
     @property
     def started(self) -> bool:
-        """This session started the instance, rather than join it."""
+        """Whether this session started the instance, rather than joined it."""
         return self._connection.started
 
     @property
     def controller(self) -> ControllerProtocol:
-        """The controller, for `wait`. A call waits out its restart, and says so.
+        """The controller; pass the coroutines of its methods to `wait`.
 
-        Each call raises ActorDied for a controller that is gone for good, does not come up, or
-        does not answer.
+        A call waits, and logs, while the controller restarts. It raises ActorDied when the
+        controller is gone for good, does not come up, or does not answer.
         """
         return self._connection.controller()
 
@@ -95,8 +95,8 @@ class Session:
             future = self._thread.submit(work)
         except RuntimeError as error:
             raise ServeError(
-                "this process has left the instance, or shut it down; serve.start() or "
-                "serve.connect() begins again."
+                "this process has left the instance, or shut it down; call serve.start() to join "
+                "or start one."
             ) from error
         try:
             result: T = future.result()
@@ -108,20 +108,20 @@ class Session:
         return result
 
     def begin(self, config: Mapping[str, Any] | None) -> bool:
-        """Join the running instance, or start one; return whether there is an instance now.
+        """Join the running instance, or start an instance; return whether one is running now.
 
         Args:
-            config: To start one with; None to join a running one only.
+            config: Configuration of a new instance; None to start none.
         """
         found = self.wait(self._connection.join(config))
         if found and self.cluster.kind == "ray":  # no other process can end a local instance
-            self._thread.submit(self._notice_end())
+            self._thread.submit(self._watch_end())
         return found
 
-    async def _notice_end(self) -> None:
+    async def _watch_end(self) -> None:
         await self._connection.wait_ended()
         self.ended_elsewhere = True
-        self.left.set()
+        self._ended.set()
 
     def apply(
         self,
@@ -136,7 +136,7 @@ class Session:
             timeout_s: How long to wait, None for no limit.
 
         Raises:
-            DeployTimeoutError: Something does not run by then. It stays applied.
+            DeployTimeoutError: A resource does not run in time. All stay applied.
         """
         keys = [(resource.kind, resource.name) for resource in resources]
         changed = dict(zip(keys, resources, strict=True))
@@ -155,15 +155,15 @@ class Session:
         try:
             status = self.wait(within(_STATUS_S, self.controller.status()))
         except (ServeError, TimeoutError):
-            away = "The controller does not answer: its process has ended, or is very slow."
-            return DeployTimeoutError(tuple(names), timeout_s, {}, (away,))
+            cause = "The controller does not answer: its process has ended, or is very slow."
+            return DeployTimeoutError(tuple(names), timeout_s, {}, (cause,))
         return timed_out(status, names, timeout_s)
 
     def _refuse_early(self, plan: Plan) -> None:
-        """Refuse what the controller would refuse, before anything is sent.
+        """Check a plan before anything is sent, as the controller would check it.
 
         Raises:
-            PluginError: No installed package answers HTTP at the path of a resource.
+            PluginError: A resource has a route, and no installed package serves HTTP.
             ConfigError: A deployment is too large.
         """
         for (kind, name), planned in plan.resources.items():
@@ -175,12 +175,11 @@ class Session:
     def delete(self, kind: str, name: str, *, wait: bool = True) -> bool:
         """Delete a resource; return whether there was one.
 
-        False, too, where the controller was restarted after it had deleted the resource and before
-        it could say so.
+        Also False when the controller restarted after the deletion, before its answer.
 
         Raises:
-            ConfigError: Another resource needs it.
-            TimeoutError: Something of it is left after a minute.
+            ConfigError: Another resource needs the resource.
+            TimeoutError: Replicas of the resource still drain after a minute.
         """
         found = self.wait(self.controller.delete(kind, name))
         if wait:
@@ -188,93 +187,93 @@ class Session:
                 self.wait(within(_DELETED_S, self._connection.deleted(kind, name)))
             except TimeoutError:
                 raise TimeoutError(
-                    f"{kind} {name!r} is deleted, but something of it still runs after "
-                    f"{_DELETED_S:g} s; it goes on ending. Its requests may take until their "
-                    "deployment's graceful_shutdown_timeout_s."
+                    f"{kind} {name!r} is deleted, but its replicas still drain after "
+                    f"{_DELETED_S:g} s, and continue to: each deployment's "
+                    "graceful_shutdown_timeout_s limits how long its requests may take."
                 ) from None
         return found
 
     def resources(self, kind: str) -> list[Resource]:
-        """Return all resources of a kind, in the order in which they were made."""
+        """Return all resources of a kind, in the order of their creation."""
         found: list[Resource] = unpack(self.wait(self.controller.resources(kind)))
         return found
 
     def status(self) -> ServeStatus:
-        """Return how everything is doing."""
+        """Return the status of the instance."""
         return self.wait(self.controller.status())
 
     def make_handle(self, deployment: DeploymentId) -> Any:
         """Return a handle to a deployment, or to a route.
 
         Raises:
-            PluginError: No installed package gives handles.
+            PluginError: No installed package provides handles.
         """
         return self.plugins.make_handle(deployment, self.runtime)
 
     @property
     def ended(self) -> bool:
-        """The instance has ended, or this process has left it."""
-        return self.left.is_set()
+        """Whether the instance has ended, or this process has left it."""
+        return self._ended.is_set()
 
     def wait_ended(self, timeout_s: float | None = None) -> bool:
         """Wait for the end of the instance; see `Instance`."""
-        return self.left.wait(timeout_s)
+        return self._ended.wait(timeout_s)
 
     def shut_down(self) -> None:
-        """Stop the instance, then leave it. By force where its controller does not answer.
+        """Shut the instance down, then leave it; kill it if its controller does not answer.
 
         Raises:
             ClusterUnresponsive: The cluster is gone, and its processes end with it.
-            ServeError: Something is still there.
+            ServeError: Some processes are still alive.
         """
         if not self.cluster.is_reachable():
             self.leave()
             raise ClusterUnresponsive(
-                "Ray's control store takes no connections any more, so nothing could be shut down "
-                "in order; the processes end with their Ray."
+                "Ray's control store accepts no connections, so alacarte could not shut down "
+                "gracefully; its processes end when Ray does."
             )
         try:
             self.wait(self._connection.controller(_SHUTDOWN).shutdown())
         except OtherInstance:
-            self.leave()  # ours has ended, and the other one goes on
+            self.leave()  # this session's instance has ended; the other one keeps running
             return
         except ServeError as error:
-            log.warning("%s. All processes are ended now.", str(error).rstrip("."))
+            log.warning("%s. Killing all processes of the instance.", str(error).rstrip("."))
         except BaseException:
-            self.end_at_once()
+            self.kill()
             raise
-        # The controller itself, and whatever it did not end.
-        self.end_at_once()
+        # The controller itself, and all actors that it has not ended.
+        self.kill()
 
-    def end_at_once(self) -> None:
-        """End every process of the instance, its controller first, then leave it."""
+    def kill(self) -> None:
+        """Kill all processes of the instance, the controller first, then leave the instance."""
         try:
-            self.wait(end_all(self.cluster))
+            self.wait(kill_all(self.cluster))
         finally:
             self.leave()
 
-    def give_up(self) -> None:
-        """Leave nothing behind of an instance that this session has just started."""
+    def abandon(self) -> None:
+        """Leave the instance after a failed start, and shut it down if this session started it."""
         if self.started and self.cluster.is_reachable():
             self.shut_down()
         else:
             self.leave()
 
-    def hold(self) -> None:
-        """Have the instance end with this process, however it ends."""
+    def start_lease(self) -> None:
+        """Take a lease on the instance, which ends when the lease is not renewed."""
         self.wait(self.controller.renew_lease())
         self._thread.submit(self._connection.renew_lease())
 
     def leave(self) -> None:
-        """Let the instance run on without us."""
+        """Disconnect from the instance, which keeps running."""
         if hasattr(self._connection, "runtime"):
             self._thread.submit(self.runtime.stopping()).result()
             self._thread.submit(self.runtime.close()).result()
         self._thread.stop()
-        self.left.set()
+        self._ended.set()
 
 
 async def within(limit_s: float | None, work: Coroutine[Any, Any, T]) -> T:
-    """Await work for so many seconds at most, None for no limit."""
+    """Await work for at most `limit_s` seconds, None for no limit."""
     async with asyncio.timeout(limit_s):
         return await work

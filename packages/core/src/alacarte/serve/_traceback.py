@@ -1,4 +1,4 @@
-"""Tracebacks of the facade: the user's line, then the error, without our frames in between."""
+"""Short tracebacks of the facade: the user's line, then the error, without alacarte's frames."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ T = TypeVar("T")
 
 
 def short_traceback(function: Callable[P, T]) -> Callable[P, T]:
-    """Let errors of ours begin here. How a call came to the controller and back tells nobody."""
+    """Wrap a function of the facade: alacarte's errors begin at its frame, not below."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return function(*args, **kwargs)
         except InternalError:
-            raise  # a bug of ours: every frame counts
+            raise  # a bug of alacarte's: every frame counts
         except ServeError as error:
-            raise error.with_traceback(None)  # noqa: B904  its cause stays as it is
+            raise error.with_traceback(None)  # noqa: B904  keeps the error's own cause
 
     return call

@@ -1,4 +1,4 @@
-"""What a driver says while it waits for applications to run, and when it gives up."""
+"""Messages of a driver that waits for applications to run, and its error after a timeout."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from .._cluster.cluster_protocol import ActorDied
 from ..errors import DeployTimeoutError, ServeError
 from ..status import ApplicationStatus, DeploymentStatus, ServeStatus
 
-__all__ = ["describe_waiting", "tell_waiting", "timed_out"]
+__all__ = ["describe_waiting", "log_waiting", "timed_out"]
 
 log = logging.getLogger("alacarte")
-_FIRST_S = 5.0
-_SECOND_S = 30.0
-_LONGEST_S = 3600.0
+_FIRST_PAUSE_S = 5.0
+_SECOND_PAUSE_S = 30.0
+_MAX_PAUSE_S = 3600.0
 
 
 def describe_waiting(status: ServeStatus, applications: Sequence[str]) -> dict[str, str]:
-    """Return what each deployment that does not run yet waits for.
+    """Return a description of each deployment that does not run yet, by `application#deployment`.
 
-    Returns:
-        By `application#deployment`, in words that follow a colon.
+    The description has the ready replicas, and the reason for the wait.
     """
     found = {}
     for name in applications:
@@ -39,21 +38,21 @@ def describe_waiting(status: ServeStatus, applications: Sequence[str]) -> dict[s
 def timed_out(
     status: ServeStatus, applications: Sequence[str], timeout_s: float
 ) -> DeployTimeoutError:
-    """Return the error for applications that do not run in time."""
+    """Return the error for applications that do not run after `timeout_s`."""
     late = [
         name
         for name in applications
         if name not in status.applications
         or status.applications[name].status is not ApplicationStatus.RUNNING
     ]
-    late = late or list(applications)  # it came up while we asked
+    late = late or list(applications)  # all started to run during the call for the status
     return DeployTimeoutError(
         tuple(late), timeout_s, describe_waiting(status, late), _messages(status, late)
     )
 
 
 def _messages(status: ServeStatus, applications: Sequence[str]) -> tuple[str, ...]:
-    """Return what is wrong with applications, each sentence once."""
+    """Return the distinct status messages of the applications' deployments."""
     found = [
         deployment.message
         for name in applications
@@ -64,20 +63,20 @@ def _messages(status: ServeStatus, applications: Sequence[str]) -> tuple[str, ..
     return tuple(dict.fromkeys(found))
 
 
-async def tell_waiting(
+async def log_waiting(
     status: Callable[[], Awaitable[ServeStatus]], applications: Sequence[str]
 ) -> None:
     """Log what applications wait for, after ever longer pauses, until cancelled."""
-    wait_s, pause_s = _FIRST_S, _SECOND_S
+    wait_s, pause_s = _FIRST_PAUSE_S, _SECOND_PAUSE_S
     while True:
         await asyncio.sleep(wait_s)
-        wait_s, pause_s = pause_s, min(pause_s * 2, _LONGEST_S)
+        wait_s, pause_s = pause_s, min(pause_s * 2, _MAX_PAUSE_S)
         try:
-            seen = await status()
+            current = await status()
         except (ActorDied, ServeError) as error:
-            log.debug("what is waited for is not known: %s", error)
+            log.debug("the status of waiting applications is unavailable: %s", error)
             continue
-        for deployment, text in describe_waiting(seen, applications).items():
+        for deployment, text in describe_waiting(current, applications).items():
             log.warning("%s: %s", deployment, text)
-        for message in _messages(seen, applications):
+        for message in _messages(current, applications):
             log.warning("%s", message)

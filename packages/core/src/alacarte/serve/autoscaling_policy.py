@@ -1,4 +1,4 @@
-"""`ray.serve.autoscaling_policy`, for programs that move over: names that packages give."""
+"""Names of `ray.serve.autoscaling_policy`, for programs of Ray Serve; plugins provide them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ray.serve.config`, for programs that move over: names that the installed packages give."""
+"""Names of `ray.serve.config`, for programs of Ray Serve; plugins provide them."""
 
 from __future__ import annotations
 

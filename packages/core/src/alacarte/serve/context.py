@@ -1,4 +1,4 @@
-"""`ray.serve.context`, for programs that move over."""
+"""Names of `ray.serve.context`, for programs of Ray Serve."""
 
 from ..context import (
     ReplicaContext,
@@ -12,5 +12,5 @@ __all__ = ["ReplicaContext", "RequestContext", "get_replica_context", "get_reque
 
 
 def _get_serve_request_context() -> RequestContext:
-    """Return the request being worked on, an empty one outside of a request, as Ray Serve does."""
+    """Return the context of the current request; outside of a request an empty context."""
     return RequestContext() if current_call.get() is None else get_request_context()

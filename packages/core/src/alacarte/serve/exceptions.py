@@ -1,4 +1,4 @@
-"""`ray.serve.exceptions`, for programs that move over."""
+"""Names of `ray.serve.exceptions`, for programs of Ray Serve."""
 
 from ..errors import (
     BackPressureError,

@@ -1,4 +1,4 @@
-"""`ray.serve.handle`, for programs that move over: names that the installed packages give."""
+"""Names of `ray.serve.handle`, for programs of Ray Serve; plugins provide them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ray.serve.schema`, for programs that move over: the values of `serve.status()`."""
+"""Names of `ray.serve.schema`, for programs of Ray Serve: the values of `serve.status()`."""
 
 from ..status import (
     ApplicationStatus,
