@@ -1,4 +1,4 @@
-"""Large byte strings apart from the values that hold them."""
+"""Large byte strings, packed apart from their values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Spec:
 
 
 def test_a_packed_value_is_small_and_comes_back_whole():
-    """At any depth; a string that occurs twice is there once."""
+    """Large strings are packed apart at any depth, and once each."""
     value = {"a": [Spec(LARGE), Spec(LARGE)], "b": (b"short", LARGE + b"!")}
     packed = pack(value)
     assert len(packed.data) < 1000
@@ -32,7 +32,7 @@ def test_a_packed_value_is_small_and_comes_back_whole():
 
 
 def test_a_reference_stands_for_its_string():
-    """Whoever does not have the strings holds references: equal to them, as long, and as good."""
+    """A reference equals its string, has its length, and packs like it."""
     there = unpack(pack(Spec(LARGE)).data)
     assert isinstance(there.code, BlobRef)
     assert there == Spec(LARGE)
@@ -49,7 +49,7 @@ def test_a_reference_stands_for_its_string():
 
 
 def test_a_known_digest_is_not_computed_again():
-    """`pack` asks whoever may know."""
+    """`pack` takes digests from the caller's cache."""
     asked = []
 
     def digest_of(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Options of deployments as callers see them, and how large they may be."""
+"""Options of deployments that callers get, and the limit for their size."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def spec(**options: Any) -> DeploymentSpec:
 
 @pytest.mark.parametrize("wrap", [list, tuple, set, frozenset, lambda codes: {"k": codes[0]}])
 def test_callers_see_no_code(wrap: Any):
-    """However deep it lies; the value is otherwise the same, and the spec keeps the code."""
+    """Callers' options have no code at any depth; the spec keeps the code."""
     given = spec(cache={"keys": wrap([CODE]), "ttl_s": 5})
     bare = CODE.without_code()
     assert caller_options(given, SECTIONS) == {"cache": {"keys": wrap([bare]), "ttl_s": 5}}
@@ -39,8 +39,8 @@ def test_callers_see_no_code(wrap: Any):
     assert given.options["cache"]["keys"] == wrap([CODE])
 
 
-def test_callers_do_not_see_what_replicas_alone_need():
-    """The option of a section that no plugin gives any more goes to all."""
+def test_callers_do_not_get_options_of_replicas_alone():
+    """Callers get no options with `seen_by="replicas"`, but those of sections without a plugin."""
     given = spec(cache=1, inner=2, other=3)
     assert caller_options(given, SECTIONS) == {"cache": 1, "other": 3}
 
@@ -55,7 +55,7 @@ def test_options_that_callers_see_are_small():
 
 
 def test_code_in_options_counts_as_the_deployments_code():
-    """It is stored and sent along with it."""
+    """Code in options counts for the size limit of a deployment's code."""
     given = spec(cache=UserCode("shop:key", b"x" * 2 * 1024**2))
     check_size(given, 2 * 1024**2)
     with pytest.raises(ConfigError, match=r"2.0 MiB, most of it the code; the limit is 1.0 MiB"):

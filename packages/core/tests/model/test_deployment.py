@@ -1,4 +1,4 @@
-"""Deployments: what the decorator accepts, and what it makes of it."""
+"""The decorator `@serve.deployment`, `options`, and `bind`."""
 
 import pickle
 import subprocess
@@ -68,14 +68,14 @@ def test_ray_actor_options_are_those_given_and_num_cpus():
 @pytest.mark.parametrize("target", [5, "Resize", Resize(), print])
 def test_target_must_be_a_class_or_function(target):
     """Anything else is refused with its repr."""
-    with pytest.raises(TypeError, match="made of a class or a function, not of"):
+    with pytest.raises(TypeError, match="must be made of a class or a function, not of"):
         deployment(target)
 
 
 def test_target_may_not_be_a_deployment():
     """Decorating twice, or subclassing a deployment, is an error."""
     made = deployment(Resize)
-    with pytest.raises(TypeError, match="made of a class or a function"):
+    with pytest.raises(TypeError, match="must be made of a class or a function"):
         deployment(made)
     with pytest.raises(TypeError):
 
@@ -90,7 +90,7 @@ def test_calling_a_deployment_says_to_bind():
 
 
 def test_repr_shows_name_and_given_options():
-    """What was set is in the repr, what was not is not."""
+    """The repr has the options that were set, and no others."""
     made = deployment(name="resize", num_replicas=2)(Resize)
     assert repr(made) == "Deployment(resize, num_replicas=2)"
     assert repr(deployment(Resize)) == "Deployment(Resize)"
@@ -181,7 +181,7 @@ def test_deployments_pickle(pickler):
 
 
 def test_import_is_light():
-    """Declaring nothing costs nothing: neither pydantic nor ray nor cloudpickle is imported."""
+    """`from alacarte import serve` imports neither pydantic nor ray nor cloudpickle."""
     program = (
         "import sys, alacarte._model.deployment; "
         "print(sorted({'pydantic', 'ray', 'cloudpickle', 'asyncio'} & set(sys.modules)))"

@@ -1,4 +1,4 @@
-"""From an application to flat specs, and back to arguments and code in a replica."""
+"""Building an application into specs, and loading arguments and code in a replica."""
 
 import dataclasses
 import logging
@@ -164,14 +164,14 @@ def test_equal_names_get_suffixes(caplog):
 
 
 def test_suffixes_avoid_names_in_use():
-    """A suffixed name that somebody chose is skipped."""
+    """A suffixed name that a user chose is skipped."""
     model = named("model")
     spec = build(named("top").bind(named("model_1").bind(), model.bind(1), model.bind(2)))
     assert names(spec) == ["model_1", "model", "model_2", "top"]
 
 
 def test_unique_names_give_no_warning(caplog):
-    """The ordinary case says nothing."""
+    """Unique names log no warning."""
     with caplog.at_level(logging.WARNING):
         build(named("top").bind(named("model").bind()))
     assert caplog.text == ""
@@ -202,7 +202,7 @@ def test_argument_that_does_not_pickle(args, kwargs, culprit):
 
 
 def test_argument_of_a_nested_deployment_that_does_not_pickle():
-    """It is the inner deployment that is named."""
+    """The error names the inner deployment."""
     with pytest.raises(ConfigError, match=r"^inner: argument 1 of bind"):
         build(named("outer").bind(0, named("inner").bind(threading.Lock())))
 
@@ -235,7 +235,7 @@ def test_code_that_does_not_pickle():
 @pytest.mark.parametrize("target", [named("model"), Model, None])
 def test_target_must_be_an_application(target):
     """Anything that was not bound is refused with a hint."""
-    with pytest.raises(TypeError, match=r"what \.bind\(\) of a deployment returns"):
+    with pytest.raises(TypeError, match=r"which \.bind\(\) of a deployment returns"):
         build(target)
 
 
@@ -253,18 +253,18 @@ def test_application_name_must_not_be_empty():
         ("a/", "'a/' must begin with \"/\"; write '/a', or None for no HTTP."),
         ("/a/", "'/a/' must not end with \"/\"; write '/a', or None for no HTTP."),
         ("//", "'//' must not end with \"/\"; write '/', or None for no HTTP."),
-        ("/{a}", "'/{a}' must not hold '{' (it is compared with decoded paths"),
-        ("/a b", "'/a b' must not hold ' ' (it is compared with decoded paths"),
-        ("/a\u00a0b", "must not hold '\\xa0' (it is compared with decoded paths"),
+        ("/{a}", "'/{a}' must not contain '{' (prefixes match decoded paths"),
+        ("/a b", "'/a b' must not contain ' ' (prefixes match decoded paths"),
+        ("/a\u00a0b", "must not contain '\\xa0' (prefixes match decoded paths"),
         ("/a?b=c", "without patterns); write '/a-b=c', or None for no HTTP."),
-        ("/a%20b", "'/a%20b' must not hold '%' (it is compared with decoded paths"),
+        ("/a%20b", "'/a%20b' must not contain '%' (prefixes match decoded paths"),
         ("/-", "'/-' is reserved for alacarte's own pages, such as /-/healthz; choose another."),
         ("/-/x", "'/-/x' is reserved for alacarte's own pages, such as /-/healthz; choose"),
         (5, '5 must be a string such as "/images", or None for no HTTP.'),
     ],
 )
 def test_bad_route_prefix(prefix, told):
-    """The error says what is wrong with it, and what to write."""
+    """The error names the broken rule, and proposes a prefix."""
     with pytest.raises(ConfigError) as caught:
         build(named("model").bind(), route_prefix=prefix)
     assert str(caught.value).startswith(f"app: route_prefix={prefix!r} ")
@@ -273,5 +273,5 @@ def test_bad_route_prefix(prefix, told):
 
 @pytest.mark.parametrize("prefix", [None, "/", "/a", "/a/b", "/-a", "/a-b_c.d", "/größe"])
 def test_good_route_prefix(prefix):
-    """The root, a path, or nothing at all."""
+    """The root, a path, and None are valid prefixes."""
     assert build(named("model").bind(), route_prefix=prefix).route_prefix == prefix

@@ -1,4 +1,4 @@
-"""Which paths and files belong to the user's program."""
+"""Paths and files that belong to the user's program."""
 
 import importlib
 import sys
@@ -142,6 +142,6 @@ def test_files_that_do_not_parse_count_themselves(tree):
 
 
 def test_looking_for_imports_does_not_warn(tree):
-    """What the compiler would say about a file is left to its import."""
+    """Parsing a file for imports does not emit the compiler's warnings."""
     tree({"odd.py": "x = '\\d'\nimport found", "found.py": ""})
     assert files_of("odd") == ["found", "odd"]

@@ -1,4 +1,4 @@
-"""The application kind: what it refuses, and what applications come down to."""
+"""The resource kind of applications, and their expansion."""
 
 import pytest
 
@@ -31,6 +31,6 @@ def test_without_prefix_there_is_no_route():
 
 
 def test_foreign_spec_is_our_bug():
-    """A resource of this kind that holds something else is not the user's fault."""
+    """A resource of this kind with another spec raises InternalError."""
     with pytest.raises(InternalError, match="application x holds int"):
         KIND.expand(Resource("application", "x", 5))

@@ -1,4 +1,4 @@
-"""Names: one rule for all that users name, whoever asks."""
+"""Rules for names, checked by drivers and by the controller."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from alacarte.errors import ConfigError
 from alacarte.types import DeploymentId, Expansion, Resource, Route
 
 BAD = {
-    "a\0b": r"'a\\x00b' holds the control character '\\x00'; remove it",
-    "a\nb": r"'a\\nb' holds the control character '\\n'; remove it",
-    "a\x85b": r"holds the control character '\\x85'; remove it",
-    "a\u2028b": r"holds the line separator '\\u2028'; remove it",
-    "a\udc80": r"holds the lone surrogate '\\udc80', which cannot be encoded; remove it",
+    "a\0b": r"'a\\x00b' contains the control character '\\x00'; remove it",
+    "a\nb": r"'a\\nb' contains the control character '\\n'; remove it",
+    "a\x85b": r"contains the control character '\\x85'; remove it",
+    "a\u2028b": r"contains the line separator '\\u2028'; remove it",
+    "a\udc80": r"contains the lone surrogate '\\udc80', which cannot be encoded; remove it",
     "n" * 70_000: r"'n{40}'\.\.\. has 70000 characters; at most 200 are allowed. Choose a shorter",
 }
 KINDS: dict[str, Any] = {"application": ApplicationKind()}
@@ -43,7 +43,7 @@ def test_a_bad_name_says_why(name: str):
 
 @pytest.mark.parametrize("name", BAD, ids=ascii)
 def test_a_driver_refuses_bad_names_before_anything_is_sent(name: str):
-    """The names of applications, deployments and paths."""
+    """Drivers refuse bad names of applications, deployments and paths unsent."""
     with pytest.raises(ConfigError, match="application name"):
         build_application(Model.bind(), name=name, route_prefix=None)
     with pytest.raises(ConfigError, match="deployment name"):
@@ -54,8 +54,8 @@ def test_a_driver_refuses_bad_names_before_anything_is_sent(name: str):
 
 
 @pytest.mark.parametrize("name", BAD, ids=ascii)
-def test_the_controller_refuses_bad_names_whoever_sends_them(name: str):
-    """Also those that a plugin makes: of a resource, its deployments, and its routes."""
+def test_the_controller_refuses_bad_names(name: str):
+    """The controller refuses bad names of any sender, and of plugins' deployments and routes."""
 
     def application(app: str, deployment: str) -> Resource:
         spec = DeploymentSpec(
@@ -88,19 +88,19 @@ def test_the_controller_refuses_bad_names_whoever_sends_them(name: str):
 
 
 def test_good_names_are_taken_as_they_are():
-    """Blanks, punctuation and every script."""
+    """Names may contain blanks, punctuation and letters of every script."""
     for name in ("default", "a b", "模型-1", "x" * MAX_NAME_LENGTH, "a#b"):
         assert check_name("application name", name) == name
 
 
 def test_a_separator_is_refused():
-    """A deployment's name stands behind the application's and a "#"."""
+    """A deployment's name must not contain "#", which follows the application's name in ids."""
     with pytest.raises(ConfigError, match='must not contain "#"'):
         check_name("deployment name", "a#b", forbidden="#")
 
 
 def test_the_longest_names_fit_into_a_connections_first_message():
-    """What is accepted can be reached: four bytes a character, for both names."""
+    """Two names of the maximal length, with four bytes per character, fit into a HELLO."""
     longest = "\U0001f600" * MAX_NAME_LENGTH
     replica_id = f"{DeploymentId(longest, longest)}#12345678"
     assert len(CallerHandshake(b"secret", replica_id).hello()) < MAX_HANDSHAKE_BYTES

@@ -1,4 +1,4 @@
-"""Options that plugins give deployments: declared, merged, refused, packed, and in the version."""
+"""Plugins' options of deployments: declared, merged, refused, packed, and in the version."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_an_option_is_validated_by_its_sections_model():
 def test_a_refusal_names_deployment_option_value_and_rule(
     options: dict[str, Any], message: str
 ) -> None:
-    """In one line, as for core's options."""
+    """The error for a refused value has one line, as for core's options."""
     with pytest.raises(ConfigError) as caught:
         make(**options)
     assert str(caught.value).startswith(message)
@@ -146,20 +146,20 @@ def test_a_refusal_names_deployment_option_value_and_rule(
 
 
 def test_an_unknown_option_lists_those_of_plugins():
-    """Whoever misspells an option of a plugin sees the right one."""
+    """The error for an unknown option lists the options of plugins."""
     with pytest.raises(TypeError, match="m: cach is not an option; allowed: name,.*cache"):
         make(cach={"ttl_s": 5})
 
 
 def test_an_option_of_a_package_that_is_missing_names_the_package(monkeypatch):
-    """The user learns what to install."""
+    """The error names the package to install."""
     monkeypatch.setattr("alacarte._plugins.FIRST_PARTY_OPTIONS", frozenset({"batch"}))
     with pytest.raises(PluginError, match="m: the option batch .* alacarte-batching"):
         make(batch={})
 
 
-def test_a_plugin_may_give_an_option_that_core_would_explain(load):
-    """Plugins are asked before Ray Serve's option is said to be unsupported."""
+def test_a_plugin_may_provide_an_option_that_core_lacks(load):
+    """An option of Ray Serve's that core lacks is accepted where a plugin provides it."""
     with pytest.raises(ConfigError, match="logging_config is not supported yet"):
         make(logging_config={"ttl_s": 1})
     load(
@@ -182,7 +182,7 @@ def test_a_keyword_has_one_meaning(load, keyword):
 
 
 def test_options_replaces_an_option_as_a_whole():
-    """As for `ray_actor_options`; None unsets it, and the first deployment stays as it is."""
+    """`options` replaces an option as a whole, None unsets it, and the original is unchanged."""
     first = make(cache={"ttl_s": 5, "size": 3})
     second = first.options(cache={"ttl_s": 6})
     assert second.plugin_options["cache"] == CacheOptions(ttl_s=6, size=10)
@@ -200,7 +200,7 @@ def test_a_dict_that_changes_later_changes_no_deployment():
 
 
 def test_options_reach_plugins_in_other_processes(plugins):
-    """They travel as plain values, and a plugin reads its section's model."""
+    """Options are sent as plain values, and a plugin reads its section's model."""
     values = pickle.loads(pickle.dumps(spec(cache={"ttl_s": 5}).options))
     assert values == {"cache": {"ttl_s": 5.0}}
     info = DeploymentInfo(DeploymentId("a", "m"), "1", OptionValues(plugins, values))
@@ -238,7 +238,7 @@ def test_code_in_an_option_travels_as_bytes():
 
 
 def test_a_section_prepares_its_model_when_the_application_is_built():
-    """What a name stands for is found in the driver; a refusal passes, a failure is named."""
+    """`prepare` runs in the driver; its ConfigError passes, and other errors name the section."""
     packed = spec(scorer={"score": "len"}).options["scorer"]["score"]
     assert pickle.loads(packed.code) is len
     with pytest.raises(ConfigError, match="m: no such scorer"):

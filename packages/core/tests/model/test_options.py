@@ -149,7 +149,7 @@ def refusal(**options):
         ),
         (
             {"version": "v1"},
-            "resize: version is not an option; versions follow from code and arguments",
+            "resize: version is not an option; alacarte derives it from code and arguments",
         ),
     ],
 )
@@ -160,7 +160,7 @@ def test_refused_values(options, message):
 
 @pytest.mark.parametrize("option", ["num_replicas", "max_ongoing_requests", "max_queued_requests"])
 def test_numbers_as_text(option):
-    """They are taken, as the command line gives them to a builder: `num_replicas=3`."""
+    """Numbers may be strings, as from the command line: `num_replicas=3`."""
     given = make(**{option: "3", "health_check_period_s": "0.5", "max_surge_percent": "50"})
     assert getattr(given.config, option) == 3
     assert (given.config.health_check_period_s, given.config.max_surge_percent) == (0.5, 50)
@@ -168,7 +168,7 @@ def test_numbers_as_text(option):
 
 
 def test_numbers_as_text_inside_of_options():
-    """Those of actors, too."""
+    """Numbers in actor options may be strings, too."""
     given = make(ray_actor_options={"num_cpus": "0.5"})
     assert given.config.ray_actor_options.num_cpus == 0.5
 
@@ -201,7 +201,7 @@ def test_config_error_is_a_value_error():
 
 @pytest.mark.parametrize("option", UNSUPPORTED)
 def test_unsupported_options_are_refused(option):
-    """What Ray Serve has and we do not is refused by name, never dropped in silence."""
+    """An option of Ray Serve's that alacarte lacks is refused by name, never ignored."""
     message = refusal(**{option: {"anything": 1}})
     assert message.startswith(f"resize: {option} is not supported yet; ")
     assert "allowed: name, num_replicas, " in message
@@ -211,17 +211,17 @@ def test_unsupported_options_are_refused(option):
 
 @pytest.mark.parametrize("option", UNSUPPORTED)
 def test_unsupported_options_may_be_none(option):
-    """None asks for nothing, so there is nothing to refuse."""
+    """An unsupported option may be None, Ray Serve's default."""
     assert repr(make(**{option: None})) == repr(make())
 
 
 def test_custom_routers_are_pointed_to_policies():
-    """The refusal of Ray Serve's router option names ours."""
+    """The error for Ray Serve's router option names `routing_policy`."""
     assert "routing_policy" in refusal(request_router_config={})
 
 
 def test_unknown_option():
-    """An option nobody knows is a TypeError that lists those there are."""
+    """An unknown option raises a TypeError that lists the allowed options."""
     with pytest.raises(TypeError, match=r"resize: replicas is not an option; allowed: name, num_"):
         make(replicas=2)
     with pytest.raises(TypeError, match="replicas is not an option"):
@@ -265,7 +265,7 @@ def test_routing_policy_is_ours():
 
 
 def test_routing_policy_with_parameters():
-    """A dict names the policy, and gives what else the policy takes."""
+    """A dict has the policy's name and its parameters."""
     config = make(routing_policy={"name": "sticky", "size": 3}).config
     assert (config.policy_name, config.policy_parameters) == ("sticky", {"size": 3})
     assert 'must be a name, or a dict with the policy\'s "name"' in refusal(
@@ -284,8 +284,8 @@ def test_one_label_selector_is_for_all_bundles():
     assert make(placement_group_bundles=bundles).config.bundle_labels == ()
 
 
-def test_what_a_replica_takes():
-    """Its needs stand under Ray's names, without what it does not need."""
+def test_the_needs_of_a_replica():
+    """A replica's needs have Ray's names of resources, without zeros."""
     options = {"num_cpus": 0, "num_gpus": 0.5, "memory": 7, "resources": {"tpu": 2, "x": 0}}
     needs = make(ray_actor_options=options).config.ray_actor_options.needs
     assert needs == {"GPU": 0.5, "memory": 7, "tpu": 2}
@@ -301,7 +301,7 @@ def test_what_a_replica_takes():
     ],
 )
 def test_without_autoscaling_the_package_is_named(monkeypatch, options, what):
-    """Where nothing decides the number of replicas, the error says what to install."""
+    """Without an autoscaling plugin, the error names the package to install."""
     core = [record for record in _plugins.discover() if record.name == "core"]
     only_core = _plugins.load(core)
     monkeypatch.setattr(process_plugins, "load_plugins", lambda: only_core)
@@ -311,7 +311,7 @@ def test_without_autoscaling_the_package_is_named(monkeypatch, options, what):
     assert "pip install alacarte-autoscaling" in str(caught.value)
 
 
-def test_the_typed_signature_has_our_packages_options():
-    """Core's own, which alone are always allowed, and those that name the package to install."""
+def test_the_typed_signature_has_first_party_options():
+    """The typed options are core's and the first-party packages'."""
     typed = frozenset(DeploymentOptions.__annotations__)
     assert typed - {*ALLOWED} == FIRST_PARTY_OPTIONS

@@ -1,1 +1,1 @@
-"""What a user declares: deployments and applications, and the flat specs they become."""
+"""Deployments and applications as users declare them, and the flat specs of both."""

@@ -1,7 +1,7 @@
-"""Large byte strings, apart from the values that hold them: sent once, and stored once.
+"""Large byte strings, stored apart from their values: sent once, and stored once.
 
-A value is pickled with a reference in place of each large byte string. Whoever has the string
-already, under its digest, need not be sent it again.
+A pickled value has a reference in place of each large byte string. A process that already has the
+string, under its digest, need not receive it again.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _MARK = "alacarte.blob"
 
 
 class BlobRef:
-    """Stands for a byte string that this process does not have. Equal to the string itself.
+    """A reference to a byte string that this process does not have. Equal to the string itself.
 
     Attributes:
-        digest: See `blob_digest`.
-        size: In bytes.
+        digest: Digest of the string; see `blob_digest`.
+        size: Length of the string in bytes.
     """
 
     __hash__: ClassVar[None]  # type: ignore[assignment]
@@ -50,11 +50,12 @@ class BlobRef:
 
 @dataclass(frozen=True)
 class Packed:
-    """A value in bytes, and the large byte strings in it.
+    """A pickled value, and its large byte strings.
 
     Attributes:
-        sizes: Of every large byte string, by digest.
-        blobs: Those that are at hand, by digest.
+        data: The pickle, with references in place of large byte strings.
+        sizes: The sizes of all large byte strings, by digest.
+        blobs: The large byte strings that this process has, by digest.
     """
 
     data: bytes = field(repr=False)
@@ -63,15 +64,15 @@ class Packed:
 
 
 def blob_digest(data: bytes) -> str:
-    """Return the digest by which a byte string is known."""
+    """Return the digest that identifies a byte string."""
     return hashlib.sha256(data).hexdigest()
 
 
 def pack(value: Any, digest_of: Callable[[bytes], str] = blob_digest) -> Packed:
-    """Pickle a value, its large byte strings apart.
+    """Pickle a value, with its large byte strings apart.
 
     Args:
-        digest_of: `blob_digest`, or a function that remembers what it has returned.
+        digest_of: `blob_digest`, or a function that caches its results.
     """
     file = io.BytesIO()
     pickler = _Pickler(file, digest_of)
@@ -80,10 +81,10 @@ def pack(value: Any, digest_of: Callable[[bytes], str] = blob_digest) -> Packed:
 
 
 def unpack(data: bytes, find: Callable[[str, int], Any] = BlobRef) -> Any:
-    """Return the value that `pack` was given.
+    """Return the value that `pack` has pickled.
 
     Args:
-        find: Returns a byte string, given its digest and size; or what stands for it.
+        find: Returns the byte string of a digest and size, or a reference to it.
     """
     return _Unpickler(data, find).load()
 

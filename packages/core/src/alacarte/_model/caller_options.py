@@ -1,7 +1,7 @@
-"""Options that plugins give deployments, as the processes that call see them. Pure.
+"""Plugins' options of deployments, in the form that calling processes get. Pure.
 
-They travel to every proxy and caller with each change of a deployment, so they are small and hold
-none of the user's code.
+Each change of a deployment sends these options to all proxies and callers, so the options are
+small and contain none of the user's code.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["MAX_CALLER_OPTIONS_BYTES", "caller_options", "check_caller_options", "codes_in"]
 
 MAX_CALLER_OPTIONS_BYTES = 64 * 1024
-"""All options of one deployment together, pickled."""
+"""Limit for all options of a deployment together, pickled."""
 
 
 def caller_options(
     spec: DeploymentSpec, sections: Mapping[str, ConfigSection]
 ) -> Mapping[str, Any]:
-    """Return the options that callers see, without the bytes of code in them.
+    """Return the options that callers get, without the bytes of code in them.
 
     Args:
-        sections: Of deployments, by name.
+        sections: Sections of deployments, by name.
     """
     return {
         name: _map_code(value, UserCode.without_code)
@@ -41,16 +41,16 @@ def check_caller_options(spec: DeploymentSpec, sections: Mapping[str, ConfigSect
     """Raise ConfigError for a deployment whose options are too large for callers.
 
     Args:
-        sections: Of deployments, by name.
+        sections: Sections of deployments, by name.
     """
     options = caller_options(spec, sections)
     sizes = {name: len(pickle.dumps(value)) for name, value in options.items()}
     if sum(sizes.values()) > MAX_CALLER_OPTIONS_BYTES:
         largest = max(sizes, key=lambda name: sizes[name])
         raise ConfigError(
-            f"{spec.id}: the options that plugins give take {_kib(sum(sizes.values()))}, "
+            f"{spec.id}: its plugins' options take {_kib(sum(sizes.values()))}, "
             f"{_kib(sizes[largest])} of them in the section {largest!r}; the limit is "
-            f"{_kib(MAX_CALLER_OPTIONS_BYTES)}, since every process that calls gets them. Set the "
+            f"{_kib(MAX_CALLER_OPTIONS_BYTES)}, because all callers get these options. Set the "
             "path of a file in place of its contents."
         )
 

@@ -1,6 +1,6 @@
-"""What `@serve.deployment` makes of a class or a function, and what `bind` makes of that.
+"""Deployments, which `@serve.deployment` makes, and applications, which `bind` makes of them.
 
-Light on purpose: a program that only declares deployments imports nothing heavy for it.
+Light on purpose: a program that only declares deployments imports no heavy module.
 """
 
 from __future__ import annotations
@@ -46,13 +46,12 @@ def deployment(
 ) -> Deployment | Callable[[Target], Deployment]:
     """Declare a class or function as a deployment; use bare or with options.
 
-    Names and defaults of the options follow Ray Serve; plugins add options of their own.
-    `num_replicas="auto"` stands for autoscaling between 1 and 100 replicas, each aiming at 2
-    requests, unless `autoscaling_config` says otherwise; `num_replicas=None` is the same as leaving
-    it out.
+    The options have Ray Serve's names and defaults; plugins add options. `num_replicas="auto"`
+    means autoscaling between 1 and 100 replicas with a target of 2 requests each, where
+    `autoscaling_config` does not set other values; `num_replicas=None` means the default.
 
     Raises:
-        TypeError: The target is neither class nor function, or there is no such option.
+        TypeError: The target is neither class nor function, or an option is unknown.
         ConfigError: A value is not allowed, or an option of Ray Serve's is not supported.
         PluginError: An option needs a package that is not installed.
     """
@@ -64,74 +63,74 @@ def deployment(
 
 
 class Deployment:
-    """A class or function with the options it is to run with. Immutable; see `options`."""
+    """A class or function with the options of its replicas. Immutable; see `options`."""
 
     def __init__(
         self, func_or_class: Target, options: Mapping[str, Any], *, default_name: str = ""
     ) -> None:
         if not (inspect.isclass(func_or_class) or inspect.isfunction(func_or_class)):
             raise TypeError(
-                f"a deployment is made of a class or a function, not of {func_or_class!r}"
+                f"a deployment must be made of a class or a function, not of {func_or_class!r}"
             )
         default_name = default_name or func_or_class.__name__
-        given = check_options(options.get("name", default_name), options)
+        set_options = check_options(options.get("name", default_name), options)
         self._func_or_class = func_or_class
-        self._name = given.get("name", default_name)
-        # Copies, so that a dict the user goes on to change does not change a deployment.
-        self._config = build_config(self._name, given).model_copy(deep=True)
-        self._given = copy.deepcopy(given)
-        self._plugin_options = build_options(self._name, given)
+        self._name = set_options.get("name", default_name)
+        # Copies, so that later changes of the user's dicts do not change the deployment.
+        self._config = build_config(self._name, set_options).model_copy(deep=True)
+        self._set_options = copy.deepcopy(set_options)
+        self._plugin_options = build_options(self._name, set_options)
         self._init_args: tuple[Any, ...] = ()
         self._init_kwargs: dict[str, Any] = {}
 
     @property
     def name(self) -> str:
-        """The name, unique within an application (`build_application` sees to that)."""
+        """The name of the deployment; `build_application` makes names unique in an application."""
         return self._name
 
     @property
     def func_or_class(self) -> Target:
-        """The user's class or function itself, as it was before decoration."""
+        """The user's class or function, before decoration."""
         return self._func_or_class
 
     @property
     def is_function(self) -> bool:
-        """Whether requests call a function, rather than an instance."""
+        """Whether requests call a function rather than an instance of a class."""
         return not inspect.isclass(self._func_or_class)
 
     @property
     def config(self) -> DeploymentConfig:
-        """All options, validated, with defaults."""
+        """Core's options, validated, with defaults."""
         return self._config
 
     @property
     def plugin_options(self) -> Mapping[str, BaseModel]:
-        """The options that plugins give deployments: validated models, by section."""
+        """The options that plugins provide: validated models, by section."""
         return self._plugin_options
 
     @property
     def num_replicas(self) -> int:
-        """Replicas to run; without meaning under autoscaling."""
+        """The number of replicas; has no effect under autoscaling."""
         return self._config.num_replicas
 
     @property
     def user_config(self) -> Any:
-        """What `reconfigure` gets."""
+        """The argument of the replicas' `reconfigure`."""
         return self._config.user_config
 
     @property
     def max_ongoing_requests(self) -> int:
-        """Requests a replica works on at a time."""
+        """How many requests a replica handles at a time."""
         return self._config.max_ongoing_requests
 
     @property
     def max_queued_requests(self) -> int:
-        """Requests that may wait in each calling process, -1 for no bound."""
+        """How many requests may wait in each calling process, -1 for no limit."""
         return self._config.max_queued_requests
 
     @property
     def ray_actor_options(self) -> dict[str, Any]:
-        """The options given for the replica's process, and `num_cpus`."""
+        """The options that the user has set for the replica's process, and `num_cpus`."""
         options = self._config.ray_actor_options
         return {"num_cpus": options.num_cpus, **options.model_dump(exclude_unset=True)}
 
@@ -147,31 +146,31 @@ class Deployment:
 
     @property
     def version(self) -> None:
-        """None: Ray Serve's name, unused. The version is a digest made when it is deployed."""
+        """None; Ray Serve's name. alacarte computes a digest as the version at deployment."""
         return None
 
     def options(
         self, func_or_class: Target | None = None, /, **options: Unpack[DeploymentOptions]
     ) -> Deployment:
-        """Return a copy with some options changed; this deployment stays as it is.
+        """Return a copy of this deployment with some options changed.
 
-        Each option is replaced as a whole; None unsets an option that a plugin gives. A fixed
-        `num_replicas` replaces autoscaling set earlier, and the other way round.
+        Each option is replaced as a whole; None unsets an option of a plugin. A fixed
+        `num_replicas` replaces autoscaling that was set earlier, and vice versa.
 
         Raises:
-            TypeError: There is no such option.
+            TypeError: An option is unknown.
             ConfigError: A value is not allowed.
         """
         changes = check_options(options.get("name", self._name), options)
-        merged = merge_options(self._given, changes)
+        merged = merge_options(self._set_options, changes)
         target = self._func_or_class if func_or_class is None else func_or_class
         return Deployment(target, merged, default_name=self._name)
 
     def bind(self, *args: Any, **kwargs: Any) -> Application:
-        """Return an application: this deployment, to be constructed with these arguments.
+        """Return an application of this deployment and the arguments of its constructor.
 
-        Applications among the arguments, at any depth, are deployed along with it and arrive
-        as handles.
+        Applications among the arguments, at any depth, are deployed along with it; the constructor
+        gets handles in their place.
 
         Raises:
             ConfigError: Arguments for a function, which has no constructor.
@@ -187,24 +186,24 @@ class Deployment:
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise RuntimeError(
-            f"{self._name} is a deployment and cannot be called here. Use "
-            f"serve.run({self._func_or_class.__name__}.bind(...)) and call the handle it returns; "
-            "the plain class or function is its func_or_class."
+            f"{self._name} is a deployment and cannot be called directly. Call the handle that "
+            f"serve.run({self._func_or_class.__name__}.bind(...)) returns; the undecorated class "
+            "or function is its func_or_class."
         )
 
     def __repr__(self) -> str:
-        given = {option: value for option, value in self._given.items() if option != "name"}
-        options = "".join(f", {option}={value!r}" for option, value in given.items())
+        shown = {option: value for option, value in self._set_options.items() if option != "name"}
+        options = "".join(f", {option}={value!r}" for option, value in shown.items())
         return f"Deployment({self._name}{options})"
 
 
-# Compared by identity: the same object bound in two places is one deployment, an equal one is
-# another.
+# Compared by identity: an object that is bound in two places is one deployment, equal objects are
+# two.
 @dataclass(frozen=True, eq=False, repr=False)
 class Application:
-    """A bound deployment and, through its arguments, those it calls.
+    """A bound deployment and, among its arguments, the deployments that it calls.
 
-    Give it to `serve.run`, or bind it as an argument of another deployment.
+    Pass an application to `serve.run`, or bind it as an argument of another deployment.
     """
 
     deployment: Deployment

@@ -1,7 +1,7 @@
-"""What a deployment comes down to once it has left the user's program: plain, durable values.
+"""Specs of deployments and applications: the plain values that a driver sends.
 
-User code travels as bytes. The controller stores and compares them and never unpickles them, so
-nothing a user imports can break it.
+User code travels as bytes. The controller stores and compares the bytes and never unpickles them,
+so no import of a user's can break the controller.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from ..types import DeploymentId
 __all__ = ["ApplicationSpec", "DeploymentSpec", "RoutePrefix"]
 
 RoutePrefix = str | None
-"""An application's place under the HTTP root; None keeps it off HTTP."""
+"""URL prefix of an application; None for no HTTP."""
 
 
 @dataclass(frozen=True)
 class DeploymentSpec:
-    """One deployment of an application.
+    """The spec of one deployment.
 
     Attributes:
         id: Application and name.
-        version: Digest of all that a running replica cannot take over: code, constructor
-            arguments, process resources. Another version means other processes.
+        version: Digest of everything that a running replica cannot change: code, constructor
+            arguments, process resources. A new version replaces the replicas.
         code: The user's class or function, as cloudpickle bytes.
-        init: `(args, kwargs)` of the constructor, as cloudpickle bytes in which every bound
-            deployment stands as a persistent id: its `DeploymentId`.
-        is_function: `code` holds a function, called itself instead of an instance.
-        config: Validated options.
-        import_paths: Entries for the replica's `sys.path`, so that what the user's program
-            could import, its replicas can.
-        options: Those that plugins give deployments: plain values by section; functions and
-            classes in them are `UserCode`.
-        scaling: The one that the number of replicas follows, in the same form; empty for a fixed
-            number. The controller alone knows it: a change of it reaches no replica.
+        init: `(args, kwargs)` of the constructor, as cloudpickle bytes, with a persistent id in
+            place of every bound deployment: its `DeploymentId`.
+        is_function: Whether `code` is a function, which requests call instead of an instance.
+        config: Validated options of core.
+        import_paths: Entries for the replica's `sys.path`, which let replicas import the modules
+            that the user's program can import.
+        options: Plugins' options: plain values by section, with functions and classes as
+            `UserCode`.
+        scaling: The autoscaling option in the same form; empty for a fixed number of replicas.
+            Only the controller reads it: changes are not sent to replicas.
     """
 
     id: DeploymentId
@@ -52,19 +52,19 @@ class DeploymentSpec:
 
     @property
     def all_options(self) -> Mapping[str, Any]:
-        """`options` and `scaling`, as plugins in the controller see them."""
+        """`options` and `scaling` together, for plugins in the controller."""
         return {**self.options, **self.scaling}
 
 
 @dataclass(frozen=True)
 class ApplicationSpec:
-    """An application as the driver sends it: deployments and which of them takes requests.
+    """The spec of an application: its deployments, and its ingress among them.
 
     Attributes:
-        name: Unique in the instance.
-        route_prefix: Where HTTP reaches it; None for nowhere.
-        ingress: The deployment that was given to `serve.run`.
-        deployments: All of them, callees before callers.
+        name: Name of the application, unique in the instance.
+        route_prefix: URL prefix; None for no HTTP.
+        ingress: The deployment that takes the application's requests.
+        deployments: All deployments, callees before callers.
     """
 
     name: str

@@ -24,21 +24,22 @@ _NOT_IN_PATHS = re.compile(r"[{}?#%\s]+")
 
 
 def build_application(app: Application, *, name: str, route_prefix: RoutePrefix) -> ApplicationSpec:
-    """Return the specs of an application: each deployment bound in it once, and its ingress.
+    """Return the spec of an application: each deployment bound in it once, and its ingress.
 
-    Applications are found wherever pickling reaches, in arguments and in code that goes by value.
-    Distinct ones of one name get suffixes, `_1` and so on, callees before callers.
+    Finds bound deployments wherever pickling reaches: in arguments, and in code that is pickled by
+    value. Different deployments with the same name get suffixes, `_1` and so on, callees first.
 
     Raises:
-        TypeError: `app` is something else, such as a deployment that was not bound.
-        ConfigError: A bad name or route prefix, or code or an argument that does not pickle.
+        TypeError: `app` is not an application, such as a deployment that was not bound.
+        ConfigError: The name or route prefix is not allowed, or code or an argument does not
+            pickle.
     """
-    given: object = app  # a program without type checks may give us anything
-    if not isinstance(given, Application):
-        hint = f"{given.name} is a deployment; " if isinstance(given, Deployment) else ""
+    argument: object = app  # programs without type checks may pass any object
+    if not isinstance(argument, Application):
+        hint = f"{argument.name} is a deployment; " if isinstance(argument, Deployment) else ""
         raise TypeError(
-            f"{hint}serve.run takes an application, what .bind() of a deployment returns; "
-            f"got {given!r}"
+            f"{hint}serve.run() takes an application, which .bind() of a deployment returns; "
+            f"got {argument!r}"
         )
     check_name("application name", name)
     check_route_prefix(name, route_prefix)
@@ -48,7 +49,7 @@ def build_application(app: Application, *, name: str, route_prefix: RoutePrefix)
 
 
 def check_route_prefix(app: str, route_prefix: object) -> None:
-    """Raise ConfigError for a prefix that is not None, "/" or like "/a/b"."""
+    """Raise ConfigError for a prefix other than None, "/", and paths such as "/a/b"."""
     if route_prefix is None:
         return
     given = f"{app}: route_prefix={route_prefix!r}"
@@ -59,15 +60,15 @@ def check_route_prefix(app: str, route_prefix: object) -> None:
         raise ConfigError(
             f"{given} is reserved for alacarte's own pages, such as /-/healthz; choose another."
         )
-    wrong = _wrong_with(route_prefix)
-    if wrong:
+    broken_rule = _broken_rule(route_prefix)
+    if broken_rule:
         raise ConfigError(
-            f"{given} {wrong}; write {_proposed(route_prefix)!r}, or None for no HTTP."
+            f"{given} {broken_rule}; write {_corrected(route_prefix)!r}, or None for no HTTP."
         )
 
 
-def _wrong_with(prefix: str) -> str:
-    """Return what a route prefix must not be, "" when it is fine."""
+def _broken_rule(prefix: str) -> str:
+    """Return the rule that a route prefix breaks, "" for a valid prefix."""
     if not prefix.startswith("/"):
         return 'must begin with "/"'
     if prefix != "/" and prefix.endswith("/"):
@@ -75,15 +76,16 @@ def _wrong_with(prefix: str) -> str:
     found = _NOT_IN_PATHS.search(prefix)
     if found is None:
         return ""
-    return f"must not hold {found[0]!r} (it is compared with decoded paths, without patterns)"
+    return f"must not contain {found[0]!r} (prefixes match decoded paths, without patterns)"
 
 
-def _proposed(prefix: str) -> str:
+def _corrected(prefix: str) -> str:
+    """Return a valid prefix that resembles an invalid one."""
     return "/" + _NOT_IN_PATHS.sub("-", prefix.strip("/ "))
 
 
 class _Graph:
-    """The deployments of one application, as they are found."""
+    """The deployments of one application, in the order of their discovery."""
 
     def __init__(self, app_name: str) -> None:
         self.specs: list[DeploymentSpec] = []
@@ -93,22 +95,22 @@ class _Graph:
         self._entered: set[Application] = set()
 
     def identify(self, app: Application) -> DeploymentId:
-        """Return the id of a bound deployment; add it, after its callees, when it is new."""
+        """Return the id of a bound deployment; add a new deployment after its callees."""
         if app not in self._entered:
             self._entered.add(app)
             self._add(app)
-        # Without an id though entered: code by value that names its own application.
+        # Entered, but without an id yet: code by value refers to its own application.
         return self._ids.get(app) or self._name(app)
 
     def _add(self, app: Application) -> None:
         deployment = app.deployment
         init = self._dump_init(app)
         code = self._dump_code(app)
-        options, scaling, counted = self._options(deployment)
+        options, scaling, version_options = self._options(deployment)
         self.specs.append(
             DeploymentSpec(
                 id=self._ids.get(app) or self._name(app),
-                version=deployment_version(deployment, self.identify, counted),
+                version=deployment_version(deployment, self.identify, version_options),
                 code=code,
                 init=init,
                 is_function=deployment.is_function,
@@ -122,7 +124,7 @@ class _Graph:
     def _options(
         self, deployment: Deployment
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Return the options that plugins give: for all, for the scaler, and for the version."""
+        """Return plugins' options: for all processes, for the scaler, and for the version."""
         if not deployment.plugin_options:
             return {}, {}, {}
         plugins = process_plugins.load_plugins()
@@ -153,12 +155,12 @@ class _Graph:
         try:
             return dump(app.deployment.func_or_class, self.identify)
         except ServeError:
-            raise  # about a deployment that this one's code refers to
+            raise  # about another deployment, which this one's code refers to
         except Exception as error:  # pickling runs the user's own methods, which raise anything
             raise ConfigError(
-                f"{app.deployment.name}: its code cannot be sent to replicas ({_why(error)}). "
-                "Something it uses from outside of itself does not pickle: create that in "
-                "__init__, or in a module that the replica imports."
+                f"{app.deployment.name}: its code cannot be sent to replicas "
+                f"({_describe(error)}). The code refers to an object that does not pickle: create "
+                "that object in __init__, or in a module that the replica imports."
             ) from error
 
     def _dump_init(self, app: Application) -> bytes:
@@ -169,16 +171,16 @@ class _Graph:
         except Exception as error:  # as above
             raise ConfigError(
                 f"{app.deployment.name}: {self._culprit(app)} of bind() cannot be sent to replicas "
-                f"({_why(error)}). Pass what it is made from, and create it in __init__."
+                f"({_describe(error)}). Create the object in __init__, from arguments that pickle."
             ) from error
 
     def _culprit(self, app: Application) -> str:
-        """Return which argument does not pickle, in words."""
+        """Return a name of the argument that does not pickle: "argument 1", "argument 'key'"."""
         named: list[tuple[str, Any]] = [
-            (f"argument {place}", value) for place, value in enumerate(app.args, start=1)
+            (f"argument {position}", value) for position, value in enumerate(app.args, start=1)
         ]
         named += [(f"argument {key!r}", value) for key, value in app.kwargs.items()]
-        return next((words for words, value in named if not self._pickles(value)), "an argument")
+        return next((name for name, value in named if not self._pickles(value)), "an argument")
 
     def _pickles(self, value: Any) -> bool:
         try:
@@ -188,5 +190,5 @@ class _Graph:
         return True
 
 
-def _why(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"

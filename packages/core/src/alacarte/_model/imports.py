@@ -1,4 +1,4 @@
-"""Which files the user's program is made of, as opposed to those of Python and its packages."""
+"""Files of the user's program, without the files of Python and of installed packages."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from pathlib import Path
 
 __all__ = ["import_paths", "source_files"]
 
-_OURSELVES = __name__.partition(".")[0]
+_ALACARTE = __name__.partition(".")[0]
 _Statement = tuple[str, int, tuple[str, ...]]
-"""What is imported: a module, how many packages further up, and members of it."""
-_MOST_PARSED = 4096
+"""An import statement: a module, the level of a relative import, and the imported names."""
+_MAX_PARSED = 4096
 _parsed: dict[bytes, tuple[_Statement, ...]] = {}
-"""By digest of the text: most files are the same at the next deployment."""
+"""Import statements by digest of the source: most files are unchanged at the next deployment."""
 
 
 def import_paths() -> tuple[str, ...]:
-    """Return what to add to another process's `sys.path` so that it can import the user's code.
+    """Return the entries that another process's `sys.path` needs to import the user's code.
 
-    The driver's own entries in their order, without Python's and those of installed packages,
-    then the working directory.
+    These are the driver's entries in their order, without the entries of Python and of installed
+    packages, then the working directory.
     """
     entries = [Path(entry).absolute() for entry in (*sys.path, "")]
     return tuple(dict.fromkeys(str(e) for e in entries if e.exists() and not _installed(e)))
 
 
 def source_files(modules: Iterable[str], own: str) -> dict[str, Path]:
-    """Return the user's files that these modules run, by module name; `__main__`'s is left out.
+    """Return the user's files that modules depend on, by module name, except `__main__`'s.
 
-    That is the modules themselves, those loaded from the same top-level package (for a top-level
-    module: the same directory), and all that these import by an import statement anywhere in
-    their text, loaded or not. Nothing is imported to find out.
+    These are the files of the modules themselves, of modules loaded from the same top-level
+    package (for a top-level module: the same directory), and of all modules in import statements
+    anywhere in these files, loaded or not. Imports nothing.
 
     Args:
-        modules: Where to begin.
-        own: A module of the user's even when it is installed as a package.
+        modules: Names of the first modules.
+        own: A module that counts as the user's even when it is installed as a package.
     """
     own = own.partition(".")[0]
     found: dict[str, Path] = {}
@@ -50,7 +50,7 @@ def source_files(modules: Iterable[str], own: str) -> dict[str, Path]:
     pending = [name for seed in seeds for name in (seed, *_neighbours(seed, own))]
     while pending:
         name = pending.pop()
-        if name in found or name.partition(".")[0] == _OURSELVES:
+        if name in found or name.partition(".")[0] == _ALACARTE:
             continue
         path = _file_of(name, own)
         if path is None:
@@ -58,7 +58,7 @@ def source_files(modules: Iterable[str], own: str) -> dict[str, Path]:
         found[name] = path
         if path.suffix == ".py":
             pending += _imported_by(name, path)
-    # By-value code of `__main__` is in its pickle; its other lines do not matter to a replica.
+    # Code of `__main__` that a replica runs is in the pickle; other lines do not matter to it.
     found.pop("__main__", None)
     return found
 
@@ -68,7 +68,7 @@ def _neighbours(name: str, own: str) -> list[str]:
     if name == "__main__":
         name = _main_name()
     top = name.partition(".")[0]
-    loaded = list(sys.modules)  # a copy: other threads import, too
+    loaded = list(sys.modules)  # a copy: other threads may import
     if "." in name or hasattr(sys.modules.get(top), "__path__"):
         return [other for other in loaded if other == top or other.startswith(f"{top}.")]
     path = _file_of(name, own)
@@ -81,13 +81,13 @@ def _neighbours(name: str, own: str) -> list[str]:
 
 
 def _main_name() -> str:
-    """Return what `python -m` was given, `__main__` otherwise."""
+    """Return the module name of `python -m`, otherwise `__main__`."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec.name if spec else "__main__"
 
 
 def _file_of(name: str, own: str) -> Path | None:
-    """Return the file of a module of the user's, loaded or not."""
+    """Return the file of a user's module, loaded or not; None for other modules."""
     module = sys.modules.get(name)
     file = getattr(module, "__file__", None) if module else _find(name)
     path = Path(file or "").absolute()
@@ -98,7 +98,7 @@ def _file_of(name: str, own: str) -> Path | None:
 def _find(name: str) -> str | None:
     """Return the file that importing `name` would load.
 
-    Not `importlib.util.find_spec`, which imports the packages around a module.
+    `importlib.util.find_spec` does not do: it imports the module's parent packages.
     """
     path: Iterable[str] | None = None
     parts = name.split(".")
@@ -125,16 +125,16 @@ def _imported_by(name: str, path: Path) -> Iterator[str]:
             above = package.split(".")[: len(package.split(".")) - level + 1]
             base = ".".join([*above, base]).strip(".")
         yield from _with_parents(base)
-        # Whatever of these is no module is not found, and dropped.
+        # Members that are not modules have no file, and are dropped.
         yield from (f"{base}.{member}" for member in members if base)
 
 
 def _statements(source: bytes) -> tuple[_Statement, ...]:
-    """Return a file's import statements; none of one that is no Python."""
+    """Return the import statements of a source; () for a source that does not parse."""
     key = hashlib.sha256(source).digest()
     found = _parsed.get(key)
     if found is None:
-        if len(_parsed) >= _MOST_PARSED:
+        if len(_parsed) >= _MAX_PARSED:
             _parsed.clear()
         found = _parsed[key] = tuple(_parse(source))
     return found
@@ -143,7 +143,7 @@ def _statements(source: bytes) -> tuple[_Statement, ...]:
 def _parse(source: bytes) -> Iterator[_Statement]:
     try:
         with warnings.catch_warnings():
-            # Importing the file warns of its odd escapes; once is enough.
+            # Importing the file warns of invalid escapes; one warning is enough.
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
     except (SyntaxError, ValueError):
@@ -163,7 +163,7 @@ def _with_parents(name: str) -> Iterator[str]:
 
 
 def _installation() -> frozenset[Path]:
-    # "scripts" is where the `serve` program itself lies, and so the first entry when it runs.
+    # "scripts" holds the `serve` program, and is the first entry of `sys.path` when that runs.
     keys = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
     paths = [Path(sysconfig.get_path(key)) for key in keys]
     # A virtual environment's Python has its standard library elsewhere than its packages.
@@ -175,11 +175,11 @@ def _installation() -> frozenset[Path]:
 _PYTHON = _installation()
 
 
-@lru_cache(4096)  # asked about every loaded module, for every deployment
+@lru_cache(4096)  # called for every loaded module, for every deployment
 def _installed(path: Path) -> bool:
-    """Tell whether a path belongs to Python or to an installed package.
+    """Return whether a path belongs to Python or to an installed package.
 
-    Not by `sys.prefix`: programs do live below `/usr`, in containers above all.
+    `sys.prefix` does not tell: user programs may be below `/usr`, above all in containers.
     """
     real = path.resolve()
     if not {"site-packages", "dist-packages"}.isdisjoint(real.parts):

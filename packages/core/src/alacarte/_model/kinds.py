@@ -10,15 +10,15 @@ __all__ = ["ApplicationKind"]
 
 
 class ApplicationKind:
-    """Applications: their deployments, and one route to the ingress. A `ResourceKind`."""
+    """The `ResourceKind` of applications: their deployments, and one route to the ingress."""
 
     name = "application"
 
     def validate(self, resource: Resource, all_of_them: Resources) -> None:
-        """Accept every application: it needs nothing but its own name and path."""
+        """Accept every application: an application depends on no other resource."""
 
     def expand(self, resource: Resource) -> Expansion:
-        """Return the application's deployments and, unless it is kept off HTTP, its route."""
+        """Return the application's deployments and, if it has a route prefix, its route."""
         spec = _spec(resource)
         if spec.route_prefix is None:
             return Expansion(spec.deployments)

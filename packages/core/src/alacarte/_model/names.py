@@ -1,7 +1,7 @@
-"""The rules for names, in one place: what users call applications, deployments and routes.
+"""Rules for the names of applications, deployments and routes. Pure.
 
-Names stand in log lines, in headers, in the names of actors and in the first message of a
-connection, which is bounded. Pure.
+Names appear in log lines, headers, names of actors and the first message of a connection, whose
+size is limited.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from ..errors import ConfigError
 __all__ = ["MAX_NAME_LENGTH", "MAX_PATH_LENGTH", "check_name", "check_text"]
 
 MAX_NAME_LENGTH = 200
-"""In characters. Two names, of four bytes a character, fit into a HELLO of 4096 bytes."""
+"""In characters. Two names with four bytes per character fit into a HELLO of 4096 bytes."""
 MAX_PATH_LENGTH = 2000
 _UNPRINTABLE = {"Cc": "control character", "Zl": "line separator", "Zp": "line separator"}
 _MAX_SHOWN = 40
 
 
 def check_name(subject: str, name: object, *, forbidden: str = "") -> str:
-    """Return a name.
+    """Return a valid name.
 
     Args:
-        subject: Whose name it is, for errors: "application name".
-        forbidden: A character that separates such names from others.
+        subject: The kind of name, for errors: "application name".
+        forbidden: A character that separates names of this kind from others.
 
     Raises:
         TypeError: The name is not a string.
-        ConfigError: The name is empty or too long, or holds a character that no name may hold.
+        ConfigError: The name is empty or too long, or contains a forbidden character.
     """
     if not isinstance(name, str):
         raise TypeError(f"{subject} must be a string, not {name!r}.")
@@ -43,10 +43,10 @@ def check_name(subject: str, name: object, *, forbidden: str = "") -> str:
 
 
 def check_text(subject: str, text: str, max_length: int) -> str:
-    """Return a string that can be encoded, and printed on one line.
+    """Return a valid string, which can be encoded and printed on one line.
 
     Raises:
-        ConfigError: The string is too long, or holds a control character or a lone surrogate.
+        ConfigError: The string is too long, or contains a control character or a lone surrogate.
     """
     if len(text) > max_length:
         raise ConfigError(
@@ -56,13 +56,13 @@ def check_text(subject: str, text: str, max_length: int) -> str:
     for character in text:
         if "\ud800" <= character <= "\udfff":
             raise ConfigError(
-                f"{subject} {_shown(text)} holds the lone surrogate {character!r}, which cannot "
+                f"{subject} {_shown(text)} contains the lone surrogate {character!r}, which cannot "
                 "be encoded; remove it."
             )
         kind = _UNPRINTABLE.get(unicodedata.category(character))
         if kind is not None:
             raise ConfigError(
-                f"{subject} {_shown(text)} holds the {kind} {character!r}; remove it."
+                f"{subject} {_shown(text)} contains the {kind} {character!r}; remove it."
             )
     return text
 

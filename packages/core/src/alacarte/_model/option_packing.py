@@ -1,7 +1,7 @@
-"""Options that plugins give deployments, on their way to other processes.
+"""Packing of plugins' options of deployments, to send them to other processes.
 
-They travel as plain values, in which functions and classes stand as `UserCode`. Each process
-builds the models again when a plugin asks for them.
+Options are sent as plain values, with `UserCode` in place of functions and classes. Each process
+builds the models again when a plugin reads them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Models = Mapping[str, "BaseModel"]
 
 
 def prepare_options(subject: str, models: Models, plugins: Plugins) -> dict[str, BaseModel]:
-    """Return the models to deploy: those that sections with `prepare` make of the given ones.
+    """Return the models to deploy, after the `prepare` functions of their sections.
 
     Raises:
         ConfigError: A plugin refuses a value.
@@ -50,7 +50,7 @@ def _prepared(subject: str, section: ConfigSection, model: BaseModel) -> BaseMod
     expected = section_model(section)
     if not isinstance(result, expected):
         raise ConfigError(
-            f"{subject}: {section.prepare} returned {result!r}, no {expected.__name__}."
+            f"{subject}: {section.prepare} returned {result!r} instead of a {expected.__name__}."
         )
     return result
 
@@ -67,12 +67,12 @@ def new_version_values(models: Models, plugins: Plugins) -> dict[str, Any]:
 def pack_options(
     subject: str, models: Models, identify: Identify, import_paths: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Return options as plain values by section, functions and classes in them as `UserCode`.
+    """Return options as plain values by section, with `UserCode` for functions and classes.
 
     Args:
         subject: The deployment's name, for errors.
         identify: As for the deployment's own code.
-        import_paths: The entries of `sys.path` that the code needs.
+        import_paths: Entries of `sys.path` that the code needs.
 
     Raises:
         ConfigError: A function cannot be pickled.
@@ -85,8 +85,8 @@ def pack_options(
             return UserCode(name, dump(code, identify), import_paths)
         except Exception as error:  # pickling runs the user's own methods, which raise anything
             raise ConfigError(
-                f"{subject}: {name}, which is given in an option, cannot be sent to other "
-                f"processes ({describe_error(error)}). Create what does not pickle inside of it."
+                f"{subject}: {name}, the value of an option, cannot be sent to other processes "
+                f"({describe_error(error)}). Create objects that do not pickle inside of it."
             ) from error
 
     return {

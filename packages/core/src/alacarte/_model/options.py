@@ -1,7 +1,7 @@
-"""The options of a deployment as users write them, and the config they come down to.
+"""The options of a deployment, as users write them, and the config that they become.
 
-An option that was not given is absent, which is not the same as None: `max_queued_requests=None`
-is an error, and `user_config=None` is a value.
+An option that is not set is absent, which differs from None: `max_queued_requests=None` is an
+error, and `user_config=None` is a value.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ __all__ = [
 
 
 class _CoreOptions(TypedDict, total=False):
-    """Options of `serve.deployment` that core brings, by the names Ray Serve gives them.
+    """Core's options of `serve.deployment`, with Ray Serve's names.
 
     Attributes:
-        name: The class's or function's own name when absent. Must not contain "#".
+        name: Defaults to the name of the class or function. Must not contain "#".
         routing_policy: Not in Ray Serve, which has `request_router_config`.
         placement: Not in Ray Serve, which reads it from an environment variable.
 
-    All others are described at `DeploymentConfig`.
+    `DeploymentConfig` describes all others.
     """
 
     name: str
@@ -67,12 +67,12 @@ class _CoreOptions(TypedDict, total=False):
 class DeploymentOptions(_CoreOptions, total=False):
     """Options of `serve.deployment`, for type checkers and editors.
 
-    Those of core, and those that our packages bring: each is refused at run time where its package
-    is not installed. Plugins of others add further ones, sections of the configuration with
+    The options of core and of first-party packages; an option is refused at run time when its
+    package is not installed. Other plugins add options by configuration sections with
     `scope="deployment"`, which a typed program sets from a `dict[str, Any]`: `.options(**cached)`.
 
     Attributes:
-        autoscaling_config: Brought by alacarte-autoscaling: a dict, or its `AutoscalingConfig`.
+        autoscaling_config: Option of alacarte-autoscaling: a dict, or its `AutoscalingConfig`.
     """
 
     autoscaling_config: Any
@@ -80,7 +80,6 @@ class DeploymentOptions(_CoreOptions, total=False):
 
 ALLOWED = tuple(_CoreOptions.__annotations__)
 
-# Ray Serve has these. The text says what to use instead, where there is something.
 UNSUPPORTED = {
     "backpressure_config": "",
     "logging_config": "",
@@ -88,64 +87,65 @@ UNSUPPORTED = {
     "gang_scheduling_config": "",
     "deployment_actors": "",
 }
+"""Ray Serve's options that alacarte lacks, each with a replacement, "" for none."""
 
 
-def check_options(subject: str, given: Mapping[str, Any]) -> DeploymentOptions:
-    """Return the options that were really given; their values are not looked at, but for `name`.
+def check_options(subject: str, options: Mapping[str, Any]) -> DeploymentOptions:
+    """Return the options that are set. Checks their names, and the value of `name` only.
 
     Raises:
-        TypeError: An option nobody knows, or a name that is not a string.
-        ConfigError: An option of Ray Serve's that alacarte does not have, or a bad name.
-        PluginError: An option of a package that is not installed.
+        TypeError: An option is unknown, or the name is not a string.
+        ConfigError: alacarte lacks an option of Ray Serve's, or the name is not allowed.
+        PluginError: An option needs a package that is not installed.
     """
-    others = [option for option in given if option not in ALLOWED]
+    others = [option for option in options if option not in ALLOWED]
     added = _added_options() if others else {}
     for option in others:
         if option not in added:
-            _refuse(subject, option, given[option], [*ALLOWED, *added])
-    if "name" in given:
-        check_name("deployment name", given["name"], forbidden="#")
+            _refuse(subject, option, options[option], [*ALLOWED, *added])
+    if "name" in options:
+        check_name("deployment name", options["name"], forbidden="#")
     unset_by_none = {"num_replicas", "ray_actor_options"}
-    kept = {
+    set_options = {
         option: value
-        for option, value in given.items()
+        for option, value in options.items()
         if option in added
         or (option in ALLOWED and not (option in unset_by_none and value is None))
     }
-    return typing.cast(DeploymentOptions, kept)
+    return typing.cast(DeploymentOptions, set_options)
 
 
-def _refuse(subject: str, option: str, value: Any, options: list[str]) -> None:
+def _refuse(subject: str, option: str, value: object, known: list[str]) -> None:
     """Raise the error for an option that neither core nor an installed plugin has."""
-    allowed = f"allowed: {', '.join(options)}"
+    allowed = f"allowed: {', '.join(known)}"
     if option == "version":
         raise ConfigError(
-            f"{subject}: version is not an option; versions follow from code and arguments"
+            f"{subject}: version is not an option; alacarte derives it from code and arguments"
         )
-    from .._plugins import FIRST_PARTY_OPTIONS, missing_package  # asyncio comes with them
+    from .._plugins import FIRST_PARTY_OPTIONS, missing_package  # imports asyncio
 
     if option in FIRST_PARTY_OPTIONS:
         raise missing_package(option, f"{subject}: the option {option}")
     if option not in UNSUPPORTED:
         raise TypeError(f"{subject}: {option} is not an option; {allowed}")
-    if value is not None:  # None is Ray Serve's way to ask for nothing here.
+    if value is not None:  # None is Ray Serve's default
         raise ConfigError(
             f"{subject}: {option} is not supported yet; {UNSUPPORTED[option]}{allowed}"
         )
 
 
 def _added_options() -> dict[str, ConfigSection]:
-    """Return the sections that this process's plugins give deployments, by their keywords."""
-    from .. import plugins  # asyncio comes with them, and core's own options need neither
+    """Return the deployment sections of this process's plugins, by keyword."""
+    from .. import plugins  # imports asyncio, which core's own options do not need
 
     return option_sections(plugins.load_plugins())
 
 
 def option_sections(plugins: Plugins) -> dict[str, ConfigSection]:
-    """Return the sections that plugins give deployments, by their keywords.
+    """Return plugins' deployment sections, by keyword.
 
     Raises:
-        PluginError: A keyword is an option of core's, or of two sections.
+        PluginError: A keyword is an option of core, or of two sections.
     """
     from .._settings import keyword_of
 
@@ -156,7 +156,7 @@ def option_sections(plugins: Plugins) -> dict[str, ConfigSection]:
             other = sections[keyword].name if keyword in sections else "core"
             raise PluginError(
                 f"the section {section.name!r} makes {keyword} an option of deployments, and "
-                f"so does {other}; give it another keyword."
+                f"so does {other}; set another keyword for the section."
             )
         sections[keyword] = section
     return sections
@@ -165,23 +165,25 @@ def option_sections(plugins: Plugins) -> dict[str, ConfigSection]:
 def build_options(
     subject: str, options: DeploymentOptions, added: Mapping[str, ConfigSection] | None = None
 ) -> dict[str, BaseModel]:
-    """Validate the options that plugins give, by the models of their sections; see `check_options`.
+    """Validate plugins' options by the models of their sections.
 
     None leaves an option unset.
 
     Args:
         subject: The deployment's name, for errors.
-        added: As `option_sections` returns them; those of this process's plugins by default.
+        options: Options that `check_options` has returned.
+        added: Sections as from `option_sections`; by default those of this process's plugins.
 
     Returns:
         Validated models, by section.
 
     Raises:
-        ConfigError: In one line: the deployment, the option, its value, and what is allowed.
+        ConfigError: A value is not allowed. One line names the deployment, the option, its value,
+            and the allowed values.
     """
-    given = {k: v for k, v in options.items() if k not in ALLOWED and v is not None}
+    set_options = {k: v for k, v in options.items() if k not in ALLOWED and v is not None}
     is_auto = options.get("num_replicas") == "auto"
-    if not given and not is_auto:
+    if not set_options and not is_auto:
         return {}
     from pydantic import ValidationError  # as in `build_config`
 
@@ -189,9 +191,9 @@ def build_options(
 
     sections = dict(_added_options() if added is None else added)
     if is_auto:
-        given = _with_auto(subject, given, sections)
+        set_options = _with_auto(subject, set_options, sections)
     models: dict[str, BaseModel] = {}
-    for keyword, value in given.items():
+    for keyword, value in set_options.items():
         section = sections[keyword]
         model = section_model(section)
         try:
@@ -204,7 +206,7 @@ def build_options(
 def merge_options(old: DeploymentOptions, new: DeploymentOptions) -> DeploymentOptions:
     """Return `old` overridden by `new`, each option as a whole.
 
-    The later of a fixed number of replicas and autoscaling wins.
+    A fixed number of replicas in `new` replaces autoscaling in `old`, and vice versa.
     """
     merged: dict[str, Any] = {**old, **new}
     scaling = _scaling_option(merged)
@@ -219,7 +221,7 @@ def merge_options(old: DeploymentOptions, new: DeploymentOptions) -> DeploymentO
 
 
 def _scaling_option(options: Mapping[str, Any]) -> str:
-    """Return which of the given options decides the number of replicas, "" for none."""
+    """Return the option that autoscales the number of replicas, "" for none."""
     if all(option in ALLOWED for option in options):
         return ""
     added = _added_options()
@@ -228,34 +230,35 @@ def _scaling_option(options: Mapping[str, Any]) -> str:
 
 
 def _with_auto(
-    subject: str, given: Mapping[str, Any], sections: Mapping[str, ConfigSection]
+    subject: str, options: Mapping[str, Any], sections: Mapping[str, ConfigSection]
 ) -> dict[str, Any]:
-    """Return the given options, with what `num_replicas="auto"` stands for.
+    """Return the options, with the autoscaling option for `num_replicas="auto"`.
 
     Raises:
-        PluginError: No installed plugin decides the number of replicas.
+        PluginError: No installed plugin autoscales.
     """
     keyword = next((key for key, each in sections.items() if each.auto is not None), "")
     if not keyword:
         from .._plugins import missing_package
 
         raise missing_package("autoscaling_config", f'{subject}: num_replicas="auto"')
-    value = given.get(keyword, {})
+    value = options.get(keyword, {})
     if hasattr(value, "model_dump"):
         value = value.model_dump(exclude_unset=True)
     if isinstance(value, Mapping):
         value = {**(sections[keyword].auto or {}), **value}
-    return {**given, keyword: value}  # a value of another type is refused by validation
+    return {**options, keyword: value}  # validation refuses values of other types
 
 
 def build_config(subject: str, options: DeploymentOptions) -> DeploymentConfig:
-    """Validate the values of options and fill in defaults.
+    """Validate the values of core's options and add defaults.
 
     Raises:
-        ConfigError: In one line: the deployment, the option, its value, and what is allowed.
+        ConfigError: A value is not allowed. One line names the deployment, the option, its value,
+            and the allowed values.
     """
-    # pydantic is imported when a deployment is declared, not with the package: it takes longer
-    # to load than everything else `from alacarte import serve` needs.
+    # pydantic is imported with the first declaration, not with the package: it takes longer to
+    # load than all other imports of `from alacarte import serve`.
     from pydantic import ValidationError
 
     from ..config import DeploymentConfig
@@ -280,7 +283,7 @@ def build_config(subject: str, options: DeploymentOptions) -> DeploymentConfig:
 
 
 def _is_number(text: str) -> bool:
-    """Whether pydantic takes a text for a number; the command line gives builders texts."""
+    """Return whether pydantic parses a string as a whole number, as from the command line."""
     try:
         return float(text).is_integer()
     except ValueError:

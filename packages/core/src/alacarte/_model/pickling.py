@@ -1,10 +1,10 @@
-"""Carry user code and arguments between processes, with every bound deployment as its id.
+"""Pickling of user code and arguments, with ids in place of bound deployments.
 
-Pickling visits all that an object refers to, so applications are found wherever they hide,
-in lists, dataclasses, closures and globals, without a scan of our own.
+Pickling visits every object that an object refers to, so it finds applications anywhere: in
+lists, dataclasses, closures and globals.
 
-What is importable travels by reference and is imported where it arrives; what is not (objects of
-`__main__`, of a notebook, of a function's body) travels by value.
+Importable code is pickled by reference and imported by the receiver; other code (of `__main__`, a
+notebook, a function's body) is pickled by value.
 """
 
 from __future__ import annotations
@@ -27,14 +27,18 @@ from .deployment import Application, Deployment
 __all__ = ["Identify", "ModelPickler", "dump", "load_code", "load_init"]
 
 Identify = Callable[[Application], DeploymentId]
-"""Gives a bound deployment its name in the application being built."""
+"""Returns the id of a bound deployment in the application being built."""
 
 MARK = "alacarte.deployment"
-"""First item of our persistent ids; the second is a `DeploymentId`, as a plain tuple."""
+"""First item of alacarte's persistent ids; the second is a `DeploymentId`, as a plain tuple."""
 
 
 def dump(value: Any, identify: Identify) -> bytes:
-    """Pickle `value`, each application in it as what `identify` says. Raises what pickling does."""
+    """Pickle a value, with the ids from `identify` in place of applications.
+
+    Raises:
+        Exception: Pickling runs the user's own methods, which may raise anything.
+    """
     file = io.BytesIO()
     ModelPickler(file, identify).dump(value)
     return file.getvalue()
@@ -45,7 +49,8 @@ def load_init(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return `(args, kwargs)` of a constructor from `DeploymentSpec.init`.
 
-    `make_handle` is called once for each deployment bound in them.
+    Args:
+        make_handle: Called once for each deployment that is bound in the arguments.
     """
     args, kwargs = _Unpickler(data, make_handle).load()
     return args, kwargs
@@ -54,17 +59,17 @@ def load_init(
 def load_code(data: bytes, make_handle: Callable[[DeploymentId], Any]) -> Callable[..., Any]:
     """Return the user's class or function from `DeploymentSpec.code`.
 
-    `DeploymentSpec.import_paths` must be on `sys.path` by then.
+    `DeploymentSpec.import_paths` must be on `sys.path`.
     """
     target: Callable[..., Any] = _Unpickler(data, make_handle).load()
     return target
 
 
 class ModelPickler(CodePickler):
-    """Pickle, and note the modules that are needed at the other end.
+    """A pickler that collects the modules that the receiver needs.
 
     Attributes:
-        modules: Names of the modules of all that went by reference.
+        modules: Names of the modules of all objects that were pickled by reference.
     """
 
     def __init__(self, file: Sink, identify: Identify) -> None:
@@ -83,8 +88,8 @@ class ModelPickler(CodePickler):
         elif isinstance(obj, type | FunctionType):
             if isinstance(obj.__module__, str):
                 self.modules.add(obj.__module__)
-            # cloudpickle finds a Deployment under the name of a decorated class, and would send
-            # the class by value: a second class, with a copy of every global it uses.
+            # cloudpickle finds a Deployment under the name of a decorated class, and would pickle
+            # the class by value: a second class, with a copy of every global that it uses.
             if _is_decorated(obj):
                 return _undecorated, (obj.__module__, obj.__qualname__)
         return super().reducer_override(obj)
@@ -107,7 +112,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _is_decorated(target: type | FunctionType) -> bool:
-    """Tell whether importing the target's module gives a deployment made of it."""
+    """Return whether the target's module has, under its name, a deployment made of it."""
     module = sys.modules.get(target.__module__ or "")
     if module is None or module.__name__ == "__main__" or "<locals>" in target.__qualname__:
         return False
@@ -120,10 +125,10 @@ def _is_decorated(target: type | FunctionType) -> bool:
 
 
 def _importable(name: str) -> bool:
-    """Tell whether another process with our `sys.path` would import the same module.
+    """Return whether another process with the same `sys.path` would import the same module.
 
-    Not so for modules loaded from a file by hand, as pytest does in `importlib` mode, and for
-    those registered with `cloudpickle.register_pickle_by_value`.
+    False for modules loaded from a file by hand, as pytest does in `importlib` mode, and for
+    modules registered with `cloudpickle.register_pickle_by_value`.
     """
     top = name.partition(".")[0]
     if {name, top} & set(cloudpickle.list_registry_pickle_by_value()):
@@ -133,7 +138,7 @@ def _importable(name: str) -> bool:
 
 
 def _undecorated(module: str, qualname: str) -> Any:
-    """Import a decorated class or function and return it as it was before decoration."""
+    """Import a decorated class or function and return the undecorated one."""
     found = _attribute(importlib.import_module(module), qualname)
     return getattr(found, "func_or_class", found)
 

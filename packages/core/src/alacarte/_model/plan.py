@@ -1,7 +1,7 @@
-"""The plan: what resources come down to, each of them expanded once. Pure.
+"""The plan: the deployments and routes of all resources, each resource expanded once. Pure.
 
-One value is made of resources and their kinds. Validation, status, routes and the driver's early
-refusals read it, so no kind expands a resource again. Kinds validate at each change.
+Validation, status, routes and the driver's early checks read one plan, so that kinds expand a
+resource once. Kinds validate resources at each change.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class PlannedResource:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Equal for resources that come down to the same deployments and routes."""
+        """A digest that is equal for resources with the same deployments and routes."""
         expansion = self.expansion
         deployments = [
             (str(spec.id), spec.version, spec.config, dict(spec.all_options))
@@ -40,21 +40,22 @@ class PlannedResource:
 
     @property
     def prefix(self) -> str | None:
-        """The resource's path; None where HTTP does not reach it."""
+        """The resource's route prefix; None for no HTTP."""
         return next((route.prefix for route in self.expansion.routes if route.prefix), None)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What should exist.
+    """The desired deployments and routes of all resources.
 
     Attributes:
-        deployments: Of all resources, by id; in an application, callees before callers.
-        routes: Those that answer: deployments in place of applications, and no route that
-            another one overrides.
+        deployments: Deployments of all resources, by id; in an application, callees before
+            callers.
+        routes: Effective routes: to deployments in place of applications, without routes that
+            another route overrides.
         ingresses: The deployment that takes the requests of each application.
-        owners: Which resource each deployment belongs to.
-        resources: Each resource with its own expansion, in the order they were made in.
+        owners: The resource of each deployment.
+        resources: Each resource with its expansion, in the order of creation.
     """
 
     deployments: Mapping[DeploymentId, DeploymentSpec] = field(default_factory=dict)
@@ -70,12 +71,12 @@ class Plan:
         """Expand resources.
 
         Args:
-            resources: All that are to exist, by kind and name.
-            kinds: By name.
-            before: An earlier plan; what it has of the same resources is taken over.
+            resources: All desired resources, by kind and name.
+            kinds: Resource kinds, by name.
+            before: An earlier plan, whose expansions of the same resources are reused.
 
         Raises:
-            ConfigError: No installed plugin gives the kind of one.
+            ConfigError: No installed plugin provides the kind of a resource.
         """
         known = {} if before is None else before.resources
         planned: dict[Key, PlannedResource] = {}
@@ -96,7 +97,7 @@ def _combined(planned: Mapping[Key, PlannedResource]) -> Plan:
             deployments[spec.id] = spec
             owners[spec.id] = key
         routes += each.expansion.routes
-    # Callees stand before callers, so the last of an application is its ingress.
+    # Callees precede callers, so the last deployment of an application is its ingress.
     ingresses = {deployment.app: deployment for deployment in deployments}
     taken = {route.prefix for route in routes if route.overrides}
     shown = [route for route in routes if route.overrides or route.prefix not in taken]
@@ -109,7 +110,7 @@ def _resolved(
     ingresses: Mapping[str, DeploymentId],
     deployments: Mapping[DeploymentId, DeploymentSpec],
 ) -> Route:
-    """Return a route with deployments in place of applications, and the versions of these."""
+    """Return a route to deployments in place of applications, with the deployments' versions."""
     if not route.is_split and all(target.name for target in route.targets):
         return route
 
@@ -132,12 +133,12 @@ def kind_of(resource: Resource, kinds: Mapping[str, ResourceKind]) -> ResourceKi
     """Return a resource's kind.
 
     Raises:
-        ConfigError: No installed plugin gives it.
+        ConfigError: No installed plugin provides the kind.
     """
     kind = kinds.get(resource.kind)
     if kind is None:
         raise ConfigError(
-            f"{resource.name}: no installed plugin gives resources of kind {resource.kind!r}, "
-            f"only {sorted(kinds)}."
+            f"{resource.name}: no installed plugin provides the resource kind {resource.kind!r}; "
+            f"there are {sorted(kinds)}."
         )
     return kind

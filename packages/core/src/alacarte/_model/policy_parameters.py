@@ -1,4 +1,4 @@
-"""The parameters of a routing policy: what a user writes beside its name, and the model of it."""
+"""The parameters of a routing policy, which a user sets beside the policy's name."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from ..types import PolicyFactory
 __all__ = ["build_parameters"]
 
 
-def build_parameters(subject: str, factory: PolicyFactory, given: Mapping[str, Any]) -> Any:
+def build_parameters(subject: str, factory: PolicyFactory, values: Mapping[str, Any]) -> Any:
     """Return the validated parameters of a routing policy; None for a policy that takes none.
 
     Args:
-        subject: Whose they are, for errors.
-        factory: Of the policy.
-        given: By name.
+        subject: The deployment, for errors.
+        factory: Factory of the policy.
+        values: Values of the parameters, by name.
 
     Raises:
         ConfigError: A parameter is unknown, or its value is not allowed.
     """
     if not factory.parameters:
-        if given:
+        if values:
             raise ConfigError(
                 f"{subject}: policy {factory.name!r} takes no parameters; leave out "
-                f"{', '.join(sorted(given))}."
+                f"{', '.join(sorted(values))}."
             )
         return None
     from pydantic import ValidationError  # heavy, and most policies take no parameters
 
     model = load_target(factory.parameters)
     try:
-        return model(**given)
+        return model(**values)
     except ValidationError as error:
         raise config_error(f"{subject} {factory.name!r}", error, model) from None

@@ -1,4 +1,4 @@
-"""How large a deployment may be. Pure, and light: drivers check before they send."""
+"""The limit for the size of a deployment. Pure, and light: drivers check before they send."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["check_size"]
 def check_size(spec: DeploymentSpec, limit_bytes: int) -> None:
     """Raise ConfigError for a deployment whose code and bound arguments exceed a limit.
 
-    Functions and classes in options are code, too.
+    Functions and classes in options count as code.
     """
     code = len(spec.code) + sum(len(each.code) for each in codes_in(spec.all_options))
     size = code + len(spec.init)

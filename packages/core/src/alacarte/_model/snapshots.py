@@ -1,4 +1,4 @@
-"""What the controller tells the processes that make calls: the world at one version."""
+"""Deltas of the snapshots that the controller publishes to calling processes. Pure."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ ROUTES_KEY = "routes"
 
 
 def deployment_key(deployment: DeploymentId) -> str:
-    """Return the key under which a deployment's snapshots are watched."""
+    """Return the key for watching a deployment's snapshots."""
     return f"deployment:{deployment}"
 
 
 def delta(old: DeploymentSnapshot, new: DeploymentSnapshot) -> SnapshotDelta:
-    """Return what turns `old` into `new`, but for the order of the replicas."""
+    """Return the delta from `old` to `new`, regardless of the order of replicas."""
     if old.replicas is new.replicas:
         return SnapshotDelta(old.version, replace(new, replicas=()), (), ())
     before = {entry.replica_id: entry for entry in old.replicas}
-    # Mostly the very same entries, and those are told apart without a look into them.
+    # Most entries are the same objects, which `is` compares faster than `==`.
     changed = tuple(
         entry
         for entry in new.replicas
@@ -38,7 +38,7 @@ def delta(old: DeploymentSnapshot, new: DeploymentSnapshot) -> SnapshotDelta:
 
 
 def combine(deltas: Sequence[SnapshotDelta]) -> SnapshotDelta:
-    """Return one delta that does what these do, one after the other. There is at least one."""
+    """Return one delta with the effect of at least one successive deltas."""
     changed: dict[str, ReplicaEntry] = {}
     removed: dict[str, None] = {}
     for each in deltas:

@@ -1,7 +1,7 @@
-"""Tell whether a deployment's running replicas can go on, or must be replaced.
+"""The version of a deployment, which decides whether running replicas must be replaced.
 
-The version is a digest of all that a running process cannot take over. Equal programs give equal
-versions in every process, so running the same one again restarts nothing.
+The version is a digest of everything that a running process cannot change. Equal programs have
+equal versions in every process, so running the same program again restarts nothing.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ def deployment_version(
 ) -> str:
     """Return 16 hexadecimal characters that change when replicas must be replaced.
 
-    They do so with the user's code, with the files it is imported from (see `source_files`; a
-    pickle by reference would not change with them), the constructor's arguments, the resources
-    of the process, its placement group, the bound on replicas per node, and `options`: those of
-    plugins that a running process cannot take over. All other options reach replicas that run, or
-    (`placement`) those that start from now on.
+    The version covers the user's code, the files that the code is imported from (see
+    `source_files`; a pickle by reference does not change with them), the constructor's arguments,
+    the resources of the process, its placement group, the limit of replicas per node, and
+    `options`: the plugins' options that a running process cannot change. All other options are
+    sent to running replicas, or (`placement`) apply to replicas that start from now on.
 
-    Code by value counts for what it does: not for its place in the file, and sets count by their
-    members. Some objects still pickle differently each time (a `TypeVar` of `__main__`, an
-    object whose own pickling has a random or address-like part); these cost a restart at each
-    deployment. The opposite, a change that is missed, takes code that is imported by a computed
-    name, from outside of the package, and without being loaded here.
+    Code that is pickled by value counts without its position in the file, and sets count by their
+    members. Some objects pickle differently each time (a `TypeVar` of `__main__`, an object whose
+    own pickling has a random or address-like part); these restart replicas at each deployment. The
+    only change that is missed is in code that is imported by a computed name, from outside of the
+    package, and is not loaded in this process.
     """
     content = Fingerprint(identify)
     target = deployment.func_or_class
@@ -60,17 +60,17 @@ def deployment_version(
     return digest.hexdigest()[:16]
 
 
-# Python and pickle add these to a class; they say where it stands or how it was used.
+# Python and pickle add these to a class; their values depend on its position and its use.
 _VOLATILE_ATTRIBUTES = frozenset(("__firstlineno__", "__slotnames__", "__static_attributes__"))
 # pydantic derives these from fields, validators and configuration, and names classes by address.
 _DERIVED_ATTRIBUTES = frozenset(
     ("__pydantic_core_schema__", "__pydantic_serializer__", "__pydantic_validator__")
 )
-_LEFT_OUT = _VOLATILE_ATTRIBUTES | _DERIVED_ATTRIBUTES
+_EXCLUDED_ATTRIBUTES = _VOLATILE_ATTRIBUTES | _DERIVED_ATTRIBUTES
 
 
 class Fingerprint(ModelPickler):
-    """Pickle into a digest, leaving out what differs between equal programs."""
+    """A pickler into a digest, without the parts that differ between equal programs."""
 
     def __init__(self, identify: Identify, within: frozenset[int] = frozenset()) -> None:
         self._sha = hashlib.sha256()
@@ -82,7 +82,7 @@ class Fingerprint(ModelPickler):
         self._sha.update(data)
 
     def digest(self) -> bytes:
-        """Return the digest of what was dumped."""
+        """Return the digest of the dumped objects."""
         return self._sha.digest()
 
     def persistent_id(self, obj: Any) -> Any:
@@ -112,14 +112,14 @@ class Fingerprint(ModelPickler):
         by_value = isinstance(reduced, tuple) and len(reduced) == 6
         if by_value and isinstance(obj, type):
             make, args, (attributes, slots), *rest = reduced
-            # cloudpickle stamps each class that goes by value with a random id.
+            # cloudpickle adds a random id to each class that it pickles by value.
             args = tuple("" if _is_stamp(arg) else arg for arg in args)
-            stable = {k: v for k, v in attributes.items() if k not in _LEFT_OUT}
+            stable = {k: v for k, v in attributes.items() if k not in _EXCLUDED_ATTRIBUTES}
             return make, args, (stable, slots), *rest
         if by_value and isinstance(obj, FunctionType):
             make, (code, module_names, *unset), (attributes, slots), *rest = reduced
-            # Which modules of a package happen to be loaded is chance. Where the module lies is
-            # of no interest either; a function that uses `__file__` has it among its globals.
+            # Which modules of a package are loaded is chance. The module's location does not count
+            # either; a function that uses `__file__` has it among its globals.
             slots = {k: v for k, v in slots.items() if k != "_cloudpickle_submodules"}
             names = {k: v for k, v in module_names.items() if k != "__file__"}
             return make, (code, names, *unset), (attributes, slots), *rest
@@ -131,9 +131,9 @@ def _is_stamp(arg: Any) -> bool:
 
 
 def _behaviour(code: CodeType) -> tuple[Any, ...]:
-    """Return all of a code object but its place: file and lines.
+    """Return all parts of a code object except its location: file and lines.
 
-    So the same cell run again in a notebook, or a line added above, is no change.
+    Running a notebook's cell again, or adding a line above the code, is not a change.
     """
     return (
         code.co_qualname,
