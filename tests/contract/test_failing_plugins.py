@@ -123,7 +123,7 @@ def test_a_layer_that_answers_a_call_with_anything(odd, hook: str, caplog):
         bad = serve.run(Model.bind(), name="bad", route_prefix="/bad")
         assert [get(f"{url}/bad")[0] for _ in range(3)] == [500] * 3
         assert get(f"{url}/good") == (200, "answer")
-        with pytest.raises(PluginError, match=f"plugin {NAME}: {hook}: .* 17, which is no Reply"):
+        with pytest.raises(PluginError, match=f"plugin {NAME}: {hook}: .* 17 instead of a Reply"):
             bad.remote(None).result()
         wait_until(
             lambda: failures() == {(NAME, hook, "calls to deployment bad#Model")},

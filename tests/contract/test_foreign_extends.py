@@ -91,6 +91,6 @@ def test_without_its_host_the_extension_is_failed():
     """Its hooks are nobody's then: it is failed by name, and the exit code says so."""
     done = run("plugins", ALACARTE_DISABLE_PLUGINS="audit-trail-for-alacarte")
     assert done.returncode == 1
-    assert "audit_memory is failed: PluginError: audit_memory.hooks implements no such hook" in (
+    assert "audit_memory is failed: PluginError: audit_memory.hooks implements an unknown hook" in (
         done.stdout
     )

@@ -144,10 +144,10 @@ def test_conflicting_plugins_are_told(capsys: pytest.CaptureFixture[str]) -> Non
     """What goes wrong with loading plugins is an error like any other."""
 
     def load() -> Any:
-        raise PluginError("both a and b give 'run'")
+        raise PluginError("both a and b provide 'run'")
 
     assert main(["run"], load) == 1
-    assert capsys.readouterr().err.startswith("error: both a and b give 'run'\n")
+    assert capsys.readouterr().err.startswith("error: both a and b provide 'run'\n")
 
 
 def test_the_program_goes_by_the_name_it_was_called(
@@ -199,7 +199,7 @@ def test_plugins_that_clash_over_a_command_are_shown(
 
         @property
         def commands(self) -> Any:
-            raise PluginError("both a and b give 'greet'")
+            raise PluginError("both a and b provide 'greet'")
 
         def examine(self) -> Any:
             return self.records
@@ -208,7 +208,7 @@ def test_plugins_that_clash_over_a_command_are_shown(
     assert main(["plugins"], lambda: clashing) == 1
     assert "odd is failed" in capsys.readouterr().out
     assert main(["status"], lambda: clashing) == 1
-    assert "both a and b give 'greet'" in capsys.readouterr().err
+    assert "both a and b provide 'greet'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["core", "cli"])

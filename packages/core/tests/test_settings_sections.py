@@ -10,7 +10,7 @@ import pytest
 
 from alacarte import _plugins
 from alacarte._plugins import PluginRecord, Plugins
-from alacarte._settings import ConfigValues, keyword_of, resolve
+from alacarte._settings import SectionValues, keyword_of, resolve
 from alacarte.config import ClusterOptions
 from alacarte.errors import ConfigError, PluginError
 from alacarte.hookspecs import hookimpl
@@ -108,7 +108,7 @@ def test_a_section_of_a_package_that_is_not_installed(plugins: Plugins):
     told = r"serve\.start\(http_options=.*pip install alacarte-http"
     with pytest.raises(PluginError, match=told):
         resolve(plugins, {"http_options": {"port": 1}}, {})
-    with pytest.raises(PluginError, match="no installed plugin gives 'typo_options'"):
+    with pytest.raises(PluginError, match="no installed plugin provides 'typo_options'"):
         resolve(plugins, {"typo_options": {}}, {})
 
 
@@ -148,7 +148,7 @@ def test_the_argument_of_a_section():
 
 def test_sections_of_a_running_instance(plugins: Plugins):
     """Other processes build a section's model from plain values, once, when asked."""
-    config = ConfigValues(plugins, {"cache": {"size": 3}})
+    config = SectionValues(plugins, {"cache": {"size": 3}})
     assert config.section("cache") == CacheOptions(size=3)
     assert config.section("cache") is config.section("cache")
     with pytest.raises(ConfigError, match=r"section 'http'; there are \['cache', 'cluster'\]"):

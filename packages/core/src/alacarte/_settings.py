@@ -1,7 +1,7 @@
-"""Configuration: sections that plugins declare, from arguments and the environment, validated.
+"""Configuration: the sections of plugins, from arguments and the environment, validated.
 
-The driver resolves everything once (`resolve`); other processes get plain values and build a
-section's model only when somebody asks for it.
+The driver resolves all sections once (`resolve`); other processes get plain values, and build the
+model of a section on first use.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from ._plugins import Plugins, missing_package
 from ._pydantic_errors import config_error
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 __all__ = [
-    "ConfigValues",
-    "OptionValues",
+    "SectionValues",
     "describe_deployment",
     "keyword_of",
     "plain_options",
@@ -37,63 +36,62 @@ __all__ = [
 _PREFIX = "ALACARTE_"
 
 
-class ConfigValues:
-    """A `ConfigSections` over plain values."""
+class SectionValues:
+    """The `ConfigSections` of an instance or a deployment, over plain values.
 
-    def __init__(self, plugins: Plugins, values: Mapping[str, Any]) -> None:
+    Args:
+        values: Plain values by section. An instance's section without values has its defaults; a
+            deployment's is None, an option that is not set.
+        scope: Whose sections these are.
+    """
+
+    def __init__(
+        self,
+        plugins: Plugins,
+        values: Mapping[str, Any],
+        *,
+        scope: Literal["instance", "deployment"] = "instance",
+    ) -> None:
         self._plugins = plugins
         self._values = values
-        self._models: dict[str, Any] = {}
+        self._scope = scope
+        self._models: dict[str, BaseModel | None] = {}
 
     def section(self, name: str) -> Any:
         if name not in self._models:
-            section = self._plugins.config_sections.get(name)
-            if section is None:
-                raise ConfigError(
-                    f"no installed plugin has a configuration section {name!r}; there are "
-                    f"{sorted(self._plugins.config_sections)}."
-                )
-            self._models[name] = _validated(section, dict(self._values.get(name, {})))
+            self._models[name] = self._build(name)
         return self._models[name]
 
-
-class OptionValues:
-    """The options of one deployment: a `ConfigSections` over plain values."""
-
-    def __init__(self, plugins: Plugins, values: Mapping[str, Any]) -> None:
-        self._plugins = plugins
-        self._values = values
-        self._models: dict[str, Any] = {}
-
-    def section(self, name: str) -> Any:
-        if name not in self._models:
-            section = self._plugins.deployment_sections.get(name)
-            if section is None:
-                raise ConfigError(
-                    f"no installed plugin gives deployments a section {name!r}; there are "
-                    f"{sorted(self._plugins.deployment_sections)}."
-                )
-            values = self._values.get(name)
-            self._models[name] = (
-                None if values is None else section_model(section).model_validate(values)
+    def _build(self, name: str) -> BaseModel | None:
+        is_instance = self._scope == "instance"
+        sections = (
+            self._plugins.config_sections if is_instance else self._plugins.deployment_sections
+        )
+        section = sections.get(name)
+        if section is None:
+            raise ConfigError(
+                f"no installed plugin provides the {self._scope} section {name!r}; there are "
+                f"{sorted(sections)}."
             )
-        return self._models[name]
+        values = self._values.get(name, {} if is_instance else None)
+        return None if values is None else _validated(section, values)
 
 
 def describe_deployment(
     deployment: DeploymentId, version: str, options: Mapping[str, Any], plugins: Plugins
 ) -> DeploymentInfo:
-    """Return a deployment as plugins see it.
+    """Return the description of a deployment for plugins' hooks.
 
     Args:
         options: Plain values, by section.
     """
-    return DeploymentInfo(deployment, version, OptionValues(plugins, options))
+    sections = SectionValues(plugins, options, scope="deployment")
+    return DeploymentInfo(deployment, version, sections)
 
 
 def resolve(
     plugins: Plugins,
-    given: Mapping[str, Any],
+    arguments: Mapping[str, Any],
     environment: Mapping[str, str] = os.environ,
     *,
     foreground: bool = False,
@@ -101,18 +99,18 @@ def resolve(
     """Return every section as validated plain values.
 
     Args:
-        given: By keyword of `serve.start`; each a mapping, the section's model, or None. They
-            win over the environment (`ALACARTE_HTTP__PORT`; objects and arrays as JSON), which
-            wins over defaults.
-        foreground: Use the sections' defaults for a program that shows what happens.
+        arguments: Arguments of `serve.start`, by keyword; each a mapping, the section's model, or
+            None. They override the environment (`ALACARTE_HTTP__PORT`; objects and arrays as
+            JSON), which overrides defaults.
+        foreground: Use the sections' defaults for a program that stays in the foreground.
 
     Raises:
         ConfigError: A value is not allowed, or a field is unknown.
-        PluginError: The package that gives a section is not installed.
+        PluginError: The package that provides a section is not installed.
     """
     sections = {keyword_of(section): section for section in plugins.config_sections.values()}
     values: dict[str, dict[str, Any]] = {}
-    for keyword, value in given.items():
+    for keyword, value in arguments.items():
         if keyword not in sections:
             if value is None:
                 continue
@@ -120,19 +118,19 @@ def resolve(
     for keyword, section in sections.items():
         merged = dict(section.foreground) if foreground else {}
         merged.update(_from_environment(section, environment))
-        merged.update(plain_options(keyword, given.get(keyword)))
+        merged.update(plain_options(keyword, arguments.get(keyword)))
         values[section.name] = _validated(section, merged).model_dump()
     return values
 
 
 def keyword_of(section: ConfigSection) -> str:
-    """Return the argument of `serve.start`, or of `serve.deployment`, that takes a section."""
+    """Return the argument of `serve.start` or `serve.deployment` for a section."""
     default = section.name if section.scope == "deployment" else f"{section.name}_options"
     return section.keyword or default
 
 
 def plain_options(keyword: str, value: Any) -> dict[str, Any]:
-    """Return what was given for an argument of `serve.start`, as a dict of what is set in it."""
+    """Return the fields that are set in an argument of `serve.start`."""
     if value is None:
         return {}
     if isinstance(value, Mapping):
@@ -155,7 +153,7 @@ def _from_environment(section: ConfigSection, environment: Mapping[str, str]) ->
 def _from_text(section: ConfigSection, field: str, variable: str, text: str) -> Any:
     """Return the value of an environment variable: JSON where it is an object or an array.
 
-    A field that takes strings gets the text as it is.
+    A field that takes strings gets the text unchanged.
     """
     if not text.lstrip().startswith(("{", "[")):
         return text
@@ -165,20 +163,20 @@ def _from_text(section: ConfigSection, field: str, variable: str, text: str) -> 
     try:
         return json.loads(text)
     except ValueError as error:
-        # Without the text, which may be a secret.
+        # Without the text, which may contain a secret.
         raise ConfigError(f"the environment variable {variable} is not JSON: {error}.") from None
 
 
 def _choices(annotation: Any) -> tuple[Any, ...]:
-    """Return the members of a union, or its only one."""
+    """Return the members of a union, or an annotation that is not a union."""
     is_union = get_origin(annotation) in (Union, UnionType)
     return get_args(annotation) if is_union else (annotation,)
 
 
 def secrets_in(plugins: Plugins, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the secrets that are set in a configuration, by "section.field".
+    """Return the secrets in a configuration, by "section.field".
 
-    A secret is a field that its section's model declares with `repr=False`.
+    A secret is a field with `repr=False` in its section's model.
     """
     return {
         f"{name}.{field}": value
@@ -194,7 +192,7 @@ def without_secrets(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> di
 
 
 def with_secrets(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration with secrets, by "section.field", in their places."""
+    """Return a configuration with secrets, by "section.field", set in it."""
     result = {name: dict(section) for name, section in values.items()}
     for path, value in secrets.items():
         section, _, field = path.partition(".")
@@ -203,16 +201,16 @@ def with_secrets(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[
 
 
 def section_model(section: ConfigSection) -> type[BaseModel]:
-    """Return the model that checks a section."""
+    """Return the pydantic model of a section."""
     model: type[BaseModel] = load_target(section.target)
     return model
 
 
-def _validated(section: ConfigSection, values: dict[str, Any]) -> Any:
-    from pydantic import ValidationError  # heavy, and a replica may never get here
+def _validated(section: ConfigSection, values: object) -> BaseModel:
+    from pydantic import ValidationError  # heavy, and not needed in every replica
 
     model = section_model(section)
     try:
-        return model(**values)
+        return model.model_validate(values)
     except ValidationError as error:
         raise config_error(keyword_of(section), error, model) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._plugins import current_question
+from ._plugins import current_hook_call
 from .context import current_runtime
 from .errors import ServeError
 from .types import Runtime
@@ -29,9 +29,9 @@ def get_runtime() -> Runtime:
             "the replica or service that this code belongs to has ended, or was forked; calls "
             "cannot be made from here. Start processes with multiprocessing's 'spawn' method."
         )
-    if question := current_question.get():
+    if refusal := current_hook_call.get():
         raise ServeError(
-            f"{question}, where this process has no runtime. Hooks that need one get it as an "
+            f"{refusal}, where this process has no runtime. Hooks that need one get it as an "
             "argument, or are called in processes that have one."
         )
     from .serve import _current  # only a driver needs the facade's half

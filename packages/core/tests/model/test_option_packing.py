@@ -16,7 +16,7 @@ from alacarte import plugins as process_plugins
 from alacarte._model.deployment import Deployment, deployment
 from alacarte._model.graph import build_application
 from alacarte._plugins import PluginRecord, Plugins
-from alacarte._settings import OptionValues
+from alacarte._settings import SectionValues
 from alacarte.errors import ConfigError, PluginError
 from alacarte.hookspecs import hookimpl
 from alacarte.types import ConfigSection, DeploymentId, DeploymentInfo, UserCode
@@ -203,11 +203,12 @@ def test_options_reach_plugins_in_other_processes(plugins):
     """Options are sent as plain values, and a plugin reads its section's model."""
     values = pickle.loads(pickle.dumps(spec(cache={"ttl_s": 5}).options))
     assert values == {"cache": {"ttl_s": 5.0}}
-    info = DeploymentInfo(DeploymentId("a", "m"), "1", OptionValues(plugins, values))
+    sections = SectionValues(plugins, values, scope="deployment")
+    info = DeploymentInfo(DeploymentId("a", "m"), "1", sections)
     assert info.options("cache") == CacheOptions(ttl_s=5)
     assert info.options("cache") is info.options("cache")
     assert info.options("priority") is None
-    with pytest.raises(ConfigError, match="no section|gives deployments a section 'nothing'"):
+    with pytest.raises(ConfigError, match="provides the deployment section 'nothing'"):
         info.options("nothing")
     assert (info.application, info.name, str(info)) == ("a", "m", "a#m")
 
@@ -256,5 +257,5 @@ def test_code_that_does_not_pickle_is_refused_with_its_name():
     def mine(text):
         return lock
 
-    with pytest.raises(ConfigError, match="mine, which is given in an option, cannot be sent"):
+    with pytest.raises(ConfigError, match="mine, the value of an option, cannot be sent"):
         spec(scorer={"score": mine})

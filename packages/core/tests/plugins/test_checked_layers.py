@@ -1,4 +1,4 @@
-"""What a plugin's layer does to a call is told from what only passes through the layer."""
+"""Failures of plugins' layers, as opposed to errors that only pass through a layer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CALL = Call("python", (b"",))
 
 
 class Forbidden(RequestError):
-    """A layer's answer."""
+    """An error that a layer raises as its answer."""
 
 
 async def core(call: Call) -> Reply:
@@ -86,7 +86,7 @@ def translates(service: Service) -> Service:
 
 
 def outcome(inner: Service, *layers: Any) -> tuple[Any, list[tuple[str, str]]]:
-    """Return what a call comes to through layers, the first outermost, and what was noted."""
+    """Return the outcome of a call through layers, the first outermost, and the noted errors."""
     notes: list[tuple[str, str]] = []
 
     def checked(number: int, layer: Any) -> Layer:
@@ -110,17 +110,17 @@ def outcome(inner: Service, *layers: Any) -> tuple[Any, list[tuple[str, str]]]:
 @pytest.mark.parametrize(
     ("layer", "words"),
     [
-        (gives(17), "TypeError: it answered a call with 17, which is no Reply"),
-        (gives(None), "TypeError: it answered a call with None, which is no Reply"),
+        (gives(17), "TypeError: it answered a call with 17 instead of a Reply"),
+        (gives(None), "TypeError: it answered a call with None instead of a Reply"),
         (not_async, "TypeError: .*await"),
-        (passes_on_a_number, "TypeError: it passes on 17, which is no Call"),
+        (passes_on_a_number, "TypeError: it passed on 17 instead of a Call"),
         (raises(KeyError("x")), "KeyError: 'x'"),
         (raises(SystemExit(3)), "SystemExit: 3"),
-        (StagedLayer("cache", gives(17)), "TypeError: .* no Reply"),
+        (StagedLayer("cache", gives(17)), "TypeError: .* instead of a Reply"),
     ],
 )
 def test_a_layer_that_fails_in_a_call_names_its_plugin(layer: Any, words: str):
-    """Once: a layer around it passes the error on."""
+    """The failure is noted once: layers around it pass the error on."""
     error, notes = outcome(core, passes, layer, passes)
     assert [where for where, _ in notes] == ["layer 1"]
     with pytest.raises(PluginError, match=f"^plugin p1: wrap_caller: the layer failed: {words}"):
@@ -129,7 +129,7 @@ def test_a_layer_that_fails_in_a_call_names_its_plugin(layer: Any, words: str):
 
 @pytest.mark.parametrize("layer", [passes, passes_by_a_task, gives(REPLY)])
 def test_an_error_of_the_user_is_no_failure_of_a_layer(layer: Any):
-    """It passes as it is."""
+    """An error of user code passes through layers unchanged."""
     error, notes = outcome(broken, layer, layer)
     assert (repr(error), notes) == ("KeyError('of the user')", [])
     assert outcome(core, layer, layer) == (REPLY, [])
@@ -137,13 +137,13 @@ def test_an_error_of_the_user_is_no_failure_of_a_layer(layer: Any):
 
 @pytest.mark.parametrize("error", [Forbidden("x"), asyncio.CancelledError()])
 def test_an_answer_of_a_layer_is_no_failure(error: BaseException):
-    """Nor is a cancellation."""
+    """A layer's own error, or a cancellation, is not noted as a failure."""
     got, notes = outcome(core, passes, raises(error))
     assert (type(got), notes) == (type(error), [])
 
 
 def test_an_error_in_place_of_the_users_is_the_layers():
-    """Whoever reads it finds both."""
+    """An error that a layer raises for the user's is the layer's failure, with both errors."""
     error, notes = outcome(broken, translates)
     assert notes == [("layer 0", "ValueError")]
     assert isinstance(error, PluginError)

@@ -1,4 +1,4 @@
-"""Plugins as they are found: broken, disabled, in conflict, missing, of another version.
+"""Loading of plugins: good, broken, disabled, in conflict, missing, of another version.
 
 Each test installs what it needs into a folder of its own, as a wheel would: a module and a
 `*.dist-info` with an entry point.
@@ -16,7 +16,7 @@ import pytest
 
 from alacarte import _plugins
 from alacarte._plugins import PluginRecord, check_same, discover, installed, load
-from alacarte._settings import ConfigValues
+from alacarte._settings import SectionValues
 from alacarte.errors import ConfigError, PluginError
 from alacarte.plugins import load_all_plugins
 from alacarte.types import DeploymentId, DeploymentInfo, Event, Route
@@ -38,7 +38,7 @@ def states(plugins: _plugins.Plugins) -> dict[str, str]:
 
 
 def test_a_good_plugin(install: Install):
-    """It is found by its entry point, with distribution and version, and asked what it gives."""
+    """A plugin is found by its entry point, with distribution and version, and its hooks called."""
     install("good", GOOD, version="1.2")
     assert discover() == [PluginRecord("good", "good", "good", "1.2")]
     plugins = load()
@@ -51,7 +51,7 @@ def test_a_good_plugin(install: Install):
     [("raise KeyError('no')", "KeyError: 'no'"), ("return 17", "wrap_route returned 17")],
 )
 def test_a_plugin_that_fails_around_a_route_is_named(install: Install, body: str, reason: str):
-    """So is the route, and its failure is kept for the status."""
+    """The error names the plugin and the route, and the failure is kept for the status."""
     source = "from alacarte.hookspecs import hookimpl\n@hookimpl\ndef wrap_route(route): "
     install("mad", source + body)
     runtime: Any = None
@@ -85,7 +85,7 @@ def test_finding_imports_nothing(install: Install):
 def test_one_broken_plugin_takes_nobody_with_it(
     install: Install, caplog: pytest.LogCaptureFixture, source: str, reason: str
 ):
-    """It is left out with its reason and a warning; the others are there."""
+    """A broken plugin fails with its reason and a warning; the others are loaded."""
     install("broken", source)
     install("good", GOOD)
     with caplog.at_level(logging.WARNING, "alacarte"):
@@ -98,7 +98,7 @@ def test_one_broken_plugin_takes_nobody_with_it(
 
 
 def test_a_broken_plugin_that_the_configuration_names_is_fatal(install: Install):
-    """The error says which, what became of it, and why."""
+    """The error names the required plugin, its state, and the reason."""
     install("broken", "raise RuntimeError('no licence')")
     install("good", GOOD)
     plugins = load()
@@ -165,20 +165,20 @@ def test_two_plugins_that_give_one_name(install: Install):
     install("first-dist", GOOD)
     install("second-dist", GOOD)
     with pytest.raises(
-        PluginError, match=r"register_commands: both first-dist and second-dist give 'greet'"
+        PluginError, match=r"register_commands: both first-dist and second-dist provide 'greet'"
     ):
         load().commands  # noqa: B018
 
 
 def test_a_plugin_that_fails_when_it_is_asked(install: Install, caplog: pytest.LogCaptureFixture):
-    """It is left out like one that cannot be imported; where it is needed, its name is told."""
+    """A plugin whose hook fails is dropped; where the plugin is required, an error names it."""
     install("moody", GOOD.replace("return", "raise ValueError('not today')\n    return"))
     install("good", GOOD)
     plugins = load()
     with caplog.at_level(logging.WARNING, "alacarte"):
         assert list(plugins.commands) == ["greet"]
     assert states(plugins) == {"good": "loaded", "moody": "failed"}
-    assert "moody was left out: register_commands: ValueError: not today" in caplog.text
+    assert "moody was dropped: register_commands: ValueError: not today" in caplog.text
     with pytest.raises(PluginError, match=r"moody failed in register_commands: .*not today"):
         load(strict=True).commands  # noqa: B018
 
@@ -193,7 +193,7 @@ def {hook}:
 
 
 def test_a_plugin_that_would_end_the_process_is_left_out(install: Install):
-    """As modules are imported that it names: that is its own failure."""
+    """A plugin whose module raises SystemExit fails, and the process continues."""
     install("exits", EXITING.format(hook="register_modules()"))
     plugins = load()
     plugins.import_modules()
@@ -213,14 +213,14 @@ def test_a_plugin_that_would_end_the_process_is_left_out(install: Install):
     ],
 )
 def test_a_plugin_that_would_end_the_process_is_named(install: Install, hook: str, ask: Any):
-    """Where its value is needed, its failure is an error like any other."""
+    """SystemExit of a hook becomes a PluginError that names the plugin."""
     install("exits", EXITING.format(hook=hook))
     with pytest.raises(PluginError, match=r"plugin exits failed in make_.*: SystemExit: 3"):
         ask(load())
 
 
 def test_a_layer_that_would_end_the_process_is_named(install: Install):
-    """As it is put around a service."""
+    """SystemExit of a layer that wraps a service becomes a PluginError."""
     source = EXITING.format(hook="wrap_caller()").replace(
         "    raise SystemExit(3)",
         "    def layer(service):\n        raise SystemExit(3)\n    return layer",
@@ -250,38 +250,38 @@ def test_a_distribution_that_is_found_twice_counts_once(
         ("http_options", "alacarte-http"),
     ],
 )
-def test_what_is_missing_says_which_package_gives_it(name: str, package: str):
-    """Asking for something of a package that is not installed tells how to install it."""
+def test_the_error_for_a_missing_package(name: str, package: str):
+    """The error for a name of a missing package has the command that installs it."""
     assert f"pip install {package}" in str(_plugins.missing_package(name, f"serve.{name}"))
 
 
-def test_a_handle_without_the_package_that_gives_handles(install: Install):
-    """Core alone has none, and says who has."""
+def test_a_handle_without_alacarte_handles(install: Install):
+    """Without a package that provides handles, the error names alacarte-handles."""
     with pytest.raises(PluginError, match=r"a handle to a#b .*pip install alacarte-handles"):
         load().make_handle(DeploymentId("a", "b"), None)
 
 
 def test_driver_and_actor_must_run_the_same(install: Install):
-    """The error names what differs, with versions, and on which side it is."""
+    """The error names the plugins and versions that only one of the processes has."""
     install("good", GOOD, version="1.0")
     driver = load().loaded
     check_same(driver, installed(driver))
     here = [PluginRecord("good", "good", "good", "2.0", "loaded")]
     with pytest.raises(PluginError, match=r"only here good 2\.0; only there good 1\.0"):
         check_same(here, driver)
-    with pytest.raises(PluginError, match=r"only here nothing; only there good 1\.0"):
+    with pytest.raises(PluginError, match=r"only here none; only there good 1\.0"):
         check_same([], driver)
 
 
 def test_an_actor_compares_the_versions_it_would_load(install: Install):
-    """What counts is what is installed where the actor runs, not what the driver said."""
+    """The versions that count are those installed on the actor's machine, not the driver's."""
     install("good", GOOD, version="2.0")
     told = [PluginRecord("good", "good", "good", "1.0", "loaded")]
     assert [record.version for record in installed(told)] == ["2.0"]
 
 
 def test_a_plugin_missing_where_the_actor_runs():
-    """It is a difference like any other, and named; the lookup itself does not fail."""
+    """A plugin that is missing on the actor's machine is a difference, not another error."""
     told = [PluginRecord("gone", "gone", "no-such-dist", "1.0", "loaded")]
     with pytest.raises(PluginError, match=r"only there gone 1\.0"):
         check_same(installed(told), told)
@@ -306,11 +306,11 @@ def wrap_replica(config, deployment):
 
 
 def test_layers_are_asked_for_in_the_order_of_names(install: Install):
-    """Once for each plugin, sorted by name; None leaves a plugin out, arguments go by name."""
+    """Hooks for layers are called once for each plugin, in the order of names."""
     for name in ("b", "a", "c"):
         install(name, LAYERS.replace("NAME", name))
     plugins = load()
-    config = ConfigValues(plugins, {})
+    config = SectionValues(plugins, {})
     assert plugins.wrap_caller(DeploymentInfo(DeploymentId("x", "plain")), config) == []
     for layers in (
         plugins.wrap_caller(DeploymentInfo(DeploymentId("x", "y")), config),
@@ -320,20 +320,22 @@ def test_layers_are_asked_for_in_the_order_of_names(install: Install):
 
 
 def test_a_stage_stands_before_the_name(install: Install):
-    """An authentication called zauth stands outside of a cache, whoever is asked first."""
+    """Stages order layers before names: the authentication zauth is outside of the cache acache."""
     staged = LAYERS.replace("return named", 'return StagedLayer("STAGE", named)')
     staged = "from alacarte.types import StagedLayer\n" + staged
     install("acache", staged.replace("NAME", "c").replace("STAGE", "cache"))
     install("zauth", staged.replace("NAME", "z").replace("STAGE", "authentication"))
     plugins = load()
-    layers = plugins.wrap_replica(DeploymentInfo(DeploymentId("x", "y")), ConfigValues(plugins, {}))
+    layers = plugins.wrap_replica(
+        DeploymentInfo(DeploymentId("x", "y")), SectionValues(plugins, {})
+    )
     assert [each.layer.__module__ for each in layers] == ["zauth", "acache"]
 
 
 @pytest.mark.parametrize(
     ("returned", "words"),
     [
-        ("17", "x#y: plugin odd: wrap_caller returned 17, which is no callable"),
+        ("17", "x#y: plugin odd: wrap_caller returned 17 instead of callable"),
         (
             'StagedLayer("cache", 17)',
             "plugin odd: wrap_caller returned the layer 17, which cannot be called",
@@ -343,7 +345,7 @@ def test_a_stage_stands_before_the_name(install: Install):
     ],
 )
 def test_a_layer_that_is_none_names_its_plugin(install: Install, returned: str, words: str):
-    """Whoever reads the error knows which plugin to repair."""
+    """The error for a value that is not a layer names the plugin."""
     install(
         "odd",
         f"""
@@ -357,7 +359,7 @@ def test_a_layer_that_is_none_names_its_plugin(install: Install, returned: str, 
     )
     plugins = load()
     with pytest.raises(PluginError, match=words):
-        plugins.wrap_caller(DeploymentInfo(DeploymentId("x", "y")), ConfigValues(plugins, {}))
+        plugins.wrap_caller(DeploymentInfo(DeploymentId("x", "y")), SectionValues(plugins, {}))
     [failure] = plugins.failures.values()
     assert (failure.plugin, failure.hook, failure.subject) == (
         "odd",
@@ -380,7 +382,7 @@ def on_event(event):
 def test_one_observer_that_fails_is_nobody_elses_problem(
     install: Install, caplog: pytest.LogCaptureFixture
 ):
-    """Its error is logged with its name, and the others are told all the same."""
+    """An observer's error is logged with the plugin's name, and the others are called."""
     install("one", OBSERVERS)
     install("other", OBSERVERS)
     plugins = load()
@@ -395,7 +397,7 @@ def test_one_observer_that_fails_is_nobody_elses_problem(
 
 
 def test_check_start(install: Install):
-    """A plugin may refuse a configuration; one whose check breaks is named."""
+    """A plugin may refuse a configuration; the error for a failed check names the plugin."""
     install(
         "checks",
         """
@@ -421,7 +423,7 @@ def test_check_start(install: Install):
 
 
 def test_plugins_that_clash_are_examined(install: Install):
-    """Both are shown as failed with the reason, and what else is installed is not."""
+    """Plugins that provide the same name have failed, with the reason; others have not."""
     install("first-dist", GOOD)
     install("second-dist", GOOD)
     install("other", GOOD.replace("greet", "wave"))
@@ -431,11 +433,11 @@ def test_plugins_that_clash_are_examined(install: Install):
         "second_dist": "failed",
         "other": "loaded",
     }
-    assert "both first-dist and second-dist give 'greet'" in records["first_dist"].reason
+    assert "both first-dist and second-dist provide 'greet'" in records["first_dist"].reason
 
 
 def test_a_distribution_can_be_disabled(install: Install, monkeypatch: pytest.MonkeyPatch):
-    """Which helps where two distributions have plugins of one name."""
+    """`ALACARTE_DISABLE_PLUGINS` disables all plugins of a distribution, too."""
     install("first-dist", GOOD, plugin="twin")
     install("second-dist", GOOD.replace("greet", "wave"), plugin="twin")
     monkeypatch.setenv("ALACARTE_DISABLE_PLUGINS", "first-dist")
@@ -443,7 +445,7 @@ def test_a_distribution_can_be_disabled(install: Install, monkeypatch: pytest.Mo
 
 
 def test_plugins_of_one_name_can_be_shown(install: Install):
-    """Each has failed, with the distributions of both, and the others are loaded."""
+    """Plugins of the same name have failed, with the reason; others are loaded."""
     install("first-dist", GOOD, plugin="twin")
     install("second-dist", GOOD, plugin="twin")
     install("other", GOOD)

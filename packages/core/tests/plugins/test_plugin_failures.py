@@ -1,4 +1,4 @@
-"""What plugins fail at: kept by kind, logged once, bounded."""
+"""Failures of plugins: kept by kind, logged once, bounded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def failures() -> PluginFailures:
 
 
 def test_the_first_of_a_kind_is_logged(failures: PluginFailures, caplog: pytest.LogCaptureFixture):
-    """With the plugin's name, what it was asked for and the traceback; the rest is counted."""
+    """The first failure of a kind is logged with plugin, subject and traceback; all are counted."""
     for _ in range(3):
         failures.note("keys", "wrap_caller", KeyError("secret"), "deployment a#D")
     failures.note("keys", "wrap_caller", ValueError("x"), "deployment a#D")
@@ -36,7 +36,7 @@ def test_the_first_of_a_kind_is_logged(failures: PluginFailures, caplog: pytest.
 
 
 def test_the_latest_stands_last(failures: PluginFailures):
-    """However old its kind is; and those before a moment can be left out."""
+    """Failures are ordered by their latest occurrence, and can be filtered by time."""
     failures.note("a", "on_event", KeyError("x"))
     failures.note("b", "on_event", KeyError("x"))
     failures.note("a", "on_event", KeyError("x"))
@@ -45,7 +45,7 @@ def test_the_latest_stands_last(failures: PluginFailures):
 
 
 def test_kinds_are_bounded(failures: PluginFailures):
-    """A plugin that fails for ever new subjects fills no memory: the oldest is forgotten."""
+    """Beyond a number of kinds, the oldest kind is dropped."""
     for number in range(MAX_FAILURES + 10):
         failures.note("keys", "wrap_caller", KeyError("x"), f"deployment {number}")
     kept = [each.subject for each in failures.values()]
@@ -54,13 +54,13 @@ def test_kinds_are_bounded(failures: PluginFailures):
 
 
 def test_long_messages_are_cut(failures: PluginFailures):
-    """The status is no place for a plugin's data."""
+    """Messages in the status are cut to a maximal length."""
     failures.note("keys", "on_event", ValueError("x" * 10_000))
     assert len(failures.values()[0].message) == 500
 
 
 class Watcher:
-    """Counts what it is told of."""
+    """A watcher that counts its calls."""
 
     def __init__(self) -> None:
         self.told = 0
@@ -70,7 +70,7 @@ class Watcher:
 
 
 def test_watching(failures: PluginFailures):
-    """Each failure is announced, until the watcher has had enough, which it may say twice."""
+    """Each failure calls the watcher, until the watch ends; ending it twice is harmless."""
     watcher = Watcher()
     unwatch = failures.watch(watcher.changed)
     failures.note("a", "on_event", KeyError("x"))
@@ -81,7 +81,7 @@ def test_watching(failures: PluginFailures):
 
 
 def test_a_watcher_that_is_gone_is_not_kept(failures: PluginFailures):
-    """What watches and ends without a word, as a killed process's runtime, leaves nothing here."""
+    """A watcher that is gone, such as a killed process's runtime, is not referenced."""
     watcher = Watcher()
     failures.watch(watcher.changed)
     gone = weakref.ref(watcher)

@@ -1,4 +1,4 @@
-"""Plugins without which nothing is served."""
+"""Required plugins."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_required_plugin_that_is_loaded(guard: Any):
 
 @pytest.mark.parametrize("asked", ["argument", "environment"])
 def test_a_required_plugin_that_has_failed(guard: Any, asked: str, monkeypatch: pytest.MonkeyPatch):
-    """Nothing is started, by `serve.start` or `serve.run`; the error says why it failed."""
+    """`serve.start` and `serve.run` start nothing, and the error has the reason."""
 
     @hookimpl
     def register_commands() -> Any:
@@ -70,7 +70,7 @@ def test_a_required_plugin_that_has_failed(guard: Any, asked: str, monkeypatch: 
 
 
 def test_without_requiring_it_the_rest_is_served(guard: Any):
-    """A plugin that fails is left out, as ever."""
+    """Without a requirement, an instance starts without a plugin that has failed."""
 
     @hookimpl
     def register_commands() -> Any:
@@ -84,13 +84,13 @@ def test_without_requiring_it_the_rest_is_served(guard: Any):
 def test_a_process_of_an_instance_requires_what_its_machine_asks_for(
     guard: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    """Where the driver's machine asks for less, the process refuses to start."""
+    """An actor does not start without the plugins that its own machine requires."""
     monkeypatch.setattr("alacarte._cluster.host.required_plugins", lambda: ["auth"])
     with pytest.raises(PluginError, match="'auth' is required but not installed"):
         serve.start()
 
 
 def test_names_in_one_string(guard: Any):
-    """A string would be taken for the names of its letters."""
-    with pytest.raises(ConfigError, match="give a list of names"):
+    """`required_plugins` must be a list, not a string."""
+    with pytest.raises(ConfigError, match=r"must be a list of names; write \['guard'\]"):
         serve.start(required_plugins="guard")  # type: ignore[arg-type]

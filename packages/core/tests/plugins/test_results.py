@@ -1,4 +1,4 @@
-"""What hooks return, against their annotations."""
+"""Values that hooks return, checked against their annotations."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ LAYER = Layer | StagedLayer[Layer] | None
         (None, list[ApiName], "None instead of a list of ApiName"),
         (ApiName("a", "b:c"), list[ApiName], "instead of a list of ApiName"),
         ((each for each in ()), list[ApiName], "instead of a list of ApiName"),
-        ([("a", "b:c")], list[ApiName], "a list with ('a', 'b:c'), which is no ApiName"),
-        ([Command("a", "b", "c:d")], list[ApiName], "which is no ApiName"),
+        ([("a", "b:c")], list[ApiName], "a list with ('a', 'b:c') instead of ApiName"),
+        ([Command("a", "b", "c:d")], list[ApiName], "instead of ApiName"),
         (["json"], list[str], ""),
         ([ModuleType("m")], list[ModuleType], ""),
         (Whole(), Store, ""),
         ([Whole()], list[Store], ""),
-        (object(), Store, "which has no 'get' and so is no Store"),
-        ([object()], list[ResourceKind], "which has no 'expand' and so is no ResourceKind"),
+        (object(), Store, "which has no 'get' and so is not a Store"),
+        ([object()], list[ResourceKind], "which has no 'expand' and so is not a ResourceKind"),
         (None, LAYER, ""),
         (lambda service: service, LAYER, ""),
         (StagedLayer("cache", print), LAYER, ""),
-        (17, LAYER, "17, which is no callable or StagedLayer or None"),
+        (17, LAYER, "17 instead of callable or StagedLayer or None"),
         (None, None, ""),
         (3, None, "3 instead of None"),
         (3, Any, ""),
@@ -63,7 +63,7 @@ LAYER = Layer | StagedLayer[Layer] | None
     ],
 )
 def test_values(value: object, expected: Any, wrong: str):
-    """What fits has no fault; what does not is shown beside what is expected."""
+    """The message for a value that does not fit has the value and the expected type."""
     found = mismatch(value, expected)
     assert wrong in found
     assert bool(found) == bool(wrong)

@@ -373,7 +373,7 @@ def test_routes_that_do_not_arrive(run: Any):
     async def main() -> None:
         driver: Any = ControllerConnection(FakeCluster(FakeController(gives(12))), None)  # type: ignore[arg-type]
         driver.runtime = SimpleNamespace(routes_known=lambda version: hangs())
-        with pytest.raises(ServeError, match="version 12 of the routes within 15 s.* is made"):
+        with pytest.raises(ServeError, match="version 12 of the routes within 15 s.* is in effect"):
             await driver.deleted("application", "a")
 
     run(main)

@@ -86,7 +86,7 @@ def test_a_plugin_that_fails_at_a_start_changes_nothing(local_with, caplog):
     wait_until(lambda: len(failures()) == 2, 10, "both failures")
     assert ("on_process", "RuntimeError: no licence") in failures()
     [wrong] = [text for hook, text in failures() if hook == "on_replica"]
-    assert "17, which is no callable" in wrong
+    assert "17 instead of callable" in wrong
     processes = {
         each.process.partition(":")[0]
         for each in serve.status().plugin_failures

@@ -156,7 +156,7 @@ def test_an_option_that_core_has(plug: Plug):
 
 WRONG = {
     "has no function marked @hookimpl": "",
-    "failed: PluginError: .* implements no such hook: register_apis": (
+    "failed: PluginError: .* implements an unknown hook, register_apis": (
         "@hookimpl\ndef register_apis(): ..."
     ),
     "which every process does: ZeroDivisionError": "1 / 0",
@@ -164,7 +164,7 @@ WRONG = {
     "failed: register_api: .* None instead of a list of ApiName": (
         "@hookimpl\ndef register_api(): return None"
     ),
-    "a list with Command.*, which is no ApiName": (
+    "a list with Command.* instead of ApiName": (
         "@hookimpl\ndef register_api(): return [Command('a', 'b', 'c')]"
     ),
     "must be 'module:attribute'": "@hookimpl\ndef register_api(): return [ApiName('a', 'json')]",
@@ -181,12 +181,12 @@ WRONG = {
     "Section must forbid extra": RIGHT.replace(', extra="forbid"', ""),
     "help must be one line": RIGHT.replace('"Do it."', '""'),
     "has no run": RIGHT.replace("def run(", "def walk("),
-    "which has no 'expand' and so is no ResourceKind": RIGHT.replace("def expand(", "def grow("),
+    "which has no 'expand' and so is not a ResourceKind": RIGHT.replace("def expand(", "def grow("),
     "bind must not be async": RIGHT.replace("def bind(", "async def bind("),
     "wrap_target made None": RIGHT.replace(
         "failed): return service\n    def close", "failed): ...\n    def close"
     ),
-    "which is no RouteLayer or None": RIGHT.replace("return Around()", "return Kind()"),
+    "instead of RouteLayer or None": RIGHT.replace("return Around()", "return Kind()"),
     "observer of a router: queued must not be async": RIGHT.replace(
         "def queued(", "async def queued("
     ),
@@ -194,7 +194,7 @@ WRONG = {
         "def ended(self, call, replica, outcome)", "def ended(self, call, outcome)"
     ),
     "make_meter returned .*Calls": RIGHT.replace("return Meters()", "return Calls()"),
-    "made None of a service": RIGHT.replace("size == 3", "size == 4"),
+    "wrapped a service as None": RIGHT.replace("size == 3", "size == 4"),
     "Node has no async start": RIGHT.replace("async def start(", "def start("),
     "bind must take the user's object": RIGHT.replace("def bind(self, served)", "def bind(self)"),
     "failed in on_event: ZeroDivisionError": RIGHT.replace(
@@ -237,7 +237,7 @@ def test_a_clash_with_another_plugin(plug: Plug):
         "@hookimpl\ndef register_routing_policies():\n"
         "    return [PolicyFactory('round_robin', RoundRobin)]"
     )
-    with pytest.raises(PluginError, match=f"both .*{name}.* give 'round_robin'"):
+    with pytest.raises(PluginError, match=f"both .*{name}.* provide 'round_robin'"):
         check_plugin(name)
 
 

@@ -20,7 +20,7 @@ from concurrent.futures import Future
 
 from .host import host_id
 
-__all__ = ["ExitWatch", "describe_exit", "process_space"]
+__all__ = ["ExitWatch", "describe_exit", "pid_namespace"]
 
 _INFO = struct.Struct("QQ11Ii")
 """Linux's `struct pidfd_info`: the requested fields, the control group, eleven ids, the status."""

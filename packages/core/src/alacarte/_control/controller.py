@@ -21,7 +21,7 @@ from .._cluster.host import sweep_sockets
 from .._model.blobs import pack, unpack
 from .._model.plan import Key, Plan
 from .._process.lifetime import Lifetime
-from .._settings import ConfigValues
+from .._settings import SectionValues
 from ..actors import (
     PLUGIN_FAILURES_TOPIC,
     InstanceInfo,
@@ -93,7 +93,7 @@ class Controller:
         self._nodes = NodeWatch(
             context.cluster,
             plugins,
-            ConfigValues(plugins, membership.config),
+            SectionValues(plugins, membership.config),
             self._services,
             self._loop.migrate,
             lambda nodes: gate.resize(starts_at_once(nodes, context.node)),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from .._cluster.cluster_protocol import Cluster, Node
 from .._plugins import Plugins
-from .._settings import ConfigValues
+from .._settings import SectionValues
 from .service_group import ServiceGroup, WantedService
 
 __all__ = ["NodeWatch"]
@@ -32,7 +32,7 @@ class NodeWatch:
         self,
         cluster: Cluster,
         plugins: Plugins,
-        config: ConfigValues,
+        config: SectionValues,
         services: ServiceGroup,
         migrate: Callable[[Mapping[str, float]], None],
         seen: Callable[[Sequence[Node]], None],

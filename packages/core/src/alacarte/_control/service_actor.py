@@ -13,7 +13,7 @@ from typing import Any
 from .._cluster.cluster_protocol import ActorContext
 from .._cluster.host import freeze_gc, sweep_sockets
 from .._process.process_runtime import InstanceAccess, ProcessRuntime
-from .._settings import ConfigValues
+from .._settings import SectionValues
 from .._wire.error_codec import rebuild_error
 from ..actors import Membership, NotStarted
 from ..context import current_runtime
@@ -90,7 +90,7 @@ class ServiceActor:
         self._runtime = ProcessRuntime(
             self._access,
             context.plugins,
-            ConfigValues(context.plugins, membership.config),
+            SectionValues(context.plugins, membership.config),
             process=process,
             # It faces strangers, and must not import the code of users.
             decode_error=rebuild_error,

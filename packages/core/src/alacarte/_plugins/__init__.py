@@ -1,10 +1,10 @@
-"""Find, load and check plugins, and ask them for what they give."""
+"""Find, load and check plugins, and call their hooks."""
 
 from __future__ import annotations
 
 from .first_party import FIRST_PARTY, FIRST_PARTY_OPTIONS, missing_package
+from .hook_call import current_hook_call, hook_call
 from .loading import load
-from .question import asking, current_question
 from .records import PluginRecord, check_same, discover, installed, required_plugins
 from .registry import Plugins
 
@@ -13,10 +13,10 @@ __all__ = [
     "FIRST_PARTY_OPTIONS",
     "PluginRecord",
     "Plugins",
-    "asking",
     "check_same",
-    "current_question",
+    "current_hook_call",
     "discover",
+    "hook_call",
     "installed",
     "load",
     "missing_package",

@@ -1,4 +1,4 @@
-"""Layers of plugins that name their plugin where they break the contract of a layer."""
+"""Checked layers: errors that name the plugin whose layer breaks the contract of layers."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ Note = Callable[[BaseException], None]
 
 
 def checked_layer(
-    given: Layer | StagedLayer[Layer], origin: str, note: Note, note_call: Note
+    layer: Layer | StagedLayer[Layer], origin: str, note: Note, note_call: Note
 ) -> Layer | StagedLayer[Layer]:
-    """Return the same layer, whose failures are noted and raised as a `PluginError`.
+    """Return a layer whose failures are noted and raised as `PluginError`.
 
-    What passes through the layer is no failure: the errors of the service inside, and a
-    `ServeError` of the layer's own, which is its answer.
+    Errors of the service inside, and a `ServeError` that the layer raises as its answer, are no
+    failures of the layer.
 
     Args:
+        layer: A plugin's layer.
         origin: The plugin and the hook, for errors.
-        note: Takes the error where the layer makes no service of a service.
-        note_call: Takes the error where that service fails in a call.
+        note: Takes the error when the layer fails to wrap a service.
+        note_call: Takes the error when the wrapped service fails in a call.
     """
-    if isinstance(given, StagedLayer):
-        return replace(given, layer=_checked(given.layer, origin, note, note_call))
-    return _checked(given, origin, note, note_call)
+    if isinstance(layer, StagedLayer):
+        return replace(layer, layer=_checked(layer.layer, origin, note, note_call))
+    return _checked(layer, origin, note, note_call)
 
 
 def _checked(layer: Any, origin: str, note: Note, note_call: Note) -> Layer:
@@ -45,7 +46,7 @@ def _checked(layer: Any, origin: str, note: Note, note_call: Note) -> Layer:
         try:
             wrapped: Any = layer(_marked(service))
             if not callable(wrapped):
-                raise TypeError(f"it made {wrapped!r} of a service, which cannot be called")
+                raise TypeError(f"it wrapped a service as {wrapped!r}, which cannot be called")
         except BaseException as error:  # foreign code
             if is_interrupt(error):
                 raise
@@ -61,7 +62,7 @@ def _guarded(service: Any, origin: str, note: Note) -> Service:
         try:
             reply: Any = await service(request)
             if not isinstance(reply, Reply):
-                raise TypeError(f"it answered a call with {reply!r}, which is no Reply")
+                raise TypeError(f"it answered a call with {reply!r} instead of a Reply")
         except (Exception, SystemExit) as error:  # foreign code
             if isinstance(error, ServeError) or _is_marked(error.__traceback__):
                 raise
@@ -73,11 +74,11 @@ def _guarded(service: Any, origin: str, note: Note) -> Service:
 
 
 def _marked(service: Service) -> Service:
-    """Let the traceback of an error show that the error came from inside of a layer."""
+    """Return a service that marks its errors, by a frame in their tracebacks, as its own."""
 
     def call(request: Call) -> Awaitable[Reply]:
         if not isinstance(request, Call):
-            raise TypeError(f"it passes on {request!r}, which is no Call")
+            raise TypeError(f"it passed on {request!r} instead of a Call")
         return _inside(service, request)
 
     return call

@@ -1,4 +1,4 @@
-"""Which of our packages gives which name, so that an error can say which package to install."""
+"""First-party packages and the names that they provide, for errors about missing packages."""
 
 from __future__ import annotations
 
@@ -38,20 +38,25 @@ FIRST_PARTY = {
     "handle.DeploymentResponse": "alacarte-handles",
     "handle.DeploymentResponseGenerator": "alacarte-handles",
 }
-"""The package by name: of an attribute of `serve`, an argument, or a command."""
+"""Packages by the name of an attribute of `serve`, an argument, or a command."""
 
 
 FIRST_PARTY_OPTIONS = frozenset({"autoscaling_config"})
-"""Those of them that are options of a deployment."""
+"""The names in `FIRST_PARTY` that are options of a deployment."""
 
 
-def missing_package(name: str, what: str) -> PluginError:
-    """Return the error for a name that no installed plugin gives."""
+def missing_package(name: str, subject: str) -> PluginError:
+    """Return the error for a name that no installed plugin provides.
+
+    Args:
+        name: A key of `FIRST_PARTY`, or any other name.
+        subject: The use of the name, with which the error begins: "serve.batch".
+    """
     package = FIRST_PARTY.get(name)
     if package is None:
-        return PluginError(f"{what}: no installed plugin gives {name!r}.")
+        return PluginError(f"{subject}: no installed plugin provides {name!r}.")
     return PluginError(
-        f"{what} needs the package {package}, which is not installed or not loaded: "
-        f"pip install {package}, or in a clone pip install "
-        f"./packages/{package.removeprefix('alacarte-')} (see `alacarte plugins`)."
+        f"{subject} needs the package {package}, which is not installed or not loaded. Run "
+        f"`pip install {package}`, or in a clone `pip install "
+        f"./packages/{package.removeprefix('alacarte-')}`; `alacarte plugins` shows what is loaded."
     )

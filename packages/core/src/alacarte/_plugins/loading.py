@@ -1,8 +1,7 @@
 """Import plugins and check their hooks.
 
-Loading is ours and not pluggy's, whose loader lets one broken plugin end the host: here each
-plugin ends as loaded, disabled or failed, with the reason. The result is an object that is
-passed along; there is no global one.
+pluggy's own loader is not used, because one broken plugin ends its host: here each plugin ends as
+loaded, disabled or failed, with a reason. The result is an object to pass along, not a global.
 """
 
 from __future__ import annotations
@@ -43,14 +42,14 @@ def load(
     """Import plugins and check their hooks.
 
     Args:
-        records: What to load; all that `discover` finds by default. An actor passes what the
-            driver resolved.
-        strict: Raise instead of going on without a plugin that fails. Actors are strict: with
-            fewer plugins than the driver they would quietly do something else.
-        refuse_clashes: Raise where plugins have one name; otherwise they have failed.
+        records: Plugins to load; by default all that `discover` finds. An actor passes the
+            driver's records.
+        strict: Raise when a plugin fails, instead of continuing without it. Actors are strict,
+            because without a plugin of the driver's they would silently behave differently.
+        refuse_clashes: Raise when plugins have the same name, instead of marking them as failed.
 
     Raises:
-        PluginError: Two plugins have one name; or, when strict, one cannot be loaded.
+        PluginError: Two plugins have the same name; or, when strict, a plugin cannot be loaded.
     """
     wanted = discover() if records is None else list(records)
     clashes = clashing_names(wanted)
@@ -63,15 +62,15 @@ def load(
         for record in wanted
     ]
     loading = _Loading(wanted, strict=strict)
-    # All of them before the first is checked: a plugin may implement another one's hook.
+    # All plugins are imported before the first is checked: a plugin may implement another's hook.
     loading.each(loading.find)
-    # The last first: pluggy calls those first that were registered last.
+    # In reverse order: pluggy calls the plugin first that was registered last.
     loading.each(loading.register, backwards=True)
     return Plugins(loading.manager, loading.specifications, tuple(loading.records), strict=strict)
 
 
 class _Loading:
-    """Plugins on their way to being loaded or failed."""
+    """The loading of a list of plugins, with the state of each plugin."""
 
     def __init__(self, records: list[PluginRecord], *, strict: bool) -> None:
         self.records = records
@@ -85,57 +84,60 @@ class _Loading:
                 self._refused(record, PluginError(record.reason))
 
     def each(self, step: Callable[[PluginRecord], None], *, backwards: bool = False) -> None:
-        """Take a step with every plugin that has not failed; the failures stay with the record."""
-        numbers = range(len(self.records))
-        for number in reversed(numbers) if backwards else numbers:
-            record = self.records[number]
+        """Apply a step to every plugin that has not failed, and record its outcome."""
+        indexes = range(len(self.records))
+        for index in reversed(indexes) if backwards else indexes:
+            record = self.records[index]
             if record.state in ("disabled", "failed"):
                 continue
             try:
                 step(record)
-            except BaseException as error:  # foreign code: whatever it raises is its own failure
+            except BaseException as error:  # foreign code
                 if is_interrupt(error):
                     raise
                 reason = _one_line(error)
-                self.records[number] = replace(record, state="failed", reason=reason)
-                self._refused(self.records[number], error)
+                self.records[index] = replace(record, state="failed", reason=reason)
+                self._refused(self.records[index], error)
             else:
-                self.records[number] = replace(record, state="loaded", reason="")
+                self.records[index] = replace(record, state="loaded", reason="")
 
     def _refused(self, record: PluginRecord, error: BaseException) -> None:
         if self._strict:
             raise PluginError(f"plugin {record.name} cannot be loaded: {error!r}") from error
-        log.warning("plugin %s was left out: %s", record.name, record.reason)
+        log.warning("plugin %s was not loaded: %s", record.name, record.reason)
 
     def find(self, record: PluginRecord) -> None:
-        """Import a plugin, and take in the hooks that it brings."""
+        """Import a plugin, and add the hooks that it specifies."""
         module = importlib.import_module(record.target)
         if "register_hooks" in implementations_in(module):
-            for brought in self._brought(module, record):
-                self.manager.add_hookspecs(brought)
-                self.specifications |= specifications_in(brought, record.name)
+            for hooks in self._hook_modules(module, record):
+                self.manager.add_hookspecs(hooks)
+                self.specifications |= specifications_in(hooks, record.name)
         self._modules[record.name] = module
 
-    def _brought(self, module: ModuleType, record: PluginRecord) -> list[ModuleType]:
-        given = module.register_hooks()
-        wrong = mismatch(given, list[ModuleType])
+    def _hook_modules(self, module: ModuleType, record: PluginRecord) -> list[ModuleType]:
+        """Return the modules with a plugin's own hooks, after a check."""
+        returned = module.register_hooks()
+        wrong = mismatch(returned, list[ModuleType])
         if wrong:
             raise PluginError(f"register_hooks returned {wrong}")
-        for brought in given:
-            specified = specifications_in(brought, record.name)
+        for hooks in returned:
+            specified = specifications_in(hooks, record.name)
             if not specified:
                 raise PluginError(
-                    f"register_hooks: {brought.__name__} has no function marked @hookspec"
+                    f"register_hooks: {hooks.__name__} has no function marked @hookspec"
                 )
             for name in specified.keys() & self.specifications.keys():
                 other = self.specifications[name].plugin
-                raise PluginError(f"register_hooks: the hook {name} is that of plugin {other}")
+                raise PluginError(
+                    f"register_hooks: the hook {name} is already specified by plugin {other}"
+                )
             for specification in specified.values():
-                specification.result  # noqa: B018 - raises where it means nothing
-        return list(given)
+                specification.result  # noqa: B018 - raises for an annotation it cannot resolve
+        return list(returned)
 
     def register(self, record: PluginRecord) -> None:
-        """Check a plugin's functions against the hooks there are, and register them."""
+        """Check a plugin's functions against the known hooks, and register them."""
         module = self._modules[record.name]
         for name, options in implementations_in(module).items():
             specification = self.specifications.get(name)
@@ -154,12 +156,12 @@ class _Loading:
 
     def _unknown(self, record: PluginRecord, hook: str) -> str:
         return (
-            f"{record.target} implements no such hook: {hook}. Correct its name, install the "
-            "plugin that brings it, or write @hookimpl(optionalhook=True) if it may be absent. "
-            f"Known: {sorted(self.specifications)}"
+            f"{record.target} implements an unknown hook, {hook}. Correct its name, install the "
+            "plugin that specifies it, or mark it @hookimpl(optionalhook=True) if it may be "
+            f"absent. Known hooks: {sorted(self.specifications)}"
         )
 
 
 def _one_line(error: Any) -> str:
-    """Return an error's type and text; pluggy's own messages have several lines."""
+    """Return an error's type and message in one line; pluggy's messages have several."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,4 +1,4 @@
-"""What plugins failed at in this process: contained, logged once, and shown in the status."""
+"""Failures of plugins in this process: contained, logged once, and shown in the status."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ __all__ = ["MAX_FAILURES", "PluginFailures"]
 
 log = logging.getLogger("alacarte.plugins")
 MAX_FAILURES = 64
-"""Kinds of failure kept in a process; beyond them the oldest is forgotten."""
+"""Kinds of failure kept in a process; beyond this number the oldest kind is dropped."""
 _MAX_MESSAGE = 500
 
 
 class PluginFailures:
-    """Keeps the failures of the plugins of one process."""
+    """The failures of plugins in one process, by kind."""
 
     def __init__(self) -> None:
         self._failures: dict[tuple[str, str, str, str], PluginFailure] = {}
         self._watchers: list[weakref.WeakMethod[Callable[[], None]]] = []
 
     def note(self, plugin: str, hook: str, error: BaseException, subject: str = "") -> None:
-        """Keep a failure; log the first of its kind with its traceback.
+        """Record a failure; log the first failure of each kind with its traceback.
 
         Args:
-            plugin: Name of the plugin whose code raised, or returned something wrong.
-            hook: The hook, or the thing it gave: "wrap_caller", "routing policy ewma".
-            subject: What the plugin was asked for: "deployment 'app#Model'".
+            plugin: Name of the plugin whose code raised, or returned a wrong value.
+            hook: The hook, or an object that it returned: "wrap_caller", "routing policy ewma".
+            subject: The object that the hook was called for: "deployment 'app#Model'".
         """
         key = (plugin, hook, subject, type(error).__name__)
         known = self._failures.pop(key, None)
@@ -54,7 +54,7 @@ class PluginFailures:
         """Return the failures, the latest last.
 
         Args:
-            since: Leave out those that were before, in seconds since 1970.
+            since: Return only later failures, in seconds since 1970.
         """
         return tuple(each for each in list(self._failures.values()) if each.at >= since)
 
@@ -62,16 +62,16 @@ class PluginFailures:
         """Call `changed` after each failure, in the thread of the code that failed.
 
         Args:
-            changed: A method, whose object is referenced weakly: on the local cluster, the runtime
-                of a killed process closes nothing, and these failures outlive the runtime.
+            changed: A method, whose object is referenced weakly: on the local cluster, a killed
+                process does not close its runtime, and the failures outlive the runtime.
 
         Returns:
-            A function that ends it, however often it is called.
+            A function that ends the calls. Repeated calls of the function are harmless.
         """
         watcher = weakref.WeakMethod(changed, self._unwatch)
         self._watchers.append(watcher)
         return functools.partial(self._unwatch, watcher)
 
     def _unwatch(self, watcher: weakref.WeakMethod[Callable[[], None]]) -> None:
-        with contextlib.suppress(ValueError):  # it has ended already
+        with contextlib.suppress(ValueError):  # already removed
             self._watchers.remove(watcher)

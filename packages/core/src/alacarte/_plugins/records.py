@@ -1,4 +1,4 @@
-"""The plugins that are installed, as their distributions declare them; none is imported here."""
+"""Records of installed plugins, from the metadata of distributions. Imports no plugin."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PluginRecord:
-    """One plugin and what became of it.
+    """A plugin and the state of its loading.
 
     Attributes:
-        name: The entry point's name.
-        target: The module its hooks are in.
-        distribution: The distribution that brought it, "" when loaded by module name.
-        version: That distribution's version, "" when unknown.
+        name: Name of the entry point.
+        target: Module of the plugin's hooks.
+        distribution: Distribution of the plugin, "" when loaded by module name.
+        version: Version of the distribution, "" when unknown.
         state: `found`, `loaded`, `disabled` or `failed`.
-        reason: Why it is not loaded, "" when it is.
+        reason: Why the plugin is not loaded, "" when it is.
     """
 
     name: str
@@ -45,24 +45,23 @@ class PluginRecord:
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        """What every process of an instance must agree on."""
+        """Name, target and version, which must be the same in every process of an instance."""
         return (self.name, self.target, self.version)
 
     @property
     def origin(self) -> str:
-        """The distribution, or the module where no distribution brought it."""
+        """The distribution, or the module of a plugin without distribution."""
         return self.distribution or self.target
 
 
 def discover() -> list[PluginRecord]:
-    """Return every installed plugin, by name, none of them imported.
+    """Return every installed plugin, sorted by name, without importing any.
 
-    Besides installed distributions, `ALACARTE_PLUGINS` names modules to load as plugins,
-    separated by commas. `ALACARTE_DISABLE_PLUGINS` names plugins not to load, or distributions
-    none of whose plugins to load. A plugin whose distribution requires another version of an
-    installed plugin's distribution is failed already.
+    `ALACARTE_PLUGINS` lists further modules to load as plugins, separated by commas.
+    `ALACARTE_DISABLE_PLUGINS` lists plugins, or whole distributions, not to load. A plugin whose
+    distribution requires another version of an installed plugin's distribution has failed.
     """
-    # Each access to a distribution's name or version reads its metadata anew: here it is read once.
+    # Read once: each access to a distribution's name or version reads its metadata again.
     entries = [
         (entry, None if entry.dist is None else entry.dist.metadata)
         for entry in metadata.entry_points(group=PROJECT)
@@ -95,7 +94,7 @@ def _record(
     requirement, version = unmet
     reason = (
         f"{record.distribution} {record.version} requires {requirement}, but {version} is "
-        f"installed. Install a version of {record.distribution} that fits."
+        f"installed. Install a matching version of {record.distribution}."
     )
     return replace(record, state="failed", reason=reason)
 
@@ -105,13 +104,13 @@ def _key(distribution: str) -> str:
 
 
 def check_same(mine: Sequence[PluginRecord], theirs: Sequence[PluginRecord]) -> None:
-    """Raise PluginError unless both sides run the same plugins in the same versions."""
+    """Raise PluginError unless both processes run the same plugins in the same versions."""
     here, there = {record.identity for record in mine}, {record.identity for record in theirs}
     if here == there:
         return
 
     def listed(only: set[tuple[str, str, str]]) -> str:
-        return ", ".join(f"{name} {version}" for name, _, version in sorted(only)) or "nothing"
+        return ", ".join(f"{name} {version}" for name, _, version in sorted(only)) or "none"
 
     raise PluginError(
         "this process and the one that started it run different plugins: "
@@ -121,10 +120,7 @@ def check_same(mine: Sequence[PluginRecord], theirs: Sequence[PluginRecord]) -> 
 
 
 def installed(records: Iterable[PluginRecord]) -> list[PluginRecord]:
-    """Return the same records with the versions that this process would load.
-
-    Plugins that are not installed here are left out.
-    """
+    """Return the records with the versions that are installed here, without missing plugins."""
     found = []
     for record in records:
         try:
@@ -136,7 +132,7 @@ def installed(records: Iterable[PluginRecord]) -> list[PluginRecord]:
 
 
 def clashing_names(records: Iterable[PluginRecord]) -> dict[str, str]:
-    """Return the names that several plugins have which are to be loaded, and why that cannot be."""
+    """Return the names of several enabled plugins each, with an error message for each name."""
     origins: dict[str, list[str]] = {}
     for record in records:
         if record.state != "disabled":
@@ -150,10 +146,10 @@ def clashing_names(records: Iterable[PluginRecord]) -> dict[str, str]:
 
 
 def required_plugins(names: Iterable[str] = ()) -> list[str]:
-    """Return the names of the plugins without which nothing may be served.
+    """Return the names of the plugins that must be loaded.
 
     Args:
-        names: Those that a program requires, besides `ALACARTE_REQUIRED_PLUGINS`.
+        names: Names that a program requires, besides `ALACARTE_REQUIRED_PLUGINS`.
     """
     return sorted({*names, *names_in("ALACARTE_REQUIRED_PLUGINS")})
 

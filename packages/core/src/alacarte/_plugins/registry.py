@@ -1,4 +1,4 @@
-"""The plugins of one process, and how they are asked for what they give."""
+"""The registry of the plugins of one process, which calls their hooks."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ from ..types import (
 )
 from .checked_layers import checked_layer
 from .first_party import missing_package
+from .hook_call import hook_call
 from .plugin_failures import PluginFailures
-from .question import asking
 from .records import PluginRecord
 from .results import mismatch
 from .specifications import HookSpecification
@@ -52,12 +52,12 @@ log = logging.getLogger("alacarte.plugins")
 
 
 class Plugins:
-    """The plugins of one process: one typed method for each hook, and `ask` for those of plugins.
+    """The plugins of one process: a typed method for each hook of core, `ask` for other hooks.
 
     Attributes:
-        records: Every plugin found, and what became of it.
-        specifications: Every hook there is, by name.
-        failures: What plugins failed at in this process.
+        records: All plugins, with the states of their loading.
+        specifications: All hooks, by name.
+        failures: Failures of plugins in this process.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Plugins:
         self._strict = strict
         self._registered: dict[str, dict[str, Any]] = {}
         self._required: set[str] = set()
-        self._givers: dict[tuple[str, str], str] = {}
+        self._providers: dict[tuple[str, str], str] = {}
         self.records = records
         self.specifications = specifications
         self.failures = PluginFailures()
@@ -82,20 +82,20 @@ class Plugins:
         return tuple(record for record in self.records if record.state == "loaded")
 
     def require(self, names: Iterable[str]) -> None:
-        """Raise PluginError for the first of these plugins that is not loaded, and say why.
+        """Raise PluginError, with the reason, for the first plugin that is not loaded.
 
-        Every plugin is asked for all that it registers first: one that fails there is not loaded.
+        Calls the `register_*` hooks of all plugins first: a plugin that fails there is not loaded.
         """
         names = list(names)
         if names:
-            self._ask_everything()
+            self._register_all()
         by_name = {record.name: record for record in self.records}
         for name in names:
             record = by_name.get(name)
             if record is None:
                 raise PluginError(
                     f"plugin {name!r} is required but not installed. Install the package that "
-                    "brings it, or do not require it."
+                    "provides it, or do not require it."
                 )
             if record.state != "loaded":
                 raise PluginError(
@@ -104,16 +104,14 @@ class Plugins:
         self._required |= set(names)
 
     def examine(self) -> tuple[PluginRecord, ...]:
-        """Return the records of all plugins, those that clash with others failed."""
-        clashes = self._ask_everything()
+        """Return the records of all plugins; plugins that clash with others have failed."""
+        clashes = self._register_all()
         return tuple(
             replace(record, state="failed", reason=clashes[record.name])
             if record.name in clashes
             else record
             for record in self.records
         )
-
-    # --- values that plugins register ---------------------------------------------------
 
     @property
     def api(self) -> dict[str, ApiName]:
@@ -135,7 +133,7 @@ class Plugins:
 
     @cached_property
     def layer_stages(self) -> tuple[str, ...]:
-        """Names of the stages that layers stand in, the outermost first."""
+        """Names of the stages of layers, the outermost first."""
         return order_stages(self.registered("register_layer_stages").values())
 
     @property
@@ -163,12 +161,12 @@ class Plugins:
         return self.registered("register_protocols")
 
     def registered(self, hook: str) -> dict[str, Any]:
-        """Return the values that plugins register with a `register_*` hook, by their names.
+        """Return the values that plugins register with a `register_*` hook, by name.
 
-        Asked once. A plugin that raises, or returns something else, is left out and failed.
+        Calls the hook once. A plugin that raises, or returns a wrong value, has failed.
 
         Raises:
-            PluginError: Two plugins give one name; or, in a process of an instance, one failed.
+            PluginError: Two plugins provide one name; or, in an instance's process, one failed.
         """
         values = self._registered.get(hook)
         if values is None:
@@ -179,22 +177,22 @@ class Plugins:
         return values
 
     def plugin_of(self, hook: str, name: str) -> str:
-        """Return the plugin that gives what is named so by a `register_*` hook, "" for none.
+        """Return the plugin that has registered a value by this name, "" for none.
 
-        Known once that hook was asked.
+        Known after the first call of `registered` for the hook.
         """
-        return self._givers.get((hook, name), "")
+        return self._providers.get((hook, name), "")
 
     def import_modules(self) -> None:
-        """Import what `register_modules` names."""
-        for plugin, ask in self._implementations("register_modules"):
+        """Import the modules that plugins list in `register_modules`."""
+        for plugin, implementation in self._implementations("register_modules"):
             try:
-                for module in ask():
+                for module in implementation():
                     importlib.import_module(module)
-            except BaseException as error:  # foreign code: its failure is nobody else's
+            except BaseException as error:  # foreign code
                 if is_interrupt(error):
                     raise
-                self._leave_out(plugin, "register_modules", error)
+                self._drop(plugin, "register_modules", error)
 
     @property
     def gives_handles(self) -> bool:
@@ -204,28 +202,27 @@ class Plugins:
     def gives_routes(self) -> bool:
         return any(service.serves_routes for service in self.node_services.values())
 
-    # --- questions ----------------------------------------------------------------------
-
     def implements(self, hook: str) -> bool:
-        """Return whether some plugin implements a hook."""
+        """Return whether any plugin implements a hook."""
         return bool(self._hook(hook).get_hookimpls())
 
     def implementers(self, hook: str) -> list[str]:
-        """Return the names of the plugins that implement a hook, in the order they are asked."""
+        """Return the names of the plugins that implement a hook, in the order of their calls."""
         return [plugin for plugin, _ in self._implementations(hook)]
 
     def ask(self, hook: str, *, subject: str = "", **given: Any) -> list[HookAnswer]:
-        """Ask each plugin that implements a hook; return what they gave, None left out.
+        """Call a hook of each plugin that implements it; return their values other than None.
 
-        In the order of plugin names, those with `tryfirst` first.
+        In the order of plugin names, plugins with `tryfirst` first.
 
         Args:
             hook: Name of a hook, core's or a plugin's.
-            subject: What the hook is called for: "replica r1". With it, a failure is kept, too.
+            subject: The object that the hook is called for: "replica r1". With a subject, a
+                failure is recorded, too.
             given: Every argument of the hook, by name.
 
         Raises:
-            PluginError: A plugin raised, or returned a value of another type. It is named.
+            PluginError: A plugin raised, or returned a value of a wrong type. Names the plugin.
         """
         answers = []
         for plugin, implementation in self._implementations(hook):
@@ -240,10 +237,10 @@ class Plugins:
         return answers
 
     def tell(self, hook: str, *, subject: str = "", **given: Any) -> list[HookAnswer]:
-        """Do as `ask`, but go on without a plugin that fails, and keep its failure.
+        """Call a hook as `ask` does, but record the failure of a plugin and continue.
 
         Args:
-            subject: What the hook is called for, for the failure: "replica r1".
+            subject: The object that the hook is called for: "replica r1".
         """
         answers = []
         for plugin, implementation in self._implementations(hook):
@@ -263,15 +260,15 @@ class Plugins:
         return handle
 
     def make_client(self, instance: Instance) -> Any:
-        """Return what `serve.start` gives, None where no plugin gives one."""
+        """Return the client for `serve.start`, None where no plugin provides one."""
         return self._first("make_client", instance=instance)
 
     def make_scaler(self, context: ScalerContext) -> tuple[str, Scaler] | None:
-        """Return the first scaler that a plugin gives, and the plugin's name; None for none.
+        """Return the name of the first plugin that provides a scaler, and its scaler; or None.
 
         Raises:
-            PluginError: A plugin raised, or returned something else. It is named, and the failure
-                is kept.
+            PluginError: A plugin raised, or returned a wrong value. Names the plugin; the failure
+                is recorded.
         """
         for plugin, implementation in self._implementations("make_scaler"):
             try:
@@ -285,7 +282,7 @@ class Plugins:
 
     @property
     def wraps_calls(self) -> bool:
-        """Whether a plugin besides core wraps calls. Core's layer needs no options."""
+        """Whether a plugin other than core wraps calls. Core's layer needs no options."""
         return any(plugin != "core" for plugin, _ in self._implementations("wrap_caller"))
 
     def wrap_caller(
@@ -299,10 +296,10 @@ class Plugins:
         return self._layers("wrap_replica", deployment, config)
 
     def wrap_route(self, route: Route, runtime: Runtime) -> list[RouteLayer | PluginError]:
-        """Return what plugins put around the calls by a route, the first outermost.
+        """Return plugins' layers around the calls of a route, the first outermost.
 
-        In place of a plugin's layer the error, where the plugin failed: calls by that route must
-        not be made without it, and those by others must go on.
+        In place of the layer of a plugin that fails, returns its error: calls of that route must
+        not pass without the layer, and calls of other routes must go on.
         """
         layers: list[RouteLayer | PluginError] = []
         given = {"route": route, "runtime": runtime}
@@ -319,11 +316,11 @@ class Plugins:
         return layers
 
     def check_start(self, config: ConfigSections) -> None:
-        """Ask every plugin whether this machine can run what is configured.
+        """Check with every plugin that this machine can run the configuration.
 
         Raises:
-            ConfigError: It cannot.
-            PluginError: A plugin's check itself failed.
+            ConfigError: The machine cannot run it.
+            PluginError: The check of a plugin failed.
         """
         self.ask("check_start", config=config)
 
@@ -333,56 +330,55 @@ class Plugins:
     def _layers(
         self, hook: str, deployment: DeploymentInfo, config: ConfigSections
     ) -> list[StagedLayer[Layer]]:
-        """Return the layers that plugins give, the outermost first.
+        """Return plugins' layers, the outermost first.
 
         Raises:
-            PluginError: A plugin raised, or returned something else than a layer. Calls must not
-                be made without it.
+            PluginError: A plugin raised, or returned a value other than a layer. Calls must not
+                pass without the layer.
         """
         subject, stages = f"deployment {deployment}", self.layer_stages
-        given: list[tuple[str, Layer | StagedLayer[Layer]]] = []
+        checked: list[tuple[str, Layer | StagedLayer[Layer]]] = []
         try:
             answers = self.ask(hook, subject=subject, deployment=deployment, config=config)
         except PluginError as error:
             raise PluginError(f"{subject}: {error}") from error.__cause__
         for plugin, layer in answers:
-            if plugin == "core":  # nobody pays for a check of core's own
-                given.append((plugin, layer))
+            if plugin == "core":  # core's own layers cost no check
+                checked.append((plugin, layer))
                 continue
             note = functools.partial(self.failures.note, plugin, hook, subject=subject)
             note_call = functools.partial(note, subject=f"calls to {subject}")
-            checked = checked_layer(layer, f"plugin {plugin}: {hook}", note, note_call)
-            given.append((plugin, checked))
+            origin = f"plugin {plugin}: {hook}"
+            checked.append((plugin, checked_layer(layer, origin, note, note_call)))
             try:
-                order_layers(given, stages)  # here, where an unknown stage has a plugin
+                order_layers(checked, stages)  # here, where the plugin of an unknown stage is known
             except PluginError as error:
                 note(error)
                 raise PluginError(f"{subject}: {error}") from None
-        return order_layers(given, stages)
-
-    # --- how they are asked -------------------------------------------------------------
+        return order_layers(checked, stages)
 
     def _hook(self, name: str) -> Any:
         hook = getattr(self._manager.hook, name, None)
         if hook is None or name not in self.specifications:
             raise PluginError(
-                f"no plugin brings a hook {name!r}; known: {list(self.specifications)}"
+                f"no plugin specifies a hook {name!r}; known hooks: {list(self.specifications)}"
             )
         return hook
 
     def _implementations(self, hook: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-        """Yield each plugin that implements a hook, and a function that asks it, in their order."""
+        """Yield each plugin that implements a hook, and its implementation, in call order."""
         for implementation in reversed(self._hook(hook).get_hookimpls()):
-            yield str(implementation.plugin_name), _asking(implementation)
+            yield str(implementation.plugin_name), _by_name(implementation)
 
     def _answer(
-        self, plugin: str, hook: str, ask: Callable[..., Any], given: Mapping[str, Any]
+        self, plugin: str, hook: str, implementation: Callable[..., Any], given: Mapping[str, Any]
     ) -> Any:
+        """Call an implementation of a hook, and return its value after a check of the type."""
         try:
-            with asking(f"plugin {plugin} called get_runtime() in {hook}"):
-                value = ask(**given)
+            with hook_call(f"plugin {plugin} called get_runtime() in {hook}"):
+                value = implementation(**given)
         except BaseException as error:  # foreign code
-            # A check answers with the error that its user is to read.
+            # A check raises the error that the user reads.
             if is_interrupt(error) or (hook.startswith("check_") and isinstance(error, ServeError)):
                 raise
             raise PluginError(
@@ -408,8 +404,8 @@ class Plugins:
                 f"plugin {plugin} failed in {hook}: {type(error).__name__}: {error}"
             ) from error
 
-    def _ask_everything(self) -> dict[str, str]:
-        """Ask every `register_*` hook; return why plugins clash, by plugin."""
+    def _register_all(self) -> dict[str, str]:
+        """Call every `register_*` hook; return the reasons of clashes, by plugin."""
         clashes: dict[str, str] = {}
         for name, specification in self.specifications.items():
             if specification.is_registry:
@@ -417,32 +413,33 @@ class Plugins:
         return clashes
 
     def _collect(self, hook: str) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the values of a `register_*` hook by name, and why plugins clash, by plugin."""
+        """Return the values of a `register_*` hook, by name, and the clashes, by plugin."""
         values: dict[str, Any] = {}
-        givers: dict[str, str] = {}
+        providers: dict[str, str] = {}
         clashes: dict[str, str] = {}
-        for plugin, ask in list(self._implementations(hook)):
+        for plugin, implementation in list(self._implementations(hook)):
             try:
-                given = _named(self._answer(plugin, hook, ask, {}))
-            except BaseException as error:  # foreign code: its failure is nobody else's
+                named = _with_names(self._answer(plugin, hook, implementation, {}))
+            except BaseException as error:  # foreign code
                 if is_interrupt(error):
                     raise
-                self._leave_out(plugin, hook, error)
+                self._drop(plugin, hook, error)
                 continue
-            for name, value in given:
+            for name, value in named:
                 if name not in values:
-                    values[name], givers[name] = value, plugin
-                    self._givers[hook, name] = plugin
+                    values[name], providers[name] = value, plugin
+                    self._providers[hook, name] = plugin
                     continue
+                both = f"both {self._origin(providers[name])} and {self._origin(plugin)}"
                 reason = (
-                    f"{hook}: both {self._origin(givers[name])} and {self._origin(plugin)} give "
-                    f"{name!r}. Uninstall one, or name one in ALACARTE_DISABLE_PLUGINS."
+                    f"{hook}: {both} provide {name!r}. Uninstall one, or name one in "
+                    "ALACARTE_DISABLE_PLUGINS."
                 )
-                clashes |= {givers[name]: reason, plugin: reason}
+                clashes |= {providers[name]: reason, plugin: reason}
         return values, clashes
 
-    def _leave_out(self, plugin: str, hook: str, error: BaseException) -> None:
-        """Go on without a plugin that fails only now, or stop where it is needed."""
+    def _drop(self, plugin: str, hook: str, error: BaseException) -> None:
+        """Unregister a plugin that failed after its import, or raise where it is required."""
         cause = error.__cause__ or error
         reason = f"{hook}: {type(cause).__name__}: {cause}"
         if self._strict or plugin in self._required:
@@ -452,31 +449,31 @@ class Plugins:
             replace(record, state="failed", reason=reason) if record.name == plugin else record
             for record in self.records
         )
-        log.warning("plugin %s was left out: %s", plugin, reason)
+        log.warning("plugin %s was dropped: %s", plugin, reason)
 
     def _origin(self, plugin: str) -> str:
         return next(record for record in self.records if record.name == plugin).origin
 
 
-def _asking(implementation: Any) -> Callable[..., Any]:
-    """Return a function that gives an implementation the arguments that it names."""
+def _by_name(implementation: Any) -> Callable[..., Any]:
+    """Return a function that passes an implementation those arguments that it names."""
     function, names = implementation.function, implementation.argnames
     return lambda **given: function(*(given[name] for name in names))
 
 
-def _named(values: Iterable[Any]) -> list[tuple[str, Any]]:
-    """Return values with their names."""
+def _with_names(values: Iterable[Any]) -> list[tuple[str, Any]]:
+    """Return registered values with their names."""
     named = [
         (getattr(value, "qualified_name", getattr(value, "name", None)), value) for value in values
     ]
     for name, value in named:
         if not isinstance(name, str) or not name:
-            raise PluginError(f"{value!r} has no name")
+            raise PluginError(f"{value!r} has no name; set its attribute `name`")
     return [(str(name), value) for name, value in named]
 
 
 def _raised_by(implementations: Iterable[Any], error: BaseException) -> str:
-    """Return the plugin whose implementation stands innermost in a traceback."""
+    """Return the plugin of the innermost implementation in an error's traceback."""
     codes = {
         getattr(each.function, "__code__", None): str(each.plugin_name) for each in implementations
     }

@@ -1,8 +1,8 @@
-"""Whether installed versions are those that a distribution's metadata requires. Pure.
+"""Check installed versions against the requirements of a distribution's metadata. Pure.
 
-Only what these few requirements need of PEP 440 and PEP 508, since every process would pay for
-importing `packaging`. A requirement that is written in another way counts as met: the installer
-has read it, too.
+Implements the part of PEP 440 and PEP 508 that these requirements use, because importing
+`packaging` would slow down every process. A requirement in another form counts as met: the
+installer has checked it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def unmet_requirement(
 
     Args:
         requirements: As in `Requires-Dist`: `alacarte-core>=0.1,<0.2`.
-        versions: By distribution, in lower case with dashes. Others are not looked at.
+        versions: Versions by distribution, in lower case with dashes. Requirements of other
+            distributions count as met.
     """
     for requirement in requirements:
         found = _REQUIREMENT.fullmatch(requirement.strip())
@@ -64,7 +65,7 @@ def _meets(version: str, operator: str, wanted: str) -> bool:
         case ">":
             return left > right
         case "<":
-            # 0.2.0rc1 is no 0.1 any more: PEP 440 excludes it from <0.2.
+            # PEP 440 excludes the pre-release 0.2.0rc1 from <0.2.
             return left < right and not (release == limit and have[1] < 0 <= want[1])
     kept = len(want[0]) - 1  # ~=
     return left >= right and release[:kept] == want[0][:kept]

@@ -1,4 +1,4 @@
-"""Whether a value that a hook returned is what the hook's signature says. Pure."""
+"""Check the values that hooks return against their annotations. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["mismatch", "show_type"]
 
 
 def mismatch(value: object, expected: Any) -> str:
-    """Return what is wrong with a value, "" where it fits an annotation.
+    """Return a description of a value that does not fit an annotation, "" for a fitting value.
 
-    A list's items are checked one by one; of a Protocol, whether the members are there; of a
-    callable, that it can be called. An annotation of another form fits everything.
+    Checks each item of a list, the presence of a Protocol's members, and that a callable can be
+    called. Any value fits an annotation of another form.
 
     Args:
-        expected: The annotation, resolved: `list[Command]`, `Callable[..., Any] | None`.
+        expected: The resolved annotation: `list[Command]`, `Callable[..., Any] | None`.
     """
     if expected is Any or isinstance(expected, str | typing.TypeVar):
         return ""
@@ -28,7 +28,7 @@ def mismatch(value: object, expected: Any) -> str:
         choices = typing.get_args(expected)
         if any(not mismatch(value, choice) for choice in choices):
             return ""
-        return f"{_show(value)}, which is no {show_type(expected)}"
+        return f"{_show(value)} instead of {show_type(expected)}"
     if origin is list:
         return _list_mismatch(value, typing.get_args(expected)[0])
     if _is_callable(expected):
@@ -38,7 +38,7 @@ def mismatch(value: object, expected: Any) -> str:
     if _is_protocol(expected):
         return _protocol_mismatch(value, expected)
     if isinstance(expected, type) and not isinstance(value, expected):
-        return f"{_show(value)}, which is no {show_type(expected)}"
+        return f"{_show(value)} instead of {show_type(expected)}"
     return ""
 
 
@@ -54,7 +54,7 @@ def _protocol_mismatch(value: object, protocol: type) -> str:
     for name in sorted(_members(protocol)):
         member = getattr(value, name, None)
         if member is None and not hasattr(value, name):
-            return f"{_show(value)}, which has no {name!r} and so is no {show_type(protocol)}"
+            return f"{_show(value)}, which has no {name!r} and so is not a {show_type(protocol)}"
         if callable(getattr(protocol, name, None)) and not callable(member):
             return f"{_show(value)}, whose {name!r} cannot be called"
     return ""
@@ -80,7 +80,7 @@ def _annotations(base: type) -> Mapping[str, Any]:
 
 
 def show_type(expected: Any) -> str:
-    """Return an annotation as a reader would write it."""
+    """Return an annotation in readable form: "ApiName or None"."""
     if typing.get_origin(expected) in (typing.Union, types.UnionType):
         return " or ".join(map(show_type, typing.get_args(expected)))
     if expected is types.NoneType:
@@ -91,7 +91,7 @@ def show_type(expected: Any) -> str:
 
 
 def _show(value: object) -> str:
-    """Return a value as a message shows it, whatever its `__repr__` does."""
+    """Return a value's repr, shortened, or its type when `__repr__` fails."""
     try:
         text = repr(value)
     except BaseException:  # a plugin's code

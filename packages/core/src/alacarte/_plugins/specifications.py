@@ -1,4 +1,4 @@
-"""The hooks there are: core's, and those that plugins bring with `register_hooks`."""
+"""Specifications of hooks: core's, and those that plugins add with `register_hooks`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _IMPLEMENTATION = f"{hookspecs.PROJECT}_impl"
 
 @dataclass(frozen=True)
 class HookSpecification:
-    """One hook.
+    """The specification of a hook.
 
     Attributes:
-        name: Of the hook.
-        function: The marked function: signature and docstring.
-        module: Where it is defined.
-        plugin: The plugin that brings it; "core" for alacarte's own.
+        name: Name of the hook.
+        function: The marked function, with signature and docstring.
+        module: Module of the function.
+        plugin: The plugin that specifies the hook; "core" for alacarte's own hooks.
     """
 
     name: str
@@ -42,17 +42,17 @@ class HookSpecification:
 
     @property
     def first_result(self) -> bool:
-        """Whether the first plugin that returns something else than None wins."""
+        """Whether the first value other than None is the hook's result."""
         return bool(getattr(self.function, _MARKER)["firstresult"])
 
     @property
     def registers(self) -> bool:
-        """Whether it returns a list of values, asked once."""
+        """Whether the hook is called once, and returns a list of values."""
         return self.name.startswith("register_")
 
     @property
     def is_registry(self) -> bool:
-        """Whether its values have names that no two plugins may give."""
+        """Whether the hook's values have names that no two plugins may share."""
         return self.registers and self.name not in ("register_hooks", "register_modules")
 
     @cached_property
@@ -60,10 +60,10 @@ class HookSpecification:
         """The type of the value that an implementation must return.
 
         Raises:
-            PluginError: A name in the annotation means nothing where it is defined.
+            PluginError: The annotation cannot be resolved in the module of the hook.
         """
         try:
-            # Core's and others' specifications import types for type checkers only.
+            # Specifications may import types for type checkers only.
             known = {**vars(types), **vars(self.module)}
             hints = typing.get_type_hints(_only_result(self.function), known)
         except Exception as error:  # a plugin's code
@@ -75,7 +75,7 @@ class HookSpecification:
 
 
 def _only_result(function: Any) -> Any:
-    """Return a function with the return annotation alone: the arguments' types are not needed."""
+    """Return a function with the return annotation alone: arguments' types may not resolve."""
 
     def stub() -> None: ...
 
@@ -109,10 +109,10 @@ def implementations_in(plugin: Any) -> dict[str, Mapping[str, Any]]:
 
 
 def wrong_options(specification: HookSpecification, options: Mapping[str, Any]) -> str:
-    """Return which option of `@hookimpl` makes no sense for a hook, and why; "" for none.
+    """Return an error message for an option of `@hookimpl` that has no effect; "" for none.
 
-    Order decides where the first result wins, and it is honoured where plugins are told one after
-    the other. Registered values have no order, and layers stand by their stages.
+    `tryfirst` and `trylast` order the calls of a hook. Registered values have no order, and
+    stages order layers.
     """
     name = specification.name
     if options["hookwrapper"]:
@@ -121,7 +121,7 @@ def wrong_options(specification: HookSpecification, options: Mapping[str, Any]) 
         return f"{name}: wrapper=True is for hooks whose first result wins, such as make_handle"
     for option in ("tryfirst", "trylast"):
         if options[option] and specification.registers:
-            return f"{name}: {option}=True means nothing, since registered values have no order"
+            return f"{name}: {option}=True has no effect, since registered values have no order"
         if options[option] and name.startswith("wrap_"):
-            return f"{name}: {option}=True is not how layers are ordered; return a StagedLayer"
+            return f"{name}: {option}=True does not order layers; return a StagedLayer"
     return ""

@@ -20,7 +20,7 @@ from .._model.pickling import load_code, load_init
 from .._process.layered_service import failing_service
 from .._process.lifetime import Lifetime
 from .._process.process_runtime import InstanceAccess, ProcessRuntime
-from .._settings import ConfigValues, describe_deployment
+from .._settings import SectionValues, describe_deployment
 from .._wire.error_codec import unpickle_error, user_traceback
 from .._wire.listener import Listener
 from .._wire.observed_transport import observed
@@ -62,7 +62,7 @@ class ReplicaActor:
         self._context = context
         self._spec = spec
         self._membership = membership
-        self._config = ConfigValues(context.plugins, membership.config)
+        self._config = SectionValues(context.plugins, membership.config)
         self._runtime = ProcessRuntime(
             InstanceAccess.of(membership, context.cluster),
             context.plugins,

@@ -15,7 +15,7 @@ from .._plugins import Plugins, check_same
 from .._process.controller_client import CONTROLLER_NAME, ControllerClient
 from .._process.outage import PATIENT, Patience
 from .._process.process_runtime import InstanceAccess, ProcessRuntime
-from .._settings import ConfigValues, secrets_in, without_secrets
+from .._settings import SectionValues, secrets_in, without_secrets
 from .._wire.error_codec import unpickle_error
 from ..actors import ControllerProtocol, MissingBlobs
 from ..errors import ConflictError, ServeError
@@ -85,7 +85,7 @@ class ControllerConnection:
                 self.config["cluster"]["max_message_bytes"],
             ),
             self.plugins,
-            ConfigValues(self.plugins, self.config),
+            SectionValues(self.plugins, self.config),
             process=ProcessInfo("driver", f"driver:{os.getpid()}:{id(self)}", self.cluster.node_id),
             # On Ray, a driver's calls are spread over all nodes, so no replica counts as local.
             has_local_replicas=self.cluster.kind == "local",

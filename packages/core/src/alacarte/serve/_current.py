@@ -11,7 +11,7 @@ from typing import Any
 
 from .._logging import configure_logging
 from .._plugins import Plugins, required_plugins
-from .._settings import ConfigValues, resolve
+from .._settings import SectionValues, resolve
 from ..errors import ConfigError, ServeError
 from ..plugins import load_plugins
 from ._cluster_kinds import cluster_kind, connect, connect_running, is_connected, starts_cluster
@@ -122,7 +122,7 @@ class CurrentSession:
         # Before anything is started: an invalid option must leave nothing behind.
         config = resolve(plugins, options, foreground=foreground)
         if starts_cluster(kind, address):
-            plugins.check_start(ConfigValues(plugins, config))
+            plugins.check_start(SectionValues(plugins, config))
         session = Session(connect(kind, address), plugins)
         try:
             session.begin(config)

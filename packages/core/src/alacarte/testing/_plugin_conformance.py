@@ -18,8 +18,8 @@ from pydantic import RootModel
 from .._control.report_topics import ReportTopics
 from .._model.option_packing import pack_options, prepare_options
 from .._model.options import DeploymentOptions, build_options, option_sections
-from .._plugins import PluginRecord, Plugins, asking, discover, load
-from .._settings import ConfigValues, describe_deployment, resolve
+from .._plugins import PluginRecord, Plugins, discover, hook_call, load
+from .._settings import SectionValues, describe_deployment, resolve
 from ..errors import ConfigError, PluginError
 from ..foreign import load_target
 from ..types import (
@@ -62,7 +62,7 @@ _REGISTRIES = (
 )
 
 
-@asking("check_plugin asked a plugin that called get_runtime()")
+@hook_call("check_plugin asked a plugin that called get_runtime()")
 def check_plugin(
     name: str,
     *,
@@ -127,7 +127,7 @@ def _check_layers_with(
             raise AssertionError(
                 f"the section {section!r} refuses the values that it gave: {error}"
             ) from error
-    sections = ConfigValues(plugins, resolve(plugins, config))
+    sections = SectionValues(plugins, resolve(plugins, config))
     _check_layers(plugins.wrap_caller(info, sections))
     _check_layers(plugins.wrap_replica(info, sections))
 
@@ -195,7 +195,7 @@ def _check_config(implementation: Callable[[], Any], plugins: Plugins) -> None:
             continue  # a deployment gives the option with values, or not at all
         values = resolve(plugins, {})[section.name]
         # They go to other processes as plain values, and a model is built of them there.
-        built = ConfigValues(plugins, {section.name: pickle.loads(pickle.dumps(values))})
+        built = SectionValues(plugins, {section.name: pickle.loads(pickle.dumps(values))})
         assert built.section(section.name) == model(**values)
 
 
@@ -399,5 +399,5 @@ def _imported(target: str) -> Any:
         raise AssertionError(f"{target} cannot be imported: {error}") from error
 
 
-def _configuration(plugins: Plugins) -> ConfigValues:
-    return ConfigValues(plugins, resolve(plugins, {}))
+def _configuration(plugins: Plugins) -> SectionValues:
+    return SectionValues(plugins, resolve(plugins, {}))

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._model.policy_parameters import build_parameters
-from .._plugins import asking, load
-from .._settings import ConfigValues, resolve
+from .._plugins import hook_call, load
+from .._settings import SectionValues, resolve
 from ..errors import ErrorCode
 from ..types import (
     Call,
@@ -37,7 +37,7 @@ _TELL_S = 1.0
 """Far above what a method may take: a busy machine must not fail a policy that is right."""
 
 
-@asking("check_routing_policy made a policy that called get_runtime()")
+@hook_call("check_routing_policy made a policy that called get_runtime()")
 def check_routing_policy(
     create: PolicyFactory | Callable[[], RoutingPolicy],
     *,
@@ -87,7 +87,7 @@ def _maker(
     place = PolicyContext(
         DeploymentInfo(DeploymentId("check", "Plugin")),
         build_parameters("check_routing_policy", factory, given),
-        ConfigValues(plugins, resolve(plugins, {})),
+        SectionValues(plugins, resolve(plugins, {})),
         clock,
     )
     return lambda: factory.create(place)

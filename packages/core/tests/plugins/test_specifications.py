@@ -1,4 +1,4 @@
-"""Plugins that bring hooks, and plugins that implement them."""
+"""Plugins that specify hooks, and plugins that implement them."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def guest(name: str, **replaced: str) -> str:
     return text
 
 
-def test_a_hook_that_a_plugin_brings(install: Install):
-    """It is asked like core's, whichever of the two is loaded first."""
+def test_a_hook_that_a_plugin_specifies(install: Install):
+    """A plugin's hook is called like core's, whichever of the two plugins is loaded first."""
     install("b_host", HOST)
     install("a_guest", guest("a"))
     install("c_guest", guest("c"))
@@ -76,8 +76,8 @@ def test_a_hook_that_a_plugin_brings(install: Install):
     assert plugins.tell("on_store", name="x") == []
 
 
-def test_a_hook_that_nobody_brings(install: Install):
-    """Its implementation is failed, and told what to do; an optional one is loaded."""
+def test_an_unknown_hook(install: Install):
+    """The implementation of an unknown hook fails with a remedy; an optional one is loaded."""
     install("guest", guest("a"))
     install(
         "optional",
@@ -86,7 +86,7 @@ def test_a_hook_that_nobody_brings(install: Install):
     )
     failed, loaded = load().records
     assert (failed.state, loaded.state) == ("failed", "loaded")
-    assert "implements no such hook: on_store" in failed.reason
+    assert "implements an unknown hook, on_store" in failed.reason
     assert "optionalhook=True" in failed.reason
 
 
@@ -100,11 +100,14 @@ def test_a_hook_that_nobody_brings(install: Install):
             "annotation cannot be resolved.*'Shop'",
         ),
         (HOST.replace("return [sys", "raise KeyError('x')\n    return [sys"), "KeyError: 'x'"),
-        (HOST.replace("on_store", "on_event"), "the hook on_event is that of plugin core"),
+        (
+            HOST.replace("on_store", "on_event"),
+            "on_event is already specified by plugin core",
+        ),
     ],
 )
-def test_hooks_that_cannot_be_brought(install: Install, source: str, reason: str):
-    """The plugin is failed, those that implement its hooks are, too, and the rest is loaded."""
+def test_invalid_hooks_of_a_plugin(install: Install, source: str, reason: str):
+    """A plugin with invalid hooks fails, and so do their implementers; others are loaded."""
     install("host", source)
     install("guest", guest("a"))
     install("other", "from alacarte.hookspecs import hookimpl")
@@ -113,19 +116,19 @@ def test_hooks_that_cannot_be_brought(install: Install, source: str, reason: str
     assert re.search(reason, host.reason)
 
 
-def test_values_of_another_kind(install: Install):
-    """They are checked against the signature of the hook, and the plugin is failed by name."""
+def test_values_of_a_wrong_type(install: Install):
+    """A plugin whose value does not fit the hook's annotation has failed."""
     install("host", HOST)
     install("guest", guest("a", **{"def get(self, key): return key": "size = 3"}))
     plugins = load()
     assert plugins.registered("register_stores") == {}
     [failed] = [record for record in plugins.records if record.state == "failed"]
     assert failed.name == "guest"
-    assert "which has no 'get' and so is no Store" in failed.reason
+    assert "which has no 'get' and so is not a Store" in failed.reason
 
 
 def test_order_and_wrappers(install: Install):
-    """`tryfirst` and `trylast` say who is asked first, and a wrapper stands around them all."""
+    """`tryfirst` and `trylast` order the calls, and a wrapper surrounds them all."""
     install("host", HOST)
     first = """
     from alacarte.hookspecs import hookimpl
@@ -162,7 +165,7 @@ def test_order_and_wrappers(install: Install):
 @pytest.mark.parametrize(
     ("hook", "options", "reason"),
     [
-        ("register_api()", "tryfirst=True", "register_api: tryfirst=True means nothing"),
+        ("register_api()", "tryfirst=True", "register_api: tryfirst=True has no effect"),
         ("wrap_caller(deployment)", "trylast=True", "return a StagedLayer"),
         ("wrap_caller(deployment)", "wrapper=True", "wrapper=True is for hooks whose first"),
         ("register_api()", "wrapper=True", "wrapper=True is for hooks whose first"),
@@ -172,7 +175,7 @@ def test_order_and_wrappers(install: Install):
 def test_options_that_make_no_sense_are_refused(
     install: Install, hook: str, options: str, reason: str
 ):
-    """The plugin is failed: ignored, they would do something else than their author means."""
+    """A plugin with an option of `@hookimpl` that has no effect fails."""
     install(
         "odd",
         f"from alacarte.hookspecs import hookimpl\n@hookimpl({options})\ndef {hook}:\n    yield",
@@ -182,8 +185,8 @@ def test_options_that_make_no_sense_are_refused(
     assert reason in record.reason
 
 
-def test_who_failed_is_named(install: Install):
-    """In the error of the first result, too, and in those of questions to all."""
+def test_errors_name_the_plugin(install: Install):
+    """The errors of all ways to call a hook name the plugin that failed."""
     install("host", HOST)
     install(
         "odd",
@@ -202,5 +205,5 @@ def test_who_failed_is_named(install: Install):
         plugins._first("make_store", size={})
     with pytest.raises(PluginError, match="plugin odd: on_store returned 3 instead of None"):
         plugins.ask("on_store", name="x")
-    with pytest.raises(PluginError, match="no plugin brings a hook 'on_shop'"):
+    with pytest.raises(PluginError, match="no plugin specifies a hook 'on_shop'"):
         plugins.ask("on_shop")
