@@ -33,7 +33,7 @@ from .._settings import describe_deployment
 from .._wire.authentication import AuthenticationError
 from .._wire.caller_connection import CallerConnection, connect
 from .._wire.error_codec import ErrorDecoder
-from .._wire.observed_transport import observed
+from .._wire.observed_connection import observed_connection
 from ..actors import (
     PLUGIN_FAILURES_TOPIC,
     DeploymentSnapshot,
@@ -172,7 +172,9 @@ class ProcessRuntime:
         answers = plugins.tell("make_meter", process=process, config=config)
         self._meters = ProcessMeters(answers, plugins.failures)
         wire = self.observe("wire", WireObserver, "caller")
-        self._connection = CallerConnection if wire is None else observed(CallerConnection, wire)
+        self._connection = (
+            CallerConnection if wire is None else observed_connection(CallerConnection, wire)
+        )
         self.failure_code = ReplyJudge(lambda: plugins.protocols.values())
         self._routes = RouteServices(self.service, self._table.is_gone, self._route_layers)
         self._tables = DescribedTables(

@@ -23,7 +23,7 @@ from .._process.process_runtime import InstanceAccess, ProcessRuntime
 from .._settings import SectionValues, describe_deployment
 from .._wire.error_codec import unpickle_error, user_traceback
 from .._wire.listener import Listener
-from .._wire.observed_transport import observed
+from .._wire.observed_connection import observed_connection
 from .._wire.replica_connection import ReplicaConnection
 from ..actors import Liveness, Membership, ReplicaInfo
 from ..context import ReplicaContext, current_replica, current_runtime
@@ -319,7 +319,9 @@ class ReplicaActor:
             membership.secret,
             max_message=membership.config["cluster"]["max_message_bytes"],
             facts=lambda: {"replica": self._spec.replica_id, "pid": os.getpid()},
-            kind=ReplicaConnection if wire is None else observed(ReplicaConnection, wire),
+            kind=(
+                ReplicaConnection if wire is None else observed_connection(ReplicaConnection, wire)
+            ),
         )
         self._advertised.listen(self._listener)
         path, tcp = "", None

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import Any, cast
 
-from alacarte.types import Buffer, EdgeObserver, EdgeRequest
+from alacarte.transports import CountingTransport
+from alacarte.types import EdgeObserver, EdgeRequest
 
 from .._edge.checks import Refusal
 from .._edge.edge import Edge
@@ -24,27 +25,6 @@ from .app import ProxyApp
 from .forwarding import Forwarding
 
 __all__ = ["ObservedApp", "ObservedConnection", "ObservedWebSocket"]
-
-
-class CountingTransport:
-    """A transport of whose written bytes an observer is told; else the transport itself."""
-
-    def __init__(self, transport: asyncio.BaseTransport, observer: EdgeObserver) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._observer = observer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: Buffer) -> None:
-        """Count and write."""
-        self._observer.sent(len(data))
-        self._transport.write(data)
-
-    def writelines(self, parts: Iterable[Buffer]) -> None:
-        """Count and write."""
-        for part in parts:
-            self.write(part)
 
 
 class ObservedConnection(HttpConnection):
@@ -62,7 +42,7 @@ class ObservedConnection(HttpConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._observer.opened()
         super().connection_made(
-            cast(asyncio.Transport, CountingTransport(transport, self._observer))
+            cast(asyncio.Transport, CountingTransport(transport, self._observer.sent))
         )
 
     def connection_lost(self, exc: Exception | None) -> None:
