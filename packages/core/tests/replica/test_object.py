@@ -66,10 +66,10 @@ async def test_a_function_is_not_constructed():
         return 2 * x
 
     user = await made(double, is_function=True)
-    assert user.entry("__call__") == (double, False, False)
+    assert user.method("__call__") == (double, False, False)
     told = r"shop#model has no method 'other'\. It has: __call__\."
     with pytest.raises(NotFoundError, match=told):
-        user.entry("other")
+        user.method("other")
     await user.check_health()
     await user.close()
 
@@ -241,9 +241,9 @@ class Zoo:
 async def test_how_a_callable_is_run(name, is_async, is_generator):
     """Seen once, whatever it is: coroutine functions, generators, objects with `__call__`."""
     user = await made(Zoo)
-    entry = user.entry(name)
+    entry = user.method(name)
     assert (entry.is_async, entry.is_generator) == (is_async, is_generator)
-    assert user.entry(name) is entry
+    assert user.method(name) is entry
 
 
 @pytest.mark.parametrize("name", ["missing", "no_method", "__call__"])
@@ -251,7 +251,7 @@ async def test_a_method_that_is_not_there(name):
     """The error names the deployment and the method, and lists those there are."""
     user = await made(Zoo)
     with pytest.raises(NotFoundError, match=f"shop#model has no method '{name}'") as caught:
-        user.entry(name)
+        user.method(name)
     assert "async_generator" in str(caught.value)
     assert "no_method" not in str(caught.value).partition("It has")[2]
 

@@ -29,7 +29,7 @@ class BytesProtocol:
     def bind(self, served: UserCallable) -> Service:
         async def respond(call: Call) -> Reply:
             try:
-                served.entry(call.method)
+                served.method(call.method)
             except NotFoundError as error:
                 unknown = UnknownMethodError(str(error))
                 unknown.client_message = f"There is no method {call.method}."

@@ -26,7 +26,7 @@ class PythonProtocol:
 
     def bind(self, served: UserCallable) -> Service:
         async def respond(call: Call) -> Reply:
-            entry = served.entry(call.method)
+            entry = served.method(call.method)
             args, kwargs = decode(call.payload[0])
             if call.streaming:
                 return await _stream(served, call, args, kwargs)
@@ -81,7 +81,7 @@ def _encode(value: Any, served: UserCallable, call: Call) -> Message:
             if inspect.iscoroutine(value):
                 value.close()  # else Python warns that nobody awaited it, as this says better
             raise TypeError(
-                f"{method}{_line(served.entry(call.method).function)} returned {_a(value)}: did "
+                f"{method}{_line(served.method(call.method).function)} returned {_a(value)}: did "
                 "you forget `await`? Return what it gives."
             ) from None
         raise ConfigError(f"{method} returned what cannot be sent: {error}") from error

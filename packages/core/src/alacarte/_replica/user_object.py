@@ -62,7 +62,7 @@ class UserObject:
         self.instance: Any = target if is_function else None
         self._target = target
         self._is_function = is_function
-        self._entries: dict[str, Method] = {}
+        self._methods: dict[str, Method] = {}
         self._pool = self._new_pool(threads)
         self._check: asyncio.Task[None] | None = None
 
@@ -147,10 +147,10 @@ class UserObject:
 
     # --- Served -------------------------------------------------------------------------
 
-    def entry(self, name: str) -> Method:
-        found = self._entries.get(name)
+    def method(self, name: str) -> Method:
+        found = self._methods.get(name)
         if found is None:
-            found = self._entries[name] = self._look_up(name)
+            found = self._methods[name] = self._look_up(name)
         return found
 
     async def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -166,7 +166,7 @@ class UserObject:
         return await result if inspect.iscoroutine(result) else result
 
     async def invoke(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
-        entry = self.entry(method)
+        entry = self.method(method)
         if entry.is_generator:
             result = entry.function(*args, **kwargs)
             if inspect.iscoroutine(result):  # of an async function that wraps the generator

@@ -50,7 +50,7 @@ class UserCallable(Protocol):
     deployment: DeploymentId
     instance: Any
 
-    def entry(self, name: str) -> Method:
+    def method(self, name: str) -> Method:
         """Return the callable of that name.
 
         Raises:

@@ -129,12 +129,12 @@ class FunctionHandler:
             return _internal_error(self._user_callable, call, error)
 
     def _bind(self) -> Callable[..., Any]:
-        entry = self._user_callable.entry("__call__")
-        self._takes_request = _takes_request(entry)
-        self._is_async, self._is_generator = entry.is_async, entry.is_generator
-        self._name = f"{self._user_callable.deployment}: {handler_name(entry.function)}"
-        self._function = entry.function
-        return entry.function
+        method = self._user_callable.method("__call__")
+        self._takes_request = _takes_request(method)
+        self._is_async, self._is_generator = method.is_async, method.is_generator
+        self._name = f"{self._user_callable.deployment}: {handler_name(method.function)}"
+        self._function = method.function
+        return method.function
 
 
 def _set_threads(max_ongoing_requests: int) -> None:
@@ -145,10 +145,10 @@ def _set_threads(max_ongoing_requests: int) -> None:
     current_default_thread_limiter().total_tokens = max(_THREADS, max_ongoing_requests)
 
 
-def _takes_request(entry: Method) -> bool:
+def _takes_request(method: Method) -> bool:
     """Return whether the handler has a parameter for the request."""
     try:
-        parameters = inspect.signature(entry.function).parameters.values()
+        parameters = inspect.signature(method.function).parameters.values()
     except (TypeError, ValueError):  # some callables written in C have no signature
         return True
     return any(
