@@ -205,7 +205,7 @@ def test_what_cannot_be_pickled(tools: DeploymentHandle):
         tools.add.remote(1, threading.Lock())
     with pytest.raises(ConfigError, match=r"add\(\): argument 'two' cannot be sent.*lock"):
         tools.add.remote(1, two=threading.Lock())
-    with pytest.raises(ConfigError, match=r"Tools\.lock returned what cannot be sent.*lock"):
+    with pytest.raises(ConfigError, match=r"Tools\.lock returned a value that cannot be sent.*lock"):
         tools.lock.remote().result()
 
 

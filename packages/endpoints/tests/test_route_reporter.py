@@ -59,7 +59,7 @@ def test_weights_that_come_back(run):
         world = World()
         for version in (1, 3):
             world.table(version, route(A))
-            await ask(world.routes.named("r"))
+            await ask(world.routes.named_service("r"))
             await asyncio.sleep(1.5)
             world.table(version + 1, route(B))
             world.table(version + 2, route(A))
@@ -75,14 +75,14 @@ def test_counts_are_told_as_they_change(run):
     async def main():
         world = World()
         world.table(1, route(A), Route("", "s", {B: 1.0}, name="s"))
-        await ask(world.routes.named("r"))
-        await ask(world.routes.named("s"))
+        await ask(world.routes.named_service("r"))
+        await ask(world.routes.named_service("s"))
         await asyncio.sleep(1.5)
         [reports] = world.told
         assert [each.targets[0].requests for each in reports] == [1, 1]
         await asyncio.sleep(5)
         assert len(world.told) == 1
-        await ask(world.routes.named("r"))
+        await ask(world.routes.named_service("r"))
         await asyncio.sleep(1.5)
         assert world.told[-1][0].targets[0].requests == 2
         world.routes.close()
@@ -104,7 +104,7 @@ def test_a_report_that_is_too_large(run, caplog):
 
         world.report = report  # type: ignore[method-assign]
         world.table(1, route(A))
-        service = world.routes.named("r")
+        service = world.routes.named_service("r")
         for _ in range(3):
             await ask(service)
             await asyncio.sleep(1.5)
@@ -125,7 +125,7 @@ def test_a_route_that_is_gone_is_reported(run):
     async def main():
         world = World()
         world.table(1, route(A))
-        await ask(world.routes.named("r"))
+        await ask(world.routes.named_service("r"))
         await asyncio.sleep(1.5)
         world.table(2)
         await asyncio.sleep(1.5)
@@ -142,7 +142,7 @@ def test_counting_begins_anew_with_the_weights(run):
         world = World()
         weights = {A: 0.5, B: 0.5}
         world.table(1, Route("/r", "r", weights, name="r"))
-        service = world.routes.named("r")
+        service = world.routes.named_service("r")
         await ask(service)
         world.table(
             2, Route("/r", "r", dict(weights), name="r"), Route("/x", "x", {A: 1.0}, name="x")
@@ -170,7 +170,7 @@ def test_copies_in_flight_end_with_the_process(run):
         world = World()
         world.services[B] = hang
         world.table(1, route(A, shadows={B: 1.0}))
-        service = world.routes.named("r")
+        service = world.routes.named_service("r")
         await ask(service)
         world.table(2, route(A, shadows={B: 0.5}, versions={A: "2"}))
         await ask(service)

@@ -248,7 +248,7 @@ def test_an_item_that_cannot_travel(source):
     stream = source.unsendable.remote()
     assert next(stream) == 0
     with pytest.raises(
-        ConfigError, match=r"default#Source.unsendable returned what cannot be sent"
+        ConfigError, match=r"default#Source.unsendable returned a value that cannot be sent"
     ):
         next(stream)
 
@@ -256,7 +256,7 @@ def test_an_item_that_cannot_travel(source):
 def test_stream_of_what_is_no_generator(source):
     """The TypeError says to leave `stream=True` out."""
     with pytest.raises(
-        TypeError, match="is not a generator, and returned .*: call it without stream=True"
+        TypeError, match="is not a generator, and returned .*: call the method without stream=True"
     ):
         next(source.plain.remote())
 

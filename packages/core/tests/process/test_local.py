@@ -177,7 +177,7 @@ def test_a_policy_that_would_end_the_process_fails_its_calls_alone(local):
     chooser = runtime._policy(head)
     with pytest.raises(BaseException) as caught:
         chooser.choose(python_call("__call__", (), {}), ())
-    assert "could not be made: SystemExit: 3" in str(chooser.failure(caught.value))
+    assert "could not be created: SystemExit: 3" in str(chooser.choose_error(caught.value))
 
 
 def test_a_deadline_ends_a_call_where_no_plugin_wraps_calls(local):

@@ -60,7 +60,7 @@ def test_the_line_that_blocks_is_named_once(loop, told):
     line = handler.__code__.co_firstlineno + 2
     assert f"by handler() ({__file__}, line {line})" in warning
     assert "asyncio.to_thread()" in warning
-    assert watch.age_s > LIMIT_S
+    assert watch.since_beat_s > LIMIT_S
     # Looked at several times more, and not told again.
     looks = time.monotonic() + 2 * LIMIT_S
     wait_until(lambda: time.monotonic() > looks)
@@ -82,7 +82,7 @@ def test_a_loop_that_waits_is_not_blocked(loop, told):
     """Handlers that await block nobody."""
     watch = watched(loop, 2.0)
     loop.submit(asyncio.sleep(0.5)).result(20)
-    wait_until(lambda: watch.age_s < 2.0)
+    wait_until(lambda: watch.since_beat_s < 2.0)
     loop.loop.call_soon_threadsafe(watch.stop)
     assert told.messages == []
 
@@ -135,7 +135,7 @@ def test_a_starved_machine_is_not_blamed_on_the_user(loop, told, monkeypatch):
     watch = watched(loop)
     event = threading.Event()
     waiting = loop.submit(handler(event))
-    wait_until(lambda: watch.age_s > 5 * LIMIT_S)
+    wait_until(lambda: watch.since_beat_s > 5 * LIMIT_S)
     assert told.messages == []
     # From now on it has one, and its code answers for the time.
     monkeypatch.setattr(loop_watch, "starved_s", lambda _: 0.0)
@@ -153,7 +153,7 @@ def test_frames_of_ours_are_never_blamed(loop, told):
     # The same code, as if it stood in a module of ours.
     ours = types.FunctionType(handler.__code__, {"__name__": "alacarte._wire.connection"})
     waiting = loop.submit(ours(event))
-    wait_until(lambda: watch.age_s > 5 * LIMIT_S)
+    wait_until(lambda: watch.since_beat_s > 5 * LIMIT_S)
     assert told.messages == []
     event.set()
     waiting.result(20)

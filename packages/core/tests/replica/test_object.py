@@ -671,8 +671,8 @@ async def test_a_result_that_cannot_be_sent():
             yield time.monotonic
             yield threading.Lock()
 
-    told = r"shop#model\.__call__ returned what cannot be sent: lock"
+    told = r"shop#model\.__call__ returned a value that cannot be sent: lock"
     with pytest.raises(ConfigError, match=told):
         await called(Model)
-    with pytest.raises(ConfigError, match=r"shop#model\.items returned what cannot be sent"):
+    with pytest.raises(ConfigError, match=r"shop#model\.items returned a value that cannot be sent"):
         await called(Model, "items", streaming=True)

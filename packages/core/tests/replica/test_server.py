@@ -135,7 +135,7 @@ def test_a_connection_that_is_gone_is_not_told(run):
         b = Bench(1)
         _, task = b.accept("1")
         b.accept("2")
-        b.server.hung_up(b.connection)
+        b.server.connection_ended(b.connection)
         await settle()
         b.gates["1"].set()
         await task
@@ -397,7 +397,7 @@ def test_draining_waits_for_callers_to_hang_up(run):
         stream, task = b.accept("late")
         assert (task, stream.sent) == (None, [])
         b.server.listener.connections.clear()
-        b.server.hung_up(b.connection)
+        b.server.connection_ended(b.connection)
         await settle()
         assert drained.done()
 
@@ -487,10 +487,10 @@ def test_a_thread_that_nobody_waits_for_keeps_its_slot(run):
 
     async def main():
         b = Bench(1)
-        b.server.thread_left()
+        b.server.thread_abandoned()
         assert b.server.listener.load.ongoing == 1
         assert b.accept("1")[1] is None
-        b.server.thread_back()
+        b.server.thread_returned()
         assert b.connection.frames == [Kind.LOAD]
         assert b.server.listener.load.ongoing == 0
         _, task = b.accept("1")

@@ -25,7 +25,7 @@ def test_core_policies_are_told_nothing():
     """A router with such a policy makes no call per request besides `choose`."""
     for policy in (PowerOfTwo(), RoundRobin()):
         chooser = Chooser(policy, "name", "core", HERE, PluginFailures())
-        assert (chooser.listens, chooser.left) == (False, None)
+        assert (chooser.observes_calls, chooser.left) == (False, None)
 
 
 class Odd(RoundRobin):
@@ -103,8 +103,8 @@ def test_a_policy_that_cannot_be_made():
     for _ in range(2):
         with pytest.raises(Exception) as got:  # noqa: PT011  a private one
             chooser.choose(CALL, [ReplicaLoad("a")])
-        errors.append(chooser.failure(got.value))
-    told = f"{WHO} could not be made: ValueError: no such file."
+        errors.append(chooser.choose_error(got.value))
+    told = f"{WHO} could not be created: ValueError: no such file."
     assert [str(error) for error in errors] == [told, told]
     assert errors[0] is not errors[1]
     [failure] = failures.values()
@@ -143,7 +143,7 @@ def test_a_policy_that_raises_reaches_no_other_deployment(local_with):
         for policy in ("unmade", "raises", "power_of_two")
     }
     for policy, told in (
-        ("unmade", "could not be made: KeyError: 'Model'"),
+        ("unmade", "could not be created: KeyError: 'Model'"),
         ("raises", "raised SystemExit: a bug"),
     ):
         whose = f"{policy}#Model: routing policy '{policy}' of plugin 'observer' {told}"

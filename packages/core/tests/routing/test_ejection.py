@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alacarte._routing.ejection import (
-    BASE_S,
-    FAILURES,
-    FORGIVE_S,
-    LONGEST_S,
+    BASE_EJECTION_S,
+    FAILURE_THRESHOLD,
+    DECAY_S,
+    MAX_EJECTION_S,
     Ejection,
-    Record,
+    FailureRecord,
     first_restored,
     max_ejected,
 )
@@ -19,17 +19,17 @@ from alacarte._routing.ejection import (
 DRAWN = st.floats(0, 1)
 
 
-def fail_until_ejected(record: Record, now: float, drawn: float = 1.0) -> float:
+def fail_until_ejected(record: FailureRecord, now: float, jitter: float = 1.0) -> float:
     """Fail as often as it takes; return for how long the replica is out."""
-    for _ in range(FAILURES - 1):
-        assert not record.failed(now, drawn)
-    assert record.failed(now, drawn)
+    for _ in range(FAILURE_THRESHOLD - 1):
+        assert not record.failed(now, jitter)
+    assert record.failed(now, jitter)
     return record.until - now
 
 
 def test_each_time_lasts_twice_as_long():
     """From a second to half a minute."""
-    record, now, pauses = Record(), 0.0, []
+    record, now, pauses = FailureRecord(), 0.0, []
     for _ in range(8):
         pause = fail_until_ejected(record, now)
         pauses.append(pause)
@@ -39,41 +39,41 @@ def test_each_time_lasts_twice_as_long():
 
 def test_only_failures_in_a_row_count():
     """An answer in between begins anew."""
-    record = Record()
+    record = FailureRecord()
     for _ in range(100):
         assert not record.failed(1.0, 1.0)
         assert not record.failed(1.0, 1.0)
-        record.answered()
+        record.succeeded()
     assert record.until < 0
 
 
 def test_time_without_failure_is_forgiven():
     """A former time for each minute; after enough of them, it is as at first."""
-    record = Record()
+    record = FailureRecord()
     now = 0.0
     for _ in range(4):
         now += fail_until_ejected(record, now)
-    now = record._last + 2 * FORGIVE_S
-    assert fail_until_ejected(record, now) == 4 * BASE_S
-    assert fail_until_ejected(record, now + 100 * FORGIVE_S) == BASE_S
+    now = record._last + 2 * DECAY_S
+    assert fail_until_ejected(record, now) == 4 * BASE_EJECTION_S
+    assert fail_until_ejected(record, now + 100 * DECAY_S) == BASE_EJECTION_S
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), DRAWN, st.booleans()), max_size=60))
 def test_whatever_happens_the_pause_is_bounded(events):
     """Never shorter than three quarters of a second, never longer than half a minute."""
-    record, now, row = Record(), 0.0, 0
-    for pause, drawn, fails in events:
+    record, now, row = FailureRecord(), 0.0, 0
+    for pause, jitter, fails in events:
         now += pause
         if not fails:
-            record.answered()
+            record.succeeded()
             row = 0
             continue
         row += 1
-        out = record.failed(now, drawn)
-        assert out == (row == FAILURES)
+        out = record.failed(now, jitter)
+        assert out == (row == FAILURE_THRESHOLD)
         if out:
             row = 0
-            assert 0.75 * BASE_S <= record.until - now <= LONGEST_S
+            assert 0.75 * BASE_EJECTION_S <= record.until - now <= MAX_EJECTION_S
 
 
 @given(st.integers(0, 10_000))

@@ -20,20 +20,20 @@ def work(estimator: QueueEstimator, began: float, seconds: float, rate: float) -
 def test_nothing_is_known_at_first():
     """Not before a second has been measured is anybody refused, however little time is left."""
     estimator = QueueEstimator()
-    assert not estimator.in_vain(10_000, 0.0, 0.001)
+    assert not estimator.would_miss_deadline(10_000, 0.0, 0.001)
     now = work(estimator, 0.0, 0.9, 100)
-    assert (estimator.turn_s(10_000, now), estimator.in_vain(10_000, now, 0.001)) == (0.0, False)
+    assert (estimator.expected_wait_s(10_000, now), estimator.would_miss_deadline(10_000, now, 0.001)) == (0.0, False)
     now = work(estimator, now, 0.5, 100)
-    assert estimator.in_vain(10_000, now, 1.0)
+    assert estimator.would_miss_deadline(10_000, now, 1.0)
 
 
 def test_so_long_takes_the_queue():
     """What waits, by what is completed in a second; and the call itself takes its time."""
     estimator = QueueEstimator()
     now = work(estimator, 0.0, 5.0, 100)
-    assert abs(estimator.turn_s(200, now) - 2.0) < 0.05
-    assert estimator.in_vain(200, now, 2.0)
-    assert not estimator.in_vain(200, now, 2.2)
+    assert abs(estimator.expected_wait_s(200, now) - 2.0) < 0.05
+    assert estimator.would_miss_deadline(200, now, 2.0)
+    assert not estimator.would_miss_deadline(200, now, 2.2)
     assert abs(estimator.quick_s - TOOK_S) < 0.001
 
 
@@ -42,10 +42,10 @@ def test_the_fastest_of_the_last_counts():
     estimator = QueueEstimator()
     now = work(estimator, 0.0, 3.0, 100)
     now = work(estimator, now, 3.0, 20)
-    assert abs(estimator.turn_s(100, now) - 1.0) < 0.05
+    assert abs(estimator.expected_wait_s(100, now) - 1.0) < 0.05
     now = work(estimator, now, 30.0, 20)
-    assert abs(estimator.turn_s(100, now) - 5.0) < 0.3
-    assert estimator.turn_s(100, now + 61) == 0.0
+    assert abs(estimator.expected_wait_s(100, now) - 5.0) < 0.3
+    assert estimator.expected_wait_s(100, now + 61) == 0.0
 
 
 def test_a_new_replica_makes_everything_unknown():
@@ -53,16 +53,16 @@ def test_a_new_replica_makes_everything_unknown():
     estimator = QueueEstimator()
     now = work(estimator, 0.0, 5.0, 100)
     estimator.forget()
-    assert estimator.turn_s(1000, now) == 0.0
+    assert estimator.expected_wait_s(1000, now) == 0.0
 
 
 def test_time_without_a_queue_does_not_count():
     """A pause in which nobody waited is not taken for slowness."""
     estimator = QueueEstimator()
     now = work(estimator, 0.0, 0.8, 100)
-    estimator.interrupted()
+    estimator.queue_emptied()
     now = work(estimator, now + 100, 1.3, 100)
-    assert abs(estimator.turn_s(100, now) - 1.0) < 0.05
+    assert abs(estimator.expected_wait_s(100, now) - 1.0) < 0.05
 
 
 @given(st.lists(st.sampled_from(["in time", "late", "empty"]), max_size=400))
@@ -76,7 +76,7 @@ def test_the_margin_is_bounded(events):
             estimator.late(now, ran=False)
             assert estimator.margin > before or before == 8.0
         elif event == "empty":
-            estimator.interrupted()
+            estimator.queue_emptied()
             assert estimator.margin < before or before == 1.0
         else:
             estimator.completed(now, TOOK_S)

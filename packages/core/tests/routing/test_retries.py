@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte._routing.retries import MAX_REPEATS, PER_S, SHARE, RetryBudget
+from alacarte._routing.retries import MAX_REPEATS, TOKENS_PER_S, TOKENS_PER_CALL, RetryBudget
 from alacarte.errors import ReplicaUnavailableError
 from alacarte.testing import FakeClock
 from alacarte.types import Call
@@ -27,13 +27,13 @@ def test_the_budget_holds_over_any_time(events):
     began = clock.now
     for event in events:
         if event == "call":
-            budget.earn()
+            budget.deposit()
             calls += 1
         elif event == "repeat":
             repeats += budget.take()
         else:
             clock.advance(event)
-        assert repeats <= SHARE * calls + PER_S * (clock.now - began) + PER_S + 1e-6
+        assert repeats <= TOKENS_PER_CALL * calls + TOKENS_PER_S * (clock.now - began) + TOKENS_PER_S + 1e-6
 
 
 def test_what_is_not_used_is_not_kept():
@@ -96,7 +96,7 @@ def test_a_body_that_was_used_up_is_not_sent_again(bench):  # noqa: F811
         await b.update("a", "b")
         b.calls["1"] = asyncio.create_task(b.router.call(Call("p", (b"1",), idempotent=True)))
         await settle()
-        b.far.sent[0].repeatable = False
+        b.far.sent[0].is_repeatable = False
         b.far.connections["a"].break_off()
         await settle()
         assert len(b.far.sent) == 1

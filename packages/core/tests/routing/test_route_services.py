@@ -75,8 +75,8 @@ def test_a_plain_route_is_its_target_s_service(run):
 
     async def main():
         world = World()
-        assert world.routes.of(route(A, name=""), never) is world.services[A]
-        assert world.routes.of(route(A), never) is not world.services[A]
+        assert world.routes.route_service(route(A, name=""), never) is world.services[A]
+        assert world.routes.route_service(route(A), never) is not world.services[A]
 
     run(main)
 
@@ -86,7 +86,7 @@ def test_a_name_follows_its_route(run):
 
     async def main():
         world = World()
-        service = world.routes.named("r")
+        service = world.routes.named_service("r")
         first = asyncio.create_task(ask(service))
         await asyncio.sleep(1)
         world.table(1, route(A))
@@ -106,7 +106,7 @@ def test_without_a_controller_nobody_waits_for_ever(run):
     async def main():
         world = World()
         with pytest.raises(ServeError, match="the controller does not answer"):
-            await ask(world.routes.named("r"))
+            await ask(world.routes.named_service("r"))
 
     run(main)
 
@@ -118,7 +118,7 @@ def test_a_target_deleted_after_the_weights_changed(run):
         world = World()
         world.table(1, route(A))
         world.gone.add(A)
-        late = asyncio.create_task(ask(world.routes.named("r")))
+        late = asyncio.create_task(ask(world.routes.named_service("r")))
         await asyncio.sleep(0.5)
         world.table(2, route(B))
         assert await late == b"b"
@@ -135,7 +135,7 @@ def test_a_target_that_is_really_gone(run):
         world.gone.add(A)
         began = asyncio.get_running_loop().time()
         with pytest.raises(DeploymentUnavailableError):
-            await ask(world.routes.named("r"))
+            await ask(world.routes.named_service("r"))
         assert asyncio.get_running_loop().time() - began < 2
 
     run(main)
@@ -150,7 +150,7 @@ def test_a_target_that_does_not_start(run):
         world.failed.add(A)
         began = asyncio.get_running_loop().time()
         with pytest.raises(DeploymentUnavailableError):
-            await ask(world.routes.named("r"))
+            await ask(world.routes.named_service("r"))
         assert asyncio.get_running_loop().time() == began
 
     run(main)
@@ -163,7 +163,7 @@ def test_a_table_about_something_else(run):
         world = World()
         world.table(1, route(A))
         world.gone.add(A)
-        late = asyncio.create_task(ask(world.routes.of(route(A), never)))
+        late = asyncio.create_task(ask(world.routes.route_service(route(A), never)))
         await asyncio.sleep(0.3)
         world.table(2, route(A), Route("/x", "x", {B: 1.0}))
         await asyncio.sleep(0.3)
@@ -184,8 +184,8 @@ def test_who_listens_hears_of_every_table(run):
         world.routes.listen(lambda table: heard.append(-table.version))
         world.table(2)
         assert heard == [1, -1, 2, -2]
-        await world.routes.known(2)
-        late = asyncio.create_task(world.routes.known(4))
+        await world.routes.wait_for_version(2)
+        late = asyncio.create_task(world.routes.wait_for_version(4))
         world.table(3)
         await asyncio.sleep(1)
         assert not late.done()
@@ -207,11 +207,11 @@ def test_a_listener_that_raises_keeps_the_table_from_no_other(run):
 
         world.routes.listen(fail)
         world.routes.listen(lambda table: heard.append(table.version))
-        service = world.routes.named("r")
+        service = world.routes.named_service("r")
         with pytest.raises(RuntimeError, match="a listener's bug"):
             world.table(1, route(A))
         assert heard == [1]
-        await world.routes.known(1)
+        await world.routes.wait_for_version(1)
         assert await ask(service) == b"a"
 
     run(main)
@@ -224,7 +224,7 @@ def test_each_version_of_a_route_has_its_layers(run):
         world = World()
         world.table(1, route(A), Route("/x", "x", {B: 1.0}))
         assert world.log == []
-        service = world.routes.named("r")
+        service = world.routes.named_service("r")
         await ask(service)
         world.table(2, route(A), Route("/y", "y", {B: 1.0}))
         await ask(service)

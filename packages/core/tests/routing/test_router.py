@@ -49,12 +49,12 @@ class FakeStream:
         self.error: BaseException | None = None
         self.on_reply: Callable[[], None] | None = None
         self.replica_id = ""
-        self.repeatable = True
+        self.is_repeatable = True
         self.cancelled = False
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
     @property
-    def answered(self) -> bool:
+    def has_reply(self) -> bool:
         reply = self.reply
         return reply.done() and not reply.cancelled() and reply.exception() is None
 
@@ -105,7 +105,7 @@ class FakeConnection:
         self.advertised: dict[str, frozenset[str]] = {}
         self.on_advertised = self.on_load = self.on_goaway = self.on_lost = lambda: None
         self.on_pong: Callable[[], None] = lambda: None
-        self.heard = True
+        self.has_received = True
         self.pings = 0
         self.aborted = False
         self.transport: object | None = object()
@@ -130,7 +130,7 @@ class FakeConnection:
 
     def say(self) -> None:
         """Something arrives."""
-        self.heard = True
+        self.has_received = True
 
     def abort(self) -> None:
         self.aborted = True
@@ -957,16 +957,16 @@ def test_the_queue(run):
         futures = [loop.create_future() for _ in range(4)]
         calls = [Call("python", (bytes([n]),)) for n in range(4)]
         for n in (0, 1, 2):
-            queue.join(calls[n], futures[n], front=False)
-        queue.join(calls[3], futures[3], front=True)
-        assert (len(queue), queue.first()) == (4, (calls[3], futures[3]))
-        queue.leave(futures[3])
-        queue.leave(futures[1])
-        queue.leave(futures[1])
-        assert (len(queue), queue.first()) == (2, (calls[0], futures[0]))
+            queue.add(calls[n], futures[n], front=False)
+        queue.add(calls[3], futures[3], front=True)
+        assert (len(queue), queue.peek_oldest()) == (4, (calls[3], futures[3]))
+        queue.remove(futures[3])
+        queue.remove(futures[1])
+        queue.remove(futures[1])
+        assert (len(queue), queue.peek_oldest()) == (2, (calls[0], futures[0]))
         futures[0].set_result("sent meanwhile")
-        queue.fail(RuntimeError("no more"))
-        assert (len(queue), queue.first()) == (0, None)
+        queue.fail_all(RuntimeError("no more"))
+        assert (len(queue), queue.peek_oldest()) == (0, None)
         with pytest.raises(RuntimeError, match="no more"):
             await futures[2]
 
@@ -1004,7 +1004,7 @@ def test_a_delta_that_does_not_fit_is_refused(bench):
             replace(snapshot(*names), version=n) for n, names in enumerate(["a", "ab", "abc"])
         )
         b.router.update(one)
-        with pytest.raises(ValueError, match="shop#model: 1 is not 0"):
+        with pytest.raises(ValueError, match="shop#model: a delta to version 1 cannot be applied to version 0"):
             b.router.update(delta(two, three))
         b.router.update(delta(one, three))
         await settle()

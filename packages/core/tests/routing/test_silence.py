@@ -228,7 +228,7 @@ def test_what_may_run_twice_leaves_a_silent_replica(bench):
         await settle()
         assert b.far.names() == ["1@a", "2@b", "3@a"]
         used = b.far.connections["a"].streams[1]
-        used.repeatable = False  # its body has been read
+        used.is_repeatable = False  # its body has been read
         await b.answer("2")
         await until(lambda: b.ready() == {"b"}, 3)
         await settle()

@@ -88,7 +88,7 @@ class Line:
     def __init__(self, service: Service, *, max_message: int, limit: int = 1000) -> None:
         self.desk = Desk(service, limit)
         self.desk.listener = Listener(
-            self.desk, REPLICA_ID, SECRET, max_message=max_message, facts=dict
+            self.desk, REPLICA_ID, SECRET, max_message=max_message, metadata=dict
         )
         self.caller = CallerConnection(
             CallerHandshake(SECRET, REPLICA_ID),

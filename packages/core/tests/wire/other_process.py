@@ -20,7 +20,7 @@ async def serve(path):
         return Reply((b"x" * SIZE,))
 
     desk = Desk(service, 100)
-    desk.listener = Listener(desk, REPLICA_ID, SECRET, max_message=MAX_MESSAGE, facts=dict)
+    desk.listener = Listener(desk, REPLICA_ID, SECRET, max_message=MAX_MESSAGE, metadata=dict)
     await desk.listener.listen_unix(path)
     return desk
 

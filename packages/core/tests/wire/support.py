@@ -89,7 +89,7 @@ class Desk:
         task.add_done_callback(lambda task: self._left(stream, task))
         return task
 
-    def hung_up(self, connection: ReplicaConnection) -> None:
+    def connection_ended(self, connection: ReplicaConnection) -> None:
         self.hung.append(connection)
         self.refused.discard(connection)
 
@@ -269,7 +269,7 @@ class Wire:
         """Serve calls with `service`."""
         desk = Desk(service, limit)
         desk.listener = Listener(
-            desk, replica_id, secret, max_message=max_message, facts=lambda: {"served": "here"}
+            desk, replica_id, secret, max_message=max_message, metadata=lambda: {"served": "here"}
         )
         if self._family == "unix":
             path = self._path()

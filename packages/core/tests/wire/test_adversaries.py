@@ -163,7 +163,7 @@ STRANGERS = {
     ),
     "other replica": (
         frame(Kind.HELLO, payload=CallerHandshake(SECRET, "replica-2").hello()),
-        "looks for another replica",
+        "asks for another replica",
     ),
     "two hellos": (
         frame(Kind.HELLO, payload=CallerHandshake(SECRET, REPLICA_ID).hello()) * 2,
@@ -273,7 +273,7 @@ async def test_a_silent_peer(wire, monkeypatch, caplog):
     await bystander.unharmed()
     lines = warnings_of(caplog)
     assert len(lines) == 3
-    assert all(line.endswith("it did not authenticate in time") for line in lines)
+    assert all(line.endswith("the peer did not authenticate in time") for line in lines)
 
 
 def test_the_bounds_are_those_we_promise():
@@ -308,7 +308,7 @@ async def test_the_oldest_silent_peer_gives_way(wire, caplog):
     late = await wire.connect(desk)
     assert await first.closed() == b""
     (line,) = warnings_of(caplog)
-    assert line.endswith("it gave way to newer ones, since too many are authenticating")
+    assert line.endswith("evicted for a newer connection, because too many are authenticating")
     assert await ask(late, b"in") == b"in"
     assert len(desk.listener.pending) == MAX_PENDING_PER_ADDRESS - 1
     late.close()
@@ -637,11 +637,11 @@ async def test_a_replica_that_skips_its_proof(wire, bomb, no_pickle, caplog):
         peer.send(frame(Kind.WELCOME, payload=welcome({})), frame(Kind.ERROR, FINAL, 1, error))
         await peer.closed()
 
-    with pytest.raises(AuthenticationError, match="replica-1 proved nothing"):
+    with pytest.raises(AuthenticationError, match="replica-1 has not proved its identity"):
         await wire.connect(await wire.impersonate(impostor))
     assert heard == [Kind.HELLO]
     (line,) = warnings_of(caplog)
-    assert line.endswith("replica replica-1 proved nothing")
+    assert line.endswith("replica replica-1 has not proved its identity")
 
 
 @on_every_wire
@@ -729,7 +729,7 @@ async def test_a_replica_that_is_silent(wire, monkeypatch):
 
 @on_both_loops
 async def test_a_welcome_that_cannot_be_read(wire, caplog):
-    """A replica whose facts are nonsense is refused."""
+    """A replica whose metadata are malformed is refused."""
 
     async def replica(peer):
         handshake = ReplicaHandshake(SECRET, REPLICA_ID)

@@ -25,10 +25,10 @@ def pair(replica_id="r1"):
 
 
 def test_both_know_the_secret():
-    """Caller and replica prove themselves to each other, and the replica tells its facts."""
+    """Caller and replica prove themselves to each other, and the replica tells its metadata."""
     caller, replica = pair()
     replica.accept(caller.prove(replica.challenge(caller.hello())))
-    assert caller.welcomed(welcome({"a": 1})) == {"a": 1}
+    assert caller.read_welcome(welcome({"a": 1})) == {"a": 1}
 
 
 @pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview])
@@ -36,7 +36,7 @@ def test_any_buffer_will_do(wrap):
     """Messages may come in whatever the decoder hands out."""
     caller, replica = pair()
     replica.accept(wrap(caller.prove(wrap(replica.challenge(wrap(caller.hello()))))))
-    assert caller.welcomed(wrap(welcome({}))) == {}
+    assert caller.read_welcome(wrap(welcome({}))) == {}
 
 
 def test_a_caller_with_another_secret():
@@ -61,8 +61,8 @@ def test_no_welcome_without_a_challenge():
     """A replica that skips its proof is no replica of ours, whatever it says of itself."""
     caller, _ = pair()
     caller.hello()
-    with pytest.raises(AuthenticationError, match="proved nothing"):
-        caller.welcomed(welcome({}))
+    with pytest.raises(AuthenticationError, match="has not proved its identity"):
+        caller.read_welcome(welcome({}))
 
 
 def test_no_welcome_after_a_wrong_challenge():
@@ -71,7 +71,7 @@ def test_no_welcome_after_a_wrong_challenge():
     with pytest.raises(AuthenticationError):
         caller.prove(ReplicaHandshake(OTHER, "r1").challenge(caller.hello()))
     with pytest.raises(AuthenticationError):
-        caller.welcomed(welcome({}))
+        caller.read_welcome(welcome({}))
 
 
 def test_reflection():
@@ -111,9 +111,9 @@ def test_a_recorded_challenge():
 
 
 def test_another_replica():
-    """Proofs hold for one replica: a caller that looks for another is told so."""
+    """Proofs hold for one replica: a caller that asks for another gets an error."""
     caller, replica = CallerHandshake(SECRET, "r1"), ReplicaHandshake(SECRET, "r2")
-    with pytest.raises(AuthenticationError, match="looks for another replica"):
+    with pytest.raises(AuthenticationError, match="asks for another replica"):
         replica.challenge(caller.hello())
 
 
@@ -193,7 +193,7 @@ def test_any_bytes_are_refused(data, polite):
     for listen in (
         ReplicaHandshake(SECRET, "r1").challenge,
         CallerHandshake(SECRET, "r1").prove,
-        CallerHandshake(SECRET, "r1").welcomed,
+        CallerHandshake(SECRET, "r1").read_welcome,
     ):
         with pytest.raises(AuthenticationError):
             listen(data)

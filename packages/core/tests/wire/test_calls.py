@@ -53,9 +53,9 @@ async def test_a_ping_is_answered_by_a_loop_that_turns(wire):
     connection = await wire.connect(await wire.listen(blocked))
     stream = start(connection)
     await until(lambda: blocked.calls)
-    connection.heard = False
+    connection.has_received = False
     pongs = []
-    connection.on_pong = lambda: pongs.append(connection.heard)
+    connection.on_pong = lambda: pongs.append(connection.has_received)
     connection.ping()
     await until(lambda: pongs)
     assert pongs == [True]
@@ -71,7 +71,7 @@ async def test_a_call_that_is_abandoned(wire):
     connection = await wire.connect(desk)
     stream = start(connection)
     await until(lambda: blocked.calls)
-    assert stream.repeatable
+    assert stream.is_repeatable
     stream.abandon(ConnectionLost("it is too slow"))
     with pytest.raises(ConnectionLost, match="too slow"):
         await stream.reply
@@ -89,8 +89,8 @@ async def test_whether_a_call_may_be_sent_again(wire):
     refused = start(connection, body=messages(b"one", b"two"))
     with pytest.raises(Rejected):
         await refused.reply
-    await until(lambda: not taken.repeatable)
-    assert refused.repeatable
+    await until(lambda: not taken.is_repeatable)
+    assert refused.is_repeatable
     taken.abandon(ConnectionLost("x"))
 
 
@@ -107,7 +107,7 @@ async def test_a_call_is_answered(wire):
         return Reply((b"re: ", bytes(call.payload[0]), b"!"))
 
     connection = await wire.connect(await wire.listen(service))
-    assert connection.facts == {"served": "here"}
+    assert connection.metadata == {"served": "here"}
     ended = []
     stream = start(
         connection,

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from alacarte._wire.connection import _GATHERED, Connection
+from alacarte._wire.connection import _MAX_GATHERED_FRAMES, Connection
 from alacarte._wire.envelope import pack_envelope
 from alacarte._wire.frames import FINAL, Kind
 from alacarte.types import Call, Reply
@@ -135,8 +135,8 @@ async def test_a_read_with_very_many_answers_is_bounded(wire):
     peer.send(PING * count)
     for _ in range(count):
         assert (await peer.receive()).kind == Kind.PONG
-    assert max(waiting) == _GATHERED - 1
-    assert max(spy.written) == _GATHERED * len(PING)
+    assert max(waiting) == _MAX_GATHERED_FRAMES - 1
+    assert max(spy.written) == _MAX_GATHERED_FRAMES * len(PING)
     assert len(spy.written) < count // 8
     replica.transport = spy.transport
 
@@ -160,7 +160,7 @@ async def test_replies_of_one_read_are_bounded(wire):
     peer.send(*[PING] * count)
     for _ in range(count):
         assert len((await peer.receive()).payload) == len(reply)
-    assert max(spy.written) == _GATHERED * (len(reply) + len(PING))
+    assert max(spy.written) == _MAX_GATHERED_FRAMES * (len(reply) + len(PING))
     assert len(read) == count
     replica.transport, replica.frame_received = spy.transport, handle
 

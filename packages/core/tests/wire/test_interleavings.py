@@ -173,7 +173,7 @@ class Play:
             assert not end._streams
             assert not end._decoder._held
             assert not end._unfinished
-            assert not end._turns
+            assert not end._room_waiters
         line.close()
 
 

@@ -12,7 +12,7 @@ from alacarte.testing import FakeClock
 
 def connect(pending, address, count, mark=""):
     """Let peers connect; return those that gave way, in order."""
-    left = [pending.connected(f"{address}-{mark}{number}", address) for number in range(count)]
+    left = [pending.add(f"{address}-{mark}{number}", address) for number in range(count)]
     return [peer for peer in left if peer is not None]
 
 
@@ -47,15 +47,15 @@ def test_the_address_with_the_most_gives_way():
 def test_many_addresses_drive_out_their_oldest():
     """A flood in which every peer has an address of its own drives out its own oldest."""
     pending = PendingPeers()
-    left = [pending.connected(number, f"address {number}") for number in range(MAX_PENDING + 3)]
+    left = [pending.add(number, f"address {number}") for number in range(MAX_PENDING + 3)]
     assert [peer for peer in left if peer is not None] == [0, 1, 2]
 
 
 def test_who_names_the_replica_is_past_the_silent():
     """Silent strangers drive out silent ones only: who has said hello keeps its place."""
     pending = PendingPeers()
-    pending.connected("honest", "a")
-    assert pending.greeted("honest") is None
+    pending.add("honest", "a")
+    assert pending.advance("honest") is None
     assert "honest" not in connect(pending, "a", 10 * MAX_PENDING)
     assert "honest" in pending
 
@@ -63,11 +63,11 @@ def test_who_names_the_replica_is_past_the_silent():
 def test_who_says_hello_and_no_more_drives_out_its_like():
     """Those who stop after their hello have a budget of their own, and the silent keep theirs."""
     pending = PendingPeers()
-    pending.connected("quiet", "a")
+    pending.add("quiet", "a")
     left = []
     for number in range(MAX_PENDING_PER_ADDRESS + 1):
-        pending.connected(number, "a")
-        left.append(pending.greeted(number))
+        pending.add(number, "a")
+        left.append(pending.advance(number))
     assert left == [None] * MAX_PENDING_PER_ADDRESS + [0]
     assert "quiet" in pending
 
@@ -77,14 +77,14 @@ def test_who_leaves_takes_up_no_room(hello):
     """A peer that has authenticated or hung up is forgotten, at whichever stage it was."""
     pending = PendingPeers()
     for number in range(10 * MAX_PENDING):
-        assert pending.connected(number, "a") is None
+        assert pending.add(number, "a") is None
         if hello:
-            assert pending.greeted(number) is None
+            assert pending.advance(number) is None
         pending.remove(number)
         pending.remove(number)  # the connection is lost after it was refused
     assert len(pending) == 0
     assert not pending._silent._by_address
-    assert not pending._greeted._by_address
+    assert not pending._identified._by_address
 
 
 @pytest.mark.once
@@ -98,7 +98,7 @@ def test_honest_peers_get_in(strangers, shares_address):
     lost = []
 
     def connected(peer, address):
-        left = pending.connected(peer, address)
+        left = pending.add(peer, address)
         if left is not None:
             places.pop(left).set()
         places[peer] = gone = asyncio.Event()
@@ -121,7 +121,7 @@ def test_honest_peers_get_in(strangers, shares_address):
         connected(peer, "strangers" if shares_address else "honest")
         await asyncio.sleep(0.002)
         if peer in pending:
-            left = pending.greeted(peer)
+            left = pending.advance(peer)
             assert left is None
             await asyncio.sleep(0.002)
         if peer not in pending:

@@ -19,9 +19,9 @@ from alacarte._wire.shared_memory import (
     MAX_SHARED_BYTES,
     SHARED_BYTES,
     Mapping,
-    Mappings,
+    SegmentMappings,
     Segment,
-    Segments,
+    SegmentPool,
     read_inode,
     read_reference,
     write_inode,
@@ -56,7 +56,7 @@ class Reader:
 
     def __init__(self):
         self.released = []
-        self.mappings = Mappings(os.getpid(), self.released.append)
+        self.mappings = SegmentMappings(os.getpid(), self.released.append)
 
     def read(self, reference, max_size=1 << 30):
         return self.mappings.read(reference, max_size)
@@ -64,7 +64,7 @@ class Reader:
 
 async def test_a_message_is_read_where_it_was_written():
     """All pieces, one behind the other, whatever they are; nobody can change them."""
-    segment = Segments().take(SIZE)
+    segment = SegmentPool().take(SIZE)
     numbers = memoryview(bytes(8)).cast("d")
     view = Reader().read(segment.write((b"ab", memoryview(b"cd"), numbers), 12))
     assert view == b"abcd" + bytes(8)
@@ -74,7 +74,7 @@ async def test_a_message_is_read_where_it_was_written():
 async def test_a_segment_is_released_with_its_last_view():
     """Not before: slices of slices of a message refer to the segment as well."""
     reader = Reader()
-    segment = Segments().take(SIZE)
+    segment = SegmentPool().take(SIZE)
     view = reader.read(segment.write((MESSAGE,), len(MESSAGE)))
     part = memoryview(view[100:])[5:]
     del view
@@ -90,7 +90,7 @@ async def test_a_segment_is_released_with_its_last_view():
 async def test_each_message_of_a_segment_is_released():
     """The second message in a segment is another, though the segment is mapped once."""
     reader = Reader()
-    segment = Segments().take(SIZE)
+    segment = SegmentPool().take(SIZE)
     for mark in (b"a", b"b"):
         assert reader.read(segment.write((mark * SIZE,), SIZE)) == mark * SIZE
     await until(lambda: len(reader.released) == 2)
@@ -99,9 +99,9 @@ async def test_each_message_of_a_segment_is_released():
 
 async def test_segments_are_used_again():
     """For messages that fill a fair part of them."""
-    segments = Segments()
+    segments = SegmentPool()
     first = segments.take(4 * SHARED_BYTES)
-    segments.give_back(first)
+    segments.release(first)
     assert segments.take(SHARED_BYTES) is not first
     assert segments.take(4 * SHARED_BYTES + 1) is not first
     assert segments.take(2 * SHARED_BYTES) is first
@@ -109,21 +109,21 @@ async def test_segments_are_used_again():
 
 async def test_the_segment_used_last_is_used_first():
     """Its memory is in the cache, and another one that is not needed is let go in time."""
-    segments = Segments()
+    segments = SegmentPool()
     first, second = segments.take(SIZE), segments.take(SIZE)
-    segments.give_back(first)
-    segments.give_back(second)
+    segments.release(first)
+    segments.release(second)
     for _ in range(3):
         assert segments.take(SIZE) is second
-        segments.give_back(second)
+        segments.release(second)
 
 
 async def test_segments_are_bounded():
     """What is free makes room for what is needed; what is lent does not."""
-    segments = Segments(limit=10 * SHARED_BYTES)
+    segments = SegmentPool(limit=10 * SHARED_BYTES)
     first = segments.take(8 * SHARED_BYTES)
     assert segments.take(3 * SHARED_BYTES) is None
-    segments.give_back(first)
+    segments.release(first)
     assert segments.take(10 * SHARED_BYTES) is not None
     assert segments.take(1) is None
     segments.close()
@@ -131,13 +131,13 @@ async def test_segments_are_bounded():
 
 async def test_a_segment_that_is_not_used_is_let_go():
     """At the second review that finds it unused."""
-    segments = Segments()
+    segments = SegmentPool()
     segment = segments.take(SIZE)
     inode = segment.inode
-    segments.give_back(segment)
+    segments.release(segment)
     segments.review()
     assert segments.take(SIZE).inode == inode
-    segments.give_back(segment)
+    segments.release(segment)
     segments.review()
     segments.review()
     assert segments._size == 0
@@ -147,7 +147,7 @@ async def test_a_segment_that_is_not_used_is_let_go():
 async def test_mappings_that_are_not_used_are_let_go():
     """At the second review; what is read from one stays readable."""
     reader = Reader()
-    segment = Segments().take(SIZE)
+    segment = SegmentPool().take(SIZE)
     view = reader.read(segment.write((MESSAGE,), len(MESSAGE)))
     reader.mappings.review()
     reader.mappings.review()
@@ -170,7 +170,7 @@ def test_a_system_without_room(monkeypatch):
         raise OSError("no memory")
 
     monkeypatch.setattr(os, "memfd_create", full)
-    segments = Segments()
+    segments = SegmentPool()
     assert segments.take(SIZE) is None
     assert segments._size == 0
 
@@ -212,10 +212,10 @@ async def test_segments_of_other_sizes(size):
 
 async def test_segments_are_few():
     """Each takes descriptors."""
-    segments = Segments(most=2)
+    segments = SegmentPool(max_segments=2)
     first, second = segments.take(SIZE), segments.take(SIZE)
     assert segments.take(SIZE) is None
-    segments.give_back(first)
+    segments.release(first)
     assert segments.take(8 * SIZE) is not None  # the free one has given way
     segments.drop(second)
     assert segments.take(SIZE) is not None
@@ -225,7 +225,7 @@ async def test_segments_are_few():
 async def test_mappings_of_a_process_are_few(monkeypatch):
     """Of all its connections together; those count that are still referred to."""
     monkeypatch.setattr(shared_memory, "MAX_MAPPINGS", len(shared_memory._mapped) + 1)
-    segments = Segments()
+    segments = SegmentPool()
     first, second = (
         segment.write((MESSAGE,), len(MESSAGE))
         for segment in (segments.take(len(MESSAGE)), segments.take(len(MESSAGE)))
@@ -256,7 +256,7 @@ async def test_a_segment_that_may_shrink():
     fd = os.memfd_create("x", os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, 4096)
-        with pytest.raises(OSError, match="may shrink"):
+        with pytest.raises(OSError, match="not sealed"):
             Mapping(os.getpid(), fd, os.fstat(fd).st_ino)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
         Mapping(os.getpid(), fd, os.fstat(fd).st_ino)
@@ -267,7 +267,7 @@ async def test_a_segment_that_may_shrink():
 async def test_references_that_are_none():
     """Sizes beyond the limit, or beyond the segment, and bytes that are no reference."""
     reader = Reader()
-    segment = Segments().take(SIZE)
+    segment = SegmentPool().take(SIZE)
     with pytest.raises(FrameError, match="in 1 bytes"):
         reader.read(b"x")
     with pytest.raises(FrameError, match="2 are allowed"):
@@ -347,7 +347,7 @@ async def test_many_replies_at_a_time(wire):
         return Reply((bytes(call.payload[0]) * SIZE,))
 
     desk = await wire.listen(service)
-    desk.listener.segments = Segments(limit=3 << 20)
+    desk.listener.segments = SegmentPool(limit=3 << 20)
     connection = await sharing(wire, desk)
     marks = [b"%d" % number for number in range(10)]
     replies = await asyncio.gather(*(start(connection, m, streaming=True).reply for m in marks))
@@ -379,7 +379,7 @@ async def test_the_end_of_a_call_is_told_with_its_reply(wire):
     ends = []
 
     def done(stream):
-        ends.append((stream.answered, type(stream.error)))
+        ends.append((stream.has_reply, type(stream.error)))
 
     await start(connection, streaming=True, done=done).reply
     start(connection, streaming=True, done=done).reply.cancel()
@@ -431,7 +431,7 @@ async def test_memory_that_cannot_be_mapped_once(wire, monkeypatch):
     await until(lambda: not lent(desk))
     reply = await start(connection, b"e", streaming=True).reply
     assert isinstance(reply.payload[0], bytearray)
-    assert connection._offers_again is not None
+    assert connection._mapping_retry is not None
 
 
 @on_both_loops
@@ -473,7 +473,7 @@ async def test_a_caller_that_cannot_map(wire, monkeypatch, error):
         assert isinstance(reply.payload[0], bytearray)
         assert join(reply.payload) == MESSAGE
     assert not any(each._maps for each in desk.listener.connections)
-    assert connection._offers_again is None
+    assert connection._mapping_retry is None
 
 
 @on_both_loops

@@ -55,7 +55,7 @@ async def bring_caller_to(state, body):
     stream = line.caller.open(Call("test", (b"",), streaming=True, body=source), lambda _: None)
     await asyncio.sleep(0)
     line.up.written.clear()
-    if state is CallerStreamState.TAKEN:
+    if state is CallerStreamState.ACCEPTED:
         send(line.down, Kind.CREDIT)
         line.down.deliver(1000)
     elif state is CallerStreamState.REPLYING:
@@ -113,7 +113,7 @@ CALLER = {
         (Kind.REJECT, FINAL): "raises Rejected",
         (Kind.CREDIT, 0): "grants",
     },
-    CallerStreamState.TAKEN: {
+    CallerStreamState.ACCEPTED: {
         (Kind.RESPONSE, 0): "begins the reply",
         (Kind.RESPONSE, FINAL): "is the reply",
         (Kind.ERROR, FINAL): "raises KeyError",
@@ -161,7 +161,7 @@ def every_frame():
 @pytest.mark.asyncio
 async def test_every_frame_in_every_state_of_a_caller(state, body, caplog):
     """What the table holds happens; every other frame closes the connection."""
-    if state is CallerStreamState.TAKEN and not body:
+    if state is CallerStreamState.ACCEPTED and not body:
         return  # the replica has nothing to read
     for kind, flags in every_frame():
         line, stream = await bring_caller_to(state, body)
@@ -241,7 +241,7 @@ async def test_a_call_given_up_without_a_word():
 @pytest.mark.asyncio
 async def test_a_refusal_of_what_was_taken():
     """A replica that has begun to read a body cannot refuse the call: it could not go elsewhere."""
-    line, stream = await bring_caller_to(CallerStreamState.TAKEN, True)
+    line, stream = await bring_caller_to(CallerStreamState.ACCEPTED, True)
     send(line.down, Kind.REJECT, FINAL)
     line.down.deliver(1000)
     assert line.broken

@@ -488,7 +488,7 @@ async def test_nothing_overtakes_a_long_part_that_waits_for_room(wire, then):
     replica._unfinished += taken  # as long messages of other streams would
     long = b"l" * (3 << 20)
     parts.give(long)
-    await until(lambda: replica._turns)
+    await until(lambda: replica._room_waiters)
     if then == "another part":
         parts.give(b"after")
     elif then == "the end":
@@ -499,7 +499,7 @@ async def test_nothing_overtakes_a_long_part_that_waits_for_room(wire, then):
     for _ in range(5):  # turns of the loop in which what follows could overtake
         await asyncio.sleep(0)
     replica._unfinished -= taken
-    replica._begin_turns()
+    replica._admit_waiters()
     assert join(await anext(reply.rest)) == long
     if then == "an error":
         with pytest.raises(ValueError, match="of the source"):

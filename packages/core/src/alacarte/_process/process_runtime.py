@@ -211,7 +211,7 @@ class ProcessRuntime:
     def route_service(
         self, route: Route, failed: Callable[[Reply], bool] = lambda reply: False
     ) -> Service:
-        return self._routes.of(route, failed)
+        return self._routes.route_service(route, failed)
 
     def replicas_of(self, deployment: DeploymentId) -> Sequence[ReplicaLoad]:
         router = self.routers.get(deployment)
@@ -278,7 +278,7 @@ class ProcessRuntime:
     async def routes_known(self, version: int) -> None:
         """Return when calls from here take routes of this version, should they take any."""
         if self._follows_routes:
-            await self._routes.known(version)
+            await self._routes.wait_for_version(version)
 
     async def stopping(self) -> None:
         """Let plugins end what they began with this process. Calls can still be made."""
@@ -299,7 +299,7 @@ class ProcessRuntime:
         self._follow_routes()
         service = self._by_name.get(deployment)
         if service is None:
-            named = self._routes.named(deployment.name)
+            named = self._routes.named_service(deployment.name)
             service = self._by_name[deployment] = deadline(deployment)(named)
         return service
 

@@ -1,7 +1,7 @@
-"""Notices that user code blocks the replica's event loop, and says which line does.
+"""The watch over a replica's event loop, which warns and names the line that blocks the loop.
 
-While it is blocked no other request of the replica makes progress, and nothing on the loop can
-tell. So the loop beats, and a thread looks whether it does.
+While the loop is blocked, no other request of the replica makes progress, and no code on the loop
+can report that. So the loop records a heartbeat, and a thread checks the heartbeat.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from types import FrameType
 __all__ = ["LoopWatch", "accountable_s", "blocking_frame"]
 
 log = logging.getLogger("alacarte.replica")
-_LOOKS = 4
-"""How often in the time limit the loop beats, and the thread looks."""
+_BEATS_PER_LIMIT = 4
+"""Heartbeats, and checks by the thread, within the time limit."""
 _MAX_PAUSE_S = 1.0
-"""Health checks look at the beat, too."""
-_SHOWN = 8
-"""Frames shown in the log, the innermost."""
+"""Longest time between heartbeats, which health checks read, too."""
+_MAX_FRAMES = 8
+"""Most frames in the log, the innermost ones."""
 
 
 class LoopWatch:
-    """Watches one event loop; made and started on it.
+    """Watches one event loop; made and started on that loop.
 
     Args:
-        name: Whose loop it is, for the log.
-        limit_s: How long the loop may take for one step without being told of.
+        name: Name of the replica, for the log.
+        limit_s: Longest step of the loop without a warning.
     """
 
     def __init__(self, name: str, limit_s: float) -> None:
         self._name = name
         self._limit_s = limit_s
-        self._pause_s = min(limit_s / _LOOKS, _MAX_PAUSE_S)
+        self._pause_s = min(limit_s / _BEATS_PER_LIMIT, _MAX_PAUSE_S)
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._native_id = threading.get_native_id()
-        self._beaten_at = time.monotonic()
+        self._last_beat = time.monotonic()
         self._starved_at_beat_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = threading.Event()
 
     @property
-    def age_s(self) -> float:
-        """Seconds since the loop last beat. From any thread."""
-        return time.monotonic() - self._beaten_at
+    def since_beat_s(self) -> float:
+        """Seconds since the last heartbeat. Thread-safe."""
+        return time.monotonic() - self._last_beat
 
     def start(self) -> None:
-        """Begin. With a limit of infinity the loop beats, and nobody is warned."""
+        """Start the heartbeat, and the thread that warns unless the limit is infinite."""
         self._beat()
         if math.isfinite(self._limit_s):
             threading.Thread(
@@ -61,92 +61,89 @@ class LoopWatch:
             ).start()
 
     def stop(self) -> None:
-        """End. Blocking is nobody's business any more."""
+        """Stop the heartbeat and the thread."""
         self._stopped.set()
         if self._timer is not None:
             self._timer.cancel()
 
     def _beat(self) -> None:
         self._starved_at_beat_s = starved_s(self._native_id)
-        self._beaten_at = time.monotonic()
+        self._last_beat = time.monotonic()
         self._timer = self._loop.call_later(self._pause_s, self._beat)
 
     def _watch(self) -> None:
-        told_of = last_beat = late_s = 0.0
-        looked_at = time.monotonic()
+        warned_beat = last_beat = late_s = 0.0
+        checked_at = time.monotonic()
         while not self._stopped.wait(self._pause_s):
             now = time.monotonic()
-            beaten_at = self._beaten_at
-            late_s = 0.0 if beaten_at != last_beat else late_s
-            late_s += max(now - looked_at - self._pause_s, 0.0)
-            looked_at, last_beat = now, beaten_at
-            if told_of and told_of != beaten_at:
-                # The beat after it, which came as soon as the loop was free.
-                self._tell_free(beaten_at - told_of)
-                told_of = 0.0
-            if told_of or now - beaten_at <= self._limit_s:
+            beat = self._last_beat
+            late_s = 0.0 if beat != last_beat else late_s
+            late_s += max(now - checked_at - self._pause_s, 0.0)
+            checked_at, last_beat = now, beat
+            if warned_beat and warned_beat != beat:
+                # The first heartbeat after the step that blocked the loop.
+                self._warn_free(beat - warned_beat)
+                warned_beat = 0.0
+            if warned_beat or now - beat <= self._limit_s:
                 continue
             starved = starved_s(self._native_id) - self._starved_at_beat_s
-            if accountable_s(now - beaten_at, starved, late_s) > self._limit_s:
-                self._tell_blocked(now - beaten_at)
-                told_of = beaten_at
+            if accountable_s(now - beat, starved, late_s) > self._limit_s:
+                self._warn_blocked(now - beat)
+                warned_beat = beat
 
-    def _tell_blocked(self, blocked_s: float) -> None:
+    def _warn_blocked(self, blocked_s: float) -> None:
         frame = sys._current_frames().get(self._thread_id)
         found = None if frame is None else blocking_frame(frame)
         if frame is None or found is None:
-            log.debug("%s: the event loop was late by %.1f s", self._name, blocked_s)
+            log.debug("%s: the event loop was blocked for %.1f s", self._name, blocked_s)
             return
         log.warning(
             "%s: the event loop has been blocked for %.1f s by %s() (%s, line %d). No other "
             "request of this replica makes progress. Make the method a plain `def`, which runs in "
-            "a thread, or await what it waits for, if need be with asyncio.to_thread(). It is at:\n"
-            "%s",
+            "a thread, or move the blocking call into asyncio.to_thread(). The loop is at:\n%s",
             self._name,
             blocked_s,
             found.f_code.co_qualname,
             found.f_code.co_filename,
             found.f_lineno,
-            "".join(traceback.format_stack(frame)[-_SHOWN:]).rstrip(),
+            "".join(traceback.format_stack(frame)[-_MAX_FRAMES:]).rstrip(),
         )
 
-    def _tell_free(self, blocked_s: float) -> None:
+    def _warn_free(self, blocked_s: float) -> None:
         log.warning(
             "%s: the event loop is free again; it was blocked for %.1f s.", self._name, blocked_s
         )
 
 
 def accountable_s(blocked_s: float, starved_s: float, late_s: float) -> float:
-    """Return for how much of the time that a loop has not turned its code answers.
+    """Return the part of a blocked time for which code is responsible, not a lack of CPU.
 
-    Not for the time in which the machine had no CPU for it, by whichever of two signs it shows
-    more clearly.
+    Two signs show a lack of CPU, and the greater one counts.
 
     Args:
-        starved_s: For how long the loop's thread could have run, and was not let.
-        late_s: How much later than it wanted the watching thread has run.
+        starved_s: Time that the loop's thread was runnable and did not run.
+        late_s: Delay of the watching thread beyond its pauses.
     """
     return blocked_s - max(starved_s, late_s)
 
 
 def starved_s(native_id: int) -> float:
-    """Return how long a thread of this process has waited for a CPU, in all; 0 if unknown."""
+    """Return the total time that a thread of this process has waited for a CPU; 0 if unknown."""
     try:
         with open(f"/proc/self/task/{native_id}/schedstat", "rb") as file:
             return int(file.read().split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):  # not Linux, or a kernel that keeps no account
+    except (OSError, IndexError, ValueError):  # not Linux, or a kernel without this statistic
         return 0.0
 
 
 def blocking_frame(frame: FrameType) -> FrameType | None:
-    """Return the frame of user code that a thread is in.
+    """Return the frame of user code in which a thread is, or None.
 
-    That is the innermost which is neither ours nor in the standard library or an installed
-    package; failing that, the innermost that is neither ours nor the event loop's, and None where
-    all are.
+    The innermost frame outside alacarte, the standard library and installed packages; failing that,
+    the innermost frame outside alacarte and the event loop.
 
     Args:
-        frame: The thread's innermost.
+        frame: The thread's innermost frame.
     """
     frames = [found for found, _ in traceback.walk_stack(frame)]
     for found in frames:
@@ -165,5 +162,5 @@ def _is_library(frame: FrameType) -> bool:
 
 def _is_loop(frame: FrameType) -> bool:
     package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-    ours = package == "alacarte" or package.startswith("alacarte_")
-    return ours or package in ("asyncio", "uvloop", "threading")
+    is_alacarte = package == "alacarte" or package.startswith("alacarte_")
+    return is_alacarte or package in ("asyncio", "uvloop", "threading")

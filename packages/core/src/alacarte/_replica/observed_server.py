@@ -1,4 +1,4 @@
-"""A replica's data server whose calls a plugin observes."""
+"""A replica's data server with an observer of its calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FailureCode = Callable[[Call, Reply], ErrorCode | None]
 
 
 class _Running:
-    """A call that runs."""
+    """A running call, for its outcome."""
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -28,11 +28,11 @@ class _Running:
 
 
 class ObservedServer(DataServer):
-    """A `DataServer` in a process where a plugin observes calls; others pay for none of this.
+    """A `DataServer` that reports its calls to an observer; made only if a plugin observes calls.
 
     Args:
-        observer: Of a plugin, or of several together; raises nothing.
-        failure_code: Judges replies.
+        observer: The observer of one plugin, or of several together; raises nothing.
+        failure_code: Returns the error code that a reply stands for.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ObservedServer(DataServer):
         async def serve(request: Call) -> Reply:
             try:
                 running.reply = await DataServer._service(self, call)(request)
-            except BaseException as error:  # of whatever kind: it is the outcome
+            except BaseException as error:  # any exception is the call's outcome
                 running.error = error
                 raise
             return running.reply

@@ -1,6 +1,6 @@
-"""Calls of Python methods with Python values: what handles send.
+"""The call protocol of handles: methods of Python objects, with Python values.
 
-The payload is a pickled `(args, kwargs)`; so is each message of the reply. Core's own protocol.
+The payload is a pickled `(args, kwargs)`; each message of the reply is a pickled value.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ class PythonProtocol:
 
     def bind(self, served: UserCallable) -> Service:
         async def respond(call: Call) -> Reply:
-            entry = served.method(call.method)
+            method = served.method(call.method)
             args, kwargs = decode(call.payload[0])
             if call.streaming:
                 return await _stream(served, call, args, kwargs)
-            if entry.is_generator:
+            if method.is_generator:
                 raise TypeError(
                     f"{served.deployment}.{call.method} is a generator: call it with "
                     "handle.options(stream=True)."
                 )
-            # Not in a coroutine of its own: this is the way of nearly every call.
-            if entry.is_async:
-                result = await entry.function(*args, **kwargs)
+            # Not in a coroutine of its own: nearly every call takes this path.
+            if method.is_async:
+                result = await method.function(*args, **kwargs)
             else:
-                result = await served.in_thread(entry.function, *args, **kwargs)
+                result = await served.in_thread(method.function, *args, **kwargs)
             return Reply(_encode(result, served, call))
 
         return respond
@@ -48,12 +48,12 @@ class PythonProtocol:
 async def _stream(
     served: UserCallable, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Reply:
-    """Iterate what the method returns: it may be a generator, or give one of somebody else's."""
+    """Return a streaming reply of the items of the generator that the method is or returns."""
     items = await served.invoke(call.method, *args, **kwargs)
     if not hasattr(items, "__anext__"):
         raise TypeError(
-            f"{served.deployment}.{call.method} is not a generator, and returned {_a(items)}: call "
-            "it without stream=True."
+            f"{served.deployment}.{call.method} is not a generator, and returned "
+            f"{_with_article(items)}: call the method without stream=True."
         )
     return Reply((b"",), _encoded(items, served, call))
 
@@ -75,26 +75,27 @@ def _encode(value: Any, served: UserCallable, call: Call) -> Message:
         method = f"{served.deployment}.{call.method}"
         if is_iterator(value):
             raise TypeError(
-                f"{method} returned {_a(value)}: call it with handle.options(stream=True)."
+                f"{method} returned {_with_article(value)}: call the method with "
+                "handle.options(stream=True)."
             ) from None
         if inspect.isawaitable(value):
             if inspect.iscoroutine(value):
-                value.close()  # else Python warns that nobody awaited it, as this says better
+                value.close()  # this error replaces Python's warning of a coroutine never awaited
             raise TypeError(
-                f"{method}{_line(served.method(call.method).function)} returned {_a(value)}: did "
-                "you forget `await`? Return what it gives."
+                f"{method}{_location(served.method(call.method).function)} returned "
+                f"{_with_article(value)}: did you forget `await`? Return the awaited result."
             ) from None
-        raise ConfigError(f"{method} returned what cannot be sent: {error}") from error
+        raise ConfigError(f"{method} returned a value that cannot be sent: {error}") from error
 
 
-def _line(function: Any) -> str:
-    """Return where a method is defined, in brackets; "" for one that is not Python's."""
+def _location(function: Any) -> str:
+    """Return file and line of a function, in parentheses; "" for one without Python code."""
     code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
     return "" if code is None else f" ({code.co_filename}:{code.co_firstlineno})"
 
 
-def _a(value: Any) -> str:
-    """Return the kind of a value with its article, for errors."""
+def _with_article(value: Any) -> str:
+    """Return the type of a value with its article, for errors."""
     if inspect.iscoroutine(value) or inspect.isgenerator(value) or inspect.isasyncgen(value):
         return f"a {type(value).__name__.replace('_', ' ')} of {value.__qualname__}()"
     name = type(value).__qualname__

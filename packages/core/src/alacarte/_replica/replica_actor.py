@@ -1,7 +1,8 @@
-"""The replica: one process with a copy of the user's class or function.
+"""The replica's actor: a process with an instance of the user's class or function.
 
-The controller starts it, reconfigures it and stops it through these methods; requests come in at
-its own sockets. All of it runs on the replica's event loop, the user's async code included.
+The controller starts, reconfigures and stops a replica through the actor's methods; calls arrive at
+the replica's own sockets. Everything runs on the replica's event loop, the user's async code
+included.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from ..types import (
     Service,
     WireObserver,
 )
-from .advertised import Advertised
+from .advertiser import Advertiser
 from .loop_watch import LoopWatch
 from .python_protocol import PythonProtocol
 from .replica_spec import ReplicaSpec
@@ -48,14 +49,14 @@ from .user_object import UserObject
 __all__ = ["ReplicaActor"]
 
 log = logging.getLogger("alacarte.replica")
-_FLUSH_S = 3.0
+_FLUSH_TIMEOUT_S = 3.0
 
 
 class ReplicaActor:
-    """A replica. Made and called through the cluster.
+    """A replica. Created and called through the cluster.
 
     Args:
-        membership: What makes this process one of the instance.
+        membership: Secret and configuration of the instance.
     """
 
     def __init__(self, context: ActorContext, spec: ReplicaSpec, membership: Membership) -> None:
@@ -72,24 +73,24 @@ class ReplicaActor:
         )
         self._user_config = spec.user_config
         self._options = spec.options
-        self._is_closed = False
-        self._advertised = Advertised()
-        self._here = ReplicaContext(
+        self._layers_failed = False
+        self._advertiser = Advertiser()
+        self._replica_context = ReplicaContext(
             spec.deployment,
             spec.replica_id,
             code_version=spec.version,
-            _publish=self._advertised.publish,
+            _publish=self._advertiser.publish,
             _max_ongoing=spec.max_ongoing,
         )
         self._lifetime = Lifetime(
             context.plugins,
             "on_replica",
             f"replica {spec.replica_id}",
-            replica=self._here,
+            replica=self._replica_context,
             runtime=self._runtime,
         )
         if context.cluster.kind != "local":
-            name_process(self._here)
+            name_process(self._replica_context)
         self._user: UserObject | None = None
         self._server: DataServer | None = None
         self._listener: Listener | None = None
@@ -98,29 +99,29 @@ class ReplicaActor:
         self._stopping: asyncio.Task[None] | None = None
 
     async def start(self) -> ReplicaInfo:
-        """Construct the user's object, and listen.
+        """Construct the user's object, and listen for calls.
 
         Raises:
-            DeployError: The user's code could not be loaded, or raised; its traceback begins
-                at the user's own frame.
+            DeployError: The user's code could not be loaded, or raised; the traceback in the
+                message begins at the user's own frame.
         """
         current_runtime.set(self._runtime)
-        current_replica.set(self._here)
+        current_replica.set(self._replica_context)
         try:
             self._user = await self._construct()
             services = self._services(self._user, self._options)
-            for callback in self._here._opening:
+            for callback in self._replica_context._opening:
                 await callback()
             self._lifetime.begin()
         except BaseException as error:  # the user's code
             if is_cancellation(error):
                 raise
-            raise DeployError(_told(self._spec.deployment, error)) from None
+            raise DeployError(_describe_failure(error)) from None
         self._server = self._serve(services)
-        self._user.slots = self._server
+        self._user.thread_counter = self._server
         self._address = await self._listen(self._server)
         freeze_gc(self._context.cluster)
-        # Not before: a constructor may take its time, no request waits for it.
+        # After the constructor, which may block the loop, since no request waits.
         limit_s = self._config.section("cluster").blocked_loop_warning_s
         self._watch = LoopWatch(f"{self._spec.deployment} {self._spec.replica_id}", limit_s)
         self._watch.start()
@@ -129,9 +130,9 @@ class ReplicaActor:
         return started
 
     def describe(self) -> ReplicaInfo | None:
-        """Return what the controller must know of a replica that is ready, None before.
+        """Return the replica's info for the controller, or None before the replica is ready.
 
-        Answered by the host's thread, whatever user code is busy with.
+        Runs in the host's thread, so busy user code does not delay the answer.
         """
         if self._address is None or self._server is None:
             return None
@@ -144,84 +145,84 @@ class ReplicaActor:
             os.getpid(),
             self._server.max_ongoing,
             self._user_config,
-            self._user is not None and self._user.checks_itself,
+            self._user is not None and self._user.has_health_check,
             self._stopping is not None,
             self._options,
         )
 
     def membership(self) -> Membership:
-        """Return what this process was given, for a controller that has just come up without.
+        """Return the membership of this process, for a controller that has restarted.
 
-        An answer of its own: beside a large `user_config`, Ray could write it to the disk.
-        Answered by the host's thread, as `describe` is.
+        Separate from `describe`: together with a large `user_config`, Ray could spill the secret
+        to disk. Runs in the host's thread, as `describe` does.
         """
         return self._membership
 
     def probe_liveness(self) -> Liveness:
-        """Return how the replica is doing. Answered by the host's thread, as `describe` is."""
+        """Return the replica's liveness. Runs in the host's thread, as `describe` does."""
         server, watch = self._server, self._watch
         if server is None or watch is None:
             return Liveness(0.0, 0, 0, self._spec.max_ongoing)
         leaving = self._stopping is not None
-        return Liveness(watch.age_s, server.ongoing, server.abandoned, server.max_ongoing, leaving)
+        return Liveness(watch.since_beat_s, server.ongoing, server.abandoned, server.max_ongoing, leaving)
 
     async def check_health(self) -> None:
         """Run the user's `check_health`.
 
         Raises:
-            DeployError: It raised.
+            DeployError: The check has raised.
         """
         current_runtime.set(self._runtime)
-        current_replica.set(self._here)
+        current_replica.set(self._replica_context)
         if self._user is not None:
             try:
                 await self._user.check_health()
             except BaseException as error:  # the user's code
                 if is_cancellation(error):
                     raise
-                raise DeployError(_told(self._spec.deployment, error)) from None
+                raise DeployError(_describe_failure(error)) from None
 
     async def reconfigure(
         self, max_ongoing: int, user_config: Any, options: Mapping[str, Any]
     ) -> None:
-        """Take over what needs no restart.
+        """Apply settings that need no restart.
 
-        Calls fail from a build of the layers that fails to one that succeeds: the layer that is
-        missing may be there for authentication.
+        If the layers cannot be built, calls fail until a later build succeeds, since the missing
+        layer may be that of authentication.
         """
         assert self._server is not None
         assert self._user is not None
         current_runtime.set(self._runtime)
-        current_replica.set(self._here)
-        if options != self._options or self._is_closed:
+        current_replica.set(self._replica_context)
+        if options != self._options or self._layers_failed:
             try:
                 self._server.services = self._services(self._user, options)
             except BaseException as error:  # foreign code
                 failing = failing_service(self._spec.deployment, error)
                 self._server.services = dict.fromkeys(self._server.services, failing)
-                self._is_closed = True
+                self._layers_failed = True
                 if is_cancellation(error):
                     raise
-                raise DeployError(_told(self._spec.deployment, error)) from None
-            self._is_closed = False
+                raise DeployError(_describe_failure(error)) from None
+            self._layers_failed = False
             self._options = options
         if max_ongoing != self._server.max_ongoing:
             self._server.max_ongoing = max_ongoing
             self._user.resize(max_ongoing)
-            self._here._resize(max_ongoing)
+            self._replica_context._resize(max_ongoing)
         if user_config is not None and user_config != self._user_config:
             try:
                 await self._user.reconfigure(user_config)
             except BaseException as error:  # the user's code
                 if is_cancellation(error):
                     raise
-                raise DeployError(_told(self._spec.deployment, error)) from None
+                raise DeployError(_describe_failure(error)) from None
             self._user_config = user_config
 
     async def stop(self, timeout_s: float) -> None:
-        """Finish what is under way, no longer than `timeout_s`; then end the user's object.
+        """Drain for at most `timeout_s`, then close the user's object.
 
-        A controller may die meanwhile, and the next one ask again: it waits for the same end.
+        A controller that has restarted may call again, and waits for the same end.
         """
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop(timeout_s))
@@ -236,8 +237,8 @@ class ReplicaActor:
                 await self._server.cancel()
             self._listener.close()
             with contextlib.suppress(TimeoutError):
-                # The process ends after this: what is still to be sent must be out by then.
-                async with asyncio.timeout(_FLUSH_S):
+                # The process ends after this, so all written data must be sent before.
+                async with asyncio.timeout(_FLUSH_TIMEOUT_S):
                     await self._listener.wait_closed()
         if self._watch is not None:
             self._watch.stop()
@@ -251,10 +252,10 @@ class ReplicaActor:
             await self._runtime.close()
 
     async def _run_closing(self) -> None:
-        """Run what was given to `ReplicaContext.on_close`."""
+        """Run the callbacks of `ReplicaContext.on_close`, the last one first."""
         current_runtime.set(self._runtime)
-        current_replica.set(self._here)
-        for callback in reversed(self._here._closing):
+        current_replica.set(self._replica_context)
+        for callback in reversed(self._replica_context._closing):
             try:
                 await callback()
             except BaseException as error:  # foreign code
@@ -263,12 +264,12 @@ class ReplicaActor:
                 log.exception("%s: closing failed", self._spec.deployment)
 
     async def abort(self) -> None:
-        """Hang up at once, as the end of a process does."""
+        """Close all connections at once, as the end of the process would."""
         if self._watch is not None:
             self._watch.stop()
         if self._listener is not None:
             self._listener.abort()
-        # Calls it made elsewhere end there, too.
+        # Ends the calls that this replica has made to others.
         await self._runtime.close()
 
     async def _construct(self) -> UserObject:
@@ -283,14 +284,14 @@ class ReplicaActor:
             spec.deployment, target, is_function=spec.is_function, threads=spec.max_ongoing
         )
         await user.construct(args, kwargs)
-        self._here.servable_object = user.instance
+        self._replica_context.servable_object = user.instance
         if spec.user_config is not None:
             await user.reconfigure(spec.user_config)
         await user.check_health()
         return user
 
     def _services(self, user: UserObject, options: Mapping[str, Any]) -> dict[str, Service]:
-        """Return the service of each protocol, inside the layers that plugins put around it."""
+        """Return the service of each protocol, inside the layers of plugins."""
         plugins = self._context.plugins
         spec = self._spec
         info = describe_deployment(spec.deployment, spec.version, options, plugins)
@@ -299,15 +300,15 @@ class ReplicaActor:
         return {protocol.name: compose(protocol.bind(user), layers) for protocol in protocols}
 
     def _serve(self, services: Mapping[str, Service]) -> DataServer:
-        """Return the data server, one that is observed where a plugin asks."""
+        """Return the data server, with an observer if a plugin has one."""
         deployment, max_ongoing = self._spec.deployment, self._spec.max_ongoing
         observer = self._runtime.observe("replica", ReplicaObserver, deployment)
         if observer is None:
             return DataServer(deployment, services, max_ongoing)
-        from .observed_server import ObservedServer  # no other process has a use for it
+        from .observed_server import ObservedServer  # only if needed, for a fast start
 
-        judge = self._runtime.failure_code
-        return ObservedServer(deployment, services, max_ongoing, observer, judge)
+        failure_code = self._runtime.failure_code
+        return ObservedServer(deployment, services, max_ongoing, observer, failure_code)
 
     async def _listen(self, server: DataServer) -> Address:
         membership = self._membership
@@ -318,12 +319,12 @@ class ReplicaActor:
             self._spec.replica_id,
             membership.secret,
             max_message=membership.config["cluster"]["max_message_bytes"],
-            facts=lambda: {"replica": self._spec.replica_id, "pid": os.getpid()},
+            metadata=lambda: {"replica": self._spec.replica_id, "pid": os.getpid()},
             kind=(
                 ReplicaConnection if wire is None else observed_connection(ReplicaConnection, wire)
             ),
         )
-        self._advertised.listen(self._listener)
+        self._advertiser.listen(self._listener)
         path, tcp = "", None
         if transport != "tcp":
             path = socket_path(self._context.socket_dir)
@@ -337,17 +338,17 @@ class ReplicaActor:
         return len({node.address for node in nodes}) > 1
 
 
-def _told(deployment: DeploymentId, error: BaseException) -> str:
-    """Say what went wrong: the reason in the first line, then the user's traceback."""
+def _describe_failure(error: BaseException) -> str:
+    """Return the message of a failure: the reason in the first line, then the user's traceback."""
     return f"{describe_error(error)}{_remedy(error)}\n{user_traceback(error)}"
 
 
 def _remedy(error: BaseException) -> str:
-    """Say how to bring a missing package to where the replica runs."""
+    """Return how to install a missing package on the replica's node; "" for other errors."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return ""
     package = error.name.partition(".")[0]
     return (
-        f". Install the package that gives {package!r} on every node where replicas run, or name "
-        f'it in ray_actor_options={{"runtime_env": {{"pip": [...]}}}}.'
+        f". Install the package of module {package!r} on every node that runs replicas, or add the "
+        f'package to ray_actor_options={{"runtime_env": {{"pip": [...]}}}}.'
     )

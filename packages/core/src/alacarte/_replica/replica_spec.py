@@ -1,4 +1,4 @@
-"""What a replica's process is given: plain values, so that it loads no more than it needs."""
+"""The specification of a replica: plain values, so that its process imports little."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ __all__ = ["ReplicaSpec"]
 
 @dataclass(frozen=True)
 class ReplicaSpec:
-    """One replica to be.
+    """The specification of one replica, for its process.
 
     Attributes:
-        version: Of the deployment; see `DeploymentSpec`.
-        code: The user's class or function, and `init` its arguments; see `DeploymentSpec`.
-        options: Those that plugins give deployments; see `DeploymentSpec`.
+        version: Version of the deployment; see `DeploymentSpec`.
+        code: The user's class or function, pickled; see `DeploymentSpec`.
+        init: The constructor's arguments, pickled; see `DeploymentSpec`.
+        options: Deployment options of plugins; see `DeploymentSpec`.
     """
 
     deployment: DeploymentId

@@ -1,7 +1,7 @@
-"""The replica's data plane: which calls are taken, and what becomes of each.
+"""The replica's data server: accepts calls, runs them and sends their replies.
 
-Runs on the replica's event loop. The limit on requests is enforced here, whoever asks: over it a
-call is refused unstarted, and the refused are told when a slot frees.
+Runs on the replica's event loop. The server enforces `max_ongoing_requests` over all callers: above
+the limit a call is refused unstarted, and its caller is notified when a slot is free.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from ..context import current_call
 from ..errors import InternalError, NotFoundError, ServeError
 from ..foreign import describe_error
 from ..types import Call, DeploymentId, NestedCalls, Reply, Service
-from .eager import EagerTasks
+from .eager_tasks import EagerTasks
 
 __all__ = ["DataServer"]
 
 log = logging.getLogger("alacarte.replica")
-HANG_UP_S = 5.0
-"""How long a replica that leaves waits for its callers to hang up, once it has no work."""
+HANG_UP_TIMEOUT_S = 5.0
+"""Time that a drained replica waits for its callers to close their connections."""
 
 
 class DataServer:
-    """Admits calls, runs them through the service of their protocol, sends what comes back.
+    """Accepts calls, runs each through the service of its protocol, and sends the replies.
 
     Attributes:
-        ongoing: Calls being worked on.
-        abandoned: Cancelled calls whose sync code still runs in its thread. They hold their slots,
-            and nobody waits for them.
-        max_ongoing: How many may be; a change applies to the next call.
-        services: By protocol; a change applies to the next call.
-        listener: Set before the first connection is accepted.
+        ongoing: Number of calls in flight.
+        abandoned: Number of cancelled calls whose sync code still runs in its thread, and which
+            keep their slots.
+        max_ongoing: Limit on both together; a change applies to the next call.
+        services: Services by protocol; a change applies to the next call.
+        listener: The listener; set before the first connection is accepted.
     """
 
     listener: Listener
@@ -54,14 +54,14 @@ class DataServer:
         self._deployment = deployment
         self.services = services
         self._eager = EagerTasks(asyncio.get_running_loop())
-        # Tasks start from the replica's own context, not from that of a socket callback.
+        # Tasks start in the replica's own context, not in that of a socket callback.
         self._context = contextvars.copy_context()
         self._draining = False
         self._refused: set[ServingConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
-        self._alone = asyncio.Event()
+        self._no_callers = asyncio.Event()
 
     # --- Acceptor -----------------------------------------------------------------------
 
@@ -73,38 +73,37 @@ class DataServer:
             self._refused.add(stream.connection)
             return None
         self.ongoing += 1
-        self._tell_load()
+        self._publish_load()
         task = self._eager.start(self._run(stream, call), self._context.copy())
         if not task.done():
             self._tasks.add(task)
-            # A task that is cancelled before its first step never gets into `_run`.
+            # A task that is cancelled before its first step never enters `_run`.
             task.add_done_callback(functools.partial(self._ended, stream))
         return task
 
-    def hung_up(self, connection: ReplicaConnection) -> None:
+    def connection_ended(self, connection: ReplicaConnection) -> None:
         self._refused.discard(connection)
         if not self.listener.connections:
-            self._alone.set()
+            self._no_callers.set()
 
-    # --- Slots ----------------------------------------------------------------------------
+    # --- ThreadCounter --------------------------------------------------------------------
 
-    def thread_left(self) -> None:
+    def thread_abandoned(self) -> None:
         self.abandoned += 1
-        self._tell_load()
+        self._publish_load()
 
-    def thread_back(self) -> None:
+    def thread_returned(self) -> None:
         self.abandoned -= 1
-        self._tell_load()
-        self._tell_refused()
+        self._publish_load()
+        self._notify_refused()
 
-    # --- life ---------------------------------------------------------------------------
+    # --- drain --------------------------------------------------------------------------
 
     async def drain(self) -> None:
-        """Take no new call, tell every caller so, and return when nobody needs us any more.
+        """Send GOAWAY to every caller, and wait until no call is in flight and all callers left.
 
-        That is when no call is being worked on and the callers have hung up. Before they have
-        heard, they may have sent more: it is refused, where a closed socket would leave them in
-        doubt whether it has run.
+        Calls that cross with the GOAWAY are refused. If the socket were closed instead, their
+        callers could not know whether the calls have run.
         """
         self._draining = True
         self.listener.announce(Kind.GOAWAY)
@@ -112,15 +111,15 @@ class DataServer:
             self._idle.clear()
             await self._idle.wait()
         if self.listener.connections:
-            self._alone.clear()
+            self._no_callers.clear()
             try:
-                async with asyncio.timeout(HANG_UP_S):
-                    await self._alone.wait()
+                async with asyncio.timeout(HANG_UP_TIMEOUT_S):
+                    await self._no_callers.wait()
             except TimeoutError:
-                log.debug("%s: some callers did not hang up", self._deployment)
+                log.debug("%s: some callers did not close their connections", self._deployment)
 
     async def cancel(self) -> None:
-        """Cancel every call, and return when they have ended."""
+        """Cancel every call, and wait until all have ended."""
         self._draining = True
         tasks = list(self._tasks)
         for task in tasks:
@@ -135,7 +134,7 @@ class DataServer:
         try:
             reply = await self._service(call)(call)
             if reply.rest is None:
-                # The slot is free before the caller knows: its next call will find it so.
+                # The slot is freed before the reply is sent, so the caller's next call finds it.
                 self._release(stream)
                 stream.reply(reply)
             else:
@@ -149,18 +148,18 @@ class DataServer:
             reason = (
                 "the replica is stopping."
                 if task is None or task.cancelling()
-                else "CancelledError: the handler waited for something that was cancelled."
+                else "CancelledError: the handler awaited a task or future that was cancelled."
             )
             stream.fail(ServeError(f"{self._deployment}: {reason}"))
-        except Exception as error:  # the user's code: every exception is an answer
+        except Exception as error:  # raised by user code, and sent as the reply
             self._release(stream)
             self._log(call, error)
             stream.fail(error)
         except BaseException as error:
-            # SystemExit and its like end a request, not the replica.
+            # SystemExit and KeyboardInterrupt end a request, not the replica.
             self._release(stream)
-            what = describe_error(error)
-            stream.fail(InternalError(f"{self._deployment}: {what} was raised in a request."))
+            description = describe_error(error)
+            stream.fail(InternalError(f"{self._deployment}: a request raised {description}."))
         finally:
             nested.close()
 
@@ -174,8 +173,8 @@ class DataServer:
         service = self.services.get(call.protocol)
         if service is None:
             raise NotFoundError(
-                f"{self._deployment} understands no calls of protocol {call.protocol!r}, only "
-                f"{sorted(self.services)}. Is the package that gives it installed everywhere?"
+                f"{self._deployment} does not know the call protocol {call.protocol!r}, only "
+                f"{sorted(self.services)}. Install the package of that protocol on every node."
             )
         return service
 
@@ -184,13 +183,13 @@ class DataServer:
             return
         stream.released = True
         self.ongoing -= 1
-        self._tell_load()
-        self._tell_refused()
+        self._publish_load()
+        self._notify_refused()
         if not self.ongoing:
             self._idle.set()
 
-    def _tell_refused(self) -> None:
-        """A slot may be free: tell those who were refused one."""
+    def _notify_refused(self) -> None:
+        """Send LOAD to the callers whose calls were refused, because a slot may be free."""
         if self._refused and not self._draining:
             for connection in self._refused:
                 connection.send(Kind.LOAD, 0, 0)
@@ -200,7 +199,7 @@ class DataServer:
         self._tasks.discard(task)
         self._release(stream)
 
-    def _tell_load(self) -> None:
+    def _publish_load(self) -> None:
         load = self.ongoing + self.abandoned
         self.listener.load.ongoing = load if load < MAX_LOAD else MAX_LOAD
 

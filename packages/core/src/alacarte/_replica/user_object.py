@@ -1,7 +1,7 @@
-"""The user's object: construct it, find its callables, run them where they belong.
+"""The user's object in a replica: its construction, its methods, and the threads they run in.
 
 Async code runs on the replica's event loop, sync code in a thread pool with one thread for each
-request the replica accepts; so sync handlers run concurrently and must be safe for it.
+request that the replica accepts. So sync handlers run concurrently and must be thread-safe.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ from ..types import DeploymentId, Method
 
 __all__ = ["UserObject", "is_iterator"]
 
-_AHEAD = 128
-"""Items a sync generator may produce before they are sent."""
+_MAX_ITEMS_AHEAD = 128
+"""Most items that a sync generator produces before they are sent."""
 
 
-class Slots(Protocol):
-    """Counts the threads that nobody waits for any more, and that are still at work."""
+class ThreadCounter(Protocol):
+    """Counts the threads that still run sync code of cancelled requests. Used on the loop."""
 
-    def thread_left(self) -> None:
-        """The request of a busy thread was cancelled. On the loop."""
+    def thread_abandoned(self) -> None:
+        """Count a busy thread whose request was cancelled."""
 
-    def thread_back(self) -> None:
-        """That thread is free again. On the loop."""
+    def thread_returned(self) -> None:
+        """Count an abandoned thread that is free again."""
 
 
 class UserObject:
-    """The user's class instance or function, as a `Served`.
+    """An instance of the user's class, or the user's function, as a `UserCallable`.
 
     Args:
-        deployment: Whose it is.
+        deployment: The deployment of the object.
         target: The user's class or function.
-        is_function: Use `target` itself, and `__call__` for its only method.
+        is_function: `target` is a function, whose only method is `__call__`.
         threads: Size of the thread pool.
 
     Attributes:
-        slots: Told of threads at work for nobody; set before requests come.
+        thread_counter: Counts abandoned threads; set before the first request.
     """
 
-    slots: Slots | None = None
+    thread_counter: ThreadCounter | None = None
 
     def __init__(
         self, deployment: DeploymentId, target: Any, *, is_function: bool, threads: int
@@ -74,36 +74,37 @@ class UserObject:
         await _maybe_await(self.instance.__init__(*args, **kwargs))
 
     async def reconfigure(self, user_config: Any) -> None:
-        """Hand `user_config` to the user's `reconfigure`.
+        """Pass `user_config` to the user's `reconfigure`.
 
         Raises:
-            ConfigError: There is no such method.
+            ConfigError: The user's class has no method `reconfigure`.
         """
         method = getattr(self.instance, "reconfigure", None)
         if self._is_function or method is None:
             raise ConfigError(
-                f"{self.deployment}: user_config is set, which needs a class with a method "
-                "reconfigure(self, user_config)."
+                f"{self.deployment}: user_config is set, but there is no method "
+                "reconfigure(self, user_config). Add the method to the class, or remove "
+                "user_config."
             )
         await _maybe_await(method(user_config))
 
     def resize(self, threads: int) -> None:
-        """Run sync code in that many threads from now on."""
+        """Replace the thread pool by one of another size."""
         before, self._pool = self._pool, self._new_pool(threads)
         before.shutdown(wait=False)
 
     @property
-    def checks_itself(self) -> bool:
-        """There is a `check_health` of the user's."""
+    def has_health_check(self) -> bool:
+        """Whether the user's class has a method `check_health`."""
         return not self._is_function and hasattr(self.instance, "check_health")
 
     async def check_health(self) -> None:
-        """Run the user's `check_health`, where there is one; it raises when unhealthy.
+        """Run the user's `check_health`, if any; it raises when the replica is unhealthy.
 
-        A check that is still running answers everybody who asks meanwhile: one that hangs must
-        not gather a thread or a task for each question.
+        Calls during a running check wait for the same check, so a check that hangs takes one
+        thread or task only.
         """
-        if not self.checks_itself:
+        if not self.has_health_check:
             return
         if self._check is None or self._check.done():
             self._check = asyncio.get_running_loop().create_task(self._run_check())
@@ -113,13 +114,13 @@ class UserObject:
     async def _run_check(self) -> None:
         """Run one check: async code on the event loop, sync code in a thread of its own.
 
-        Not in the pool, whose threads may all be busy with requests.
+        Requests may keep all threads of the pool busy.
         """
         check = self.instance.check_health
         if inspect.iscoroutinefunction(check):
             try:
                 await check()
-            except BaseException as error:  # it would leave this task, and stop the event loop
+            except BaseException as error:  # SystemExit in a task would stop the event loop
                 if is_cancellation(error):
                     raise
                 raise ordinary(error) from error
@@ -129,7 +130,7 @@ class UserObject:
         await _maybe_await(await asyncio.wrap_future(work))
 
     async def close(self) -> None:
-        """Run the user's `__del__`, once, and end the threads that are idle."""
+        """Run the user's `__del__`, once, and end the idle threads."""
         if self._check is not None:
             self._check.cancel()
         destructor = None if self._is_function else getattr(self.instance, "__del__", None)
@@ -145,7 +146,7 @@ class UserObject:
                 disarm_destructor(self.instance)
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    # --- Served -------------------------------------------------------------------------
+    # --- UserCallable -------------------------------------------------------------------
 
     def method(self, name: str) -> Method:
         found = self._methods.get(name)
@@ -160,21 +161,21 @@ class UserObject:
         try:
             result = await asyncio.wrap_future(work)
         except asyncio.CancelledError:
-            self._left(work)
+            self._abandon(work)
             raise
-        # A sync function may hand back a coroutine it made.
+        # A sync function may return a coroutine.
         return await result if inspect.iscoroutine(result) else result
 
     async def invoke(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
-        entry = self.method(method)
-        if entry.is_generator:
-            result = entry.function(*args, **kwargs)
+        found = self.method(method)
+        if found.is_generator:
+            result = found.function(*args, **kwargs)
             if inspect.iscoroutine(result):  # of an async function that wraps the generator
                 result = await result
-        elif entry.is_async:
-            result = await entry.function(*args, **kwargs)
+        elif found.is_async:
+            result = await found.function(*args, **kwargs)
         else:
-            result = await self.in_thread(entry.function, *args, **kwargs)
+            result = await self.in_thread(found.function, *args, **kwargs)
         return self.iterate(result) if is_iterator(result) else result
 
     def iterate(self, generator: Any) -> AsyncIterator[Any]:
@@ -185,31 +186,31 @@ class UserObject:
 
     async def _iterate_sync(self, iterator: Iterator[Any]) -> AsyncIterator[Any]:
         """Run a sync generator in one thread, a bounded number of items ahead."""
-        ahead = _Ahead(asyncio.get_running_loop())
+        buffer = _ItemBuffer(asyncio.get_running_loop())
         context = contextvars.copy_context()
-        work = self._pool.submit(context.run, ahead.produce, iterator)
-        # At once, since a generator that was cancelled before it began never ends otherwise.
+        work = self._pool.submit(context.run, buffer.produce, iterator)
+        # Wrapped at once, so that the wait ends if the work is cancelled before it begins.
         running = asyncio.wrap_future(work)
         running.add_done_callback(mark_retrieved)
         try:
-            async for item in ahead.items():
+            async for item in buffer.items():
                 yield item
             await running
         finally:
-            ahead.stop()
+            buffer.stop()
             running.cancel()
-            self._left(work)
+            self._abandon(work)
 
-    def _left(self, work: Future[Any]) -> None:
-        """Nobody waits for this any more. Unless it has ended or never begins, it has its thread.
+    def _abandon(self, work: Future[Any]) -> None:
+        """Cancel work of a cancelled request; if its thread is busy, count the thread as abandoned.
 
-        So it has its slot as well: a call taken now would wait for a thread.
+        An abandoned thread keeps the request's slot, since another call would wait for a thread.
         """
-        slots = self.slots
-        if slots is not None and not work.cancel() and not work.done():
+        counter = self.thread_counter
+        if counter is not None and not work.cancel() and not work.done():
             loop = asyncio.get_running_loop()
-            slots.thread_left()
-            work.add_done_callback(functools.partial(_back, loop, slots))
+            counter.thread_abandoned()
+            work.add_done_callback(functools.partial(_return_thread, loop, counter))
 
     def _new_pool(self, threads: int) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(threads, thread_name_prefix=f"{self.deployment.name}-handler")
@@ -221,13 +222,13 @@ class UserObject:
             function = getattr(self.instance, name, None)
         if not callable(function) or (self._is_function and name != "__call__"):
             raise NotFoundError(self._no_method(name))
-        # The outermost counts: a decorator may collect what the generator inside of it yields.
-        outer = _called(function)
-        kind = outer if inspect.ismethod(function) else _called(inspect.unwrap(function))
+        # The outermost function counts: a decorator may collect the items of a generator.
+        outer = _called_function(function)
+        kind = outer if inspect.ismethod(function) else _called_function(inspect.unwrap(function))
         is_async = any(map(inspect.iscoroutinefunction, (outer, kind)))
-        # `batch` gives an async generator out of a plain function, which needs the event loop.
-        gives_async = not is_async and inspect.isasyncgenfunction(inspect.unwrap(kind))
-        return Method(function, is_async, _is_generator(outer) or gives_async)
+        # `batch` makes an async generator from a plain function, and needs the event loop.
+        returns_async = not is_async and inspect.isasyncgenfunction(inspect.unwrap(kind))
+        return Method(function, is_async, _is_generator(outer) or returns_async)
 
     def _no_method(self, name: str) -> str:
         names = self._names()
@@ -243,20 +244,20 @@ class UserObject:
         return (["__call__"] if callable(self.instance) else []) + found
 
 
-class _Ahead:
-    """Items on their way from the thread that produces them to the loop that sends them."""
+class _ItemBuffer:
+    """A bounded buffer of items, from the thread that produces them to the loop that sends them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._items: deque[Any] = deque()
-        self._room = threading.Semaphore(_AHEAD)
+        self._room = threading.Semaphore(_MAX_ITEMS_AHEAD)
         self._stopped = False
         self._ended = False
         self._wake_scheduled = False
         self._waiter: asyncio.Future[None] | None = None
 
     def produce(self, iterator: Iterator[Any]) -> None:
-        """In the thread: take items until the end, an error, or `stop`."""
+        """Iterate until the end, an error or `stop`. Runs in the thread."""
         try:
             for item in iterator:
                 self._items.append(item)
@@ -272,7 +273,7 @@ class _Ahead:
                 close()
 
     async def items(self) -> AsyncIterator[Any]:
-        """On the loop: yield items as they come."""
+        """Yield items as they are produced. Runs on the loop."""
         while True:
             ended = self._ended
             while self._items:
@@ -300,12 +301,12 @@ class _Ahead:
 
 
 def is_iterator(value: Any) -> bool:
-    """Whether a value gives items one after the other, sync or async."""
+    """Return whether a value is a sync or async iterator."""
     return hasattr(value, "__anext__") or hasattr(value, "__next__")
 
 
-def _called(function: Any) -> Any:
-    """Return what runs when a callable is called: of an object, its `__call__`."""
+def _called_function(function: Any) -> Any:
+    """Return the function that a call of a callable runs: for an object, its `__call__`."""
     if inspect.isroutine(function):
         return function
     return getattr(function, "__call__", function)  # noqa: B004  an object with an async __call__
@@ -315,9 +316,11 @@ def _is_generator(function: Any) -> bool:
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
-def _back(loop: asyncio.AbstractEventLoop, slots: Slots, work: Future[Any]) -> None:
+def _return_thread(
+    loop: asyncio.AbstractEventLoop, counter: ThreadCounter, work: Future[Any]
+) -> None:
     with contextlib.suppress(RuntimeError):  # the replica has ended before its thread
-        loop.call_soon_threadsafe(slots.thread_back)
+        loop.call_soon_threadsafe(counter.thread_returned)
 
 
 async def _maybe_await(value: Any) -> Any:
@@ -328,5 +331,5 @@ def _without_stop(function: Callable[..., Any], *args: Any, **kwargs: Any) -> An
     try:
         return function(*args, **kwargs)
     except StopIteration as error:
-        # No future can hold it, so its waiter would wait for ever. Coroutines do the same.
+        # No future can hold StopIteration. Coroutines convert it to RuntimeError, too.
         raise RuntimeError("the handler raised StopIteration") from error

@@ -1,4 +1,4 @@
-"""Which calls of one deployment may wait in this process, and for how long."""
+"""Admission of calls to the queue of one deployment in this process."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from .queue import WaitingCalls
 
 __all__ = ["Admission"]
 
-_LATE_S = 0.002
-"""Timers go off a little early, by the resolution of their clock."""
+_TIMER_RESOLUTION_S = 0.002
+"""Timers fire early by up to the resolution of their clock."""
 _RETRY_AFTER_S = 1.0
 _MAX_RETRY_AFTER_S = 30.0
 
 
 class Admission:
-    """Bounds a queue by its length, and by the time that calls have.
+    """Bounds a queue by its length, and by the deadlines of its calls.
 
     Args:
-        queue: The calls that wait.
-        clock: Seconds, never going back; the one that deadlines are on.
+        queue: The waiting calls.
+        clock: Monotonic seconds, on the clock of the deadlines.
 
     Attributes:
-        max_queued: How many calls may wait; negative for no bound.
+        max_queued: Most calls that may wait; negative for no bound.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class Admission:
         self._estimator = QueueEstimator()
 
     def admit(self, call: Call, *, measured: bool) -> None:
-        """Let a call join the queue.
+        """Check that a call may join the queue.
 
         Args:
-            measured: The speed of the queue is a bound: replicas are connected.
+            measured: Replicas are connected, so the measured speed of the queue applies.
 
         Raises:
             BackPressureError: The queue is full, or the call's deadline would pass before its
@@ -55,41 +55,42 @@ class Admission:
             return
         now = self._clock()
         left_s = call.deadline - now
-        if self._estimator.in_vain(queued, now, left_s):
+        if self._estimator.would_miss_deadline(queued, now, left_s):
             error = self.back_pressure()
             error.reason = (
-                f"{queued} requests wait, and the {max(left_s, 0):.2g} s that this one has would "
-                "be over before its turn"
+                f"{queued} requests wait; the timeout of this request would expire in "
+                f"{max(left_s, 0):.2g} s, before its turn"
             )
             raise error
 
     def back_pressure(self, retry_after_s: float | None = None) -> BackPressureError:
-        """Return the error of a call that is refused.
+        """Return the error of a refused call.
 
         Args:
-            retry_after_s: When to try again, by default when the queue of now has moved on.
+            retry_after_s: Time to wait before a retry; by default the time that the current queue
+                takes.
         """
         queued = len(self._queue)
         if retry_after_s is None:
-            expected = self._estimator.turn_s(queued, self._clock())
+            expected = self._estimator.expected_wait_s(queued, self._clock())
             retry_after_s = min(max(expected, _RETRY_AFTER_S), _MAX_RETRY_AFTER_S)
         return BackPressureError(str(self._deployment), queued, self.max_queued, retry_after_s)
 
     def check_deadline(self, call: Call) -> None:
-        """Let a call that has waited be sent, unless even a quick one would miss its deadline.
+        """Check that a call that has waited can still meet its deadline.
 
-        Whoever waited until its time is almost over would be worked on in vain, and so would the
-        next: a queue that is longer than its calls' time would let none of them succeed.
+        A call sent too late would waste its replica's work and delay the next call as well: in a
+        queue longer than the timeouts of its calls, no call would succeed.
 
         Raises:
-            DeadlineExceededError: Too little time is left.
+            DeadlineExceededError: Less time is left than a quick call takes.
         """
         if call.deadline is not None and call.deadline - self._clock() <= self._estimator.quick_s:
             self._estimator.late(self._clock(), ran=False)
             raise DeadlineExceededError(str(self._deployment), round(call.timeout_s or 0.0, 3))
 
     def is_late(self, call: Call) -> bool:
-        """Whether the deadline of a call has passed."""
+        """Return whether the deadline of a call has passed."""
         return _is_late(call, self._clock())
 
     def ended(self, call: Call, now: float, took_s: float) -> None:
@@ -100,32 +101,32 @@ class Admission:
             self._estimator.completed(now, took_s)
 
     def given_up(self, call: Call) -> None:
-        """Note that the caller of a waiting call waits no more."""
+        """Note that a waiting call was cancelled."""
         now = self._clock()
         if _is_late(call, now):
             self._estimator.late(now, ran=False)
 
     def emptied(self) -> None:
-        """Note that no call waits any more."""
-        self._estimator.interrupted()
+        """Note that the queue is empty."""
+        self._estimator.queue_emptied()
 
     def forget(self) -> None:
-        """Drop what was measured: there is one more replica."""
+        """Drop the measurements, because the capacity has grown."""
         self._estimator.forget()
 
     def shed_excess(self, free: int) -> None:
-        """Refuse calls that came before the limit was known here, or before it was lowered.
+        """Refuse the newest calls above the limit, after the limit became known or was lowered.
 
         Args:
-            free: Calls that will leave the queue at once: those that find a slot as soon as the
-                replicas just heard of are connected.
+            free: Number of waiting calls for which replicas have free slots, replicas that are
+                still connecting included.
         """
         while 0 <= self.max_queued < len(self._queue) - free:
             error = self.back_pressure()
-            future = self._queue.last()
+            future = self._queue.pop_newest()
             if not future.done():
                 future.set_exception(error)
 
 
 def _is_late(call: Call, now: float) -> bool:
-    return call.deadline is not None and now >= call.deadline - _LATE_S
+    return call.deadline is not None and now >= call.deadline - _TIMER_RESOLUTION_S

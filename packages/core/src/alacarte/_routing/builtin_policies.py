@@ -1,4 +1,4 @@
-"""The routing policies that come with core. Pure: what they see is what they are given."""
+"""The routing policies of core. Pure: a choice depends on the arguments only."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from ..types import WAIT, Call, Pick, ReplicaLoad, Shed, Wait
 
 __all__ = ["PowerOfTwo", "RoundRobin"]
 
-_MAX_HOMES = 1000
-"""Models that are being loaded, as far as this process knows."""
+_MAX_ASSIGNED = 1000
+"""Most models with a replica assigned, before the replica advertises the model."""
 
 
 class PowerOfTwo:
-    """Draw two replicas at random and take the one with fewer requests in flight.
+    """Draw two replicas at random and choose the one with fewer requests in flight.
 
-    Near the balance of looking at all of them, for two looks (Mitzenmacher 2001). When both
-    drawn are full, all are looked at, so that a free replica is never missed.
+    Near the balance of comparing all replicas, for two comparisons (Mitzenmacher 2001). When both
+    are full, all replicas are compared, so a free replica is always found.
 
-    A call for a model goes to a replica that holds it, as long as one of those is free; else it
-    goes to one that is to load it.
+    A call for a model goes to a free replica that holds the model; without such a replica, to one
+    that will load the model.
     """
 
     def __init__(self, rng: random.Random | None = None) -> None:
         self._random = (rng or random.Random()).random
-        self._homes: dict[str, ReplicaLoad] = {}
+        self._assigned: dict[str, ReplicaLoad] = {}
 
     def choose(self, call: Call, replicas: Sequence[ReplicaLoad]) -> Pick | Wait | Shed:
         count = len(replicas)
@@ -46,43 +46,43 @@ class PowerOfTwo:
         return min(free, key=_load) if free else WAIT
 
     def _for_model(self, model_id: str, replicas: Sequence[ReplicaLoad]) -> Pick | Wait:
-        """Return the free replica that a call for this model should go to.
+        """Return the free replica for a call of this model, or WAIT.
 
-        Among those that hold the model, the one with the least load, and always the same one of
-        equals, so that a copy nobody needs goes unused and is evicted. Without such, one of those
-        with the fewest models, and the same one until it says that it loads the model. No call
-        waits while a replica is free, so a model that is asked for often spreads.
+        Of the replicas that hold the model, the least loaded; ties go to the same replica each
+        time, so an unneeded copy goes unused and is evicted. Without a holder, one of the replicas
+        with the fewest models, and the same replica until it advertises the model. No call waits
+        while a replica is free, so a busy model spreads over several replicas.
         """
         free = [replica for replica in replicas if replica.free]
         holders = [replica for replica in free if model_id in replica.model_ids]
         if holders:
-            if self._homes:
-                self._homes.pop(model_id, None)
+            if self._assigned:
+                self._assigned.pop(model_id, None)
             if len(holders) == 1:
                 return holders[0]
             return min(holders, key=lambda replica: (_load(replica), _rank(model_id, replica)))
         if not free:
             return WAIT
-        home = self._homes.get(model_id)
-        if home is None or home not in free:
-            home = self._homes[model_id] = self._new_home(model_id, free)
-            if len(self._homes) > _MAX_HOMES:
-                del self._homes[next(iter(self._homes))]
-        return home
+        assigned = self._assigned.get(model_id)
+        if assigned is None or assigned not in free:
+            assigned = self._assigned[model_id] = self._assign(model_id, free)
+            if len(self._assigned) > _MAX_ASSIGNED:
+                del self._assigned[next(iter(self._assigned))]
+        return assigned
 
-    def _new_home(self, model_id: str, free: Sequence[ReplicaLoad]) -> ReplicaLoad:
+    def _assign(self, model_id: str, free: Sequence[ReplicaLoad]) -> ReplicaLoad:
         fewest = min(len(replica.model_ids) for replica in free)
         least = [replica for replica in free if len(replica.model_ids) == fewest]
         if not fewest:
-            # All processes agree on this one (rendezvous hashing): first calls meet there.
+            # Rendezvous hashing: all processes send the first calls for a model to one replica.
             return min(least, key=lambda replica: _rank(model_id, replica))
-        # At random, since of fixed homes one may be too small for its models and evict them in
-        # turn for ever, while another holds what nobody asks for.
+        # At random: with a fixed assignment one replica could evict its busy models in turn while
+        # another holds unused ones.
         return least[int(self._random() * len(least))]
 
 
 class RoundRobin:
-    """Take the replicas in turn, passing over those that are full."""
+    """Choose the replicas in turn, and skip full ones."""
 
     def __init__(self) -> None:
         self._next = 0
@@ -97,10 +97,10 @@ class RoundRobin:
 
 
 def _rank(model_id: str, replica: ReplicaLoad) -> bytes:
-    text = f"{replica.replica_id}\0{model_id}"
-    return blake2b(text.encode(errors="replace"), digest_size=8).digest()
+    key = f"{replica.replica_id}\0{model_id}"
+    return blake2b(key.encode(errors="replace"), digest_size=8).digest()
 
 
 def _load(replica: ReplicaLoad) -> int:
-    """Requests it has: those it told of include ours, but ours may have come since."""
+    """Return the requests at a replica: its own count, or this process's if that is higher."""
     return max(replica.in_flight, replica.reported)

@@ -1,4 +1,4 @@
-"""How fast a queue moves, measured while calls wait. Pure: the time is given.
+"""An estimate of a queue's speed, measured while calls wait. Pure: the time is an argument.
 
 The estimate gives a refused caller its `retry_after_s`, and refuses calls whose deadline would
 pass before their turn. At first it errs on the side of accepting a call: the fastest recent
@@ -14,79 +14,76 @@ __all__ = ["QueueEstimator"]
 
 _WINDOW_S = 1.0
 _WINDOW_CALLS = 10
-"""A measurement is done when it has both."""
+"""A measurement ends when it has lasted this long and counted this many calls."""
 _MAX_RATES = 8
 _MAX_AGE_S = 60.0
-_DOWN, _UP = 0.2, 0.02
-_STRICTER, _LAXER = 1.05, 1.0026
-"""Per call that was late or in time: in balance when one of twenty is late."""
-_EASED = 0.9
-"""Per time that the queue was empty."""
-_STRICTEST = 8.0
+_SMOOTHING_DOWN, _SMOOTHING_UP = 0.2, 0.02
+_MARGIN_GROWTH, _MARGIN_DECAY = 1.05, 1.0026
+"""Factors of the margin for each late call and each call in time; in balance at one late in 20."""
+_IDLE_MARGIN_FACTOR = 0.9
+"""Factor of the margin whenever the queue gets empty."""
+_MAX_MARGIN = 8.0
 
 
 class QueueEstimator:
-    """Measures completions a second while calls wait, the time of a quick call, and lateness.
+    """Measures completions per second while calls wait, the duration of a quick call, and lateness.
 
     Attributes:
-        quick_s: The time that a quick call takes; 0.0 before any was measured.
-        margin: The factor by which an expected wait exceeds the measured one.
+        quick_s: Duration of a quick call; 0.0 before the first measurement.
+        margin: Factor by which the expected wait exceeds the measured one.
     """
 
-    __slots__ = ("_began", "_count", "_rates", "margin", "quick_s")
+    __slots__ = ("_window_start", "_count", "_rates", "margin", "quick_s")
 
     def __init__(self) -> None:
         self.quick_s = 0.0
         self.margin = 1.0
-        self._began: float | None = None
+        self._window_start: float | None = None
         self._count = 0
         self._rates: deque[tuple[float, float]] = deque(maxlen=_MAX_RATES)
 
     def completed(self, now: float, took_s: float) -> None:
-        """Note that a call ended in time while others waited."""
-        self.margin = max(self.margin / _LAXER, 1.0)
+        """Record a call that ended in time while others waited."""
+        self.margin = max(self.margin / _MARGIN_DECAY, 1.0)
         if not self.quick_s:
             self.quick_s = took_s
         else:
-            step = _DOWN if took_s < self.quick_s else _UP
+            step = _SMOOTHING_DOWN if took_s < self.quick_s else _SMOOTHING_UP
             self.quick_s += step * (took_s - self.quick_s)
-        self._count_one(now)
+        self._count_completion(now)
 
     def late(self, now: float, *, ran: bool) -> None:
-        """Note that a call that had waited missed its deadline, before its turn or while it ran."""
-        self.margin = min(self.margin * _STRICTER, _STRICTEST)
+        """Record a call that had waited and missed its deadline, before its turn or while it ran."""
+        self.margin = min(self.margin * _MARGIN_GROWTH, _MAX_MARGIN)
         if ran:
-            self._count_one(now)
+            self._count_completion(now)
 
-    def interrupted(self) -> None:
-        """Note that the queue is empty: the time until the next completion says nothing."""
-        self._began = None
-        self.margin = max(self.margin * _EASED, 1.0)
+    def queue_emptied(self) -> None:
+        """Record that the queue is empty, which ends the current measurement."""
+        self._window_start = None
+        self.margin = max(self.margin * _IDLE_MARGIN_FACTOR, 1.0)
 
     def forget(self) -> None:
-        """Drop the measurements, which are no bound any longer: there is one more replica."""
-        self._began = None
+        """Drop the measurements, because the capacity has grown."""
+        self._window_start = None
         self._rates.clear()
 
-    def turn_s(self, queued: int, now: float) -> float:
-        """Return how long a call that comes after `queued` others waits for its turn, at best.
-
-        Return 0.0 when unknown.
-        """
+    def expected_wait_s(self, queued: int, now: float) -> float:
+        """Return the wait of a call behind `queued` others, at best; 0.0 if unknown."""
         rate = max((rate for at, rate in self._rates if now - at < _MAX_AGE_S), default=0.0)
         return queued / rate if rate else 0.0
 
-    def in_vain(self, queued: int, now: float, left_s: float) -> bool:
-        """Whether the deadline of a call with so much time left would pass before its answer."""
-        turn_s = self.turn_s(queued, now)
-        return turn_s > 0.0 and (turn_s + self.quick_s) * self.margin > left_s
+    def would_miss_deadline(self, queued: int, now: float, left_s: float) -> bool:
+        """Return whether a call with `left_s` to its deadline would miss its deadline."""
+        wait_s = self.expected_wait_s(queued, now)
+        return wait_s > 0.0 and (wait_s + self.quick_s) * self.margin > left_s
 
-    def _count_one(self, now: float) -> None:
-        if self._began is None:
-            self._began, self._count = now, 0
+    def _count_completion(self, now: float) -> None:
+        if self._window_start is None:
+            self._window_start, self._count = now, 0
             return
         self._count += 1
-        elapsed = now - self._began
+        elapsed = now - self._window_start
         if elapsed >= _WINDOW_S and self._count >= _WINDOW_CALLS:
             self._rates.append((now, self._count / elapsed))
-            self._began, self._count = now, 0
+            self._window_start, self._count = now, 0

@@ -1,34 +1,34 @@
-"""A route whose layers could not be had: its calls fail, and other routes go on."""
+"""The layer of a route whose own layers could not be created: its calls fail, others do not."""
 
 from __future__ import annotations
 
 from ..errors import PluginError
 from ..types import Call, DeploymentId, Reply, Service
-from .split import Failed
+from .split import FailurePredicate
 
 __all__ = ["FailedRoute"]
 
 
 class FailedRoute:
-    """Stands in for the layer of a plugin that failed. A `RouteLayer`.
+    """A `RouteLayer` in place of one that a plugin failed to create.
 
     Args:
-        message: Of the `PluginError` that each call raises.
+        message: Message of the `PluginError` that each call raises.
     """
 
     def __init__(self, message: str) -> None:
         self._message = message
 
-    def wrap(self, service: Service, failed: Failed) -> Service:
-        """Return a service that raises."""
+    def wrap(self, service: Service, failed: FailurePredicate) -> Service:
+        """Return a service that raises the error."""
 
         async def refuse(call: Call) -> Reply:
             raise PluginError(self._message)
 
         return refuse
 
-    def wrap_target(self, target: DeploymentId, service: Service, failed: Failed) -> Service:
-        """Return the service: no call reaches it."""
+    def wrap_target(self, target: DeploymentId, service: Service, failed: FailurePredicate) -> Service:
+        """Return the service unchanged, since no call reaches it."""
         return service
 
     def close(self, *, replaced: bool) -> None:

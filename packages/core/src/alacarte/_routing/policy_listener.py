@@ -1,6 +1,6 @@
-"""What becomes of the calls of one router: told to its policy, and to a plugin's observer.
+"""Reports about the calls of one router, to its policy and to plugins' observers.
 
-A router has a listener only where its policy or a plugin asks, so other calls pay for none of it.
+A router has a listener only if its policy or a plugin observes calls; other calls cost nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ FailureCode = Callable[[Call, Reply], ErrorCode | None]
 
 
 class ObservedCalls:
-    """Observes whole calls: from the router's door to the end, however often they were sent.
+    """Observes whole calls: from their arrival at the router to their end, retries included.
 
     Args:
-        observer: Of a plugin, or of several together; raises nothing.
-        clock: The router's.
+        observer: The observer of one plugin, or of several together; raises nothing.
+        clock: The router's clock.
     """
 
     def __init__(self, observer: RouterObserver, clock: Callable[[], float]) -> None:
@@ -40,7 +40,7 @@ class ObservedCalls:
             entry = self._open[key] = _OpenCall(self._clock())
             self.observer.began(request)
             try:
-                return await service(request)  # its stream ends the call
+                return await service(request)  # the end of the call is reported by its stream
             except BaseException as error:
                 if self._open.get(key) is entry:
                     self._end(request, None, self._failed(request, error))
@@ -49,25 +49,25 @@ class ObservedCalls:
         return call
 
     def sent(self, call: Call, replica: ReplicaLoad) -> None:
-        """A call was sent to a replica."""
+        """Report that a call was sent to a replica."""
         if (entry := self._open.get(id(call))) is not None:
             entry.replica = replica
         self.observer.sent(call, replica)
 
     def replied(self, call: Call, replica: ReplicaLoad) -> None:
-        """A reply that streams has begun."""
+        """Report that a streaming reply has begun."""
         if (entry := self._open.get(id(call))) is not None:
             entry.first_part = self._clock()
         self.observer.first_part(call, replica)
 
     def retried(self, call: Call) -> None:
-        """The replica was lost, and the call goes elsewhere."""
+        """Report that a call is sent again, because its replica was lost."""
         entry = self._open.get(id(call))
         if entry is not None and entry.replica is not None:
             self.observer.retried(call, entry.replica)
 
     def answered(self, call: Call, outcome: Outcome) -> None:
-        """A call whose reply had begun has ended."""
+        """Report the end of a call whose reply had begun."""
         self._end(call, outcome, outcome)
 
     def _end(self, call: Call, at_replica: Outcome | None, outcome: Outcome) -> None:
@@ -83,7 +83,7 @@ class ObservedCalls:
 
     def _failed(self, call: Call, error: BaseException) -> Outcome:
         if isinstance(error, asyncio.CancelledError):
-            # The layer outside ends a call whose time is over by cancelling it.
+            # The deadline layer outside cancels a call whose deadline has passed.
             if call.deadline is not None and self._clock() >= call.deadline:
                 return Outcome("error", ErrorCode.DEADLINE_EXCEEDED, "DeadlineExceededError")
             return Outcome("cancelled", ErrorCode.CANCELLED, "CancelledError")
@@ -91,7 +91,7 @@ class ObservedCalls:
 
 
 class _OpenCall:
-    """A call between its two ends."""
+    """A call that has begun and not ended."""
 
     __slots__ = ("began", "first_part", "replica")
 
@@ -102,13 +102,13 @@ class _OpenCall:
 
 
 class PolicyListener:
-    """Tells what becomes of each call that was sent.
+    """Reports each call that was sent, and its outcome.
 
     Args:
-        chooser: The policy, as far as it asks.
-        calls: Observes for plugins, None where none asks.
-        clock: The router's.
-        failure_code: Judges replies.
+        chooser: The policy of the router.
+        calls: Observes calls for plugins; None without an observer.
+        clock: The router's clock.
+        failure_code: Returns the error code that a reply stands for.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class PolicyListener:
         self._first_parts: dict[CallerStream, float] = {}
 
     def sent(self, call: Call, replica: ReplicaLoad, stream: CallerStream) -> None:
-        """A call was sent to a replica."""
+        """Report that a call was sent to a replica."""
         if call.streaming:
 
             def replied() -> None:
@@ -147,11 +147,11 @@ class PolicyListener:
         kind: OutcomeKind,
         began: float,
     ) -> None:
-        """What a replica had of a call has ended.
+        """Report the end of a call at a replica.
 
         Args:
-            kind: `success` where the replica answers; then the stream says the rest.
-            began: When it was sent.
+            kind: `success` if the replica answers; the stream then has the details.
+            began: When the call was sent.
         """
         now = self._clock()
         first = self._first_parts.pop(stream, None)
@@ -161,7 +161,7 @@ class PolicyListener:
         if self._calls is not None:
             if kind == "rejected":
                 self._calls.observer.rejected(call, replica)
-            elif stream.answered:
+            elif stream.has_reply:
                 self._calls.answered(call, outcome)
 
     def _outcome(
@@ -180,7 +180,7 @@ class PolicyListener:
             return Outcome(kind, ErrorCode.UNAVAILABLE, "", first_s, total_s)
         if kind == "rejected":
             return Outcome(kind, ErrorCode.RESOURCE_EXHAUSTED, "", first_s, total_s)
-        if isinstance(error, ConnectionLost):  # moved away from a silent replica
+        if isinstance(error, ConnectionLost):  # abandoned at a silent replica
             return Outcome("unanswered", ErrorCode.UNAVAILABLE, "", first_s, total_s)
         if isinstance(error, asyncio.CancelledError):
             return Outcome("cancelled", ErrorCode.CANCELLED, "", first_s, total_s)

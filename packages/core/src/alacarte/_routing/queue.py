@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class WaitingCalls(Generic[T]):
-    """A queue of calls, each with the future of what it will get. Leaving takes constant time.
+    """A queue of calls, each with the future of its result. Removal takes constant time.
 
     Attributes:
-        entries: Those that wait; always the same mapping. To look at, and to ask whether any do.
-        changed: Called after a call has joined or left.
+        entries: The waiting calls, read-only; always the same mapping.
+        changed: Called after a call was added or removed.
     """
 
     def __init__(self) -> None:
@@ -29,8 +29,8 @@ class WaitingCalls(Generic[T]):
     def __len__(self) -> int:
         return len(self.entries)
 
-    def join(self, call: Call, future: asyncio.Future[T], *, front: bool) -> None:
-        """Add a call at the end, or at the front when it has waited before."""
+    def add(self, call: Call, future: asyncio.Future[T], *, front: bool) -> None:
+        """Add a call at the end, or at the front if the call has waited before."""
         key = id(future)
         self.entries[key] = (call, future)
         if front:
@@ -38,25 +38,25 @@ class WaitingCalls(Generic[T]):
         if self.changed is not None:
             self.changed()
 
-    def leave(self, future: asyncio.Future[T]) -> None:
-        """Take out a call, if it is still there."""
+    def remove(self, future: asyncio.Future[T]) -> None:
+        """Remove a call; do nothing if it has left the queue."""
         self.entries.pop(id(future), None)
         if self.changed is not None:
             self.changed()
 
-    def first(self) -> tuple[Call, asyncio.Future[T]] | None:
-        """Return the call whose turn it is, and leave it where it is."""
+    def peek_oldest(self) -> tuple[Call, asyncio.Future[T]] | None:
+        """Return the oldest call without removing it, or None from an empty queue."""
         for entry in self.entries.values():
             return entry
         return None
 
-    def last(self) -> asyncio.Future[T]:
-        """Take out the call that came last, and return its future."""
+    def pop_newest(self) -> asyncio.Future[T]:
+        """Remove the newest call and return its future."""
         _, (_, future) = self.entries.popitem()
         return future
 
-    def fail(self, error: BaseException) -> None:
-        """Give every waiting call this error."""
+    def fail_all(self, error: BaseException) -> None:
+        """Fail every waiting call with this error."""
         calls = list(self.entries.values())
         self.entries.clear()
         for _, future in calls:

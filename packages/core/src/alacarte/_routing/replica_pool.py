@@ -1,8 +1,8 @@
-"""The replicas of one deployment as one process knows them: connected, ejected, leaving.
+"""The replicas of one deployment in one process: connected, ejected or leaving.
 
-The controller's snapshots list them. Each is connected to at once, and again when its connection
-breaks. A replica that answers nothing at all, a PING included, is ejected within two seconds, and
-restored by the first byte that comes from it. The rules are in `ejection`.
+The controller's snapshots list the replicas. Each is connected to at once, and again when its
+connection breaks. A silent replica, which does not even answer a PING, is ejected within two
+seconds, and restored by its first byte. `ejection` has the rules.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .._wire.authentication import AuthenticationError
 from .._wire.caller_connection import CallerConnection, ConnectionLost
 from ..actors import ReplicaEntry
 from ..types import Address, DeploymentId, ReplicaLoad, RouterObserver
-from .ejection import Ejection, Record, first_restored, max_ejected
+from .ejection import Ejection, FailureRecord, first_restored, max_ejected
 from .sweep import TICK_S, Sweep
 
 __all__ = ["Connect", "Link", "ReplicaPool"]
@@ -24,31 +24,31 @@ __all__ = ["Connect", "Link", "ReplicaPool"]
 log = logging.getLogger("alacarte.router")
 
 Connect = Callable[[str, Address], Awaitable[CallerConnection]]
-"""Connects to the replica of that id at that address."""
+"""Connects to the replica with an id at an address."""
 
-_TELL_ATTEMPTS = 2
-_TELL_AGAIN_ATTEMPTS = 10
-"""At which failed attempts to connect the controller is told."""
-_RECONNECT_S = (0.02, 0.1, 0.5, 1.0)
+_REPORT_AT_ATTEMPT = 2
+_REPORT_EVERY_ATTEMPTS = 10
+"""Failed attempts to connect that are reported to the controller: the first, and the period."""
+_RECONNECT_DELAYS_S = (0.02, 0.1, 0.5, 1.0)
 PING_ROUNDS = 3
-"""Rounds of the sweep with calls in flight and nothing heard, after which a PING is sent."""
+"""Rounds of the sweep with calls in flight and no byte received, after which a PING is sent."""
 SILENT_ROUNDS = 7
-"""Rounds with nothing heard, an answer to that PING included, after which a replica is ejected."""
-_TELL_AGAIN_ROUNDS = 20
-_LOST_ROUNDS = 120
-"""Rounds after which a silent replica that the controller has removed will not answer any more."""
-_SILENT_S = SILENT_ROUNDS * TICK_S
+"""Rounds without a byte, the answer to that PING included, after which a replica is ejected."""
+_REPORT_EVERY_ROUNDS = 20
+_ABORT_ROUNDS = 120
+"""Rounds after which the connection to a silent replica that was removed is aborted."""
+_SILENCE_S = SILENT_ROUNDS * TICK_S
 
 
 class Link(ReplicaLoad):
-    """A replica with the connection to it.
+    """A replica and the connection to it.
 
     Attributes:
-        gone: The controller no longer lists it.
-        leaving: It has said that it takes no new calls.
-        silence: Rounds of the sweep in which nothing came though something was due.
-        record: Its failures, None while there were none.
-        lost_work: Its connection broke with calls in flight.
+        gone: The controller no longer lists the replica.
+        leaving: The replica has sent GOAWAY and accepts no new calls.
+        silence: Rounds of the sweep in which no byte came although a byte was due.
+        record: Failures of the replica; None before the first one.
+        lost_work: The connection broke with calls in flight.
     """
 
     __slots__ = (
@@ -65,7 +65,7 @@ class Link(ReplicaLoad):
         self.gone = False
         self.leaving = False
         self.silence = 0
-        self.record: Record | None = None
+        self.record: FailureRecord | None = None
         self.lost_work = False
 
     @property
@@ -74,23 +74,23 @@ class Link(ReplicaLoad):
 
 
 class ReplicaPool:
-    """Keeps a connection to each replica, and the list of those that calls may go to.
+    """Keeps a connection to each replica, and the list of replicas that accept calls.
 
     Args:
         connect: Opens a connection to a replica.
         node_id: The node whose replicas are local, "" for none.
-        clock: Seconds, never going back.
-        sweep: Of this process.
+        clock: Monotonic seconds.
+        sweep: The sweep of this process.
         freed: Called when a waiting call may find a slot.
-        joined: Called before that when there is more room than there was.
-        silent: Called when a replica has stopped answering.
-        left: Called when a replica is gone, after the last of its calls.
-        suspect: Tells the controller of a replica, by its id, and why.
-        observer: Of a plugin, None where none asks.
+        joined: Called before `freed` when the capacity has grown.
+        silent: Called when a replica has become silent.
+        left: Called when a replica has gone, after the end of its last call.
+        suspect: Reports a replica to the controller, by id and reason.
+        observer: The observer of plugins; None without one.
 
     Attributes:
-        ready: The replicas that calls may go to. Always the same list.
-        links: All that the controller lists, by id.
+        ready: The replicas that accept calls. Always the same list.
+        links: All replicas that the controller lists, by id.
     """
 
     def __init__(
@@ -125,12 +125,12 @@ class ReplicaPool:
         self._retired: set[Link] = set()
         self._loop = asyncio.get_running_loop()
         self._random = random.Random()
-        sweep.add(self._look)
+        sweep.add(self._check_silence)
 
-    # --- what the controller says -------------------------------------------------------
+    # --- the controller's snapshots -----------------------------------------------------
 
     def change(self, changed: Iterable[ReplicaEntry], removed: Iterable[str]) -> None:
-        """Take over replicas that are new or changed, and let go of those that are gone."""
+        """Apply a change of the controller's list of replicas."""
         for replica_id in removed:
             link = self.links.pop(replica_id, None)
             if link is not None:
@@ -147,21 +147,21 @@ class ReplicaPool:
 
     @property
     def is_busy(self) -> bool:
-        """Whether there are replicas, or calls at those that are gone."""
+        """Whether a replica is listed, or calls are in flight at removed replicas."""
         return bool(self.links or self._retired)
 
     @property
     def free_slots(self) -> int:
-        """How many calls the replicas take, those that are not connected yet included."""
+        """Number of calls that the replicas accept, including replicas that are connecting."""
         return sum(max(link.max_ongoing - link.in_flight, 0) for link in self.links.values())
 
     def reopen(self) -> None:
-        """Go on after `close`."""
-        self._sweep.add(self._look)
+        """Continue after `close`."""
+        self._sweep.add(self._check_silence)
 
     def close(self) -> None:
-        """Hang up everywhere."""
-        self._sweep.discard(self._look)
+        """Close the connections to all replicas."""
+        self._sweep.discard(self._check_silence)
         for link in [*self.links.values(), *self._retired]:
             link.gone = True
             self.hang_up(link)
@@ -169,17 +169,17 @@ class ReplicaPool:
         self.ready.clear()
         self._ejected.clear()
 
-    # --- what becomes of calls ----------------------------------------------------------
+    # --- failures -----------------------------------------------------------------------
 
     def unanswered(self, link: Link) -> None:
-        """A call's time is over, and the replica has not even answered a PING."""
+        """Record a call whose deadline passed while its replica did not even answer a PING."""
         if self._failed(link) and link in self.ready:
-            self._place(link)
+            self._eject_or_restore(link)
             self._warn(link, "has failed several times in a row")
 
     def broken(self, link: Link) -> None:
-        """The connection is gone: send nothing there until another stands."""
-        self._leave(link)
+        """Handle the loss of a connection: connect again, and send no calls before that."""
+        self._remove_ready(link)
         if link.connection is None:
             return
         link.connection = None
@@ -190,12 +190,12 @@ class ReplicaPool:
             link.connecting = self._loop.create_task(self._keep_connected(link))
 
     def _lost(self, link: Link, connection: CallerConnection) -> None:
-        # One that was found broken before it said so has a successor by now.
+        # A failed send may have reported the loss before, and a new connection may stand.
         if link.connection is connection:
             self.broken(link)
 
     def hang_up(self, link: Link) -> None:
-        """Nothing more is expected from there."""
+        """Close the connection to a replica without calls in flight."""
         if link in self._retired:
             self._retired.remove(link)
             self._left(link)
@@ -207,21 +207,21 @@ class ReplicaPool:
     # --- connecting ---------------------------------------------------------------------
 
     async def _keep_connected(self, link: Link) -> None:
-        """Connect, and again, for as long as the controller says that the replica is there."""
+        """Connect to a replica; retry for as long as the controller lists the replica."""
         attempt = 0
         while not link.gone:
             try:
                 connection = await self._connect(link.replica_id, link.address)
             except (OSError, ConnectionLost, AuthenticationError) as error:
-                # A refusal is warned of where it is seen, at the connection.
+                # The connection itself warns about a failed handshake.
                 log.debug("replica %s: %s", link.replica_id, error)
-                # The cluster may take long to see that its process, or its node, is gone.
-                if attempt % _TELL_AGAIN_ATTEMPTS == _TELL_ATTEMPTS:
-                    self._suspect(link.replica_id, f"it cannot be connected to: {error}")
+                # The cluster may be slow to notice the end of a process or a node.
+                if attempt % _REPORT_EVERY_ATTEMPTS == _REPORT_AT_ATTEMPT:
+                    self._suspect(link.replica_id, f"a connection to it failed: {error}")
             else:
                 self._connected(link, connection)
                 return
-            await asyncio.sleep(_RECONNECT_S[min(attempt, len(_RECONNECT_S) - 1)])
+            await asyncio.sleep(_RECONNECT_DELAYS_S[min(attempt, len(_RECONNECT_DELAYS_S) - 1)])
             attempt += 1
 
     def _connected(self, link: Link, connection: CallerConnection) -> None:
@@ -237,7 +237,7 @@ class ReplicaPool:
         link.lost_work = False
         if self._observer is not None:
             self._observer.joined(link)
-        self._place(link)
+        self._eject_or_restore(link)
         self._joined()
         self._freed()
 
@@ -254,34 +254,34 @@ class ReplicaPool:
     # --- leaving ------------------------------------------------------------------------
 
     def _dismiss(self, link: Link) -> None:
-        """The replica is leaving: hang up as soon as what is in flight there has ended.
+        """Drain a replica that has sent GOAWAY: close its connection after its last call.
 
-        It waits for that, and so knows that nothing more is on its way.
+        The replica waits for the close, and then knows that no further call can arrive.
         """
-        self._leave(link)
+        self._remove_ready(link)
         link.leaving = True
         if not link.in_flight:
             self.hang_up(link)
 
     def _retire(self, link: Link) -> None:
-        """The controller no longer lists the replica."""
+        """Drain a replica that the controller no longer lists."""
         link.gone = True
-        self._leave(link)
+        self._remove_ready(link)
         self._retired.add(link)
         if not link.in_flight:
             self.hang_up(link)
 
-    def _leave(self, link: Link) -> None:
-        """Send it no new calls; those in flight there go on."""
+    def _remove_ready(self, link: Link) -> None:
+        """Send a replica no new calls; its calls in flight go on."""
         self._ejected.pop(link, None)
         if link in self.ready:
             self.ready.remove(link)
             self._restore()
 
-    # --- ejected ------------------------------------------------------------------------
+    # --- ejection -----------------------------------------------------------------------
 
-    def _place(self, link: Link) -> None:
-        """Put a connected replica among the ready ones, or eject it."""
+    def _eject_or_restore(self, link: Link) -> None:
+        """Eject a connected replica that fails or is silent; make any other one ready."""
         until = float("-inf") if link.record is None else link.record.until
         failing = link.silent or until > self._clock()
         was_ready = link in self.ready
@@ -304,77 +304,79 @@ class ReplicaPool:
                 self._observer.restored(link)
 
     def _due(self, link: Link, until: float) -> None:
-        """An ejection is over, unless the replica was ejected again."""
+        """End an ejection, unless the replica was ejected again."""
         if link.record is not None and link.record.until == until:
             link.record.until = float("-inf")
             if link in self._ejected:
-                self._place(link)
+                self._eject_or_restore(link)
                 self._freed()
 
     def _restore(self) -> None:
-        """Restore the best of the ejected replicas, since so many others have gone."""
+        """Restore ejected replicas that are too many now that ready ones have gone."""
         while len(self._ejected) > max_ejected(len(self.ready) + len(self._ejected)):
             link = first_restored(self._ejected)
             del self._ejected[link]
             self.ready.append(link)
             if self._observer is not None:
                 self._observer.restored(link)
-            # Not in this turn: whoever found a connection broken may be sending a call.
+            # In a later turn of the loop: the router may be sending a call now.
             self._loop.call_soon(self._freed)
 
     def _failed(self, link: Link) -> bool:
         if link.record is None:
-            link.record = Record()
+            link.record = FailureRecord()
         return link.record.failed(self._clock(), self._random.random())
 
-    def _warn(self, link: Link, what: str) -> None:
-        calls = (
+    def _warn(self, link: Link, fault: str) -> None:
+        consequence = (
             "it is ejected for now"
             if link in self._ejected
-            else "calls still go to it, because as many replicas are ejected as may be"
+            else "it still gets calls, because no more replicas may be ejected"
         )
-        log.warning("%s: replica %s %s; %s.", self._deployment, link.replica_id, what, calls)
+        log.warning(
+            "%s: replica %s %s; %s.", self._deployment, link.replica_id, fault, consequence
+        )
 
     # --- silence ------------------------------------------------------------------------
 
-    def _look(self) -> bool:
-        """Look for replicas that answer nothing. A round of the sweep."""
+    def _check_silence(self) -> bool:
+        """Check for silent replicas, in a round of the sweep; return whether to check again."""
         busy = False
         for link in [*self.links.values(), *self._retired]:
             connection = link.connection
             if connection is None:
                 continue
-            if connection.heard:
-                connection.heard = False
+            if connection.has_received:
+                connection.has_received = False
                 if link.silence:
                     self._answers(link)
             elif link.in_flight or link.silence >= PING_ROUNDS:
                 link.silence += 1
-                self._unheard(link, connection)
+                self._handle_silence(link, connection)
             if link.in_flight or link.silence >= PING_ROUNDS:
                 busy = True
         return busy
 
-    def _unheard(self, link: Link, connection: CallerConnection) -> None:
+    def _handle_silence(self, link: Link, connection: CallerConnection) -> None:
         if link.silence == PING_ROUNDS:
             connection.ping()
         elif link.silence >= SILENT_ROUNDS:
-            if link in self.ready:  # again and again: it may have to stay until others are back
-                self._place(link)
+            if link in self.ready:  # each round: other ejected replicas may have kept it ready
+                self._eject_or_restore(link)
             if link.silence == SILENT_ROUNDS:
-                self._warn(link, f"has not answered for {_SILENT_S:g} s")
+                self._warn(link, f"has not answered for {_SILENCE_S:g} s")
                 self._silent(link)
-            if (link.silence - SILENT_ROUNDS) % _TELL_AGAIN_ROUNDS == 0 and not link.gone:
-                self._suspect(link.replica_id, f"it has not answered for {_SILENT_S:g} s or longer")
-            if link.gone and link.silence >= _LOST_ROUNDS:
+            if (link.silence - SILENT_ROUNDS) % _REPORT_EVERY_ROUNDS == 0 and not link.gone:
+                self._suspect(link.replica_id, f"it has not answered for {_SILENCE_S:g} s or longer")
+            if link.gone and link.silence >= _ABORT_ROUNDS:
                 connection.abort()
 
     def _answers(self, link: Link) -> None:
-        """It has said something: whatever was wrong, its event loop turns again."""
+        """Handle the first byte of a silent replica, whose event loop runs again."""
         was_ejected = link in self._ejected
         link.silence = 0
         if was_ejected:
-            self._place(link)
+            self._eject_or_restore(link)
             if link not in self._ejected:
                 log.info("%s: replica %s answers again.", self._deployment, link.replica_id)
                 self._freed()

@@ -1,6 +1,6 @@
-"""How often calls that were started are sent again. Pure, but for a clock that is given.
+"""The budget of retries of calls that may have started. Pure, except for the clock.
 
-Without a bound, every lost replica would turn into more load for those that are left.
+Without a bound, each lost replica would add load to the remaining ones.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections.abc import Callable
 __all__ = ["MAX_REPEATS", "RetryBudget"]
 
 MAX_REPEATS = 1
-"""How often one call is sent again; what kills its replica kills at most two."""
-SHARE = 0.2
-"""Of the calls that may be repeated, how many are, on average; and besides,"""
-PER_S = 10.0
-"""so many each second, so that a process that makes few calls can repeat one."""
-_MOST = 10.0 * PER_S
-"""What is not used in ten seconds is not kept."""
+"""Most retries of one call; a call that kills its replica kills at most two."""
+TOKENS_PER_CALL = 0.2
+"""Average share of the idempotent calls that may be retried, plus"""
+TOKENS_PER_S = 10.0
+"""this many retries per second, so that a process with few calls can retry."""
+_MAX_TOKENS = 10.0 * TOKENS_PER_S
+"""The tokens of ten seconds; unused ones above that are lost."""
 
 
 class RetryBudget:
-    """A bucket that calls and time fill, and that repeating empties.
+    """A token bucket, filled by calls and time; each retry takes one token.
 
     Args:
-        clock: Seconds, never going back.
+        clock: Monotonic seconds.
     """
 
     __slots__ = ("_clock", "_filled", "_tokens")
@@ -31,23 +31,23 @@ class RetryBudget:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._filled = clock()
-        self._tokens = PER_S
+        self._tokens = TOKENS_PER_S
 
-    def earn(self) -> None:
-        """A call was made that may be repeated."""
-        self._tokens = min(self._tokens + SHARE, _MOST)
+    def deposit(self) -> None:
+        """Add the tokens of an idempotent call."""
+        self._tokens = min(self._tokens + TOKENS_PER_CALL, _MAX_TOKENS)
 
     @property
-    def left(self) -> int:
-        """How many calls may be repeated now."""
+    def available(self) -> int:
+        """Number of retries that are allowed now."""
         now = self._clock()
-        self._tokens = min(self._tokens + (now - self._filled) * PER_S, _MOST)
+        self._tokens = min(self._tokens + (now - self._filled) * TOKENS_PER_S, _MAX_TOKENS)
         self._filled = now
         return int(self._tokens)
 
     def take(self) -> bool:
-        """Whether one more call may be repeated; if so, it is counted."""
-        if not self.left:
+        """Take a token for a retry; return False if none is left."""
+        if not self.available:
             return False
         self._tokens -= 1.0
         return True

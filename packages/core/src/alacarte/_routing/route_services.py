@@ -1,4 +1,4 @@
-"""The routes as a process that makes calls sees them: those that are split, and those by name."""
+"""The services of routes in a process that makes calls."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Callable, Sequence
 
 from ..errors import NotFoundError, ServeError
 from ..types import Call, DeploymentId, Reply, Route, RouteLayer, RouteTable, Service
-from .split import Failed, Split
+from .split import FailurePredicate, Split
 
 __all__ = ["RouteServices"]
 
-_FIRST_S = 15.0
-_NEWER_S = 1.0
-"""For a table without a deployment that is gone: both come from the controller, apart."""
+_FIRST_TABLE_TIMEOUT_S = 15.0
+_NEXT_TABLE_TIMEOUT_S = 1.0
+"""Wait for the table without a removed deployment; the two arrive from the controller separately."""
 
 
 class RouteServices:
-    """Keeps the newest table, and a `Split` for each route with more than one plain target.
+    """The newest route table, and a `Split` for each route that is more than one plain target.
 
     Args:
         service_of: Returns the service of a deployment.
-        is_gone: Says whether a deployment is not there any more.
-        layers: Returns what plugins put around the calls by a route.
+        is_gone: Returns whether a deployment was deleted.
+        layers: Returns the layers that plugins put around the calls of a route.
     """
 
     def __init__(
@@ -43,23 +43,23 @@ class RouteServices:
         self._newer = asyncio.Event()
 
     def update(self, table: RouteTable) -> None:
-        """Take over a newer table; calls that have chosen their target go on.
+        """Apply a newer table; calls that have chosen their target go on.
 
-        Every listener hears of the table. Then the error of the first that has raised is raised,
-        so that the table is brought again.
+        Every listener gets the table. The first error of a listener is then raised, so that the
+        table is sent again.
         """
         self._table = table
         if self._splits:
             wanted = {route.fingerprint for route in table.routes if route.is_split}
             for key in self._splits.keys() - wanted:
                 self._splits.pop(key).close(replaced=True)
-        self._routes = {_place(route): route for route in table.routes}
+        self._routes = {_route_key(route): route for route in table.routes}
         self._named = {}
         errors = []
         for listener in self._listeners:
             try:
                 listener(table)
-            except Exception as error:  # foreign code: the others must not miss the table for it
+            except Exception as error:  # foreign code, which must not keep the table from others
                 errors.append(error)
         self._newer.set()
         self._newer = asyncio.Event()
@@ -67,39 +67,39 @@ class RouteServices:
             raise errors[0]
 
     def listen(self, changed: Callable[[RouteTable], None]) -> None:
-        """Call `changed` with this table, where there is one, and with every newer one."""
+        """Call `changed` with the current table, if any, and with every newer one."""
         self._listeners.append(changed)
         if self._table is not None:
             changed(self._table)
 
-    async def known(self, version: int) -> None:
-        """Return when a table of this version, or a newer one, is here."""
+    async def wait_for_version(self, version: int) -> None:
+        """Wait until a table of this version or a newer one has arrived."""
         while self._table is None or self._table.version < version:
             await self._newer.wait()
 
-    def of(self, route: Route, failed: Failed) -> Service:
+    def route_service(self, route: Route, failed: FailurePredicate) -> Service:
         """Return the service of a route; see `Runtime.route_service`."""
         if not route.is_split:
             return self._service_of(next(iter(route.targets)))
         return self._split(route).service(failed)
 
-    def named(self, name: str) -> Service:
-        """Return the service of the route of a name, whatever becomes of it.
+    def named_service(self, name: str) -> Service:
+        """Return a service that calls the route that has this name at the time of each call.
 
         Raises (from the service):
-            NotFoundError: There is none.
+            NotFoundError: No route has that name.
         """
 
         async def call(call: Call) -> Reply:
             service = self._named.get(name)
             if service is None:
-                service = self._named[name] = self.of(await self._find(name), _never)
+                service = self._named[name] = self.route_service(await self._find(name), _no_reply_failed)
             return await service(call)
 
         return call
 
     def close(self) -> None:
-        """Tell the layers that this process makes no more calls."""
+        """Close the layers of all routes, because this process makes no more calls."""
         for split in self._splits.values():
             split.close(replaced=False)
         self._splits = {}
@@ -107,14 +107,16 @@ class RouteServices:
     async def _find(self, name: str) -> Route:
         if self._table is None:
             try:
-                async with asyncio.timeout(_FIRST_S):
-                    await self.known(-1)
+                async with asyncio.timeout(_FIRST_TABLE_TIMEOUT_S):
+                    await self.wait_for_version(-1)
             except TimeoutError:
-                raise ServeError("the controller does not answer: no route is known.") from None
+                raise ServeError(
+                    "the controller has not sent the routes; check serve.status()."
+                ) from None
         names = {route.name: route for route in self._routes.values() if route.name}
         if name not in names:
-            there = ", ".join(sorted(names)) or "none"
-            raise NotFoundError(f"there is no route named {name!r}; there are: {there}.")
+            known = ", ".join(sorted(names)) or "none"
+            raise NotFoundError(f"no route is named {name!r}; the routes are: {known}.")
         return names[name]
 
     def _split(self, route: Route) -> Split:
@@ -126,25 +128,28 @@ class RouteServices:
         return split
 
     async def _successor(
-        self, split: Split, target: DeploymentId, failed: Failed
+        self, split: Split, target: DeploymentId, failed: FailurePredicate
     ) -> tuple[Route, Service] | None:
-        """Return what the route of a split is by now, or at once; None for what it was."""
+        """Return the route that has replaced a split's route, and its service; None if none has.
+
+        After the end of the target's deployment, wait a moment for the replacement.
+        """
         key = split.route.fingerprint
-        if self._is_gone(target):  # so its route is another one, though we may not know it yet
+        if self._is_gone(target):  # so the route has changed, though its table may still arrive
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_NEWER_S):
+                async with asyncio.timeout(_NEXT_TABLE_TIMEOUT_S):
                     while self._splits.get(key) is split:
                         await self._newer.wait()
-        route = self._routes.get(_place(split.route))
+        route = self._routes.get(_route_key(split.route))
         if route is None or self._splits.get(key) is split:
             return None
-        return route, self.of(route, failed)
+        return route, self.route_service(route, failed)
 
 
-def _place(route: Route) -> str:
-    """Return where a route is found, whatever its targets."""
+def _route_key(route: Route) -> str:
+    """Return the key of a route, which does not depend on its targets."""
     return route.prefix or route.name
 
 
-def _never(reply: Reply) -> bool:
+def _no_reply_failed(reply: Reply) -> bool:
     return False

@@ -1,12 +1,12 @@
 """The router: sends each call of one deployment to one of its replicas.
 
-One for each deployment and process, on the runtime's event loop. It knows the replicas from the
-controller's snapshots (`replicas`), and counts the calls in flight at each. Nothing is polled and
-nothing backs off: when every replica is full, calls wait in order, and a completion, a LOAD frame
-or a new replica sends the oldest.
+A process has one router for each deployment it calls, on the runtime's event loop. The replicas
+come from the controller's snapshots (`replica_pool`), and the router counts the calls in flight at
+each. There is no polling and no backoff: when every replica is full, calls wait in order, and a
+completion, a LOAD frame or a new replica sends the oldest.
 
-What was refused was not started, and goes elsewhere. What was sent to a replica that then broke
-off may have started, and fails; unless its caller has said that it may run more than once.
+A rejected call has not started, and is sent to another replica. A call whose connection broke may
+have started, and fails, unless the call is idempotent.
 """
 
 from __future__ import annotations
@@ -54,19 +54,19 @@ class Router:
     """Routes the calls of one deployment. `call` is a service.
 
     Args:
-        deployment: Where the calls go.
-        policies: Makes the policy that a snapshot names. Raises nothing.
+        deployment: The deployment that is called.
+        policies: Creates the policy that a snapshot names. Raises nothing.
         connect: Opens a connection to a replica.
         node_id: The node whose replicas are local, for policies that prefer them; "" for none.
-        sweep: Of this process; by default one of its own.
-        watch_load: Gives what follows the load, for deployments that are scaled by it.
-        suspect: Told of a replica that does not answer, by id, and why.
-        observer: Of a plugin, None where none asks; raises nothing.
-        failure_code: Judges replies, for a policy or an observer that asks.
-        clock: Seconds, never going back; the one that deadlines are on.
+        sweep: The sweep of this process; by default the router's own.
+        watch_load: Creates the load watch of an autoscaled deployment.
+        suspect: Reports a silent replica, by id and reason.
+        observer: The observer of plugins, which raises nothing; None without one.
+        failure_code: Returns the error code that a reply stands for, for policy and observer.
+        clock: Monotonic seconds, on the clock of the deadlines.
 
     Attributes:
-        service: `call`, with the calls observed where a plugin asks.
+        service: `call`, wrapped for the observer if there is one.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Router:
         self._unavailable = ""
         self._returned: Callable[[Router], None] | None = None
         self._queue: WaitingCalls[CallerStream] = WaitingCalls()
-        self._waiting = self._queue.entries  # its truth costs no call of Python's
+        self._waiting = self._queue.entries  # tested for truth without a call of Python code
         self._streams: dict[CallerStream, tuple[Call, Link, PolicyListener | None, float]] = {}
         self._loop = asyncio.get_running_loop()
         self._known = asyncio.Event()
@@ -112,9 +112,9 @@ class Router:
             self._sweep,
             freed=self._dispatch,
             joined=self._admission.forget,
-            silent=self._move_away,
+            silent=self._retry_elsewhere,
             left=self._left,
-            suspect=suspect or _nobody,
+            suspect=suspect or _ignore_suspect,
             observer=observer,
         )
         self._ready = self._replicas.ready
@@ -133,7 +133,7 @@ class Router:
 
     @property
     def replicas(self) -> Sequence[ReplicaLoad]:
-        """The replicas that calls may go to now."""
+        """The replicas that accept calls now."""
         return self._ready
 
     # --- calls --------------------------------------------------------------------------
@@ -142,11 +142,11 @@ class Router:
         """Send a call to a replica and return its reply.
 
         Raises:
-            BackPressureError: The queue is full, the policy shed the call, or its time would be
-                over before its turn.
-            DeadlineExceededError: Its time was over before its turn.
-            DeploymentUnavailableError: No replica will come.
-            ReplicaUnavailableError: The replica broke off, and the call may have started.
+            BackPressureError: The queue is full, the policy shed the call, or the call's deadline
+                would pass before its turn.
+            DeadlineExceededError: The call's deadline passed before its turn.
+            DeploymentUnavailableError: The deployment will get no replica.
+            ReplicaUnavailableError: The replica was lost, and the call may have started.
         """
         again = False
         repeats = 0
@@ -176,42 +176,42 @@ class Router:
                 raise
 
     def _may_repeat(self, call: Call, stream: CallerStream, repeats: int) -> bool:
-        """Whether a call whose replica was lost is sent elsewhere."""
+        """Return whether a call whose replica was lost is sent again."""
         return (
-            call.idempotent and repeats < MAX_REPEATS and stream.repeatable and self._budget.take()
+            call.idempotent and repeats < MAX_REPEATS and stream.is_repeatable and self._budget.take()
         )
 
     async def broadcast(self, call: Call) -> list[Reply | BaseException]:
-        """Send a call to every replica that runs, and return what each answered or raised.
+        """Send a call to every running replica; return the reply or the error of each.
 
-        Beyond the limit and past the queue: what all must hear, the busy ones must hear, too.
-        A replica that was just heard of is told as soon as it is connected.
+        A broadcast bypasses limit and queue, since busy replicas must get the call, too. A replica
+        that is connecting gets the call when it is connected.
 
         Raises:
             DeploymentUnavailableError: No replica runs.
         """
-        self._return()
+        self._reactivate()
         await self._known.wait()
         links = [link for link in self._replicas.links.values() if not link.leaving]
         if self._observer is not None:
             self._observer.broadcast(call, tuple(links))
         sent = (self._call_one(link, call) for link in links)
         answers = await asyncio.gather(*sent, return_exceptions=True)
-        # Who was on its way out did not take the call, and need not hear of anything any more.
-        heard = [answer for answer in answers if not isinstance(answer, Rejected)]
-        if not heard:
+        # A replica that drains rejects the call, and does not need it.
+        accepted = [answer for answer in answers if not isinstance(answer, Rejected)]
+        if not accepted:
             reason = self._unavailable or "none of its replicas runs"
             raise DeploymentUnavailableError(str(self.deployment), reason)
-        return heard
+        return accepted
 
     async def _call_one(self, link: Link, call: Call) -> Reply:
         while link.connection is None:
             if link.gone or link.connecting is None:
                 raise Rejected
-            # Not the task itself: it goes on when this call is given up.
+            # Not the task itself, which goes on when this call is cancelled.
             await asyncio.wait([link.connecting])
         try:
-            stream = link.connection.open(call, lambda _: self._heard(link))
+            stream = link.connection.open(call, lambda _: self._broadcast_done(link))
         except ConnectionLost:
             raise Rejected from None
         link.in_flight += 1
@@ -226,8 +226,8 @@ class Router:
             stream.cancel()
             raise
 
-    def _heard(self, link: Link) -> None:
-        """A call that the policy did not place has ended."""
+    def _broadcast_done(self, link: Link) -> None:
+        """Handle the end of a broadcast's call at one replica."""
         link.in_flight -= 1
         if not link.in_flight and (link.gone or link.leaving):
             self._replicas.hang_up(link)
@@ -235,23 +235,23 @@ class Router:
             self._dispatch()
 
     def _send(self, call: Call) -> CallerStream | None:
-        """Send a call now if the policy finds a replica for it, and return its stream."""
+        """Send a call if the policy chooses a replica now; return the stream, or None to wait."""
         while self._ready:
             policy = self._policy
             assert policy is not None
             try:
                 choice = policy.choose(call, self._ready)
-            except BaseException as error:  # foreign code, which may end no event loop
-                raise policy.failure(error) from error
+            except BaseException as error:  # foreign code, which must not end the event loop
+                raise policy.choose_error(error) from error
             if not isinstance(choice, Link):
                 if isinstance(choice, Wait):
                     return None
                 if isinstance(choice, Shed):
                     raise self._admission.back_pressure(choice.retry_after_s)
-                raise policy.nonsense(choice)
+                raise policy.invalid_choice_error(choice)
             link = choice
             if link.connection is None:
-                raise policy.nonsense(choice)
+                raise policy.invalid_choice_error(choice)
             try:
                 stream = link.connection.open(call, self._done)
             except ConnectionLost:
@@ -269,13 +269,13 @@ class Router:
         return None
 
     async def _wait(self, call: Call, *, front: bool) -> CallerStream:
-        self._return()
+        self._reactivate()
         if self._unavailable:
             raise DeploymentUnavailableError(str(self.deployment), self._unavailable)
         if not front:
             self._admission.admit(call, measured=bool(self._ready))
         future: asyncio.Future[CallerStream] = self._loop.create_future()
-        self._queue.join(call, future, front=front)
+        self._queue.add(call, future, front=front)
         if self._observer is not None:
             self._observer.queued(call)
         try:
@@ -287,29 +287,29 @@ class Router:
                 self._admission.given_up(call)
             raise
         finally:
-            self._queue.leave(future)
+            self._queue.remove(future)
             if not self._waiting:
                 self._admission.emptied()
 
     def _dispatch(self) -> None:
-        """Send as many of the waiting calls as replicas take."""
-        while self._ready and (entry := self._queue.first()) is not None:
+        """Send as many of the waiting calls as the replicas accept."""
+        while self._ready and (entry := self._queue.peek_oldest()) is not None:
             call, future = entry
             if not future.done():
                 try:
                     self._admission.check_deadline(call)
                     stream = self._send(call)
-                except Exception as error:  # of the policy, or of the call: it is the answer
+                except Exception as error:  # from the policy, or about the call
                     future.set_exception(error)
                 else:
                     if stream is None:
                         return
                     future.set_result(stream)
-            self._queue.leave(future)
+            self._queue.remove(future)
 
     def _done(self, stream: CallerStream) -> None:
-        """A call has ended, somehow: its slot is free."""
-        # Told to the policy that started it: another one may have taken over since.
+        """Handle the end of a call, which frees its slot."""
+        # The listener is that of the policy which chose; the policy may have changed since.
         call, link, listener, started = self._streams.pop(stream)
         kind: OutcomeKind = "success"
         link.in_flight -= 1
@@ -321,8 +321,8 @@ class Router:
             link.reported = connection.replica_load
             link.blocked = True
             kind = "rejected"
-        elif link.silence > PING_ROUNDS and not connection.heard:
-            # Its caller has given up, and since the PING the replica has said nothing.
+        elif link.silence > PING_ROUNDS and not connection.has_received:
+            # The caller has cancelled, and no byte has come from the replica since the PING.
             if self._admission.is_late(call):
                 self._replicas.unanswered(link)
             kind = "unanswered"
@@ -332,7 +332,7 @@ class Router:
             elapsed = self._clock() - started
             link.latency_s += _SMOOTHING * (elapsed - link.latency_s)
             if link.record is not None:
-                link.record.answered()
+                link.record.succeeded()
             if self._waiting:
                 self._admission.ended(call, started + elapsed, elapsed)
         if listener is not None:
@@ -344,25 +344,28 @@ class Router:
         if self._waiting:
             self._dispatch()
 
-    def _move_away(self, link: Link) -> None:
-        """Send what may run twice elsewhere; the other calls there stay, and may be answered."""
-        left = self._budget.left
+    def _retry_elsewhere(self, link: Link) -> None:
+        """Retry the idempotent calls at a silent replica; its other calls go on waiting."""
+        left = self._budget.available
         for stream, (call, at, _, _) in list(self._streams.items()):
-            if left and at is link and call.idempotent and stream.repeatable:
+            if left and at is link and call.idempotent and stream.is_repeatable:
                 left -= 1
                 stream.abandon(ConnectionLost("it has stopped answering"))
 
-    # --- what the controller says -------------------------------------------------------
+    # --- the controller's snapshots -----------------------------------------------------
 
     def update(self, news: DeploymentSnapshot | SnapshotDelta) -> None:
-        """Take over a newer snapshot, or what has changed since the last one.
+        """Apply a newer snapshot, or the difference to the last one.
 
         Raises:
-            ValueError: What has changed is told of another version than the one that is here.
+            ValueError: The difference is to another version than the current one.
         """
         if isinstance(news, SnapshotDelta):
             if news.since != self._version:
-                raise ValueError(f"{self.deployment}: {news.since} is not {self._version}")
+                raise ValueError(
+                    f"{self.deployment}: a delta to version {news.since} cannot be applied to "
+                    f"version {self._version}"
+                )
             snapshot, changed = news.head, news.changed
             removed: Sequence[str] = news.removed
         else:
@@ -377,32 +380,32 @@ class Router:
         self.gone = snapshot.state == "absent"
         self._unavailable = "" if snapshot.state == "up" else (snapshot.reason or snapshot.state)
         if self._unavailable and not self._replicas.links:
-            self._queue.fail(DeploymentUnavailableError(str(self.deployment), self._unavailable))
+            self._queue.fail_all(DeploymentUnavailableError(str(self.deployment), self._unavailable))
         self._known.set()
         self._dispatch()
         if not self._unavailable:
             self._admission.shed_excess(self._replicas.free_slots)
 
     def _take_policy(self, snapshot: DeploymentSnapshot) -> None:
-        """Let another policy choose from now on, where the snapshot asks for another one."""
+        """Create the policy of a snapshot if its name, parameters or options have changed."""
         key = (snapshot.policy, snapshot.policy_parameters, snapshot.options)
         if key == self._policy_key:
             return
         self._policy_key = key
         policy = self._policy = self._policies(snapshot)
         self._listener = None
-        if policy.listens or self._calls is not None:
+        if policy.observes_calls or self._calls is not None:
             self._listener = PolicyListener(policy, self._calls, self._clock, self._failure_code)
 
     def _left(self, link: Link) -> None:
-        """A replica is gone, and so are the calls that it had."""
+        """Report that a replica has gone, after its last call."""
         if self._policy is not None and self._policy.left is not None:
             self._policy.left(link)
         if self._observer is not None:
             self._observer.left(link)
 
     def _follow_load(self, snapshot: DeploymentSnapshot | None) -> None:
-        """Begin to follow the load as a snapshot says, or end."""
+        """Start, restart or stop the load watch, as a snapshot says; None stops."""
         if self._load_watch is not None:
             self._load_watch.close()
             self._load_watch = None
@@ -411,18 +414,18 @@ class Router:
         watch = self._load_watch
         self._load_changed = self._queue.changed = None if watch is None else watch.changed
 
-    # --- its end ------------------------------------------------------------------------
+    # --- end of life --------------------------------------------------------------------
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits here, and nothing is in flight or connected."""
+        """Whether no call waits or is in flight, and no replica is known."""
         return not (self._waiting or self._streams or self._replicas.is_busy)
 
     def retire(self, returned: Callable[[Router], None]) -> None:
-        """Know nothing of the deployment any more; the router is idle.
+        """Stop following the deployment; the router must be idle.
 
         Args:
-            returned: Called before the next call is taken, which then waits for a snapshot.
+            returned: Called when the next call arrives, which then waits for a snapshot.
         """
         self._follow_load(None)
         self._replicas.close()
@@ -432,29 +435,29 @@ class Router:
         self._returned = returned
 
     def reopen(self) -> None:
-        """Be followed again."""
+        """Follow the deployment again."""
         self._returned = None
         self._replicas.reopen()
 
-    def _return(self) -> None:
+    def _reactivate(self) -> None:
         if (returned := self._returned) is not None:
             self.reopen()
             returned(self)
 
     async def close(self, reason: str = "this process is shutting down") -> None:
-        """Hang up everywhere. Calls still waiting or in flight fail, and later ones do."""
+        """Close all connections; fail waiting calls, calls in flight and later calls."""
         self._unavailable = reason
         self._returned = None
         self._known.set()
-        self._queue.fail(DeploymentUnavailableError(str(self.deployment), reason))
+        self._queue.fail_all(DeploymentUnavailableError(str(self.deployment), reason))
         self._follow_load(None)
         self._replicas.close()
 
 
-def _nobody(replica_id: str, reason: str) -> None:
-    """There is no controller to tell."""
+def _ignore_suspect(replica_id: str, reason: str) -> None:
+    """Ignore a silent replica, since there is no controller."""
 
 
 def _no_failure(call: Call, reply: Reply) -> ErrorCode | None:
-    """Take every reply for a success."""
+    """Return None: every reply is a success."""
     return None

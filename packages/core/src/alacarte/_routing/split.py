@@ -1,8 +1,4 @@
-"""A route with several targets: which of them a call takes.
-
-A `Split` is made for each version of a route. It adds a draw to a call, and whatever the layers of
-plugins do.
-"""
+"""A route with several targets, or with layers of plugins. A `Split` is one version of a route."""
 
 from __future__ import annotations
 
@@ -13,22 +9,22 @@ from ..errors import DeploymentUnavailableError
 from ..types import Call, DeploymentId, Reply, Route, RouteLayer, Service
 from .weighted_choice import pick_by_key, pick_by_weight
 
-__all__ = ["Failed", "Split", "Successor"]
+__all__ = ["FailurePredicate", "Split", "Successor"]
 
-Failed = Callable[[Reply], bool]
-"""Says of a reply whether it stands for an error."""
-Successor = Callable[["Split", DeploymentId, Failed], Awaitable[tuple[Route, Service] | None]]
+FailurePredicate = Callable[[Reply], bool]
+"""Returns whether a reply stands for an error."""
+Successor = Callable[["Split", DeploymentId, FailurePredicate], Awaitable[tuple[Route, Service] | None]]
 
 
 class Split:
-    """One version of a route, in one process. Lives on its runtime's loop.
+    """One version of a route, in one process. Used on the runtime's event loop.
 
     Args:
         service_of: Returns the service of a deployment.
-        layers: Of plugins, the first outermost.
-        successor: Returns what the route has become, since a target is unavailable, and the
-            service of that; None while the route is as it was.
-        draw: Returns numbers from 0 up to 1.
+        layers: Layers of plugins, the first outermost.
+        successor: After a target was unavailable, returns the route that has replaced this one,
+            and its service; None if the route has not changed.
+        draw: Returns random numbers from 0 up to 1.
     """
 
     def __init__(
@@ -49,25 +45,25 @@ class Split:
         self._weights = list(route.targets.values())
         self._salt = route.name or route.prefix
 
-    def service(self, failed: Failed) -> Service:
+    def service(self, failed: FailurePredicate) -> Service:
         """Return a service that calls one of the targets.
 
         Args:
-            failed: Handed to the layers.
+            failed: Passed to the layers.
         """
-        services = [self._wrapped(target, failed) for target in self._targets]
+        services = [self._wrap_target(target, failed) for target in self._targets]
 
         async def call(call: Call) -> Reply:
             chosen = self._choose(call.routing_key)
-            # A call that comes in by this route is in the application that answers it.
+            # A call that enters by this route belongs to the application of its target.
             entered = call.app == self.route.app
             if entered:
                 call.app = self._targets[chosen].app
             try:
                 return await services[chosen](call)
             except DeploymentUnavailableError as error:
-                # Its weight may have been taken away while the call was waiting for a replica. Of
-                # another deployment, the error is what the user's code met, which has run.
+                # The target may have lost its weight while the call waited for a replica. An error
+                # of another deployment comes from user code, which has run.
                 if error.deployment != self._names[chosen]:
                     raise
                 found = await self._successor(self, self._targets[chosen], failed)
@@ -76,7 +72,7 @@ class Split:
             route, service = found
             if entered:
                 call.app = route.app
-            call.no_shadow = True  # its copies are on their ways
+            call.no_shadow = True  # its shadow copies were sent before
             return await service(call)
 
         service: Service = call
@@ -85,11 +81,11 @@ class Split:
         return service
 
     def close(self, *, replaced: bool) -> None:
-        """Tell the layers that no more calls come."""
+        """Close the layers, because no more calls come."""
         for layer in self._layers:
             layer.close(replaced=replaced)
 
-    def _wrapped(self, target: DeploymentId, failed: Failed) -> Service:
+    def _wrap_target(self, target: DeploymentId, failed: FailurePredicate) -> Service:
         service = self._service_of(target)
         for layer in reversed(self._layers):
             service = layer.wrap_target(target, service, failed)

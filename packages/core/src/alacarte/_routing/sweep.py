@@ -1,4 +1,4 @@
-"""One timer for all routers of a process, which runs only while there is something to look at."""
+"""One timer for the checks of all routers of a process, which runs only while a check needs it."""
 
 from __future__ import annotations
 
@@ -11,41 +11,40 @@ TICK_S = 0.25
 
 
 class Sweep:
-    """Looks around four times a second, instead of a timer for each call.
+    """Runs checks four times a second, in place of a timer for each call.
 
-    Rounds are counted, not seconds: while this process itself stands still, nobody is blamed for
-    what was not read.
+    Checks count rounds, not seconds, so a replica is not blamed while this process stands still.
 
     Attributes:
-        awake: The next round will come. Otherwise `wake` when there is something to look at.
+        awake: The next round is scheduled; otherwise call `wake`.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.awake = False
         self._loop = loop
-        self._looks: list[Callable[[], bool]] = []
+        self._checks: list[Callable[[], bool]] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, look: Callable[[], bool]) -> None:
-        """Call `look` each round; it returns whether it needs a further one."""
-        self._looks.append(look)
+    def add(self, check: Callable[[], bool]) -> None:
+        """Call `check` each round; the check returns whether it needs a further round."""
+        self._checks.append(check)
 
-    def discard(self, look: Callable[[], bool]) -> None:
-        """Call it no more."""
-        if look in self._looks:
-            self._looks.remove(look)
-        if not self._looks and self._timer is not None:
+    def discard(self, check: Callable[[], bool]) -> None:
+        """Stop calling `check`."""
+        if check in self._checks:
+            self._checks.remove(check)
+        if not self._checks and self._timer is not None:
             self._timer.cancel()
             self.awake = False
 
     def wake(self) -> None:
-        """Look around, beginning with the next round."""
+        """Schedule the next round."""
         if not self.awake:
             self.awake = True
             self._timer = self._loop.call_later(TICK_S, self._round)
 
     def _round(self) -> None:
         self.awake = False
-        # All of them are asked, and not only the first that needs another round.
-        if True in [look() for look in list(self._looks)]:
+        # A list, so that every check runs, not only those up to the first that returns True.
+        if True in [check() for check in list(self._checks)]:
             self.wake()

@@ -1,15 +1,15 @@
-"""Who may speak to a replica: a mutual challenge, before anything of a peer is interpreted.
+"""The handshake of caller and replica: a mutual challenge before any other frame is interpreted.
 
     caller                                replica
     HELLO      version, replica, nonce →
                ← CHALLENGE version, nonce, mac("replica", …)
     PROOF      mac("caller", …)        →
-               ← WELCOME   facts
+               ← WELCOME   metadata
 
 Each mac is HMAC-SHA256 with the instance's secret over the role, both nonces, the replica's id and
-the protocol version, so that a proof can neither be reflected nor replayed nor used at another
-replica. The secret is handed out in calls between processes, and kept in memory: never on a command
-line, in the environment or on disk. Sans-IO: bytes in, bytes out.
+the protocol version, so a proof can neither be reflected, replayed nor used at another replica.
+Processes pass the secret in calls and keep the secret in memory: never on a command line, in the
+environment or on disk. Sans-IO: bytes in, bytes out.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+from collections.abc import Mapping
 from struct import Struct
-from typing import Any
 
 from ..types import Buffer
 
@@ -34,7 +34,7 @@ _VERSION = Struct("<H")
 
 
 class AuthenticationError(Exception):
-    """The peer is not who it must be, or speaks another version of the protocol."""
+    """The peer failed the handshake, or speaks another version of the protocol."""
 
 
 def _mac(secret: bytes, role: bytes, replica: str, caller: bytes, replier: bytes) -> bytes:
@@ -43,7 +43,7 @@ def _mac(secret: bytes, role: bytes, replica: str, caller: bytes, replier: bytes
 
 
 class CallerHandshake:
-    """The caller's half."""
+    """The caller's half of the handshake."""
 
     def __init__(self, secret: bytes, replica_id: str) -> None:
         self._secret = secret
@@ -55,10 +55,10 @@ class CallerHandshake:
         return _MAGIC + _VERSION.pack(PROTOCOL_VERSION) + self._nonce + self._replica_id.encode()
 
     def prove(self, challenge: Buffer) -> bytes:
-        """Check the replica's answer and return the PROOF.
+        """Check the replica's CHALLENGE and return the PROOF.
 
         Raises:
-            AuthenticationError: Another version, or the replica does not know the secret.
+            AuthenticationError: The replica speaks another version or does not know the secret.
         """
         if self._proved:
             raise AuthenticationError("the replica sent a second challenge")
@@ -73,51 +73,56 @@ class CallerHandshake:
         self._proved = True
         return _mac(self._secret, b"caller", self._replica_id, self._nonce, nonce)
 
-    def welcomed(self, message: Buffer) -> dict[str, Any]:
-        """Return the facts of a WELCOME.
+    def read_welcome(self, message: Buffer) -> Mapping[str, object]:
+        """Return the metadata in the replica's WELCOME.
 
         Raises:
-            AuthenticationError: The replica has not proved that it knows the secret.
+            AuthenticationError: The replica has not proved that it knows the secret, or the
+                WELCOME is malformed.
         """
         if not self._proved:
-            raise AuthenticationError(f"replica {self._replica_id} proved nothing")
+            raise AuthenticationError(f"replica {self._replica_id} has not proved its identity")
         return read_welcome(message)
 
 
 class ReplicaHandshake:
-    """The replica's half."""
+    """The replica's half of the handshake."""
 
     def __init__(self, secret: bytes, replica_id: str) -> None:
         self._secret = secret
         self._replica_id = replica_id
         self._nonce = secrets.token_bytes(_NONCE_BYTES)
-        self._greeted = False
+        self._challenged = False
         self._expected: bytes | None = None
 
     def challenge(self, hello: Buffer) -> bytes:
         """Return the CHALLENGE to a HELLO.
 
         Raises:
-            AuthenticationError: Not alacarte, another version, meant for another replica, or
-                not the first.
+            AuthenticationError: The HELLO is not of alacarte's protocol or version, names another
+                replica, or is not the first one.
         """
-        if self._greeted:
+        if self._challenged:
             raise AuthenticationError("the caller sent a second hello")
-        self._greeted = True
+        self._challenged = True
         data = bytes(hello)
         if not data.startswith(_MAGIC) or len(data) < len(_MAGIC) + 2 + _NONCE_BYTES:
             raise AuthenticationError("the peer does not speak alacarte's protocol")
         data = data[len(_MAGIC) :]
         _check_version(data)
-        caller, wanted = data[2 : 2 + _NONCE_BYTES], data[2 + _NONCE_BYTES :]
-        if wanted != self._replica_id.encode():
-            raise AuthenticationError("the caller looks for another replica")
+        caller, replica_id = data[2 : 2 + _NONCE_BYTES], data[2 + _NONCE_BYTES :]
+        if replica_id != self._replica_id.encode():
+            raise AuthenticationError("the caller asks for another replica")
         self._expected = _mac(self._secret, b"caller", self._replica_id, caller, self._nonce)
         mac = _mac(self._secret, b"replica", self._replica_id, caller, self._nonce)
         return _VERSION.pack(PROTOCOL_VERSION) + self._nonce + mac
 
     def accept(self, proof: Buffer) -> None:
-        """Raise AuthenticationError unless the PROOF is right. There is no second try."""
+        """Check the caller's PROOF.
+
+        Raises:
+            AuthenticationError: The proof is wrong, or not the first one.
+        """
         expected, self._expected = self._expected, None
         if expected is None or not hmac.compare_digest(bytes(proof), expected):
             raise AuthenticationError("the caller does not know our secret")
@@ -132,21 +137,21 @@ def _check_version(data: bytes) -> None:
         )
 
 
-def welcome(facts: dict[str, Any]) -> bytes:
-    """Return what a replica tells an authenticated caller about itself."""
-    return json.dumps(facts).encode()
+def welcome(metadata: Mapping[str, object]) -> bytes:
+    """Return the WELCOME with a replica's metadata, for an authenticated caller."""
+    return json.dumps(dict(metadata)).encode()
 
 
-def read_welcome(message: Buffer) -> dict[str, Any]:
-    """Return the facts in a WELCOME.
+def read_welcome(message: Buffer) -> Mapping[str, object]:
+    """Return the metadata in a WELCOME.
 
     Raises:
-        AuthenticationError: There are none.
+        AuthenticationError: The message holds no metadata.
     """
     try:
-        facts = json.loads(bytes(message))
+        metadata = json.loads(bytes(message))
     except (ValueError, RecursionError):
-        facts = None
-    if not isinstance(facts, dict):
+        metadata = None
+    if not isinstance(metadata, dict):
         raise AuthenticationError("the replica's welcome cannot be read")
-    return facts
+    return metadata

@@ -1,14 +1,13 @@
-"""The calling end of a connection: open streams, and read what comes back.
+"""The caller's end of a connection: opens streams, and hands each frame to its stream.
 
-One connection carries all calls of this process to one replica. It lives on the event loop it was
-made on, and so do its streams.
+One connection carries all calls of this process to one replica. A connection and its streams
+belong to the event loop on which the connection was made.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ..errors import ConfigError
 from ..types import Address, Buffer, Call
@@ -27,11 +26,11 @@ from .caller_stream import (
     ConnectionLost,
     Rejected,
 )
-from .connection import Load
+from .connection import LoadCounter
 from .envelope import pack_envelope
 from .error_codec import ErrorDecoder
 from .frames import BYPASS_LIMIT, CHUNK_BYTES, FINAL, STREAMING, Decoder, Frame, FrameError, Kind
-from .shared_memory import RETRY_S, Mappings, process_of, read_reference, write_inode
+from .shared_memory import RETRY_S, SegmentMappings, peer_process, read_reference, write_inode
 
 __all__ = ["CallerStream", "CallerConnection", "ConnectionLost", "Rejected", "connect"]
 
@@ -43,26 +42,26 @@ class CallerConnection(CallConnection):
     """A caller's connection to one replica.
 
     Attributes:
-        loop: The event loop it lives on.
-        replica_load: Requests the replica was working on when it last said anything.
-        facts: What the replica told about itself at the start.
-        advertised: What the replica last said that it holds, by topic.
-        decode_error: Reads the errors that replicas send: `rebuild_error` where nothing may be
-            unpickled, else `unpickle_error`.
-        on_advertised: Called when that has changed.
+        loop: The event loop of the connection.
+        replica_load: Requests in flight at the replica, as of its last frame.
+        metadata: The replica's metadata, from its WELCOME.
+        advertised: The values that the replica advertises, by topic.
+        decode_error: Decodes the errors that replicas send: `rebuild_error` in processes that
+            unpickle nothing, else `unpickle_error`.
+        on_advertised: Called when `advertised` has changed.
         on_load: Called when the replica announces free slots.
-        on_goaway: Called when the replica takes no new work.
-        on_pong: Called when it has answered a PING.
-        on_lost: Called once when an established connection is gone.
+        on_goaway: Called when the replica stops accepting calls.
+        on_pong: Called when the replica answers a PING.
+        on_lost: Called once when the connection has ended.
     """
 
     def __init__(
         self, handshake: CallerHandshake, *, max_message: int, decode_error: ErrorDecoder
     ) -> None:
-        super().__init__(Decoder(max_frame=MAX_HANDSHAKE_BYTES), Load())
+        super().__init__(Decoder(max_frame=MAX_HANDSHAKE_BYTES), LoadCounter())
         self.loop = asyncio.get_running_loop()
         self.replica_load = 0
-        self.facts: dict[str, Any] = {}
+        self.metadata: Mapping[str, object] = {}
         self.advertised: Mapping[str, frozenset[str]] = {}
         self.decode_error = decode_error
         self.on_advertised: Callable[[], None] = _nothing
@@ -75,23 +74,24 @@ class CallerConnection(CallConnection):
         self._max_message = max_message
         self._streams: dict[int, CallerStream] = {}
         self._next_stream = 1
-        self._mappings: Mappings | None = None
-        self._offers_again: asyncio.TimerHandle | None = None
+        self._mappings: SegmentMappings | None = None
+        self._mapping_retry: asyncio.TimerHandle | None = None
 
     # --- calls --------------------------------------------------------------------------
 
     def open(self, call: Call, done: Callable[[CallerStream], None]) -> CallerStream:
-        """Send a call. The reply is awaited on the stream that is returned.
+        """Send a call and return its stream, which receives the reply.
 
         Raises:
-            ConnectionLost: The connection is gone; nothing was sent.
-            ConfigError: A text of the call cannot be sent.
+            ConnectionLost: The connection has ended; nothing was sent.
+            ConfigError: The call cannot be encoded, or is longer than
+                `ClusterOptions.max_message_bytes`.
         """
         if self.transport is None or self.transport.is_closing():
             raise ConnectionLost("not connected")
         envelope = pack_envelope(call)
         stream_id = self._next_stream
-        while stream_id in self._streams:  # open since four billion calls
+        while stream_id in self._streams:  # a stream older than four billion calls
             stream_id = stream_id % _LAST_STREAM + 1
         self._next_stream = stream_id % _LAST_STREAM + 1
         stream = CallerStream(self, stream_id, done)
@@ -109,7 +109,7 @@ class CallerConnection(CallConnection):
         return stream
 
     def ping(self) -> None:
-        """Ask whether the replica's event loop turns; `on_pong` tells."""
+        """Send a PING, which the replica's event loop answers; see `on_pong`."""
         self.send(Kind.PING, 0, 0)
 
     def forget(self, stream_id: int) -> None:
@@ -117,54 +117,54 @@ class CallerConnection(CallConnection):
         self._decoder.forget(stream_id)
 
     @property
-    def crowded(self) -> bool:
+    def expects_more_frames(self) -> bool:
         return len(self._streams) > 1
 
-    def wants(self, stream: int) -> bool:
+    def is_wanted(self, stream: int) -> bool:
         return stream in self._streams
 
     # --- shared memory ------------------------------------------------------------------
 
     def read_shared(self, reference: Buffer) -> memoryview | None:
-        mappings = self._may_share()
+        mappings = self._proved_mappings()
         try:
             return mappings.read(reference, self._max_message)
         except OSError:
-            # The replica sends a copy, and shares no more until it is offered to.
+            # The replica sends a copy, and shares no memory until the next MAPS.
             self.send(Kind.COPY, 0, 0, write_inode(read_reference(reference)[1]))
-            self._offer_later()
+            self._retry_mapping_later()
             return None
 
-    def skip_shared(self, reference: Buffer) -> None:
-        self._may_share()
+    def release_shared(self, reference: Buffer) -> None:
+        self._proved_mappings()
         self._release(read_reference(reference)[1])
 
-    def _may_share(self) -> Mappings:
+    def _proved_mappings(self) -> SegmentMappings:
         if self._mappings is None or not self._mappings.proved:
-            raise FrameError("shared memory where none can be mapped")
+            raise FrameError("shared memory that this connection did not offer to map")
         return self._mappings
 
     def _release(self, inode: int) -> None:
         self.send(Kind.RELEASE, 0, 0, write_inode(inode))
 
-    def _offer_later(self) -> None:
-        if self._offers_again is None:
-            self._offers_again = self.loop.call_later(RETRY_S, self._offer_to_map)
+    def _retry_mapping_later(self) -> None:
+        if self._mapping_retry is None:
+            self._mapping_retry = self.loop.call_later(RETRY_S, self._offer_mapping)
 
-    def _offer_to_map(self) -> None:
-        self._offers_again = None
-        # Who has not answered the last offer, having much to do, is still going to.
+    def _offer_mapping(self) -> None:
+        self._mapping_retry = None
+        # A busy replica that has not answered the last offer still will.
         if self._mappings is not None and self.connected and not self._mappings.offered:
             self._mappings.offered = True
             self.send(Kind.MAPS, 0, 0)
 
-    def _probed(self, frame: Frame) -> None:
+    def _receive_probe(self, frame: Frame) -> None:
         if self._mappings is None:
-            raise FrameError("a probe where nothing can be mapped")
+            raise FrameError("a probe that this connection did not offer to map")
         read = self._mappings.probe(frame.payload)
         self.send(Kind.PROBE, 0, 0, read)
-        if not read and self._mappings.proved:  # it could once, so it may again
-            self._offer_later()
+        if not read and self._mappings.proved:  # a passing lack of descriptors
+            self._retry_mapping_later()
 
     # --- frames -------------------------------------------------------------------------
 
@@ -175,20 +175,20 @@ class CallerConnection(CallConnection):
 
     def frame_received(self, frame: Frame) -> None:
         if self._handshake is not None:
-            self._shake(frame, self._handshake)
+            self._receive_handshake(frame, self._handshake)
             return
         self.replica_load = frame.load
         stream = self._streams.get(frame.stream)
         if stream is not None:
             stream.received(frame)
         elif frame.stream == 0:
-            self._announced(frame)
+            self._receive_announcement(frame)
         elif frame.kind == Kind.SHARED:
-            self.skip_shared(frame.payload)
+            self.release_shared(frame.payload)
         elif frame.kind not in _LATE:
             raise FrameError(f"a frame of kind {frame.kind} for a call that is OVER")
 
-    def _announced(self, frame: Frame) -> None:
+    def _receive_announcement(self, frame: Frame) -> None:
         if frame.kind == Kind.LOAD:
             self.on_load()
         elif frame.kind == Kind.GOAWAY:
@@ -201,23 +201,23 @@ class CallerConnection(CallConnection):
         elif frame.kind == Kind.PONG:
             self.on_pong()
         elif frame.kind == Kind.PROBE:
-            self._probed(frame)
+            self._receive_probe(frame)
         else:
             raise FrameError(f"a frame of kind {frame.kind} outside of a stream")
 
-    def _shake(self, frame: Frame, handshake: CallerHandshake) -> None:
+    def _receive_handshake(self, frame: Frame, handshake: CallerHandshake) -> None:
         try:
             if frame.kind == Kind.CHALLENGE:
                 self.send(Kind.PROOF, 0, 0, handshake.prove(frame.payload))
             elif frame.kind == Kind.WELCOME:
-                self.facts = handshake.welcomed(frame.payload)
+                self.metadata = handshake.read_welcome(frame.payload)
                 self._handshake = None
                 self._decoder.max_frame = CHUNK_BYTES
                 self._decoder.max_message = self._max_message
                 assert self.transport is not None
-                if pid := process_of(self.transport):
-                    self._mappings = Mappings(pid, self._release)
-                    self._offer_to_map()
+                if pid := peer_process(self.transport):
+                    self._mappings = SegmentMappings(pid, self._release)
+                    self._offer_mapping()
                 if not self.established.done():
                     self.established.set_result(None)
             else:
@@ -234,8 +234,8 @@ class CallerConnection(CallConnection):
             self.established.exception()
         for stream in list(self._streams.values()):
             stream.fail(reason)
-        if self._offers_again is not None:
-            self._offers_again.cancel()
+        if self._mapping_retry is not None:
+            self._mapping_retry.cancel()
         if self._mappings is not None:
             self._mappings.close()
         self.on_lost()
@@ -251,17 +251,17 @@ async def connect(
     decode_error: ErrorDecoder,
     kind: type[CallerConnection] = CallerConnection,
 ) -> CallerConnection:
-    """Connect to a replica and prove to each other who you are.
+    """Connect to a replica and authenticate both ends.
 
     Args:
-        host_id: This host; on the replica's own host its Unix socket is used.
-        decode_error: Reads the errors that the replica sends; decides whether any is unpickled.
-        kind: One that is observed, where a plugin asks.
+        host_id: Id of this host; a replica on the same host is reached by its Unix socket.
+        decode_error: Decodes the errors that the replica sends; decides whether they are unpickled.
+        kind: Class of the connection; see `observed_connection`.
 
     Raises:
-        OSError: Nobody listens there.
-        AuthenticationError: The replica is not the one meant, or of another instance.
-        ConnectionLost: It hung up, or did not answer within two seconds.
+        OSError: No process listens at the address.
+        AuthenticationError: The peer is another replica, or belongs to another instance.
+        ConnectionLost: The replica closed the connection, or did not answer within two seconds.
     """
     loop = asyncio.get_running_loop()
 
@@ -276,7 +276,7 @@ async def connect(
             elif address.tcp is not None:
                 _, connection = await loop.create_connection(make, *address.tcp)
             else:
-                raise OSError(f"replica {replica_id} is on another host and has no TCP address")
+                raise OSError(f"replica {replica_id} runs on another host and has no TCP address")
             try:
                 await connection.established
             except BaseException:

@@ -1,8 +1,8 @@
-"""One call at its caller: what has come of the reply, and what may come next.
+"""The caller's end of a stream: the state of one call, and the frames allowed in each state.
 
-Frames arrive whatever the caller does meanwhile, also in the very turn of the loop in which it
-gives up. `TRANSITIONS` says what each frame means in each state; what it does not hold closes the
-connection, and with it everybody's calls: no correct replica may be able to send it.
+A frame may arrive in the same turn of the loop in which its call is cancelled. `TRANSITIONS` names
+the handler of each frame in each state. Any other frame closes the connection and fails all of its
+calls, so the table must hold every frame that a correct replica can send.
 """
 
 from __future__ import annotations
@@ -30,58 +30,59 @@ __all__ = [
 
 
 class Rejected(Exception):
-    """The replica did not take the request: it has not started and may go elsewhere."""
+    """The replica refused the call unstarted; the call may be sent to another replica."""
 
 
 class ConnectionLost(Exception):
-    """The connection broke after the request was sent: it may have started."""
+    """The connection broke after the call was sent; the call may have started."""
 
 
 class CallerStreamState(IntEnum):
-    """How far a call has come, as its caller sees it."""
+    """State of a call at its caller."""
 
     SENT = auto()
-    """Nothing of the replica has arrived."""
-    TAKEN = auto()
+    """No frame of the replica has arrived."""
+    ACCEPTED = auto()
     """The replica reads the call's body."""
     ABANDONED = auto()
-    """Nobody awaits the reply any more, and the replica has not been told yet."""
+    """The future of the reply was cancelled, and no CANCEL was sent yet."""
     REPLYING = auto()
-    """The reply has begun, and more of it follows."""
+    """The first message of a streaming reply has arrived."""
     OVER = auto()
-    """The call has ended here. What the replica sent before it knew may still arrive."""
+    """The call has ended at the caller. Frames that crossed with its end may still arrive."""
 
 
-_SENT, _TAKEN, _ABANDONED, _REPLYING, _OVER = CallerStreamState
+_SENT, _ACCEPTED, _ABANDONED, _REPLYING, _OVER = CallerStreamState
 
 
 class CallConnection(Connection):
-    """A connection as the calls on it see it.
+    """The part of a caller's connection that its streams use.
 
     Attributes:
         loop: The event loop of the connection.
-        decode_error: Reads the errors that the replica sends.
+        decode_error: Decodes the errors that the replica sends.
     """
 
     loop: asyncio.AbstractEventLoop
     decode_error: ErrorDecoder
 
     def forget(self, stream_id: int) -> None:
-        """Take a call that has ended off the connection."""
+        """Remove the stream of a call that has ended."""
         raise NotImplementedError
 
     def read_shared(self, reference: Buffer) -> memoryview | None:
-        """Return a reply in shared memory; its segment is given back when nothing refers to it.
+        """Return a reply in shared memory, or None when its segment cannot be mapped.
 
-        None where the segment cannot be mapped: the reply will come over the socket.
+        The segment is released when no reference to the reply is left. After None the replica
+        sends the reply over the socket.
 
         Raises:
-            FrameError: The replica may not share memory, or it is no reference.
+            FrameError: The replica may not share memory, or the reference is malformed.
         """
         raise NotImplementedError
 
-    def skip_shared(self, reference: Buffer) -> None:
-        """Give back the segment of a reply that nobody reads."""
+    def release_shared(self, reference: Buffer) -> None:
+        """Release the segment of a reply that is not read."""
         raise NotImplementedError
 
 
@@ -89,17 +90,17 @@ class CallerStream:
     """One call on a connection.
 
     Attributes:
-        reply: Resolves to the `Reply`, or raises the error that came instead. A reply that
-            streams is read from `Reply.rest`.
-        done: Called once when the stream has ended, whatever its end.
-        error: What the stream ended with in place of a whole reply; None before that.
-        on_reply: Called when a reply has begun of which more follows; None where nobody asks.
-        refused: The replica did not take the call.
-        replica_id: Where it was sent, for errors.
+        reply: Resolves to the `Reply`, or to the error. The rest of a streaming reply is read
+            from `Reply.rest`.
+        done: Called once when the stream has ended, by reply, error or cancellation.
+        error: The error with which the stream ended; None before the end, and after a whole reply.
+        on_reply: Called when a streaming reply begins; None without an observer.
+        refused: The replica rejected the call.
+        replica_id: The replica of the connection, for errors.
     """
 
     __slots__ = (
-        "_connection", "_inbox", "_state", "_uploads", "_window", "done", "error", "id",
+        "_connection", "_inbox", "_state", "_upload_task", "_window", "done", "error", "id",
         "on_reply", "refused", "replica_id", "reply",
     )  # fmt: skip
 
@@ -117,19 +118,20 @@ class CallerStream:
         self._state = _SENT
         self._inbox: Inbox | None = None
         self._window: SendWindow | None = None
-        self._uploads: asyncio.Task[None] | None = None
+        self._upload_task: asyncio.Task[None] | None = None
 
     def upload(self, call: Call) -> None:
-        """Send the call's body as it is produced, once the replica has taken the call.
+        """Send the call's body as it is produced, beginning with the replica's first credit.
 
-        The first credit says so: a body that was partly read could not be sent elsewhere.
+        Before the first credit the replica may reject the call, and a body of which a part was
+        read could not be sent to another replica.
         """
         self._window = SendWindow(0)
-        self._uploads = self._connection.loop.create_task(self._upload(call, self._window))
-        self._uploads.add_done_callback(self._uploaded)
+        self._upload_task = self._connection.loop.create_task(self._upload(call, self._window))
+        self._upload_task.add_done_callback(self._upload_done)
 
     def cancel(self) -> None:
-        """Give the call up and tell the replica. Nothing happens when it has ended."""
+        """Cancel the call at both ends; do nothing after its end."""
         if self.done is not None:
             self._connection.send(Kind.CANCEL, FINAL, self.id)
             self.error = asyncio.CancelledError()
@@ -138,36 +140,36 @@ class CallerStream:
                 self.reply.cancel()
 
     @property
-    def repeatable(self) -> bool:
-        """Whether the same call can be sent again: no part of its body has been used up."""
-        return self._window is None or not self._window.granted
+    def is_repeatable(self) -> bool:
+        """Whether the call can be sent again, because no part of its body has been read."""
+        return self._window is None or not self._window.was_granted
 
     def abandon(self, error: BaseException) -> None:
-        """Give the call up for this error, tell the replica, and leave a reply that has begun."""
+        """Cancel the call and fail it with this error, unless its reply has begun."""
         if self.done is not None and not self.reply.done():
             self._connection.send(Kind.CANCEL, FINAL, self.id)
             self.fail(error)
 
     @property
     def state(self) -> CallerStreamState:
-        """How far the call has come."""
+        """The state of the call."""
         state = self._state
-        # Its task may have been cancelled in this very turn of the loop.
-        return _ABANDONED if state <= _TAKEN and self.reply.cancelled() else state
+        # The caller's task may have been cancelled in this turn of the loop.
+        return _ABANDONED if state <= _ACCEPTED and self.reply.cancelled() else state
 
     @property
-    def answered(self) -> bool:
+    def has_reply(self) -> bool:
         """Whether a reply has begun."""
         reply = self.reply
         return reply.done() and not reply.cancelled() and reply.exception() is None
 
     def received(self, frame: Frame) -> None:
-        """Take a frame of this call.
+        """Handle a frame of this call.
 
         Raises:
-            FrameError: No correct replica sends it in this state.
+            FrameError: The frame is not allowed in the state of the call.
         """
-        # Items of a streamed reply are many, and theirs is the state that is told most cheaply.
+        # The common state of a streaming reply, without the cost of the property.
         state = _REPLYING if self._state is _REPLYING else self.state
         transition = TRANSITIONS[state].get(frame.kind)
         if transition is None:
@@ -175,14 +177,14 @@ class CallerStream:
         transition(self, frame)
 
     def fail(self, error: BaseException) -> None:
-        """End the stream with an error: in place of the reply, or after what has arrived."""
+        """End the stream with an error, which follows the messages that have arrived."""
         self.error = error
         self._close()
         if self._inbox is not None:
             self._inbox.fail(error)
         elif not self.reply.done():
             self.reply.set_exception(error)
-            self.reply.exception()  # seen: a caller that is gone is no reason to complain
+            self.reply.exception()  # retrieved: asyncio logs nothing when the caller has gone
 
     def _grant(self, size: int) -> None:
         self._connection.send(Kind.CREDIT, 0, self.id, write_credit(size))
@@ -192,15 +194,15 @@ class CallerStream:
         try:
             await ReplyWriter(self._connection, self.id, call.body, window).run()
         except BaseException:
-            # What is whole, and not answered either, may go to another replica.
-            if window.granted or self.answered:
+            # An unread body without a reply may be sent to another replica.
+            if window.was_granted or self.has_reply:
                 await close_iterator(call.body)
             raise
         self._connection.send(Kind.END, FINAL, self.id)
 
-    def _uploaded(self, task: asyncio.Task[None]) -> None:
+    def _upload_done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None and self.done:
-            # The source of the body failed (the client left, say): so has the call.
+            # The source of the body failed, for example because its client disconnected.
             self._connection.send(Kind.CANCEL, FINAL, self.id)
             self.fail(error)
 
@@ -208,7 +210,7 @@ class CallerStream:
 
     def _replied(self, frame: Frame) -> None:
         if frame.flags & FINAL:
-            # First: whoever is told of the end may look at the reply.
+            # Before `_close`, whose callbacks read the reply.
             self.reply.set_result(Reply((frame.payload,)))
             self._close()
         else:
@@ -226,7 +228,7 @@ class CallerStream:
         self._close()
 
     def _unwanted_shared(self, frame: Frame) -> None:
-        self._connection.skip_shared(frame.payload)
+        self._connection.release_shared(frame.payload)
         self.error = asyncio.CancelledError()
         self._close()
 
@@ -253,10 +255,10 @@ class CallerStream:
             raise FrameError("a credit for a call without a body")
         self._window.grant(read_credit(frame.payload))
         if self._state is _SENT:
-            self._state = _TAKEN
+            self._state = _ACCEPTED
 
     def _unwanted(self, frame: Frame) -> None:
-        """What nobody awaits any more ends the call, whether or not its caller says so, too."""
+        """Cancel a call whose reply arrives though its caller no longer waits."""
         if frame.flags & FINAL:
             self.error = asyncio.CancelledError()
             self._close()
@@ -264,12 +266,12 @@ class CallerStream:
             self.cancel()
 
     def _late(self, frame: Frame) -> None:
-        """It crossed with the end of the call."""
+        """Ignore a frame that crossed with the end of the call."""
 
     def _close(self) -> None:
         self._state = _OVER
-        if self._uploads is not None and not self._uploads.done():
-            self._uploads.cancel()
+        if self._upload_task is not None and not self._upload_task.done():
+            self._upload_task.cancel()
         self._connection.forget(self.id)
         done, self.done = self.done, None
         if done is not None:
@@ -286,7 +288,7 @@ TRANSITIONS: Mapping[CallerStreamState, Mapping[int, _Transition]] = {
         Kind.REJECT: CallerStream._rejected,
         Kind.CREDIT: CallerStream._credited,
     },
-    _TAKEN: {
+    _ACCEPTED: {
         Kind.RESPONSE: CallerStream._replied,
         Kind.SHARED: CallerStream._shared,
         Kind.ERROR: CallerStream._failed,
@@ -313,9 +315,9 @@ TRANSITIONS: Mapping[CallerStreamState, Mapping[int, _Transition]] = {
             Kind.ERROR,
             Kind.REJECT,
             Kind.CREDIT,
-            Kind.CANCEL,  # the answer to ours, where it stopped a long message
+            Kind.CANCEL,  # the answer to a CANCEL that interrupted a long message
         ),
         CallerStream._late,
     ),
 }
-"""What a frame means in each state; anything absent closes the connection."""
+"""The handler of each frame in each state; any other frame closes the connection."""

@@ -1,15 +1,15 @@
-"""Python values as bytes: pickle 5 with large buffers beside it, not in it.
+"""The codec of Python values: pickle protocol 5 with large buffers out of band.
 
     count u32 | pickle size u32 | count × buffer size u64 | pickle | padding, buffer, …
 
-Buffers start at multiples of 64 bytes from the beginning of the message, so that an array made on
-the received bytes is aligned as NumPy likes it.
+Buffers start at multiples of 64 bytes from the beginning of the message, so an array that shares
+the received bytes is aligned for NumPy.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from struct import Struct
 from typing import Any
 
@@ -23,19 +23,18 @@ __all__ = ["decode", "encode"]
 _HEAD = Struct("<II")
 _ALIGN = 64
 _IN_BAND_BYTES = 1 << 14
-"""A buffer shorter than this costs less inside the pickle than beside it."""
+"""A buffer shorter than this is cheaper inside the pickle than out of band."""
 _PLAIN = _HEAD.pack(0, 0)
 
 
 def encode(value: Any, offset: int = 0) -> list[Buffer]:
     """Return `value` as the pieces of one message; buffers of 16 KiB and more are not copied.
 
-    They are sent as they are when the socket takes them: change an array you have sent only
-    after its reply has come.
+    The socket reads these buffers later: do not change an array before its reply has arrived.
 
     Args:
-        value: What to send.
-        offset: Bytes that will stand in front, for alignment.
+        value: Any value that pickles.
+        offset: Bytes in front of the value in the message, for alignment.
 
     Raises:
         ConfigError: The value cannot be pickled.
@@ -66,13 +65,13 @@ def encode(value: Any, offset: int = 0) -> list[Buffer]:
 
 
 def decode(message: Buffer, offset: int = 0) -> Any:
-    """Return the value of a message that `encode` made. Arrays share the message's memory.
+    """Return the value that `encode` put into a message. Arrays share the message's memory.
 
-    Unpickles: only for bytes of an authenticated peer.
+    Unpickles, so only for bytes of an authenticated peer.
 
     Args:
-        message: All of it, as received.
-        offset: Where the value begins in the message.
+        message: The whole message.
+        offset: Position of the value in the message.
     """
     view = memoryview(message)
     count, size = _HEAD.unpack_from(view, offset)
@@ -96,28 +95,28 @@ def _load(data: Buffer, buffers: Iterable[Buffer] = ()) -> Any:
         return pickle.loads(data, buffers=buffers)
     except Exception:
         raise
-    except BaseException as error:  # a reduction the user wrote may raise anything
+    except BaseException as error:  # a user's reduction may raise anything
         if is_interrupt(error):
             raise
         raise _refusal("a value cannot be unpickled", error) from None
 
 
-def _refusal(what: str, error: BaseException) -> ConfigError:
-    return ConfigError(f"{what}: {describe_error(error)}")
+def _refusal(fault: str, error: BaseException) -> ConfigError:
+    return ConfigError(f"{fault}: {describe_error(error)}")
 
 
-def _pickle(value: Any, beside: Any, buffers: list[memoryview]) -> bytes:
-    """Pickle with the fast C pickler where that is enough, else with cloudpickle.
+def _pickle(value: Any, beside: Callable[[pickle.PickleBuffer], bool], buffers: list[memoryview]) -> bytes:
+    """Pickle with the C pickler, or with cloudpickle when the value needs it.
 
-    What is defined in `__main__` must travel by value, since the other side's `__main__` is
-    another one; the plain pickler would send its name.
+    Classes and functions of `__main__` must be pickled by value, since the receiver has another
+    `__main__`; the C pickler would send their names.
     """
     try:
         data = pickle.dumps(value, protocol=5, buffer_callback=beside)
         if b"__main__" not in data:
             return data
     except BaseException as error:
-        # Any reduction the user wrote may raise anything; cloudpickle decides.
+        # A user's reduction may raise anything; cloudpickle decides.
         if is_interrupt(error):
             raise
     buffers.clear()

@@ -1,7 +1,7 @@
-"""A connection: frames over one socket, and what both of its ends have in common.
+"""Frames over one socket: the part of a connection that both ends share.
 
-`Connection` reads and writes frames; `CallerConnection` (caller.py) and `ReplicaConnection`
-(replica.py) know what they mean. Everything runs on the event loop the socket belongs to.
+`Connection` reads and writes frames; its subclasses `CallerConnection` and `ReplicaConnection`
+interpret them. Everything runs on the event loop of the socket.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from .frames import (
     long_header,
 )
 
-__all__ = ["Connection", "Load", "message_size", "scatters"]
+__all__ = ["Connection", "LoadCounter", "message_size", "supports_writev"]
 
 log = logging.getLogger("alacarte.wire")
 
 _JOIN_BYTES = 1 << 16
-"""Up to here copying the pieces together costs less than handing them over one by one."""
+"""A message up to this size is joined: copying costs less than one write for each piece."""
 _HIGH_WATER_BYTES = 4 << 20
 _SOCKET_BYTES = 2 << 20
-_GATHERED = 64
-"""Frames that wait for the end of a read, to be written together: at most 4 MiB."""
+_MAX_GATHERED_FRAMES = 64
+"""Frames held back until the end of a read, to be written together: 4 MiB at most."""
 
 _CHUNK = int(Kind.CHUNK)
 
@@ -45,13 +45,13 @@ _CHUNK = int(Kind.CHUNK)
 def message_size(message: Message) -> int:
     size = 0
     for piece in message:
-        # A view is slower to make than everything else here, and `bytes` is what most pieces are.
+        # Most pieces are `bytes`, and a view costs more than the rest of this loop.
         size += len(piece) if type(piece) is bytes else memoryview(piece).nbytes
     return size
 
 
-class Load:
-    """How many requests a replica is working on, as its connections put it into every frame."""
+class LoadCounter:
+    """Number of requests in flight at a replica, which its connections put into every frame."""
 
     __slots__ = ("ongoing",)
 
@@ -63,40 +63,40 @@ class Connection(asyncio.BufferedProtocol):
     """One end of a connection. Subclasses handle `frame_received` and `lost`.
 
     Args:
-        decoder: Of what is received.
-        load: Said in every frame; a caller's stays 0.
+        decoder: Decodes the received bytes.
+        load: Sent in every frame; a caller's stays 0.
 
     Attributes:
-        heard: Something arrived since this was last set to False.
-        arrived: Inboxes with messages of this read for their sinks.
+        has_received: Bytes have arrived since this was last set to False.
+        arrived: Inboxes that got messages for their sinks in this read.
     """
 
-    def __init__(self, decoder: Decoder, load: Load) -> None:
+    def __init__(self, decoder: Decoder, load: LoadCounter) -> None:
         self.load = load
-        self.heard = True
+        self.has_received = True
         self.arrived: list[Inbox] = []
         self.transport: asyncio.Transport | None = None
         self._decoder = decoder
         self._writable: asyncio.Future[None] | None = None
         self._outgoing: list[bytes] = []
-        self._gathers = False  # frames are being received, and what answers them leaves together
-        self._due: list[Callable[[], None]] = []
-        self._scatters = False
+        self._is_gathering = False  # during a read, whose answers are written together
+        self._deferred: list[Callable[[], None]] = []
+        self._supports_writev = False
         self._pumps: dict[int, asyncio.Task[None]] = {}
-        # Long messages that the peer holds unfinished, in bytes, and those it has no room for.
+        # Bytes of the long messages begun at the peer, and the messages that wait for room there.
         self._unfinished = 0
-        self._turns: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._room_waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    # --- what subclasses know -----------------------------------------------------------
+    # --- implemented by subclasses ------------------------------------------------------
 
     def frame_received(self, frame: Frame) -> None:
         raise NotImplementedError(f"{type(self).__name__} must handle frames")
 
-    def look_ahead(self, frames: list[Frame]) -> None:
-        """See frames that have arrived together, before the first of them is handled."""
+    def frames_arrived(self, frames: list[Frame]) -> None:
+        """Inspect the frames of one read before the first of them is handled."""
 
     def lost(self, error: Exception | None) -> None:
-        """The connection is gone, for the reason given or in peace."""
+        """Handle the end of the connection: closed, or broken by an error."""
 
     # --- reading ------------------------------------------------------------------------
 
@@ -107,19 +107,19 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
-        self._scatters = scatters(transport)
-        _widen(self.transport)
+        self._supports_writev = supports_writev(transport)
+        _enlarge_send_buffer(self.transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._decoder.get_buffer()
 
     def buffer_updated(self, count: int) -> None:
-        self.heard = True
-        self._gathers = True
+        self.has_received = True
+        self._is_gathering = True
         try:
             frames = self._decoder.received(count)
             if len(frames) > 1:
-                self.look_ahead(frames)
+                self.frames_arrived(frames)
             for frame in frames:
                 self.frame_received(frame)
             if self.arrived:
@@ -127,25 +127,25 @@ class Connection(asyncio.BufferedProtocol):
         except FrameError as error:
             self.refuse(str(error))
         finally:
-            self._gathers = False
+            self._is_gathering = False
             self._flush()
 
     def _deliver(self) -> None:
-        """Let the inboxes whose readers have a sink give on what this read has brought."""
+        """Pass the messages of this read to the sinks that wait for them."""
         arrived = self.arrived.copy()
         self.arrived.clear()
         for inbox in arrived:
             inbox.deliver()
 
     def refuse(self, reason: str) -> None:
-        """Close the connection over something its peer did, and say so once."""
+        """Close the connection because of a fault of the peer, and log the reason once."""
         if self.connected:
             log.warning("closed a connection (%s): %s", self.peer, reason)
         self.abort()
 
     @property
     def peer(self) -> str:
-        """The other end, for logs."""
+        """Address of the peer, for logs."""
         assert self.transport is not None
         address = self.transport.get_extra_info("peername") or "unix socket"
         return str(address)
@@ -158,13 +158,13 @@ class Connection(asyncio.BufferedProtocol):
         self.lost(error)
 
     def abort(self) -> None:
-        """Close at once. Of what was written, only that is sent which the socket takes now."""
+        """Close at once; data that the socket does not take now is dropped."""
         if self.transport is not None:
             self._flush()
             self.transport.abort()
 
     def close(self) -> None:
-        """Close when what was written has been sent, the rest of long messages included."""
+        """Close after all written data has been sent, the rest of long messages included."""
         if self._pumps:
             pump = next(iter(self._pumps.values()))
             pump.add_done_callback(lambda done: self.close())
@@ -185,24 +185,24 @@ class Connection(asyncio.BufferedProtocol):
             self._writable = None
 
     @property
-    def crowded(self) -> bool:
-        """Whether other frames are likely to follow at once, so that waiting for them pays."""
+    def expects_more_frames(self) -> bool:
+        """Whether other frames are likely to be written in this turn of the loop."""
         return False
 
     def _write(self, frame: bytes) -> None:
-        """Write a frame: at once when alone, else with those of this read or turn of the loop.
+        """Write a frame at once, or together with other frames of this read or turn of the loop.
 
-        A write wakes the peer, which costs more than all the rest of a small call.
+        A write wakes the peer, which costs more than the rest of a small call.
         """
         if self._outgoing:
             self._outgoing.append(frame)
-            if len(self._outgoing) >= _GATHERED and self._gathers:
+            if len(self._outgoing) >= _MAX_GATHERED_FRAMES and self._is_gathering:
                 self._flush()
         elif self.transport is None:
             return
-        elif self._gathers:
+        elif self._is_gathering:
             self._outgoing.append(frame)
-        elif self.crowded:
+        elif self.expects_more_frames:
             self._outgoing.append(frame)
             asyncio.get_running_loop().call_soon(self._flush)
         else:
@@ -210,11 +210,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def _write_pieces(self, pieces: list[Buffer]) -> None:
         assert self.transport is not None
-        if self._scatters:
+        if self._supports_writev:
             self.transport.writelines(pieces)
         else:
-            # Before Python 3.12.9 and 3.13.2 asyncio's `writelines` never says that it is full
-            # (CVE-2024-12254), and before 3.12 it joins the pieces itself.
+            # Before Python 3.12.9 and 3.13.2 asyncio's `writelines` never pauses the protocol
+            # (CVE-2024-12254), and before 3.12 `writelines` joins the pieces itself.
             self.transport.write(b"".join(pieces))
 
     def _flush(self) -> None:
@@ -230,11 +230,12 @@ class Connection(asyncio.BufferedProtocol):
     def send_message(self, kind: int, flags: int, stream: int, message: Message) -> int:
         """Write one message of any length; return its size in bytes.
 
-        A long one is cut into chunks that are written as the socket takes them, so that other
-        streams pass in between. It begins when the peer has room for all of it, beside others.
+        A long message is written in chunks, between which frames of other streams are sent. Its
+        first chunk waits until the peer has room for the whole message.
 
         Raises:
-            ConfigError: It is longer than `ClusterOptions.max_message_bytes`; nothing was sent.
+            ConfigError: The message is longer than `ClusterOptions.max_message_bytes`; nothing
+                was sent.
         """
         size = message_size(message)
         if self.transport is None:
@@ -244,9 +245,8 @@ class Connection(asyncio.BufferedProtocol):
             self._write(b"".join((header, *message)))
         elif size > self._decoder.max_message:
             raise ConfigError(
-                f"a message of {size} bytes is longer than the {self._decoder.max_message} "
-                "allowed; send less at a time, or raise max_message_bytes in "
-                "serve.start(cluster_options=...)."
+                f"a message has {size} bytes; {self._decoder.max_message} are allowed. Send less "
+                "at a time, or raise max_message_bytes in serve.start(cluster_options=...)."
             )
         elif size <= CHUNK_BYTES and self._writable is None:
             self._flush()
@@ -257,80 +257,80 @@ class Connection(asyncio.BufferedProtocol):
                 self._pump(kind, flags, stream, message, size)
             )
             self._pumps[stream] = pump
-            pump.add_done_callback(lambda done: self._pumped_out(stream, done))
+            pump.add_done_callback(lambda done: self._pump_done(stream, done))
         return size
 
-    def _pumped_out(self, stream: int, pump: asyncio.Task[None]) -> None:
-        if self._pumps.get(stream) is pump:  # an error may be on its way in its place
+    def _pump_done(self, stream: int, pump: asyncio.Task[None]) -> None:
+        if self._pumps.get(stream) is pump:  # the pump of an error may have replaced it
             del self._pumps[stream]
 
     async def _pump(self, kind: int, flags: int, stream: int, message: Message, size: int) -> None:
         """Announce a long message and write it in chunks."""
-        await self._turn(size)
+        await self._reserve_room(size)
         try:
-            if self.transport is not None and self.wants(stream):
+            if self.transport is not None and self.is_wanted(stream):
                 self._write(long_header(kind, flags, self.load.ongoing, stream, size))
                 await self._write_chunks(stream, message)
         finally:
             self._unfinished -= size
-            self._begin_turns()
+            self._admit_waiters()
 
-    async def _turn(self, size: int) -> None:
-        """Wait, in order, until the peer has room for so many bytes."""
-        if self._turns or self._unfinished + size > self._decoder.max_message:
+    async def _reserve_room(self, size: int) -> None:
+        """Wait, first come first served, until the peer has room for a message of `size` bytes."""
+        if self._room_waiters or self._unfinished + size > self._decoder.max_message:
             turn = asyncio.get_running_loop().create_future()
-            self._turns.append((size, turn))
+            self._room_waiters.append((size, turn))
             try:
                 await turn
             except asyncio.CancelledError:
-                if not turn.cancelled():  # it came just then
+                if not turn.cancelled():  # the room was reserved in the same turn of the loop
                     self._unfinished -= size
-                    self._begin_turns()
+                    self._admit_waiters()
                 raise
         else:
             self._unfinished += size
 
-    def _begin_turns(self) -> None:
-        while self._turns and self._unfinished + self._turns[0][0] <= self._decoder.max_message:
-            size, turn = self._turns.popleft()
+    def _admit_waiters(self) -> None:
+        while self._room_waiters and self._unfinished + self._room_waiters[0][0] <= self._decoder.max_message:
+            size, turn = self._room_waiters.popleft()
             if not turn.done():
                 self._unfinished += size
                 turn.set_result(None)
 
     def interrupt(self, stream: int) -> bool:
-        """Send no more of the long message of this stream; return whether there was one.
+        """Stop sending the long message of this stream; return whether a message was stopped.
 
-        The peer has to hear of it, since it holds room for what was announced.
+        The caller of this method has to inform the peer, which holds room for the message.
         """
         pump = self._pumps.get(stream)
         return pump is not None and pump.cancel()
 
     def _stop_pump(self, stream: int) -> None:
-        """Send no more of a long message that the peer has given up."""
+        """Stop sending a long message that the peer has cancelled."""
         if self.interrupt(stream):
-            # The announcement may have crossed with the peer's CANCEL, and hold room there.
+            # The announcement may have crossed with the peer's CANCEL, and hold room at the peer.
             self.send(Kind.CANCEL, FINAL, stream)
 
     async def _write_chunks(self, stream: int, message: Message) -> None:
         for chunk in _chunks(message):
-            await self.writable()
+            await self.wait_writable()
             if self.transport is None:
                 return
-            if not self.wants(stream):
-                # The peer has ended the stream, perhaps before it saw the announcement.
+            if not self.is_wanted(stream):
+                # The peer has ended the stream, perhaps before the announcement arrived.
                 self.send(Kind.CANCEL, FINAL, stream)
                 return
             self._flush()
             header = HEADER.pack(message_size(chunk), _CHUNK, 0, self.load.ongoing, stream)
             self._write_pieces([header, *chunk])
 
-    async def pumped(self, stream: int) -> None:
-        """Return when no long message of this stream is being written."""
+    async def wait_sent(self, stream: int) -> None:
+        """Wait until no long message of this stream is being written."""
         if stream in self._pumps:
             await asyncio.wait((self._pumps[stream],))
 
-    async def writable(self) -> None:
-        """Return when the socket takes more."""
+    async def wait_writable(self) -> None:
+        """Wait until the socket takes more data."""
         while self._writable is not None:
             await asyncio.shield(self._writable)
 
@@ -339,47 +339,47 @@ class Connection(asyncio.BufferedProtocol):
         return self._writable is not None or stream in self._pumps
 
     def send_soon(self, send: Callable[[], None]) -> None:
-        """Call `send` when this turn of the loop ends; what all of them send leaves together."""
-        self._due.append(send)
-        if len(self._due) == 1:
-            asyncio.get_running_loop().call_soon(self._send_due)
+        """Call `send` at the end of this turn of the loop; all frames of a turn leave together."""
+        self._deferred.append(send)
+        if len(self._deferred) == 1:
+            asyncio.get_running_loop().call_soon(self._send_deferred)
 
-    def _send_due(self) -> None:
-        due, self._due = self._due, []
-        self._gathers = True
+    def _send_deferred(self) -> None:
+        due, self._deferred = self._deferred, []
+        self._is_gathering = True
         try:
             for send in due:
                 try:
                     send()
-                except Exception as error:  # of one stream: the others' messages leave all the same
+                except Exception as error:  # a failure of one stream must not stop the others
                     asyncio.get_running_loop().call_exception_handler(
-                        {"message": "a stream's messages were not sent", "exception": error}
+                        {"message": "the messages of a stream were not sent", "exception": error}
                     )
         finally:
-            self._gathers = False
+            self._is_gathering = False
             self._flush()
 
-    def wants(self, stream: int) -> bool:
-        """Whether a long message of this stream is still worth sending."""
+    def is_wanted(self, stream: int) -> bool:
+        """Return whether the peer still waits for a long message of this stream."""
         return True
 
 
-def scatters(transport: asyncio.BaseTransport) -> bool:
-    """Return whether a transport writes several buffers without joining them."""
+def supports_writev(transport: asyncio.BaseTransport) -> bool:
+    """Return whether a transport writes several buffers in one system call, without joining."""
     return type(transport).__module__.startswith("uvloop")
 
 
-def _widen(transport: asyncio.Transport) -> None:
-    """Let the kernel hold more of what we send: long messages wake the peer less often."""
+def _enlarge_send_buffer(transport: asyncio.Transport) -> None:
+    """Enlarge the kernel's send buffer, so that long messages wake the peer less often."""
     peer = transport.get_extra_info("socket")
     if peer is not None and peer.family == socket.AF_UNIX:
-        # A duplicate, since uvloop hands out an object that sets no options.
+        # A duplicate, since uvloop's pseudo-socket has no `setsockopt`.
         with socket.socket(fileno=os.dup(peer.fileno())) as duplicate:
             duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
 
 
 def _chunks(message: Message) -> list[list[Buffer]]:
-    """Cut a message into lists of pieces of at most `CHUNK_BYTES` together."""
+    """Split a message into chunks, lists of pieces of at most `CHUNK_BYTES` together."""
     chunks: list[list[Buffer]] = [[]]
     room = CHUNK_BYTES
     for piece in message:

@@ -1,10 +1,9 @@
-"""What a REQUEST says about its call, in front of the call's own bytes.
+"""The envelope of a call: its fields, in front of its payload in a REQUEST.
 
-    remaining ms u32 (0: no limit) | given ms u32 | size of texts u16 | texts | payload
+    remaining ms u32 (0: no limit) | timeout ms u32 | size of strings u16 | strings | payload
 
-The texts have NUL between them and are padded.
-
-No pickle: every process can read it, whatever the call's protocol is.
+The strings are separated by NUL and padded at the end. No pickle: processes that unpickle nothing
+can read an envelope, whatever the call's protocol is.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from .frames import BYPASS_LIMIT, STREAMING, FrameError
 __all__ = ["PAYLOAD_OFFSET", "pack_envelope", "unpack_envelope"]
 
 _HEAD = Struct("<IIH")
-_TEXTS = 8
+_NUM_STRINGS = 8
 PAYLOAD_OFFSET = 64
-"""The payload begins at a multiple of this, so that what is aligned in it stays aligned."""
+"""The payload begins at a multiple of this, so that arrays in the payload stay aligned."""
 _MAX_MS = 0xFFFFFFFF
 
 
@@ -30,8 +29,8 @@ def pack_envelope(call: Call) -> bytes:
     """Return the envelope of a call.
 
     Raises:
-        ConfigError: A text holds a NUL or half a character, or all of them together exceed
-            64 KiB.
+        ConfigError: A string contains NUL or a lone surrogate, or all strings together are longer
+            than 65,280 bytes.
     """
     joined = "\0".join(
         (
@@ -46,33 +45,34 @@ def pack_envelope(call: Call) -> bytes:
         )
     )
     try:
-        texts = joined.encode()
+        strings = joined.encode()
     except UnicodeEncodeError as error:
-        raise ConfigError(f"a text of a call cannot be encoded as UTF-8: {error}") from None
-    size = len(texts)
-    if size > 0xFF00 or texts.count(0) != _TEXTS - 1:
+        raise ConfigError(f"a string of a call cannot be encoded as UTF-8: {error}") from None
+    size = len(strings)
+    if size > 0xFF00 or strings.count(0) != _NUM_STRINGS - 1:
         raise ConfigError(
             "method, request id, application, route, model id, routing key and identity of a call "
-            f"must hold no NUL character and 65,280 bytes together; these hold {size}."
+            "must contain no NUL character and be at most 65,280 bytes long together; they have "
+            f"{size} bytes."
         )
     size += -(size + _HEAD.size) % PAYLOAD_OFFSET
-    given = 0 if call.timeout_s is None else _milliseconds(call.timeout_s)
-    return _HEAD.pack(_remaining_ms(call.deadline), given, size) + texts.ljust(size, b"\0")
+    timeout_ms = 0 if call.timeout_s is None else _milliseconds(call.timeout_s)
+    return _HEAD.pack(_remaining_ms(call.deadline), timeout_ms, size) + strings.ljust(size, b"\0")
 
 
 def unpack_envelope(message: Buffer, flags: int) -> Call:
-    """Return the call of a REQUEST; its payload is a view of `message`.
+    """Return the call in a REQUEST; its payload is a view of `message`.
 
     Raises:
-        FrameError: The bytes are not an envelope.
+        FrameError: The message has no valid envelope.
     """
     view = memoryview(message)
     try:
-        remaining, given, size = _HEAD.unpack_from(view)
+        remaining_ms, timeout_ms, size = _HEAD.unpack_from(view)
         end = _HEAD.size + size
         protocol, method, request_id, app, route, model_id, routing_key, identity, *_ = str(
             view[_HEAD.size : end], "utf-8"
-        ).split("\0", _TEXTS)
+        ).split("\0", _NUM_STRINGS)
         known = Identity.decode(identity) if identity else None
     except (ValueError, StructError) as error:
         raise FrameError(f"a request without a readable envelope: {error}") from None
@@ -88,15 +88,15 @@ def unpack_envelope(message: Buffer, flags: int) -> Call:
         route=route,
         model_id=model_id,
         routing_key=routing_key,
-        deadline=time.monotonic() + remaining / 1000 if remaining else None,
-        timeout_s=given / 1000 if given else None,
+        deadline=time.monotonic() + remaining_ms / 1000 if remaining_ms else None,
+        timeout_s=timeout_ms / 1000 if timeout_ms else None,
         bypass_limit=bool(flags & BYPASS_LIMIT),
         identity=known,
     )
 
 
 def _remaining_ms(deadline: float | None) -> int:
-    """Milliseconds left, at least 1: 0 says there is no limit."""
+    """Return the milliseconds until a deadline, at least 1; 0 without a deadline."""
     if deadline is None:
         return 0
     return _milliseconds(deadline - time.monotonic())

@@ -1,8 +1,8 @@
-"""Flow control of one stream: what the receiver holds, and what the sender may still send.
+"""Flow control of one stream: the receiver's inbox and the sender's window.
 
-The receiver grants a window in bytes; every message uses its size and a little more, so that a
-flood of empty messages is bounded too. As the consumer takes messages, the window is granted
-again in halves. One message may overshoot the window, so none is too large to pass.
+The receiver grants a window in bytes. Every message uses its size plus an overhead, so that a flood
+of empty messages is bounded, too. The receiver grants credit again whenever its consumer has taken
+half a window. One message may exceed the window, so a message of any size can pass.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WINDOW_BYTES = 1 << 20
 _CREDIT = Struct("<I")
 _OVERHEAD_BYTES = 64
 _JOIN_BYTES = 1 << 16
-"""Up to so many bytes of short messages are taken together."""
+"""Total size of the short messages that are taken together."""
 
 
 def cost(size: int) -> int:
@@ -31,15 +31,15 @@ def cost(size: int) -> int:
 
 
 def write_credit(size: int) -> bytes:
-    """Return the payload of a CREDIT."""
+    """Return the payload of a CREDIT frame."""
     return _CREDIT.pack(size)
 
 
 def read_credit(payload: Buffer) -> int:
-    """Return how many bytes a CREDIT grants.
+    """Return the bytes that a CREDIT frame grants.
 
     Raises:
-        FrameError: It is none.
+        FrameError: The payload is not a credit.
     """
     try:
         (size,) = _CREDIT.unpack(payload)
@@ -51,18 +51,18 @@ def read_credit(payload: Buffer) -> int:
 class Inbox:
     """Messages that arrived on a stream, read in order by one consumer on the same loop.
 
-    Async iteration yields each message as a one-piece `Message`, ends when the peer has ended the
-    stream, and raises what `fail` was given.
+    Async iteration yields each message as a one-piece `Message`. It ends with the stream, or raises
+    the error given to `fail`.
 
     Args:
-        grant: Sends a CREDIT of that many bytes to the peer.
-        closed: Called once when the consumer stops before the end.
-        arrived: Where an inbox notes itself that has messages for its sink; whoever calls `put`
-            calls `deliver` of each when all that has arrived together is there.
+        grant: Sends the peer a CREDIT of so many bytes.
+        closed: Called once if the consumer stops before the end.
+        arrived: List to which an inbox with messages for its sink adds itself; the caller of `put`
+            calls `deliver` of each inbox in the list at the end of a read.
     """
 
     __slots__ = (
-        "_arrived", "_closed", "_ended", "_error", "_grant", "_messages", "_owed", "_sink",
+        "_arrived", "_closed", "_ended", "_error", "_grant", "_messages", "_uncredited", "_sink",
         "_waiter",
     )  # fmt: skip
 
@@ -77,7 +77,7 @@ class Inbox:
         self._sink: Callable[[Buffer], bool] | None = None
         self._grant = grant
         self._closed: Callable[[], None] | None = closed
-        self._owed = 0
+        self._uncredited = 0
         self._ended = False
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[bool] | None = None
@@ -94,7 +94,7 @@ class Inbox:
         self._wake()
 
     def fail(self, error: BaseException) -> None:
-        """End with an error, after what has arrived has been read."""
+        """End the inbox with an error, which the consumer gets after the arrived messages."""
         self._error = error
         self._ended = True
         self._wake()
@@ -117,8 +117,8 @@ class Inbox:
         return (self._take(),)
 
     async def pass_on(self, sink: Callable[[Buffer], bool]) -> bool:
-        """Give messages to `sink` as they arrive (`PushedMessages`)."""
-        while self._give(sink):
+        """Pass messages to `sink` as they arrive; see `PushedMessages`."""
+        while self._push(sink):
             if self._ended:
                 self._closed = None
                 if self._error is not None:
@@ -134,17 +134,17 @@ class Inbox:
         return True
 
     def deliver(self) -> None:
-        """Give what has arrived to the sink; wake `pass_on` when that takes no more."""
+        """Pass the arrived messages to the sink; wake `pass_on` when the sink takes no more."""
         if self._sink is None or self._waiter is None or self._waiter.done():
             return
         try:
-            if not self._give(self._sink):
+            if not self._push(self._sink):
                 self._waiter.set_result(True)
-        except Exception as error:  # for who awaits `pass_on`
+        except Exception as error:  # raised by `pass_on`
             self._waiter.set_exception(error)
 
-    def _give(self, sink: Callable[[Buffer], bool]) -> bool:
-        """Give messages to the sink; return whether it takes more."""
+    def _push(self, sink: Callable[[Buffer], bool]) -> bool:
+        """Pass messages to the sink; return whether the sink takes more."""
         messages = self._messages
         while messages:
             message = self._take()
@@ -155,13 +155,13 @@ class Inbox:
         return True
 
     def ready(self, max_bytes: int = _JOIN_BYTES) -> list[Buffer]:
-        """Return messages that are here, without waiting; perhaps none.
+        """Return the messages that have arrived, without waiting; perhaps none.
 
-        Taking messages grants the peer credit for others, so a consumer takes no more at a time
-        than goes on at once.
+        Taking messages grants the peer credit for more, so a consumer takes only as many messages
+        as it handles at once.
 
         Args:
-            max_bytes: Upper bound on their cost together.
+            max_bytes: Upper bound on the total cost of the messages.
         """
         messages: list[Buffer] = []
         while self._messages:
@@ -172,7 +172,7 @@ class Inbox:
         return messages
 
     async def aclose(self) -> None:
-        """Stop reading. The peer is told, unless it has ended already."""
+        """Stop reading, and cancel the stream unless the peer has ended it."""
         self._messages.clear()
         if self._closed is not None and not self._ended:
             self._closed()
@@ -182,9 +182,9 @@ class Inbox:
 
     def _take(self) -> Buffer:
         message = self._messages.popleft()
-        self._owed += len(message) + _OVERHEAD_BYTES
-        if self._owed >= WINDOW_BYTES // 2 and not self._ended:
-            owed, self._owed = self._owed, 0
+        self._uncredited += len(message) + _OVERHEAD_BYTES
+        if self._uncredited >= WINDOW_BYTES // 2 and not self._ended:
+            owed, self._uncredited = self._uncredited, 0
             self._grant(owed)
         return message
 
@@ -194,16 +194,16 @@ class Inbox:
 
 
 class SendWindow:
-    """What one side of a stream may still send.
+    """The sender's window of a stream, in bytes.
 
     Attributes:
-        granted: The other side has given credit.
+        was_granted: The receiver has sent credit.
     """
 
-    __slots__ = ("_left", "_waiter", "granted")
+    __slots__ = ("_left", "_waiter", "was_granted")
 
     def __init__(self, size: int = WINDOW_BYTES) -> None:
-        self.granted = False
+        self.was_granted = False
         self._left = size
         self._waiter: asyncio.Future[None] | None = None
 
@@ -215,13 +215,13 @@ class SendWindow:
         self._left -= cost(size)
 
     def grant(self, size: int) -> None:
-        self.granted = True
+        self.was_granted = True
         self._left += size
         if self._left > 0 and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def wait(self) -> None:
-        """Return when the window is open."""
+        """Wait until the window is open."""
         while self._left <= 0:
             self._waiter = asyncio.get_running_loop().create_future()
             try:

@@ -1,13 +1,13 @@
-"""Frames: what travels on a connection, decoded without any I/O.
+"""Frames, the units of a connection, decoded without any I/O.
 
 A frame is a 12-byte header and a payload. Little-endian:
 
     size u32 | kind u8 | flags u8 | load u16 | stream u32
 
-`load` is the number of requests the sending replica is working on, in every frame it sends; a
-caller sends 0. A message too long for one frame announces its size (flag `LONG`) and follows in
-`CHUNK` frames, so that others may travel in between; the decoder joins it again in one buffer
-that the socket is read into, and nothing is copied but by the kernel.
+`load` is the number of requests in flight at the sending replica; a caller sends 0. A message too
+long for one frame is announced with its size (flag `LONG`) and follows in `CHUNK` frames, between
+which other frames may be sent. The decoder has the socket read all chunks of a message into one
+buffer, so only the kernel copies the bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from ..types import Buffer
-from .buffers import long_buffers
+from .buffer_pool import long_buffer_pool
 
 __all__ = [
     "BYPASS_LIMIT",
@@ -39,27 +39,27 @@ HEADER_SIZE = HEADER.size
 LENGTH = Struct("<Q")
 
 FINAL = 1
-"""Nothing follows from this side of the stream."""
+"""The last frame that this side sends on the stream."""
 LONG = 2
 """The payload is the message's size (u64); its bytes follow in CHUNK frames."""
 STREAMING = 4
-"""On a REQUEST: the caller expects any number of messages."""
+"""On a REQUEST: the caller expects a streaming reply."""
 BYPASS_LIMIT = 8
-"""A REQUEST that the replica takes beyond the limit on its requests."""
+"""On a REQUEST: the replica accepts the call even at its limit on requests."""
 _FLAGS = FINAL | LONG | STREAMING | BYPASS_LIMIT
 
 CHUNK_BYTES = 1 << 20
-"""The longest payload in one frame."""
+"""The longest payload of a frame."""
 MAX_LOAD = 0xFFFF
 _SCRATCH_BYTES = 1 << 18
 _IN_PLACE_BYTES = 1 << 15
-"""A payload longer than this that has not all arrived is read into a buffer of its own."""
-_REUSED_BYTES = 1 << 18
-"""Such a payload shorter than this gets a fresh buffer."""
+"""A longer payload of which a part is missing is read into a buffer of its own."""
+_POOLED_BYTES = 1 << 18
+"""Size from which such a buffer comes from the pool."""
 
 
 class Kind(IntEnum):
-    """What a frame says."""
+    """Kind of a frame."""
 
     HELLO = 1
     CHALLENGE = 2
@@ -93,11 +93,11 @@ _MAY_BE_LONG = frozenset({int(Kind.REQUEST), int(Kind.RESPONSE), int(Kind.DATA),
 
 
 class FrameError(Exception):
-    """The peer sent what no correct peer sends. The connection is beyond repair."""
+    """The peer violated the protocol; the connection must be closed."""
 
 
 class Frame(NamedTuple):
-    """One frame, or one long message put together again. `kind` is a `Kind` as plain int."""
+    """One frame, or one reassembled long message. `kind` is a `Kind` as a plain int."""
 
     kind: int
     flags: int
@@ -110,7 +110,7 @@ _new = tuple.__new__
 
 
 class _Partial:
-    """A long message of which some bytes are still to come."""
+    """A long message of which a part has arrived."""
 
     __slots__ = ("data", "filled", "flags", "kind", "load", "view")
 
@@ -118,7 +118,7 @@ class _Partial:
         self.kind = kind
         self.flags = flags
         self.load = load
-        self.data = long_buffers.take(size)
+        self.data = long_buffer_pool.take(size)
         self.view = memoryview(self.data)
         self.filled = 0
 
@@ -129,15 +129,14 @@ def long_header(kind: int, flags: int, load: int, stream: int, size: int) -> byt
 
 
 class Decoder:
-    """Turns received bytes into frames. Does no I/O.
+    """Decoder of received bytes into frames. Does no I/O.
 
-    Ask for the place the next bytes belong (`get_buffer`), put bytes there, and tell how many
-    (`received`).
+    Put received bytes into the buffer of `get_buffer`, then pass their number to `received`.
 
     Args:
-        max_frame: The longest payload of one frame, in bytes.
-        max_message: The longest message, in bytes; also what all unfinished long messages of
-            this connection may hold together. 0 allows no long message at all.
+        max_frame: The longest payload of a frame, in bytes.
+        max_message: The longest message, in bytes, and the total size of the unfinished long
+            messages of the connection. 0 allows no long message at all.
     """
 
     def __init__(self, *, max_frame: int = CHUNK_BYTES, max_message: int = 0) -> None:
@@ -148,23 +147,23 @@ class Decoder:
         self._start = 0
         self._end = 0
         self._partials: dict[int, _Partial] = {}
-        self._held = 0
-        # The payload being read in place: where to, how far, and the frame it belongs to.
+        self._reserved = 0
+        # The payload that the socket is read into: its buffer, the bytes read, and its frame.
         self._target: memoryview | None = None
         self._filled = 0
         self._frame: tuple[int, int, int, int, Buffer] = (0, 0, 0, 0, b"")
 
     def get_buffer(self) -> memoryview:
-        """Return where the next bytes from the socket are to be put, never empty."""
+        """Return the buffer for the next bytes of the socket, never empty."""
         if self._target is not None:
             return self._target[self._filled :]
         return self._view[self._end :] if self._end else self._view
 
     def received(self, count: int) -> list[Frame]:
-        """Take the `count` bytes put into the last buffer; return the frames now complete.
+        """Decode `count` bytes of the last buffer; return the frames that are complete now.
 
         Raises:
-            FrameError: The bytes are not a frame that is allowed here.
+            FrameError: The bytes are not a valid frame, or the frame is not allowed.
         """
         frames: list[Frame] = []
         if self._target is not None:
@@ -177,7 +176,7 @@ class Decoder:
         return frames
 
     def forget(self, stream: int) -> None:
-        """Drop what has arrived of a long message; its other chunks will be thrown away."""
+        """Drop the arrived part of a long message; its further chunks will be discarded."""
         if self._partials:
             self._drop(stream)
 
@@ -186,13 +185,13 @@ class Decoder:
         while end - at >= HEADER_SIZE:
             size, kind, flags, load, stream = HEADER.unpack_from(scratch, at)
             if size > self.max_frame or not 0 < kind <= _LAST_KIND or flags & ~_FLAGS:
-                raise FrameError(self._fault(size, kind, flags))
+                raise FrameError(self._violation(size, kind, flags))
             body = at + HEADER_SIZE
             if end - body >= size and kind != _CHUNK and not flags & LONG:
                 if self._partials and kind in _DROPS_PARTIAL:
                     self._drop(stream)
                 payload = scratch[body : body + size]
-                # A third of the time that the constructor of a named tuple takes.
+                # In a third of the time of the named tuple's constructor.
                 frames.append(_new(Frame, (kind, flags, load, stream, payload)))
                 at = body + size
             elif kind == _CHUNK or size > _IN_PLACE_BYTES:
@@ -210,10 +209,10 @@ class Decoder:
                 at = body + size
             else:
                 break
-        self._keep(at, end)
+        self._compact(at, end)
 
-    def _keep(self, at: int, end: int) -> None:
-        """Move what is left to the front when the rest of its frame might not fit behind it."""
+    def _compact(self, at: int, end: int) -> None:
+        """Move an incomplete frame to the front of the buffer if its rest might not fit."""
         if at == end:
             self._start = self._end = 0
         elif _SCRATCH_BYTES - at < _IN_PLACE_BYTES + HEADER_SIZE:
@@ -224,12 +223,12 @@ class Decoder:
             self._start = at
 
     def _begin(self, size: int, kind: int, flags: int, load: int, stream: int) -> None:
-        """Choose the buffer that the coming payload is read into."""
+        """Choose the buffer into which the next payload is read."""
         if flags & LONG:
             raise FrameError(f"a long message was announced in {size} bytes")
         if kind != _CHUNK:
-            # From here on clearing a fresh one takes longer than finding a used one.
-            data = bytearray(size) if size < _REUSED_BYTES else long_buffers.take(size)
+            # From this size on, clearing a fresh buffer takes longer than finding a used one.
+            data = bytearray(size) if size < _POOLED_BYTES else long_buffer_pool.take(size)
             self._target = memoryview(data)
         elif (partial := self._partials.get(stream)) is not None:
             if partial.filled + size > len(partial.data):
@@ -238,7 +237,7 @@ class Decoder:
             self._target = partial.view[partial.filled : partial.filled + size]
             partial.filled += size
         elif self.max_message:
-            # Its message was cancelled; what was under way is read and thrown away.
+            # A chunk of a cancelled message, which crossed with the CANCEL: read and discarded.
             data = bytearray(size)
             self._target = memoryview(data)
         else:
@@ -266,20 +265,20 @@ class Decoder:
         if stream in self._partials:
             raise FrameError(f"stream {stream} announced a message within another")
         (length,) = LENGTH.unpack(size)
-        if not 0 < length <= self.max_message - self._held:
+        if not 0 < length <= self.max_message - self._reserved:
             raise FrameError(
-                f"a message of {length} bytes was announced; {self.max_message - self._held} of "
+                f"a message of {length} bytes was announced; {self.max_message - self._reserved} of "
                 f"{self.max_message} are left (ClusterOptions.max_message_bytes)"
             )
-        self._held += length
+        self._reserved += length
         self._partials[stream] = _Partial(kind, flags & ~LONG, load, length)
 
     def _drop(self, stream: int) -> None:
         partial = self._partials.pop(stream, None)
         if partial is not None:
-            self._held -= len(partial.data)
+            self._reserved -= len(partial.data)
 
-    def _fault(self, size: int, kind: int, flags: int) -> str:
+    def _violation(self, size: int, kind: int, flags: int) -> str:
         if size > self.max_frame:
             return f"a frame of {size} bytes; {self.max_frame} are allowed here"
         return f"a frame of unknown kind {kind} or flags {flags:#04x}"

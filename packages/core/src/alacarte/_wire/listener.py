@@ -1,34 +1,34 @@
-"""The listener of a replica: its sockets, and who is connected to them."""
+"""The listener of a replica: its sockets and its connections."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from ..unix_peers import is_same_user
 from .authentication import ReplicaHandshake
-from .connection import Load
+from .connection import LoadCounter
 from .frames import Kind
 from .pending import PendingPeers
 from .refusals import RefusalLog
 from .replica_connection import Acceptor, ReplicaConnection
-from .shared_memory import Segments
+from .shared_memory import SegmentPool
 
 __all__ = ["Listener"]
 
 
 class Listener:
-    """A replica's sockets: one Unix socket, and a TCP port where other hosts must reach it.
+    """A replica's sockets: a Unix socket, a TCP port for other hosts, or both.
 
     Args:
-        acceptor: Takes the calls.
-        replica_id: Whom callers must be looking for.
+        acceptor: Runs the calls.
+        replica_id: The replica's id, which each caller has to name in its HELLO.
         secret: The instance's secret.
         max_message: The longest request accepted, in bytes.
-        facts: What a caller is told once trusted.
+        metadata: Returns the metadata that an authenticated caller gets.
+        kind: Class of the connections; see `observed_connection`.
     """
 
     def __init__(
@@ -38,17 +38,17 @@ class Listener:
         secret: bytes,
         *,
         max_message: int,
-        facts: Callable[[], dict[str, Any]],
+        metadata: Callable[[], Mapping[str, object]],
         kind: type[ReplicaConnection] = ReplicaConnection,
     ) -> None:
         self.acceptor = acceptor
         self.max_message = max_message
-        self.facts = facts
-        self.load = Load()
+        self.metadata = metadata
+        self.load = LoadCounter()
         self.advertisement = b""
         self.connections: set[ReplicaConnection] = set()
         self.refusals = RefusalLog()
-        self.segments = Segments()
+        self.segments = SegmentPool()
         self._kind = kind
         self._replica_id = replica_id
         self._secret = secret
@@ -56,10 +56,10 @@ class Listener:
         self._pending_tcp: PendingPeers[ReplicaConnection] = PendingPeers()
         self._servers: list[asyncio.Server] = []
         self._unix_path = ""
-        self._gone: asyncio.Future[None] | None = None
+        self._connection_ended: asyncio.Future[None] | None = None
 
     async def listen_unix(self, path: str) -> None:
-        """Listen at `path`, in a directory that only this user may enter."""
+        """Listen on a Unix socket at `path`, in a directory that only this user may enter."""
         loop = asyncio.get_running_loop()
         server = await loop.create_unix_server(lambda: self._kind(self), path)
         os.chmod(path, 0o600)
@@ -67,7 +67,7 @@ class Listener:
         self._servers.append(server)
 
     async def listen_tcp(self, host: str) -> tuple[str, int]:
-        """Listen on a free port of that address; return `(host, port)`."""
+        """Listen on a free TCP port of `host`; return `(host, port)`."""
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: self._kind(self), host, 0)
         self._servers.append(server)
@@ -80,28 +80,28 @@ class Listener:
             connection.send(kind, 0, 0)
 
     def advertise(self, advertisement: bytes) -> None:
-        """Send this ADVERTISE to every caller, and to each that connects later."""
+        """Send this payload of an ADVERTISE to every caller, now and when it connects."""
         self.advertisement = advertisement
         for connection in self.connections:
             connection.advertise()
 
     def close(self) -> None:
-        """Stop listening, and hang up when what is to be sent has been sent."""
+        """Stop listening, and close each connection after its written data has been sent."""
         self._stop_listening()
         for connection in [*self.connections, *self.pending]:
             connection.close()
 
     def abort(self) -> None:
-        """Stop listening, and hang up at once."""
+        """Stop listening, and close every connection at once."""
         self._stop_listening()
         for connection in [*self.connections, *self.pending]:
             connection.abort()
 
     async def wait_closed(self) -> None:
-        """After `close`: return when every connection is gone."""
+        """Wait until every connection has ended, after `close`."""
         while self.connections or self.pending:
-            self._gone = asyncio.get_running_loop().create_future()
-            await self._gone
+            self._connection_ended = asyncio.get_running_loop().create_future()
+            await self._connection_ended
 
     def _stop_listening(self) -> None:
         self.segments.close()
@@ -110,7 +110,7 @@ class Listener:
         if self._unix_path and os.path.exists(self._unix_path):
             os.unlink(self._unix_path)
 
-    # --- what connections ask -----------------------------------------------------------
+    # --- ConnectionOwner ----------------------------------------------------------------
 
     def handshake(self) -> ReplicaHandshake:
         return ReplicaHandshake(self._secret, self._replica_id)
@@ -121,20 +121,20 @@ class Listener:
         return [*self._pending_unix.peers(), *self._pending_tcp.peers()]
 
     def admit(self, connection: ReplicaConnection) -> str:
-        """Take in a new connection; return why not, or ""."""
-        if not _same_user(connection):
+        """Add a new connection; return the reason of a refusal, or ""."""
+        if not _is_same_user(connection):
             return "the peer belongs to another user"
-        pending, address = self._place(connection)
-        _give_way(pending.connected(connection, address))
+        pending, address = self._pending_peers(connection)
+        _evict(pending.add(connection, address))
         return ""
 
-    def greeted(self, connection: ReplicaConnection) -> None:
-        """A peer has named this replica, and has still to prove itself."""
-        pending, _ = self._place(connection)
-        if connection in pending:  # it may have given way while its words were on their way
-            _give_way(pending.greeted(connection))
+    def hello_received(self, connection: ReplicaConnection) -> None:
+        """Note that a peer has sent a valid HELLO, and has still to authenticate."""
+        pending, _ = self._pending_peers(connection)
+        if connection in pending:  # an evicted connection still handles the frames of its last read
+            _evict(pending.advance(connection))
 
-    def trusted(self, connection: ReplicaConnection) -> None:
+    def authenticated(self, connection: ReplicaConnection) -> None:
         self._pending_unix.remove(connection)
         self._pending_tcp.remove(connection)
         self.connections.add(connection)
@@ -143,11 +143,13 @@ class Listener:
         self._pending_unix.remove(connection)
         self._pending_tcp.remove(connection)
         self.connections.discard(connection)
-        if self._gone is not None and not self._gone.done():
-            self._gone.set_result(None)
+        if self._connection_ended is not None and not self._connection_ended.done():
+            self._connection_ended.set_result(None)
 
-    def _place(self, connection: ReplicaConnection) -> tuple[PendingPeers[ReplicaConnection], str]:
-        """Return whom a pending connection competes with, and from which address it comes."""
+    def _pending_peers(
+        self, connection: ReplicaConnection
+    ) -> tuple[PendingPeers[ReplicaConnection], str]:
+        """Return the pending peers on the socket of a connection, and the peer's address."""
         assert connection.transport is not None
         peer = connection.transport.get_extra_info("peername")
         if isinstance(peer, tuple):
@@ -155,17 +157,20 @@ class Listener:
         return self._pending_unix, ""
 
 
-def _give_way(connection: ReplicaConnection | None) -> None:
+def _evict(connection: ReplicaConnection | None) -> None:
     if connection is not None:
-        connection.refuse("it gave way to newer ones, since too many are authenticating")
+        connection.refuse("evicted for a newer connection, because too many are authenticating")
 
 
-def _same_user(connection: ReplicaConnection) -> bool:
-    """Whether a peer on a Unix socket runs as our user. Other sockets pass: they authenticate."""
+def _is_same_user(connection: ReplicaConnection) -> bool:
+    """Return whether the peer of a Unix socket runs as this user; True for other sockets.
+
+    Peers on other sockets prove by the handshake that they belong to the instance.
+    """
     assert connection.transport is not None
     peer = connection.transport.get_extra_info("socket")
     if peer is None or peer.family != socket.AF_UNIX:
         return True
-    # A duplicate, since uvloop hands out an object that has no getsockopt of its own.
+    # A duplicate, since uvloop's pseudo-socket has no `getsockopt`.
     with socket.socket(fileno=os.dup(peer.fileno())) as duplicate:
         return is_same_user(duplicate)

@@ -7,7 +7,7 @@ from typing import TypeVar, cast
 
 from ..transports import CountingTransport
 from ..types import WireObserver
-from .connection import Connection, scatters
+from .connection import Connection, supports_writev
 
 __all__ = ["observed_connection"]
 
@@ -26,7 +26,7 @@ def observed_connection(kind: type[C], observer: WireObserver) -> type[C]:
             observer.opened()
             counting = CountingTransport(transport, observer.sent)
             super().connection_made(cast(asyncio.Transport, counting))
-            self._scatters = scatters(transport)
+            self._supports_writev = supports_writev(transport)
 
         def buffer_updated(self, count: int) -> None:
             observer.received(count)

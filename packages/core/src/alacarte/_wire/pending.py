@@ -1,8 +1,7 @@
-"""Which peers may take their time to authenticate, and who gives way when there are too many.
+"""Bounds on the peers that have not authenticated. Pure: peers in, peers out.
 
-An honest peer says whom it looks for at once and proves itself one round trip later; a stranger may
-wait for as long as it is let. So the oldest gives way: whoever floods a port drives out those who
-waited before, and an honest peer needs its place for milliseconds only. Pure: peers in, peers out.
+Above a bound the oldest peer is evicted. An honest peer sends its HELLO at once and its proof one
+round trip later, so it is pending for milliseconds; the peers of a flood evict one another.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from typing import Generic, TypeVar
 __all__ = ["MAX_PENDING", "MAX_PENDING_PER_ADDRESS", "PendingPeers"]
 
 MAX_PENDING = 192
-"""Peers at one stage of the handshake, over one kind of socket."""
+"""Most peers at one stage of the handshake, over one kind of socket."""
 MAX_PENDING_PER_ADDRESS = 128
-"""More than the 100 connections that asyncio accepts at once: who comes first in such a burst is
-heard before as many others can follow. Less than all, so that one address leaves room for others.
+"""More than the 100 connections that asyncio accepts at once, so the first peer of such a burst is
+read before 128 others can follow. Less than `MAX_PENDING`, which leaves room for other addresses.
 """
 
 _Peer = TypeVar("_Peer")
@@ -26,42 +25,43 @@ class _Stage(Generic[_Peer]):
     """Peers at one stage of the handshake, the oldest first."""
 
     def __init__(self) -> None:
-        # Dictionaries for their order, and because a peer may leave from anywhere.
+        # Dictionaries keep the order, and remove any peer in constant time.
         self._by_address: defaultdict[str, dict[_Peer, None]] = defaultdict(dict)
         self._count = 0
 
-    def join(self, peer: _Peer, address: str) -> _Peer | None:
-        """Add a peer; return the one that has to give way, if any."""
-        mates = self._by_address[address]
-        mates[peer] = None
+    def add(self, peer: _Peer, address: str) -> _Peer | None:
+        """Add a peer; return the peer to evict, if any."""
+        peers = self._by_address[address]
+        peers[peer] = None
         self._count += 1
-        if len(mates) > MAX_PENDING_PER_ADDRESS:
-            return next(iter(mates))
+        if len(peers) > MAX_PENDING_PER_ADDRESS:
+            return next(iter(peers))
         if self._count > MAX_PENDING:
-            fullest = max(self._by_address.values(), key=lambda mates: len(mates))
+            fullest = max(self._by_address.values(), key=lambda peers: len(peers))
             return next(iter(fullest))
         return None
 
-    def leave(self, peer: _Peer, address: str) -> None:
-        mates = self._by_address.get(address, {})
-        if peer in mates:
-            del mates[peer]
+    def remove(self, peer: _Peer, address: str) -> None:
+        """Remove a peer; do nothing if the peer is not at this stage."""
+        peers = self._by_address.get(address, {})
+        if peer in peers:
+            del peers[peer]
             self._count -= 1
-            if not mates:
+            if not peers:
                 del self._by_address[address]
 
 
 class PendingPeers(Generic[_Peer]):
     """The peers on one kind of socket that have not authenticated.
 
-    Those who have named this replica and those who have said nothing have a budget each, so that
-    a flood of either kind drives out its own.
+    Peers that have sent a HELLO and peers that have sent nothing are bounded separately, so that a
+    flood of either kind evicts its own peers only.
     """
 
     def __init__(self) -> None:
         self._addresses: dict[_Peer, str] = {}
         self._silent: _Stage[_Peer] = _Stage()
-        self._greeted: _Stage[_Peer] = _Stage()
+        self._identified: _Stage[_Peer] = _Stage()
 
     def __len__(self) -> int:
         return len(self._addresses)
@@ -73,25 +73,25 @@ class PendingPeers(Generic[_Peer]):
         """Return every peer, the oldest first."""
         return list(self._addresses)
 
-    def connected(self, peer: _Peer, address: str) -> _Peer | None:
-        """Add a peer that has just connected; return the one that gives way to it, if any."""
+    def add(self, peer: _Peer, address: str) -> _Peer | None:
+        """Add a peer that has connected; return the peer that is evicted for it, if any."""
         self._addresses[peer] = address
-        return self._forgotten(self._silent.join(peer, address))
+        return self._evicted(self._silent.add(peer, address))
 
-    def greeted(self, peer: _Peer) -> _Peer | None:
-        """Note that a peer has named this replica; return the one that gives way, if any."""
+    def advance(self, peer: _Peer) -> _Peer | None:
+        """Note that a peer has sent its HELLO; return the peer that is evicted for it, if any."""
         address = self._addresses[peer]
-        self._silent.leave(peer, address)
-        return self._forgotten(self._greeted.join(peer, address))
+        self._silent.remove(peer, address)
+        return self._evicted(self._identified.add(peer, address))
 
     def remove(self, peer: _Peer) -> None:
-        """Forget a peer that has authenticated or left; nothing happens when it is not there."""
+        """Remove a peer that has authenticated or disconnected; do nothing if it is unknown."""
         address = self._addresses.pop(peer, None)
         if address is not None:
-            self._silent.leave(peer, address)
-            self._greeted.leave(peer, address)
+            self._silent.remove(peer, address)
+            self._identified.remove(peer, address)
 
-    def _forgotten(self, peer: _Peer | None) -> _Peer | None:
+    def _evicted(self, peer: _Peer | None) -> _Peer | None:
         if peer is not None:
             self.remove(peer)
         return peer

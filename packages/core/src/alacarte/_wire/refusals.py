@@ -1,4 +1,4 @@
-"""What the log says of connections that were closed on strangers."""
+"""The log of refused connections."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ _PERIOD_S = 1.0
 
 
 class RefusalLog:
-    """Says why strangers were hung up on, in no more than some lines a second.
+    """Logs why unauthenticated connections were closed, in at most `MAX_LINES` lines a second.
 
-    A line for each would let them fill the disk, and hold up the event loop that writes it.
+    One line for each would let strangers fill the disk and slow down the event loop.
     """
 
     def __init__(self) -> None:
         self._lines = 0
-        self._more = 0
-        self._last = ""
+        self._suppressed = 0
+        self._last_reason = ""
 
     def note(self, peer: str, reason: str) -> None:
-        """Write a line, or count one that is too many; those are told when the second is over."""
+        """Log a refusal, or count the refusal for the summary at the end of the second."""
         if not self._lines:
-            asyncio.get_running_loop().call_later(_PERIOD_S, self._sum_up)
+            asyncio.get_running_loop().call_later(_PERIOD_S, self._log_suppressed)
         self._lines += 1
         if self._lines <= MAX_LINES:
             log.warning("closed a connection (%s): %s", peer, reason)
         else:
-            self._more += 1
-            self._last = reason
+            self._suppressed += 1
+            self._last_reason = reason
 
-    def _sum_up(self) -> None:
-        if self._more:
-            log.warning("closed %d more connections; the last one: %s", self._more, self._last)
-        self._lines = self._more = 0
+    def _log_suppressed(self) -> None:
+        if self._suppressed:
+            log.warning(
+                "closed %d more connections; the last one: %s", self._suppressed, self._last_reason
+            )
+        self._lines = self._suppressed = 0

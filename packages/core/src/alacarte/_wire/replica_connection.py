@@ -1,14 +1,14 @@
-"""The serving end of a connection: authenticate the caller, then take calls.
+"""The replica's end of a connection: authenticates the caller, then accepts calls.
 
-Before a peer has proved that it knows the secret, it may send 4 KiB and take two seconds, and has
-to give way when too many do the same (`pending`). Nothing of it is unpickled.
+Before a peer has proved that it knows the secret, it may send 4 KiB, has two seconds, and may be
+evicted (`pending`). None of its bytes are unpickled.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
 
 from ..types import Call, Message
 from .authentication import (
@@ -18,12 +18,12 @@ from .authentication import (
     ReplicaHandshake,
     welcome,
 )
-from .connection import Load, message_size
+from .connection import LoadCounter, message_size
 from .envelope import unpack_envelope
 from .frames import CHUNK_BYTES, FINAL, STREAMING, Decoder, Frame, FrameError, Kind
 from .refusals import RefusalLog
 from .replica_stream import TRANSITIONS, ReplicaStream, ReplicaStreamState, ServingConnection
-from .shared_memory import LINGER_S, MAX_SHARED_BYTES, SHARED_BYTES, Segment, Segments, read_inode
+from .shared_memory import LINGER_S, MAX_SHARED_BYTES, SHARED_BYTES, Segment, SegmentPool, read_inode
 
 __all__ = ["Acceptor", "ConnectionOwner", "ReplicaConnection", "ReplicaStream"]
 
@@ -33,54 +33,54 @@ _LATE = TRANSITIONS[ReplicaStreamState.OVER]
 
 
 class Acceptor(Protocol):
-    """What a replica does with the calls that arrive."""
+    """The server that runs the calls of a replica's connections."""
 
-    def accept(self, stream: ReplicaStream, call: Call) -> asyncio.Task[Any] | None:
-        """Start the call and return its task, or None to refuse it unstarted."""
+    def accept(self, stream: ReplicaStream, call: Call) -> asyncio.Task[None] | None:
+        """Start a call and return its task, or return None to refuse the call unstarted."""
 
-    def hung_up(self, connection: ReplicaConnection) -> None:
-        """A caller's connection is gone; its calls have been cancelled."""
+    def connection_ended(self, connection: ReplicaConnection) -> None:
+        """Note the end of a caller's connection, whose calls have been cancelled."""
 
 
 class ConnectionOwner(Protocol):
-    """Accepted a connection, and decides whether it may stay.
+    """The listener of a connection, as the connection sees it.
 
     Attributes:
-        acceptor: Takes the calls.
-        facts: What a caller is told once trusted.
-        load: Requests the replica works on.
+        acceptor: Runs the calls.
+        metadata: Returns the metadata that an authenticated caller gets.
+        load: Number of requests in flight.
         max_message: The longest request accepted, in bytes.
-        advertisement: What a caller is told that the replica holds, packed.
-        refusals: Where refused callers are noted.
-        segments: Where long replies are put for callers that can map them.
+        advertisement: Payload of the ADVERTISE that an authenticated caller gets; b"" for none.
+        refusals: Log of refused connections.
+        segments: Segments for long replies to callers that can map them.
     """
 
     acceptor: Acceptor
-    facts: Callable[[], dict[str, Any]]
-    load: Load
+    metadata: Callable[[], Mapping[str, object]]
+    load: LoadCounter
     max_message: int
     advertisement: bytes
     refusals: RefusalLog
-    segments: Segments
+    segments: SegmentPool
 
     def handshake(self) -> ReplicaHandshake:
         """Return the replica's side of a handshake."""
 
     def admit(self, connection: ReplicaConnection) -> str:
-        """Take in a new connection; return why not, or ""."""
+        """Add a new connection; return the reason of a refusal, or ""."""
 
-    def greeted(self, connection: ReplicaConnection) -> None:
-        """Note that a peer has named this replica, and has still to prove itself."""
+    def hello_received(self, connection: ReplicaConnection) -> None:
+        """Note that a peer has sent a valid HELLO, and has still to authenticate."""
 
-    def trusted(self, connection: ReplicaConnection) -> None:
-        """Note that a peer has proved itself."""
+    def authenticated(self, connection: ReplicaConnection) -> None:
+        """Note that a peer has authenticated."""
 
     def forget(self, connection: ReplicaConnection) -> None:
-        """Let go of a connection that has ended."""
+        """Remove a connection that has ended."""
 
 
 class SegmentLease(NamedTuple):
-    """A reply in shared memory that its caller has not let go of."""
+    """A reply in shared memory that its caller has not released."""
 
     segment: Segment
     stream: int
@@ -97,29 +97,29 @@ class ReplicaConnection(ServingConnection):
         self._handshake: ReplicaHandshake | None = listener.handshake()
         self._deadline: asyncio.TimerHandle | None = None
         self._streams: dict[int, ReplicaStream] = {}
-        # Streams whose CANCEL has arrived together with frames that are still to be handled.
+        # Streams with a CANCEL among the frames of the current read.
         self._cancelled: set[int] = set()
         self._advertisement_due = False
-        self._maps = False
+        self._caller_maps = False
         self._leases: dict[int, SegmentLease] = {}
-        self._lingers: asyncio.TimerHandle | None = None
-        self._lingered = False
+        self._linger_timer: asyncio.TimerHandle | None = None
+        self._has_lingered = False
 
     @property
-    def trusted(self) -> bool:
+    def is_authenticated(self) -> bool:
         return self._handshake is None
 
     def finish(self, stream: ReplicaStream) -> bool:
-        """Forget a stream; return whether its caller still waits."""
+        """Remove a stream; return whether its caller still waits."""
         self._decoder.forget(stream.id)
         return self._streams.pop(stream.id, None) is not None
 
     @property
-    def crowded(self) -> bool:
+    def expects_more_frames(self) -> bool:
         return len(self._streams) > 0
 
-    def wants(self, stream: int) -> bool:
-        # A reply that is complete leaves the table before its bytes have left the process.
+    def is_wanted(self, stream: int) -> bool:
+        # A complete reply's stream is removed before the reply's bytes are sent.
         return self.transport is not None
 
     # --- frames -------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class ReplicaConnection(ServingConnection):
             self.refuse(refusal)
             return
         self._deadline = asyncio.get_running_loop().call_later(
-            HANDSHAKE_TIMEOUT_S, self.refuse, "it did not authenticate in time"
+            HANDSHAKE_TIMEOUT_S, self.refuse, "the peer did not authenticate in time"
         )
 
     def refuse(self, reason: str) -> None:
@@ -141,12 +141,12 @@ class ReplicaConnection(ServingConnection):
         self._listener.refusals.note(self.peer, reason)
         self.abort()
 
-    def look_ahead(self, frames: list[Frame]) -> None:
+    def frames_arrived(self, frames: list[Frame]) -> None:
         self._cancelled = {frame.stream for frame in frames if frame.kind == _CANCEL}
 
     def frame_received(self, frame: Frame) -> None:
         if self._handshake is not None:
-            self._shake(frame, self._handshake)
+            self._receive_handshake(frame, self._handshake)
             return
         stream_id = frame.stream
         if frame.kind == _REQUEST:
@@ -171,7 +171,7 @@ class ReplicaConnection(ServingConnection):
             if probe is not None:
                 self.send(Kind.PROBE, 0, 0, probe)
         elif frame.kind == Kind.PROBE:
-            self._maps = self._lingers is None and self._listener.segments.proves(frame.payload)
+            self._caller_maps = self._linger_timer is None and self._listener.segments.proves(frame.payload)
         elif frame.kind != Kind.PONG:
             raise FrameError(f"a frame of kind {frame.kind} outside of a stream")
 
@@ -180,7 +180,7 @@ class ReplicaConnection(ServingConnection):
         if not stream_id or stream_id in self._streams:
             raise FrameError(f"a request on stream {stream_id}, which is in use")
         if stream_id in self._cancelled:
-            return  # the first step of a call runs at once, and nobody awaits this one any more
+            return  # cancelled in the same read, before its first step
         call = unpack_envelope(frame.payload, frame.flags)
         stream = ReplicaStream(self, stream_id)
         stream.maps = frame.flags & STREAMING != 0
@@ -197,8 +197,11 @@ class ReplicaConnection(ServingConnection):
     # --- shared memory ------------------------------------------------------------------
 
     def share(self, stream_id: int, message: Message) -> bool:
-        """Send a long reply as a segment that its caller maps; return False where it cannot be."""
-        if not self._maps or self.transport is None:
+        """Send a long reply as a segment for the caller to map; return False if that is impossible.
+
+        The caller must have proved that it maps segments, and a segment must be free.
+        """
+        if not self._caller_maps or self.transport is None:
             return False
         size = message_size(message)
         longest = min(MAX_SHARED_BYTES, self._decoder.max_message)
@@ -215,8 +218,8 @@ class ReplicaConnection(ServingConnection):
         self._end_lease(self._lease(frame))
 
     def _copied(self, frame: Frame) -> None:
-        """Send a reply over the socket that its caller cannot map, and share no more."""
-        self._maps = False
+        """Send a reply that its caller could not map over the socket, and share no further one."""
+        self._caller_maps = False
         lease = self._lease(frame)
         copy = lease.segment.read(lease.size)
         self.send_message(Kind.RESPONSE, FINAL, lease.stream, (copy,))
@@ -225,71 +228,71 @@ class ReplicaConnection(ServingConnection):
     def _lease(self, frame: Frame) -> SegmentLease:
         lease = self._leases.get(read_inode(frame.payload))
         if lease is None:
-            raise FrameError("a release of what was not shared")
+            raise FrameError("a release of a segment that was not shared")
         return lease
 
     def _end_lease(self, lease: SegmentLease) -> None:
         del self._leases[lease.segment.inode]
-        self._listener.segments.give_back(lease.segment)
-        if self._lingers is not None and not self._leases:
-            self._hang_up()
+        self._listener.segments.release(lease.segment)
+        if self._linger_timer is not None and not self._leases:
+            self._end_linger()
 
     def close(self) -> None:
-        """Close when what was written has been sent, and the last replies had time to be mapped.
+        """Close after all written data has been sent and the last replies could be mapped.
 
-        The memory of a process that has ended cannot be mapped any more.
+        The memory of a process cannot be mapped after its end, so the connection lingers.
         """
-        self._maps = False
-        if not self._leases or self._lingered:
+        self._caller_maps = False
+        if not self._leases or self._has_lingered:
             super().close()
-        elif self._lingers is None:
-            self._lingers = asyncio.get_running_loop().call_later(LINGER_S, self._hang_up)
+        elif self._linger_timer is None:
+            self._linger_timer = asyncio.get_running_loop().call_later(LINGER_S, self._end_linger)
 
-    def _hang_up(self) -> None:
-        assert self._lingers is not None
-        self._lingers.cancel()
-        self._lingered = True
+    def _end_linger(self) -> None:
+        assert self._linger_timer is not None
+        self._linger_timer.cancel()
+        self._has_lingered = True
         self.close()
 
-    def _shake(self, frame: Frame, handshake: ReplicaHandshake) -> None:
+    def _receive_handshake(self, frame: Frame, handshake: ReplicaHandshake) -> None:
         try:
             if frame.kind == Kind.HELLO:
                 self.send(Kind.CHALLENGE, 0, 0, handshake.challenge(frame.payload))
-                self._listener.greeted(self)
+                self._listener.hello_received(self)
             elif frame.kind == Kind.PROOF:
                 handshake.accept(frame.payload)
-                self._trust()
+                self._finish_handshake()
             else:
                 raise AuthenticationError(f"a frame of kind {frame.kind} before authentication")
         except AuthenticationError as error:
             raise FrameError(str(error)) from None
 
-    def _trust(self) -> None:
+    def _finish_handshake(self) -> None:
         self._handshake = None
         assert self._deadline is not None
         self._deadline.cancel()
         self._decoder.max_frame = CHUNK_BYTES
         self._decoder.max_message = self._listener.max_message
-        self._listener.trusted(self)
-        self.send(Kind.WELCOME, 0, 0, welcome(self._listener.facts()))
+        self._listener.authenticated(self)
+        self.send(Kind.WELCOME, 0, 0, welcome(self._listener.metadata()))
         if self._listener.advertisement:
             self.advertise()
 
     def advertise(self) -> None:
-        """Tell this caller what the replica holds: now, or once it reads again.
+        """Send the caller the current advertisement: now, or when the socket takes data again.
 
-        Each says all there is, so of many that a caller does not read only the last is kept.
+        Each ADVERTISE replaces the one before, so a slow caller gets only the last of several.
         """
         self._advertisement_due = self._writable is not None
         if not self._advertisement_due:
             self.send(Kind.ADVERTISE, 0, 0, self._listener.advertisement)
 
     def pause_writing(self) -> None:
-        """Read nothing of a caller that does not read: all that it sends asks for an answer.
+        """Stop reading from a caller that does not read, since each of its frames causes an answer.
 
-        Its CANCELs, CREDITs and PINGs wait with its calls. None of them is missed: what it waits to
-        read is a sign of life, and no stream sends more meanwhile. Callers always read, since of
-        two ends that wait for each other one has to.
+        Its CANCEL, CREDIT and PING frames wait, too. None of them is urgent: unread data is a sign
+        of life, and no stream sends more meanwhile. A caller never stops reading, so the two ends
+        cannot deadlock.
         """
         super().pause_writing()
         if self.transport is not None:
@@ -306,11 +309,11 @@ class ReplicaConnection(ServingConnection):
     def lost(self, error: Exception | None) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-        if self._lingers is not None:
-            self._lingers.cancel()
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
         self._listener.forget(self)
-        while self._leases:  # the caller may read on, and cannot tell us any more
+        while self._leases:  # the caller may still read them, and can no longer send a RELEASE
             self._listener.segments.drop(self._leases.popitem()[1].segment)
         for stream in list(self._streams.values()):
             stream.cancel()
-        self._acceptor.hung_up(self)
+        self._acceptor.connection_ended(self)

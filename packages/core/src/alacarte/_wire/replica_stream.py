@@ -1,6 +1,6 @@
-"""One call in its replica: what has come of its body, and where its reply goes.
+"""The replica's end of a stream: receives the body of one call, and sends its reply.
 
-`TRANSITIONS` says what each frame means in each state, as in `call_stream`; what it does not hold
+`TRANSITIONS` names the handler of each frame in each state, as in `caller_stream`; any other frame
 closes the connection.
 """
 
@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from enum import IntEnum, auto
-from typing import Any
-
 from ..errors import ConfigError
 from ..types import Message, NestedCalls, Reply
 from .connection import Connection
@@ -23,42 +21,42 @@ __all__ = ["TRANSITIONS", "ReplicaStreamState", "ReplicaStream", "ServingConnect
 
 
 class ReplicaStreamState(IntEnum):
-    """How far a call has come, as its replica sees it."""
+    """State of a call at its replica."""
 
     RECEIVING = auto()
-    """More of its body follows."""
+    """A part of the body is still to arrive."""
     RECEIVED = auto()
-    """The caller has sent all of it."""
+    """The whole body has arrived."""
     OVER = auto()
-    """It has been answered or given up. What its caller sent before it knew may still arrive."""
+    """The call was answered or cancelled. Frames that crossed with its end may still arrive."""
 
 
 _RECEIVING, _RECEIVED, _OVER = ReplicaStreamState
 
 
 class ServingConnection(Connection):
-    """A connection as the calls that came over it see it."""
+    """The part of a replica's connection that its streams use."""
 
     def finish(self, stream: ReplicaStream) -> bool:
-        """Forget a stream; return whether its caller still waits."""
+        """Remove a stream; return whether its caller still waits."""
         raise NotImplementedError
 
     def share(self, stream_id: int, message: Message) -> bool:
-        """Send a long reply as a segment that its caller maps; return False where it cannot be."""
+        """Send a long reply as a segment for the caller to map; return False if it cannot."""
         raise NotImplementedError
 
 
 class ReplicaStream:
-    """One call in a replica: where its reply goes.
+    """One call in a replica.
 
     Attributes:
-        released: The slot it took is free again.
-        nested: What the call has called itself, once it runs.
-        maps: Its reply may be in shared memory, if the caller can map that.
+        released: The slot of the call was freed.
+        nested: The calls that this call's handler makes; None before the handler runs.
+        may_share: The reply may be sent in shared memory, if the caller can map segments.
     """
 
     __slots__ = (
-        "_inbox", "_receiving", "_window", "connection", "id", "maps", "nested", "released",
+        "_inbox", "_receiving", "_window", "connection", "id", "may_share", "nested", "released",
         "task",
     )  # fmt: skip
 
@@ -66,9 +64,9 @@ class ReplicaStream:
         self.connection = connection
         self.id = stream_id
         self.released = False
-        self.maps = False
+        self.may_share = False
         self.nested: NestedCalls | None = None
-        self.task: asyncio.Task[Any] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._receiving = False
         self._inbox: Inbox | None = None
         self._window: SendWindow | None = None
@@ -79,16 +77,16 @@ class ReplicaStream:
         self._inbox = Inbox(self._grant, lambda: None)
         return self._inbox
 
-    def accepted(self, task: asyncio.Task[Any]) -> None:
-        """Take the task of the call, which has started, and let the rest of its body come."""
+    def accepted(self, task: asyncio.Task[None]) -> None:
+        """Set the task of the accepted call, and grant credit for the rest of its body."""
         self.task = task
         if self._inbox is not None and not task.done():
             self._grant(WINDOW_BYTES)
 
     def reply(self, reply: Reply) -> None:
-        """Send a reply that is complete."""
+        """Send a reply of one message."""
         if self.connection.finish(self):
-            if self.maps and self.connection.share(self.id, reply.payload):
+            if self.may_share and self.connection.share(self.id, reply.payload):
                 return
             try:
                 self.connection.send_message(Kind.RESPONSE, FINAL, self.id, reply.payload)
@@ -96,38 +94,38 @@ class ReplicaStream:
                 self.connection.send_message(Kind.ERROR, FINAL, self.id, (encode_error(error),))
 
     async def reply_streaming(self, reply: Reply) -> None:
-        """Send a reply and everything that follows, as fast as the caller reads."""
+        """Send a streaming reply, as fast as the caller reads."""
         assert reply.rest is not None
         self._window = SendWindow()
         self.connection.send_message(Kind.RESPONSE, 0, self.id, reply.payload)
         await ReplyWriter(self.connection, self.id, reply.rest, self._window).run()
 
     def end(self) -> None:
-        """Say that the streaming reply is complete."""
+        """End a streaming reply."""
         if self.connection.finish(self):
             self.connection.send(Kind.END, FINAL, self.id)
 
     def fail(self, error: BaseException) -> None:
-        """Send an error in place of what has not been sent."""
+        """Send an error in place of the reply, or of its rest."""
         if self.connection.finish(self):
             self.connection.interrupt(self.id)
             try:
                 self.connection.send_message(Kind.ERROR, FINAL, self.id, (encode_error(error),))
             except ConfigError:
-                # The exception holds more than a message may: only its account is sent.
-                account = encode_error(error, brief=True)
-                self.connection.send_message(Kind.ERROR, FINAL, self.id, (account,))
+                # The exception is longer than a message may be.
+                summary = encode_error(error, brief=True)
+                self.connection.send_message(Kind.ERROR, FINAL, self.id, (summary,))
 
     @property
     def state(self) -> ReplicaStreamState:
-        """How far the call has come, while its connection knows it."""
+        """The state of the call, before `OVER`."""
         return _RECEIVING if self._receiving else _RECEIVED
 
     def received(self, frame: Frame) -> None:
-        """Take a frame of this call.
+        """Handle a frame of this call.
 
         Raises:
-            FrameError: No correct caller sends it in this state.
+            FrameError: The frame is not allowed in the state of the call.
         """
         state = self.state
         transition = TRANSITIONS[state].get(frame.kind)
@@ -136,14 +134,14 @@ class ReplicaStream:
         transition(self, frame)
 
     def cancel(self) -> None:
-        """The caller is gone: so is the reason to go on."""
+        """Cancel the call, because its caller has cancelled or disconnected."""
         self.connection.finish(self)
         if self._inbox is not None:
             self._inbox.fail(asyncio.CancelledError())
         if self.task is not None:
             self.task.cancel()
         if self.nested is not None:
-            # At once: the handler may take its time to end, or run in a thread and not hear of it.
+            # At once: the handler may end late, or run in a thread, which cannot be cancelled.
             self.nested.cancel()
 
     def _grant(self, size: int) -> None:
@@ -171,7 +169,7 @@ class ReplicaStream:
         self.cancel()
 
     def _late(self, frame: Frame) -> None:
-        """It crossed with the end of the call."""
+        """Ignore a frame that crossed with the end of the call."""
 
 
 _Transition = Callable[[ReplicaStream, Frame], None]
@@ -189,7 +187,7 @@ TRANSITIONS: Mapping[ReplicaStreamState, Mapping[int, _Transition]] = {
     },
     _OVER: dict.fromkeys((Kind.DATA, Kind.END, Kind.CREDIT, Kind.CANCEL), ReplicaStream._late),
 }
-"""What a frame means in each state; anything absent closes the connection.
+"""The handler of each frame in each state; any other frame closes the connection.
 
-A REQUEST begins a call, so it belongs to no state: on a stream in use it closes the connection.
+A REQUEST begins a call and belongs to no state: on a stream in use it closes the connection.
 """

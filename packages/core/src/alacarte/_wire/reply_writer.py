@@ -1,8 +1,8 @@
-"""Sends the messages of one stream as DATA frames, producing none that the peer has no room for.
+"""The writer of a stream's messages: one DATA frame for each, within the peer's window.
 
-Messages are awaited one by one. Where their source knows what is ready (`ReadyMessages`), what
-gets ready in one turn of the loop is taken at its end instead, and leaves in one frame; nobody has
-to be woken for it.
+Messages are awaited one by one. Of a source with `ReadyMessages`, the messages that get ready in
+one turn of the loop are taken together at the end of the turn and leave in one frame, without
+waking a task.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["ReplyWriter"]
 
 _BURST = 64
-"""Messages of one stream sent without letting the loop look at anything else."""
+"""Messages of one stream that are sent before the loop runs other callbacks."""
 _DATA = int(Kind.DATA)
 
 
 class ReplyWriter:
-    """The way of one stream's messages into a connection.
+    """Writes the messages of one stream to a connection.
 
     Args:
-        connection: Where they are sent.
+        connection: The connection of the stream.
         stream: Number of the stream.
-        messages: What is sent.
-        window: What the peer has room for.
+        messages: The messages, awaited only while the window is open.
+        window: The peer's window.
     """
 
     __slots__ = ("_connection", "_error", "_messages", "_ready", "_stream", "_task", "_window")
@@ -58,10 +58,10 @@ class ReplyWriter:
         """Send every message.
 
         Raises:
-            ConfigError: One is longer than `ClusterOptions.max_message_bytes`.
+            ConfigError: A message is longer than `ClusterOptions.max_message_bytes`.
             Exception: The source of the messages failed.
         """
-        await self._connection.pumped(self._stream)
+        await self._connection.wait_sent(self._stream)
         ready = self._ready
         if ready is None:
             await self._run()
@@ -74,7 +74,7 @@ class ReplyWriter:
         try:
             await self._run()
         except asyncio.CancelledError:
-            # `_send_ready` cancels the wait for the next message; others may have cancelled, too.
+            # `_fail` cancels the wait for the next message; the task may be cancelled as well.
             if self._error is None or task.uncancel() > cancellations:
                 raise
             raise self._error from None
@@ -97,23 +97,23 @@ class ReplyWriter:
             try:
                 message = await anext(messages)
             except Exception as end:
-                await connection.pumped(stream)  # the end comes after what was ready
+                await connection.wait_sent(stream)  # the end follows the messages that were ready
                 if isinstance(end, StopAsyncIteration):
                     return
                 raise
-            if not window.open:  # used up meanwhile, by what was ready
+            if not window.open:  # used up meanwhile by messages that were ready
                 await window.wait()
-            await connection.pumped(stream)  # likewise
-            await connection.writable()
+            await connection.wait_sent(stream)  # likewise
+            await connection.wait_writable()
             window.use(connection.send_message(_DATA, 0, stream, message))
-            await connection.pumped(stream)
+            await connection.wait_sent(stream)
             burst += 1
             if burst == _BURST:
                 burst = 0
                 await asyncio.sleep(0)
 
     def _send_ready(self) -> None:
-        """Send what is ready, or wake who awaits it where the peer or the socket has no room."""
+        """Send the messages that are ready; without room for them, wake the waiting source."""
         ready = self._ready
         if ready is None:
             return
@@ -124,11 +124,11 @@ class ReplyWriter:
             message = ready.take_ready()
             if message is not None:
                 self._window.use(self._connection.send_message(_DATA, 0, self._stream, message))
-        except Exception as error:  # too long, or the source's: what was taken is lost
+        except Exception as error:  # a message too long, or a failure of the source
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        """Send nothing more, and let `run` raise the error."""
+        """Stop sending, and have `run` raise the error."""
         assert self._task is not None
         self._error = error
         self._ready = None

@@ -1,14 +1,14 @@
-"""Long replies in memory that two processes of one host share.
+"""Shared memory for long replies between two processes of one host.
 
-A socket copies what passes through it twice, and a proxy copies it on to its client twice more: on
-a machine whose cores are busy, time is copies. A replica writes a long reply once into a segment, a
-file without a name in memory, and its frame says which. The caller maps the segment, reads the
-reply where it lies, and gives the segment back when it has let go of it. Where that is not possible
-(another host or container, no segment free) the reply takes the socket.
+A socket copies its data twice, and a proxy copies the data to its client twice more; on busy cores
+these copies cost most of the time. A replica writes a long reply once into a segment, an anonymous
+file in memory, and sends a reference to the segment. The caller maps the segment, reads the reply
+in place, and releases the segment afterwards. If that is impossible (another host or container, no
+free segment), the reply is sent over the socket.
 
-Whether a caller can map is proved and not assumed, since `/proc` may show other processes than the
-socket names: first it has to say what it reads in a probe. A caller that cannot map a reply later,
-being out of descriptors for instance, asks for that reply over the socket.
+A caller first proves that it can map segments, since its `/proc` may show other processes than the
+socket names: it has to read a probe. A caller that cannot map a later reply, for example without
+free descriptors, asks for that reply over the socket.
 """
 
 from __future__ import annotations
@@ -33,38 +33,38 @@ from ..types import Buffer, Message
 from .frames import FrameError
 
 __all__ = [
-    "LINGER_S", "MAX_SHARED_BYTES", "RETRY_S", "SHARED_BYTES", "Mappings", "Segment", "Segments",
-    "process_of", "read_inode", "read_reference", "write_inode",
+    "LINGER_S", "MAX_SHARED_BYTES", "RETRY_S", "SHARED_BYTES", "SegmentMappings", "Segment", "SegmentPool",
+    "peer_process", "read_inode", "read_reference", "write_inode",
 ]  # fmt: skip
 
 SHARED_BYTES = 1 << 18
-"""A reply at least this long goes into a segment."""
+"""The shortest reply that is sent in a segment."""
 MAX_SHARED_BYTES = 16 << 20
-"""A longer one is sent in chunks, since the loop waits while it is copied."""
+"""The longest reply that is sent in a segment; the event loop waits while the reply is copied."""
 LIMIT_BYTES = 64 << 20
-"""What all segments of a replica may hold together."""
+"""Total size of the segments of a replica."""
 MAX_SEGMENTS = 32
-"""Segments of a replica: each takes two descriptors, before Python 3.13."""
+"""Most segments of a replica; each takes two descriptors before Python 3.13."""
 MAX_MAPPINGS = 64
-"""Mappings of a process, whatever their connections: each takes a descriptor before Python 3.13,
-and a proxy keeps 256 for all that is not a client."""
+"""Most mapped segments of a process; each takes a descriptor before Python 3.13, and a proxy keeps
+256 descriptors for purposes other than clients."""
 RETRY_S = 30.0
-"""A caller that could not map a segment offers to map again so much later."""
+"""Time after which a caller that could not map a segment offers to map again."""
 LINGER_S = 1.0
-"""A replica that hangs up leaves a caller so much time to map the last replies."""
-REVIEW_S = 3.0
-"""A segment that nobody has taken from one review to the next is let go."""
+"""Time that a replica leaves a caller to map the last replies before the connection is closed."""
+REVIEW_INTERVAL_S = 3.0
+"""A segment that was not used between two reviews is freed or unmapped."""
 _PROBE_BYTES = 4096
 _NONCE_BYTES = 16
 _MAX_WASTE = 4
-"""A segment is not used for a message that takes less than this part of it."""
+"""A segment is less than this many times as long as its message."""
 _REFERENCE = Struct("<IQQ")
 _INODE = Struct("<Q")
 _CREDENTIALS = Struct("3i")
 _SEALS = getattr(fcntl, "F_SEAL_SHRINK", 0) | getattr(fcntl, "F_SEAL_GROW", 0)
 
 _mapped: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
-"""What this process has mapped and still refers to."""
+"""The mapped segments of this process that are still referenced."""
 
 
 class Segment:
@@ -72,8 +72,8 @@ class Segment:
 
     Attributes:
         size: In bytes.
-        inode: Names it, in both processes.
-        used: Taken since the last review.
+        inode: Id of the segment, in both processes.
+        used: Whether the segment was taken since the last review.
     """
 
     def __init__(self, size: int) -> None:
@@ -82,7 +82,7 @@ class Segment:
         self._fd = os.memfd_create("alacarte", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(self._fd, size)
-            # Whoever maps it can rely on its size: beyond its end, reading would kill the reader.
+            # Sealed: a read beyond the end of a shrunk file would kill the reading process.
             fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, _SEALS)
             self._memory = _map(self._fd, size, mmap.ACCESS_WRITE)
         except OSError:
@@ -91,7 +91,7 @@ class Segment:
         self.inode = os.fstat(self._fd).st_ino
 
     def write(self, message: Message, size: int) -> bytes:
-        """Copy a message into the segment; return the reference by which others map it."""
+        """Copy a message into the segment; return the reference by which a caller maps it."""
         at = 0
         with memoryview(self._memory) as view:
             for piece in message:
@@ -105,22 +105,22 @@ class Segment:
         return self._memory[:size]
 
     def close(self) -> None:
-        """Let go of it; who has mapped it may read on."""
+        """Free the segment here; a process that has mapped it can still read it."""
         self._memory.close()
         os.close(self._fd)
 
 
-class Segments:
-    """The segments of one replica. Used on its loop.
+class SegmentPool:
+    """The segments of one replica. Used on its event loop.
 
     Args:
-        limit: Bytes that all of them may hold together.
-        most: How many there may be.
+        limit: Total size of the segments, in bytes.
+        max_segments: Most segments at a time.
     """
 
-    def __init__(self, limit: int = LIMIT_BYTES, most: int = MAX_SEGMENTS) -> None:
+    def __init__(self, limit: int = LIMIT_BYTES, max_segments: int = MAX_SEGMENTS) -> None:
         self._limit = limit
-        self._most = most
+        self._max_segments = max_segments
         self._size = 0
         self._count = 0
         self._closed = False
@@ -130,8 +130,8 @@ class Segments:
         self._review: asyncio.TimerHandle | None = None
 
     def take(self, size: int) -> Segment | None:
-        """Return a segment for so many bytes; None where the limit or the system allows none."""
-        for segment in reversed(self._free):  # the last one used is still in the cache
+        """Return a segment for `size` bytes, or None if a limit or the system allows none."""
+        for segment in reversed(self._free):  # the last segment used is still in the CPU's cache
             if size <= segment.size < _MAX_WASTE * size:
                 self._free.remove(segment)
                 segment.used = True
@@ -150,26 +150,26 @@ class Segments:
         return segment
 
     def _has_room(self, size: int) -> bool:
-        return self._count < self._most and self._size + size <= self._limit
+        return self._count < self._max_segments and self._size + size <= self._limit
 
-    def give_back(self, segment: Segment) -> None:
-        """Take back a segment that nobody reads any more."""
+    def release(self, segment: Segment) -> None:
+        """Take back a segment that is no longer read."""
         if self._closed:
             self.drop(segment)
             return
         self._free.append(segment)
         if self._review is None:
             loop = asyncio.get_running_loop()
-            self._review = loop.call_later(REVIEW_S, self.review)
+            self._review = loop.call_later(REVIEW_INTERVAL_S, self.review)
 
     def drop(self, segment: Segment) -> None:
-        """Let go of a segment that somebody may still read, and whose end nobody would hear of."""
+        """Free a segment that a caller may still read, and will not be reused."""
         self._size -= segment.size
         self._count -= 1
         segment.close()
 
     def review(self) -> None:
-        """Let go of the segments that nobody has taken since the last review."""
+        """Free the segments that were not taken since the last review."""
         self._review = None
         for segment in [each for each in self._free if not each.used]:
             self._free.remove(segment)
@@ -177,10 +177,10 @@ class Segments:
         for segment in self._free:
             segment.used = False
         if self._free:
-            self._review = asyncio.get_running_loop().call_later(REVIEW_S, self.review)
+            self._review = asyncio.get_running_loop().call_later(REVIEW_INTERVAL_S, self.review)
 
     def close(self) -> None:
-        """Let go of all that is free, and later of what is given back."""
+        """Free all unused segments, and from now on each segment that is released."""
         self._closed = True
         if self._review is not None:
             self._review.cancel()
@@ -191,10 +191,13 @@ class Segments:
             self._probe.close()
             self._probe = None
 
-    # --- whether a caller can map ---------------------------------------------------------
+    # --- probe ----------------------------------------------------------------------------
 
     def probe(self) -> bytes | None:
-        """Return a reference to what only a reader of our memory knows; None if there is none."""
+        """Return a reference to a nonce that only a reader of the segment knows, or None.
+
+        None if the system allows no further segment.
+        """
         if self._closed:
             return None
         if self._probe is None:
@@ -205,32 +208,32 @@ class Segments:
         return self._probe.write((self._nonce,), _NONCE_BYTES)
 
     def proves(self, read: Buffer) -> bool:
-        """Return whether a caller has read in the probe what is there."""
+        """Return whether the bytes that a caller has read are those of the probe."""
         return secrets.compare_digest(read, self._nonce)
 
 
-class Mapping:
-    """A segment of another process, mapped here. Mapping and unmapping take as long as copying.
+class MappedSegment:
+    """A segment of another process, mapped here. Mapping and unmapping cost as much as a copy.
 
     Attributes:
         size: In bytes.
-        used: A message was read in it since the last review.
+        used: Whether a message in the segment was read since the last review.
     """
 
     def __init__(self, pid: int, fd: int, inode: int) -> None:
         if len(_mapped) >= MAX_MAPPINGS:
             raise OSError(f"{MAX_MAPPINGS} segments are mapped")
         path = f"/proc/{pid}/fd/{fd}"
-        # Before it is opened: opening what is no segment may do something, or take for ever.
+        # Checked before it is opened, since opening another kind of file may block or act.
         size = _check(os.stat(path), inode)
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             if _check(os.fstat(file), inode) != size:
-                raise OSError(f"segment {inode} changes its size")
+                raise OSError(f"the size of segment {inode} changes")
             if fcntl.fcntl(file, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
-                raise OSError(f"segment {inode} may shrink")
-            # A private mapping, since ctypes takes no memory that is read-only. Nobody writes, so
-            # its pages stay the segment's own, and whoever did would write for himself alone.
+                raise OSError(f"segment {inode} is not sealed against a change of its size")
+            # A private mapping, since ctypes takes no read-only memory. Without writes its pages
+            # stay those of the segment.
             self._memory = _map(file, size, mmap.ACCESS_COPY)
         finally:
             os.close(file)
@@ -239,45 +242,45 @@ class Mapping:
         self.size = size
         self.used = True
 
-    def view(self, size: int, let_go: Callable[[], None]) -> memoryview:
-        """Return the first `size` bytes, and have `let_go` called when nothing refers to them."""
-        # Every view of this object refers to it, slices of slices too; a finalizer of the first
-        # view alone would be called while others are in use.
+    def view(self, size: int, on_release: Callable[[], None]) -> memoryview:
+        """Return the first `size` bytes; call `on_release` when no reference to them is left."""
+        # Every view and every slice refers to the exporter; a finalizer of the first view would
+        # run while others are in use.
         exporter = self._array.from_buffer(self._memory)
-        weakref.finalize(exporter, let_go).atexit = False
+        weakref.finalize(exporter, on_release).atexit = False
         return memoryview(exporter).cast("B")[:size].toreadonly()
 
 
 def _check(found: os.stat_result, inode: int) -> int:
-    """Return the size of a file that may be that segment.
+    """Return the size of a file that may be segment `inode`.
 
     Raises:
-        OSError: It cannot be.
+        OSError: The file is not that segment.
     """
     if found.st_ino != inode or not stat.S_ISREG(found.st_mode):
-        raise OSError(f"segment {inode} is another file by now")
+        raise OSError(f"segment {inode} no longer exists; its descriptor is another file")
     if not 0 < found.st_size <= MAX_SHARED_BYTES:
         raise OSError(f"segment {inode} has {found.st_size} bytes")
     return found.st_size
 
 
 def _map(file: int, size: int, access: int) -> mmap.mmap:
-    """Map a file; from Python 3.13 on the mapping keeps no descriptor of it."""
+    """Map a file; from Python 3.13 on the mapping keeps no descriptor open."""
     if sys.version_info >= (3, 13):
         return mmap.mmap(file, size, access=access, trackfd=False)
     return mmap.mmap(file, size, access=access)
 
 
-class Mappings:
-    """What a connection has mapped of its replica's segments. Used on its loop.
+class SegmentMappings:
+    """The segments of a replica that a caller's connection has mapped. Used on its event loop.
 
     Args:
-        pid: The replica's process, as far as known here: a probe has to show it.
-        release: Called on the loop with the inode of a segment that nobody here refers to.
+        pid: The replica's process according to the socket; a probe confirms it.
+        release: Called on the loop with the inode of a segment that is no longer referenced.
 
     Attributes:
-        offered: The replica may send a probe.
-        proved: A probe was read, so that the replica may share.
+        offered: Whether the replica may send a probe.
+        proved: Whether a probe was read, so the replica may share memory.
     """
 
     def __init__(self, pid: int, release: Callable[[int], None]) -> None:
@@ -286,21 +289,21 @@ class Mappings:
         self._pid = pid
         self._release = release
         self._loop = asyncio.get_running_loop()
-        self._mappings: dict[int, Mapping] = {}
+        self._mappings: dict[int, MappedSegment] = {}
         self._review: asyncio.TimerHandle | None = None
 
     def probe(self, reference: Buffer) -> bytes:
-        """Return what a probe holds; nothing where it cannot be mapped.
+        """Return the bytes of a probe; b"" if the probe cannot be mapped.
 
         Raises:
-            FrameError: The reference is none, or none was asked for.
+            FrameError: The reference is malformed, or no probe was offered to be read.
         """
         if not self.offered:
-            raise FrameError("a probe that nobody asked for")
+            raise FrameError("a probe without an offer to map")
         self.offered = False
         fd, inode, size = read_reference(reference)
         try:
-            mapping = Mapping(self._pid, fd, inode)
+            mapping = MappedSegment(self._pid, fd, inode)
         except (OSError, ValueError):
             return b""
         self.proved = True
@@ -310,7 +313,7 @@ class Mappings:
         """Return the message that a reference names.
 
         Raises:
-            FrameError: The reference is none.
+            FrameError: The reference is malformed.
             OSError: The segment cannot be mapped.
         """
         fd, inode, size = read_reference(reference)
@@ -318,16 +321,16 @@ class Mappings:
             raise FrameError(f"a reference to {size} bytes; {max_size} are allowed")
         mapping = self._mappings.get(inode)
         if mapping is None:
-            mapping = self._mappings[inode] = Mapping(self._pid, fd, inode)
+            mapping = self._mappings[inode] = MappedSegment(self._pid, fd, inode)
             if self._review is None:
-                self._review = self._loop.call_later(REVIEW_S, self.review)
+                self._review = self._loop.call_later(REVIEW_INTERVAL_S, self.review)
         if size > mapping.size:
             raise FrameError(f"a reference to {size} bytes; the segment holds {mapping.size}")
         mapping.used = True
-        return mapping.view(size, functools.partial(self._let_go, inode))
+        return mapping.view(size, functools.partial(self._release_later, inode))
 
-    def _let_go(self, inode: int) -> None:
-        # In any thread, and in the middle of anything.
+    def _release_later(self, inode: int) -> None:
+        # A finalizer: runs in any thread, between any two bytecodes.
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._release, inode)
 
@@ -338,20 +341,20 @@ class Mappings:
             mapping.used = False
         self._review = None
         if self._mappings:
-            self._review = self._loop.call_later(REVIEW_S, self.review)
+            self._review = self._loop.call_later(REVIEW_INTERVAL_S, self.review)
 
     def close(self) -> None:
-        """Unmap all that nobody refers to, and the rest when it is let go of."""
+        """Unmap all segments, those with a referenced message when that reference goes."""
         if self._review is not None:
             self._review.cancel()
         self._mappings.clear()
 
 
 def read_reference(reference: Buffer) -> tuple[int, int, int]:
-    """Return descriptor, inode and size of a message in shared memory.
+    """Return the descriptor, inode and size in a reference to a message in shared memory.
 
     Raises:
-        FrameError: The bytes are no reference.
+        FrameError: The reference is malformed.
     """
     try:
         fd, inode, size = _REFERENCE.unpack(reference)
@@ -361,15 +364,15 @@ def read_reference(reference: Buffer) -> tuple[int, int, int]:
 
 
 def write_inode(inode: int) -> bytes:
-    """Return the payload of a RELEASE."""
+    """Return the payload of a RELEASE or COPY frame."""
     return _INODE.pack(inode)
 
 
 def read_inode(payload: Buffer) -> int:
-    """Return which segment a RELEASE gives back.
+    """Return the inode in the payload of a RELEASE or COPY frame.
 
     Raises:
-        FrameError: It is none.
+        FrameError: The payload is malformed.
     """
     try:
         (inode,) = _INODE.unpack(payload)
@@ -378,15 +381,15 @@ def read_inode(payload: Buffer) -> int:
     return int(inode)
 
 
-def process_of(transport: asyncio.Transport) -> int:
-    """Return the process at the other end of a Unix socket, as the kernel tells; 0 elsewhere.
+def peer_process(transport: asyncio.Transport) -> int:
+    """Return the peer's process id on a Unix socket, from the kernel; 0 for other sockets.
 
-    `/proc` may know another process by that number, or none.
+    In another PID namespace, this process's `/proc` may show another process by that id, or none.
     """
     peer = transport.get_extra_info("socket")
     if peer is None or peer.family != socket.AF_UNIX or not hasattr(os, "memfd_create"):
         return 0
-    # A duplicate, since uvloop hands out an object that has no getsockopt of its own.
+    # A duplicate, since uvloop's pseudo-socket has no `getsockopt`.
     try:
         file = os.dup(peer.fileno())
     except OSError:

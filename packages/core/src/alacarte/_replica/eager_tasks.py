@@ -1,8 +1,8 @@
 """Eager tasks: tasks whose first step runs before they are returned.
 
-A handler that never suspends is then complete without another turn of the event loop, and without
-the two callbacks that a turn costs. Python 3.12 has `eager_start` for this; before, the callback
-by which a new task schedules its first step is taken from it and run at once.
+A handler that never suspends then completes without another turn of the event loop and its two
+callbacks. Python 3.12 has `eager_start`; on 3.11 the callback that schedules a task's first step is
+intercepted and run at once.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _HAS_EAGER_START = sys.version_info >= (3, 12)
 
 
 class EagerTasks:
-    """Starts tasks on one event loop. Used on its thread.
+    """Starts tasks on one event loop. Used on the loop's thread.
 
     Args:
-        loop: The loop that the tasks belong to.
+        loop: The loop of the tasks.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -30,7 +30,7 @@ class EagerTasks:
         self._scheduled: list[tuple[Callable[..., object], tuple[Any, ...], Context | None]] = []
 
     def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
-        """Return a task for the coroutine, which has run until it suspended or ended.
+        """Return a task whose coroutine has run until it suspended or ended.
 
         Called from within another task, the first step is scheduled as usual.
         """
@@ -42,7 +42,7 @@ class EagerTasks:
         return self._start(coroutine, context)
 
     def _start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
-        """Make a task whose constructor schedules its first step here instead of on the loop."""
+        """Create a task, and run the first step that its constructor schedules on the loop."""
         loop = self._loop
         loop.call_soon = self._take  # type: ignore[method-assign,assignment]
         try:
@@ -53,7 +53,7 @@ class EagerTasks:
         for callback, args, at in scheduled:
             if getattr(callback, "__self__", None) is task:
                 context.run(callback, *args)
-            else:  # of a finalizer: the garbage collector may run at any allocation
+            else:  # from a finalizer: the garbage collector may run at any allocation
                 loop.call_soon(callback, *args, context=at)
         return task
 

@@ -1,14 +1,14 @@
-"""Buffers that are used again."""
+"""The pool of buffers for long messages: reuse, limit and review."""
 
 import asyncio
 
-from alacarte._wire import buffers as module
-from alacarte._wire.buffers import Buffers
+from alacarte._wire import buffer_pool as module
+from alacarte._wire.buffer_pool import BufferPool
 
 
 def test_a_buffer_let_go_is_used_again():
     """The next message of that size gets the memory of the last."""
-    buffers = Buffers()
+    buffers = BufferPool()
     first = buffers.take(1000)
     known = id(first)
     del first
@@ -17,7 +17,7 @@ def test_a_buffer_let_go_is_used_again():
 
 def test_a_buffer_in_use_is_left_alone():
     """As long as anybody refers to it, or to a view of it, nobody else gets it."""
-    buffers = Buffers()
+    buffers = BufferPool()
     first = buffers.take(1000)
     view = memoryview(first)[10:20]
     known = id(first)
@@ -30,13 +30,13 @@ def test_a_buffer_in_use_is_left_alone():
 
 def test_sizes_are_exact():
     """A buffer of another size is another buffer."""
-    buffers = Buffers()
+    buffers = BufferPool()
     assert [len(buffers.take(size)) for size in (10, 11, 10, 0)] == [10, 11, 10, 0]
 
 
 def test_what_is_kept_is_bounded():
     """The oldest go when there are too many, and a very long one is never kept."""
-    buffers = Buffers(limit=100)
+    buffers = BufferPool(limit=100)
     for size in (40, 50, 60, 200):
         buffers.take(size)
     assert sorted(map(len, buffers._kept)) == [60]
@@ -46,7 +46,7 @@ def test_what_is_kept_is_bounded():
 def test_what_is_not_used_any_more_is_let_go():
     """A buffer stays while somebody has it, and for one review after it was taken."""
     freed = []
-    buffers = Buffers(freed=lambda: freed.append(len(buffers._kept)))
+    buffers = BufferPool(freed=lambda: freed.append(len(buffers._kept)))
     held = buffers.take(1000)
     buffers.take(2000)
     buffers.review()
@@ -63,9 +63,9 @@ def test_what_is_not_used_any_more_is_let_go():
 
 async def test_reviews_come_by_themselves(monkeypatch):
     """As long as anything is kept, on whichever loop a buffer was taken; then no more."""
-    monkeypatch.setattr(module, "REVIEW_S", 0.001)
+    monkeypatch.setattr(module, "REVIEW_INTERVAL_S", 0.001)
     done = asyncio.Event()
-    buffers = Buffers(freed=done.set)
+    buffers = BufferPool(freed=done.set)
     buffers.take(1000)
     await asyncio.wait_for(done.wait(), 10)
     assert buffers._kept == []
@@ -74,7 +74,7 @@ async def test_reviews_come_by_themselves(monkeypatch):
 
 def test_a_review_that_a_loop_did_not_live_to_make():
     """The next loop makes it."""
-    buffers = Buffers()
+    buffers = BufferPool()
 
     async def take() -> None:
         buffers.take(1000)

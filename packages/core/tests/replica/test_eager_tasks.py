@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alacarte._replica.eager import EagerTasks
+from alacarte._replica.eager_tasks import EagerTasks
 
 number: contextvars.ContextVar[int] = contextvars.ContextVar("number", default=0)
 

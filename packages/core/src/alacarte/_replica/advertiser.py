@@ -1,4 +1,4 @@
-"""What a replica advertises, gathered by topic and told to its callers when it changes."""
+"""The advertiser of a replica: collects values by topic and sends changes to the callers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import threading
 from .._wire.advertisement import write_advertisement
 from .._wire.listener import Listener
 
-__all__ = ["Advertised"]
+__all__ = ["Advertiser"]
 
 
-class Advertised:
-    """The topics of one replica. Made on its event loop; `publish` may be called anywhere."""
+class Advertiser:
+    """The advertised topics of one replica. Made on its event loop; `publish` is thread-safe."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -23,10 +23,10 @@ class Advertised:
         self._listener: Listener | None = None
 
     def publish(self, topic: str, values: frozenset[str]) -> None:
-        """Replace what is said of one topic. Many changes in one turn of the loop are sent once.
+        """Replace the values of one topic. Changes in one turn of the loop are sent together.
 
         Raises:
-            ConfigError: All topics together are too long to send; nothing changes.
+            ConfigError: All topics together exceed one frame; nothing has changed.
         """
         with self._lock:
             if self._topics.get(topic) == values:
@@ -39,7 +39,7 @@ class Advertised:
                 self._loop.call_soon_threadsafe(self._send)
 
     def listen(self, listener: Listener) -> None:
-        """Send through this listener from now on, and what was said so far."""
+        """Send the topics to the callers of this listener, now and after each change."""
         self._listener = listener
         if self._payload:
             listener.advertise(self._payload)
