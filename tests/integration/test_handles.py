@@ -213,7 +213,7 @@ def test_what_does_not_exist(tools: DeploymentHandle):
     """Unknown methods, deployments and applications are named, with those there are."""
     with pytest.raises(NotFoundError, match=r"no method 'nothing'.*add"):
         tools.nothing.remote().result()
-    with pytest.raises(NotFoundError, match=r"no deployment 'Nobody'; it has: Caller, Tools"):
+    with pytest.raises(NotFoundError, match=r"no deployment 'Nobody'; its deployments are: Caller, Tools"):
         serve.get_deployment_handle("Nobody", "handles")
     with pytest.raises(NotFoundError, match="application 'nowhere' does not exist"):
         serve.get_app_handle("nowhere")

@@ -124,7 +124,7 @@ def test_what_is_refused(model):
     """Streams, responses as arguments, what does not pickle, and being pickled."""
     with pytest.raises(ConfigError, match="cannot stream"):
         model.options(stream=True).broadcast("load")
-    with pytest.raises(ConfigError, match="takes values"):
+    with pytest.raises(ConfigError, match="takes no responses"):
         model.broadcast("load", model.named.remote())
     with pytest.raises(ConfigError, match=r"load\(\): argument 1"):
         model.broadcast("load", (each for each in "ab"))

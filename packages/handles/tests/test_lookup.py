@@ -74,9 +74,9 @@ def test_no_such_deployment(app):
     with pytest.raises(KeyError) as caught:
         get_deployment_handle("Iner", "app")
     assert isinstance(caught.value, NotFoundError)
-    told = "application 'app' has no deployment 'Iner'; it has: Inner, Outer."
+    told = "application 'app' has no deployment 'Iner'; its deployments are: Inner, Outer."
     assert str(caught.value) == told
-    with pytest.raises(NotFoundError, match="it has: none"):
+    with pytest.raises(NotFoundError, match="its deployments are: none"):
         get_deployment_handle("Inner", "other")
 
 
@@ -118,7 +118,7 @@ def test_without_asking(app):
 
 def test_outside_of_a_replica(app):
     """There is no application to assume."""
-    with pytest.raises(ServeError, match="needs app_name outside of a replica"):
+    with pytest.raises(ServeError, match="was called outside of a replica; pass app_name"):
         get_deployment_handle("Inner")
 
 

@@ -54,7 +54,7 @@ def test_values_are_refused(response: Any, use: Callable[[Any], Any]):
 
 def test_attributes_of_the_result(response: Any):
     """The AttributeError asks for it as well, and names the attribute."""
-    told = "did you forget `await`?.* It has no attribute 'shape'"
+    told = "did you forget `await`?.* A response has no attribute 'shape'"
     with pytest.raises(AttributeError, match=told):
         _ = response.shape
     assert not hasattr(response, "shape")

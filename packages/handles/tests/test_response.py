@@ -236,9 +236,9 @@ def test_request_ids(worker, outer):
 def test_pickling_a_response(worker):
     """It is refused, alone or inside another argument; the error says how to pass it on."""
     response = worker.add.remote(1, 2)
-    with pytest.raises(ServeError, match="pass it as an argument"):
+    with pytest.raises(ServeError, match="pass the response itself as an argument"):
         pickle.dumps(response)
-    with pytest.raises(ConfigError, match=r"argument 1 cannot be sent.*pass it as an argument"):
+    with pytest.raises(ConfigError, match=r"argument 1 cannot be sent.*pass the response itself"):
         worker.add.remote([response])
     assert response.result() == 3
 

@@ -189,8 +189,8 @@ def test_a_call_that_cannot_be_in_time_is_refused_at_once(run):
         brief = Call("python", (b"x",), deadline=loop.time() + 0.5, timeout_s=0.5)
         with pytest.raises(
             BackPressureError,
-            match=rf"shop#model: {waiting} requests wait; the timeout of this request would expire in "
-            r"0\.5 s, before its turn; retry in \d",
+            match=rf"shop#model: {waiting} requests wait; the timeout of this request would expire "
+            r"in 0\.5 s, before its turn; retry in \d",
         ):
             await trial.router.call(brief)
         long = Call("python", (b"x",), deadline=loop.time() + 60, timeout_s=60)

@@ -1,4 +1,4 @@
-"""What a broadcast gives back: one result from each replica."""
+"""The response of a broadcast: one result from each replica."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["DeploymentBroadcastResponse"]
 
 
 class DeploymentBroadcastResponse:
-    """The results of `DeploymentHandle.broadcast`, to come: one for each replica, in any order."""
+    """The response of `DeploymentHandle.broadcast`: one result for each replica, in any order."""
 
     def __init__(self, runtime: Runtime, deployment: DeploymentId, call: Call) -> None:
         self.request_id = call.request_id
@@ -31,15 +31,16 @@ class DeploymentBroadcastResponse:
             self._future.add_done_callback(parent.nested.discard)
 
     def results(self, timeout_s: float | None = None, return_exceptions: bool = False) -> list[Any]:
-        """Wait for every replica and return what each gave.
+        """Wait for every replica and return the results.
 
         Args:
-            timeout_s: How long to wait, in seconds. The calls go on afterwards.
-            return_exceptions: Put an exception in its replica's place, rather than raise the first.
+            timeout_s: Most seconds to wait. The calls go on afterwards.
+            return_exceptions: Return an exception as the result of its replica, instead of raising
+                the first one.
 
         Raises:
             DeploymentUnavailableError: No replica runs.
-            TimeoutError: Some did not answer in time.
+            TimeoutError: A replica did not answer in time.
             RuntimeError: An event loop runs in this thread; await `results_async` instead.
         """
         if asyncio._get_running_loop() is not None:
@@ -56,7 +57,7 @@ class DeploymentBroadcastResponse:
     async def results_async(
         self, timeout_s: float | None = None, return_exceptions: bool = False
     ) -> list[Any]:
-        """Wait as `results` does, on any event loop."""
+        """Wait for the results, as `results` does, on any event loop."""
         waiting = asyncio.shield(asyncio.wrap_future(self._future))
         try:
             async with asyncio.timeout(timeout_s):
@@ -68,16 +69,16 @@ class DeploymentBroadcastResponse:
         return _values(replies, return_exceptions)
 
     def cancel(self) -> None:
-        """Give the calls up, at every replica."""
+        """Cancel the calls at every replica."""
         self._cancelled = True
         self._future.cancel()
 
     def cancelled(self) -> bool:
-        """Whether `cancel` was called here."""
+        """Return whether `cancel` was called on this response."""
         return self._cancelled
 
     def __reduce__(self) -> Any:
-        raise ServeError("the response of a broadcast cannot be sent elsewhere; send its results.")
+        raise ServeError("the response of a broadcast cannot be pickled; send its results instead.")
 
 
 async def _within_time(

@@ -1,9 +1,9 @@
-"""A call that has begun, and that whoever waits for it carries on.
+"""A call whose first step runs at once, and whose rest runs in the task that awaits the call.
 
-A task for each call would cost three turns of the event loop: to begin, to hear of the reply, to
-tell its waiter. Here the first step is taken at once, which sends the request, and the rest runs in
-the task of whoever awaits. A task of its own is made only when nobody awaits before there is
-something to do, such as sending a refused request elsewhere.
+A task for each call would cost three turns of the event loop: to start, to receive the reply, and
+to wake the waiter. Here the first step, which sends the request, runs at once. The call gets a task
+of its own only if it has to continue before it is awaited, for example to send a refused request to
+another replica.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ T = TypeVar("T")
 
 
 class EagerCall(Generic[T]):
-    """A coroutine, begun. Awaitable any number of times, on its own loop only.
+    """A started coroutine, which can be awaited any number of times, on its own loop only.
 
-    Not for coroutines that look at the task they run in, as `asyncio.timeout` does: the first step
-    runs in the task that begins it, the others elsewhere.
+    Not for coroutines that use the current task, as `asyncio.timeout` does: the first step runs in
+    the task that makes the call, the others in the task that awaits it.
 
     Args:
-        work: Not begun yet. Its first step runs now; what it raises at once is raised when awaited.
+        work: A coroutine that has not started. Its first step runs now; an exception of that step
+            is raised when the call is awaited.
         loop: The running loop.
-        nested: Of the request that this is begun in, which holds it until it ends.
+        nested: The nested calls of the current request, which keep this call until it ends.
     """
 
-    __slots__ = ("_loop", "_nested", "_outcome", "_taken", "_task", "_waiting", "_work")
+    __slots__ = ("_loop", "_nested", "_outcome", "_is_taken", "_task", "_waiting", "_work")
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class EagerCall(Generic[T]):
         self._loop = loop
         self._work = work
         self._nested = nested
-        self._taken = False
+        self._is_taken = False
         self._task: asyncio.Task[T] | None = None
         self._outcome: asyncio.Future[T] | None = None
         self._waiting: asyncio.Future[Any] | None = None
@@ -51,25 +52,25 @@ class EagerCall(Generic[T]):
             waiting = work.send(None)
         except StopIteration as end:
             self._finish().set_result(end.value)
-        except Exception as error:  # it is the outcome, as it would be a task's
+        except Exception as error:  # raised when the call is awaited, as a task would
             outcome = self._finish()
             outcome.set_exception(error)
-            outcome.exception()  # seen, should nobody ever ask
+            outcome.exception()  # retrieved: asyncio logs nothing if the call is never awaited
         else:
             self._waiting = waiting
             if nested is not None:
                 nested.add(self)
-            if waiting is None:  # a bare yield: there is more to do already
-                self._unattended(waiting)
+            if waiting is None:  # a bare yield: the next step can run
+                self._run_in_task_if_unawaited(waiting)
             else:
-                waiting.add_done_callback(self._unattended)
+                waiting.add_done_callback(self._run_in_task_if_unawaited)
 
     def __await__(self) -> Generator[Any, Any, T]:
-        if self._taken:
+        if self._is_taken:
             return (yield from self._join())
-        self._taken = True
+        self._is_taken = True
         try:
-            result = yield from self._carry_on()
+            result = yield from self._run_rest()
         except BaseException as error:
             if self._outcome is not None and not self._outcome.done():
                 self._outcome.set_exception(
@@ -88,14 +89,14 @@ class EagerCall(Generic[T]):
         elif self._waiting is not None:
             self._waiting.cancel()
 
-    def _carry_on(self) -> Generator[Any, Any, T]:
-        """Run the rest: what `yield from work` does, when the first step has been taken."""
+    def _run_rest(self) -> Generator[Any, Any, T]:
+        """Run the steps after the first one, as `yield from work` would."""
         work, waiting = self._work, self._waiting
         try:
             while True:
                 try:
                     yield waiting
-                except BaseException as error:  # a cancellation, or the failure waited for
+                except BaseException as error:  # a cancellation, or an error of the awaited future
                     step, value = work.throw, error
                 else:
                     step, value = work.send, None  # type: ignore[assignment]
@@ -109,29 +110,29 @@ class EagerCall(Generic[T]):
                 self._nested.discard(self)
 
     def _join(self) -> Generator[Any, Any, T]:
-        """Wait for what another waiter, or the work's own task, is carrying on."""
+        """Wait for the outcome, while another waiter or the call's own task runs the steps."""
         if self._task is not None:
             return (yield from self._task)
         if self._outcome is None:
             self._outcome = self._loop.create_future()
         return (yield from asyncio.shield(self._outcome))
 
-    def _unattended(self, waiting: asyncio.Future[Any] | None) -> None:
-        """There is something to do; if nobody waits for the result, do it in a task."""
-        if not self._taken:
-            # At once, not when the task begins: another waiter may come in between.
-            self._taken = True
-            self._task = self._loop.create_task(_carried(_Rest(self._carry_on())))
+    def _run_in_task_if_unawaited(self, waiting: asyncio.Future[Any] | None) -> None:
+        """Run the rest in a task, because the next step can run and the call is not awaited."""
+        if not self._is_taken:
+            # Set now, not when the task starts: a waiter may come in between.
+            self._is_taken = True
+            self._task = self._loop.create_task(_finish(_Continuation(self._run_rest())))
             self._task.add_done_callback(mark_retrieved)
 
     def _finish(self) -> asyncio.Future[T]:
-        self._taken = True
+        self._is_taken = True
         self._outcome = self._loop.create_future()
         return self._outcome
 
 
-class _Rest(Generic[T]):
-    """What is left of the work, as something to await."""
+class _Continuation(Generic[T]):
+    """The steps after the first one, as an awaitable."""
 
     def __init__(self, steps: Generator[Any, Any, T]) -> None:
         self._steps = steps
@@ -140,5 +141,5 @@ class _Rest(Generic[T]):
         return self._steps
 
 
-async def _carried(rest: _Rest[T]) -> T:
+async def _finish(rest: _Continuation[T]) -> T:
     return await rest

@@ -1,4 +1,4 @@
-"""The handle: a deployment, seen from where it is called."""
+"""The handle: calls the methods of a deployment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alacarte.runtime import get_runtime
 from alacarte.types import Call, DeploymentId, Reply, Runtime, Service
 
 from ._broadcast import DeploymentBroadcastResponse
-from ._options import DEFAULTS, Options, changed
+from ._options import DEFAULTS, Options, replace_options
 from ._response import DeploymentResponse, DeploymentResponseGenerator
 
 __all__ = ["DeploymentHandle"]
@@ -23,9 +23,9 @@ __all__ = ["DeploymentHandle"]
 class DeploymentHandle:
     """Calls a deployment's methods, from sync and async code, in any process.
 
-    A bound deployment among another one's constructor arguments arrives as a handle, and
-    `serve.run` returns one. It pickles to the deployment's name; where it is loaded it calls
-    through that process's own connections.
+    A deployment gets handles in place of the bound deployments among its constructor's arguments,
+    and `serve.run` returns a handle. A pickled handle holds the deployment's name only; an
+    unpickled one calls through the connections of its own process.
 
         response = handle.remote("text")              # handle.__call__("text")
         response = handle.summarize.remote("text")    # another method
@@ -46,86 +46,88 @@ class DeploymentHandle:
 
     @property
     def deployment_name(self) -> str:
-        """The deployment that is called."""
+        """Name of the deployment."""
         return self._deployment.name
 
     @property
     def app_name(self) -> str:
-        """Its application."""
+        """Name of the deployment's application."""
         return self._deployment.app
 
     @property
     def deployment_id(self) -> DeploymentId:
-        """Both names together."""
+        """Application and name of the deployment."""
         return self._deployment
 
     @property
     def is_initialized(self) -> bool:
-        """Whether this handle has made connections: by `_init`, or at its first call."""
+        """Whether this handle has connected to the deployment, by `_init` or its first call."""
         return self._service is not None
 
     def running_replicas_populated(self) -> bool:
-        """Whether a replica is known and connected here, so that a call would be sent at once.
+        """Return whether a replica is connected, so that a call would be sent at once.
 
-        Of a handle that has not called yet it is not known.
+        False for a handle that has neither called nor connected.
         """
         return self._runtime is not None and bool(self._runtime.replicas_of(self._deployment))
 
     def options(self, **options: Any) -> DeploymentHandle:
-        """Return a handle that calls in another way, over the same connections.
+        """Return a handle with other options, over the same connections.
 
         Args:
             method_name: The method to call.
             stream: The method is a generator; `remote` returns its items one by one.
-            multiplexed_model_id: The model the request is for.
-            session_id: What a routing policy may hash to be sticky.
-            timeout_s: Time for the reply to begin, in seconds; None for no limit.
-            idempotent: The method may run more than once for one call: when its replica is lost
-                before the reply has begun, the call is sent elsewhere, once more.
-            _prefer_local_routing: Taken for Ray Serve's sake. Which replica is called is the
-                routing policy's decision, so True is an error that says so.
-            _by_reference: Taken, and changes nothing: values always travel by value.
-            request_serialization: `pickle` or `cloudpickle`; values are pickled, by the faster of
-                the two where it is enough. Ray Serve's others are an error.
+            multiplexed_model_id: The model of the request.
+            session_id: A key by which a routing policy may choose the same replica again.
+            timeout_s: Most seconds until the reply begins; None for no limit.
+            idempotent: The method may run more than once for one call: if its replica is lost
+                before the reply begins, the call is sent once more, to another replica.
+            _prefer_local_routing: Accepted for compatibility with Ray Serve. The deployment's
+                routing policy chooses the replica, so True is an error.
+            _by_reference: Accepted for compatibility, without effect: values travel by value.
+            request_serialization: `pickle` or `cloudpickle`, without effect: values are pickled
+                by the faster one that suffices. Other values are an error.
             response_serialization: As `request_serialization`.
 
         Raises:
-            ConfigError: An option is unknown, or has a value that is not allowed.
+            ConfigError: An option is unknown or invalid.
         """
-        wanted = changed(str(self._deployment), self._options, options)
-        return DeploymentHandle(self._deployment, self._runtime, wanted)
+        new_options = replace_options(str(self._deployment), self._options, options)
+        return DeploymentHandle(self._deployment, self._runtime, new_options)
 
     def _init(self, **options: Any) -> None:
         """Connect to the deployment now rather than at the first call; once, as in Ray Serve.
 
         Args:
-            **options: `_prefer_local_routing` and `_source`, Ray Serve's; see `options`.
+            **options: Ray Serve's `_prefer_local_routing` and `_source`; see `options`.
 
         Raises:
-            RuntimeError: The handle has called already.
-            ConfigError: An option is unknown or not to be had.
+            RuntimeError: The handle has connected before.
+            ConfigError: An option is unknown or not supported.
         """
         if self._service is not None:
-            raise RuntimeError(f"{self!r} is in use already: _init() comes before the first call.")
+            raise RuntimeError(
+                f"{self!r} is connected already; call _init() once, before the first call."
+            )
         options.pop("_source", None)
-        changed(str(self._deployment), self._options, options)
+        replace_options(str(self._deployment), self._options, options)
         runtime = self._ready_runtime()
         if asyncio._get_running_loop() is runtime.loop:
-            self._look_up(runtime)
+            self._resolve_service(runtime)
         else:
-            runtime.submit(self._look_up_there(runtime)).result()
+            runtime.submit(self._resolve_service_on_loop(runtime)).result()
 
     def shutdown(self) -> None:
-        """Make no further calls through this handle; those under way go on.
+        """Refuse further calls through this handle; calls in flight go on.
 
-        Connections belong to the process, and other handles go on using them.
+        The connections belong to the process and stay open for other handles.
         """
         self._shut_down = True
         self._service = None
         self._runtime = None
 
     async def shutdown_async(self) -> None:
-        """The same as `shutdown`, to be awaited."""
+        """Refuse further calls, as `shutdown` does."""
         self.shutdown()
 
     def __getattr__(self, name: str) -> DeploymentHandle:
@@ -135,22 +137,22 @@ class DeploymentHandle:
         method = DeploymentHandle(
             self._deployment, self._runtime, replace(self._options, method_name=name)
         )
-        # Found without this function from now on: `handle.method` is written in hot loops.
+        # Bypasses `__getattr__` from now on, for `handle.method` in hot loops.
         self.__dict__[name] = method
         return method
 
     def remote(
         self, *args: Any, **kwargs: Any
     ) -> Any:  # DeploymentResponse | DeploymentResponseGenerator, by `options(stream=)`
-        """Call the method; return at once with what its result will be.
+        """Call the method, and return its response at once.
 
-        Responses of other calls may be passed as arguments: the call is sent when they are there.
+        Responses of other calls may be arguments: the call is sent when their results arrive.
 
         Returns:
             A `DeploymentResponse`, or a `DeploymentResponseGenerator` with `stream=True`.
 
         Raises:
-            ConfigError: An argument cannot be pickled; the message says which.
+            ConfigError: An argument cannot be pickled; the message names the argument.
             ServeError: No instance is running.
         """
         runtime = self._runtime
@@ -160,32 +162,32 @@ class DeploymentHandle:
         parent = current_call.get()
         nested = None if parent is None else parent.nested
         if nested is not None and nested.cancelled and asyncio._get_running_loop() is None:
-            # A thread hears of the cancellation by the calls that it makes, and only so.
+            # The only way to end a thread of a cancelled request: its calls raise.
             assert parent is not None
             raise RequestCancelledError(parent.request_id)
         work: Any
         if _has_responses(args, kwargs):
             request_id = new_request_id() if parent is None else parent.request_id
-            at_once = False
+            eager = False
             work = self._chained(runtime, args, kwargs, request_id)
         else:
             call = self._call(args, kwargs)
             request_id = call.request_id
-            at_once = self._is_plain and call.deadline is None
+            eager = self._is_plain and call.deadline is None
             if self._service is not None and asyncio._get_running_loop() is runtime.loop:
                 work = self._service(call)
             else:
                 work = self._routed(runtime, call)
         kind = DeploymentResponseGenerator if options.stream else DeploymentResponse
-        return kind(runtime, work, request_id, at_once=at_once, nested=nested)
+        return kind(runtime, work, request_id, eager=eager, nested=nested)
 
     def broadcast(self, method_name: str, *args: Any, **kwargs: Any) -> DeploymentBroadcastResponse:
-        """Call a method at every replica that runs, also those that are full.
+        """Call a method at every running replica, including full ones.
 
-        It is meant for what each replica must hear: load these weights, drop that cache. The call
-        passes by the queue, by `max_ongoing_requests` and by layers of plugins. Replicas that
-        start later do not hear of it. A sync method needs a thread all the same, of which a
-        replica has `max_ongoing_requests`.
+        For commands that each replica must get, such as to load weights or drop a cache. The call
+        bypasses the queue, `max_ongoing_requests` and the caller's layers. Replicas that start
+        later do not get the call. A sync method waits for one of the replica's
+        `max_ongoing_requests` threads.
 
         Raises:
             ConfigError: An argument cannot be pickled, or is the response of another call.
@@ -198,7 +200,7 @@ class DeploymentHandle:
             raise ConfigError(f"{self!r}: broadcast() cannot stream; call it without stream=True.")
         if _has_responses(args, kwargs):
             raise ConfigError(
-                f"{self!r}: broadcast() takes values, not responses; wait for their results first."
+                f"{self!r}: broadcast() takes no responses as arguments; pass their results."
             )
         options = self._options
         call = python_call(
@@ -213,9 +215,9 @@ class DeploymentHandle:
         return DeploymentBroadcastResponse(runtime, self._deployment, call)
 
     def _ready_runtime(self) -> Runtime:
-        """Take the runtime of this process: the first one, or one after it was shut down."""
+        """Return the current runtime of this process, which may have replaced an earlier one."""
         if self._shut_down:
-            raise ServeError(f"{self!r} was shut down; get another handle to the deployment.")
+            raise ServeError(f"{self!r} was shut down; get a new handle to the deployment.")
         self._service = None
         self._runtime = runtime = get_runtime()
         return runtime
@@ -234,17 +236,17 @@ class DeploymentHandle:
             idempotent=options.idempotent,
         )
 
-    def _look_up(self, runtime: Runtime) -> Service:
+    def _resolve_service(self, runtime: Runtime) -> Service:
         self._service = service = runtime.service(self._deployment)
         self._is_plain = runtime.is_plain(self._deployment)
         return service
 
-    async def _look_up_there(self, runtime: Runtime) -> None:
-        self._look_up(runtime)
+    async def _resolve_service_on_loop(self, runtime: Runtime) -> None:
+        self._resolve_service(runtime)
 
     async def _routed(self, runtime: Runtime, call: Call) -> Reply:
-        """Call through the runtime's service, which may be looked up on its loop only."""
-        return await (self._service or self._look_up(runtime))(call)
+        """Call the deployment's service, which only the runtime's loop may look up."""
+        return await (self._service or self._resolve_service(runtime))(call)
 
     async def _chained(
         self,
@@ -253,7 +255,7 @@ class DeploymentHandle:
         kwargs: Mapping[str, Any],
         request_id: str,
     ) -> Reply:
-        """Wait for the responses among the arguments, all at once, then call."""
+        """Wait for all responses among the arguments together, then call."""
         values = [*args, *kwargs.values()]
         waiting = [value for value in values if isinstance(value, DeploymentResponse)]
         results = iter(await asyncio.gather(*waiting))
@@ -287,6 +289,7 @@ def _has_responses(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
             return True
         if isinstance(value, DeploymentResponseGenerator):
             raise ConfigError(
-                "a streaming response cannot be an argument of another call; read its items first."
+                "a streaming response cannot be an argument of another call; pass a list of its "
+                "items."
             )
     return False

@@ -1,4 +1,4 @@
-"""Find handles by name."""
+"""Lookup of handles by the names of applications and deployments."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def get_app_handle(name: str) -> DeploymentHandle:
     """Return a handle to an application's ingress deployment.
 
     Raises:
-        NotFoundError: There is no such application.
+        NotFoundError: The application does not exist.
     """
     runtime = get_runtime()
     deployments = runtime.deployments_of(name)
     if not deployments:
-        raise NotFoundError(f"application {name!r} does not exist; see serve.status().")
+        raise NotFoundError(f"application {name!r} does not exist; serve.status() lists them.")
     return DeploymentHandle(deployments[0], runtime)
 
 
 class UnknownDeploymentError(NotFoundError, KeyError):
-    """There is no such deployment. A KeyError as well, as in Ray Serve."""
+    """The deployment does not exist. A KeyError as well, as in Ray Serve."""
 
     __str__ = Exception.__str__
 
@@ -37,16 +37,18 @@ def get_deployment_handle(
     """Return a handle to a deployment.
 
     Args:
-        app_name: Its application; inside a replica, that replica's own by default.
+        app_name: Application of the deployment; in a replica the replica's own by default.
 
     Raises:
-        ServeError: No application is given, outside of a replica.
-        NotFoundError: There is no such deployment (also a KeyError).
+        ServeError: `app_name` is missing outside of a replica.
+        NotFoundError: The deployment does not exist (also a KeyError).
     """
     replica = current_replica.get()
     if app_name is None:
         if replica is None:
-            raise ServeError("get_deployment_handle() needs app_name outside of a replica.")
+            raise ServeError(
+                "get_deployment_handle() was called outside of a replica; pass app_name."
+            )
         app_name = replica.app_name
     runtime = get_runtime()
     deployment = DeploymentId(app_name, deployment_name)
@@ -55,6 +57,7 @@ def get_deployment_handle(
         if deployment not in known:
             names = ", ".join(sorted(other.name for other in known)) or "none"
             raise UnknownDeploymentError(
-                f"application {app_name!r} has no deployment {deployment_name!r}; it has: {names}."
+                f"application {app_name!r} has no deployment {deployment_name!r}; its deployments "
+                f"are: {names}."
             )
     return DeploymentHandle(deployment, runtime)

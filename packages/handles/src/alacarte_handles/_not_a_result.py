@@ -1,4 +1,4 @@
-"""What a response says when it is used as if it were its result: that it has to be awaited."""
+"""Operators and attributes of a response, which raise because a response is not its result."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _OPERATORS = [
 
 
 class NotAResult:
-    """Refuses what values are used for, with the remedy."""
+    """Refuses the operators and attributes of values, and names the remedy."""
 
     __slots__ = ()
 
     def __bool__(self) -> bool:
-        return True  # `response or default` asks for no result
+        return True  # `response or default` does not need the result
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"{_remedy(self)} It has no attribute {name!r}.")
+        raise AttributeError(f"{_remedy(self)} A response has no attribute {name!r}.")
 
 
-def _remedy(response: Any) -> str:
+def _remedy(response: NotAResult) -> str:
     name = type(response).__name__
     return (
-        f"this is a {name}, not its result yet: did you forget `await`? (Where no event loop "
-        "runs, call its result().)"
+        f"this is a {name}, not its result: did you forget `await`? (Call its result() where no "
+        "event loop runs.)"
     )
 
 
 def _refusing() -> Callable[..., NoReturn]:
-    def refuse(self: Any, *args: Any) -> NoReturn:
+    def refuse(self: NotAResult, *args: object) -> NoReturn:
         raise TypeError(_remedy(self))
 
     return refuse

@@ -1,4 +1,4 @@
-"""How a handle calls, and which of Ray Serve's words for it mean something here."""
+"""The options of a handle, and the options of Ray Serve that are accepted."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from alacarte.errors import ConfigError
 
-__all__ = ["DEFAULTS", "Options", "changed"]
+__all__ = ["DEFAULTS", "Options", "replace_options"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a handle calls; see `DeploymentHandle.options`."""
+    """The options of a handle; see `DeploymentHandle.options`."""
 
     method_name: str = "__call__"
     stream: bool = False
@@ -26,64 +26,70 @@ class Options:
 
 DEFAULTS = Options()
 _NAMES = tuple(field.name for field in fields(Options))
-_TEXTS = ("method_name", "multiplexed_model_id", "session_id")
-_SWITCHES = ("stream", "idempotent")
-_FOR_RAY_SERVE = (
+_STRINGS = ("method_name", "multiplexed_model_id", "session_id")
+_BOOLEANS = ("stream", "idempotent")
+_RAY_SERVE_OPTIONS = (
     "_prefer_local_routing",
     "_by_reference",
     "request_serialization",
     "response_serialization",
 )
-_PICKLES = ("cloudpickle", "pickle")
+_SERIALIZATIONS = ("cloudpickle", "pickle")
 
 
-def changed(handle: str, options: Options, wanted: Mapping[str, Any]) -> Options:
-    """Return `options` with those that are wanted.
+def replace_options(deployment: str, options: Options, given: Mapping[str, object]) -> Options:
+    """Return `options` with the given ones replaced.
 
     Args:
-        handle: Whose they are, for errors.
+        deployment: The handle's deployment, for errors.
 
     Raises:
-        ConfigError: One is unknown, or has a value that is not allowed.
+        ConfigError: An option is unknown or invalid.
     """
-    ours = {}
-    for name, value in wanted.items():
-        if name in _FOR_RAY_SERVE:
-            _check_theirs(handle, name, value)
+    changes: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in _RAY_SERVE_OPTIONS:
+            _check_ray_serve_option(deployment, name, value)
         elif name in _NAMES:
-            _check_ours(handle, name, value)
-            ours[name] = value
+            _check_option(deployment, name, value)
+            changes[name] = value
         else:
             raise ConfigError(
-                f"{handle}: handles have no option {name!r}; there are {', '.join(_NAMES)}."
+                f"{deployment}: a handle has no option {name!r}; its options are "
+                f"{', '.join(_NAMES)}."
             )
-    return replace(options, **ours)
+    return replace(options, **changes)
 
 
-def _check_ours(handle: str, name: str, value: Any) -> None:
-    if name in _TEXTS:
-        right, kind = isinstance(value, str), "a text"
-    elif name in _SWITCHES:
-        right, kind = isinstance(value, bool), "True or False"
+def _check_option(deployment: str, name: str, value: object) -> None:
+    if name in _STRINGS:
+        is_valid, kind = isinstance(value, str), "a string"
+    elif name in _BOOLEANS:
+        is_valid, kind = isinstance(value, bool), "True or False"
     else:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        right = value is None or (number and not math.isnan(value))
+        is_valid = value is None or (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and not math.isnan(value)
+        )
         kind = "a number of seconds, or None for no limit"
-    if not right:
-        raise ConfigError(f"{handle}: the option {name}={value!r} of a handle must be {kind}.")
+    if not is_valid:
+        raise ConfigError(f"{deployment}: the option {name}={value!r} of a handle must be {kind}.")
 
 
-def _check_theirs(handle: str, name: str, value: Any) -> None:
+def _check_ray_serve_option(deployment: str, name: str, value: object) -> None:
     if name.endswith("_serialization"):
-        if value not in _PICKLES:
+        if value not in _SERIALIZATIONS:
             raise ConfigError(
-                f"{handle}: {name}={value!r}: values are pickled, arrays without being copied; "
-                f"allowed are {', '.join(map(repr, _PICKLES))}."
+                f"{deployment}: {name}={value!r} is not supported; values are pickled, arrays "
+                f"without a copy. Pass {' or '.join(map(repr, _SERIALIZATIONS))}, or remove the "
+                "option."
             )
     elif not isinstance(value, bool):
-        raise ConfigError(f"{handle}: the option {name}={value!r} must be True or False.")
+        raise ConfigError(f"{deployment}: the option {name}={value!r} must be True or False.")
     elif name == "_prefer_local_routing" and value:
         raise ConfigError(
-            f"{handle}: _prefer_local_routing is not an option of a handle here; which replica "
-            "is called is decided by the deployment's routing_policy, which sees the nodes."
+            f"{deployment}: _prefer_local_routing=True is not supported; the deployment's "
+            "routing_policy chooses the replica and knows the nodes. Remove the option, or set a "
+            "routing_policy that prefers local replicas."
         )

@@ -1,7 +1,7 @@
-"""What a call gives back: a result to come, or items to come.
+"""The responses of calls: a future result, or a stream of items.
 
-The work runs on the runtime's loop. Code on that loop (a replica's async handlers) waits for its
-task directly; code elsewhere waits for a future that the loop's thread completes.
+A call runs on the runtime's loop. Code on that loop, such as a replica's async handler, waits for
+the call's task; other code waits for a future that the loop's thread completes.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ __all__ = ["DeploymentResponse", "DeploymentResponseGenerator"]
 
 
 class _Pending:
-    """A call under way.
+    """A call in flight.
 
     Args:
-        runtime: Whose loop it runs on.
+        runtime: The runtime on whose loop the call runs.
         work: Makes the call.
-        request_id: "" when it is not known yet.
-        at_once: `work` may be begun here and carried on by whoever awaits it; see `EagerCall`.
-        nested: Of the request this call is made in; it cancels the call when it is cancelled.
+        request_id: Id of the request.
+        eager: `work` may run as an `EagerCall`.
+        nested: The nested calls of the current request, which cancels this call when cancelled.
     """
 
-    # Not in a `__dict__`, which frameworks take for what an object has to say of itself.
+    # No `__dict__`, which web frameworks would serialize.
     __slots__ = (
         "__weakref__", "_cancelled", "_future", "_has_result", "_request_id", "_result", "_runtime",
         "_task",
     )  # fmt: skip
 
     by_reference = False
-    """Results always travel by value; Ray Serve asks."""
+    """Results travel by value; an attribute of Ray Serve's responses."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class _Pending:
         work: Coroutine[Any, Any, Reply],
         request_id: str,
         *,
-        at_once: bool = False,
+        eager: bool = False,
         nested: NestedCalls | None = None,
     ) -> None:
         self._runtime = runtime
@@ -60,7 +60,7 @@ class _Pending:
         self._task: asyncio.Task[Reply] | EagerCall[Reply] | None = None
         self._future: concurrent.futures.Future[Reply] | None = None
         if asyncio._get_running_loop() is runtime.loop:
-            if at_once:
+            if eager:
                 self._task = EagerCall(work, runtime.loop, nested)
                 return
             self._task = runtime.loop.create_task(work)
@@ -68,17 +68,17 @@ class _Pending:
         else:
             self._future = runtime.submit(work)
         if nested is not None:
-            begun: Any = self._task or self._future
-            nested.add(begun)
-            begun.add_done_callback(nested.discard)
+            running: Any = self._task or self._future
+            nested.add(running)
+            running.add_done_callback(nested.discard)
 
     @property
     def request_id(self) -> str:
-        """The id of the request, which nested calls take over; logs show it."""
+        """Id of the request, for logs; nested calls have the same id."""
         return self._request_id
 
     def cancel(self) -> None:
-        """Give the call up. Waiting for it raises `RequestCancelledError` from now on."""
+        """Cancel the call. Waiting for the response then raises `RequestCancelledError`."""
         self._cancelled = True
         if self._task is not None:
             self._runtime.loop.call_soon_threadsafe(self._task.cancel)
@@ -86,28 +86,28 @@ class _Pending:
             self._future.cancel()
 
     def cancelled(self) -> bool:
-        """Whether `cancel` was called here."""
+        """Return whether `cancel` was called on this response."""
         return self._cancelled
 
     async def _reply(self) -> Reply:
-        """Wait on any loop. A waiter that is cancelled cancels the call."""
+        """Wait for the reply, on any loop. A waiter that is cancelled cancels the call."""
         try:
             if self._task is not None and asyncio.get_running_loop() is self._runtime.loop:
                 return await self._task
-            return await asyncio.wrap_future(self._as_future())
+            return await asyncio.wrap_future(self._ensure_future())
         except (asyncio.CancelledError, concurrent.futures.CancelledError):
             raise self._cancellation() from None
 
     def _reply_sync(self, timeout_s: float | None) -> Reply:
-        """Wait in a thread without a running loop."""
+        """Wait for the reply, in a thread without a running loop."""
         if asyncio._get_running_loop() is not None:
             raise RuntimeError(
                 "result() would block the event loop that runs here: await the response instead."
             )
         try:
-            return self._as_future().result(timeout_s)
+            return self._ensure_future().result(timeout_s)
         except concurrent.futures.CancelledError:
-            # By `cancel`, or with the request it was made in: a thread is not cancelled itself.
+            # By `cancel`, or with the current request: a thread itself cannot be cancelled.
             raise RequestCancelledError(self._request_id) from None
 
     def _cancellation(self) -> BaseException:
@@ -115,7 +115,7 @@ class _Pending:
             return RequestCancelledError(self._request_id)
         return asyncio.CancelledError()
 
-    def _as_future(self) -> concurrent.futures.Future[Reply]:
+    def _ensure_future(self) -> concurrent.futures.Future[Reply]:
         if self._future is None:
             assert self._task is not None
             self._future = self._runtime.submit(_join(self._task))
@@ -129,16 +129,16 @@ class _Pending:
 
     def __reduce__(self) -> Any:
         raise ServeError(
-            "a response cannot be sent elsewhere inside another value; pass it as an argument of "
-            "a handle's remote() by itself, or wait for its result first."
+            "a response cannot be pickled inside another value; pass the response itself as an "
+            "argument of a handle's remote(), or wait for its result first."
         )
 
 
 class DeploymentResponse(NotAResult, _Pending):
-    """The result of a call, to come.
+    """The future result of a call.
 
-    `await` it, or call `result()` where no event loop runs; both may be done again. Passed as an
-    argument to another handle's `remote`, its result arrives there.
+    Await the response, or call `result()` where no event loop runs, any number of times. A response
+    may be an argument of another handle's `remote`, which then gets the result.
     """
 
     __slots__ = ()
@@ -146,43 +146,43 @@ class DeploymentResponse(NotAResult, _Pending):
     def __await__(self) -> Generator[Any, Any, Any]:
         if not self._has_result:
             if self._task is not None and asyncio._get_running_loop() is self._runtime.loop:
-                # The way of every call inside a replica, without a coroutine in between.
+                # The path of every call inside a replica, without a coroutine in between.
                 try:
                     reply = yield from self._task.__await__()
                 except asyncio.CancelledError:
                     raise self._cancellation() from None
             else:
                 reply = yield from self._reply().__await__()
-            self._keep(reply)
+            self._set_result(reply)
         return self._result
 
     def result(self, *, timeout_s: float | None = None, _skip_asyncio_check: bool = False) -> Any:
         """Wait for the result and return it.
 
         Args:
-            timeout_s: How long to wait, in seconds. The request goes on afterwards.
+            timeout_s: Most seconds to wait. The request goes on afterwards.
 
         Raises:
-            TimeoutError: It did not come in time.
+            TimeoutError: The result did not arrive in time.
             RuntimeError: An event loop runs in this thread; await the response instead.
         """
         if not self._has_result:
-            self._keep(self._reply_sync(timeout_s))
+            self._set_result(self._reply_sync(timeout_s))
         return self._result
 
-    def _keep(self, reply: Reply) -> None:
+    def _set_result(self, reply: Reply) -> None:
         self._result = python_result(reply)
         self._has_result = True
 
 
 class DeploymentResponseGenerator(_Pending):
-    """The items of a call, one by one as they are produced.
+    """The items of a streaming call, one by one as they are produced.
 
-    Iterate it with `async for`, or with `for` where no event loop runs. Leaving early with
-    `aclose()`, `cancel()` or by dropping it ends the generator in the replica.
+    Iterate with `async for`, or with `for` where no event loop runs. `aclose()`, `cancel()` and
+    dropping the response end the generator in the replica.
     """
 
-    __slots__ = ("_left", "_source", "_taken")
+    __slots__ = ("_is_closed", "_source", "_items")
 
     def __init__(
         self,
@@ -190,17 +190,17 @@ class DeploymentResponseGenerator(_Pending):
         work: Coroutine[Any, Any, Reply],
         request_id: str,
         *,
-        at_once: bool = False,
+        eager: bool = False,
         nested: NestedCalls | None = None,
     ) -> None:
-        self._left = True
-        self._source = _Source(runtime, nested)
-        self._taken: deque[Buffer] = deque()
-        # In a task of its own, always: leaving the stream early cancels whatever opens it.
+        self._is_closed = True
+        self._source = _StreamSource(runtime, nested)
+        self._items: deque[Buffer] = deque()
+        # Never eager: closing the stream early cancels the task that opens it.
         super().__init__(runtime, self._source.open(work), request_id)
         if nested is not None:
             nested.add(self._source)
-        self._left = False
+        self._is_closed = False
 
     def __await__(self) -> Generator[Any, Any, Any]:
         raise TypeError("a streaming response has no single result: iterate it with `async for`.")
@@ -215,20 +215,20 @@ class DeploymentResponseGenerator(_Pending):
         return self
 
     async def __anext__(self) -> Any:
-        while not self._taken:
+        while not self._items:
             if asyncio.get_running_loop() is not self._runtime.loop:
                 more = await asyncio.wrap_future(self._runtime.submit(self._fetch()))
             else:
                 more = await self._fetch()
             if not more:
                 raise StopAsyncIteration
-        return python_value(self._taken.popleft())
+        return python_value(self._items.popleft())
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        while not self._taken:
+        while not self._items:
             if asyncio._get_running_loop() is not None:
                 raise RuntimeError(
                     "the next item would block the event loop that runs here: use `async for`."
@@ -239,45 +239,45 @@ class DeploymentResponseGenerator(_Pending):
                 raise RequestCancelledError(self._request_id) from None
             if not more:
                 raise StopIteration
-        return python_value(self._taken.popleft())
+        return python_value(self._items.popleft())
 
     def cancel(self) -> None:
-        """Give the call up. Reading on raises `RequestCancelledError` from now on."""
+        """Cancel the call. Reading further items then raises `RequestCancelledError`."""
         self._cancelled = True
-        self._leave()
+        self._close()
 
     async def aclose(self) -> None:
         """Stop reading; the generator in the replica is closed."""
-        self._leave()
+        self._close()
 
     def __del__(self) -> None:
-        if not self._left:
-            self._leave()
+        if not self._is_closed:
+            self._close()
 
-    def _leave(self) -> None:
-        self._left = True
-        self._taken.clear()
-        self._source.leave_soon()
+    def _close(self) -> None:
+        self._is_closed = True
+        self._items.clear()
+        self._source.close_soon()
 
     @property
     def _is_over(self) -> bool:
-        return self._left or self._source.cancelled
+        return self._is_closed or self._source.cancelled
 
     async def _fetch(self) -> bool:
-        """On the runtime's loop: wait for an item, and take all that came with it.
+        """Wait for an item, and take all items that arrived with it. Runs on the runtime's loop.
 
-        They are kept here at once, so that a reader who is cancelled meanwhile loses none.
+        The items are stored at once, so a reader that is cancelled meanwhile loses none.
 
         Returns:
             False at the end.
         """
-        if not self._left:
+        if not self._is_closed:
             try:
                 if self._source.rest is None:
                     await self._reply()
-                return await self._take()
+                return await self._receive_items()
             except asyncio.CancelledError:
-                # The stream's end, when it was left; otherwise the end of who reads.
+                # The stream was closed; otherwise the reader was cancelled.
                 if not self._is_over:
                     raise
             except Exception:
@@ -287,32 +287,33 @@ class DeploymentResponseGenerator(_Pending):
             raise RequestCancelledError(self._request_id)
         return False
 
-    async def _take(self) -> bool:
+    async def _receive_items(self) -> bool:
         rest = self._source.rest
-        assert rest is not None, "a streaming call was answered with a single result"
+        assert rest is not None, "a streaming call got a single result"
         try:
             message = await anext(rest)
         except StopAsyncIteration:
             if self._cancelled or self._source.cancelled:
                 raise RequestCancelledError(self._request_id) from None
-            self._left = True
+            self._is_closed = True
             self._source.ended()
             return False
-        self._taken.append(message[0])
+        self._items.append(message[0])
         ready = getattr(rest, "ready", None)
         if ready is not None:
-            self._taken.extend(ready())
+            self._items.extend(ready())
         return True
 
 
-class _Source:
-    """Where the items of a stream come from, on the runtime's loop.
+class _StreamSource:
+    """The source of a stream's items, on the runtime's loop.
 
-    Not a part of the response, which nothing here may keep alive: dropping it ends the stream.
+    Apart from the response and without a reference to it, since dropping the response ends the
+    stream.
 
     Attributes:
-        rest: The items, once the call has been answered.
-        cancelled: The request in which the stream was opened has been cancelled.
+        rest: The items; None before the reply begins.
+        cancelled: The request that opened the stream was cancelled.
     """
 
     def __init__(self, runtime: Runtime, nested: NestedCalls | None) -> None:
@@ -320,12 +321,12 @@ class _Source:
         self.cancelled = False
         self._runtime = runtime
         self._nested = nested
-        self._left = False
+        self._is_closed = False
         self._opening: asyncio.Task[Any] | None = None
 
     async def open(self, work: Coroutine[Any, Any, Reply]) -> Reply:
-        """Make the call, unless the stream has been left already."""
-        if self._left:
+        """Make the call, unless the stream was closed before."""
+        if self._is_closed:
             work.close()
             raise asyncio.CancelledError
         self._opening = asyncio.current_task()
@@ -334,25 +335,25 @@ class _Source:
         return reply
 
     def cancel(self) -> None:
-        """The request it belongs to was cancelled. From any thread."""
+        """End the stream with the cancelled request that opened it. Thread-safe."""
         self.cancelled = True
-        self.leave_soon()
+        self.close_soon()
 
-    def leave_soon(self) -> None:
-        """End the stream, from any thread."""
+    def close_soon(self) -> None:
+        """Close the stream on the runtime's loop. Thread-safe."""
         try:
-            self._runtime.loop.call_soon_threadsafe(self.leave)
+            self._runtime.loop.call_soon_threadsafe(self.close)
         except RuntimeError:  # the loop is closed, and every stream with it
             pass
 
     def ended(self) -> None:
-        """Nothing comes any more."""
+        """Remove the stream from the request's nested calls, at its end."""
         if self._nested is not None:
             self._nested.discard(self)
 
-    def leave(self) -> None:
-        """End the stream, wherever it is."""
-        self._left = True
+    def close(self) -> None:
+        """Close the stream: cancel its opening, or the rest of its items."""
+        self._is_closed = True
         self.ended()
         if self.rest is None:
             if self._opening is not None:
@@ -362,13 +363,13 @@ class _Source:
 
 
 _closing = TaskSet()
-"""Streams that are being closed."""
+"""Tasks that close streams."""
 
 
 def _no_reference() -> ServeError:
     return ServeError(
-        "results of alacarte travel by value, straight from replica to caller: there is no object "
-        "reference. Pass the response itself to another handle's remote(), or ray.put its result."
+        "a result travels by value from replica to caller and has no object reference. Pass the "
+        "response itself to another handle's remote(), or call ray.put with its result."
     )
 
 

@@ -1,4 +1,4 @@
-"""What this package contributes to alacarte."""
+"""The hooks of alacarte-handles."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def register_api() -> list[ApiName]:
 
 @hookimpl
 def make_handle(deployment: DeploymentId, runtime: Runtime | None) -> Handle:
-    from ._handle import DeploymentHandle  # not before a handle is wanted
+    from ._handle import DeploymentHandle  # only when a handle is made, for a fast start
 
     return DeploymentHandle(deployment, runtime)

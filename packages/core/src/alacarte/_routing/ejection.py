@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 __all__ = [
-    "BASE_EJECTION_S", "FAILURE_THRESHOLD", "DECAY_S", "MAX_EJECTION_S", "Ejection", "FailureRecord", "first_restored",
-    "max_ejected",
+    "BASE_EJECTION_S", "DECAY_S", "FAILURE_THRESHOLD", "MAX_EJECTION_S", "Ejection",
+    "FailureRecord", "first_restored", "max_ejected",
 ]  # fmt: skip
 
 FAILURE_THRESHOLD = 3

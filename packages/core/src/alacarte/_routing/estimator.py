@@ -53,7 +53,7 @@ class QueueEstimator:
         self._count_completion(now)
 
     def late(self, now: float, *, ran: bool) -> None:
-        """Record a call that had waited and missed its deadline, before its turn or while it ran."""
+        """Record a call that had waited and missed its deadline, in the queue or while it ran."""
         self.margin = min(self.margin * _MARGIN_GROWTH, _MAX_MARGIN)
         if ran:
             self._count_completion(now)

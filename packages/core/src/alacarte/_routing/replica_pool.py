@@ -367,7 +367,8 @@ class ReplicaPool:
                 self._warn(link, f"has not answered for {_SILENCE_S:g} s")
                 self._silent(link)
             if (link.silence - SILENT_ROUNDS) % _REPORT_EVERY_ROUNDS == 0 and not link.gone:
-                self._suspect(link.replica_id, f"it has not answered for {_SILENCE_S:g} s or longer")
+                reason = f"it has not answered for {_SILENCE_S:g} s or longer"
+                self._suspect(link.replica_id, reason)
             if link.gone and link.silence >= _ABORT_ROUNDS:
                 connection.abort()
 

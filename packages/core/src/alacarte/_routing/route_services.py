@@ -14,7 +14,7 @@ __all__ = ["RouteServices"]
 
 _FIRST_TABLE_TIMEOUT_S = 15.0
 _NEXT_TABLE_TIMEOUT_S = 1.0
-"""Wait for the table without a removed deployment; the two arrive from the controller separately."""
+"""Wait for the table without a deleted deployment, which may arrive after the deployment's end."""
 
 
 class RouteServices:

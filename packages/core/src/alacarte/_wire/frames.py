@@ -267,8 +267,8 @@ class Decoder:
         (length,) = LENGTH.unpack(size)
         if not 0 < length <= self.max_message - self._reserved:
             raise FrameError(
-                f"a message of {length} bytes was announced; {self.max_message - self._reserved} of "
-                f"{self.max_message} are left (ClusterOptions.max_message_bytes)"
+                f"a message of {length} bytes was announced; {self.max_message - self._reserved} "
+                f"of {self.max_message} are left (ClusterOptions.max_message_bytes)"
             )
         self._reserved += length
         self._partials[stream] = _Partial(kind, flags & ~LONG, load, length)

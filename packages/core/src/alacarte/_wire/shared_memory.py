@@ -33,8 +33,8 @@ from ..types import Buffer, Message
 from .frames import FrameError
 
 __all__ = [
-    "LINGER_S", "MAX_SHARED_BYTES", "RETRY_S", "SHARED_BYTES", "SegmentMappings", "Segment", "SegmentPool",
-    "peer_process", "read_inode", "read_reference", "write_inode",
+    "LINGER_S", "MAX_SHARED_BYTES", "RETRY_S", "SHARED_BYTES", "Segment", "SegmentMappings",
+    "SegmentPool", "peer_process", "read_inode", "read_reference", "write_inode",
 ]  # fmt: skip
 
 SHARED_BYTES = 1 << 18
