@@ -1,4 +1,4 @@
-"""Both ends of a connection in memory: what is delivered, and when, is up to the test."""
+"""Both ends of a connection in memory; the test decides what is delivered, and when."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HIGH_WATER_BYTES = 600
 
 
 class Pipe(asyncio.Transport):
-    """One end's transport. What is written waits until `deliver`."""
+    """The transport of one end, which holds written data until `deliver`."""
 
     def __init__(self, writer: Connection) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Pipe(asyncio.Transport):
         self.writer.connection_made(self)
 
     def deliver(self, count: int) -> None:
-        """Let the other end receive up to so many bytes, in one read, unless it does not read."""
+        """Let the other end receive up to so many bytes in a read, unless it has paused reading."""
         end = self.reader.transport
         if isinstance(end, Pipe) and not end.reads:
             return
@@ -108,7 +108,7 @@ class Line:
         return self.up.broken or self.down.broken
 
     def flush(self) -> None:
-        """Deliver all that is written, and what is written in answer."""
+        """Deliver all written data, and the data written in answer."""
         while (self.up.written or self.down.written) and not self.broken:
             self.up.deliver(1 << 20)
             self.down.deliver(1 << 20)

@@ -156,7 +156,7 @@ class Peer:
         return self._frames.popleft()
 
     async def closed(self) -> bytes:
-        """Wait until the other side hangs up; return what it sent before, unread frames apart."""
+        """Wait until the other side closes; return the frames sent before, unread ones excepted."""
         received = b""
         async with asyncio.timeout(PATIENCE_S):
             try:
@@ -189,7 +189,7 @@ class Peer:
 
 
 class Wire:
-    """One event loop and one kind of socket, and what is connected on them during a test."""
+    """One event loop and one kind of socket, with the connections of a test."""
 
     def __init__(self, loop: str, family: str) -> None:
         self._make_loop = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[loop]
@@ -200,7 +200,7 @@ class Wire:
         return self._name
 
     def run(self, test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a test; afterwards nothing may be left of what it did."""
+        """Run a test, and check that nothing of it is left afterwards."""
         self._desks: list[Desk] = []
         self._callers: list[CallerConnection] = []
         self._peers: list[Peer] = []
@@ -226,7 +226,7 @@ class Wire:
         assert not self._accidents
 
     async def _check(self) -> None:
-        """Whatever a test did, nothing is in flight after it, and nothing is held."""
+        """Check that nothing is in flight or held."""
         await until(lambda: all(not desk.ongoing for desk in self._desks))
         for desk in self._desks:
             for connection in desk.seen:
@@ -281,7 +281,7 @@ class Wire:
         return desk
 
     async def impersonate(self, replica: Callable[[Peer], Awaitable[object]]) -> Address:
-        """Listen, and let `replica` talk to whoever connects."""
+        """Listen, and let `replica` talk to each peer that connects."""
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             peer = Peer(reader, writer)
@@ -346,7 +346,7 @@ def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
 
 
 def on_uvloop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a coroutine function on uvloop, for what asyncio's transports cannot do."""
+    """Run a coroutine function on uvloop, for features that asyncio's transports lack."""
     return _on(test, [Wire("uvloop", "unix")])
 
 
@@ -373,7 +373,7 @@ def start(
 
 
 async def ask(connection: CallerConnection, *payload: bytes | memoryview, **fields: Any) -> bytes:
-    """Send a call and return what it is answered with."""
+    """Send a call and return its reply."""
     async with asyncio.timeout(PATIENCE_S):
         return join((await start(connection, *payload, **fields).reply).payload)
 
@@ -395,7 +395,7 @@ async def messages(*items: bytes) -> AsyncIterator[Message]:
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what the wire logged at WARNING and above."""
+    """Return the log lines of the wire at WARNING and above."""
     return [
         record.getMessage()
         for record in caplog.records

@@ -1,4 +1,4 @@
-"""Peers that mean harm, or are broken: closed, logged once, and nobody else notices."""
+"""Malicious or broken peers: each is closed and logged once, and disturbs no other connection."""
 
 import asyncio
 import logging
@@ -81,7 +81,7 @@ def no_pickle():
 
 
 class Bomb:
-    """Creates a file where it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, canary):
         self.canary = canary
@@ -98,7 +98,7 @@ def bomb(tmp_path):
 
 
 class Bystander:
-    """Another caller, whose call is in flight before, during and after."""
+    """Another caller, with a call in flight before, during and after the attack."""
 
     def __init__(self):
         self.gate = asyncio.Event()
@@ -126,7 +126,7 @@ class Bystander:
         return self.desk
 
     async def unharmed(self):
-        """Their call is answered, and nothing of the other's is left."""
+        """The bystander's call succeeds, and nothing of the attacker is left."""
         await until(lambda: self.desk.ongoing == 1)
         await until(lambda: len(self.desk.listener.connections) == 1)
         assert not self.desk.listener.pending
@@ -175,7 +175,7 @@ STRANGERS = {
 @pytest.mark.parametrize("name", STRANGERS)
 @on_every_wire
 async def test_a_stranger(wire, name, caplog, no_pickle):
-    """Whatever a stranger says first, the connection is closed and one line says why."""
+    """Any first bytes of a stranger close the connection with one line and its reason."""
     data, reason = STRANGERS[name]
     bystander = Bystander()
     desk = await bystander.arrive(wire)
@@ -191,7 +191,7 @@ async def test_a_stranger(wire, name, caplog, no_pickle):
 
 @on_every_wire
 async def test_a_wrong_secret(wire, caplog, bomb, no_pickle):
-    """A wrong proof closes the connection; what came with it is not looked at."""
+    """A wrong proof closes the connection; frames that came with the proof are not handled."""
     bystander = Bystander()
     desk = await bystander.arrive(wire)
     peer = await wire.raw(desk)
@@ -228,7 +228,7 @@ async def test_a_right_proof_after_a_wrong_one(wire, caplog):
 
 @on_both_loops
 async def test_a_recorded_conversation(wire, caplog):
-    """What was recorded of a good caller opens no second connection."""
+    """The recorded frames of an honest caller open no second connection."""
     desk = await wire.listen(echo)
     good = await wire.raw(desk)
     handshake = CallerHandshake(SECRET, REPLICA_ID)
@@ -247,7 +247,7 @@ async def test_a_recorded_conversation(wire, caplog):
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.CHUNK])
 @on_both_loops
 async def test_pickles_before_authentication(wire, kind, bomb, no_pickle, caplog):
-    """Nothing is unpickled for a stranger, in whatever frame it comes."""
+    """Nothing is unpickled for a stranger, in any kind of frame."""
     desk = await wire.listen(echo)
     for payload in (bomb, ENVELOPE + bomb, len(bomb).to_bytes(4, "little") + bomb):
         for first in (b"", frame(Kind.HELLO, payload=CallerHandshake(OTHER, REPLICA_ID).hello())):
@@ -260,7 +260,7 @@ async def test_pickles_before_authentication(wire, kind, bomb, no_pickle, caplog
 
 @on_every_wire
 async def test_a_silent_peer(wire, monkeypatch, caplog):
-    """Who says nothing, or says a hello and no more, is sent away when the time is up."""
+    """A peer that sends nothing, or only a HELLO, is closed after the handshake's timeout."""
     monkeypatch.setattr(replica_module, "HANDSHAKE_TIMEOUT_S", 0.05)
     bystander = Bystander()
     desk = await bystander.arrive(wire)
@@ -298,7 +298,7 @@ async def test_an_authenticated_peer_may_be_silent(wire, monkeypatch):
 
 @on_every_wire
 async def test_the_oldest_silent_peer_gives_way(wire, caplog):
-    """One silent peer too many drives out the oldest; an honest one gets in; nobody else goes."""
+    """One silent peer too many evicts the oldest only, and an honest peer gets in."""
     bystander = Bystander()
     desk = await bystander.arrive(wire)
     first = await wire.raw(desk)
@@ -320,7 +320,7 @@ async def test_the_oldest_silent_peer_gives_way(wire, caplog):
 @pytest.mark.once
 @on_both_loops
 async def test_two_hundred_silent_strangers(wire):
-    """Strangers who come again as soon as they are sent away keep no honest caller out.
+    """Strangers that reconnect whenever they are closed keep no honest caller out.
 
     They come from the same address as the honest ones.
     """
@@ -351,7 +351,7 @@ async def test_two_hundred_silent_strangers(wire):
 
 @on_both_loops
 async def test_silent_peers_on_tcp_take_no_place_on_the_unix_socket(wire, caplog):
-    """Each kind of socket has a budget of its own: who fills one keeps nobody off the other."""
+    """Each kind of socket has its own bound: a flood on one keeps no peer off the other."""
     desk = await wire.listen(echo)
     tcp = Address("", "", await desk.listener.listen_tcp("127.0.0.1"))
     local = [await wire.raw(desk) for _ in range(MAX_PENDING_PER_ADDRESS)]
@@ -499,7 +499,7 @@ async def test_a_peer_that_vanishes(wire, caplog):
 
 @on_both_loops
 async def test_a_peer_that_reads_nothing(wire):
-    """Who asks for a stream and reads none of it stops the producer, and is dropped at close."""
+    """A peer that reads none of its stream stops the producer, and is dropped at close."""
     produced = 0
 
     async def items():
@@ -526,7 +526,7 @@ async def test_a_peer_that_reads_nothing(wire):
 @pytest.mark.parametrize("kind", [Kind.REQUEST, Kind.PING])
 @on_both_loops
 async def test_a_peer_that_sends_and_reads_nothing(wire, kind, monkeypatch):
-    """Who asks and asks, and reads no answer, is not read: what waits for it is bounded.
+    """A peer that sends requests and reads no reply is not read, so the unsent data is bounded.
 
     Others are served meanwhile. Once it reads, it gets every answer.
     """
@@ -559,7 +559,7 @@ async def test_a_peer_that_sends_and_reads_nothing(wire, kind, monkeypatch):
 
 @on_both_loops
 async def test_a_peer_that_vanishes_and_reads_nothing(wire, monkeypatch):
-    """The end of a connection is noticed although nothing of it is read."""
+    """The end of a connection is noticed even while nothing is read from it."""
     monkeypatch.setattr(connection_module, "_HIGH_WATER_BYTES", 1 << 16)
     monkeypatch.setattr(connection_module, "_SOCKET_BYTES", 1 << 16)
     desk = await wire.listen(echo)
@@ -602,7 +602,7 @@ sensible = st.one_of(
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(sensible, sensible, headers, st.binary(max_size=40)), max_size=12))
 def test_whatever_an_authenticated_peer_sends(caplog, pieces):
-    """Any frames and any bytes: answered or closed with one line, and nothing is left behind."""
+    """Any frames and bytes are answered, or close the connection with one line; nothing is left."""
     wire = Wire("uvloop", "unix")
     caplog.clear()
 
@@ -671,7 +671,7 @@ async def test_a_replica_that_reflects(wire, no_pickle, caplog):
 @pytest.mark.parametrize("late", [False, True])
 @on_both_loops
 async def test_pickles_of_an_impostor(wire, late, bomb, no_pickle, caplog):
-    """Whatever frame an impostor sends, before or after a wrong challenge, it is not unpickled."""
+    """No frame of an impostor is unpickled, before or after a wrong challenge."""
 
     async def impostor(peer):
         hello = await peer.receive()
@@ -781,7 +781,7 @@ class Forever:
 @pytest.mark.parametrize("name", BROKEN)
 @on_both_loops
 async def test_a_replica_that_breaks_the_rules(wire, name, caplog):
-    """The caller hangs up, says so once, and every call in flight there fails."""
+    """The caller closes the connection, logs one line, and fails every call in flight."""
 
     async def replica(peer):
         await peer.answer()

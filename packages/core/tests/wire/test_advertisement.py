@@ -1,4 +1,4 @@
-"""What a replica tells its callers that it holds: as bytes, and on its way to them."""
+"""The advertisements of a replica: as bytes, and sent to its callers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_what_is_none(data):
 
 
 def test_it_fits_one_frame():
-    """More than a frame holds is refused where it is said, with the topics and their sizes."""
+    """An advertisement longer than one frame is refused, with its topics and their sizes."""
     with pytest.raises(ConfigError, match=r"2 of 'small', 20000 of 'models'"):
         write_advertisement(
             {"small": ["a", "b"], "models": {f"{number:060}" for number in range(20_000)}}
@@ -51,7 +51,7 @@ def test_it_fits_one_frame():
 
 @on_every_wire
 async def test_every_caller_is_told(wire):
-    """Those connected when it changes, and those who connect later."""
+    """A change reaches every connected caller, and every caller that connects later."""
     desk = await wire.listen(echo)
     first = await wire.connect(desk)
     heard = []
@@ -70,7 +70,7 @@ async def test_every_caller_is_told(wire):
 
 @on_both_loops
 async def test_a_caller_that_reads_nothing_is_told_the_last(wire):
-    """What waits for a caller that does not read is bounded; when it reads, it gets the last."""
+    """A caller that does not read gets only the last of several changes."""
     desk = await wire.listen(echo)
     peer = await (await wire.raw(desk)).prove()
     await until(lambda: desk.listener.connections)
@@ -93,7 +93,7 @@ async def test_a_caller_that_reads_nothing_is_told_the_last(wire):
 
 
 class Sent:
-    """A listener that notes what it is to send."""
+    """A listener that records the advertisements to send."""
 
     def __init__(self):
         self.payloads = []
@@ -119,7 +119,7 @@ async def test_changes_of_one_moment_are_sent_once():
 
 
 async def test_what_is_too_long_changes_nothing():
-    """The error is raised to whoever advertised it, and what was said before still holds."""
+    """The publisher gets the error, and the earlier advertisement stays valid."""
     advertised, sent = Advertised(), Sent()
     advertised.listen(sent)
     advertised.publish("models", frozenset("a"))

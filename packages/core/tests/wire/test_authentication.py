@@ -1,4 +1,4 @@
-"""The challenge: who knows the secret gets in, at this replica, now, and nobody else does."""
+"""The handshake: only a peer that knows the secret gets in, at this replica and now."""
 
 import ast
 import hmac
@@ -25,7 +25,7 @@ def pair(replica_id="r1"):
 
 
 def test_both_know_the_secret():
-    """Caller and replica prove themselves to each other, and the replica tells its metadata."""
+    """Caller and replica authenticate each other, and the caller gets the replica's metadata."""
     caller, replica = pair()
     replica.accept(caller.prove(replica.challenge(caller.hello())))
     assert caller.read_welcome(welcome({"a": 1})) == {"a": 1}
@@ -33,7 +33,7 @@ def test_both_know_the_secret():
 
 @pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview])
 def test_any_buffer_will_do(wrap):
-    """Messages may come in whatever the decoder hands out."""
+    """Messages may be any of the buffer types of the decoder."""
     caller, replica = pair()
     replica.accept(wrap(caller.prove(wrap(replica.challenge(wrap(caller.hello()))))))
     assert caller.read_welcome(wrap(welcome({}))) == {}
@@ -51,14 +51,14 @@ def test_a_caller_with_another_secret():
 
 
 def test_a_replica_with_another_secret():
-    """The caller refuses a replica that answers with another secret, and proves nothing to it."""
+    """The caller refuses a replica with another secret, and sends it no proof."""
     caller, replica = CallerHandshake(SECRET, "r1"), ReplicaHandshake(OTHER, "r1")
     with pytest.raises(AuthenticationError, match="does not know our secret"):
         caller.prove(replica.challenge(caller.hello()))
 
 
 def test_no_welcome_without_a_challenge():
-    """A replica that skips its proof is no replica of ours, whatever it says of itself."""
+    """A replica that skips its proof is refused, whatever metadata it sends."""
     caller, _ = pair()
     caller.hello()
     with pytest.raises(AuthenticationError, match="has not proved its identity"):
@@ -66,7 +66,7 @@ def test_no_welcome_without_a_challenge():
 
 
 def test_no_welcome_after_a_wrong_challenge():
-    """Nor is one whose proof was wrong."""
+    """A replica whose proof was wrong is refused."""
     caller = CallerHandshake(SECRET, "r1")
     with pytest.raises(AuthenticationError):
         caller.prove(ReplicaHandshake(OTHER, "r1").challenge(caller.hello()))
@@ -75,7 +75,7 @@ def test_no_welcome_after_a_wrong_challenge():
 
 
 def test_reflection():
-    """A caller's own words, sent back to it, prove nothing; nor do a replica's."""
+    """A caller's own messages, reflected, prove nothing; nor do a replica's."""
     caller, replica = pair()
     challenge = replica.challenge(caller.hello())
     mac = challenge[-32:]
@@ -88,7 +88,7 @@ def test_reflection():
 
 
 def test_a_recorded_proof():
-    """What was heard on one connection opens no other."""
+    """Messages recorded on one connection authenticate no other."""
     caller, replica = pair()
     hello = caller.hello()
     challenge = replica.challenge(hello)
@@ -118,7 +118,7 @@ def test_another_replica():
 
 
 def test_another_replicas_challenge_and_proof():
-    """What one replica of the instance says or hears is worth nothing at another."""
+    """The messages of one replica of the instance are invalid at another."""
     caller = CallerHandshake(SECRET, "r1")
     hello = caller.hello()
     other = ReplicaHandshake(SECRET, "r2")
@@ -133,7 +133,7 @@ def test_another_replicas_challenge_and_proof():
 
 
 def test_another_version(monkeypatch):
-    """Both sides name both versions and what to do about it."""
+    """The errors of both sides name both versions and the remedy."""
     caller, replica = pair()
     hello, challenge = caller.hello(), replica.challenge(caller.hello())
     monkeypatch.setattr(authentication, "PROTOCOL_VERSION", 2)
@@ -148,7 +148,7 @@ def test_another_version(monkeypatch):
 
 
 def test_the_version_is_part_of_the_proof(monkeypatch):
-    """Nobody in between can talk two sides into an older version."""
+    """An attacker in between cannot make both sides use an older version."""
     caller, replica = pair()
     challenge = replica.challenge(caller.hello())
     monkeypatch.setattr(authentication, "PROTOCOL_VERSION", 2)
@@ -157,7 +157,7 @@ def test_the_version_is_part_of_the_proof(monkeypatch):
 
 
 def test_one_hello_and_one_proof():
-    """Nobody may ask twice, or guess twice."""
+    """A second HELLO or a second PROOF is refused."""
     caller, replica = pair()
     proof = caller.prove(replica.challenge(caller.hello()))
     with pytest.raises(AuthenticationError):
@@ -188,7 +188,7 @@ def test_a_proof_before_the_hello():
 @settings(max_examples=150)
 @given(st.binary(max_size=120), st.booleans())
 def test_any_bytes_are_refused(data, polite):
-    """Whatever a stranger says, the answer is AuthenticationError."""
+    """Any other bytes raise AuthenticationError."""
     data = b"alacarte\x01\0" + data if polite else data
     for listen in (
         ReplicaHandshake(SECRET, "r1").challenge,
@@ -213,7 +213,7 @@ def test_a_welcome_that_is_none(data):
 @settings(max_examples=60)
 @given(st.integers(0, 200), st.integers(0, 7))
 def test_every_bit_counts(at, bit):
-    """One bit changed anywhere in the exchange, and nobody gets in."""
+    """One changed bit anywhere in the handshake makes it fail."""
     caller, replica = pair()
     number = at % 3
 

@@ -16,7 +16,7 @@ def test_a_buffer_let_go_is_used_again():
 
 
 def test_a_buffer_in_use_is_left_alone():
-    """As long as anybody refers to it, or to a view of it, nobody else gets it."""
+    """A buffer is not reused while a reference to it, or to a view of it, exists."""
     buffers = BufferPool()
     first = buffers.take(1000)
     view = memoryview(first)[10:20]
@@ -35,7 +35,7 @@ def test_sizes_are_exact():
 
 
 def test_what_is_kept_is_bounded():
-    """The oldest go when there are too many, and a very long one is never kept."""
+    """Above the limit the oldest buffers are freed, and a very long buffer is not pooled."""
     buffers = BufferPool(limit=100)
     for size in (40, 50, 60, 200):
         buffers.take(size)
@@ -44,7 +44,7 @@ def test_what_is_kept_is_bounded():
 
 
 def test_what_is_not_used_any_more_is_let_go():
-    """A buffer stays while somebody has it, and for one review after it was taken."""
+    """A buffer stays pooled while it is used, and for one review after it was taken."""
     freed = []
     buffers = BufferPool(freed=lambda: freed.append(len(buffers._kept)))
     held = buffers.take(1000)
@@ -62,7 +62,7 @@ def test_what_is_not_used_any_more_is_let_go():
 
 
 async def test_reviews_come_by_themselves(monkeypatch):
-    """As long as anything is kept, on whichever loop a buffer was taken; then no more."""
+    """Reviews go on while a buffer is pooled, on the loop where one was taken, and then stop."""
     monkeypatch.setattr(module, "REVIEW_INTERVAL_S", 0.001)
     done = asyncio.Event()
     buffers = BufferPool(freed=done.set)
@@ -73,7 +73,7 @@ async def test_reviews_come_by_themselves(monkeypatch):
 
 
 def test_a_review_that_a_loop_did_not_live_to_make():
-    """The next loop makes it."""
+    """The next loop makes the review of a loop that has closed."""
     buffers = BufferPool()
 
     async def take() -> None:

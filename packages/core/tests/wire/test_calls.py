@@ -31,7 +31,7 @@ LONG_BYTES = 16 << 20
 
 
 class Blocked:
-    """A service that answers when it is told to."""
+    """A service that replies when the test allows it."""
 
     def __init__(self):
         self.gate = asyncio.Event()
@@ -48,7 +48,7 @@ class Blocked:
 
 @on_every_wire
 async def test_a_ping_is_answered_by_a_loop_that_turns(wire):
-    """Whatever the replica works on; and of what arrives, `heard` tells."""
+    """A PING is answered while the replica works, and every frame sets `has_received`."""
     blocked = Blocked()
     connection = await wire.connect(await wire.listen(blocked))
     stream = start(connection)
@@ -65,7 +65,7 @@ async def test_a_ping_is_answered_by_a_loop_that_turns(wire):
 
 @on_both_loops
 async def test_a_call_that_is_abandoned(wire):
-    """Its caller gets the reason, and the replica is told; a reply that has begun is left alone."""
+    """The caller gets the error and the replica a CANCEL; a reply that has begun is not touched."""
     blocked = Blocked()
     desk = await wire.listen(blocked)
     connection = await wire.connect(desk)
@@ -80,7 +80,7 @@ async def test_a_call_that_is_abandoned(wire):
 
 @on_both_loops
 async def test_whether_a_call_may_be_sent_again(wire):
-    """As long as nothing of its body was asked for; afterwards, what was read is gone."""
+    """A call is repeatable until a part of its body was read."""
     blocked = Blocked()
     desk = await wire.listen(blocked, limit=1)
     connection = await wire.connect(desk)
@@ -99,7 +99,7 @@ async def test_whether_a_call_may_be_sent_again(wire):
 
 @on_every_wire
 async def test_a_call_is_answered(wire):
-    """Everything a call says arrives, and its answer comes back, whole."""
+    """Every field of a call and its whole reply arrive."""
     seen = []
 
     async def service(call):
@@ -140,7 +140,7 @@ async def test_a_call_is_answered(wire):
 
 @on_every_wire
 async def test_every_call_gets_its_own_answer(wire):
-    """Hundreds of calls at a time on one connection, of all sizes, answered in any order."""
+    """Hundreds of concurrent calls of all sizes on one connection get their own replies."""
 
     async def service(call):
         for _ in range(len(call.payload[0]) % 7):
@@ -155,7 +155,7 @@ async def test_every_call_gets_its_own_answer(wire):
 
 @on_both_loops
 async def test_sizes_at_the_seams(wire):
-    """Messages just below and above each threshold arrive, in one piece or many."""
+    """Messages just below and above each threshold arrive, in one or several pieces."""
     connection = await wire.connect(await wire.listen(echo))
     for size in (0, 1, 1 << 15, 1 << 16, 1 << 18, CHUNK_BYTES, 2 * CHUNK_BYTES):
         for around in {max(0, size - 100), max(0, size - 1), size, size + 1}:
@@ -166,7 +166,7 @@ async def test_sizes_at_the_seams(wire):
 
 @on_both_loops
 async def test_many_callers(wire):
-    """Callers of one replica do not notice one another."""
+    """Callers of one replica do not affect one another."""
     desk = await wire.listen(echo)
     connections = [await wire.connect(desk) for _ in range(20)]
     answers = await asyncio.gather(
@@ -181,7 +181,7 @@ async def test_many_callers(wire):
 
 @on_every_wire
 async def test_errors_come_back(wire):
-    """A caller gets the user's own exception, and ours as ours."""
+    """A caller gets the user's own exception type, and core's errors as themselves."""
 
     async def service(call):
         if call.method == "user":
@@ -243,7 +243,7 @@ async def test_long_messages_both_ways_at_once(wire):
 
 @on_both_loops
 async def test_long_messages_that_do_not_fit_together(wire):
-    """Long messages that one connection cannot hold at a time follow one another."""
+    """Long messages that exceed the receiver's room together are sent one after the other."""
     limit = 5 << 20
     connection = await wire.connect(await wire.listen(echo, max_message=limit), max_message=limit)
     payloads = [bytes([number]) * (3 << 20) for number in range(6)] + [b"x" * (limit - 64)]
@@ -253,7 +253,7 @@ async def test_long_messages_that_do_not_fit_together(wire):
 
 @on_both_loops
 async def test_cancelled_while_others_wait_for_room(wire):
-    """A long request that is given up while it waits for its turn keeps nobody waiting."""
+    """A long request that is cancelled while it waits for room does not block the others."""
     limit = 5 << 20
     desk = await wire.listen(echo, max_message=limit)
     connection = await wire.connect(desk, max_message=limit)
@@ -361,7 +361,7 @@ class Heavy(Exception):
 
 @on_both_loops
 async def test_an_error_too_long(wire):
-    """An exception that holds more than a message may arrives as an account of it."""
+    """An exception longer than a message may be arrives as a short summary."""
 
     async def service(call):
         raise Heavy("sorry", bytes(3 << 20))
@@ -379,7 +379,7 @@ async def test_an_error_too_long(wire):
 
 
 class Body:
-    """A body that says how far it has been read."""
+    """A body that counts the parts that were read."""
 
     def __init__(self, *items):
         self.items = list(items)
@@ -415,7 +415,7 @@ async def test_an_upload(wire):
 
 @on_every_wire
 async def test_a_body_is_read_after_acceptance_only(wire):
-    """A refused call's body has not been touched: the call may go elsewhere as it is."""
+    """The body of a refused call is unread, so the call can be sent to another replica."""
     service = Blocked()
     full = await wire.listen(service, limit=1)
     connection = await wire.connect(full)
@@ -438,7 +438,7 @@ async def test_a_body_is_read_after_acceptance_only(wire):
 
 @on_both_loops
 async def test_a_body_that_breaks_off(wire):
-    """Where the source of a body fails, the work is cancelled and the caller told why."""
+    """When the source of a body fails, the handler is cancelled and the caller gets the error."""
     read_by_service = []
 
     async def service(call):
@@ -456,7 +456,7 @@ async def test_a_body_that_breaks_off(wire):
 
 @on_both_loops
 async def test_an_answer_before_the_end_of_the_body(wire):
-    """A reply ends the upload: nobody would read the rest."""
+    """A reply ends the upload, whose rest would not be read."""
 
     async def service(call):
         return Reply((join(await anext(call.body)),))
@@ -522,7 +522,7 @@ async def test_cancelled_within_a_long_request(wire):
 
 @on_every_wire
 async def test_cancelled_within_a_long_reply(wire):
-    """What still comes of a reply that nobody wants is thrown away."""
+    """The rest of a reply whose call was cancelled is discarded."""
     connection = await wire.connect(await wire.listen(echo))
     stream = start(connection, bytes(LONG_BYTES))
     await until(lambda: connection._decoder._held)
@@ -533,7 +533,7 @@ async def test_cancelled_within_a_long_reply(wire):
 
 @on_every_wire
 async def test_a_reply_given_up_is_sent_no_further(wire):
-    """The rest of a long reply whose caller has cancelled stays where it is."""
+    """The rest of a long reply whose caller has cancelled is not sent."""
 
     async def service(call):
         return Reply((bytes(MAX_MESSAGE),)) if call.method == "long" else Reply(call.payload)
@@ -608,7 +608,7 @@ async def test_a_lost_connection_fails_what_is_in_flight(wire):
 
 @on_both_loops
 async def test_nothing_is_sent_on_a_connection_that_is_closing(wire):
-    """Between the break and its discovery no call is lost: it has not been sent."""
+    """A call on a broken connection that was not yet noticed is not sent, and so not lost."""
     connection = await wire.connect(await wire.listen(echo))
     connection.abort()
     with pytest.raises(ConnectionLost, match="not connected"):
@@ -617,7 +617,7 @@ async def test_nothing_is_sent_on_a_connection_that_is_closing(wire):
 
 @on_every_wire
 async def test_lost_within_long_messages(wire):
-    """Long messages that are under way when the connection breaks end with it."""
+    """Long messages in flight end with their connection."""
     desk = await wire.listen(echo)
     connection = await wire.connect(desk)
     streams = [start(connection, bytes(LONG_BYTES)) for _ in range(3)]
@@ -632,7 +632,7 @@ async def test_lost_within_long_messages(wire):
 
 @on_every_wire
 async def test_a_caller_that_hangs_up_cancels_its_work(wire):
-    """A client that goes away cancels what it asked for, and nobody else's."""
+    """The end of a client's connection cancels its calls only."""
     service = Blocked()
     desk = await wire.listen(service)
     leaving, staying = await wire.connect(desk), await wire.connect(desk)
@@ -669,7 +669,7 @@ async def test_closing_finishes_what_is_being_sent(wire):
 
 @on_every_wire
 async def test_refused_and_told_when_there_is_room(wire):
-    """Over its limit a replica refuses, unstarted, and says when a slot is free."""
+    """A replica at its limit refuses a call unstarted, and sends LOAD when a slot is free."""
     service = Blocked()
     desk = await wire.listen(service, limit=2)
     connection, other = await wire.connect(desk), await wire.connect(desk)
@@ -712,7 +712,7 @@ async def test_every_reply_carries_the_load(wire):
 
 @on_both_loops
 async def test_going_away(wire):
-    """GOAWAY is announced to every caller, and what is in flight is answered."""
+    """GOAWAY reaches every caller, and the calls in flight are answered."""
     service = Blocked()
     desk = await wire.listen(service)
     connections = [await wire.connect(desk) for _ in range(3)]
@@ -769,7 +769,7 @@ async def test_no_way_to_get_there(wire):
 
 @on_every_wire
 async def test_the_wrong_replica(wire):
-    """A caller that reached another replica than it meant learns so."""
+    """A caller that reaches another replica than it named gets an error."""
     desk = await wire.listen(echo, replica_id="replica-2")
     with pytest.raises((ConnectionLost, AuthenticationError)):
         await wire.connect(desk)

@@ -23,7 +23,7 @@ LARGE = 1 << 14
 
 
 def through(value, offset=0):
-    """Return what arrives of a value."""
+    """Return a value encoded and decoded."""
     return decode(bytearray(bytes(offset) + join(encode(value, offset))), offset)
 
 
@@ -106,7 +106,7 @@ def test_buffers_are_aligned(sizes, offset):
 
 
 def test_arrays_are_not_copied_on_the_way_out():
-    """The pieces of a message are the memory of the arrays in it."""
+    """The pieces of a message share the memory of the arrays in the value."""
     array = np.arange(100_000.0)
     pieces = encode({"x": [array]})
     views = [np.frombuffer(piece, dtype="uint8") for piece in pieces if len(piece)]
@@ -115,7 +115,7 @@ def test_arrays_are_not_copied_on_the_way_out():
 
 
 def test_arrays_are_not_copied_on_the_way_in():
-    """What is decoded lies in the message, and may be written to as the message may."""
+    """Decoded arrays share the message's memory, and are writable if the message is."""
     message = bytearray(join(encode(np.arange(100_000.0))))
     array = decode(message)
     assert np.shares_memory(array, np.frombuffer(message, dtype="uint8"))
@@ -163,7 +163,7 @@ print(type(point).__name__, point.double().tolist(), len(zeros))
 
 
 def test_classes_of_main_travel_by_value(monkeypatch):
-    """What the user defined in `__main__` works where another `__main__` runs, arrays beside it."""
+    """Classes of the sender's `__main__` work in a process with another `__main__`."""
     main = sys.modules["__main__"]
     point = type("Point", (), {"__module__": "__main__", "double": lambda self: self.x * 2})
     monkeypatch.setattr(main, "Point", point, raising=False)
@@ -176,7 +176,7 @@ def test_classes_of_main_travel_by_value(monkeypatch):
 
 
 def test_a_mention_of_main_is_only_slower():
-    """Text that looks like `__main__` arrives as it is."""
+    """A string that contains `__main__` arrives unchanged."""
     assert through(["__main__", b"__main__"]) == ["__main__", b"__main__"]
 
 
@@ -222,7 +222,7 @@ def test_endless():
 
 
 class Deadly:
-    """Ends the program when it is pickled, or unpickled."""
+    """Raises SystemExit when it is pickled or unpickled."""
 
     def __init__(self, raises, when):
         self.raises = raises
@@ -249,7 +249,7 @@ def in_a_thread(function, *args):
 
 @pytest.mark.parametrize("raises", DEADLY)
 def test_a_value_that_ends_the_program_when_pickled(raises):
-    """Whatever a reduction raises is an error that a request may have, and no event loop's end."""
+    """Any exception of a reduction becomes the request's error, and ends no event loop."""
     with pytest.raises(ConfigError, match=f"Deadly cannot be pickled: {raises.__name__}"):
         in_a_thread(encode, Deadly(raises, "pickled"))
 
@@ -264,6 +264,6 @@ def test_a_value_that_ends_the_program_when_unpickled(raises):
 
 @pytest.mark.parametrize("when", ["pickled", "unpickled"])
 def test_ctrl_c_within_a_value(when):
-    """Ctrl-C in the main thread is heard, also while a large value is sent or received."""
+    """Ctrl-C interrupts the main thread while a large value is pickled or unpickled."""
     with pytest.raises(KeyboardInterrupt):
         decode(b"".join(encode(Deadly(KeyboardInterrupt, when))))

@@ -1,4 +1,4 @@
-"""Envelopes: what a request says about itself, in front of its payload."""
+"""Envelopes: the fields of a call, in front of its payload."""
 
 import dataclasses
 import math
@@ -62,7 +62,7 @@ def test_an_identity_that_is_none_is_no_envelope(text, monkeypatch):
 
 
 def test_what_a_request_has_called_stays_here():
-    """It is this process's own, and a copy of a call has called nothing yet."""
+    """The nested calls of a call stay in its process; a copy of a call has none."""
     call = Call("p", (b"",))
     call.nested = NestedCalls()
     assert unpack_envelope(pack_envelope(call), 0).nested is None
@@ -70,7 +70,7 @@ def test_what_a_request_has_called_stays_here():
 
 
 def test_beyond_the_limit_is_a_flag_of_the_frame():
-    """Nothing in the texts, which may come from outside, says it."""
+    """No field of the envelope, which may come from a client, bypasses the limit."""
     message = pack_envelope(Call("p", (b"",), bypass_limit=True))
     assert not unpack_envelope(message, 0).bypass_limit
     assert unpack_envelope(message, BYPASS_LIMIT).bypass_limit
@@ -78,7 +78,7 @@ def test_beyond_the_limit_is_a_flag_of_the_frame():
 
 @pytest.mark.parametrize("timeout_s", [None, 0.25, 3.0, math.inf])
 def test_the_time_given_travels(timeout_s):
-    """Errors name the time that was asked for, whatever is left of it."""
+    """The timeout arrives beside the remaining time, since errors name the timeout."""
     call = Call("p", (b"",), deadline=time.monotonic() + 0.1, timeout_s=timeout_s)
     got = unpack_envelope(pack_envelope(call), 0).timeout_s
     assert got == timeout_s or (timeout_s == math.inf and got is not None and got > 1e6)
@@ -93,7 +93,7 @@ def test_texts_that_fill_the_envelope_exactly(size):
 
 
 def test_what_is_aligned_stays_aligned():
-    """The payload is a view of the message: buffers in it are not copied."""
+    """The payload is a view of the message, and aligned."""
     np = pytest.importorskip("numpy")
     call = Call("python", encode(np.arange(10_000)), method="method_of_odd_length")
     message = bytearray(pack_envelope(call) + join(call.payload))
@@ -108,7 +108,7 @@ def test_what_is_aligned_stays_aligned():
 
 @pytest.mark.parametrize("left_s", [0.25, 5, 3600, 4_000_000])
 def test_a_deadline_travels_as_remaining_time(left_s):
-    """The time left is what arrives, to the millisecond: clocks are never compared."""
+    """The remaining time arrives, to the millisecond; clocks of hosts are never compared."""
     before = time.monotonic()
     message = pack_envelope(Call("p", (b"",), deadline=before + left_s))
     deadline = unpack_envelope(message, 0).deadline
@@ -134,7 +134,7 @@ def test_a_deadline_beyond_all_days(left_s):
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_nul_is_refused(name):
-    """A NUL would move every text behind it."""
+    """A NUL, which would shift the fields behind it, is refused."""
     with pytest.raises(ConfigError, match="NUL"):
         pack_envelope(Call(payload=(b"",), **{"protocol": "p", name: "a\0b"}))
 
@@ -147,7 +147,7 @@ def test_half_a_character_is_refused(name):
 
 
 def test_too_long_texts_are_refused():
-    """All texts together hold 65,280 bytes; the error says how many these have."""
+    """All strings together may have 65,280 bytes; the error names the actual size."""
     longest = 65_280 - len("p") - 7
     call = Call("p", (b"",), method="", routing_key="k" * longest)
     assert unpack_envelope(pack_envelope(call), 0).routing_key == call.routing_key

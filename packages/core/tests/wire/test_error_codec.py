@@ -1,4 +1,4 @@
-"""Errors as bytes: the user's own type where it travels, a readable account where not."""
+"""Errors as bytes: the user's own type if it pickles, otherwise a `RemoteError`."""
 
 import asyncio
 import dataclasses
@@ -107,7 +107,7 @@ class Fatal(BaseException):
 
 
 class Rigid(Exception):
-    """Lets nobody set an attribute, as a frozen dataclass does."""
+    """Refuses to have attributes set, as a frozen dataclass does."""
 
     def __setattr__(self, name, value):
         raise AttributeError(name)
@@ -118,7 +118,7 @@ class MyServeError(ServeError):
 
 
 def raised(error):
-    """Return an error that has been raised, so that it has a traceback."""
+    """Return an error with a traceback, by raising and catching it."""
     try:
         raise error
     except BaseException as caught:
@@ -171,7 +171,7 @@ def test_the_cause_is_the_traceback_over_there():
 
 
 def test_the_chain_is_told():
-    """What caused the error is in the traceback, and so are its notes."""
+    """The traceback contains the error's causes and notes."""
     try:
         try:
             raise KeyError("first")
@@ -200,7 +200,7 @@ def test_an_error_of_main_travels_by_value(monkeypatch):
     "error", [KeywordOnly(code=1), Locked()], ids=lambda error: type(error).__name__
 )
 def test_what_does_not_pickle_is_told(error):
-    """An error that cannot travel becomes a RemoteError that says all about it."""
+    """An error that does not pickle becomes a RemoteError with type, message and traceback."""
     got = crossed(raised(error))
     assert type(got) is RemoteError
     assert got.type_name == f"{__name__}.{type(error).__name__}"
@@ -218,7 +218,7 @@ def test_without_unpickling():
 
 @pytest.mark.parametrize("raises", [ImportError, SystemExit, KeyboardInterrupt, GeneratorExit])
 def test_what_does_not_unpickle_here_is_told(monkeypatch, raises):
-    """An error whose class is unknown here, or whose code raises anything, is a RemoteError."""
+    """An error whose class is unknown or fails here becomes a RemoteError."""
     message = encode_error(raised(Plain("bad")))
 
     def fail(data):
@@ -229,14 +229,14 @@ def test_what_does_not_unpickle_here_is_told(monkeypatch, raises):
 
 
 def test_a_pickle_of_something_else_is_told(monkeypatch):
-    """What unpickles to no exception becomes a RemoteError."""
+    """A pickle of a value that is no exception becomes a RemoteError."""
     message = encode_error(raised(Plain("bad")))
     monkeypatch.setattr(error_codec.pickle, "loads", lambda data: "no error")
     assert type(unpickle_error(message)) is RemoteError
 
 
 def test_an_error_that_forbids_attributes():
-    """The cause is attached to an error even if its class lets nobody set attributes."""
+    """The cause is set even on an error whose class refuses attributes."""
     got = crossed(raised(Rigid("x")))
     assert type(got) is Rigid
     assert isinstance(got.__cause__, RemoteTraceback)
@@ -281,7 +281,7 @@ def circular():
     ids=lambda error: type(error).__name__,
 )
 def test_every_error_can_be_sent(error):
-    """Whatever an exception is made of, it is sent, and it is an exception that arrives."""
+    """Any exception can be sent, and arrives as an exception."""
     message = encode_error(raised(error))
     for decode_error in (unpickle_error, rebuild_error):
         got = decode_error(message)
@@ -299,7 +299,7 @@ def test_endless_text_is_cut():
 @settings(max_examples=100)
 @given(st.text(), st.one_of(st.integers(), st.text(), st.binary(), st.lists(st.floats())))
 def test_any_text(message, detail):
-    """Text of any kind arrives as it was."""
+    """Any string arrives unchanged."""
     got = crossed(Plain(message, detail))
     assert type(got) is Plain
     assert repr(got.args) == repr((message, detail))
@@ -308,7 +308,7 @@ def test_any_text(message, detail):
 
 @pytest.mark.parametrize("error", [Plain("\U0001f600" * 9999), ServeError("x" * 99_999)])
 def test_a_brief_account(error, no_pickle):
-    """In brief, every error fits into one small frame, as an account of itself."""
+    """With `brief`, every error fits one small frame, as type, message and traceback."""
     message = encode_error(raised(error), brief=True)
     assert len(message) <= 1 << 16
     got = unpickle_error(message)
@@ -322,7 +322,7 @@ def test_a_brief_account(error, no_pickle):
 
 @pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.__name__)
 def test_ours_are_rebuilt_without_unpickling(kind, no_pickle):
-    """Every error of alacarte's own arrives as itself, and nothing is unpickled for it."""
+    """Every error of core arrives as itself, without unpickling."""
     if dataclasses.is_dataclass(kind):
         error = kind(**{field.name: SAMPLES[field.type] for field in dataclasses.fields(kind)})
     else:
@@ -338,7 +338,7 @@ def test_ours_are_rebuilt_without_unpickling(kind, no_pickle):
 
 @pytest.mark.parametrize("applications", [None, "shop", 3])
 def test_one_of_ours_that_a_user_fills_wrongly(applications):
-    """It is told of, and does not close the connection that all calls share."""
+    """The error becomes a RemoteError, and does not close the shared connection."""
     raised = errors.DeployTimeoutError(applications, 1.0, {})
     for read in (rebuild_error, unpickle_error):
         told = read(encode_error(raised))
@@ -346,18 +346,18 @@ def test_one_of_ours_that_a_user_fills_wrongly(applications):
 
 
 def test_our_bugs_bring_their_traceback():
-    """An InternalError shows where it came from."""
+    """An InternalError shows its traceback."""
     assert "in raised" in crossed(raised(InternalError("oops")), rebuild_error).__cause__.text
 
 
 def test_a_subclass_is_its_packages_own():
-    """An error a plugin derives from ours is not taken for ours: it travels as users' do."""
+    """An error that a plugin derives from core's travels as a user's error does."""
     assert type(crossed(raised(MyServeError("x")))) is MyServeError
     assert type(crossed(raised(MyServeError("x")), rebuild_error)) is RemoteError
 
 
 def test_a_user_class_of_the_same_name():
-    """A user's ConfigError is not taken for ours."""
+    """A user's class named ConfigError does not become core's ConfigError."""
     kind = type("ConfigError", (Exception,), {"__module__": "somewhere"})
     assert type(crossed(raised(kind("x")), rebuild_error)) is RemoteError
 
@@ -383,7 +383,7 @@ def test_a_traceback_begins_at_the_user():
 
 
 def test_an_error_of_ours_keeps_its_last_frame():
-    """Where all frames are ours, the last one is shown."""
+    """A traceback that has only alacarte's frames keeps the last one."""
     scope = {"__name__": "alacarte._somewhere"}
     exec("def inside():\n    raise ValueError('ours')", scope)  # noqa: S102
     try:
@@ -398,7 +398,7 @@ def test_an_error_of_ours_keeps_its_last_frame():
 
 @pytest.mark.parametrize("structure", [[], "x", None, {}, {"ours": []}, {"ours": "ConfigError"}])
 def test_a_structure_that_is_none(structure, no_pickle):
-    """A peer's nonsense is a FrameError, which closes the connection it came on."""
+    """A malformed structure raises FrameError, which closes the connection."""
     text = json.dumps(structure).encode()
     with pytest.raises(FrameError):
         unpickle_error(len(text).to_bytes(4, "little") + text)
@@ -413,7 +413,7 @@ def test_any_bytes(data):
 
 
 class OverQuota(RequestError):
-    """A plugin's own error: with a class's attribute, one of its own, and one no JSON holds."""
+    """A plugin's error: with a class attribute, one of its own, and one that JSON cannot hold."""
 
     code = ErrorCode.RESOURCE_EXHAUSTED
     client_message = "Too many requests."
@@ -426,7 +426,7 @@ class OverQuota(RequestError):
 
 
 def test_a_plugins_error_keeps_its_code(no_pickle):
-    """What an ingress answers by arrives where nothing is unpickled."""
+    """The code and client message of a plugin's error arrive without unpickling."""
     got = crossed(raised(OverQuota("a")), rebuild_error)
     assert type(got) is RemoteError
     assert request_code(got) is ErrorCode.RESOURCE_EXHAUSTED
@@ -455,7 +455,7 @@ def test_a_plugins_error_may_break_in_every_way():
 
 @pytest.mark.parametrize("kind", OURS)
 def test_only_errors_of_a_request_have_a_code_for_clients(kind):
-    """No client of an application is told of a mistake that its code has made."""
+    """A client of an application gets no details of a mistake in its code."""
     error = kind.__new__(kind)
     expected = kind.code if issubclass(kind, RequestError) else ErrorCode.INTERNAL
     assert request_code(error) is expected

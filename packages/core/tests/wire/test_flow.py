@@ -1,4 +1,4 @@
-"""Flow control: what was granted and used, at the receiver and at the sender."""
+"""Flow control: granted and used credit, at the receiver and at the sender."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ HALF = WINDOW_BYTES // 2
 
 
 class Other:
-    """What an inbox tells the other side."""
+    """The peer of an inbox, which records credits and closes."""
 
     def __init__(self):
         self.granted = []
@@ -32,7 +32,7 @@ class Other:
 
 
 def waiting(coroutine):
-    """Start a task and let it run until it waits."""
+    """Start a task and let it run to its first wait."""
     task = asyncio.ensure_future(coroutine)
     return task, asyncio.sleep(0)
 
@@ -53,7 +53,7 @@ async def test_messages_arrive_in_order():
 
 @pytest.mark.parametrize("step", ["put", "end", "fail"])
 async def test_a_reader_is_woken(step):
-    """A reader that waits gets the message, the end or the error when it comes."""
+    """A waiting reader gets the message, the end or the error when it arrives."""
     inbox = Other().inbox
     task, pause = waiting(anext(inbox))
     await pause
@@ -85,7 +85,7 @@ async def test_an_error_comes_after_what_arrived():
 
 
 async def test_credit_is_given_in_halves():
-    """The window is granted again when half of it has been taken, and not before."""
+    """Credit is granted again when half a window was taken, not before."""
     other = Other()
     size = HALF // 4 - cost(0)
     for _ in range(7):
@@ -107,7 +107,7 @@ async def test_empty_messages_use_the_window():
 
 
 async def test_a_few_messages_are_taken_at_a_time():
-    """Those that are ready are taken up to a bound, since each that is taken may grant credit."""
+    """Ready messages are taken up to a bound, since each one taken may grant credit."""
     other = Other()
     for _ in range(100):
         other.inbox.put(bytes(10_000))
@@ -132,7 +132,7 @@ class Sink:
 
 
 class Pushed(Other):
-    """An inbox whose messages go to a sink, and the read that brings them."""
+    """An inbox with a sink, and the read that fills it."""
 
     def __init__(self, arrived=None):
         super().__init__()
@@ -150,7 +150,7 @@ class Pushed(Other):
 
 
 async def test_a_sink_is_given_messages_as_they_arrive():
-    """What was there, then each read at once, until the end; nobody is woken in between."""
+    """A sink gets waiting messages, then each read at once, to the end, without a wake-up."""
     pushed, sink = Pushed(), Sink()
     pushed.inbox.put(b"before")
     task, pause = waiting(pushed.inbox.pass_on(sink))
@@ -166,7 +166,7 @@ async def test_a_sink_is_given_messages_as_they_arrive():
 
 
 async def test_long_messages_are_given_as_they_are():
-    """Messages of one read are joined up to a bound, since what is joined is copied."""
+    """Messages of one read are joined up to a bound, since joining copies them."""
     pushed, sink = Pushed(), Sink()
     task, pause = waiting(pushed.inbox.pass_on(sink))
     await pause
@@ -178,7 +178,7 @@ async def test_long_messages_are_given_as_they_are():
 
 
 async def test_a_full_sink_is_given_no_more():
-    """It is told by `pass_on`; what arrives meanwhile waits, and grants no credit."""
+    """`pass_on` returns when the sink is full; later messages wait and grant no credit."""
     pushed, sink = Pushed(), Sink(room=2)
     task, pause = waiting(pushed.inbox.pass_on(sink))
     await pause
@@ -197,7 +197,7 @@ async def test_a_full_sink_is_given_no_more():
 
 
 async def test_a_full_sink_meets_the_end_later():
-    """A sink that is full with the last message is told of the end when it asks again."""
+    """A sink that is full with the last message gets the end with the next `pass_on`."""
     pushed, sink = Pushed(), Sink(room=1)
     pushed.inbox.put(b"a")
     pushed.inbox.end()
@@ -207,7 +207,7 @@ async def test_a_full_sink_meets_the_end_later():
 
 
 async def test_an_error_comes_after_what_the_sink_was_given():
-    """What arrived before the error is given first; then it is raised."""
+    """The messages before an error are passed first; then the error is raised."""
     pushed, sink = Pushed(), Sink()
     task, pause = waiting(pushed.inbox.pass_on(sink))
     await pause
@@ -219,7 +219,7 @@ async def test_an_error_comes_after_what_the_sink_was_given():
 
 
 async def test_a_sink_that_raises_ends_its_own_stream_alone():
-    """What a sink raises is raised by `pass_on`, not in the read that serves all streams."""
+    """An exception of a sink is raised by `pass_on`, not in the read that serves all streams."""
     pushed, sink = Pushed(), Sink()
     other = Pushed(pushed.arrived)
 
@@ -264,7 +264,7 @@ async def test_no_credit_after_the_end():
 
 
 async def test_closing_tells_the_peer_once():
-    """A reader that leaves early tells the peer, once; what had arrived is dropped."""
+    """A reader that stops early informs the peer once; arrived messages are dropped."""
     other = Other()
     other.inbox.put(b"x")
     await other.inbox.aclose()
@@ -326,7 +326,7 @@ def test_a_window_is_used_up():
 
 
 def test_a_closed_window():
-    """A window of nothing, as an upload's before it is accepted, opens with the first credit."""
+    """An empty window, such as an upload's before acceptance, opens with the first credit."""
     window = SendWindow(0)
     assert not window.open
     window.grant(WINDOW_BYTES)
@@ -374,7 +374,7 @@ def test_credits_are_four_bytes():
 @settings(max_examples=100)
 @given(st.lists(st.integers(0, 3 * WINDOW_BYTES), max_size=60))
 def test_nothing_stalls_and_nothing_floods(sizes):
-    """Whatever the sizes: all pass, and never more than a window and one message wait."""
+    """Messages of any sizes pass, and never more than a window and one message wait."""
     window = SendWindow()
     inbox = Inbox(window.grant, lambda: None)
     left = list(sizes)

@@ -37,7 +37,7 @@ def content(size: int, salt: int) -> bytes:
 
 
 def chunked(message: Frame, sizes: list[int]) -> list[tuple[bytes, Frame | None]]:
-    """A long message as its announcement and chunks, each with the frame that it completes."""
+    """Return a long message as announcement and chunks, each with the frame it completes."""
     kind, flags, load, stream, payload = message
     units: list[tuple[bytes, Frame | None]] = [
         (long_header(kind, flags, load, stream, len(payload)), None)
@@ -107,7 +107,7 @@ cuts = st.lists(
 
 
 def decoded(decoder: Decoder, wire: bytes, cuts: list[int]) -> list[Frame]:
-    """Feed `wire` cut at those lengths, again and again; at most a few thousand times."""
+    """Feed `wire` in pieces of those lengths, repeated, a few thousand at most."""
     frames, view, turn = [], memoryview(wire), 0
     while view:
         size = cuts[turn % len(cuts)] if turn < 3000 else len(view)
@@ -137,7 +137,7 @@ def test_cuts_do_not_matter(conversation, cuts):
 @settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from(SHORT_KINDS), st.integers(0, 90)), max_size=12))
 def test_byte_by_byte(messages):
-    """Frames that arrive one byte at a time come out when their last byte is there."""
+    """Frames that arrive byte by byte are complete with their last byte."""
     decoder = Decoder()
     for number, (kind, size) in enumerate(messages):
         payload = content(size, number)
@@ -161,7 +161,7 @@ def test_the_scratch_buffer_never_runs_full():
 
 
 def test_a_long_message_lands_in_one_buffer():
-    """Chunks are read to where they belong: what comes out is what the socket was read into."""
+    """Chunks are read into one buffer, which is the payload of the frame."""
     decoder = Decoder(max_message=1 << 20)
     feed(decoder, long_header(Kind.REQUEST, FINAL, 0, 5, 1 << 20))
     half = content(1 << 19, 1)
@@ -228,7 +228,7 @@ def test_any_bytes_are_frames_or_an_error(data, limits, cuts):
 
 
 def test_a_great_announcement_allocates_nothing():
-    """A length beyond the limit is refused before memory is set aside for it."""
+    """A length above the limit is refused before memory is allocated."""
     for data in (
         HEADER.pack(1 << 30, Kind.DATA, 0, 0, 1),
         HEADER.pack(1 << 30, Kind.CHUNK, 0, 0, 1),
@@ -258,7 +258,7 @@ def test_the_longest_frame_passes_and_one_byte_more_does_not():
 
 
 def test_the_longest_message_passes_and_one_byte_more_does_not():
-    """`max_message` is the longest message, and the error names the option that raises it."""
+    """`max_message` is the longest message, and the error names its option."""
     decoder = Decoder(max_message=100)
     assert feed(decoder, long_header(Kind.DATA, 0, 0, 1, 100)) == []
     assert feed(decoder, frame(Kind.CHUNK, 0, 1, bytes(100)))[0].payload == bytes(100)
@@ -267,7 +267,7 @@ def test_the_longest_message_passes_and_one_byte_more_does_not():
 
 
 def test_unfinished_messages_share_one_limit():
-    """Many streams cannot hold together what one may not."""
+    """The unfinished messages of all streams together stay within the limit of one."""
     decoder = Decoder(max_message=100)
     feed(decoder, long_header(Kind.DATA, 0, 0, 1, 60))
     with pytest.raises(FrameError, match="40 of 100 are left"):
@@ -320,7 +320,7 @@ def test_refused(data):
 
 @pytest.mark.parametrize("kind", [Kind.CANCEL, Kind.ERROR, Kind.REJECT])
 def test_a_message_cut_off_is_dropped(kind):
-    """CANCEL, ERROR and REJECT release what had arrived; late chunks are thrown away."""
+    """CANCEL, ERROR and REJECT drop the arrived part; late chunks are discarded."""
     decoder = Decoder(max_message=100)
     feed(decoder, long_header(Kind.REQUEST, 0, 0, 1, 100) + frame(Kind.CHUNK, 0, 1, bytes(60)))
     assert decoder._held == 100
@@ -343,7 +343,7 @@ def test_other_streams_keep_their_partials():
 
 
 def test_forgotten_between_chunks():
-    """`forget` releases what is held, and the rest of the message comes to nothing."""
+    """`forget` drops the arrived part, and the rest of the message is discarded."""
     decoder = Decoder(max_message=100)
     feed(decoder, long_header(Kind.RESPONSE, 0, 0, 1, 100) + frame(Kind.CHUNK, 0, 1, bytes(50)))
     decoder.forget(1)
@@ -365,7 +365,7 @@ def test_forgotten_within_a_chunk():
 
 
 def test_a_stream_forgotten_may_announce_again():
-    """What is announced after `forget` is a new message, also while an old chunk is read."""
+    """An announcement after `forget` begins a new message, even while an old chunk is read."""
     decoder = Decoder(max_message=1 << 20)
     chunk = frame(Kind.CHUNK, 0, 1, b"a" * (1 << 19))
     feed(decoder, long_header(Kind.DATA, 0, 0, 1, 1 << 19) + chunk[:500])

@@ -32,7 +32,7 @@ async def frames_until_closed(peer):
 
 @on_every_wire
 async def test_a_peer_that_is_refused_gets_its_answers_first(wire):
-    """What was answered before the frame that closes the connection has been sent."""
+    """Replies before the frame that closes the connection are sent."""
     peer = await (await wire.raw(await wire.listen(echo))).prove()
     peer.send(PING * 3, UNKNOWN, PING)
     assert await frames_until_closed(peer) == [Kind.PONG] * 3
@@ -40,7 +40,7 @@ async def test_a_peer_that_is_refused_gets_its_answers_first(wire):
 
 @on_every_wire
 async def test_an_error_in_the_middle_of_a_read(wire):
-    """A bug of ours closes the connection; what was answered before has been sent."""
+    """A bug of alacarte closes the connection; replies before it are sent."""
     desk = await wire.listen(echo)
     peer = await (await wire.raw(desk)).prove()
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
@@ -62,7 +62,7 @@ async def test_an_error_in_the_middle_of_a_read(wire):
 @on_every_wire
 @pytest.mark.parametrize("hang_up", ["close", "abort"])
 async def test_hung_up_within_a_read(wire, hang_up):
-    """What was written before is sent, a GOAWAY just before included; no later frame is."""
+    """Data written before the close is sent, a GOAWAY included; no later frame is."""
     desk = await wire.listen(echo)
     peer = await (await wire.raw(desk)).prove()
     [replica] = desk.listener.connections
@@ -101,7 +101,7 @@ async def test_goaway_and_close_in_the_turn_of_a_call(wire):
 
 
 class Spy:
-    """A transport that keeps the sizes of what is written, and how many frames waited then."""
+    """A transport that records the size of each write and the number of waiting frames."""
 
     def __init__(self, connection: Connection) -> None:
         self.transport = connection.transport
@@ -118,7 +118,7 @@ class Spy:
 
 @on_both_loops
 async def test_a_read_with_very_many_answers_is_bounded(wire):
-    """Of thousands of frames that one read causes, at most 64 wait to be written together."""
+    """Of thousands of frames that one read causes, 64 at most wait to be written together."""
     desk = await wire.listen(echo)
     peer = await (await wire.raw(desk)).prove()
     [replica] = desk.listener.connections

@@ -31,7 +31,7 @@ async def items():
 
 
 class Handlers:
-    """What the calls do: each waits at its gate, then answers in the way that it is named for."""
+    """The handlers of the calls: each waits at its gate, then replies as its name says."""
 
     def __init__(self):
         self.gates = {}
@@ -148,7 +148,7 @@ class Play:
             self.calls[argument].cancel()
 
     async def finish(self):
-        """Let everything through: who was not cancelled is answered, and nothing is held."""
+        """Deliver everything: each call not cancelled has its reply, and nothing is held."""
         for each in self.calls[::2]:
             each.cancel()
         everything = [*self.innocents.values(), *self.calls]
@@ -184,7 +184,7 @@ class Play:
           ("cancel", 0), ("down", 5000)])  # fmt: skip
 @given(script=st.lists(steps, max_size=40))
 def test_whoever_gives_up_harms_nobody(monkeypatch, caplog, script):
-    """In every order of events the others are answered in full, and all room is given back."""
+    """In every order of events the other calls get whole replies, and all room is freed."""
     monkeypatch.setattr("alacarte._wire.connection._JOIN_BYTES", 64)
     monkeypatch.setattr("alacarte._wire.connection.CHUNK_BYTES", 100)
     monkeypatch.setattr("alacarte._wire.flow.WINDOW_BYTES", 1000)

@@ -11,13 +11,13 @@ from alacarte.testing import FakeClock
 
 
 def connect(pending, address, count, mark=""):
-    """Let peers connect; return those that gave way, in order."""
+    """Let peers connect; return the evicted ones, in order."""
     left = [pending.add(f"{address}-{mark}{number}", address) for number in range(count)]
     return [peer for peer in left if peer is not None]
 
 
 def test_there_is_room_for_some():
-    """As many as are allowed wait side by side, and nobody gives way."""
+    """As many peers as allowed wait side by side, and none is evicted."""
     pending = PendingPeers()
     assert connect(pending, "a", MAX_PENDING_PER_ADDRESS) == []
     assert len(pending) == MAX_PENDING_PER_ADDRESS
@@ -25,7 +25,7 @@ def test_there_is_room_for_some():
 
 
 def test_the_oldest_of_an_address_gives_way():
-    """One too many of an address drives out who has waited longest, of that address."""
+    """One peer too many of an address evicts the oldest of that address."""
     pending = PendingPeers()
     connect(pending, "other", 1)
     assert connect(pending, "a", MAX_PENDING_PER_ADDRESS + 2) == ["a-0", "a-1"]
@@ -34,7 +34,7 @@ def test_the_oldest_of_an_address_gives_way():
 
 
 def test_the_address_with_the_most_gives_way():
-    """When all are too many together, the address that has the most of them loses one."""
+    """One peer too many in total evicts the oldest of the address with the most peers."""
     pending = PendingPeers()
     connect(pending, "modest", 1)
     connect(pending, "greedy", MAX_PENDING_PER_ADDRESS)
@@ -52,7 +52,7 @@ def test_many_addresses_drive_out_their_oldest():
 
 
 def test_who_names_the_replica_is_past_the_silent():
-    """Silent strangers drive out silent ones only: who has said hello keeps its place."""
+    """Silent peers evict silent ones only; a peer that has sent its HELLO stays."""
     pending = PendingPeers()
     pending.add("honest", "a")
     assert pending.advance("honest") is None
@@ -61,7 +61,7 @@ def test_who_names_the_replica_is_past_the_silent():
 
 
 def test_who_says_hello_and_no_more_drives_out_its_like():
-    """Those who stop after their hello have a budget of their own, and the silent keep theirs."""
+    """Peers that stop after their HELLO have a bound of their own, and evict no silent ones."""
     pending = PendingPeers()
     pending.add("quiet", "a")
     left = []
@@ -74,7 +74,7 @@ def test_who_says_hello_and_no_more_drives_out_its_like():
 
 @pytest.mark.parametrize("hello", [False, True])
 def test_who_leaves_takes_up_no_room(hello):
-    """A peer that has authenticated or hung up is forgotten, at whichever stage it was."""
+    """A peer that has authenticated or disconnected is removed, at either stage."""
     pending = PendingPeers()
     for number in range(10 * MAX_PENDING):
         assert pending.add(number, "a") is None
@@ -91,7 +91,7 @@ def test_who_leaves_takes_up_no_room(hello):
 @pytest.mark.parametrize("shares_address", [True, False])
 @pytest.mark.parametrize("strangers", [64, 200, 500])
 def test_honest_peers_get_in(strangers, shares_address):
-    """However many strangers come again at once, nobody is lost who needs 2 ms for each step."""
+    """However many strangers reconnect, no peer that needs 2 ms for each step is evicted."""
     clock = FakeClock()
     pending = PendingPeers()
     places = {}

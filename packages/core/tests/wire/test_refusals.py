@@ -10,7 +10,7 @@ from .support import ask, echo, frame, on_both_loops, until, warnings_of
 
 @on_both_loops
 async def test_a_flood_of_strangers(wire, caplog):
-    """Some are told one by one, the others are counted; the next second begins anew."""
+    """The first refusals of a second are logged, the others counted; then it starts again."""
     count = 5 * MAX_LINES
     desk = await wire.listen(echo)
     for _ in range(count):

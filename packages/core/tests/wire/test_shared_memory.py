@@ -1,4 +1,4 @@
-"""Long replies in shared memory: who writes, who reads, and when the memory is used again."""
+"""Long replies in shared memory: writing, reading, release and reuse."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ MESSAGE = HEAD + BODY
 
 
 class Reader:
-    """What a connection maps of this process's own segments."""
+    """The mappings of a connection to this process's own segments."""
 
     def __init__(self):
         self.released = []
@@ -63,7 +63,7 @@ class Reader:
 
 
 async def test_a_message_is_read_where_it_was_written():
-    """All pieces, one behind the other, whatever they are; nobody can change them."""
+    """A mapped message is the joined pieces, and read-only."""
     segment = SegmentPool().take(SIZE)
     numbers = memoryview(bytes(8)).cast("d")
     view = Reader().read(segment.write((b"ab", memoryview(b"cd"), numbers), 12))
@@ -108,7 +108,7 @@ async def test_segments_are_used_again():
 
 
 async def test_the_segment_used_last_is_used_first():
-    """Its memory is in the cache, and another one that is not needed is let go in time."""
+    """The memory of the last used segment is in the CPU's cache; another unused one is freed."""
     segments = SegmentPool()
     first, second = segments.take(SIZE), segments.take(SIZE)
     segments.release(first)
@@ -119,7 +119,7 @@ async def test_the_segment_used_last_is_used_first():
 
 
 async def test_segments_are_bounded():
-    """What is free makes room for what is needed; what is lent does not."""
+    """Unused segments are freed for a new one at the limit; used ones are not."""
     segments = SegmentPool(limit=10 * SHARED_BYTES)
     first = segments.take(8 * SHARED_BYTES)
     assert segments.take(3 * SHARED_BYTES) is None
@@ -130,7 +130,7 @@ async def test_segments_are_bounded():
 
 
 async def test_a_segment_that_is_not_used_is_let_go():
-    """At the second review that finds it unused."""
+    """A segment is freed at the second review that finds it unused."""
     segments = SegmentPool()
     segment = segments.take(SIZE)
     inode = segment.inode
@@ -145,7 +145,7 @@ async def test_a_segment_that_is_not_used_is_let_go():
 
 
 async def test_mappings_that_are_not_used_are_let_go():
-    """At the second review; what is read from one stays readable."""
+    """A mapping goes at the second review; a message read from it stays readable."""
     reader = Reader()
     segment = SegmentPool().take(SIZE)
     view = reader.read(segment.write((MESSAGE,), len(MESSAGE)))
@@ -156,7 +156,7 @@ async def test_mappings_that_are_not_used_are_let_go():
 
 
 async def test_memory_outlives_its_writer():
-    """Who reads a segment that its replica has closed reads on."""
+    """A mapped segment stays readable after its replica has closed it."""
     segment = Segment(SIZE)
     view = Reader().read(segment.write((MESSAGE[:SIZE],), SIZE))
     segment.close()
@@ -176,7 +176,7 @@ def test_a_system_without_room(monkeypatch):
 
 
 async def test_a_descriptor_that_is_another_file_by_now():
-    """Is not read, whatever it is."""
+    """A descriptor that is another file by now is not read."""
     segment = Segment(SIZE)
     _, inode, _ = read_reference(segment.write((b"x",), 1))
     with tempfile.TemporaryFile() as other, pytest.raises(OSError, match="another file"):
@@ -184,7 +184,7 @@ async def test_a_descriptor_that_is_another_file_by_now():
 
 
 async def test_what_is_no_segment_is_not_opened(tmp_path, monkeypatch):
-    """A pipe or an empty file, though its number is right: to open it might change or block."""
+    """A pipe or empty file with the right number is not opened: opening may act or block."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "empty").touch()
     monkeypatch.setattr(os, "O_NONBLOCK", os.O_NONBLOCK | os.O_DIRECTORY)  # to open would fail
@@ -199,7 +199,7 @@ async def test_what_is_no_segment_is_not_opened(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("size", [0, MAX_SHARED_BYTES + 1, 1 << 46])
 async def test_segments_of_other_sizes(size):
-    """Are not mapped: none that a replica makes is empty, or longer than what may be shared."""
+    """An empty segment, or one longer than a shared reply may be, is not mapped."""
     fd = os.memfd_create("x", os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, size)
@@ -223,7 +223,7 @@ async def test_segments_are_few():
 
 
 async def test_mappings_of_a_process_are_few(monkeypatch):
-    """Of all its connections together; those count that are still referred to."""
+    """Referenced mappings of all connections of a process count towards its limit."""
     monkeypatch.setattr(shared_memory, "MAX_MAPPINGS", len(shared_memory._mapped) + 1)
     segments = SegmentPool()
     first, second = (
@@ -240,7 +240,7 @@ async def test_mappings_of_a_process_are_few(monkeypatch):
 
 
 async def test_a_mapping_sees_what_is_written_later():
-    """And what was written into it, against all rules, is no one else's business."""
+    """A write into a mapping, against the rules, changes no other process's memory."""
     segment = Segment(SIZE)
     reader = Reader()
     view = reader.read(segment.write((b"a" * SIZE,), SIZE))
@@ -287,7 +287,7 @@ async def long_reply(call):
 
 
 async def sharing(wire, desk):
-    """Return a connection whose caller has proved that it can map."""
+    """Return a connection whose caller has proved that it maps segments."""
     connection = await wire.connect(desk)
     await until(lambda: any(each._maps for each in desk.listener.connections))
     return connection
@@ -299,7 +299,7 @@ def lent(desk):
 
 @on_every_wire
 async def test_a_long_reply(wire):
-    """Is the same over every wire; on Unix sockets it is in shared memory until it is let go of."""
+    """A long reply is the same over every socket, and on Unix sockets in shared memory."""
     desk = await wire.listen(long_reply)
     shares = str(wire).endswith("unix")
     connection = await (sharing(wire, desk) if shares else wire.connect(desk))
@@ -317,7 +317,7 @@ async def test_a_long_reply(wire):
 @on_both_loops
 @pytest.mark.parametrize("size", [SHARED_BYTES - 1, MAX_SHARED_BYTES + 1])
 async def test_other_replies_take_the_socket(wire, size):
-    """Short ones, and those that would keep the loop waiting."""
+    """Short replies, and replies whose copy would block the loop, take the socket."""
 
     async def service(call):
         return Reply((bytes(size),))
@@ -361,7 +361,7 @@ async def test_many_replies_at_a_time(wire):
 
 @on_both_loops
 async def test_a_reply_that_nobody_awaits_is_released(wire):
-    """Whether its caller gives it up in this turn of the loop, or has said so before."""
+    """The segment is released, whether the caller cancels in this turn of the loop or before."""
     desk = await wire.listen(long_reply)
     connection = await sharing(wire, desk)
     start(connection, streaming=True).reply.cancel()
@@ -373,7 +373,7 @@ async def test_a_reply_that_nobody_awaits_is_released(wire):
 
 @on_both_loops
 async def test_the_end_of_a_call_is_told_with_its_reply(wire):
-    """Who hears that a call has ended finds the reply there, or that it was given up."""
+    """The callback of a call's end finds the reply, or the cancellation."""
     desk = await wire.listen(long_reply)
     connection = await sharing(wire, desk)
     ends = []
@@ -390,7 +390,7 @@ async def test_the_end_of_a_call_is_told_with_its_reply(wire):
 
 @on_both_loops
 async def test_memory_of_a_lost_connection_is_not_used_again(wire):
-    """Its caller may still read it, and can no longer say when it is done."""
+    """The segment is not reused, since its caller may read it and cannot release it."""
     desk = await wire.listen(long_reply)
     connection = await sharing(wire, desk)
     reply = await start(connection, streaming=True).reply
@@ -407,7 +407,7 @@ async def test_memory_of_a_lost_connection_is_not_used_again(wire):
 
 @on_both_loops
 async def test_memory_that_cannot_be_mapped_once(wire, monkeypatch):
-    """Those replies come over the socket, whatever was under way, and so do the next ones."""
+    """Replies that cannot be mapped come over the socket, and so do the next ones."""
 
     async def service(call):
         await gate.wait()
@@ -436,7 +436,7 @@ async def test_memory_that_cannot_be_mapped_once(wire, monkeypatch):
 
 @on_both_loops
 async def test_a_caller_that_can_map_again(wire, monkeypatch):
-    """Offers to, later, and proves it anew."""
+    """The caller offers to map later, and proves it again."""
     monkeypatch.setattr("alacarte._wire.caller_connection.RETRY_S", 0.0)
     desk = await wire.listen(long_reply)
     connection = await sharing(wire, desk)
@@ -460,7 +460,7 @@ def out_of_descriptors(*args):
 @on_both_loops
 @pytest.mark.parametrize("error", [OSError("no such process"), ValueError("an empty file")])
 async def test_a_caller_that_cannot_map(wire, monkeypatch, error):
-    """In another container, say: its replies take the socket, for good."""
+    """The replies of a caller in another container take the socket for good."""
 
     def broken(*args):
         raise error
@@ -478,7 +478,7 @@ async def test_a_caller_that_cannot_map(wire, monkeypatch, error):
 
 @on_both_loops
 async def test_a_caller_that_maps_another_process(wire):
-    """What it read is not what the replica wrote, so nothing is shared."""
+    """The bytes it read are not those of the probe, so no memory is shared."""
     desk = await wire.listen(long_reply)
     peer = await (await wire.raw(desk)).prove()
     peer.send(frame(Kind.MAPS))
@@ -491,7 +491,7 @@ async def test_a_caller_that_maps_another_process(wire):
 
 @on_both_loops
 async def test_a_replica_that_shares_before_the_proof(wire):
-    """Breaks the rules, as one that sends a probe without being asked for it."""
+    """The connection is closed, as after a probe without an offer."""
 
     async def replica(peer):
         await peer.answer()
@@ -508,7 +508,7 @@ async def test_a_replica_that_shares_before_the_proof(wire):
 
 @on_both_loops
 async def test_a_replica_that_hangs_up(wire, monkeypatch):
-    """Waits until the caller has had time for what was shared: after its end nobody could map."""
+    """A closing replica lingers, so that its caller can map the last replies."""
     desk = await wire.listen(long_reply)
     connection = await sharing(wire, desk)
     reply = await start(connection, streaming=True).reply
@@ -521,7 +521,7 @@ async def test_a_replica_that_hangs_up(wire, monkeypatch):
 
 @on_both_loops
 async def test_a_replica_does_not_wait_long(wire, monkeypatch):
-    """Who holds a reply reads on."""
+    """A caller that holds a reply keeps it after the linger time."""
     monkeypatch.setattr("alacarte._wire.replica_connection.LINGER_S", 0.0)
     desk = await wire.listen(long_reply)
     connection = await sharing(wire, desk)
@@ -545,7 +545,7 @@ def segments_open():
 
 
 def other_process(role, path, *before):
-    """Start a replica, a caller or both in another process; return it and what it says first."""
+    """Start a replica, a caller or both in another process; return it and its first line."""
     command = [*before, sys.executable, "-m", "wire.other_process", role, path]
     folder = Path(__file__).parents[1]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
@@ -558,7 +558,7 @@ def kill(process):
 
 
 async def test_a_caller_that_is_killed(tmp_path):
-    """What was shared with it is let go of: descriptors, mappings and room."""
+    """The descriptors, mappings and segments shared with the caller are freed."""
     before = segments_open()
     desk = await serve(str(tmp_path / "s"))
     caller, kind = await asyncio.to_thread(other_process, "caller", str(tmp_path / "s"))
@@ -574,7 +574,7 @@ async def test_a_caller_that_is_killed(tmp_path):
 
 
 async def test_a_replica_that_is_killed(tmp_path):
-    """Its caller reads on, and keeps nothing when it has read."""
+    """The caller can read a reply of a dead replica, and frees it afterwards."""
     before = segments_open()
     replica, said = await asyncio.to_thread(other_process, "replica", str(tmp_path / "s"))
     try:
@@ -591,7 +591,7 @@ async def test_a_replica_that_is_killed(tmp_path):
 
 
 def test_other_process_ids_than_proc_shows(tmp_path):
-    """In a namespace of its own with an inherited `/proc`, as in some sandboxes."""
+    """A PID namespace of its own with an inherited `/proc`, as in some sandboxes, works."""
     unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
     if not shutil.which("unshare") or subprocess.run([*unshare, "true"], check=False).returncode:
         pytest.skip("no namespace of process ids can be made here")

@@ -71,7 +71,7 @@ async def bring_caller_to(state, body):
 
 
 def outcome_at_caller(line, stream, kind):
-    """Say what a frame did, in the words of the table."""
+    """Return the outcome of a frame, in the words of the table."""
     if line.broken:
         return CLOSES
     told = " and the replica is told" if Kind.CANCEL in sent(line.up) else ""
@@ -160,7 +160,7 @@ def every_frame():
 @pytest.mark.parametrize("state", CallerStreamState, ids=lambda state: state.name)
 @pytest.mark.asyncio
 async def test_every_frame_in_every_state_of_a_caller(state, body, caplog):
-    """What the table holds happens; every other frame closes the connection."""
+    """Each frame has the outcome in the table; every other frame closes the connection."""
     if state is CallerStreamState.ACCEPTED and not body:
         return  # the replica has nothing to read
     for kind, flags in every_frame():
@@ -197,7 +197,7 @@ def test_the_table_of_the_caller_is_complete():
 @pytest.mark.parametrize("follows", [Kind.DATA, Kind.END, Kind.ERROR, Kind.CREDIT])
 @pytest.mark.asyncio
 async def test_cancelled_as_the_reply_begins(follows):
-    """Whoever gives up in the turn in which a streamed reply arrives harms nobody else."""
+    """A call cancelled in the turn in which its streaming reply arrives affects no other call."""
     line = Line(echo, max_message=1 << 20)
 
     async def call():
@@ -240,7 +240,7 @@ async def test_a_call_given_up_without_a_word():
 
 @pytest.mark.asyncio
 async def test_a_refusal_of_what_was_taken():
-    """A replica that has begun to read a body cannot refuse the call: it could not go elsewhere."""
+    """A replica that has begun to read a body cannot reject the call."""
     line, stream = await bring_caller_to(CallerStreamState.ACCEPTED, True)
     send(line.down, Kind.REJECT, FINAL)
     line.down.deliver(1000)
@@ -253,7 +253,7 @@ async def test_a_refusal_of_what_was_taken():
 
 @pytest.mark.asyncio
 async def test_the_number_of_a_call_that_goes_on_is_not_used_again():
-    """After four billion calls the numbers begin again, past those that are in use."""
+    """After four billion calls the numbers start again, and skip those in use."""
     line = Line(never, max_message=1 << 20)
     first = line.caller.open(Call("test", (b"",)), lambda _: None)
     line.caller._next_stream = 0xFFFFFFFF
@@ -303,7 +303,7 @@ REPLICA = {
 
 
 async def bring_replica_to(state, replying):
-    """Return a line whose replica has call 1 in `state`, perhaps with a reply begun."""
+    """Return a line whose replica has call 1 in `state`, optionally with its reply begun."""
     bodies = []
 
     async def service(call):
@@ -347,7 +347,7 @@ def outcome_at_replica(line, state, kind):
 )
 @pytest.mark.asyncio
 async def test_every_frame_in_every_state_of_a_replica(state, replying, caplog):
-    """What the table holds happens; every other frame closes the connection."""
+    """Each frame has the outcome in the table; every other frame closes the connection."""
     for kind, flags in every_frame():
         line = await bring_replica_to(state, replying)
         send(line.up, kind, flags)
@@ -366,7 +366,7 @@ def test_the_table_of_the_replica_is_complete():
 
 @pytest.mark.asyncio
 async def test_a_message_after_the_end_of_the_body(caplog):
-    """The end of a body is its end: what follows it closes the connection."""
+    """A message after the end of the body closes the connection."""
     line = await bring_replica_to(ReplicaStreamState.RECEIVING, False)
     send(line.up, Kind.END, FINAL)
     send(line.up, Kind.DATA)

@@ -27,7 +27,7 @@ WINDOW_ITEMS = WINDOW_BYTES // ITEM_BYTES + 1
 
 
 class Source:
-    """An endless producer that counts what it has produced, and whether it was closed."""
+    """An endless producer that counts its items, and records whether it was closed."""
 
     def __init__(self, size=ITEM_BYTES, stop=None):
         self.size = size
@@ -50,7 +50,7 @@ class Source:
 
 
 async def settle(connection):
-    """Return when whatever could happen on both ends has: calls have gone to and fro."""
+    """Wait until both ends are idle, by calls to and fro."""
     for _ in range(5):
         assert await ask(connection, method="ping") == b"pong"
 
@@ -79,7 +79,7 @@ async def test_items_arrive_in_order(wire):
 
 @on_both_loops
 async def test_a_long_head(wire):
-    """A first message of megabytes comes before everything that follows it."""
+    """A first message of megabytes arrives before the messages behind it."""
 
     async def service(call):
         return Reply((bytes(5 << 20),), messages(b"a", b"b"))
@@ -92,7 +92,7 @@ async def test_a_long_head(wire):
 
 @on_both_loops
 async def test_a_stream_without_items(wire):
-    """A stream may end before it has begun."""
+    """A stream may end without an item."""
 
     async def service(call):
         return Reply((b"head",), messages())
@@ -103,7 +103,7 @@ async def test_a_stream_without_items(wire):
 
 @on_every_wire
 async def test_many_streams_at_a_time(wire):
-    """Streams on one connection do not mix."""
+    """Streams on one connection do not mix their items."""
 
     async def service(call):
         mark = bytes(call.payload[0])
@@ -118,7 +118,7 @@ async def test_many_streams_at_a_time(wire):
 
 @on_every_wire
 async def test_an_error_comes_after_the_items(wire):
-    """What was produced before the error is read first; then the user's error is raised."""
+    """The items before an error are read first; then the user's error is raised."""
 
     async def items():
         yield (b"a",)
@@ -139,7 +139,7 @@ async def test_an_error_comes_after_the_items(wire):
 
 @on_every_wire
 async def test_items_are_passed_on_as_they_arrive(wire):
-    """A sink is given every byte, in order; while it is full, the generator is held back."""
+    """A sink gets every byte in order; while it is full, the generator waits."""
     source = Source(stop=1000)
     connection = await wire.connect(await wire.listen(source))
     reply = await start(connection, streaming=True).reply
@@ -203,7 +203,7 @@ async def test_a_reader_that_waits_is_told(wire):
 
 @on_every_wire
 async def test_a_stream_that_breaks_off(wire):
-    """When the connection is lost, what has arrived is read, then the loss is raised."""
+    """When the connection is lost, the arrived items are read, then the loss is raised."""
     source = Source()
     desk = await wire.listen(source)
     connection = await wire.connect(desk)
@@ -242,7 +242,7 @@ async def test_a_slow_reader_stops_the_producer(wire):
 
 @on_both_loops
 async def test_items_greater_than_the_window(wire):
-    """Items that no window holds pass one at a time."""
+    """Items longer than the window pass one at a time."""
     source = Source(size=3 << 20, stop=5)
     connection = await wire.connect(await wire.listen(source))
     reply = await start(connection, streaming=True).reply
@@ -279,7 +279,7 @@ async def test_empty_items_are_bounded(wire):
 
 @on_both_loops
 async def test_a_stalled_stream_stalls_no_other(wire):
-    """A stream that nobody reads takes nothing from the others of its connection."""
+    """An unread stream does not delay the other streams of its connection."""
     stalled, other = Source(), Source(stop=400)
 
     async def service(call):
@@ -296,7 +296,7 @@ async def test_a_stalled_stream_stalls_no_other(wire):
 
 @on_every_wire
 async def test_a_slow_replica_stops_the_upload(wire):
-    """A body is read no more than a window ahead of the replica that reads it."""
+    """A body is read at most one window ahead of its replica."""
     source = Source(stop=400)
     steps: asyncio.Queue[int] = asyncio.Queue()
     got = 0
@@ -328,7 +328,7 @@ async def test_a_slow_replica_stops_the_upload(wire):
 
 @on_both_loops
 async def test_both_directions_at_once(wire):
-    """A replica answers item by item while the body still comes, as long as it likes."""
+    """A replica may reply item by item while the body arrives."""
 
     async def service(call):
         async def doubled():
@@ -349,7 +349,7 @@ async def test_both_directions_at_once(wire):
 
 
 class Parts:
-    """Parts of a body, as `ReadyMessages`, that a test gives one by one.
+    """Parts of a body, as `ReadyMessages`, which a test adds one by one.
 
     Attributes:
         taken: How many parts each frame was made of.
@@ -430,7 +430,7 @@ async def start_parts(wire, max_message=MAX_MESSAGE):
 
 @on_every_wire
 async def test_what_is_ready_in_one_turn_leaves_in_one_frame(wire):
-    """And nobody is woken for it; what comes in a later turn has a frame of its own."""
+    """Parts ready in one turn leave in one frame without waking a task; later ones in their own."""
     parts, reply, _ = await start_parts(wire)
     parts.give(b"a", b"b", b"c")
     assert join(await anext(reply.rest)) == b"abc"
@@ -444,7 +444,7 @@ async def test_what_is_ready_in_one_turn_leaves_in_one_frame(wire):
 
 @on_every_wire
 async def test_what_is_ready_at_the_end_comes_before_it(wire):
-    """Whoever takes it first: the turn's end, or the reader that the end wakes."""
+    """Ready parts are sent before the end, by the end of the turn or by the woken reader."""
     parts, reply, _ = await start_parts(wire)
     parts.give(b"a", b"b")
     parts.end()
@@ -453,7 +453,7 @@ async def test_what_is_ready_at_the_end_comes_before_it(wire):
 
 @on_every_wire
 async def test_what_is_ready_waits_for_the_window(wire):
-    """A reader that does not read stops it, and gets all of it in order when it goes on."""
+    """A slow reader stops the source, and gets all parts in order when it reads again."""
     parts, reply, _ = await start_parts(wire)
     given = [bytes([number]) * ITEM_BYTES for number in range(250)]
     for part in given:
@@ -467,7 +467,7 @@ async def test_what_is_ready_waits_for_the_window(wire):
 
 @on_every_wire
 async def test_a_long_part_that_is_ready(wire):
-    """It goes in chunks, and what follows waits until all of it has left."""
+    """A long part is sent in chunks, and the parts behind it wait until it was sent."""
     parts, reply, _ = await start_parts(wire)
     long = b"l" * (3 << 20)
     parts.give(long)
@@ -540,7 +540,7 @@ async def test_a_part_that_is_too_long_ends_its_stream(wire):
 
 @on_both_loops
 async def test_a_source_that_fails_to_give_what_is_ready(wire):
-    """Its error ends the stream."""
+    """An error of the source ends the stream."""
     parts, reply, _ = await start_parts(wire)
 
     def fail():
@@ -554,7 +554,7 @@ async def test_a_source_that_fails_to_give_what_is_ready(wire):
 
 @on_both_loops
 async def test_a_call_cancelled_as_its_part_is_too_long(wire):
-    """A cancellation from outside in the same turn of the loop stays one."""
+    """An outside cancellation in the same turn of the loop stays a cancellation."""
     parts, reply, replica = await start_parts(wire, max_message=2 << 20)
     [served] = replica._streams.values()
     tasks = []
@@ -574,7 +574,7 @@ async def test_a_call_cancelled_as_its_part_is_too_long(wire):
 
 @on_both_loops
 async def test_an_error_of_one_sender_stops_no_other(wire):
-    """Of those that send at the end of a turn, each is called, and the loop hears of the error."""
+    """A failing sender does not stop the others of its turn, and the loop reports its error."""
     connection = await wire.connect(await wire.listen(messages))
     heard, sent = [], []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context))
@@ -591,7 +591,7 @@ async def test_an_error_of_one_sender_stops_no_other(wire):
 
 @on_every_wire
 async def test_nothing_is_taken_for_a_reader_that_has_left(wire):
-    """What gets ready in the very turn in which the call is cancelled is not sent."""
+    """A part that gets ready in the turn of the cancellation is not sent."""
     parts, reply, replica = await start_parts(wire)
     [served] = replica._streams.values()
     parts.give(b"a")
