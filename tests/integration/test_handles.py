@@ -205,7 +205,9 @@ def test_what_cannot_be_pickled(tools: DeploymentHandle):
         tools.add.remote(1, threading.Lock())
     with pytest.raises(ConfigError, match=r"add\(\): argument 'two' cannot be sent.*lock"):
         tools.add.remote(1, two=threading.Lock())
-    with pytest.raises(ConfigError, match=r"Tools\.lock returned a value that cannot be sent.*lock"):
+    with pytest.raises(
+        ConfigError, match=r"Tools\.lock returned a value that cannot be sent.*lock"
+    ):
         tools.lock.remote().result()
 
 
@@ -213,7 +215,9 @@ def test_what_does_not_exist(tools: DeploymentHandle):
     """Unknown methods, deployments and applications are named, with those there are."""
     with pytest.raises(NotFoundError, match=r"no method 'nothing'.*add"):
         tools.nothing.remote().result()
-    with pytest.raises(NotFoundError, match=r"no deployment 'Nobody'; its deployments are: Caller, Tools"):
+    with pytest.raises(
+        NotFoundError, match=r"no deployment 'Nobody'; its deployments are: Caller, Tools"
+    ):
         serve.get_deployment_handle("Nobody", "handles")
     with pytest.raises(NotFoundError, match="application 'nowhere' does not exist"):
         serve.get_app_handle("nowhere")

@@ -185,7 +185,9 @@ def test_arguments_that_cannot_travel(local):
 def test_a_result_that_cannot_travel(local):
     """The error names deployment and method."""
     handle = local.run(Echo.bind())
-    with pytest.raises(ConfigError, match=r"default#Echo.closure returned a value that cannot be sent"):
+    with pytest.raises(
+        ConfigError, match=r"default#Echo.closure returned a value that cannot be sent"
+    ):
         handle.closure.remote().result()
     assert handle.double.remote(1).result() == 2
 

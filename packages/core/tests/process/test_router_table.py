@@ -99,7 +99,7 @@ def test_nothing_is_left_of_a_deployment_that_is_gone(run):
         await asyncio.sleep(2 * LINGER_S)
         assert world.table.live == {}
         assert world.subscription.keys == ()
-        assert world.sweep._looks == []
+        assert world.sweep._checks == []
         assert world.table.is_gone(app("a"))
         gc.collect()
         assert router() is None

@@ -674,5 +674,7 @@ async def test_a_result_that_cannot_be_sent():
     told = r"shop#model\.__call__ returned a value that cannot be sent: lock"
     with pytest.raises(ConfigError, match=told):
         await called(Model)
-    with pytest.raises(ConfigError, match=r"shop#model\.items returned a value that cannot be sent"):
+    with pytest.raises(
+        ConfigError, match=r"shop#model\.items returned a value that cannot be sent"
+    ):
         await called(Model, "items", streaming=True)

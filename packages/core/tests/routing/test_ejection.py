@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from alacarte._routing.ejection import (
     BASE_EJECTION_S,
-    FAILURE_THRESHOLD,
     DECAY_S,
+    FAILURE_THRESHOLD,
     MAX_EJECTION_S,
     Ejection,
     FailureRecord,

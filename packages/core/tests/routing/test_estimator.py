@@ -22,7 +22,10 @@ def test_nothing_is_known_at_first():
     estimator = QueueEstimator()
     assert not estimator.would_miss_deadline(10_000, 0.0, 0.001)
     now = work(estimator, 0.0, 0.9, 100)
-    assert (estimator.expected_wait_s(10_000, now), estimator.would_miss_deadline(10_000, now, 0.001)) == (0.0, False)
+    assert (
+        estimator.expected_wait_s(10_000, now),
+        estimator.would_miss_deadline(10_000, now, 0.001),
+    ) == (0.0, False)
     now = work(estimator, now, 0.5, 100)
     assert estimator.would_miss_deadline(10_000, now, 1.0)
 

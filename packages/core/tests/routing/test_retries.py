@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte._routing.retries import MAX_REPEATS, TOKENS_PER_S, TOKENS_PER_CALL, RetryBudget
+from alacarte._routing.retries import MAX_REPEATS, TOKENS_PER_CALL, TOKENS_PER_S, RetryBudget
 from alacarte.errors import ReplicaUnavailableError
 from alacarte.testing import FakeClock
 from alacarte.types import Call
@@ -33,7 +33,10 @@ def test_the_budget_holds_over_any_time(events):
             repeats += budget.take()
         else:
             clock.advance(event)
-        assert repeats <= TOKENS_PER_CALL * calls + TOKENS_PER_S * (clock.now - began) + TOKENS_PER_S + 1e-6
+        assert (
+            repeats
+            <= TOKENS_PER_CALL * calls + TOKENS_PER_S * (clock.now - began) + TOKENS_PER_S + 1e-6
+        )
 
 
 def test_what_is_not_used_is_not_kept():

@@ -94,7 +94,7 @@ def test_a_name_follows_its_route(run):
         world.table(2, route(B))
         assert await ask(service) == b"b"
         world.table(3)
-        with pytest.raises(NotFoundError, match="no route named 'r'; there are: none"):
+        with pytest.raises(NotFoundError, match="no route is named 'r'; the routes are: none"):
             await ask(service)
 
     run(main)
@@ -105,7 +105,7 @@ def test_without_a_controller_nobody_waits_for_ever(run):
 
     async def main():
         world = World()
-        with pytest.raises(ServeError, match="the controller does not answer"):
+        with pytest.raises(ServeError, match="the controller has not sent the routes"):
             await ask(world.routes.named_service("r"))
 
     run(main)

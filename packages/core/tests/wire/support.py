@@ -231,11 +231,11 @@ class Wire:
         for desk in self._desks:
             for connection in desk.seen:
                 assert not connection._streams
-                assert not connection.connected or not connection._decoder._held
+                assert not connection.connected or not connection._decoder._reserved
         for caller in self._callers:
             await until(lambda caller=caller: not caller._pumps)
             assert not caller._streams
-            assert not caller._decoder._held
+            assert not caller._decoder._reserved
             caller.close()
         for peer in self._peers:
             peer.writer.close()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte._replica.advertised import Advertised
+from alacarte._replica.advertiser import Advertiser
 from alacarte._wire.advertisement import read_advertisement, write_advertisement
 from alacarte._wire.frames import CHUNK_BYTES, FrameError, Kind
 from alacarte.errors import ConfigError
@@ -104,7 +104,7 @@ class Sent:
 
 async def test_changes_of_one_moment_are_sent_once():
     """Changes before the loop turns leave together, from threads too; no change, no frame."""
-    advertised, sent = Advertised(), Sent()
+    advertised, sent = Advertiser(), Sent()
     advertised.publish("models", frozenset("a"))
     await asyncio.sleep(0)
     advertised.listen(sent)
@@ -120,7 +120,7 @@ async def test_changes_of_one_moment_are_sent_once():
 
 async def test_what_is_too_long_changes_nothing():
     """The publisher gets the error, and the earlier advertisement stays valid."""
-    advertised, sent = Advertised(), Sent()
+    advertised, sent = Advertiser(), Sent()
     advertised.listen(sent)
     advertised.publish("models", frozenset("a"))
     with pytest.raises(ConfigError):

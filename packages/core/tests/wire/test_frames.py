@@ -130,7 +130,7 @@ def test_cuts_do_not_matter(conversation, cuts):
         assert got.stream == wanted.stream
         assert got.load == wanted.load
         assert got.payload == wanted.payload
-    assert decoder._held == 0
+    assert decoder._reserved == 0
     assert not decoder._partials
 
 
@@ -221,7 +221,7 @@ def test_any_bytes_are_frames_or_an_error(data, limits, cuts):
                 assert len(got.payload) <= max(max_frame, max_message)
             view = view[size:]
             held = sum(len(partial.data) for partial in decoder._partials.values())
-            assert held == decoder._held <= max_message
+            assert held == decoder._reserved <= max_message
             assert decoder._target is None or len(decoder._target) <= max_frame
     except FrameError:
         pass
@@ -323,13 +323,13 @@ def test_a_message_cut_off_is_dropped(kind):
     """CANCEL, ERROR and REJECT drop the arrived part; late chunks are discarded."""
     decoder = Decoder(max_message=100)
     feed(decoder, long_header(Kind.REQUEST, 0, 0, 1, 100) + frame(Kind.CHUNK, 0, 1, bytes(60)))
-    assert decoder._held == 100
+    assert decoder._reserved == 100
     assert [got.kind for got in feed(decoder, frame(kind, FINAL, 1))] == [kind]
-    assert decoder._held == 0
+    assert decoder._reserved == 0
     assert feed(decoder, frame(Kind.CHUNK, 0, 1, bytes(40))) == []
     feed(decoder, long_header(Kind.REQUEST, 0, 0, 3, 100))
     assert feed(decoder, frame(Kind.CHUNK, 0, 3, b"y" * 100))[0].payload == b"y" * 100
-    assert decoder._held == 0
+    assert decoder._reserved == 0
 
 
 def test_other_streams_keep_their_partials():
@@ -337,9 +337,9 @@ def test_other_streams_keep_their_partials():
     decoder = Decoder(max_message=100)
     feed(decoder, long_header(Kind.DATA, 0, 0, 1, 50) + long_header(Kind.DATA, 0, 0, 2, 50))
     feed(decoder, frame(Kind.CANCEL, FINAL, 1))
-    assert decoder._held == 50
+    assert decoder._reserved == 50
     assert feed(decoder, frame(Kind.CHUNK, 0, 2, bytes(50)))[0].stream == 2
-    assert decoder._held == 0
+    assert decoder._reserved == 0
 
 
 def test_forgotten_between_chunks():
@@ -349,7 +349,7 @@ def test_forgotten_between_chunks():
     decoder.forget(1)
     decoder.forget(1)
     decoder.forget(2)
-    assert decoder._held == 0
+    assert decoder._reserved == 0
     assert feed(decoder, frame(Kind.CHUNK, 0, 1, bytes(50))) == []
 
 
@@ -359,7 +359,7 @@ def test_forgotten_within_a_chunk():
     chunk = frame(Kind.CHUNK, 0, 1, bytes(1 << 19))
     feed(decoder, long_header(Kind.RESPONSE, 0, 0, 1, 1 << 19) + chunk[:1000])
     decoder.forget(1)
-    assert decoder._held == 0
+    assert decoder._reserved == 0
     assert feed(decoder, chunk[1000:]) == []
     assert feed(decoder, frame(Kind.PING)) == [Frame(Kind.PING, 0, 0, 0, b"")]
 
@@ -406,4 +406,4 @@ def test_what_is_held_is_what_is_unfinished(steps):
         elif step == "forget":
             decoder.forget(stream)
             left.pop(stream, None)
-        assert decoder._held == 200 * len(left)
+        assert decoder._reserved == 200 * len(left)

@@ -171,7 +171,7 @@ class Play:
             line.flush()
         for end in (line.caller, line.replica):
             assert not end._streams
-            assert not end._decoder._held
+            assert not end._decoder._reserved
             assert not end._unfinished
             assert not end._room_waiters
         line.close()

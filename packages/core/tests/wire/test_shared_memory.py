@@ -18,9 +18,9 @@ from alacarte._wire.frames import FrameError, Kind
 from alacarte._wire.shared_memory import (
     MAX_SHARED_BYTES,
     SHARED_BYTES,
-    Mapping,
-    SegmentMappings,
+    MappedSegment,
     Segment,
+    SegmentMappings,
     SegmentPool,
     read_inode,
     read_reference,
@@ -180,7 +180,7 @@ async def test_a_descriptor_that_is_another_file_by_now():
     segment = Segment(SIZE)
     _, inode, _ = read_reference(segment.write((b"x",), 1))
     with tempfile.TemporaryFile() as other, pytest.raises(OSError, match="another file"):
-        Mapping(os.getpid(), other.fileno(), inode)
+        MappedSegment(os.getpid(), other.fileno(), inode)
 
 
 async def test_what_is_no_segment_is_not_opened(tmp_path, monkeypatch):
@@ -192,7 +192,7 @@ async def test_what_is_no_segment_is_not_opened(tmp_path, monkeypatch):
         fd = os.open(tmp_path / name, os.O_RDWR)
         try:
             with pytest.raises(OSError, match=reason):
-                Mapping(os.getpid(), fd, os.fstat(fd).st_ino)
+                MappedSegment(os.getpid(), fd, os.fstat(fd).st_ino)
         finally:
             os.close(fd)
 
@@ -205,7 +205,7 @@ async def test_segments_of_other_sizes(size):
         os.ftruncate(fd, size)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
         with pytest.raises(OSError, match=f"has {size} bytes"):
-            Mapping(os.getpid(), fd, os.fstat(fd).st_ino)
+            MappedSegment(os.getpid(), fd, os.fstat(fd).st_ino)
     finally:
         os.close(fd)
 
@@ -257,9 +257,9 @@ async def test_a_segment_that_may_shrink():
     try:
         os.ftruncate(fd, 4096)
         with pytest.raises(OSError, match="not sealed"):
-            Mapping(os.getpid(), fd, os.fstat(fd).st_ino)
+            MappedSegment(os.getpid(), fd, os.fstat(fd).st_ino)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-        Mapping(os.getpid(), fd, os.fstat(fd).st_ino)
+        MappedSegment(os.getpid(), fd, os.fstat(fd).st_ino)
     finally:
         os.close(fd)
 
@@ -289,7 +289,7 @@ async def long_reply(call):
 async def sharing(wire, desk):
     """Return a connection whose caller has proved that it maps segments."""
     connection = await wire.connect(desk)
-    await until(lambda: any(each._maps for each in desk.listener.connections))
+    await until(lambda: any(each._caller_maps for each in desk.listener.connections))
     return connection
 
 
@@ -446,7 +446,7 @@ async def test_a_caller_that_can_map_again(wire, monkeypatch):
         assert join(reply.payload) == MESSAGE
         assert isinstance(reply.payload[0], bytearray)
         broken.undo()
-        await until(lambda: all(each._maps for each in desk.listener.connections))
+        await until(lambda: all(each._caller_maps for each in desk.listener.connections))
     reply = await start(connection, streaming=True).reply
     assert isinstance(reply.payload[0], memoryview)
     del reply
@@ -472,7 +472,7 @@ async def test_a_caller_that_cannot_map(wire, monkeypatch, error):
         reply = await start(connection, streaming=True).reply
         assert isinstance(reply.payload[0], bytearray)
         assert join(reply.payload) == MESSAGE
-    assert not any(each._maps for each in desk.listener.connections)
+    assert not any(each._caller_maps for each in desk.listener.connections)
     assert connection._mapping_retry is None
 
 
@@ -483,10 +483,13 @@ async def test_a_caller_that_maps_another_process(wire):
     peer = await (await wire.raw(desk)).prove()
     peer.send(frame(Kind.MAPS))
     fd, inode, size = read_reference((await peer.receive()).payload)
-    assert bytes(Mapping(os.getpid(), fd, inode).view(size, int)) == desk.listener.segments._nonce
+    assert (
+        bytes(MappedSegment(os.getpid(), fd, inode).view(size, int))
+        == desk.listener.segments._nonce
+    )
     peer.send(frame(Kind.PROBE, payload=bytes(size)), frame(Kind.PING))
     assert (await peer.receive()).kind == Kind.PONG
-    assert not any(each._maps for each in desk.listener.connections)
+    assert not any(each._caller_maps for each in desk.listener.connections)
 
 
 @on_both_loops

@@ -410,7 +410,7 @@ async def test_a_long_item_that_the_reply_interrupts(monkeypatch):
     line.down.deliver(1000)
     assert join((await stream.reply).payload) == b"early"
     await until(lambda: (line.flush(), not line.caller._pumps)[1])
-    assert not line.replica._decoder._held
+    assert not line.replica._decoder._reserved
     again = line.caller.open(Call("test", (bytes(4000),)), lambda _: None)
     await until(lambda: (line.flush(), again.reply.done())[1])
     assert join((await again.reply).payload) == b"early"
@@ -441,7 +441,7 @@ async def test_a_long_error_within_a_long_item(monkeypatch):
         async for _ in rest:
             pass
     await until(lambda: (line.flush(), not line.replica._pumps)[1])
-    assert not line.caller._decoder._held
+    assert not line.caller._decoder._reserved
     assert isinstance(line.replica, Connection)
     line.close()
     await until(lambda: not line.desk.ongoing)

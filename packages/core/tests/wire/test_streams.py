@@ -595,10 +595,10 @@ async def test_nothing_is_taken_for_a_reader_that_has_left(wire):
     parts, reply, replica = await start_parts(wire)
     [served] = replica._streams.values()
     parts.give(b"a")
-    assert len(replica._due) == 1
+    assert len(replica._deferred) == 1
     served.cancel()  # as CANCEL does; the turn's end is still to come
     await until(lambda: parts.on_ready is None)
-    assert not replica._due
+    assert not replica._deferred
     assert parts.taken == []
     assert reply.rest.ready() == []
     await reply.rest.aclose()

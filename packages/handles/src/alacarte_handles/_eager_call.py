@@ -33,7 +33,7 @@ class EagerCall(Generic[T]):
         nested: The nested calls of the current request, which keep this call until it ends.
     """
 
-    __slots__ = ("_loop", "_nested", "_outcome", "_is_taken", "_task", "_waiting", "_work")
+    __slots__ = ("_is_taken", "_loop", "_nested", "_outcome", "_task", "_waiting", "_work")
 
     def __init__(
         self,

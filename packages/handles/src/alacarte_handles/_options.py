@@ -68,9 +68,7 @@ def _check_option(deployment: str, name: str, value: object) -> None:
         is_valid, kind = isinstance(value, bool), "True or False"
     else:
         is_valid = value is None or (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and not math.isnan(value)
+            isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
         )
         kind = "a number of seconds, or None for no limit"
     if not is_valid:

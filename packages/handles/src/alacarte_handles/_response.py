@@ -182,7 +182,7 @@ class DeploymentResponseGenerator(_Pending):
     dropping the response end the generator in the replica.
     """
 
-    __slots__ = ("_is_closed", "_source", "_items")
+    __slots__ = ("_is_closed", "_items", "_source")
 
     def __init__(
         self,

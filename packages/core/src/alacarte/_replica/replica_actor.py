@@ -164,7 +164,9 @@ class ReplicaActor:
         if server is None or watch is None:
             return Liveness(0.0, 0, 0, self._spec.max_ongoing)
         leaving = self._stopping is not None
-        return Liveness(watch.since_beat_s, server.ongoing, server.abandoned, server.max_ongoing, leaving)
+        return Liveness(
+            watch.since_beat_s, server.ongoing, server.abandoned, server.max_ongoing, leaving
+        )
 
     async def check_health(self) -> None:
         """Run the user's `check_health`.

@@ -37,7 +37,7 @@ class FailureRecord:
         until: End of the ejection; -inf before the first one.
     """
 
-    __slots__ = ("_failures", "_last", "_ejections", "until")
+    __slots__ = ("_ejections", "_failures", "_last", "until")
 
     def __init__(self) -> None:
         self.until = float("-inf")

@@ -33,7 +33,7 @@ class QueueEstimator:
         margin: Factor by which the expected wait exceeds the measured one.
     """
 
-    __slots__ = ("_window_start", "_count", "_rates", "margin", "quick_s")
+    __slots__ = ("_count", "_rates", "_window_start", "margin", "quick_s")
 
     def __init__(self) -> None:
         self.quick_s = 0.0

@@ -27,7 +27,9 @@ class FailedRoute:
 
         return refuse
 
-    def wrap_target(self, target: DeploymentId, service: Service, failed: FailurePredicate) -> Service:
+    def wrap_target(
+        self, target: DeploymentId, service: Service, failed: FailurePredicate
+    ) -> Service:
         """Return the service unchanged, since no call reaches it."""
         return service
 

@@ -333,9 +333,7 @@ class ReplicaPool:
             if link in self._ejected
             else "it still gets calls, because no more replicas may be ejected"
         )
-        log.warning(
-            "%s: replica %s %s; %s.", self._deployment, link.replica_id, fault, consequence
-        )
+        log.warning("%s: replica %s %s; %s.", self._deployment, link.replica_id, fault, consequence)
 
     # --- silence ------------------------------------------------------------------------
 

@@ -93,7 +93,9 @@ class RouteServices:
         async def call(call: Call) -> Reply:
             service = self._named.get(name)
             if service is None:
-                service = self._named[name] = self.route_service(await self._find(name), _no_reply_failed)
+                service = self._named[name] = self.route_service(
+                    await self._find(name), _no_reply_failed
+                )
             return await service(call)
 
         return call

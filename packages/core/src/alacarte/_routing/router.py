@@ -151,7 +151,7 @@ class Router:
         again = False
         repeats = 0
         if call.idempotent:
-            self._budget.earn()
+            self._budget.deposit()
         while True:
             stream = self._send(call) if again or not self._waiting else None
             if stream is None:
@@ -178,7 +178,10 @@ class Router:
     def _may_repeat(self, call: Call, stream: CallerStream, repeats: int) -> bool:
         """Return whether a call whose replica was lost is sent again."""
         return (
-            call.idempotent and repeats < MAX_REPEATS and stream.is_repeatable and self._budget.take()
+            call.idempotent
+            and repeats < MAX_REPEATS
+            and stream.is_repeatable
+            and self._budget.take()
         )
 
     async def broadcast(self, call: Call) -> list[Reply | BaseException]:
@@ -380,7 +383,9 @@ class Router:
         self.gone = snapshot.state == "absent"
         self._unavailable = "" if snapshot.state == "up" else (snapshot.reason or snapshot.state)
         if self._unavailable and not self._replicas.links:
-            self._queue.fail_all(DeploymentUnavailableError(str(self.deployment), self._unavailable))
+            self._queue.fail_all(
+                DeploymentUnavailableError(str(self.deployment), self._unavailable)
+            )
         self._known.set()
         self._dispatch()
         if not self._unavailable:

@@ -13,7 +13,9 @@ __all__ = ["FailurePredicate", "Split", "Successor"]
 
 FailurePredicate = Callable[[Reply], bool]
 """Returns whether a reply stands for an error."""
-Successor = Callable[["Split", DeploymentId, FailurePredicate], Awaitable[tuple[Route, Service] | None]]
+Successor = Callable[
+    ["Split", DeploymentId, FailurePredicate], Awaitable[tuple[Route, Service] | None]
+]
 
 
 class Split:

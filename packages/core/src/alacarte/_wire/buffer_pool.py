@@ -34,7 +34,9 @@ class BufferPool:
         freed: Called after unused buffers were freed.
     """
 
-    def __init__(self, limit: int = MAX_POOLED_BYTES, freed: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, limit: int = MAX_POOLED_BYTES, freed: Callable[[], None] | None = None
+    ) -> None:
         self._limit = limit
         self._freed = freed
         self._kept: list[bytearray] = []

@@ -105,7 +105,9 @@ def _refusal(fault: str, error: BaseException) -> ConfigError:
     return ConfigError(f"{fault}: {describe_error(error)}")
 
 
-def _pickle(value: Any, beside: Callable[[pickle.PickleBuffer], bool], buffers: list[memoryview]) -> bytes:
+def _pickle(
+    value: Any, beside: Callable[[pickle.PickleBuffer], bool], buffers: list[memoryview]
+) -> bytes:
     """Pickle with the C pickler, or with cloudpickle when the value needs it.
 
     Classes and functions of `__main__` must be pickled by value, since the receiver has another

@@ -291,7 +291,10 @@ class Connection(asyncio.BufferedProtocol):
             self._unfinished += size
 
     def _admit_waiters(self) -> None:
-        while self._room_waiters and self._unfinished + self._room_waiters[0][0] <= self._decoder.max_message:
+        while (
+            self._room_waiters
+            and self._unfinished + self._room_waiters[0][0] <= self._decoder.max_message
+        ):
             size, turn = self._room_waiters.popleft()
             if not turn.done():
                 self._unfinished += size

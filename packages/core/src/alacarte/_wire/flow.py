@@ -62,7 +62,14 @@ class Inbox:
     """
 
     __slots__ = (
-        "_arrived", "_closed", "_ended", "_error", "_grant", "_messages", "_uncredited", "_sink",
+        "_arrived",
+        "_closed",
+        "_ended",
+        "_error",
+        "_grant",
+        "_messages",
+        "_sink",
+        "_uncredited",
         "_waiter",
     )  # fmt: skip
 

@@ -23,7 +23,14 @@ from .envelope import unpack_envelope
 from .frames import CHUNK_BYTES, FINAL, STREAMING, Decoder, Frame, FrameError, Kind
 from .refusals import RefusalLog
 from .replica_stream import TRANSITIONS, ReplicaStream, ReplicaStreamState, ServingConnection
-from .shared_memory import LINGER_S, MAX_SHARED_BYTES, SHARED_BYTES, Segment, SegmentPool, read_inode
+from .shared_memory import (
+    LINGER_S,
+    MAX_SHARED_BYTES,
+    SHARED_BYTES,
+    Segment,
+    SegmentPool,
+    read_inode,
+)
 
 __all__ = ["Acceptor", "ConnectionOwner", "ReplicaConnection", "ReplicaStream"]
 
@@ -171,7 +178,9 @@ class ReplicaConnection(ServingConnection):
             if probe is not None:
                 self.send(Kind.PROBE, 0, 0, probe)
         elif frame.kind == Kind.PROBE:
-            self._caller_maps = self._linger_timer is None and self._listener.segments.proves(frame.payload)
+            self._caller_maps = self._linger_timer is None and self._listener.segments.proves(
+                frame.payload
+            )
         elif frame.kind != Kind.PONG:
             raise FrameError(f"a frame of kind {frame.kind} outside of a stream")
 
@@ -183,7 +192,7 @@ class ReplicaConnection(ServingConnection):
             return  # cancelled in the same read, before its first step
         call = unpack_envelope(frame.payload, frame.flags)
         stream = ReplicaStream(self, stream_id)
-        stream.maps = frame.flags & STREAMING != 0
+        stream.may_share = frame.flags & STREAMING != 0
         if not frame.flags & FINAL:
             call.body = stream.body()
         self._streams[stream_id] = stream

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from enum import IntEnum, auto
+
 from ..errors import ConfigError
 from ..types import Message, NestedCalls, Reply
 from .connection import Connection
