@@ -156,10 +156,10 @@ async def test_shutting_down(echo, local):
 async def test_no_object_references(echo, stream):
     """Each of Ray Serve's ways to one says that there is none, and what to do."""
     response = echo.options(stream=stream).remote(1)
-    with pytest.raises(ServeError, match="travel by value"):
+    with pytest.raises(ServeError, match="travels by value"):
         await response._to_object_ref()
-    with pytest.raises(ServeError, match="travel by value"):
+    with pytest.raises(ServeError, match="travels by value"):
         response._to_object_ref_sync(_timeout_s=1)
     if stream:
-        with pytest.raises(ServeError, match="travel by value"):
+        with pytest.raises(ServeError, match="travels by value"):
             response._to_object_ref_gen()

@@ -421,7 +421,7 @@ async def test_memory_that_cannot_be_mapped_once(wire, monkeypatch):
     given_up = start(connection, b"d", streaming=True)
     await until(lambda: desk.ongoing == 4)
     with monkeypatch.context() as broken:
-        broken.setattr(shared_memory, "Mapping", out_of_descriptors)
+        broken.setattr(shared_memory, "MappedSegment", out_of_descriptors)
         gate.set()
         replies = await asyncio.gather(*(call.reply for call in calls))
     given_up.cancel()
@@ -441,7 +441,7 @@ async def test_a_caller_that_can_map_again(wire, monkeypatch):
     desk = await wire.listen(long_reply)
     connection = await sharing(wire, desk)
     with monkeypatch.context() as broken:
-        broken.setattr(shared_memory, "Mapping", out_of_descriptors)
+        broken.setattr(shared_memory, "MappedSegment", out_of_descriptors)
         reply = await start(connection, streaming=True).reply
         assert join(reply.payload) == MESSAGE
         assert isinstance(reply.payload[0], bytearray)
@@ -465,7 +465,7 @@ async def test_a_caller_that_cannot_map(wire, monkeypatch, error):
     def broken(*args):
         raise error
 
-    monkeypatch.setattr(shared_memory, "Mapping", broken)
+    monkeypatch.setattr(shared_memory, "MappedSegment", broken)
     desk = await wire.listen(long_reply)
     connection = await wire.connect(desk)
     for _ in range(2):
