@@ -198,5 +198,5 @@ def test_it_can_be_disabled():
 
 def test_a_policy_that_is_not_there(local):
     """The error lists ours and its own."""
-    with pytest.raises(ServeError, match=r"'most_used'; there are \['least_recently_used', 'p"):
+    with pytest.raises(ServeError, match=r"'most_used'; registered policies: \['least_recently"):
         local().run(who.options(routing_policy="most_used").bind(), route_prefix=None)

@@ -305,7 +305,7 @@ def test_a_batch_of_the_wrong_length(instance: Instance, client: Any):
     client.create_backend("too_few", too_few, config={"max_batch_size": 4})
     client.create_endpoint("too_few", backend="too_few", route="/too_few")
     assert instance.get("/too_few").status == 500
-    with pytest.raises(Exception, match="1 items in, 0 results out"):
+    with pytest.raises(Exception, match="returned 0 results for a batch of 1 item"):
         client.get_handle("too_few").remote().result(timeout_s=20)
 
 

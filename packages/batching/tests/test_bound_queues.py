@@ -15,7 +15,7 @@ from alacarte_batching import BatchSizeError, ItemTooLargeError, batch
 from alacarte_batching._bound_queues import BoundQueues
 from alacarte_batching._limits import Limits
 from alacarte_batching._parameters import Parameters
-from alacarte_batching._queue import Target
+from alacarte_batching._queue import BatchedFunction
 
 Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 
@@ -31,7 +31,9 @@ async def method(self: Any, items: list[int]) -> list[int]:
 
 
 def queues_of(function: Callable[..., Any]) -> BoundQueues:
-    return BoundQueues(Target(function, Parameters(function), Limits(1), None, streams=False))
+    return BoundQueues(
+        BatchedFunction(function, Parameters(function), Limits(1), None, streams=False)
+    )
 
 
 def test_queue_goes_with_its_instance(run: Run) -> None:

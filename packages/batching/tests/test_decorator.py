@@ -126,7 +126,7 @@ def test_wrong_number_of_results_is_told_to_every_caller(run: Run) -> None:
             assert isinstance(error, ServeError)
             assert (error.given, error.returned) == (3, 1)
             assert error.function == f.__qualname__  # type: ignore[attr-defined]
-            assert "3 items in, 1 results out" in str(error)
+            assert "returned 1 result for a batch of 3 items" in str(error)
         short = False
         assert await f(4) == 4
 
@@ -318,7 +318,7 @@ def test_error_with_no_caller_left_is_logged(run: Run, caplog: pytest.LogCapture
         await asyncio.sleep(2)
 
     run(main)
-    assert "no caller left" in caplog.text
+    assert "no caller waits" in caplog.text
     assert "late" in caplog.text
 
 

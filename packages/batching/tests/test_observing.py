@@ -45,11 +45,11 @@ def test_nobody_is_asked_outside_of_a_replica(run: Any):
 @pytest.fixture
 def observed(run: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run a test whose batched functions are observed."""
-    from alacarte_batching import _queues
+    from alacarte_batching import _bound_queues
 
     def go(test: Any) -> None:
         noted = Noted()
-        monkeypatch.setattr(_queues, "_observer", lambda target: noted)
+        monkeypatch.setattr(_bound_queues, "_observer", lambda target: noted)
 
         async def main() -> None:
             await test(noted)

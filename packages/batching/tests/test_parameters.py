@@ -43,9 +43,9 @@ def test_self_is_no_item() -> None:
 def test_spelling_does_not_matter() -> None:
     """The same parameters by position and by keyword are alike."""
     parameters = Parameters(two)
-    assert parameters.alike(call(two, 1, 2), call(two, y=2, x=1))
-    assert not parameters.alike(call(two, 1), call(two, 1, 2))
-    assert not parameters.alike(call(anything, 1, a=2), call(anything, 1, b=2))
+    assert parameters.have_same_parameters(call(two, 1, 2), call(two, y=2, x=1))
+    assert not parameters.have_same_parameters(call(two, 1), call(two, 1, 2))
+    assert not parameters.have_same_parameters(call(anything, 1, a=2), call(anything, 1, b=2))
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_wrong_arguments_are_refused_at_the_call(
 def test_mismatch_names_both_sides() -> None:
     """The error for an odd call says what it passes and what the others pass."""
     error = Parameters(two).mismatch(call(two, 1, 2), call(two, 1))
-    assert str(error).startswith("two: this call passes (x, y) and came into a batch of calls ")
-    assert "that pass (x);" in str(error)
+    assert str(error).startswith("two: this call passes (x, y), but the other calls in its batch ")
+    assert "pass (x);" in str(error)
     error = Parameters(anything).mismatch(call(anything, 1, 2), call(anything, 1, a=3))
     assert "passes (2 of *args)" in str(error)
     assert "pass (1 of *args, a);" in str(error)

@@ -95,7 +95,8 @@ def test_a_callee_goes_after_its_callers(local):
     serve.delete("default", _blocking=False)
     leaving = serve.status().applications["default"]
     assert leaving.status == "DELETING"
-    assert leaving.deployments["callee"].waiting_for == "those that may call it to end first"
+    waits = "the end of the deployments that call this one"
+    assert leaving.deployments["callee"].waiting_for == waits
     assert leaving.deployments["callee"].replica_states == {"RUNNING": 1}
     assert leaving.deployments["Caller"].replica_states == {"STOPPING": 1}
     GATE.open.set()

@@ -4,7 +4,7 @@ import pytest
 
 from alacarte.errors import InvalidRequestError
 from alacarte.types import DeploymentId
-from alacarte_multiplexing._model_id import MAX_BYTES, checked
+from alacarte_multiplexing._model_id import MAX_BYTES, check_model_id
 
 HERE = DeploymentId("app", "Model")
 
@@ -12,24 +12,24 @@ HERE = DeploymentId("app", "Model")
 @pytest.mark.parametrize("model_id", ["a", "meta/llama:8b@2", "x" * MAX_BYTES, "modèle à 2"])
 def test_what_is_an_id(model_id: str) -> None:
     """Printable text of up to 256 bytes is taken as it is."""
-    assert checked(model_id, HERE) == model_id
+    assert check_model_id(model_id, HERE) == model_id
 
 
 @pytest.mark.parametrize(
     ("model_id", "told"),
     [
         ("", "names no model"),
-        ("x" * (MAX_BYTES + 1), "257 bytes; 256 are allowed"),
+        ("x" * (MAX_BYTES + 1), "257 bytes, the limit is 256"),
         ("é" * MAX_BYTES, "512 bytes"),
-        ("a\nb", "cannot be printed"),
-        ("a\x00", "cannot be printed"),
-        ("\ud800", "cannot be printed"),
+        ("a\nb", "unprintable"),
+        ("a\x00", "unprintable"),
+        ("\ud800", "unprintable"),
     ],
 )
 def test_what_is_none(model_id: str, told: str) -> None:
     """A client's mistake is told as one: which deployment, what is wrong, what is allowed."""
     with pytest.raises(InvalidRequestError, match=told) as caught:
-        checked(model_id, HERE)
+        check_model_id(model_id, HERE)
     assert str(caught.value).startswith("app#Model: ")
 
 
@@ -37,4 +37,4 @@ def test_what_is_none(model_id: str, told: str) -> None:
 def test_an_id_is_text(model_id: object) -> None:
     """Anything else is a mistake of the program."""
     with pytest.raises(TypeError, match="must be a str"):
-        checked(model_id, HERE)
+        check_model_id(model_id, HERE)

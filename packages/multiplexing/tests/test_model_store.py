@@ -11,7 +11,7 @@ import pytest
 from alacarte.context import current_call
 from alacarte.errors import ServeError
 from alacarte.types import Call, NestedCalls
-from alacarte_multiplexing import _store
+from alacarte_multiplexing import _model_store
 from alacarte_multiplexing._model_store import ModelStore
 
 
@@ -155,7 +155,7 @@ async def test_a_load_waits_for_a_request_to_end() -> None:
 
 async def test_the_wait_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """After ten seconds the load goes on; the model in use is unloaded when its request ends."""
-    monkeypatch.setattr(_store, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(_model_store, "EVICTION_TIMEOUT_S", 0.01)
     bench = Bench(1)
     done = asyncio.Event()
     user = go(bench.request("a", until=done))
@@ -171,7 +171,7 @@ async def test_the_wait_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_requests_that_need_two_models_do_not_stop_each_other() -> None:
     """Each holds the model the other one's load would wait for, and both get theirs."""
     bench = Bench(1)
-    async with asyncio.timeout(_store.PATIENCE_S / 2):
+    async with asyncio.timeout(_model_store.EVICTION_TIMEOUT_S / 2):
         assert await asyncio.gather(
             go(bench.request("a", "b")), go(bench.request("b", "a")), go(bench.request("c", "a"))
         ) == [["a", "b"], ["b", "a"], ["c", "a"]]

@@ -9,9 +9,9 @@ from alacarte_multiplexing._recency import Recency
 
 
 class Thing:
-    def __init__(self, name: str, *, busy: bool = False) -> None:
+    def __init__(self, name: str, *, in_use: bool = False) -> None:
         self.name = name
-        self.busy = busy
+        self.in_use = in_use
 
 
 STEPS = st.lists(st.tuples(st.sampled_from("abcdefg"), st.booleans()), max_size=60)
@@ -24,20 +24,20 @@ def test_the_one_asked_for_longest_ago_of_the_idle_goes(
     """Never more than the limit; who goes is the oldest idle one, or the oldest if none is idle."""
     recency: Recency[Thing] = Recency(limit)
     plain: list[Thing] = []
-    for name, busy in steps:
+    for name, in_use in steps:
         held = next((thing for thing in plain if thing.name == name), None)
         assert recency.touch(name) is held
         if held is not None:
-            held.busy = busy
+            held.in_use = in_use
             plain.remove(held)
             plain.append(held)
             continue
         expected = None
         if 0 <= limit <= len(plain):
-            expected = next((thing for thing in plain if not thing.busy), plain[0])
+            expected = next((thing for thing in plain if not thing.in_use), plain[0])
             plain.remove(expected)
         assert recency.make_room() is expected
-        plain.append(Thing(name, busy=busy))
+        plain.append(Thing(name, in_use=in_use))
         recency.add(name, plain[-1])
         assert list(recency) == [thing.name for thing in plain]
         assert limit < 0 or len(recency) <= limit

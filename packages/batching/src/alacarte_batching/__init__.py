@@ -1,4 +1,4 @@
-"""Many calls at once as one call with a list: `@serve.batch`."""
+"""Batching of concurrent calls into one call with a list: `@serve.batch`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""When a batch closes and which items are in it. Pure: time is an argument.
+"""Batcher: decides when a batch closes, and which items it contains. Pure: time is an argument.
 
-A batch closes when it is full, or when its first item has waited long enough, and only while
-fewer batches run than may. Until one may, items go on gathering, so the batch that follows a
-slow one is the fuller for it. Items leave in the order they came.
+A batch closes when it is full or its first item has waited long enough, and only while fewer than
+`max_concurrent_batches` run. Until then items accumulate, so the batch after a slow one is larger.
+Items leave in their order of arrival.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Batcher", "Waiting"]
 
 
 class Waiting(Protocol):
-    """An item, which remembers when it came."""
+    """A waiting item, with its time of arrival."""
 
     arrived: float
 
@@ -27,12 +27,12 @@ ItemT = TypeVar("ItemT", bound=Waiting)
 
 
 class Batcher(Generic[ItemT]):
-    """Gathers items and says when they are a batch.
+    """Collects items and forms batches.
 
     Args:
-        limits: Shared with whoever may change them.
-        measure: The joint size of some items, for those who do not count each as one. It is
-            the user's code and may raise, from `take` alone.
+        limits: Limits of batches, which may change at any time.
+        measure: Returns the total size of some items, if an item does not count as one. User code:
+            may raise, from `take` only.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Batcher(Generic[ItemT]):
         self._measure = measure
         self._waiting: deque[ItemT] = deque()
         self._running = 0
-        # What is known of the items in front: how many fit together, and whether no more do.
+        # Cached measurement of the first items: how many fit together, and whether no more do.
         self._count = 0
         self._full = False
         self._measured_for = 0
@@ -51,12 +51,12 @@ class Batcher(Generic[ItemT]):
         return len(self._waiting)
 
     def add(self, item: ItemT, now: float) -> None:
-        """Put an item behind those that wait."""
+        """Append an item to the waiting ones."""
         item.arrived = now
         self._waiting.append(item)
 
     def discard(self, item: ItemT) -> bool:
-        """Remove an item nobody waits for any more; return whether it was still waiting."""
+        """Remove an item whose caller has gone; return whether it was still waiting."""
         try:
             self._waiting.remove(item)
         except ValueError:
@@ -65,16 +65,16 @@ class Batcher(Generic[ItemT]):
         return True
 
     def clear(self) -> list[ItemT]:
-        """Remove and return all that wait."""
+        """Remove and return all waiting items."""
         items = list(self._waiting)
         self._waiting.clear()
         self._forget()
         return items
 
     def closes_at(self) -> float | None:
-        """Return when the next batch closes for lack of time, None if nothing can close.
+        """Return the time at which the next batch times out, None if no batch can close.
 
-        Nothing can while no item waits, or while as many batches run as may.
+        No batch can close while no item waits, or while `max_concurrent_batches` run.
         """
         limits = self._limits
         if not self._waiting or self._running >= limits.max_concurrent_batches:
@@ -82,13 +82,13 @@ class Batcher(Generic[ItemT]):
         return self._waiting[0].arrived + limits.batch_wait_timeout_s
 
     def take(self, now: float | None) -> list[ItemT]:
-        """Close and return the next batch, empty when none is due.
+        """Close and return the next batch, [] if none is due.
 
-        A batch that was returned counts as running until `finish` is called for it.
+        A returned batch counts as running until `finish` is called.
 
         Args:
-            now: The time; None to close a full batch only, and leave the others a chance to
-                be joined by items that come in the same moment.
+            now: Current time; None to close a full batch only, so that items that arrive in the
+                same turn of the loop can join the others.
         """
         closes_at = self.closes_at()
         if closes_at is None:
@@ -101,11 +101,11 @@ class Batcher(Generic[ItemT]):
         return [self._waiting.popleft() for _ in range(count)]
 
     def finish(self) -> None:
-        """One batch that was taken has ended."""
+        """Record the end of a batch that `take` returned."""
         self._running -= 1
 
     def _next(self) -> tuple[int, bool]:
-        """Return how many items the next batch has, and whether it can have no more."""
+        """Return the number of items in the next batch, and whether the batch is full."""
         limit = self._limits.max_batch_size
         if self._measure is None:
             waiting = len(self._waiting)
@@ -115,13 +115,13 @@ class Batcher(Generic[ItemT]):
         self._measured_for = limit
         while not self._full and self._count < len(self._waiting):
             size = self._measure(list(islice(self._waiting, self._count + 1)))
-            # One too large alone came while the limit was higher. It runs, on its own.
+            # A first item above the limit arrived while the limit was higher, and runs alone.
             if self._count == 0 or size <= limit:
                 self._count += 1
             self._full = bool(size >= limit)
         return self._count, self._full
 
     def _forget(self) -> None:
-        """Forget what was measured of the items in front, since they are others now."""
+        """Reset the cached measurement, because the first items have changed."""
         self._count = 0
         self._full = False

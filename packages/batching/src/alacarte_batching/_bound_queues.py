@@ -1,4 +1,4 @@
-"""Whose queue a call goes to: one for each instance and event loop, gone when either is."""
+"""The queues of a batched function: one per instance and event loop, dropped with either."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 from alacarte.context import current_replica, current_runtime
 from alacarte.types import BatchObserver
 
-from ._queue import Queue, Target
+from ._queue import BatchedFunction, Queue
 
 __all__ = ["BoundQueues"]
 
 
 class BoundQueues:
-    """The queues of one batched function, made when first needed and gone with their owners.
+    """The queues of one batched function, created on demand and dropped with their owners.
 
-    It pickles without them, since classes that are defined in a script are sent to replicas
-    whole, the decorated method and this object included.
+    Pickles without its queues: a class that is defined in a script is sent to replicas by value,
+    with its decorated methods and this object.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: BatchedFunction) -> None:
         self.target = target
-        # By identity, since instances need not be hashable (a dataclass is not), and weak
-        # mappings ask for it. An entry goes before the identity can be used again.
+        # By identity: instances need not be hashable (dataclasses are not), which weak mappings
+        # require. `forget` removes an entry before its identity can be reused.
         self._queues: dict[tuple[int, int], Queue] = {}
         self._owners: dict[tuple[int, int], list[weakref.ref[Any]]] = {}
 
@@ -35,7 +35,7 @@ class BoundQueues:
         return len(self._queues)
 
     def of(self, args: tuple[Any, ...]) -> Queue:
-        """Return the queue for a call with these arguments, in the running loop."""
+        """Return the queue for a call with the given arguments on the running loop."""
         loop = asyncio.get_running_loop()
         owner = args[0] if self.target.parameters.is_method and args else None
         queue = self._queues.get((id(owner), id(loop)))
@@ -61,8 +61,8 @@ class BoundQueues:
         return queue
 
 
-def _observer(target: Target) -> BatchObserver | None:
-    """Return what plugins observe of the batches of this replica; None where none asks."""
+def _observer(target: BatchedFunction) -> BatchObserver | None:
+    """Return the plugins' observer of this replica's batches, None if no plugin observes them."""
     replica, runtime = current_replica.get(), current_runtime.get()
     if replica is None or runtime is None:
         return None

@@ -1,4 +1,4 @@
-"""`@serve.batch`, as users write it."""
+"""The decorator `@serve.batch`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar, cast, overload
 from ._bound_queues import BoundQueues
 from ._limits import Limits
 from ._parameters import Parameters
-from ._queue import Item, Queue, Target
+from ._queue import BatchedFunction, Item, Queue
 
 __all__ = ["Batched", "batch"]
 
@@ -23,10 +23,10 @@ ReturnT_co = TypeVar("ReturnT_co", covariant=True)
 
 
 class Batched(Protocol[ReturnT_co]):
-    """A batched function or method, as its callers see it: one item in, one result out.
+    """A batched function or method for its callers: takes one item, returns one result.
 
-    What is awaited or iterated is typed; the arguments are not, since types cannot say "each
-    parameter without its list".
+    The result is typed. The arguments are not, because types cannot express "each parameter
+    without its list".
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> ReturnT_co:
@@ -43,7 +43,7 @@ class Batched(Protocol[ReturnT_co]):
 
 
 class Decorator(Protocol):
-    """What `batch` with options returns."""
+    """The decorator that `batch` with options returns."""
 
     @overload
     def __call__(
@@ -92,13 +92,13 @@ def batch(
     max_concurrent_batches: int = 1,
     batch_size_fn: Callable[[list[Any]], int] | None = None,
 ) -> Any:
-    """Gather calls with one item each into calls with a list of items.
+    """Batch concurrent calls with one item each into calls with a list of items.
 
-    The function is `async def`. It takes a list for each parameter that callers pass, and
-    returns a list with one result for each item, in the same order; or, as an async generator,
-    yields such lists, and each caller iterates its own values: the call queues the item, before
-    the first value is asked for. `StopIteration` in place of a
-    value ends one caller's stream. Calls that share a batch must pass the same parameters.
+    The function is `async def`. It takes a list for each parameter, and returns a list with one
+    result per item, in the same order. An async generator yields such lists, and each caller
+    iterates its own values; the call itself queues the item, before the first iteration.
+    `StopIteration` in place of a value ends one caller's stream. All calls in a batch must pass the
+    same parameters.
 
     ```python
     @serve.deployment
@@ -111,41 +111,42 @@ def batch(
             return await self.predict(await image_of(request))
     ```
 
-    A batch runs when it is full or when its first item has waited long enough; while as many
-    run as may, the next goes on filling. Methods (their first parameter is called `self` or
-    `cls`) batch the calls on one instance. Calls from different event loops are not mixed.
+    A batch runs when it is full or its first item has waited long enough. While
+    `max_concurrent_batches` run, the next batch keeps filling. Methods (functions whose first
+    parameter is named `self` or `cls`) batch the calls on one instance. Calls from different event
+    loops are not mixed.
 
-    An exception of the function, or a list of the wrong length, is raised at every caller of
-    the batch. A caller that is cancelled before its batch runs is left out of it; later, the
-    batch runs on for the others. A generator whose callers have all gone is closed.
+    If the function raises, or returns a list of the wrong length, every caller of the batch gets
+    the error. A caller that is cancelled before its batch runs is removed from the batch; a running
+    batch continues for the other callers. A generator without callers is closed.
 
-    Items of requests for different models (`serve.get_multiplexed_model_id`) are not mixed: a
-    batch of them is handed over as one for each model, all at the same time.
+    Items of requests for different models (`serve.get_multiplexed_model_id`) are not mixed: such a
+    batch is split into one batch per model, which run concurrently.
 
-    A batch runs in a task of its own, with a copy of the first caller's context variables:
-    what it reads of a request there is true of one caller only, so pass what differs between
-    callers as arguments. What it sets there, no caller sees.
+    A batch runs in a task of its own, in a copy of the first caller's context variables. Pass
+    values that differ between callers as arguments: the context has only the first caller's. Values
+    that the function sets in the context reach no caller.
 
     Args:
         _func: The function, when the decorator is used without parentheses.
-        max_batch_size: The most items in one batch. The function's `set_max_batch_size`
-            changes it while it runs.
-        batch_wait_timeout_s: The longest the first item of a batch waits for others, in
-            seconds. The function's `set_batch_wait_timeout_s` changes it while it runs.
-        max_concurrent_batches: The most batches to run at a time, for each instance.
-        batch_size_fn: Gives the size of a list of items (of first arguments), where items do
-            not count as one each: tokens, pixels. It is called again for each item that comes,
-            so it should be quick.
+        max_batch_size: Maximum number of items in a batch. The function's `set_max_batch_size`
+            changes the limit at run time.
+        batch_wait_timeout_s: Longest time that the first item of a batch waits for others, in
+            seconds. The function's `set_batch_wait_timeout_s` changes the timeout at run time.
+        max_concurrent_batches: Maximum number of concurrent batches per instance.
+        batch_size_fn: Returns the size of a list of items (of first arguments), if an item does not
+            count as one: tokens or pixels, for example. Called for each new item, so it should be
+            fast.
 
     Raises:
-        TypeError: The function is not `async def`, or an option is of the wrong type.
+        TypeError: The function is not `async def`, or an option has the wrong type.
         ValueError: An option is out of range.
     """
     options = Limits(max_batch_size, batch_wait_timeout_s, max_concurrent_batches)
     if batch_size_fn is not None and not callable(batch_size_fn):
         raise TypeError(
-            f"@serve.batch: batch_size_fn is {batch_size_fn!r}; it must be None or a function "
-            f"from a list of items to their size."
+            f"@serve.batch: batch_size_fn is {batch_size_fn!r}; it must be None or a function that "
+            f"takes a list of items and returns their size."
         )
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -154,9 +155,11 @@ def batch(
         if not (is_async and inspect.isroutine(function)):
             name = getattr(function, "__qualname__", repr(function))
             raise TypeError(f"@serve.batch: {name} must be a function defined with `async def`.")
-        # A copy: one decorator may make two functions, whose limits change apart.
+        # A copy: one decorator may decorate two functions, whose limits change independently.
         limits = copy.copy(options)
-        queues = BoundQueues(Target(function, Parameters(function), limits, batch_size_fn, streams))
+        queues = BoundQueues(
+            BatchedFunction(function, Parameters(function), limits, batch_size_fn, streams)
+        )
         wrapper = cast("Any", (_streaming if streams else _plain)(function, queues))
         wrapper.set_max_batch_size = limits.set_max_batch_size
         wrapper.set_batch_wait_timeout_s = limits.set_batch_wait_timeout_s
@@ -167,7 +170,7 @@ def batch(
     return decorate if _func is None else decorate(_func)
 
 
-# Real functions, so that `inspect` sees what a caller is to do with them: await, or iterate.
+# Real functions, so that `inspect` reports a coroutine function or a function of a generator.
 
 
 def _plain(
@@ -191,7 +194,7 @@ def _streaming(
 ) -> Callable[..., AsyncGenerator[Any, None]]:
     @wraps(function)
     def stream(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        # Queued by the call, so that streams read one after the other share a batch.
+        # Queued at the call, so that streams that are read one after the other share a batch.
         queue = queues.of(args)
         item = queue.add(args, kwargs)
         values = _values(queue, item, item.future)
@@ -204,7 +207,7 @@ def _streaming(
 async def _values(
     queue: Queue, item: Item, future: asyncio.Future[Any]
 ) -> AsyncGenerator[Any, None]:
-    item.reader = None  # from here on `finally` does what it is for
+    item.reader = None  # from here on, `finally` drops the item
     try:
         while (step := await future) is not None:
             value, future = step
@@ -214,7 +217,7 @@ async def _values(
 
 
 def _dropped(queue: Queue, item: Item, _: object) -> None:
-    """Take back a call whose stream was never read. In whichever thread collects garbage."""
+    """Drop a call whose stream was never read. Runs in the thread that collects garbage."""
     item.reader = None
     with contextlib.suppress(RuntimeError):  # the loop is closed, and the queue with it
         item.future.get_loop().call_soon_threadsafe(queue.drop, item)

@@ -1,4 +1,4 @@
-"""The options of a batched function: what they may be, and how they change. Pure."""
+"""The options of a batched function, validated. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["Limits"]
 
 
 class Limits:
-    """The options of one batched function, read at each decision so that changes apply.
+    """The options of one batched function. Read at each decision, so that changes apply at once.
 
     Attributes:
-        max_batch_size: Items in one batch, or their joint size where `batch_size_fn` gives it.
-        batch_wait_timeout_s: How long the first item of a batch waits for others, in seconds.
-        max_concurrent_batches: Batches that may run at a time.
+        max_batch_size: Maximum number of items in a batch, or total size with `batch_size_fn`.
+        batch_wait_timeout_s: Longest time that the first item of a batch waits, in seconds.
+        max_concurrent_batches: Maximum number of concurrent batches.
 
     Raises:
         TypeError: A value is not a number of the right kind.
@@ -33,11 +33,11 @@ class Limits:
         self.max_concurrent_batches = _count("max_concurrent_batches", max_concurrent_batches)
 
     def set_max_batch_size(self, max_batch_size: float) -> None:
-        """Change how large batches get, from the next one that closes."""
+        """Change `max_batch_size` for batches that close from now on."""
         self.max_batch_size = _count("max_batch_size", max_batch_size)
 
     def set_batch_wait_timeout_s(self, batch_wait_timeout_s: float) -> None:
-        """Change how long batches wait, from the next one that opens."""
+        """Change `batch_wait_timeout_s` for batches that open from now on."""
         self.batch_wait_timeout_s = _seconds("batch_wait_timeout_s", batch_wait_timeout_s)
 
     def get_max_batch_size(self) -> int:
@@ -50,7 +50,7 @@ class Limits:
 
 
 def _count(option: str, value: Any) -> int:
-    # 10.0 is taken, as Ray Serve does: numbers from YAML or JSON often come as that.
+    # 10.0 is accepted, as in Ray Serve: numbers from YAML or JSON are often floats.
     whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
     if not whole or isinstance(value, bool):
         raise TypeError(f"@serve.batch: {option} is {value!r}; it must be an integer, 1 or more.")

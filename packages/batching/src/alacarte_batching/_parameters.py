@@ -1,4 +1,4 @@
-"""How calls with one item each become one call with lists. Pure."""
+"""Parameters of a batched function: combine the arguments of calls into lists. Pure."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ __all__ = ["Arguments", "Parameters"]
 
 
 class Arguments(Protocol):
-    """What one call passes, as `Parameters.normalise` returned it."""
+    """The arguments of one call, normalised by `Parameters.normalise`."""
 
     @property
     def args(self) -> tuple[Any, ...]:
-        """Positional arguments, the instance first if it is a method's call."""
+        """The positional arguments; for a method the instance comes first."""
 
     @property
     def kwargs(self) -> Mapping[str, Any]:
-        """Those that cannot be positional."""
+        """The arguments that can only be passed by keyword."""
 
 
 class Parameters:
     """The parameters of a batched function.
 
-    A function whose first parameter is called `self` or `cls` is a method: what is passed for
-    it is no item, and calls on different instances do not share batches. At decoration there is
-    nothing else to tell a method by.
+    A function whose first parameter is named `self` or `cls` counts as a method: that argument is
+    no item, and calls on different instances do not share batches. At decoration, the name is the
+    only sign of a method.
 
     Raises:
-        TypeError: The function has no parameter to take items.
+        TypeError: The function has no parameter for items.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -40,19 +40,19 @@ class Parameters:
         self.is_method = bool(parameters) and parameters[0].name in ("self", "cls")
         if len(parameters) <= self.is_method:
             raise TypeError(
-                f"@serve.batch: {self._name} takes no items; give it a parameter for the list."
+                f"@serve.batch: {self._name} takes no items; add a parameter for the list of items."
             )
         self._range = _positional_range(parameters, at_least=1 + self.is_method)
 
     def normalise(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments with those given by keyword in their position, if they have one.
+        """Return the arguments, with keyword arguments moved to their position if possible.
 
         So `f(1, 2)` and `f(1, y=2)` pass the same parameters, and may share a batch.
 
         Raises:
-            TypeError: They do not fit the function.
+            TypeError: The arguments do not match the function's signature.
         """
         fewest, most = self._range
         if not kwargs and fewest <= len(args) <= most:
@@ -66,16 +66,16 @@ class Parameters:
         return bound.args, bound.kwargs
 
     def first(self, call: Arguments) -> Any:
-        """Return the first argument of a call that is an item."""
+        """Return the first item among the arguments of a call."""
         items = call.args[self.is_method :]
         return items[0] if items else next(iter(call.kwargs.values()))
 
-    def alike(self, call: Arguments, other: Arguments) -> bool:
-        """Whether two calls pass the same parameters."""
+    def have_same_parameters(self, call: Arguments, other: Arguments) -> bool:
+        """Return whether two calls pass the same parameters."""
         return len(call.args) == len(other.args) and call.kwargs.keys() == other.kwargs.keys()
 
     def columns(self, calls: Sequence[Arguments]) -> tuple[list[Any], dict[str, list[Any]]]:
-        """Return the arguments of one call for many that are alike: a list for each."""
+        """Return the arguments of the batched call: one list per parameter."""
         first = calls[0]
         args: list[Any] = [list(column) for column in zip(*(c.args for c in calls), strict=True)]
         if self.is_method:
@@ -83,10 +83,10 @@ class Parameters:
         return args, {name: [c.kwargs[name] for c in calls] for name in first.kwargs}
 
     def mismatch(self, call: Arguments, batch: Arguments) -> TypeError:
-        """Return the error for a call that is not like those it shares a batch with."""
+        """Return the error for a call whose parameters differ from those of its batch."""
         return TypeError(
-            f"{self._name}: this call passes {self._describe(call)} and came into a batch of calls "
-            f"that pass {self._describe(batch)}; pass the same parameters in every call."
+            f"{self._name}: this call passes {self._describe(call)}, but the other calls in its "
+            f"batch pass {self._describe(batch)}; pass the same parameters in every call."
         )
 
     def _describe(self, call: Arguments) -> str:
@@ -106,7 +106,7 @@ class Parameters:
 def _positional_range(
     parameters: Sequence[inspect.Parameter], at_least: int
 ) -> tuple[float, float]:
-    """Return how many positional arguments alone make a valid call, fewest and most."""
+    """Return the fewest and the most positional arguments of a call without keyword arguments."""
     if any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
         return math.inf, -math.inf
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]

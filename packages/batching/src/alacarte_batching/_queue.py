@@ -1,7 +1,6 @@
 """The asyncio side of batching: a future per item, a task per batch, a timer while items wait.
 
-Nothing runs when nothing waits: no task polls, and an idle queue holds no timer, so neither a
-test nor a stopping replica finds anything left over.
+An idle queue has no task and no timer, so a stopping replica has nothing to clean up.
 """
 
 from __future__ import annotations
@@ -21,23 +20,23 @@ from alacarte.types import BatchObserver
 from ._batcher import Batcher
 from ._limits import Limits
 from ._parameters import Parameters
-from .errors import BatchSizeError, ItemTooLargeError
+from .errors import BatchSizeError, ItemTooLargeError, count
 
-__all__ = ["Item", "Queue", "Target"]
+__all__ = ["Item", "Queue", "BatchedFunction"]
 
 log = logging.getLogger("alacarte.batching")
 
 
 @dataclass(frozen=True)
-class Target:
-    """A batched function and how to call it.
+class BatchedFunction:
+    """A batched function with its options.
 
     Attributes:
-        function: As the user wrote it; a method's is not bound.
-        parameters: Its parameters.
-        limits: Its options, which may change.
-        measure: `batch_size_fn`.
-        streams: It is an async generator.
+        function: The user's function; for a method, the unbound one.
+        parameters: Parameters of the function.
+        limits: Options of the function, which may change.
+        measure: The user's `batch_size_fn`.
+        streams: The function is an async generator.
     """
 
     function: Callable[..., Any]
@@ -48,11 +47,11 @@ class Target:
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """The function's qualified name, for errors."""
         return self.function.__qualname__
 
     def size(self, items: Sequence[Item]) -> Any:
-        """Return the joint size of some items, as the user's `batch_size_fn` has it."""
+        """Return the total size of some items, by the user's `batch_size_fn`."""
         assert self.measure is not None
         return self.measure([self.parameters.first(item) for item in items])
 
@@ -62,13 +61,13 @@ class Item:
 
     Attributes:
         args: Positional arguments.
-        kwargs: The others.
-        future: Resolves to the result. For a generator, to the next value and the future of the
-            one after it, or to None at the end.
-        context: The caller's context variables.
-        model_id: The multiplexed model its request is for, "" for none.
-        arrived: When it came, on the loop's clock.
-        reader: Notices that nobody will read a stream that has not begun.
+        kwargs: Keyword arguments.
+        future: Resolves to the result. For a generator, resolves to a pair of the next value and
+            the future after that one, or to None at the end.
+        context: Copy of the caller's context variables.
+        model_id: The multiplexed model of the request, "" for none.
+        arrived: Time of arrival, on the loop's clock.
+        reader: Weak reference that detects that an unread stream was dropped.
     """
 
     __slots__ = ("args", "arrived", "context", "future", "kwargs", "model_id", "reader")
@@ -87,19 +86,19 @@ class Item:
 
     @property
     def done(self) -> bool:
-        """Whether the caller has all it will get, or has gone."""
+        """Whether the caller has its last result, or has gone."""
         return self.future.done()
 
     def resolve(self, value: Any) -> None:
-        """Give the caller its result."""
+        """Set the caller's result."""
         if not self.future.done():
             self.future.set_result(value)
 
     def put(self, value: Any) -> None:
-        """Give the caller the next value of its stream.
+        """Append a value to the caller's stream.
 
-        Values wait in memory until they are read. A reader that is slow does not hold up the
-        others of its batch, and at worst what it has not read is all of its reply.
+        Unread values stay in memory: a slow reader does not delay the others of its batch, and at
+        worst its whole reply is in memory.
         """
         if not self.future.done():
             following = self.future.get_loop().create_future()
@@ -113,17 +112,17 @@ class Item:
 
 
 class Queue:
-    """Calls of one function, on one instance if it is a method, in one event loop.
+    """The queue of calls of one function, on one event loop and, for a method, one instance.
 
-    It needs no bound of its own: each item is a call in progress, and a replica accepts no more
-    than `max_ongoing_requests` of them. It never holds the loop while idle, nor its instance.
+    The queue needs no limit: each item is a call in progress, and a replica accepts at most
+    `max_ongoing_requests` of them. An idle queue references neither its loop nor its instance.
 
     Args:
-        target: The function.
-        observer: Of a plugin, None where none asks.
+        target: The batched function.
+        observer: Plugins' observer of batches, None for none.
     """
 
-    def __init__(self, target: Target, observer: BatchObserver | None = None) -> None:
+    def __init__(self, target: BatchedFunction, observer: BatchObserver | None = None) -> None:
         self._target = target
         self._observer = observer
         self._batcher: Batcher[Item] = Batcher(
@@ -131,15 +130,15 @@ class Queue:
         )
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
-        # asyncio itself keeps only weak references to tasks.
+        # Strong references: asyncio keeps only weak ones to tasks.
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Item:
-        """Take up one call.
+        """Add a call to the queue and return its item.
 
         Raises:
-            TypeError: The arguments do not fit the function.
-            ItemTooLargeError: No batch can hold it.
+            TypeError: The arguments do not match the function's signature.
+            ItemTooLargeError: The item alone is larger than a batch may be.
         """
         loop = asyncio.get_running_loop()
         target = self._target
@@ -152,16 +151,16 @@ class Queue:
         self._batcher.add(item, loop.time())
         if self._observer is not None:
             self._observer.queued()
-        # By size alone, so that calls made in one go share a batch even at a timeout of zero.
+        # Only full batches, so that calls of one turn share a batch even with a timeout of zero.
         self._start_due(loop, None)
         return item
 
     def drop(self, item: Item) -> None:
-        """The caller of `item` has gone. A batch it is already part of runs on."""
+        """Drop the item of a caller that has gone. A batch that contains it keeps running."""
         future = item.future
         if future.done() and not future.cancelled():
-            # All there is has come. An error among it that the caller never came to read is to
-            # count as seen, or asyncio logs that it was not.
+            # The last result is there. If it is an error that the caller has not read, retrieve it:
+            # asyncio logs errors that were never retrieved.
             future.exception()
             return
         future.cancel()
@@ -173,18 +172,18 @@ class Queue:
             while batch := self._batcher.take(now):
                 self._start(loop, batch)
         except BaseException as error:
-            # `batch_size_fn` is foreign code. Whatever it choked on would stop the queue again
-            # and again, so it is told to all who wait, and the queue goes on.
+            # `batch_size_fn` is foreign code. It would fail again for the same items, so all
+            # waiting callers get the error, and the queue starts empty.
             for item in self._batcher.clear():
                 item.fail(error)
         self._arm(loop)
 
     def _start(self, loop: asyncio.AbstractEventLoop, batch: list[Item]) -> None:
-        """Run a batch: as one for each model, at the same time, where its items ask for several."""
+        """Run a batch; if its items are for several models, as one concurrent batch per model."""
         parts = _by_model(batch)
         running: list[asyncio.Task[None]] = []
         for part in parts:
-            # In the first caller's context, for want of a better one.
+            # In the first caller's context: a task has only one.
             task = loop.create_task(
                 self._run(part), name=f"batch {self._target.name}", context=part[0].context
             )
@@ -197,7 +196,7 @@ class Queue:
     def _observe(
         self, observer: BatchObserver, batch: list[Item], task: asyncio.Task[None]
     ) -> None:
-        """Tell a plugin of a batch that begins now, and of its end."""
+        """Notify the observer of a batch's start now, and of its end."""
         began = task.get_loop().time()
         observer.started(len(batch), began - min(item.arrived for item in batch))
 
@@ -208,7 +207,7 @@ class Queue:
         task.add_done_callback(ended)
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have the timer go off when the next batch closes, or not at all."""
+        """Set the timer to the next batch's timeout, or cancel it."""
         closes_at = self._batcher.closes_at()
         if closes_at == self._timer_at:
             return
@@ -221,8 +220,8 @@ class Queue:
 
     def _time_out(self, loop: asyncio.AbstractEventLoop, closes_at: float) -> None:
         self._timer = self._timer_at = None
-        # Loops let timers go off early, by their clock's resolution (asyncio) or rounded to
-        # milliseconds (uvloop): that it went off is what says that the time has come.
+        # Timers may fire early, by the clock's resolution (asyncio) or by rounding to milliseconds
+        # (uvloop): the timer decides, not the clock.
         self._start_due(loop, max(closes_at, loop.time()))
 
     async def _run(self, batch: list[Item]) -> None:
@@ -233,7 +232,7 @@ class Queue:
             raise RuntimeError(f"{name} raised {type(error).__name__}") from error
 
     async def _call(self, batch: list[Item]) -> None:
-        _leave_caller()
+        _detach_from_caller()
         calls = self._live(batch)
         if not calls:
             return
@@ -241,18 +240,18 @@ class Queue:
         if self._target.streams:
             await self._stream(calls, self._target.function(*args, **kwargs))
             return
-        results = self._checked(await self._target.function(*args, **kwargs), len(calls))
+        results = self._check_results(await self._target.function(*args, **kwargs), len(calls))
         for item, result in zip(calls, results, strict=True):
             item.resolve(result)
 
     def _live(self, batch: list[Item]) -> list[Item]:
-        """Return those of a batch whose callers are still there, without odd ones.
+        """Return the items whose callers still wait and pass the same parameters as the first.
 
-        Calls that do not pass the parameters that the first one does get a TypeError.
+        Calls with other parameters get a TypeError.
         """
         calls = [item for item in batch if not item.done]
         parameters = self._target.parameters
-        odd = [item for item in calls if not parameters.alike(item, calls[0])]
+        odd = [item for item in calls if not parameters.have_same_parameters(item, calls[0])]
         for item in odd:
             item.fail(parameters.mismatch(item, calls[0]))
         return [item for item in calls if not item.done] if odd else calls
@@ -260,7 +259,7 @@ class Queue:
     async def _stream(self, calls: list[Item], steps: AsyncGenerator[Any, None]) -> None:
         async with aclosing(steps):
             async for values in steps:
-                for item, value in zip(calls, self._checked(values, len(calls)), strict=True):
+                for item, value in zip(calls, self._check_results(values, len(calls)), strict=True):
                     if _ends_stream(value):
                         item.resolve(None)
                     else:
@@ -270,17 +269,17 @@ class Queue:
         for item in calls:
             item.resolve(None)
 
-    def _checked(self, results: Any, given: int) -> Sequence[Any]:
-        """Return the results of a batch as a list, one for each item given.
+    def _check_results(self, results: Any, given: int) -> Sequence[Any]:
+        """Return the results of a batch as a list with one result per item.
 
-        Anything with a length and an index is taken: a tuple, an array, a tensor.
+        Accepts any object with a length and an index: a tuple, an array, a tensor.
         """
         try:
             returned = len(results)
         except TypeError:
             raise TypeError(
-                f"{self._target.name}: {given} items in, a {type(results).__name__} out; "
-                f"a batched function gives a list with one result for each item."
+                f"{self._target.name} returned a {type(results).__name__} for a batch of "
+                f"{count(given, 'item')}; return a list with one result per item."
             ) from None
         if returned != given:
             raise BatchSizeError(self._target.name, given, returned)
@@ -289,15 +288,15 @@ class Queue:
     def _ended(
         self, batch: list[Item], running: list[asyncio.Task[None]], task: asyncio.Task[None]
     ) -> None:
-        """Settle what a batch left unsettled, and start the next when all its parts have ended.
+        """Settle a batch's remaining items, and start the next batch when all parts have ended.
 
-        A done callback, because a task that is cancelled before its first step never runs a
-        line of its own, and the queue would wait for it for ever.
+        A done callback, because a task that is cancelled before its first step runs no `finally`,
+        and the queue would never continue.
         """
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and all(item.done for item in batch):
-            log.error("%s failed, with no caller left to tell", self._target.name, exc_info=error)
+            log.error("%s failed, and no caller waits for it", self._target.name, exc_info=error)
         for item in batch:
             if error is None:
                 item.future.cancel()
@@ -312,7 +311,7 @@ class Queue:
 
 
 def _by_model(batch: list[Item]) -> list[list[Item]]:
-    """Return the items of a batch by the model they are for, in the order of the first of each."""
+    """Group the items of a batch by model, in the order of each model's first item."""
     first = batch[0].model_id
     if all(item.model_id == first for item in batch):
         return [batch]
@@ -323,7 +322,7 @@ def _by_model(batch: list[Item]) -> list[list[Item]]:
 
 
 def _ends_stream(value: Any) -> bool:
-    """Whether a generator put this in place of a value, to end one caller's stream."""
+    """Return whether a generator's value is a marker that ends one caller's stream."""
     return (
         value is StopIteration
         or value is StopAsyncIteration
@@ -331,10 +330,11 @@ def _ends_stream(value: Any) -> bool:
     )
 
 
-def _leave_caller() -> None:
-    """Go on without the first caller's deadline, and past its end: a batch calls for all.
+def _detach_from_caller() -> None:
+    """Detach the running batch from the first caller's deadline and cancellation.
 
-    A copy of a call does not know what the call has called, and so does not cancel it.
+    The batch works for all callers. A copy of a call does not track the calls that it makes, so the
+    first caller's end does not cancel them.
     """
     call = current_call.get()
     if call is not None:

@@ -1,4 +1,4 @@
-"""What can go wrong with a batch, besides what the batched function itself raises."""
+"""The errors of batching."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["BatchSizeError", "ItemTooLargeError"]
 
 @dataclass(eq=False)
 class BatchSizeError(ServeError):
-    """A batched function gave more or fewer results than it was given items.
+    """A batched function returned a different number of results than it got items.
 
-    Every caller of the batch gets it, since no result can be told to be theirs.
+    Raised at every caller of the batch, because no result can be assigned to an item.
 
     Attributes:
         function: Qualified name of the batched function.
-        given: Items it was called with.
-        returned: Results it returned, or yielded at once.
+        given: Number of items in the batch.
+        returned: Number of results that the function returned, or yielded at once.
     """
 
     function: str
@@ -28,19 +28,19 @@ class BatchSizeError(ServeError):
 
     def __str__(self) -> str:
         return (
-            f"{self.function}: {self.given} items in, {self.returned} results out; "
-            f"a batched function gives one result for each item, in the same order."
+            f"{self.function} returned {count(self.returned, 'result')} for a batch of "
+            f"{count(self.given, 'item')}; return one result per item, in the same order."
         )
 
 
 @dataclass(eq=False)
 class ItemTooLargeError(ServeError, RuntimeError):
-    """One item alone is larger than a batch may be, by `batch_size_fn`.
+    """A single item is larger than `max_batch_size`, by `batch_size_fn`.
 
     Attributes:
         function: Qualified name of the batched function.
-        size: What `batch_size_fn` says of a list of this item.
-        limit: `max_batch_size`.
+        size: Result of `batch_size_fn` for a list with this item only.
+        limit: The value of `max_batch_size`.
     """
 
     function: str
@@ -49,6 +49,11 @@ class ItemTooLargeError(ServeError, RuntimeError):
 
     def __str__(self) -> str:
         return (
-            f"{self.function}: batch_size_fn gives {self.size} for this item alone, "
-            f"max_batch_size is {self.limit}; raise it or split the item."
+            f"{self.function}: batch_size_fn returned {self.size} for a single item, and "
+            f"max_batch_size is {self.limit}; raise max_batch_size or split the item."
         )
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 item" or "2 items"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

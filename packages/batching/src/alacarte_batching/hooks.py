@@ -1,4 +1,4 @@
-"""What this package gives to alacarte: the name `serve.batch`."""
+"""The hooks of this package: registers `serve.batch`."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ __all__ = ["register_api"]
 
 @hookimpl
 def register_api() -> list[ApiName]:
-    """Add `serve.batch`, imported when first used."""
+    """Register `serve.batch`, imported on first use."""
     return [ApiName("batch", "alacarte_batching:batch")]

@@ -7,10 +7,19 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
-from .errors import DeadlineExceededError, PluginError
+from .errors import DeadlineExceededError, DeploymentUnavailableError, PluginError, ServeError
+from .foreign import describe_error
 from .types import Call, DeploymentId, Layer, LayerStage, Reply, Service, StagedLayer
 
-__all__ = ["STAGES", "compose", "deadline", "drop_expired", "order_layers", "order_stages"]
+__all__ = [
+    "STAGES",
+    "compose",
+    "deadline",
+    "drop_expired",
+    "failing_service",
+    "order_layers",
+    "order_stages",
+]
 
 LayerT = TypeVar("LayerT", bound=Callable[..., object])
 
@@ -75,6 +84,20 @@ def compose(service: Service, layers: Iterable[Layer]) -> Service:
     for layer in reversed(list(layers)):
         service = layer(service)
     return service
+
+
+def failing_service(deployment: DeploymentId, reason: BaseException) -> Service:
+    """Return a service that fails every call, for a deployment whose layers failed to build."""
+    message = str(reason) if isinstance(reason, ServeError) else describe_error(reason)
+
+    async def call(request: Call) -> Reply:
+        error = DeploymentUnavailableError(
+            str(deployment), f"a layer around its calls could not be built: {message}"
+        )
+        error.client_message = "The application is unavailable: a plugin around it failed."
+        raise error
+
+    return call
 
 
 def drop_expired(deployment: DeploymentId) -> Layer:

@@ -81,14 +81,14 @@ def test_a_start_passes_turn_place_and_constructor():
     async def main() -> None:
         site = Site(place_s=3, constructor_s=3)
         site.gate.resize(1)
-        other = await site.gate.enter("other")
+        other = await site.gate.acquire("other")
         running = asyncio.create_task(site.run())
         await asyncio.sleep(1)
         assert site.start.message.startswith("waits for other replicas to start")
-        other.leave()
+        other.release()
         await asyncio.sleep(1)
         assert site.start.message == "waits for a process"
-        assert site.start.entered_at == pytest.approx(101)
+        assert site.start.admitted_at == pytest.approx(101)
         await asyncio.sleep(3)
         assert site.start.message == "its constructor has not returned yet"
         assert (site.start.is_placed, site.start.actor) == (True, site.process)

@@ -96,12 +96,12 @@ class World:
         node = Node("n", "127.0.0.1", is_head=True)
         context = ActorContext(self.cluster, "c", node, "host", "/tmp", plugins)
         recovery = Recovery(self.cluster, "i")
-        self.foundation = BootstrapResult(
+        self.bootstrap = BootstrapResult(
             MINE, DesiredState("i", CONFIG), recovery, survivors, None, [node]
         )
         topics = ReportTopics.of(plugins)
         self.publisher = Publisher(plugins, topics)
-        self.loop = ControlLoop(context, self.foundation, StartGate(), self.publisher, topics)
+        self.loop = ControlLoop(context, self.bootstrap, StartGate(), self.publisher, topics)
         self.loop.start()
 
     def serving(self, deployment: DeploymentId) -> int:
@@ -151,10 +151,10 @@ def test_a_plan_is_pursued_once(plugins: Plugins):
 
     async def main(world: World) -> None:
         plan = both()
-        world.loop.pursue(plan)
+        world.loop.apply_plan(plan)
         await world.running()
         before = world.publisher.hub.current(deployment_key(CALLER))
-        world.loop.pursue(plan)
+        world.loop.apply_plan(plan)
         await asyncio.sleep(50)
         assert world.cluster.started == [CALLEE, CALLER]
         assert world.publisher.hub.current(deployment_key(CALLER)) is before
@@ -166,10 +166,10 @@ def test_a_callee_goes_after_its_callers(plugins: Plugins):
     """It serves until nothing runs any more that may call it; then nothing is left of either."""
 
     async def main(world: World) -> None:
-        world.loop.pursue(both())
+        world.loop.apply_plan(both())
         await world.running()
         world.cluster.may_stop.clear()
-        world.loop.pursue(Plan())
+        world.loop.apply_plan(Plan())
         await world.until(lambda: world.cluster.stopped)
         await asyncio.sleep(10)
         assert world.cluster.stopped == [CALLER]
@@ -188,12 +188,12 @@ def test_a_deletion_is_taken_back(plugins: Plugins):
 
     async def main(world: World) -> None:
         plan = both()
-        world.loop.pursue(plan)
+        world.loop.apply_plan(plan)
         await world.running()
         world.cluster.may_stop.clear()
-        world.loop.pursue(Plan())
+        world.loop.apply_plan(Plan())
         await world.until(lambda: world.cluster.stopped)
-        world.loop.pursue(both())
+        world.loop.apply_plan(both())
         world.cluster.may_stop.set()
         await world.running()
         assert world.cluster.stopped == [CALLER]
@@ -215,7 +215,7 @@ def test_a_fault_of_one_deployment_stops_no_other(plugins: Plugins):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ReplicaGroup, "reconcile", broken)
-            world.loop.pursue(both())
+            world.loop.apply_plan(both())
             await world.until(lambda: world.serving(CALLER))
             shown = world.loop.groups[CALLEE].overview
             assert "KeyError('oh')" in shown.message
@@ -242,9 +242,9 @@ def test_survivors_are_adopted_before_anything_is_published(plugins: Plugins):
             survivor(DeploymentId("old", "x"), "old#x#1", b"mine"),
         )
         plan = both()
-        world.loop.adopt(world.foundation, plan)
+        world.loop.adopt(world.bootstrap, plan)
         assert (world.serving(CALLEE), world.serving(CALLER)) == (1, 0)
-        world.loop.pursue(plan)
+        world.loop.apply_plan(plan)
         await world.running()
         assert world.cluster.started == [CALLER]
         assert sorted(cluster.stopped) == [CALLER, DeploymentId("old", "x")]

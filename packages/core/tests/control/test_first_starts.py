@@ -17,20 +17,20 @@ def plan(*ingresses: DeploymentId) -> Plan:
 
 def starts(*ingresses: DeploymentId) -> FirstStarts:
     found = FirstStarts()
-    found.expand(plan(*ingresses))
+    found.set_plan(plan(*ingresses))
     return found
 
 
 def test_an_application_starts_until_its_ingress_has_a_replica():
     """Whatever the deployments behind that have."""
     found = starts(OLD)
-    found.note(INNER, 1, 1, failed=False)
-    found.note(OLD, 0, 1, failed=False)
+    found.update(INNER, 1, 1, failed=False)
+    found.update(OLD, 0, 1, failed=False)
     assert found.changed
     assert found.take() == {"app"}
-    found.note(OLD, 0, 2, failed=False)
+    found.update(OLD, 0, 2, failed=False)
     assert not found.changed
-    found.note(OLD, 1, 2, failed=False)
+    found.update(OLD, 1, 2, failed=False)
     assert found.changed
     assert found.take() == frozenset()
 
@@ -38,40 +38,40 @@ def test_an_application_starts_until_its_ingress_has_a_replica():
 def test_one_that_has_run_does_not_start_for_the_first_time_again():
     """Not without a replica, and not with another ingress; but once it was deleted."""
     found = starts(OLD)
-    found.note(OLD, 1, 1, failed=False)
-    found.note(OLD, 0, 1, failed=False)
-    found.expand(plan(NEW))
-    found.note(NEW, 0, 1, failed=False)
+    found.update(OLD, 1, 1, failed=False)
+    found.update(OLD, 0, 1, failed=False)
+    found.set_plan(plan(NEW))
+    found.update(NEW, 0, 1, failed=False)
     assert found.take() == frozenset()
-    found.expand(plan())
-    found.expand(plan(NEW))
-    found.note(NEW, 0, 1, failed=False)
+    found.set_plan(plan())
+    found.set_plan(plan(NEW))
+    found.update(NEW, 0, 1, failed=False)
     assert found.take() == {"app"}
 
 
 def test_one_that_was_deleted_while_it_started():
     """It is told no more."""
     found = starts(OLD)
-    found.note(OLD, 0, 1, failed=False)
-    found.expand(plan())
+    found.update(OLD, 0, 1, failed=False)
+    found.set_plan(plan())
     assert found.take() == frozenset()
 
 
 def test_one_that_waits_for_calls():
     """With no replica wanted, calls wait from the first on, for they are what starts it."""
     found = starts(OLD)
-    found.note(OLD, 0, 0, failed=False)
-    found.note(OLD, 0, 1, failed=False)
+    found.update(OLD, 0, 0, failed=False)
+    found.update(OLD, 0, 1, failed=False)
     assert found.take() == frozenset()
 
 
 def test_one_that_has_failed():
     """It is not starting; deployed again, it is."""
     found = starts(OLD)
-    found.note(OLD, 0, 1, failed=False)
-    found.note(OLD, 0, 1, failed=True)
+    found.update(OLD, 0, 1, failed=False)
+    found.update(OLD, 0, 1, failed=True)
     assert found.take() == frozenset()
-    found.note(OLD, 0, 1, failed=False)
+    found.update(OLD, 0, 1, failed=False)
     assert found.take() == {"app"}
 
 
@@ -79,6 +79,6 @@ def test_a_former_controllers():
     """They have run, as far as anybody knows."""
     found = FirstStarts()
     found.resume(plan(OLD))
-    found.expand(plan(OLD))
-    found.note(OLD, 0, 1, failed=False)
+    found.set_plan(plan(OLD))
+    found.update(OLD, 0, 1, failed=False)
     assert found.take() == frozenset()

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alacarte._control.health import (
-    FAILURES_IN_A_ROW,
+    MAX_FAILED_CHECKS,
     Health,
     after_failure,
     after_success,
     judge,
     next_check_s,
-    resting,
+    out_of_rotation,
 )
 from alacarte.actors import Liveness
 
@@ -27,8 +27,8 @@ def test_it_is_unfit_after_so_many_failures_in_a_row(checks: list[bool]):
     in_a_row = 0
     for good in checks:
         in_a_row = 0 if good else in_a_row + 1
-    assert health.is_good is (in_a_row < FAILURES_IN_A_ROW)
-    assert health.wants_rest is (in_a_row >= 2)
+    assert health.is_healthy is (in_a_row < MAX_FAILED_CHECKS)
+    assert health.is_degraded is (in_a_row >= 2)
     assert health.message == ("it hurts" if in_a_row else "")
 
 
@@ -37,18 +37,18 @@ def test_one_that_fails_every_other_check_is_left_alone():
     health = Health()
     for _ in range(100):
         health = after_failure(after_success(health), "now and then")
-        assert health.is_good
-        assert not health.wants_rest
+        assert health.is_healthy
+        assert not health.is_degraded
 
 
 @given(st.lists(st.booleans(), max_size=20))
-def test_never_more_than_half_rest(in_doubt: list[bool]):
+def test_never_more_than_half_rest(is_degraded: list[bool]):
     """At least half of them get requests, and only those in doubt get none."""
-    rest = resting(in_doubt)
+    rest = out_of_rotation(is_degraded)
     assert sum(rest) * 2 <= len(rest)
-    assert rest in (in_doubt, [False] * len(in_doubt))
-    if sum(in_doubt) * 2 <= len(in_doubt):
-        assert rest == in_doubt
+    assert rest in (is_degraded, [False] * len(is_degraded))
+    if sum(is_degraded) * 2 <= len(is_degraded):
+        assert rest == is_degraded
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from alacarte._control.health_monitor import HealthMonitor, answers, wait_silent
+from alacarte._control.health_monitor import HealthMonitor, responds, wait_unresponsive
 from alacarte._model.deployment_spec import DeploymentSpec
 from alacarte.actors import ActorDied, ActorUnresponsive, Liveness
 from alacarte.config import DeploymentConfig
@@ -80,13 +80,13 @@ def test_a_process_that_is_silent_for_long_is_unfit_until_it_answers():
         monitor.probe(process)
         monitor.probe(process)  # one probe at a time
         await asyncio.sleep(5.9)
-        assert monitor.is_good
+        assert monitor.is_healthy
         await asyncio.sleep(0.2)
-        assert (monitor.is_good, monitor.in_doubt) == (False, True)
+        assert (monitor.is_healthy, monitor.is_degraded) == (False, True)
         assert monitor.message == "its process has not answered for 6 s"
         assert replica.failed == ["health: its process has not answered for 6 s"]
         await asyncio.sleep(2)
-        assert (monitor.is_good, monitor.in_doubt, monitor.message) == (True, False, "")
+        assert (monitor.is_healthy, monitor.is_degraded, monitor.message) == (True, False, "")
         assert replica.changes == 2
         assert process.probes == 5
 
@@ -136,7 +136,7 @@ def test_the_end_of_a_process_is_no_failed_check():
         await asyncio.sleep(100)
         await ended(monitoring)
         assert (replica.failed, replica.changes) == ([], 0)
-        assert not await answers(process, 2)
+        assert not await responds(process, 2)
 
     FakeClock().run(main())
 
@@ -146,10 +146,10 @@ def test_a_constructor_may_stop_all_threads_for_minutes():
 
     async def main() -> None:
         began = asyncio.get_running_loop().time()
-        message = await wait_silent(made(answers_after=None)[0])
+        message = await wait_unresponsive(made(answers_after=None)[0])
         assert message == "its process has not answered for 300 s"
         assert asyncio.get_running_loop().time() - began >= 300
-        waiting = asyncio.create_task(wait_silent(made(answers_after=100)[0]))
+        waiting = asyncio.create_task(wait_unresponsive(made(answers_after=100)[0]))
         await asyncio.sleep(3000)
         assert not waiting.done()
         await ended(waiting)

@@ -10,7 +10,7 @@ import pytest
 
 from alacarte._cluster.cluster_protocol import ActorDied, ActorSpec
 from alacarte._control.replica_group import ReplicaGroup
-from alacarte._control.start_gate import CONSTRUCTOR_S, StartGate
+from alacarte._control.start_gate import CONSTRUCTOR_PERMIT_S, StartGate
 from alacarte._model.deployment_spec import DeploymentSpec
 from alacarte.actors import Liveness, Membership, ReplicaInfo
 from alacarte.config import DeploymentConfig
@@ -143,7 +143,7 @@ class World:
             lambda _: self.dirty.set(),
             lambda *_: None,
         )
-        self.group.want(self.spec)
+        self.group.set_spec(self.spec)
         self.task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
@@ -165,7 +165,7 @@ class World:
         return self.group.overview
 
     def want(self, wanted: DeploymentSpec | None) -> None:
-        self.group.want(wanted)
+        self.group.set_spec(wanted)
         self.dirty.set()
 
     async def until(self, condition: Callable[[], object], limit_s: float = 1000.0) -> None:
@@ -245,19 +245,16 @@ def test_starts_wait_for_each_other(run: Callable[[Main], None]):
         world.gate.resize(1)
         free = asyncio.Event()
         world.cluster.constructor = free.wait
-        blocker = await world.gate.enter("another")
-        blocker.hold(1000)
+        blocker = await world.gate.acquire("another")
+        blocker.extend(1000)
         world.want(spec("v2"))
         await asyncio.sleep(100)
         assert len(world.cluster.processes) == 1
         assert not old.stopped
         [_, new] = world.overview.replicas
         assert new.message.startswith("waits for other replicas to start")
-        assert (
-            "other replicas to start: no more at once than there are cores"
-            in world.overview.waiting_for
-        )
-        blocker.leave()
+        assert "other replicas to start: at most one per CPU core" in world.overview.waiting_for
+        blocker.release()
         await world.until(lambda: len(world.cluster.processes) == 2, 1)
         await asyncio.sleep(1)
         assert not old.stopped
@@ -278,11 +275,11 @@ def test_a_start_that_takes_no_core_holds_nobody_up(run: Callable[[Main], None])
         world.gate.resize(1)
         world.cluster.constructor = asyncio.Event().wait
         await world.until(lambda: world.cluster.processes)
-        (await asyncio.wait_for(world.gate.enter("another"), CONSTRUCTOR_S + 1)).leave()
+        (await asyncio.wait_for(world.gate.acquire("another"), CONSTRUCTOR_PERMIT_S + 1)).release()
         world.cluster.places.clear()
         world.cluster.lacks = {"GPU": (1.0, 0.0)}
         world.want(spec("v2"))
-        (await asyncio.wait_for(world.gate.enter("another"), 1)).leave()
+        (await asyncio.wait_for(world.gate.acquire("another"), 1)).release()
         await world.close()
 
     run(main)
@@ -636,7 +633,7 @@ def test_a_fault_of_ours_shows_in_the_status(run: Callable[[Main], None]):
     async def main() -> None:
         world = World()
         await world.healthy()
-        world.group.fault(KeyError("oh"))
+        world.group.report_internal_error(KeyError("oh"))
         assert world.group.summary(world.group.views).status_trigger == "INTERNAL_ERROR"
         assert "KeyError('oh')" in world.group.summary(world.group.views).message
         world.dirty.set()

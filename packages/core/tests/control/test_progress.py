@@ -28,12 +28,12 @@ def running(wanted: Target, count: int) -> list[ReplicaView]:
 def test_an_update_lasts_until_its_target_is_reached():
     """Autoscaling does not end it; afterwards, autoscaling is a change of its own."""
     progress, two = Progress(), target(2)
-    progress.aim(None, two, automatic=False)
+    progress.set_target(None, two, automatic=False)
     three = replace(two, replicas=3)
-    progress.aim(two, three, automatic=True)
+    progress.set_target(two, three, automatic=True)
     assert progress.refresh(three, running(three, 2), failures=0) is DeploymentStatus.UPDATING
     assert progress.refresh(three, running(three, 3), failures=0) is DeploymentStatus.HEALTHY
-    progress.aim(three, two, automatic=True)
+    progress.set_target(three, two, automatic=True)
     assert progress.refresh(two, running(two, 3), failures=0) is DeploymentStatus.DOWNSCALING
     assert progress.condition.trigger is DeploymentStatusTrigger.AUTOSCALING
 
@@ -41,7 +41,7 @@ def test_an_update_lasts_until_its_target_is_reached():
 def test_a_deferred_deletion_is_shown():
     """The replicas go on as they are; the status says that they will not for ever."""
     progress, one = Progress(), target(1)
-    progress.aim(None, one, automatic=False)
+    progress.set_target(None, one, automatic=False)
     views = running(one, 1)
     progress.refresh(one, views, failures=0)
     shown = progress.overview(one, views, "", deletion_deferred=True)
@@ -52,7 +52,7 @@ def test_a_deferred_deletion_is_shown():
 def test_a_fault_of_ours_is_shown():
     """Until the next refresh finds that all is well."""
     progress, one = Progress(), target(1)
-    progress.aim(None, one, automatic=False)
-    progress.fault()
+    progress.set_target(None, one, automatic=False)
+    progress.report_internal_error()
     assert progress.condition.trigger is DeploymentStatusTrigger.INTERNAL_ERROR
     assert progress.refresh(one, running(one, 1), failures=0) is DeploymentStatus.HEALTHY

@@ -51,7 +51,7 @@ def publisher() -> Publisher:
 
 def publish(publisher: Publisher, status: DeploymentStatus, plan: Plan, *entries: Any) -> Any:
     group: Any = Group(plan, *entries)
-    publisher.deployment(group, status)
+    publisher.publish_deployment(group, status)
     return publisher.hub.current(deployment_key(ME))
 
 
@@ -75,17 +75,17 @@ def test_a_deployment_that_failed_or_is_deleted_says_so(publisher: Publisher, pl
 
 def test_routes_say_what_starts_for_the_first_time(publisher: Publisher, plan: Plan):
     """Until it has run once; nothing is published where nothing has changed."""
-    publisher.follow(plan)
+    publisher.set_plan(plan)
     publish(publisher, DeploymentStatus.UPDATING, plan)
-    publisher.routes()
+    publisher.publish_routes()
     first = publisher.hub.current(ROUTES_KEY)
     assert (first.routes, first.starting) == (plan.routes, {"a"})
-    publisher.routes()
+    publisher.publish_routes()
     assert publisher.hub.current(ROUTES_KEY) is first
     assert not publisher.starts_changed
     publish(publisher, DeploymentStatus.HEALTHY, plan, ENTRY)
     assert publisher.starts_changed
-    publisher.routes()
+    publisher.publish_routes()
     second = publisher.hub.current(ROUTES_KEY)
     assert second.starting == frozenset()
     assert publisher.routes_version == second.version > first.version
@@ -94,21 +94,21 @@ def test_routes_say_what_starts_for_the_first_time(publisher: Publisher, plan: P
 def test_what_a_former_controller_left_has_run(publisher: Publisher, plan: Plan):
     """Its callers wait for its replicas: to them, nothing has happened."""
     publisher.recover(plan)
-    publisher.follow(plan)
+    publisher.set_plan(plan)
     publish(publisher, DeploymentStatus.UPDATING, plan)
-    publisher.routes()
+    publisher.publish_routes()
     assert publisher.hub.current(ROUTES_KEY).starting == frozenset()
 
 
 def test_applications_are_published_with_the_routes(publisher: Publisher):
     """Those without a route too; other applications behind the same routes are a newer table."""
-    publisher.follow(planned(application("a", "x", "y", prefix="/a"), application("b", "x")))
-    publisher.routes()
+    publisher.set_plan(planned(application("a", "x", "y", prefix="/a"), application("b", "x")))
+    publisher.publish_routes()
     first = publisher.hub.current(ROUTES_KEY)
     assert first.ingresses == {"a": DeploymentId("a", "y"), "b": DeploymentId("b", "x")}
     assert first.deployments == dict.fromkeys(first.ingresses.values(), DeploymentHead("v1", {}))
-    publisher.follow(planned(application("a", "x", "y", prefix="/a")))
-    publisher.routes()
+    publisher.set_plan(planned(application("a", "x", "y", prefix="/a")))
+    publisher.publish_routes()
     second = publisher.hub.current(ROUTES_KEY)
     assert second.version > first.version
     assert (second.routes, list(second.ingresses)) == (first.routes, ["a"])
@@ -123,8 +123,8 @@ def test_options_are_published_without_code(publisher: Publisher):
         [spec] = made.spec.deployments
         changed = replace(made.spec, deployments=(replace(spec, options=options),))
         plan = planned(replace(made, spec=changed))
-        publisher.follow(plan)
-        publisher.routes()
+        publisher.set_plan(plan)
+        publisher.publish_routes()
         snapshot = publish(publisher, DeploymentStatus.UPDATING, plan)
         return snapshot, publisher.hub.current(ROUTES_KEY).deployments[ME]
 
@@ -149,14 +149,14 @@ def test_routes_that_reach_nobody(publisher: Publisher, plan: Plan, run: Any):
 
     async def main() -> None:
         publisher.hub.track("stuck")
-        publisher.follow(plan)
-        publisher.routes()
+        publisher.set_plan(plan)
+        publisher.publish_routes()
         version = publisher.routes_version
-        assert await publisher.routes_seen(version) == version  # after its time is over
+        assert await publisher.wait_routes_applied(version) == version  # after its time is over
         with pytest.raises(DeployError, match="application 'a' runs, but .* its route: stuck has"):
             publisher.check_reached("application 'a'", version)
         publisher.hub.track("other")
-        with pytest.raises(DeployError, match="stuck, other have not taken over"):
+        with pytest.raises(DeployError, match="stuck, other have not applied"):
             publisher.check_reached("application 'a'", version)
         watching = asyncio.create_task(
             publisher.watch(WatchRequest("other", "other/1", 1, {ROUTES_KEY: version}))

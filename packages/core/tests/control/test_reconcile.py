@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alacarte._control.reconcile import (
-    PLACEMENT_PATIENCE_S,
-    SECOND_LOOK_S,
+    CONFIRMATION_S,
+    PLACEMENT_TIMEOUT_S,
     Drain,
     Reconfigure,
     ReplicaView,
     Settings,
     Start,
     Target,
-    lacking_place,
     next_wakeup,
+    placement_blocked_since,
     reconcile,
 )
 from alacarte.status import ReplicaState
@@ -55,7 +55,7 @@ class Simulation:
         self.room = max(room, self.processes)
         self.now = NOW
         self.freed = 0.0
-        self.lacking_since: float | None = None
+        self.blocked_since: float | None = None
         self.random = random.Random(seed)
         self.before = self.running
         self.lowest = self.running
@@ -81,7 +81,7 @@ class Simulation:
                 list(self.replicas.values()),
                 now=self.now,
                 freed=self.freed,
-                lacking_since=self.lacking_since,
+                blocked_since=self.blocked_since,
             )
             if look is None:
                 if not acted:
@@ -93,11 +93,11 @@ class Simulation:
 
     def act(self) -> bool:
         seen = list(self.replicas.values())
-        self.lacking_since = lacking_place(
-            self.lacking_since, self.target, seen, now=self.now, freed=self.freed
+        self.blocked_since = placement_blocked_since(
+            self.blocked_since, self.target, seen, now=self.now, freed=self.freed
         )
         actions = reconcile(
-            self.target, seen, failures=0, now=self.now, lacking_since=self.lacking_since
+            self.target, seen, failures=0, now=self.now, blocked_since=self.blocked_since
         )
         for action in actions:
             match action:
@@ -134,9 +134,7 @@ class Simulation:
             not self.target.replicas
             or any(view.state is RUNNING for view in new)
             or self.running >= self.target.replicas + self.target.surge
-            or any(
-                not view.placed and self.now - view.since >= PLACEMENT_PATIENCE_S for view in new
-            )
+            or any(not view.placed and self.now - view.since >= PLACEMENT_TIMEOUT_S for view in new)
         )
 
     def change(self, replica_id: str, **fields: object) -> None:
@@ -241,7 +239,7 @@ def test_with_less_room_than_wanted_the_new_version_comes_all_the_same(
     for _ in range(100):
         simulation.act()
         if not simulation.move():
-            simulation.now += PLACEMENT_PATIENCE_S
+            simulation.now += PLACEMENT_TIMEOUT_S
     assert {view.version for view in simulation.replicas.values() if view.placed} == {"new"}
     assert simulation.running == room
 
@@ -337,7 +335,7 @@ WAITING = ReplicaView("n", "new", STARTING, NEW, NOW, placed=False)
 def test_patience_for_a_place(waited: float, lacks: bool):
     """A new replica that has waited two seconds for a place lacks one."""
     seen = [*views("old RUNNING"), WAITING]
-    since = lacking_place(None, target(1), seen, now=NOW + waited)
+    since = placement_blocked_since(None, target(1), seen, now=NOW + waited)
     assert since == (NOW + waited if lacks else None)
 
 
@@ -345,7 +343,7 @@ def test_patience_for_a_place(waited: float, lacks: bool):
 def test_patience_with_a_slow_start(waited: float, lacks: bool):
     """Where there was room, the new one is taken to be slow, and nothing is given up for it."""
     seen = [*views("old RUNNING"), replace(WAITING, had_room=True)]
-    since = lacking_place(None, target(1), seen, now=NOW + waited)
+    since = placement_blocked_since(None, target(1), seen, now=NOW + waited)
     assert since == (NOW + waited if lacks else None)
     look = next_wakeup(seen, now=NOW + waited)
     assert look == (None if lacks else pytest.approx(30.0 - waited))
@@ -356,27 +354,29 @@ def test_one_place_at_a_time(in_between: str):
     """While a place is being made, or taken, no other old replica gives up its own."""
     seen = [*views(f"old RUNNING, {in_between}"), WAITING]
     wanted = sum(view.version == "new" for view in seen)
-    assert lacking_place(NOW + 59, target(wanted), seen, now=NOW + 60) is None
+    assert placement_blocked_since(NOW + 59, target(wanted), seen, now=NOW + 60) is None
 
 
 def test_a_place_that_was_just_left_is_waited_for():
     """The two seconds begin anew when a replica ends: its place may be the one that is needed."""
     seen = [*views("old RUNNING"), WAITING]
     freed = NOW + 60
-    assert lacking_place(None, target(1), seen, now=freed + 1.9, freed=freed) is None
+    assert placement_blocked_since(None, target(1), seen, now=freed + 1.9, freed=freed) is None
     assert next_wakeup(seen, now=freed + 0.5, freed=freed) == pytest.approx(1.5)
-    assert lacking_place(None, target(1), seen, now=freed + 2, freed=freed) == freed + 2
-    assert lacking_place(freed + 2, target(1), seen, now=freed + 3, freed=freed) == freed + 2
+    assert placement_blocked_since(None, target(1), seen, now=freed + 2, freed=freed) == freed + 2
+    assert (
+        placement_blocked_since(freed + 2, target(1), seen, now=freed + 3, freed=freed) == freed + 2
+    )
 
 
 def test_a_place_is_given_up_at_the_second_look():
     """A controller that stood still hears at its first look only what happened meanwhile."""
     seen = [*views("old RUNNING"), WAITING]
     woken = NOW + 60
-    for now, actions in [(woken, []), (woken + 0.2, []), (woken + SECOND_LOOK_S, [Drain("r0")])]:
-        found = reconcile(target(1), seen, failures=0, now=now, lacking_since=woken)
+    for now, actions in [(woken, []), (woken + 0.2, []), (woken + CONFIRMATION_S, [Drain("r0")])]:
+        found = reconcile(target(1), seen, failures=0, now=now, blocked_since=woken)
         assert found == actions
-    assert next_wakeup(seen, now=woken, lacking_since=woken) == pytest.approx(SECOND_LOOK_S)
+    assert next_wakeup(seen, now=woken, blocked_since=woken) == pytest.approx(CONFIRMATION_S)
     assert reconcile(target(1), seen, failures=0, now=woken + 60) == []
 
 
@@ -429,7 +429,7 @@ def test_without_surge_a_version_that_fails_takes_no_more_than_one_step():
 def test_an_unfit_replica_leaves_when_its_successor_runs():
     """It goes on meanwhile: what fails its checks may still answer, and nobody else is there."""
     unfit, other = views("new RUNNING, new RUNNING")
-    unfit = replace(unfit, fit=False)
+    unfit = replace(unfit, healthy=False)
     assert reconcile(target(2), [unfit, other], failures=0, now=NOW) == [Start(1)]
     coming = replace(other, replica_id="coming", state=STARTING)
     assert reconcile(target(2), [unfit, other, coming], failures=0, now=NOW) == []
@@ -449,7 +449,7 @@ def test_one_that_recovers_is_kept_and_its_successor_is_not_needed():
 
 def test_when_all_are_unfit_all_stay_until_successors_run():
     """A fault that all share takes no capacity away."""
-    unfit = [replace(view, fit=False) for view in views("new RUNNING, new RUNNING")]
+    unfit = [replace(view, healthy=False) for view in views("new RUNNING, new RUNNING")]
     assert reconcile(target(2), unfit, failures=0, now=NOW) == [Start(2)]
 
 
@@ -487,6 +487,6 @@ def test_new_settings_reach_one_replica_first():
 def test_settings_that_are_refused_leave_the_others_as_they_are():
     """The one that refused is replaced by one that does not start; nobody else is asked."""
     seen = views("new RUNNING, new RUNNING, new RUNNING", settings=OLD)
-    seen[0] = replace(seen[0], fit=False)
+    seen[0] = replace(seen[0], healthy=False)
     wanted = target(3, allowed=2)
     assert reconcile(wanted, seen, failures=2, now=NOW) == []

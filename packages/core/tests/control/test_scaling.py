@@ -107,7 +107,7 @@ def test_without_a_scaler(module: Any):
     without = scaling(module)
     without.check(spec(scales=False))
     with pytest.raises(
-        PluginError, match="scale has no effect: no installed plugin gives a scaler"
+        PluginError, match="scale has no effect: no installed plugin provides a scaler"
     ):
         without.check(spec())
     assert without.want(spec(scales=False), 3) is None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from alacarte._control.shortage import (
-    Ask,
     Reminder,
+    ResourceRequest,
     describe_oversized,
     describe_shortage,
     describe_totals,
@@ -25,10 +25,13 @@ ONE_CPU = {"CPU": 1.0}
         ({"memory": (3 * 1024**3, 1024**3)}, "3 GiB of memory; no node has more than 1 GiB free"),
         ({"tpu": (1, 0)}, "1 of the resource 'tpu'; the cluster has 0 free"),
         ({"CPU (bundle 1)": (2, 1)}, "2 CPUs for bundle 1; no node has more than 1 free"),
-        ({"node with zone=c": (1, 0)}, "a node with zone=c; the cluster has none that takes"),
+        (
+            {"node with zone=c": (1, 0)},
+            "a node with zone=c; no such node of the cluster accepts replicas",
+        ),
         (
             {"room for shop#Model (at most 1 on a node)": (1, 0)},
-            "a place: room for shop#Model (at most 1 on a node), and every node has as many",
+            "room for shop#Model (at most 1 on a node); every node has reached max_replicas",
         ),
         (
             {"CPU": (1, 0), "GPU": (1, 0)},
@@ -78,15 +81,21 @@ def test_a_replica_that_fits_on_no_node():
 
 def test_sums():
     """Named is the smallest thing that asks for too much by itself."""
-    five = {"shop#Model": Ask("shop", ONE_CPU, 5), "shop#Door": Ask("shop", ONE_CPU, 1)}
+    five = {
+        "shop#Model": ResourceRequest("shop", ONE_CPU, 5),
+        "shop#Door": ResourceRequest("shop", ONE_CPU, 1),
+    }
     assert describe_totals(five, {"CPU": (6, 2)}) == [
         "Deployment 'shop#Model' asks for 5 CPUs (5 replicas of 1 CPU); the cluster has 2 in all."
     ]
-    four = {f"shop#{name}": Ask("shop", ONE_CPU, 1) for name in "abcd"}
+    four = {f"shop#{name}": ResourceRequest("shop", ONE_CPU, 1) for name in "abcd"}
     assert describe_totals(four, {"CPU": (4, 2)}) == [
         "Application 'shop' asks for 4 CPUs; the cluster has 2 in all."
     ]
-    two = {"shop#a": Ask("shop", ONE_CPU, 2), "web#b": Ask("web", ONE_CPU, 1)}
+    two = {
+        "shop#a": ResourceRequest("shop", ONE_CPU, 2),
+        "web#b": ResourceRequest("web", ONE_CPU, 1),
+    }
     assert describe_totals(two, {"CPU": (3, 2)}) == [
         "Applications 'shop' (2) and 'web' (1) ask for 3 CPUs together; the cluster has 2 in all."
     ]

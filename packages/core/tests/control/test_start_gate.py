@@ -8,7 +8,12 @@ import math
 import pytest
 
 from alacarte._cluster.cluster_protocol import Node
-from alacarte._control.start_gate import PROCESS_S, StartGate, Turn, starts_at_once
+from alacarte._control.start_gate import (
+    PROCESS_PERMIT_S,
+    StartGate,
+    StartPermit,
+    max_concurrent_starts,
+)
 
 HERE = Node("here", "10.0.0.1", cores=2)
 
@@ -27,7 +32,7 @@ HERE = Node("here", "10.0.0.1", cores=2)
 )
 def test_as_many_as_there_are_cores(nodes: list[Node], limit: float):
     """Those of this machine as it has them, whatever Ray was told; nodes of one address share."""
-    assert starts_at_once(nodes, HERE) == limit
+    assert max_concurrent_starts(nodes, HERE) == limit
 
 
 class Starts:
@@ -36,7 +41,7 @@ class Starts:
     def __init__(self, limit: float) -> None:
         self.gate = StartGate(limit)
         self.order: list[str] = []
-        self.turns: dict[str, Turn] = {}
+        self.turns: dict[str, StartPermit] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     async def ask(self, *names: str) -> None:
@@ -45,11 +50,11 @@ class Starts:
         await self.settle()
 
     async def _enter(self, name: str) -> None:
-        self.turns[name] = await self.gate.enter(name[0])
+        self.turns[name] = await self.gate.acquire(name[0])
         self.order.append(name)
 
-    async def leave(self, name: str) -> None:
-        self.turns[name].leave()
+    async def release(self, name: str) -> None:
+        self.turns[name].release()
         await self.settle()
 
     async def settle(self) -> None:
@@ -60,9 +65,9 @@ class Starts:
         for task in self.tasks.values():
             task.cancel()
         for turn in self.turns.values():
-            turn.leave()
+            turn.release()
         await self.settle()
-        assert not self.gate.taken
+        assert not self.gate.permits
         assert not self.gate._waiting
 
 
@@ -74,8 +79,8 @@ def test_no_more_than_the_limit_start_at_once(run):
         await starts.ask("a1", "a2", "a3", "a4", "a5")
         assert starts.order == ["a1", "a2"]
         assert starts.gate.is_full
-        await starts.leave("a1")
-        await starts.leave("a1")
+        await starts.release("a1")
+        await starts.release("a1")
         assert starts.order == ["a1", "a2", "a3"]
         starts.gate.resize(4)
         await starts.settle()
@@ -92,7 +97,7 @@ def test_deployments_take_turns(run):
         starts = Starts(1)
         await starts.ask("a1", "a2", "a3", "a4", "b1", "b2", "c1")
         for _ in range(6):
-            await starts.leave(starts.order[-1])
+            await starts.release(starts.order[-1])
         assert starts.order == ["a1", "a2", "b1", "c1", "a3", "b2", "a4"]
         await starts.close()
 
@@ -105,10 +110,10 @@ def test_a_turn_ends_with_its_time(run):
     async def main():
         starts = Starts(1)
         await starts.ask("a1", "b1", "c1")
-        await asyncio.sleep(PROCESS_S + 1)
+        await asyncio.sleep(PROCESS_PERMIT_S + 1)
         assert starts.order == ["a1", "b1"]
-        starts.turns["b1"].hold(2)
-        starts.turns["a1"].hold(100)  # it is over
+        starts.turns["b1"].extend(2)
+        starts.turns["a1"].extend(100)  # it is over
         await asyncio.sleep(3)
         assert starts.order == ["a1", "b1", "c1"]
         await starts.close()
@@ -123,7 +128,7 @@ def test_who_gives_up_takes_no_turn(run):
         starts = Starts(1)
         await starts.ask("a1", "a2", "b1", "c1")
         starts.tasks["a2"].cancel()
-        starts.turns["a1"].leave()  # lets a2 in, which does not know it yet
+        starts.turns["a1"].release()  # lets a2 in, which does not know it yet
         starts.tasks["b1"].cancel()
         await starts.settle()
         assert starts.order == ["a1", "c1"]

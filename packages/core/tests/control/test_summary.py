@@ -37,8 +37,8 @@ def views(text: str) -> list[ReplicaView]:
     for part in filter(None, text.split(", ")):
         version, state, *other = part.split()
         settings = Settings(9, "null") if other == ["other"] else SETTINGS
-        fit = other != ["unfit"]
-        found.append(ReplicaView("r", version, ReplicaState[state], settings, fit=fit))
+        healthy = other != ["unfit"]
+        found.append(ReplicaView("r", version, ReplicaState[state], settings, healthy=healthy))
     return found
 
 
@@ -152,8 +152,8 @@ def test_replicas_are_counted_by_state():
         ("new STARTING, new STARTING", 0, "the constructor of 2 replicas"),
         ("new RUNNING, old RUNNING, new STARTING", 0, "successors for a replica of another"),
         ("new RUNNING, new RUNNING, old STOPPING", 0, "the last requests of a replica"),
-        ("old RUNNING", 3, "a new version"),
-        ("new RUNNING", 1, "4.0 s to be over after the last failure"),
+        ("old RUNNING", 3, "a new deploy (this version failed to start 3 times)"),
+        ("new RUNNING", 1, "the end of the 4.0 s backoff after the last failure"),
     ],
 )
 def test_what_is_waited_for(replicas: str, failures: int, waits: str):

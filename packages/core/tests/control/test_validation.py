@@ -43,11 +43,11 @@ from ..plan_support import KINDS, ROADS, application, planned, road, stored
         ),
         (
             [application("a", "x"), road("/s", {DeploymentId("b", ""): 1.0})],
-            r"route /s: there is no application 'b'; there are applications \['a'\]",
+            r"route /s: no application 'b' exists; existing applications: \['a'\]",
         ),
         (
             [application("a", "x"), road("/s", {DeploymentId("a", "y"): 1.0})],
-            "route /s: there is no deployment a#y",
+            "route /s: no deployment a#y exists",
         ),
         (
             [application("a", "x"), Resource("road", "r", "b")],

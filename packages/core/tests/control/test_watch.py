@@ -96,7 +96,7 @@ def test_seen_waits_for_every_tracked_watcher(run):
         hub.track("a")
         hub.track("b")
         hub.publish("k", 1, "one")
-        seen = asyncio.create_task(hub.seen("k", 1))
+        seen = asyncio.create_task(hub.wait_applied("k", 1))
         await ask(hub, "a", k=-1)
         await ask(hub, "b", k=-1)
         await settle()
@@ -117,9 +117,9 @@ def test_others_are_not_waited_for(run):
 
     async def main():
         hub = SnapshotHub()
-        await hub.seen("k", 7)
+        await hub.wait_applied("k", 7)
         hub.track("a")
-        seen = asyncio.create_task(hub.seen("k", 7))
+        seen = asyncio.create_task(hub.wait_applied("k", 7))
         await settle()
         assert not seen.done()
         hub.untrack("a")
@@ -365,7 +365,7 @@ def test_a_version_of_a_former_hub_whose_clock_was_ahead(run):
         hub.publish("k", hub.next_version(), "new")
         hub.track("p")
         assert await ask(hub, "p", k=hub.next_version() + 10**9) == {"k": "new"}
-        seen = asyncio.ensure_future(hub.seen("k", 1))
+        seen = asyncio.ensure_future(hub.wait_applied("k", 1))
         await asyncio.sleep(0)
         assert not seen.done()
         seen.cancel()
@@ -385,7 +385,7 @@ def test_a_watcher_that_asked_before_it_was_tracked(run):
         await asyncio.sleep(0)
         hub.track("p")
         async with asyncio.timeout(1):
-            await hub.seen("k", version)
+            await hub.wait_applied("k", version)
         asking.cancel()
         await asyncio.sleep(0)
         assert not hub._open

@@ -53,7 +53,7 @@ class Cluster:
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(controller_client, "_WATCH_PAUSE_S", 0.0)
+    monkeypatch.setattr(controller_client, "_PROBE_PAUSE_S", 0.0)
 
 
 async def ends(cluster: Any) -> bool:

@@ -136,7 +136,7 @@ def test_a_process_of_an_instance_that_is_gone_says_so_once(local, plugins, capl
     call = orphan.service(handle.deployment)(python_call("__call__", (), {}))
     with pytest.raises(DeploymentUnavailableError, match="was shut down, and another one runs"):
         here.submit(call).result(WAIT_S)
-    found = [each.getMessage() for each in caplog.records if "makes no more" in each.getMessage()]
+    found = [each.getMessage() for each in caplog.records if "all calls of" in each.getMessage()]
     assert len(found) == 1
     assert "process orphan" in found[0]
     here.submit(orphan.close()).result(WAIT_S)

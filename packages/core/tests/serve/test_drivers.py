@@ -17,7 +17,7 @@ from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.stubs import RemoteCall
 from alacarte._model.deployment_spec import ApplicationSpec
 from alacarte._process import controller_client
-from alacarte._process.outage import Patience
+from alacarte._process.controller_retry import RetryLimits
 from alacarte.errors import ConfigError, ConflictError, DeployError, PluginError, ServeError
 from alacarte.instance import build_deployments, get_instance
 from alacarte.serve import RunTarget, _controller_connection, _current, _session
@@ -222,7 +222,7 @@ def test_shutdown_by_force(local: Any, gate: Gate):
 
 def test_shutdown_without_a_controller(local: Any, monkeypatch: pytest.MonkeyPatch):
     """A shutdown ends the replicas of a controller that is gone for good."""
-    monkeypatch.setattr(_session, "_SHUTDOWN", Patience(gone_s=0.2))
+    monkeypatch.setattr(_session, "_SHUTDOWN", RetryLimits(gone_s=0.2))
     local.run(Named.bind("a"), route_prefix=None)
     kill_controller()
     local.shutdown()

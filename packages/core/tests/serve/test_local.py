@@ -565,7 +565,7 @@ def test_all_replicas_die_at_once(local):
 
 def test_an_unknown_policy(local):
     """The error names the deployment and the known policies; nothing is deployed."""
-    with pytest.raises(ServeError, match=r"default#hello: .*'typo'; there are \['power_of_two'"):
+    with pytest.raises(ServeError, match=r"default#hello: .*'typo'; registered policies: \['power"):
         local.run(hello.options(routing_policy="typo").bind())
     assert local.status().applications == {}
 

@@ -58,7 +58,7 @@ class Auditor:
             return f"there are {sorted(status.applications)}, not {sorted(wanted)}"
         for app, op in wanted.items():
             found = status.applications[app]
-            should = ApplicationStatus.RUNNING if op.is_good else ApplicationStatus.DEPLOY_FAILED
+            should = ApplicationStatus.RUNNING if op.is_valid else ApplicationStatus.DEPLOY_FAILED
             if found.status is not should:
                 return f"{app} is {found.status}, not {should}: {found.message}"
         return ""

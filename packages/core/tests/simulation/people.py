@@ -104,13 +104,13 @@ class Driver:
                 try:
                     await self._until(connection.controller().applied, kind, op.app, *told)
                 except DeployError as error:
-                    if not op.is_good:
+                    if not op.is_valid:
                         break
                     if not world.ledger.has_excuse(op):
                         world.ledger.find("what can be started is started", op.app, error)
                         break
                 else:
-                    if not op.is_good:
+                    if not op.is_valid:
                         world.ledger.find("what does not start is said not to", op.app)
                     break
         op.done_at = world.now
@@ -184,7 +184,7 @@ def _told(op: Op) -> str:
         return "nothing"
     return ", ".join(
         f"{spec.version} x{_number(spec)} {spec.config.user_config}" for spec in op.specs
-    ) + ("" if op.is_good else " (bad)")
+    ) + ("" if op.is_valid else " (bad)")
 
 
 def _number(spec: DeploymentSpec) -> str:

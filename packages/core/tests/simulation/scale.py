@@ -102,7 +102,7 @@ def _measure(world: World, deployments: int, each: int) -> Figures:
     try:
         whole = _best(lambda: [loop._reconcile(group) for group in groups])
         one = _best(lambda: loop._reconcile(groups[0]))
-        expand = _best(controller._pursue_committed)
+        expand = _best(controller._apply_committed)
     finally:
         gc.unfreeze()
     return {"pass_ms": whole, "one_ms": one, "apply_ms": expand, **_change(world, controller)}

@@ -121,9 +121,9 @@ def _publish_nobody(patch: Patch) -> None:
     """A new controller tells the routers what it knows before it knows anything."""
     adopt = ControlLoop.adopt
 
-    def early(self: ControlLoop, foundation: Any, plan: Any) -> None:
-        self.pursue(plan)
-        adopt(self, foundation, plan)
+    def early(self: ControlLoop, bootstrap: Any, plan: Any) -> None:
+        self.apply_plan(plan)
+        adopt(self, bootstrap, plan)
 
     patch.setattr(ControlLoop, "adopt", early)
 
@@ -149,7 +149,7 @@ def _never_check(patch: Patch) -> None:
     async def fine(self: Any, *_: Any, **__: Any) -> str:
         return ""
 
-    patch.setattr("alacarte._control.health_monitor.HealthMonitor._checked", fine)
+    patch.setattr("alacarte._control.health_monitor.HealthMonitor._check", fine)
 
 
 def _lose_changes(patch: Patch) -> None:

@@ -31,7 +31,7 @@ class Op:
     done_at: float = -1.0
 
     @property
-    def is_good(self) -> bool:
+    def is_valid(self) -> bool:
         """All of it can be."""
         return not self.failing
 
@@ -120,6 +120,6 @@ class Wishes:
         """Return the oldest version that may answer a request of that time."""
         for op in reversed(self.ops.get(deployment.app, [])):
             spec = op.spec(deployment)
-            if spec is not None and op.is_good and 0 <= op.done_at < at:
+            if spec is not None and op.is_valid and 0 <= op.done_at < at:
                 return int(spec.version.rpartition("-")[2])
         return 0

@@ -1,4 +1,4 @@
-"""Many models in a few replicas: `@serve.multiplexed`."""
+"""Model multiplexing, many models in a few replicas: `@serve.multiplexed`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`@serve.multiplexed`, as users write it."""
+"""The decorator `@serve.multiplexed`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar, cast, overload
 from alacarte.context import current_call
 
 from ._model_cache import Loader, current_cache
-from ._model_id import checked
+from ._model_id import check_model_id
 
 __all__ = ["Multiplexed", "get_multiplexed_model_id", "multiplexed"]
 
@@ -19,7 +19,7 @@ ModelT_co = TypeVar("ModelT_co", covariant=True)
 
 
 class Multiplexed(Protocol[ModelT_co]):
-    """A multiplexed loader, as its callers see it: a model's id in, the model out."""
+    """A multiplexed loader for its callers: takes a model's id, returns the model."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, ModelT_co]:
         """Pass the id of a model; await the model."""
@@ -29,7 +29,7 @@ class Multiplexed(Protocol[ModelT_co]):
 
 
 class Decorator(Protocol):
-    """What `multiplexed` with options returns."""
+    """The decorator that `multiplexed` with options returns."""
 
     def __call__(
         self, function: Callable[..., Coroutine[Any, Any, ModelT]], /
@@ -46,11 +46,11 @@ def multiplexed(func: None = None, /, *, max_num_models_per_replica: int = 3) ->
 def multiplexed(
     func: Callable[..., Any] | None = None, /, *, max_num_models_per_replica: int = 3
 ) -> Any:
-    """Load a model when it is first asked for, and keep the models asked for last.
+    """Load models on demand, and cache the most recently used ones.
 
-    The loader is an `async def` function or method with one parameter, the model's id. Whoever
-    asks for a model that is held gets it at once; whoever asks while it is being loaded waits for
-    that load. Loads run one after the other.
+    The loader is an `async def` function or method with one parameter, the model's id. A call for a
+    cached model returns at once; concurrent calls for a model that is loading share one load. Loads
+    run one after the other.
 
     ```python
     @serve.deployment(num_replicas=2)
@@ -64,28 +64,28 @@ def multiplexed(
             return model.translate(text)
     ```
 
-    When as many models are held as may be, one is unloaded before the next is loaded: the one
-    asked for longest ago of those that no request uses. A request uses a model until the task
-    that asked for it ends. If requests use them all, the load waits for one of them to end, at
-    most ten seconds; after that it goes on, and the model that is to go is unloaded when its
-    requests have ended. A model's `__del__`, where it has one, is run when it is unloaded, on the
-    event loop if it is `async def` and in a thread if not. A replica that stops unloads all.
+    A full cache unloads a model before the next load: the least recently used model that no request
+    uses. A request uses a model until the task that called the loader ends. If all models are in
+    use, the load waits up to ten seconds for a request to end; then it proceeds, and the least
+    recently used model is unloaded after its requests have ended. Unloading runs the model's
+    `__del__`, if any: on the event loop if it is `async def`, else in a thread. A stopping replica
+    unloads all models.
 
-    An exception of the loader is raised at everyone who waits for that load, and the next who
-    asks loads again. A load goes on when those who waited have left, unless it has not begun.
+    If the loader raises, all callers of that load get the error, and the next call loads again. A
+    load that has started continues after its callers have gone.
 
     Args:
         func: The loader, when the decorator is used without parentheses.
-        max_num_models_per_replica: The most models to hold, for each object that has the method;
-            -1 for any number.
+        max_num_models_per_replica: Maximum number of cached models per instance of the class; -1
+            for no limit.
 
     Raises:
         TypeError: The loader is not an `async def` function with one parameter, or the limit is
-            no integer.
+            not an integer.
         ValueError: The limit is neither -1 nor 1 or more.
-        InvalidRequestError: From the loader, when called: the id is empty, longer than 256 bytes,
-            or holds what cannot be printed. Over HTTP this is 400.
-        RuntimeError: From the loader, when called: not in a replica.
+        InvalidRequestError: Raised by a call of the loader: the id is empty, longer than 256 bytes,
+            or contains unprintable characters. HTTP clients get 400.
+        RuntimeError: Raised by a call of the loader outside of a replica.
     """
     limit = _limit(max_num_models_per_replica)
 
@@ -102,9 +102,9 @@ def multiplexed(
                     args = signature.bind(*args, **kwargs).args
                 except TypeError as error:
                     raise TypeError(f"{name}: {error}") from None
-            shelf = current_cache(name)
-            model_id = checked(args[-1], shelf.replica.deployment_id)
-            return await shelf.store(loader, args[0] if is_method else None).get(model_id)
+            cache = current_cache(name)
+            model_id = check_model_id(args[-1], cache.replica.deployment_id)
+            return await cache.store(loader, args[0] if is_method else None).get(model_id)
 
         return call
 
@@ -112,11 +112,11 @@ def multiplexed(
 
 
 def get_multiplexed_model_id() -> str:
-    """Return the model that the current request is for, "" if it names none.
+    """Return the model id of the current request, "" if the request names no model.
 
-    It is what the caller gave as `handle.options(multiplexed_model_id=...)` or, over HTTP, in the
-    header `serve_multiplexed_model_id`. In a batched function, all of a batch have the same.
-    A request does not pass it on to those it makes itself.
+    Callers set the id with `handle.options(multiplexed_model_id=...)`, or over HTTP with the header
+    `serve_multiplexed_model_id`. All items of a batch have the same id. The id is not passed on to
+    calls that the request makes.
     """
     call = current_call.get()
     return "" if call is None else call.model_id
@@ -137,10 +137,10 @@ def _limit(value: Any) -> int:
 
 
 def _check(function: Any) -> bool:
-    """Return whether a loader is a method; there is only the name `self` to tell by.
+    """Check a loader's signature; return whether the loader is a method, by the name `self`.
 
     Raises:
-        TypeError: It is no loader.
+        TypeError: The object is no function, or has the wrong parameters.
     """
     name = getattr(function, "__qualname__", repr(function))
     if not (inspect.isroutine(function) and inspect.iscoroutinefunction(function)):

@@ -1,7 +1,7 @@
-"""A loaded model: who uses it, and how it ends.
+"""A loaded model, with the tasks that use it.
 
-A task of a request that was given a model uses it until the task ends. While it waits for another
-model to load, it does not count: the load may itself be waiting for this model to be free.
+A request's task uses a model from the call of the loader until the task ends. While the task waits
+for another load, it counts as a user but not as running: that load may wait for this model.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from alacarte.foreign import disarm_destructor
 __all__ = ["Model", "not_counted"]
 
 _used: dict[asyncio.Task[Any], list[Model]] = {}
-"""The models that each task uses, in all event loops of this process."""
+"""Models in use by task, in all event loops of this process."""
 
 
 class Model:
     """One loaded model.
 
     Attributes:
-        value: What the loader returned.
-        users: Tasks that use it, and `running` those of them that wait for no other model.
+        value: Result of the loader.
+        users: Number of tasks that use the model.
+        running: Number of these tasks that do not wait for the load of another model.
     """
 
     def __init__(self, model_id: str, value: Any) -> None:
@@ -35,16 +36,16 @@ class Model:
         self.value = value
         self.users = 0
         self.running = 0
-        self._waiter: asyncio.Future[None] | None = None
-        self._unused: asyncio.Future[None] | None = None
+        self._idle_waiter: asyncio.Future[None] | None = None
+        self._unused_waiter: asyncio.Future[None] | None = None
 
     @property
-    def busy(self) -> bool:
-        """Whether somebody uses it."""
+    def in_use(self) -> bool:
+        """Whether a task uses the model."""
         return self.users > 0
 
     def use(self) -> Any:
-        """Return the value, and count the running task as a user if it works on a request."""
+        """Return the value; count the current task as a user if it belongs to a request."""
         task = asyncio.current_task()
         if task is not None and current_call.get() is not None:
             models = _used.get(task)
@@ -57,29 +58,26 @@ class Model:
         return self.value
 
     def enter(self) -> None:
-        """Somebody uses it, until `leave`."""
+        """Add a user, until `leave`."""
         self.users += 1
         self.running += 1
 
-    async def free(self, patience_s: float) -> bool:
-        """Wait until no user of it runs, no longer than that; return whether it has no user."""
+    async def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until no user is running, or until the timeout; return whether there is no user."""
         if self.running:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await asyncio.wait([self._waiter], timeout=patience_s)
-            self._waiter = None
+            self._idle_waiter = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._idle_waiter], timeout=timeout_s)
+            self._idle_waiter = None
         return not self.users
 
-    async def unused(self) -> None:
-        """Wait until nobody uses it."""
+    async def wait_unused(self) -> None:
+        """Wait until no task uses the model."""
         if self.users:
-            self._unused = asyncio.get_running_loop().create_future()
-            await self._unused
+            self._unused_waiter = asyncio.get_running_loop().create_future()
+            await self._unused_waiter
 
     async def unload(self) -> None:
-        """Let the model go: run its `__del__`, once, on the loop if it is async.
-
-        A sync one runs in a thread, since it may take its time.
-        """
+        """Drop the value and run its `__del__` once: on the loop if async, else in a thread."""
         value, self.value = self.value, None
         destructor = getattr(type(value), "__del__", None)
         if destructor is None:
@@ -95,26 +93,26 @@ class Model:
             disarm_destructor(value)
 
     def pause(self) -> None:
-        """One of its users waits for another model."""
+        """Count one user as not running: it waits for another model."""
         self.running -= 1
         if not self.running:
-            wake(self._waiter)
+            wake(self._idle_waiter)
 
     def resume(self) -> None:
-        """That user goes on."""
+        """Count one user as running again."""
         self.running += 1
 
     def leave(self) -> None:
-        """One of its users has ended."""
+        """Remove a user."""
         self.users -= 1
         self.pause()
         if not self.users:
-            wake(self._unused)
+            wake(self._unused_waiter)
 
 
 @contextmanager
 def not_counted() -> Iterator[None]:
-    """Within this, the running task waits for a model, and does not count as running."""
+    """Exclude the current task from the running users of its models while it waits for a load."""
     task = asyncio.current_task()
     models = list(_used.get(task, ())) if task is not None else []
     for model in models:

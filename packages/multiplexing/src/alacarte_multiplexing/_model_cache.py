@@ -1,4 +1,4 @@
-"""All the models of one replica, whichever loaders they came from."""
+"""The model cache of one replica: the models of all its loaders."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ._model_store import ModelStore
 __all__ = ["MAX_ADVERTISED", "Loader", "ModelCache", "current_cache"]
 
 MAX_ADVERTISED = 1000
-"""Models that routers are told of: those asked for last."""
+"""Maximum number of models that a replica advertises to routers, most recently used first."""
 
-_shelves: dict[str, ModelCache] = {}
-"""By replica: in the local cluster several share this process."""
+_caches: dict[str, ModelCache] = {}
+"""Model caches by replica id: in the local cluster, replicas share a process."""
 
 
 class Loader:
-    """A user's loader with its limit. Holds no models, so that it pickles with the user's class.
+    """A user's loader with its limit. Contains no models, so that it pickles with the user's class.
 
     Attributes:
-        function: As the user wrote it; a method's is not bound.
-        limit: Models it may hold in a replica, for each object; -1 for any number.
+        function: The user's function; for a method, the unbound one.
+        limit: Maximum number of models per replica and instance; -1 for no limit.
     """
 
     def __init__(self, function: Callable[..., Awaitable[Any]], limit: int) -> None:
@@ -35,17 +35,17 @@ class Loader:
 
 
 class ModelCache:
-    """The stores of one replica: one for each loader, and for each object where it is a method."""
+    """The model stores of one replica: one per loader and, for methods, per instance."""
 
     def __init__(self, replica: ReplicaContext) -> None:
         self.replica = replica
-        # By identity, since objects need not be hashable.
+        # By identity, because instances need not be hashable.
         self._stores: dict[tuple[Loader, int], ModelStore] = {}
         self._owners: dict[tuple[Loader, int], weakref.ref[Any]] = {}
         replica.on_close(self._close)
 
     def store(self, loader: Loader, owner: Any = None) -> ModelStore:
-        """Return the store of a loader's models, for this object if it is a method."""
+        """Return the model store of a loader; for a method, the store of the instance `owner`."""
         store = self._stores.get((loader, id(owner)))
         return self._create(loader, owner) if store is None else store
 
@@ -58,7 +58,7 @@ class ModelCache:
         return store
 
     def _bound(self, key: tuple[Loader, int], owner: Any) -> Callable[[str], Awaitable[Any]]:
-        """Return the loader bound to its object, which it does not keep alive."""
+        """Return the loader bound to its instance by a weak reference."""
         function = key[0].function
 
         def forget(_: object) -> None:
@@ -76,7 +76,10 @@ class ModelCache:
         def load(model_id: str) -> Awaitable[Any]:
             alive = reference()
             if alive is None:
-                raise ServeError(f"{function.__qualname__}: its object is gone.")
+                raise ServeError(
+                    f"{function.__qualname__}: its instance was deleted before the load; keep a "
+                    "reference to it."
+                )
             return function(alive, model_id)
 
         return load
@@ -88,24 +91,24 @@ class ModelCache:
     async def _close(self) -> None:
         for store in list(self._stores.values()):
             await store.close()
-        _shelves.pop(self.replica.replica_id, None)
+        _caches.pop(self.replica.replica_id, None)
 
 
-def current_cache(asked: str) -> ModelCache:
-    """Return the shelf of the replica that calls this.
+def current_cache(caller: str) -> ModelCache:
+    """Return the model cache of the current replica.
 
     Args:
-        asked: What was called, for the error.
+        caller: Name of the called loader, for the error.
 
     Raises:
-        RuntimeError: Not called in a replica.
+        RuntimeError: The caller runs outside of a replica.
     """
     replica = current_replica.get()
     if replica is None:
         raise RuntimeError(
-            f"{asked} was called outside of a replica; models are loaded in replicas only."
+            f"{caller} was called outside of a replica; call it in a deployment's method."
         )
-    shelf = _shelves.get(replica.replica_id)
-    if shelf is None:
-        shelf = _shelves[replica.replica_id] = ModelCache(replica)
-    return shelf
+    cache = _caches.get(replica.replica_id)
+    if cache is None:
+        cache = _caches[replica.replica_id] = ModelCache(replica)
+    return cache

@@ -1,4 +1,4 @@
-"""What may be the id of a model. Ids come from clients, so they are checked before use. Pure."""
+"""Validation of model ids, which come from clients. Pure."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 from alacarte.errors import InvalidRequestError
 from alacarte.types import DeploymentId
 
-__all__ = ["MAX_BYTES", "checked"]
+__all__ = ["MAX_BYTES", "check_model_id"]
 
 MAX_BYTES = 256
 
 
-def checked(model_id: Any, deployment: DeploymentId) -> str:
-    """Return a model's id if it is one.
+def check_model_id(model_id: Any, deployment: DeploymentId) -> str:
+    """Return a model's id if it is valid.
 
     Raises:
-        TypeError: It is no text.
-        InvalidRequestError: It is empty, too long, or holds what cannot be printed.
+        TypeError: The id is not a string.
+        InvalidRequestError: The id is empty, too long, or contains unprintable characters.
     """
     if not isinstance(model_id, str):
         raise TypeError(f"{deployment}: the model id is {model_id!r}; it must be a str.")
@@ -30,12 +30,13 @@ def checked(model_id: Any, deployment: DeploymentId) -> str:
     size = len(model_id) if model_id.isascii() else len(model_id.encode(errors="replace"))
     if size > MAX_BYTES:
         raise InvalidRequestError(
-            str(deployment), f"the model id has {size} bytes; {MAX_BYTES} are allowed."
+            str(deployment),
+            f"the model id has {size} bytes, the limit is {MAX_BYTES}; use a shorter id.",
         )
     if not model_id.isprintable():
         raise InvalidRequestError(
             str(deployment),
-            f"the model id {model_id!a} holds what cannot be printed; use letters, digits, "
+            f"the model id {model_id!a} contains unprintable characters; use letters, digits, "
             "spaces and punctuation.",
         )
     return model_id

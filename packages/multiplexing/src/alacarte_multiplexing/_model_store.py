@@ -1,4 +1,4 @@
-"""The models of one loader in one replica: loaded when asked for, unloaded to make room."""
+"""The models of one loader in one replica: loaded on demand, unloaded to make room."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ __all__ = ["ModelStore"]
 
 log = logging.getLogger("alacarte.multiplexing")
 
-PATIENCE_S = 10.0
-"""How long a load waits for a request that uses the model that is to go. After that it loads all
-the same, and that model is unloaded when the request ends: a replica beyond its limit is better
-than one that is stuck."""
+EVICTION_TIMEOUT_S = 10.0
+"""Time that a load waits for the requests that use the evicted model. After the timeout the load
+proceeds, and the evicted model is unloaded when its requests end: a replica beyond its limit is
+better than a stuck one."""
 
 
 class _Load:
-    """A load on its way, for all who wait for it."""
+    """A load in progress, shared by all its waiters."""
 
     __slots__ = ("model", "started", "task", "waiters")
 
     def __init__(self) -> None:
         self.started = False
-        # Kept from being evicted until those who waited have it.
+        # In use until all waiters have it, so that it is not evicted before.
         self.model: Model | None = None
         self.waiters = 0
         self.task: asyncio.Task[Model]
 
 
 class ModelStore:
-    """Gives models by id. On the replica's event loop.
+    """Cache of one loader's models by id. Lives on the replica's event loop.
 
-    Loads run one after the other, so that a loader needs room for one; whoever asks for a model
-    that is there does not wait for them.
+    Loads run one after the other, so that a replica needs memory for one extra model only. Calls
+    for a cached model do not wait for loads.
 
     Args:
-        load: The user's loader, bound.
-        limit: How many models may be held, -1 for any number.
-        changed: Called when other models are held or loading than before.
+        load: The user's loader, bound to its instance.
+        limit: Maximum number of models, -1 for no limit.
+        changed: Called when the set of cached and loading models has changed.
     """
 
     def __init__(
@@ -65,47 +65,47 @@ class ModelStore:
 
     @property
     def model_ids(self) -> Iterable[str]:
-        """Models held or loading, those asked for last first."""
+        """The ids of loading and cached models, most recently used first."""
         return [*self._loads, *reversed(list(self._models))]
 
     async def get(self, model_id: str) -> Any:
-        """Return the model of that id, loaded if it is not there.
+        """Return a model by id; load the model if it is not cached.
 
-        Whoever asks for a model that is being loaded waits for the same load, and gets the same
-        exception if it fails. The next who asks loads it anew.
+        Concurrent calls for a loading model share the load and its error. After an error, the next
+        call loads again.
         """
         model = self._models.touch(model_id)
         if model is not None:
             return model.use()
         if self._closed:
-            raise ServeError(f"model {model_id!r} cannot be loaded: the replica is stopping.")
+            raise ServeError(f"cannot load model {model_id!r}: the replica is stopping.")
         load = self._loads.get(model_id)
         if load is None:
-            load = self._begin(model_id)
+            load = self._start_load(model_id)
         load.waiters += 1
         try:
             with not_counted():
-                # Shielded: one who goes away must not take the load from the others.
+                # Shielded: a cancelled waiter must not cancel the load of the others.
                 model = await asyncio.shield(load.task)
             return model.use()
         finally:
             load.waiters -= 1
             if not load.waiters:
-                self._left(model_id, load)
+                self._release_load(model_id, load)
 
-    def _left(self, model_id: str, load: _Load) -> None:
-        """Nobody waits for this load any more."""
+    def _release_load(self, model_id: str, load: _Load) -> None:
+        """End a load without waiters: release its model, or cancel it before its start."""
         if load.model is not None:
             load.model.leave()
             load.model = None
         elif not load.started and self._loads.get(model_id) is load:
-            # What has started goes on, or a model that loads slower than its callers' time
-            # limit would never be there.
+            # A started load continues, or a model that loads slower than its callers' timeouts
+            # would never be loaded.
             del self._loads[model_id]
             load.task.cancel()
             self._changed()
 
-    def _begin(self, model_id: str) -> _Load:
+    def _start_load(self, model_id: str) -> _Load:
         load = self._loads[model_id] = _Load()
         context = contextvars.copy_context()
         load.task = asyncio.get_running_loop().create_task(
@@ -116,8 +116,8 @@ class ModelStore:
         return load
 
     async def _run(self, model_id: str, load: _Load) -> Model:
-        # The load is for all who wait: it has not the first one's time limit, and what it calls
-        # is not cancelled with the first one, as it is no part of a copy.
+        # The load serves all waiters: a copy of the first waiter's call without its deadline also
+        # detaches the loader's calls from that waiter's cancellation.
         call = current_call.get()
         if call is not None:
             current_call.set(replace(call, deadline=None))
@@ -139,17 +139,17 @@ class ModelStore:
             del self._loads[model_id]
             self._changed()
         if not task.cancelled():
-            task.exception()  # seen: those who waited have it, or have gone
+            task.exception()  # retrieved: the waiters have it, or have gone
 
     async def _evict(self, model: Model) -> None:
-        """Unload a model: now if nobody uses it, or does soon; else when they have ended."""
-        if await model.free(PATIENCE_S):
+        """Unload a model when no request uses it; wait for that until the timeout only."""
+        if await model.wait_idle(EVICTION_TIMEOUT_S):
             await _unload(model)
             return
         self._leaving.start(_unload_later(model))
 
     async def close(self) -> None:
-        """Unload everything."""
+        """Cancel all loads and unload all models."""
         self._closed = True
         for load in list(self._loads.values()):
             load.task.cancel()
@@ -173,6 +173,6 @@ async def _unload(model: Model) -> None:
 
 async def _unload_later(model: Model) -> None:
     try:
-        await model.unused()
+        await model.wait_unused()
     finally:
         await _unload(model)

@@ -1,4 +1,4 @@
-"""Which models are held, and which one goes to make room. Pure."""
+"""Least-recently-used order of models, with eviction. Pure."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Generic, Protocol, TypeVar
 __all__ = ["Recency"]
 
 
-class Usable(Protocol):
-    """Something that may be in use."""
+class Evictable(Protocol):
+    """A value that is evicted only if not in use, if possible."""
 
     @property
-    def busy(self) -> bool:
-        """Whether it should rather not go now."""
+    def in_use(self) -> bool:
+        """Whether the value is in use."""
 
 
-T = TypeVar("T", bound=Usable)
+T = TypeVar("T", bound=Evictable)
 
 
 class Recency(Generic[T]):
-    """Values by id, ordered by when they were last asked for.
+    """Values by key, in least-recently-used order.
 
     Args:
-        limit: How many may be held, -1 for any number.
+        limit: Maximum number of values, -1 for no limit.
     """
 
     def __init__(self, limit: int) -> None:
@@ -35,32 +35,32 @@ class Recency(Generic[T]):
         return len(self._values)
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate ids, the one asked for longest ago first."""
+        """Iterate the keys, least recently used first."""
         return iter(self._values)
 
     def touch(self, key: str) -> T | None:
-        """Return what is held under this id, which now is the one asked for last."""
+        """Return the value of a key and mark it as most recently used; None for an unknown key."""
         value = self._values.get(key)
         if value is not None:
             self._values.move_to_end(key)
         return value
 
     def add(self, key: str, value: T) -> None:
-        """Hold a value, as the one asked for last."""
+        """Add a value as the most recently used."""
         self._values[key] = value
 
     def make_room(self) -> T | None:
-        """Take out and return what must go before one more can be held, None if nothing must.
+        """Remove and return a value if the limit is reached, None otherwise.
 
-        The one asked for longest ago of those not in use; when all are, of them all.
+        The value is the least recently used one that is not in use, or of all if all are in use.
         """
         if self._limit < 0 or len(self._values) < self._limit:
             return None
-        idle = (key for key, value in self._values.items() if not value.busy)
+        idle = (key for key, value in self._values.items() if not value.in_use)
         return self._values.pop(next(idle, next(iter(self._values))))
 
     def clear(self) -> list[T]:
-        """Take out and return all."""
+        """Remove and return all values."""
         values = list(self._values.values())
         self._values.clear()
         return values

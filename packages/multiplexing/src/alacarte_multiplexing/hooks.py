@@ -1,4 +1,4 @@
-"""What this package gives to alacarte: two names in `serve`."""
+"""The hooks of this package: registers two names in `serve`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["register_api"]
 
 @hookimpl
 def register_api() -> list[ApiName]:
-    """Add the names, imported when first used."""
+    """Register the names, imported on first use."""
     return [
         ApiName("multiplexed", "alacarte_multiplexing:multiplexed"),
         ApiName("get_multiplexed_model_id", "alacarte_multiplexing:get_multiplexed_model_id"),

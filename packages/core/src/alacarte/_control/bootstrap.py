@@ -1,4 +1,4 @@
-"""How a controller comes to know its instance: it founds a new one, or recovers the stored one."""
+"""Bootstrap of a controller: create a new instance, or recover the stored one."""
 
 from __future__ import annotations
 
@@ -23,26 +23,27 @@ log = logging.getLogger("alacarte.controller")
 
 
 class NotBootstrapped(ActorDied):
-    """The controller's process runs, and nobody has handed it what it must know to go on.
+    """The controller's process runs without an instance: `begin` needs a configuration first.
 
-    Whoever asks anything else of the controller is answered as if it were not there yet.
+    Callers of other methods get this error as an `ActorDied`, as if no controller ran.
     """
 
 
 class NoInstance(NotBootstrapped):
-    """No instance is stored, and nobody has started one."""
+    """The cluster stores no instance, and no driver has started one."""
 
 
 @dataclass(frozen=True)
 class BootstrapResult:
-    """All that a controller knows when it begins.
+    """The initial state of a controller.
 
     Attributes:
-        membership: For the processes that it starts.
-        state: The desired state; that of a new instance is empty.
-        recovery: Finds the replicas that a former controller left, which are the survivors.
+        membership: Passed to every process that the controller starts.
+        state: The desired state; empty for a new instance.
+        recovery: Finds the actors of a former controller.
+        survivors: Replicas that a former controller left running.
         scaler: The last value that the scaler stored, see `ScalerContext`; None for a new instance.
-        nodes: Of the cluster.
+        nodes: The nodes of the cluster.
     """
 
     membership: Membership
@@ -59,10 +60,9 @@ class BootstrapResult:
 
 
 class Bootstrap:
-    """Founds or recovers an instance, in as many attempts as it takes.
+    """Creates or recovers an instance, in as many attempts as necessary.
 
-    An attempt changes nothing that the next one does not find again: the cluster may fail in the
-    middle of each.
+    Each attempt is idempotent, because the cluster may fail in the middle of any.
     """
 
     def __init__(self, cluster: Cluster, plugins: Plugins, storage: Storage) -> None:
@@ -72,11 +72,11 @@ class Bootstrap:
         self._membership: Membership | None = None
 
     async def attempt(self, config: Mapping[str, Any] | None) -> BootstrapResult:
-        """Read the storage, ask the living, and return what the controller begins with.
+        """Return the controller's initial state, from the storage and the running processes.
 
         Args:
-            config: To found an instance with, where none is stored; and the secrets that the stored
-                instance may have lost. None where the caller has none.
+            config: Configuration of a new instance where none is stored, and source of secrets that
+                the stored instance has lost. None from a caller without a configuration.
 
         Raises:
             NotBootstrapped: `config` is missing, or lacks a lost secret.
@@ -85,13 +85,13 @@ class Bootstrap:
         """
         stored = await self._storage.load()
         if stored is None:
-            # Kept before it is stored: when the answer is lost, the next attempt has this secret.
+            # Set before the write: if its answer is lost, the next attempt needs this secret.
             self._membership, state = new_instance(self._plugins, config)
             await clear_scaler(self._cluster)  # a former instance may have left a value
             await self._storage.save(state)
             scaler = None
         else:
-            # A shutdown that its controller did not survive is asked for again, or given up.
+            # A shutdown that its controller did not survive has to be requested again.
             state = replace(stored, stopping=False)
             scaler = await load_scaler(self._cluster)
         recovery = Recovery(self._cluster, state.instance)
@@ -109,13 +109,13 @@ class Bootstrap:
 def new_instance(
     plugins: Plugins, config: Mapping[str, Any] | None
 ) -> tuple[Membership, DesiredState]:
-    """Return the membership of a new instance, and the state to store of it.
+    """Return the membership of a new instance and its state to store.
 
     Raises:
-        NoInstance: Nobody has given a configuration.
+        NoInstance: `config` is None.
     """
     if config is None:
-        raise NoInstance("no instance is stored, and nobody has started one yet")
+        raise NoInstance("no instance is stored, and no driver has started one")
     membership = Membership(secrets.token_hex(4), secrets.token_bytes(32), config)
     withheld = secrets_in(plugins, config)
     public = without_secrets(config, withheld)
@@ -125,19 +125,19 @@ def new_instance(
 def _renewed_membership(
     plugins: Plugins, state: DesiredState, config: Mapping[str, Any] | None
 ) -> Membership:
-    """Return another membership, where no process of the instance answers any more.
+    """Return a membership with a new secret, for an instance without a running process.
 
-    Nobody holds a replica to the old secret then, so another one does as well.
+    No running replica checks the old secret any more, so a new secret is safe.
 
     Raises:
         NotBootstrapped: Secrets of the configuration are lost, and `config` does not have them.
     """
-    given = secrets_in(plugins, config or {})
-    if not given.keys() >= set(state.withheld):
+    known = secrets_in(plugins, config or {})
+    if not known.keys() >= set(state.withheld):
         raise NotBootstrapped(
-            f"every process that knew {' and '.join(state.withheld)} of the configuration has "
-            "ended, and secrets are never stored; call serve.start() with the same options again"
+            f"the secrets {' and '.join(state.withheld)} are lost: secrets are never stored, and "
+            "every process that had them has ended. Call serve.start() again with the same options."
         )
-    log.warning("no process of the instance answers any more; new ones get another secret")
-    whole = with_secrets(state.config, {path: given[path] for path in state.withheld})
-    return Membership(state.instance, secrets.token_bytes(32), whole)
+    log.warning("no process of the instance answers; new processes get a new instance secret")
+    complete = with_secrets(state.config, {path: known[path] for path in state.withheld})
+    return Membership(state.instance, secrets.token_bytes(32), complete)

@@ -1,4 +1,4 @@
-"""How a replica comes up: its turn among the starts, a place in the cluster, its constructor."""
+"""Start of one replica: wait for a start permit, place the process, run the constructor."""
 
 from __future__ import annotations
 
@@ -10,67 +10,67 @@ from .._cluster.cluster_protocol import Actor, ActorSpec, Cluster, ClusterUnresp
 from .._cluster.stubs import stub
 from ..actors import ActorDied, ReplicaInfo, ReplicaProtocol
 from ..errors import DeployError
-from .health_monitor import wait_silent
+from .health_monitor import wait_unresponsive
 from .shortage import describe_shortage, remedy
-from .start_gate import CONSTRUCTOR_S, StartGate, Turn
+from .start_gate import CONSTRUCTOR_PERMIT_S, StartGate, StartPermit
 
 __all__ = ["WAITS_FOR_PROCESS", "BringUp"]
 
 _FIRST_POLL_S = 5.0
 _POLL_S = 10.0
-"""How often the cluster is asked whether there is a place by now, after the first time."""
-WAITS_FOR_OTHERS = "waits for other replicas to start: no more at once than there are cores"
+"""Interval of the polls for free resources, after the first poll."""
+WAITS_FOR_OTHERS = "waits for other replicas to start: at most one per CPU core starts at a time"
 WAITS_FOR_PROCESS = "waits for a process"
-"""The message of a replica without one as long as nothing is known to be missing."""
+"""The message of a replica without a process, while no resource is known to be missing."""
 
 
 class BringUp:
-    """One replica's start. Lives on the controller's loop.
+    """Start of one replica. Lives on the controller's loop.
 
     Args:
-        cluster: Where the replica is placed.
-        gate: Says when it may start.
-        patience_s: How long its process may take to come up where there is room for it.
+        cluster: Places the replica.
+        gate: Limits concurrent starts.
+        placement_timeout_s: Time for the process to come up while the cluster has room for it.
         changed: Called when an attribute has changed.
-        waits: Called each time the cluster says that it has no place.
+        on_missing: Called after each poll that finds resources missing.
 
     Attributes:
-        is_queued: It waits for its turn.
-        is_placed: Its process is up.
-        had_room: There was room when it was asked for; None as long as the cluster has not said.
-        entered_at: When its turn came, on the loop's clock; 0.0 where it had not to wait.
-        actor: Its process; None before it is placed.
+        is_queued: The replica waits for a start permit.
+        is_placed: The replica's process is up.
+        had_room: Whether the first poll found room; None before its answer.
+        admitted_at: Time of the permit on the loop's clock; 0.0 for a replica that did not wait.
+        actor: The replica's process; None before placement.
     """
 
     def __init__(
         self,
         cluster: Cluster,
         gate: StartGate,
-        patience_s: float,
+        placement_timeout_s: float,
         changed: Callable[[], None],
-        waits: Callable[[], None],
+        on_missing: Callable[[], None],
     ) -> None:
         self.is_queued = False
         self.is_placed = False
         self.had_room: bool | None = None
-        self.entered_at = 0.0
+        self.admitted_at = 0.0
         self.actor: Actor | None = None
         self._missing: Mapping[str, tuple[float, float]] | None = None
         self._cluster = cluster
         self._gate = gate
-        self._patience_s = patience_s
+        self._placement_timeout_s = placement_timeout_s
         self._changed = changed
-        self._waits = waits
-        self._turn: Turn | None = None
+        self._on_missing = on_missing
+        self._permit: StartPermit | None = None
 
     @property
     def missing(self) -> Mapping[str, tuple[float, float]]:
-        """The resources that it lacks while it has no place, {} where it lacks none."""
+        """The missing resources as (needed, free), {} if none is missing or the process is up."""
         return {} if self.is_placed else self._missing or {}
 
     @property
     def message(self) -> str:
-        """What the start waits for."""
+        """The reason why the replica is still starting, for the status."""
         if self.is_queued:
             return WAITS_FOR_OTHERS
         if self.is_placed:
@@ -80,51 +80,51 @@ class BringUp:
         return f"waits for {describe_shortage(self._missing)}. {remedy([*self._missing])}"
 
     def adopt(self, actor: Actor) -> None:
-        """Take in a process that a former controller has brought up."""
+        """Take over a process that a former controller started."""
         self.actor = actor
         self.is_placed = True
 
     async def run(self, actor_spec: ActorSpec, start_timeout_s: float | None) -> ReplicaInfo:
-        """Bring the replica up; return its description.
+        """Start the replica and return its description.
 
         Args:
-            start_timeout_s: For its constructor; None for no bound.
+            start_timeout_s: Limit for the constructor; None for no limit.
 
         Raises:
-            ActorDied: Its process did not come up, or ended.
+            ActorDied: The process did not come up, or ended.
             ClusterUnresponsive: The cluster does not answer.
-            DeployError: Its constructor raised, or has not returned in time.
+            DeployError: The constructor raised, or did not return in time.
         """
         try:
-            await self._wait_for_turn(actor_spec.group)
-            actor = self.actor = await self._placed(actor_spec)
+            await self._wait_for_permit(actor_spec.group)
+            actor = self.actor = await self._place(actor_spec)
             self.is_placed = True
             self._changed()
-            if self._turn is not None:
-                self._turn.hold(CONSTRUCTOR_S)
-            return await _constructed(stub(ReplicaProtocol, actor), start_timeout_s)
+            if self._permit is not None:
+                self._permit.extend(CONSTRUCTOR_PERMIT_S)
+            return await _construct(stub(ReplicaProtocol, actor), start_timeout_s)
         finally:
-            self._leave_gate()
+            self._release_permit()
 
-    async def _wait_for_turn(self, deployment: str) -> None:
-        """Return when not too many others start."""
+    async def _wait_for_permit(self, deployment: str) -> None:
+        """Wait for a start permit."""
         if self._gate.is_full:
             self.is_queued = True
             self._changed()
-        self._turn = await self._gate.enter(deployment)
+        self._permit = await self._gate.acquire(deployment)
         if self.is_queued:
-            # From now on, patience with the cluster counts.
-            self.entered_at = asyncio.get_running_loop().time()
+            # The placement timeout runs from here.
+            self.admitted_at = asyncio.get_running_loop().time()
             self.is_queued = False
             self._changed()
 
-    def _leave_gate(self) -> None:
-        """Let others start."""
-        if self._turn is not None:
-            self._turn.leave()
+    def _release_permit(self) -> None:
+        """Allow another replica to start."""
+        if self._permit is not None:
+            self._permit.release()
 
-    async def _placed(self, actor_spec: ActorSpec) -> Actor:
-        """Return its process once it is up."""
+    async def _place(self, actor_spec: ActorSpec) -> Actor:
+        """Place the replica's process in the cluster and return its actor."""
         placing = asyncio.create_task(self._cluster.start_actor(actor_spec))
         polling = asyncio.create_task(self._poll_for_room(actor_spec))
         try:
@@ -134,47 +134,50 @@ class BringUp:
             polling.result()
         except asyncio.CancelledError:
             if placing.done() and not placing.cancelled() and placing.exception() is None:
-                placing.result().kill()  # nobody else knows of it
+                placing.result().kill()  # no other reference to the actor exists
             raise
         finally:
             placing.cancel()
             polling.cancel()
         raise ActorDied(
-            f"its process has not come up within {self._patience_s:g} s, though the cluster has "
-            "room for it; cluster_options.actor_start_timeout_s says how long to wait."
+            f"its process has not come up within {self._placement_timeout_s:g} s, though the "
+            "cluster has room for it. See the log of the node, or raise "
+            "cluster_options.actor_start_timeout_s."
         )
 
     async def _poll_for_room(self, actor_spec: ActorSpec) -> None:
-        """Ask the cluster again and again what is missing while the replica has no place.
+        """Poll the cluster for missing resources until the placement timeout has passed.
 
-        Returns when there has been room for as long as a process may take to come up.
+        Only time in which the cluster has room counts towards the timeout.
         """
         loop = asyncio.get_running_loop()
         room_since: float | None = None
         pause_s = _FIRST_POLL_S
         while True:
-            missing = await self._asked_for(actor_spec)
+            missing = await self._refresh_missing(actor_spec)
             now = loop.time()
             if missing != {}:
                 room_since = None
             elif room_since is None:
                 room_since = now
-            elif now - room_since >= self._patience_s:
+            elif now - room_since >= self._placement_timeout_s:
                 return
             if missing:
-                self._leave_gate()  # who waits for a place takes no core
-                self._waits()
+                self._release_permit()  # a replica without a process uses no core
+                self._on_missing()
             await asyncio.sleep(pause_s)
             pause_s = _POLL_S
 
-    async def _asked_for(self, actor_spec: ActorSpec) -> dict[str, tuple[float, float]] | None:
-        """Return what the cluster lacks for it, None where it does not say."""
+    async def _refresh_missing(
+        self, actor_spec: ActorSpec
+    ) -> dict[str, tuple[float, float]] | None:
+        """Update and return the missing resources; None if the cluster does not answer."""
         missing: dict[str, tuple[float, float]] | None = None
         with contextlib.suppress(ActorDied, ClusterUnresponsive):
             missing = await self._cluster.missing(actor_spec)
         if self.had_room is None and missing is not None:
-            # The first answer counts: what it gets is taken before its process is up, and then
-            # there may be no room for another.
+            # Only the first answer counts: the replica's own resources are taken before its
+            # process is up, and later answers may find no room for a second one.
             self.had_room = missing == {}
             self._changed()
         if missing != self._missing:
@@ -183,17 +186,19 @@ class BringUp:
         return missing
 
 
-async def _constructed(process: ReplicaProtocol, limit_s: float | None) -> ReplicaInfo:
-    """Have a process construct the user's object; return the replica's description."""
+async def _construct(process: ReplicaProtocol, limit_s: float | None) -> ReplicaInfo:
+    """Run the replica's constructor in its process and return the replica's description."""
     starting = asyncio.ensure_future(process.start())
-    silent = asyncio.create_task(wait_silent(process))
+    unresponsive = asyncio.create_task(wait_unresponsive(process))
     try:
-        await asyncio.wait((starting, silent), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            (starting, unresponsive), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED
+        )
         if starting.done():
             return starting.result()
     finally:
         starting.cancel()
-        silent.cancel()
-    if silent.done():
-        raise ActorDied(silent.result())
+        unresponsive.cancel()
+    if unresponsive.done():
+        raise ActorDied(unresponsive.result())
     raise DeployError(f"its constructor has not returned within start_timeout_s={limit_s:g} s.")

@@ -1,7 +1,7 @@
-"""Says at once when what is deployed cannot fit into the cluster, however long it waits.
+"""Reports deployments that cannot fit into the cluster, however long they wait.
 
-Only adding nodes or asking for less helps then, and either may happen at any time. So nothing is
-refused: the log and the status say what is asked for and what there is.
+Only more nodes or smaller requests help, and either may come at any time. So no deployment is
+refused: the log and the status report the requested and the existing resources.
 """
 
 from __future__ import annotations
@@ -12,96 +12,97 @@ from collections.abc import Callable, Mapping
 
 from .._cluster.cluster_protocol import ActorDied, ActorSpec, Capacity, Cluster, ClusterUnresponsive
 from ..types import DeploymentId
-from .shortage import Ask, describe_oversized, describe_totals, remedy
+from .shortage import ResourceRequest, describe_oversized, describe_totals, remedy
 
 __all__ = ["CapacityReview", "judge_capacity"]
 
 log = logging.getLogger("alacarte.controller")
-_AGAIN_S = 10.0
-"""How often a cluster that is too small is looked at again: a node may have come."""
+_RECHECK_INTERVAL_S = 10.0
+"""Interval of reviews while a deployment does not fit: a node may have joined."""
 
-Wanted = Mapping[DeploymentId, tuple[ActorSpec, int]]
+Demand = Mapping[DeploymentId, tuple[ActorSpec, int]]
+"""By deployment: the actor of one replica, and the number of replicas."""
 
 
-def judge_capacity(wanted: Wanted, capacity: Capacity) -> dict[DeploymentId, str]:
-    """Return what is wrong with deployments that do not fit, each in a sentence and a remedy."""
-    asks = {
-        deployment: Ask(deployment.app, capacity.asks[str(deployment)], count)
-        for deployment, (_, count) in wanted.items()
+def judge_capacity(demand: Demand, capacity: Capacity) -> dict[DeploymentId, str]:
+    """Return a message with a remedy for each deployment that does not fit."""
+    requests = {
+        deployment: ResourceRequest(deployment.app, capacity.asks[str(deployment)], count)
+        for deployment, (_, count) in demand.items()
         if str(deployment) in capacity.asks
     }
     found: dict[DeploymentId, str] = {}
-    for deployment in asks:
+    for deployment in requests:
         short = capacity.oversized.get(str(deployment))
         if short:
             found[deployment] = f"{describe_oversized(str(deployment), short)} {remedy([*short])}"
-    # A replica that is too large by itself makes the sum too large, which goes without saying.
-    fitting = {str(each): ask for each, ask in asks.items() if each not in found}
+    # A replica that is too large by itself also makes the sum too large: one message is enough.
+    fitting = {str(each): request for each, request in requests.items() if each not in found}
     totals = {
         name: (asked, total)
         for name, (asked, total) in capacity.totals.items()
-        if sum(ask.total(name) for ask in fitting.values()) > total
+        if sum(request.total(name) for request in fitting.values()) > total
     }
     for name, sentence in zip(totals, describe_totals(fitting, totals), strict=True):
         text = f"{sentence} {remedy([name], several=not name.startswith('room for '))}"
-        for deployment, ask in asks.items():
-            if ask.resources.get(name):
+        for deployment, request in requests.items():
+            if request.resources.get(name):
                 found.setdefault(deployment, text)
     return found
 
 
 class CapacityReview:
-    """Compares what is deployed with what the cluster has. Lives on the controller's loop.
+    """Compares the resources of all deployments with the cluster's. Lives on the controller's loop.
 
     Args:
-        cluster: Knows what it has.
-        wanted: Returns what is wanted now: by deployment, an actor and how many of its kind.
-        tell: Told of all deployments that do not fit, and why; {} when all fit again.
+        cluster: Source of the cluster's capacity.
+        demand: Returns the current demand.
+        report: Called with the message of each deployment that does not fit; {} when all fit.
     """
 
     def __init__(
         self,
         cluster: Cluster,
-        wanted: Callable[[], Wanted],
-        tell: Callable[[Mapping[DeploymentId, str]], None],
+        demand: Callable[[], Demand],
+        report: Callable[[Mapping[DeploymentId, str]], None],
     ) -> None:
         self._cluster = cluster
-        self._wanted = wanted
-        self._tell = tell
-        self._said: frozenset[str] = frozenset()
+        self._demand = demand
+        self._report = report
+        self._logged: frozenset[str] = frozenset()
         self._changed = asyncio.Event()
-        self._found: dict[DeploymentId, str] = {}
+        self._findings: dict[DeploymentId, str] = {}
 
     def changed(self) -> None:
-        """What is wanted is not the same as before."""
+        """Request a review: the demand has changed."""
         self._changed.set()
 
     async def follow(self) -> None:
-        """Look after every change, and again and again as long as something does not fit."""
+        """Review after every change, and periodically while a deployment does not fit."""
         while True:
             try:
-                async with asyncio.timeout(_AGAIN_S if self._found else None):
+                async with asyncio.timeout(_RECHECK_INTERVAL_S if self._findings else None):
                     await self._changed.wait()
             except TimeoutError:
                 pass
             self._changed.clear()
             try:
-                await self.look()
+                await self.review()
             except (ActorDied, ClusterUnresponsive) as error:
-                log.debug("the cluster's size is not known: %s", error)
-            except Exception:  # whatever the cluster answers, it is asked again
-                log.exception("the cluster's size is not known")
+                log.debug("cannot read the cluster's capacity: %s", error)
+            except Exception:  # the loop must go on, whatever the cluster answers
+                log.exception("cannot read the cluster's capacity")
 
-    async def look(self) -> None:
-        """Compare once; log what has not been said of this change."""
-        wanted = self._wanted()
-        keyed = {str(deployment): each for deployment, each in wanted.items()}
+    async def review(self) -> None:
+        """Compare demand and capacity once, and log each new message."""
+        demand = self._demand()
+        keyed = {str(deployment): each for deployment, each in demand.items()}
         capacity = await self._cluster.capacity(keyed)
-        self._found = judge_capacity(wanted, capacity)
-        texts = frozenset(self._found.values())
+        self._findings = judge_capacity(demand, capacity)
+        texts = frozenset(self._findings.values())
         level = logging.INFO if capacity.grows else logging.WARNING
-        for text in dict.fromkeys(self._found.values()):
-            if text not in self._said:
+        for text in dict.fromkeys(self._findings.values()):
+            if text not in self._logged:
                 log.log(level, "%s", text)
-        self._said = texts
-        self._tell(self._found)
+        self._logged = texts
+        self._report(self._findings)

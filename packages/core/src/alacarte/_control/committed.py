@@ -1,4 +1,4 @@
-"""The desired state of a running controller: stored first, then acted on."""
+"""The desired state of a running controller: each change is stored before it takes effect."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from .storage import Storage
 __all__ = ["CommittedState"]
 
 log = logging.getLogger("alacarte.controller")
-_SETTLE_S = 1.0
+_SETTLE_DELAY_S = 1.0
 
 
 class CommittedState:
-    """The state, one change at a time. Lives on the controller's loop.
+    """The committed state, with one change at a time. Lives on the controller's loop.
 
-    Where the cluster does not answer to a write, the change is in doubt. It is settled before the
-    next change, and after a moment where no change comes.
+    A change is in doubt if the cluster did not answer its write. Changes in doubt are settled
+    before the next change, or after a short delay.
 
     Args:
-        storage: Holds the state, or an older one.
-        state: To begin with.
-        settled: Called when a change that was in doubt turns out to be stored.
+        storage: Holds this state or an older one.
+        state: The initial state.
+        settled: Called when a change in doubt turns out to be stored.
 
     Attributes:
-        state: The state to act on.
+        state: The last state known to be stored.
     """
 
     def __init__(self, storage: Storage, state: DesiredState, settled: Callable[[], None]) -> None:
@@ -42,20 +42,20 @@ class CommittedState:
 
     @contextlib.asynccontextmanager
     async def changing(self) -> AsyncIterator[DesiredState]:
-        """Keep other changes out; yield the state, which is not in doubt.
+        """Lock out other changes and yield the settled state.
 
         Raises:
-            ClusterUnresponsive: It is in doubt, and the cluster does not answer.
+            ClusterUnresponsive: A change is in doubt, and the cluster does not answer.
         """
         async with self._lock:
             await self._settle()
             yield self.state
 
     async def store(self, state: DesiredState) -> None:
-        """Make a state durable, then take it over. Within `changing`.
+        """Store a state, then make it the current one. Call within `changing`.
 
         Raises:
-            ClusterUnresponsive: It is not stored; or it may be, and that will be found out.
+            ClusterUnresponsive: The state is not stored, or the change is in doubt.
         """
         try:
             await self._storage.save(state)
@@ -72,13 +72,13 @@ class CommittedState:
             self._settled()
 
     def settle_later(self) -> None:
-        """Settle, and delete garbage, though nobody may ask for a change for a long time."""
+        """Schedule the settlement of a change in doubt and the deletion of garbage."""
         if not self._storage.is_settled and (self._settling is None or self._settling.done()):
             self._settling = asyncio.create_task(self._settle_soon())
 
     async def _settle_soon(self) -> None:
         while not self._storage.is_settled:
-            await asyncio.sleep(_SETTLE_S)
+            await asyncio.sleep(_SETTLE_DELAY_S)
             async with self._lock:
                 try:
                     await self._settle()
@@ -86,10 +86,10 @@ class CommittedState:
                 except ClusterUnresponsive:
                     continue
                 except InternalError:
-                    log.exception("the stored state is not this controller's any more")
+                    log.exception("another controller has replaced the stored state")
                     return
 
     def close(self) -> None:
-        """Settle nothing any more."""
+        """Cancel the scheduled settlement."""
         if self._settling is not None:
             self._settling.cancel()

@@ -1,7 +1,7 @@
-"""The control loop: brings the replicas of every deployment in line with the plan.
+"""The control loop: reconciles the replicas of every deployment with the plan.
 
-It decides nothing itself. What replicas are started and drained is decided by `reconcile`, how many
-there should be by the options or by autoscaling.
+The loop makes no decisions: `reconcile` chooses the replicas to start and to drain, and the options
+or autoscaling set the number of replicas.
 """
 
 from __future__ import annotations
@@ -34,38 +34,38 @@ _FAULT_RETRY_S = 1.0
 
 
 class ControlLoop:
-    """The replica groups of an instance. Lives on the controller's loop.
+    """The reconcile loop over the replica groups of an instance. Lives on the controller's loop.
 
     Args:
-        context: Of the controller's actor.
-        foundation: Of the instance.
-        gate: Says when replicas may start.
+        context: Context of the controller's actor.
+        bootstrap: Initial state of the instance.
+        gate: Limits concurrent starts of replicas.
         publisher: Publishes every group that has changed.
-        topics: Has the receivers of reports.
+        topics: Holds the receivers of reports.
 
     Attributes:
-        plan: The plan that is pursued.
-        groups: By deployment; those that are not in the plan any more, while they drain.
-        scaling: The scaler, which changes the counts of deployments.
+        plan: The plan to reconcile with.
+        groups: Replica groups by deployment, including those of deleted deployments that drain.
+        scaling: The scaler, which changes numbers of replicas.
         capacity: Compares the plan with the cluster.
     """
 
     def __init__(
         self,
         context: ActorContext,
-        foundation: BootstrapResult,
+        bootstrap: BootstrapResult,
         gate: StartGate,
         publisher: Publisher,
         topics: ReportTopics,
     ) -> None:
         self.plan = Plan()
         self.groups: dict[DeploymentId, ReplicaGroup] = {}
-        self.capacity = CapacityReview(context.cluster, self._wanted_places, self._note_capacity)
-        prefix = instance_prefix(foundation.membership.instance)
-        self.scaling = Scaling(context, prefix, topics, self._scale, foundation.scaler)
+        self.capacity = CapacityReview(context.cluster, self._resource_demands, self._note_capacity)
+        prefix = instance_prefix(bootstrap.membership.instance)
+        self.scaling = Scaling(context, prefix, topics, self._scale, bootstrap.scaler)
         self._context = context
         self._plugins = context.plugins
-        self._membership: Membership = foundation.membership
+        self._membership: Membership = bootstrap.membership
         self._gate = gate
         self._publisher = publisher
         self._queue = WorkQueue()
@@ -73,32 +73,32 @@ class ControlLoop:
         self._turn = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
-    def adopt(self, foundation: BootstrapResult, plan: Plan) -> None:
-        """Take in the replicas that a former controller left running, before anything else."""
+    def adopt(self, bootstrap: BootstrapResult, plan: Plan) -> None:
+        """Take over the replicas of a former controller. Call first."""
         self.plan = plan
-        for each in foundation.survivors:
-            spec = plan.deployments.get(each.started.deployment)
+        for each in bootstrap.survivors:
+            spec = plan.deployments.get(each.info.deployment)
             if spec is None or each.membership.secret != self._membership.secret:
-                # Nobody wants it any more, but its last requests may be under way.
-                foundation.recovery.dismiss(each.actor)
+                # Its deployment is deleted, but its last requests may be in progress.
+                bootstrap.recovery.drain(each.actor)
                 continue
             group = self.groups.get(spec.id)
             if group is None:
                 group = self.groups[spec.id] = self._new_group(spec.id)
-                self._want(group, spec)
-            group.adopt(each.actor, each.started)
+                self._set_spec(group, spec)
+            group.adopt(each.actor, each.info)
         for group in self.groups.values():
             self.publish(group)
-        if foundation.is_recovered:
+        if bootstrap.is_recovered:
             self._publisher.recover(plan)
 
     def start(self) -> None:
-        """Begin to reconcile."""
+        """Start the loop."""
         self.scaling.start()
         self._running = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Kill the replicas that are left, and reconcile no more."""
+        """Kill the remaining replicas and stop the loop."""
         for group in self.groups.values():
             group.kill()
         if self._running is not None:
@@ -106,12 +106,12 @@ class ControlLoop:
         await self.scaling.close()
 
     async def next_turn(self) -> None:
-        """Return when groups have been reconciled the next time."""
+        """Wait for the end of the loop's next turn."""
         await self._turn.wait()
 
     async def _run(self) -> None:
         while True:
-            # A task that is cancelled before its first step would clean nothing up.
+            # One step for new tasks: a task cancelled before its first step runs no cleanup.
             await asyncio.sleep(0)
             for deployment in await self._queue.take():
                 group = self.groups.get(deployment)
@@ -125,62 +125,63 @@ class ControlLoop:
             delay_s = group.reconcile()
             self.publish(group)
             if self._publisher.starts_changed:
-                self._publisher.routes()
+                self._publisher.publish_routes()
             self.scaling.running(group.deployment, len(group.entries))
-            if group.gone:
+            if group.is_gone:
                 self._forget(group.deployment)
-            if group.spec is None or not group.changing:
+            if group.spec is None or not group.is_changing:
                 self._delete_callees(group.deployment)
         except Exception as error:  # one deployment's bug must not stop the others
             log.exception("%s could not be reconciled", group.deployment)
-            group.fault(error)
+            group.report_internal_error(error)
             return _FAULT_RETRY_S
         return delay_s
 
     def _forget(self, deployment: DeploymentId) -> None:
         del self.groups[deployment]
-        self._publisher.absent(deployment)
+        self._publisher.publish_absent(deployment)
 
     def refresh(self, group: ReplicaGroup) -> DeploymentStatusOverview:
-        """Return a deployment's status without details; send plugins an event when it changes."""
+        """Return a deployment's status without details, and report a change to plugins."""
         before = group.condition
         overview = group.refresh()
         if group.condition != before:
-            facts = overview.status.value, overview.message
-            self._plugins.on_event(Event("deployment", str(group.deployment), *facts))
+            status = overview.status.value
+            event = Event("deployment", str(group.deployment), status, overview.message)
+            self._plugins.on_event(event)
         return overview
 
     def publish(self, group: ReplicaGroup) -> None:
-        """Publish a deployment as it is now."""
-        self._publisher.deployment(group, self.refresh(group).status)
+        """Publish the current state of a deployment."""
+        self._publisher.publish_deployment(group, self.refresh(group).status)
 
     # --- the plan -----------------------------------------------------------------------
 
-    def pursue(self, plan: Plan) -> None:
-        """Bring the groups and the routes in line with a plan from now on."""
+    def apply_plan(self, plan: Plan) -> None:
+        """Reconcile the groups and the routes with a new plan from now on."""
         before, self.plan = self.plan, plan
-        touched = [*self._apply(plan), *self._defer_deletions(before, plan)]
-        self._publisher.follow(plan)
+        touched = [*self._apply_specs(plan), *self._defer_deletions(before, plan)]
+        self._publisher.set_plan(plan)
         for group in touched:
             self._queue.add(group.deployment)
-            # At once: a driver that waits for this must not see how it was before.
+            # At once: a driver that waits for this change must not see the old status.
             self.publish(group)
-        self._publisher.routes()
+        self._publisher.publish_routes()
         self.capacity.changed()
 
-    def _apply(self, plan: Plan) -> Iterator[ReplicaGroup]:
-        """Change what is wanted of each group; yield those where it has changed."""
+    def _apply_specs(self, plan: Plan) -> Iterator[ReplicaGroup]:
+        """Set the spec of each group; yield the groups whose spec has changed."""
         for deployment, spec in plan.deployments.items():
             group = self.groups.get(deployment)
             if group is None:
                 group = self.groups[deployment] = self._new_group(deployment)
             if group.spec is not spec:
-                self._want(group, spec)
+                self._set_spec(group, spec)
                 yield group
 
-    def _want(self, group: ReplicaGroup, spec: DeploymentSpec) -> None:
+    def _set_spec(self, group: ReplicaGroup, spec: DeploymentSpec) -> None:
         current = None if group.target is None else group.target.replicas
-        group.want(spec, self.scaling.want(spec, current))
+        group.set_spec(spec, self.scaling.want(spec, current))
 
     def _new_group(self, deployment: DeploymentId) -> ReplicaGroup:
         def observed(replica_id: str, state: ReplicaState, message: str) -> None:
@@ -197,10 +198,10 @@ class ControlLoop:
         )
 
     def _defer_deletions(self, before: Plan, plan: Plan) -> list[ReplicaGroup]:
-        """Delete the groups that are not in the plan, each after those that may call it.
+        """Delete the groups that are not in the plan, each after the groups that may call it.
 
         Returns:
-            All of them.
+            All groups to delete.
         """
         removed = [
             group
@@ -215,15 +216,15 @@ class ControlLoop:
         return removed
 
     def _delete(self, deployment: DeploymentId) -> None:
-        """Delete a group whose deletion was deferred, once nothing runs that may call it."""
+        """Delete a group whose deletion was deferred, unless a caller of it still runs."""
         group = self.groups.get(deployment)
         if group is None or not group.deletion_deferred:
             return
         callers = [self.groups.get(caller) for caller in self._callers.get(deployment, ())]
-        if not any(caller is not None and caller.changing for caller in callers):
+        if not any(caller is not None and caller.is_changing for caller in callers):
             self._callers.pop(deployment, None)
             self.scaling.forget(deployment)
-            group.want(None)
+            group.set_spec(None)
             self._queue.add(deployment)
 
     def _delete_callees(self, caller: DeploymentId) -> None:
@@ -238,20 +239,20 @@ class ControlLoop:
             group.scale(replicas)
             self.capacity.changed()
 
-    def _wanted_places(self) -> dict[DeploymentId, tuple[ActorSpec, int]]:
-        places = {deployment: group.wanted_place for deployment, group in self.groups.items()}
-        return {deployment: place for deployment, place in places.items() if place is not None}
+    def _resource_demands(self) -> dict[DeploymentId, tuple[ActorSpec, int]]:
+        demands = {deployment: group.resource_demand for deployment, group in self.groups.items()}
+        return {deployment: each for deployment, each in demands.items() if each is not None}
 
     def _note_capacity(self, too_large: Mapping[DeploymentId, str]) -> None:
         for deployment, group in self.groups.items():
             group.too_large = too_large.get(deployment, "")
 
-    def migrate(self, leaving: Mapping[str, float]) -> None:
-        """Have replicas replaced that are on nodes about to leave; see `ReplicaGroup.migrate`."""
+    def migrate(self, drain_deadlines: Mapping[str, float]) -> None:
+        """Migrate replicas off draining nodes; see `ReplicaGroup.migrate`."""
         for group in self.groups.values():
-            group.migrate(leaving)
+            group.migrate(drain_deadlines)
 
     @property
     def actor_names(self) -> set[str]:
-        """The names of all actors that a group follows."""
+        """The names of the actors of all groups."""
         return {name for group in self.groups.values() for name in group.actor_names}

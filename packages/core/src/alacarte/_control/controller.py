@@ -1,8 +1,8 @@
-"""The controller of a running instance: what drivers and processes may ask of it.
+"""The controller of a running instance: the methods that drivers and processes call.
 
-The controller is made from a complete `BootstrapResult`, so each of its parts exists from the first
-call on. Every change is stored before the control loop acts on it. Requests
-never pass through here.
+The controller is made from a complete `BootstrapResult`, so all of its parts exist from the first
+call on. Every change is stored before the control loop acts on it. Requests never pass through the
+controller.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from .publisher import Publisher
 from .report_topics import ReportTopics
 from .reported_failures import ReportedFailures
 from .service_group import ServiceGroup
-from .start_gate import StartGate, starts_at_once
+from .start_gate import StartGate, max_concurrent_starts
 from .storage import Storage, clear
 from .summary import settled
 from .validation import check_deployments, check_expected, check_plan, check_shadows
@@ -51,34 +51,32 @@ from .validation import check_deployments, check_expected, check_plan, check_sha
 __all__ = ["Controller"]
 
 log = logging.getLogger("alacarte.controller")
-_GONE_S = 5.0
-_GONE_POLL_S = 0.01
-_SHUTDOWN_S = 10.0
-"""For replicas to end, beyond what their requests may take."""
+_ACTORS_GONE_TIMEOUT_S = 5.0
+_ACTORS_GONE_POLL_S = 0.01
+_SHUTDOWN_MARGIN_S = 10.0
+"""Time for replicas to end, in addition to their requests' grace period."""
 
 
 class Controller:
-    """The controller of one instance; it works as soon as it is made.
+    """The controller of one instance. The constructor starts the control loop.
 
     Args:
-        context: Of its actor.
+        context: Context of the controller's actor.
         storage: Holds the stored state.
-        foundation: What is known of the instance.
+        bootstrap: Initial state of the instance.
 
     Attributes:
         has_ended: The instance was shut down.
     """
 
-    def __init__(
-        self, context: ActorContext, storage: Storage, foundation: BootstrapResult
-    ) -> None:
+    def __init__(self, context: ActorContext, storage: Storage, bootstrap: BootstrapResult) -> None:
         self.has_ended = False
-        plugins, membership = context.plugins, foundation.membership
+        plugins, membership = context.plugins, bootstrap.membership
         self._context = context
         self._plugins = plugins
         self._storage = storage
-        self._foundation = foundation
-        self._committed = CommittedState(storage, foundation.state, self._pursue_committed)
+        self._bootstrap = bootstrap
+        self._committed = CommittedState(storage, bootstrap.state, self._apply_committed)
         self._topics = ReportTopics.of(plugins)
         self._failures = self._topics.receiver(PLUGIN_FAILURES_TOPIC, ReportedFailures)
         process = ProcessInfo("controller", context.name, context.node.node_id)
@@ -87,7 +85,7 @@ class Controller:
         )
         self._publisher = Publisher(plugins, self._topics)
         gate = StartGate(context.node.cores or math.inf)
-        self._loop = ControlLoop(context, foundation, gate, self._publisher, self._topics)
+        self._loop = ControlLoop(context, bootstrap, gate, self._publisher, self._topics)
         hub = self._publisher.hub
         self._services = ServiceGroup(context.cluster, membership, plugins, hub.track, hub.untrack)
         self._nodes = NodeWatch(
@@ -96,7 +94,7 @@ class Controller:
             SectionValues(plugins, membership.config),
             self._services,
             self._loop.migrate,
-            lambda nodes: gate.resize(starts_at_once(nodes, context.node)),
+            lambda nodes: gate.resize(max_concurrent_starts(nodes, context.node)),
             lambda: self.has_ended or self._committed.state.stopping,
         )
         self._lease = Lease(self.shutdown)
@@ -104,26 +102,26 @@ class Controller:
         self._grace_s = 0.0
         others = asyncio.all_tasks()
         try:
-            self._begin(foundation)
+            self._begin(bootstrap)
         except BaseException:
-            # The next attempt makes another controller, beside which this one must do nothing.
+            # The next attempt makes another controller: this one must leave no task behind.
             self._loop.scaling.stop()
-            for task in asyncio.all_tasks() - others:  # begun here: nothing was awaited meanwhile
+            for task in asyncio.all_tasks() - others:  # all are ours: nothing was awaited meanwhile
                 task.cancel()
             raise
 
-    def _begin(self, foundation: BootstrapResult) -> None:
-        """Begin to work, with the replicas that a former controller left."""
-        self._loop.adopt(foundation, self._planned(foundation.state))
+    def _begin(self, bootstrap: BootstrapResult) -> None:
+        """Adopt the replicas of a former controller and start all loops."""
+        self._loop.adopt(bootstrap, self._planned(bootstrap.state))
         self._loop.start()
-        self._pursue_committed()
-        self._nodes.see(foundation.nodes)
+        self._apply_committed()
+        self._nodes.update(bootstrap.nodes)
         self._following = [
             asyncio.create_task(self._nodes.follow()),
             asyncio.create_task(self._loop.capacity.follow()),
-            asyncio.create_task(foundation.recovery.follow_orphans(lambda: self._loop.actor_names)),
+            asyncio.create_task(bootstrap.recovery.follow_orphans(lambda: self._loop.actor_names)),
         ]
-        if foundation.state.held:
+        if bootstrap.state.held:
             self._lease.renew()
         self._committed.settle_later()
         self._lifetime.begin()
@@ -131,55 +129,57 @@ class Controller:
     def _planned(self, state: DesiredState) -> Plan:
         return Plan.of(state.resources, self._plugins.resource_kinds, self._loop.plan)
 
-    def _pursue_committed(self) -> None:
-        self._loop.pursue(self._planned(self._committed.state))
+    def _apply_committed(self) -> None:
+        self._loop.apply_plan(self._planned(self._committed.state))
 
     # --- drivers ------------------------------------------------------------------------
 
     @property
     def info(self) -> InstanceInfo:
-        """What a process needs to join the instance."""
+        """The values that a process needs to join the instance."""
         return InstanceInfo(
-            self._foundation.membership.instance,
-            self._foundation.membership.secret,
+            self._bootstrap.membership.instance,
+            self._bootstrap.membership.secret,
             self._committed.state.config,
             self._plugins.loaded,
             self._context.node.node_id,
         )
 
     async def ready(self) -> None:
-        """Return when every node service has come up.
+        """Wait until every node service has started.
 
         Raises:
-            ConfigError: One was refused what the user asked for, such as its port.
+            ConfigError: A service cannot run with the user's options, for example because its
+                port is in use.
         """
-        await self._services.settled()
+        await self._services.wait_ready()
 
     async def apply(
         self, change: bytes, digests: Collection[str], blobs: Mapping[str, bytes]
     ) -> list[str] | MissingBlobs:
-        """Store resources in place of those of their names, and begin to act on them; all or none.
+        """Create or replace resources, all or none, and start to reconcile.
 
         Args:
-            change: `pack` of the resources that are expected under some of the names (None for
-                nothing), and of the resources.
-            digests: Of the large byte strings in it.
-            blobs: Those that the caller does not expect to be here.
+            change: `pack` of a pair: the resources that the caller expects to be stored, by key
+                (None for a free key), and the new resources.
+            digests: Digests of the large byte strings in `change`.
+            blobs: The byte strings that the controller may not have.
 
         Returns:
-            The fingerprint of each resource, for `applied`; or which of `digests` are not here.
+            The fingerprint of each resource, for `applied`; or the digests that the controller does
+            not have.
 
         Raises:
-            ConfigError: One cannot exist beside the others, or nobody knows its kind.
-            ConflictError: Something else is stored than was expected.
+            ConfigError: A resource conflicts with another one, or has an unknown kind.
+            ConflictError: The stored resources differ from the expected ones.
             PluginError: A package that a deployment or a route needs is not installed.
             DeployError: The instance is being shut down.
         """
         async with self._committed.changing() as state:
             if state.stopping:
                 raise DeployError(
-                    "the instance is being shut down, and takes no more applications; deploy "
-                    "again once it has ended."
+                    "the instance is shutting down and accepts no changes; deploy again after the "
+                    "shutdown."
                 )
             known = {**self._storage.blobs, **blobs}
             if missing := frozenset(digests) - known.keys():
@@ -198,23 +198,22 @@ class Controller:
                 check_shadows(planned, self._plugins)
                 check_deployments(planned, self._plugins, self._loop.scaling.check, max_bytes)
             await self._committed.store(state)
-            self._loop.pursue(plan)
+            self._loop.apply_plan(plan)
         return [planned.fingerprint for planned in changed]
 
     async def applied(self, kind: str, name: str, fingerprint: str = "") -> int:
-        """Return when a resource's deployments run and every proxy knows its routes.
+        """Wait until a resource's deployments run and every proxy has applied its routes.
 
         Args:
-            fingerprint: As `apply` returned it; "" for whatever is applied under that name.
+            fingerprint: As `apply` returned it; "" for any resource of that name.
 
         Returns:
             The version of the routes.
 
         Raises:
-            DeployError: A deployment does not start; the user's own frame comes first. Or
-                somebody else has deployed something else under this name. Or no proxy has taken
-                over its route.
-            ConfigError: A node service was refused what the user asked for.
+            DeployError: A deployment does not start (the message begins with the user's own frame),
+                the resource was replaced or deleted meanwhile, or no proxy has applied its route.
+            ConfigError: A node service cannot run with the user's options.
         """
         key = (kind, name)
         version = self._publisher.routes_version
@@ -224,8 +223,8 @@ class Controller:
                 raise DeployError(f"{kind} {name!r} was deleted before it ran.")
             if fingerprint not in ("", planned.fingerprint):
                 raise DeployError(
-                    f"{kind} {name!r} was superseded before it ran: somebody has deployed "
-                    "something else under this name since, and that counts."
+                    f"{kind} {name!r} was superseded before it ran: another driver has since "
+                    "deployed a different version under this name, which is the one that runs."
                 )
             overview = self._application(key)
             if settled(overview.status):
@@ -233,23 +232,23 @@ class Controller:
             await self._loop.next_turn()
         if overview.status is ApplicationStatus.DEPLOY_FAILED:
             raise DeployError(overview.message)
-        await self._services.settled()
-        # Its deployments may have come up in this very turn, before anybody was told.
+        await self._services.wait_ready()
+        # The deployments may have come up in this turn of the loop, and not be published yet.
         for deployment, owner in self._loop.plan.owners.items():
             if owner == key and (group := self._loop.groups.get(deployment)) is not None:
                 self._loop.publish(group)
-        self._publisher.routes()
+        self._publisher.publish_routes()
         version = max(version, self._publisher.routes_version)
-        await self._publisher.routes_seen(version)
+        await self._publisher.wait_routes_applied(version)
         if planned.prefix:
             self._publisher.check_reached(f"{kind} {name!r}", version)
         return version
 
     async def delete(self, kind: str, name: str) -> bool:
-        """Remove a resource; return whether there was one. Its replicas drain meanwhile.
+        """Delete a resource; return whether it existed. Its replicas drain afterwards.
 
         Raises:
-            ConfigError: Another resource needs it.
+            ConfigError: Another resource needs this one.
         """
         key = (kind, name)
         async with self._committed.changing() as state:
@@ -259,16 +258,16 @@ class Controller:
             plan = self._planned(state)
             check_plan(plan, self._plugins.resource_kinds)
             await self._committed.store(state)
-            self._loop.pursue(plan)
+            self._loop.apply_plan(plan)
         return True
 
     async def deleted(self, kind: str, name: str) -> int:
-        """Return when nothing is left of a deleted resource, and no proxy knows it.
+        """Wait until a deleted resource's replicas are gone and no proxy has its routes.
 
         Returns:
             The version of the routes.
         """
-        await self._publisher.routes_seen(self._publisher.routes_version)
+        await self._publisher.wait_routes_applied(self._publisher.routes_version)
         while any(
             deployment.app == name and group.is_leaving
             for deployment, group in self._loop.groups.items()
@@ -277,12 +276,12 @@ class Controller:
         return self._publisher.routes_version
 
     async def resources(self, kind: str) -> bytes:
-        """Return `pack` of all resources of a kind, in the order they were made in."""
+        """Return `pack` of all resources of a kind, in the order of their creation."""
         found = [each for each in self._committed.state.resources.values() if each.kind == kind]
         return pack(found, self._storage.digest_of).data
 
     async def status(self) -> ServeStatus:
-        """Return the status of everything."""
+        """Return the status of applications, node services and routes."""
         plan = self._loop.plan
         applications = dict.fromkeys(plan.owners.values())
         found = {key[1]: self._application(key, details=True) for key in applications}
@@ -314,7 +313,7 @@ class Controller:
         )
 
     async def renew_lease(self) -> None:
-        """End with the calling process, soon after its last call."""
+        """Renew the lease of the calling driver; the instance shuts down when the lease expires."""
         async with self._committed.changing() as state:
             if state.stopping:
                 return
@@ -323,31 +322,31 @@ class Controller:
         self._lease.renew()
 
     async def restart_services(self, service: str, drain_s: float) -> None:
-        """Put a successor in the place of each process of a node service; see `ServiceGroup`."""
+        """Replace each process of a node service; see `ServiceGroup.restart`."""
         await self._services.restart(service, drain_s)
 
     # --- processes ----------------------------------------------------------------------
 
     async def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
-        """Return an application's deployments, its ingress first; () for none such."""
+        """Return an application's deployments, its ingress first; () for an unknown application."""
         found = [deployment for deployment in self._loop.plan.deployments if deployment.app == app]
         # Callees stand before callers, so the ingress is the last.
         return tuple(reversed(found))
 
     async def watch(self, request: WatchRequest) -> Mapping[str, Snapshot]:
-        """Answer when there are snapshots newer than those a process knows; see `SnapshotHub`."""
+        """Wait for snapshots that a process does not have, and return them; see `SnapshotHub`."""
         return await self._publisher.watch(request)
 
     async def report(
         self, process: ProcessId, number: int, values: Mapping[str, bytes]
     ) -> frozenset[str]:
-        """Take a process's latest values by topic; return the topics of those held here."""
+        """Store a process's latest values by topic; return the topics that have its value."""
         return self._topics.report(process, number, values)
 
     async def suspect(
         self, process: str, deployment: DeploymentId, replica_id: str, reason: str
     ) -> None:
-        """Find out whether a replica answers from which a process hears nothing."""
+        """Probe a replica that does not answer the given process."""
         group = self._loop.groups.get(deployment)
         if group is not None:
             log.info("%s suspects replica %s: %s", process, replica_id, reason)
@@ -356,9 +355,9 @@ class Controller:
     # --- the end ------------------------------------------------------------------------
 
     async def shutdown(self) -> None:
-        """Stop everything this instance runs, and forget it. The controller itself is left."""
+        """Stop every process of the instance but this one, and delete the stored state."""
         async with self._committed.changing() as state:
-            # Before they are let go. A second caller finds none left, and waits as long.
+            # Before the plan is emptied: a second caller must wait as long as the first.
             self._grace_s = max(self._grace_s, longest_grace_s(self._loop.plan))
             empty = DesiredState(state.instance, state.config, state.withheld)
             await self._committed.store(replace(empty, stopping=True))
@@ -366,41 +365,45 @@ class Controller:
                 task.cancel()
             self._committed.close()
             self._lease.close()
-            # Requests that were accepted still reach their replicas.
+            # Node services first: requests that they have accepted still need the replicas.
             await self._services.stop()
-            self._pursue_committed()
+            self._apply_committed()
         try:
-            async with asyncio.timeout(self._grace_s + _SHUTDOWN_S):
+            async with asyncio.timeout(self._grace_s + _SHUTDOWN_MARGIN_S):
                 while self._loop.groups:
                     await self._loop.next_turn()
         except TimeoutError:
-            log.warning("some replicas did not stop in time and were killed")
+            log.warning(
+                "replicas of %s did not stop within %.0f s and are killed",
+                ", ".join(map(str, self._loop.groups)),
+                self._grace_s + _SHUTDOWN_MARGIN_S,
+            )
         self._topics.close()
         await self._loop.stop()
         await self._lifetime.end()
-        await self._wait_gone()
+        await self._wait_actors_gone()
         await self._context.cluster.release(instance_prefix(state.instance))
-        # Replicas that were killed could not remove theirs.
+        # Killed replicas could not remove their sockets.
         sweep_sockets(self._context.socket_dir)
         await clear(self._context.cluster)
         self.has_ended = True
         self._following = [asyncio.create_task(self._end_itself())]
 
-    async def _wait_gone(self) -> None:
-        """Return when the cluster knows none of the instance's actors any more.
+    async def _wait_actors_gone(self) -> None:
+        """Wait until the cluster lists no actor of the instance, for a few seconds at most.
 
-        To kill one is to ask for it, and whoever asked for this shutdown will end the controller
-        next: what it has asked for until then might never be sent.
+        A kill is an asynchronous request, and the driver kills this process next: a request that is
+        still pending then might never be sent.
         """
-        prefix = instance_prefix(self._foundation.membership.instance)
+        prefix = instance_prefix(self._bootstrap.membership.instance)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_GONE_S):
-                while await self._context.cluster.list_actors(prefix):  # noqa: ASYNC110  it tells nobody
-                    await asyncio.sleep(_GONE_POLL_S)
+            async with asyncio.timeout(_ACTORS_GONE_TIMEOUT_S):
+                while await self._context.cluster.list_actors(prefix):  # noqa: ASYNC110  no event to wait for
+                    await asyncio.sleep(_ACTORS_GONE_POLL_S)
 
     async def _end_itself(self) -> None:
-        """End this process, if whoever asked for the shutdown does not: it may be gone."""
-        await asyncio.sleep(_GONE_S)
-        me = await self._context.cluster.find_actor(self._context.name)
-        if me is not None:
-            me.kill()
+        """End this process, in case the driver that requested the shutdown is gone."""
+        await asyncio.sleep(_ACTORS_GONE_TIMEOUT_S)
+        actor = await self._context.cluster.find_actor(self._context.name)
+        if actor is not None:
+            actor.kill()

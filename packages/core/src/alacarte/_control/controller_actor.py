@@ -1,8 +1,8 @@
-"""The actor under the controller's name: it begins an instance, and then the controller answers.
+"""The actor under the controller's name. Bootstraps the instance and runs its controller.
 
-The cluster restarts this process by itself, without arguments and with nothing but the storage to
-go by. So the actor launches the controller as soon as the process is up, and again at a call where
-that has failed: the cluster may have been silent, or lost secrets may have to be given first.
+The cluster restarts this process without arguments, so only the storage knows the instance. The
+actor launches the controller as soon as the process is up, and again at each call after a failed
+launch: the cluster may have been unresponsive, or `begin` must supply lost secrets first.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ __all__ = ["ControllerActor"]
 class ControllerActor:
     """A `Launcher` of the controller.
 
-    Made without arguments: the cluster would store them, secrets and all.
+    The constructor has no arguments, because the cluster would store them, secrets included.
     """
 
     def __init__(self, context: ActorContext) -> None:
         self._context = context
         self._storage = Storage(context.cluster)
-        self._founding = Bootstrap(context.cluster, context.plugins, self._storage)
+        self._bootstrap = Bootstrap(context.cluster, context.plugins, self._storage)
         self._controller: Controller | None = None
         self._launching = asyncio.Lock()
 
     async def begin(self, config: Mapping[str, Any] | None = None) -> InstanceInfo | None:
-        """Begin the instance, or join the one that runs; return what a process needs to join it.
+        """Create the instance or join the running one; return the values that a process needs.
 
         Args:
-            config: To start an instance with, where none is stored; and the secrets that an
-                instance has lost with its last process. None to join one.
+            config: Configuration of a new instance where none is stored, and source of secrets that
+                the instance has lost with its last process. None to join only.
 
         Returns:
             None where no instance is stored.
@@ -49,7 +49,7 @@ class ControllerActor:
             ConfigError: The instance has lost secrets, and `config` does not have them.
         """
         try:
-            controller = await self._launched(config)
+            controller = await self._running_controller(config)
         except NoInstance:
             return None
         except NotBootstrapped as error:
@@ -57,27 +57,27 @@ class ControllerActor:
         return controller.info
 
     async def launch(self) -> Controller:
-        """Return the running controller; start it where it does not run yet.
+        """Return the running controller; start it if necessary.
 
         Raises:
-            NotBootstrapped: `begin` has to be called with a configuration first.
+            NotBootstrapped: `begin` must be called with a configuration first.
             ActorDied: The instance was shut down.
             ConfigError: Another version of alacarte wrote the stored state.
             ClusterUnresponsive: The cluster does not answer.
         """
-        return await self._launched(None)
+        return await self._running_controller(None)
 
-    async def _launched(self, config: Mapping[str, Any] | None) -> Controller:
-        controller = self._controller or await self._first(config)
+    async def _running_controller(self, config: Mapping[str, Any] | None) -> Controller:
+        controller = self._controller or await self._launch_once(config)
         if controller.has_ended:
             raise ActorDied("the instance was shut down")
         return controller
 
-    async def _first(self, config: Mapping[str, Any] | None) -> Controller:
-        """Start the controller, once, whoever else asks for it meanwhile."""
+    async def _launch_once(self, config: Mapping[str, Any] | None) -> Controller:
+        """Start the controller once, even for concurrent callers."""
         async with self._launching:
             if self._controller is None:
                 sweep_sockets(self._context.socket_dir)
-                foundation = await self._founding.attempt(config)
-                self._controller = Controller(self._context, self._storage, foundation)
+                result = await self._bootstrap.attempt(config)
+                self._controller = Controller(self._context, self._storage, result)
             return self._controller

@@ -1,4 +1,4 @@
-"""The desired state that outlives the controller's process, and facts that follow from a plan."""
+"""The desired state that outlives the controller's process, and values derived from a plan."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["DesiredState", "callers_of", "longest_grace_s", "target_of"]
 
 @dataclass(frozen=True)
 class DesiredState:
-    """All that must outlive the controller's process, and nothing that must stay secret.
+    """The stored state of an instance, without secrets.
 
     Attributes:
         instance: Random name of this instance.
         config: Sections of the configuration, as plain values without secrets.
-        withheld: The secrets that `config` would hold, as "section.field".
-        resources: By kind and name.
-        deployed_at: When each was applied last, in seconds since 1970.
-        stopping: The instance is being shut down.
-        held: It ends with the process that started it; see `Lease`.
+        withheld: The secrets that are missing in `config`, as "section.field".
+        resources: Resources by kind and name.
+        deployed_at: Time of each resource's last `apply`, in seconds since 1970.
+        stopping: The instance is shutting down.
+        held: A driver holds a lease, and the instance ends when it expires; see `Lease`.
     """
 
     instance: str
@@ -56,7 +56,10 @@ class DesiredState:
 
 
 def longest_grace_s(plan: Plan) -> float:
-    """Return how long requests may take until all is ended: callees wait for their callers."""
+    """Return the time that a shutdown allows for requests, in seconds.
+
+    Each application needs the sum of its deployments' grace periods: callees stop after callers.
+    """
     graces: dict[str, float] = defaultdict(float)
     for deployment, spec in plan.deployments.items():
         graces[deployment.app] += spec.config.graceful_shutdown_timeout_s
@@ -64,7 +67,7 @@ def longest_grace_s(plan: Plan) -> float:
 
 
 def callers_of(deployment: DeploymentId, plan: Plan) -> frozenset[DeploymentId]:
-    """Return the deployments that may call this one: of its application, those that follow it."""
+    """Return the deployments that may call this one: the later ones of its application."""
     siblings = [each for each in plan.deployments if each.app == deployment.app]
     if deployment not in siblings:
         return frozenset()
@@ -72,10 +75,10 @@ def callers_of(deployment: DeploymentId, plan: Plan) -> frozenset[DeploymentId]:
 
 
 def target_of(spec: DeploymentSpec, scale: int | None = None) -> Target:
-    """Return what reconciling needs of a deployment.
+    """Return the reconcile target of a deployment.
 
     Args:
-        scale: How many replicas autoscaling asks for; None for what the options say.
+        scale: Number of replicas that autoscaling has chosen; None for `num_replicas`.
     """
     config = spec.config
     replicas = config.num_replicas if scale is None else scale

@@ -1,6 +1,6 @@
-"""The account of a deployment's failures: how many starts have failed, and when the next may be.
+"""History of a deployment's failures: the number of failed starts, and the backoff of the next.
 
-Pure, but for the jitter of its pauses: times come in as arguments.
+Pure, but for the jitter of the backoff: times are arguments.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from ..status import Failure
 __all__ = ["FailureHistory", "first_line"]
 
 log = logging.getLogger("alacarte.controller")
-_YOUNG_S = 5.0
-_IN_A_ROW_S = 30.0
+_EARLY_DEATH_S = 5.0
+_RESET_AFTER_S = 30.0
 _BACKOFF_S = (0.0, 0.0, 0.0, 0.2, 1.0, 5.0)
 _JITTER = 0.25
 _MAX_RECENT = 10
 
 
 class FailureHistory:
-    """The failures of one deployment's replicas.
+    """Failures of one deployment's replicas.
 
     Attributes:
-        failed_starts: Of the wanted version with the wanted settings, as long as no replica of it
-            has run. What has run before is tried for ever: its code is not what is broken.
-        message: The last failure of the wanted version, "" once the deployment is healthy.
+        failed_starts: Failed starts of the target version with the target settings, while no such
+            replica has run. A version that has run is retried without end: its code works.
+        message: The last failure of the target version, "" once the deployment is healthy.
     """
 
     def __init__(self) -> None:
@@ -44,14 +44,14 @@ class FailureHistory:
         return tuple(self._recent)
 
     def pause_s(self, now: float) -> float:
-        """Return for how many seconds no replica is to be started."""
+        """Return the seconds until the next replica may start."""
         return max(self._resume_at - now, 0.0)
 
-    def forgive(self, *, is_new: bool) -> None:
-        """Begin again: somebody has deployed the deployment.
+    def reset(self, *, is_new: bool) -> None:
+        """Reset the counters: a driver has deployed the deployment again.
 
         Args:
-            is_new: With another version or other settings, which have not run yet.
+            is_new: The version or the settings differ from the last ones.
         """
         if is_new:
             self._has_run = False
@@ -60,48 +60,48 @@ class FailureHistory:
         self._in_a_row = 0
         self._resume_at = 0.0
 
-    def note_run(self) -> None:
-        """Note that a replica of the wanted version runs with the wanted settings."""
+    def record_run(self) -> None:
+        """Record that a replica of the target version runs with the target settings."""
         self._has_run = True
         self.failed_starts = 0
 
-    def note(self, failure: Failure) -> None:
+    def record(self, failure: Failure) -> None:
         """Keep a failure for the status."""
         self._recent.append(failure)
 
-    def charge(
-        self, failure: Failure, subject: str, now: float, *, ran_s: float, blames_wanted: bool
+    def count_failure(
+        self, failure: Failure, subject: str, now: float, *, uptime_s: float, blames_target: bool
     ) -> None:
-        """Count a failure of the wanted version, and log it unless the deploying driver is told.
+        """Count a failure of the target version, and log it unless `deploy` raises it.
 
         Args:
-            subject: Its deployment or replica, as the message names it.
-            ran_s: For how long the replica has run; 0 where it has not.
-            blames_wanted: The wanted code or settings are at fault, not those of before.
+            subject: The deployment or replica, as the message names it.
+            uptime_s: Seconds that the replica has run; 0 if it has not.
+            blames_target: The target's code or settings are at fault, not older settings.
         """
-        if failure.kind != "death" or 0 < ran_s < _YOUNG_S:
-            self._back_off(now)  # or one that dies at once would be started without end
-            if not self._has_run and blames_wanted:
+        if failure.kind != "death" or 0 < uptime_s < _EARLY_DEATH_S:
+            self._back_off(now)  # also for early deaths, or a crash loop would run without a pause
+            if not self._has_run and blames_target:
                 self.failed_starts += 1
         rest = f"\n{failure.traceback}" if failure.traceback else ""
         self.message = f"{subject}: {failure.message}{rest}"
         if self._has_run or failure.kind == "death":
-            # The whole traceback once: the next tries will most likely repeat it.
+            # The whole traceback only once: the next failures most likely repeat it.
             first = self._in_a_row <= 1
             log.warning("%s", self.message if first else first_line(self.message))
         else:
             log.debug("%s", self.message)
 
     def _back_off(self, now: float) -> None:
-        """Let the next replica start after a pause that grows with failures in a row."""
-        if now - self._resume_at > _IN_A_ROW_S:
+        """Delay the next start; the pause grows with consecutive failures."""
+        if now - self._resume_at > _RESET_AFTER_S:
             self._in_a_row = 0
         self._in_a_row += 1
         pause_s = _BACKOFF_S[min(self._in_a_row - 1, len(_BACKOFF_S) - 1)]
-        # Apart from others that failed for the same reason at the same moment.
+        # Jitter, because other deployments may have failed for the same reason at the same time.
         self._resume_at = now + pause_s * random.uniform(1 - _JITTER, 1 + _JITTER)
 
 
 def first_line(text: str) -> str:
-    """Return a text up to its first line break."""
+    """Return the first line of a string."""
     return text.partition("\n")[0]

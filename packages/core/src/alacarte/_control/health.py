@@ -1,11 +1,11 @@
-"""When a replica that runs is no longer fit to: from the outcomes of its checks. Pure.
+"""Health of a running replica, from the outcomes of its checks. Pure.
 
-Four signals, told apart because each asks for something else:
+A replica is unhealthy, and is replaced after its successor has started, for one of four reasons:
 
-- the *user's check* (`check_health`) raises: the replica is replaced, its successor first;
-- the *event loop* does not beat: the same, and what blocks it is named in its log;
-- *progress*: every slot is held by sync code of a request that was given up: the same;
-- the *process* does not answer at all: the same, within seconds of a suspicion.
+- *user's check*: `check_health` raised or timed out, three times in a row;
+- *event loop*: the loop was blocked, three times in a row; its log names the blocking code;
+- *progress*: sync code of cancelled requests held every slot, three times in a row;
+- *process*: the process does not answer probes, found within seconds of a caller's report.
 """
 
 from __future__ import annotations
@@ -16,46 +16,46 @@ from dataclasses import dataclass, replace
 from ..actors import Liveness
 
 __all__ = [
-    "FAILURES_IN_A_ROW",
+    "MAX_FAILED_CHECKS",
     "Health",
     "after_failure",
     "after_success",
     "judge",
     "next_check_s",
-    "resting",
+    "out_of_rotation",
 ]
 
-FAILURES_IN_A_ROW = 3
-"""Failed checks after which a replica is replaced; Ray Serve's number."""
-_RESTS_AFTER = 2
-"""Failed checks after which it gets no more requests, if others can take them."""
+MAX_FAILED_CHECKS = 3
+"""Consecutive failed checks after which a replica is replaced; Ray Serve's number."""
+_DEGRADED_AFTER = 2
+"""Consecutive failed checks after which a replica gets no requests, if others can take them."""
 
 
 @dataclass(frozen=True)
 class Health:
-    """What a replica's checks have come to.
+    """Result of a replica's health checks.
 
     Attributes:
-        failed_in_a_row: Checks since the last good one.
-        message: Why the last one failed, "" for a good one.
+        failed_in_a_row: Consecutive failed checks.
+        message: Error of the last check, "" if it passed.
     """
 
     failed_in_a_row: int = 0
     message: str = ""
 
     @property
-    def is_good(self) -> bool:
-        """Whether it may stay."""
-        return self.failed_in_a_row < FAILURES_IN_A_ROW
+    def is_healthy(self) -> bool:
+        """Whether the replica may stay."""
+        return self.failed_in_a_row < MAX_FAILED_CHECKS
 
     @property
-    def wants_rest(self) -> bool:
-        """Whether requests should go to others meanwhile."""
-        return self.failed_in_a_row >= _RESTS_AFTER
+    def is_degraded(self) -> bool:
+        """Whether requests should go to other replicas."""
+        return self.failed_in_a_row >= _DEGRADED_AFTER
 
 
 def after_success(health: Health) -> Health:
-    """Return the health after a good check: all is forgotten."""
+    """Return the health after a check that passed."""
     return replace(health, failed_in_a_row=0, message="")
 
 
@@ -65,39 +65,39 @@ def after_failure(health: Health, message: str) -> Health:
 
 
 def next_check_s(period_s: float, elapsed_s: float) -> float:
-    """Return how long to wait before the next check: periods run from start to start.
+    """Return the seconds until the next check. Periods run from start to start.
 
-    A check that hangs until its time limit must not put off the next one by a whole period.
+    So a check that hangs until its timeout does not delay the next one by a whole period.
 
     Args:
-        period_s: Between the starts of two checks.
-        elapsed_s: Since the start of the last one.
+        period_s: Time between the starts of two checks.
+        elapsed_s: Time since the start of the last check.
     """
     return max(period_s - elapsed_s, 0.0)
 
 
 def judge(liveness: Liveness, limit_s: float) -> str:
-    """Return what is wrong with a replica that answers, "" for nothing.
+    """Return the problem of a replica that answers, "" for a healthy one.
 
     Args:
-        limit_s: How long its loop may stand still.
+        limit_s: Longest time that the replica's event loop may be blocked.
     """
     if liveness.loop_age_s > limit_s:
         return f"its event loop has been blocked for {liveness.loop_age_s:.0f} s"
     if liveness.abandoned >= liveness.max_ongoing:
         return (
-            f"all its {liveness.max_ongoing} threads are busy with requests that were given up, "
-            "so it can take no other"
+            f"all its {liveness.max_ongoing} threads are busy with cancelled requests, so it "
+            "accepts no other request"
         )
     return ""
 
 
-def resting(in_doubt: Sequence[bool]) -> list[bool]:
-    """Return which replicas get no requests for now: those in doubt, but never more than half.
+def out_of_rotation(is_degraded: Sequence[bool]) -> list[bool]:
+    """Return for each replica whether to send it no requests: the degraded ones, or none.
 
-    When most of them fail, the fault is most likely none of theirs (a dependency, say), and half
-    of them must not carry the load of all (Envoy calls it panic).
+    If more than half are degraded, the cause is most likely elsewhere (a dependency, for example),
+    and the others must not carry the load of all. Envoy calls this the panic threshold.
     """
-    if sum(in_doubt) * 2 > len(in_doubt):
-        return [False] * len(in_doubt)
-    return list(in_doubt)
+    if sum(is_degraded) * 2 > len(is_degraded):
+        return [False] * len(is_degraded)
+    return list(is_degraded)

@@ -1,4 +1,4 @@
-"""Processes of plugins beside the controller."""
+"""Helper processes of plugins, run as actors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ P = TypeVar("P")
 
 
 class HelperActors:
-    """The `HelperProcesses` of a plugin: actors that share the beginning of their names.
+    """The `HelperProcesses` of a plugin: actors whose names share a prefix.
 
     Args:
-        prefix: The beginning of their names.
-        plugins: For each process to load.
+        prefix: Prefix of the actors' names.
+        plugins: Plugins that each process loads.
     """
 
     def __init__(self, cluster: Cluster, prefix: str, plugins: tuple[PluginRecord, ...]) -> None:
@@ -33,16 +33,16 @@ class HelperActors:
         name = f"{self._prefix}{secrets.token_hex(3)}"
         paths = tuple(import_paths)
         spec = ActorSpec(name, target, plugins=self._plugins, import_paths=paths, is_helper=True)
-        return _Process(await self._cluster.start_actor(spec))
+        return _HelperActor(await self._cluster.start_actor(spec))
 
     async def running(self) -> list[HelperProcess]:
         names = await self._cluster.list_actors(self._prefix)
         found = [await self._cluster.find_actor(name) for name in names]
-        return [_Process(actor) for actor in found if actor is not None]
+        return [_HelperActor(actor) for actor in found if actor is not None]
 
 
-class _Process:
-    """A helper process, by its actor."""
+class _HelperActor:
+    """A `HelperProcess`: the handle of one actor."""
 
     def __init__(self, actor: Actor) -> None:
         self.name = actor.name

@@ -1,7 +1,7 @@
-"""An instance that ends with the process that started it.
+"""The lease of a driver whose instance ends with it.
 
-The process renews a lease as long as it lives. When it has not for a while, it is gone: nothing
-else tells of a process that was killed, or whose machine was lost.
+The driver renews the lease while it lives. An expired lease is the only sign that reaches the
+controller when the driver is killed or its machine is lost.
 """
 
 from __future__ import annotations
@@ -14,48 +14,52 @@ __all__ = ["LEASE_S", "Lease"]
 
 log = logging.getLogger("alacarte.controller")
 LEASE_S = 20.0
-"""A process may stand still for that long, in code that lets no other thread run."""
+"""Duration of a lease: code that holds the interpreter lock may block a driver for as long."""
 
 _RESOLUTION_S = 0.01
-"""Timers may go off a little early."""
+"""Timers may fire a little early."""
 
 
 class Lease:
-    """Waits for the end of the holder. Lives on the controller's loop.
+    """A lease that calls back when it expires. Lives on the controller's loop.
 
     Args:
-        lapsed: Awaited once, when the holder is gone.
+        expired: Awaited when the lease has expired; once, unless it fails.
     """
 
-    def __init__(self, lapsed: Callable[[], Awaitable[object]]) -> None:
-        self._lapsed = lapsed
-        self._until = 0.0
+    def __init__(self, expired: Callable[[], Awaitable[object]]) -> None:
+        self._expired = expired
+        self._expires_at = 0.0
         self._waiting: asyncio.Task[None] | None = None
 
     def renew(self) -> None:
-        """The holder lives."""
+        """Renew the lease, or start it."""
         loop = asyncio.get_running_loop()
-        self._until = loop.time() + LEASE_S
+        self._expires_at = loop.time() + LEASE_S
         if self._waiting is None:
             self._waiting = loop.create_task(self._wait())
 
     def close(self) -> None:
-        """Wait no longer, unless it is this that ends the instance."""
+        """Cancel the lease, unless its expiry is the caller."""
         if self._waiting is not None and self._waiting is not asyncio.current_task():
             self._waiting.cancel()
 
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            left = self._until - loop.time()
+            left = self._expires_at - loop.time()
             while left > _RESOLUTION_S:
                 await asyncio.sleep(left)
-                left = self._until - loop.time()
-            log.warning("the process that this instance was to end with is gone: it ends")
+                left = self._expires_at - loop.time()
+            log.warning(
+                "the driver that started this instance has not renewed its lease for %g s: the "
+                "instance shuts down. Start it with detached=True to keep it running.",
+                LEASE_S,
+            )
             try:
-                await self._lapsed()
-            except Exception:  # whatever the cluster answers, the holder is gone
-                log.exception("the instance could not be ended")
-                self._until = loop.time() + LEASE_S
+                await self._expired()
+            except Exception:  # the shutdown must be retried, whatever the cluster answers
+                log.exception("the shutdown failed and is retried in %g s", LEASE_S)
+                self._expires_at = loop.time() + LEASE_S
             else:
                 return

@@ -1,4 +1,4 @@
-"""A replica's life as a table. What the table does not hold cannot happen, and raises."""
+"""State machine of a replica, as a table. A transition that is not in the table raises."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from ..status import ReplicaState
 __all__ = ["SERVING", "ReplicaEvent", "advance"]
 
 SERVING = frozenset((ReplicaState.RUNNING, ReplicaState.UPDATING, ReplicaState.PENDING_MIGRATION))
-"""States of replicas that answer requests."""
+"""States in which a replica accepts requests."""
 
 
 class ReplicaEvent(Enum):
-    """What can happen to a replica."""
+    """An event in a replica's life. The value is the message of the plugins' event."""
 
-    READY = "its constructor has returned and it listens"
-    FAILED = "its constructor raised, or its process did not come up"
-    UPDATE = "it is to take over new settings"
-    UPDATED = "it has taken them over, or refused them"
-    MIGRATE = "its node is about to leave"
-    STAY = "its node stays after all"
-    DRAIN = "it is to leave"
-    IDLE = "its last request has ended"
-    DIED = "its process is gone"
+    READY = "the constructor has returned and the replica listens"
+    FAILED = "the constructor raised, or the process did not come up"
+    UPDATE = "the replica is given new settings"
+    UPDATED = "the replica has applied or refused its new settings"
+    MIGRATE = "the replica's node is draining"
+    STAY = "the replica's node no longer drains"
+    DRAIN = "the replica stops accepting requests"
+    IDLE = "the replica's last request has ended"
+    DIED = "the replica's process has ended"
 
 
 _STARTING, _RUNNING = ReplicaState.STARTING, ReplicaState.RUNNING
@@ -50,10 +50,10 @@ TRANSITIONS = {
     (_MIGRATING, ReplicaEvent.STAY): _RUNNING,
     (_MIGRATING, ReplicaEvent.DRAIN): _STOPPING,
     (_MIGRATING, ReplicaEvent.DIED): _STOPPED,
-    # It was told to leave while it started; it never joins.
+    # Drained during its start: the replica never serves.
     (_STOPPING, ReplicaEvent.READY): _STOPPING,
     (_STOPPING, ReplicaEvent.FAILED): _STOPPED,
-    # It was told to leave while it took over settings.
+    # Drained during an update.
     (_STOPPING, ReplicaEvent.UPDATED): _STOPPING,
     (_STOPPING, ReplicaEvent.IDLE): _STOPPED,
     (_STOPPING, ReplicaEvent.DIED): _STOPPED,
@@ -69,4 +69,4 @@ def advance(state: ReplicaState, event: ReplicaEvent) -> ReplicaState:
     try:
         return TRANSITIONS[state, event]
     except KeyError:
-        raise InternalError(f"a replica that is {state} cannot see {event.name}") from None
+        raise InternalError(f"a replica in state {state} cannot handle {event.name}") from None

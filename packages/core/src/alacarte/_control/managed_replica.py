@@ -1,7 +1,7 @@
-"""One replica, from the controller's side: its life from the first start to its end.
+"""The controller's side of one replica, from its start to its end.
 
-Lives on the controller's loop. Its owner hears of every change and decides; here is only what must
-be done and waited for. `bring_up` starts the replica, `health_monitor` checks its health.
+Lives on the controller's loop. This module carries out and waits; the owner is notified of every
+change and makes the decisions. `bring_up` starts the replica, `health_monitor` checks its health.
 """
 
 from __future__ import annotations
@@ -34,35 +34,36 @@ log = logging.getLogger("alacarte.controller")
 
 
 class ReplicaOwner(Protocol):
-    """Who has the replica."""
+    """The owner of a replica, notified of its changes."""
 
-    def moved(self, replica: ManagedReplica, event: ReplicaEvent) -> None:
-        """It is in another state now."""
+    def state_changed(self, replica: ManagedReplica, event: ReplicaEvent) -> None:
+        """Handle a transition; `replica.state` is the new state."""
 
-    def waits(self, replica: ManagedReplica) -> None:
-        """It still finds no place; asked again and again."""
+    def resources_missing(self, replica: ManagedReplica) -> None:
+        """Handle a poll that found resources missing for a starting replica."""
 
     def failed(self, replica: ManagedReplica, failure: Failure) -> None:
-        """Something went wrong; the state follows, if it changes."""
+        """Handle a failure. A transition that it causes follows."""
 
     def changed(self) -> None:
-        """Something else about it changed."""
+        """Handle any other change of the replica."""
 
 
 class ManagedReplica:
     """One replica of a deployment.
 
     Args:
-        replica_id: Unique.
-        spec: What it runs, and `settings` what it is given beyond that.
-        cluster: Where it runs, as the actor that `actor_spec` asks for.
-        owner: Hears of it.
-        patience_s: How long its process may take to come up where there is room for it.
-        gate: Says when it may start.
-        state: STARTING, or RECOVERING for one that a former controller started.
+        replica_id: Unique id.
+        spec: The deployment that the replica runs.
+        settings: The settings that the replica starts with.
+        cluster: Runs the replica's actor.
+        owner: Notified of changes.
+        placement_timeout_s: Time for the process to come up while the cluster has room for it.
+        gate: Limits concurrent starts.
+        state: STARTING, or RECOVERING for a replica of a former controller.
 
     Attributes:
-        entry: Where calls find it; None before it is ready.
+        entry: The replica's entry in snapshots; None before it is ready.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class ManagedReplica:
         settings: Settings,
         cluster: Cluster,
         owner: ReplicaOwner,
-        patience_s: float,
+        placement_timeout_s: float,
         gate: StartGate,
         state: ReplicaState = ReplicaState.STARTING,
     ) -> None:
@@ -85,7 +86,13 @@ class ManagedReplica:
         self._loop = asyncio.get_running_loop()
         self._cluster = cluster
         self._owner = owner
-        self._start = BringUp(cluster, gate, patience_s, self.changed, lambda: owner.waits(self))
+        self._bring_up = BringUp(
+            cluster,
+            gate,
+            placement_timeout_s,
+            self.changed,
+            lambda: owner.resources_missing(self),
+        )
         self._health = HealthMonitor(self)
         self._refusal = ""
         self._drain_deadline: float | None = None
@@ -93,7 +100,7 @@ class ManagedReplica:
         self._since_unix = time.time()
         self._ready_at = 0.0
         self._checks_itself = False
-        self._life: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._updating: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._leaving = asyncio.Event()
@@ -103,44 +110,44 @@ class ManagedReplica:
     def view(self) -> ReplicaView:
         view = self._view
         if view is None:
-            start = self._start
+            start = self._bring_up
             view = self._view = ReplicaView(
                 self.replica_id,
                 self.spec.version,
                 self.state,
                 self.settings,
-                max(self._since, start.entered_at),
+                max(self._since, start.admitted_at),
                 start.is_placed,
                 start.had_room is True,
-                self._health.is_good and not self._refusal,
+                self._health.is_healthy and not self._refusal,
                 self._drain_deadline,
                 start.is_queued,
             )
         return view
 
     @property
-    def silent_on(self) -> str:
-        """The node of a replica that does not answer, "" for one that does."""
-        return self.entry.node_id if self._health.is_silent and self.entry is not None else ""
+    def unresponsive_node_id(self) -> str:
+        """The node of an unresponsive replica, "" for one that answers."""
+        return self.entry.node_id if self._health.is_unresponsive and self.entry is not None else ""
 
     @property
-    def waits_for(self) -> Mapping[str, tuple[float, float]]:
-        """The resources it lacks while it waits for a place, {} where it lacks none."""
-        return self._start.missing if self.state is ReplicaState.STARTING else {}
+    def missing(self) -> Mapping[str, tuple[float, float]]:
+        """The missing resources of a starting replica as (needed, free), {} for none."""
+        return self._bring_up.missing if self.state is ReplicaState.STARTING else {}
 
     @property
-    def in_doubt(self) -> bool:
-        """Requests should go to others meanwhile."""
-        return self._health.in_doubt
+    def is_degraded(self) -> bool:
+        """Whether requests should go to other replicas."""
+        return self._health.is_degraded
 
     @property
     def is_serving(self) -> bool:
-        """Whether it takes requests."""
+        """Whether the replica accepts requests."""
         return self.state in SERVING
 
     @property
-    def has_run_s(self) -> float:
-        """Seconds since it became ready, 0 before."""
+    def uptime_s(self) -> float:
+        """Seconds since the replica became ready, 0 before."""
         return self._loop.time() - self._ready_at if self._ready_at else 0.0
 
     @property
@@ -157,80 +164,80 @@ class ManagedReplica:
 
     def _message(self) -> str:
         if self.state is ReplicaState.STARTING:
-            return self._start.message
-        if self._health.is_silent:
+            return self._bring_up.message
+        if self._health.is_unresponsive:
             return self._health.message
         return self._refusal or self._health.message
 
-    # --- told by its owner --------------------------------------------------------------
+    # --- called by the owner ------------------------------------------------------------
 
-    def begin(self, actor_spec: ActorSpec) -> None:
-        """Bring it up."""
-        self._life = self._loop.create_task(self._live(actor_spec))
+    def start(self, actor_spec: ActorSpec) -> None:
+        """Start the replica."""
+        self._task = self._loop.create_task(self._run(actor_spec))
 
     def adopt(self, actor: Actor, info: ReplicaInfo) -> None:
-        """Take in one that runs already, or has been told to stop."""
-        self._start.adopt(actor)
-        self._learn(info)
+        """Take over a replica that already runs or drains."""
+        self._bring_up.adopt(actor)
+        self._set_info(info)
         if info.leaving:
             self._leaving.set()
-            self._move(ReplicaEvent.DRAIN)
+            self._advance(ReplicaEvent.DRAIN)
         else:
-            self._move(ReplicaEvent.READY)
-        self._life = self._loop.create_task(self._follow())
+            self._advance(ReplicaEvent.READY)
+        self._task = self._loop.create_task(self._follow())
 
     def drain(self) -> None:
-        """Let it finish what it has, then end it."""
+        """Let the replica finish its requests, then end it."""
         is_up = self.state in SERVING or self.state is ReplicaState.RECOVERING
-        self._move(ReplicaEvent.DRAIN)
+        self._advance(ReplicaEvent.DRAIN)
         self._leaving.set()
-        if not is_up and self._life is not None:
-            self._life.cancel()
+        if not is_up and self._task is not None:
+            self._task.cancel()
 
     def kill(self) -> None:
-        """End it at once, and hear no more of it."""
-        for task in (self._life, self._updating):
+        """Kill the replica at once, without further notifications."""
+        for task in (self._task, self._updating):
             if task is not None:
                 task.cancel()
         self._health.close()
-        if self._start.actor is not None:
-            self._start.actor.kill()
+        if self._bring_up.actor is not None:
+            self._bring_up.actor.kill()
 
     def reconfigure(self, settings: Settings) -> None:
-        """Give it new settings; one that refuses them is unfit."""
-        self._move(ReplicaEvent.UPDATE)
-        self._updating = self._loop.create_task(self._hand_over(settings))
+        """Apply new settings; a replica that refuses them is unhealthy."""
+        self._advance(ReplicaEvent.UPDATE)
+        self._updating = self._loop.create_task(self._reconfigure(settings))
 
-    def try_again(self) -> None:
-        """Other settings are wanted now: that it refused the last ones is over."""
+    def clear_refusal(self) -> None:
+        """Clear the refusal of earlier settings: the target's settings have changed."""
         if self._refusal:
             self._refusal = ""
             self.changed()
 
     def migrate(self, drain_deadline: float | None) -> None:
-        """Take in its node's drain deadline, on the loop's clock; None where the node stays."""
+        """Set the drain deadline of the node, on the loop's clock; None if the node stays."""
         if drain_deadline == self._drain_deadline:
             return
         self._drain_deadline = drain_deadline
         self.changed()
         if drain_deadline is not None and self.state is ReplicaState.RUNNING:
-            self._move(ReplicaEvent.MIGRATE)
+            self._advance(ReplicaEvent.MIGRATE)
         elif drain_deadline is None and self.state is ReplicaState.PENDING_MIGRATION:
-            self._move(ReplicaEvent.STAY)
+            self._advance(ReplicaEvent.STAY)
 
     def suspect(self) -> None:
-        """Somebody has had no word of it: find out whether its process is alive."""
+        """Probe the process: a caller reports that the replica does not answer."""
         if self.is_serving:
             self._health.probe(self._process)
 
     # --- its life -----------------------------------------------------------------------
 
-    async def _live(self, actor_spec: ActorSpec) -> None:
-        """Bring it up, wait for its end, and clean up."""
+    async def _run(self, actor_spec: ActorSpec) -> None:
+        """Start the replica, wait for its end, and clean up."""
         try:
-            info = await self._start.run(actor_spec, self.spec.config.start_timeout_s)
+            info = await self._bring_up.run(actor_spec, self.spec.config.start_timeout_s)
         except (Exception, asyncio.CancelledError) as error:
-            # The user's constructor may raise anything; so may a process that does not come up.
+            # Any exception: of the user's constructor, or of a process that does not come up.
             if isinstance(error, asyncio.CancelledError):
                 if not self._leaving.is_set():
                     raise
@@ -238,21 +245,21 @@ class ManagedReplica:
                 self.fail("cluster" if isinstance(error, ClusterUnresponsive) else "start", error)
             self._end(ReplicaEvent.FAILED)
             return
-        self._learn(info)
-        self._move(ReplicaEvent.READY)
+        self._set_info(info)
+        self._advance(ReplicaEvent.READY)
         await self._follow()
 
     @property
     def _actor(self) -> Actor:
-        """Its process, once that is up."""
-        assert self._start.actor is not None
-        return self._start.actor
+        """The replica's process, once it is up."""
+        assert self._bring_up.actor is not None
+        return self._bring_up.actor
 
     @property
     def _process(self) -> ReplicaProtocol:
         return stub(ReplicaProtocol, self._actor)
 
-    def _learn(self, info: ReplicaInfo) -> None:
+    def _set_info(self, info: ReplicaInfo) -> None:
         self.entry = ReplicaEntry(info.replica_id, info.address, info.node_id, info.max_ongoing)
         self.pid = info.pid
         self._ready_at = self._loop.time()
@@ -260,7 +267,7 @@ class ManagedReplica:
         self.changed()
 
     async def _follow(self) -> None:
-        """Follow one that is up, to its end."""
+        """Monitor a ready replica until its end."""
         monitoring = self._health.monitor(self._process, checks_itself=self._checks_itself)
         closed = self._loop.create_task(self._actor.wait_closed())
         leaving = self._loop.create_task(self._leaving.wait())
@@ -272,13 +279,13 @@ class ManagedReplica:
                 self._end(ReplicaEvent.DIED)
             else:
                 checks.cancel()
-                await self._let_go(closed)
+                await self._stop_process(closed)
         finally:
             for task in (closed, leaving, checks):
                 task.cancel()
 
-    async def _let_go(self, closed: asyncio.Task[str]) -> None:
-        """Wait for its last request, no longer than allowed; run its destructor; end it."""
+    async def _stop_process(self, closed: asyncio.Task[str]) -> None:
+        """Let the process finish its requests and run the destructor, then end it."""
         limit_s = self.spec.config.graceful_shutdown_timeout_s
         stopping = asyncio.ensure_future(self._process.stop(limit_s))
         await asyncio.wait((stopping, closed), return_when=asyncio.FIRST_COMPLETED)
@@ -290,65 +297,71 @@ class ManagedReplica:
         self._end(ReplicaEvent.IDLE)
 
     def _end(self, event: ReplicaEvent) -> None:
-        if self._start.actor is not None:
-            self._start.actor.kill()
+        if self._bring_up.actor is not None:
+            self._bring_up.actor.kill()
         self._health.close()
-        if self._health.is_silent and self.entry is not None:
+        if self._health.is_unresponsive and self.entry is not None:
             self._ending = self._loop.create_task(self._end_process(self.entry.node_id))
-        self._move(event)
+        self._advance(event)
 
     async def _end_process(self, node_id: str) -> None:
-        """A process that is stopped does not hear that it is killed, and would go on some day."""
-        with contextlib.suppress(Exception):  # with its node, perhaps
+        """End an unresponsive process through its node.
+
+        A stopped process (SIGSTOP) does not receive its actor's kill, and might continue later.
+        """
+        with contextlib.suppress(Exception):  # the node may be gone, too
             await self._cluster.end_process(node_id, self.pid)
 
-    async def _hand_over(self, settings: Settings) -> None:
+    async def _reconfigure(self, settings: Settings) -> None:
         assert self.entry is not None
         try:
             user_config: Any = json.loads(settings.user_config)
             async with asyncio.timeout(self.spec.config.start_timeout_s):
                 await self._process.reconfigure(settings.max_ongoing, user_config, settings.options)
         except ActorDied:
-            pass  # `wait_closed` reports the end
+            pass  # `_follow` handles the end of the process
         except Exception as error:  # the user's reconfigure
             if self.state is ReplicaState.UPDATING:
-                # Which of them it has taken over nobody knows.
+                # Unknown which of the settings the replica has applied.
                 self.settings = replace(settings, user_config="")
                 if isinstance(error, TimeoutError):
-                    error = DeployError("reconfigure has not returned within start_timeout_s.")
-                self._refusal = f"it refused its new settings: {first_line(str(error))}"
+                    error = DeployError(
+                        "reconfigure has not returned within "
+                        f"start_timeout_s={self.spec.config.start_timeout_s:g} s."
+                    )
+                self._refusal = f"reconfigure failed: {first_line(str(error))}"
                 self.changed()
                 self.fail("reconfigure", error)
         else:
             self.settings = settings
             self.entry = replace(self.entry, max_ongoing=settings.max_ongoing)
         if self.state is not ReplicaState.STOPPED:
-            self._move(ReplicaEvent.UPDATED)
+            self._advance(ReplicaEvent.UPDATED)
             if self._drain_deadline is not None and self.state is ReplicaState.RUNNING:
-                self._move(ReplicaEvent.MIGRATE)
+                self._advance(ReplicaEvent.MIGRATE)
 
     # ------------------------------------------------------------------------------------
 
     def fail(self, kind: str, error: BaseException) -> None:
-        """Report a failure to the owner."""
+        """Report a failure of the replica to the owner."""
         reason, _, rest = _describe_failure(error).partition("\n")
         self._owner.failed(self, Failure(time.time(), self.replica_id, kind, reason, rest))
 
     def changed(self) -> None:
-        """Tell the owner that something about it is different now."""
+        """Notify the owner of a change other than a transition."""
         self._view = None
         self._owner.changed()
 
-    def _move(self, event: ReplicaEvent) -> None:
+    def _advance(self, event: ReplicaEvent) -> None:
         self.state = advance(self.state, event)
         self._since = self._loop.time()
         self._since_unix = time.time()
         self._view = None
-        self._owner.moved(self, event)
+        self._owner.state_changed(self, event)
 
 
 def _describe_failure(error: BaseException) -> str:
-    """Return what went wrong: the user's frame and the reason first."""
+    """Return an error's message, with the user's frame and the reason first."""
     if isinstance(error, ActorDied | ServeError):
         return str(error)
     return f"{type(error).__name__}: {error}"

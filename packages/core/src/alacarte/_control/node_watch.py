@@ -1,4 +1,4 @@
-"""The nodes of the cluster: services on each of them, and replicas off those about to leave."""
+"""Watch of the cluster's nodes: starts node services, and migrates replicas off draining nodes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _POLL_S = 2.0
 
 
 class NodeWatch:
-    """Follows the nodes that come, are about to leave, and go. Lives on the controller's loop.
+    """Tracks nodes that join, drain and leave. Lives on the controller's loop.
 
     Args:
-        migrate: Called with the drain deadline of each node that is about to leave, on the loop's
-            clock.
-        seen: Called with the nodes that are up.
-        is_over: Whether nothing is to be placed any more.
+        services: Runs the node services.
+        migrate: Called with the drain deadline of each draining node, on the loop's clock.
+        nodes_changed: Called with the nodes that are up.
+        is_stopping: Whether the instance is shutting down.
     """
 
     def __init__(
@@ -35,37 +35,37 @@ class NodeWatch:
         config: SectionValues,
         services: ServiceGroup,
         migrate: Callable[[Mapping[str, float]], None],
-        seen: Callable[[Sequence[Node]], None],
-        is_over: Callable[[], bool],
+        nodes_changed: Callable[[Sequence[Node]], None],
+        is_stopping: Callable[[], bool],
     ) -> None:
         self._cluster = cluster
         self._services = services
         self._migrate = migrate
-        self._seen = seen
-        self._is_over = is_over
+        self._nodes_changed = nodes_changed
+        self._is_stopping = is_stopping
         self._config = config
         self._specs = [spec for spec in plugins.node_services.values() if spec.enabled(config)]
-        self._any_leave = False
+        self._any_draining = False
 
     async def follow(self) -> None:
         """Poll the cluster for its nodes."""
         while True:
             await asyncio.sleep(_POLL_S)
             try:
-                self.see(await self._cluster.nodes())
-            except Exception:  # whatever the cluster answers, it is asked again
-                log.exception("the cluster's nodes are not known")
+                self.update(await self._cluster.nodes())
+            except Exception:  # the loop must go on, whatever the cluster answers
+                log.exception("cannot list the cluster's nodes")
 
-    def see(self, nodes: Sequence[Node]) -> None:
-        """Put node services on these nodes; have replicas leave those that are about to leave."""
-        # A cluster always has one, so none is no answer.
-        if not nodes or self._is_over():
+    def update(self, nodes: Sequence[Node]) -> None:
+        """Reconcile the node services with these nodes, and migrate replicas off draining nodes."""
+        # A cluster always has a node: an empty list is no answer.
+        if not nodes or self._is_stopping():
             return
-        self._seen(nodes)
-        self._note_leaving(nodes)
+        self._nodes_changed(nodes)
+        self._note_draining(nodes)
         config = self._config
         if self._specs:
-            self._services.place(
+            self._services.reconcile(
                 [
                     WantedService(
                         spec,
@@ -76,14 +76,14 @@ class NodeWatch:
                 ]
             )
 
-    def _note_leaving(self, nodes: Sequence[Node]) -> None:
+    def _note_draining(self, nodes: Sequence[Node]) -> None:
         ahead = asyncio.get_running_loop().time() - time.time()
-        leaving = {
-            # To the second, since the two clocks are never read at the same moment.
+        draining = {
+            # Rounded to seconds, because the two clocks are never read at the same moment.
             node.node_id: round(node.draining_until + ahead)
             for node in nodes
             if node.draining_until is not None
         }
-        if leaving or self._any_leave:
-            self._any_leave = bool(leaving)
-            self._migrate(leaving)
+        if draining or self._any_draining:
+            self._any_draining = bool(draining)
+            self._migrate(draining)

@@ -1,4 +1,4 @@
-"""What is seen of an instance, put together from what its parts tell of themselves. No clock."""
+"""Status of an instance, assembled from the status of its parts. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def application_overview(
     """Return the status of an application.
 
     Args:
-        problem: What is wrong with a deployment that its replicas do not tell, "" for nothing.
+        problem: Returns a deployment's problem that its replicas do not know, "" for none.
     """
     failed = [each.message for each in deployments.values() if each.message]
     return ApplicationStatusOverview(
@@ -53,7 +53,7 @@ def add_leaving(
     deployment: DeploymentId,
     overview: DeploymentStatusOverview,
 ) -> None:
-    """Add a deployment that is to go, and its application with it, if need be."""
+    """Add a deployment that is being deleted, and its application if necessary."""
     shown = found.get(deployment.app, ApplicationStatusOverview(ApplicationStatus.DELETING))
     deployments = {**shown.deployments, deployment.name: overview}
     found[deployment.app] = replace(shown, deployments=deployments)
@@ -62,10 +62,10 @@ def add_leaving(
 def add_layer_failures(
     found: dict[str, ApplicationStatusOverview], failures: Iterable[PluginFailure]
 ) -> None:
-    """Say of each application whose layer could not be built since it was deployed, by whom.
+    """Set the message of each application whose layer failed to build since its deployment.
 
     Args:
-        failures: The latest last.
+        failures: Plugin failures, the latest last.
     """
     built_for = {failure.subject: failure for failure in failures if failure.hook in _LAYER_HOOKS}
     for app, shown in found.items():
@@ -83,10 +83,10 @@ def add_layer_failures(
 def routes_overview(
     plan: Plan, counts_of: Callable[[Route], RouteCounts | None]
 ) -> dict[str, RouteStatusOverview]:
-    """Return where requests go and what became of them, for status.
+    """Return the targets of each route and the counts of their requests, for the status.
 
     Args:
-        counts_of: Returns what a plugin has counted of a route; None for nothing.
+        counts_of: Returns a plugin's counts of a route, None if no plugin counts it.
     """
 
     def shown(

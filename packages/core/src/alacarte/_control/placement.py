@@ -1,4 +1,4 @@
-"""The actors that replicas run in: where they may be placed, and what they are started with."""
+"""Actor specs of replicas: placement, resources and constructor arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REPLICA_TARGET = "alacarte._replica.replica_actor:ReplicaActor"
 
 
 def placement_of(spec: DeploymentSpec) -> ActorSpec:
-    """Return the actor of a deployment's replicas, as far as its place depends on it."""
+    """Return the actor spec of a deployment's replicas, with the fields that decide placement."""
     config = spec.config
     options = config.ray_actor_options.model_dump(exclude_none=True)
     return ActorSpec(
@@ -41,10 +41,10 @@ def replica_actor(
     plugins: tuple[PluginRecord, ...],
     avoid: Iterable[str],
 ) -> ActorSpec:
-    """Return the actor of one replica.
+    """Return the actor spec of one replica.
 
     Args:
-        avoid: Nodes where replicas do not answer; "" for none.
+        avoid: Ids of nodes with unresponsive replicas; "" is ignored.
     """
     config = spec.config
     contents = ReplicaSpec(

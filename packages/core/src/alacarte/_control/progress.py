@@ -1,4 +1,4 @@
-"""A deployment's progress towards its target, as its status shows it."""
+"""Progress of a deployment towards its target, for the status."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """What was asked for last, and how far the deployment is.
+    """Progress of the last requested change.
 
     Attributes:
         condition: The deployment's status.
@@ -24,14 +24,14 @@ class Progress:
         self.condition = Condition()
         self._change = Change.CONFIG
 
-    def aim(self, before: Target | None, target: Target | None, *, automatic: bool) -> None:
-        """Take over a new target.
+    def set_target(self, before: Target | None, target: Target | None, *, automatic: bool) -> None:
+        """Replace the target.
 
         Args:
-            automatic: Autoscaling asks for it.
+            automatic: Autoscaling has chosen the target.
         """
         if target is not None and target != before:
-            # Whoever waits for an update still does when autoscaling changes the number.
+            # A driver that waits for an update goes on waiting when autoscaling intervenes.
             if self.condition.reached or not automatic:
                 self._change = change_between(before, target, automatic=automatic)
             self.condition = replace(self.condition, reached=False)
@@ -39,14 +39,14 @@ class Progress:
     def refresh(
         self, target: Target | None, views: Sequence[ReplicaView], *, failures: int
     ) -> DeploymentStatus:
-        """Bring the condition up to date with the replicas; return its status."""
+        """Update the condition from the replicas and return its status."""
         self.condition = condition_of(
             self.condition, self._change, target, views, failures=failures, now=time.time()
         )
         return self.condition.status
 
-    def fault(self) -> None:
-        """Show that something of ours has failed."""
+    def report_internal_error(self) -> None:
+        """Set the status to UNHEALTHY because of an internal error."""
         unhealthy, internal = DeploymentStatus.UNHEALTHY, DeploymentStatusTrigger.INTERNAL_ERROR
         self.condition = Condition(unhealthy, internal, time.time(), self.condition.reached)
 

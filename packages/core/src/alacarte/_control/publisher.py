@@ -1,4 +1,4 @@
-"""What the controller publishes: a snapshot of each deployment, and the table of routes."""
+"""Publication of snapshots: one for each deployment, and the table of routes."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from .watch import SnapshotHub
 __all__ = ["Publisher"]
 
 log = logging.getLogger("alacarte.controller")
-_SEEN_S = 30.0
-"""How long to wait for proxies to take over routes; one that is stopped never does."""
+_ROUTES_TIMEOUT_S = 30.0
+"""Time for proxies to apply new routes. A stopped process never does."""
 
 
 class Publisher:
-    """Publishes what differs from the last snapshot. Lives on the controller's loop.
+    """Publishes snapshots that differ from the last ones. Lives on the controller's loop.
 
     Args:
-        counter: Counts the calls by routes.
+        counter: Counts calls by route.
 
     Attributes:
-        hub: Answers the processes that follow the snapshots.
-        routes_version: Of the routes that were published last.
+        hub: Serves the snapshots to the processes that watch them.
+        routes_version: Version of the routes published last.
     """
 
     def __init__(self, plugins: Plugins, counter: RouteCounter) -> None:
@@ -55,14 +55,11 @@ class Publisher:
         self._heads: Mapping[DeploymentId, DeploymentHead] = {}
 
     def recover(self, plan: Plan) -> None:
-        """Take the applications of a former controller for ones that have run.
-
-        Their callers wait for their replicas.
-        """
+        """Mark the applications of a former controller as having run; see `FirstStarts`."""
         self._starts.resume(plan)
 
-    def follow(self, plan: Plan) -> None:
-        """Take over a plan, whose routes the next call of `routes` publishes."""
+    def set_plan(self, plan: Plan) -> None:
+        """Replace the plan; `publish_routes` publishes its routes."""
         self._plan = plan
         targets = {target for route in plan.routes for target in route.targets}
         self._heads = {
@@ -70,10 +67,10 @@ class Publisher:
             for deployment, spec in plan.deployments.items()
             if deployment in targets or plan.ingresses.get(deployment.app) == deployment
         }
-        self._starts.expand(plan)
+        self._starts.set_plan(plan)
 
-    def routes(self) -> None:
-        """Publish the routes, and which applications behind them start for the first time."""
+    def publish_routes(self) -> None:
+        """Publish the routes and the applications that are starting for the first time."""
         current = self.hub.current(ROUTES_KEY)
         routes, starting = self._plan.routes, self._starts.take()
         table = TableSnapshot(
@@ -90,41 +87,47 @@ class Publisher:
         self.hub.publish(ROUTES_KEY, version, replace(table, version=version))
         self._plugins.on_event(Event("routes", "", str(version)))
 
-    async def routes_seen(self, version: int) -> int:
-        """Return when every proxy has taken over these routes, or does not in good time."""
+    async def wait_routes_applied(self, version: int) -> int:
+        """Wait until every proxy has applied these routes, for a limited time; return `version`."""
         try:
-            async with asyncio.timeout(_SEEN_S):
-                await self.hub.seen(ROUTES_KEY, version)
+            async with asyncio.timeout(_ROUTES_TIMEOUT_S):
+                await self.hub.wait_applied(ROUTES_KEY, version)
         except TimeoutError:
             late = self.hub.behind(ROUTES_KEY, version)
-            log.warning("%s have not taken over the routes yet; are they stopped?", ", ".join(late))
+            log.warning(
+                "%s %s not applied the new routes within %g s; see the log of that process, or "
+                "replace it with serve.restart_services()",
+                ", ".join(late),
+                "has" if len(late) == 1 else "have",
+                _ROUTES_TIMEOUT_S,
+            )
         return version
 
     def check_reached(self, subject: str, version: int) -> None:
-        """Raise where proxies run and not one of them has taken over these routes.
+        """Check that at least one proxy has applied these routes, if any proxy runs.
 
         Args:
-            subject: What has a route among them: "application 'a'".
+            subject: Subject of the error message, such as "application 'a'".
 
         Raises:
-            DeployError: Requests do not reach it.
+            DeployError: No proxy has applied the routes, so requests do not reach the subject.
         """
         late = self.hub.unreached(ROUTES_KEY, version)
         if late:
             raise DeployError(
                 f"{subject} runs, but requests do not reach its route: {', '.join(late)} "
-                f"{'has' if len(late) == 1 else 'have'} not taken over the routes within "
-                f"{_SEEN_S:g} s. Look into the log of that process; "
-                "serve.restart_services() replaces it."
+                f"{'has' if len(late) == 1 else 'have'} not applied the new routes within "
+                f"{_ROUTES_TIMEOUT_S:g} s. See the log of that process, or replace it with "
+                "serve.restart_services()."
             )
 
-    def deployment(self, group: ReplicaGroup, status: DeploymentStatus) -> None:
+    def publish_deployment(self, group: ReplicaGroup, status: DeploymentStatus) -> None:
         """Publish the snapshot of a deployment."""
         entries = group.entries
         failed = status is DeploymentStatus.DEPLOY_FAILED and not entries
         spec = group.spec
         wanted = 0 if group.target is None else group.target.replicas
-        self._starts.note(group.deployment, len(entries), wanted, failed=failed)
+        self._starts.update(group.deployment, len(entries), wanted, failed=failed)
         self._snapshot(
             DeploymentSnapshot(
                 group.deployment,
@@ -146,11 +149,11 @@ class Publisher:
 
     @property
     def starts_changed(self) -> bool:
-        """Whether `routes` would publish other first starts than before."""
+        """Whether the set of applications that start for the first time has changed."""
         return self._starts.changed
 
-    def absent(self, deployment: DeploymentId) -> None:
-        """Publish that there is no such deployment; forget it when nobody follows it."""
+    def publish_absent(self, deployment: DeploymentId) -> None:
+        """Publish that a deployment does not exist, and retire its key."""
         message = "there is no such deployment"
         self._snapshot(DeploymentSnapshot(deployment, 0, "absent", message))
         self.hub.retire(deployment_key(deployment))
@@ -164,9 +167,9 @@ class Publisher:
         self.hub.publish(key, version, replace(snapshot, version=version))
 
     async def watch(self, request: WatchRequest) -> Mapping[str, Snapshot]:
-        """Answer a process that follows snapshots; see `SnapshotHub`."""
+        """Return the newer snapshots for a process; see `SnapshotHub.watch`."""
         for key in request.known:
             if self.hub.current(key) is None and key.startswith("deployment:"):
                 app, _, name = key.removeprefix("deployment:").partition("#")
-                self.absent(DeploymentId(app, name))
+                self.publish_absent(DeploymentId(app, name))
         return await self.hub.watch(request)

@@ -1,9 +1,9 @@
-"""From what is wanted and what is seen to what is to be done, for one deployment. Pure.
+"""Reconciliation of one deployment: from target and replicas to actions. Pure.
 
-The order of a change is decided here: replicas of a new version come up before those of the old
-one leave, so an update takes no capacity away. Only when the cluster has no room for both, or
-when no surge is allowed, does an old one make place. What is unfit, or on a node that is about to
-leave, is replaced in the same way.
+Decides the order of a change. Replicas of the new version start before replicas of the old version
+drain, so an update keeps its capacity. An old replica makes room first only if the cluster has no
+room for both, or if no surge is allowed. Unhealthy replicas, and those on draining nodes, are
+replaced in the same way.
 """
 
 from __future__ import annotations
@@ -23,48 +23,48 @@ __all__ = [
     "Settings",
     "Start",
     "Target",
-    "as_wanted",
-    "given_up",
-    "lacking_place",
+    "matches_target",
+    "deploy_failed",
+    "placement_blocked_since",
     "next_wakeup",
     "reconcile",
 ]
 
-PLACEMENT_PATIENCE_S = 2.0
-"""How long a new replica may wait for a place before an old one gives up its own."""
+PLACEMENT_TIMEOUT_S = 2.0
+"""Time that a new replica waits for resources before an old replica makes room."""
 SLOW_START_S = 30.0
-"""The same for one that the cluster had room for: most likely its process only starts slowly."""
-SECOND_LOOK_S = 0.25
-"""For how long looks must find that patience is over before an old one gives up its place.
+"""The same if the cluster had room for the new replica: its process most likely starts slowly."""
+CONFIRMATION_S = 0.25
+"""Time that a timeout must persist before an old replica makes room.
 
-The controller's own process may have stood still, and what happened meanwhile reaches it only now:
-that the new one is up, say.
+The controller's process may have been suspended, and older events, such as the start of the new
+replica, may reach it only now.
 """
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a running replica takes over without a restart."""
+    """Settings that a running replica applies without a restart."""
 
     max_ongoing: int
     user_config: str
-    """As JSON text, so that settings compare by value."""
+    """JSON, so that settings compare by value."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Those that plugins give deployments: plain values by section."""
+    """Deployment options of plugins: plain values by section."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is wanted of one deployment.
+    """Desired state of one deployment.
 
     Attributes:
-        version: Digest of what only a new process can take over.
-        replicas: How many.
-        settings: What a running one can.
-        failures_allowed: Failed starts of this version before it is given up.
-        surge: Replicas there may be beyond that number, for as long as some are replaced.
-        step: Replicas that may be missing meanwhile, where no surge is allowed.
-        grace_s: How long a replica that leaves may finish its requests.
+        version: Digest of everything that needs a new process.
+        replicas: Number of replicas.
+        settings: Settings that running replicas can apply.
+        failures_allowed: Failed starts of this version before the deployment has failed.
+        surge: Additional replicas allowed during an update.
+        step: Replicas that may be missing during an update, if no surge is allowed.
+        grace_s: Time that a draining replica has for its requests.
     """
 
     version: str
@@ -78,15 +78,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaView:
-    """What is seen of one replica.
+    """Observed state of one replica.
 
     Attributes:
-        since: When it entered its state, or its turn to start came, on the clock of `now`.
+        since: Time at which it entered its state or got its start permit, on the clock of `now`.
         placed: It has a process.
-        had_room: The cluster had room for it when it was asked for.
-        fit: Neither do its health checks fail, nor has it refused its settings.
-        drain_deadline: Of its node, on the clock of `now`; None when the node stays.
-        queued: Nothing has been asked of the cluster for it yet: others start before it.
+        had_room: The cluster had room for it at first.
+        healthy: Its health checks pass, and it has not refused its settings.
+        drain_deadline: Deadline of its draining node, on the clock of `now`; None if the node
+            stays.
+        queued: It waits for a start permit, and has not requested resources yet.
     """
 
     replica_id: str
@@ -96,7 +97,7 @@ class ReplicaView:
     since: float = 0.0
     placed: bool = True
     had_room: bool = False
-    fit: bool = True
+    healthy: bool = True
     drain_deadline: float | None = None
     queued: bool = False
 
@@ -110,14 +111,14 @@ class Start:
 
 @dataclass(frozen=True)
 class Drain:
-    """Let a replica finish what it has, then end it."""
+    """Let a replica finish its requests, then end it."""
 
     replica_id: str
 
 
 @dataclass(frozen=True)
 class Reconfigure:
-    """Give a running replica the target's settings."""
+    """Apply the target's settings to a running replica."""
 
     replica_id: str
 
@@ -131,53 +132,53 @@ def reconcile(
     *,
     failures: int,
     now: float,
-    lacking_since: float | None = None,
+    blocked_since: float | None = None,
 ) -> list[Action]:
-    """Return what to do next, best first; nothing when all is as it should be.
+    """Return the next actions in order of priority, [] if the replicas match the target.
 
     Args:
-        target: What is wanted; None for a deployment that is to go.
-        replicas: Those that exist, oldest first.
-        failures: Starts of the target's version that have failed.
-        now: On the same clock as `ReplicaView.since`.
-        lacking_since: What `lacking_place` says now.
+        target: Desired state; None for a deployment that is being deleted.
+        replicas: Existing replicas, oldest first.
+        failures: Failed starts of the target's version.
+        now: Time on the clock of `ReplicaView.since`.
+        blocked_since: Current result of `placement_blocked_since`.
     """
-    if as_wanted(target, replicas):
+    if matches_target(target, replicas):
         return []
     staying = [replica for replica in replicas if replica.state is not ReplicaState.STOPPING]
     if target is None:
         return [Drain(replica.replica_id) for replica in staying]
     new = [replica for replica in staying if _is_wanted(replica, target)]
     old = [replica for replica in staying if not _is_wanted(replica, target)]
-    hopeless = given_up(target, new, failures)
+    failed = deploy_failed(target, new, failures)
     actions: list[Action] = []
     missing = target.replicas - len(new)
     room = target.replicas + target.surge - len(staying)
-    if missing > 0 and room > 0 and not hopeless:
+    if missing > 0 and room > 0 and not failed:
         actions.append(Start(min(missing, room)))
-    leaving = _excess(new, -missing) + _replaced(target, new, old, hopeless)
-    leaving += [each for each in _called_away(target, old, now) if each not in leaving]
+    leaving = _excess(new, -missing) + _replaced(target, new, old, failed)
+    leaving += [each for each in _past_drain_deadline(target, old, now) if each not in leaving]
     if old and not leaving:
-        if not target.surge and not hopeless:
+        if not target.surge and not failed:
             leaving = _stopped_first(target, new, old, failures)
-        elif lacking_since is not None and now >= lacking_since + SECOND_LOOK_S:
+        elif blocked_since is not None and now >= blocked_since + CONFIRMATION_S:
             leaving = [old[0]]
     actions += [Drain(replica.replica_id) for replica in leaving]
-    if not hopeless:
+    if not failed:
         staying_new = [replica for replica in new if replica not in leaving]
         actions += [Reconfigure(each.replica_id) for each in _outdated(target, staying_new)]
     return actions
 
 
-def as_wanted(target: Target | None, replicas: Sequence[ReplicaView]) -> bool:
-    """Whether all is as it should be. Nearly always so, hence the one look at each replica."""
+def matches_target(target: Target | None, replicas: Sequence[ReplicaView]) -> bool:
+    """Return whether the replicas match the target. The fast path of every turn of the loop."""
     if target is None or len(replicas) != target.replicas:
         return False
     version, settings, running = target.version, target.settings, ReplicaState.RUNNING
     for replica in replicas:
         if (
             replica.state is not running
-            or not replica.fit
+            or not replica.healthy
             or replica.drain_deadline is not None
             or replica.version != version
             or (replica.settings is not settings and replica.settings != settings)
@@ -186,17 +187,17 @@ def as_wanted(target: Target | None, replicas: Sequence[ReplicaView]) -> bool:
     return True
 
 
-def given_up(target: Target, new: Sequence[ReplicaView], failures: int) -> bool:
-    """Whether a version has failed so often that no more of it is started.
+def deploy_failed(target: Target, new: Sequence[ReplicaView], failures: int) -> bool:
+    """Return whether a version has failed too often to start more replicas of it.
 
-    One that has run before is tried again for ever: its code is not what is broken.
+    A version that runs with the target's settings is retried without end: its code works.
     """
     return failures >= target.failures_allowed and not any(
         replica.state in SERVING and replica.settings == target.settings for replica in new
     )
 
 
-def lacking_place(
+def placement_blocked_since(
     before: float | None,
     target: Target | None,
     replicas: Sequence[ReplicaView],
@@ -204,13 +205,14 @@ def lacking_place(
     now: float,
     freed: float = 0.0,
 ) -> float | None:
-    """Return since when looks find that an old replica should make place for a new one.
+    """Return the time since which a new replica has waited too long for resources, None if none.
 
-    One at a time: not while one is leaving, or a new one has a place and is about to run.
+    An old replica should then make room: one at a time, so None while a replica drains or a new
+    one is placed.
 
     Args:
-        before: What the look before this one returned.
-        freed: When a replica last ended, and left its place to others.
+        before: Result of the previous call.
+        freed: Time at which a replica last ended and freed its resources.
     """
     if target is None or any(each.state is ReplicaState.STOPPING for each in replicas):
         return None
@@ -222,7 +224,7 @@ def lacking_place(
     if any(replica.placed for replica in starting):
         return None
     asked_for = [replica for replica in starting if not replica.queued]
-    if not any(now >= _patient_until(replica, freed) for replica in asked_for):
+    if not any(now >= _placement_due_at(replica, freed) for replica in asked_for):
         return None
     return now if before is None else before
 
@@ -232,21 +234,22 @@ def next_wakeup(
     *,
     now: float,
     freed: float = 0.0,
-    lacking_since: float | None = None,
+    blocked_since: float | None = None,
     grace_s: float = 0.0,
 ) -> float | None:
-    """Return in how many seconds time alone may change the decision, None for never.
+    """Return the seconds after which time alone may change the actions, None for never.
 
     Args:
-        freed: As `lacking_place` has it, and `lacking_since` as `reconcile` has it.
+        freed: As in `placement_blocked_since`.
+        blocked_since: As in `reconcile`.
     """
     moments = [
-        _patient_until(replica, freed)
+        _placement_due_at(replica, freed)
         for replica in replicas
         if replica.state is ReplicaState.STARTING and not replica.placed and not replica.queued
     ]
-    if lacking_since is not None:
-        moments.append(lacking_since + SECOND_LOOK_S)
+    if blocked_since is not None:
+        moments.append(blocked_since + CONFIRMATION_S)
     deadlines = [each.drain_deadline for each in replicas]
     moments += [each - grace_s for each in deadlines if each is not None]
     ahead = [moment - now for moment in moments if moment > now]
@@ -254,11 +257,11 @@ def next_wakeup(
 
 
 def _is_wanted(replica: ReplicaView, target: Target) -> bool:
-    return replica.version == target.version and replica.fit and replica.drain_deadline is None
+    return replica.version == target.version and replica.healthy and replica.drain_deadline is None
 
 
 def _excess(new: Sequence[ReplicaView], count: int) -> list[ReplicaView]:
-    """Choose replicas that are too many: those still starting first, then the newest."""
+    """Choose surplus replicas: starting ones first, then the newest."""
     if count <= 0:
         return []
     by_worth = sorted(enumerate(new), key=lambda item: (item[1].state in SERVING, -item[0]))
@@ -266,25 +269,27 @@ def _excess(new: Sequence[ReplicaView], count: int) -> list[ReplicaView]:
 
 
 def _replaced(
-    target: Target, new: Sequence[ReplicaView], old: Sequence[ReplicaView], hopeless: bool
+    target: Target, new: Sequence[ReplicaView], old: Sequence[ReplicaView], failed: bool
 ) -> list[ReplicaView]:
-    """Choose old replicas that new ones have replaced; unfit ones go first."""
+    """Choose old replicas that new ones have replaced; unhealthy ones first."""
     running = sum(replica.state in SERVING for replica in new)
-    # Those that never ran have nothing to give up.
+    # Replicas that do not serve give up no capacity.
     unready = [replica for replica in old if replica.state not in SERVING]
-    if hopeless:
+    if failed:
         return unready
     ready = sorted(
-        (replica for replica in old if replica.state in SERVING), key=lambda each: each.fit
+        (replica for replica in old if replica.state in SERVING), key=lambda each: each.healthy
     )
-    # Before the first new one runs, more may go only where there are too many for one to start.
+    # Before the first new replica runs, drain only as many as must make room for its start.
     enough = bool(running) or not target.replicas
     keep = target.replicas if enough else target.replicas + max(target.surge - 1, 0)
     return unready + ready[: max(len(ready) + running - keep, 0)]
 
 
-def _called_away(target: Target, old: Sequence[ReplicaView], now: float) -> list[ReplicaView]:
-    """Choose those whose node leaves so soon that they must finish their requests now."""
+def _past_drain_deadline(
+    target: Target, old: Sequence[ReplicaView], now: float
+) -> list[ReplicaView]:
+    """Choose replicas that must drain now to finish before their node's drain deadline."""
     return [
         replica
         for replica in old
@@ -295,18 +300,18 @@ def _called_away(target: Target, old: Sequence[ReplicaView], now: float) -> list
 def _stopped_first(
     target: Target, new: Sequence[ReplicaView], old: Sequence[ReplicaView], failures: int
 ) -> list[ReplicaView]:
-    """Choose old replicas that go before their successors come, where no surge is allowed."""
+    """Choose old replicas that drain before their successors start, if no surge is allowed."""
     running = [replica for replica in new if replica.state in SERVING]
     if failures and not running:
-        return []  # the new version has yet to show that it starts
+        return []  # the new version has not shown yet that it starts
     may_leave = len(running) + len(old) - (target.replicas - target.step)
     return list(old[: max(may_leave, 0)])
 
 
 def _outdated(target: Target, new: Sequence[ReplicaView]) -> list[ReplicaView]:
-    """Choose replicas to be given the target's settings: one, and when that has gone well, all.
+    """Choose replicas to apply the target's settings to: one first, after its success all.
 
-    So a `user_config` that makes `reconfigure` raise costs one replica, and not all of them.
+    So a `user_config` that makes `reconfigure` raise costs one replica, not all.
     """
     serving = [replica for replica in new if replica.state in SERVING]
     waiting = [
@@ -314,13 +319,13 @@ def _outdated(target: Target, new: Sequence[ReplicaView]) -> list[ReplicaView]:
         for replica in serving
         if replica.settings != target.settings and replica.state is ReplicaState.RUNNING
     ]
-    if len(waiting) == len(serving):  # nobody has taken them over, and nobody is about to
+    if len(waiting) == len(serving):  # no replica has applied the settings or is applying them
         return waiting[:1]
     if any(replica.settings == target.settings for replica in serving):
         return waiting
     return []
 
 
-def _patient_until(replica: ReplicaView, freed: float) -> float:
-    patience = SLOW_START_S if replica.had_room else PLACEMENT_PATIENCE_S
-    return max(replica.since, freed) + patience
+def _placement_due_at(replica: ReplicaView, freed: float) -> float:
+    timeout_s = SLOW_START_S if replica.had_room else PLACEMENT_TIMEOUT_S
+    return max(replica.since, freed) + timeout_s

@@ -1,7 +1,7 @@
-"""Replicas that a former controller left: who they are, and the end of those nobody wants.
+"""Recovery of the replicas of a former controller, and the end of orphaned ones.
 
-A controller may die between any two lines. What it had started lives on under names of the
-instance, and that is how it is found again.
+A controller may die between any two lines. The actors that it started live on, and are found by the
+instance's name prefix.
 """
 
 from __future__ import annotations
@@ -23,51 +23,51 @@ __all__ = ["Recovery", "Survivor"]
 
 log = logging.getLogger("alacarte.controller")
 T = TypeVar("T")
-_DESCRIBE_AGAIN_S = (0.0, 0.1, 0.5)
-_ORPHANS_S = 30.0
-"""How often to look for replicas that nobody knows."""
-_DISMISS_S = 20.0
+_RETRY_DELAYS_S = (0.0, 0.1, 0.5)
+_ORPHAN_CHECK_INTERVAL_S = 30.0
+"""Interval of the search for orphaned replicas."""
+_DRAIN_S = 20.0
 
 
 @dataclass(frozen=True)
 class Survivor:
-    """A replica that a former controller left, with what it says of itself."""
+    """A running replica of a former controller."""
 
     actor: Actor
-    started: ReplicaInfo
+    info: ReplicaInfo
     membership: Membership
 
 
 class Recovery:
-    """Finds the replicas of an instance. Lives on the controller's loop.
+    """Finds the running actors of an instance. Lives on the controller's loop.
 
     Args:
-        instance: Its name.
+        instance: Name of the instance.
     """
 
     def __init__(self, cluster: Cluster, instance: str) -> None:
         self._cluster = cluster
         self._prefix = replica_prefix(instance)
         self._services = service_prefix(instance)
-        self._dismissed: dict[str, asyncio.Task[None]] = {}
+        self._draining: dict[str, asyncio.Task[None]] = {}
 
     async def survivors(self) -> list[Survivor]:
-        """Return the replicas that are ready or leaving.
+        """Return the replicas that are ready or draining; kill all others.
 
-        Those that were still starting, or do not answer, are ended: they are no use to anyone.
+        The others were still starting or do not answer, so no router knows them.
         """
         names = await self._cluster.list_actors(self._prefix)
-        found = await asyncio.gather(*(self._described(name) for name in names))
+        found = await asyncio.gather(*(self._describe(name) for name in names))
         return [each for each in found if each is not None]
 
-    async def _described(self, name: str) -> Survivor | None:
-        async def ask(actor: Actor) -> tuple[ReplicaInfo | None, Membership]:
+    async def _describe(self, name: str) -> Survivor | None:
+        async def request(actor: Actor) -> tuple[ReplicaInfo | None, Membership]:
             replica = stub(ReplicaProtocol, actor)
-            # Of one call: a process that answers either answers both.
+            # One timeout for both calls: a process answers both or neither.
             async with asyncio.timeout(patience_of(ReplicaProtocol.describe)):
                 return await replica.describe(), await replica.membership()
 
-        actor, answer = await self._asked(name, ask)
+        actor, answer = await self._call(name, request)
         if actor is None:
             return None
         if answer is None or answer[0] is None:
@@ -76,10 +76,10 @@ class Recovery:
         return Survivor(actor, answer[0], answer[1])
 
     async def membership(self, survivors: Sequence[Survivor]) -> Membership | None:
-        """Return what the instance's processes were handed, None when none is left that knows.
+        """Return the membership of the instance's processes, None if no process answers.
 
         Args:
-            survivors: The replicas that are left; those few of another opinion are outvoted.
+            survivors: The remaining replicas. If their secrets differ, the majority's counts.
         """
         known = [each.membership for each in survivors]
         if known:
@@ -90,7 +90,7 @@ class Recovery:
             for name in await self._cluster.list_actors(self._services)
         ]
         try:
-            # The first will do: a process that is stopped must not keep the others waiting.
+            # The first answer is enough: a stopped process must not delay the others.
             for answer in asyncio.as_completed(asking):
                 found = await answer
                 if found is not None:
@@ -101,61 +101,61 @@ class Recovery:
         return None
 
     async def _membership_of(self, name: str) -> Membership | None:
-        async def ask(actor: Actor) -> Membership:
+        async def request(actor: Actor) -> Membership:
             return await stub(NodeServiceProtocol, actor).membership()
 
-        _, answer = await self._asked(name, ask)
+        _, answer = await self._call(name, request)
         return answer
 
-    async def _asked(
-        self, name: str, ask: Callable[[Actor], Awaitable[T]]
+    async def _call(
+        self, name: str, request: Callable[[Actor], Awaitable[T]]
     ) -> tuple[Actor | None, T | None]:
-        """Return an actor and its answer, None in place of either where there is none.
+        """Return an actor and its answer, None for an actor or an answer that does not exist.
 
-        An answer may be lost on its way, which looks as if the actor had died.
+        Retries, because a lost answer looks like the death of the actor.
         """
         actor: Actor | None = None
-        for pause in _DESCRIBE_AGAIN_S:
+        for pause in _RETRY_DELAYS_S:
             await asyncio.sleep(pause)
             actor = await self._cluster.find_actor(name)
             if actor is None:
                 break
             with contextlib.suppress(ActorDied, TimeoutError):  # which `ActorUnresponsive` is, too
-                return actor, await ask(actor)
+                return actor, await request(actor)
         return actor, None
 
-    def dismiss(self, actor: Actor) -> None:
-        """Let a replica finish what it has whose deployment is not known any more; then end it."""
-        self._dismissed[actor.name] = asyncio.create_task(self._dismiss(actor))
+    def drain(self, actor: Actor) -> None:
+        """Let a replica of a deleted deployment finish its requests, then end it."""
+        self._draining[actor.name] = asyncio.create_task(self._drain(actor))
 
-    async def _dismiss(self, actor: Actor) -> None:
+    async def _drain(self, actor: Actor) -> None:
         try:
-            await stub(ReplicaProtocol, actor).stop(_DISMISS_S)
-        except Exception as error:  # the user's destructor, say
+            await stub(ReplicaProtocol, actor).stop(_DRAIN_S)
+        except Exception as error:  # of the user's destructor, for example
             log.debug("%s did not stop cleanly: %r", actor.name, error)
         actor.kill()
-        del self._dismissed[actor.name]
+        del self._draining[actor.name]
 
     async def follow_orphans(self, known: Callable[[], set[str]]) -> None:
-        """End, now and again, what a former controller asked for with its last breath.
+        """Kill orphaned replicas periodically: ones whose start a former controller requested last.
 
         Args:
-            known: Returns the names of the actors that somebody follows.
+            known: Returns the names of the actors of all replica groups.
         """
         while True:
-            await asyncio.sleep(_ORPHANS_S)
+            await asyncio.sleep(_ORPHAN_CHECK_INTERVAL_S)
             try:
                 await self._end_orphans(known)
-            except Exception:  # whatever the cluster answers, it is asked again
-                log.exception("the cluster's actors are not known")
+            except Exception:  # the loop must go on, whatever the cluster answers
+                log.exception("cannot list the cluster's actors")
 
     async def _end_orphans(self, known: Callable[[], set[str]]) -> None:
         names = await self._cluster.list_actors(self._prefix)
-        # After the question: a replica is known before its actor is there.
-        followed = known() | self._dismissed.keys()
+        # `known` is called after the listing: a replica is known before its actor exists.
+        followed = known() | self._draining.keys()
         for name in [each for each in names if each not in followed]:
             actor = await self._cluster.find_actor(name)
             if actor is not None:
-                log.warning("%s was left behind by a former controller and is ended", name)
+                log.warning("killing orphaned replica %s, started by a former controller", name)
                 actor.kill()
         await self._cluster.release(self._prefix)

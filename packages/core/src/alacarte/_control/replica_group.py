@@ -1,7 +1,7 @@
-"""The replicas of one deployment: how many and which are wanted, and which there are.
+"""The replicas of one deployment, with their target.
 
-The thin side of `reconcile`: it carries out actions. Lives on the controller's loop; every change
-ends in `changed`, after which the control loop reconciles the group again.
+Carries out the actions that `reconcile` returns. Lives on the controller's loop. Every change ends
+in a call of `changed`, after which the control loop reconciles the group again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..status import DeploymentStatus, DeploymentStatusOverview, Failure, Replic
 from ..types import DeploymentId
 from .desired_state import target_of
 from .failure_history import FailureHistory
-from .health import resting
+from .health import out_of_rotation
 from .lifecycle import SERVING, ReplicaEvent
 from .managed_replica import WAITS_FOR_PROCESS, ManagedReplica
 from .placement import placement_of, replica_actor
@@ -34,8 +34,8 @@ from .reconcile import (
     Settings,
     Start,
     Target,
-    lacking_place,
     next_wakeup,
+    placement_blocked_since,
 )
 from .reconcile import reconcile as actions_for
 from .shortage import Reminder, waiting_line
@@ -46,25 +46,25 @@ __all__ = ["ReplicaGroup"]
 
 log = logging.getLogger("alacarte.controller")
 _REMINDER_S = (4.0, 30.0, 3600.0)
-"""Lines about a deployment that waits: the first at the poll after 5 s, the next 30 s later."""
+"""Times of the log lines about a waiting deployment: the first after 5 s, the next 30 s later."""
 
 
 class ReplicaGroup:
     """All replicas of one deployment.
 
     Args:
-        cluster: Where they run.
-        membership: Handed to each process.
-        plugins: Those that every process must load.
-        gate: Says when replicas may start.
+        cluster: Runs the replicas.
+        membership: Passed to each process.
+        plugins: The plugins that every process must load.
+        gate: Limits concurrent starts.
         changed: Called after each change.
-        observed: Called with every replica's new state.
+        observed: Called with the id, the state and a message after every replica's transition.
 
     Attributes:
-        spec: The wanted one; None when the deployment is being deleted.
-        target: Of reconciling, by `spec` and autoscaling.
-        deletion_deferred: It will be deleted after those that may call it, and goes on until then.
-        too_large: Why it cannot fit into the cluster as it is, "" where it can.
+        spec: The desired spec; None for a deployment that is being deleted.
+        target: Target of `reconcile`, from `spec` and autoscaling.
+        deletion_deferred: The deployment runs until its callers have ended, and is then deleted.
+        too_large: Message why the deployment does not fit into the cluster, "" if it does.
     """
 
     def __init__(
@@ -89,13 +89,13 @@ class ReplicaGroup:
         self._changed = changed
         self._observed = observed
         self._replicas: dict[str, ManagedReplica] = {}
-        self._account = FailureHistory()
+        self._failures = FailureHistory()
         self._progress = Progress()
         self._freed_at = 0.0
-        self._lacking_since: float | None = None
+        self._blocked_since: float | None = None
         self._reminder = Reminder(*_REMINDER_S)
         self._loop = asyncio.get_running_loop()
-        self._patience_s: float = membership.config["cluster"]["actor_start_timeout_s"]
+        self._placement_timeout_s: float = membership.config["cluster"]["actor_start_timeout_s"]
         self._views: list[ReplicaView] | None = None
         self._entries: tuple[ReplicaEntry, ...] | None = None
 
@@ -112,38 +112,38 @@ class ReplicaGroup:
 
     @property
     def entries(self) -> tuple[ReplicaEntry, ...]:
-        """Replicas that calls may go to. The same object as long as nothing changes."""
+        """The replicas that accept calls. The same object until a change."""
         if self._entries is None:
             self._entries = self._routable()
         return self._entries
 
     def _routable(self) -> tuple[ReplicaEntry, ...]:
         serving = [replica for replica in self._replicas.values() if replica.state in SERVING]
-        rest = resting([replica.in_doubt for replica in serving])
+        excluded = out_of_rotation([replica.is_degraded for replica in serving])
         return tuple(
             replica.entry
-            for replica, rests in zip(serving, rest, strict=True)
-            if replica.entry is not None and not rests
+            for replica, is_excluded in zip(serving, excluded, strict=True)
+            if replica.entry is not None and not is_excluded
         )
 
     @property
     def actor_names(self) -> set[str]:
-        """The actors it knows of."""
+        """The names of the replicas' actors."""
         prefix = replica_prefix(self._membership.instance)
         return {prefix + replica_id for replica_id in self._replicas}
 
     @property
-    def gone(self) -> bool:
+    def is_gone(self) -> bool:
         return self.spec is None and not self._replicas
 
     @property
     def is_leaving(self) -> bool:
-        """It will be deleted, or is being deleted."""
+        """Whether the deployment is being deleted, or will be."""
         return self.spec is None or self.deletion_deferred
 
     @property
-    def changing(self) -> bool:
-        """Replicas of another version, or of a deployment that is to go, still run."""
+    def is_changing(self) -> bool:
+        """Whether replicas of another version, or of a deleted deployment, still run."""
         if self.deletion_deferred:
             return True
         version = None if self.spec is None else self.spec.version
@@ -152,10 +152,10 @@ class ReplicaGroup:
     @property
     def overview(self) -> DeploymentStatusOverview:
         views = self.views
-        failures, pause_s = self._account.failed_starts, self._account.pause_s(self._loop.time())
+        failures, pause_s = self._failures.failed_starts, self._failures.pause_s(self._loop.time())
         waits = waiting_for(self.target, views, failures=failures, pause_s=pause_s)
         if self.deletion_deferred:
-            waits = ["those that may call it to end first"]
+            waits = ["the end of the deployments that call this one"]
         replicas = tuple(replica.overview for replica in self._replicas.values())
         starting = {each.message for each in replicas if each.state is ReplicaState.STARTING}
         waits += sorted(text.removeprefix("waits for ") for text in starting - {WAITS_FOR_PROCESS})
@@ -163,36 +163,36 @@ class ReplicaGroup:
             self.summary(views),
             waiting_for="; ".join(waits),
             replicas=replicas,
-            recent_failures=self._account.recent,
+            recent_failures=self._failures.recent,
         )
 
     def summary(self, views: Sequence[ReplicaView]) -> DeploymentStatusOverview:
-        """Return its status without details."""
-        message, deferred = self._account.message, self.deletion_deferred
+        """Return the deployment's status without details."""
+        message, deferred = self._failures.message, self.deletion_deferred
         if not deferred:
             message = message or self.too_large
         return self._progress.overview(self.target, views, message, deletion_deferred=deferred)
 
     @property
-    def wanted_place(self) -> tuple[ActorSpec, int] | None:
-        """What its replicas ask of the cluster, and how many are wanted; None when it is to go."""
+    def resource_demand(self) -> tuple[ActorSpec, int] | None:
+        """The placement of a replica and the number of replicas; None during deletion."""
         if self.spec is None or self.target is None or self.deletion_deferred:
             return None
         return placement_of(self.spec), self.target.replicas
 
-    def want(self, spec: DeploymentSpec | None, scale: int | None = None) -> None:
-        """Change what is wanted. A deployment that had failed gets a new try.
+    def set_spec(self, spec: DeploymentSpec | None, scale: int | None = None) -> None:
+        """Replace the spec; None deletes the deployment. A failed deployment starts again.
 
         Args:
-            scale: How many replicas autoscaling asks for; None for what the spec says.
+            scale: Number of replicas that autoscaling has chosen; None for `num_replicas`.
         """
         before, self.spec = self.target, spec
         for replica in self._replicas.values():
             if spec is not None and replica.spec.version == spec.version:
-                replica.spec = spec  # for what the controller needs of it: periods, time limits
+                replica.spec = spec  # the controller's own options: periods and timeouts
         self.deletion_deferred = False
         after = None if spec is None else target_of(spec, scale)
-        self._aim(after, automatic=False)
+        self._set_target(after, automatic=False)
         is_new = (
             after is None
             or before is None
@@ -200,41 +200,41 @@ class ReplicaGroup:
         )
         if is_new:
             for replica in self._replicas.values():
-                replica.try_again()
-        self._account.forgive(is_new=is_new)
+                replica.clear_refusal()
+        self._failures.reset(is_new=is_new)
 
     def defer_deletion(self) -> None:
-        """Go on until `want(None)`: the group will be deleted, after those that may call it."""
+        """Keep running until `set_spec(None)`, which follows the end of all callers."""
         self.deletion_deferred = True
 
     def scale(self, replicas: int) -> None:
-        """Change how many are wanted, for autoscaling."""
+        """Set the number of replicas, for autoscaling."""
         if self.target is not None and self.target.replicas != replicas:
             assert self.spec is not None
-            self._aim(target_of(self.spec, replicas), automatic=True)
+            self._set_target(target_of(self.spec, replicas), automatic=True)
             self._changed(self.deployment)
 
-    def _aim(self, target: Target | None, *, automatic: bool) -> None:
+    def _set_target(self, target: Target | None, *, automatic: bool) -> None:
         before, self.target = self.target, target
-        self._progress.aim(before, target, automatic=automatic)
+        self._progress.set_target(before, target, automatic=automatic)
 
     def reconcile(self) -> float | None:
-        """Carry out what is due; return in how many seconds to do so again, None for on change."""
+        """Carry out the next actions; return the seconds until the next call, None on change."""
         now = self._loop.time()
         pauses = []
         views = self.views
-        self._lacking_since = lacking_place(
-            self._lacking_since, self.target, views, now=now, freed=self._freed_at
+        self._blocked_since = placement_blocked_since(
+            self._blocked_since, self.target, views, now=now, freed=self._freed_at
         )
         for action in actions_for(
             self.target,
             views,
-            failures=self._account.failed_starts,
+            failures=self._failures.failed_starts,
             now=now,
-            lacking_since=self._lacking_since,
+            blocked_since=self._blocked_since,
         ):
             if isinstance(action, Start):
-                if pause_s := self._account.pause_s(now):
+                if pause_s := self._failures.pause_s(now):
                     pauses.append(pause_s)
                     continue
                 for _ in range(action.count):
@@ -249,26 +249,26 @@ class ReplicaGroup:
             self.views,
             now=now,
             freed=self._freed_at,
-            lacking_since=self._lacking_since,
+            blocked_since=self._blocked_since,
             grace_s=grace_s,
         )
         return min([*pauses, wakeup] if wakeup is not None else pauses, default=None)
 
     def refresh(self) -> DeploymentStatusOverview:
-        """Bring the condition up to date; return the status without details."""
+        """Update the condition and return the status without details."""
         views = self.views
-        failures = self._account.failed_starts
+        failures = self._failures.failed_starts
         status = self._progress.refresh(self.target, views, failures=failures)
         if status is DeploymentStatus.HEALTHY:
-            self._account.message = ""
-        if not any(replica.waits_for for replica in self._replicas.values()):
+            self._failures.message = ""
+        if not any(replica.missing for replica in self._replicas.values()):
             self._reminder.reset()
         return self.summary(views)
 
     def adopt(self, actor: Actor, started: ReplicaInfo) -> None:
-        """Take in a replica that runs already, started by a controller that is gone.
+        """Take over a running replica of a former controller.
 
-        `want` must have been called; a replica of another version is drained like any old one.
+        Call `set_spec` first. A replica of another version drains as in any update.
         """
         assert self.spec is not None
         settings = Settings(started.max_ongoing, json.dumps(started.user_config), started.options)
@@ -279,80 +279,81 @@ class ReplicaGroup:
             settings,
             self._cluster,
             self,
-            self._patience_s,
+            self._placement_timeout_s,
             self._gate,
             ReplicaState.RECOVERING,
         )
         self._replicas[replica.replica_id] = replica
         replica.adopt(actor, started)
 
-    def migrate(self, leaving: Mapping[str, float]) -> None:
-        """Have replicas replaced that are on nodes about to leave.
+    def migrate(self, drain_deadlines: Mapping[str, float]) -> None:
+        """Migrate the replicas on draining nodes.
 
         Args:
-            leaving: Each node's drain deadline, on the loop's clock.
+            drain_deadlines: Deadline of each draining node by id, on the loop's clock.
         """
         for replica in list(self._replicas.values()):
             if replica.entry is not None:
-                replica.migrate(leaving.get(replica.entry.node_id))
+                replica.migrate(drain_deadlines.get(replica.entry.node_id))
 
-    def fault(self, error: Exception) -> None:
-        """Show an error of ours; the group is reconciled again."""
-        self._account.message = (
-            f"{self.deployment}: an internal error: {error!r}; see the controller's log."
+    def report_internal_error(self, error: Exception) -> None:
+        """Show an internal error in the status, until the group is reconciled without one."""
+        self._failures.message = (
+            f"{self.deployment}: internal error {error!r}; see the controller's log, and please "
+            "report it."
         )
-        self._progress.fault()
+        self._progress.report_internal_error()
 
     def suspect(self, replica_id: str) -> None:
-        """Somebody has had no word of one of them."""
+        """Probe a replica that does not answer a caller."""
         replica = self._replicas.get(replica_id)
         if replica is not None:
             replica.suspect()
 
     def kill(self) -> None:
-        """End every process at once."""
+        """Kill every process at once."""
         for replica in list(self._replicas.values()):
             replica.kill()
         self._replicas.clear()
         self._views = self._entries = None
 
-    # --- Owner --------------------------------------------------------------------------
+    # --- ReplicaOwner -------------------------------------------------------------------
 
-    def moved(self, replica: ManagedReplica, event: ReplicaEvent) -> None:
+    def state_changed(self, replica: ManagedReplica, event: ReplicaEvent) -> None:
         if replica.state is ReplicaState.STOPPED:
             self._replicas.pop(replica.replica_id, None)
             self._freed_at = self._loop.time()
         elif replica.state in SERVING:
-            self._note_run(replica)
+            self._record_run(replica)
         self._observed(replica.replica_id, replica.state, event.value)
         self.changed()
 
     def failed(self, replica: ManagedReplica, failure: Failure) -> None:
-        self._account.note(failure)
+        self._failures.record(failure)
         if self._is_wanted(replica):
-            self._account.charge(
+            self._failures.count_failure(
                 failure,
                 _subject(replica, failure),
                 self._loop.time(),
-                ran_s=replica.has_run_s,
-                blames_wanted=self._blames_wanted(replica, failure),
+                uptime_s=replica.uptime_s,
+                blames_target=self._blames_target(replica, failure),
             )
 
-    def waits(self, replica: ManagedReplica) -> None:
+    def resources_missing(self, replica: ManagedReplica) -> None:
         if not self._reminder.is_due(self._loop.time()):
             return
-        waiting = sum(bool(each.waits_for) for each in self._replicas.values())
-        log.warning("%s", waiting_line(str(self.deployment), waiting, replica.waits_for))
+        waiting = sum(bool(each.missing) for each in self._replicas.values())
+        log.warning("%s", waiting_line(str(self.deployment), waiting, replica.missing))
 
     def changed(self) -> None:
         self._views = self._entries = None
         self._changed(self.deployment)
 
-    def _blames_wanted(self, replica: ManagedReplica, failure: Failure) -> bool:
-        """Whether the wanted settings are at fault, not those that the replica was given before."""
+    def _blames_target(self, replica: ManagedReplica, failure: Failure) -> bool:
+        """Return whether a failure is the fault of the target, not of older settings."""
         assert self.target is not None
         if failure.kind == "cluster":
-            return False  # the cluster's silence says nothing of the code
+            return False  # an unresponsive cluster is not the code's fault
         return failure.kind in ("start", "reconfigure") or replica.settings == self.target.settings
 
     # ------------------------------------------------------------------------------------
@@ -367,26 +368,26 @@ class ReplicaGroup:
             self.target.settings,
             self._cluster,
             self,
-            self._patience_s,
+            self._placement_timeout_s,
             self._gate,
         )
         self._replicas[replica_id] = replica
         self._views = None
         self._observed(replica_id, replica.state, "")
-        avoid = {each.silent_on for each in self._replicas.values()}
-        replica.begin(replica_actor(replica_id, self.spec, self._membership, self._plugins, avoid))
+        avoid = {each.unresponsive_node_id for each in self._replicas.values()}
+        replica.start(replica_actor(replica_id, self.spec, self._membership, self._plugins, avoid))
 
-    def _note_run(self, replica: ManagedReplica) -> None:
+    def _record_run(self, replica: ManagedReplica) -> None:
         wanted = self.target
         if wanted and (replica.spec.version, replica.settings) == (wanted.version, wanted.settings):
-            self._account.note_run()
+            self._failures.record_run()
 
     def _is_wanted(self, replica: ManagedReplica) -> bool:
         return self.spec is not None and replica.spec.version == self.spec.version
 
 
 def _subject(replica: ManagedReplica, failure: Failure) -> str:
-    """Return how the message of a failure names what has failed."""
+    """Return the subject of a failure's message."""
     return {
         "start": f"{replica.spec.id}",
         "cluster": f"{replica.spec.id}",

@@ -1,4 +1,4 @@
-"""What processes report to topics: handed to the topics' receivers, until the processes end."""
+"""Report topics in the controller: pass the reports of processes to the topics' receivers."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ __all__ = ["MAX_PROCESSES", "ReportTopics"]
 
 R = TypeVar("R")
 MAX_PROCESSES = 20_000
-"""Beyond them, the process that was silent for longest is forgotten."""
+"""Limit beyond which the process with the oldest report is forgotten."""
 
 
 @dataclass(eq=False)
-class _Process:
+class _ProcessRecord:
     """A process that has reported.
 
     Attributes:
-        heard_at: When it last did, on the event loop's clock.
-        numbers: Of the last message that had a value, by topic.
+        reported_at: Time of its last report, on the event loop's clock.
+        numbers: Number of the last message with a value of the topic, by topic.
     """
 
-    heard_at: float
+    reported_at: float
     numbers: dict[str, int] = field(default_factory=dict)
 
 
 class ReportTopics:
-    """Hands the reports of processes to receivers. Lives on the controller's loop.
+    """Passes the reports of processes to receivers. Lives on the controller's loop.
 
     Args:
-        topics: By name.
-        plugin_of: Returns the plugin that gives a topic.
-        failures: Keeps what topics and receivers fail at.
+        topics: Topics by name.
+        plugin_of: Returns the plugin that registers a topic.
+        failures: Records failures of topics and receivers.
     """
 
     def __init__(
@@ -66,18 +66,18 @@ class ReportTopics:
         self._route_counters = [
             (name, each) for name, each in self._receivers.items() if isinstance(each, RouteCounter)
         ]
-        self._processes: OrderedDict[ProcessId, _Process] = OrderedDict()
+        self._processes: OrderedDict[ProcessId, _ProcessRecord] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
     def of(cls, plugins: Plugins) -> ReportTopics:
-        """Return the topics that plugins register."""
+        """Return the report topics of all plugins."""
         topics = plugins.report_topics
-        giver = functools.partial(plugins.plugin_of, "register_report_topics")
-        return cls(topics, giver, plugins.failures)
+        plugin_of = functools.partial(plugins.plugin_of, "register_report_topics")
+        return cls(topics, plugin_of, plugins.failures)
 
     def receiver(self, topic: str, kind: type[R]) -> R:
-        """Return the receiver of a topic, which is of that kind."""
+        """Return the receiver of a topic, an instance of `kind`."""
         receiver = self._receivers[topic]
         assert isinstance(receiver, kind)
         return receiver
@@ -85,15 +85,15 @@ class ReportTopics:
     def report(
         self, process: ProcessId, number: int, values: Mapping[str, bytes]
     ) -> frozenset[str]:
-        """Take what a process reports; return every topic whose receiver holds a value of it.
+        """Store the values of a process; return every topic whose receiver has its value.
 
         Args:
-            number: Of the message. A value that arrives after a later one is not taken.
-            values: Encoded, by topic. None of them is a sign of life.
+            number: Number of the message. A value that arrives after a later one is dropped.
+            values: Encoded values by topic; an empty mapping is a heartbeat.
         """
         now = asyncio.get_running_loop().time()
-        known = self._processes.setdefault(process, _Process(now))
-        known.heard_at = now
+        known = self._processes.setdefault(process, _ProcessRecord(now))
+        known.reported_at = now
         self._processes.move_to_end(process)
         for name, packed in values.items():
             if number > known.numbers.get(name, -1):
@@ -105,23 +105,23 @@ class ReportTopics:
         return frozenset(name for name in known.numbers if self._holds(name, process))
 
     def keep_routes(self, routes: Sequence[Route]) -> None:
-        """Have those receivers that count calls drop the counts of all but these routes."""
+        """Let receivers that count calls drop the counts of all other routes."""
         for name, counter in self._route_counters:
             self._guarded(name, "keep_routes", functools.partial(counter.keep_routes, routes))
 
     def counts_of(self, route: Route) -> RouteCounts | None:
-        """Return what the first receiver that counts a route's calls has; None for none."""
+        """Return the counts of the first receiver that counts a route's calls, None for none."""
         found: list[RouteCounts | None] = []
 
-        def ask(counter: RouteCounter) -> None:
+        def collect(counter: RouteCounter) -> None:
             found.append(counter.counts_of(route))
 
         for name, counter in self._route_counters:
-            self._guarded(name, "counts_of", functools.partial(ask, counter))
+            self._guarded(name, "counts_of", functools.partial(collect, counter))
         return next((each for each in found if each is not None), None)
 
     def close(self) -> None:
-        """Forget nobody any more."""
+        """Cancel the expiry timer."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -135,7 +135,7 @@ class ReportTopics:
             self._guarded(name, "report", lambda: receiver.report(process, decode(packed)))
 
     def _holds(self, name: str, process: ProcessId) -> bool:
-        """Return whether a receiver has kept a process's value; one that fails has."""
+        """Return whether a receiver has a process's value; True for a receiver that fails."""
         receiver: object = self._receivers.get(name)
         if not isinstance(receiver, BoundedReceiver):
             return True
@@ -146,15 +146,15 @@ class ReportTopics:
     def _expire_later(self) -> None:
         if self._timer is None and self._processes:
             oldest = next(iter(self._processes.values()))
-            due_at = oldest.heard_at + FORGET_S
+            due_at = oldest.reported_at + FORGET_S
             self._timer = asyncio.get_running_loop().call_at(due_at, self._expire, due_at)
 
     def _expire(self, due_at: float) -> None:
-        """Forget those whose time is over. A timer may fire a little early: `due_at` counts."""
+        """Forget expired processes. Compares with `due_at`, as a timer may fire a little early."""
         self._timer = None
         while self._processes:
             process, oldest = next(iter(self._processes.items()))
-            if oldest.heard_at + FORGET_S > due_at:
+            if oldest.reported_at + FORGET_S > due_at:
                 break
             self._forget(process)
         self._expire_later()
@@ -165,7 +165,7 @@ class ReportTopics:
             self._guarded(name, "forget", functools.partial(receiver.forget, process))
 
     def _guarded(self, topic: str, method: str, call: Callable[[], None]) -> None:
-        """Run a plugin's code: its failure is nobody else's, and is kept."""
+        """Run a plugin's code, and record its failure."""
         try:
             call()
         except BaseException as error:

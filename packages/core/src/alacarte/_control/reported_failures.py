@@ -1,4 +1,4 @@
-"""What plugins failed at in the processes of the instance, as they report it."""
+"""Plugin failures that the processes of the instance report."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class ReportedFailures:
         self._by_process: dict[ProcessId, tuple[PluginFailure, ...]] = {}
 
     def report(self, process: ProcessId, value: tuple[PluginFailure, ...]) -> None:
-        """Take the failures of a process, in place of those that it reported before."""
+        """Replace the failures of a process."""
         self._by_process[process] = tuple(replace(each, process=process.name) for each in value)
 
     def forget(self, process: ProcessId) -> None:
-        """Forget a process that has ended."""
+        """Drop the failures of a process that has ended."""
         self._by_process.pop(process, None)
 
     def all(self, own: Iterable[PluginFailure] = ()) -> tuple[PluginFailure, ...]:
         """Return all failures, the latest last.
 
         Args:
-            own: Those of the controller itself.
+            own: Failures in the controller.
         """
-        mine = [replace(each, process="controller") for each in own]
+        local = [replace(each, process="controller") for each in own]
         reported = [each for values in self._by_process.values() for each in values]
-        return tuple(sorted([*mine, *reported], key=lambda each: each.at))
+        return tuple(sorted([*local, *reported], key=lambda each: each.at))

@@ -1,4 +1,4 @@
-"""The scaler that a plugin gives, kept from harming anything but the counts it decides on."""
+"""The scaler of a plugin. Its failures change no number of replicas, and harm no other part."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 async def load_scaler(cluster: Cluster) -> bytes:
-    """Return what the scaler of a former controller stored, b"" for nothing.
+    """Return the value that the scaler of a former controller stored, b"" for none.
 
     Raises:
         ClusterUnresponsive: The cluster does not answer.
@@ -38,7 +38,7 @@ async def load_scaler(cluster: Cluster) -> bytes:
 
 
 async def clear_scaler(cluster: Cluster) -> None:
-    """Delete what a scaler stored.
+    """Delete the value that a scaler stored.
 
     Raises:
         ClusterUnresponsive: The cluster does not answer.
@@ -47,13 +47,13 @@ async def clear_scaler(cluster: Cluster) -> None:
 
 
 class Scaling:
-    """The scaler of an instance; without a plugin that gives one, every count is fixed.
+    """The scaler of an instance. Without a plugin's scaler, `num_replicas` is fixed.
 
     Args:
-        context: Of the controller's actor.
-        prefix: The beginning of the names of the instance's actors.
-        topics: Has the receivers of reports.
-        act: Called with a deployment and its new count.
+        context: Context of the controller's actor.
+        prefix: Prefix of the names of the instance's actors.
+        topics: Holds the receivers of reports.
+        scale: Called with a deployment and its new number of replicas.
         recovered: See `ScalerContext`.
     """
 
@@ -62,7 +62,7 @@ class Scaling:
         context: ActorContext,
         prefix: str,
         topics: ReportTopics,
-        act: Callable[[DeploymentId, int], None],
+        scale: Callable[[DeploymentId, int], None],
         recovered: bytes | None,
     ) -> None:
         self._plugin = ""
@@ -70,20 +70,21 @@ class Scaling:
         self._failures: dict[str, str] = {}
         self._problems: dict[DeploymentId, str] = {}
         self._scaler: Scaler | None = None
-        self._unmade = "no installed plugin gives a scaler"
+        self._missing_reason = "no installed plugin provides a scaler"
         try:
-            given = context.plugins.make_scaler(_Means(context, prefix, topics, act, recovered))
+            scaler_context = _ScalerContext(context, prefix, topics, scale, recovered)
+            made = context.plugins.make_scaler(scaler_context)
         except PluginError as error:
-            self._unmade = str(error)
+            self._missing_reason = str(error)
         else:
-            if given is not None:
-                self._plugin, self._scaler = given
+            if made is not None:
+                self._plugin, self._scaler = made
 
     def check(self, spec: DeploymentSpec) -> None:
-        """Refuse a deployment that asks for a scaler and gets none, or that the scaler refuses.
+        """Check the scaling options of a deployment.
 
         Raises:
-            PluginError: No plugin gives a scaler, or the plugin that does has failed.
+            PluginError: No plugin provides a scaler, or the plugin that does has failed.
             ConfigError: The scaler refuses the deployment's options.
         """
         if not spec.scaling:
@@ -91,7 +92,7 @@ class Scaling:
         if self._scaler is None:
             sections = self._plugins.deployment_sections
             keywords = " and ".join(keyword_of(sections[name]) for name in spec.scaling)
-            raise PluginError(f"{spec.id}: {keywords} has no effect: {self._unmade}")
+            raise PluginError(f"{spec.id}: {keywords} has no effect: {self._missing_reason}")
         try:
             self._scaler.check(self._info(spec))
         except ServeError:
@@ -102,14 +103,14 @@ class Scaling:
             ) from error
 
     def start(self) -> None:
-        """Let the scaler begin to work."""
+        """Start the scaler."""
         self._call("start", lambda scaler: scaler.start(), None)
 
     def want(self, spec: DeploymentSpec, current: int | None) -> int | None:
-        """Return how many replicas a deployment has for now, None for what its options say.
+        """Return a deployment's number of replicas for now, None for `num_replicas`.
 
         Args:
-            current: How many replicas are wanted so far; None for a new deployment.
+            current: Last number of replicas; None for a new deployment.
         """
         scales = bool(spec.scaling)
         if self._scaler is None:
@@ -125,25 +126,25 @@ class Scaling:
         return count
 
     def forget(self, deployment: DeploymentId) -> None:
-        """Let a deployment's count be: the deployment is being deleted."""
+        """Stop scaling a deployment that is being deleted."""
         self._problems.pop(deployment, None)
         self._call("forget", lambda scaler: scaler.forget(deployment), None)
 
     def running(self, deployment: DeploymentId, running: int) -> None:
-        """Pass on how many replicas of a deployment serve now."""
+        """Pass the number of serving replicas of a deployment to the scaler."""
         self._call("running", lambda scaler: scaler.running(deployment, running), None)
 
     def problem(self, deployment: DeploymentId) -> str:
-        """Return why a deployment's count does not change as it should, "" for no problem."""
+        """Return the problem that keeps a deployment from scaling, "" for none."""
         own = self._problems.get(deployment, "")
         return own or str(self._call("problem", lambda scaler: scaler.problem(deployment), ""))
 
     def stop(self) -> None:
-        """Change no count any more."""
+        """Stop the scaler."""
         self._call("stop", lambda scaler: scaler.stop(), None)
 
     async def close(self) -> None:
-        """Change no count any more, and delete what is stored."""
+        """Stop the scaler, and let it delete its stored value."""
         if self._scaler is not None:
             try:
                 await self._scaler.close()
@@ -153,19 +154,19 @@ class Scaling:
     def _info(self, spec: DeploymentSpec) -> DeploymentInfo:
         return describe_deployment(spec.id, spec.version, spec.all_options, self._plugins)
 
-    def _call(self, method: str, ask: Callable[[Scaler], T], otherwise: T) -> T:
+    def _call(self, method: str, call: Callable[[Scaler], T], default: T) -> T:
         scaler = self._scaler
         if scaler is None:
-            return otherwise
-        return self._guarded(method, lambda: ask(scaler), otherwise)
+            return default
+        return self._guarded(method, lambda: call(scaler), default)
 
-    def _guarded(self, method: str, ask: Callable[[], T], otherwise: T) -> T:
-        """Run the plugin's code: its failure changes no count, and is logged once per method."""
+    def _guarded(self, method: str, call: Callable[[], T], default: T) -> T:
+        """Run the plugin's code; on failure, log once per method and return `default`."""
         try:
-            return ask()
+            return call()
         except BaseException as error:
             self._note(method, error)
-            return otherwise
+            return default
 
     def _note(self, method: str, error: BaseException) -> None:
         where = f"Scaler.{method}"
@@ -178,11 +179,14 @@ def _count(scaler: Scaler, deployment: DeploymentInfo, current: int | None) -> i
     if count is None:
         return None
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise ConfigError(f"{deployment.id}: it returned {count!r}, which is no number of replicas")
+        raise ConfigError(
+            f"{deployment.id}: want() returned {count!r}, not a number of replicas (an int, 0 or "
+            "more, or None)"
+        )
     return count
 
 
-class _Means:
+class _ScalerContext:
     """The `ScalerContext` of an instance."""
 
     def __init__(
@@ -190,12 +194,12 @@ class _Means:
         context: ActorContext,
         prefix: str,
         topics: ReportTopics,
-        act: Callable[[DeploymentId, int], None],
+        scale: Callable[[DeploymentId, int], None],
         recovered: bytes | None,
     ) -> None:
         self.recovered = recovered
         self.processes = HelperActors(context.cluster, f"{prefix}helpers:", context.plugins.loaded)
-        self.scale = act
+        self.scale = scale
         self.hooks: Hooks = context.plugins
         self._topics = topics
         self._cluster = context.cluster

@@ -24,24 +24,24 @@ from ..types import MessageReceiver, NodeService, ProcessInfo
 __all__ = ["ServiceActor"]
 
 
-class Place:
-    """A `ServiceContext`.
+class HostedServiceContext:
+    """The `ServiceContext` of a process that `ServiceActor` hosts.
 
     Args:
-        group: The same for all processes of this service on this node, and for no others.
-        directory: For Unix sockets.
+        group: Unique name of the service on this node, shared by its processes.
+        directory: Directory of Unix sockets.
     """
 
     def __init__(self, index: int, facts: Mapping[str, str], group: str, directory: str) -> None:
         self.index = index
         self.facts = facts
-        # Short, since the path of a Unix socket may have 107 characters at most.
+        # Short, because the path of a Unix socket has at most 107 characters.
         self._group = hashlib.sha256(group.encode()).hexdigest()[:12]
         self._directory = directory
         self._own: set[str] = set()
 
     def new_socket(self) -> str:
-        # The process first: by it the sockets of those that were killed are swept.
+        # The process id first: `sweep_sockets` removes the sockets of dead processes by it.
         name = f"{os.getpid()}-{self._group}-{secrets.token_hex(4)}.sock"
         path = os.path.join(self._directory, name)
         self._own.add(path)
@@ -59,14 +59,15 @@ class Place:
 
 
 class ServiceActor:
-    """Hosts a `NodeService`. Made and called through the cluster.
+    """The actor that hosts a `NodeService`.
 
     Args:
-        target: The plugin's service.
-        process: Of the instance.
-        membership: What makes this process one of the instance.
-        group: Names this service on this node.
-        facts: Of the process before this one in its place, or of a sibling.
+        target: Import path of the plugin's service.
+        process: Description of this process, for plugins.
+        membership: Membership of the instance.
+        group: Unique name of the service on this node.
+        index: Index of this process among the service's processes on this node.
+        facts: Metadata of the process that this one replaces, or of a sibling.
     """
 
     def __init__(
@@ -92,13 +93,13 @@ class ServiceActor:
             context.plugins,
             SectionValues(context.plugins, membership.config),
             process=process,
-            # It faces strangers, and must not import the code of users.
+            # Node services receive foreign requests, and must not import users' code.
             decode_error=rebuild_error,
-            place=Place(index, facts, group, context.socket_dir),
+            place=HostedServiceContext(index, facts, group, context.socket_dir),
         )
 
     async def start(self) -> dict[str, str]:
-        """Start the service; return its facts."""
+        """Start the service and return its metadata."""
         current_runtime.set(self._runtime)
         self._facts = dict(await self._service.start(self._runtime))
         self._takes_messages = True
@@ -106,25 +107,28 @@ class ServiceActor:
         return self._facts
 
     def membership(self) -> Membership:
-        """Return what it was given, for a controller that has just come up and has none.
+        """Return the membership, for a controller that has restarted without one.
 
-        Answered by the host's thread, whatever the service's loop is busy with.
+        Runs on the host's thread, even while the service's loop is blocked.
         """
         return replace(self._membership, secret=self._access.secret)
 
     def describe(self) -> dict[str, str] | None:
-        """Return the service's facts, None before it has started.
+        """Return the service's metadata, None before it has started.
 
-        Answered by the host's thread, as `membership` is.
+        Runs on the host's thread, as `membership` does.
         """
         return self._facts
 
     async def receive(self, message: bytes) -> bytes:
-        """Hand a message of a process on this node to the service; return its answer."""
+        """Pass a message from a process on this node to the service; return the answer."""
         if not isinstance(self._service, MessageReceiver):
-            raise PluginError(f"{type(self._service).__qualname__} takes no messages: no `receive`")
+            raise PluginError(
+                f"node service {type(self._service).__qualname__} accepts no messages: it has no "
+                "`receive` method"
+            )
         if not self._takes_messages:
-            raise NotStarted(f"{self._name} has not started its service yet, or ends it")
+            raise NotStarted(f"{self._name} has not started its service yet, or is stopping")
         task = asyncio.current_task()
         assert task is not None
         self._receiving.add(task)
@@ -134,7 +138,7 @@ class ServiceActor:
             self._receiving.discard(task)
 
     async def stop(self, limit_s: float, replaced: bool) -> None:
-        """Let it answer what it accepted, messages included, then end it."""
+        """Drain the service, messages included, then stop it."""
         self._takes_messages = False
         answered = asyncio.create_task(self._answer_messages(limit_s))
         try:
@@ -150,7 +154,7 @@ class ServiceActor:
             await asyncio.wait(self._receiving, timeout=limit_s)
 
     async def abort(self) -> None:
-        """Hang up at once, as the end of a process does."""
+        """Stop the service at once and close all connections."""
         self._takes_messages = False
         try:
             await self._service.stop()

@@ -1,4 +1,4 @@
-"""Node services: their processes, on every node that should have them."""
+"""The processes of node services, on every node that should run them."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ __all__ = ["ServiceGroup", "WantedService"]
 
 log = logging.getLogger("alacarte.controller")
 SERVICE_TARGET = "alacarte._control.service_actor:ServiceActor"
-_RESTART_S = (0.1, 0.5, 2.0, 5.0)
-_UNSETTLED = 2
-"""Failed starts for which whoever starts the instance waits."""
-_END_S = 5.0
-"""For what is in progress when the service ends on a node."""
+_RESTART_BACKOFF_S = (0.1, 0.5, 2.0, 5.0)
+_MAX_AWAITED_FAILURES = 2
+"""Failed starts of a process that `wait_ready` waits for."""
+_DRAIN_S = 5.0
+"""Time for accepted requests when a service ends on a node."""
 
 
 @dataclass(frozen=True)
 class WantedService:
-    """A service, the nodes it should run on, and how many processes of it each has."""
+    """A node service with its nodes and the number of its processes on each node."""
 
     spec: NodeServiceSpec
     nodes: Sequence[Node]
@@ -49,20 +49,23 @@ class WantedService:
 
 
 @dataclass(eq=False)
-class _Process:
-    """One that has started."""
+class _ServiceProcess:
+    """A started process of a node service."""
 
     actor: Actor
-    facts: dict[str, str]
+    metadata: dict[str, str]
 
 
 @dataclass(eq=False)
 class _Slot:
-    """A place for one process, and whoever is in it.
+    """A slot for one process of a service on a node, with its current process.
 
     Attributes:
-        group: Names the service on its node; the name of each of its processes begins so.
-        facts: Of the process that was up last.
+        group: Unique name of the service on its node; prefix of its processes' names.
+        metadata: Metadata of the last started process.
+        task: Keeps the slot filled.
+        ready: Set when the slot's first process has started, was refused, or failed repeatedly.
+        refusal: Error that only the user can fix, such as a port in use.
     """
 
     spec: NodeServiceSpec
@@ -71,10 +74,10 @@ class _Slot:
     group: str
     status: ProxyStatus = ProxyStatus.STARTING
     message: str = ""
-    facts: dict[str, str] = field(default_factory=dict)
-    process: _Process | None = None
-    life: asyncio.Task[None] | None = None
-    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    metadata: dict[str, str] = field(default_factory=dict)
+    process: _ServiceProcess | None = None
+    task: asyncio.Task[None] | None = None
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
     refusal: ConfigError | None = None
 
     @property
@@ -82,7 +85,7 @@ class _Slot:
         return f"{self.group}:{self.index}"
 
     def process_info(self, name: str) -> ProcessInfo:
-        """Return what a process in this place, of that name, tells plugins about itself."""
+        """Return the description of a process in this slot, for plugins."""
         kind: Literal["proxy", "service"] = "proxy" if self.spec.is_ingress else "service"
         return ProcessInfo(kind, name, self.node.node_id, self.spec.name)
 
@@ -92,19 +95,19 @@ class _Slot:
             self.status,
             self.spec.name,
             self.node.node_id,
-            self.facts.get("url", ""),
+            self.metadata.get("url", ""),
             self.message,
             self.index,
         )
 
 
 class ServiceGroup:
-    """Every node service of the instance. Lives on the controller's loop.
+    """All node services of the instance. Lives on the controller's loop.
 
     Args:
-        membership: What each process is handed.
-        joined: Told the name of each process that follows the routes, before it starts.
-        left: Told when such a process is gone, or on its way out.
+        membership: Passed to each process.
+        track: Called with the name of each process that watches the routes, before its start.
+        untrack: Called with the name of such a process when it stops or has died.
     """
 
     def __init__(
@@ -112,51 +115,51 @@ class ServiceGroup:
         cluster: Cluster,
         membership: Membership,
         plugins: Plugins,
-        joined: Callable[[str], None],
-        left: Callable[[str], None],
+        track: Callable[[str], None],
+        untrack: Callable[[str], None],
     ) -> None:
         self._cluster = cluster
         self._membership = membership
         self._plugins = plugins
-        self._joined = joined
-        self._left = left
+        self._track = track
+        self._untrack = untrack
         self._slots: dict[str, _Slot] = {}
         self._leaving: dict[str, ServiceStatusOverview] = {}
         self._ending = TaskSet()
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._start_locks: dict[str, asyncio.Lock] = {}
         self._restarting = asyncio.Lock()
 
     @property
     def overviews(self) -> dict[str, ServiceStatusOverview]:
-        """Every process, as `ServeStatus.services` has them."""
+        """The status of every process, for `ServeStatus.services`."""
         found = {_key(slot.overview): slot.overview for slot in self._slots.values()}
         return found | {f"{_key(each)}/old": each for each in self._leaving.values()}
 
     @property
     def by_node(self) -> dict[str, ServiceStatusOverview]:
-        """The first process on each node: HTTP's, or else another ingress's, or else any."""
+        """The status of one process per node: an HTTP proxy, else another ingress, else any."""
         found: dict[str, ServiceStatusOverview] = {}
         order = sorted(self._slots.values(), key=_rank)
         for slot in order:
             found.setdefault(slot.node.node_id, slot.overview)
         return found
 
-    def place(self, wanted: Sequence[WantedService]) -> None:
-        """Start what is missing, and end what is on nodes that are gone."""
+    def reconcile(self, wanted: Sequence[WantedService]) -> None:
+        """Start missing processes, and end those on nodes that are gone."""
         slots = {slot.name: slot for each in wanted for slot in self._wanted_slots(each)}
         for name in self._slots.keys() - slots.keys():
-            self._vacate(self._slots.pop(name))
+            self._close_slot(self._slots.pop(name))
         for name, slot in slots.items():
             if name not in self._slots:
                 self._slots[name] = slot
-                self._begin(slot)
+                self._run_slot(slot)
 
     def _wanted_slots(self, wanted: WantedService) -> Iterator[_Slot]:
         def group(node: Node) -> str:
             return service_group(self._membership.instance, wanted.spec.name, node.node_id)
 
         seen: set[str] = set()
-        # Nodes of one address share ports, so one of them has the service: whichever has it now.
+        # Nodes with one address share ports, so only one runs the service: its current node first.
         for node in sorted(wanted.nodes, key=lambda node: f"{group(node)}:0" not in self._slots):
             if node.address in seen:
                 continue
@@ -164,39 +167,42 @@ class ServiceGroup:
             for index in range(wanted.processes):
                 yield _Slot(wanted.spec, node, index, group(node))
 
-    async def settled(self) -> None:
-        """Return when every process has come up once.
+    async def wait_ready(self) -> None:
+        """Wait until every process has started once, or has failed repeatedly.
 
         Raises:
-            ConfigError: One was refused what the user asked for, such as its port.
+            ConfigError: A service cannot run with the user's options, for example because its
+                port is in use.
         """
         for slot in list(self._slots.values()):
-            await slot.settled.wait()
+            await slot.ready.wait()
             if slot.refusal is not None:
                 raise slot.refusal
 
     async def restart(self, service: str, drain_s: float) -> None:
-        """Put a successor in the place of each process, one after the other.
+        """Replace each process by a successor, one after the other.
 
-        Each begins before its predecessor stops taking work; that one then has `drain_s` for
-        what it has accepted. Returns when the last predecessor is gone.
+        A successor starts before its predecessor stops accepting requests. Returns when the last
+        predecessor has ended.
 
         Args:
-            service: Which one; "" for all.
+            service: Name of the service; "" for all.
+            drain_s: Time that a predecessor has for its accepted requests, in seconds.
 
         Raises:
             NotFoundError: No service of that name runs.
-            ServeError: A successor did not start; its predecessor goes on, and so do the others.
+            ServeError: A successor did not start. Its predecessor and the remaining processes keep
+                running.
         """
         async with self._restarting:
             slots = [slot for slot in self._slots.values() if service in ("", slot.spec.name)]
             if service and not slots:
                 running = sorted({slot.spec.name for slot in self._slots.values()})
-                raise NotFoundError(f"no node service {service!r} runs; there are {running}.")
+                raise NotFoundError(f"no node service {service!r} runs; running: {running}.")
             ends = []
             try:
                 for slot in slots:
-                    old = await self._succeed(slot)
+                    old = await self._replace(slot)
                     if old is not None:
                         end = self._end(old, slot, drain_s, replaced=True)
                         ends.append(self._in_background(end))
@@ -207,61 +213,62 @@ class ServiceGroup:
         """Drain and end every process."""
         slots, self._slots = list(self._slots.values()), {}
         for slot in slots:
-            self._vacate(slot)
+            self._close_slot(slot)
         while self._ending:
             await asyncio.gather(*self._ending)
 
-    def _begin(self, slot: _Slot, process: _Process | None = None) -> None:
-        slot.life = asyncio.get_running_loop().create_task(self._live(slot, process))
+    def _run_slot(self, slot: _Slot, process: _ServiceProcess | None = None) -> None:
+        slot.task = asyncio.get_running_loop().create_task(self._run(slot, process))
 
-    def _vacate(self, slot: _Slot) -> None:
-        if slot.life is not None:
-            slot.life.cancel()
+    def _close_slot(self, slot: _Slot) -> None:
+        if slot.task is not None:
+            slot.task.cancel()
         process, slot.process = slot.process, None
         if process is not None:
-            self._in_background(self._end(process, slot, _END_S, replaced=False))
-        slot.settled.set()
+            self._in_background(self._end(process, slot, _DRAIN_S, replaced=False))
+        slot.ready.set()
 
-    async def _live(self, slot: _Slot, process: _Process | None) -> None:
-        """Keep one place filled for as long as it is wanted."""
+    async def _run(self, slot: _Slot, process: _ServiceProcess | None) -> None:
+        """Keep a slot filled: adopt or start a process, and restart one that dies."""
         failures = 0
         while True:
             try:
-                process = process or await self._adopted(slot) or await self._started(slot)
+                process = process or await self._adopt(slot) or await self._start(slot)
             except ConfigError as error:
                 slot.status, slot.message = ProxyStatus.UNHEALTHY, str(error)
-                if not slot.facts:
-                    # The user must mend it: trying again would only repeat it.
+                if not slot.metadata:
+                    # Only the user can fix this error: a retry would fail again.
                     slot.refusal = error
-                    slot.settled.set()
+                    slot.ready.set()
                     return
                 log.warning("%s did not start: %s", slot.name, error)
             except Exception as error:  # a plugin's code, or a process that does not come up
-                message = f"{slot.name} did not start: {self._blamed(slot, 'start', error)}"
+                reason = self._note_failure(slot, "start", error)
+                message = f"{slot.name} did not start: {reason}"
                 log.log(logging.DEBUG if message == slot.message else logging.WARNING, message)
                 slot.message = message
-                if failures >= _UNSETTLED:
-                    slot.settled.set()  # status tells; who waits for the others need not wait
+                if failures >= _MAX_AWAITED_FAILURES:
+                    slot.ready.set()  # the status has the message; `wait_ready` need not wait
             else:
                 failures = 0
-                slot.process, slot.facts = process, process.facts
+                slot.process, slot.metadata = process, process.metadata
                 slot.status, slot.message = ProxyStatus.HEALTHY, ""
-                slot.settled.set()
+                slot.ready.set()
                 slot.message = f"died: {await process.actor.wait_closed()}"
                 log.warning("%s %s", slot.name, slot.message)
                 slot.process = None
-                self._gone(process.actor)
+                self._discard(process.actor)
             process = None
             slot.status = ProxyStatus.UNHEALTHY
-            await asyncio.sleep(_RESTART_S[min(failures, len(_RESTART_S) - 1)])
+            await asyncio.sleep(_RESTART_BACKOFF_S[min(failures, len(_RESTART_BACKOFF_S) - 1)])
             failures += 1
 
-    async def _started(self, slot: _Slot) -> _Process:
-        """Start a new process for a place."""
+    async def _start(self, slot: _Slot) -> _ServiceProcess:
+        """Start a new process for a slot."""
         name = f"{slot.name}:{secrets.token_hex(3)}"
         actor: Actor | None = None
         if slot.spec.is_ingress:
-            self._joined(name)
+            self._track(name)
         try:
             actor = await self._cluster.start_actor(
                 ActorSpec(
@@ -273,112 +280,116 @@ class ServiceGroup:
                         self._membership,
                         slot.group,
                         slot.index,
-                        self._facts_for(slot),
+                        self._metadata_for(slot),
                     ),
                     title="alacarte:proxy" if slot.spec.is_ingress else "",
                     node_id=slot.node.node_id,
                     plugins=self._plugins.loaded,
                 )
             )
-            # In turn: what they share, the second is to find where the first has put it.
-            async with self._turns.setdefault(slot.group, asyncio.Lock()):
-                return _Process(actor, await stub(NodeServiceProtocol, actor).start())
+            # One after the other: later processes find the shared socket of the first.
+            async with self._start_locks.setdefault(slot.group, asyncio.Lock()):
+                return _ServiceProcess(actor, await stub(NodeServiceProtocol, actor).start())
         except BaseException:
             if actor is not None:
                 actor.kill()
-            self._left(name)
+            self._untrack(name)
             raise
 
-    def _blamed(self, slot: _Slot, method: str, error: Exception) -> str:
-        """Keep what a service's plugin fails at; return the error with the plugin's name."""
+    def _note_failure(self, slot: _Slot, method: str, error: Exception) -> str:
+        """Record a failure of a service's plugin; return the error with the plugin's name."""
         if isinstance(error, ActorDied | ActorUnresponsive | ClusterUnresponsive):
-            return repr(error)  # of the process, or the cluster
+            return repr(error)  # a failure of the process or the cluster, not of the plugin
         service = slot.spec.name
         plugin = self._plugins.plugin_of("register_node_services", service)
         what, subject = f"node service {service}: {method}", f"node {slot.node.node_id}"
         self._plugins.failures.note(plugin, what, error, subject)
         return f"plugin {plugin} failed: {describe_error(error)}"
 
-    def _facts_for(self, slot: _Slot) -> dict[str, str]:
-        siblings = [each.facts for each in self._slots.values() if each.group == slot.group]
-        return next((facts for facts in [slot.facts, *siblings] if facts), {})
+    def _metadata_for(self, slot: _Slot) -> dict[str, str]:
+        siblings = [each.metadata for each in self._slots.values() if each.group == slot.group]
+        return next((metadata for metadata in [slot.metadata, *siblings] if metadata), {})
 
-    async def _adopted(self, slot: _Slot) -> _Process | None:
-        """Return the process that a former controller started, if there is one that works."""
-        adopted: _Process | None = None
+    async def _adopt(self, slot: _Slot) -> _ServiceProcess | None:
+        """Return a working process that a former controller started, None if there is none."""
+        adopted: _ServiceProcess | None = None
         for name in await self._cluster.list_actors(f"{slot.name}:"):
             actor = await self._cluster.find_actor(name)
             if actor is None or (slot.process is not None and slot.process.actor.name == name):
                 continue
             try:
-                facts = await stub(NodeServiceProtocol, actor).describe()
+                metadata = await stub(NodeServiceProtocol, actor).describe()
             except (NotStarted, ActorUnresponsive):
-                facts = None
+                metadata = None
             except ActorDied:
                 continue
-            if facts is None:
+            if metadata is None:
                 actor.kill()
                 continue
-            found = _Process(actor, facts)
+            found = _ServiceProcess(actor, metadata)
             if adopted is not None:
-                # The former controller ended in the middle of a restart.
-                self._in_background(self._end(found, slot, _END_S, replaced=True))
+                # A second process: the former controller ended during a restart.
+                self._in_background(self._end(found, slot, _DRAIN_S, replaced=True))
                 continue
             adopted = found
             if slot.spec.is_ingress:
-                self._joined(name)
+                self._track(name)
         return adopted
 
-    async def _succeed(self, slot: _Slot) -> _Process | None:
-        """Start a successor, hand it the place, and return who was there; None for nobody."""
+    async def _replace(self, slot: _Slot) -> _ServiceProcess | None:
+        """Start a successor in a slot; return the old process, None if there was none."""
         old = slot.process
         if old is None:
-            return None  # one is being started anyway
+            return None  # the slot's task starts a process anyway
         try:
-            new = await self._started(slot)
+            new = await self._start(slot)
         except Exception as error:  # a plugin's code, or a process that does not come up
-            cause = (
-                str(error) if isinstance(error, ConfigError) else self._blamed(slot, "start", error)
-            )
+            refused = isinstance(error, ConfigError)
+            cause = str(error) if refused else self._note_failure(slot, "start", error)
             raise ServeError(
-                f"{slot.name}: the successor did not start ({cause}); the old one goes on."
+                f"{slot.name}: the successor did not start, and the old process keeps running: "
+                f"{cause}"
             ) from None
-        if slot.life is not None:
-            slot.life.cancel()
-        if self._slots.get(slot.name) is not slot:  # shut down, or its node is gone meanwhile
-            self._in_background(self._end(new, slot, _END_S, replaced=False))
+        if slot.task is not None:
+            slot.task.cancel()
+        if self._slots.get(slot.name) is not slot:  # shutdown, or the node has left meanwhile
+            self._in_background(self._end(new, slot, _DRAIN_S, replaced=False))
             return None
         old, slot.process = slot.process, new
-        self._begin(slot, new)
+        self._run_slot(slot, new)
         return old
 
-    async def _end(self, process: _Process, slot: _Slot, limit_s: float, *, replaced: bool) -> None:
-        """Drain a process that has left its place, and end it."""
+    async def _end(
+        self, process: _ServiceProcess, slot: _Slot, limit_s: float, *, replaced: bool
+    ) -> None:
+        """Drain a process that has left its slot, and end it."""
         name = process.actor.name
-        self._left(name)
+        self._untrack(name)
         self._leaving[name] = replace(slot.overview, status=ProxyStatus.DRAINING)
         try:
             await stub(NodeServiceProtocol, process.actor).stop(limit_s, replaced)
         except (ActorUnresponsive, ActorDied):
             pass
         except Exception as error:  # a plugin's code
-            log.warning("%s did not stop cleanly: %s", name, self._blamed(slot, "stop", error))
+            log.warning(
+                "%s did not stop cleanly: %s", name, self._note_failure(slot, "stop", error)
+            )
         finally:
             del self._leaving[name]
             process.actor.kill()
 
-    def _gone(self, actor: Actor) -> None:
+    def _discard(self, actor: Actor) -> None:
         actor.kill()
-        self._left(actor.name)
+        self._untrack(actor.name)
 
     def _in_background(self, ending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._ending.start(ending)
 
 
 def _rank(slot: _Slot) -> int:
-    """Return a rank by which HTTP proxies sort first: a route's prefix continues their URLs."""
+    """Return a sort key that puts HTTP proxies first: their URLs are bases of route prefixes."""
     if slot.spec.serves_routes:
-        url = slot.facts.get("url", "")
+        url = slot.metadata.get("url", "")
         return 0 if not url or url.startswith(("http://", "https://")) else 1
     return 2 if slot.spec.serves_applications else 3
 

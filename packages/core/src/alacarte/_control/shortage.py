@@ -1,4 +1,4 @@
-"""What users are told about resources that a deployment waits for. Pure."""
+"""Messages about resources that a deployment waits for. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 __all__ = [
-    "Ask",
+    "ResourceRequest",
     "Reminder",
     "describe_oversized",
     "describe_shortage",
@@ -17,19 +17,19 @@ __all__ = [
 ]
 
 Shortage: TypeAlias = Mapping[str, tuple[float, float]]
-"""By resource: how much is asked for, and how much there is."""
+"""By resource: the requested and the available amount."""
 _OPTIONS = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
 _GIB = 1024**3
 
 
 @dataclass(frozen=True)
-class Ask:
-    """What one deployment asks for.
+class ResourceRequest:
+    """The resource request of one deployment.
 
     Attributes:
-        app: Its application.
-        resources: Of one replica, by Ray's name for it.
-        replicas: How many are wanted.
+        app: Name of the application.
+        resources: Resources of one replica, by Ray's name.
+        replicas: Number of replicas.
     """
 
     app: str
@@ -37,17 +37,17 @@ class Ask:
     replicas: int
 
     def total(self, resource: str) -> float:
-        """Return how much of a resource all replicas together ask for."""
+        """Return the amount of a resource that all replicas together request."""
         return self.resources.get(resource, 0.0) * self.replicas
 
 
 class Reminder:
-    """Says when a line that is repeated is due: soon, and then after ever longer pauses.
+    """Schedule of a repeated log line, with exponential pauses.
 
     Args:
-        first_s: How long nothing is said.
-        pause_s: After the first line; the pauses after that are twice as long each time.
-        longest_s: No pause is longer.
+        first_s: Delay of the first line.
+        pause_s: Pause after the first line; each later pause is twice as long.
+        longest_s: Longest pause.
     """
 
     def __init__(self, first_s: float, pause_s: float, longest_s: float) -> None:
@@ -58,7 +58,10 @@ class Reminder:
         self._due_at: float | None = None
 
     def is_due(self, now: float) -> bool:
-        """Whether to say it now; the next pause begins if so. The first question starts it."""
+        """Return whether the line is due, and start the next pause if so.
+
+        The first call starts the delay of the first line.
+        """
         if self._due_at is None:
             self._due_at = now + self._first_s
         if now < self._due_at:
@@ -68,28 +71,30 @@ class Reminder:
         return True
 
     def reset(self) -> None:
-        """There is nothing to say any more."""
+        """Start over with the first delay."""
         self._pause_s = self._second_s
         self._due_at = None
 
 
 def describe_shortage(missing: Shortage) -> str:
-    """Return what a replica waits for: "1 CPU; the cluster has 0 free"."""
+    """Return the missing resources, such as "1 CPU; the cluster has 0 free"."""
     return ", and ".join(_shortage(name, *amounts) for name, amounts in missing.items())
 
 
 def _shortage(name: str, needed: float, free: float) -> str:
-    plain, bundle = _parted(name)
+    plain, bundle = _split_bundle(name)
     if plain.startswith("room for "):
-        return f"a place: {plain}, and every node has as many (max_replicas_per_node)"
+        return f"{plain}; every node has reached max_replicas_per_node"
     if plain.startswith("node"):
-        return f"a {plain}{bundle}; the cluster has none that takes replicas"
-    has = f"no node has more than {_bare(plain, free)} free" if free else "the cluster has 0 free"
-    return f"{_amount(plain, needed)}{bundle}; {has}"
+        return f"a {plain}{bundle}; no such node of the cluster accepts replicas"
+    available = "the cluster has 0 free"
+    if free:
+        available = f"no node has more than {_format_quantity(plain, free)} free"
+    return f"{_format_amount(plain, needed)}{bundle}; {available}"
 
 
 def waiting_line(deployment: str, replicas: int, missing: Shortage) -> str:
-    """Return what a deployment waits for and what its user may do, as a line of the log."""
+    """Return the log line of a waiting deployment: the missing resources and a remedy."""
     who = f"Deployment '{deployment}' waits for"
     if replicas > 1:
         who = f"Deployment '{deployment}': {replicas} replicas wait, each for"
@@ -97,66 +102,69 @@ def waiting_line(deployment: str, replicas: int, missing: Shortage) -> str:
 
 
 def describe_oversized(deployment: str, short: Shortage) -> str:
-    """Return that a replica fits on no node, with what it asks for and what the largest has."""
+    """Return the message about a replica that fits on no node, with the largest node's amounts."""
     parts = []
     for name, (needed, most) in short.items():
-        plain, bundle = _parted(name)
+        plain, bundle = _split_bundle(name)
         if plain.startswith("node"):
-            parts.append(f"for a {plain}{bundle}; the cluster has none that takes replicas")
+            parts.append(f"for a {plain}{bundle}; no such node of the cluster accepts replicas")
         else:
-            largest = f"no node of the cluster has more than {_bare(plain, most)}"
+            largest = f"no node of the cluster has more than {_format_quantity(plain, most)}"
             if not most:
                 largest = "no node of the cluster has any"
-            parts.append(f"for {_amount(plain, needed)}{bundle}; {largest}")
+            parts.append(f"for {_format_amount(plain, needed)}{bundle}; {largest}")
     return f"Deployment '{deployment}': one replica asks {', and '.join(parts)}."
 
 
-def describe_totals(asks: Mapping[str, Ask], totals: Shortage) -> list[str]:
-    """Return a sentence for each resource of which all deployments together ask for too much.
+def describe_totals(requests: Mapping[str, ResourceRequest], totals: Shortage) -> list[str]:
+    """Return a sentence for each resource of which all deployments together request too much.
 
-    The sentence names the one deployment that asks for too much by itself, else the one
-    application, else all applications that ask for the resource.
+    The sentence names the one deployment that requests too much by itself, else the one
+    application, else all applications that request the resource.
 
     Args:
-        asks: By deployment, as `application#deployment`.
-        totals: By resource: what all ask for, and what the cluster has.
+        requests: Requests by deployment, as `application#deployment`.
+        totals: Requested and existing amount by resource.
     """
-    return [_total(asks, name, asked, total) for name, (asked, total) in totals.items()]
+    return [_total(requests, name, asked, total) for name, (asked, total) in totals.items()]
 
 
-def _total(asks: Mapping[str, Ask], name: str, asked: float, total: float) -> str:
+def _total(requests: Mapping[str, ResourceRequest], name: str, asked: float, total: float) -> str:
     if name.startswith("room for "):
         return f"{asked:g} replicas want {name}; the nodes of the cluster take {total:g} in all."
-    ends = f"; the cluster has {_bare(name, total)} in all."
-    for deployment, ask in asks.items():
-        wanted = ask.total(name)
+    supply = f"; the cluster has {_format_quantity(name, total)} in all."
+    for deployment, request in requests.items():
+        wanted = request.total(name)
         if wanted > total:
-            each = "" if ask.replicas == 1 else f" ({ask.replicas} replicas of {_each(ask, name)})"
-            return f"Deployment '{deployment}' asks for {_amount(name, wanted)}{each}{ends}"
+            per_replica = f" ({request.replicas} replicas of {_format_request(request, name)})"
+            if request.replicas == 1:
+                per_replica = ""
+            amount = _format_amount(name, wanted)
+            return f"Deployment '{deployment}' asks for {amount}{per_replica}{supply}"
     apps: dict[str, float] = {}
-    for ask in asks.values():
-        if ask.total(name):
-            apps[ask.app] = apps.get(ask.app, 0.0) + ask.total(name)
-    for app, amount in apps.items():
-        if amount > total:
-            return f"Application '{app}' asks for {_amount(name, amount)}{ends}"
-    parts = [f"'{app}' ({_bare(name, amount)})" for app, amount in apps.items()]
-    return f"Applications {_listed(parts)} ask for {_amount(name, asked)} together{ends}"
+    for request in requests.values():
+        if request.total(name):
+            apps[request.app] = apps.get(request.app, 0.0) + request.total(name)
+    for app, wanted in apps.items():
+        if wanted > total:
+            return f"Application '{app}' asks for {_format_amount(name, wanted)}{supply}"
+    parts = [f"'{app}' ({_format_quantity(name, wanted)})" for app, wanted in apps.items()]
+    return f"Applications {_join(parts)} ask for {_format_amount(name, asked)} together{supply}"
 
 
-def _each(ask: Ask, name: str) -> str:
-    return _amount(name, ask.resources[name])
+def _format_request(request: ResourceRequest, name: str) -> str:
+    return _format_amount(name, request.resources[name])
 
 
 def remedy(resources: Sequence[str], *, several: bool = False) -> str:
-    """Return what a user may do about resources that are short.
+    """Return the remedy for missing resources, as a sentence.
 
     Args:
-        several: Fewer replicas would do, too.
+        several: Fewer replicas would help, too.
     """
     options = []
     for name in resources:
-        plain, bundle = _parted(name)
+        plain, bundle = _split_bundle(name)
         if bundle:
             options.append("`placement_group_bundles`")
         elif plain.startswith("room for "):
@@ -170,30 +178,30 @@ def remedy(resources: Sequence[str], *, several: bool = False) -> str:
     if several:
         options.insert(0, "`num_replicas`")
     unique = list(dict.fromkeys(options))
-    return f"Lower {_listed(unique, 'or')}, or add a node." if unique else "Add such a node."
+    return f"Lower {_join(unique, 'or')}, or add a node." if unique else "Add such a node."
 
 
-def _parted(name: str) -> tuple[str, str]:
-    """Return a resource's name, and which bundle needs it."""
+def _split_bundle(name: str) -> tuple[str, str]:
+    """Split a resource's name into the plain name and a phrase for its bundle, "" for none."""
     plain, found, index = name.partition(" (bundle ")
     return plain, f" for bundle {index.rstrip(')')}" if found else ""
 
 
-def _amount(name: str, amount: float) -> str:
-    """Return an amount with its resource: "2 CPUs", "1.5 GiB of memory"."""
+def _format_amount(name: str, amount: float) -> str:
+    """Return an amount with its resource, such as "2 CPUs" or "1.5 GiB of memory"."""
     if name == "memory":
-        return f"{_bare(name, amount)} of memory"
+        return f"{_format_quantity(name, amount)} of memory"
     if name in ("CPU", "GPU"):
         return f"{amount:g} {name}" + ("" if amount == 1 else "s")
     return f"{amount:g} of the resource '{name}'"
 
 
-def _bare(name: str, amount: float) -> str:
+def _format_quantity(name: str, amount: float) -> str:
     return f"{amount / _GIB:.3g} GiB" if name == "memory" else f"{amount:g}"
 
 
-def _listed(parts: Sequence[str], word: str = "and") -> str:
-    """Return parts as a list in a sentence."""
+def _join(parts: Sequence[str], word: str = "and") -> str:
+    """Join parts as in a sentence, with a word before the last part."""
     if len(parts) < 2:
         return "".join(parts)
     return f"{', '.join(parts[:-1])} {word} {parts[-1]}"

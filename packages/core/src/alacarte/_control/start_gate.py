@@ -1,7 +1,7 @@
-"""How many replicas start at the same time: as many as the nodes have cores, in fair order.
+"""Limit of concurrent replica starts: one per CPU core of the nodes, in fair order.
 
-To start a process and import a user's modules takes a core for a second or more. Twenty at once on
-two cores would take those from the replicas that serve meanwhile, and none would be up any sooner.
+Starting a process and importing a user's modules uses a core for a second or more. Twenty
+concurrent starts on two cores would slow down the serving replicas, and finish no sooner.
 """
 
 from __future__ import annotations
@@ -13,109 +13,116 @@ from collections.abc import Sequence
 
 from .._cluster.cluster_protocol import Node
 
-__all__ = ["CONSTRUCTOR_S", "PROCESS_S", "StartGate", "Turn", "starts_at_once"]
+__all__ = [
+    "CONSTRUCTOR_PERMIT_S",
+    "PROCESS_PERMIT_S",
+    "StartGate",
+    "StartPermit",
+    "max_concurrent_starts",
+]
 
-PROCESS_S = 30.0
-"""How long a replica keeps its turn while its process comes up."""
-CONSTRUCTOR_S = 5.0
-"""How long it keeps its turn after that: a model that loads for minutes holds nobody up."""
+PROCESS_PERMIT_S = 30.0
+"""Longest time that a replica keeps its permit while its process comes up."""
+CONSTRUCTOR_PERMIT_S = 5.0
+"""The same for its constructor: a model that loads for minutes must not delay other starts."""
 
 
-def starts_at_once(nodes: Sequence[Node], here: Node) -> float:
-    """Return how many replicas may start at the same time; `inf` where no cores are known.
+def max_concurrent_starts(nodes: Sequence[Node], own_node: Node) -> float:
+    """Return the number of replicas that may start at the same time; `inf` for unknown cores.
 
     Args:
-        nodes: Those that are up. Nodes of one address share its cores.
-        here: Our own, whose cores are those of the machine whatever the cluster was told.
+        nodes: The nodes that are up. Nodes with one address share its cores.
+        own_node: The controller's node with the machine's real number of cores: the cluster may
+            have been configured with another one.
     """
     if not all(node.cores for node in nodes):
         return math.inf
     cores: dict[str, int] = defaultdict(int)
     for node in nodes:
         cores[node.address] += node.cores
-    if here.cores and here.address in cores:
-        cores[here.address] = min(cores[here.address], here.cores)
+    if own_node.cores and own_node.address in cores:
+        cores[own_node.address] = min(cores[own_node.address], own_node.cores)
     return max(sum(cores.values()), 1)
 
 
-class Turn:
-    """A replica's permission to start. It ends with `leave`, or with its time."""
+class StartPermit:
+    """A replica's permit to start. It ends with `release` or when it expires."""
 
     def __init__(self, gate: StartGate) -> None:
         self._gate = gate
         self._timer: asyncio.TimerHandle | None = None
 
-    def hold(self, limit_s: float) -> None:
-        """Keep it for so much longer at most; one that has ended stays so."""
-        if self in self._gate.taken:
+    def extend(self, limit_s: float) -> None:
+        """Let the permit expire in `limit_s`, unless it has ended already."""
+        if self in self._gate.permits:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = asyncio.get_running_loop().call_later(limit_s, self.leave)
+            self._timer = asyncio.get_running_loop().call_later(limit_s, self.release)
 
-    def leave(self) -> None:
-        """Let the next replica start."""
+    def release(self) -> None:
+        """End the permit, and let the next replica start."""
         if self._timer is not None:
             self._timer.cancel()
-        self._gate.leave(self)
+        self._gate.release(self)
 
 
 class StartGate:
-    """Lets replicas start, those of different deployments in turn. Lives on the controller's loop.
+    """Limits concurrent starts; deployments take turns. Lives on the controller's loop.
 
     Args:
-        limit: Replicas that may start at the same time.
+        limit: Number of replicas that may start at the same time.
 
     Attributes:
-        taken: The turns of those that do.
+        permits: The current permits.
     """
 
     def __init__(self, limit: float = math.inf) -> None:
         self.limit = limit
-        self.taken: set[Turn] = set()
-        self._waiting: dict[str, deque[asyncio.Future[Turn]]] = {}
+        self.permits: set[StartPermit] = set()
+        self._waiting: dict[str, deque[asyncio.Future[StartPermit]]] = {}
 
     @property
     def is_full(self) -> bool:
-        """Whether a replica that comes now has to wait."""
-        return bool(self._waiting) or len(self.taken) >= self.limit
+        """Whether the next call of `acquire` has to wait."""
+        return bool(self._waiting) or len(self.permits) >= self.limit
 
     def resize(self, limit: float) -> None:
-        """Let so many start at the same time from now on."""
+        """Replace the limit."""
         self.limit = limit
         self._admit()
 
-    async def enter(self, deployment: str) -> Turn:
-        """Return when a replica of that deployment may start."""
-        future: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+    async def acquire(self, deployment: str) -> StartPermit:
+        """Wait for a permit to start a replica of a deployment."""
+        future: asyncio.Future[StartPermit] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(deployment, deque()).append(future)
         self._admit()
         try:
             return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
-                future.result().leave()
+                future.result().release()
             self._forget(deployment, future)
             raise
 
-    def leave(self, turn: Turn) -> None:
-        """A turn has ended."""
-        self.taken.discard(turn)
+    def release(self, permit: StartPermit) -> None:
+        """End a permit; called by `StartPermit.release`."""
+        self.permits.discard(permit)
         self._admit()
 
     def _admit(self) -> None:
-        while self._waiting and len(self.taken) < self.limit:
+        while self._waiting and len(self.permits) < self.limit:
             deployment = next(iter(self._waiting))
             queue = self._waiting.pop(deployment)
             future = queue.popleft()
             if queue:
-                self._waiting[deployment] = queue  # behind the others
+                self._waiting[deployment] = queue  # behind the other deployments
             if not future.done():
-                turn = Turn(self)
-                self.taken.add(turn)
-                turn.hold(PROCESS_S)
-                future.set_result(turn)
+                permit = StartPermit(self)
+                self.permits.add(permit)
+                permit.extend(PROCESS_PERMIT_S)
+                future.set_result(permit)
 
-    def _forget(self, deployment: str, future: asyncio.Future[Turn]) -> None:
+    def _forget(self, deployment: str, future: asyncio.Future[StartPermit]) -> None:
         queue = self._waiting.get(deployment)
         if queue is not None and future in queue:
             queue.remove(future)

@@ -1,13 +1,12 @@
 """The controller's state in the cluster's durable map: one key for each resource and each blob.
 
-    state                       the index: facts of the instance, and where everything else lies
-    state/resource/<place>      one resource, large byte strings left out
+    state                       the index: the instance, and the keys of all other values
+    state/resource/<place>      one resource, without its large byte strings
     state/blob/<place>/<n>      a part of such a byte string: code, or bound arguments
 
-A change writes blobs first, then resources, then the index, and deletes what nothing refers to any
-more last. The index is written whole, so a change is stored entirely or not at all, wherever its
-writer ends. Each write has a place of its own that is never used again: a deletion that arrives
-late hits nothing that is in use.
+A change writes blobs first, then resources, then the index, and deletes unreferenced keys last. The
+index is one value, so a change is stored entirely or not at all, wherever its writer ends. Each
+write uses new keys that are never used again: a late deletion hits no key in use.
 """
 
 from __future__ import annotations
@@ -41,20 +40,21 @@ __all__ = [
 log = logging.getLogger("alacarte.controller")
 STATE_KEY = "state"
 FORMAT = 3
-"""Of all that is stored, resources included: raised when a field of a stored value changes."""
+"""Format of all stored values, resources included. Increase it when a stored field changes."""
 _OBJECTS = f"{STATE_KEY}/"
 _PART_BYTES = 8 * 1024**2
-"""One answer of the control store takes milliseconds, also of a long byte string's part."""
+"""Size of a blob's parts, so that each answer of the control store takes milliseconds."""
 _READS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
 class StoredResource:
-    """Where a resource lies.
+    """Location of a stored resource.
 
     Attributes:
-        place: The last part of its key.
-        blobs: Digests of the byte strings that it refers to.
+        place: Last part of its key.
+        deployed_at: Time of its last `apply`, in seconds since 1970.
+        blobs: Digests of its large byte strings.
     """
 
     place: str
@@ -64,7 +64,7 @@ class StoredResource:
 
 @dataclass(frozen=True)
 class StoredBlob:
-    """Where a byte string lies, in parts, and how long it is."""
+    """Location and size of a large byte string, stored in parts."""
 
     place: str
     size: int
@@ -77,13 +77,13 @@ class StoredBlob:
 
 @dataclass(frozen=True)
 class Index:
-    """All that is stored of a state, but for what lies under keys of its own.
+    """The root of a stored state: everything but resources and blobs, with their locations.
 
     Attributes:
-        revision: Of this index; no other has it.
+        revision: Unique id of this index.
         facts: The state without resources.
-        resources: By kind and name, in the order in which they were made.
-        blobs: By digest.
+        resources: Locations by kind and name, in the order of creation.
+        blobs: Locations by digest.
     """
 
     revision: str
@@ -93,17 +93,17 @@ class Index:
 
     @property
     def keys(self) -> set[str]:
-        """The keys of all that it refers to."""
+        """All keys that the index refers to."""
         found = {_resource_key(each) for each in self.resources.values()}
         return found.union(*(blob.keys for blob in self.blobs.values()))
 
     def encode(self) -> bytes:
-        # Pickled by itself, so that the format can be read where the index cannot.
+        # Pickled separately, so that the format number is readable when the index is not.
         return pickle.dumps((FORMAT, pickle.dumps(self, protocol=5)), protocol=5)
 
 
 def decode_index(data: bytes) -> Index:
-    """Return what `Index.encode` was called on.
+    """Decode the result of `Index.encode`.
 
     Raises:
         ConfigError: Another version of alacarte wrote it.
@@ -111,8 +111,8 @@ def decode_index(data: bytes) -> Index:
     found, inner = pickle.loads(data)
     if found != FORMAT:
         raise ConfigError(
-            f"the stored state has format {found}; this version of alacarte reads {FORMAT}. Go on "
-            "with the version that wrote it, or discard the state with serve.shutdown(force=True)."
+            f"the stored state has format {found}; this version of alacarte reads format {FORMAT}. "
+            "Run the version that wrote the state, or discard it with serve.shutdown(force=True)."
         )
     index = pickle.loads(inner)
     assert isinstance(index, Index)
@@ -121,13 +121,14 @@ def decode_index(data: bytes) -> Index:
 
 @dataclass(frozen=True)
 class Writes:
-    """What it takes to store a state, in this order.
+    """The writes that store a state, in this order.
 
     Attributes:
+        state: The state to store.
         objects: New blobs, then new resources, by key.
-        index: The new index, which makes all of it count.
-        garbage: Keys that nothing refers to from then on.
-        blobs: The new byte strings, by digest.
+        index: The new index, whose write commits the change.
+        garbage: Keys that are unreferenced after the commit.
+        blobs: The new byte strings by digest.
     """
 
     state: DesiredState
@@ -138,12 +139,12 @@ class Writes:
 
 
 def plan(before: Index, state: DesiredState, changed: Mapping[Key, Packed], place: str) -> Writes:
-    """Return the writes that make a stored state another one.
+    """Return the writes that replace a stored state by a new one.
 
     Args:
-        before: What is stored.
-        changed: The resources of the new state that do not lie where `before` says.
-        place: For what is new; never used before.
+        before: The stored index.
+        changed: The new state's resources that are new or differ from the stored ones.
+        place: Unique prefix for the places of new values.
     """
     resources: dict[Key, StoredResource] = {}
     blobs: dict[str, StoredBlob] = {}
@@ -183,8 +184,8 @@ class Storage:
     """The stored state of one instance. Lives on the controller's loop, one call at a time.
 
     Attributes:
-        state: The state that is stored, None before there is one.
-        blobs: The large byte strings in it, by digest.
+        state: The stored state, None before the first.
+        blobs: The state's large byte strings by digest.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -198,11 +199,11 @@ class Storage:
 
     @property
     def is_settled(self) -> bool:
-        """Whether what is stored is known, and holds nothing that is not needed."""
+        """Whether no change is in doubt and no garbage is stored."""
         return self._doubtful is None and not self._garbage
 
     async def load(self) -> DesiredState | None:
-        """Read what is stored, and delete what a writer that ended left behind.
+        """Read the stored state, and delete the garbage of an interrupted writer.
 
         Raises:
             ConfigError: Another version of alacarte wrote the state.
@@ -222,11 +223,11 @@ class Storage:
         return self.state
 
     async def save(self, state: DesiredState) -> None:
-        """Store a state: all of it, or nothing.
+        """Store a state atomically.
 
         Raises:
-            ClusterUnresponsive: The cluster does not answer. The state is not stored, or that is in
-                doubt, and `settle` finds out.
+            ClusterUnresponsive: The cluster does not answer. The state is not stored, or the change
+                is in doubt until `settle`.
         """
         await self.settle()
         writes = self._planned(state)
@@ -244,11 +245,11 @@ class Storage:
         await self.collect()
 
     async def settle(self) -> bool:
-        """Find out whether a change in doubt is stored; return whether there was one, and it is.
+        """Settle a change in doubt; return whether there was one and it is stored.
 
         Raises:
             ClusterUnresponsive: The cluster does not answer.
-            InternalError: Another controller has stored a state since; this one must not go on.
+            InternalError: Another controller has stored a state since.
         """
         writes = self._doubtful
         if writes is None:
@@ -259,13 +260,13 @@ class Storage:
             self._commit(writes)
             return True
         if found != ("" if self._index is None else self._index.revision):
-            # The other one may have taken over the change, so nothing of it may be deleted.
+            # The other controller may have adopted the change, so none of it may be deleted.
             raise InternalError("another controller has stored the instance's state since")
         self._doubtful = None
         return False
 
     async def collect(self) -> None:
-        """Delete what nothing refers to; what cannot be deleted now is left for the next time."""
+        """Delete unreferenced keys; keep those that cannot be deleted now for the next call."""
         if self._doubtful is not None:
             return
         try:
@@ -273,7 +274,7 @@ class Storage:
                 await self._cluster.delete(key)
                 self._garbage.discard(key)
         except ClusterUnresponsive as error:
-            log.debug("what is not needed any more stays stored for now: %s", error)
+            log.debug("unreferenced keys could not be deleted yet: %s", error)
 
     def _planned(self, state: DesiredState) -> Writes:
         known = {} if self.state is None else self.state.resources
@@ -285,12 +286,12 @@ class Storage:
         return plan(self._index or Index("", state), state, changed, secrets.token_hex(8))
 
     def digest_of(self, data: bytes) -> str:
-        """Return a digest; of what is stored, without computing it again."""
+        """Return the digest of a byte string, from a cache for stored ones."""
         digest = self._digests.get(id(data))
         return blob_digest(data) if digest is None else digest
 
     def _commit(self, writes: Writes) -> None:
-        """The index refers to these writes."""
+        """Make these writes the stored state: their index is known to be stored."""
         self._doubtful = None
         self._garbage = (self._garbage | writes.garbage) - writes.index.keys
         blobs = {**self.blobs, **writes.blobs}
@@ -321,7 +322,11 @@ class Storage:
 def assemble(
     index: Index, data: Mapping[str, bytes]
 ) -> tuple[dict[str, bytes], dict[Key, Resource]]:
-    """Return the byte strings, by digest, and the resources that lie under an index's keys."""
+    """Return an index's blobs by digest and its resources by key.
+
+    Args:
+        data: Stored values by storage key.
+    """
     blobs = {
         digest: b"".join([data[key] for key in blob.keys]) for digest, blob in index.blobs.items()
     }
@@ -333,12 +338,12 @@ def assemble(
 
 
 async def clear(cluster: Cluster) -> None:
-    """Delete all that is stored, whatever its format.
+    """Delete all stored values, whatever their format.
 
     Raises:
         ClusterUnresponsive: The cluster does not answer.
     """
-    # First: what is left without it is nobody's, and the next instance deletes it.
+    # The index first: without it the rest is garbage, which the next instance deletes.
     await cluster.delete(STATE_KEY)
     for key in await cluster.keys(_OBJECTS):
         await cluster.delete(key)

@@ -1,4 +1,4 @@
-"""How deployments and applications are doing, from what is wanted and seen. Pure."""
+"""Status of deployments and applications, from targets and replicas. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..status import (
     ReplicaState,
 )
 from .lifecycle import SERVING
-from .reconcile import ReplicaView, Target, as_wanted, given_up
+from .reconcile import ReplicaView, Target, deploy_failed, matches_target
 
 __all__ = [
     "Change",
@@ -32,7 +32,7 @@ _Status, _Trigger = DeploymentStatus, DeploymentStatusTrigger
 
 
 class Change(Enum):
-    """What was asked for last, as the statuses on the way there and at its end."""
+    """Kind of the last requested change: its status, and the triggers at its start and end."""
 
     CONFIG = (_Status.UPDATING, _Trigger.CONFIG_UPDATE_STARTED, _Trigger.CONFIG_UPDATE_COMPLETED)
     UP = (_Status.UPSCALING, _Trigger.CONFIG_UPDATE_STARTED, _Trigger.UPSCALE_COMPLETED)
@@ -43,11 +43,11 @@ class Change(Enum):
 
 @dataclass(frozen=True)
 class Condition:
-    """A deployment's status, and what it takes to find the next one.
+    """A deployment's status, with the state that its next status depends on.
 
     Attributes:
-        since: When it came into its status, in seconds since 1970.
-        reached: What was asked for last has been reached once.
+        since: Time of the last change of status, in seconds since 1970.
+        reached: The last requested change has completed once.
     """
 
     status: DeploymentStatus = _Status.UPDATING
@@ -57,10 +57,10 @@ class Condition:
 
 
 def change_between(before: Target | None, after: Target, *, automatic: bool) -> Change:
-    """Return what kind of change leads from one target to another.
+    """Return the kind of change from one target to another.
 
     Args:
-        automatic: Autoscaling asks for it.
+        automatic: Autoscaling has chosen the new target.
     """
     if (
         before is None
@@ -82,15 +82,15 @@ def condition_of(
     failures: int,
     now: float,
 ) -> Condition:
-    """Return a deployment's condition.
+    """Return a deployment's next condition.
 
     Args:
-        before: Its last one; one that is not `reached` after each change.
-        change: What was asked for last.
-        failures: As `reconcile` takes them.
-        now: In seconds since 1970.
+        before: The last condition; with `reached` False after each requested change.
+        change: The last requested change.
+        failures: As in `reconcile`.
+        now: Time in seconds since 1970.
     """
-    if before.reached and before.status is _Status.HEALTHY and as_wanted(target, replicas):
+    if before.reached and before.status is _Status.HEALTHY and matches_target(target, replicas):
         return before
     status, trigger, reached = _now(before, change, target, replicas, failures)
     if (status, trigger) == (before.status, before.trigger) and before.since:
@@ -109,18 +109,18 @@ def _now(
         return _Status.UPDATING, _Trigger.DELETING, False
     under_way, started, completed = change.value
     new = [replica for replica in replicas if replica.version == target.version]
-    if given_up(target, new, failures):
+    if deploy_failed(target, new, failures):
         return _Status.DEPLOY_FAILED, _Trigger.REPLICA_STARTUP_FAILED, before.reached
     serving = [replica for replica in new if replica.state in SERVING]
-    # Those of another version that are leaving count: some may still hear their answers.
+    # Draining replicas of another version count: some callers still wait for their replies.
     done = (
         len(serving) >= target.replicas
         and len(new) == len(replicas)
         and all(replica.settings == target.settings for replica in serving)
     )
-    # Too many are too many only while somebody waits for fewer; a migration has more for a while.
+    # Surplus replicas count only during a requested change: a migration has more for a while.
     if done and (before.reached or len(serving) == target.replicas):
-        if not all(replica.fit for replica in serving):
+        if not all(replica.healthy for replica in serving):
             return _Status.UNHEALTHY, _Trigger.HEALTH_CHECK_FAILED, True
         if before.status in (_Status.UNHEALTHY, _Status.DEPLOY_FAILED):
             return _Status.HEALTHY, _Trigger.UNSPECIFIED, True
@@ -129,7 +129,7 @@ def _now(
         return _Status.HEALTHY, completed, True
     if not before.reached:
         return under_way, started, False
-    if any(not replica.fit for replica in new):
+    if any(not replica.healthy for replica in new):
         return _Status.UNHEALTHY, _Trigger.HEALTH_CHECK_FAILED, True
     if before.status is _Status.UNHEALTHY:
         return before.status, before.trigger, True
@@ -139,20 +139,20 @@ def _now(
 def waiting_for(
     target: Target | None, replicas: Sequence[ReplicaView], *, failures: int, pause_s: float
 ) -> list[str]:
-    """Return what must happen for a deployment to be as it should, each in a few words.
+    """Return the events that a deployment waits for, each as a noun phrase.
 
     Args:
-        pause_s: For how much longer no replica is started, after failures.
+        pause_s: Seconds until the next replica may start, after failures.
     """
     found = []
     states = Counter(replica.state for replica in replicas)
     if target is None:
-        return [f"{_count(len(replicas))} to end"] if replicas else []
+        return [f"the end of {_count(len(replicas))}"] if replicas else []
     new = [replica for replica in replicas if replica.version == target.version]
-    if given_up(target, new, failures):
-        return ["a new version: this one is started no more"]
+    if deploy_failed(target, new, failures):
+        return [f"a new deploy (this version failed to start {_times(failures)})"]
     starting = [replica for replica in replicas if replica.state is ReplicaState.STARTING]
-    queued = sum(replica.queued for replica in starting)  # which say so themselves
+    queued = sum(replica.queued for replica in starting)  # with a message of their own
     unplaced = sum(not replica.placed and not replica.queued for replica in starting)
     constructing = len(starting) - unplaced - queued
     if unplaced:
@@ -160,12 +160,12 @@ def waiting_for(
     if constructing:
         found.append(f"the constructor of {_count(constructing)}")
     if states[ReplicaState.RECOVERING]:
-        found.append(f"a word from {_count(states[ReplicaState.RECOVERING])}")
+        found.append(f"an answer from {_count(states[ReplicaState.RECOVERING])}")
     if states[ReplicaState.UPDATING]:
         found.append(f"reconfigure of {_count(states[ReplicaState.UPDATING])}")
-    missing = target.replicas - sum(each.fit and each.drain_deadline is None for each in new)
+    missing = target.replicas - sum(each.healthy and each.drain_deadline is None for each in new)
     if missing > 0 and pause_s > 0:
-        found.append(f"{pause_s:.1f} s to be over after the last failure")
+        found.append(f"the end of the {pause_s:.1f} s backoff after the last failure")
     leaving = sum(each.version != target.version and each.state in SERVING for each in replicas)
     if leaving:
         found.append(f"successors for {_count(leaving)} of another version")
@@ -180,7 +180,7 @@ def overview_of(
     replicas: Sequence[ReplicaView],
     message: str,
 ) -> DeploymentStatusOverview:
-    """Return what a deployment's condition looks like from outside; details are added to it."""
+    """Return a deployment's status without details."""
     return DeploymentStatusOverview(
         condition.status,
         condition.trigger,
@@ -198,19 +198,23 @@ def application_status(deployments: Sequence[DeploymentStatusOverview]) -> Appli
         return ApplicationStatus.DEPLOY_FAILED
     if DeploymentStatus.UNHEALTHY in seen:
         return ApplicationStatus.UNHEALTHY
-    # Autoscaling is nobody's deployment: the application runs on meanwhile.
-    waited_for = [
+    # No driver waits for autoscaling: the application stays RUNNING meanwhile.
+    changing = [
         each
         for each in deployments
         if each.status is not _Status.HEALTHY and each.status_trigger is not _Trigger.AUTOSCALING
     ]
-    return ApplicationStatus.DEPLOYING if waited_for else ApplicationStatus.RUNNING
+    return ApplicationStatus.DEPLOYING if changing else ApplicationStatus.RUNNING
 
 
 def settled(status: ApplicationStatus) -> bool:
-    """Whether waiting for a deployment is over, for better or worse."""
+    """Return whether a deploy has ended, with success or failure."""
     return status in (ApplicationStatus.RUNNING, ApplicationStatus.DEPLOY_FAILED)
 
 
 def _count(number: int) -> str:
     return "a replica" if number == 1 else f"{number} replicas"
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"

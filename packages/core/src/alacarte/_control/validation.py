@@ -1,4 +1,4 @@
-"""Whether a change can be: everything that would then exist is checked together. Pure."""
+"""Validation of a change, with all resources that would then exist. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["check_deployments", "check_expected", "check_plan", "check_shadows"]
 
 
 def check_plan(plan: Plan, kinds: Mapping[str, ResourceKind]) -> None:
-    """Raise ConfigError when the resources of a plan cannot exist together."""
+    """Check that the resources of a plan can exist together; raise ConfigError if not."""
     resources = {key: planned.resource for key, planned in plan.resources.items()}
     for resource in resources.values():
         kind_of(resource, kinds).validate(resource, resources)
@@ -37,22 +37,22 @@ def check_plan(plan: Plan, kinds: Mapping[str, ResourceKind]) -> None:
             if route.prefix:
                 _claim(fronts if route.overrides else paths, route.prefix, key, what)
             if route.prefix and route.name:
-                # Nothing goes in front of a route that handles call, too.
+                # A route that handles call by name cannot be overridden at its prefix.
                 _claim(fronts, route.prefix, key, what)
     for route in plan.routes:
         for target in (*route.targets, *route.shadows):
             if target not in plan.deployments:
                 raise ConfigError(
-                    f"route {route.prefix or route.name}: there is no "
+                    f"route {route.prefix or route.name}: no "
                     + (f"deployment {target}" if target.name else f"application {target.app!r}")
-                    + f"; there are applications {sorted(apps)}."
+                    + f" exists; existing applications: {sorted(apps)}."
                 )
 
 
 def _check_names(planned: PlannedResource) -> None:
-    """Raise ConfigError for a name of a resource, or of its expansion, that is not allowed."""
+    """Check the names of a resource and of its expansion; raise ConfigError for an invalid name."""
     resource, expansion = planned.resource, planned.expansion
-    # A resource that belongs to a path is named by it.
+    # The name of a resource that belongs to a path is the path.
     is_path = resource.name.startswith("/")
     check_text(
         f"{resource.kind} name", resource.name, MAX_PATH_LENGTH if is_path else MAX_NAME_LENGTH
@@ -67,7 +67,7 @@ def _check_names(planned: PlannedResource) -> None:
 
 
 def _claim(claims: dict[str, Key], name: str, key: Key, what: str) -> None:
-    """Note the owner of a name; refuse a second one."""
+    """Claim a name for a resource; raise ConfigError if another resource has it."""
     kind, owner = claims.setdefault(name, key)
     if (kind, owner) != key:
         raise ConfigError(
@@ -79,10 +79,10 @@ def _claim(claims: dict[str, Key], name: str, key: Key, what: str) -> None:
 def check_expected(
     wanted: Iterable[Resource], expected: Mapping[Key, Resource | None], stored: Resources
 ) -> None:
-    """Compare and set: raise ConflictError when the stored resources are not the expected ones.
+    """Raise ConflictError if the stored resources differ from the expected ones (compare-and-set).
 
-    The wanted resource itself is accepted in place of the expected one: a caller that has lost an
-    answer asks again.
+    A stored resource that equals the new one passes, too: a caller repeats a call whose answer is
+    lost.
     """
     new = {(resource.kind, resource.name): resource for resource in wanted}
     for key, known in expected.items():
@@ -92,7 +92,7 @@ def check_expected(
 
 
 def check_shadows(planned: PlannedResource, plugins: Plugins) -> None:
-    """Raise PluginError for a route with shadows where no plugin would send them copies."""
+    """Raise PluginError for a route with shadows if no plugin copies requests to them."""
     for route in planned.expansion.routes:
         if route.shadows and not plugins.implements("wrap_route"):
             what = f"route {route.name or route.prefix}: copying requests to shadows"
@@ -105,19 +105,20 @@ def check_deployments(
     check_scaling: Callable[[DeploymentSpec], None],
     max_bytes: int,
 ) -> None:
-    """Raise ConfigError for a deployment whose policies nobody gives, or that is too large.
+    """Raise ConfigError for a deployment that is too large or has invalid options.
 
     Args:
-        check_scaling: Raises for a deployment whose scaling is not possible.
-        max_bytes: For the code, that in options included, and bound arguments of one deployment.
+        check_scaling: Checks the scaling options of a deployment.
+        max_bytes: Limit for the code, including code in options, and the bound arguments of one
+            deployment.
     """
     known = plugins.routing_policies
     for spec in planned.expansion.deployments:
         factory = known.get(spec.config.policy_name)
         if factory is None:
             raise ConfigError(
-                f"{spec.id}: no installed plugin gives a routing policy "
-                f"{spec.config.policy_name!r}; there are {sorted(known)}."
+                f"{spec.id}: no installed plugin registers a routing policy "
+                f"{spec.config.policy_name!r}; registered policies: {sorted(known)}."
             )
         build_parameters(f"{spec.id}: routing_policy", factory, spec.config.policy_parameters)
         check_scaling(spec)

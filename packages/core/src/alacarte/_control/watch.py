@@ -1,9 +1,9 @@
-"""Snapshots for the processes that watch them: versioned values by key, and who has applied which.
+"""Publication of snapshots: versioned values by key, and the versions that watchers have applied.
 
-A process asks one question for all keys that it follows, and is answered when any of them has a
-newer value. Its next question tells that it has applied the last answer.
+A process sends one long-poll request for all keys that it watches. The answer comes when any key
+has a newer value, and the next request acknowledges that the process has applied the last answer.
 
-Of a deployment's snapshots, a process whose version is not too old is told what has changed since.
+A process with a recent version of a deployment gets a delta instead of the whole snapshot.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from ..actors import DeploymentSnapshot, SnapshotDelta, WatchRequest
 __all__ = ["HISTORY", "MAX_RETIRED", "WATCH_LIMIT_S", "SnapshotHub"]
 
 WATCH_LIMIT_S = 30.0
-"""How long a question stays open without news."""
+"""Longest time that a watch request stays open without a newer value."""
 HISTORY = 64
-"""Changes of each deployment that are kept. A process with an older version is told everything."""
+"""Deltas kept per deployment. A process with an older version gets the whole snapshot."""
 MAX_RETIRED = 256
-"""Retired keys that are kept though no open question has them."""
+"""Retired keys that are kept although no open request watches them."""
 _RETIRED_S = 60.0
-"""How long they are kept: longer than processes follow a deployment that is gone."""
+"""Time that retired keys are kept: longer than processes watch a deleted deployment."""
 
 
 @dataclass(eq=False)
-class _Question:
-    """An open question.
+class _PendingWatch:
+    """An open watch request.
 
     Attributes:
-        changed: Keys published since it was asked.
-        superseded: Its process has asked a newer one.
+        changed: Keys published since the request's last wakeup.
+        superseded: The process has sent a newer request.
     """
 
     request: WatchRequest
@@ -46,10 +46,10 @@ class _Question:
 
 
 class SnapshotHub:
-    """Publishes values and lets processes wait for them. Lives on the controller's loop.
+    """Publishes values to the processes that watch them. Lives on the controller's loop.
 
     Args:
-        clock: Seconds, never going back.
+        clock: Monotonic clock, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
@@ -58,41 +58,41 @@ class SnapshotHub:
         self._deltas: dict[str, deque[SnapshotDelta]] = {}
         self._retired: dict[str, float] = {}
         self._tracked: dict[str, WatchRequest | None] = {}
-        self._open: dict[str, _Question] = {}
-        # In order, as all that decides who is answered first: a simulated run repeats itself.
-        self._followers: dict[str, dict[_Question, None]] = {}
+        self._open: dict[str, _PendingWatch] = {}
+        # Ordered, so that answers have a deterministic order and simulated runs repeat.
+        self._followers: dict[str, dict[_PendingWatch, None]] = {}
         self._progress = asyncio.Event()
-        # Beyond all that a former controller gave, since watchers compare versions.
+        # Higher than all versions of a former controller, because watchers compare versions.
         self._version = time.time_ns() // 1000
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys that have a value, for tests and diagnosis."""
+        """The keys with a value, for tests and diagnosis."""
         return tuple(self._values)
 
     def next_version(self) -> int:
-        """Return a version higher than all before."""
+        """Return the next version, higher than all earlier ones."""
         self._version += 1
         return self._version
 
     def publish(self, key: str, version: int, value: Any) -> None:
-        """Make a value the newest of its key, and answer all who wait for it."""
+        """Publish a value as the newest of its key, and wake its watchers."""
         if isinstance(value, DeploymentSnapshot) and key in self._values:
             deltas = self._deltas.setdefault(key, deque(maxlen=HISTORY))
             deltas.append(delta(self._values[key][1], value))
         self._values[key] = (version, value)
         self._retired.pop(key, None)
-        for question in self._followers.get(key, ()):
-            question.changed[key] = None
-            question.wakeup.set()
+        for pending in self._followers.get(key, ()):
+            pending.changed[key] = None
+            pending.wakeup.set()
 
     def current(self, key: str) -> Any | None:
         return self._values[key][1] if key in self._values else None
 
     def retire(self, key: str) -> None:
-        """Forget a key once all who follow it have had time to hear its last value."""
+        """Delete a key after its watchers have had time to get its last value."""
         if key in self._values:
-            self._retired.pop(key, None)  # to the end, since they are in order of time
+            self._retired.pop(key, None)  # re-insert at the end: the order is by time
             self._retired[key] = self._clock()
             self._deltas.pop(key, None)  # the last value is short
         self._forget_retired()
@@ -105,84 +105,84 @@ class SnapshotHub:
             if key not in self._followers:
                 del self._retired[key], self._values[key]
 
-    # --- questions ----------------------------------------------------------------------
+    # --- watch requests -----------------------------------------------------------------
 
     async def watch(self, request: WatchRequest) -> dict[str, Any]:
-        """Return the values newer than those a process knows, as soon as there are any.
+        """Wait for values newer than a process's versions, and return them by key.
 
-        Of a `DeploymentSnapshot`, a `SnapshotDelta` that begins at the known version where there
-        is one. Nothing when the time is over, or the process has asked a newer question.
+        A `DeploymentSnapshot` is replaced by a `SnapshotDelta` from the process's version where one
+        is available. Returns {} after `WATCH_LIMIT_S`, or when the process sends a newer request.
         """
-        request = self._sane(request)
+        request = self._drop_future_versions(request)
         before = self._open.get(request.process)
         if before is not None:
             if before.request.number > request.number:
-                return {}  # overtaken on its way
+                return {}  # arrived after a newer request
             before.superseded = True
             before.wakeup.set()
         self._acknowledge(request)
-        question = _Question(request)
-        self._register(question)
+        pending = _PendingWatch(request)
+        self._register(pending)
         try:
-            news = self._news(request.known, request.known)
+            newer = self._newer_values(request.known, request.known)
             async with asyncio.timeout(WATCH_LIMIT_S):
-                while not news and not question.superseded:
-                    await question.wakeup.wait()
-                    question.wakeup.clear()
-                    changed, question.changed = question.changed, {}
-                    news = self._news(changed, request.known)
+                while not newer and not pending.superseded:
+                    await pending.wakeup.wait()
+                    pending.wakeup.clear()
+                    changed, pending.changed = pending.changed, {}
+                    newer = self._newer_values(changed, request.known)
         except TimeoutError:
             return {}
         finally:
-            self._unregister(question)
+            self._unregister(pending)
             self._forget_retired()
-        return news
+        return newer
 
-    def _sane(self, request: WatchRequest) -> WatchRequest:
-        """Take versions that no hub gave but a former one, whose clock was ahead, for none."""
+    def _drop_future_versions(self, request: WatchRequest) -> WatchRequest:
+        """Replace versions from the future by -1: a former controller's clock was ahead."""
         if all(version <= self._version for version in request.known.values()):
             return request
-        sane = {k: -1 if v > self._version else v for k, v in request.known.items()}
-        return replace(request, known=sane)
+        known = {k: -1 if v > self._version else v for k, v in request.known.items()}
+        return replace(request, known=known)
 
-    def _register(self, question: _Question) -> None:
-        self._open[question.request.process] = question
-        for key in question.request.known:
-            self._followers.setdefault(key, {})[question] = None
+    def _register(self, pending: _PendingWatch) -> None:
+        self._open[pending.request.process] = pending
+        for key in pending.request.known:
+            self._followers.setdefault(key, {})[pending] = None
 
-    def _unregister(self, question: _Question) -> None:
-        request = question.request
-        if self._open.get(request.process) is question:
+    def _unregister(self, pending: _PendingWatch) -> None:
+        request = pending.request
+        if self._open.get(request.process) is pending:
             del self._open[request.process]
         for key in request.known:
             followers = self._followers[key]
-            followers.pop(question, None)
+            followers.pop(pending, None)
             if not followers:
                 del self._followers[key]
 
-    def _news(self, keys: Iterable[str], known: Mapping[str, int]) -> dict[str, Any]:
+    def _newer_values(self, keys: Iterable[str], known: Mapping[str, int]) -> dict[str, Any]:
         return {
-            key: self._newer(key, known[key])
+            key: self._newer_value(key, known[key])
             for key in keys
             if key in self._values and self._values[key][0] > known[key]
         }
 
-    def _newer(self, key: str, known: int) -> Any:
-        """Return what turns the version a process knows into the newest: a delta, or everything."""
+    def _newer_value(self, key: str, known: int) -> Any:
+        """Return the delta from a known version to the newest, or the whole value if shorter."""
         since = [each for each in self._deltas.get(key, ()) if each.since >= known]
         if since and since[0].since == known:
-            news = combine(since)
-            if len(news.changed) + len(news.removed) <= len(self._values[key][1].replicas):
-                return news
+            newer = combine(since)
+            if len(newer.changed) + len(newer.removed) <= len(self._values[key][1].replicas):
+                return newer
         return self._values[key][1]
 
-    # --- who has applied what -----------------------------------------------------------
+    # --- applied versions ---------------------------------------------------------------
 
     def track(self, watcher: str) -> None:
-        """Keep account of what this watcher has applied, until `untrack`."""
-        # It may have asked before anybody knew that it is to be tracked, and be waiting since.
-        asked = [each.request for each in self._open.values() if each.request.watcher == watcher]
-        self._tracked.setdefault(watcher, asked[0] if asked else None)
+        """Track the versions that a watcher has applied, until `untrack`."""
+        # Its request may be open already.
+        pending = [each.request for each in self._open.values() if each.request.watcher == watcher]
+        self._tracked.setdefault(watcher, pending[0] if pending else None)
 
     def untrack(self, watcher: str) -> None:
         self._tracked.pop(watcher, None)
@@ -205,12 +205,12 @@ class SnapshotHub:
         ]
 
     def unreached(self, key: str, version: int) -> list[str]:
-        """Return the tracked watchers where none has applied that version, [] where one has."""
+        """Return all tracked watchers if none has applied that version, else []."""
         late = self.behind(key, version)
         return late if len(late) == len(self._tracked) else []
 
-    async def seen(self, key: str, version: int) -> None:
-        """Return when every tracked watcher has applied that version."""
+    async def wait_applied(self, key: str, version: int) -> None:
+        """Wait until every tracked watcher has applied a version."""
         while self.behind(key, version):
             self._progress.clear()
             await self._progress.wait()

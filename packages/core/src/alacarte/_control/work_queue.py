@@ -1,4 +1,4 @@
-"""The deployments to reconcile next: those that changed, and those whose delay has passed."""
+"""Work queue of the control loop: deployments that changed, or whose delay has passed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["WorkQueue"]
 
 _MIN_DELAY_S = 0.001
 _EARLY_S = _MIN_DELAY_S / 2
-"""By so much timers may go off early; what they are for is due then."""
+"""Time by which a timer may fire early; its deployment counts as due."""
 
 
 class WorkQueue:
     """A queue that holds each deployment at most once. Lives on the controller's loop.
 
-    One turn of the control loop costs the queued deployments, not all deployments.
+    So a turn of the control loop costs time for the queued deployments only.
     """
 
     def __init__(self) -> None:
@@ -27,12 +27,12 @@ class WorkQueue:
         self._wake = asyncio.Event()
 
     def add(self, deployment: DeploymentId) -> None:
-        """Queue a deployment now."""
+        """Queue a deployment for the next turn."""
         self._ready[deployment] = None
         self._wake.set()
 
     def add_after(self, deployment: DeploymentId, delay_s: float | None) -> None:
-        """Queue a deployment after a delay, in place of an earlier delay; None for no delay."""
+        """Queue a deployment after a delay that replaces its earlier delay; None cancels that."""
         if delay_s is None:
             self._times.pop(deployment, None)
             return
@@ -41,7 +41,7 @@ class WorkQueue:
         heapq.heappush(self._heap, (at, deployment))
 
     async def take(self) -> list[DeploymentId]:
-        """Return all queued deployments, oldest first, as soon as there are any."""
+        """Wait for queued deployments, and return all of them, oldest first."""
         loop = asyncio.get_running_loop()
         while True:
             self._collect(loop.time() + _EARLY_S)

@@ -1,4 +1,4 @@
-"""The part of the route table that names applications, for those who need nothing else of it."""
+"""A listener for route tables that passes on changes of the applications only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["ApplicationWatch"]
 
 
 class ApplicationWatch:
-    """Takes route tables and passes on the applications where they have changed.
+    """Listens to route tables, and passes on their applications when these have changed.
 
     Args:
         changed: Called with each new table of applications.
@@ -21,16 +21,16 @@ class ApplicationWatch:
         self._last: ApplicationTable | None = None
 
     def __call__(self, table: RouteTable) -> None:
-        """Take a newer table; one that cannot be passed on counts as not taken."""
-        if self._last is not None and _same(self._last.applications, table.applications):
+        """Handle a newer route table. If `changed` raises, the next table is passed on again."""
+        if self._last is not None and _equal(self._last.applications, table.applications):
             return
-        taken = ApplicationTable(table.version, table.applications)
-        self._changed(taken)
-        self._last = taken
+        applications = ApplicationTable(table.version, table.applications)
+        self._changed(applications)
+        self._last = applications
 
 
-def _same(one: Mapping[str, ApplicationInfo], other: Mapping[str, ApplicationInfo]) -> bool:
-    """Return whether both say the same, options included, which an info does not compare."""
+def _equal(one: Mapping[str, ApplicationInfo], other: Mapping[str, ApplicationInfo]) -> bool:
+    """Return whether two tables are equal, options included (`==` of an info ignores those)."""
     return one.keys() == other.keys() and all(
         info.ingress is other[name].ingress for name, info in one.items()
     )

@@ -1,7 +1,7 @@
-"""The controller of an instance: found by name, checked, and called again when it is back.
+"""Client of the controller: finds it by name, checks its instance, and retries calls.
 
-Drivers wait out a restart of the controller, and say so. Processes of the instance ask at once or
-not at all: whoever follows snapshots or sends reports asks again by itself.
+Calls of drivers wait for a controller that restarts, and log that. Calls of other processes are not
+retried here: the loops that watch snapshots and send reports retry by themselves.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from .._cluster.stubs import RemoteCall, make_stub, send, stub
 from ..actors import ActorUnresponsive, ControllerProtocol, InstanceInfo, NotStarted
 from ..errors import ConfigError, ServeError
 from ..foreign import describe_error
-from .outage import JOINING, PATIENT, Absence, EndWatch, Outage, Patience, Sighting
+from .controller_retry import (
+    DRIVER_LIMITS,
+    JOIN_LIMITS,
+    EndDetector,
+    FailureCause,
+    ProbeResult,
+    RetryLimits,
+    RetryState,
+)
 
 __all__ = [
     "CONTROLLER_NAME",
@@ -27,46 +35,48 @@ __all__ = [
     "ControllerGone",
     "ControllerUnresponsive",
     "OtherInstance",
-    "checked",
+    "check_instance",
 ]
 
 log = logging.getLogger("alacarte")
 CONTROLLER_NAME = "alacarte:controller"
-OTHER_INSTANCE = "the instance that this process belongs to was shut down, and another one runs"
+OTHER_INSTANCE = "the instance of this process was shut down, and another one runs"
 _JOIN_OTHER = (
-    f"{OTHER_INSTANCE}. Call serve.shutdown() here to leave the former, then serve.start()."
+    f"{OTHER_INSTANCE}. Call serve.shutdown() in this process to leave the old instance, then "
+    "serve.start()."
 )
 _WAS_UP_S = 2.0
-"""A controller that dies after a call has lasted so long was up, and did not fail to come up."""
-_PING_S = 35.0
-"""How often a controller whose answer may take long is asked for a sign of life.
+"""If a call fails after this time, the controller was up: a new outage begins."""
+_PING_INTERVAL_S = 35.0
+"""Interval of liveness checks of the controller during a long call.
 
-Longer than the 30 s after which it answers a `watch` without news: that answer is one.
+Longer than the 30 s after which the controller answers a `watch` without newer snapshots: that
+answer shows that the controller lives.
 """
-_WATCH_PAUSE_S = 0.2
+_PROBE_PAUSE_S = 0.2
 
 
 class ControllerGone(ActorDied):
-    """There is no controller, or it has no instance."""
+    """No controller runs, or the controller has no instance."""
 
 
 class ControllerUnresponsive(ActorDied):
-    """The controller's process runs and does not answer: looking for it again is of no use."""
+    """The controller's process runs and does not answer. A retry would not help."""
 
 
 class OtherInstance(ServeError):
-    """The controller that answers belongs to another instance, and will not become ours."""
+    """The running controller belongs to another instance. A retry would not help."""
 
 
-def checked(info: InstanceInfo | None, instance: str) -> InstanceInfo:
-    """Return a controller's answer to `begin` if it is that of an instance. Pure.
+def check_instance(info: InstanceInfo | None, instance: str) -> InstanceInfo:
+    """Return a controller's answer to `begin` if the answer is from the given instance. Pure.
 
     Raises:
-        ControllerGone: It has no instance, so ours was shut down.
-        OtherInstance: It has another one.
+        ControllerGone: The controller has no instance: the given one was shut down.
+        OtherInstance: The controller has another instance.
     """
     if info is None:
-        raise ControllerGone("there is none; the instance was shut down")
+        raise ControllerGone("no controller runs; the instance was shut down")
     if info.instance != instance:
         raise OtherInstance(_JOIN_OTHER)
     return info
@@ -77,14 +87,14 @@ def _ignore(info: InstanceInfo) -> None:
 
 
 class ControllerClient:
-    """Finds the controller of an instance, starts it where that is asked, and calls it.
+    """Finds the controller of an instance, starts it if requested, and calls it.
 
     Args:
-        instance: Its name; "" until `join` has found out.
-        learn: Told the controller's answer to `begin`, whenever it is found again.
+        instance: Name of the instance; "" until `join` sets it.
+        learn: Called with the controller's answer to `begin` each time the controller is found.
 
     Attributes:
-        started: The controller was started here.
+        started: This client has started the controller.
     """
 
     def __init__(
@@ -99,16 +109,16 @@ class ControllerClient:
         self._learn = learn
         self._actor: Actor | None = None
         self._is_other = False
-        self._told_outage: Outage | None = None  # of the calls that wait, one says so
+        self._logging_retries: RetryState | None = None  # only one of the waiting calls logs
 
     async def join(self, config: Mapping[str, Any] | None, spec: ActorSpec) -> InstanceInfo | None:
-        """Join the instance that runs, or found one; return None where there is none.
+        """Join the running instance or create one; return None if there is none to join.
 
         Args:
-            config: To found an instance with where there is none; None to join only.
-            spec: To start a controller with, where an instance may be founded.
+            config: Configuration of a new instance; None to join only.
+            spec: Actor spec of a new controller, used with `config`.
         """
-        controller = self.controller(JOINING, start=None if config is None else spec)
+        controller = self.controller(JOIN_LIMITS, start=None if config is None else spec)
         try:
             info = await controller.begin(config)
         except ControllerGone:
@@ -118,77 +128,80 @@ class ControllerClient:
         return info
 
     def controller(
-        self, patience: Patience = PATIENT, *, start: ActorSpec | None = None
+        self, limits: RetryLimits = DRIVER_LIMITS, *, start: ActorSpec | None = None
     ) -> ControllerProtocol:
-        """Return a stub whose calls find the controller, and wait for one that is away.
+        """Return a stub whose calls find the controller and retry within limits.
 
-        Each call may raise these errors besides its own: `ActorDied` for a controller that is gone
-        or does not answer, `ClusterUnresponsive`, and `OtherInstance`.
+        Each call may raise these errors in addition to its own: `ActorDied` for a controller that
+        is gone or does not answer, `ClusterUnresponsive`, and `OtherInstance`.
 
         Args:
-            start: The controller to start where there is none.
+            start: Actor spec of the controller to start if none runs; None to start none.
         """
-        return make_stub(ControllerProtocol, functools.partial(self._ask, patience, start))
+        call = functools.partial(self._call_with_retries, limits, start)
+        return make_stub(ControllerProtocol, call)
 
     def forget(self) -> None:
-        """Look for the controller at the next call, and learn of the instance's secret again."""
+        """Find the controller again at the next call, and call `learn` again."""
         self._actor = None
 
     async def wait_ended(self) -> None:
-        """Return when the instance runs no more, or another one has its place.
+        """Wait until the instance has ended, or another one runs.
 
-        A controller that is being restarted, and a cluster that does not answer, are waited for.
+        A restart of the controller or an unresponsive cluster is not an end.
         """
-        watch = EndWatch()
-        told = ""
+        detector = EndDetector()
+        logged = ""
         while True:
             try:
-                sighting = await self._sighting()
-            except Exception as error:  # whatever it is: who waits would never hear of the end
-                sighting = Sighting.UNKNOWN
-                if told != (told := describe_error(error)):
-                    log.exception("cannot find out whether the instance still runs")
-            if watch.saw(sighting):
+                result = await self._probe()
+            except Exception as error:  # the loop must go on, or the end would be missed
+                result = ProbeResult.UNKNOWN
+                if logged != (logged := describe_error(error)):
+                    log.exception("cannot check whether the instance still runs")
+            if detector.observe(result):
                 return
-            await asyncio.sleep(_WATCH_PAUSE_S)
+            await asyncio.sleep(_PROBE_PAUSE_S)
 
-    async def _sighting(self) -> Sighting:
-        """Look for the controller; if it is ours, return when it has died."""
+    async def _probe(self) -> ProbeResult:
+        """Find the controller; if it belongs to this instance, wait until it has died."""
         try:
             actor = await self._cluster.find_actor(CONTROLLER_NAME)
             if actor is None:
-                return Sighting.NOBODY
-            checked(await stub(ControllerProtocol, actor).begin(), self._instance)
+                return ProbeResult.NOT_FOUND
+            check_instance(await stub(ControllerProtocol, actor).begin(), self._instance)
             await actor.wait_closed()
         except (OtherInstance, ControllerGone):
-            return Sighting.OTHERS
+            return ProbeResult.OTHER_INSTANCE
         except (ActorDied, ActorUnresponsive, ClusterUnresponsive, ConfigError):
-            return Sighting.UNKNOWN
-        return Sighting.OURS
+            return ProbeResult.UNKNOWN
+        return ProbeResult.SAME_INSTANCE
 
-    async def _ask(self, patience: Patience, start: ActorSpec | None, call: RemoteCall) -> Any:
-        """Call the controller; repeat the call when it is back, where that does no harm.
+    async def _call_with_retries(
+        self, limits: RetryLimits, start: ActorSpec | None, call: RemoteCall
+    ) -> Any:
+        """Call the controller, and retry within limits if the call is repeatable.
 
         Raises:
             ServeError: The controller ended before it answered a call that is not repeatable.
         """
         loop = asyncio.get_running_loop()
-        outage: Outage | None = None
+        retries: RetryState | None = None
         try:
             while True:
                 if not call.terms.repeatable:
-                    self.forget()  # and find out whether it lives before it is asked
+                    self.forget()  # so that `_check` makes sure that the controller lives
                 was_sent = False
-                absence = Absence.CLUSTER_SILENT
+                cause = FailureCause.CLUSTER_UNRESPONSIVE
                 asked_at = math.inf
                 try:
-                    actor = await self._located(start)
-                    absence, asked_at = Absence.RESTARTING, loop.time()
+                    actor = await self._find(start)
+                    cause, asked_at = FailureCause.RESTARTING, loop.time()
                     await self._check(actor)
                     was_sent = True
-                    answer = await self._answer(actor, call)
-                    if outage is not None and outage is self._told_outage:
-                        outage.ended(loop.time())
+                    answer = await self._call(actor, call)
+                    if retries is not None and retries is self._logging_retries:
+                        retries.log_recovered(loop.time())
                     return answer
                 except ControllerUnresponsive:
                     raise
@@ -196,22 +209,22 @@ class ControllerClient:
                     self.forget()
                     if was_sent and not (call.terms.repeatable or isinstance(error, NotStarted)):
                         raise ServeError(
-                            f"the controller ended before it answered {call.method!r}: the call "
-                            "may have been carried out, and is not repeated. See serve.status(), "
-                            "and call again where that does no harm."
+                            f"the controller ended before it answered {call.method!r}. The call "
+                            "may have been carried out, so it was not repeated: check "
+                            "serve.status() before you repeat it."
                         ) from error
                     if isinstance(error, ControllerGone):
-                        absence = Absence.GONE
+                        cause = FailureCause.GONE
                     now = loop.time()
-                    if outage is None or now - asked_at > _WAS_UP_S:
-                        if outage is not None and outage is self._told_outage:
-                            outage.ended(asked_at)  # it was back, before it was away again
-                        outage = self._new_outage(outage, now, patience)
-                    pause_s = outage.failed(absence, now)
+                    if retries is None or now - asked_at > _WAS_UP_S:
+                        if retries is not None and retries is self._logging_retries:
+                            retries.log_recovered(asked_at)  # it recovered before it failed again
+                        retries = self._new_retries(retries, now, limits)
+                    pause_s = retries.next_pause_s(cause, now)
                     if pause_s is None:
                         raise
-                    if outage is self._told_outage:
-                        outage.tell(now)
+                    if retries is self._logging_retries:
+                        retries.log_waiting(now)
                     await asyncio.sleep(pause_s)
                 except ServeError:
                     raise  # the controller's answer
@@ -219,22 +232,24 @@ class ControllerClient:
                     self.forget()
                     raise
         finally:
-            if outage is self._told_outage:
-                self._told_outage = None
+            if retries is self._logging_retries:
+                self._logging_retries = None
 
-    def _new_outage(self, before: Outage | None, now: float, patience: Patience) -> Outage:
-        """Return an outage; the first of those that are seen at a time tells of it."""
-        outage = Outage(now, patience)
-        if self._told_outage in (None, before):
-            self._told_outage = outage
-        return outage
+    def _new_retries(
+        self, before: RetryState | None, now: float, limits: RetryLimits
+    ) -> RetryState:
+        """Return the retry state of a new outage; the first of concurrent calls logs it."""
+        retries = RetryState(now, limits)
+        if self._logging_retries in (None, before):
+            self._logging_retries = retries
+        return retries
 
-    async def _located(self, start: ActorSpec | None) -> Actor:
-        """Return the controller, whichever instance it has.
+    async def _find(self, start: ActorSpec | None) -> Actor:
+        """Return the running controller, of any instance.
 
         Raises:
-            ControllerGone: There is none now.
-            OtherInstance: An earlier one was that of another instance.
+            ControllerGone: No controller runs.
+            OtherInstance: An earlier call has found another instance.
         """
         if self._is_other:
             raise OtherInstance(_JOIN_OTHER)
@@ -242,39 +257,40 @@ class ControllerClient:
             return self._actor
         actor = await self._cluster.find_actor(CONTROLLER_NAME)
         if actor is None and start is not None:
-            # Somebody else may do the same: the one who comes second is told so, and looks again.
+            # Of concurrent drivers, the second gets an error and retries.
             actor = await self._cluster.start_actor(start)
             self.started = True
         if actor is None:
-            raise ControllerGone("there is none; the instance was shut down")
+            raise ControllerGone("no controller runs; the instance was shut down")
         return actor
 
     async def _check(self, actor: Actor) -> None:
-        """Find out whether a controller is that of our instance, once.
+        """Check, once per controller, that it belongs to this client's instance.
 
         Raises:
-            OtherInstance: It is that of another instance. None is looked for after that.
+            OtherInstance: It belongs to another instance. All later calls raise this error, too.
         """
         if self._instance and actor is not self._actor:
-            controller = make_stub(ControllerProtocol, functools.partial(self._answer, actor))
+            controller = make_stub(ControllerProtocol, functools.partial(self._call, actor))
             try:
-                self._learn(checked(await controller.begin(), self._instance))
+                self._learn(check_instance(await controller.begin(), self._instance))
             except OtherInstance:
                 self._is_other = True
                 raise
         self._actor = actor
 
-    async def _answer(self, actor: Actor, call: RemoteCall) -> Any:
-        """Return a controller's answer; find out in between whether it still answers."""
+    async def _call(self, actor: Actor, call: RemoteCall) -> Any:
+        """Return the controller's answer; check its liveness during a long call."""
         asking = asyncio.create_task(send(actor, call))
         try:
-            while not (await asyncio.wait((asking,), timeout=_PING_S))[0]:
+            while not (await asyncio.wait((asking,), timeout=_PING_INTERVAL_S))[0]:
                 if call.patience_s is None:
                     await stub(ControllerProtocol, actor).begin()
             return await asking
         except ActorUnresponsive as error:
             raise ControllerUnresponsive(
-                f"{error}; if it does not recover, serve.shutdown(force=True) ends everything"
+                f"{error}; if it does not recover, call serve.shutdown(force=True) to end the "
+                "instance"
             ) from None
         finally:
             asking.cancel()

@@ -1,4 +1,4 @@
-"""Tables of routes and applications as plugins see them, made of the controller's snapshots."""
+"""Route and application tables for plugins, built from the controller's snapshots."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Describe = Callable[[DeploymentId, str, Mapping[str, Any]], DeploymentInfo]
 
 
 class DescribedTables:
-    """Makes route tables; the infos of deployments that have not changed are the same objects.
+    """Builds route tables. The infos of unchanged deployments stay the same objects.
 
     Args:
-        describe: Makes the info of a deployment of its code version and its options.
+        describe: Returns the info of a deployment, from its id, code version and options.
     """
 
     def __init__(self, describe: Describe) -> None:
@@ -26,7 +26,7 @@ class DescribedTables:
         self._infos: dict[DeploymentId, DeploymentInfo] = {}
 
     def table(self, snapshot: TableSnapshot) -> RouteTable:
-        """Return the table of a newer snapshot."""
+        """Return the route table of a newer snapshot."""
         self._infos = {
             deployment: self._infos[deployment]
             if self._heads.get(deployment) == head

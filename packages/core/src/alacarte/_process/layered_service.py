@@ -1,7 +1,8 @@
-"""A deployment's service inside the layers that plugins give for it.
+"""A deployment's service, wrapped in the layers of plugins.
 
-Layers depend on the deployment's version and options, which arrive with its snapshots. So they are
-built when the first snapshot has arrived, and again when a snapshot brings other options.
+Layers depend on the deployment's version and options, which arrive with its snapshots. So the
+layers are built from the first snapshot, and again when a snapshot has another version or other
+options.
 """
 
 from __future__ import annotations
@@ -13,17 +14,16 @@ from typing import Any
 
 from ..actors import DeploymentSnapshot
 from ..aio import close_iterator, mark_retrieved
-from ..errors import BackPressureError, DeploymentUnavailableError, ServeError
-from ..foreign import describe_error
-from ..layers import compose, deadline
+from ..errors import BackPressureError
+from ..layers import compose, deadline, failing_service
 from ..types import Call, DeploymentId, DeploymentInfo, Layer, Reply, Service, StagedLayer
 
-__all__ = ["MAX_WAITING", "BuildLayers", "Describe", "LayeredService", "failing_service"]
+__all__ = ["MAX_WAITING", "BuildLayers", "Describe", "LayeredService"]
 
 log = logging.getLogger("alacarte.runtime")
 
 MAX_WAITING = 1024
-"""Calls that wait for a deployment's first snapshot. The router's queue has a limit of its own."""
+"""Limit of calls that wait for a deployment's first snapshot. The router has its own limit."""
 
 BuildLayers = Callable[[DeploymentInfo], Sequence[StagedLayer[Layer]]]
 """Returns the layers around calls to a deployment, the outermost first."""
@@ -31,14 +31,15 @@ Describe = Callable[[DeploymentSnapshot], DeploymentInfo]
 
 
 class LayeredService:
-    """A `Service`. Called on the loop only.
+    """A `Service` whose layers follow the deployment's snapshots. Called on the loop only.
 
-    Its awaitables do not depend on the task that they run in, unless the call has a deadline: a
-    layer that does depend on its task gets one of its own.
+    The returned awaitables may run in any task, unless the call has a deadline. Layers that depend
+    on the current task get a task of their own.
 
     Args:
-        core: The service inside of all layers.
-        follow: Follows the deployment's snapshots, where nobody does; each then gets to `update`.
+        core: The innermost service.
+        follow: Watches the deployment's snapshots, if it is not watched yet; each snapshot is then
+            passed to `update`.
     """
 
     def __init__(
@@ -64,13 +65,13 @@ class LayeredService:
         return self._service(call)
 
     def update(self, head: DeploymentSnapshot) -> None:
-        """Build the layers for a snapshot, unless they are built already.
+        """Build the layers for a snapshot, unless the current layers are for its options.
 
-        Layers of a plugin that fails are not left out: calls fail until other options come.
+        If a plugin fails to build a layer, all calls fail until a snapshot has other options.
         """
         if head.state == "absent":
             if self._built is None:
-                self._serve(self._core)  # there is nothing to protect: every call fails
+                self._serve(self._core)  # no layers necessary: the core fails every call
             return
         wanted = (head.code_version, head.options)
         if wanted == self._built:
@@ -87,13 +88,13 @@ class LayeredService:
         self._serve(service if task_free else _in_tasks(service))
 
     def forget(self) -> None:
-        """Wait for a snapshot again: nobody follows the deployment any more."""
+        """Drop the layers, and wait for a snapshot at the next call."""
         self._built = None
         self._known.clear()
         self._service = self._unknown
 
     def close(self) -> None:
-        """Let the calls that wait fail: no snapshot will come."""
+        """Pass waiting calls to the core, which fails them: no snapshot will arrive."""
         if self._service is self._unknown:
             self._serve(self._core)
 
@@ -115,7 +116,7 @@ class LayeredService:
 
 
 def _in_tasks(service: Service) -> Service:
-    """Give each call a task, which its layers may look at. A call with a deadline has one."""
+    """Run each call in a task of its own; the deadline layer has created one already."""
 
     def call(request: Call) -> Awaitable[Reply]:
         return joined(request) if request.deadline is None else service(request)
@@ -126,23 +127,9 @@ def _in_tasks(service: Service) -> Service:
         try:
             return await task
         except asyncio.CancelledError:
-            # A reply may have come in the very turn of the loop in which its caller gave it up.
+            # The reply may have arrived in the same turn of the loop as the cancellation.
             if task.done() and not task.cancelled() and task.exception() is None:
-                await close_iterator(task.result().rest)  # nobody reads it
+                await close_iterator(task.result().rest)  # it has no reader
             raise
-
-    return call
-
-
-def failing_service(deployment: DeploymentId, reason: BaseException) -> Service:
-    """Return what fails every call, in place of a service one of whose layers is missing."""
-    message = str(reason) if isinstance(reason, ServeError) else describe_error(reason)
-
-    async def call(request: Call) -> Reply:
-        error = DeploymentUnavailableError(
-            str(deployment), f"a layer around its calls could not be built: {message}"
-        )
-        error.client_message = "The application is unavailable: a plugin around it failed."
-        raise error
 
     return call

@@ -1,4 +1,4 @@
-"""What plugins begin with a process or a replica, and end with it."""
+"""The hooks `on_process` and `on_replica`, with the cleanups that they return."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from ..types import Cleanup, Runtime
 __all__ = ["CLEANUP_S", "Lifetime"]
 
 CLEANUP_S = 5.0
-"""For each cleanup of a plugin; one that takes longer is cancelled."""
+"""Timeout of each cleanup."""
 
 
 class Lifetime:
-    """Tells plugins of a start, and awaits what they return for the end.
+    """Calls a hook at the start of a process or replica, and the returned cleanups at its end.
 
     Args:
         hook: `on_process` or `on_replica`.
-        subject: Names the process or replica where a plugin fails.
-        given: The hook's arguments.
+        subject: The process or replica, for error messages.
+        arguments: Arguments of the hook.
     """
 
-    def __init__(self, plugins: Plugins, hook: str, subject: str, **given: Any) -> None:
+    def __init__(self, plugins: Plugins, hook: str, subject: str, **arguments: Any) -> None:
         self._plugins = plugins
         self._hook = hook
         self._subject = subject
-        self._given = given
+        self._arguments = arguments
         self._cleanups: list[tuple[str, Cleanup]] = []
 
     def begin(self) -> None:
-        """Tell every plugin. One that raises is logged with its name, and changes nothing."""
+        """Call the hook of every plugin. A failure is logged with the plugin's name."""
         context = contextvars.copy_context()
-        runtime: Runtime | None = self._given.get("runtime")
+        runtime: Runtime | None = self._arguments.get("runtime")
         context.run(current_runtime.set, runtime)
         answers = context.run(
-            lambda: self._plugins.tell(self._hook, subject=self._subject, **self._given)
+            lambda: self._plugins.tell(self._hook, subject=self._subject, **self._arguments)
         )
         self._cleanups = [(answer.plugin, answer.value) for answer in answers]
 
     async def end(self) -> None:
-        """Await the cleanups, the last one first. One that fails or hangs is logged."""
+        """Await the cleanups in reverse order. A failure or a timeout is logged."""
         while self._cleanups:
             plugin, cleanup = self._cleanups.pop()
             try:

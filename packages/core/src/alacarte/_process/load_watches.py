@@ -1,4 +1,4 @@
-"""The watches that plugins keep on the load of a deployment, kept from harming its calls."""
+"""The load watches of plugins for one deployment. Their failures do not harm its calls."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ __all__ = ["LoadWatches"]
 
 
 class LoadWatches:
-    """The `LoadWatch` of several plugins: one that fails is closed, and named.
+    """A `LoadWatch` of several plugins. A watch that fails is closed, and its failure recorded.
 
     Args:
-        given: What `watch_load` has returned.
-        failures: Where failures are kept.
+        answers: The plugins' answers to `watch_load`.
+        failures: Records failures.
     """
 
     def __init__(
-        self, deployment: DeploymentId, given: Sequence[HookAnswer], failures: Failures
+        self, deployment: DeploymentId, answers: Sequence[HookAnswer], failures: Failures
     ) -> None:
         self._subject = f"deployment {deployment}"
-        self._watches: list[tuple[str, LoadWatch]] = [(plugin, watch) for plugin, watch in given]
+        self._watches: list[tuple[str, LoadWatch]] = [(plugin, watch) for plugin, watch in answers]
         self._failures = failures
 
     def changed(self) -> None:
-        """Tell every watch that calls wait, run or end."""
+        """Notify every watch that the number of queued or running calls has changed."""
         for plugin, watch in self._watches:
             try:
                 watch.changed()
-            except BaseException as error:  # foreign code, in the midst of a call
+            except BaseException as error:  # foreign code must not fail the current call
                 self._failures.note(plugin, "LoadWatch.changed", error, self._subject)
                 self._watches = [each for each in self._watches if each[1] is not watch]
                 self._close(plugin, watch)

@@ -1,4 +1,4 @@
-"""The meters of one process: asked once for each subject, and unable to harm what they observe."""
+"""The meters of plugins in one process. Their failures do not harm the observed calls."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class ProcessMeters:
-    """The meters that plugins have given for this process.
+    """All meters of plugins in this process.
 
     Args:
-        meters: Answers to `make_meter`.
-        failures: Where to keep what they fail at.
+        meters: The plugins' answers to `make_meter`.
+        failures: Records failures of meters.
     """
 
     def __init__(self, meters: Sequence[HookAnswer], failures: Failures) -> None:
@@ -27,41 +27,41 @@ class ProcessMeters:
         self._failures = failures
 
     def observe(self, kind: str, base: type[T], *subject: object) -> T | None:
-        """Return what observes a subject, None where no plugin does.
+        """Return the observer of a subject, None if no plugin observes it.
 
-        Of several plugins' observers it makes one. Its methods raise nothing; those that nobody
+        Combines the observers of several plugins. Its methods never raise; methods that no plugin
         overrides do nothing.
 
         Args:
-            kind: Name of the `Meter` method that gives such an observer.
-            base: The observer's class, whose methods do nothing.
-            subject: Arguments of that method.
+            kind: Name of the `Meter` method that returns the observer.
+            base: Base class of the observer, whose methods do nothing.
+            subject: Arguments of the `Meter` method.
         """
-        given = [
+        observers = [
             (plugin, observer)
             for plugin, meter in self._meters
             if (observer := self._ask(plugin, meter, kind, subject)) is not None
         ]
-        if not given:
+        if not observers:
             return None
         combined = base()
         for name in (name for name in vars(base) if not name.startswith("_")):
-            tell = [
+            methods = [
                 self._guarded(plugin, f"observer of a {kind}: {name}", method)
-                for plugin, observer in given
+                for plugin, observer in observers
                 if (method := _override(observer, base, name)) is not None
             ]
-            if tell:
-                setattr(combined, name, tell[0] if len(tell) == 1 else _each(tell))
+            if methods:
+                setattr(combined, name, methods[0] if len(methods) == 1 else _combine(methods))
         return combined
 
     def _ask(self, plugin: str, meter: Any, kind: str, subject: Sequence[object]) -> Any:
         method = getattr(meter, kind, None)
-        if method is None:  # of a kind that the plugin's meter was not written for
+        if method is None:  # the plugin's meter is older than this kind of observer
             return None
         try:
             observer = method(*subject)
-        except BaseException as error:  # foreign code: what it would observe goes on without it
+        except BaseException as error:  # foreign code: the subject runs without this observer
             self._failures.note(plugin, f"meter: {kind}", error)
             return None
         if inspect.iscoroutine(observer):
@@ -70,51 +70,51 @@ class ProcessMeters:
             return None
         return observer
 
-    def _guarded(self, plugin: str, what: str, method: Callable[..., Any]) -> Callable[..., None]:
-        """Return what calls an observer's method, and keeps the first of its failures."""
+    def _guarded(self, plugin: str, label: str, method: Callable[..., Any]) -> Callable[..., None]:
+        """Return a function that calls an observer's method and records its first failure."""
         failed = False
 
         def fail(error: BaseException) -> None:
             nonlocal failed
             if not failed:
                 failed = True
-                self._failures.note(plugin, what, error)
+                self._failures.note(plugin, label, error)
 
-        def tell(*given: Any) -> None:
+        def notify(*values: Any) -> None:
             try:
-                answer = method(*given)
-            except BaseException as error:  # foreign code: its failure is nobody else's
+                answer = method(*values)
+            except BaseException as error:  # foreign code must not fail the observed call
                 fail(error)
                 return
             if inspect.iscoroutine(answer):
                 answer.close()
                 fail(PluginError("it must not be async"))
 
-        return tell
+        return notify
 
 
 def _override(observer: Any, base: type, name: str) -> Callable[..., Any] | None:
-    """Return an observer's method, None where it leaves the method as it is."""
+    """Return an observer's method, None if it is the base class's method."""
     method: Callable[..., Any] | None = getattr(observer, name, None)
     if not callable(method) or getattr(type(observer), name, None) is getattr(base, name):
         return None
     return method
 
 
-def _each(methods: Sequence[Callable[..., None]]) -> Callable[..., None]:
-    def tell(*what: Any) -> None:
+def _combine(methods: Sequence[Callable[..., None]]) -> Callable[..., None]:
+    def notify(*values: Any) -> None:
         for method in methods:
-            method(*what)
+            method(*values)
 
-    return tell
+    return notify
 
 
 class ReplyJudge:
-    """Tells which replies stand for errors, as the protocols of the calls see it.
+    """Classifies replies as errors or successes, by the `failure_code` of their protocols.
 
     Args:
-        protocols: Returns them; asked once, with the first reply. The replies of a protocol without
-            `failure_code` are successes.
+        protocols: Returns all protocols; called once, with the first reply. Replies of a protocol
+            without `failure_code` are successes.
     """
 
     def __init__(self, protocols: Callable[[], Iterable[CallProtocol]]) -> None:
@@ -122,7 +122,7 @@ class ReplyJudge:
         self._codes: dict[str, Callable[[Reply], ErrorCode | None]] | None = None
 
     def __call__(self, call: Call, reply: Reply) -> ErrorCode | None:
-        """Return the code of the error that a reply stands for, None for a success."""
+        """Return the error code of a reply, None for a success."""
         if self._codes is None:
             self._codes = {
                 protocol.name: protocol.failure_code  # optional
@@ -134,5 +134,5 @@ class ReplyJudge:
             return None
         try:
             return code(reply)
-        except Exception:  # of a plugin: a reply that cannot be read is not a success
+        except Exception:  # of a plugin: an unreadable reply is not a success
             return ErrorCode.INTERNAL

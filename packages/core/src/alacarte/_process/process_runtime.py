@@ -1,6 +1,6 @@
-"""A process that makes calls: its routers, and what it hears from the controller.
+"""Runtime of a process that makes calls: its routers, and its connection to the controller.
 
-One for each driver, replica and node service, all of it on one event loop.
+Each driver, replica and node service has one runtime, on one event loop.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ from ..types import (
 )
 from .application_watch import ApplicationWatch
 from .controller_client import OTHER_INSTANCE, ControllerClient, OtherInstance
+from .controller_retry import NO_RETRY, RetryLimits
 from .described_tables import DescribedTables
 from .lifetime import Lifetime
 from .load_watches import LoadWatches
-from .outage import AT_ONCE, Patience
 from .process_meters import ProcessMeters, ReplyJudge
 from .router_table import RouterTable
 from .service_sender import ServiceSender
@@ -90,19 +90,19 @@ __all__ = ["InstanceAccess", "ProcessRuntime"]
 T = TypeVar("T")
 
 log = logging.getLogger("alacarte.runtime")
-_BLOCKING = Patience(restart_s=15.0, gone_s=15.0, cluster_s=15.0)
-"""For a caller that blocks its thread meanwhile."""
+_BLOCKING_LIMITS = RetryLimits(restart_s=15.0, gone_s=15.0, cluster_s=15.0)
+"""For a caller that blocks its thread."""
 
 
 @dataclass
 class InstanceAccess:
-    """What it takes to talk to an instance.
+    """The values that a process needs to call replicas and the controller of an instance.
 
     Attributes:
-        instance: Its name.
-        secret: Proves to replicas that we belong to it. A controller that has found no process of
-            the instance any more makes another one.
-        max_message: The longest request or reply, in bytes.
+        instance: Name of the instance.
+        secret: Proof of membership for replicas. A controller that restarts and finds no running
+            process of the instance creates a new secret.
+        max_message: Maximum size of a request or reply, in bytes.
     """
 
     cluster: Cluster
@@ -112,23 +112,23 @@ class InstanceAccess:
 
     @classmethod
     def of(cls, membership: Membership, cluster: Cluster) -> InstanceAccess:
-        """Return the access of a process that was started for an instance."""
+        """Return the access of a process with this membership."""
         max_message = membership.config["cluster"]["max_message_bytes"]
         return cls(cluster, membership.instance, membership.secret, max_message)
 
 
 class ProcessRuntime:
-    """A `Runtime`. Made on the loop it is to use.
+    """The `Runtime` of a process. Create it on its event loop.
 
     Args:
-        process: Its name tells it from others that watch the controller.
+        process: Description of the process; its name identifies it to the controller.
         decode_error: Reads the errors of replicas: `rebuild_error` in a process that must never
             unpickle what a request brings, as node services are; else `unpickle_error`.
         place: In a node service, which of its processes this is.
-        has_local_replicas: To routing policies, replicas on this node are local.
+        has_local_replicas: Routing policies treat replicas on this node as local.
 
     Attributes:
-        failure_code: Judges replies, for policies and observers that ask.
+        failure_code: Classifies replies for policies and observers.
     """
 
     def __init__(
@@ -154,21 +154,21 @@ class ProcessRuntime:
         name = self._name = process.name
         self._decode_error = decode_error
         self._host_id = host_id()
-        # A successor may have our name, and counts and questions of its own.
+        # With a random part: a successor of the same name must not be mistaken for this process.
         self._process = ProcessId(name, process.node_id, f"{random.getrandbits(64):x}")
         self._subscription = Subscription(self._watch, name, str(self._process))
         describe = self._describe if plugins.wraps_calls else None
         self._table = RouterTable(self._router, self._layers, describe, self._subscription)
         self._by_name: dict[DeploymentId, Service] = {}
         self._client = ControllerClient(access.cluster, access.instance, learn=self._learn)
-        self._controller = self._client.controller(AT_ONCE)
+        self._controller = self._client.controller(NO_RETRY)
         self._orphaned = False
         self._sweep = Sweep(self.loop)
         self._topics = TopicReporter(plugins.report_topics, self._report)
-        self._telling: dict[str, asyncio.Task[None]] = {}
+        self._suspicions: dict[str, asyncio.Task[None]] = {}
         self._failures_since = time.time()
         self._failures_due = False
-        self._unwatch = plugins.failures.watch(self._plugin_failed)  # before the first question
+        self._unwatch = plugins.failures.watch(self._plugin_failed)  # before the first hook
         answers = plugins.tell("make_meter", process=process, config=config)
         self._meters = ProcessMeters(answers, plugins.failures)
         wire = self.observe("wire", WireObserver, "caller")
@@ -195,7 +195,9 @@ class ProcessRuntime:
         return self._plugins
 
     def service(self, deployment: DeploymentId) -> Service:
-        return self._table.service(deployment) if deployment.app else self._named(deployment)
+        return (
+            self._table.service(deployment) if deployment.app else self._route_by_name(deployment)
+        )
 
     def broadcast(
         self, deployment: DeploymentId, call: Call
@@ -204,7 +206,8 @@ class ProcessRuntime:
         router = self.routers.get(deployment)
         if router is None:
             raise ConfigError(
-                f"route {deployment.name!r} takes no broadcasts; call its deployments one by one."
+                f"route {deployment.name!r} does not support broadcasts; call its deployments one "
+                "by one."
             )
         return router.broadcast(call)
 
@@ -236,7 +239,7 @@ class ProcessRuntime:
     def node_service(self, name: str) -> NodeServiceSender:
         if name not in self._plugins.node_services:
             raise PluginError(
-                f"no installed plugin registers a node service {name!r}; there are "
+                f"no installed plugin registers a node service {name!r}; registered services: "
                 f"{sorted(self._plugins.node_services)}."
             )
         group = service_group(self._access.instance, name, self.node_id)
@@ -253,20 +256,19 @@ class ProcessRuntime:
         return submit(coroutine, self.loop)
 
     def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
+        # In a thread with its own loop: the caller may run on this runtime's loop, which must not
+        # wait for itself, or that loop may have stopped.
+        thread = concurrent.futures.ThreadPoolExecutor(1)
         try:
-            if self.loop.is_running() and not _is_here(self.loop):
-                asked = self._client.controller(_BLOCKING).deployments_of(app)
-                known: tuple[DeploymentId, ...] = self.submit(asked).result()
-                return known
-            # The caller is on our loop, which must not wait for itself, or that has stopped.
-            with concurrent.futures.ThreadPoolExecutor(1) as pool:
-                return pool.submit(asyncio.run, self._ask_apart(app)).result()
+            return thread.submit(asyncio.run, self._fetch_deployments(app)).result()
         except ActorDied as error:
             raise ServeError(f"the controller does not answer: {error}") from None
+        finally:
+            thread.shutdown(wait=False)  # an interrupted caller must not wait for the answer
 
-    async def _ask_apart(self, app: str) -> tuple[DeploymentId, ...]:
+    async def _fetch_deployments(self, app: str) -> tuple[DeploymentId, ...]:
         client = ControllerClient(self._access.cluster, self._access.instance)
-        return await client.controller(_BLOCKING).deployments_of(app)
+        return await client.controller(_BLOCKING_LIMITS).deployments_of(app)
 
     # ------------------------------------------------------------------------------------
 
@@ -276,26 +278,26 @@ class ProcessRuntime:
         return self._table.live
 
     async def routes_known(self, version: int) -> None:
-        """Return when calls from here take routes of this version, should they take any."""
+        """Wait until calls of this process use routes of a version, if it uses routes at all."""
         if self._follows_routes:
             await self._routes.wait_for_version(version)
 
     async def stopping(self) -> None:
-        """Let plugins end what they began with this process. Calls can still be made."""
+        """Run the plugins' cleanups for this process. Calls are still possible."""
         await self._lifetime.end()
 
     async def close(self) -> None:
-        """Hang up. Calls that still wait fail."""
+        """Close all connections. Waiting calls fail."""
         self._unwatch()
         self._subscription.close()
-        for task in self._telling.values():
+        for task in self._suspicions.values():
             task.cancel()
         self._topics.close()
         self._routes.close()
         await self._table.close()
 
-    def _named(self, deployment: DeploymentId) -> Service:
-        """Return the way to a route by its name."""
+    def _route_by_name(self, deployment: DeploymentId) -> Service:
+        """Return the service of a route by its name."""
         self._follow_routes()
         service = self._by_name.get(deployment)
         if service is None:
@@ -318,14 +320,14 @@ class ProcessRuntime:
 
     def _watch_load(self, load: CallerLoad, head: DeploymentSnapshot) -> LoadWatch | None:
         deployment = self._describe(head)
-        given = self._plugins.tell(
+        answers = self._plugins.tell(
             "watch_load",
             subject=f"deployment {head.id}",
             deployment=deployment,
             load=load,
             runtime=self,
         )
-        return LoadWatches(head.id, given, self._plugins.failures) if given else None
+        return LoadWatches(head.id, answers, self._plugins.failures) if answers else None
 
     def _layers(self, deployment: DeploymentInfo) -> Sequence[StagedLayer[Layer]]:
         with self._current():
@@ -333,7 +335,7 @@ class ProcessRuntime:
 
     @contextlib.contextmanager
     def _current(self) -> Iterator[None]:
-        """Make this the runtime that plugins' code gets, which may run anywhere on this loop."""
+        """Make this runtime the current one while code of plugins runs."""
         token = current_runtime.set(self)
         try:
             yield
@@ -350,9 +352,9 @@ class ProcessRuntime:
         ]
 
     def _policy(self, snapshot: DeploymentSnapshot) -> Chooser:
-        """Make the policy of a deployment; one that cannot be made fails that deployment's calls.
+        """Create the policy of a deployment; if that fails, return one that fails every call.
 
-        And no others: the snapshots of the rest are applied as ever.
+        So a failing policy affects no other deployment's snapshots.
         """
         name, deployment, failures = snapshot.policy, snapshot.id, self._plugins.failures
         plugin = ""
@@ -362,9 +364,10 @@ class ProcessRuntime:
             if factory is None:
                 raise ConfigError(f"there are {sorted(self._plugins.routing_policies)}")
             parameters = build_parameters(str(deployment), factory, snapshot.policy_parameters)
-            place = PolicyContext(self._describe(snapshot), parameters, self.config, time.monotonic)
+            info = self._describe(snapshot)
+            context = PolicyContext(info, parameters, self.config, time.monotonic)
             with self._current():
-                return Chooser(factory.create(place), name, plugin, deployment, failures)
+                return Chooser(factory.create(context), name, plugin, deployment, failures)
         except BaseException as error:  # foreign code
             if is_interrupt(error):
                 raise
@@ -382,7 +385,7 @@ class ProcessRuntime:
                 kind=self._connection,
             )
         except AuthenticationError:
-            self._client.forget()  # and learn of the secret when the controller is found again
+            self._client.forget()  # the next call of the controller updates the secret
             raise
 
     def _follow_routes(self) -> None:
@@ -394,34 +397,34 @@ class ProcessRuntime:
         table = self._tables.table(snapshot)
         self._routes.update(table)
         names = {route.name for route in table.routes}
-        # Whoever has one of the others may go on using it: each looks its route up by itself.
-        self._by_name = {key: way for key, way in self._by_name.items() if key.name in names}
+        # Existing users of a dropped service may keep it: each call looks its route up.
+        self._by_name = {key: each for key, each in self._by_name.items() if key.name in names}
 
     async def _watch(self, request: WatchRequest) -> Mapping[str, Snapshot]:
-        """Ask the controller for what is newer than we know."""
+        """Request newer snapshots from the controller."""
         try:
             return await self._controller.watch(request)
         except OtherInstance:
-            await self._leave_alone()
+            await self._disconnect()
             raise SubscriptionEnded from None
 
     def _learn(self, info: InstanceInfo) -> None:
         self._access.secret = info.secret
 
-    async def _leave_alone(self) -> None:
-        """Ask a controller that is not ours nothing more. Calls from here fail, and say why."""
+    async def _disconnect(self) -> None:
+        """Fail all calls of this process: its instance has ended, and another one runs."""
         if not self._orphaned:
             self._orphaned = True
             log.error(
-                "%s; process %s makes no more calls: end it, or call serve.shutdown() and start "
-                "anew.",
+                "%s; all calls of process %s fail. End the process, or call serve.shutdown() and "
+                "serve.start() in it.",
                 OTHER_INSTANCE,
                 self._name,
             )
-        # Those that were made since, too.
+        # Also if already disconnected: routers may have been created since.
         await self._table.close(OTHER_INSTANCE)
 
-    # --- what the controller is told ----------------------------------------------------
+    # --- reports to the controller ------------------------------------------------------
 
     async def _report(self, number: int, values: Mapping[str, bytes]) -> frozenset[str]:
         try:
@@ -431,7 +434,7 @@ class ProcessRuntime:
             raise
 
     def _plugin_failed(self) -> None:
-        """Report the failures of plugins, in whatever thread one has failed."""
+        """Schedule a report of plugin failures. Called in any thread."""
         if not self._failures_due:
             self._failures_due = True
             with contextlib.suppress(RuntimeError):  # the loop has ended
@@ -444,27 +447,27 @@ class ProcessRuntime:
             self._topics.report(PLUGIN_FAILURES_TOPIC, failures)
 
     def _suspect(self, deployment: DeploymentId, replica_id: str, reason: str) -> None:
-        """Tell the controller of a replica that does not answer; without one, nobody."""
-        if replica_id in self._telling:  # it has not heard us yet
+        """Report a replica that does not answer to the controller, once at a time."""
+        if replica_id in self._suspicions:  # the last report is still on its way
             return
 
-        async def tell() -> None:
+        async def report() -> None:
             try:
                 await self._controller.suspect(self._name, deployment, replica_id, reason)
-            except Exception as error:  # it will be told again as long as the replica is silent
-                log.debug("the controller was not told of replica %s: %r", replica_id, error)
+            except Exception as error:  # reported again while the replica does not answer
+                log.debug("could not report replica %s to the controller: %r", replica_id, error)
 
-        task = self._telling[replica_id] = self.loop.create_task(tell())
-        task.add_done_callback(lambda _: self._telling.pop(replica_id, None))
+        task = self._suspicions[replica_id] = self.loop.create_task(report())
+        task.add_done_callback(lambda _: self._suspicions.pop(replica_id, None))
 
 
 _runtimes: weakref.WeakSet[ProcessRuntime] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """In a forked child nothing turns the loops any more: close them, for all who would wait.
+    """Replace the loops of all runtimes in a forked child by closed ones, so that waiters fail.
 
-    A loop of the child's own in place of the parent's, whose sockets both of them hold.
+    No thread runs the parent's loops in the child, and their sockets are shared with the parent.
     """
     for runtime in list(_runtimes):
         runtime.loop = asyncio.new_event_loop()
@@ -473,11 +476,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def _is_here(loop: asyncio.AbstractEventLoop) -> bool:
-    """Return whether the caller runs on this loop."""
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        return False

@@ -1,4 +1,4 @@
-"""The routers of a process: made with the first call, dropped when their deployment is gone."""
+"""The routers of a process: created with the first call, dropped after their deployment's end."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from .subscription import Subscription
 __all__ = ["LINGER_S", "MAX_GONE", "RouterTable"]
 
 LINGER_S = 5.0
-"""How long a deployment that is gone is still followed: calls to it fail at once meanwhile."""
+"""Time that a deleted deployment is still watched, so that calls to it fail at once."""
 MAX_GONE = 64
-"""Deployments that are gone and still followed; beyond that, the oldest are dropped."""
+"""Limit of deleted deployments that are still watched; the oldest are dropped first."""
 
 
 class RouterTable:
-    """Keeps a router for each deployment that this process calls, and follows its snapshots.
+    """A router for each deployment that this process calls, updated by its snapshots.
 
-    When a deployment is gone, nothing of it stays here: no router, no key, no timer. Whoever has
-    kept a service of it may go on using it: the first call brings its router back.
+    The table keeps no router, key or timer of a deleted deployment. A service that a caller still
+    holds stays usable: its next call brings the router back.
 
     Args:
-        make: Makes the router of a deployment.
+        make: Creates the router of a deployment.
         layers: Returns the layers around calls to a deployment.
-        describe: Tells plugins of a deployment; None where no layer depends on its options.
-        subscription: Of this process.
+        describe: Returns a deployment's info for layers; None if no layer depends on options.
+        subscription: The subscription of this process.
 
     Attributes:
         live: The routers in use.
@@ -58,8 +58,8 @@ class RouterTable:
         self._gone: dict[DeploymentId, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        # Alive for as long as somebody has a service of theirs. The cores tell, since a router
-        # that nobody has is there until the garbage collector comes.
+        # Dropped routers that a caller may still use. The cores decide: an unused router is in a
+        # reference cycle and lives until the garbage collector runs.
         self._dropped: weakref.WeakValueDictionary[DeploymentId, Router]
         self._dropped = weakref.WeakValueDictionary()
         self._dropped_cores: weakref.WeakValueDictionary[DeploymentId, Service]
@@ -69,7 +69,7 @@ class RouterTable:
         self._heads: dict[DeploymentId, DeploymentSnapshot] = {}
 
     def service(self, deployment: DeploymentId) -> Service:
-        """Return the way to a deployment's router, which is made where there is none."""
+        """Return the service of a deployment; create its router if necessary."""
         service = self._services.get(deployment)
         if service is None:
             core = self._followed(deployment)
@@ -77,7 +77,7 @@ class RouterTable:
         return service
 
     def _wrapped(self, deployment: DeploymentId, core: Service) -> Service:
-        """Return the service of a router inside of its layers."""
+        """Return a router's service, wrapped in its layers."""
         if self._describe is None:
             return core
         service = self._layered.get(deployment)
@@ -90,7 +90,7 @@ class RouterTable:
         return service
 
     def _followed(self, deployment: DeploymentId) -> Service:
-        """Return the core of a router that follows its deployment; see `_core`."""
+        """Return the core service of a router that watches its deployment; see `_core`."""
         core = self._cores.get(deployment)
         if core is not None:
             return core
@@ -105,20 +105,20 @@ class RouterTable:
         return core
 
     def _core(self, router: Router) -> Service:
-        """Return the service inside of the layers that depend on options."""
+        """Return the service inside the layers that depend on options."""
         if self._describe is None:
             layers = self._layers(DeploymentInfo(router.deployment))
             if layers:
                 return compose(router.service, [staged.layer for staged in layers])
-        return functools.partial(router.service)  # a bound method would have no weak reference
+        return functools.partial(router.service)  # weakly referenceable, unlike a bound method
 
     def is_gone(self, deployment: DeploymentId) -> bool:
-        """Whether a deployment that was called is not there any more."""
+        """Return whether a deployment that was called no longer exists."""
         router = self.live.get(deployment)
         return router is None or router.gone
 
     async def close(self, *reason: str) -> None:
-        """Hang up everywhere. Calls fail from now on, for that reason where one is given."""
+        """Close all routers. Later calls fail, with the reason if one is given."""
         for router in [*self.live.values(), *self._dropped.values()]:
             await router.close(*reason)
         for service in list(self._layered.values()):
@@ -135,7 +135,7 @@ class RouterTable:
             head = news.head if isinstance(news, SnapshotDelta) else replace(news, replicas=())
             self._heads[deployment] = head
             if deployment in self._layered:
-                # Before the router sends a call by the snapshot.
+                # Layers first: the router may send calls as soon as it has the snapshot.
                 self._layered[deployment].update(head)
             router.update(news)
             self._note(router)
@@ -143,7 +143,7 @@ class RouterTable:
         self._subscription.follow(deployment_key(deployment), apply)
 
     def _note(self, router: Router) -> None:
-        """Keep account of the deployments that are gone."""
+        """Track whether a router's deployment is deleted, and schedule its removal."""
         if not router.gone:
             self._gone.pop(router.deployment, None)
             return
@@ -162,7 +162,7 @@ class RouterTable:
     def _drop_gone(self) -> None:
         now = self._loop.time()
         for deployment, since in list(self._gone.items()):
-            # Timers may go off a little early.
+            # Timers may fire a little early.
             if now - since < LINGER_S - 0.1 and len(self._gone) <= MAX_GONE:
                 return
             if self.live[deployment].is_idle:
@@ -180,6 +180,6 @@ class RouterTable:
         router.retire(self._returned)
 
     def _returned(self, router: Router) -> None:
-        """Somebody has kept a service of a dropped router, and calls it."""
-        # That call has the core, so it is still there.
+        """Adopt a dropped router again: a caller has kept its service and calls it."""
+        # The call holds a reference to the core, so the weak reference is alive.
         self._adopt(router, self._dropped_cores[router.deployment])

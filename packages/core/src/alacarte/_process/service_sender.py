@@ -1,4 +1,4 @@
-"""Sends messages to the processes of a node service on this node."""
+"""Sender of messages to the processes of a node service on this node."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ __all__ = ["ServiceSender"]
 
 _MAX_MESSAGE_BYTES = 1024 * 1024
 _START_S = 10.0
-"""For a process that runs and has not started its service."""
+"""Time to wait for processes that have not started their service yet."""
 _PAUSE_S = 0.1
 
 
 class ServiceSender:
-    """A `NodeServiceSender`. Lists the processes for each message, so it keeps no state.
+    """A `NodeServiceSender`. Stateless: lists the processes for each message.
 
-    A message is sent again to a process that has certainly not taken it (`NotStarted`), and to no
-    other.
+    A message is sent again only after `NotStarted`, which guarantees that it was not processed.
 
     Args:
-        group: The beginning of the processes' names; their indices follow.
+        group: Prefix of the processes' names; their indices follow.
     """
 
     def __init__(self, cluster: Cluster, group: str) -> None:
@@ -34,8 +33,8 @@ class ServiceSender:
     async def send(self, message: bytes) -> list[bytes]:
         if len(message) > _MAX_MESSAGE_BYTES:
             raise PluginError(
-                f"a message to a node service takes {len(message)} bytes, at most "
-                f"{_MAX_MESSAGE_BYTES} are allowed: send it in parts, or write it to a file."
+                f"a message to a node service has {len(message)} bytes, the limit is "
+                f"{_MAX_MESSAGE_BYTES}: send it in parts, or write it to a file."
             )
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + _START_S
@@ -52,7 +51,7 @@ class ServiceSender:
                     raise answer
                 elif answer is not None:
                     answers[name] = answer
-            # Where the predecessor has answered, its successor need not; and the other way round.
+            # Of a process and its successor, one answer is enough.
             pending -= {self._index(name) for name in answers}
             if not pending or loop.time() >= give_up_at:
                 break
@@ -61,19 +60,19 @@ class ServiceSender:
             return list(answers.values())
         if pending:
             raise NotFoundError(
-                f"no process {self._prefix!r} has started its service within {_START_S:g} s: see "
-                "serve.status().services for the reason, and send the message again."
+                f"no process of {self._prefix!r} has started its service within {_START_S:g} s; "
+                "see serve.status().services for the reason, and send the message again."
             )
         raise NotFoundError(
-            f"no process {self._prefix!r} runs: the service is not on this node, or is being "
-            "restarted there."
+            f"no process of {self._prefix!r} runs: the service does not run on this node, or it "
+            "restarts; see serve.status().services, and send the message again."
         )
 
     async def _list(self) -> list[str]:
         return await self._cluster.list_actors(self._prefix)
 
     async def _ask(self, name: str, message: bytes) -> bytes | None:
-        """Return a process's answer, None where the process is gone."""
+        """Return a process's answer, None for a process that has ended."""
         actor = await self._cluster.find_actor(name)
         if actor is None:
             return None
@@ -83,8 +82,8 @@ class ServiceSender:
             raise
         except ActorDied as error:
             raise ActorDied(
-                f"{name} ended before it answered a message, and may have acted on it; the message "
-                f"was not sent again: send it again if that does no harm ({error})."
+                f"{name} ended before it answered a message, and may have processed it. Send the "
+                f"message again only if a repetition does no harm ({error})."
             ) from None
 
     def _index(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""What a process hears from the controller: one long poll for all keys that it follows."""
+"""Subscription of a process to the controller's snapshots: one long poll for all keys."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from ..foreign import describe_error
 __all__ = ["Subscription", "SubscriptionEnded"]
 
 log = logging.getLogger("alacarte.runtime")
-_RETRY_S = (0.05, 0.2, 0.5, 1.0)
+_RETRY_BACKOFF_S = (0.05, 0.2, 0.5, 1.0)
 _JITTER = 0.25
 
-Ask = Callable[[WatchRequest], Awaitable[Mapping[str, Snapshot]]]
+Watch = Callable[[WatchRequest], Awaitable[Mapping[str, Snapshot]]]
 
 
 class SubscriptionEnded(Exception):
-    """There is nobody to ask any more, and there will not be."""
+    """The instance has ended; the subscription stops."""
 
 
 class Subscription:
-    """Follows keys and applies every newer value. Without a controller the last ones hold.
+    """Watches keys and applies every newer value. Without a controller the last values stay.
 
-    One task and one open question, however many keys there are: a key that comes or goes ends
-    the question and asks a new one.
+    All keys share one task and one open request. A new or removed key cancels the request and sends
+    a new one.
 
     Args:
-        ask: Asks the controller; returns newer values by key, none when its time is over.
+        watch: Sends a request to the controller; returns newer values by key, {} after its timeout.
         watcher: Name of this process.
-        process: Told apart from every other process, those of the same name included.
+        process: Unique id of this process, among processes of the same name, too.
     """
 
-    def __init__(self, ask: Ask, watcher: str, process: str) -> None:
-        self._ask = ask
+    def __init__(self, watch: Watch, watcher: str, process: str) -> None:
+        self._watch = watch
         self._watcher = watcher
         self._process = process
         self._number = 0
@@ -52,16 +52,16 @@ class Subscription:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys that are followed."""
+        """The watched keys."""
         return tuple(self._known)
 
     @property
     def is_open(self) -> bool:
-        """Whether somebody is still asked."""
+        """Whether the subscription still polls."""
         return self._task is not None and not self._task.done()
 
     def follow(self, key: str, apply: Callable[[Any], None]) -> None:
-        """Call `apply` with the newest value of a key, and with every newer one."""
+        """Watch a key: call `apply` with its newest value and with every later one."""
         self._apply[key] = apply
         self._known[key] = -1
         self._changed.set()
@@ -69,82 +69,82 @@ class Subscription:
             self._task = self._loop.create_task(self._run())
 
     def unfollow(self, key: str) -> None:
-        """Hear no more of a key."""
+        """Stop watching a key."""
         self._apply.pop(key, None)
         self._failures.pop(key, None)
         if self._known.pop(key, None) is not None:
             self._changed.set()
 
     def close(self) -> None:
-        """Hear no more of anything."""
+        """Stop watching all keys."""
         if self._task is not None:
             self._task.cancel()
 
     async def _run(self) -> None:
         failures = 0
-        told = ""
+        logged = ""
         while True:
             try:
-                is_well = await self._round()
+                is_well = await self._poll()
             except SubscriptionEnded:
                 return
             except ActorDied:
                 is_well = False
             except Exception as error:
-                # Whatever it is, giving up would leave this process with old routes for ever.
+                # Retry after any error: giving up would leave this process with stale routes.
                 is_well = False
-                what = describe_error(error)
-                if what != told:  # once: this is tried again every second
-                    log.exception("the controller's snapshots cannot be had")
-                told = what
+                failure = describe_error(error)
+                if failure != logged:  # once: the poll is retried every second
+                    log.exception("cannot get snapshots from the controller")
+                logged = failure
             if is_well:
-                failures, told = 0, ""
+                failures, logged = 0, ""
                 continue
-            pause_s = _RETRY_S[min(failures, len(_RETRY_S) - 1)]
+            pause_s = _RETRY_BACKOFF_S[min(failures, len(_RETRY_BACKOFF_S) - 1)]
             failures += 1
             await asyncio.sleep(pause_s * random.uniform(1 - _JITTER, 1 + _JITTER))
 
-    async def _round(self) -> bool:
-        """Ask once and apply the answer; return whether all of it could be applied."""
+    async def _poll(self) -> bool:
+        """Send one request and apply the answer; return whether every value was applied."""
         self._changed.clear()
         self._number += 1
         request = WatchRequest(self._watcher, self._process, self._number, dict(self._known))
-        news = await self._answer(request)
-        # All of them are applied, and not only those before one that cannot be.
-        return False not in [self._take(request, key, value) for key, value in news.items()]
+        newer = await self._request(request)
+        # A list, so that a value that fails does not stop the others.
+        return False not in [self._apply_value(request, key, value) for key, value in newer.items()]
 
-    async def _answer(self, request: WatchRequest) -> Mapping[str, Snapshot]:
-        """Return the answer to a question, none when other keys are followed meanwhile."""
+    async def _request(self, request: WatchRequest) -> Mapping[str, Snapshot]:
+        """Return the answer to a request, {} if the set of keys changes meanwhile."""
         loop = asyncio.get_running_loop()
-        question = loop.create_task(_awaited(self._ask(request)))
-        question.add_done_callback(mark_retrieved)
+        pending = loop.create_task(_awaited(self._watch(request)))
+        pending.add_done_callback(mark_retrieved)
         changed = loop.create_task(self._changed.wait())
         try:
-            await asyncio.wait((question, changed), return_when=asyncio.FIRST_COMPLETED)
-            if not question.done():
+            await asyncio.wait((pending, changed), return_when=asyncio.FIRST_COMPLETED)
+            if not pending.done():
                 return {}
-            if question.cancelled():
-                raise ActorDied("the controller ended while it was asked")
-            return question.result()
+            if pending.cancelled():
+                raise ActorDied("the controller ended before it answered")
+            return pending.result()
         finally:
-            question.cancel()
+            pending.cancel()
             changed.cancel()
 
-    def _take(self, request: WatchRequest, key: str, value: Snapshot) -> bool:
-        """Apply a value; return whether that went well."""
+    def _apply_value(self, request: WatchRequest, key: str, value: Snapshot) -> bool:
+        """Apply a value; return whether that succeeded."""
         if self._known.get(key) != request.known[key]:
-            return True  # it is not followed any more, or from the beginning
+            return True  # the key was removed, or added again, since the request
         try:
             self._apply[key](value)
-        except BaseException as error:  # a listener is foreign code; and old routes must not stay
+        except BaseException as error:  # foreign listeners; and the poll must go on
             failure = describe_error(error)
-            if self._failures.get(key) != failure:  # once: this is tried again every second
+            if self._failures.get(key) != failure:  # once: the value is retried every second
                 log.exception("a snapshot of %s could not be applied", key)
             self._failures[key] = failure
-            self._known[key] = -1  # everything, next time
+            self._known[key] = -1  # request the whole value next time
             return False
         self._failures.pop(key, None)
-        # Unless to apply it has ended the interest in it.
+        # `apply` may have removed the key.
         if key in self._known:
             self._known[key] = value.version
         return True

@@ -1,4 +1,4 @@
-"""Sends the latest value of each topic from this process to the controller."""
+"""Reporter of topics: sends the latest value of each topic to the controller."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ __all__ = ["TopicReporter"]
 
 log = logging.getLogger("alacarte.runtime")
 PERIOD_S = 1.0
-"""Between two messages: values that change faster are not all sent."""
+"""Shortest interval of messages. Of values that change faster, only the latest is sent."""
 
 Send = Callable[[int, Mapping[str, bytes]], Awaitable[Collection[str]]]
 
 
 class TopicReporter:
-    """Keeps the latest value of each topic, and sends those that the controller does not hold.
+    """Sends values that the controller does not have, and heartbeats.
 
-    At most one message a second, with all topics whose values have changed; every five seconds an
-    empty one. The controller answers each with the topics that it holds of this process: one that
-    has restarted is sent the others again.
+    Sends at most one message a second, with all changed topics, and an empty one after five
+    seconds. The controller answers each message with the topics that it has values of; the others
+    are sent again, for example after a restart of the controller.
 
     Args:
-        topics: By name.
-        send: Delivers a message: its number and encoded values by topic. Returns the names of the
-            topics that the controller holds; whatever it raises, the values are sent again.
+        topics: Topics by name.
+        send: Sends a message: its number, and encoded values by topic. Returns the names of the
+            topics that the controller has. After any error the values are sent again.
     """
 
     def __init__(self, topics: Mapping[str, ReportTopic], send: Send) -> None:
@@ -45,10 +45,10 @@ class TopicReporter:
         self._closed = False
 
     def report(self, name: str, value: Any) -> None:
-        """Send a value in place of the topic's last one, within a second.
+        """Set the topic's latest value, and send it within a second.
 
         Raises:
-            PluginError: No plugin registers the topic, or its encoded value is too long.
+            PluginError: No plugin registers the topic, or the encoded value is too long.
         """
         packed = self.encoded(name, value)
         if self._closed or self._latest.get(name) == packed:
@@ -60,27 +60,27 @@ class TopicReporter:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def encoded(self, name: str, value: Any) -> bytes:
-        """Return a value as its topic encodes it.
+        """Encode a value with its topic's encoder.
 
         Raises:
-            PluginError: No plugin registers the topic, or its encoded value is too long.
+            PluginError: No plugin registers the topic, or the encoded value is too long.
         """
         topic = self._topics.get(name)
         if topic is None:
             raise PluginError(
-                f"no installed plugin registers the report topic {name!r}; there are "
+                f"no installed plugin registers the report topic {name!r}; registered topics: "
                 f"{sorted(self._topics)}."
             )
         packed = topic.encode(value)
         if len(packed) > topic.max_bytes:
             raise PluginError(
-                f"a report to the topic {name!r} takes {len(packed)} bytes, at most "
-                f"{topic.max_bytes} are allowed: report less, or raise ReportTopic.max_bytes."
+                f"a report to the topic {name!r} has {len(packed)} bytes, the limit is "
+                f"{topic.max_bytes}: report less, or raise ReportTopic.max_bytes."
             )
         return packed
 
     async def send(self, values: Mapping[str, bytes]) -> Collection[str]:
-        """Send encoded values at once; return the names of the topics that the controller holds."""
+        """Send encoded values at once; return the names of the topics that the controller has."""
         self._number += 1
         return await self._send(self._number, values)
 
@@ -99,12 +99,12 @@ class TopicReporter:
             values = {name: self._latest[name] for name in self._due}
             self._due.clear()
             try:
-                held = await self.send(values)
-            except Exception as error:  # the controller may be away
+                received = await self.send(values)
+            except Exception as error:  # the controller may be restarting
                 log.debug("reports to %s were lost: %r", ", ".join(values) or "no topic", error)
                 missing = set(values)
             else:
-                missing = self._latest.keys() - set(held)
+                missing = self._latest.keys() - set(received)
             if missing:
                 self._due |= missing
                 self._news.set()

@@ -18,7 +18,6 @@ from .._cluster.cluster_protocol import ActorContext
 from .._cluster.host import freeze_gc, socket_path
 from .._logging import name_process
 from .._model.pickling import load_code, load_init
-from .._process.layered_service import failing_service
 from .._process.lifetime import Lifetime
 from .._process.process_runtime import InstanceAccess, ProcessRuntime
 from .._settings import SectionValues, describe_deployment
@@ -30,7 +29,7 @@ from ..actors import Liveness, Membership, ReplicaInfo
 from ..context import ReplicaContext, current_replica, current_runtime
 from ..errors import DeployError
 from ..foreign import describe_error, is_cancellation
-from ..layers import compose
+from ..layers import compose, failing_service
 from ..types import (
     Address,
     DeploymentId,

@@ -1,12 +1,11 @@
 """The protocols between alacarte's processes: the methods that actors answer, and their values.
 
 An instance runs one controller, replicas, node services, and helper processes of plugins. Each is
-an actor: found by name, called by method. The protocols
-here list every such method with its arguments, the process that calls it, how long the caller
-waits, and what it raises. `remote` declares on each method the caller's patience and whether the
-call may be repeated. Every stub keeps to the patience. One caller repeats calls whose answers were
-lost with the process: the client of the controller, and only those declared repeatable. A message
-to a node service is sent again after `NotStarted`, which says that it was not taken.
+an actor: found by name, called by method. These protocols list every such method with its
+arguments, its caller, its timeout and its errors. `remote` declares on each method the timeout
+(`patience_s`) and whether the call may be repeated; stubs enforce the timeout. Only the
+controller's client repeats calls whose answers were lost, and only repeatable ones. A message to a
+node service is sent again only after `NotStarted`: the service has not processed it.
 
 Any call of an actor may raise two errors besides those that its method lists: `ActorDied`, and
 `ActorUnresponsive` where the method declares a patience.

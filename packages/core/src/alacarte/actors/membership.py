@@ -13,10 +13,10 @@ __all__ = ["InstanceInfo", "Membership"]
 
 @dataclass(frozen=True)
 class Membership:
-    """The values that each process of an instance is handed in a call, and keeps in memory alone.
+    """The values that make a process part of an instance. Kept in memory only.
 
     Attributes:
-        instance: Random name of the instance; in the names of its actors, and no secret.
+        instance: Random name of the instance. Not secret: part of its actors' names.
         secret: Proof of membership between its processes.
         config: All sections of the configuration, secrets included, as plain values.
     """

@@ -1,4 +1,4 @@
-"""The terms of a call between processes, declared on the method, and the errors of a lost call."""
+"""Declaration of a remote method's timeout and repeatability, and the errors of remote calls."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ActorDied(Exception):
-    """The actor's process is gone, or it never came up."""
+    """The actor's process has ended, or has never started."""
 
 
 class NotStarted(ActorDied):
-    """The process is up, and has certainly not run the call: the call may be sent again.
+    """The process is up but has not run the call, so the call may be sent again.
 
-    It has no arguments yet, and whoever started it may have ended since; or it is a node service
-    that is starting or ending, which takes no messages.
+    Either the actor's constructor arguments have not arrived (their sender may have ended), or the
+    actor is a node service that is starting or stopping, and accepts no messages.
     """
 
 
 class ActorUnresponsive(TimeoutError):
-    """The actor has not answered within the patience of the call; it may still run the call."""
+    """The actor has not answered within the call's timeout; it may still run the call."""
 
 
 @dataclass(frozen=True)
 class CallTerms:
-    """How a method of an actor is called.
+    """The terms on which callers call an actor's method.
 
     Attributes:
-        patience_s: The seconds a caller waits for the answer. None for a method that answers when
-            something has happened: the caller bounds the wait, or cancels it.
-        repeatable: A second call does no harm where the answer of the first was lost. Only the
-            client of the controller makes one.
-        extended_by: Name of the argument whose seconds the caller waits beyond `patience_s`.
-        needs_loop: The actor's event loop runs the method. Otherwise the actor's host answers from
-            a thread of its own, also while user code blocks the loop.
+        patience_s: Timeout of the call, in seconds. None for a method that waits for an event: its
+            caller sets a timeout or cancels the call.
+        repeatable: The call may be repeated after a lost answer. Only the controller's client
+            repeats calls.
+        extended_by: Name of an argument whose seconds are added to the timeout.
+        needs_loop: The method runs on the actor's event loop. Otherwise the actor's host runs it on
+            a thread of its own, even while user code blocks the loop.
     """
 
     patience_s: float | None
@@ -66,6 +66,6 @@ def remote(
 
 
 def terms_of(method: Callable[..., Any]) -> CallTerms | None:
-    """Return the terms declared on a protocol's method, None for a method without any."""
+    """Return the terms declared on a protocol's method, None for a method without terms."""
     terms: CallTerms | None = getattr(method, _ATTRIBUTE, None)
     return terms

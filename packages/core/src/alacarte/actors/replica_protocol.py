@@ -1,4 +1,4 @@
-"""The methods of a replica, and the values that it answers with."""
+"""The methods of a replica, and the types of their results."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["Liveness", "ReplicaInfo", "ReplicaProtocol"]
 
 @dataclass(frozen=True)
 class ReplicaInfo:
-    """A replica that is ready, as it describes itself.
+    """A ready replica's description of itself.
 
     Attributes:
-        version: Of the deployment; a digest of its code and constructor arguments.
-        pid: Of its process.
-        max_ongoing: Requests that it takes at a time.
-        user_config: The settings of the last successful `reconfigure`.
+        version: Version of the deployment: a digest of its code and constructor arguments.
+        pid: Process id.
+        max_ongoing: Limit of concurrent requests.
+        user_config: The `user_config` of the last successful `reconfigure`.
         checks_itself: The user's class has a `check_health`.
         leaving: `stop` has been called.
-        options: Those of plugins, as of the last successful `reconfigure`.
+        options: Plugins' options of the last successful `reconfigure`.
     """
 
     deployment: DeploymentId
@@ -42,13 +42,13 @@ class ReplicaInfo:
 
 @dataclass(frozen=True)
 class Liveness:
-    """A replica at one moment.
+    """A replica's answer to a liveness probe.
 
     Attributes:
-        loop_age_s: Seconds since its event loop last turned.
-        ongoing: Requests in progress.
-        abandoned: Slots held by sync code whose request was given up.
-        max_ongoing: Slots it has.
+        loop_age_s: Seconds since the last turn of the event loop.
+        ongoing: Number of requests in progress.
+        abandoned: Number of slots that sync code of cancelled requests still occupies.
+        max_ongoing: Total number of slots.
         leaving: `stop` has been called.
     """
 
@@ -70,7 +70,7 @@ class ReplicaProtocol(Protocol):
         """Construct the user's object, open the sockets, and return the replica's description.
 
         Called once, as soon as the process is up. A constructor may take minutes: the controller
-        waits for `start_timeout_s`, and less where `probe_liveness` stays unanswered meanwhile.
+        waits for `start_timeout_s`, or until the process no longer answers `probe_liveness`.
 
         Raises:
             DeployError: The user's code could not be loaded, or raised; the traceback begins at
@@ -88,16 +88,16 @@ class ReplicaProtocol(Protocol):
     async def membership(self) -> Membership:
         """Return the values that made this process part of the instance.
 
-        Called by a controller that has just restarted and has no secret. A method of its own:
-        beside a large `user_config` Ray could write the answer to the disk.
+        Called by a controller that has just restarted and has no secret. A separate method, because
+        Ray may write large answers to the disk, and `describe` returns the `user_config`.
         """
 
     @remote(patience_s=2.0, repeatable=True, needs_loop=False)
     async def probe_liveness(self) -> Liveness:
-        """Return the replica's vital signs.
+        """Return the state of the event loop and the slots.
 
-        Called before each health check, while a constructor runs, and when a caller suspects the
-        replica.
+        Called before each health check, while a constructor runs, and when a caller reports that
+        the replica does not answer.
         """
 
     @remote(patience_s=None, repeatable=True)
@@ -115,29 +115,29 @@ class ReplicaProtocol(Protocol):
     async def reconfigure(
         self, max_ongoing: int, user_config: Any, options: Mapping[str, Any]
     ) -> None:
-        """Adopt settings that need no restart.
+        """Apply settings that need no restart.
 
-        Called when a new version differs in these settings alone. The controller waits for
+        Called when a new version differs in these settings only. The controller waits for
         `start_timeout_s`.
 
         Args:
-            max_ongoing: Requests that the replica takes at a time.
+            max_ongoing: Limit of concurrent requests.
             user_config: Plain values for the user's `reconfigure`; None to leave them unchanged.
-            options: Those that plugins give deployments, plain values by section. Layers are built
-                again where they differ; requests in progress keep those that they have.
+            options: Plugins' options of the deployment: plain values by section. Layers whose
+                options differ are built again; requests in progress keep their layers.
 
         Raises:
-            DeployError: The user's `reconfigure` raised; the old settings may be gone. Or a layer
-                of a plugin could not be built; then every call fails until a build succeeds.
+            DeployError: The user's `reconfigure` raised, and may have applied some settings. Or a
+                plugin's layer could not be built; then every call fails until a build succeeds.
         """
 
     @remote(patience_s=5.0, repeatable=True, extended_by="timeout_s")
     async def stop(self, timeout_s: float) -> None:
         """Finish the requests in progress, run the user's destructor, and return.
 
-        A second call waits for the end that the first one began. The controller kills the process
-        afterwards, or when its patience is over.
+        A second call waits for the same end. The controller kills the process after the answer or
+        the timeout.
 
         Args:
-            timeout_s: Seconds for the requests in progress; the rest is cancelled.
+            timeout_s: Seconds for the requests in progress; later ones are cancelled.
         """

@@ -1,4 +1,4 @@
-"""Reports of the processes that make calls to the controller."""
+"""Constants of the reports that processes send to the controller."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ __all__ = [
 ]
 
 PLUGIN_FAILURES_TOPIC = "alacarte.plugin_failures"
-"""Topic of tuples of `PluginFailure`: one for each kind of failure in the process."""
+"""Topic with tuples of `PluginFailure`: one for each kind of failure in the process."""
 HEARTBEAT_S = 5.0
-"""Seconds between two messages of a process that has reported anything."""
+"""Longest time between two messages of a process that has reported a value, in seconds."""
 FORGET_S = 3 * HEARTBEAT_S
-"""Seconds of silence after which a process has ended."""
+"""Time without a message after which a process is considered dead, in seconds."""

@@ -21,13 +21,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class WatchRequest:
-    """A process's question for everything newer than the versions it has applied.
+    """A process's request for snapshots newer than the versions that it has applied.
 
     Attributes:
-        watcher: Name of the process, for whoever waits until it has applied a version.
-        process: Unlike that of every other process, those of the same name included.
-        number: Grows with each question of the process; a newer question ends the older one.
-        known: The version that it has applied, -1 for none, of every key that it follows.
+        watcher: Name of the process. The controller tracks applied versions by this name.
+        process: Unique id of the process, among processes of the same name, too.
+        number: Increases with each request of the process; a newer request ends the older one.
+        known: The applied version of every watched key, -1 for none.
     """
 
     watcher: str
@@ -38,7 +38,7 @@ class WatchRequest:
 
 @dataclass(frozen=True)
 class ReplicaEntry:
-    """A replica that is ready for calls."""
+    """A replica that accepts calls."""
 
     replica_id: str
     address: Address
@@ -51,16 +51,16 @@ class DeploymentSnapshot:
     """A deployment's replicas at one version.
 
     Attributes:
-        state: `up` while replicas run or are expected; `failed` when none will come unless the
-            deployment is deployed again; `absent` when there is no such deployment.
-        reason: Why the deployment is failed or absent.
-        max_queued: Calls that may wait in one process, -1 for any number.
+        state: `up` while replicas run or are expected; `failed` when no replica will start until
+            the next deploy; `absent` for a deployment that does not exist.
+        reason: Reason of the state `failed` or `absent`.
+        max_queued: Limit of queued calls in one process, -1 for no limit.
         policy: Name of the routing policy.
-        policy_parameters: Given to that policy, as the user wrote them.
-        follow_load: Its number of replicas follows the load: routers ask plugins to watch it.
-        code_version: Of the deployment that is wanted: other code, other replicas. "" where there
-            is none.
-        options: Those that plugins give deployments: plain values by section.
+        policy_parameters: Parameters of the routing policy, as the user wrote them.
+        follow_load: The deployment autoscales: routers let plugins watch its load.
+        code_version: Version of the target's code and constructor arguments, "" for an absent
+            deployment.
+        options: Plugins' options of the deployment: plain values by section.
     """
 
     id: DeploymentId
@@ -80,13 +80,13 @@ class DeploymentSnapshot:
 class SnapshotDelta:
     """The changes from one version of a deployment to another.
 
-    Its size is that of the change: one replica among ten thousand costs the bytes of one.
+    Its size grows with the number of changed replicas only.
 
     Attributes:
-        since: The version it begins at.
+        since: The version before the changes.
         head: The new snapshot without its replicas.
         changed: Replicas that are new or differ.
-        removed: Ids of those that are gone.
+        removed: Ids of removed replicas.
     """
 
     since: int
@@ -96,16 +96,16 @@ class SnapshotDelta:
 
     @property
     def version(self) -> int:
-        """The version it leads to."""
+        """The version after the changes."""
         return self.head.version
 
 
 class DeploymentHead(NamedTuple):
-    """What tables say of a deployment.
+    """A deployment's entry in a `TableSnapshot`.
 
     Attributes:
-        code_version: Of its code and arguments.
-        options: Those that plugins give deployments: plain values by section.
+        code_version: Version of the code and constructor arguments.
+        options: Plugins' options of the deployment: plain values by section.
     """
 
     code_version: str
@@ -117,10 +117,10 @@ class TableSnapshot:
     """The routes and the applications at one version.
 
     Attributes:
-        routes: All of them.
-        starting: As `RouteTable.starting`.
-        ingresses: The deployment that takes the requests of each application.
-        deployments: Those that routes and applications lead to.
+        routes: All routes.
+        starting: See `RouteTable.starting`.
+        ingresses: Ingress deployment of each application.
+        deployments: The deployments behind routes and the ingresses of applications.
     """
 
     version: int

@@ -13,7 +13,7 @@ from .._model.blobs import pack
 from .._model.plan import Key
 from .._plugins import Plugins, check_same
 from .._process.controller_client import CONTROLLER_NAME, ControllerClient
-from .._process.outage import PATIENT, Patience
+from .._process.controller_retry import DRIVER_LIMITS, RetryLimits
 from .._process.process_runtime import InstanceAccess, ProcessRuntime
 from .._settings import SectionValues, secrets_in, without_secrets
 from .._wire.error_codec import unpickle_error
@@ -54,7 +54,7 @@ class ControllerConnection:
         """Whether this process started the instance, rather than joined it."""
         return self._client.started
 
-    def controller(self, patience: Patience = PATIENT) -> ControllerProtocol:
+    def controller(self, patience: RetryLimits = DRIVER_LIMITS) -> ControllerProtocol:
         """Return the controller; see `ControllerClient.controller`."""
         return self._client.controller(patience)
 

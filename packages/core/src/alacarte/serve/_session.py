@@ -19,7 +19,7 @@ from .._model.plan import Plan
 from .._model.sizes import check_size
 from .._plugins import Plugins, missing_package
 from .._process.controller_client import OtherInstance
-from .._process.outage import Patience
+from .._process.controller_retry import RetryLimits
 from .._process.process_runtime import ProcessRuntime
 from ..actors import ControllerProtocol
 from ..errors import DeployTimeoutError, ServeError
@@ -33,7 +33,7 @@ __all__ = ["Session", "within"]
 
 log = logging.getLogger("alacarte")
 _DELETED_S = 60.0
-_SHUTDOWN = Patience(restart_s=15.0)
+_SHUTDOWN = RetryLimits(restart_s=15.0)
 """For a restarting controller to take the shutdown; after this time its instance is killed."""
 _STATUS_S = 5.0
 """For the status in the error of a timeout, after the caller's own time is over."""
