@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 import httptools
 from httptools import (
@@ -17,14 +17,30 @@ __all__ = [
     "HttpParserError",
     "HttpParserInvalidMethodError",
     "HttpParserUpgrade",
+    "RequestParser",
     "callback_error",
     "new_parser",
 ]
 
 
-def new_parser(callbacks: Any) -> Any:
+class RequestParser(Protocol):
+    """The methods of httptools' request parser that this package calls."""
+
+    def feed_data(self, data: bytes) -> None: ...
+
+    def get_method(self) -> bytes: ...
+
+    def get_http_version(self) -> str: ...
+
+    def should_keep_alive(self) -> bool: ...
+
+    def should_upgrade(self) -> bool: ...
+
+
+def new_parser(callbacks: object) -> RequestParser:
     """Return a parser that calls the methods `on_…` of an object."""
-    return httptools.HttpRequestParser(callbacks)
+    parser: RequestParser = httptools.HttpRequestParser(callbacks)
+    return parser
 
 
 def callback_error(error: HttpParserError) -> BaseException | None:

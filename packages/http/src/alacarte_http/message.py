@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 from alacarte.types import Buffer, Call, Message, Reply
@@ -256,7 +256,7 @@ def with_request(call: Call, head: RequestHead) -> Call:
         root_path=head.root_path.encode(),
         peer=pack_peer(head.scheme in ("https", "wss"), head.client, head.server),
     )
-    pieces: list[Any] = [body] if len(body) else []
+    pieces: list[Buffer] = [body] if len(body) else []
     pieces += call.payload[1:]
     # In a replica, a payload is one piece.
     payload = [b"".join((packed, *pieces))] if len(call.payload) == 1 else [packed, *pieces]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 
 from .client_socket import has_unread
 from .exchange import EdgeApplication
@@ -115,7 +115,7 @@ class Edge:
         return True
 
     def spawn(
-        self, run: Coroutine[Any, Any, None], work: Coroutine[Any, Any, None]
+        self, run: Coroutine[object, None, None], work: Coroutine[object, None, None]
     ) -> asyncio.Task[None]:
         """Run `run`, which awaits `work`, in a task that `tasks` holds."""
         task = asyncio.get_running_loop().create_task(run)

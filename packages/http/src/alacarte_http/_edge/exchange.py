@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from alacarte.types import Buffer
 
@@ -62,7 +62,7 @@ class ClientConnection(Protocol):
     def write_continue(self) -> None:
         """Send 100 Continue, so that the client sends its body."""
 
-    def spawn(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, exchange: Exchange, work: Coroutine[object, None, None]) -> asyncio.Task[None]:
         """Run the work on an exchange in a task."""
 
     def on_response_complete(self, exchange: Exchange) -> None:
@@ -135,11 +135,11 @@ class Exchange:
     def peer(self) -> Peer:
         return self._client.peer
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[object, None, None]) -> asyncio.Task[None]:
         """Run further work on this exchange in a task."""
         return self._client.spawn(self, work)
 
-    async def run(self, work: Coroutine[Any, Any, None]) -> None:
+    async def run(self, work: Coroutine[object, None, None]) -> None:
         """Run the application's work on this exchange to the end of the response."""
         try:
             await work
@@ -318,7 +318,7 @@ class Exchange:
 
     def respond_after_drain(
         self, head: ResponseHead, extra: bytes, body: Buffer
-    ) -> Coroutine[Any, Any, None] | None:
+    ) -> Coroutine[object, None, None] | None:
         """Respond now, or return a coroutine that responds after `drain`."""
         if self.write_paused:
             return self._drain_and_respond(head, extra, body)
@@ -428,7 +428,7 @@ class Exchange:
 class EdgeApplication(Protocol):
     """The application of an edge. Runs on the event loop of the connections."""
 
-    def __call__(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
+    def __call__(self, exchange: Exchange) -> Coroutine[object, None, None] | None:
         """Answer an exchange.
 
         Returns:

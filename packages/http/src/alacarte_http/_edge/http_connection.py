@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from enum import IntEnum, auto
-from typing import Any, cast
+from typing import cast
 
 from alacarte.types import Buffer
 
@@ -250,7 +250,7 @@ class HttpConnection(asyncio.Protocol):
         if self._half_close is not None and self.active is exchange:
             self._half_close.watch_later(exchange)
 
-    def spawn(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, exchange: Exchange, work: Coroutine[object, None, None]) -> asyncio.Task[None]:
         """Run the work on an exchange in a task."""
         task = exchange.work = self.edge.spawn(exchange.run(work), work)
         return task

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import IntEnum, auto
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .._head_codec import decode_path
 from .._httptools import (
@@ -21,6 +21,7 @@ from .._httptools import (
     HttpParserError,
     HttpParserInvalidMethodError,
     HttpParserUpgrade,
+    RequestParser,
     callback_error,
     new_parser,
 )
@@ -150,7 +151,7 @@ class Reader:
         self._limits = limits
         self._max_fields = limits.header_fields
         self._framing = Framing()
-        self._parser: Any = new_parser(self)
+        self._parser: RequestParser = new_parser(self)
         self._events: deque[Event] = deque()
         self._data = b""
         self._offset = 0
@@ -220,7 +221,7 @@ class Reader:
 
     def close(self) -> None:
         """Release the parser, which refers to this reader."""
-        self._parser = None
+        self._parser = None  # type: ignore[assignment]  # a closed reader is fed no bytes
 
     # --- splitting bytes into pieces of one message each
 

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from alacarte.errors import ConfigError
 
@@ -167,7 +167,7 @@ def open_access_log(style: str, path: str) -> AccessLogWriter:
 
 
 _THOUSANDTHS = [f".{each:03d}" for each in range(1000)]
-_quote: Callable[[Any], str] = json.JSONEncoder().encode
+_quote: Callable[[str], str] = json.JSONEncoder().encode
 
 
 # Most requests repeat an earlier request's method, path and status: their texts are cached.

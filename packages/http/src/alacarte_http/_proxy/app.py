@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Coroutine
-from typing import Any
 
 from alacarte.calls import new_request_id
 from alacarte.types import Reply, Route, RouteTable, Runtime
@@ -22,6 +21,7 @@ from .._request_options import RequestOptions, read_options
 from .._websocket.relay import is_failure as is_websocket_failure
 from .._websocket.relay import serve_websocket
 from .._websocket.websocket_connection import WebSocketConnection
+from ..config import HTTPOptions
 from ..layers import SYSTEM
 from .access_log import AccessLogWriter
 from .forwarding import CLIENT_LEFT, Forwarding, send_local_response
@@ -51,7 +51,7 @@ class ProxyApp:
 
     Args:
         runtime: Runtime of this process.
-        options: The `HTTPOptions`.
+        options: Options of the `http` section.
         access_log: None where requests are not logged.
         layers: Layers of plugins, None where no plugin has one.
 
@@ -65,17 +65,17 @@ class ProxyApp:
     def __init__(
         self,
         runtime: Runtime,
-        options: Any,
+        options: HTTPOptions,
         access_log: AccessLogWriter | None = None,
         layers: HttpLayers | None = None,
     ) -> None:
         self.ongoing = 0
         self.draining = False
         self._runtime = runtime
-        self._root_path: str = options.root_path
+        self._root_path = options.root_path
         self._call_builder = CallBuilder(options.request_timeout_s, options.retry_methods)
-        self._max_ongoing: int = options.max_concurrent_requests
-        self._allows_survival: bool = options.allow_disconnect_disabled
+        self._max_ongoing = options.max_concurrent_requests
+        self._allows_survival = options.allow_disconnect_disabled
         self._system = SystemPaths(options)
         self._access_log = access_log
         self.is_timed = self.is_timed or access_log is not None
@@ -120,7 +120,7 @@ class ProxyApp:
         if self._access_log is not None:
             await self._access_log.close()
 
-    def __call__(self, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
+    def __call__(self, exchange: Exchange) -> Coroutine[object, None, None] | None:
         started_at = time.perf_counter() if self.is_timed else 0.0
         head = exchange.head
         layers = None if self._layered is None else self._find_layers(self._layered, head)
@@ -177,7 +177,7 @@ class ProxyApp:
 
     def _forward_through_layers(
         self, exchange: Exchange, layers: RouteLayers, started_at: float
-    ) -> Coroutine[Any, Any, None] | None:
+    ) -> Coroutine[object, None, None] | None:
         head = exchange.head
         options = read_options(head.headers)
         request_id = options.request_id or new_request_id()
@@ -260,7 +260,7 @@ class ProxyApp:
 
     def _refuse(
         self, exchange: Exchange, response: LocalResponse, request_id: str
-    ) -> Coroutine[Any, Any, None] | None:
+    ) -> Coroutine[object, None, None] | None:
         if exchange.write_paused:
             return _respond_after_drain(exchange, response, request_id)
         send_local_response(exchange, response, request_id)

@@ -77,8 +77,8 @@ class Forwarding:
         self._call_builder = call_builder
         self._on_end: OnEnd | None = on_end
         self._call: Call | None = None
-        self._coroutine: Coroutine[Any, Any, Reply] | None = None
-        self._awaited: asyncio.Future[Any] | None = None
+        self._coroutine: Coroutine[asyncio.Future[object] | None, None, Reply] | None = None
+        self._awaited: asyncio.Future[object] | None = None
         self._pending_error: Any = None  # an exception for the next step, which may set it again
         self._rest: AsyncIterator[Message] | None = None  # of the reply, until it is closed
 
@@ -197,7 +197,7 @@ class Forwarding:
 
     # --- in a task
 
-    def _spawn(self, work: Coroutine[Any, Any, int]) -> None:
+    def _spawn(self, work: Coroutine[object, None, int]) -> None:
         """Run the work in a task, and report the status that was sent."""
         task = self.exchange.spawn(self._run_to_end(work))
 
@@ -218,7 +218,7 @@ class Forwarding:
         rest, self._rest = self._rest, None
         await close_iterator(rest)
 
-    async def _run_to_end(self, work: Coroutine[Any, Any, int]) -> None:
+    async def _run_to_end(self, work: Coroutine[object, None, int]) -> None:
         status = CLIENT_LEFT
         try:
             status = await work

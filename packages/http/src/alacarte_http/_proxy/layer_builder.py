@@ -60,7 +60,7 @@ class HttpLayers:
 
     def __init__(
         self,
-        collect: Callable[[HttpRoute], Iterable[tuple[str, Any]]],
+        collect: Callable[[HttpRoute], Iterable[tuple[str, HttpLayer | StagedLayer[HttpLayer]]]],
         stages: Sequence[str],
         report: Report,
     ) -> None:

@@ -107,7 +107,7 @@ class ObservedApp(ProxyApp):
 
     def _refuse(
         self, exchange: Exchange, response: LocalResponse, request_id: str
-    ) -> Coroutine[Any, Any, None] | None:
+    ) -> Coroutine[object, None, None] | None:
         self._report_response("http", exchange.head, response, request_id)
         return super()._refuse(exchange, response, request_id)
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from alacarte.errors import ConfigError
 
-from ..config import is_loopback
+from ..config import HTTPOptions, is_loopback
 from .shared_socket import listening_socket
 from .tls import server_context
 
 __all__ = ["check_exposure", "check_listening"]
 
 
-def check_listening(options: Any) -> None:
+def check_listening(options: HTTPOptions) -> None:
     """Listen for a moment on this machine as a proxy with these options would.
 
     Raises:
@@ -22,10 +20,11 @@ def check_listening(options: Any) -> None:
     """
     check_exposure(options)
     server_context(options)
+    assert options.host is not None, "without a host, no proxy runs"
     listening_socket(options.host, options.port).close()
 
 
-def check_exposure(options: Any) -> None:
+def check_exposure(options: HTTPOptions) -> None:
     """Check that other machines cannot send unauthenticated requests, unless `insecure` is set.
 
     Ray's token does not help: it protects the cluster, and HTTP clients do not send it.
@@ -33,6 +32,7 @@ def check_exposure(options: Any) -> None:
     Raises:
         ConfigError: Other machines can reach the address, and clients are not authenticated.
     """
+    assert options.host is not None, "without a host, no proxy runs"
     if options.insecure or options.ssl_ca_certs is not None or is_loopback(options.host):
         return
     raise ConfigError(

@@ -12,7 +12,7 @@ from typing import Any
 
 import uvicorn
 
-from .._edge.edge import Edge
+from .._edge.edge import Edge, OpenConnection
 from .._edge.http_connection import HttpConnection
 from .._edge.limits import edge_limits
 from .._websocket.websocket_connection import WebSocketConnection
@@ -55,7 +55,7 @@ class ProxyServer(uvicorn.Server):
             self._tls = {"ssl": tls, "ssl_handshake_timeout": options.receive_head_timeout_s}
         self._accepts = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._handshaking: weakref.WeakSet[HttpConnection] = weakref.WeakSet()
         super().__init__(
             uvicorn.Config(
@@ -134,7 +134,7 @@ class ProxyServer(uvicorn.Server):
             self._tasks.add(task)
             task.add_done_callback(self._on_accepted)
 
-    def _on_accepted(self, task: asyncio.Task[Any]) -> None:
+    def _on_accepted(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # retrieved, so that asyncio does not log a failed handshake
@@ -155,7 +155,7 @@ class ProxyServer(uvicorn.Server):
                 `DRAIN_LINGER_S`.
         """
         self._edge.draining = True
-        draining: weakref.WeakSet[Any] = weakref.WeakSet()
+        draining: weakref.WeakSet[OpenConnection] = weakref.WeakSet()
         deadline = time.monotonic() + (_HANDSHAKE_TIMEOUT_S if linger_s is None else linger_s)
         while True:
             # asyncio creates connections a few iterations after it has accepted them.

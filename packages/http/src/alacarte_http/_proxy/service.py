@@ -6,11 +6,11 @@ import asyncio
 import logging
 import socket
 from collections.abc import Mapping
-from typing import Any
 
 from alacarte.layers import order_stages
 from alacarte.types import EdgeObserver, HookAnswer, RouteTable, Runtime
 
+from ..config import HTTPOptions
 from ..layers import HttpRoute
 from .access_log import AccessLogWriter, open_access_log
 from .app import ProxyApp
@@ -41,9 +41,10 @@ class HttpProxy:
         self._offer: ListenerOffer | None = None
 
     async def start(self, runtime: Runtime) -> Mapping[str, str]:
-        options = runtime.config.section("http")
+        options: HTTPOptions = runtime.config.section("http")
         context = runtime.place
         assert context is not None
+        assert options.host is not None
         check_exposure(options)
         tls = server_context(options)
         self._listener = await obtain_listener(context, options.host, options.port)
@@ -117,7 +118,9 @@ class HttpProxy:
             await offer.close()
 
 
-def _make_app(runtime: Runtime, options: Any, access_log: AccessLogWriter | None) -> ProxyApp:
+def _make_app(
+    runtime: Runtime, options: HTTPOptions, access_log: AccessLogWriter | None
+) -> ProxyApp:
     """Return the proxy's application; an `ObservedApp` if a plugin observes the edge."""
     layers = _make_layers(runtime)
     observer = runtime.observe("edge", EdgeObserver, "http")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import Any
 
 from .._edge.head import Head
 from .._errors import LocalResponse
+from ..config import HTTPOptions
 from .routes import RouteIndex
 
 __all__ = ["NO_ROUTES", "PREFIX", "SystemPaths"]
@@ -27,8 +27,8 @@ class SystemPaths:
         options: The `HTTPOptions`.
     """
 
-    def __init__(self, options: Any) -> None:
-        self._shows_routes: bool = options.shows_routes
+    def __init__(self, options: HTTPOptions) -> None:
+        self._shows_routes = options.shows_routes
         named = (options.host, *options.routes_hosts)
         self._hosts = frozenset(host.lower() for host in named if host)
 

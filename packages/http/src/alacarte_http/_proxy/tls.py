@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import ssl
-from typing import Any
 
 from alacarte.errors import ConfigError
+
+from ..config import HTTPOptions
 
 __all__ = ["server_context"]
 
 
-def server_context(options: Any) -> ssl.SSLContext | None:
+def server_context(options: HTTPOptions) -> ssl.SSLContext | None:
     """Return the TLS context for `HTTPOptions`, None without TLS.
 
     Raises:
@@ -46,7 +47,7 @@ def _check_readable(name: str, path: str | None) -> None:
         raise _file_error(name, path, f"cannot be read ({os.strerror(error.errno or 0)})") from None
 
 
-def _load_pair(context: ssl.SSLContext, options: Any) -> None:
+def _load_pair(context: ssl.SSLContext, options: HTTPOptions) -> None:
     asked = False
 
     def password() -> str:
@@ -56,6 +57,7 @@ def _load_pair(context: ssl.SSLContext, options: Any) -> None:
         return options.ssl_keyfile_password or ""
 
     certificate, key = options.ssl_certfile, options.ssl_keyfile
+    assert certificate is not None
     try:
         context.load_cert_chain(certificate, key, password)
     except ssl.SSLError as error:

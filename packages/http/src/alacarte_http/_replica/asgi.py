@@ -13,7 +13,9 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import Any
+
+from starlette.types import ASGIApp, Scope
+from starlette.types import Message as ASGIMessage
 
 from alacarte.aio import TaskSet, wake
 from alacarte.errors import RemoteError
@@ -34,8 +36,6 @@ MAX_AHEAD_PARTS = 256
 HEAD_TURNS = 4
 """Iterations of the event loop for the body to follow its head: each `BaseHTTPMiddleware` of
 Starlette needs one or two to pass on a part."""
-
-ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 
 _START, _BODY = "http.response.start", "http.response.body"
 
@@ -65,7 +65,7 @@ class ASGIExchange:
     def __init__(
         self,
         app: ASGIApp,
-        scope: dict[str, Any],
+        scope: Scope,
         receive: ReceivedBody,
         user_callable: UserCallable,
         call: Call,
@@ -215,7 +215,7 @@ class ASGIExchange:
                 exc_info=begin_at_user(error),
             )
 
-    async def _send(self, message: Any) -> None:
+    async def _send(self, message: ASGIMessage) -> None:
         kind = message["type"]
         if self._is_disconnected:
             raise RequestDisconnected("the client has disconnected.")

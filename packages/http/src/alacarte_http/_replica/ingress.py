@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from alacarte.context import get_replica_context
 from alacarte.errors import ConfigError
 from alacarte.types import UserCallable
@@ -20,7 +22,6 @@ from .lifespan import Lifespan
 
 __all__ = ["Application", "ingress", "replica_application"]
 
-ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 Target = TypeVar("Target", bound=type)
 
 _MARK = "__alacarte_ingress__"
@@ -103,12 +104,12 @@ class Application:
         self.app = app
         self.lifespan = Lifespan(app, name)
 
-    def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[Any]:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         scope["state"] = self.lifespan.state.copy()
         return self.app(scope, receive, send)
 
 
-_applications: WeakKeyDictionary[Any, Application] = WeakKeyDictionary()
+_applications: WeakKeyDictionary[UserCallable, Application] = WeakKeyDictionary()
 
 
 def replica_application(user_callable: UserCallable) -> Application | None:

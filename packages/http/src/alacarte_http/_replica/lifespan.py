@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Any
+
+from starlette.types import ASGIApp, Message
 
 from .failure_log import begin_at_user
 
@@ -17,8 +18,6 @@ __all__ = ["Lifespan"]
 log = logging.getLogger("alacarte.replica")
 SHUTDOWN_TIMEOUT_S = 10.0
 """Time for an application to shut down."""
-
-ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 
 
 class Lifespan:
@@ -32,7 +31,7 @@ class Lifespan:
         self.state: dict[str, Any] = {}
         self._app = app
         self._name = name
-        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._messages: asyncio.Queue[Message] = asyncio.Queue()
         self._has_received = False
         self._last_message: str | None = None
         self._has_answered = asyncio.Event()
@@ -100,11 +99,11 @@ class Lifespan:
         finally:
             self._has_answered.set()
 
-    async def _receive(self) -> dict[str, Any]:
+    async def _receive(self) -> Message:
         self._has_received = True
         return await self._messages.get()
 
-    async def _send(self, message: Any) -> None:
+    async def _send(self, message: Message) -> None:
         kind = message["type"]
         if not kind.startswith("lifespan."):
             self._has_received = False  # the application handles this scope like a request

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+
+from starlette.types import Message as ASGIMessage
 
 from alacarte.types import Message
 
@@ -43,7 +44,7 @@ class ReceivedBody:
         body, self._first = bytes(self._first), None
         return body
 
-    async def __call__(self) -> dict[str, Any]:
+    async def __call__(self) -> ASGIMessage:
         if self._is_over:
             return dict(_DISCONNECT)
         if self._first is not None:

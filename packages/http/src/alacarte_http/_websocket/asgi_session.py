@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
+from starlette.types import ASGIApp, Scope
+from starlette.types import Message as ASGIMessage
 from starlette.websockets import WebSocketDisconnect
 
 from alacarte.aio import TaskSet
@@ -38,7 +39,6 @@ __all__ = ["WebSocketDisconnected", "WebSocketProtocol"]
 
 log = logging.getLogger("alacarte.replica")
 
-ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 
 _PLAIN = ((b"content-type", b"text/plain; charset=utf-8"),)
 _NORMAL, _ABNORMAL, _FAILED = 1000, 1006, 1011
@@ -91,7 +91,7 @@ class WebSocketSession:
         self._body = call.body
         self._state = _CONNECTING
         self._has_connected = False
-        self._disconnect_event: dict[str, Any] | None = None
+        self._disconnect_event: ASGIMessage | None = None
         self._receiving = False
         self._num_sends_since_receive = 0
         self._prefetch: asyncio.Task[Message | None] | None = None
@@ -184,7 +184,7 @@ class WebSocketSession:
 
     # --- ASGI ---------------------------------------------------------------------------
 
-    async def _receive(self) -> dict[str, Any]:
+    async def _receive(self) -> ASGIMessage:
         if not self._has_connected:
             self._has_connected = True
             return {"type": "websocket.connect"}
@@ -211,7 +211,7 @@ class WebSocketSession:
         self._prefetch = None
         return message
 
-    def _to_event(self, message: Message | None) -> dict[str, Any]:
+    def _to_event(self, message: Message | None) -> ASGIMessage:
         if message is None:
             self._disconnect_event = _disconnect(_ABNORMAL, "")
             return self._disconnect_event
@@ -226,7 +226,7 @@ class WebSocketSession:
         self._disconnect_event = _disconnect(code, reason)
         return self._disconnect_event
 
-    async def _send(self, event: Any) -> None:
+    async def _send(self, event: ASGIMessage) -> None:
         kind = event["type"]
         state = self._state
         if state is _OPEN:
@@ -262,7 +262,7 @@ class WebSocketSession:
             return
         raise RuntimeError(f"the application sent {kind!r} to a WebSocket that is {state}.")
 
-    async def _send_message(self, event: Any) -> None:
+    async def _send_message(self, event: ASGIMessage) -> None:
         if self._disconnect_event is not None:
             raise WebSocketDisconnected("the WebSocket's client has disconnected")
         data = event.get("bytes")
@@ -285,7 +285,7 @@ class WebSocketSession:
             if message is None or memoryview(message[0])[0] == CLOSE:
                 self._to_event(message)
 
-    async def _close(self, event: Any) -> None:
+    async def _close(self, event: ASGIMessage) -> None:
         code, reason = event.get("code", _NORMAL), event.get("reason") or ""
         if code not in _CODES:
             raise ValueError(
@@ -299,11 +299,11 @@ class WebSocketSession:
             await self._outgoing.put(close)
 
 
-def _disconnect(code: int, reason: str) -> dict[str, Any]:
+def _disconnect(code: int, reason: str) -> ASGIMessage:
     return {"type": "websocket.disconnect", "code": code, "reason": reason}
 
 
-def _scope(call: Call) -> dict[str, Any]:
+def _scope(call: Call) -> Scope:
     scope, _ = unpack_request(call.payload[0])
     del scope["method"]
     offered = b",".join(v for n, v in scope["headers"] if n == b"sec-websocket-protocol")

@@ -14,7 +14,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from struct import Struct
-from typing import Any
 
 from alacarte.types import Buffer, Message
 
@@ -130,7 +129,7 @@ class WebSocketConnection(Successor):
 
     def __init__(
         self,
-        application: Callable[[WebSocketConnection], Coroutine[Any, Any, None]],
+        application: Callable[[WebSocketConnection], Coroutine[object, None, None]],
         connections: set[OpenConnection],
         tasks: set[asyncio.Task[None]],
         max_message_bytes: int,
