@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from typing import Any, cast
+from typing import cast
 
 from alacarte.transports import CountingTransport
 from alacarte.types import EdgeObserver, EdgeRequest
