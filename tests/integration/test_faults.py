@@ -221,7 +221,7 @@ def test_a_user_exception(here: Instance, tmp_path: Path, caplog: pytest.LogCapt
     assert "secret" not in str(answer.headers)
     assert here.get("/").status == 200
     if here.on_ray:
-        wait_until(lambda: "a secret of the application" in logged(), what="the log")
+        wait_until(lambda: "a secret of the application" in logged(), description="the log")
     found = logged() if here.on_ray else caplog.text
     assert "in answer" in found
     assert "a secret of the application" in found

@@ -34,9 +34,9 @@ class Roads:
 
     name = "road"
 
-    def validate(self, resource, all_of_them):
+    def validate(self, resource, resources):
         """Refuse to be without the application that a resource may name."""
-        if isinstance(resource.spec, str) and ("application", resource.spec) not in all_of_them:
+        if isinstance(resource.spec, str) and ("application", resource.spec) not in resources:
             raise ConfigError(f"{resource.name} needs application {resource.spec}")
 
     def expand(self, resource):

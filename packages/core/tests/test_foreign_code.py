@@ -12,7 +12,7 @@ import pytest
 from alacarte import serve
 from alacarte._cluster.host import LoopThread
 from alacarte.errors import DeployError, InternalError, ServeError
-from alacarte.foreign import describe_error, is_cancellation, ordinary
+from alacarte.foreign import describe_error, is_cancellation, as_exception
 from alacarte.testing import wait_until
 
 from . import gates
@@ -261,11 +261,11 @@ def test_a_loop_ends_though_a_task_raises_when_cancelled():
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), HostileBase()])
 def test_what_may_leave_a_task(error):
     """Errors stay themselves; whatever else there is becomes one that names it."""
-    found = ordinary(error)
+    found = as_exception(error)
     assert type(found) is InternalError
     assert type(error).__name__ in str(found)
     kept = ValueError("x")
-    assert ordinary(kept) is kept
+    assert as_exception(kept) is kept
 
 
 def test_the_text_of_any_error():

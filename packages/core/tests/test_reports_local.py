@@ -51,8 +51,8 @@ class Echo:
     async def receive(self, message: bytes) -> bytes:
         self.count += 1
         self.runtime.report("board", self.count)
-        assert self.runtime.place is not None
-        return message.upper() + str(self.runtime.place.index).encode()
+        assert self.runtime.service_context is not None
+        return message.upper() + str(self.runtime.service_context.index).encode()
 
     async def drain(self, limit_s: float, *, replaced: bool) -> None: ...
 

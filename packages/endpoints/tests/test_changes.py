@@ -67,7 +67,7 @@ def test_nothing_to_change() -> None:
 def test_somebody_who_is_always_faster() -> None:
     """It ends, and says why."""
     store: Any = Store(set(), [add(str(n)) for n in range(1000)])
-    with pytest.raises(ConflictError, match="endpoint 'e' was changed by somebody else"):
+    with pytest.raises(ConflictError, match="endpoint 'e' was changed by another program"):
         change(store, "endpoint", "e", store.read, add("ours"))
 
 

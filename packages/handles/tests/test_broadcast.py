@@ -45,7 +45,7 @@ class Model:
         return self.weights
 
     async def stay(self) -> None:
-        await gates.GATE.stay()
+        await gates.GATE.wait_cancelled()
 
 
 @pytest.fixture

@@ -30,11 +30,11 @@ class Last:
     """Where a chain ends: its handlers stay until they are cancelled, and note it."""
 
     async def stay(self) -> None:
-        await gates.GATE.stay()
+        await gates.GATE.wait_cancelled()
 
     async def drip(self) -> Any:
         yield 0
-        await gates.GATE.stay()
+        await gates.GATE.wait_cancelled()
 
     async def note(self, what: str) -> None:
         gates.GATE.note(what)

@@ -35,7 +35,7 @@ class Inner:
         return value
 
     async def stay(self) -> None:
-        await gates.GATE.stay()
+        await gates.GATE.wait_cancelled()
 
     async def fail(self) -> None:
         raise KeyError("inner")

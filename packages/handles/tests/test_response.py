@@ -74,7 +74,7 @@ class Worker:
         return value
 
     async def stay(self) -> None:
-        await gates.GATE.stay()
+        await gates.GATE.wait_cancelled()
 
     def fail(self, text: str = "on purpose", code: int = 7) -> None:
         raise OwnError(text, code)

@@ -44,7 +44,7 @@ class Door:
 
     name = "door"
 
-    def validate(self, resource: Resource, all_of_them: Resources) -> None:
+    def validate(self, resource: Resource, resources: Resources) -> None:
         assert isinstance(resource.spec, Route)
 
     def expand(self, resource: Resource) -> Expansion:

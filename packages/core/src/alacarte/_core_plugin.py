@@ -44,8 +44,8 @@ def register_routing_policies() -> list[PolicyFactory]:
     from ._routing.builtin_policies import PowerOfTwo, RoundRobin
 
     return [
-        PolicyFactory("power_of_two", lambda place: PowerOfTwo()),
-        PolicyFactory("round_robin", lambda place: RoundRobin()),
+        PolicyFactory("power_of_two", lambda context: PowerOfTwo()),
+        PolicyFactory("round_robin", lambda context: RoundRobin()),
     ]
 
 

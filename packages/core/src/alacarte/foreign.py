@@ -20,7 +20,7 @@ __all__ = [
     "is_cancellation",
     "is_interrupt",
     "load_target",
-    "ordinary",
+    "as_exception",
 ]
 
 
@@ -58,7 +58,7 @@ def is_interrupt(error: BaseException) -> bool:
     )
 
 
-def ordinary(error: BaseException) -> Exception:
+def as_exception(error: BaseException) -> Exception:
     """Return an exception that may leave a task: `error` itself, or one that names it."""
     if isinstance(error, Exception):
         return error

@@ -50,11 +50,11 @@ class World(types.ModuleType):
 
         class Service:
             async def start(self, runtime: Runtime) -> Mapping[str, str]:
-                assert runtime.place is not None
+                assert runtime.service_context is not None
                 if world.refusal is not None:
                     raise world.refusal
                 self.number = len(world.places)
-                world.places.append(runtime.place)
+                world.places.append(runtime.service_context)
                 world.log.append(("begin", self.number))
                 await asyncio.to_thread(world.may_start.wait, WAIT_S)
                 world.log.append(("start", self.number))
@@ -160,13 +160,13 @@ async def test_another_ingress_stands_beside_the_proxies(site: Site, world: Worl
 
 
 async def test_the_second_knows_what_the_first_told(site: Site, world: World):
-    """Processes of a node start in turn; all but the first are given facts."""
+    """Processes of a node start in turn; all but the first are given the metadata of another."""
     await site.place(NODE, processes=3)
     site.world.log.clear()
     for index in range(3):
         await site.kill(f"alacarte:i:service:s:one:{index}:")
         await site.until(lambda index=index: len(world.of("start")) == index + 1)
-    assert all(place.facts for place in world.places[3:])
+    assert all(place.metadata for place in world.places[3:])
 
 
 async def test_messages_wait_for_the_start(site: Site, world: World):
@@ -235,11 +235,11 @@ async def test_siblings_see_each_other(site: Site, world: World):
 
 
 async def test_a_killed_process_comes_back(site: Site, world: World):
-    """In its place, with the facts of the one before."""
+    """In its place, with the metadata of the process before it."""
     await site.place(NODE)
     await site.kill("alacarte:i:service:s:one:0:")
     await site.until(lambda: len(world.places) == 2)
-    assert world.places[1].facts["number"] == "0"
+    assert world.places[1].metadata["number"] == "0"
     await site.until(lambda: site.group.overviews["s/one/0"].url == "http://1/")
 
 

@@ -19,7 +19,7 @@ from alacarte.types import ConfigSection, DeploymentId, UserCode
 
 SECTIONS = {
     "cache": ConfigSection("cache", "a:B", scope="deployment"),
-    "inner": ConfigSection("inner", "a:B", scope="deployment", seen_by="replicas"),
+    "inner": ConfigSection("inner", "a:B", scope="deployment", visible_to="replicas"),
 }
 CODE = UserCode("shop:key", b"code")
 

@@ -73,7 +73,7 @@ def test_a_hook_that_a_plugin_specifies(install: Install):
     assert plugins.specifications["register_stores"].plugin == "b_host"
     assert plugins.implementers("on_store") == ["a_guest", "c_guest"]
     assert plugins.implements("make_store") is False
-    assert plugins.tell("on_store", name="x") == []
+    assert plugins.call_robust("on_store", name="x") == []
 
 
 def test_an_unknown_hook(install: Install):
@@ -204,6 +204,6 @@ def test_errors_name_the_plugin(install: Install):
     with pytest.raises(PluginError, match="plugin odd failed in make_store: KeyError: 'x'"):
         plugins._first("make_store", size={})
     with pytest.raises(PluginError, match="plugin odd: on_store returned 3 instead of None"):
-        plugins.ask("on_store", name="x")
+        plugins.call("on_store", name="x")
     with pytest.raises(PluginError, match="no plugin specifies a hook 'on_shop'"):
-        plugins.ask("on_shop")
+        plugins.call("on_shop")

@@ -248,5 +248,5 @@ def test_plugins_watch_the_load_of_a_deployment_that_scales(local, observer):
 def test_only_calls_to_a_route_by_name_need_a_task(local):
     """They may have to wait for the route, with a timeout that belongs to the task."""
     runtime = local.run(Model.bind()).runtime
-    assert runtime.is_plain(DeploymentId("default", "Model"))
-    assert not runtime.is_plain(DeploymentId("", "route"))
+    assert runtime.is_task_free(DeploymentId("default", "Model"))
+    assert not runtime.is_task_free(DeploymentId("", "route"))

@@ -9,7 +9,7 @@ import pytest
 from alacarte._plugins.plugin_failures import PluginFailures
 from alacarte._process.process_meters import ProcessMeters, ReplyJudge
 from alacarte.errors import ErrorCode
-from alacarte.types import Call, HookAnswer, Meter, ReplicaObserver, Reply, RouterObserver
+from alacarte.types import Call, HookResult, Meter, ReplicaObserver, Reply, RouterObserver
 
 HERE = "shop#model"
 CALL = Call("python", (b"",))
@@ -44,7 +44,7 @@ class One(Meter):
 
 
 def meters(failures: PluginFailures, **given: Meter) -> ProcessMeters:
-    return ProcessMeters([HookAnswer(*item) for item in given.items()], failures)
+    return ProcessMeters([HookResult(*item) for item in given.items()], failures)
 
 
 @pytest.fixture

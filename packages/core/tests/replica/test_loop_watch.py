@@ -54,7 +54,7 @@ def test_the_line_that_blocks_is_named_once(loop, told):
     watch = watched(loop)
     event = threading.Event()
     blocking = loop.submit(handler(event))
-    wait_until(lambda: told.messages, what="a warning")
+    wait_until(lambda: told.messages, description="a warning")
     [warning] = told.messages
     assert "shop#model r1: the event loop has been blocked for 0." in warning
     line = handler.__code__.co_firstlineno + 2
@@ -139,7 +139,7 @@ def test_a_starved_machine_is_not_blamed_on_the_user(loop, told, monkeypatch):
     assert told.messages == []
     # From now on it has one, and its code answers for the time.
     monkeypatch.setattr(loop_watch, "starved_s", lambda _: 0.0)
-    wait_until(lambda: told.messages, what="a warning")
+    wait_until(lambda: told.messages, description="a warning")
     assert "by handler()" in told.messages[0]
     event.set()
     waiting.result(20)

@@ -11,7 +11,7 @@ import pytest
 from alacarte._plugins.plugin_failures import PluginFailures
 from alacarte._process.load_watches import LoadWatches
 from alacarte._routing.router import Router
-from alacarte.types import Call, DeploymentId, HookAnswer
+from alacarte.types import Call, DeploymentId, HookResult
 
 from .test_router import HERE, POLICIES, Far, choose_by, settle, snapshot
 
@@ -147,7 +147,7 @@ def test_a_watch_that_fails_is_closed():
     failing, sound = Failing(), Watch(Far())
     sound.load = type("Load", (), {"queued": 1, "in_flight": 2, "replicas": ()})
     failures = PluginFailures()
-    given = [HookAnswer("bad", failing), HookAnswer("good", sound)]
+    given = [HookResult("bad", failing), HookResult("good", sound)]
     watches = LoadWatches(DeploymentId("app", "D"), given, failures)
     watches.changed()
     watches.changed()

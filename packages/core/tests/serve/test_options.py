@@ -66,7 +66,7 @@ class Marker(types.ModuleType):
                 ConfigSection("grpc", target),
                 ConfigSection("mark", target, scope="deployment"),
                 ConfigSection("model", target, scope="deployment", change="new_version"),
-                ConfigSection("inner", target, scope="deployment", seen_by="replicas"),
+                ConfigSection("inner", target, scope="deployment", visible_to="replicas"),
             ]
 
         @hookimpl

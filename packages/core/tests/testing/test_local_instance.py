@@ -27,7 +27,7 @@ def test_an_instance_for_a_test(local: object):
         assert serve.run(hello.bind(), route_prefix=None).call() == "hello"
         assert list(serve.status().applications) == ["default"]
     assert _current.current() is None
-    wait_until(lambda: threading.active_count() <= before, what="the end of its threads")
+    wait_until(lambda: threading.active_count() <= before, description="the end of its threads")
 
 
 def test_an_instance_ends_when_the_test_fails(local: object):

@@ -40,8 +40,8 @@ _MODULES = {
     "accept_batch": "_callable",
     "connect": "_client",
     "delete_traffic": "traffic",
-    "get_current_backend_tag": "_here",
-    "get_current_replica_tag": "_here",
+    "get_current_backend_tag": "_current_replica",
+    "get_current_replica_tag": "_current_replica",
     "set_traffic": "traffic",
     "shadow_traffic": "traffic",
 }

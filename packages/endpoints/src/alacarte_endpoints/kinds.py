@@ -108,7 +108,7 @@ class BackendKind:
 
     name = BACKEND
 
-    def validate(self, resource: Resource, all_of_them: Resources) -> None:
+    def validate(self, resource: Resource, resources: Resources) -> None:
         """Accept every backend: it needs nothing but its tag."""
 
     def expand(self, resource: Resource) -> Expansion:
@@ -121,12 +121,12 @@ class EndpointKind:
 
     name = ENDPOINT
 
-    def validate(self, resource: Resource, all_of_them: Resources) -> None:
+    def validate(self, resource: Resource, resources: Resources) -> None:
         """Raise ConfigError when a backend is not there that the endpoint needs."""
         needed = _spec(resource, EndpointSpec).backends
         what = f"endpoint {resource.name!r}"
         end = f"give {what} other traffic, or delete it, before its backend"
-        _check_there(what, BACKEND, needed, all_of_them, end)
+        _check_there(what, BACKEND, needed, resources, end)
 
     def expand(self, resource: Resource) -> Expansion:
         """Return its route."""
@@ -149,12 +149,12 @@ class TrafficKind:
 
     name = TRAFFIC
 
-    def validate(self, resource: Resource, all_of_them: Resources) -> None:
+    def validate(self, resource: Resource, resources: Resources) -> None:
         """Raise ConfigError when an application is not there that has a part in the split."""
         spec = _spec(resource, TrafficSpec)
         end = f"set other traffic, or serve.delete_traffic({resource.name!r}), before deleting one"
         needed = {*spec.weights, *spec.shadows}
-        _check_there(f"the traffic of {resource.name}", APPLICATION, needed, all_of_them, end)
+        _check_there(f"the traffic of {resource.name}", APPLICATION, needed, resources, end)
 
     def expand(self, resource: Resource) -> Expansion:
         """Return the route that goes in front of the application's own."""
@@ -183,9 +183,9 @@ def _spec(resource: Resource, kind: type[SpecT]) -> SpecT:
 
 
 def _check_there(
-    whose: str, kind: str, needed: Iterable[str], all_of_them: Resources, end: str
+    whose: str, kind: str, needed: Iterable[str], resources: Resources, end: str
 ) -> None:
-    there = [name for other, name in all_of_them if other == kind]
+    there = [name for other, name in resources if other == kind]
     missing = sorted(set(needed) - set(there))
     if missing:
         names = " and ".join(map(repr, missing))

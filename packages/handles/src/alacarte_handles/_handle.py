@@ -238,7 +238,7 @@ class DeploymentHandle:
 
     def _resolve_service(self, runtime: Runtime) -> Service:
         self._service = service = runtime.service(self._deployment)
-        self._is_plain = runtime.is_plain(self._deployment)
+        self._is_plain = runtime.is_task_free(self._deployment)
         return service
 
     async def _resolve_service_on_loop(self, runtime: Runtime) -> None:

@@ -25,7 +25,7 @@ class ResolvedRoute(NamedTuple):
         methods: Allowed HTTP methods, None for all. GET includes HEAD, as in Starlette.
         starting: None of the route's applications has been ready yet.
         is_plain: `http` may be called outside a task, unless the call has a deadline; see
-            `Runtime.is_plain`.
+            `Runtime.is_task_free`.
         root_path: Path under which the application is mounted, sent in each request.
     """
 

@@ -34,7 +34,7 @@ def check_http_layers(hooks: Hooks, config: ConfigSections) -> None:
 
     def collect(route: HttpRoute) -> list[HookAnswer]:
         try:
-            return [*hooks.ask("wrap_http", route=route, config=config)]
+            return [*hooks.call("wrap_http", route=route, config=config)]
         except PluginError as error:
             failures.append(str(error))
             raise

@@ -163,7 +163,7 @@ class _Runtime:
     def route_service(self, route: Route, failed: object) -> Callable[..., Any]:
         return self._serve
 
-    def is_plain(self, deployment: DeploymentId) -> bool:
+    def is_task_free(self, deployment: DeploymentId) -> bool:
         return self.plain
 
     def record(self, *_: object) -> None:

@@ -15,10 +15,10 @@ class FakeServiceContext:
     _numbers = itertools.count()
 
     def __init__(
-        self, directory: Path, index: int = 0, facts: Mapping[str, str] | None = None
+        self, directory: Path, index: int = 0, metadata: Mapping[str, str] | None = None
     ) -> None:
         self.index = index
-        self.facts = facts or {}
+        self.metadata = metadata or {}
         self._directory = directory
         self._own: list[str] = []
 

@@ -35,7 +35,7 @@ class Answers:
         if what == "stream":
             return StreamingResponse(iter([b"a", b"b"]))
         if what == "stay":
-            await gates.GATE.stay()
+            await gates.GATE.wait_cancelled()
         return PlainTextResponse("fine", 201)
 
 

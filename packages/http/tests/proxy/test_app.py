@@ -83,7 +83,7 @@ class Stay:
     """Stays until it is cancelled."""
 
     async def __call__(self) -> str:
-        await gates.GATE.stay()
+        await gates.GATE.wait_cancelled()
         return "never"
 
 

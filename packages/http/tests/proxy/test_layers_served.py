@@ -61,7 +61,7 @@ async def streams() -> StreamingResponse:
 
 @serve.deployment
 async def waits() -> None:
-    await gates.GATE.stay()
+    await gates.GATE.wait_cancelled()
 
 
 @serve.deployment

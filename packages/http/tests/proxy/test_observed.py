@@ -79,7 +79,7 @@ class Runtime:
     def route_service(self, route: Route, failed: object) -> Callable[[Call], Any]:
         return self._service
 
-    def is_plain(self, deployment: DeploymentId) -> bool:
+    def is_task_free(self, deployment: DeploymentId) -> bool:
         return False
 
 

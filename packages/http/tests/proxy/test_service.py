@@ -40,7 +40,7 @@ class Runtime:
         self.loop = asyncio.get_running_loop()
         self.config = self.hooks = self
         self.node_id = "node"
-        self.place = context
+        self.service_context = context
         self.changed: Callable[[RouteTable], None] | None = None
         self.looked_up: list[str] = []
         self._service = service
@@ -58,7 +58,7 @@ class Runtime:
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
         self.changed = changed
 
-    def is_plain(self, deployment: DeploymentId) -> bool:
+    def is_task_free(self, deployment: DeploymentId) -> bool:
         return self.plain
 
     def route_service(self, route: Route, failed: Callable[[Reply], bool]) -> Any:
@@ -82,8 +82,8 @@ class Running:
         self.proxy = HttpProxy()
 
     async def __aenter__(self) -> Running:
-        facts = await self.proxy.start(self.runtime)  # type: ignore[arg-type]
-        self.http = httpx.AsyncClient(base_url=facts["url"], trust_env=False, timeout=20)
+        metadata = await self.proxy.start(self.runtime)  # type: ignore[arg-type]
+        self.http = httpx.AsyncClient(base_url=metadata["url"], trust_env=False, timeout=20)
         return self
 
     async def __aexit__(self, *_: object) -> None:

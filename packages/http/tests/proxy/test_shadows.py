@@ -69,7 +69,7 @@ class Shadow:
 
     async def __call__(self, request: Request) -> Any:
         if self.how == "stay":
-            await gates.GATE.stay()
+            await gates.GATE.wait_cancelled()
         if self.how == "wait":
             await gates.GATE.pass_async()
         gates.GATE.note(await told(request))

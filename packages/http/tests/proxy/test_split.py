@@ -49,7 +49,7 @@ class Named:
         if what.isdigit():
             return PlainTextResponse(name, int(what))
         if what == "stay":
-            await gates.GATE.stay()
+            await gates.GATE.wait_cancelled()
         if what == "stream":
             return StreamingResponse(iter([name]), 500)
         if what == "late":

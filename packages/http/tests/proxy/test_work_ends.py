@@ -78,7 +78,7 @@ class Proxy:
     def route_service(self, route: Route, failed: Any) -> Any:
         return self._service
 
-    def is_plain(self, deployment: DeploymentId) -> bool:
+    def is_task_free(self, deployment: DeploymentId) -> bool:
         return self._plain
 
     def record(self, method: str, path: bytes, route: str, status: int, *_: Any) -> None:

@@ -292,7 +292,7 @@ async def test_a_port_of_before(directory: Path, caplog: pytest.LogCaptureFixtur
     """Who asked for any port keeps the one it got; when that is taken, it says so."""
     first = await obtain_listener(FakeServiceContext(directory), "127.0.0.1", 0)
     port = first.getsockname()[1]
-    context = FakeServiceContext(directory, facts={"port": str(port)})
+    context = FakeServiceContext(directory, metadata={"port": str(port)})
     other = await obtain_listener(context, "127.0.0.1", 0)
     assert other.getsockname()[1] != port
     assert f"has taken port {port}" in caplog.text

@@ -75,7 +75,7 @@ async def listening(receive: Any, send: Any) -> None:
 
 
 async def staying(receive: Any, send: Any) -> None:
-    await gates.GATE.stay()
+    await gates.GATE.wait_cancelled()
 
 
 async def endless(receive: Any, send: Any) -> None:

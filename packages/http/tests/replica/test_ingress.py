@@ -206,7 +206,7 @@ class Zoo(Base):
 
     @app.get("/stay")
     async def stay(self) -> None:
-        await gates.GATE.stay()
+        await gates.GATE.wait_cancelled()
 
     @router.get("/route")
     def sub(self) -> str:

@@ -95,7 +95,7 @@ class Streams:
 
     async def silent(self) -> AsyncIterator[bytes]:
         try:
-            await gates.GATE.stay()
+            await gates.GATE.wait_cancelled()
             yield b"never"
         finally:
             gates.GATE.note("closed")
@@ -112,7 +112,7 @@ class Streams:
     async def stuck(self) -> AsyncIterator[bytes]:
         try:
             yield b"first"
-            await gates.GATE.stay()
+            await gates.GATE.wait_cancelled()
         finally:
             gates.GATE.note("closed")
 

@@ -86,13 +86,13 @@ async def _silent(socket: WebSocket) -> None:
 
 
 async def _stay_before(socket: WebSocket) -> None:
-    await gates.GATE.stay()
+    await gates.GATE.wait_cancelled()
 
 
 async def _stay(socket: WebSocket) -> None:
     await socket.accept()
     await socket.receive()
-    await gates.GATE.stay()
+    await gates.GATE.wait_cancelled()
 
 
 async def _deaf(socket: WebSocket) -> None:

@@ -31,5 +31,5 @@ def wrap_replica(deployment: DeploymentId, config: ConfigSections) -> Layer | No
 
     hooks = get_runtime().hooks
     sinks = hooks.registered("register_audit_sinks")
-    hooks.tell("on_audit_opened", deployment=deployment, sinks=list(sinks))
+    hooks.call_robust("on_audit_opened", deployment=deployment, sinks=list(sinks))
     return note_calls(list(sinks.values()))

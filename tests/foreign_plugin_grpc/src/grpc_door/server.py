@@ -34,8 +34,8 @@ class GrpcServer:
         async with asyncio.timeout(_KNOWN_S):
             await self._known.wait()
         options = runtime.config.section("grpc")
-        assert runtime.place is not None
-        port = options.port or int(runtime.place.facts.get("port", 0))
+        assert runtime.service_context is not None
+        port = options.port or int(runtime.service_context.metadata.get("port", 0))
         self._server = grpc.aio.server()
         self._server.add_generic_rpc_handlers((_Methods(self),))
         try:

@@ -26,7 +26,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from .._logging import configure_actor_logging
 from .._plugins import check_same, installed, load, required_plugins
-from ..foreign import is_cancellation, load_target, ordinary
+from ..foreign import is_cancellation, load_target, as_exception
 from ..types import ProcessInfo
 from .cluster_protocol import ActorContext, ActorSpec, Cluster, Node
 
@@ -225,7 +225,7 @@ async def _contain_exits(work: Coroutine[Any, Any, T]) -> T:
     except BaseException as error:
         if isinstance(error, Exception) or is_cancellation(error):
             raise
-        raise ordinary(error) from error
+        raise as_exception(error) from error
 
 
 @runtime_checkable
@@ -296,7 +296,7 @@ class ActorHost:
         if spec.is_helper:
             process = ProcessInfo("helper", spec.name, context.node.node_id)
             subject = f"process {spec.name}"
-            context.plugins.tell("on_process", subject=subject, process=process, runtime=None)
+            context.plugins.call_robust("on_process", subject=subject, process=process, runtime=None)
         return load_target(spec.target)(context, *spec.args)
 
     def submit(self, method: str, args: tuple[Any, ...]) -> concurrent.futures.Future[Any]:
@@ -311,7 +311,7 @@ class ActorHost:
         try:
             answer.set_result(function(*args))
         except BaseException as error:  # the caller's to handle
-            answer.set_exception(ordinary(error))
+            answer.set_exception(as_exception(error))
         return answer
 
     def abort(self) -> None:

@@ -32,9 +32,11 @@ class HostedServiceContext:
         directory: Directory of Unix sockets.
     """
 
-    def __init__(self, index: int, facts: Mapping[str, str], group: str, directory: str) -> None:
+    def __init__(
+        self, index: int, metadata: Mapping[str, str], group: str, directory: str
+    ) -> None:
         self.index = index
-        self.facts = facts
+        self.metadata = metadata
         # Short, because the path of a Unix socket has at most 107 characters.
         self._group = hashlib.sha256(group.encode()).hexdigest()[:12]
         self._directory = directory
@@ -67,7 +69,7 @@ class ServiceActor:
         membership: Membership of the instance.
         group: Unique name of the service on this node.
         index: Index of this process among the service's processes on this node.
-        facts: Metadata of the process that this one replaces, or of a sibling.
+        metadata: Metadata of the process that this one replaces, or of a sibling.
     """
 
     def __init__(
@@ -78,11 +80,11 @@ class ServiceActor:
         membership: Membership,
         group: str,
         index: int,
-        facts: Mapping[str, str],
+        metadata: Mapping[str, str],
     ) -> None:
         self._cluster = context.cluster
         self._name = context.name
-        self._facts: dict[str, str] | None = None
+        self._metadata: dict[str, str] | None = None
         self._takes_messages = False
         self._receiving: set[asyncio.Task[Any]] = set()
         self._service: NodeService = load_target(target)()
@@ -95,16 +97,16 @@ class ServiceActor:
             process=process,
             # Node services receive foreign requests, and must not import users' code.
             decode_error=rebuild_error,
-            place=HostedServiceContext(index, facts, group, context.socket_dir),
+            service_context=HostedServiceContext(index, metadata, group, context.socket_dir),
         )
 
     async def start(self) -> dict[str, str]:
         """Start the service and return its metadata."""
         current_runtime.set(self._runtime)
-        self._facts = dict(await self._service.start(self._runtime))
+        self._metadata = dict(await self._service.start(self._runtime))
         self._takes_messages = True
         freeze_gc(self._cluster)
-        return self._facts
+        return self._metadata
 
     def membership(self) -> Membership:
         """Return the membership, for a controller that has restarted without one.
@@ -118,7 +120,7 @@ class ServiceActor:
 
         Runs on the host's thread, as `membership` does.
         """
-        return self._facts
+        return self._metadata
 
     async def receive(self, message: bytes) -> bytes:
         """Pass a message from a process on this node to the service; return the answer."""

@@ -33,7 +33,7 @@ def caller_options(
     return {
         name: _map_code(value, UserCode.without_code)
         for name, value in spec.options.items()
-        if name not in sections or sections[name].seen_by == "all"
+        if name not in sections or sections[name].visible_to == "all"
     }
 
 

@@ -14,7 +14,7 @@ class ApplicationKind:
 
     name = "application"
 
-    def validate(self, resource: Resource, all_of_them: Resources) -> None:
+    def validate(self, resource: Resource, resources: Resources) -> None:
         """Accept every application: an application depends on no other resource."""
 
     def expand(self, resource: Resource) -> Expansion:

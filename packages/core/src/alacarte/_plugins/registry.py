@@ -24,7 +24,7 @@ from ..types import (
     DeploymentId,
     DeploymentInfo,
     Event,
-    HookAnswer,
+    HookResult,
     Instance,
     Layer,
     NodeServiceSpec,
@@ -52,7 +52,7 @@ log = logging.getLogger("alacarte.plugins")
 
 
 class Plugins:
-    """The plugins of one process: a typed method for each hook of core, `ask` for other hooks.
+    """The plugins of one process: a typed method for each hook of core, `call` for other hooks.
 
     Attributes:
         records: All plugins, with the states of their loading.
@@ -210,7 +210,7 @@ class Plugins:
         """Return the names of the plugins that implement a hook, in the order of their calls."""
         return [plugin for plugin, _ in self._implementations(hook)]
 
-    def ask(self, hook: str, *, subject: str = "", **given: Any) -> list[HookAnswer]:
+    def call(self, hook: str, *, subject: str = "", **given: Any) -> list[HookResult]:
         """Call a hook of each plugin that implements it; return their values other than None.
 
         In the order of plugin names, plugins with `tryfirst` first.
@@ -233,11 +233,11 @@ class Plugins:
                     self.failures.note(plugin, hook, error.__cause__ or error, subject)
                 raise
             if value is not None:
-                answers.append(HookAnswer(plugin, value))
+                answers.append(HookResult(plugin, value))
         return answers
 
-    def tell(self, hook: str, *, subject: str = "", **given: Any) -> list[HookAnswer]:
-        """Call a hook as `ask` does, but record the failure of a plugin and continue.
+    def call_robust(self, hook: str, *, subject: str = "", **given: Any) -> list[HookResult]:
+        """Call a hook as `call` does, but record the failure of a plugin and continue.
 
         Args:
             subject: The object that the hook is called for: "replica r1".
@@ -250,7 +250,7 @@ class Plugins:
                 self.failures.note(plugin, hook, error.__cause__ or error, subject)
                 continue
             if value is not None:
-                answers.append(HookAnswer(plugin, value))
+                answers.append(HookResult(plugin, value))
         return answers
 
     def make_handle(self, deployment: DeploymentId, runtime: Runtime | None) -> Any:
@@ -322,10 +322,10 @@ class Plugins:
             ConfigError: The machine cannot run it.
             PluginError: The check of a plugin failed.
         """
-        self.ask("check_start", config=config)
+        self.call("check_start", config=config)
 
     def on_event(self, event: Event) -> None:
-        self.tell("on_event", event=event, subject=event.kind)
+        self.call_robust("on_event", event=event, subject=event.kind)
 
     def _layers(
         self, hook: str, deployment: DeploymentInfo, config: ConfigSections
@@ -339,7 +339,7 @@ class Plugins:
         subject, stages = f"deployment {deployment}", self.layer_stages
         checked: list[tuple[str, Layer | StagedLayer[Layer]]] = []
         try:
-            answers = self.ask(hook, subject=subject, deployment=deployment, config=config)
+            answers = self.call(hook, subject=subject, deployment=deployment, config=config)
         except PluginError as error:
             raise PluginError(f"{subject}: {error}") from error.__cause__
         for plugin, layer in answers:

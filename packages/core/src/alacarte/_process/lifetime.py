@@ -39,7 +39,7 @@ class Lifetime:
         runtime: Runtime | None = self._arguments.get("runtime")
         context.run(current_runtime.set, runtime)
         answers = context.run(
-            lambda: self._plugins.tell(self._hook, subject=self._subject, **self._arguments)
+            lambda: self._plugins.call_robust(self._hook, subject=self._subject, **self._arguments)
         )
         self._cleanups = [(answer.plugin, answer.value) for answer in answers]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..types import DeploymentId, Failures, HookAnswer, LoadWatch
+from ..types import DeploymentId, Failures, HookResult, LoadWatch
 
 __all__ = ["LoadWatches"]
 
@@ -18,7 +18,7 @@ class LoadWatches:
     """
 
     def __init__(
-        self, deployment: DeploymentId, answers: Sequence[HookAnswer], failures: Failures
+        self, deployment: DeploymentId, answers: Sequence[HookResult], failures: Failures
     ) -> None:
         self._subject = f"deployment {deployment}"
         self._watches: list[tuple[str, LoadWatch]] = [(plugin, watch) for plugin, watch in answers]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from ..errors import ErrorCode, PluginError
-from ..types import Call, CallProtocol, Failures, HookAnswer, Reply
+from ..types import Call, CallProtocol, Failures, HookResult, Reply
 
 __all__ = ["ProcessMeters", "ReplyJudge"]
 
@@ -22,7 +22,7 @@ class ProcessMeters:
         failures: Records failures of meters.
     """
 
-    def __init__(self, meters: Sequence[HookAnswer], failures: Failures) -> None:
+    def __init__(self, meters: Sequence[HookResult], failures: Failures) -> None:
         self._meters = meters
         self._failures = failures
 

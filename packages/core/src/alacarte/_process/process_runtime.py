@@ -124,7 +124,7 @@ class ProcessRuntime:
         process: Description of the process; its name identifies it to the controller.
         decode_error: Reads the errors of replicas: `rebuild_error` in a process that must never
             unpickle what a request brings, as node services are; else `unpickle_error`.
-        place: In a node service, which of its processes this is.
+        service_context: Index, metadata and sockets of this process of a node service.
         has_local_replicas: Routing policies treat replicas on this node as local.
 
     Attributes:
@@ -139,10 +139,10 @@ class ProcessRuntime:
         *,
         process: ProcessInfo,
         decode_error: ErrorDecoder,
-        place: ServiceContext | None = None,
+        service_context: ServiceContext | None = None,
         has_local_replicas: bool = True,
     ) -> None:
-        self.place = place
+        self.service_context = service_context
         _runtimes.add(self)
         self.loop = asyncio.get_running_loop()
         self.config = config
@@ -169,7 +169,7 @@ class ProcessRuntime:
         self._failures_since = time.time()
         self._failures_due = False
         self._unwatch = plugins.failures.watch(self._plugin_failed)  # before the first hook
-        answers = plugins.tell("make_meter", process=process, config=config)
+        answers = plugins.call_robust("make_meter", process=process, config=config)
         self._meters = ProcessMeters(answers, plugins.failures)
         wire = self.observe("wire", WireObserver, "caller")
         self._connection = (
@@ -220,7 +220,7 @@ class ProcessRuntime:
         router = self.routers.get(deployment)
         return () if router is None else tuple(router.replicas)
 
-    def is_plain(self, deployment: DeploymentId) -> bool:
+    def is_task_free(self, deployment: DeploymentId) -> bool:
         return bool(deployment.app)
 
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
@@ -320,7 +320,7 @@ class ProcessRuntime:
 
     def _watch_load(self, load: CallerLoad, head: DeploymentSnapshot) -> LoadWatch | None:
         deployment = self._describe(head)
-        answers = self._plugins.tell(
+        answers = self._plugins.call_robust(
             "watch_load",
             subject=f"deployment {head.id}",
             deployment=deployment,

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from .._cluster.threads import run_in_daemon_thread
 from ..aio import mark_retrieved
 from ..errors import ConfigError, NotFoundError
-from ..foreign import disarm_destructor, is_cancellation, ordinary
+from ..foreign import disarm_destructor, is_cancellation, as_exception
 from ..types import DeploymentId, Method
 
 __all__ = ["UserObject", "is_iterator"]
@@ -123,7 +123,7 @@ class UserObject:
             except BaseException as error:  # SystemExit in a task would stop the event loop
                 if is_cancellation(error):
                     raise
-                raise ordinary(error) from error
+                raise as_exception(error) from error
             return
         call = functools.partial(contextvars.copy_context().run, _without_stop, check)
         work = run_in_daemon_thread(call, f"{self.deployment.name}-check")
@@ -140,7 +140,7 @@ class UserObject:
         except BaseException as error:
             if is_cancellation(error):
                 raise
-            raise ordinary(error) from error
+            raise as_exception(error) from error
         finally:
             if destructor is not None:
                 disarm_destructor(self.instance)

@@ -12,13 +12,13 @@ T = TypeVar("T")
 _PAUSE_S = 0.01
 
 
-def wait_until(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], timeout_s: float = 10.0, description: str = "") -> T:
     """Return the condition's value as soon as it is true.
 
     Args:
         condition: Asked a hundred times a second.
         timeout_s: How long to go on, in seconds.
-        what: What is waited for, for the error.
+        description: The name of the condition in the error; by default the name of the function.
 
     Raises:
         AssertionError: The time is over; the message holds the last value.
@@ -26,7 +26,7 @@ def wait_until(condition: Callable[[], T], timeout_s: float = 10.0, what: str = 
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
         if time.monotonic() >= deadline:
-            name = what or getattr(condition, "__name__", "the condition")
+            name = description or getattr(condition, "__name__", "the condition")
             raise AssertionError(f"not within {timeout_s:g} s: {name}; last seen: {value!r}")
         time.sleep(_PAUSE_S)
     return value

@@ -64,7 +64,7 @@ class Gate:
         self.inside.release()
         assert await asyncio.to_thread(self.open.wait, WAIT_S)
 
-    async def stay(self) -> None:
+    async def wait_cancelled(self) -> None:
         """Enter and stay until cancelled; the note "cancelled" says so."""
         self.inside.release()
         try:

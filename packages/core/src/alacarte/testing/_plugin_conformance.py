@@ -295,7 +295,7 @@ def _check_meter(implementation: Callable[..., Any], plugins: Plugins) -> None:
     for kind in ("driver", "replica", "proxy"):
         process = ProcessInfo(kind, "check", "local")
         try:
-            answers = plugins.ask("make_meter", process=process, config=config)
+            answers = plugins.call("make_meter", process=process, config=config)
         except PluginError as error:
             raise AssertionError(str(error)) from error
         for answer in answers:
@@ -336,7 +336,7 @@ def _check_told(implementation: Callable[..., Any], plugins: Plugins) -> None:
     """Tell the plugins of an event and of a process, as a controller does."""
     before = plugins.failures.values()
     plugins.on_event(Event("replica", "check#Plugin#1", "RUNNING"))
-    plugins.tell("on_process", process=ProcessInfo("controller", "check", "node"), runtime=None)
+    plugins.call_robust("on_process", process=ProcessInfo("controller", "check", "node"), runtime=None)
     failed = [each for each in plugins.failures.values() if each not in before]
     assert not failed, f"plugin {failed[0].plugin} failed in {failed[0].hook}: {failed[0].message}"
 

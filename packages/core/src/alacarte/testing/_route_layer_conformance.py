@@ -51,7 +51,7 @@ def _checked(method: str, service: Any) -> Service:
 class _RouteMeans:
     """A `Runtime` whose deployments answer with their names."""
 
-    place = None
+    service_context = None
     node_id = "check"
 
     def __init__(self, config: ConfigSections) -> None:

@@ -13,7 +13,7 @@ from ._deployment_id import DeploymentId
 from ._deployment_info import DeploymentInfo
 from ._events import Event
 from ._facade import Client, Handle, HandleResponse
-from ._hooks import Failures, HookAnswer, Hooks
+from ._hooks import Failures, HookResult, Hooks
 from ._identities import Identity
 from ._instance_protocol import Instance
 from ._loads import CallerLoad, LoadWatch
@@ -84,7 +84,7 @@ __all__ = [
     "HandleResponse",
     "HelperProcess",
     "HelperProcesses",
-    "HookAnswer",
+    "HookResult",
     "Hooks",
     "Identity",
     "Instance",

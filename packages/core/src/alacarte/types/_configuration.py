@@ -32,7 +32,7 @@ class ConfigSection:
             the option is not given or says less. It excludes a fixed `num_replicas`, and the
             controller alone sees it: it is absent in replicas and in processes that call. None for
             any other option.
-        seen_by: `"replicas"` keeps a deployment's option from processes that call, proxies
+        visible_to: `"replicas"` keeps a deployment's option from processes that call, proxies
             included: `DeploymentInfo.options` returns None there, for routing policies too. The
             options that they do see take 64 KiB at most, pickled, and hold no bytes of code.
     """
@@ -45,7 +45,7 @@ class ConfigSection:
     change: Literal["in_place", "new_version"] = "in_place"
     prepare: str = ""
     auto: Mapping[str, Any] | None = None
-    seen_by: Literal["all", "replicas"] = "all"
+    visible_to: Literal["all", "replicas"] = "all"
 
     @property
     def qualified_name(self) -> str:

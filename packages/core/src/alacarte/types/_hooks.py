@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 
-class HookAnswer(NamedTuple):
+class HookResult(NamedTuple):
     """What one plugin returned.
 
     Attributes:
@@ -43,7 +43,7 @@ class Hooks(Protocol):
     def implements(self, hook: str) -> bool:
         """Return whether some plugin implements a hook."""
 
-    def ask(self, hook: str, *, subject: str = "", **given: Any) -> list[HookAnswer]:
+    def call(self, hook: str, *, subject: str = "", **given: Any) -> list[HookResult]:
         """Ask each plugin that implements a hook; return what they gave, None left out.
 
         In the order of plugin names, those with `tryfirst` first.
@@ -57,8 +57,8 @@ class Hooks(Protocol):
             PluginError: A plugin raised, or returned a value of another type. It is named.
         """
 
-    def tell(self, hook: str, *, subject: str = "", **given: Any) -> list[HookAnswer]:
-        """Do as `ask`, but go on without a plugin that fails, and keep its failure.
+    def call_robust(self, hook: str, *, subject: str = "", **given: Any) -> list[HookResult]:
+        """Do as `call`, but go on without a plugin that fails, and keep its failure.
 
         Args:
             subject: What the hook is called for, for the failure: "replica r1".

@@ -41,7 +41,7 @@ class ResourceKind(Protocol):
 
     name: str
 
-    def validate(self, resource: Resource, all_of_them: Resources) -> None:
+    def validate(self, resource: Resource, resources: Resources) -> None:
         """Raise ConfigError when `resource` cannot exist among all that are to.
 
         Asked of every resource at every change, so also when another one is about to be deleted

@@ -94,7 +94,7 @@ class Runtime(Protocol):
         no replica.
         """
 
-    def is_plain(self, deployment: DeploymentId) -> bool:
+    def is_task_free(self, deployment: DeploymentId) -> bool:
         """Whether calls to that deployment do not depend on the task they run in.
 
         The coroutine of such a call, unless it has a deadline, may be begun in one task and carried

@@ -112,7 +112,7 @@ class ProxyApp:
             self._retry.schedule(failed=self._layers.failed)
 
     def _is_plain(self, route: Route) -> bool:
-        return not route.is_split and self._runtime.is_plain(next(iter(route.targets)))
+        return not route.is_split and self._runtime.is_task_free(next(iter(route.targets)))
 
     async def close(self) -> None:
         """Stop rebuilding layers, and write the remaining lines of the access log."""

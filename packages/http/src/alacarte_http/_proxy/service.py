@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 
 from alacarte.layers import order_stages
-from alacarte.types import EdgeObserver, HookAnswer, RouteTable, Runtime
+from alacarte.types import EdgeObserver, HookResult, RouteTable, Runtime
 
 from ..config import HTTPOptions
 from ..layers import HttpRoute
@@ -42,7 +42,7 @@ class HttpProxy:
 
     async def start(self, runtime: Runtime) -> Mapping[str, str]:
         options: HTTPOptions = runtime.config.section("http")
-        context = runtime.place
+        context = runtime.service_context
         assert context is not None
         assert options.host is not None
         check_exposure(options)
@@ -137,9 +137,9 @@ def _make_layers(runtime: Runtime) -> HttpLayers | None:
     if not hooks.implements("wrap_http"):
         return None
 
-    def collect(route: HttpRoute) -> list[HookAnswer]:
+    def collect(route: HttpRoute) -> list[HookResult]:
         subject = describe_route(route)
-        return hooks.ask("wrap_http", subject=subject, route=route, config=runtime.config)
+        return hooks.call("wrap_http", subject=subject, route=route, config=runtime.config)
 
     stages = order_stages(hooks.registered("register_layer_stages").values())
     return HttpLayers(collect, stages, hooks.failures.note)

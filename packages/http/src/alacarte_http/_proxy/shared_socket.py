@@ -39,7 +39,7 @@ async def obtain_listener(context: ServiceContext, host: str, port: int) -> sock
         except (OSError, TimeoutError) as error:  # the sibling is starting or ending
             log.debug("no listening socket from %s: %r", path, error)
     # With port=0, keep the port of the previous process, whose clients know it.
-    previous_port = int(context.facts.get("port", 0))
+    previous_port = int(context.metadata.get("port", 0))
     if port == 0 and previous_port:
         try:
             return listening_socket(host, previous_port)
