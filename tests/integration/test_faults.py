@@ -112,7 +112,7 @@ def test_a_handle_and_a_killed_replica(here: Instance, tmp_path: Path):
     response = handle.wait.remote("killed")
     wait_until((tmp_path / "killed.started").exists)
     here.kill_replica(here.replicas()[0])
-    with pytest.raises(ReplicaUnavailableError, match="may have run; it was not sent again"):
+    with pytest.raises(ReplicaUnavailableError, match="may have run, and was not retried"):
         response.result(timeout_s=10)
     # The next one waits for the replacement.
     assert handle.add.remote(1, 2).result(timeout_s=20) == 3

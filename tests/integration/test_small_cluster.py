@@ -96,7 +96,7 @@ def test_a_composition_that_cannot_fit(output: Output):
     assert len(output.log(text)) == 1
     assert output.log(text)[0].startswith("(alacarte:controller pid=")
     error = output["composition"]
-    assert error.startswith("application 'pipeline' does not run after 5 s.\n")
+    assert error.startswith("application 'pipeline' is not running after 5 s.\n")
     assert error.count(text) == 1
     assert "of 1 ready, waits for a process for a replica" in error
     assert "It stays deployed" in error

@@ -175,7 +175,7 @@ def test_an_unknown_option():
 def test_arguments_that_cannot_travel(local):
     """`remote` itself says which argument it is, positional or by name; nothing is sent."""
     handle = local.run(Echo.bind())
-    told = r"double\(\): argument 2 cannot be sent: lock.*Pass what it is made from"
+    told = r"double\(\): argument 2 cannot be sent: lock.*Pass picklable values"
     with pytest.raises(ConfigError, match=told):
         handle.double.remote(1, threading.Lock())
     with pytest.raises(ConfigError, match=r"__call__\(\): argument 'key' cannot be sent"):

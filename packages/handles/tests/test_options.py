@@ -76,7 +76,7 @@ def test_a_call_that_may_run_once(local, gate):
     response = handle.remote()
     gate.entered()
     kill(gate.next_note())
-    with pytest.raises(ReplicaUnavailableError, match="may have run; it was not sent again"):
+    with pytest.raises(ReplicaUnavailableError, match="may have run, and was not retried"):
         response.result(timeout_s=WAIT_S)
     gate.open.set()
     assert gate.notes() == []

@@ -1,7 +1,7 @@
 """alacarte: model and application serving for Python, à la carte.
 
-`from alacarte import serve` is the way in. Importing this package loads nothing else, so
-that a program which only declares deployments starts fast.
+Programs start with `from alacarte import serve`. Importing this package loads nothing else, so a
+program that only declares deployments starts fast.
 """
 
 from .__about__ import __version__

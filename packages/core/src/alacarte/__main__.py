@@ -1,4 +1,4 @@
-"""`python -m alacarte`: the program `alacarte`, which the package alacarte-cli gives."""
+"""`python -m alacarte`: run the program `alacarte` of the package alacarte-cli."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["main"]
 
 
 def main() -> int | str:
-    """Run the installed program of that name; return its exit code, or why there is none."""
-    # A script of that name may be somebody else's.
+    """Run the program of alacarte-cli; return its exit code, or an error for `sys.exit`."""
+    # Another distribution may install a script of the same name.
     scripts = metadata.entry_points(group="console_scripts", name="alacarte")
-    ours = [each for each in scripts if each.dist is not None and each.dist.name == "alacarte-cli"]
-    if not ours:
+    found = [each for each in scripts if each.dist is not None and each.dist.name == "alacarte-cli"]
+    if not found:
         return f"error: {missing_package('python -m alacarte', 'python -m alacarte')}"
-    result: int = ours[0].load()()
+    result: int = found[0].load()()
     return result
 
 

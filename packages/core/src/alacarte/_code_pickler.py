@@ -1,8 +1,8 @@
-"""Pickle code by value together with its place: file, lines and their text.
+"""Pickler of code objects with their file names, line numbers and source.
 
-cloudpickle from 3.1.3 on replaces the file name of all code by "<dynamic-code>", and no version
-of it sends the source. Tracebacks in a replica name the user's file and show the user's line all
-the same, also for notebook cells, which no file holds, and on nodes that do not have the file.
+cloudpickle 3.1.3 replaces the file name of all code by "<dynamic-code>", and no version of
+cloudpickle sends the source. With this pickler, tracebacks in a replica name the user's file and
+show the user's line, even for notebook cells and on nodes without the file.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import cloudpickle
 __all__ = ["CodePickler", "Sink", "dumps"]
 
 _MAX_FILES = 1000
-"""Files whose text a process remembers for others; each run of a notebook cell is one."""
+"""Maximum number of received files in `linecache`; each run of a notebook cell is a file."""
 
 
 class Sink(Protocol):
-    """Where a pickle goes."""
+    """A writable file for the bytes of a pickle."""
 
     def write(self, data: bytes, /) -> object:
-        """Take the next bytes."""
+        """Write the next bytes."""
 
 
 class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """cloudpickle's pickler, but for code objects, whose place and source it keeps."""
+    """cloudpickle's pickler, which also keeps the file names, lines and source of code objects."""
 
     def __init__(self, file: Sink, buffer_callback: Callable[[Any], Any] | None = None) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
@@ -39,29 +39,29 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(obj, CodeType):
             return _make_code, (self._source(obj), *_arguments(obj))
         if isinstance(obj, FunctionType):
-            # Code in archives: the module's loader has the text, and only now it is at hand.
+            # For code in archives: the module's loader, found in its globals, has the source.
             linecache.lazycache(obj.__code__.co_filename, obj.__globals__)
         return super().reducer_override(obj)
 
     def _source(self, code: CodeType) -> str:
-        """Return the source of `code`; nothing if it is unknown, or sent with the code around."""
-        place = range(code.co_firstlineno, _last_line(code) + 1)
+        """Return the source of `code`; "" where it is unknown, or sent with enclosing code."""
+        lines = range(code.co_firstlineno, _last_line(code) + 1)
         covered = self._covered.setdefault(code.co_filename, [])
-        if any(place.start in other and place.stop <= other.stop for other in covered):
+        if any(lines.start in other and lines.stop <= other.stop for other in covered):
             return ""
-        covered.append(place)
-        return "".join(linecache.getlines(code.co_filename)[place.start - 1 : place.stop - 1])
+        covered.append(lines)
+        return "".join(linecache.getlines(code.co_filename)[lines.start - 1 : lines.stop - 1])
 
 
 def dumps(value: Any, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
-    """Pickle `value` as `cloudpickle.dumps` does, with the place of its code."""
+    """Pickle `value` as `cloudpickle.dumps` does, with file names, lines and source of its code."""
     file = io.BytesIO()
     CodePickler(file, buffer_callback).dump(value)
     return file.getvalue()
 
 
 def _arguments(code: CodeType) -> tuple[Any, ...]:
-    """Return the arguments of `CodeType`, as they have been since Python 3.11."""
+    """Return the arguments of `CodeType` for a copy of `code`, in the order of Python 3.11."""
     return (
         code.co_argcount,
         code.co_posonlyargcount,
@@ -85,37 +85,37 @@ def _arguments(code: CodeType) -> tuple[Any, ...]:
 
 
 def _last_line(code: CodeType) -> int:
-    """Return the last line of `code` and of all code inside of it."""
+    """Return the last line of `code`, nested code included."""
     ends = [end or start or 0 for start, end, _, _ in code.co_positions()]
     inner = [_last_line(const) for const in code.co_consts if isinstance(const, CodeType)]
     return max([code.co_firstlineno, *ends, *inner])
 
 
 def _make_code(source: str, *arguments: Any) -> CodeType:
-    """Return the code object, and make its source known to tracebacks of this process."""
+    """Unpickle a code object, and add its source to `linecache` for tracebacks."""
     code = CodeType(*arguments)
     if source:
-        _remember(code.co_filename, code.co_firstlineno, source.splitlines(keepends=True))
+        _add_source(code.co_filename, code.co_firstlineno, source.splitlines(keepends=True))
     return code
 
 
-_remembered: dict[str, None] = {}
-"""Files whose text came with code; the one longest unused first."""
+_received_files: dict[str, None] = {}
+"""Names of files with received source, the least recently used first."""
 
 
-def _remember(file: str, first_line: int, lines: list[str]) -> None:
-    """Let `linecache` give `lines` of `file`, unless it reads the same from the file itself."""
+def _add_source(file: str, first_line: int, lines: list[str]) -> None:
+    """Add `lines` of `file` to `linecache`, unless the local file has the same lines."""
     known = linecache.getlines(file)
-    place = slice(first_line - 1, first_line - 1 + len(lines))
-    if known[place] == lines:
+    span = slice(first_line - 1, first_line - 1 + len(lines))
+    if known[span] == lines:
         return
     text = known + ["\n"] * (first_line - 1 - len(known))
-    text[place] = lines
-    # Without a time of change, linecache keeps an entry whatever the disk says.
+    text[span] = lines
+    # linecache never checks an entry without a modification time against the disk.
     linecache.cache[file] = (sum(map(len, text)), None, text, file)
-    _remembered.pop(file, None)
-    _remembered[file] = None
-    if len(_remembered) > _MAX_FILES:
-        oldest = next(iter(_remembered))
-        del _remembered[oldest]
+    _received_files.pop(file, None)
+    _received_files[file] = None
+    if len(_received_files) > _MAX_FILES:
+        oldest = next(iter(_received_files))
+        del _received_files[oldest]
         linecache.cache.pop(oldest, None)

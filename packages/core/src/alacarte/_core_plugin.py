@@ -1,4 +1,4 @@
-"""What core itself contributes, through the hooks everyone uses."""
+"""Hook implementations of core, registered as those of any plugin."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def register_config() -> list[ConfigSection]:
 
 @hookimpl
 def register_resources() -> list[ResourceKind]:
-    from ._model.kinds import ApplicationKind  # pydantic, which not every process needs
+    from ._model.kinds import ApplicationKind  # imports pydantic, which few processes need
 
     return [ApplicationKind()]
 

@@ -1,4 +1,4 @@
-"""Where lines of the log go when the program has not decided, and what each of them says."""
+"""Default logging: handlers of drivers and actors, and replica and request in each record."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _REPLICA = (
 )
 
 _process: ReplicaContext | None = None
-"""The replica that this process is, for threads that know nothing of it; None for no replica."""
+"""The replica of this process, for threads without a context; None in other processes."""
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Prints to whatever stderr is at that moment: programs replace it for a while."""
+    """Writes to the current `sys.stderr`, which programs replace for a while."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -32,7 +32,7 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 
 def configure_logging() -> None:
-    """Send `alacarte`'s log to stderr, unless the program has set logging up itself."""
+    """Send the log of `alacarte` to stderr, unless the program has configured logging."""
     logger = logging.getLogger("alacarte")
     if logger.handlers or logging.getLogger().handlers:
         return
@@ -44,14 +44,13 @@ def configure_logging() -> None:
 
 
 def configure_actor_logging(*, own_process: bool) -> None:
-    """Give each record its deployment, replica and request; format those that nobody handles.
+    """Add deployment, replica and request to each record; format records without a handler.
 
-    Handlers, formatters and levels that user code sets remain in force: only the handler of last
-    resort is replaced, which Python uses where a program has none, and which prints the message
-    alone.
+    Handlers, formatters and levels of user code remain in force: only the handler of last resort
+    is replaced, which Python uses for a program without handlers.
 
     Args:
-        own_process: Nobody's program runs in this process, so every line is ours to format.
+        own_process: Whether alacarte started this process, so that no user program runs in it.
     """
     make = logging.getLogRecordFactory()
     if not isinstance(make, _RecordFactory):
@@ -60,16 +59,16 @@ def configure_actor_logging(*, own_process: bool) -> None:
 
 
 def name_process(replica: ReplicaContext) -> None:
-    """Say that this whole process is a replica, the user's own threads included."""
+    """Set the replica of this whole process, for threads that user code starts."""
     global _process
     _process = replica
 
 
 class _RecordFactory:
-    """Makes log records that know where they were made.
+    """Makes log records with the current deployment, replica and request.
 
-    The attributes have a prefix: `extra={"request_id": ...}` of user code would be refused where
-    the record has one of that name.
+    The attributes have the prefix `serve_`, since logging refuses `extra={"request_id": ...}` for a
+    record with an attribute of that name.
     """
 
     def __init__(self, make: Callable[..., logging.LogRecord]) -> None:
@@ -85,10 +84,10 @@ class _RecordFactory:
 
 
 class LineFormatter(logging.Formatter):
-    """Formats lines of replicas with replica and request, and others without.
+    """Formats records of replicas with replica and request, other records without.
 
     Args:
-        bare: Lines from outside of replicas are their message alone, as Python prints them.
+        bare: Whether records from outside of replicas are formatted as the message alone.
     """
 
     def __init__(self, *, bare: bool = False) -> None:
@@ -96,14 +95,14 @@ class LineFormatter(logging.Formatter):
         self._in_replica = logging.Formatter(_REPLICA)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, and a traceback below it where the record has one."""
+        """Return the line of a record, followed by its traceback."""
         if getattr(record, "serve_replica", ""):
             return self._in_replica.format(record)
         return super().format(record)
 
 
 class _LastResort(_Stderr):
-    """Prints what no handler takes."""
+    """Writes records without a handler to stderr."""
 
     def __init__(self, *, own_process: bool) -> None:
         super().__init__()
@@ -111,6 +110,6 @@ class _LastResort(_Stderr):
         self.setFormatter(LineFormatter(bare=not own_process))
 
     def filter(self, record: logging.LogRecord) -> Any:
-        """Outside of replicas, Python prints warnings and errors only."""
+        """Return whether to write a record: outside of replicas, warnings and errors only."""
         shown = self._own_process or bool(getattr(record, "serve_replica", ""))
         return (shown or record.levelno >= logging.WARNING) and super().filter(record)

@@ -1,4 +1,4 @@
-"""The calls that a request makes, and their end with the request."""
+"""Nested calls of a request, which are cancelled with the request."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ __all__ = ["Cancellable", "NestedCalls"]
 
 
 class Cancellable(Protocol):
-    """Work under way that can be given up."""
+    """Work in progress that can be cancelled."""
 
     def cancel(self) -> object:
-        """Give it up. Nothing happens when it has ended."""
+        """Cancel the work; do nothing when it has ended."""
 
 
 class NestedCalls:
-    """The calls that a request has made and that have not ended, from any thread.
+    """The pending calls of a request, from any thread.
 
-    When the request is cancelled, so are they. When it ends in another way, those that it did not
-    wait for go on: they were left to themselves on purpose.
+    A cancelled request cancels its calls. When the request ends in another way, its pending calls
+    continue: the handler chose not to wait for them.
 
     Attributes:
-        cancelled: The request was cancelled.
+        cancelled: Whether the request was cancelled.
     """
 
-    __slots__ = ("_calls", "_over", "cancelled")
+    __slots__ = ("_calls", "_closed", "cancelled")
 
     def __init__(self) -> None:
         self._calls: set[Cancellable] = set()
-        self._over = False
+        self._closed = False
         self.cancelled = False
 
     def add(self, call: Cancellable) -> None:
-        """Take in a call, until `discard`."""
-        if self._over:
+        """Add a call, until `discard`; cancel the call in a thread of a cancelled request."""
+        if self._closed:
             return
         self._calls.add(call)
-        # Cancelled meanwhile, by another thread. On the loop it is the handler that cleans up:
-        # it has seen the cancellation, and its further calls are made in spite of it.
+        # On the loop, the handler itself got the CancelledError: a call that it makes afterwards
+        # is part of its cleanup, and must run.
         if self.cancelled and asyncio._get_running_loop() is None:
             call.cancel()
 
     def discard(self, call: Cancellable) -> None:
-        """A call has ended."""
+        """Remove a call that has ended."""
         self._calls.discard(call)
 
     def cancel(self) -> None:
-        """The request was cancelled: cancel what it has called."""
+        """Cancel the pending calls of a cancelled request."""
         self.cancelled = True
         for call in list(self._calls):
             call.cancel()
 
     def close(self) -> None:
-        """The request has ended: what still runs is on its own."""
-        self._over = True
+        """Release the pending calls of a request that has ended."""
+        self._closed = True
         self._calls.clear()

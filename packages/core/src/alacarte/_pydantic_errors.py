@@ -1,4 +1,4 @@
-"""Say in one line what is wrong with an option, instead of in a pydantic report."""
+"""One-line errors for invalid options, from pydantic's validation errors."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["config_error"]
 def config_error(
     subject: str, error: ValidationError, model: type[BaseModel], *, option: str = ""
 ) -> ConfigError:
-    """Return one error that names the subject, each option, its value and what is allowed.
+    """Return an error with the subject, each invalid option, its value and the allowed values.
 
     Args:
-        subject: Whose options they are, a deployment's name for example.
-        error: What pydantic found.
-        model: The model that was being filled; it knows which names are allowed.
-        option: The option whose value the model is, "" where the model holds the options.
+        subject: The owner of the options, such as the name of a deployment.
+        error: The validation error.
+        model: The validated model, for the names of its options.
+        option: The option with the model as its value, "" where the model holds the options.
     """
-    words = "; ".join(_explain(each, model, option) for each in error.errors())
-    return ConfigError(f"{subject}: {words}")
+    reasons = "; ".join(_explain(each, model, option) for each in error.errors())
+    return ConfigError(f"{subject}: {reasons}")
 
 
 def _explain(detail: ErrorDetails, model: type[BaseModel], parent_option: str) -> str:
@@ -39,18 +39,18 @@ def _explain(detail: ErrorDetails, model: type[BaseModel], parent_option: str) -
     if not path and not parent_option:
         return rule
     if detail["type"] == "value_error" and _model_at(model, path):
-        # A rule about several fields names those that matter itself.
+        # The message of a rule about several fields names these fields.
         return f"{option}: {rule}"
     return f"{option}={reprlib.repr(detail['input'])} {rule}"
 
 
 def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """Return the model that stands at `path`, None when something else does."""
-    here: type[BaseModel] | None = model
+    """Return the model at `path`, None for a value of another type."""
+    found: type[BaseModel] | None = model
     for part in path:
-        field = here.model_fields.get(str(part)) if here else None
-        here = _model_in(field.annotation) if field else None
-    return here
+        field = found.model_fields.get(str(part)) if found else None
+        found = _model_in(field.annotation) if field else None
+    return found
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -1,4 +1,4 @@
-"""Small parts for code on an event loop: keep tasks alive, close an iterator, wake a waiter."""
+"""Helpers for code on an event loop: task sets, closing of iterators, waiters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["TaskSet", "close_iterator", "mark_retrieved", "wake"]
 
 
 class TaskSet:
-    """Holds tasks until they have ended: an event loop references its tasks only weakly."""
+    """Strong references to running tasks, since an event loop references its tasks weakly."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -35,7 +35,7 @@ class TaskSet:
 
 
 async def close_iterator(source: Any) -> None:
-    """Close an asynchronous iterator where the iterator can be closed.
+    """Close an asynchronous iterator that has the method `aclose`.
 
     Args:
         source: An asynchronous iterator with or without `aclose`, or None.
@@ -46,7 +46,7 @@ async def close_iterator(source: Any) -> None:
 
 
 def wake(waiter: asyncio.Future[None] | None) -> None:
-    """Let the coroutine go on that awaits this future, if a coroutine does."""
+    """Set the result of a waiter's future, unless it is None or done."""
     if waiter is not None and not waiter.done():
         waiter.set_result(None)
 

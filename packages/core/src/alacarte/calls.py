@@ -1,4 +1,4 @@
-"""Make calls of Python methods: the primitive under handles, for packages that need their own.
+"""Calls of Python methods: the primitive of handles, for packages with callers of their own.
 
 call = python_call("predict", (image,), {})
 result = python_result(await runtime.service(deployment)(call))
@@ -19,7 +19,7 @@ from .types import Buffer, Call, Reply
 __all__ = ["PYTHON", "new_request_id", "python_call", "python_result", "python_value"]
 
 PYTHON = "python"
-"""Name of the protocol of calls with Python values."""
+"""Name of the call protocol for Python values."""
 
 _ID_DIGITS = 32
 _NUM_IDS = 64
@@ -28,11 +28,11 @@ _ids: list[str] = []
 
 
 def new_request_id() -> str:
-    """Return a request id: 32 hexadecimal digits, unique but no secret."""
+    """Return a request id: 32 hexadecimal digits, unique but not secret."""
     while True:
         try:
             return _ids.pop()
-        except IndexError:  # drawn many at a time: one alone takes twice as long
+        except IndexError:  # drawing ids in bulk takes half the time
             digits = _random.randbytes(_NUM_IDS * _ID_DIGITS // 2).hex()
             _ids.extend([digits[i : i + _ID_DIGITS] for i in range(0, len(digits), _ID_DIGITS)])
 
@@ -50,19 +50,19 @@ def python_call(
     bypass_limit: bool = False,
     idempotent: bool = False,
 ) -> Call:
-    """Return a call of `method` with Python values, made in the context of the current request.
+    """Return a call of `method` with Python values, in the context of the current request.
 
-    Inside a request the new call takes over its id, application, route, identity and deadline.
+    Inside a request, the call inherits the request's id, application, route, identity and deadline.
 
     Args:
-        timeout_s: Time for the reply to begin; never longer than the current request has left.
-        request_id: For a call that had to wait before it could be made; by default the current
-            request's, or a new one.
-        bypass_limit: The replica takes it beyond `max_ongoing_requests`.
-        idempotent: It may run more than once, so it is sent elsewhere when its replica is lost.
+        timeout_s: Seconds until the reply must begin, at most the current request's remaining time.
+        request_id: Id of a call that was delayed before its creation; by default the current
+            request's id, or a new id.
+        bypass_limit: Whether a replica at `max_ongoing_requests` accepts the call.
+        idempotent: Whether the call may run more than once: it is retried when its replica is lost.
 
     Raises:
-        ConfigError: An argument cannot be pickled; the message says which.
+        ConfigError: An argument cannot be pickled; the message names the argument.
     """
     payload = _encode_arguments(method, tuple(args), dict(kwargs))
     parent = current_call.get()
@@ -95,12 +95,12 @@ def python_call(
 
 
 def python_result(reply: Reply) -> Any:
-    """Return the value of a reply that does not stream."""
+    """Return the value of a reply without a stream."""
     return decode(reply.payload[0])
 
 
 def python_value(message: Buffer) -> Any:
-    """Return the value of one message of a reply that streams."""
+    """Return the value of one message of a streaming reply."""
     return decode(message)
 
 
@@ -108,14 +108,14 @@ def _encode_arguments(method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     try:
         return encode((args, kwargs))
     except ConfigError as error:
-        named = [(f"argument {place}", value) for place, value in enumerate(args, start=1)]
+        named = [(f"argument {number}", value) for number, value in enumerate(args, start=1)]
         named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
         for name, value in named:
             try:
                 encode(value)
             except ConfigError as reason:
                 raise ConfigError(
-                    f"{method}(): {name} cannot be sent: {reason}. Pass what it is made from, and "
-                    "make it in the method."
+                    f"{method}(): {name} cannot be sent: {reason}. Pass picklable values, and "
+                    "create the object in the method."
                 ) from error
         raise

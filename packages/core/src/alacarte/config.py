@@ -1,6 +1,6 @@
-"""What users may configure, validated when it is given.
+"""Options of deployments and of the cluster, as validated models.
 
-Names and defaults follow Ray Serve, so that a program moves over as it is. These models live in
+Names and defaults follow Ray Serve, so that programs migrate without changes. These models live in
 the user's process and the controller; a replica gets plain values (`ReplicaSettings`).
 """
 
@@ -20,7 +20,7 @@ __all__ = [
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 _FINEST = 0.0001
-"""Ray counts resources in ten-thousandths."""
+"""Ray's smallest unit of a resource."""
 
 
 def _fine(value: float) -> float:
@@ -38,19 +38,19 @@ class _Model(BaseModel):
 
 
 class RayActorOptions(_Model):
-    """Resources and environment of each replica's process, as Ray takes them.
+    """Resources and environment of each replica's process, with Ray's names.
 
-    The local cluster runs replicas in this process and has no use for them.
+    The local cluster runs replicas in this process and ignores these options.
 
     Attributes:
-        num_cpus: CPUs to set aside; fractions are fine.
-        num_gpus: GPUs to set aside; fractions share one.
-        memory: Memory to set aside, in bytes.
-        resources: Custom resources of the cluster to set aside.
-        accelerator_type: The kind of GPU the node must have.
+        num_cpus: CPUs to reserve, whole or fractional.
+        num_gpus: GPUs to reserve; replicas with fractions share a GPU.
+        memory: Memory to reserve, in bytes.
+        resources: Custom resources of the cluster to reserve.
+        accelerator_type: The required type of GPU.
         runtime_env: Packages, files and environment variables of the process.
-        label_selector: Labels the node must have.
-        fallback_strategy: Other selectors to try when no node fits.
+        label_selector: Required labels of the node.
+        fallback_strategy: Other selectors, for when no node matches.
     """
 
     num_cpus: Quantity = 1.0
@@ -79,7 +79,7 @@ class RayActorOptions(_Model):
 
     @property
     def needs(self) -> dict[str, float]:
-        """What a replica's process takes of its node, under Ray's names."""
+        """The resources that a replica's process reserves on its node, with Ray's names."""
         plain = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": self.memory or 0.0}
         return {name: amount for name, amount in {**plain, **self.resources}.items() if amount}
 
@@ -171,7 +171,7 @@ class DeploymentConfig(_Model):
     def _no_empty_bundle(cls, value: list[Bundle] | None) -> list[Bundle] | None:
         for index, bundle in enumerate(value or ()):
             if not any(bundle.values()):
-                raise ValueError(f"must ask for something in every bundle; bundle {index} does not")
+                raise ValueError(f"must reserve a resource in every bundle; bundle {index} is empty")
         return value
 
     @property
@@ -182,7 +182,7 @@ class DeploymentConfig(_Model):
 
     @property
     def policy_parameters(self) -> dict[str, Any]:
-        """The parameters of the routing policy, as the user wrote them."""
+        """The user's parameters of the routing policy."""
         policy = self.routing_policy
         if isinstance(policy, str):
             return {}
@@ -195,12 +195,12 @@ class DeploymentConfig(_Model):
         if bundles is None:
             for option in ("placement_group_strategy", "placement_group_bundle_label_selector"):
                 if getattr(self, option) is not None:
-                    raise ValueError(f"{option} has no meaning without placement_group_bundles")
+                    raise ValueError(f"{option} requires placement_group_bundles")
             return self
         if self.max_replicas_per_node is not None:
             raise ValueError(
-                "max_replicas_per_node and placement_group_bundles exclude each other; a custom "
-                "resource in the first bundle bounds the replicas of a node as well"
+                "max_replicas_per_node and placement_group_bundles exclude each other; limit the "
+                "replicas per node with a custom resource in the first bundle"
             )
         if selectors is not None and len(selectors) not in (1, len(bundles)):
             raise ValueError(
@@ -210,38 +210,38 @@ class DeploymentConfig(_Model):
         for name, amount in self.ray_actor_options.needs.items():
             if amount > bundles[0].get(name, 0.0):
                 raise ValueError(
-                    f"ray_actor_options ask for {name}={amount:g}, and the first of "
-                    f"placement_group_bundles, where the replica lives, has "
-                    f"{bundles[0].get(name, 0.0):g}; ask for less (num_cpus is 1 by default), or "
-                    "put more into that bundle"
+                    f"ray_actor_options reserves {name}={amount:g}, but the replica runs in the "
+                    f"first of placement_group_bundles, which has "
+                    f"{bundles[0].get(name, 0.0):g}; lower the option (num_cpus is 1 by default), "
+                    "or enlarge the bundle"
                 )
         return self
 
     @property
     def bundle_labels(self) -> tuple[dict[str, str], ...]:
-        """The label selector of each bundle; () where nobody asked for labels."""
+        """The label selector of each bundle; () for bundles without selectors."""
         selectors = self.placement_group_bundle_label_selector or []
         bundles = self.placement_group_bundles or []
         return tuple(selectors * len(bundles) if len(selectors) == 1 else selectors)
 
     def start_failures_allowed(self, replicas: int) -> int:
-        """Failed starts after which a version of which so many are wanted is given up."""
+        """Return the number of failed starts after which a version of `replicas` replicas fails."""
         return min(self.max_constructor_retry_count, 3 * max(replicas, 1))
 
 
 class ClusterOptions(_Model):
-    """How an instance's processes find and trust each other.
+    """Options of the connections and processes of an instance.
 
     Attributes:
-        transport: `auto` takes a Unix socket on the same host and TCP across hosts; `tcp`
-            and `unix` insist.
-        max_message_bytes: The largest single request or reply.
-        actor_start_timeout_s: How long a replica's process may take to come up where the cluster
-            has room for it, user code aside; then another is tried. Waiting for room has no limit.
-        blocked_loop_warning_s: A replica's event loop that is blocked for longer is warned of in
-            its log, with the line of code that blocks it. `inf` for never.
-        max_bound_bytes: The most that a deployment's code and the arguments of `bind` may take
-            together. They are stored in the cluster's control store, and in the controller.
+        transport: `auto` uses Unix sockets on the same host and TCP across hosts; `tcp` and `unix`
+            use one of them only.
+        max_message_bytes: Maximum size of a request or reply.
+        actor_start_timeout_s: Time limit for the start of a replica's process on a node, user code
+            excluded; after it, another process is started. Waiting for resources has no limit.
+        blocked_loop_warning_s: Time after which a replica warns in its log that its event loop is
+            blocked, with the blocking line of code. `inf` for no warning.
+        max_bound_bytes: Maximum size of a deployment's code and the arguments of `bind` together.
+            Both are stored in the cluster's control store and in the controller.
     """
 
     transport: Literal["auto", "unix", "tcp"] = "auto"

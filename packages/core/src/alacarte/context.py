@@ -1,7 +1,7 @@
-"""Where code is running: in which request, in which replica, with which runtime.
+"""The current request, replica and runtime.
 
-Context variables, so that they hold in the thread pool and in tasks the user starts, and so that
-the local cluster, whose replicas share one process, keeps them apart.
+All are context variables: they follow into the thread pool and into tasks of user code, and they
+separate the replicas of the local cluster, which share a process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ReplicaContext:
         deployment_id: Application and deployment.
         replica_id: Unique within the instance.
         servable_object: The user's object; None while its constructor runs.
-        code_version: Of the deployment; it changes when a replica of new code is started.
+        code_version: Version of the deployment's code.
     """
 
     deployment_id: DeploymentId
@@ -48,41 +48,42 @@ class ReplicaContext:
     _max_ongoing: int = field(default=1, repr=False)
 
     def advertise(self, topic: str, values: Iterable[str]) -> None:
-        """Tell every process that calls this replica what it holds, for routing policies to see.
+        """Publish values of a topic to every process that calls this replica, for routing policies.
 
-        They see it as `ReplicaLoad.advertised[topic]`, soon and without asking. What was said of
-        the topic before is replaced; callers that connect later are told, too. From any thread.
+        Policies read them as `ReplicaLoad.advertised[topic]`. The values replace the topic's
+        previous values, and also reach callers that connect later. From any thread.
 
         Args:
-            topic: Names the kind of thing; `models` is what alacarte-multiplexing tells.
-            values: All that the replica holds of it: short texts.
+            topic: Name of the topic; alacarte-multiplexing uses `models`.
+            values: All values of the topic: short strings.
 
         Raises:
             ConfigError: All topics together exceed 1 MiB.
             ServeError: The replica is not running.
         """
         if self._publish is None:
-            raise ServeError(f"replica {self.replica_id} does not run: it can advertise nothing.")
+            raise ServeError(f"replica {self.replica_id} is not running and cannot advertise.")
         self._publish(topic, frozenset(values))
 
     def on_open(self, callback: Callable[[], Awaitable[None]]) -> None:
-        """Await `callback()` before the replica takes requests, once the user's object is made.
+        """Await `callback()` after the user's constructor, before the replica accepts requests.
 
-        For `CallProtocol.bind`, which is called just before. One that fails is a failed start.
+        For `CallProtocol.bind`, which is called just before. When the callback raises, the start of
+        the replica fails.
         """
         self._opening.append(callback)
 
     def on_close(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Await `callback()` when the replica stops: after its last request, before `__del__`.
 
-        Those given last run first. One that fails is logged.
+        Callbacks run in reverse order of registration. Exceptions are logged.
         """
         self._closing.append(callback)
 
     def on_resize(self, callback: Callable[[int], object]) -> None:
         """Call `callback(max_ongoing_requests)` now, and on the event loop when the option changes.
 
-        For what limits requests by itself, such as a thread pool.
+        For objects that limit requests themselves, such as thread pools.
         """
         self._resizing.append(callback)
         callback(self._max_ongoing)
@@ -94,12 +95,12 @@ class ReplicaContext:
 
     @property
     def app_name(self) -> str:
-        """The application."""
+        """The name of the application."""
         return self.deployment_id.app
 
     @property
     def deployment(self) -> str:
-        """The deployment's name."""
+        """The name of the deployment."""
         return self.deployment_id.name
 
     @property
@@ -109,20 +110,20 @@ class ReplicaContext:
 
 
 current_call: ContextVar[Call | None] = ContextVar("alacarte_call", default=None)
-"""The request being worked on here, None outside of one."""
+"""The current call, None outside of a request."""
 
 current_replica: ContextVar[ReplicaContext | None] = ContextVar("alacarte_replica", default=None)
-"""The replica this code runs in, None outside of one."""
+"""The current replica, None outside of a replica."""
 
 current_runtime: ContextVar[Runtime | None] = ContextVar("alacarte_runtime", default=None)
-"""The runtime of the actor this code runs in; None in a driver, which has one for the process."""
+"""The runtime of the current actor; None in a driver, which has one runtime for the process."""
 
 
 def get_replica_context() -> ReplicaContext:
-    """Return the replica that calls this.
+    """Return the context of the current replica.
 
     Raises:
-        ServeError: Not called in a replica.
+        ServeError: The calling code does not run in a replica.
     """
     replica = current_replica.get()
     if replica is None:
@@ -132,17 +133,17 @@ def get_replica_context() -> ReplicaContext:
 
 @dataclass(frozen=True)
 class RequestContext:
-    """The request that user code is working on.
+    """The request that user code handles.
 
     Attributes:
-        request_id: Follows the request through every nested call, and stands in logs.
-        app_name: Application the request entered through; of a call by a handle from outside,
-            the one that answers it.
-        route: Route prefix it entered by, "" when it came by a handle.
-        multiplexed_model_id: Model asked for, "" for none.
-        session_id: What makes routing sticky, "" for none.
-        deadline: When its time is over, on this process's `time.monotonic()`; None for no limit.
-        identity: Who makes the request, as an authentication layer has established; else None.
+        request_id: Id of the request, inherited by every nested call and shown in logs.
+        app_name: Application that the request entered through; for a handle call from outside of
+            a request, the application that answers the call.
+        route: Prefix of the route that the request entered by, "" for a handle call.
+        multiplexed_model_id: Id of the requested model, "" for none.
+        session_id: Key for sticky routing, "" for none.
+        deadline: Time limit on this process's `time.monotonic()`; None for no limit.
+        identity: The caller, as an authentication layer has established; None without such a layer.
     """
 
     request_id: str = ""
@@ -156,25 +157,25 @@ class RequestContext:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the caller has gone or given up, or the time is over.
+        """Whether the caller has cancelled the request or left, or the deadline has passed.
 
-        An async method is told by `asyncio.CancelledError`. A sync one runs on in its thread until
-        it looks here, or calls another deployment, which raises `RequestCancelledError`.
+        An async method gets `asyncio.CancelledError`. A sync method continues in its thread until
+        it reads this property, or calls another deployment, which raises `RequestCancelledError`.
         """
         return self._nested is not None and self._nested.cancelled
 
     def remaining_s(self) -> float | None:
-        """Return the seconds left, 0.0 when the time is over, None for no limit."""
+        """Return the seconds until the deadline, at least 0.0; None for no limit."""
         return None if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
 
 
 def get_request_context() -> RequestContext:
-    """Return the request that the calling code works on.
+    """Return the context of the current request.
 
-    In the methods of a replica, in its threads, and in the tasks that they start.
+    For the methods of a replica, its threads, and the tasks that they start.
 
     Raises:
-        ServeError: No request is being worked on here.
+        ServeError: The calling code handles no request.
     """
     call = current_call.get()
     if call is None:

@@ -1,9 +1,8 @@
-"""Every error alacarte raises, and what each one means to the person who gets it.
+"""Errors of alacarte.
 
-All derive from `ServeError`. They carry plain attributes, pickle with them, and know no protocol:
-each has a neutral `code`, which the package that speaks HTTP, gRPC or another protocol maps to its
-own status.
-Exceptions raised by user code are not wrapped: callers get the user's own type.
+All derive from `ServeError`. They carry plain attributes and pickle with them. Each has a
+protocol-neutral `code`, which the package for HTTP, gRPC or another protocol maps to its status.
+Exceptions of user code are not wrapped: callers get the user's own exception type.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ __all__ = [
 
 
 class ErrorCode(StrEnum):
-    """What kind of failure an error is, for every protocol to map. The names are gRPC's."""
+    """Protocol-neutral error codes, with gRPC's names."""
 
     INVALID_ARGUMENT = "invalid_argument"
-    """The request is wrong, and would fail again unchanged."""
+    """The request is invalid, and would fail again unchanged."""
     UNAUTHENTICATED = "unauthenticated"
     """The request lacks valid credentials."""
     PERMISSION_DENIED = "permission_denied"
-    """The caller is known, and not allowed to do this."""
+    """The caller is known, but lacks the permission."""
     NOT_FOUND = "not_found"
     ALREADY_EXISTS = "already_exists"
     RESOURCE_EXHAUSTED = "resource_exhausted"
@@ -52,23 +51,23 @@ class ErrorCode(StrEnum):
     FAILED_PRECONDITION = "failed_precondition"
     """The system is not in the state that the request requires."""
     ABORTED = "aborted"
-    """Another change came in between; repeat the whole read and write."""
+    """A concurrent change came first; read and change the resource again."""
     UNIMPLEMENTED = "unimplemented"
     UNAVAILABLE = "unavailable"
     """The service cannot answer now; the same request may succeed later."""
     DEADLINE_EXCEEDED = "deadline_exceeded"
     CANCELLED = "cancelled"
     INTERNAL = "internal"
-    """A bug, of the service or of user code."""
+    """A bug in alacarte, a plugin or user code."""
 
 
 class ServeError(Exception):
-    """Anything alacarte itself raises.
+    """The base class of all errors of alacarte.
 
-    A subclass may set `code`, for its class or for one error.
+    A subclass may set `code`, for the class or for one error.
 
     Attributes:
-        code: Which kind of failure this is.
+        code: The kind of failure.
     """
 
     code: ErrorCode = ErrorCode.INTERNAL
@@ -87,42 +86,43 @@ def _rebuild(kind: type[ServeError], args: tuple[Any, ...], state: dict[str, Any
 
 
 RayServeException = ServeError
-"""The name Ray Serve gives its base error, for programs that move over."""
+"""Ray Serve's name of the base error, for programs that migrate."""
 
 
 class ConfigError(ServeError, ValueError):
-    """An option, a name or a configuration value is not one of those allowed."""
+    """An option, a name or a configuration value is invalid."""
 
     code = ErrorCode.INVALID_ARGUMENT
 
 
 class PluginError(ServeError):
-    """A plugin is missing, broken, of another version than expected, or in conflict."""
+    """A plugin is missing, fails, has an unexpected version, or conflicts with another plugin."""
 
 
 class NotFoundError(ServeError, LookupError):
-    """No application, deployment or method has that name."""
+    """No application, deployment or method has the given name."""
 
     code = ErrorCode.NOT_FOUND
 
 
 class DeployError(ServeError, RuntimeError):
-    """An application could not be brought up; the message starts at the user's own frame."""
+    """An application failed to start; the message begins with the frame of the user's code."""
 
     code = ErrorCode.FAILED_PRECONDITION
 
 
 @dataclass(eq=False)
 class DeployTimeoutError(DeployError, TimeoutError):
-    """An application does not run after the time that `serve.run` was given.
+    """An application is not running within the `timeout_s` of `serve.run`.
 
-    It stays deployed and goes on starting. Run it again with other options, or delete it.
+    The application stays deployed and continues to start. Run it again with other options, or
+    delete it.
 
     Attributes:
-        applications: Those that do not run yet, by name.
-        timeout_s: The time given.
-        waiting: What each deployment waits for, by `application#deployment`.
-        causes: What is wrong, as far as it is known.
+        applications: Names of the applications that are not running.
+        timeout_s: The timeout in seconds.
+        waiting: The reason why each deployment waits, by `application#deployment`.
+        causes: Known causes, such as failed starts.
     """
 
     code = ErrorCode.DEADLINE_EXCEEDED
@@ -133,34 +133,34 @@ class DeployTimeoutError(DeployError, TimeoutError):
     causes: tuple[str, ...] = ()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> DeployTimeoutError:
-        """Make one as a `TimeoutError`: RuntimeError's way has no room for what that adds."""
+        """Create the error as a `TimeoutError`, whose instances are larger than RuntimeError's."""
         return TimeoutError.__new__(cls)
 
     def __str__(self) -> str:
         names = " and ".join(map(repr, self.applications))
-        one = len(self.applications) == 1
-        head = f"application {names} does" if one else f"applications {names} do"
+        is_single = len(self.applications) == 1
+        head = f"application {names} is" if is_single else f"applications {names} are"
         waiting = [f"{deployment}: {text}" for deployment, text in self.waiting.items()]
-        stays = "It stays deployed and goes" if one else "They stay deployed and go"
+        remain = "It stays deployed and continues" if is_single else "They stay deployed and continue"
         return "\n".join(
             [
-                f"{head} not run after {self.timeout_s:g} s.",
+                f"{head} not running after {self.timeout_s:g} s.",
                 *waiting,
                 *self.causes,
-                f"{stays} on starting; serve.delete() gives up.",
+                f"{remain} to start; stop with serve.delete().",
             ]
         )
 
 
 @dataclass(eq=False)
 class ConflictError(ServeError):
-    """A resource was changed by somebody else, while its change was being prepared here.
+    """Another program has changed a resource since this program read the resource.
 
-    Nothing has become of the change: read the resource again, and repeat it.
+    The change was not applied: read the resource again, and repeat the change.
 
     Attributes:
-        kind: Of the resource.
-        name: Its name.
+        kind: The kind of the resource.
+        name: The name of the resource.
     """
 
     code = ErrorCode.ABORTED
@@ -169,18 +169,17 @@ class ConflictError(ServeError):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name!r} was changed by somebody else meanwhile; try again."
+        return f"{self.kind} {self.name!r} was changed by another program; try again."
 
 
 class RequestError(ServeError):
-    """One request failed for a reason that lies outside of the user's code.
+    """A request failed for a reason outside of the user's code.
 
-    Every ingress answers a client by the error's `code` and `client_message`, also where the error
-    was raised in another process. A plugin's own subclass sets both, for its class or for one
-    error.
+    Every ingress answers clients by the error's `code` and `client_message`, even when the error
+    comes from another process. A plugin's subclass sets both, for the class or for one error.
 
     Attributes:
-        client_message: The text that clients get; "" for the protocol's standard text of the code.
+        client_message: The text for clients; "" for the protocol's standard text of the code.
     """
 
     client_message: str = ""
@@ -188,11 +187,11 @@ class RequestError(ServeError):
 
 @dataclass(eq=False)
 class InvalidRequestError(RequestError, ValueError):
-    """A request says something that no request may say, and would fail again unchanged.
+    """A request is invalid, and would fail again unchanged.
 
     Attributes:
-        deployment: Which deployment refuses it, as `application#deployment`.
-        reason: What is wrong, and what is allowed. Clients are told it.
+        deployment: The deployment that refuses the request, as `application#deployment`.
+        reason: The invalid part, and the allowed values. Clients get this text.
     """
 
     code = ErrorCode.INVALID_ARGUMENT
@@ -204,21 +203,21 @@ class InvalidRequestError(RequestError, ValueError):
         return f"{self.deployment}: {self.reason}"
 
     @property
-    def client_message(self) -> str:  # type: ignore[override]  # made of its attributes
+    def client_message(self) -> str:  # type: ignore[override]  # a property here
         """The reason."""
         return self.reason
 
 
 @dataclass(eq=False)
 class BackPressureError(RequestError):
-    """The queue in front of a deployment is full, or a policy shed the request.
+    """The queue of a deployment is full, or a routing policy shed the request.
 
     Attributes:
-        deployment: Whose queue it was, as `application#deployment`.
-        queued: Requests waiting in this process when this one arrived.
+        deployment: The overloaded deployment, as `application#deployment`.
+        queued: Requests queued in this process when the request arrived.
         limit: `max_queued_requests` of the deployment.
-        retry_after_s: When to try again, in seconds.
-        reason: Why it was refused although there was room in the queue, or "".
+        retry_after_s: Seconds after which the client may retry.
+        reason: The reason to refuse a request while the queue is not full, or "".
     """
 
     code = ErrorCode.RESOURCE_EXHAUSTED
@@ -256,11 +255,11 @@ class BackPressureError(RequestError):
 
 @dataclass(eq=False)
 class DeadlineExceededError(RequestError, TimeoutError):
-    """The time a request was given ran out before its reply began.
+    """The deadline of a request passed before its reply began.
 
     Attributes:
-        deployment: Where the request was going, as `application#deployment`.
-        timeout_s: The time it had been given, in seconds.
+        deployment: The called deployment, as `application#deployment`.
+        timeout_s: The timeout of the request, in seconds.
     """
 
     code = ErrorCode.DEADLINE_EXCEEDED
@@ -272,22 +271,22 @@ class DeadlineExceededError(RequestError, TimeoutError):
         return f"{self.deployment}: no reply within {self.timeout_s:.3g} s."
 
     @property
-    def client_message(self) -> str:  # type: ignore[override]  # made of its attributes
-        """The time that was given."""
+    def client_message(self) -> str:  # type: ignore[override]  # a property here
+        """The timeout."""
         return f"The application did not answer within {self.timeout_s:.3g} s."
 
 
 @dataclass(eq=False)
 class ReplicaUnavailableError(RequestError):
-    """A replica went away after it may have started the request.
+    """A replica was lost after it may have started the request.
 
-    Only a request that may run more than once (`Call.idempotent`) is sent elsewhere then.
+    Only an idempotent request (`Call.idempotent`) is retried at another replica.
 
     Attributes:
-        deployment: As `application#deployment`.
-        replica: The replica's id.
-        reason: What was seen of it.
-        attempts: How many replicas the request was sent to; the last of them is told of here.
+        deployment: The called deployment, as `application#deployment`.
+        replica: The id of the last replica.
+        reason: The observed failure of the replica.
+        attempts: Number of replicas that the request was sent to.
     """
 
     code = ErrorCode.UNAVAILABLE
@@ -298,32 +297,30 @@ class ReplicaUnavailableError(RequestError):
     attempts: int = 1
 
     def __str__(self) -> str:
-        sent = (
-            "It may have run; it was not sent again."
+        attempts = (
+            "The request may have run, and was not retried."
             if self.attempts == 1
-            else f"It was sent {self.attempts} times, and may have run as often."
+            else f"The request was sent {self.attempts} times, and may have run as often."
         )
         return (
-            f"{self.deployment}: replica {self.replica} went away during the request "
-            f"({self.reason}). {sent}"
+            f"{self.deployment}: replica {self.replica} was lost during the request "
+            f"({self.reason}). {attempts}"
         )
 
     @property
-    def client_message(self) -> str:  # type: ignore[override]  # made of its attributes
-        """Whether the request may have run, and was sent again."""
-        again = "it was not sent again" if self.attempts == 1 else "it was sent again in vain"
-        return (
-            f"The replica that worked on this request went away. The request may have run; {again}."
-        )
+    def client_message(self) -> str:  # type: ignore[override]  # a property here
+        """Whether the request was retried."""
+        retried = "was not retried" if self.attempts == 1 else "was retried without success"
+        return f"The replica of this request was lost. The request may have run, and {retried}."
 
 
 @dataclass(eq=False)
 class DeploymentUnavailableError(RequestError):
-    """A deployment has failed for good or was deleted: no replica will come.
+    """A deployment has failed for good or was deleted, so no replica will start.
 
     Attributes:
-        deployment: As `application#deployment`.
-        reason: Why, in a sentence.
+        deployment: The called deployment, as `application#deployment`.
+        reason: The reason, as a sentence.
     """
 
     code = ErrorCode.UNAVAILABLE
@@ -338,7 +335,7 @@ class DeploymentUnavailableError(RequestError):
 
 @dataclass(eq=False)
 class RequestCancelledError(RequestError):
-    """The caller cancelled this request itself, with `DeploymentResponse.cancel()`.
+    """The caller cancelled the request, for example with `DeploymentResponse.cancel()`.
 
     Attributes:
         request_id: The id of the request.
@@ -355,17 +352,18 @@ class RequestCancelledError(RequestError):
 
 @dataclass(eq=False)
 class RemoteError(RequestError):
-    """An exception that could not travel here as itself.
+    """An exception of another process that cannot be unpickled in this process.
 
-    One of user code, or a plugin's own `RequestError`, whose code and attributes are kept.
+    Stands for an exception of user code, or for a plugin's `RequestError` with its code and
+    attributes.
 
     Attributes:
-        type_name: Qualified name of the exception's class where it was raised.
+        type_name: Qualified name of the exception's class.
         message: `str()` of the exception.
-        traceback: The formatted traceback, the user's frames included.
-        code: Of the `RequestError`; `INTERNAL` for an exception of user code.
-        client_message: Of the `RequestError`; "" for an exception of user code.
-        attributes: Of the `RequestError`, those that JSON can hold, by name.
+        traceback: The formatted traceback, with the user's frames.
+        code: Code of the `RequestError`; `INTERNAL` for an exception of user code.
+        client_message: Message of the `RequestError`; "" for an exception of user code.
+        attributes: JSON-able attributes of the `RequestError`, by name.
     """
 
     type_name: str
@@ -384,9 +382,9 @@ class InternalError(ServeError):
 
 
 def request_code(error: BaseException) -> ErrorCode:
-    """Return the code by which an ingress answers a request that failed with `error`.
+    """Return the code with which an ingress answers a request that failed with `error`.
 
-    That of a `RequestError`; `INTERNAL` for everything else, such as a `ConfigError` that user code
-    has run into: no client of the application can mend it.
+    The code of a `RequestError`; `INTERNAL` for any other error, such as a `ConfigError` in user
+    code, which clients of the application cannot fix.
     """
     return error.code if isinstance(error, RequestError) else ErrorCode.INTERNAL

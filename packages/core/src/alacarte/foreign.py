@@ -1,8 +1,8 @@
-"""Foreign code: loaded by its name, and kept from ending the event loop that runs it.
+"""Loading of code of users and plugins, and handling of its exceptions.
 
-A task that raises SystemExit or KeyboardInterrupt stops its event loop, and with it everybody's
-work. So code of users and plugins is called under `except BaseException`; these functions say
-what to do with what was caught.
+A task that raises SystemExit or KeyboardInterrupt stops its event loop, and so all other tasks.
+Therefore code of users and plugins is called under `except BaseException`; these functions classify
+and convert the caught exceptions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def load_target(target: str) -> Any:
-    """Import what `module:attribute` names.
+    """Import the object named by `module:attribute`.
 
     Raises:
         ImportError: The module cannot be imported.
@@ -36,10 +36,10 @@ def load_target(target: str) -> Any:
 
 
 def is_cancellation(error: BaseException) -> bool:
-    """Return whether the current task is being cancelled: this error has to go on.
+    """Return whether the error cancels the current task, and must be raised again.
 
-    A CancelledError that foreign code raises by itself, or gets from something else that was
-    cancelled, is a failure like any other.
+    A CancelledError that foreign code raises itself, or gets from another cancelled task, is an
+    ordinary failure.
     """
     if not isinstance(error, asyncio.CancelledError):
         return False
@@ -48,9 +48,9 @@ def is_cancellation(error: BaseException) -> bool:
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Return whether this is Ctrl-C, which Python raises in the main thread, whatever runs there.
+    """Return whether the error is Ctrl-C, which Python raises in the main thread.
 
-    A KeyboardInterrupt in another thread is foreign code's own.
+    Foreign code itself raises a KeyboardInterrupt in any other thread.
     """
     return (
         isinstance(error, KeyboardInterrupt)
@@ -59,14 +59,14 @@ def is_interrupt(error: BaseException) -> bool:
 
 
 def as_exception(error: BaseException) -> Exception:
-    """Return an exception that may leave a task: `error` itself, or one that names it."""
+    """Return an `Exception` that a task may raise: `error`, or an InternalError that names it."""
     if isinstance(error, Exception):
         return error
-    return InternalError(f"{describe_error(error)} was raised where only errors may be.")
+    return InternalError(f"{describe_error(error)} is not a subclass of Exception.")
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an exception's type and text, whatever its own methods do."""
+    """Return the type and text of an exception, even if its `__str__` raises."""
     name = type(error).__name__
     try:
         text = str(error)
@@ -76,18 +76,18 @@ def describe_error(error: BaseException) -> str:
 
 
 def disarm_destructor(instance: Any) -> None:
-    """Keep the interpreter from running `__del__` again when the last reference goes.
+    """Keep the interpreter from running `__del__` of this object again.
 
-    Only for this object: in the local cluster, replicas share the user's class. An object whose
-    class cannot be changed or derived from stays as it is.
+    Replaces the class of this object only, since replicas of the local cluster share the user's
+    class. Does nothing for an object whose class cannot be replaced or subclassed.
     """
     kind = type(instance)
     spent = {"__slots__": (), "__module__": kind.__module__, "__del__": _do_nothing}
     try:
         instance.__class__ = type(kind.__name__, (kind,), spent)
-    except TypeError:  # as the docstring says
+    except TypeError:  # the class cannot be replaced or subclassed
         pass
 
 
 def _do_nothing(self: Any) -> None:
-    """Stand in for a destructor that has run."""
+    """Replace a destructor that has run."""

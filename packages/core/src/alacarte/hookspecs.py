@@ -1,12 +1,15 @@
-"""The hooks a plugin may implement, all called when a process starts and never per request.
+"""Hook specifications for plugins. Hooks are called when a process starts, never per request.
 
-A plugin is a module (or object) named by an entry point in the group `alacarte`, with some of
-these functions marked `@hookimpl`. A function may leave out arguments it does not need.
-`register_*` hooks return lists of named values: two plugins that give the same name are an
-error that names both. `wrap_*` hooks return a layer or None. `on_*` and `check_*` hooks return
-nothing. What a hook returns against its signature counts as raised. A plugin that is failed is left
-out by drivers and the command line, unless it is required; a process of an instance, which must
-have what its driver has, does not start without it.
+A plugin is a module or object, named by an entry point in the group `alacarte`, that implements
+some of these hooks in functions marked `@hookimpl`. A function may omit arguments.
+
+`register_*` hooks return lists of named values; equal names of two plugins are an error that names
+both. `wrap_*` hooks return a layer or None. `on_*` hooks return a cleanup or nothing, `check_*`
+hooks nothing. A returned value of another type counts as an exception.
+
+A plugin with an exception in a `register_*` hook is failed. Drivers and the command line skip
+failed plugins, unless they are required. A process of an instance needs the plugins of its driver,
+and does not start without them.
 """
 
 from __future__ import annotations
@@ -51,7 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["hookimpl", "hookspec"]
 
 PROJECT = "alacarte"
-"""Name of the pluggy project and of the entry-point group."""
+"""Name of the pluggy project and of the entry point group."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -61,26 +64,26 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 def register_hooks() -> list[ModuleType]:  # type: ignore[empty-body]
     """Return modules whose functions marked `@hookspec` are hooks for other plugins. Every process.
 
-    They are documented, checked and listed like those here. Whoever brings them asks them through
-    `Runtime.hooks`. When it raises, the plugin is failed, and so is each that implements its hooks.
+    Such hooks are documented, checked and listed as the hooks of this module are. The plugin that
+    specifies hooks calls them through `Runtime.hooks`. When it raises, the plugin is failed, and so
+    is each plugin that implements its hooks.
     """
 
 
 @hookspec
 def register_api() -> list[ApiName]:  # type: ignore[empty-body]
-    """Return names to add to `alacarte.serve`, imported when first used. Every process.
+    """Return names to add to `alacarte.serve`, imported on first use. Every process.
 
-    When it raises, the plugin is failed and none of its names is there.
+    When it raises, the plugin is failed and its names are absent.
     """
 
 
 @hookspec
 def register_modules() -> list[str]:  # type: ignore[empty-body]
-    """Return modules that programs may name without importing them. Every process.
+    """Return modules to import with `serve.deployment`, for annotations in programs. Every process.
 
-    They are imported with `serve.deployment`, for annotations such as `starlette.requests.Request`
-    after `import starlette` alone. When it raises, or a module cannot be imported, the plugin is
-    failed.
+    For annotations such as `starlette.requests.Request` after `import starlette` alone. When it
+    raises, or a module cannot be imported, the plugin is failed.
     """
 
 
@@ -94,11 +97,11 @@ def register_config() -> list[ConfigSection]:  # type: ignore[empty-body]
 
 @hookspec
 def check_start(config: ConfigSections) -> None:
-    """Raise ConfigError where this machine cannot run what the configuration asks for. Driver.
+    """Raise ConfigError for a configuration that fails on this machine. Driver.
 
-    Called before a cluster is started on this machine, which takes seconds: a port that is in use
-    is better found here. Not called where a cluster runs already, which may be elsewhere. When it
-    raises anything else, `serve.start` raises a `PluginError` that names the plugin.
+    Called before a cluster starts on this machine, which takes seconds: check here for a port in
+    use, for example. Not called for a running cluster, which may be on other machines. When it
+    raises another error, `serve.start` raises a `PluginError` that names the plugin.
     """
 
 
@@ -106,13 +109,13 @@ def check_start(config: ConfigSections) -> None:
 def register_commands() -> list[Command]:  # type: ignore[empty-body]
     """Return subcommands of the `serve` program. CLI.
 
-    When it raises, the plugin is failed and none of its commands is there.
+    When it raises, the plugin is failed and its commands are absent.
     """
 
 
 @hookspec
 def register_resources() -> list[ResourceKind]:  # type: ignore[empty-body]
-    """Return resource kinds: what users may ask to exist. Driver and controller.
+    """Return kinds of resources that users deploy. Driver and controller.
 
     When it raises, the plugin is failed, and in the controller the instance does not start.
     """
@@ -120,7 +123,7 @@ def register_resources() -> list[ResourceKind]:  # type: ignore[empty-body]
 
 @hookspec
 def register_node_services() -> list[NodeServiceSpec]:  # type: ignore[empty-body]
-    """Return services to run on every node, in processes of their own. Controller.
+    """Return services to run in separate processes on every node. Controller.
 
     When it raises, the plugin is failed, and in the controller the instance does not start.
     """
@@ -136,7 +139,7 @@ def register_routing_policies() -> list[PolicyFactory]:  # type: ignore[empty-bo
 
 @hookspec
 def register_report_topics() -> list[ReportTopic]:  # type: ignore[empty-body]
-    """Return topics that processes report values to. Controller, and every process that reports.
+    """Return topics of reports to the controller. Controller, and every process that reports.
 
     When it raises, the plugin is failed and its topics are unknown.
     """
@@ -144,7 +147,7 @@ def register_report_topics() -> list[ReportTopic]:  # type: ignore[empty-body]
 
 @hookspec
 def register_layer_stages() -> list[LayerStage]:  # type: ignore[empty-body]
-    """Return stages for layers, besides those of `alacarte.layers.STAGES`. Every process.
+    """Return stages for layers, in addition to `alacarte.layers.STAGES`. Every process.
 
     When it raises, the plugin is failed and its stages are unknown.
     """
@@ -152,26 +155,26 @@ def register_layer_stages() -> list[LayerStage]:  # type: ignore[empty-body]
 
 @hookspec
 def register_protocols() -> list[CallProtocol]:  # type: ignore[empty-body]
-    """Return the kinds of call a replica understands, besides Python's. Replica.
+    """Return call protocols for replicas, in addition to Python calls. Replica.
 
-    When it raises, the plugin is failed, and in a replica its start fails with the plugin's name.
+    When it raises, the plugin is failed, and the start of a replica fails with the plugin's name.
     """
 
 
 @hookspec(firstresult=True)
 def make_handle(deployment: DeploymentId, runtime: Runtime | None) -> Any:
-    """Return what stands for a bound deployment in another one's arguments.
+    """Return a handle to a deployment. Replica and driver; the first plugin with a result wins.
 
-    Called in the replica, for each bound deployment among its constructor's arguments, and
-    in the driver for the result of `serve.run` (`runtime` is None when none is tied to it yet).
-    The first plugin that returns something wins. When it raises, `serve.run` raises a `PluginError`
-    that names the plugin, or the replica does not start for that reason.
+    Called in a replica for each bound deployment in the constructor's arguments, and in the driver
+    for the result of `serve.run`. `runtime` is None where the handle finds its runtime later. When
+    it raises, `serve.run` raises a `PluginError` that names the plugin, or the replica does not
+    start.
     """
 
 
 @hookspec(firstresult=True)
 def make_client(instance: Instance) -> Any:
-    """Return what `serve.start` gives. Driver; the first plugin that returns something wins.
+    """Return the result of `serve.start`. Driver; the first plugin with a result wins.
 
     When it raises, `serve.start` raises a `PluginError` that names the plugin.
     """
@@ -179,21 +182,21 @@ def make_client(instance: Instance) -> Any:
 
 @hookspec(firstresult=True)
 def make_scaler(context: ScalerContext) -> Scaler | None:
-    """Return what decides how many replicas deployments have. Controller, once.
+    """Return the scaler, which decides the number of replicas of deployments. Controller, once.
 
-    The first plugin that returns something wins. Without one, each deployment has as many replicas
-    as its `num_replicas` says. When it raises, there is no scaler: deployments with the plugin's
-    option are refused with the plugin's name, and those of before keep their counts.
+    The first plugin with a result wins. Without a scaler, the number of replicas is `num_replicas`.
+    When it raises, there is no scaler: deployments with the plugin's option are refused with the
+    plugin's name, and existing deployments keep their counts.
     """
 
 
 @hookspec
 def watch_load(deployment: DeploymentInfo, load: CallerLoad, runtime: Runtime) -> LoadWatch | None:
-    """Return what follows the calls of this process to a deployment that a scaler scales.
+    """Return a watch of this process's calls to a deployment. Every process that calls.
 
-    Called when the process has its first call for the deployment, and again after a time without
-    calls; never for a deployment with a fixed number of replicas. When it raises, calls are made as
-    before, and this process does not follow them for the plugin.
+    Called with the process's first call of the deployment, and again after a time without calls;
+    never for a deployment with a fixed number of replicas. When it raises, calls continue without
+    the plugin's watch.
     """
 
 
@@ -201,12 +204,12 @@ def watch_load(deployment: DeploymentInfo, load: CallerLoad, runtime: Runtime) -
 def wrap_caller(
     deployment: DeploymentInfo, config: ConfigSections
 ) -> Layer | StagedLayer[Layer] | None:
-    """Return a layer around every call that this process makes to `deployment`.
+    """Return a layer around this process's calls to `deployment`. Every process that calls.
 
-    Called for each deployment and process: before the first call, and when the deployment's version
-    or options change. Layers stand in the order of their stages, then of plugin names; see
-    `StagedLayer`. When it raises, the calls of this process to that deployment fail with a
-    `DeploymentUnavailableError` that names the plugin: none is made without the layer.
+    Called for each deployment before the first call, and when the deployment's version or options
+    change. Layers are ordered by stage, then by plugin name; see `StagedLayer`. When it raises,
+    this process's calls to that deployment fail with a `DeploymentUnavailableError` that names the
+    plugin: no call bypasses the layer.
     """
 
 
@@ -214,10 +217,10 @@ def wrap_caller(
 def wrap_replica(
     deployment: DeploymentInfo, config: ConfigSections
 ) -> Layer | StagedLayer[Layer] | None:
-    """Return a layer around every call that a replica of `deployment` runs. Replica.
+    """Return a layer around the calls that a replica of `deployment` runs. Replica.
 
     Called when the replica starts, and when the deployment's options change in place. When it
-    raises, the replica does not start, or fails each call after such a change.
+    raises, the replica does not start; after a change in place, its calls fail.
     """
 
 
@@ -225,44 +228,44 @@ def wrap_replica(
 def wrap_route(route: Route, runtime: Runtime) -> RouteLayer | None:
     """Return a layer around the calls that a process makes by a route. Every process that calls.
 
-    Asked for routes that are split, shadowed or named (`Route.is_split`), once for each version of
-    a route, before the first call by it. Layers are nested in the order of plugin names. When it
-    raises, calls by that route fail with a `PluginError` that names the plugin.
+    Called for routes that are split, shadowed or named (`Route.is_split`), once for each version of
+    a route, before its first call. Layers are nested in the order of plugin names. When it raises,
+    calls by that route fail with a `PluginError` that names the plugin.
     """
 
 
 @hookspec
 def make_meter(process: ProcessInfo, config: ConfigSections) -> Meter | None:
-    """Return what observes the requests of a process: a `Meter` with an observer for each subject.
+    """Return a `Meter`, which creates the observers of a process. Driver, replica, node service.
 
-    Called once in every driver, replica and node service, when it starts. When it raises, or its
-    meter or an observer does, that is kept as a failure of the plugin, and requests go on.
+    Called once when the process starts. When it raises, or its meter or an observer raises, the
+    failure of the plugin is recorded, and requests continue.
     """
 
 
 @hookspec
 def on_event(event: Event) -> None:
-    """A replica, a deployment or the routes changed. Controller.
+    """Called when a replica, a deployment or the routes change. Controller.
 
-    Must not block. When it raises, that is kept as a failure of the plugin, and changes nothing.
+    Must not block. When it raises, the failure of the plugin is recorded, and nothing else changes.
     """
 
 
 @hookspec
 def on_process(process: ProcessInfo, runtime: Runtime | None) -> Cleanup | None:
-    """A process of the instance has started. Every process, on its event loop, once.
+    """Called when a process of the instance has started. Every process, on its event loop, once.
 
-    Must not block. Return an async function to be awaited when the process stops, or None.
-    `runtime` is None in the controller and in helper processes, which make no calls. When it
-    raises, that is kept as a failure of the plugin, and the process goes on.
+    Must not block. Return an async function to await when the process stops, or None. `runtime` is
+    None in the controller and in helper processes, which make no calls. When it raises, the failure
+    of the plugin is recorded, and the process continues.
     """
 
 
 @hookspec
 def on_replica(replica: ReplicaContext, runtime: Runtime) -> Cleanup | None:
-    """A replica has made the user's object, and is about to take requests. Replica, once.
+    """Called after the user's constructor, before the replica accepts requests. Replica, once.
 
-    Must not block. Return an async function to be awaited after the replica's last request and
-    before the user's destructor, or None. When it raises, that is kept as a failure of the plugin,
-    and the replica starts all the same.
+    Must not block. Return an async function to await after the replica's last request and before
+    the user's destructor, or None. When it raises, the failure of the plugin is recorded, and the
+    replica continues.
     """

@@ -1,4 +1,4 @@
-"""The running instance and its resources, for packages that keep resources of their own.
+"""The running instance and its resources, for packages with resources of their own.
 
 deployments = build_deployments(Model.bind(), name="model")
 get_instance().apply(Resource("a kind of yours", "model", deployments))
@@ -30,29 +30,29 @@ def build_deployments(application: Application, *, name: str) -> tuple[Deploymen
     """Return the deployments of an application, ready to stand in an `Expansion`.
 
     Args:
-        application: What `.bind()` returned.
-        name: The application of each `DeploymentId`. No other resource may have any of that
-            application.
+        application: The result of `.bind()`.
+        name: The application of each `DeploymentId`. No other resource may have deployments of
+            that application.
 
     Returns:
         Callees before callers, so the ingress is the last.
 
     Raises:
-        ConfigError: A bad name, or code or an argument that does not pickle.
+        ConfigError: The name is invalid, or code or an argument does not pickle.
     """
     return build_application(application, name=name, route_prefix=None).deployments
 
 
 def describe_deployments(resource: Resource) -> tuple[DeploymentInfo, ...]:
-    """Return the deployments that a resource comes down to, with the options that plugins give.
+    """Return the deployments of a resource, with the options that plugins add.
 
-    Pure, for a resource kind's `validate`: what another resource's deployments ask for.
+    Pure, for `ResourceKind.validate` to read the options of another resource's deployments.
 
     Returns:
         Callees before callers, so an application's ingress is the last.
 
     Raises:
-        ConfigError: No installed plugin gives the resource's kind.
+        ConfigError: No installed plugin registers the resource's kind.
     """
     plugins = load_plugins()
     deployments = kind_of(resource, plugins.resource_kinds).expand(resource).deployments
@@ -63,10 +63,10 @@ def describe_deployments(resource: Resource) -> tuple[DeploymentInfo, ...]:
 
 
 def check_deployment_name(subject: str, name: object) -> str:
-    """Return a name that a deployment may have.
+    """Return `name` where it is a valid name of a deployment.
 
     Args:
-        subject: Whose name it is, for errors: "a backend's tag".
+        subject: The description of the name, for errors: "a backend's tag".
 
     Raises:
         TypeError: The name is not a string.
@@ -77,7 +77,7 @@ def check_deployment_name(subject: str, name: object) -> str:
 
 
 def check_path_text(subject: str, path: str) -> str:
-    """Return a path that can be encoded, and printed on one line.
+    """Return `path` where it can be encoded, and printed on one line.
 
     Raises:
         ConfigError: The path is longer than 2000 characters, or holds a control character or a
@@ -87,16 +87,16 @@ def check_path_text(subject: str, path: str) -> str:
 
 
 def get_instance() -> Instance:
-    """Return the instance that this process has joined; join the one that runs where it has not.
+    """Return the instance that this process is connected to; connect to the running instance first.
 
-    From a driver, or anywhere else on its Ray cluster.
+    For a driver, or any other process of its Ray cluster.
 
     Raises:
         ServeError: No instance is running.
     """
-    from .serve import _current  # what only declares resources does without the facade's half
+    from .serve import _current  # lazy: resource declarations need no session
 
     session = _current.current() or _current.attach()
     if session is None:
-        raise ServeError("alacarte is not running; serve.start() or serve.run() an application.")
+        raise ServeError("alacarte is not running; call serve.start() or serve.run(app) first.")
     return session

@@ -1,4 +1,4 @@
-"""Layers around calls: ours, their order, and how they are put together."""
+"""Layers around calls: core's layers, the order of layers, and their composition."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ __all__ = [
 LayerT = TypeVar("LayerT", bound=Callable[..., object])
 
 STAGES = ("authentication", "limits", "cache", "observation")
-"""The stages of layers, the outermost first."""
+"""The stages of layers, outermost first."""
 
 
 def order_stages(added: Iterable[LayerStage]) -> tuple[str, ...]:
-    """Return all stages, the outermost first: `STAGES`, and each added one after its neighbour.
+    """Return all stages, outermost first: `STAGES`, and each added stage after its `after`.
 
-    Stages that name the same neighbour stand in the order of their names.
+    Stages with the same `after` are ordered by name.
 
     Raises:
-        PluginError: A stage has the name of another one, or follows a stage that does not exist.
+        PluginError: A stage has the name of an existing stage, or follows an unknown stage.
     """
     order = list(STAGES)
-    # Backwards, since each is put directly after its neighbour.
+    # Reversed, since each stage is inserted directly after its `after`.
     waiting = sorted(added, key=lambda stage: stage.name, reverse=True)
     for stage in waiting:
         if stage.name in STAGES or not stage.name:
@@ -45,7 +45,7 @@ def order_stages(added: Iterable[LayerStage]) -> tuple[str, ...]:
         ready = [stage for stage in waiting if stage.after in order]
         if not ready:
             unknown = ", ".join(f"{each.name!r} after {each.after!r}" for each in waiting)
-            raise PluginError(f"layer stages cannot be ordered: {unknown}; there are {order}.")
+            raise PluginError(f"layer stages follow unknown stages: {unknown}; known: {order}.")
         for stage in ready:
             order.insert(order.index(stage.after) + 1, stage.name)
         waiting = [stage for stage in waiting if stage not in ready]
@@ -55,32 +55,32 @@ def order_stages(added: Iterable[LayerStage]) -> tuple[str, ...]:
 def order_layers(
     given: Iterable[tuple[str, LayerT | StagedLayer[LayerT]]], stages: Sequence[str]
 ) -> list[StagedLayer[LayerT]]:
-    """Return layers in the order in which they stand around a service, the outermost first.
+    """Return layers in their order around a service, outermost first.
 
-    By stage, then by plugin name. Layers without a stage stand inside of all others.
+    By stage, then by plugin name. Layers without a stage are innermost.
 
     Args:
-        given: Plugin names, each with a layer of that plugin.
-        stages: As `order_stages` returns them.
+        given: Pairs of the name of a plugin and a layer of that plugin.
+        stages: The result of `order_stages`.
 
     Raises:
-        PluginError: A layer names a stage that does not exist.
+        PluginError: A layer has an unknown stage.
     """
-    places = {stage: place for place, stage in enumerate(stages)} | {"": len(stages)}
-    placed: list[tuple[int, str, StagedLayer[LayerT]]] = []
+    ranks = {stage: rank for rank, stage in enumerate(stages)} | {"": len(stages)}
+    ranked: list[tuple[int, str, StagedLayer[LayerT]]] = []
     for plugin, layer in given:
         staged = layer if isinstance(layer, StagedLayer) else StagedLayer("", layer)
-        if staged.stage not in places:
+        if staged.stage not in ranks:
             raise PluginError(
-                f"plugin {plugin} gives a layer of the stage {staged.stage!r}; there are "
+                f"plugin {plugin} returned a layer with the unknown stage {staged.stage!r}; known: "
                 f"{list(stages)}."
             )
-        placed.append((places[staged.stage], plugin, staged))
-    return [staged for _, _, staged in sorted(placed, key=lambda each: each[:2])]
+        ranked.append((ranks[staged.stage], plugin, staged))
+    return [staged for _, _, staged in sorted(ranked, key=lambda each: each[:2])]
 
 
 def compose(service: Service, layers: Iterable[Layer]) -> Service:
-    """Wrap `service` in `layers`, the first of them outermost."""
+    """Wrap `service` in `layers`, the first layer outermost."""
     for layer in reversed(list(layers)):
         service = layer(service)
     return service
@@ -101,10 +101,10 @@ def failing_service(deployment: DeploymentId, reason: BaseException) -> Service:
 
 
 def drop_expired(deployment: DeploymentId) -> Layer:
-    """Refuse a call whose `Call.deadline` has passed when it arrives. For replicas.
+    """Refuse calls that arrive after their `Call.deadline`. For replicas.
 
     Raises (from the service):
-        DeadlineExceededError: The time was over before the call.
+        DeadlineExceededError: The deadline had passed when the call arrived.
     """
 
     def wrap(service: Service) -> Service:
@@ -119,32 +119,32 @@ def drop_expired(deployment: DeploymentId) -> Layer:
 
 
 def deadline(deployment: DeploymentId) -> Layer:
-    """End a call whose `Call.deadline` passes before its reply begins, and cancel its work.
+    """Cancel calls whose `Call.deadline` passes before their replies begin.
 
     Raises (from the service):
-        DeadlineExceededError: The time is over.
+        DeadlineExceededError: The deadline has passed.
     """
 
     def wrap(service: Service) -> Service:
         def call(request: Call) -> Awaitable[Reply]:
-            # No coroutine of its own around each call that has no deadline.
+            # Calls without a deadline do not pay for a coroutine.
             return service(request) if request.deadline is None else limited(request)
 
         async def limited(request: Call) -> Reply:
             assert request.deadline is not None
             limit = request.deadline - time.monotonic()
             try:
-                # asyncio keeps time on the same clock, and `timeout_at` would take uvloop's,
-                # which may lag behind by the length of a loop iteration.
+                # Not `timeout_at`: uvloop's clock may lag behind `time.monotonic` by a loop
+                # iteration.
                 async with asyncio.timeout(max(limit, 0)) as scope:
                     return await service(request)
             except TimeoutError:
                 if not scope.expired():
                     raise
                 given = request.timeout_s
-                # To the millisecond: it is for people, who gave a round number.
-                told = round(max(limit, 0) if given is None else given, 3)
-                raise DeadlineExceededError(str(deployment), told) from None
+                # Rounded to milliseconds, for the error's message.
+                timeout_s = round(max(limit, 0) if given is None else given, 3)
+                raise DeadlineExceededError(str(deployment), timeout_s) from None
 
         return call
 

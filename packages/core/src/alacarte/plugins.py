@@ -1,4 +1,4 @@
-"""The plugins of this process, for programs that show or use them, such as the CLI."""
+"""Plugins of this process, for programs that list or use them, such as the CLI."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _used: list[Plugins] = []
 
 
 def load_plugins() -> Plugins:
-    """Return this process's plugins, loaded once.
+    """Return the plugins of this process, which are loaded once.
 
     Raises:
         PluginError: Two distributions register a plugin of the same name.
@@ -23,7 +23,7 @@ def load_plugins() -> Plugins:
 
 
 def load_all_plugins() -> Plugins:
-    """Load plugins to show them: those of one name have failed, and nothing is raised."""
+    """Load all plugins to list them; plugins with equal names are failed, and nothing raises."""
     return load(refuse_clashes=False)
 
 
@@ -34,7 +34,7 @@ def _load_once() -> Plugins:
 
 @contextlib.contextmanager
 def use_plugins(plugins: Plugins) -> Iterator[None]:
-    """Have these be the plugins of this process for a while, for tests."""
+    """Use these plugins in this process within a `with` block, for tests."""
     _used.append(plugins)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The runtime of this process, for packages that make calls."""
+"""Access to the runtime of this process, for packages that make calls."""
 
 from __future__ import annotations
 
@@ -11,37 +11,36 @@ __all__ = ["get_runtime"]
 
 
 def get_runtime() -> Runtime:
-    """Return the runtime calls from here go through.
+    """Return the runtime for calls of the current code.
 
-    In a replica or node service it is that actor's own; in a driver the one that `serve.start`
-    made; elsewhere on Ray (a task, another actor) the running instance is joined. In a hook, and in
-    what makes a routing policy, it is the runtime of the process that asks, where there is one; no
-    instance is joined from there.
+    A replica or node service has its own runtime, and a driver the runtime of `serve.start`. Any
+    other process on Ray (a task, another actor) connects to the running instance. A hook, or
+    `PolicyFactory.create`, gets the runtime of its process, and never connects to an instance.
 
     Raises:
-        ServeError: No instance is running; or a hook calls it in a process without a runtime.
+        ServeError: No instance is running, or a hook runs in a process without a runtime.
     """
     runtime = current_runtime.get()
     if runtime is not None and not runtime.loop.is_closed():
         return runtime
     if runtime is not None:
         raise ServeError(
-            "the replica or service that this code belongs to has ended, or was forked; calls "
-            "cannot be made from here. Start processes with multiprocessing's 'spawn' method."
+            "the replica or service of this code has ended, or this process was forked from it, so "
+            "it cannot make calls. Start processes with multiprocessing's 'spawn' method."
         )
     if refusal := current_hook_call.get():
         raise ServeError(
-            f"{refusal}, where this process has no runtime. Hooks that need one get it as an "
-            "argument, or are called in processes that have one."
+            f"{refusal}, but this process has no runtime. Use the hook's argument `runtime`, or a "
+            "hook of a process that makes calls."
         )
-    from .serve import _current  # only a driver needs the facade's half
+    from .serve import _current  # only a driver needs a session
 
     session = _current.current() or _current.attach()
     if session is None:
-        raise ServeError("alacarte is not running; serve.start() or serve.run() an application.")
+        raise ServeError("alacarte is not running; call serve.start() or serve.run(app) first.")
     if session.runtime.loop.is_closed():
         raise ServeError(
-            "this process was forked from one that uses alacarte, and has none of its "
+            "this process was forked from a process that uses alacarte, and cannot use its "
             "connections. Start processes with multiprocessing's 'spawn' method, or make the "
             "calls in the parent."
         )

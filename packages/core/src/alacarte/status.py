@@ -1,4 +1,4 @@
-"""What is seen of an instance: the values of `serve.status()`, named as Ray Serve names them."""
+"""Values of `serve.status()`, with Ray Serve's names."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _HTTP = ("http://", "https://")
 
 
 class ReplicaState(StrEnum):
-    """Where a replica is in its life.
+    """State of a replica.
 
-    RUNNING, UPDATING (it takes over new settings) and PENDING_MIGRATION (its node is about to
-    leave) answer requests. RECOVERING was found by a new controller and is being asked.
+    Replicas answer requests while RUNNING, UPDATING (applying new settings) and PENDING_MIGRATION
+    (their node is about to leave). A restarted controller still checks RECOVERING replicas.
     """
 
     STARTING = "STARTING"
@@ -45,7 +45,7 @@ class ReplicaState(StrEnum):
 
 
 class DeploymentStatus(StrEnum):
-    """How a deployment is doing."""
+    """Status of a deployment."""
 
     UPDATING = "UPDATING"
     HEALTHY = "HEALTHY"
@@ -56,7 +56,7 @@ class DeploymentStatus(StrEnum):
 
 
 class DeploymentStatusTrigger(StrEnum):
-    """What brought a deployment into its status."""
+    """Cause of a deployment's status."""
 
     UNSPECIFIED = "UNSPECIFIED"
     CONFIG_UPDATE_STARTED = "CONFIG_UPDATE_STARTED"
@@ -71,7 +71,7 @@ class DeploymentStatusTrigger(StrEnum):
 
 
 class ApplicationStatus(StrEnum):
-    """How an application is doing: the worst of its deployments."""
+    """Status of an application: the worst status of its deployments."""
 
     NOT_STARTED = "NOT_STARTED"
     DEPLOYING = "DEPLOYING"
@@ -82,7 +82,7 @@ class ApplicationStatus(StrEnum):
 
 
 class ProxyStatus(StrEnum):
-    """How a node service, such as an HTTP proxy, is doing."""
+    """Status of a process of a node service, such as an HTTP proxy."""
 
     STARTING = "STARTING"
     HEALTHY = "HEALTHY"
@@ -93,13 +93,13 @@ class ProxyStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that went wrong with a replica.
+    """A failure of a replica.
 
     Attributes:
-        at: When, in seconds since 1970.
-        kind: `start`, `health`, `reconfigure`, `death`, or `cluster` where that did not answer.
-        message: What happened, in one line.
-        traceback: Of the user's code, its own frame first; "" where there is none.
+        at: Time of the failure, in seconds since 1970.
+        kind: `start`, `health`, `reconfigure`, `death`, or `cluster` for a cluster without answer.
+        message: The failure, in one line.
+        traceback: Traceback of the user's code, from the user's frame on; "" for none.
     """
 
     at: float
@@ -111,14 +111,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class ReplicaOverview:
-    """One replica.
+    """Status of a replica.
 
     Attributes:
-        since: When it entered its state, in seconds since 1970.
-        version: Of the code it runs; that of the deployment's newest replicas is the wanted one.
-        node_id: Where it runs, "" before it has a process.
-        pid: Of its process, 0 before it listens.
-        message: What is wrong with it, or what it waits for; "" for nothing.
+        since: Start of the current state, in seconds since 1970.
+        version: Version of the replica's code.
+        node_id: The replica's node, "" before it has a process.
+        pid: Id of the replica's process, 0 before the replica listens.
+        message: The replica's problem, or the condition that it waits for; "" for none.
     """
 
     replica_id: str
@@ -132,16 +132,16 @@ class ReplicaOverview:
 
 @dataclass(frozen=True)
 class DeploymentStatusOverview:
-    """One deployment.
+    """Status of a deployment.
 
     Attributes:
-        replica_states: Number of replicas by state; states without any are left out.
-        message: What went wrong last, "" for nothing.
-        since: When it came into its status, in seconds since 1970.
-        waiting_for: What must happen next for it to be as it should, "" for nothing.
-        target_replicas: How many replicas it should have now.
-        replicas: Those it has, oldest first.
-        recent_failures: The last ten, oldest first.
+        replica_states: Number of replicas by state; states without replicas are omitted.
+        message: The last failure, "" for none.
+        since: Start of the current status, in seconds since 1970.
+        waiting_for: The condition that the deployment waits for, "" for none.
+        target_replicas: The desired number of replicas.
+        replicas: The existing replicas, oldest first.
+        recent_failures: The last ten failures, oldest first.
     """
 
     status: DeploymentStatus
@@ -157,11 +157,11 @@ class DeploymentStatusOverview:
 
 @dataclass(frozen=True)
 class ApplicationStatusOverview:
-    """One application.
+    """Status of an application.
 
     Attributes:
-        last_deployed_time_s: When it was deployed last, in seconds since 1970.
-        route_prefix: Where HTTP reaches it, None for nowhere.
+        last_deployed_time_s: Time of the last deployment, in seconds since 1970.
+        route_prefix: Prefix of the application's HTTP route, None for an application without HTTP.
     """
 
     status: ApplicationStatus
@@ -173,12 +173,12 @@ class ApplicationStatusOverview:
 
 @dataclass(frozen=True)
 class ServiceStatusOverview:
-    """One process of a node service.
+    """Status of a process of a node service.
 
     Attributes:
-        index: Which of the service's processes on its node, from 0.
-        url: Where it listens, "" for what has no URL.
-        message: What went wrong last, "" for nothing.
+        index: Index among the service's processes on the node, from 0.
+        url: URL of the process, "" for a service without a URL.
+        message: The last failure, "" for none.
     """
 
     status: ProxyStatus
@@ -191,17 +191,17 @@ class ServiceStatusOverview:
 
 @dataclass(frozen=True)
 class CallCounts:
-    """What became of the calls that one target of a route was given, in all processes together.
+    """Counts of the calls of one target of a route, over all processes.
 
-    A process tells of its calls within a second or two.
+    Processes report their counts within two seconds.
 
     Attributes:
-        requests: Those that have ended, but for what the caller gave up.
-        errors: Of these, what ended with an error: over HTTP, a status from 500.
-        dropped: Copies that a shadow was not sent, or not to the end: too many were under way, or
-            the original broke off or was answered before all of it had come.
-        mean_s: Time to the beginning of the answer, in seconds; the quantiles are right to a
-            tenth. 0.0 before the first.
+        requests: Number of calls that have ended, except those that their callers cancelled.
+        errors: Number of calls that failed; over HTTP, with a status of 500 or higher.
+        dropped: Number of copies that were not, or not completely, sent to a shadow: too many were
+            in flight, or the original ended before its body was complete.
+        mean_s: Mean time until the reply began, in seconds, 0.0 before the first call. The
+            quantiles are accurate to a tenth.
     """
 
     requests: int = 0
@@ -215,12 +215,12 @@ class CallCounts:
 
 @dataclass(frozen=True)
 class RouteCounts:
-    """What became of the calls by one route, as a plugin counts them.
+    """Counts of the calls of one route, from a plugin.
 
     Attributes:
-        since: When counting began, in seconds since 1970; 0.0 for not yet.
-        targets: By deployment, as `application#deployment`.
-        shadows: Of the copies, likewise.
+        since: Start of the counts, in seconds since 1970; 0.0 before the first report.
+        targets: Counts of the calls by deployment, as `application#deployment`.
+        shadows: Counts of the copies by deployment.
     """
 
     since: float = 0.0
@@ -230,12 +230,12 @@ class RouteCounts:
 
 @dataclass(frozen=True)
 class TargetStatusOverview:
-    """One target of a route, or one of its shadows.
+    """Status of a target of a route, or of a shadow.
 
     Attributes:
-        weight: Its share of the requests; of a shadow, the share that it gets copies of.
-        counts: None for a route that is not counted: one without a split, or where no package
-            counts. alacarte-endpoints does.
+        weight: The target's share of the requests; for a shadow, the share of copied requests.
+        counts: Counts of the calls; None for a route without a split, or without a package that
+            counts calls, such as alacarte-endpoints.
     """
 
     weight: float
@@ -244,15 +244,16 @@ class TargetStatusOverview:
 
 @dataclass(frozen=True)
 class RouteStatusOverview:
-    """Where the requests of one path go, and what became of them.
+    """Status of a route.
 
     Attributes:
-        app: Whose it is.
-        methods: HTTP methods allowed, None for all.
-        targets: By application, or by `application#deployment` where it is not the ingress.
-        shadows: The same.
-        since: What is counted has ended since then, in seconds since 1970: when the split or
-            the code of a target was changed last. 0.0 where nothing is counted yet.
+        app: Name of the application that owns the route.
+        methods: Allowed HTTP methods, None for all.
+        targets: Targets by application; by `application#deployment` where the target is not the
+            ingress deployment.
+        shadows: Shadows, with the same keys.
+        since: Start of the counts, in seconds since 1970: the last change of the split, or of a
+            target's code. 0.0 before the first report.
     """
 
     app: str
@@ -264,17 +265,16 @@ class RouteStatusOverview:
 
 @dataclass(frozen=True)
 class PluginFailure:
-    """Something that a plugin failed at, and that was contained.
+    """A contained failure of a plugin.
 
     Attributes:
-        plugin: Its name.
-        hook: The hook, or the thing that it gave: `wrap_caller`, `routing policy ewma`.
-        subject: What the plugin was asked for, such as `deployment 'app#Model'`; "" for nothing
-            in particular.
-        message: The error, in a line or two; its traceback is in the log of the process.
-        count: How often.
-        at: When last, in seconds since 1970.
-        process: Where: the name of the process.
+        plugin: Name of the plugin.
+        hook: The hook, or the object that the hook returned: `wrap_caller`, `routing policy ewma`.
+        subject: The subject of the hook's call, such as `deployment 'app#Model'`; "" for none.
+        message: The error, in a line or two. The traceback is in the log of the process.
+        count: Number of occurrences.
+        at: Time of the last occurrence, in seconds since 1970.
+        process: Name of the process.
     """
 
     plugin: str
@@ -288,16 +288,16 @@ class PluginFailure:
 
 @dataclass(frozen=True)
 class ServeStatus:
-    """Everything. Empty where nothing runs.
+    """Status of the instance. Empty while no instance is running.
 
     Attributes:
-        proxies: By node id, of each node the first process of the HTTP proxy; where there is none,
-            of another service that clients call.
-        services: Every process of every node service, by `service/node/index`; one that drains
-            after a restart has `/old` after that.
-        applications: By name.
-        routes: By path; by name where HTTP does not reach them.
-        plugin_failures: Of all processes: a process reports its own within a second or two.
+        proxies: By node id, the node's first HTTP proxy process; on nodes without HTTP, the first
+            process of another service that clients call.
+        services: All processes of all node services, by `service/node/index`, with the suffix
+            `/old` for a process that drains after a restart.
+        applications: Applications by name.
+        routes: Routes by path; routes without HTTP by name.
+        plugin_failures: Failures of plugins in all processes, reported within two seconds.
     """
 
     proxies: dict[str, ServiceStatusOverview] = field(default_factory=dict)
@@ -308,6 +308,6 @@ class ServeStatus:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """URLs that a route's prefix continues, sorted, without a slash at their ends."""
+        """Base URLs of the proxies, sorted, without a trailing slash."""
         found = {proxy.url.rstrip("/") for proxy in self.proxies.values()}
         return tuple(sorted(url for url in found if url.startswith(_HTTP)))

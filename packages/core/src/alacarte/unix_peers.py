@@ -1,4 +1,4 @@
-"""Tell who is at the other end of a Unix socket."""
+"""User of the peer of a Unix socket."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import struct
 __all__ = ["is_same_user"]
 
 _CREDENTIALS = struct.Struct("3i")
-"""Process, user and group, as the kernel reports them for `SO_PEERCRED`."""
+"""Process, user and group id, as the kernel returns them for `SO_PEERCRED`."""
 
 
 def is_same_user(peer: socket.socket) -> bool:
-    """Return whether the process at the other end of a Unix socket runs as our user.
+    """Return whether the peer of a Unix socket runs as this process's user.
 
-    Where the system cannot say so, the answer is yes: the sockets lie in a directory that admits
-    our user alone.
+    True where the system has no `SO_PEERCRED`: only this user can enter the sockets' directory.
     """
     if not hasattr(socket, "SO_PEERCRED"):
         return True

@@ -1,7 +1,7 @@
-"""Code of users in processes of plugins: sent as bytes, loaded and run.
+"""User code in helper processes of plugins: loaded from bytes.
 
-A user's function or class leaves the user's program as bytes and is loaded in the process that runs
-it, and nowhere else: a process that serves everybody must not import users' modules.
+The user's function or class is loaded only in the process that runs it, since processes shared by
+all applications must not import user modules.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ __all__ = ["LoopThread", "load", "user_traceback"]
 
 
 def load(code: UserCode, subject: str) -> Callable[..., Any]:
-    """Return the function or class that was sent as bytes, with its modules imported.
+    """Return the function or class of a `UserCode`, and import its modules.
 
-    Its import paths are put in front of this process's `sys.path`.
+    Prepends the import paths of the code to this process's `sys.path`.
 
     Args:
-        code: As the model of a deployment's option has it.
-        subject: What holds the code, for the error, such as "an autoscaling policy".
+        code: The code, from the model of a deployment's option.
+        subject: The owner of the code, for errors: "an autoscaling policy".
 
     Raises:
-        ConfigError: The code holds a bound deployment, which has no handle here. Or this process
-            calls the deployment, and only its replicas and helper processes get code.
-        Exception: Whatever importing the user's modules raises.
+        ConfigError: The code refers to a bound deployment, or this process calls the deployment
+            and has no code: only replicas and helper processes get code.
+        Exception: The import of a user module raises.
     """
 
     def refuse(deployment: DeploymentId) -> NoReturn:
-        raise ConfigError(f"{subject} cannot call deployments, but this one holds {deployment}")
+        raise ConfigError(f"{subject} cannot call deployments, but refers to {deployment}")
 
     if not code.code:
         raise ConfigError(
-            f"{subject}: the code of {code.name} is not here; processes that call a deployment get "
-            "its name and digest alone. Load it in a replica."
+            f"{subject}: this process has no code of {code.name}, only its name and digest. Load "
+            "the code in a replica or a helper process."
         )
     for path in reversed(code.import_paths):
         if path not in sys.path:

@@ -95,7 +95,7 @@ def test_nobody_s_change_is_undone_unseen():
     check_expected([mine], {key: None}, {})
     check_expected([mine], {}, {key: theirs})
     for expected, found in [(old, {key: theirs}), (None, {key: theirs}), (old, {})]:
-        with pytest.raises(ConflictError, match="application 'a' was changed by somebody else"):
+        with pytest.raises(ConflictError, match="application 'a' was changed by another program"):
             check_expected([mine], {key: expected}, found)
 
 

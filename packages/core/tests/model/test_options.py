@@ -96,14 +96,11 @@ def refusal(**options):
         ),
         (
             {"placement_group_strategy": "PACK"},
-            "resize: placement_group_strategy has no meaning without placement_group_bundles",
+            "resize: placement_group_strategy requires placement_group_bundles",
         ),
         (
             {"placement_group_bundle_label_selector": [{"zone": "a"}]},
-            (
-                "resize: placement_group_bundle_label_selector has no meaning without "
-                "placement_group_bundles"
-            ),
+            "resize: placement_group_bundle_label_selector requires placement_group_bundles",
         ),
         (
             {"placement_group_bundles": [{"CPU": 1}], "placement_group_strategy": "LOOSE"},
@@ -115,15 +112,15 @@ def refusal(**options):
         (
             {"placement_group_bundles": [{"CPU": 1}, {"GPU": 0}]},
             (
-                "resize: placement_group_bundles=[{'CPU': 1}, {'GPU': 0}] must ask for something "
-                "in every bundle; bundle 1 does not"
+                "resize: placement_group_bundles=[{'CPU': 1}, {'GPU': 0}] must reserve a resource "
+                "in every bundle; bundle 1 is empty"
             ),
         ),
         (
             {"placement_group_bundles": [{"CPU": 1}], "max_replicas_per_node": 2},
             (
-                "resize: max_replicas_per_node and placement_group_bundles exclude each other; a "
-                "custom resource in the first bundle bounds the replicas of a node as well"
+                "resize: max_replicas_per_node and placement_group_bundles exclude each other; "
+                "limit the replicas per node with a custom resource in the first bundle"
             ),
         ),
         (
@@ -142,9 +139,9 @@ def refusal(**options):
                 "ray_actor_options": {"num_gpus": 1},
             },
             (
-                "resize: ray_actor_options ask for GPU=1, and the first of "
-                "placement_group_bundles, where the replica lives, has 0; ask for less "
-                "(num_cpus is 1 by default), or put more into that bundle"
+                "resize: ray_actor_options reserves GPU=1, but the replica runs in the first of "
+                "placement_group_bundles, which has 0; lower the option (num_cpus is 1 by "
+                "default), or enlarge the bundle"
             ),
         ),
         (

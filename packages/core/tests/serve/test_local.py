@@ -542,7 +542,7 @@ def test_a_replica_that_dies_is_replaced(local, gate):
     waiting = handle.submit("kept")
     [link] = handle.runtime.routers[handle.deployment].replicas
     kill(link.replica_id)
-    with pytest.raises(ReplicaUnavailableError, match=f"replica {link.replica_id} went away"):
+    with pytest.raises(ReplicaUnavailableError, match=f"replica {link.replica_id} was lost"):
         working.result(WAIT_S)
     assert gate.inside.acquire(timeout=WAIT_S)
     gate.open.set()

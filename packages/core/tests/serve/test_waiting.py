@@ -55,10 +55,10 @@ def test_what_is_waited_for():
 def test_the_error_has_the_reason_and_a_remedy():
     """The error has the application, the time, each waiting deployment, and a remedy."""
     assert str(timed_out(status_of(1, NO_ROOM), ["shop"], 10)) == (
-        "application 'shop' does not run after 10 s.\n"
+        "application 'shop' is not running after 10 s.\n"
         f"shop#Model: 1 of 2 ready, waits for {NO_ROOM}\n"
         f"{TOO_MUCH}\n"
-        "It stays deployed and goes on starting; serve.delete() gives up."
+        "It stays deployed and continues to start; stop with serve.delete()."
     )
 
 

@@ -843,7 +843,7 @@ def test_a_replica_that_dies(site, gate):
         answer = wire.answer()
         assert answer.status == 503
         assert answer["retry-safe"] == "no"
-        assert b"went away" in answer.body
+        assert b"was lost" in answer.body
         wire.ask("/stay")
         gate.entered()
 

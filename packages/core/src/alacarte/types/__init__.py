@@ -1,7 +1,7 @@
-"""The values and contracts that plugins and alacarte exchange.
+"""Values and protocols that plugins and alacarte exchange.
 
-A *service* is an async function from `Call` to `Reply`; a *layer* takes a service and returns
-one. Everything a request passes through, at the caller and in the replica, is made of these two.
+A *service* is an async function from `Call` to `Reply`; a *layer* takes a service and returns a
+service. The path of a request, at the caller and in the replica, is made of these two.
 """
 
 from .._nested_calls import NestedCalls

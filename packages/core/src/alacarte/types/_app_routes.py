@@ -1,4 +1,4 @@
-"""From a path to deployments."""
+"""Route table: paths and their deployments."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from ._deployment_info import DeploymentInfo
 
 @dataclass(frozen=True)
 class Route:
-    """Where requests of a path go.
+    """A route from a path to deployments.
 
     Attributes:
-        prefix: Starts with "/" and does not end with one, except "/" itself. Matches at
-            segment boundaries: "/a" matches "/a" and "/a/b", not "/ab". "" keeps the route off
-            HTTP: only handles take it, by its name.
-        app: Whose it is: the application, or what else its resource is called.
-        targets: Deployments with their share of the traffic; shares sum to 1.
-        methods: HTTP methods allowed, None for all.
-        exact: Match the whole path only.
-        shadows: Deployments that get a copy of this share of the requests, each for itself, by
-            the layer of a plugin (`wrap_route`): alacarte-endpoints has one.
-        name: Handles call it by this name (`DeploymentId("", name)`); "" for none. Unique among
-            routes.
-        overrides: It goes in front of another resource's route of the same path, which would be
-            refused otherwise; not of one with a name.
-        versions: Of the code of its deployments. The controller sets them, so that a route with
-            new code is another version of it.
+        prefix: Starts with "/" and does not end with "/", except "/" itself. Matches at segment
+            boundaries: "/a" matches "/a" and "/a/b", not "/ab". "" for a route without HTTP, which
+            handles call by its name.
+        app: Name of the application, or of the resource, that owns the route.
+        targets: Deployments and their share of the traffic; shares sum to 1.
+        methods: Allowed HTTP methods, None for all.
+        exact: Whether the route matches the whole path only.
+        shadows: Deployments and the share of requests of which each gets copies, from a plugin's
+            layer (`wrap_route`) such as that of alacarte-endpoints.
+        name: Name for handles (`DeploymentId("", name)`), unique among routes; "" for none.
+        overrides: Whether the route takes precedence over another resource's route of the same
+            path. Without it, equal paths conflict; a route with a name cannot be overridden.
+        versions: Versions of the deployments' code, set by the controller, so that new code makes
+            a new version of the route.
     """
 
     prefix: str
@@ -45,7 +44,7 @@ class Route:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of where calls go: it changes with a target, a weight, and with code."""
+        """Digest of the route's targets, weights, shadows and code versions."""
         parts = [
             f"{kind} {target} {weight!r}"
             for kind, weights in (("target", self.targets), ("shadow", self.shadows))
@@ -59,7 +58,7 @@ class Route:
 
     @property
     def is_split(self) -> bool:
-        """Whether its calls are more than calls of its only target."""
+        """Whether the route has a name, shadows or several targets."""
         return bool(self.name or self.shadows or len(self.targets) > 1)
 
 
@@ -68,10 +67,9 @@ class RouteTable:
     """All routes at one moment. A higher version is newer.
 
     Attributes:
-        starting: Applications that have not had a replica yet behind any of the routes, though they
-            are to have some. Calls of them would wait for the first one.
-        applications: All of them by name, those without a route included.
-        deployments: Those that the routes lead to, and the ingresses of all applications.
+        starting: Applications whose first replicas are still starting. Calls would wait for them.
+        applications: All applications by name, with or without a route.
+        deployments: The targets of the routes, and the ingress deployments of all applications.
     """
 
     version: int

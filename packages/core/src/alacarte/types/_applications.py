@@ -1,4 +1,4 @@
-"""From the name of an application to its ingress deployment."""
+"""Table of applications: names and their ingress deployments."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["ApplicationInfo", "ApplicationTable"]
 
 @dataclass(frozen=True)
 class ApplicationInfo:
-    """One application, whether it has a route or not.
+    """An application, with or without a route.
 
     Attributes:
         name: Unique in the instance.
-        ingress: The deployment that takes the application's requests.
+        ingress: The deployment that receives the application's requests.
     """
 
     name: str
@@ -28,7 +28,7 @@ class ApplicationTable:
     """All applications at one moment. A higher version is newer.
 
     Attributes:
-        version: That of the route table which was published with this one.
+        version: Version of the route table that was published with this table.
         applications: By name.
     """
 

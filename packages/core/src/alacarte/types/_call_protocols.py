@@ -1,4 +1,4 @@
-"""From a call to the user's code, in the replica."""
+"""Call protocols: how a call becomes a call of the user's code in the replica."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from ._requests import Reply, Service
 
 
 class FailureProtocol(Protocol):
-    """A `CallProtocol` some of whose replies stand for errors, such as HTTP's with a status of 500.
+    """A `CallProtocol` with replies that stand for errors, such as an HTTP reply with status 500.
 
-    Routing policies and observers hear of such a call that it failed. Asked in the processes that
-    make calls as well as in replicas, so `register_protocols` imports little and `bind` the rest.
+    Routing policies and observers get such a call as failed. Used in the processes that make calls
+    and in replicas, so `register_protocols` imports little and `bind` imports the rest.
     """
 
     def failure_code(self, reply: Reply) -> ErrorCode | None:
         """Return the code of the error that a reply stands for, None for a success.
 
         Args:
-            reply: Perhaps still streaming: only its `payload` is to be looked at.
+            reply: The reply, which may still be streaming: read its `payload` only.
         """
 
 
 class Method(NamedTuple):
-    """One callable of the user's object, looked at once.
+    """A callable of the user's object, with the traits that decide how it is called.
 
     Attributes:
-        function: Bound to the object, ready to be called.
-        is_async: Calling it gives a coroutine; otherwise it belongs in the thread pool.
-        is_generator: Calling it gives a generator, sync or async, and runs nothing yet.
+        function: The function, bound to the user's object.
+        is_async: Whether a call returns a coroutine. Other functions run in the thread pool.
+        is_generator: Whether a call returns a sync or async generator, and runs no code yet.
     """
 
     function: Callable[..., Any]
@@ -43,7 +43,7 @@ class UserCallable(Protocol):
     """The user's object in a replica, as a `CallProtocol` sees it.
 
     Attributes:
-        deployment: Whose it is.
+        deployment: The deployment of the replica.
         instance: The instance of the user's class, or the user's function itself.
     """
 
@@ -51,14 +51,14 @@ class UserCallable(Protocol):
     instance: Any
 
     def method(self, name: str) -> Method:
-        """Return the callable of that name.
+        """Return the method of the user's object with this name.
 
         Raises:
-            NotFoundError: There is none; the message lists those there are.
+            NotFoundError: The object has no such method; the message lists its methods.
         """
 
     async def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call a sync function in the replica's thread pool, with this context's variables."""
+        """Call a sync function in the replica's thread pool, with the current context variables."""
 
     async def invoke(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Run a method of the user's object, whatever kind of function it is.
@@ -66,21 +66,21 @@ class UserCallable(Protocol):
         A coroutine function runs on the event loop, any other function in the thread pool.
 
         Returns:
-            What the method returns; an async iterator of its items where the method is a generator
-            or returns one. Who gets an iterator reads it to its end or closes it (`aclose`).
+            The method's result; an async iterator of items where the method is a generator or
+            returns one. The caller reads the iterator to its end or closes it (`aclose`).
 
         Raises:
-            NotFoundError: There is no such method; the message lists those there are.
+            NotFoundError: The object has no such method; the message lists its methods.
         """
 
     def iterate(self, generator: Any) -> AsyncIterator[Any]:
-        """Iterate a sync or async generator of the user's, a sync one in the thread pool."""
+        """Iterate a generator of user code; a sync generator runs in the thread pool."""
 
 
 class CallProtocol(Protocol):
-    """How one kind of call becomes a call of the user's code, in the replica."""
+    """Turns calls of one kind into calls of the user's code, in the replica."""
 
     name: str
 
-    def bind(self, served: UserCallable) -> Service:
-        """Return the service that runs calls of this protocol on `served`. Called once."""
+    def bind(self, user: UserCallable, /) -> Service:
+        """Return the service that runs calls of this protocol on the user's object. Called once."""

@@ -1,4 +1,4 @@
-"""The sections of the configuration."""
+"""Sections of the configuration, and user code within them."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Any, Literal, Protocol
 
 @dataclass(frozen=True)
 class ConfigSection:
-    """A plugin's part of the configuration: of the instance, or of each deployment.
+    """A plugin's section of the configuration, for the instance or for each deployment.
 
     Attributes:
         name: The section's key in a configuration file, and its prefix in the environment:
             `http` is read from `ALACARTE_HTTP__PORT` and so on.
-        target: `"module:attribute"` of a frozen pydantic model. A field that it declares with
-            `repr=False` is a secret, and never stored; options of deployments have no secrets.
-        keyword: The argument that takes it: of `serve.start`, `<name>_options` by default; of
-            `serve.deployment`, the section's name by default.
-        foreground: Other defaults for a program that stays and shows what happens, such as
+        target: `"module:attribute"` of a frozen pydantic model. A field declared with
+            `repr=False` is a secret and never stored; options of deployments have no secrets.
+        keyword: The argument that sets the section: of `serve.start`, `<name>_options` by default;
+            of `serve.deployment`, the section's name by default.
+        foreground: Other defaults for a program that stays in the foreground, such as
             `alacarte run`: `{"access_log": "text"}`. For sections of the instance.
         scope: `"instance"`, or `"deployment"` for an option of `serve.deployment` and `.options`,
             which plugins read with `DeploymentInfo.options`.
-        change: What a change of a deployment's option does: `"in_place"` builds layers again in
-            processes that run, `"new_version"` replaces the replicas.
-        prepare: `"module:attribute"` of a function that is called with the deployment's name and
-            the model, in the driver, when an application is built; it returns the model to
-            deploy. "" for none.
-        auto: For the option that a `Scaler` follows: what `num_replicas="auto"` sets in it, where
-            the option is not given or says less. It excludes a fixed `num_replicas`, and the
-            controller alone sees it: it is absent in replicas and in processes that call. None for
-            any other option.
-        visible_to: `"replicas"` keeps a deployment's option from processes that call, proxies
+        change: The effect of a change of a deployment's option: `"in_place"` builds layers again
+            in running processes, `"new_version"` replaces the replicas.
+        prepare: `"module:attribute"` of a function that the driver calls with the deployment's
+            name and the model when an application is built; the function returns the model to
+            deploy. "" for no function.
+        auto: For the option that a `Scaler` follows: the values that `num_replicas="auto"` sets
+            where the user sets none. Such an option excludes a fixed `num_replicas`, and only the
+            controller sees it: it is absent in replicas and in processes that call. None for any
+            other option.
+        visible_to: `"replicas"` hides a deployment's option from processes that call, proxies
             included: `DeploymentInfo.options` returns None there, for routing policies too. The
-            options that they do see take 64 KiB at most, pickled, and hold no bytes of code.
+            options that these processes see take at most 64 KiB pickled, without bytes of code.
     """
 
     name: str
@@ -49,24 +49,23 @@ class ConfigSection:
 
     @property
     def qualified_name(self) -> str:
-        """Unique among sections of both scopes."""
+        """The name of the section, unique among sections of both scopes."""
         return self.name if self.scope == "instance" else f"{self.name} (of deployments)"
 
 
 @dataclass(frozen=True)
 class UserCode:
-    """A function or class within a deployment's option, on its way to where it may be loaded.
+    """A pickled function or class within a deployment's option.
 
-    It stands in place of the function in the values that leave the driver, so that the controller
-    unpickles no user code. A model with such a field accepts a `UserCode`, too.
+    Replaces the function in the values that leave the driver, so that the controller unpickles no
+    user code. A model with such a field must accept a `UserCode` too.
 
     Attributes:
         name: `"module:qualname"` of the function or class.
-        code: The function or class as cloudpickle bytes; b"" in processes that call and in
-            proxies, which get the rest.
+        code: The function or class as cloudpickle bytes; b"" in proxies and other processes that
+            call, which get the other attributes.
         import_paths: The entries of `sys.path` that the code needs.
-        digest: Of the code; computed where it is not given. Another function of the same name has
-            another one.
+        digest: SHA-256 of the code, computed by default. Tells functions of the same name apart.
     """
 
     name: str
@@ -79,7 +78,7 @@ class UserCode:
             object.__setattr__(self, "digest", hashlib.sha256(self.code).hexdigest())
 
     def without_code(self) -> UserCode:
-        """Return the same without its bytes; the digest still tells another function."""
+        """Return a copy without the code; the digest still identifies the function."""
         return replace(self, code=b"")
 
 
@@ -87,7 +86,7 @@ class ConfigSections(Protocol):
     """Validated sections: the configuration of the instance, or the options of a deployment."""
 
     def section(self, name: str) -> Any:
-        """Return the validated section a plugin registered under this name.
+        """Return the validated section that a plugin registered under this name.
 
         Raises:
             ConfigError: No installed plugin registers such a section.

@@ -1,4 +1,4 @@
-"""The name of a deployment."""
+"""Identifier of a deployment."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 
 class DeploymentId(NamedTuple):
-    """A deployment's name within its application. `str()` gives `application#name`.
+    """An application and the name of a deployment in it. `str()` returns `application#name`.
 
-    Where calls are made, one without an application stands for the route of that name: each call
-    takes one of its targets. Among a route's targets, one without a name stands for the ingress
-    deployment of its application.
+    In the argument of a call, an id without an application means the route of that name: each call
+    goes to one of the route's targets. Among the targets of a route, an id without a name means the
+    ingress deployment of the application.
     """
 
     app: str

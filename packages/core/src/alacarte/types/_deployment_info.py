@@ -1,4 +1,4 @@
-"""A deployment as plugins see it."""
+"""Description of a deployment for plugins."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class _NoOptions:
 
 @dataclass(frozen=True)
 class DeploymentInfo:
-    """A deployment at one version, with the options that plugins give deployments.
+    """A deployment at one version, with the options that plugins add to deployments.
 
     Attributes:
         id: Application and name.
-        version: Changes when replicas must be replaced; "" where nothing is known of it.
-        sections: Its options; read them with `options`.
+        version: Changes when replicas must be replaced; "" where the version is unknown.
+        sections: The deployment's options; read them with `options`.
     """
 
     id: DeploymentId
@@ -32,12 +32,12 @@ class DeploymentInfo:
 
     @property
     def application(self) -> str:
-        """The name of its application."""
+        """The name of the application."""
         return self.id.app
 
     @property
     def name(self) -> str:
-        """Its name within the application."""
+        """The deployment's name within the application."""
         return self.id.name
 
     def options(self, section: str) -> Any:

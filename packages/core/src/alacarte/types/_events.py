@@ -1,4 +1,4 @@
-"""Changes that are announced to observers."""
+"""Events that the controller announces to plugins."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Event:
-    """Something changed. `kind` is one of `replica`, `deployment`, `routes`.
+    """A change of a replica, a deployment or the routes.
 
     Attributes:
-        kind: What changed.
-        name: Which one: a replica's or deployment's id, "" for routes.
-        state: Its new state.
-        message: More, for people; "" for nothing.
+        kind: `replica`, `deployment` or `routes`.
+        name: The id of the replica or deployment; "" for routes.
+        state: The new state.
+        message: The reason, in plain text; "" for no reason.
     """
 
     kind: str

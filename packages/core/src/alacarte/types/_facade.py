@@ -1,4 +1,4 @@
-"""What `serve.run` and `serve.start` return, whichever package gives the object."""
+"""Types of the objects that `serve.run` and `serve.start` return."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any, Protocol
 
 
 class HandleResponse(Protocol):
-    """The result of a handle call, to come.
+    """The pending result of a handle call.
 
-    `await` it in async code, or call `result()` where no event loop runs. With `stream=True` it is
-    iterated instead, with `async for` or `for`.
+    `await` the response in async code, or call `result()` where no event loop runs. With
+    `stream=True` iterate the response instead, with `async for` or `for`.
     """
 
     @property
     def request_id(self) -> str:
-        """The id of the request, which nested calls take over; logs show it."""
+        """The id of the request, which logs show and nested calls inherit."""
 
     def result(self, *, timeout_s: float | None = None) -> Any:
         """Wait for the result and return it.
@@ -28,10 +28,10 @@ class HandleResponse(Protocol):
         """
 
     def cancel(self) -> None:
-        """Give the call up, and cancel its work."""
+        """Cancel the call and its work in the replica."""
 
     def cancelled(self) -> bool:
-        """Whether `cancel` was called here."""
+        """Return whether `cancel` was called on this response."""
 
     def __await__(self) -> Generator[Any, Any, Any]: ...
 
@@ -41,33 +41,35 @@ class HandleResponse(Protocol):
 
 
 class Handle(Protocol):
-    """Calls a deployment's methods: what `serve.run` returns, and bound deployments become.
+    """Calls the methods of a deployment.
 
-    An attribute is a handle to the method of that name: `handle.summarize.remote(text)`.
+    `serve.run` returns a handle to the ingress deployment, and a constructor receives a handle for
+    each bound deployment. An attribute is a handle to the method of that name:
+    `handle.summarize.remote(text)`.
     """
 
     @property
     def deployment_name(self) -> str:
-        """The deployment that is called."""
+        """The name of the deployment that the handle calls."""
 
     @property
     def app_name(self) -> str:
-        """Its application."""
+        """The name of the deployment's application."""
 
     def remote(self, *args: Any, **kwargs: Any) -> HandleResponse:
-        """Call the method; return at once with what its result will be."""
+        """Call the method, and return the pending response at once."""
 
     def options(self, **options: Any) -> Handle:
-        """Return a handle that calls in another way, such as `stream=True` or `timeout_s=2`."""
+        """Return a handle with other call options, such as `stream=True` or `timeout_s=2`."""
 
     def broadcast(self, method_name: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a method at every replica that runs."""
+        """Call a method on every running replica."""
 
     def __getattr__(self, name: str) -> Handle: ...
 
 
 class Client(Protocol):
-    """Makes backends and endpoints: what `serve.start` returns, with alacarte-endpoints."""
+    """Creates backends and endpoints. `serve.start` returns a client with alacarte-endpoints."""
 
     def create_backend(
         self,
@@ -78,19 +80,19 @@ class Client(Protocol):
         config: Any = None,
         env: Any = None,
     ) -> None:
-        """Start the replicas of a backend, and return when they run."""
+        """Start the replicas of a backend; return when they are running."""
 
     def list_backends(self) -> dict[str, dict[str, Any]]:
         """Return the backends, by tag."""
 
     def get_backend_config(self, backend_tag: str) -> Any:
-        """Return a backend's options."""
+        """Return the options of a backend."""
 
     def update_backend_config(self, backend_tag: str, config_options: Any) -> None:
-        """Change options of a backend; those that are not given stay as they are."""
+        """Change the given options of a backend."""
 
     def delete_backend(self, backend_tag: str, force: bool = False) -> None:
-        """Stop a backend's replicas, after their requests; an unknown tag is fine."""
+        """Drain and stop the replicas of a backend. Unknown tags are ignored."""
 
     def create_endpoint(
         self,
@@ -100,24 +102,24 @@ class Client(Protocol):
         route: str | None = None,
         methods: Sequence[str] = ("GET",),
     ) -> None:
-        """Give a backend a name and a path to be reached by."""
+        """Create an endpoint: a name and an HTTP path for a backend."""
 
     def list_endpoints(self) -> dict[str, dict[str, Any]]:
         """Return the endpoints, by name."""
 
     def delete_endpoint(self, endpoint_name: str) -> None:
-        """Delete an endpoint; its backends stay. An unknown name is fine."""
+        """Delete an endpoint, but not its backends. Unknown names are ignored."""
 
     def set_traffic(
         self, endpoint_name: str, traffic_policy_dictionary: Mapping[str, float]
     ) -> None:
-        """Split an endpoint's requests between backends, in place of all weights set before."""
+        """Split the requests of an endpoint between backends; replace all previous weights."""
 
     def shadow_traffic(self, endpoint_name: str, backend_tag: str, proportion: float) -> None:
-        """Send copies of a share of an endpoint's requests to a backend, too."""
+        """Send copies of a share of an endpoint's requests to a backend."""
 
     def get_handle(self, endpoint_name: str, missing_ok: bool = False, sync: bool = True) -> Any:
         """Return a handle to an endpoint."""
 
     def shutdown(self) -> None:
-        """End the instance with all that runs in it."""
+        """Shut down the instance with all its applications, backends and endpoints."""

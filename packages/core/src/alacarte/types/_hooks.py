@@ -1,4 +1,4 @@
-"""How a plugin asks the hooks that it brings."""
+"""Hooks of a process, for plugins that specify hooks of their own."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any, NamedTuple, Protocol
 
 
 class HookResult(NamedTuple):
-    """What one plugin returned.
+    """The result of a hook in one plugin.
 
     Attributes:
-        plugin: Its name.
-        value: As the hook's signature says; never None.
+        plugin: The name of the plugin.
+        value: The returned value, of the type in the hook's signature; never None.
     """
 
     plugin: str
@@ -18,23 +18,23 @@ class HookResult(NamedTuple):
 
 
 class Failures(Protocol):
-    """Keeps what plugins fail at: logged once with the plugin's name, shown by `serve.status()`."""
+    """Failures of plugins: each logged once with the plugin's name, and in `serve.status()`."""
 
     def note(self, plugin: str, hook: str, error: BaseException, subject: str = "") -> None:
-        """Keep a failure, and log the first of its kind. From any thread.
+        """Record a failure, and log the first failure of its kind. From any thread.
 
         Args:
-            plugin: Name of the plugin whose code raised, or returned something wrong.
-            hook: The hook, or the thing that it gave: `wrap_http`.
-            subject: What the plugin was asked for: "deployment 'app#Model'".
+            plugin: Name of the plugin whose code raised, or returned an invalid value.
+            hook: The hook, or the object that the hook returned: `wrap_http`.
+            subject: The subject of the hook's call: "deployment 'app#Model'".
         """
 
 
 class Hooks(Protocol):
-    """The hooks of one process, for plugins that bring some. Ask at the start, never per request.
+    """The hooks of one process. Call hooks when a process or replica starts, never per request.
 
     Attributes:
-        failures: Where to keep what fails later, such as a layer.
+        failures: Records failures of the returned objects, such as layers.
     """
 
     @property
@@ -44,29 +44,31 @@ class Hooks(Protocol):
         """Return whether some plugin implements a hook."""
 
     def call(self, hook: str, *, subject: str = "", **given: Any) -> list[HookResult]:
-        """Ask each plugin that implements a hook; return what they gave, None left out.
+        """Call a hook in each plugin that implements it; return the results that are not None.
 
-        In the order of plugin names, those with `tryfirst` first.
+        In the order of plugin names, implementations with `tryfirst` first.
 
         Args:
             hook: Name of a hook.
-            subject: What the hook is called for: "replica r1". With it, a failure is kept, too.
+            subject: The subject of the call: "replica r1". A failure is recorded where it is given.
             given: Every argument of the hook, by name.
 
         Raises:
-            PluginError: A plugin raised, or returned a value of another type. It is named.
+            PluginError: A plugin raised, or returned a value of another type. The message names
+                the plugin.
         """
 
     def call_robust(self, hook: str, *, subject: str = "", **given: Any) -> list[HookResult]:
-        """Do as `call`, but go on without a plugin that fails, and keep its failure.
+        """Call a hook as `call` does, but record the failure of a plugin and go on.
 
         Args:
-            subject: What the hook is called for, for the failure: "replica r1".
+            subject: The subject of the call, for the recorded failure: "replica r1".
         """
 
     def registered(self, hook: str) -> dict[str, Any]:
         """Return the values that plugins register with a `register_*` hook, by their names.
 
         Raises:
-            PluginError: Two plugins give one name; or, in a process of an instance, one failed.
+            PluginError: Two plugins register the same name; or, in a process of an instance, a
+                plugin failed.
         """

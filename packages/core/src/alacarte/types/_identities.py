@@ -1,4 +1,4 @@
-"""Who makes a request."""
+"""Identity of the caller of a request."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who makes a request, as an authentication layer has established.
+    """The caller of a request, as an authentication layer has established.
 
     An ingress sets the identity, never a client. The identity follows the request to the replica
     and into every nested call (`Call.identity`, `serve.get_request_context().identity`).
 
     Attributes:
         subject: Unique name of the caller: a user, a service, the name of an API key.
-        claims: What else is known of the caller, such as tenant or roles.
+        claims: Further claims about the caller, such as tenant or roles.
     """
 
     subject: str
@@ -31,13 +31,13 @@ class Identity:
 
     @classmethod
     def decode(cls, text: str) -> Identity:
-        """Return the identity that `encode` has written.
+        """Return the identity that `encode` has encoded.
 
         Raises:
-            ValueError: The text is no such identity.
+            ValueError: The text is not an encoded identity.
         """
         try:
             subject, claims = json.loads(text)
             return cls(str(subject), {str(name): str(value) for name, value in claims.items()})
         except (TypeError, AttributeError) as error:
-            raise ValueError(f"{text[:100]!r} is no identity") from error
+            raise ValueError(f"{text[:100]!r} is not an identity") from error

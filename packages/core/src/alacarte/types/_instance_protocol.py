@@ -1,4 +1,4 @@
-"""The running instance, as packages with resources of their own see it."""
+"""Protocol of the running instance, for packages with resources of their own."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ if TYPE_CHECKING:  # a replica imports these types, and reads no status
 
 
 class Instance(Protocol):
-    """The running instance, for packages that keep resources of their own.
+    """The running instance, for packages with resources of their own.
 
-    Every method blocks, may be called from any thread but the runtime's own, and waits for a
-    controller that is just being restarted.
+    Every method blocks, may be called from any thread except the runtime's, and waits while the
+    controller restarts.
     """
 
     @property
     def runtime(self) -> Runtime:
-        """For calls of this process."""
+        """The runtime of this process, for calls."""
 
     @property
     def ended(self) -> bool:
-        """The instance has ended, or this process has left it."""
+        """Whether the instance has ended, or this process has disconnected from it."""
 
     def wait_ended(self, timeout_s: float | None = None) -> bool:
-        """Wait until the instance has ended, whoever ended it, or this process has left it.
+        """Wait until the instance has ended, or this process has disconnected from it.
+
+        Args:
+            timeout_s: How long to wait, in seconds; None for no limit.
 
         Returns:
-            Whether that came about within the time; None waits without a limit.
+            Whether the instance ended within the time.
         """
 
     def apply(
@@ -41,44 +44,43 @@ class Instance(Protocol):
         expected: Sequence[Resource | None] = (),
         wait: bool = True,
     ) -> None:
-        """Make these exist, in place of those of their names; all of them, or none.
+        """Create or replace resources; all of them, or none.
 
         Args:
-            expected: For each resource, its current value as the caller read it, None for a
-                resource that must not exist; () to replace any value. Compare-and-set: no change
-                of another caller is overwritten unseen.
-            wait: Return when their deployments run, and every proxy and this process know their
-                routes.
+            expected: For each resource, the version that the caller has read, None where there was
+                none (compare-and-set). Empty replaces any version.
+            wait: Return when the deployments are running, and every proxy and this process know
+                the routes.
 
         Raises:
-            ConfigError: One of them cannot exist beside the others.
-            ConflictError: A current value is not the expected one.
-            DeployError: A deployment does not start; it is left as it is.
+            ConfigError: A resource conflicts with another resource, or is invalid.
+            ConflictError: A resource differs from its expected version.
+            DeployError: A deployment does not start; its resource stays applied.
         """
 
     def delete(self, kind: str, name: str, *, wait: bool = True) -> bool:
-        """Remove a resource; return whether there was one.
+        """Delete a resource; return whether the resource existed.
 
         Args:
-            wait: Return when nothing of it runs any more, and no proxy knows its routes.
+            wait: Return when its replicas have stopped, and no proxy knows its routes.
 
         Raises:
-            ConfigError: Another resource needs it.
+            ConfigError: Another resource needs this resource.
         """
 
     def resources(self, kind: str) -> list[Resource]:
-        """Return all resources of a kind, in the order in which they were made.
+        """Return all resources of a kind, in the order of their creation.
 
-        References stand in place of large byte strings, such as code: equal to them, and as good
-        for `apply`.
+        References replace large byte strings, such as code. They compare equal to the bytes, and
+        `apply` takes them.
         """
 
     def status(self) -> ServeStatus:
-        """Return how everything is doing."""
+        """Return the status of the instance."""
 
     def make_handle(self, deployment: DeploymentId) -> Any:
         """Return a handle to a deployment, or to a route.
 
         Raises:
-            PluginError: No installed package gives handles.
+            PluginError: No installed package provides handles.
         """

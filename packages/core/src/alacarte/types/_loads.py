@@ -1,4 +1,4 @@
-"""The load that one process puts on one deployment, for plugins that follow it."""
+"""Load that one process puts on one deployment, for plugins that watch the load."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from ._replica_load import ReplicaLoad
 
 
 class CallerLoad(Protocol):
-    """The calls of this process to one deployment, as they are now. On the runtime's event loop."""
+    """The current calls of this process to one deployment. Read it on the runtime's event loop."""
 
     @property
     def queued(self) -> int:
-        """Calls that wait for a replica."""
+        """Number of calls that wait for a replica."""
 
     @property
     def in_flight(self) -> int:
-        """Calls that replicas are working on."""
+        """Number of calls that replicas are working on."""
 
     @property
     def replicas(self) -> Sequence[ReplicaLoad]:
-        """The replicas that calls may go to."""
+        """The replicas that accept calls."""
 
 
 class LoadWatch(Protocol):
-    """Follows a `CallerLoad`. What its methods raise is contained."""
+    """Watches a `CallerLoad`. Exceptions of its methods are recorded and change nothing."""
 
     def changed(self) -> None:
-        """Take note that calls wait, run or end. Up to three times for each call: be quick."""
+        """Called when calls are queued, sent or ended: up to three times per call, so be quick."""
 
     def close(self) -> None:
-        """Follow the load no more."""
+        """Stop watching the load."""

@@ -1,4 +1,4 @@
-"""A plugin's own processes on every node."""
+"""Node services: processes of a plugin on every node."""
 
 from __future__ import annotations
 
@@ -12,55 +12,54 @@ from ._runtime_protocol import Runtime
 
 @runtime_checkable
 class NodeService(Protocol):
-    """A process of a plugin's own, on every node: an HTTP proxy, for example."""
+    """A process of a plugin on every node, such as an HTTP proxy."""
 
     async def start(self, runtime: Runtime) -> Mapping[str, str]:
-        """Begin to serve. Return facts for `serve.status`, such as the URL.
+        """Start to serve, and return metadata for `serve.status`, such as the URL.
 
-        The processes of one service on one node are asked one after the other.
+        The processes of one service on one node start one after the other.
 
         Raises:
-            ConfigError: For what the user can mend, such as a port in use; it ends the start.
+            ConfigError: An error that the user can fix, such as a port in use; `serve.start` fails.
         """
 
     async def drain(self, limit_s: float, *, replaced: bool) -> None:
-        """Stop taking new work; return when what was accepted is answered.
+        """Refuse new work; return when all accepted work is done.
 
         Args:
-            limit_s: What is not answered by then is lost: `stop` follows.
-            replaced: A successor serves already, so there is no hurry. Otherwise this is the end
-                of the service on this node.
+            limit_s: Seconds until `stop` follows, which drops the remaining work.
+            replaced: Whether a successor already serves. Otherwise the service ends on this node.
         """
 
     async def stop(self) -> None:
-        """Close everything at once."""
+        """Close all connections and sockets at once."""
 
 
 @runtime_checkable
 class MessageReceiver(Protocol):
-    """A `NodeService` that takes messages of the other processes on its node."""
+    """A `NodeService` that receives messages from other processes on its node."""
 
     async def receive(self, message: bytes) -> bytes:
-        """Take a message that was sent with `Runtime.node_service`; return the answer.
+        """Handle a message that was sent with `Runtime.node_service`; return the reply.
 
-        Bytes, since a service must not import the code of users to read them.
+        Messages are bytes, since a service must not import user code to read them.
         """
 
 
 @dataclass(frozen=True)
 class NodeServiceSpec:
-    """A node service and how to make it.
+    """A node service that a plugin registers.
 
     Attributes:
         name: Unique among all installed plugins.
-        target: `"module:callable"`, called in the new process without arguments.
-        serves_routes: It answers requests by the route table, so a deployed application is
-            not ready before this service knows its route.
-        serves_applications: It answers requests by the table of applications, so a deployed
-            application is not ready before this service knows the application.
-        enabled: Decides from the configuration whether to start it at all.
-        head_only: Decides from the configuration whether the head node alone has one.
-        processes: Decides from the configuration how many of them a node has.
+        target: `"module:callable"`, called without arguments in the new process.
+        serves_routes: Whether the service answers requests by the route table. A deployed
+            application is ready only when such a service knows its route.
+        serves_applications: Whether the service answers requests by the table of applications. A
+            deployed application is ready only when such a service knows the application.
+        enabled: Returns, for a configuration, whether the service runs.
+        head_only: Returns, for a configuration, whether the service runs on the head node only.
+        processes: Returns, for a configuration, the number of processes per node.
     """
 
     name: str

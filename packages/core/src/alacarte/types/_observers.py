@@ -1,8 +1,8 @@
-"""What a plugin may observe of requests, process by process.
+"""Observers of requests, process by process.
 
-A `Meter` belongs to one process. It is asked once for each router, replica, ingress and batched
-function of that process, and gives an observer for it, or None. Only these observers run at request
-time; where no plugin gives one, nothing is called.
+A `Meter` belongs to one process. It returns an observer, or None, for each router, replica, ingress
+and batched function of that process. Only these observers run at request time; a process without
+observers pays nothing.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ OutcomeKind = Literal["success", "error", "rejected", "lost", "unanswered", "can
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a call ended: the call as a whole, or the part of it that one replica had.
+    """The outcome of a call, or of one attempt at one replica.
 
     Attributes:
-        kind: `success`; `error`, raised by the replica's code or by whoever refused the call;
-            `rejected`, not taken by a replica at its limit, and not started; `lost`, the connection
-            to the replica broke; `unanswered`, given up while the replica had not even answered a
-            PING; `cancelled`, given up by the caller.
-        code: Of the error; None for a success.
-        error_type: Name of the exception's class, "" where there was none.
-        first_part_s: Seconds until the reply began, None when it did not.
+        kind: `success`; `error`, raised by the replica's code or by the code that refused the call;
+            `rejected` by a replica at its limit, without a start; `lost`, the connection to the
+            replica broke; `unanswered`, abandoned while the replica answered no PING; `cancelled`
+            by the caller.
+        code: The code of the error; None for a success.
+        error_type: Name of the exception's class, "" for no exception.
+        first_part_s: Seconds until the reply began, None for no reply.
         total_s: Seconds until the end.
     """
 
@@ -49,104 +49,104 @@ class Outcome:
 class RouterObserver:
     """Observes the calls that one process makes to one deployment. Runs on the router's event loop.
 
-    As of all observers, subclass it and override the methods of interest. They must not block. An
-    exception is logged once with the plugin's name, and changes nothing for the call.
+    As with all observers, subclass it and override the methods of interest. They must not block. An
+    exception is logged once with the plugin's name, and does not affect the call.
 
-    Each call is one `Call` object from `began` to `ended`, which come exactly once each, in this
-    order. A broadcast is not among them: see `broadcast`.
+    Each call is one `Call` object from `began` to `ended`; both are called exactly once, in this
+    order. Broadcasts call `broadcast` only.
     """
 
     def began(self, call: Call) -> None:
-        """A call was handed to the router, inside of all layers."""
+        """Called when a call enters the router, inside of all layers."""
 
     def queued(self, call: Call) -> None:
-        """A call waits, since no replica takes it now. Again after each refusal."""
+        """Called when a call is queued because no replica is free, and after each rejection."""
 
     def sent(self, call: Call, replica: ReplicaLoad) -> None:
-        """A call was sent to a replica."""
+        """Called when a call is sent to a replica."""
 
     def rejected(self, call: Call, replica: ReplicaLoad) -> None:
-        """A replica at its limit refused a call, which goes elsewhere."""
+        """Called when a replica at its limit rejects a call, which then goes to another replica."""
 
     def retried(self, call: Call, replica: ReplicaLoad) -> None:
-        """The replica was lost, and the call, which may run twice, goes elsewhere."""
+        """Called when an idempotent call is retried elsewhere because its replica was lost."""
 
     def first_part(self, call: Call, replica: ReplicaLoad) -> None:
-        """The first part of a reply that streams has come. Not called for a reply in one piece."""
+        """Called when the first part of a streaming reply arrives."""
 
     def ended(self, call: Call, replica: ReplicaLoad | None, outcome: Outcome) -> None:
-        """A call ended.
+        """Called when a call has ended.
 
         Args:
-            replica: The last one it was sent to, None when none took it.
+            replica: The replica of the last attempt, None for a call that was never sent.
         """
 
     def broadcast(self, call: Call, replicas: Sequence[ReplicaLoad]) -> None:
-        """A call was sent to every replica, past policy and queue."""
+        """Called when a call is sent to every replica, without policy and queue."""
 
     def joined(self, replica: ReplicaLoad) -> None:
-        """A replica was connected to, for the first time or again."""
+        """Called when a connection to a replica is established, the first time or again."""
 
     def left(self, replica: ReplicaLoad) -> None:
-        """A replica is gone for good."""
+        """Called when a replica is gone for good."""
 
     def ejected(self, replica: ReplicaLoad) -> None:
-        """A replica that does not answer gets no more calls for now."""
+        """Called when an unresponsive replica is ejected, and gets no calls for a while."""
 
     def restored(self, replica: ReplicaLoad) -> None:
-        """A replica that was ejected gets calls again."""
+        """Called when an ejected replica gets calls again."""
 
 
 class ReplicaObserver:
     """Observes the calls that one replica runs. Runs on the replica's event loop."""
 
     def rejected(self, call: Call) -> None:
-        """A call was refused: the replica is at its limit, or leaves."""
+        """Called when the replica rejects a call, at its limit or while it drains."""
 
     def started(self, call: Call) -> None:
-        """A call has a slot, and begins to run."""
+        """Called when a call has a slot and starts to run."""
 
     def first_part(self, call: Call) -> None:
-        """The first part of a reply that streams was sent."""
+        """Called when the first part of a streaming reply was sent."""
 
     def ended(self, call: Call, outcome: Outcome) -> None:
-        """A call that started has ended."""
+        """Called when a call that started has ended."""
 
 
 class WireObserver:
     """Observes the connections between callers and replicas at one end. Runs on their event loop.
 
-    Bytes are those of the sockets: frames of all kinds, handshakes and PINGs included. What goes
-    through shared memory is not among them.
+    Counts the bytes of the sockets: frames of all kinds, handshakes and PINGs included, but not
+    payloads in shared memory.
     """
 
     def opened(self) -> None:
-        """A connection was opened; the peer has still to prove itself."""
+        """Called when a connection opens, before the peer is authenticated."""
 
     def closed(self) -> None:
-        """A connection ended."""
+        """Called when a connection closes."""
 
     def sent(self, size_bytes: int) -> None:
-        """Bytes were written."""
+        """Called when bytes were written."""
 
     def received(self, size_bytes: int) -> None:
-        """Bytes have arrived."""
+        """Called when bytes have arrived."""
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeRequest:
-    """A request from outside as an ingress such as the HTTP proxy saw it.
+    """A client's request at an ingress such as the HTTP proxy.
 
     Attributes:
-        protocol: `http` or `websocket`; another ingress has a name of its own.
-        method: As in the request, "" where no request line could be read.
-        path: Its path as sent, without the query; "" where none could be read.
-        route: Prefix of the route that the path belongs to, "" for none.
-        app: Application behind that route, or the one that has answered; "" for none.
-        request_id: "" for a request that was refused before it had one.
-        status: Sent to the client; 499 for one that left before. A WebSocket's is 101.
-        total_s: Seconds from the head's arrival to the end; 0.0 for a request that the ingress
-            answered by itself.
+        protocol: `http` or `websocket`; other ingresses use names of their own.
+        method: The method, "" for an unreadable request line.
+        path: The path as sent, without the query; "" for an unreadable request line.
+        route: Prefix of the matching route, "" for no route.
+        app: Application that answered, or the route's application; "" for no application.
+        request_id: The request's id, "" for a request that was refused before it got an id.
+        status: Status sent to the client; 499 where the client left earlier, 101 for a WebSocket.
+        total_s: Seconds from the arrival of the head to the end; 0.0 for a request that the ingress
+            answered without an application.
     """
 
     protocol: str
@@ -162,32 +162,34 @@ class EdgeRequest:
 class EdgeObserver:
     """Observes an ingress, such as the HTTP proxy of one process. Runs on its event loop.
 
-    Each request is either `refused` or has `ended`, exactly once. One whose body is refused while
-    an application works on it has ended as well, with 499.
+    Each request calls either `refused` or `ended`, exactly once. A request whose body is refused
+    while an application works on the request calls `ended`, with status 499.
     """
 
     def opened(self) -> None:
-        """A client connected."""
+        """Called when a client connects."""
 
     def closed(self) -> None:
-        """A client's connection ended."""
+        """Called when a client's connection closes."""
 
     def received(self, size_bytes: int) -> None:
-        """Bytes came from a client."""
+        """Called when bytes arrived from a client."""
 
     def sent(self, size_bytes: int) -> None:
-        """Bytes were written to a client."""
+        """Called when bytes were written to a client."""
 
     def refused(self, request: EdgeRequest, reason: str) -> None:
-        """The ingress answered with an error of its own: no application has seen the request.
+        """Called when the ingress answers with an error, before any application gets the request.
 
         Args:
-            reason: A sentence, the one that the client was sent.
+            reason: The sentence that the client received.
         """
 
     def ended(self, request: EdgeRequest) -> None:
-        """A request has ended: answered by an application or a plugin's layer, left by its client,
-        or one for the ingress itself that succeeded, such as `/-/healthz`.
+        """Called when a request has ended.
+
+        An application or a plugin's layer has answered the request, the client has left, or the
+        ingress has answered a request for itself, such as `/-/healthz`.
         """
 
 
@@ -195,37 +197,46 @@ class BatchObserver:
     """Observes one batched function. Runs on the replica's event loop."""
 
     def queued(self) -> None:
-        """A call waits for its batch."""
+        """Called when a call is queued for a batch."""
 
     def started(self, size: int, oldest_s: float) -> None:
-        """A batch of so many calls begins; its oldest has waited so many seconds."""
+        """Called when a batch starts.
+
+        Args:
+            size: Number of calls in the batch.
+            oldest_s: Seconds that the oldest call has waited.
+        """
 
     def ended(self, size: int, total_s: float, error: BaseException | None) -> None:
-        """A batch has ended, after so many seconds."""
+        """Called when a batch has ended, after `total_s` seconds."""
 
 
 class Meter:
-    """What one plugin observes in one process. Override what is of interest.
+    """The observers of one plugin in one process. Override the methods of interest.
 
     Each method is called once for each of its subjects in this process, and may return None.
     """
 
     def router(self, deployment: DeploymentId) -> RouterObserver | None:
-        """Return what observes this process's calls to a deployment."""
+        """Return an observer of this process's calls to a deployment."""
         return None
 
     def replica(self, deployment: DeploymentId) -> ReplicaObserver | None:
-        """Return what observes the calls that this replica runs."""
+        """Return an observer of the calls that this replica runs."""
         return None
 
     def wire(self, end: Literal["caller", "replica"]) -> WireObserver | None:
-        """Return what observes this process's connections to replicas, or those of its callers."""
+        """Return an observer of this process's connections.
+
+        Args:
+            end: `"caller"` for the connections to replicas, `"replica"` for those from callers.
+        """
         return None
 
     def edge(self, ingress: str) -> EdgeObserver | None:
-        """Return what observes an ingress of this process, such as `http`."""
+        """Return an observer of an ingress of this process, such as `http`."""
         return None
 
     def batcher(self, deployment: DeploymentId, function: str) -> BatchObserver | None:
-        """Return what observes a batched function, by its qualified name."""
+        """Return an observer of a batched function, by its qualified name."""
         return None

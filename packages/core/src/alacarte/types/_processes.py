@@ -1,4 +1,4 @@
-"""The processes of an instance, as plugins see them."""
+"""Processes of an instance."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Cleanup = Callable[[], Awaitable[None]]
-"""Awaited when the process, or the replica, stops."""
+"""An async function that is awaited when the process or the replica stops."""
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,11 @@ class ProcessInfo:
     """A process of an instance. In the local cluster, a thread with an event loop of its own.
 
     Attributes:
-        kind: `controller`, `replica`, `driver`, or `helper` for a plugin's process beside the
-            controller, such as that of autoscaling policies; of node services `proxy` for one that
-            clients call, else `service`.
-        name: Unique within the instance: of a replica its id.
-        node_id: The node it runs on.
+        kind: `controller`, `replica` or `driver`; `helper` for a plugin's process beside the
+            controller, such as the process of autoscaling policies; `proxy` for a node service
+            that clients call, `service` for any other node service.
+        name: Unique within the instance; the id of a replica.
+        node_id: The node that the process runs on.
         service: Name of the node service; "" for other processes.
     """
 

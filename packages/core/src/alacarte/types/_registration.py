@@ -1,4 +1,4 @@
-"""Names and commands that a plugin adds."""
+"""Public names and commands that a plugin adds."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ class Command:
     Attributes:
         name: As typed after `serve`.
         help: One line.
-        target: `"module:attribute"` of an object with `arguments(parser)`, which declares
-            arguments on an `argparse` parser, and `run(options) -> int`, which returns the
-            exit code.
+        target: `"module:attribute"` of an object with two methods: `arguments(parser)` declares
+            arguments on an `argparse` parser, and `run(options) -> int` returns the exit code.
     """
 
     name: str

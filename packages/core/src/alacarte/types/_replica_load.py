@@ -1,4 +1,4 @@
-"""A replica as its callers see it."""
+"""State of a replica in a calling process."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ _NONE: frozenset[str] = frozenset()
 
 
 class ReplicaLoad:
-    """One replica as this process's router sees it. Policies read it and change nothing.
+    """The load of one replica, as this process's router knows it. Read-only for policies.
 
     Attributes:
-        replica_id: Unique within the deployment's life.
-        node_id: The node it runs on.
-        local: It runs on the same node as this process. False for all replicas in a driver on Ray.
-        max_ongoing: Requests it accepts at a time.
-        in_flight: Requests of this process that it is working on.
-        reported: Requests it was working on when it last told, everyone's included.
-        blocked: It refused a request and has not announced a free slot since.
-        latency_s: Moving average of the time a call took to its end, 0.0 before the first.
-        advertised: What it says that it holds, by topic; see `ReplicaContext.advertise`.
+        replica_id: Unique over the deployment's lifetime.
+        node_id: The replica's node.
+        local: Whether the replica runs on this process's node. Always False in a driver on Ray.
+        max_ongoing: Number of requests that the replica accepts at a time.
+        in_flight: Number of this process's requests that the replica works on.
+        reported: Number of all callers' requests in the replica, by its latest report.
+        blocked: Whether the replica rejected a request, and has not announced a free slot since.
+        latency_s: Moving average of the duration of calls in seconds, 0.0 before the first call.
+        advertised: The values that the replica advertises, by topic; see
+            `ReplicaContext.advertise`.
     """
 
     __slots__ = (
@@ -43,12 +44,12 @@ class ReplicaLoad:
 
     @property
     def free(self) -> bool:
-        """Whether it can take a request now, as far as this process knows."""
+        """Whether the replica accepts a request now, as far as this process knows."""
         return self.in_flight < self.max_ongoing and not self.blocked
 
     @property
     def model_ids(self) -> frozenset[str]:
-        """Models it holds or is loading: what it advertises under `models`."""
+        """The models that the replica holds or loads, advertised under the topic `models`."""
         return self.advertised.get("models", _NONE)
 
     def __repr__(self) -> str:
@@ -58,12 +59,12 @@ class ReplicaLoad:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a replica listens.
+    """The addresses of a replica.
 
     Attributes:
-        unix_path: Its Unix socket, usable on the same host only.
-        host_id: Names that host.
-        tcp: `(ip, port)`, None when it listens on no TCP port.
+        unix_path: Path of the Unix socket, for callers on the same host.
+        host_id: Identifies that host.
+        tcp: `(ip, port)`, None for a replica without a TCP port.
     """
 
     unix_path: str

@@ -1,4 +1,4 @@
-"""Values that processes report to a plugin's object in the controller."""
+"""Reports of processes to a plugin's receiver in the controller."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class ProcessId(NamedTuple):
     """One process of an instance: a driver, a replica or a process of a node service.
 
     Attributes:
-        name: Of its actor; of a driver, a name with its process id.
-        node_id: The node it runs on.
-        incarnation: Unlike that of every process of the same name before or after it.
+        name: The name of the actor; of a driver, a name with its operating system's process id.
+        node_id: The node that the process runs on.
+        incarnation: Unique among all processes of the same name.
     """
 
     name: str
@@ -29,47 +29,46 @@ class ProcessId(NamedTuple):
 
 
 class ReportReceiver(Protocol):
-    """Takes in the reports of one topic. Lives in the controller.
+    """Receives the reports of one topic, in the controller.
 
-    Its methods are called on the controller's event loop and must not block. What they raise is
-    logged and changes nothing.
+    Its methods run on the controller's event loop and must not block. Exceptions are logged and
+    change nothing.
     """
 
     def report(self, process: ProcessId, value: Any) -> None:
-        """Take the newest value of a process, in place of its last one.
+        """Replace a process's previous value by its newest value.
 
-        A value may arrive more than once, and values between two that arrive may be missing.
+        A value may arrive more than once, and values in between may be skipped.
         """
 
     def forget(self, process: ProcessId) -> None:
-        """Take note that a process has ended.
+        """Called when a process has ended.
 
-        Called 15 s after its last sign of life; a process that was only stopped for as long
-        reports again.
+        That is 15 s after its last message; a process that was merely suspended reports again.
         """
 
 
 @runtime_checkable
 class BoundedReceiver(Protocol):
-    """A `ReportReceiver` that drops values of living processes, to bound its memory for example."""
+    """A `ReportReceiver` that may drop the values of living processes, to bound its memory."""
 
     def holds(self, process: ProcessId) -> bool:
-        """Return whether the newest value of a process is kept whole.
+        """Return whether the receiver still holds all of a process's newest value.
 
-        Called after each message of the process. One whose value is not kept sends it again with
-        its next message.
+        Called after each message of the process. Where it returns False, the process sends the
+        value again with its next message.
         """
 
 
 @runtime_checkable
 class RouteCounter(Protocol):
-    """A `ReportReceiver` that counts the calls by routes, for `serve.status().routes`."""
+    """A `ReportReceiver` that counts the calls of routes, for `serve.status().routes`."""
 
     def keep_routes(self, routes: Sequence[Route]) -> None:
-        """Drop what was counted of all but these routes. Called when the routes change."""
+        """Drop the counts of all routes but these. Called when the routes change."""
 
     def counts_of(self, route: Route) -> RouteCounts | None:
-        """Return what became of a route's calls; None for a route that is not counted."""
+        """Return the counts of a route's calls; None for a route that is not counted."""
 
 
 def _to_json(value: Any) -> bytes:
@@ -78,14 +77,14 @@ def _to_json(value: Any) -> bytes:
 
 @dataclass(frozen=True)
 class ReportTopic:
-    """A topic that processes report to with `Runtime.report`, and the receiver of their values.
+    """A topic of reports (`Runtime.report`), and the receiver of their values.
 
     Attributes:
         name: Unique among all installed plugins.
-        create: Makes the receiver, once, when the controller starts.
-        encode: Turns a value into bytes, in the process that reports; JSON by default.
-        decode: Turns those bytes into a value, in the controller. It must import no user code.
-        max_bytes: The longest encoded value.
+        create: Creates the receiver, once, when the controller starts.
+        encode: Encodes a value in the reporting process; as JSON by default.
+        decode: Decodes a value in the controller. Must import no user code.
+        max_bytes: Maximum size of an encoded value.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A request and a reply on their way, and the functions that carry them."""
+"""Calls, replies, services and layers."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from .._nested_calls import NestedCalls
 from ._identities import Identity
 
 Buffer = bytes | bytearray | memoryview
-"""One contiguous run of bytes."""
+"""A contiguous buffer of bytes."""
 
 Message = Sequence[Buffer]
 """The bytes of one message in pieces, written to the socket without being joined."""
 
 
 class ReadyMessages(Protocol):
-    """Messages whose source knows which are ready, as `Reply.rest` may be.
+    """An iterator of messages, such as `Reply.rest`, that knows which messages are ready.
 
-    Who sends them takes all that gets ready in one turn of the event loop at once, and is not woken
-    for each. Without these names it awaits one after the other.
+    The sender takes all messages that become ready in one iteration of the event loop at once,
+    instead of being woken for each. It awaits other iterators message by message.
 
     Attributes:
-        on_ready: Set by who sends them. To be called, where it is not None, when a message gets
-            ready while the next one is awaited and no other is ready; the loop's turn goes on.
+        on_ready: Set by the sender. The iterator calls it, where it is not None, when a message
+            becomes ready while the sender awaits the next and no other message is ready.
     """
 
     on_ready: Callable[[], None] | None
@@ -34,64 +34,63 @@ class ReadyMessages(Protocol):
     async def __anext__(self) -> Message: ...
 
     def take_ready(self) -> Message | None:
-        """Return what is ready as one message; None for nothing, or when the next is not awaited.
+        """Return the ready messages as one message; None where none is ready or awaited.
 
-        The pieces are sent as they are joined: only a source whose messages have no borders of
-        their own, such as parts of a body, may give several at once.
+        Only a source whose messages have no boundaries, such as parts of a body, may join several.
         """
 
     def wake(self) -> None:
-        """Give what is ready to who awaits the next message."""
+        """Pass the ready messages to the coroutine that awaits the next message."""
 
 
 class PushedMessages(Protocol):
-    """Messages from a replica, which can be given on as they arrive: the `rest` of most replies.
+    """Messages from a replica that can be forwarded as they arrive: the `rest` of most replies.
 
-    Iterating wakes its reader for every message. Who does no more with them than write them to a
-    socket can have each written from within the read that has brought it.
+    Iteration wakes its reader for every message. A reader that only writes the messages to a
+    socket can write each message from within the read that received it.
     """
 
     async def pass_on(self, sink: Callable[[Buffer], bool]) -> bool:
-        """Give every message to `sink`, in order, until the end or until the sink is full.
+        """Pass every message to `sink`, in order, until the end or until the sink is full.
 
-        Short ones that have arrived together are given as one.
+        Short messages that arrived together are joined.
 
         Args:
-            sink: Takes bytes, at once, and returns whether it takes more.
+            sink: Writes bytes without waiting, and returns whether it accepts more.
 
         Returns:
-            Whether there may be more: True when the sink is full, False at the end.
+            True when the sink is full, False at the end of the messages.
 
         Raises:
-            Exception: What has ended the stream, or the sink has raised.
+            Exception: The error that ended the stream, or an error of the sink.
         """
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One request on its way to a deployment. Two are never equal, and a call may be a key.
+    """A call of a deployment. Calls compare by identity and are hashable.
 
     Attributes:
-        protocol: Name of the `CallProtocol` that understands `payload`.
-        method: The method asked for; `__call__` by default.
-        payload: The first (often the only) message. At the caller in pieces; in the replica
-            always exactly one contiguous piece.
-        body: Messages that follow the first, as they are produced; None when there are none.
-        streaming: The caller expects any number of messages, not one.
-        request_id: Follows the request through every nested call.
-        app: Application the request entered through.
-        route: Route prefix it entered by, "" for handle calls.
-        model_id: Multiplexed model asked for, "" for none.
-        routing_key: What a routing policy may hash to be sticky, "" for none.
-        deadline: On this process's `time.monotonic()`, None for no limit. It crosses the wire
-            as remaining time.
-        timeout_s: The time that was given to begin with, for errors to tell; None for no limit.
-        bypass_limit: The replica takes it whatever it is working on, as it does a broadcast.
-        idempotent: It may run more than once: when its replica is lost, it is sent elsewhere.
-        no_shadow: A route's shadows get no copy of the call: it is a conversation rather than a
+        protocol: Name of the `CallProtocol` that reads `payload`.
+        method: Name of the method; `__call__` by default.
+        payload: The first, and often the only, message. In pieces at the caller; exactly one
+            contiguous buffer in the replica.
+        body: The following messages, as they are produced; None for a call of one message.
+        streaming: Whether the caller expects any number of messages, instead of one.
+        request_id: Id of the request, inherited by every nested call.
+        app: Application that the request entered through.
+        route: Prefix of the route that the request entered by, "" for handle calls.
+        model_id: Id of the multiplexed model, "" for none.
+        routing_key: Key for sticky routing, "" for none.
+        deadline: Time limit on this process's `time.monotonic()`, None for no limit. Sent between
+            processes as remaining time.
+        timeout_s: The original timeout in seconds, for errors; None for no limit.
+        bypass_limit: Whether a replica at its limit accepts the call, as it does a broadcast.
+        idempotent: Whether the call may run more than once: it is retried when its replica is lost.
+        no_shadow: Whether a route's shadows get no copy: the call is a conversation rather than a
             request, or the shadows have a copy already.
-        identity: Who makes the request, None where no layer has established it.
-        nested: In the replica, what this request has called. A copy of a call has none of it.
+        identity: The caller's identity, None where no layer has established an identity.
+        nested: In the replica, the nested calls of this request. Copies of a call have none.
     """
 
     protocol: str
@@ -115,9 +114,9 @@ class Call:
 
 @dataclass(slots=True)
 class Reply:
-    """What came back: a first message, and the rest where the reply streams.
+    """A reply: the first message, and an iterator of the rest of a streaming reply.
 
-    The rest must be read to its end or closed (`aclose`), which cancels the work.
+    Read the rest to its end, or close it (`aclose`) to cancel the work in the replica.
     """
 
     payload: Message
@@ -125,4 +124,7 @@ class Reply:
 
 
 Service = Callable[[Call], Awaitable[Reply]]
+"""An async function that handles calls."""
+
 Layer = Callable[[Service], Service]
+"""A function that wraps a service."""

@@ -1,4 +1,4 @@
-"""Whatever a user asks for, and its meaning."""
+"""Resources that users deploy, and the plugins' kinds of resources."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ._app_routes import Route
 
 @dataclass(frozen=True)
 class Resource:
-    """Something a user asked to exist. The controller stores it and understands none of it.
+    """A deployed object, such as an application. The controller stores it without reading its spec.
 
     Attributes:
-        kind: Name of the `ResourceKind` that does.
+        kind: Name of the `ResourceKind` that reads the spec.
         name: Unique within the kind.
-        spec: Whatever the kind needs; must pickle, and must not hold user code by reference.
+        spec: The specification of the resource. Must pickle, without references to user code.
     """
 
     kind: str
@@ -26,27 +26,27 @@ class Resource:
 
 @dataclass(frozen=True)
 class Expansion:
-    """What a resource comes down to: deployments that should exist, and routes to them."""
+    """The deployments and routes of a resource."""
 
     deployments: tuple[Any, ...] = ()
     routes: tuple[Route, ...] = ()
 
 
 Resources = Mapping[tuple[str, str], Resource]
-"""All resources that are to exist, by kind and name."""
+"""All desired resources, by kind and name."""
 
 
 class ResourceKind(Protocol):
-    """Gives meaning to resources of one kind. Pure: no I/O, no clock."""
+    """Validates and expands resources of one kind. Pure: no I/O, no clock."""
 
     name: str
 
     def validate(self, resource: Resource, resources: Resources) -> None:
-        """Raise ConfigError when `resource` cannot exist among all that are to.
+        """Raise ConfigError when `resource` conflicts with the other desired resources.
 
-        Asked of every resource at every change, so also when another one is about to be deleted
-        that this one needs. That no two have the same deployment, name or path is seen to.
+        Called for every resource at every change, so also when another resource that this one
+        needs is about to be deleted. Core itself refuses equal deployments, names and paths.
         """
 
     def expand(self, resource: Resource) -> Expansion:
-        """Return the deployments and routes that `resource` stands for."""
+        """Return the deployments and routes of `resource`."""

@@ -1,4 +1,4 @@
-"""What stands around the calls that a process makes by a route."""
+"""Layers around the calls that a process makes by a route."""
 
 from __future__ import annotations
 
@@ -10,36 +10,37 @@ from ._requests import Reply, Service
 
 
 class RouteLayer(Protocol):
-    """Stands around the calls by one version of a route, in one process.
+    """A layer around the calls by one version of a route, in one process.
 
-    Made by the hook `wrap_route`. Its methods are called on the runtime's event loop, none of them
-    per request. Another version is another weight, another shadow or other code of a target.
+    Returned by the hook `wrap_route`. Its methods run on the runtime's event loop, never per
+    request. A change of a weight, of a shadow or of a target's code makes a new version.
     """
 
     def wrap(self, service: Service, failed: Callable[[Reply], bool]) -> Service:
         """Return a service around the choice of a target.
 
-        Called again for each user of the route. A call that is sent again by a newer version of
-        the route, because its target is gone, passes the newer layer too: with `Call.no_shadow`.
+        Called for each user of the route in the process. A call whose target is gone is sent again
+        by the newer version of the route, and passes the newer layer with `Call.no_shadow`.
 
         Args:
-            failed: Says whether a reply stands for an error, besides those that are raised.
+            failed: Returns whether a reply stands for an error, as raised exceptions do.
         """
 
     def wrap_target(
         self, target: DeploymentId, service: Service, failed: Callable[[Reply], bool]
     ) -> Service:
-        """Return a service around the calls that one target has been chosen for.
+        """Return a service around the calls of one target.
 
-        Called again for each user of the route.
+        Called for each user of the route in the process.
 
         Args:
-            failed: As above.
+            failed: Returns whether a reply stands for an error, as raised exceptions do.
         """
 
     def close(self, *, replaced: bool) -> None:
-        """Take note that no more calls come by this version; those under way go on.
+        """Called when no new calls use this version. Calls in flight continue.
 
         Args:
-            replaced: The route has changed, or is gone. Otherwise the process leaves its instance.
+            replaced: Whether the route has changed or is gone. Otherwise the process disconnects
+                from its instance.
         """

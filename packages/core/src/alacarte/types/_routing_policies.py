@@ -1,4 +1,4 @@
-"""Choosing a replica for each call."""
+"""Routing policies: the choice of a replica for each call."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from ._replica_load import ReplicaLoad
 from ._requests import Call
 
 Pick = ReplicaLoad
-"""A policy picks by returning one of the replicas it was shown."""
+"""The chosen replica, from the sequence that `choose` was given."""
 
 
 class Wait(NamedTuple):
-    """Every replica is busy: keep the call in the queue until a slot frees."""
+    """Decision to keep the call queued until a slot is free."""
 
 
 WAIT = Wait()
 
 
 class Shed(NamedTuple):
-    """Refuse the call now, with back pressure."""
+    """Decision to refuse the call with a `BackPressureError`.
+
+    Attributes:
+        retry_after_s: Seconds after which the client may retry.
+    """
 
     retry_after_s: float = 1.0
 
@@ -32,47 +36,48 @@ class Shed(NamedTuple):
 class RoutingPolicy(Protocol):
     """Chooses a replica for each call of one deployment, in one process.
 
-    Every method runs on the router's event loop, must not block and does no I/O. One object
-    serves one router, so it needs no lock. What `choose` raises, or returns against its contract,
-    fails that call with a `PluginError` that names the policy, its plugin and the deployment.
+    Every method runs on the router's event loop, must not block and does no I/O. Each router has
+    its own policy object, so the object needs no lock. When `choose` raises or returns an invalid
+    value, that call fails with a `PluginError` that names the policy, its plugin and the
+    deployment.
     """
 
     def choose(self, call: Call, replicas: Sequence[ReplicaLoad]) -> Pick | Wait | Shed:
         """Return one of `replicas` that is `free`, `WAIT`, or a `Shed`.
 
         Args:
-            call: The call to place. Its payload is not to be read.
-            replicas: Those that are connected, never empty, in no particular order.
+            call: The call to route. Do not read its payload.
+            replicas: The connected replicas, at least one, in no particular order.
         """
 
 
 class ListeningPolicy(RoutingPolicy, Protocol):
-    """A routing policy that asks what becomes of calls and replicas.
+    """A routing policy that receives the outcomes of calls, and the end of replicas.
 
-    Each of the methods is optional: calls pay only for those that are there. Their exceptions are
-    logged, the first of each method, and change nothing.
+    Each of the methods is optional, and costs nothing where it is absent. The first exception of
+    each method is logged; exceptions change nothing.
     """
 
     def started(self, call: Call, replica: ReplicaLoad) -> None:
-        """A call was sent to this replica."""
+        """Called when a call is sent to a replica."""
 
     def finished(self, call: Call, replica: ReplicaLoad, outcome: Outcome) -> None:
-        """What this replica had of a call has ended: exactly once for each `started`."""
+        """Called when an attempt at a replica has ended, exactly once for each `started`."""
 
     def left(self, replica: ReplicaLoad) -> None:
-        """A replica is gone for good, and every call that it had has finished."""
+        """Called when a replica is gone for good and all its calls have finished."""
 
 
 @dataclass(frozen=True)
 class PolicyContext:
-    """What a routing policy is made for.
+    """The deployment, parameters, configuration and clock of a routing policy.
 
     Attributes:
-        deployment: The deployment whose calls it places.
-        parameters: What the user gave beside the name, an instance of the factory's `parameters`
-            model; None for a factory without one.
+        deployment: The deployment whose calls the policy routes.
+        parameters: The user's parameters, an instance of the factory's `parameters` model; None
+            for a factory without a model.
         config: The configuration of the instance.
-        clock: Seconds, never going back; the clock of `Call.deadline`.
+        clock: The monotonic clock of `Call.deadline`, in seconds.
     """
 
     deployment: DeploymentInfo
@@ -83,13 +88,13 @@ class PolicyContext:
 
 @dataclass(frozen=True)
 class PolicyFactory:
-    """A routing policy under the name by which `DeploymentConfig.routing_policy` asks for it.
+    """A routing policy and its name in `DeploymentConfig.routing_policy`.
 
     Attributes:
         name: Unique among all installed plugins.
-        create: Makes one policy for one router.
-        parameters: `"module:attribute"` of a frozen pydantic model, which the other items of
-            `routing_policy={"name": ..., ...}` fill; "" for a policy without parameters.
+        create: Creates a policy for one router.
+        parameters: `"module:attribute"` of a frozen pydantic model for the other items of
+            `routing_policy={"name": ..., ...}`; "" for a policy without parameters.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The means of one process for calling deployments."""
+"""Runtime of a process: calls of deployments, routes, reports and observers."""
 
 from __future__ import annotations
 
@@ -20,39 +20,38 @@ T = TypeVar("T")
 
 
 class ServiceContext(Protocol):
-    """Which process of a node service this is, and how it meets its siblings on the node.
+    """The index, metadata and sockets of one process of a node service on its node.
 
     Attributes:
-        index: From 0; a successor has its predecessor's.
-        facts: What the last process that was up in this place, or else a sibling, returned from
-            `start`. Empty the first time.
+        index: Counts from 0; a successor has its predecessor's index.
+        metadata: The mapping that `start` returned in the previous process with this index, or
+            else in a sibling. Empty for the first process.
     """
 
     index: int
-    facts: Mapping[str, str]
+    metadata: Mapping[str, str]
 
     def new_socket(self) -> str:
-        """Return a path for a Unix socket that siblings will find.
+        """Return a new path for a Unix socket, which siblings find with `sibling_sockets`.
 
-        It lies in a directory that only this user can enter. Remove it in `stop`.
+        The path lies in a directory that only this user can enter. Remove the socket in `stop`.
         """
 
     def sibling_sockets(self) -> list[str]:
-        """Return the sockets of other living processes of this service on this node."""
+        """Return the socket paths of the other living processes of this service on this node."""
 
 
 class NodeServiceSender(Protocol):
-    """The way to the processes of a node service on this process's node."""
+    """Sends messages to the processes of a node service on this process's node."""
 
     async def send(self, message: bytes) -> list[bytes]:
-        """Send a message to each process of the service; return their answers, in any order.
+        """Send a message to each process of the service; return the replies, in any order.
 
         An actor call: about a millisecond on Ray. For control, not for requests.
 
-        Each process takes the message once or not at all; it is never sent again to a process that
-        may have acted on it. A process that is starting is waited for, 10 s at most. One that is
-        being replaced takes messages until its successor has started, so that for a moment both
-        may answer.
+        Each process receives the message at most once. `send` waits at most 10 s for a process that
+        is starting. A process that is being replaced receives messages until its successor has
+        started, so both may reply for a moment.
 
         Args:
             message: 1 MiB at most.
@@ -60,18 +59,18 @@ class NodeServiceSender(Protocol):
         Raises:
             NotFoundError: No process of the service runs on this node, or none has started within
                 10 s.
-            ActorDied: A process ended before it answered, and may have acted on the message; the
-                others have taken it. From `alacarte.actors`.
-            PluginError: The service takes no messages, or the message is too long.
-            TimeoutError: A process has not answered for 30 s.
+            ActorDied: A process ended before its reply, and may have handled the message; the
+                others have handled it. From `alacarte.actors`.
+            PluginError: The service receives no messages, or the message is too long.
+            TimeoutError: A process has not replied for 30 s.
         """
 
 
 class Runtime(Protocol):
-    """What one process offers to the parts that make calls: handles, proxies, clients.
+    """The connection of one process to its instance, for handles, proxies and clients.
 
     One per process that calls deployments; in the local cluster, one per actor and one for
-    the driver. Methods are to be called on `loop`, except `submit`, which is for other threads.
+    the driver. Call its methods on `loop`, except `submit`, which is for other threads.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -81,87 +80,87 @@ class Runtime(Protocol):
 
     @property
     def hooks(self) -> Hooks:
-        """The hooks of this process, for plugins that bring some."""
+        """The hooks of this process, for plugins that specify hooks of their own."""
 
     @property
-    def place(self) -> ServiceContext | None:
-        """Which process of a node service this is; None in a driver or a replica."""
+    def service_context(self) -> ServiceContext | None:
+        """The context of this process of a node service; None in a driver or a replica."""
 
     def service(self, deployment: DeploymentId) -> Service:
-        """Return the way to that deployment: every caller layer, then the router.
+        """Return the service that calls a deployment: all caller layers around the router.
 
-        The same object is returned each time. Calls wait, bounded, while the deployment has
-        no replica.
+        Returns the same object each time. While the deployment has no replica, calls are queued
+        up to `max_queued_requests`.
         """
 
     def is_task_free(self, deployment: DeploymentId) -> bool:
-        """Whether calls to that deployment do not depend on the task they run in.
+        """Return whether calls of a deployment do not depend on the task that they run in.
 
-        The coroutine of such a call, unless it has a deadline, may be begun in one task and carried
-        on in another. False for a route by its name.
+        The coroutine of such a call, without a deadline, may start in one task and continue in
+        another. False for the name of a route.
         """
 
     def broadcast(
         self, deployment: DeploymentId, call: Call
     ) -> Awaitable[list[Reply | BaseException]]:
-        """Make a call at every replica that runs; return what each answered, or raised.
+        """Send a call to every running replica; return the replies and exceptions.
 
-        It passes by the queue and by the layers of plugins, which stand around calls that go to
-        one replica. `Call.bypass_limit` is for this.
+        A broadcast bypasses the queue and the caller layers of plugins. Set `Call.bypass_limit` to
+        bypass the replicas' limits too.
 
         Raises (when awaited):
-            DeploymentUnavailableError: No replica runs.
+            DeploymentUnavailableError: No replica is running.
         """
 
     def replicas_of(self, deployment: DeploymentId) -> Sequence[ReplicaLoad]:
-        """Return the replicas that calls from here may go to now; () before the first call."""
+        """Return the replicas that accept this process's calls; () before the first call."""
 
     def watch_routes(self, changed: Callable[[RouteTable], None]) -> None:
-        """Call `changed` with the route table now, as soon as known, and at every change."""
+        """Call `changed` with the route table, as soon as it is known and at every change."""
 
     def watch_applications(self, changed: Callable[[ApplicationTable], None]) -> None:
-        """Call `changed` with the table of applications now, as soon as known, and at every change.
+        """Call `changed` with the table of applications, once it is known and at every change.
 
-        For services that reach applications by name. Declare the service with
+        For services that call applications by name. Declare the service with
         `NodeServiceSpec(serves_applications=True)`, so that `serve.run` waits for its table.
         """
 
     def route_service(
         self, route: Route, failed: Callable[[Reply], bool] = lambda reply: False
     ) -> Service:
-        """Return the way to a route's targets.
+        """Return the service that calls the targets of a route.
 
-        Each call takes one of them by its weight, always the same for the same `routing_key`, and
-        passes what plugins put around the route (`wrap_route`). For a route that is not `is_split`,
-        the same as `service` of its only target.
+        Each call goes to one target by weight, the same target for the same `routing_key`, through
+        the layers around the route (`wrap_route`). For a route that is not `is_split`, returns
+        `service` of its only target.
 
         Args:
-            failed: Says whether a reply stands for an error, besides those that are raised.
+            failed: Returns whether a reply stands for an error, as raised exceptions do.
         """
 
     def report(self, topic: str, value: Any) -> None:
-        """Bring a value to the topic's receiver in the controller, in place of the last one.
+        """Send a value to the topic's receiver in the controller; it replaces the previous value.
 
-        At most one message a second leaves this process: of values that change faster, the latest
-        is sent. A restarted controller is sent every topic's latest value again.
+        This process sends at most one message a second, with the latest value of each topic. After
+        a restart of the controller, the latest values are sent again.
 
         Args:
-            topic: Name of a `ReportTopic` of some plugin.
-            value: Whatever the topic encodes: JSON, unless it says otherwise.
+            topic: Name of a plugin's `ReportTopic`.
+            value: A value that the topic encodes, as JSON by default.
 
         Raises:
             PluginError: No plugin registers the topic, or the encoded value is too long.
         """
 
     async def send_report(self, topic: str, value: Any) -> None:
-        """Send a value to the topic's receiver in the controller now, and return when it is there.
+        """Send a value to the topic's receiver in the controller at once; return on arrival.
 
-        For values that must each arrive, such as what has happened since the last one. Sent once:
-        whoever calls this sends it again, or counts it into the next one.
+        For values that must each arrive, such as the counts since the previous value. The value is
+        sent once: after an error, send it again or add it to the next value.
 
         Args:
-            topic: Name of a `ReportTopic` of some plugin.
-            value: Whatever the topic encodes.
+            topic: Name of a plugin's `ReportTopic`.
+            value: A value that the topic encodes.
 
         Raises:
             PluginError: No plugin registers the topic, or the encoded value is too long.
@@ -169,22 +168,22 @@ class Runtime(Protocol):
         """
 
     def node_service(self, name: str) -> NodeServiceSender:
-        """Return the way to the processes of a node service on this process's node.
+        """Return a sender of messages to a node service on this process's node.
 
         Raises:
             PluginError: No plugin registers a node service of that name.
         """
 
     def observe(self, kind: str, base: type[T], *subject: object) -> T | None:
-        """Return what plugins observe of a subject in this process; None where none asks.
+        """Return the observer of a subject in this process; None where no meter observes it.
 
-        The observers that the meters of this process give, as one. Its methods raise nothing. Ask
-        once for each subject, and call nothing where the answer is None.
+        The observer combines the observers of all meters, and its methods raise nothing. Call
+        `observe` once for each subject, and skip all observer calls where it returns None.
 
         Args:
-            kind: Name of the `Meter` method to ask. A package may add kinds of its own: a meter
+            kind: Name of the `Meter` method to call. A package may add kinds of its own: a meter
                 without such a method observes nothing.
-            base: The observer's class, whose methods do nothing by themselves.
+            base: The observer's class, with methods that do nothing.
             subject: Arguments of the method, such as the name of an ingress.
         """
 
@@ -192,7 +191,7 @@ class Runtime(Protocol):
         """Run `work` on the loop from another thread."""
 
     def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
-        """Return an application's deployments, its ingress first; () for no such application.
+        """Return an application's deployments, ingress first; () for an unknown application.
 
-        Asks the controller and blocks meanwhile, a few milliseconds. From any thread.
+        Blocks for a few milliseconds while the controller answers. From any thread.
         """

@@ -1,4 +1,4 @@
-"""Changing how many replicas deployments have, by whatever a plugin decides that by."""
+"""Scalers: plugins that decide the number of replicas of deployments."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ P = TypeVar("P")
 
 
 class HelperProcess(Protocol):
-    """A process of a plugin, beside the controller."""
+    """A process that a plugin starts beside the controller."""
 
     name: str
 
     def stub(self, protocol: Callable[..., P]) -> P:
-        """Return an object with a protocol's methods, each of which calls the process.
+        """Return an object that calls the process's methods.
 
         Args:
-            protocol: A `Protocol` class whose methods all declare their terms with
+            protocol: A `Protocol` class with methods that are all declared with
                 `alacarte.actors.remote`.
         """
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process."""
 
 
 class HelperProcesses(Protocol):
-    """Starts and finds the helper processes of a plugin, which run code that may fail or block."""
+    """Starts and finds the helper processes of a plugin, for code that may fail or block."""
 
     async def start(self, target: str, *, import_paths: Sequence[str] = ()) -> HelperProcess:
-        """Start a process and return it when it is up.
+        """Start a process; return when it is ready.
 
-        The process outlives the controller's: a restarted controller finds it with `running`.
+        The process survives a restart of the controller, which finds it with `running`.
 
         Args:
-            target: `"module:Class"`; the process makes one object of the class, with its actor's
+            target: `"module:Class"`. The process creates an object of the class, with the actor's
                 context as only argument, and runs the methods that `HelperProcess.stub` calls.
-            import_paths: Entries to put in front of the process's `sys.path`.
+            import_paths: Entries to prepend to the process's `sys.path`.
 
         Raises:
-            Exception: Whatever the cluster has against it.
+            Exception: The cluster cannot start the process.
         """
 
     async def running(self) -> list[HelperProcess]:
-        """Return the processes that live, those that a former controller started included."""
+        """Return the living processes, including those that a previous controller started."""
 
 
 class ScalerContext(Protocol):
-    """The means of a scaler. Used on the controller's event loop.
+    """The functions of the controller for a scaler. Use them on the controller's event loop.
 
     Attributes:
-        recovered: The last value that a former controller's scaler stored, b"" for none; None in
-            a new instance.
+        recovered: The value that the previous controller's scaler stored last, b"" for none; None
+            in a new instance.
     """
 
     recovered: bytes | None
@@ -67,19 +67,19 @@ class ScalerContext(Protocol):
 
     @property
     def processes(self) -> HelperProcesses:
-        """For code that must not run in the controller, such as users' own."""
+        """The helper processes, for code that must not run in the controller, such as user code."""
 
     def scale(self, deployment: DeploymentId, replicas: int) -> None:
-        """Change how many replicas a deployment has. Store the count first."""
+        """Change the number of replicas of a deployment. Store the count first."""
 
     def receiver(self, topic: str) -> ReportReceiver:
         """Return the receiver of a report topic."""
 
     async def store(self, value: bytes) -> None:
-        """Store a value in place of the last one; it is durable when this returns.
+        """Replace the stored value; the new value is durable on return.
 
         Raises:
-            Exception: The cluster does not answer. The value may be stored, or not.
+            Exception: The cluster does not answer. The value may or may not be stored.
         """
 
     async def clear(self) -> None:
@@ -87,48 +87,45 @@ class ScalerContext(Protocol):
 
 
 class Scaler(Protocol):
-    """Decides how many replicas deployments have. One per instance, in the controller.
+    """Decides the number of replicas of deployments. One per instance, in the controller.
 
-    All methods are called on the controller's event loop and must not block. What they raise is
-    logged with the plugin's name, and leaves counts as they are.
+    All methods run on the controller's event loop and must not block. Exceptions are logged with
+    the plugin's name, and leave the counts unchanged.
     """
 
     def check(self, deployment: DeploymentInfo) -> None:
-        """Raise ConfigError for a deployment whose options cannot be followed.
+        """Raise ConfigError for a deployment with invalid options.
 
         Called before the deployment is stored.
         """
 
     def start(self) -> None:
-        """Begin to work: the replicas of a former controller have been taken over."""
+        """Start to scale. Called when the controller has recovered all existing replicas."""
 
     def want(self, deployment: DeploymentInfo, current: int | None) -> int | None:
-        """Follow a deployment with these options from now on; return its number of replicas.
+        """Start or continue to scale a deployment; return its number of replicas.
 
-        Called for each new deployment, at each change of one, and after a restart of the
+        Called for each new deployment, at each change of its options, and after a restart of the
         controller.
 
         Args:
-            current: The number of replicas so far; None for a new deployment.
+            current: The current target number of replicas; None for a new deployment.
 
         Returns:
             None for a deployment with a fixed number of replicas.
         """
 
     def forget(self, deployment: DeploymentId) -> None:
-        """Follow a deployment no more: it is being deleted."""
+        """Stop scaling a deployment, which is being deleted."""
 
     def running(self, deployment: DeploymentId, running: int) -> None:
-        """Take in how many replicas of a deployment serve now. Any deployment, also unknown."""
+        """Update the number of running replicas of any deployment, known to the scaler or not."""
 
     def problem(self, deployment: DeploymentId) -> str:
-        """Return why a deployment's count does not change as it should, "" for no problem.
-
-        `serve.status()` shows the problem.
-        """
+        """Return why a deployment cannot be scaled, for `serve.status()`; "" for no problem."""
 
     def stop(self) -> None:
-        """Change nothing any more; what is stored stays. Another controller may follow."""
+        """Stop scaling, but keep the stored value for the next controller."""
 
     async def close(self) -> None:
-        """Change nothing any more, and delete what is stored: the instance ends."""
+        """Stop scaling, and delete the stored value: the instance ends."""

@@ -1,4 +1,4 @@
-"""The order of layers: stages, from the outermost to the innermost."""
+"""Stages of layers, from the outermost to the innermost."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ LayerT = TypeVar("LayerT", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class StagedLayer(Generic[LayerT]):
-    """A layer and the stage that it stands in.
+    """A layer and its stage.
 
     Attributes:
-        stage: `"authentication"`, `"limits"`, `"cache"`, `"observation"` (the outermost first), or
-            a stage that a plugin registers; "" for inside of all stages.
-        layer: The layer. Within a stage, layers stand in the order of their plugins' names.
-        task_free: No coroutine of the layer depends on the task that it runs in: it may await the
-            service and futures, but uses no `asyncio.timeout`, `TaskGroup` or `current_task`. Then
-            a call needs no task of its own.
+        stage: `"authentication"`, `"limits"`, `"cache"`, `"observation"` (outermost first), or a
+            stage that a plugin registers; "" for a position inside of all stages.
+        layer: The layer. Within a stage, layers are ordered by the names of their plugins.
+        task_free: Whether no coroutine of the layer depends on the task that it runs in: it may
+            await the service and futures, but uses no `asyncio.timeout`, `TaskGroup` or
+            `current_task`. Such layers save a task per call.
     """
 
     stage: str
@@ -32,8 +32,8 @@ class LayerStage:
     """A stage that a plugin adds.
 
     Attributes:
-        name: As `StagedLayer.stage` gives it.
-        after: The stage that stands around it.
+        name: The value of `StagedLayer.stage`.
+        after: The next outer stage.
     """
 
     name: str
