@@ -15,7 +15,7 @@ from alacarte._control.helper_actors import HelperActors
 from alacarte._model.pickling import dump
 from alacarte.types import DeploymentId, UserCode
 from alacarte_autoscaling._custom_policies import CustomPolicies, PolicyFailure
-from alacarte_autoscaling._policy_protocol import CustomPolicy, PolicyAnswer
+from alacarte_autoscaling._policy_protocol import CustomPolicy, PolicyResult
 from alacarte_autoscaling.config import AutoscalingConfig
 from alacarte_autoscaling.types import AutoscalingContext
 
@@ -76,7 +76,7 @@ async def test_functions_and_classes_are_asked(policies: CustomPolicies):
             return self.factor * context.total_num_requests
 
     asks = [(A, packed(plain)), (B, packed(later)), (C, packed(Times, factor=3))]
-    answers = [policies.ask(who, policy, context(who)) for who, policy in asks]
+    answers = [policies.decide(who, policy, context(who)) for who, policy in asks]
     assert await asyncio.gather(*answers) == [3.0, 6.0, 18.0]
 
 
@@ -88,7 +88,7 @@ async def test_the_state_comes_back(policies: CustomPolicies):
         return count, {"count": count, "whatever": threading.current_thread()}
 
     policy = packed(counts)
-    assert [await policies.ask(A, policy, context()) for _ in range(3)] == [1.0, 2.0, 3.0]
+    assert [await policies.decide(A, policy, context()) for _ in range(3)] == [1.0, 2.0, 3.0]
 
 
 async def test_a_failure_is_told_from_the_users_frame(policies: CustomPolicies):
@@ -110,20 +110,20 @@ async def test_a_failure_is_told_from_the_users_frame(policies: CustomPolicies):
         (Never, "no queue here"),
     ]:
         with pytest.raises(PolicyFailure, match=told) as caught:
-            await policies.ask(A, packed(policy), context())
+            await policies.decide(A, packed(policy), context())
         assert "test_custom_policies.py" in str(caught.value)
-        assert "_answer" not in str(caught.value)
-    with pytest.raises(PolicyFailure, match="it answered 'many', not a number"):
-        await policies.ask(A, packed(lambda context: "many"), context())
+        assert "_run" not in str(caught.value)
+    with pytest.raises(PolicyFailure, match="it returned 'many', which is not a number"):
+        await policies.decide(A, packed(lambda context: "many"), context())
     with pytest.raises(PolicyFailure, match="unexpected keyword argument 'speed'"):
-        await policies.ask(A, packed(Never, speed=3), context())
-    assert await policies.ask(A, packed(lambda context: 2), context()) == 2
+        await policies.decide(A, packed(Never, speed=3), context())
+    assert await policies.decide(A, packed(lambda context: 2), context()) == 2
 
 
 async def test_one_that_hangs_delays_nobody(cluster: LocalCluster):
     """Its question ends after the limit; others are answered meanwhile; and it may come back."""
     patient, policies = made(cluster), made(cluster, limit_s=0.3)
-    await patient.ask(C, packed(lambda context: 1), context(C))  # one process for both of them
+    await patient.decide(C, packed(lambda context: 1), context(C))  # one process for both of them
     go_on = threading.Event()
 
     class Blocks:
@@ -135,15 +135,15 @@ async def test_one_that_hangs_delays_nobody(cluster: LocalCluster):
             go_on.wait(60)
             return 1
 
-    blocking = asyncio.create_task(policies.ask(A, packed(Blocks()), context()))
+    blocking = asyncio.create_task(policies.decide(A, packed(Blocks()), context()))
     policy = packed(lambda context: 5)
-    assert await patient.ask(B, policy, context(B)) == 5
-    with pytest.raises(PolicyFailure, match="not answered within 0.3 s"):
+    assert await patient.decide(B, policy, context(B)) == 5
+    with pytest.raises(PolicyFailure, match="not decided within 0.3 s"):
         await blocking
-    with pytest.raises(PolicyFailure, match="earlier question"):
-        await policies.ask(A, packed(_held[-1]), context())
+    with pytest.raises(PolicyFailure, match="previous decision"):
+        await policies.decide(A, packed(_held[-1]), context())
     go_on.set()
-    assert await patient.ask(A, packed(_held[-1]), context()) == 1
+    assert await patient.decide(A, packed(_held[-1]), context()) == 1
 
 
 _held: list[Any] = []
@@ -175,10 +175,10 @@ async def test_a_question_after_one_that_nobody_waits_for(policies: CustomPolici
             return context.total_num_requests
 
     policy = packed(Slow())
-    first = asyncio.create_task(policies.ask(A, policy, context(asked=6.0)))
+    first = asyncio.create_task(policies.decide(A, policy, context(asked=6.0)))
     await began.wait()
     first.cancel()
-    second = asyncio.create_task(policies.ask(A, policy, context(asked=3.0)))
+    second = asyncio.create_task(policies.decide(A, policy, context(asked=3.0)))
     loop.call_later(0.05, go_on.set)
     assert await second == 3.0
 
@@ -186,7 +186,7 @@ async def test_a_question_after_one_that_nobody_waits_for(policies: CustomPolici
 async def test_an_async_one_that_hangs_is_cancelled(cluster: LocalCluster):
     """What awaits for ever is cancelled, so that it can be asked again at once."""
     patient, policies = made(cluster), made(cluster, limit_s=0.2)
-    await patient.ask(C, packed(lambda context: 1), context(C))  # one process for both of them
+    await patient.decide(C, packed(lambda context: 1), context(C))  # one process for both of them
 
     async def hangs(context: AutoscalingContext) -> float:
         if context.total_num_requests > 5:
@@ -195,8 +195,8 @@ async def test_an_async_one_that_hangs_is_cancelled(cluster: LocalCluster):
 
     policy = packed(hangs)
     with pytest.raises(PolicyFailure, match=r"within 0\.2 s"):
-        await policies.ask(A, policy, context(asked=6.0))
-    assert await patient.ask(A, policy, context(asked=1.0)) == 2.0
+        await policies.decide(A, policy, context(asked=6.0))
+    assert await patient.decide(A, policy, context(asked=1.0)) == 2.0
 
 
 async def test_the_process_is_found_again(cluster: LocalCluster):
@@ -207,9 +207,9 @@ async def test_the_process_is_found_again(cluster: LocalCluster):
         return count, {"count": count}
 
     policy = packed(counts)
-    assert await made(cluster).ask(A, policy, context()) == 1
+    assert await made(cluster).decide(A, policy, context()) == 1
     successor = made(cluster)
-    assert await successor.ask(A, policy, context()) == 2
+    assert await successor.decide(A, policy, context()) == 2
     assert len(await cluster.list_actors(PREFIX)) == 1
 
 
@@ -217,12 +217,12 @@ async def test_nothing_is_left(cluster: LocalCluster):
     """With the last policy the process ends; one that nobody uses any more is found and ended."""
     policies = made(cluster)
     for who in (A, B):
-        await policies.ask(who, packed(lambda context: 1), context(who))
+        await policies.decide(who, packed(lambda context: 1), context(who))
     await policies.forget(A)
     assert len(await cluster.list_actors(PREFIX)) == 1
     await policies.forget(B)
     assert await cluster.list_actors(PREFIX) == []
-    await policies.ask(A, packed(lambda context: 1), context())
+    await policies.decide(A, packed(lambda context: 1), context())
     await made(cluster).end_orphans()
     assert await cluster.list_actors(PREFIX) == []
 
@@ -236,7 +236,7 @@ class DyingActor:
         self._dead = asyncio.Event()
 
     async def call(self, method: str, *args: Any) -> Any:
-        if method != "ask":
+        if method != "decide":
             return None
         if self._dead.is_set():
             raise ActorDied("gone")
@@ -249,7 +249,7 @@ class DyingActor:
             await self._dead.wait()
         if self._dead.is_set():
             raise ActorDied("killed by os._exit")
-        return PolicyAnswer(float(len(deployment.name)))
+        return PolicyResult(float(len(deployment.name)))
 
     async def wait_closed(self) -> str:
         await self._dead.wait()
@@ -286,14 +286,14 @@ async def test_who_ends_the_process_is_found_out():
     policies = CustomPolicies(HelperActors(cluster, PREFIX, ()))
     policy = packed(lambda context: 1)
     results = await asyncio.gather(
-        *(policies.ask(who, policy, context(who)) for who in (A, B, C)), return_exceptions=True
+        *(policies.decide(who, policy, context(who)) for who in (A, B, C)), return_exceptions=True
     )
     assert results[1:] == [1.0, 1.0]
     assert isinstance(results[0], PolicyFailure)
-    assert "ended while it was asked: killed by os._exit" in str(results[0])
+    assert "ended during the decision: killed by os._exit" in str(results[0])
     assert cluster.started >= 2
     cluster.a_kills = False
-    assert await policies.ask(A, policy, context()) == 1.0
+    assert await policies.decide(A, policy, context()) == 1.0
 
 
 async def test_a_process_that_does_not_start_is_told():
@@ -308,7 +308,7 @@ async def test_a_process_that_does_not_start_is_told():
 
     cluster: Any = Full()
     with pytest.raises(PolicyFailure, match="did not start: no room for it"):
-        await CustomPolicies(HelperActors(cluster, PREFIX, ())).ask(A, packed(len), context())
+        await CustomPolicies(HelperActors(cluster, PREFIX, ())).decide(A, packed(len), context())
 
 
 class Slow:
@@ -323,7 +323,7 @@ class Slow:
     async def call(self, method: str, *args: Any) -> Any:
         self.calls.append(method)
         await asyncio.sleep(self.seconds)
-        return PolicyAnswer(3.0, is_unknown="give" not in self.calls)
+        return PolicyResult(3.0, is_unknown="add" not in self.calls)
 
     def stub(self, protocol: Any) -> Any:
         actor: Any = self
@@ -346,14 +346,14 @@ def test_to_hand_a_policy_over_takes_no_patience_of_its_own(
             return slow
 
         asked: Any = made(LocalCluster(), limit_s=5.0)
-        monkeypatch.setattr(asked, "_adopted", adopted)
+        monkeypatch.setattr(asked, "_adopt", adopted)
         began = asyncio.get_running_loop().time()
         if seconds * 3 < 10:
-            assert await asked.ask(A, CustomPolicy(UserCode("m:f", b""), {}), context()) == 3
-            assert slow.calls == ["ask", "give", "ask"]
+            assert await asked.decide(A, CustomPolicy(UserCode("m:f", b""), {}), context()) == 3
+            assert slow.calls == ["decide", "add", "decide"]
         else:
             with pytest.raises(PolicyFailure, match="not answered for 10 s"):
-                await asked.ask(A, CustomPolicy(UserCode("m:f", b""), {}), context())
+                await asked.decide(A, CustomPolicy(UserCode("m:f", b""), {}), context())
             assert asyncio.get_running_loop().time() - began == pytest.approx(10)
         assert slow.is_killed == (seconds * 3 >= 10)
 

@@ -31,14 +31,14 @@ def test_it_begins_within_the_bounds():
 def test_a_cold_deployment_starts_at_once():
     """Requests wait and nothing runs: no policy is asked, no delay is waited for."""
     found = follower(0, upscale_delay_s=30.0)
-    assert not found.warm(100.0)
+    assert not found.cold_start(100.0)
     found.report("p", load(3, 0), 101.0)
     assert found.is_cold
-    assert found.warm(101.0)
+    assert found.cold_start(101.0)
     assert found.number == 1
     found.running = 1
     assert not found.is_cold
-    assert not found.warm(101.5)
+    assert not found.cold_start(101.5)
 
 
 def test_a_cold_start_is_remembered_as_growth():
@@ -46,9 +46,9 @@ def test_a_cold_start_is_remembered_as_growth():
     found = follower(0, downscale_delay_s=0.0)
     assert found.context(100.0).last_scale_up_time is None
     found.report("p", load(1, 0), 101.0)
-    found.warm(101.0)
+    found.cold_start(101.0)
     found.running = 1
-    found.take(0, 105.0)
+    found.apply(0, 105.0)
     context = found.context(106.0, epoch_s=1000.0)
     assert (context.last_scale_up_time, context.last_scale_down_time) == (1101.0, 1105.0)
     assert (context.current_time, found.number) == (1106.0, 0)
@@ -58,13 +58,13 @@ def test_a_decision_waits_for_its_delay():
     """More must be wanted all the time; a decision in between begins it anew."""
     found = follower(1, upscale_delay_s=10.0)
     found.running = 1
-    found.take(4, 100.0)
+    found.apply(4, 100.0)
     assert (found.number, found.next_wakeup(100.0)) == (1, 110.0)
-    found.take(1, 105.0)
-    found.take(4, 106.0)
-    found.take(4, 111.0)
+    found.apply(1, 105.0)
+    found.apply(4, 106.0)
+    found.apply(4, 111.0)
     assert found.number == 1
-    found.take(4, 116.0)
+    found.apply(4, 116.0)
     assert found.number == 4
 
 
@@ -72,14 +72,14 @@ def test_another_configuration_begins_its_delays_anew():
     """What was wanted under the old one does not count, and the bounds are the new ones."""
     found = follower(1, upscale_delay_s=10.0)
     found.running = 1
-    found.take(4, 100.0)
+    found.apply(4, 100.0)
     config = AutoscalingConfig(min_replicas=2, max_replicas=3, upscale_delay_s=10.0)
     found.configure(config, 1, 109.0)
     assert found.number == 2
     assert found.rests(200.0)
-    found.take(9, 110.0)
+    found.apply(9, 110.0)
     assert found.number == 2
-    found.take(9, 120.0)
+    found.apply(9, 120.0)
     assert found.number == 3
 
 
@@ -87,13 +87,13 @@ def test_nothing_shrinks_before_the_load_is_known():
     """A new controller has heard of no load yet: that is no reason to stop replicas."""
     found = follower(5, resumed=True, downscale_delay_s=0.0, upscale_delay_s=0.0)
     found.running = 5
-    found.take(1, 101.0)
+    found.apply(1, 101.0)
     assert (found.number, found.next_wakeup(101.0)) == (5, 100.0 + REPORTS_S)
     assert not found.rests(101.0)
-    found.take(6, 102.0)
+    found.apply(6, 102.0)
     assert found.number == 6  # growth is wanted for a load that was heard of
     found.running = 6
-    found.take(1, 100.0 + REPORTS_S)
+    found.apply(1, 100.0 + REPORTS_S)
     assert found.number == 1
 
 
@@ -101,7 +101,7 @@ def test_a_new_deployment_may_shrink_at_once():
     """Its load is known from the beginning: there was none."""
     found = follower(5, downscale_delay_s=0.0)
     found.running = 5
-    found.take(1, 101.0)
+    found.apply(1, 101.0)
     assert found.number == 1
 
 

@@ -95,8 +95,8 @@ def test_the_version_is_not_the_policys():
     [
         ("nowhere.at:all", {}, r"D: policy_function='nowhere.at:all' cannot be imported"),
         ("statistics:nothing", {}, "has no attribute 'nothing'"),
-        ("statistics:__name__", {}, "neither function nor class"),
-        (half, {"factor": 2}, "policy_kwargs are for a class's constructor"),
+        ("statistics:__name__", {}, "must be a function or a class"),
+        (half, {"factor": 2}, "policy_kwargs are arguments of a class"),
     ],
 )
 def test_what_is_no_policy_is_refused(policy: Any, kwargs: dict[str, Any], message: str):

@@ -13,7 +13,7 @@ from alacarte._model.pickling import dump
 from alacarte.testing import wait_until
 from alacarte.types import DeploymentId, UserCode
 from alacarte_autoscaling._policy_process import PolicyProcess
-from alacarte_autoscaling._policy_protocol import CustomPolicy, PolicyAnswer
+from alacarte_autoscaling._policy_protocol import CustomPolicy, PolicyResult
 from alacarte_autoscaling.config import AutoscalingConfig
 from alacarte_autoscaling.types import AutoscalingContext
 
@@ -62,45 +62,45 @@ async def test_it_answers_only_for_the_policy_that_is_meant(process: PolicyProce
     """Whoever asks for another version, or after a restart, is told to give the policy first."""
     policy, other = packed(Constant, number=3), packed(Constant, number=4)
     assert policy.digest != other.digest
-    unknown = PolicyAnswer(is_unknown=True)
-    assert await process.ask(A, policy.digest, context(), LONG_S) == unknown
-    await process.give(A, policy)
-    assert await process.ask(A, policy.digest, context(), LONG_S) == PolicyAnswer(3.0)
-    assert await process.ask(A, other.digest, context(), LONG_S) == unknown
-    assert await process.ask(B, policy.digest, context(B), LONG_S) == unknown
+    unknown = PolicyResult(is_unknown=True)
+    assert await process.decide(A, policy.digest, context(), LONG_S) == unknown
+    await process.add(A, policy)
+    assert await process.decide(A, policy.digest, context(), LONG_S) == PolicyResult(3.0)
+    assert await process.decide(A, other.digest, context(), LONG_S) == unknown
+    assert await process.decide(B, policy.digest, context(B), LONG_S) == unknown
 
 
 async def test_the_same_policy_again_keeps_its_state(process: PolicyProcess):
     """A repeated `give` changes nothing; another policy begins without state."""
     policy, other = packed(counts), packed(counts, unused=1)
-    await process.give(A, policy)
-    assert await process.ask(A, policy.digest, context(), LONG_S) == PolicyAnswer(1.0)
-    await process.give(A, packed(counts))
-    assert await process.ask(A, policy.digest, context(), LONG_S) == PolicyAnswer(2.0)
-    await process.give(A, other)
-    assert await process.ask(A, other.digest, context(), LONG_S) == PolicyAnswer(1.0)
+    await process.add(A, policy)
+    assert await process.decide(A, policy.digest, context(), LONG_S) == PolicyResult(1.0)
+    await process.add(A, packed(counts))
+    assert await process.decide(A, policy.digest, context(), LONG_S) == PolicyResult(2.0)
+    await process.add(A, other)
+    assert await process.decide(A, other.digest, context(), LONG_S) == PolicyResult(1.0)
 
 
 async def test_deployments_do_not_share_state(process: PolicyProcess):
     """Two with the same code count apart, each in a thread of its own."""
     policy = packed(counts)
     for who in (A, B):
-        await process.give(who, policy)
-    asked = [await process.ask(who, policy.digest, context(who), LONG_S) for who in (A, A, B)]
-    assert [answer.wanted for answer in asked] == [1.0, 2.0, 1.0]
+        await process.add(who, policy)
+    asked = [await process.decide(who, policy.digest, context(who), LONG_S) for who in (A, A, B)]
+    assert [answer.decision for answer in asked] == [1.0, 2.0, 1.0]
     assert (len(threads(A)), len(threads(B))) == (1, 1)
 
 
 async def test_to_forget_ends_the_thread(process: PolicyProcess):
     """Nothing is left of a deployment that is gone; one that is unknown is fine."""
     policy = packed(Constant, number=3)
-    await process.give(A, policy)
-    await process.ask(A, policy.digest, context(), LONG_S)
+    await process.add(A, policy)
+    await process.decide(A, policy.digest, context(), LONG_S)
     [thread] = threads(A)
     await process.forget(A)
     wait_until(lambda: not thread.is_alive(), timeout_s=20)
     await process.forget(A)
-    answer = await process.ask(A, policy.digest, context(), LONG_S)
+    answer = await process.decide(A, policy.digest, context(), LONG_S)
     assert answer.is_unknown
 
 
@@ -114,12 +114,12 @@ async def test_a_failed_answer_keeps_the_state(process: PolicyProcess):
         return count, {"count": count}
 
     policy = packed(wavers)
-    await process.give(A, policy)
-    assert await process.ask(A, policy.digest, context(), LONG_S) == PolicyAnswer(1.0)
-    failed = await process.ask(A, policy.digest, _busy(), LONG_S)
-    assert (failed.wanted, failed.is_unknown) == (None, False)
-    assert "it answered 'many'" in failed.failure
-    assert await process.ask(A, policy.digest, context(), LONG_S) == PolicyAnswer(2.0)
+    await process.add(A, policy)
+    assert await process.decide(A, policy.digest, context(), LONG_S) == PolicyResult(1.0)
+    failed = await process.decide(A, policy.digest, _busy(), LONG_S)
+    assert (failed.decision, failed.is_unknown) == (None, False)
+    assert "it returned 'many'" in failed.failure
+    assert await process.decide(A, policy.digest, context(), LONG_S) == PolicyResult(2.0)
 
 
 async def test_one_that_cancels_itself(process: PolicyProcess):
@@ -131,21 +131,21 @@ async def test_one_that_cancels_itself(process: PolicyProcess):
         return 2.0
 
     policy = packed(cancels)
-    await process.give(A, policy)
-    answer = await process.ask(A, policy.digest, _busy(), LONG_S)
-    assert answer == PolicyAnswer(failure="it cancelled itself")
-    assert await process.ask(A, policy.digest, context(), LONG_S) == PolicyAnswer(2.0)
+    await process.add(A, policy)
+    answer = await process.decide(A, policy.digest, _busy(), LONG_S)
+    assert answer == PolicyResult(failure="it cancelled its own task")
+    assert await process.decide(A, policy.digest, context(), LONG_S) == PolicyResult(2.0)
 
 
 async def test_one_that_fails_to_load_is_loaded_again(process: PolicyProcess):
     """So one whose file or network comes back needs no new deployment."""
     policy = packed(_Moody)
-    await process.give(A, policy)
+    await process.add(A, policy)
     _Moody.fails = True
-    answer = await process.ask(A, policy.digest, context(), LONG_S)
+    answer = await process.decide(A, policy.digest, context(), LONG_S)
     assert "OSError" in answer.failure
     _Moody.fails = False
-    assert await process.ask(A, policy.digest, context(), LONG_S) == PolicyAnswer(1.0)
+    assert await process.decide(A, policy.digest, context(), LONG_S) == PolicyResult(1.0)
 
 
 async def test_the_end_of_the_process_leaves_no_thread():
@@ -153,8 +153,8 @@ async def test_the_end_of_the_process_leaves_no_thread():
     process = PolicyProcess(None)
     policy = packed(Constant, number=3)
     for who in (A, B):
-        await process.give(who, policy)
-        await process.ask(who, policy.digest, context(who), LONG_S)
+        await process.add(who, policy)
+        await process.decide(who, policy.digest, context(who), LONG_S)
     left = [*threads(A), *threads(B)]
     assert len(left) == 2
     await process.ping()

@@ -171,9 +171,9 @@ def test_recordings_are_read(line: str, load: Load):
     ("lines", "told"),
     [
         (["nonsense"], "line 1 .*JSONDecodeError"),
-        (['{"t": 0}', "[]"], "line 2 .*is no load"),
+        (['{"t": 0}', "[]"], "line 2 .*is invalid"),
         (['{"queued": 1}'], "line 1 .*'t'"),
-        (['{"t": 5}', '{"t": 4}'], "line 2 .*goes back in time"),
+        (['{"t": 5}', '{"t": 4}'], "line 2 .*has the time 4"),
     ],
 )
 def test_bad_recordings_are_refused(lines: list[str], told: str):
@@ -194,7 +194,7 @@ def test_the_program(trace: Path, capsys: pytest.CaptureFixture[str]):
     """It prints each number and when it comes, from the beginning of the recording."""
     assert main([str(trace), "--config", '{"max_replicas": 10, "downscale_delay_s": 60}']) == 0
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert printed[0] == ["after", "s", "replicas", "asked"]
+    assert printed[0] == ["time", "s", "replicas", "requests"]
     assert [(row[1], row[2]) for row in printed[1:]] == [("1", "0"), ("8", "16"), ("1", "0")]
 
 
@@ -211,7 +211,7 @@ def test_the_program_reads_a_file(trace: Path, capsys: pytest.CaptureFixture[str
     [
         ({"max_replica": 3}, "max_replica: Extra inputs"),
         ({"min_replicas": 5}, "must be in this order"),
-        ({"policy": {"policy_function": "mine"}}, r"'mine': there are \['default'\]"),
+        ({"policy": {"policy_function": "mine"}}, r"'mine' is unknown; known: \['default'\]"),
         ({"policy": {"policy_function": "no.such:policy"}}, "cannot be imported"),
     ],
 )

@@ -40,7 +40,7 @@ class Custom:
         self.forgotten: list[DeploymentId] = []
         self.stopped = False
 
-    async def ask(self, deployment: DeploymentId, policy: Any, context: AutoscalingContext) -> Any:
+    async def decide(self, _: DeploymentId, policy: Any, context: AutoscalingContext) -> Any:
         self.asked += 1
         assert self.answer is not None
         answer = self.answer(context)
@@ -216,7 +216,7 @@ async def test_a_policy_that_fails_is_named_and_asked_again():
     for nonsense in (math.nan, "five", -1, None, 10**12):
         broken.answers = nonsense
         await world.hold(31, *reports)
-        assert "it answered" in world.scaler.problems[WHO]
+        assert "it returned" in world.scaler.problems[WHO]
         assert world.scaler.number(WHO) == 3
     broken.answers = 7
     await world.hold(100, *reports)
@@ -357,7 +357,9 @@ async def test_a_policy_that_is_gone_keeps_nobody_else_from_scaling():
     world.scaler.follow(spec(other, upscale_delay_s=0), 1)
     world.scaler.running(other, 1)
     await world.hold(10, told(0, 8, other))
-    assert "no installed plugin gives an autoscaling policy 'gone'" in world.scaler.problems[WHO]
+    assert (
+        "no installed plugin registers the autoscaling policy 'gone'" in world.scaler.problems[WHO]
+    )
     assert (world.scaler.number(WHO), world.scaler.number(other)) == (3, 4)
     world.scaler.stop()
 
@@ -383,7 +385,7 @@ async def test_a_policy_stays_while_it_is_asked_for():
 def test_a_policy_that_no_plugin_gives_is_refused():
     """The error names those that there are; what a policy refuses is refused."""
     none: dict[str, ScalingPolicyFactory] = {}
-    with pytest.raises(ConfigError, match=r"no installed plugin gives .* 'mine'; there are \[\]"):
+    with pytest.raises(ConfigError, match=r"no installed plugin registers .* 'mine'; known: \[\]"):
         check_policy(spec(policy={"policy_function": "mine"}), none)
     check_policy(spec(code=b"a user's own needs none"), none)
 

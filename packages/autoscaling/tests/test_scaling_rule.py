@@ -199,5 +199,5 @@ def test_answers_are_numbers(answer: Any, number: float, state: Any):
 )  # fmt: skip
 def test_nonsense_is_refused(answer: Any):
     """What is no number of replicas says what it is."""
-    with pytest.raises(InvalidDecision, match="it answered"):
+    with pytest.raises(InvalidDecision, match="it returned"):
         parse_decision(answer)

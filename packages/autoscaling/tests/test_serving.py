@@ -267,7 +267,9 @@ def test_a_recorded_load_replays(tmp_path: Path) -> None:
 def test_what_nobody_gives_is_refused() -> None:
     """When it is deployed, and what runs stays."""
     serve.run(Worker.options(num_replicas=1).bind())
-    with pytest.raises(ConfigError, match=r"no installed plugin gives .* 'mine'.*\['default'\]"):
+    with pytest.raises(
+        ConfigError, match=r"no installed plugin registers .* 'mine'.*\['default'\]"
+    ):
         serve.run(scaled(policy=by("mine")))
     with pytest.raises(ConfigError, match="'default' refuses .*speed"):
         serve.run(scaled(policy=by("default", speed=3)))

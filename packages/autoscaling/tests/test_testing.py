@@ -57,12 +57,12 @@ def test_a_sound_policy_passes():
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (factory(Nonsense), "mine: .*it answered None.*seed=0"),
+        (factory(Nonsense), "mine: .*it returned None.*seed=0"),
         (factory(Raises), "mine: ZeroDivisionError"),
         (factory(Slow), "the controller waits"),
         (factory(Later), "must not be async"),
         (factory(Nothing), "no method decide"),
-        (factory(lambda: ONE), "a policy of its own"),
+        (factory(lambda: ONE), "a new policy for each deployment"),
         (factory(Sound, "a.b"), "import paths"),
         (factory(Sound, period_s=0), "period_s=0"),
     ],

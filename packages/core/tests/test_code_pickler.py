@@ -36,7 +36,7 @@ def forgetful():
     yield
     linecache.cache.clear()
     linecache.cache.update(before)
-    _code_pickler._remembered.clear()
+    _code_pickler._received_files.clear()
 
 
 def run_cell(name, source=CELL):
@@ -105,7 +105,7 @@ def test_a_file_that_reads_the_same_is_left_alone():
     """Where tracebacks read the file itself, nothing is put in its place."""
     data = dumps(lambda: 1 / 0)
     pickle.loads(data)
-    assert _code_pickler._remembered == {}
+    assert _code_pickler._received_files == {}
     assert linecache.cache[__file__][1] is not None  # with its time of change: from the disk
 
 
@@ -148,7 +148,7 @@ def test_what_is_remembered_is_bounded(monkeypatch):
     for number in range(9):
         name = f"<cell {number}>"
         elsewhere(dumps(run_cell(name)["fails"]), name)
-    assert list(_code_pickler._remembered) == ["<cell 6>", "<cell 7>", "<cell 8>"]
+    assert list(_code_pickler._received_files) == ["<cell 6>", "<cell 7>", "<cell 8>"]
     assert not linecache.getlines("<cell 5>")
     assert linecache.getlines("<cell 8>")
 

@@ -12,7 +12,7 @@ import pytest
 from alacarte import serve
 from alacarte._cluster.host import LoopThread
 from alacarte.errors import DeployError, InternalError, ServeError
-from alacarte.foreign import describe_error, is_cancellation, as_exception
+from alacarte.foreign import as_exception, describe_error, is_cancellation
 from alacarte.testing import wait_until
 
 from . import gates

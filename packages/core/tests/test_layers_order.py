@@ -55,7 +55,9 @@ def test_the_order_does_not_depend_on_the_order_of_asking(order):
 
 def test_an_unknown_stage_is_refused_with_the_plugins_name():
     """A misspelt stage would put the layer anywhere."""
-    with pytest.raises(PluginError, match="plugin p returned a layer with the unknown stage 'chache'"):
+    with pytest.raises(
+        PluginError, match="plugin p returned a layer with the unknown stage 'chache'"
+    ):
         order_layers([("p", StagedLayer("chache", layer("x")))], STAGES)
 
 

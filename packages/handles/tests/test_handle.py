@@ -360,7 +360,7 @@ def test_nothing_runs(local, monkeypatch):
     handle = local.run(shout.bind())
     local.shutdown()
     for each in (handle, DeploymentHandle(DeploymentId("default", "shout"))):
-        with pytest.raises(ServeError, match=r"alacarte is not running; serve.start\(\)"):
+        with pytest.raises(ServeError, match=r"alacarte is not running; call serve.start\(\)"):
             each.remote("a")
 
 

@@ -1,4 +1,4 @@
-"""Autoscaling: policies by which the number of replicas follows the load, and how to try them."""
+"""Autoscaling: the number of replicas follows the load, by policies that you can replay."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Users' autoscaling policies as the controller asks them: in a process of their own.
+"""Users' autoscaling policies, which run in a helper process beside the controller.
 
-All of an instance share it. One that ends it is found out: whoever was asked when it ended is asked
-alone from then on, so it ends nobody else's question.
+All policies of an instance share the process. When the process dies, each policy with a pending
+decision becomes a suspect, and runs alone next time: a policy that kills the process again then
+fails no other decision.
 """
 
 from __future__ import annotations
@@ -14,68 +15,68 @@ from dataclasses import dataclass, field
 from alacarte.actors import ActorDied, ActorUnresponsive, terms_of
 from alacarte.types import DeploymentId, HelperProcess, HelperProcesses
 
-from ._policy_protocol import CustomPolicy, PolicyAnswer, PolicyProtocol
+from ._policy_protocol import CustomPolicy, PolicyProtocol, PolicyResult
 from .types import AutoscalingContext
 
 __all__ = ["CustomPolicies", "PolicyFailure"]
 
 POLICY_TARGET = "alacarte_autoscaling._policy_process:PolicyProcess"
 LIMIT_S = 5.0
-"""How long a policy may take to answer."""
-_TERMS = terms_of(PolicyProtocol.ask)
+"""Time limit for a decision."""
+_TERMS = terms_of(PolicyProtocol.decide)
 assert _TERMS is not None
 assert _TERMS.patience_s is not None
-_ASK_PATIENCE_S = _TERMS.patience_s
+_DECIDE_TIMEOUT_S = _TERMS.patience_s
 
 
 class PolicyFailure(Exception):
-    """A policy gave no number of replicas; the message says why."""
+    """A policy has not decided on a number of replicas; the message gives the reason."""
 
 
 @dataclass(eq=False)
 class _Process:
-    """The policy process, and the deployments whose policies are being asked."""
+    """The policy process, and the deployments with pending decisions."""
 
     process: HelperProcess
     policies: PolicyProtocol
-    asked: set[DeploymentId] = field(default_factory=set)
-    asked_at_its_end: frozenset[DeploymentId] = frozenset()
+    pending: set[DeploymentId] = field(default_factory=set)
+    pending_at_death: frozenset[DeploymentId] = frozenset()
 
 
-class _Gate:
-    """Lets questions in side by side, or one alone."""
+class _SharedLock:
+    """A lock for many shared holders, or one exclusive holder."""
 
     def __init__(self) -> None:
-        self._inside = 0
-        self._empty = asyncio.Event()
-        self._empty.set()
-        self._alone = asyncio.Lock()
+        self._holders = 0
+        self._free = asyncio.Event()
+        self._free.set()
+        self._exclusive = asyncio.Lock()
 
     @contextlib.asynccontextmanager
-    async def together(self) -> AsyncIterator[None]:
-        async with self._alone:
-            self._inside += 1
-            self._empty.clear()
+    async def shared(self) -> AsyncIterator[None]:
+        async with self._exclusive:
+            self._holders += 1
+            self._free.clear()
         try:
             yield
         finally:
-            self._inside -= 1
-            if not self._inside:
-                self._empty.set()
+            self._holders -= 1
+            if not self._holders:
+                self._free.set()
 
     @contextlib.asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
-        async with self._alone:
-            await self._empty.wait()
+    async def exclusive(self) -> AsyncIterator[None]:
+        async with self._exclusive:
+            await self._free.wait()
             yield
 
 
 class CustomPolicies:
-    """The users' policies of one instance. Lives on the controller's loop.
+    """Users' policies of one instance. Runs on the controller's event loop.
 
     Args:
-        processes: Starts and finds the process that runs them.
-        limit_s: How long a policy may take to answer.
+        processes: Starts and finds the policy process.
+        limit_s: Time limit for a decision.
     """
 
     def __init__(self, processes: HelperProcesses, limit_s: float = LIMIT_S) -> None:
@@ -83,42 +84,42 @@ class CustomPolicies:
         self._limit_s = limit_s
         self._process: _Process | None = None
         self._starting = asyncio.Lock()
-        self._gate = _Gate()
+        self._lock = _SharedLock()
         self._suspects: set[DeploymentId] = set()
         self._used_by: set[DeploymentId] = set()
 
-    async def ask(
+    async def decide(
         self, deployment: DeploymentId, policy: CustomPolicy, context: AutoscalingContext
     ) -> float:
-        """Return how many replicas a deployment's policy wants.
+        """Return the number of replicas that a deployment's policy decides on.
 
         Raises:
-            PolicyFailure: It has not said so.
+            PolicyFailure: The policy has not decided.
         """
         self._used_by.add(deployment)
         while True:
-            alone = deployment in self._suspects
-            async with self._gate.alone() if alone else self._gate.together():
-                process = await self._found(policy)
-                process.asked.add(deployment)
+            is_suspect = deployment in self._suspects
+            async with self._lock.exclusive() if is_suspect else self._lock.shared():
+                process = await self._find_process(policy)
+                process.pending.add(deployment)
                 try:
-                    answer = await self._question(process, deployment, policy, context)
+                    result = await self._call(process, deployment, policy, context)
                 except ActorDied as error:
-                    guilty = self._ended(process) == {deployment}
+                    is_guilty = self._drop(process) == {deployment}
                     self._suspects.add(deployment)
-                    if guilty:
-                        reason = f"the process that it runs in ended while it was asked: {error}"
+                    if is_guilty:
+                        reason = f"its process ended during the decision: {error}"
                         raise PolicyFailure(reason) from None
                     continue
                 finally:
-                    process.asked.discard(deployment)
+                    process.pending.discard(deployment)
             self._suspects.discard(deployment)
-            if answer.wanted is None:
-                raise PolicyFailure(answer.failure)
-            return answer.wanted
+            if result.decision is None:
+                raise PolicyFailure(result.failure)
+            return result.decision
 
     async def forget(self, deployment: DeploymentId) -> None:
-        """End a deployment's policy, and with the last one the process."""
+        """Remove a deployment's policy; end the process with the last policy."""
         self._suspects.discard(deployment)
         self._used_by.discard(deployment)
         process = self._process
@@ -131,13 +132,13 @@ class CustomPolicies:
             await process.policies.forget(deployment)
 
     async def end_orphans(self) -> None:
-        """End processes that a former controller started and nobody uses."""
+        """End unused processes that a previous controller started."""
         async with self._starting:
-            mine = None if self._process is None else self._process.process.name
-            if self._used_by and mine is None:
-                return  # it may be found, with all that its policies remember
+            current = None if self._process is None else self._process.process.name
+            if self._used_by and current is None:
+                return  # the next decision may adopt the process, with its policies' state
             for process in await self._processes.running():
-                if process.name != mine:
+                if process.name != current:
                     process.kill()
 
     def stop(self) -> None:
@@ -146,51 +147,51 @@ class CustomPolicies:
         if process is not None:
             process.process.kill()
 
-    async def _question(
+    async def _call(
         self,
         process: _Process,
         deployment: DeploymentId,
         policy: CustomPolicy,
         context: AutoscalingContext,
-    ) -> PolicyAnswer:
-        question = (deployment, policy.digest, context, self._limit_s)
-        # Of one call: to hand the policy over takes no patience of its own.
-        patience_s = _ASK_PATIENCE_S + self._limit_s
+    ) -> PolicyResult:
+        arguments = (deployment, policy.digest, context, self._limit_s)
+        # For all calls together: `add` does not extend the timeout.
+        timeout_s = _DECIDE_TIMEOUT_S + self._limit_s
         try:
-            async with asyncio.timeout(patience_s):
-                answer = await process.policies.ask(*question)
-                if answer.is_unknown:
-                    await process.policies.give(deployment, policy)
-                    answer = await process.policies.ask(*question)
+            async with asyncio.timeout(timeout_s):
+                result = await process.policies.decide(*arguments)
+                if result.is_unknown:
+                    await process.policies.add(deployment, policy)
+                    result = await process.policies.decide(*arguments)
         except TimeoutError:
-            # Something in there holds the interpreter, or the process is stopped.
+            # User code holds the interpreter's lock, or the process is suspended.
             process.process.kill()
-            raise ActorDied(f"its process has not answered for {patience_s:g} s") from None
-        return answer
+            raise ActorDied(f"its process has not answered for {timeout_s:g} s") from None
+        return result
 
-    def _ended(self, process: _Process) -> frozenset[DeploymentId]:
-        """Drop a process that has ended; return the deployments that were being asked."""
+    def _drop(self, process: _Process) -> frozenset[DeploymentId]:
+        """Drop a dead process; return the deployments with pending decisions at its death."""
         if self._process is process:
             self._process = None
-        if not process.asked_at_its_end:
-            # The first to notice: the others are still inside.
-            process.asked_at_its_end = frozenset(process.asked)
-        return process.asked_at_its_end
+        if not process.pending_at_death:
+            # The first caller to notice the death: the other calls are still pending.
+            process.pending_at_death = frozenset(process.pending)
+        return process.pending_at_death
 
-    async def _found(self, policy: CustomPolicy) -> _Process:
-        """Return the process: the current one, a former controller's, or a new one."""
+    async def _find_process(self, policy: CustomPolicy) -> _Process:
+        """Return the current process, a previous controller's, or a new process."""
         async with self._starting:
             if self._process is None:
                 try:
-                    process = await self._adopted() or await self._started(policy)
+                    process = await self._adopt() or await self._start(policy)
                     self._process = _Process(process, process.stub(PolicyProtocol))
-                except Exception as error:  # whatever the cluster has against it
+                except Exception as error:  # any error of the cluster
                     raise PolicyFailure(
                         f"the process for autoscaling policies did not start: {error}"
                     ) from error
             return self._process
 
-    async def _adopted(self) -> HelperProcess | None:
+    async def _adopt(self) -> HelperProcess | None:
         for process in await self._processes.running():
             try:
                 await process.stub(PolicyProtocol).ping()
@@ -200,5 +201,5 @@ class CustomPolicies:
             return process
         return None
 
-    async def _started(self, policy: CustomPolicy) -> HelperProcess:
+    async def _start(self, policy: CustomPolicy) -> HelperProcess:
         return await self._processes.start(POLICY_TARGET, import_paths=policy.code.import_paths)

@@ -1,6 +1,7 @@
-"""The target number of replicas of one deployment, as its load changes. No clock: times are values.
+"""Target number of replicas of one deployment, as its load changes. Times are arguments.
 
-A `LoadFollower` asks no policy: its owner takes the `context`, asks, and hands in the answer.
+The owner of a `LoadFollower` calls the policy: with the follower's `context`, and the follower
+takes the decision.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ from .types import AutoscalingContext
 __all__ = ["LoadFollower"]
 
 REPORTS_S = 10.0
-"""Every process with a load reports within this time: each does so every 5 s."""
+"""Time within which every process with a load reports, since each reports every 5 s."""
 
 
 class LoadFollower:
-    """The load of one deployment, and the number of replicas that follows from it.
+    """Load of one deployment, and its target number of replicas.
 
     Args:
-        number: How many replicas it has to begin with.
-        now: On the clock of all other methods.
-        resumed: The deployment had a load before `now`, which is unknown.
+        number: The initial number of replicas.
+        now: The time, on the clock of all methods.
+        resumed: Whether the deployment had an unknown load before `now`.
 
     Attributes:
         number: Target number of replicas, within the bounds.
-        running: Number of replicas that run.
+        running: Number of running replicas.
     """
 
     def __init__(
@@ -53,26 +54,26 @@ class LoadFollower:
         self._down_at: float | None = None
 
     def configure(self, config: AutoscalingConfig, number: int, now: float) -> None:
-        """Go on under another configuration, from `number` replicas."""
+        """Continue with another configuration, from `number` replicas."""
         self._history.look_back(config.look_back_period_s, now)
         self.config = config
         self._hysteresis, self._due = Hysteresis(), None
         self.number = within(config, number)
 
     def report(self, process: str, report: LoadReport, now: float) -> None:
-        """Take in a process's report of its load."""
+        """Add a process's report of its load."""
         self._history.add(process, report, now)
 
     @property
     def is_cold(self) -> bool:
-        """Whether requests wait and no replica runs. No policy is asked then."""
+        """Whether requests are queued and no replica is running. The policy is not called then."""
         return not self.running and bool(self._history.queued or self._history.running)
 
     def context(self, now: float, epoch_s: float = 0.0) -> AutoscalingContext:
         """Return the context for a policy's decision.
 
         Args:
-            epoch_s: The difference between seconds since 1970 and times on our clock.
+            epoch_s: The difference between seconds since 1970 and the clock of the methods.
         """
         config = self.config
         total = self._history.load(config.aggregation_function, now)
@@ -93,11 +94,11 @@ class LoadFollower:
             None if self._down_at is None else self._down_at + epoch_s,
         )
 
-    def warm(self, now: float) -> bool:
-        """Start from zero replicas at once where requests wait and no replica runs.
+    def cold_start(self, now: float) -> bool:
+        """Scale up at once where requests are queued and no replica is running.
 
         Returns:
-            Whether that is so; then no policy is asked.
+            Whether this was a cold start, in which the policy is not called.
         """
         self._history.forget(now)
         if not self.is_cold:
@@ -106,11 +107,11 @@ class LoadFollower:
         self._hysteresis, self._due = Hysteresis(), None
         return True
 
-    def take(self, wanted: float, now: float) -> None:
-        """Take in a policy's decision: change `number` where delays and bounds allow."""
+    def apply(self, decision: float, now: float) -> None:
+        """Apply a policy's decision: change `number` where delays and bounds allow."""
         step = next_step(
             self.config,
-            wanted,
+            decision,
             target=self.number,
             running=self.running,
             hysteresis=self._hysteresis,
@@ -123,12 +124,12 @@ class LoadFollower:
         self._go_to(step.number, now)
 
     def next_wakeup(self, now: float) -> float | None:
-        """Return when time alone may change the number, None for never."""
+        """Return when the number may change without a report, None for never."""
         moments = [self._history.next_change(now), self._due]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def rests(self, now: float) -> bool:
-        """Return whether the number stays the same while load and replicas do."""
+        """Return whether the number stays the same while the load and the replicas do."""
         return self._due is None and self._history.steady(now)
 
     def _go_to(self, number: int, now: float) -> None:

@@ -1,7 +1,7 @@
-"""The load of one deployment over a window of time, from its callers' reports. No clock.
+"""Load of one deployment over a window of time, from the reports of callers. No clock.
 
-Each calling process reports its load now, and the mean since its last report. Between two reports
-the load counts as the last one said; the next report corrects the past.
+Each calling process reports its current load, and the mean since its previous report. Until the
+next report, the load counts as unchanged; that report then corrects the past.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from ._load_reports import LoadReport
 
 __all__ = ["LoadHistory"]
 
-_GRAINS = 60
-"""Most pieces per process in the window; shorter pieces are merged."""
+_MAX_PIECES = 60
+"""Maximum number of pieces per process in the window; shorter pieces are merged."""
 _DIGITS = 6
 """Decimal places of a load, so that sums of fractions reach zero."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A span of time with its load."""
+    """The load of a span of time."""
 
     start: float
     end: float
@@ -48,9 +48,9 @@ class _Piece:
 
 @dataclass(eq=False, slots=True)
 class _Caller:
-    """The load of one process: now, and before."""
+    """The current and past load of one process."""
 
-    heard: float
+    reported_at: float
     queued: int = 0
     running: int = 0
     pieces: deque[_Piece] = field(default_factory=deque)
@@ -58,7 +58,7 @@ class _Caller:
     """Requests times seconds, of all pieces."""
 
     @property
-    def asked(self) -> int:
+    def total(self) -> int:
         return self.queued + self.running
 
     def add(self, piece: _Piece, grain_s: float) -> None:
@@ -73,27 +73,27 @@ class _Caller:
         while self.pieces and self.pieces[0].end <= before:
             self.area -= self.pieces.popleft().area
         if not self.pieces:
-            self.area = 0.0  # and not what is left of sums of fractions
+            self.area = 0.0  # drop rounding errors
 
     def area_since(self, start: float, now: float) -> float:
-        """Return requests times seconds from `start` on; no piece lies wholly before it."""
+        """Return requests times seconds since `start`; no piece ends before `start`."""
         before = 0.0
         if self.pieces and self.pieces[0].start < start:
             first = self.pieces[0]
             before = first.mean * (start - first.start)
-        return self.area - before + self.asked * (now - max(self.heard, start))
+        return self.area - before + self.total * (now - max(self.reported_at, start))
 
-    def held(self, until: float) -> _Piece:
-        """Return the time since the last report, over which the load counts as unchanged."""
-        return _Piece(self.heard, until, self.asked, self.asked, self.asked)
+    def current(self, until: float) -> _Piece:
+        """Return the piece since the last report, with the load unchanged."""
+        return _Piece(self.reported_at, until, self.total, self.total, self.total)
 
 
 class LoadHistory:
-    """The load that all processes together put on one deployment.
+    """The load of all processes on one deployment.
 
     Args:
-        look_back_s: How far back it remembers.
-        now: Before this nothing is known; time averages begin here.
+        look_back_s: Length of the window, in seconds.
+        now: Start of the history, and of all averages.
     """
 
     def __init__(self, look_back_s: float, now: float) -> None:
@@ -103,55 +103,55 @@ class LoadHistory:
         self._steady_at = now
 
     def look_back(self, look_back_s: float, now: float) -> None:
-        """Set the length of the window; a longer one does not bring back what was dropped."""
+        """Set the length of the window. A longer window does not restore dropped pieces."""
         if look_back_s != self._look_back_s:
             self._look_back_s = look_back_s
             self._changed(now)
 
     @property
     def queued(self) -> int:
-        """Requests that wait for a replica, by the latest reports."""
+        """Number of queued requests, by the latest reports."""
         return sum(caller.queued for caller in self._callers.values())
 
     @property
     def running(self) -> int:
-        """Requests that replicas work on, by the latest reports."""
+        """Number of requests in replicas, by the latest reports."""
         return sum(caller.running for caller in self._callers.values())
 
     def add(self, process: str, report: LoadReport, now: float) -> None:
-        """Take in a process's report."""
+        """Add a process's report."""
         caller = self._callers.get(process)
         if caller is None:
-            # It tells when it begins to ask, so before that it asked nothing.
+            # A process reports its first call, so it had no load before.
             began = max(self._since, now - max(report.over_s, 0.0))
             caller = self._callers[process] = _Caller(began)
             self._changed(began)
-        grain_s = self._look_back_s / _GRAINS
-        start = min(max(now - max(report.over_s, 0.0), caller.heard), now)
-        caller.add(caller.held(start), grain_s)  # a report between the two was lost
+        grain_s = self._look_back_s / _MAX_PIECES
+        start = min(max(now - max(report.over_s, 0.0), caller.reported_at), now)
+        caller.add(caller.current(start), grain_s)  # where a report in between was lost
         caller.add(_Piece(start, now, report.mean, report.high, report.low), grain_s)
-        asked = report.queued + report.running
-        if not (caller.asked == asked == report.high == report.low):
+        total = report.queued + report.running
+        if not (caller.total == total == report.high == report.low):
             self._changed(now)
-        caller.heard = now
+        caller.reported_at = now
         caller.queued, caller.running = report.queued, report.running
 
     def steady(self, now: float) -> bool:
-        """Return whether the load was the same over the whole window."""
+        """Return whether the load was constant over the whole window."""
         return now >= self._steady_at
 
     def next_change(self, now: float) -> float | None:
         """Return when `load` changes without a new report, None for never."""
-        ends = [caller.heard + FORGET_S for caller in self._callers.values() if caller.asked]
+        ends = [caller.reported_at + FORGET_S for caller in self._callers.values() if caller.total]
         if not self.steady(now):
-            ends.append(min(now + self._look_back_s / _GRAINS, self._steady_at))
+            ends.append(min(now + self._look_back_s / _MAX_PIECES, self._steady_at))
         return min(ends, default=None)
 
     def load(self, function: Literal["mean", "max", "min"], now: float) -> float:
-        """Return the load over the window as one number.
+        """Return the load over the window, aggregated to one number.
 
-        "max" and "min" are those of the sum over all processes, from each one's own: where several
-        change within a sixtieth of the window, as if their highest, or lowest, had met.
+        "max" and "min" are the extremes of the sum over all processes. Extremes of several
+        processes within a sixtieth of the window count as simultaneous.
         """
         self.forget(now)
         start = max(now - self._look_back_s, self._since)
@@ -167,32 +167,32 @@ class LoadHistory:
 
     def _window(self, start: float, now: float) -> Iterator[_Piece]:
         for caller in self._callers.values():
-            for piece in (*caller.pieces, caller.held(now)):
+            for piece in (*caller.pieces, caller.current(now)):
                 if piece.end > start and piece.end > piece.start:
                     yield piece.since(start)
 
     def _sums(self, function: str, start: float, now: float) -> Iterator[int]:
-        """Yield the spans of the window over which the total load was constant."""
+        """Yield the total load of each span of the window with a constant load."""
         steps = {start: 0, now: 0}
         for piece in self._window(start, now):
-            asked = piece.high if function == "max" else piece.low
-            steps[piece.start] = steps.get(piece.start, 0) + asked
-            steps[piece.end] = steps.get(piece.end, 0) - asked
+            load = piece.high if function == "max" else piece.low
+            steps[piece.start] = steps.get(piece.start, 0) + load
+            steps[piece.end] = steps.get(piece.end, 0) - load
         total = 0
         for moment in sorted(steps)[:-1]:
             total += steps[moment]
             yield total
 
     def forget(self, now: float) -> None:
-        """Drop pieces that have left the window, and processes that have ended."""
-        grain_s = self._look_back_s / _GRAINS
+        """Drop pieces before the window, and the load of processes that have ended."""
+        grain_s = self._look_back_s / _MAX_PIECES
         for process, caller in list(self._callers.items()):
-            if caller.asked and now >= caller.heard + FORGET_S:
-                caller.add(caller.held(now), grain_s)
-                caller.heard, caller.queued, caller.running = now, 0, 0
+            if caller.total and now >= caller.reported_at + FORGET_S:
+                caller.add(caller.current(now), grain_s)
+                caller.reported_at, caller.queued, caller.running = now, 0, 0
                 self._changed(now)
             caller.forget(now - self._look_back_s)
-            if not caller.pieces and not caller.asked:
+            if not caller.pieces and not caller.total:
                 del self._callers[process]
 
     def _changed(self, now: float) -> None:

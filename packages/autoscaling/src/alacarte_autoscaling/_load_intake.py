@@ -1,4 +1,4 @@
-"""The receiver of the loads that processes report, between them and the autoscaling."""
+"""Receiver of the load reports of all processes, in the controller."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ __all__ = ["LoadIntake"]
 
 
 class LoadIntake:
-    """Passes the load reports of each process on. Those that come before `pass_on` are dropped."""
+    """Forwards load reports to the scaler. Reports before `forward_to` are dropped."""
 
     def __init__(self) -> None:
-        self._take: Callable[[str, Iterable[LoadReport]], None] | None = None
+        self._receive: Callable[[str, Iterable[LoadReport]], None] | None = None
 
-    def pass_on(self, take: Callable[[str, Iterable[LoadReport]], None]) -> None:
-        """Call `take` with the name of a process and its reports, from now on."""
-        self._take = take
+    def forward_to(self, receive: Callable[[str, Iterable[LoadReport]], None]) -> None:
+        """Call `receive` with the name of the process and its reports, from now on."""
+        self._receive = receive
 
     def report(self, process: ProcessId, value: Iterable[LoadReport]) -> None:
-        if self._take is not None:
-            self._take(process.name, value)
+        """Forward the reports of a process."""
+        if self._receive is not None:
+            self._receive(process.name, value)
 
     def forget(self, process: ProcessId) -> None:
-        """Do nothing: the history of a load ends a silent process's part of it by itself."""
+        """Do nothing: `LoadHistory` itself drops the load of a silent process."""

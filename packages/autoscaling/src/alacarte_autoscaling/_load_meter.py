@@ -1,4 +1,4 @@
-"""The load that one process puts on one deployment, over time. Pure, but for a clock."""
+"""Meter of the load that one process puts on one deployment. Pure, except for a clock."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ._load_reports import LoadReport
 
 __all__ = ["LoadMeter"]
 
-_RISE = 1.5
+_RISE_FACTOR = 1.5
 
 
 class LoadMeter:
-    """Keeps the calls that wait and that run, and their mean over time.
+    """Counts queued and running calls, and their mean over time.
 
     Args:
-        clock: Seconds, never going back.
+        clock: A monotonic clock, in seconds.
     """
 
     __slots__ = ("_area", "_at", "_began", "_clock", "_deployment", "_expected", "_high", "_low",
@@ -35,16 +35,17 @@ class LoadMeter:
 
     @property
     def total(self) -> int:
+        """Number of queued and running calls."""
         return self.queued + self.running
 
     @property
     def has_risen(self) -> bool:
-        """Whether the load exceeds the last report's highest by more than half, and by 1."""
+        """Whether the load exceeds 1.5 times the last report's maximum by more than 1."""
         return self.queued + self.running > self._expected
 
     def change(self, queued: int, running: int) -> None:
-        """Set how many calls wait and run from now on."""
-        # As `_pass`, without its calls: this runs up to three times for each call.
+        """Set the number of queued and running calls."""
+        # `_accumulate` inlined: this method runs up to three times per call.
         now = self._clock()
         self._area += (now - self._at) * (self.queued + self.running)
         self._at = now
@@ -56,19 +57,19 @@ class LoadMeter:
             self._low = total
 
     def report(self) -> LoadReport:
-        """Return the report of the load since the last report."""
-        self._pass()
+        """Return a report of the load since the last report."""
+        self._accumulate()
         over_s = self._at - self._began
         mean = self._area / over_s if over_s > 0 else float(self.total)
         found = LoadReport(
             self._deployment, self.queued, self.running, mean, self._high, self._low, over_s
         )
         self._began, self._area = self._at, 0.0
-        self._expected = _RISE * self._high + 1.0
+        self._expected = _RISE_FACTOR * self._high + 1.0
         self._high = self._low = self.total
         return found
 
-    def _pass(self) -> None:
+    def _accumulate(self) -> None:
         now = self._clock()
         self._area += (now - self._at) * self.total
         self._at = now

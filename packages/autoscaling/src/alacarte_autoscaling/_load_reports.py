@@ -1,4 +1,4 @@
-"""Reports of the load that processes put on deployments, to the controller."""
+"""Load reports of processes to the controller."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from alacarte.types import DeploymentId
 __all__ = ["LOADS_TOPIC", "LoadReport"]
 
 LOADS_TOPIC = "alacarte.loads"
-"""Topic of tuples of `LoadReport`: one for each deployment whose load has changed."""
+"""Topic of tuples of `LoadReport`, one report for each deployment with a changed load."""
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class LoadReport:
     """The load that one process puts on one deployment.
 
     Attributes:
-        queued: Calls that wait there for a replica, now.
-        running: Calls of it that replicas are working on, now.
-        mean: Of the sum of both since its last report, weighted by time.
-        high: The highest that sum was.
-        low: The lowest.
+        queued: Number of calls that now wait for a replica in the process.
+        running: Number of the process's calls that are now in replicas.
+        mean: Mean of the sum of both since the last report, weighted by time.
+        high: Maximum of the sum since the last report.
+        low: Minimum of the sum since the last report.
         over_s: Seconds since the last report.
     """
 

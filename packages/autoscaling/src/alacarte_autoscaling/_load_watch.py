@@ -1,4 +1,4 @@
-"""Measures the load of a deployment in a process that calls it, and reports it."""
+"""Watch of the load that this process puts on a deployment, for the load reports."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _reporters: weakref.WeakKeyDictionary[Runtime, LoadReporter] = weakref.WeakKeyDi
 
 
 def reporter_of(runtime: Runtime) -> LoadReporter:
-    """Return the reporter of a process: the loads of all deployments go in one message."""
+    """Return the reporter of a process, which sends the loads of all deployments in one message."""
     reporter = _reporters.get(runtime)
     if reporter is None:
-        to = weakref.ref(runtime)  # a strong one would keep the runtime, as the key of its reporter
+        reference = weakref.ref(runtime)  # a strong reference would keep the dictionary's key alive
 
         async def send(reports: tuple[LoadReport, ...]) -> None:
-            found = to()
+            found = reference()
             assert found is not None
             await found.send_report(LOADS_TOPIC, reports)
 
@@ -33,10 +33,10 @@ def reporter_of(runtime: Runtime) -> LoadReporter:
 
 
 class MeteredLoad:
-    """A `LoadWatch`: meters the load and tells the reporter of changes.
+    """A `LoadWatch` that meters the load and passes changes to the reporter.
 
     Args:
-        clock: Seconds, never going back; `time.monotonic` when None.
+        clock: A monotonic clock, in seconds; `time.monotonic` when None.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class MeteredLoad:
         reporter.add(self._meter)
 
     def changed(self) -> None:
-        """Take in the load as it is: urgent when calls begin to wait and no replica is there."""
+        """Update the meter; the change is urgent for a first queued call without any replica."""
         load, meter = self._load, self._meter
         queued = load.queued
-        waits_for_none = bool(queued) and not meter.queued and not load.replicas
+        is_cold = bool(queued) and not meter.queued and not load.replicas
         meter.change(queued, load.in_flight)
-        self._reporter.changed(meter, urgent=waits_for_none)
+        self._reporter.changed(meter, urgent=is_cold)
 
     def close(self) -> None:
-        """Report the load no more."""
+        """Stop reporting the load."""
         self._reporter.discard(self._meter)

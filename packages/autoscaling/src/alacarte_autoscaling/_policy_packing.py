@@ -1,4 +1,4 @@
-"""A user's own autoscaling policy on its way to the process that runs it, and its checks."""
+"""Checks and packing of users' autoscaling policies."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ __all__ = ["prepare", "split_policy"]
 
 
 def prepare(subject: str, config: AutoscalingConfig) -> AutoscalingConfig:
-    """Return the config with the policy itself in place of its import path. Driver.
+    """Return the config with the policy object instead of its import path. Driver.
 
     Args:
         subject: The deployment's name, for errors.
 
     Raises:
-        ConfigError: The policy cannot be imported, or is no policy.
+        ConfigError: The policy cannot be imported, or is neither a function nor a class.
     """
     policy = config.policy
     if policy.is_named or isinstance(policy.policy_function, UserCode):
         return config
-    target = _target(subject, policy.policy_function)
+    target = _import_policy(subject, policy.policy_function)
     _check(subject, target, policy)
     policy = policy.model_copy(update={"policy_function": target})
     return config.model_copy(update={"policy": policy})
 
 
 def split_policy(config: AutoscalingConfig) -> tuple[AutoscalingConfig, UserCode | None]:
-    """Return the config with the policy's name alone, and the code of a user's own policy."""
+    """Return the config with the policy's name only, and the code of a user's policy or None."""
     code = config.policy.policy_function
     if not isinstance(code, UserCode):
         return config, None
@@ -42,7 +42,7 @@ def split_policy(config: AutoscalingConfig) -> tuple[AutoscalingConfig, UserCode
     return config.model_copy(update={"policy": policy}), code
 
 
-def _target(subject: str, given: str | Callable[..., Any]) -> Any:
+def _import_policy(subject: str, given: str | Callable[..., Any]) -> Any:
     if not isinstance(given, str):
         return given
     module, colon, path = given.partition(":")
@@ -62,11 +62,11 @@ def _target(subject: str, given: str | Callable[..., Any]) -> Any:
 
 def _check(subject: str, target: Any, policy: AutoscalingPolicy) -> None:
     if not callable(target):
-        raise ConfigError(f"{subject}: policy_function={target!r} is neither function nor class.")
+        raise ConfigError(f"{subject}: policy_function={target!r} must be a function or a class.")
     if policy.policy_kwargs and not inspect.isclass(target):
         named = target if hasattr(target, "__qualname__") else type(target)
         raise ConfigError(
-            f"{subject}: policy_kwargs are for a class's constructor, and "
-            f"{named.__module__}:{named.__qualname__} is no class; use functools.partial, or make "
-            "it one."
+            f"{subject}: policy_kwargs are arguments of a class, but policy_function "
+            f"{named.__module__}:{named.__qualname__} is not a class; use functools.partial or a "
+            "class."
         )

@@ -1,4 +1,4 @@
-"""The methods of the process that runs users' autoscaling policies, and their values."""
+"""Protocol of the process that runs users' autoscaling policies."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from alacarte.types import DeploymentId, UserCode
 
 from .types import AutoscalingContext
 
-__all__ = ["CustomPolicy", "PolicyAnswer", "PolicyProtocol"]
+__all__ = ["CustomPolicy", "PolicyProtocol", "PolicyResult"]
 
 
 @dataclass(frozen=True)
 class CustomPolicy:
-    """A user's policy as bytes, with the values needed to load it.
+    """A user's policy: its code and arguments.
 
     Attributes:
         code: The function or class.
-        kwargs: For the constructor, if it is a class.
+        kwargs: Arguments for the constructor of a class.
     """
 
     code: UserCode
@@ -29,42 +29,42 @@ class CustomPolicy:
 
     @cached_property
     def digest(self) -> str:
-        """Equal for equal code and arguments."""
+        """Digest of the code and arguments."""
         return hashlib.sha256(repr((self.code.digest, self.kwargs)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
-class PolicyAnswer:
-    """The outcome of a question.
+class PolicyResult:
+    """The result of a policy.
 
     Attributes:
-        wanted: The number of replicas that the policy decides on, None where it failed.
-        failure: Why it failed.
-        is_unknown: This process does not have the policy; `give` comes first.
+        decision: The number of replicas, None for a failure.
+        failure: The reason of the failure.
+        is_unknown: Whether the process does not have the policy, and needs `add` first.
     """
 
-    wanted: float | None = None
+    decision: float | None = None
     failure: str = ""
     is_unknown: bool = False
 
 
 class PolicyProtocol(Protocol):
-    """The policy process: it runs all autoscaling policies that users bring themselves.
+    """The policy process, which runs the autoscaling policies of users.
 
-    Only the controller calls these methods, which loads no user code. Each policy has a thread and
-    an event loop of its own, so the process answers while a policy blocks.
+    Only the controller calls these methods, and loads no user code. Each policy has its own thread
+    and event loop, so the process answers while a policy blocks.
     """
 
     @remote(patience_s=5.0, repeatable=True)
     async def ping(self) -> None:
         """Return at once.
 
-        Called by a controller that has just restarted, to see whether the process still works.
+        A restarted controller calls `ping` to check whether the process still works.
         """
 
     @remote(patience_s=5.0, repeatable=True)
-    async def give(self, deployment: DeploymentId, policy: CustomPolicy) -> None:
-        """Take a deployment's policy in place of its former one. The first question loads it.
+    async def add(self, deployment: DeploymentId, policy: CustomPolicy) -> None:
+        """Add or replace a deployment's policy. Its first decision loads the code.
 
         Args:
             deployment: The deployment that the policy scales.
@@ -72,25 +72,25 @@ class PolicyProtocol(Protocol):
         """
 
     @remote(patience_s=5.0, repeatable=False, extended_by="limit_s")
-    async def ask(
+    async def decide(
         self, deployment: DeploymentId, digest: str, context: AutoscalingContext, limit_s: float
-    ) -> PolicyAnswer:
-        """Ask a deployment's policy for the number of replicas.
+    ) -> PolicyResult:
+        """Call a deployment's policy for the number of replicas.
 
-        The policy's own errors come back in the answer. Each question may change the policy's
-        state, so it is not repeated.
+        The result contains errors of the policy. A decision may change the policy's state, so the
+        call is not repeated.
 
         Args:
             deployment: The deployment to scale.
-            digest: `CustomPolicy.digest` of the policy to ask.
-            context: The load and the limits that the policy decides by.
-            limit_s: Seconds that the policy may take.
+            digest: `CustomPolicy.digest` of the policy to call.
+            context: The load and the limits of the deployment.
+            limit_s: Time limit for the policy, in seconds.
         """
 
     @remote(patience_s=5.0, repeatable=True)
     async def forget(self, deployment: DeploymentId) -> None:
-        """End a deployment's policy. An unknown deployment is fine.
+        """Remove a deployment's policy. Unknown deployments are ignored.
 
         Args:
-            deployment: The deployment that is gone, or has no such policy any more.
+            deployment: A deployment that is gone, or has another policy.
         """

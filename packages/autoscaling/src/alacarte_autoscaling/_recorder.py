@@ -1,4 +1,4 @@
-"""Write down the load of a deployment, to replay it later."""
+"""Recorder of the load of a deployment, for a later replay."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from .types import AutoscalingContext
 
 __all__ = ["Recorder"]
 
-_LINES = 1_000_000
-"""Some weeks of a load that changes every second, and less than 100 MB."""
+_MAX_LINES = 1_000_000
+"""Almost two weeks of a load that changes every second, and less than 100 MB."""
 
 
 class Recorder:
-    """The default policy, which also writes down each load it sees: one line of JSON, appended.
+    """The default policy, which also appends each change of the load to a file, as a line of JSON.
 
-    Give it as a deployment's policy, and the file to `python -m alacarte_autoscaling.replay`:
+    Set it as a deployment's policy, and pass the file to `python -m alacarte_autoscaling.replay`:
 
         AutoscalingPolicy(policy_function=Recorder, policy_kwargs={"path": "load.jsonl"})
 
     Args:
-        path: The file, on the node where the instance's policies run.
-        max_lines: How many it writes at most; it goes on scaling afterwards.
+        path: The file, on the node of the policy process.
+        max_lines: Maximum number of lines; scaling continues without recording afterwards.
     """
 
-    def __init__(self, path: str, max_lines: int = _LINES) -> None:
+    def __init__(self, path: str, max_lines: int = _MAX_LINES) -> None:
         self._path = path
         self._left = max_lines
         self._last: tuple[int, int] | None = None
 
     def __call__(self, context: AutoscalingContext) -> tuple[float, dict[str, Any]]:
-        """Write down the load if it has changed; answer as the default policy does."""
+        """Record the load if it has changed; return the decision of the default policy."""
         load = (context.total_queued_requests, context.total_running_requests)
         if load != self._last and self._left > 0:
             self._write(

@@ -1,7 +1,7 @@
-"""The stored replica counts of deployments that scale, for the next controller.
+"""Stored replica counts of autoscaled deployments, for the next controller.
 
-A count is stored before the controller acts on it, like every change; under a key of its own, since
-counts change often and the rest of the state is large.
+A count is stored before the controller applies the count. Counts have a separate key, since they
+change often and the other state is large.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _LAST_WRITE_S = 5.0
 
 
 class StoredCount(NamedTuple):
-    """A deployment's count, and a digest of the configuration it was reached under."""
+    """A deployment's number of replicas, and the digest of its autoscaling configuration."""
 
     replicas: int
     config: str
 
 
 def read_counts(data: bytes | None) -> dict[DeploymentId, StoredCount]:
-    """Return the counts that a former controller stored."""
+    """Return the counts that a previous controller stored."""
     return {
         DeploymentId(app, name): StoredCount(replicas, config)
         for app, name, replicas, config in (json.loads(data) if data else ())
@@ -40,10 +40,10 @@ def read_counts(data: bytes | None) -> dict[DeploymentId, StoredCount]:
 
 
 class ReplicaCounts:
-    """The counts of one instance. Lives on the controller's loop.
+    """The replica counts of one instance. Runs on the controller's event loop.
 
     Args:
-        context: Stores the counts, acts on them, and has those that a former controller stored.
+        context: Stores and applies the counts, and holds the counts of the previous controller.
     """
 
     def __init__(self, context: ScalerContext) -> None:
@@ -55,28 +55,29 @@ class ReplicaCounts:
     def begin(
         self, deployment: DeploymentId, scaling: AutoscalingConfig, current: int | None
     ) -> int:
-        """Return how many replicas a deployment has from now on, as it is deployed.
+        """Return the number of replicas of a deployment that is being deployed.
 
-        The count stays, within bounds. A deployment begins with its first count when it is new, and
-        again when its autoscaling has changed and names an `initial_replicas`.
+        An existing count stays, within the bounds. A new deployment starts with `start_replicas`,
+        and so does a deployment with a changed configuration that sets `initial_replicas`.
 
         Args:
-            current: How many it has, where it did not scale before; None for a new one.
+            current: The number of replicas of a deployment that did not scale before; None for a
+                new deployment.
         """
         digest = _digest(scaling)
         stored = self._counts.get(deployment)
-        has = current if stored is None else stored.replicas
+        count = current if stored is None else stored.replicas
         is_changed = stored is None or stored.config != digest
-        if has is None or (is_changed and scaling.initial_replicas is not None):
-            has = scaling.start_replicas
-        replicas = within(scaling, has)
+        if count is None or (is_changed and scaling.initial_replicas is not None):
+            count = scaling.start_replicas
+        replicas = within(scaling, count)
         if stored != (replicas, digest):
             self._counts[deployment] = StoredCount(replicas, digest)
             self._save(deployment)
         return replicas
 
     def set(self, deployment: DeploymentId, replicas: int) -> None:
-        """Store a deployment's new count, then act on it."""
+        """Store a deployment's new count, then apply the count."""
         self._counts[deployment] = self._counts[deployment]._replace(replicas=replicas)
         self._save(deployment)
 
@@ -90,7 +91,7 @@ class ReplicaCounts:
         self._counts.clear()
         self._unsaved.clear()
         if self._saving is not None:
-            # Not cancelled: what is on its way would arrive after all, and after the deletion.
+            # Wait instead of cancelling: a cancelled write could still arrive after the deletion.
             await asyncio.wait([self._saving], timeout=_LAST_WRITE_S)
         await self._context.clear()
 
@@ -100,19 +101,19 @@ class ReplicaCounts:
             self._saving = asyncio.get_running_loop().create_task(self._store())
 
     async def _store(self) -> None:
-        """Store all changed counts, in as few writes as possible."""
+        """Store all changed counts, with as few writes as possible."""
         while self._unsaved:
             changed, self._unsaved = self._unsaved, {}
             rows = [[*deployment, *stored] for deployment, stored in self._counts.items()]
             try:
                 await self._context.store(json.dumps(rows).encode())
-            except Exception:  # whatever the cluster answers, it is asked again
-                log.exception("the counts of replicas could not be stored")
+            except Exception:  # any error of the cluster: retry
+                log.exception("cannot store the replica counts; retrying in %g s", _RETRY_S)
                 self._unsaved = {**changed, **self._unsaved}
                 await asyncio.sleep(_RETRY_S)
                 continue
             for deployment in changed:
-                # A count that has changed meanwhile is acted on when the change is stored.
+                # A newer change of the count is applied after it has been stored.
                 if deployment in self._counts and deployment not in self._unsaved:
                     self._context.scale(deployment, self._counts[deployment].replicas)
 

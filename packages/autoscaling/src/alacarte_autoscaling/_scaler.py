@@ -1,4 +1,4 @@
-"""Autoscaling as the controller sees it: replica counts that are stored, and follow the load."""
+"""Scaler of the controller: stored replica counts that follow the load."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["LoadScaler"]
 
 log = logging.getLogger("alacarte.controller")
 _ORPHANS_S = 30.0
-"""Every policy in use has been asked by then, and its process found."""
+"""Time after which every policy in use has decided once, so that its process is known."""
 
 
 class LoadScaler:
-    """The `Scaler` of an instance: counts follow the load, as each deployment's policy says."""
+    """The `Scaler` of an instance: each deployment's policy sets its replica count."""
 
     def __init__(self, context: ScalerContext) -> None:
         self._policies = context.hooks.registered("register_autoscaling_policies")
@@ -33,32 +33,32 @@ class LoadScaler:
         self._is_recovered = context.recovered is not None
         intake = context.receiver(LOADS_TOPIC)
         assert isinstance(intake, LoadIntake)
-        intake.pass_on(self._loop.report)
+        intake.forward_to(self._loop.report)
         self._sweeping: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to end policy processes that a former controller has left."""
+        """Start to remove unused policy processes of a previous controller."""
         if self._is_recovered:
             self._sweeping = asyncio.get_running_loop().create_task(self._end_orphans())
 
     def check(self, deployment: DeploymentInfo) -> None:
-        """Refuse a deployment whose policy no plugin gives, or whose policy refuses its arguments.
+        """Check the policy of a deployment.
 
         Raises:
-            ConfigError: As above.
+            ConfigError: No plugin registers the policy, or the policy refuses its arguments.
         """
         scaled = _scaled(deployment)
         if scaled is not None:
             check_policy(scaled, self._policies)
 
     def want(self, deployment: DeploymentInfo, current: int | None) -> int | None:
-        """Let a deployment scale as its spec says; return how many replicas it has for now.
+        """Start or continue to scale a deployment; return its number of replicas.
 
         Args:
-            current: How many are wanted of it so far; None for a new one.
+            current: The current target number of replicas; None for a new deployment.
 
         Returns:
-            None for a deployment that does not scale.
+            None for a deployment with a fixed number of replicas.
         """
         scaled = _scaled(deployment)
         if scaled is None:
@@ -70,12 +70,12 @@ class LoadScaler:
         return replicas
 
     def forget(self, deployment: DeploymentId) -> None:
-        """Stop scaling a deployment: it is gone, or has a fixed count from now on."""
+        """Stop scaling a deployment that is gone, or has a fixed number of replicas."""
         self._loop.forget(deployment)
         self._counts.forget(deployment)
 
     def running(self, deployment: DeploymentId, running: int) -> None:
-        """Take in how many replicas of a deployment serve now."""
+        """Update the number of a deployment's running replicas."""
         self._loop.running(deployment, running)
 
     def problem(self, deployment: DeploymentId) -> str:
@@ -83,18 +83,18 @@ class LoadScaler:
         return self._loop.problems.get(deployment, "")
 
     async def _end_orphans(self) -> None:
-        """End the policy processes of a former controller that no deployment needs any more."""
+        """Remove the policy processes of a previous controller that no deployment uses."""
         while True:
             await asyncio.sleep(_ORPHANS_S)
             try:
                 await self._custom.end_orphans()
-            except Exception:  # whatever the cluster answers, it is asked again
-                log.exception("the cluster's actors are not known")
+            except Exception:  # any error of the cluster: retry
+                log.exception("cannot list the policy processes; retrying in %g s", _ORPHANS_S)
             else:
                 return
 
     def stop(self) -> None:
-        """Stop scaling; the counts stay stored."""
+        """Stop scaling, but keep the stored counts."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._loop.stop()

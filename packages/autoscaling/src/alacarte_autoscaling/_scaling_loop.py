@@ -1,7 +1,7 @@
-"""The autoscaling loop: keep the load of each deployment, ask its policy, and change its count.
+"""Autoscaling loop: track the load of each deployment, call its policy, and set its count.
 
-The loop has no tick. A deployment is refreshed when its load or its replicas change, when a delay
-ends, and while the window over its past still moves; a deployment at rest costs nothing.
+The loop does not poll. A deployment is refreshed when its load or its replicas change, when a delay
+ends, and while its load over the window changes; a steady deployment costs nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from alacarte.aio import TaskSet
 from alacarte.errors import ConfigError, ServeError
 from alacarte.foreign import describe_error
 from alacarte.types import DeploymentId, UserCode
@@ -28,23 +29,23 @@ from .types import AutoscalingContext, ScalingPolicy, ScalingPolicyFactory
 __all__ = ["Policies", "ScaledDeployment", "ScalingLoop", "check_policy"]
 
 log = logging.getLogger("alacarte.controller")
-PAUSE_S = 0.1
-"""Between two refreshes of one deployment, however often its load is reported."""
+MIN_REFRESH_PERIOD_S = 0.1
+"""Minimum time between two refreshes of a deployment for load reports."""
 CUSTOM_PERIOD_S = 1.0
-"""Period of asking a user's policy while the load stays the same: other things may decide."""
-_MIN_PAUSE_S = 0.001
+"""Period of decisions of a user's policy under a constant load."""
+_MIN_DELAY_S = 0.001
 _RETRY_BACKOFF_S = (1.0, 2.0, 5.0, 15.0, 30.0)
-"""Pauses before a failing policy is asked again."""
+"""Delays after consecutive failures of a policy."""
 
 
 @dataclass(frozen=True)
 class ScaledDeployment:
-    """A deployment that scales.
+    """An autoscaled deployment.
 
     Attributes:
-        id: Its application and name.
-        config: Its option, with the name of the policy.
-        code: The user's own policy; None for one that a plugin gives.
+        id: Application and name.
+        config: The deployment's option, with the name of the policy.
+        code: The code of a user's policy; None for the policy of a plugin.
     """
 
     id: DeploymentId
@@ -53,30 +54,30 @@ class ScaledDeployment:
 
 
 Policies = Mapping[str, ScalingPolicyFactory]
-"""The policies that plugins give, by name."""
+"""Policies of plugins, by name."""
 
 
 def check_policy(deployment: ScaledDeployment, policies: Policies) -> None:
-    """Refuse a deployment whose policy no plugin gives.
+    """Check the policy of a deployment.
 
     Raises:
-        ConfigError: No plugin gives the policy, or the policy refuses its arguments.
+        ConfigError: No plugin registers the policy, or the policy refuses its arguments.
     """
     if deployment.code is None:
-        _given_policy(deployment.id, deployment.config, policies)
+        _registered_policy(deployment.id, deployment.config, policies)
 
 
 @dataclass(eq=False)
 class _Scaled:
-    """One deployment that scales.
+    """State of an autoscaled deployment.
 
     Attributes:
-        fingerprint: The policy as the user asked for it, and its code.
-        policy: A plugin's, or the user's own.
-        period_s: Longest time between two questions; None where only the load matters.
-        state: What a plugin's policy answered besides the number.
-        rests_until: The policy has failed, and is not asked before then.
-        changed_meanwhile: The load or the replicas changed while the policy was being asked.
+        fingerprint: The user's option `policy`, and the code of a user's policy.
+        policy: The policy of a plugin or a user.
+        period_s: Maximum time between two decisions; None for decisions on changes only.
+        state: The state that a plugin's policy has returned with its decision.
+        retry_at: Time until which a failed policy is not called.
+        is_outdated: Whether the load or the replicas changed during the pending decision.
     """
 
     follower: LoadFollower
@@ -86,22 +87,22 @@ class _Scaled:
     state: Mapping[str, Any] = field(default_factory=dict)
     refreshed_at: float = float("-inf")
     failures: int = 0
-    rests_until: float = float("-inf")
+    retry_at: float = float("-inf")
     timer: asyncio.TimerHandle | None = None
-    asking: asyncio.Task[None] | None = None
-    changed_meanwhile: bool = False
+    deciding: asyncio.Task[None] | None = None
+    is_outdated: bool = False
 
 
 class ScalingLoop:
-    """All deployments of an instance that scale. Lives on the controller's loop.
+    """The autoscaled deployments of an instance. Runs on the controller's event loop.
 
     Args:
-        policies: Those of plugins.
+        policies: Policies of plugins.
         changed: Called with each new number of replicas.
-        custom: Asks users' own policies.
+        custom: Runs policies of users.
 
     Attributes:
-        problems: Descriptions of the failures of policies, by deployment.
+        problems: Failures of policies, by deployment.
     """
 
     def __init__(
@@ -114,14 +115,14 @@ class ScalingLoop:
         self._changed = changed
         self._custom = custom
         self._scaled: dict[DeploymentId, _Scaled] = {}
-        self._endings: set[asyncio.Task[None]] = set()
+        self._removals = TaskSet()
         self.problems: dict[DeploymentId, str] = {}
 
     def follow(self, deployment: ScaledDeployment, number: int, *, resumed: bool = False) -> None:
-        """Let a deployment's replicas follow its load, from `number` of them.
+        """Start or continue to scale a deployment, from `number` replicas.
 
         Args:
-            resumed: The deployment ran under a former controller.
+            resumed: Whether the deployment ran under a previous controller.
         """
         scaling = deployment.config
         now = self._now()
@@ -134,7 +135,7 @@ class ScalingLoop:
             known.follower.configure(scaling, number, now)
             if known.fingerprint != fingerprint:
                 self._replace_policy(known, deployment)
-            known.failures, known.rests_until = 0, now
+            known.failures, known.retry_at = 0, now
             self.problems.pop(deployment.id, None)
         self._refresh_soon(deployment.id, now)
 
@@ -143,15 +144,15 @@ class ScalingLoop:
         scaled = self._scaled.pop(deployment, None)
         if scaled is None:
             return
-        self._give_up_asking(scaled)
+        self._cancel_decision(scaled)
         if scaled.timer is not None:
             scaled.timer.cancel()
         if isinstance(scaled.policy, CustomPolicy):
-            self._end_custom(deployment)
+            self._remove_custom(deployment)
         self.problems.pop(deployment, None)
 
     def report(self, process: str, reports: Iterable[LoadReport]) -> None:
-        """Take in the load reports of one process."""
+        """Add the load reports of one process."""
         now = self._now()
         for report in reports:
             scaled = self._scaled.get(report.deployment)
@@ -160,14 +161,14 @@ class ScalingLoop:
                 self._refresh_soon(report.deployment, now)
 
     def running(self, deployment: DeploymentId, running: int) -> None:
-        """Take in how many replicas of a deployment run."""
+        """Update the number of a deployment's running replicas."""
         scaled = self._scaled.get(deployment)
         if scaled is not None and scaled.follower.running != running:
             scaled.follower.running = running
             self._refresh_soon(deployment, self._now())
 
     def number(self, deployment: DeploymentId) -> int | None:
-        """Return a deployment's target number of replicas; None for one that does not scale."""
+        """Return a deployment's target number of replicas; None where it is not autoscaled."""
         scaled = self._scaled.get(deployment)
         return None if scaled is None else scaled.follower.number
 
@@ -180,17 +181,17 @@ class ScalingLoop:
     # --- refreshing ---------------------------------------------------------------------
 
     def _refresh_soon(self, deployment: DeploymentId, now: float) -> None:
-        """Refresh a deployment now, or as soon as its last refresh is long enough ago."""
+        """Refresh a deployment now, or when the minimum period has passed."""
         scaled = self._scaled[deployment]
-        pause = min(PAUSE_S, scaled.follower.config.look_back_period_s / 10)
-        at = scaled.refreshed_at + pause
+        period_s = min(MIN_REFRESH_PERIOD_S, scaled.follower.config.look_back_period_s / 10)
+        at = scaled.refreshed_at + period_s
         if at <= now or scaled.follower.is_cold:
             self._refresh(scaled)
         else:
             self._refresh_at(scaled, at)
 
     def _refresh_at(self, scaled: _Scaled, at: float) -> None:
-        """Refresh at that time, or earlier if an earlier refresh is planned."""
+        """Schedule a refresh, unless an earlier refresh is scheduled."""
         timer = scaled.timer
         if timer is not None:
             if timer.when() <= at:
@@ -204,75 +205,76 @@ class ScalingLoop:
             scaled.timer = None
         now = scaled.refreshed_at = self._now()
         before = scaled.follower.number
-        if scaled.follower.warm(now):
-            self._pass_on_change(scaled, before)
-        elif scaled.asking is not None:
-            scaled.changed_meanwhile = True
-        elif now >= scaled.rests_until:
-            self._ask(scaled, now)
-        self._plan(scaled, now)
+        if scaled.follower.cold_start(now):
+            self._publish(scaled, before)
+        elif scaled.deciding is not None:
+            scaled.is_outdated = True
+        elif now >= scaled.retry_at:
+            self._decide(scaled, now)
+        self._schedule(scaled, now)
 
-    def _plan(self, scaled: _Scaled, now: float) -> None:
-        """Plan the next refresh, for when time alone may change the number."""
-        if scaled.asking is not None:
-            return  # the answer plans
+    def _schedule(self, scaled: _Scaled, now: float) -> None:
+        """Schedule the next refresh, for when the number may change without a report."""
+        if scaled.deciding is not None:
+            return  # `_decide_custom` schedules afterwards
         moments = [scaled.follower.next_wakeup(now)]
         if scaled.period_s is not None:
             moments.append(now + scaled.period_s)
         at = min((moment for moment in moments if moment is not None), default=None)
-        if now < scaled.rests_until:
-            at = scaled.rests_until
+        if now < scaled.retry_at:
+            at = scaled.retry_at
         if at is not None:
-            # What is due is due at the next turn, and no earlier than a moment after this refresh.
-            self._refresh_at(scaled, max(at, now + _MIN_PAUSE_S))
+            # A refresh that is already due still leaves other work a moment on the loop.
+            self._refresh_at(scaled, max(at, now + _MIN_DELAY_S))
 
-    def _ask(self, scaled: _Scaled, now: float) -> None:
+    def _decide(self, scaled: _Scaled, now: float) -> None:
         follower, policy = scaled.follower, scaled.policy
         context = follower.context(now, time.time() - now)
         if isinstance(policy, CustomPolicy):
-            asking = self._ask_custom(scaled, policy, context)
-            scaled.asking = asyncio.get_running_loop().create_task(asking)
+            deciding = self._decide_custom(scaled, policy, context)
+            scaled.deciding = asyncio.get_running_loop().create_task(deciding)
             return
         try:
-            answer = policy.decide(replace(context, policy_state=scaled.state))
-            wanted, state = parse_decision(answer)
+            decision, state = parse_decision(
+                policy.decide(replace(context, policy_state=scaled.state))
+            )
         except InvalidDecision as error:
-            self._note(scaled, str(error))
-        except BaseException as error:  # a plugin's code: its failure is nobody else's
-            self._note(scaled, f"it raised {describe_error(error)}")
+            self._record_failure(scaled, str(error))
+        except BaseException as error:  # a plugin's code must not stop other deployments
+            self._record_failure(scaled, f"it raised {describe_error(error)}")
         else:
             scaled.state = scaled.state if state is None else state
-            self._take(scaled, wanted)
+            self._apply(scaled, decision)
 
-    async def _ask_custom(
+    async def _decide_custom(
         self, scaled: _Scaled, policy: CustomPolicy, context: AutoscalingContext
     ) -> None:
-        """Ask a user's policy and take its answer, however long that takes."""
+        """Call a user's policy and apply its decision, however long that takes."""
         try:
-            wanted = await self._custom.ask(scaled.follower.deployment, policy, context)
+            decision = await self._custom.decide(scaled.follower.deployment, policy, context)
         except PolicyFailure as error:
-            self._note(scaled, str(error))
+            self._record_failure(scaled, str(error))
         except Exception as error:  # no failure may stop the scaling of a deployment
-            log.exception("the policy of %s could not be asked", scaled.follower.deployment)
-            self._note(scaled, f"it could not be asked: {error!r}")
+            log.exception("cannot call the policy of %s", scaled.follower.deployment)
+            self._record_failure(scaled, f"it cannot be called: {error!r}")
         else:
-            self._take(scaled, wanted)
-        scaled.asking = None
+            self._apply(scaled, decision)
+        scaled.deciding = None
         now = self._now()
-        if scaled.changed_meanwhile:
-            scaled.changed_meanwhile = False
+        if scaled.is_outdated:
+            scaled.is_outdated = False
             self._refresh_soon(scaled.follower.deployment, now)
-        self._plan(scaled, now)
+        self._schedule(scaled, now)
 
-    def _take(self, scaled: _Scaled, wanted: float) -> None:
+    def _apply(self, scaled: _Scaled, decision: float) -> None:
         scaled.failures = 0
         if self.problems.pop(scaled.follower.deployment, None) is not None:
-            log.info("%s: its autoscaling policy answers again", scaled.follower.deployment)
+            log.info("%s: its autoscaling policy works again", scaled.follower.deployment)
         before = scaled.follower.number
-        scaled.follower.take(wanted, self._now())
-        self._pass_on_change(scaled, before)
+        scaled.follower.apply(decision, self._now())
+        self._publish(scaled, before)
 
-    def _pass_on_change(self, scaled: _Scaled, before: int) -> None:
+    def _publish(self, scaled: _Scaled, before: int) -> None:
         if scaled.follower.number != before:
             self._changed(scaled.follower.deployment, scaled.follower.number)
 
@@ -284,28 +286,28 @@ class ScalingLoop:
         scaling = deployment.config
         if deployment.code is None:
             try:
-                return _given_policy(deployment.id, scaling, self._policies)
-            except ServeError as error:  # though it was there when this was deployed
-                return _Missing(str(error)), None
+                return _registered_policy(deployment.id, scaling, self._policies)
+            except ServeError as error:  # the policy existed when this was deployed
+                return _MissingPolicy(str(error)), None
         kwargs = scaling.policy.policy_kwargs
         custom = CustomPolicy(deployment.code, kwargs)
         return custom, CUSTOM_PERIOD_S
 
     def _replace_policy(self, scaled: _Scaled, deployment: ScaledDeployment) -> None:
-        self._give_up_asking(scaled)
+        self._cancel_decision(scaled)
         was_custom = isinstance(scaled.policy, CustomPolicy)
         scaled.fingerprint = (deployment.config.policy, deployment.code)
         scaled.policy, scaled.period_s = self._policy(deployment)
         scaled.state = {}
         if was_custom and not isinstance(scaled.policy, CustomPolicy):
-            self._end_custom(deployment.id)
+            self._remove_custom(deployment.id)
 
-    def _note(self, scaled: _Scaled, failure: str) -> None:
-        """Keep the number of replicas, note the failure, and ask again later."""
+    def _record_failure(self, scaled: _Scaled, failure: str) -> None:
+        """Record the failure, keep the number of replicas, and schedule a retry."""
         deployment = scaled.follower.deployment
-        pause = _RETRY_BACKOFF_S[min(scaled.failures, len(_RETRY_BACKOFF_S) - 1)]
+        delay_s = _RETRY_BACKOFF_S[min(scaled.failures, len(_RETRY_BACKOFF_S) - 1)]
         scaled.failures += 1
-        scaled.rests_until = self._now() + pause
+        scaled.retry_at = self._now() + delay_s
         name = scaled.follower.config.policy.policy_function
         problem = (
             f"{deployment}: its autoscaling policy {name} failed, and the number of replicas stays "
@@ -313,7 +315,7 @@ class ScalingLoop:
         )
         if self.problems.get(deployment) == problem:
             return
-        # Once for each reason: a policy that goes on failing would fill the log.
+        # One warning per period of failures, so that a failing policy does not fill the log.
         first = deployment not in self.problems
         self.problems[deployment] = problem
         if first:
@@ -321,23 +323,21 @@ class ScalingLoop:
         else:
             log.debug("%s", problem)
 
-    def _give_up_asking(self, scaled: _Scaled) -> None:
-        if scaled.asking is not None:
-            scaled.asking.cancel()
-            scaled.asking = None
-            scaled.changed_meanwhile = False
+    def _cancel_decision(self, scaled: _Scaled) -> None:
+        if scaled.deciding is not None:
+            scaled.deciding.cancel()
+            scaled.deciding = None
+            scaled.is_outdated = False
 
-    def _end_custom(self, deployment: DeploymentId) -> None:
-        ending = asyncio.get_running_loop().create_task(self._custom.forget(deployment))
-        self._endings.add(ending)
-        ending.add_done_callback(self._endings.discard)
+    def _remove_custom(self, deployment: DeploymentId) -> None:
+        self._removals.start(self._custom.forget(deployment))
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
 
-class _Missing:
-    """Stands for a policy that no plugin gives any more, so that other deployments scale on."""
+class _MissingPolicy:
+    """A policy that no plugin registers any more; raises, so that other deployments still scale."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
@@ -346,20 +346,20 @@ class _Missing:
         raise LookupError(self._reason)
 
 
-def _given_policy(
+def _registered_policy(
     deployment: DeploymentId, scaling: AutoscalingConfig, policies: Policies
 ) -> tuple[ScalingPolicy, float | None]:
-    """Return a policy that a plugin gives by name, and how often it is to be asked at least."""
+    """Return a plugin's policy by name, and the maximum time between its decisions."""
     name = str(scaling.policy.policy_function)
     factory = policies.get(name)
     if factory is None:
         raise ConfigError(
-            f"{deployment}: no installed plugin gives an autoscaling policy {name!r}; there are "
-            f"{sorted(policies)}. One of your own is a function, a class, or 'package.module:name'."
+            f"{deployment}: no installed plugin registers the autoscaling policy {name!r}; known: "
+            f"{sorted(policies)}. Set one of them, a function, a class, or 'package.module:name'."
         )
     try:
         return factory.create(scaling.policy.policy_kwargs), factory.period_s
-    except Exception as error:  # a plugin's code, about what the user wrote
+    except Exception as error:  # a plugin's code, about the user's arguments
         raise ConfigError(
             f"{deployment}: the autoscaling policy {name!r} refuses "
             f"policy_kwargs={scaling.policy.policy_kwargs!r}: {error}"

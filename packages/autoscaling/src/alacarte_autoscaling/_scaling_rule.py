@@ -1,7 +1,7 @@
-"""From a policy's decision to a number of replicas: factors, bounds, delays. Pure.
+"""Rules from a policy's decision to a number of replicas: factors, bounds, delays. Pure.
 
-The rules are Ray Serve's, with one difference: growth is reckoned from the replicas that run and
-never falls below what is wanted already, so that a replica that dies asks for no shrinkage.
+The rules are Ray Serve's, with one difference: growth starts from the running replicas, but never
+ends below the current target, so that the death of a replica does not scale down.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ __all__ = [
     "parse_decision",
 ]
 
-HUGE = 1_000_000
-"""A decision for more replicas than this is invalid."""
+MAX_DECISION = 1_000_000
+"""Maximum number of replicas in a valid decision."""
 SETTLE_S = 0.1
-"""After a change, until the next refresh."""
-_EARLY_S = 1e-6
-"""Timers may go off this much too early."""
-_SLIGHT = 1e-9
-"""A fraction of a replica that comes from rounding sums."""
+"""Time between a change and the next refresh."""
+_TIMER_TOLERANCE_S = 1e-6
+"""Timers may fire early by this time."""
+_TOLERANCE = 1e-9
+"""Rounding error of a number of replicas."""
 
 
 class InvalidDecision(Exception):
-    """A policy's answer is no number of replicas."""
+    """A policy returned an invalid number of replicas."""
 
 
 @dataclass(frozen=True)
 class Hysteresis:
-    """The direction that policies want to scale in, and since when without interruption."""
+    """The direction of all recent decisions, and the time of the first of them."""
 
     direction: int = 0
     since: float = 0.0
@@ -52,9 +52,9 @@ class Step:
 
     Attributes:
         number: Target number of replicas.
-        hysteresis: To be given to the next step.
-        due: When to ask again: a change that is wanted until then is due, or another may begin.
-            None where there is nothing to wait for.
+        hysteresis: Argument for the next step.
+        due: Time of the next decision: a pending change is due then, or a further change may
+            begin. None for no pending change.
     """
 
     number: int
@@ -68,82 +68,85 @@ def within(config: AutoscalingConfig, number: int) -> int:
 
 
 def cold_start(config: AutoscalingConfig, target: int) -> int:
-    """Return the number of replicas to start when none runs and requests wait."""
-    return within(config, max(target, _up(config.get_upscaling_factor())))
+    """Return the number of replicas to start when none is running and requests are queued."""
+    return within(config, max(target, _ceil(config.get_upscaling_factor())))
 
 
-def parse_decision(answer: Any) -> tuple[float, dict[str, Any] | None]:
-    """Return the number of a policy's answer, and its state if it gave one.
+def parse_decision(value: Any) -> tuple[float, dict[str, Any] | None]:
+    """Return the number of replicas in a policy's returned value, and the state or None.
 
     Raises:
-        InvalidDecision: It is no number of replicas.
+        InvalidDecision: The value is not a valid number of replicas.
     """
-    number, state = answer, None
-    if isinstance(answer, tuple):
-        if len(answer) != 2 or not isinstance(answer[1], dict):
+    number, state = value, None
+    if isinstance(value, tuple):
+        if len(value) != 2 or not isinstance(value[1], dict):
             raise InvalidDecision(
-                f"it answered {reprlib.repr(answer)}, not a number, or (number, state as a dict)"
+                f"it returned {reprlib.repr(value)}; it must return a number, or a tuple of a "
+                "number and a dict"
             )
-        number, state = answer
+        number, state = value
     if isinstance(number, bool) or not isinstance(number, Real):
-        raise InvalidDecision(f"it answered {reprlib.repr(number)}, not a number")
-    found = float(number)
-    if not 0 <= found <= HUGE:  # neither is NaN
-        raise InvalidDecision(f"it answered {number!r}, which is no number of replicas")
-    return found, state
+        raise InvalidDecision(f"it returned {reprlib.repr(number)}, which is not a number")
+    decision = float(number)
+    if not 0 <= decision <= MAX_DECISION:  # also refuses NaN
+        raise InvalidDecision(
+            f"it returned {number!r}; it must return a number from 0 to {MAX_DECISION}"
+        )
+    return decision, state
 
 
 def next_step(
     config: AutoscalingConfig,
-    wanted: float,
+    decision: float,
     *,
     target: int,
     running: int,
     hysteresis: Hysteresis,
     now: float,
 ) -> Step:
-    """Return the target number of replicas, where a policy wants `wanted`.
+    """Return the target number of replicas after a policy's decision.
 
     Args:
-        target: The target so far, within the bounds.
-        running: Number of replicas that run.
-        hysteresis: Of the last step.
+        target: The current target, within the bounds.
+        running: Number of running replicas.
+        hysteresis: Result of the previous step.
     """
-    number = _moved(config, wanted, target, running)
+    number = _apply_factors(config, decision, target, running)
     direction = (number > target) - (number < target)
     if not direction:
         return Step(target, Hysteresis())
     if direction != hysteresis.direction:
         hysteresis = Hysteresis(direction, now)
     due = hysteresis.since + _delay(config, target, direction)
-    if now < due - _EARLY_S:
+    if now < due - _TIMER_TOLERANCE_S:
         return Step(target, hysteresis, due)
-    # The delay of a further change, such as from one to none, begins at the next refresh.
+    # The delay of a further change, such as from one to zero, begins at the next refresh.
     return Step(number, Hysteresis(), now + SETTLE_S)
 
 
-def _moved(config: AutoscalingConfig, wanted: float, target: int, running: int) -> int:
+def _apply_factors(config: AutoscalingConfig, decision: float, target: int, running: int) -> int:
     """Return the number of replicas after factors and bounds."""
     if not target:
-        return within(config, _up(wanted))  # there is nothing yet that a factor could apply to
+        return within(config, _ceil(decision))  # factors multiply a change from existing replicas
     number = target
-    if _up(wanted) > target:
+    if _ceil(decision) > target:
         base = min(running, target) or target
-        number = max(target, _up(base + config.get_upscaling_factor() * (wanted - base)))
-    elif _up(wanted) < target:
-        # At least one fewer, or a small factor would round up to the same number for ever.
-        shrunk = _up(target + config.get_downscaling_factor() * (wanted - target))
+        number = max(target, _ceil(base + config.get_upscaling_factor() * (decision - base)))
+    elif _ceil(decision) < target:
+        # At least one replica fewer, since a small factor always rounds up to the same number.
+        shrunk = _ceil(target + config.get_downscaling_factor() * (decision - target))
         number = max(min(shrunk, target - 1), 0 if target == 1 else 1)
     return within(config, number)
 
 
 def _delay(config: AutoscalingConfig, target: int, direction: int) -> float:
     if direction > 0:
-        # Without a replica nothing is answered: there is nothing to wait for.
+        # Without a replica, waiting only delays the queued requests.
         return config.upscale_delay_s if target else 0.0
     to_zero = config.downscale_to_zero_delay_s
     return config.downscale_delay_s if target > 1 or to_zero is None else to_zero
 
 
-def _up(number: float) -> int:
-    return math.ceil(number - _SLIGHT)
+def _ceil(number: float) -> int:
+    return math.ceil(number - _TOLERANCE)

@@ -1,4 +1,4 @@
-"""The option `autoscaling_config` of a deployment. Names and defaults follow Ray Serve."""
+"""Option `autoscaling_config` of deployments. Names and defaults follow Ray Serve."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class AutoscalingPolicy(BaseModel):
-    """The policy that decides how many replicas a deployment should have.
+    """The policy that decides on the number of replicas of a deployment.
 
     Attributes:
-        policy_function: Name of a policy that an installed plugin gives, such as `"default"`; or
-            one of your own: a function of an `AutoscalingContext`, a class whose instances are
-            called with one, or either as an import path, `"package.module:name"`.
-        policy_kwargs: For the constructor of such a class, or the policy of that name. JSON-able.
+        policy_function: Name of an installed plugin's policy, such as `"default"`; or a function
+            of an `AutoscalingContext`, a class whose instances are such functions, or the import
+            path of either, `"package.module:name"`.
+        policy_kwargs: Arguments for the class's constructor, or for the plugin's policy. JSON-able.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -34,7 +34,7 @@ class AutoscalingPolicy(BaseModel):
 
     @property
     def is_named(self) -> bool:
-        """Whether a plugin gives the policy, by name."""
+        """Whether the option is the name of a plugin's policy."""
         name = self.policy_function
         return isinstance(name, str) and not set(".:") & set(name)
 
@@ -49,24 +49,24 @@ class AutoscalingPolicy(BaseModel):
 
 
 class AutoscalingConfig(BaseModel):
-    """When and how far the number of replicas follows the load.
+    """Limits, delays and policy of autoscaling.
 
     Attributes:
-        min_replicas: Never fewer; 0 lets a deployment without load stop altogether.
-        initial_replicas: How many at first; `min_replicas` when None.
-        max_replicas: Never more.
-        target_ongoing_requests: Requests per replica to aim at.
+        min_replicas: Minimum number of replicas; 0 lets an idle deployment scale to zero.
+        initial_replicas: Number of replicas of a new deployment; `min_replicas` when None.
+        max_replicas: Maximum number of replicas.
+        target_ongoing_requests: Target number of requests per replica.
         look_back_period_s: Length of the window over which the load is aggregated.
-        upscaling_factor: What the wanted growth is multiplied by; 1 when None.
-        downscaling_factor: What the wanted shrinkage is multiplied by; 1 when None.
-        upscale_delay_s: How long more must be wanted before more are started.
-        downscale_delay_s: How long fewer must be wanted before some are stopped.
-        downscale_to_zero_delay_s: The same for the last one; `downscale_delay_s` when None.
-        aggregation_function: How the load over that time becomes one number.
-        policy: Decides how many are wanted; by default the load divided by
+        upscaling_factor: Factor on the growth of each decision; 1 when None.
+        downscaling_factor: Factor on the shrinkage of each decision; 1 when None.
+        upscale_delay_s: Time for which decisions must exceed the target before it grows.
+        downscale_delay_s: Time for which decisions must stay below the target before it shrinks.
+        downscale_to_zero_delay_s: Delay for the last replica; `downscale_delay_s` when None.
+        aggregation_function: Function that aggregates the load over the window.
+        policy: Decides on the number of replicas; by default the load divided by
             `target_ongoing_requests`.
-        metrics_interval_s: Accepted for Ray Serve's sake, where it is deprecated; load is reported
-            when it changes.
+        metrics_interval_s: Accepted and ignored, for programs of Ray Serve, where it is deprecated;
+            processes report load when it changes.
         smoothing_factor: Deprecated, as in Ray Serve: the default of the two factors.
         upscale_smoothing_factor: Deprecated, as in Ray Serve: the default of `upscaling_factor`.
         downscale_smoothing_factor: Deprecated, as in Ray Serve: the default of
@@ -94,7 +94,7 @@ class AutoscalingConfig(BaseModel):
 
     @classmethod
     def default(cls) -> AutoscalingConfig:
-        """Return what `num_replicas="auto"` stands for."""
+        """Return the configuration for `num_replicas="auto"`."""
         return cls.model_validate({"min_replicas": 1, "max_replicas": 100})
 
     @model_validator(mode="after")
@@ -116,20 +116,20 @@ class AutoscalingConfig(BaseModel):
 
     @property
     def start_replicas(self) -> int:
-        """How many replicas a new deployment begins with."""
+        """Number of replicas of a new deployment."""
         return self.min_replicas if self.initial_replicas is None else self.initial_replicas
 
     def get_upscaling_factor(self) -> float:
-        """Return what the wanted growth is multiplied by. (Ray Serve's name.)"""
+        """Return the factor on growth. (Ray Serve's name.)"""
         return self.upscaling_factor or self.upscale_smoothing_factor or self.smoothing_factor
 
     def get_downscaling_factor(self) -> float:
-        """Return what the wanted shrinkage is multiplied by. (Ray Serve's name.)"""
+        """Return the factor on shrinkage. (Ray Serve's name.)"""
         return self.downscaling_factor or self.downscale_smoothing_factor or self.smoothing_factor
 
 
 _RENAMED = {
-    "metrics_interval_s": "load is reported when it changes, so leave it out.",
+    "metrics_interval_s": "remove it: load is reported when it changes.",
     "smoothing_factor": "set upscaling_factor and downscaling_factor.",
     "upscale_smoothing_factor": "set upscaling_factor.",
     "downscale_smoothing_factor": "set downscaling_factor.",

@@ -1,4 +1,4 @@
-"""What this package gives to alacarte: autoscaling, and the policy that it begins with."""
+"""Hook implementations of this package: the scaler, load reports and the default policy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MAX_REPORT_BYTES = 16 * 1024 * 1024
 
 @hookimpl
 def register_hooks() -> list[ModuleType]:
-    """Add the hook for policies by name."""
+    """Return the hook for policies of other plugins."""
     from . import hookspecs
 
     return [hookspecs]
@@ -46,7 +46,7 @@ def register_hooks() -> list[ModuleType]:
 
 @hookimpl
 def register_api() -> list[ApiName]:
-    """Add the models of the option, and the default policy, under Ray Serve's names."""
+    """Return the models of the option and the default policy, with Ray Serve's names."""
     policy = "default_autoscaling_policy"
     return [
         ApiName(f"autoscaling_policy.{policy}", f"alacarte_autoscaling:{policy}"),
@@ -58,7 +58,7 @@ def register_api() -> list[ApiName]:
 
 @hookimpl
 def register_config() -> list[ConfigSection]:
-    """Add the option `autoscaling_config` of deployments."""
+    """Return the option `autoscaling_config` of deployments."""
     return [
         ConfigSection(
             "autoscaling",
@@ -73,13 +73,13 @@ def register_config() -> list[ConfigSection]:
 
 @hookimpl
 def register_autoscaling_policies() -> list[ScalingPolicyFactory]:
-    """Add the policy `default`."""
+    """Return the policy `default`."""
     return [ScalingPolicyFactory("default", _default)]
 
 
 @hookimpl
 def register_report_topics() -> list[ReportTopic]:
-    """Add the topic of the load that processes put on deployments."""
+    """Return the topic of load reports."""
     import pickle
 
     from ._load_reports import LOADS_TOPIC
@@ -89,15 +89,15 @@ def register_report_topics() -> list[ReportTopic]:
 
 @hookimpl
 def watch_load(deployment: DeploymentInfo, load: CallerLoad, runtime: Runtime) -> LoadWatch:
-    """Report the load of deployments with `autoscaling_config` to the controller."""
-    from ._load_watch import MeteredLoad, reporter_of  # processes that call such deployments only
+    """Return a watch that reports the load of a deployment to the controller."""
+    from ._load_watch import MeteredLoad, reporter_of  # only for calls of autoscaled deployments
 
     return MeteredLoad(deployment.id, load, reporter_of(runtime))
 
 
 @hookimpl
 def make_scaler(context: ScalerContext) -> Scaler:
-    """Let the replicas of deployments with `autoscaling_config` follow their load."""
+    """Return the scaler of deployments with `autoscaling_config`."""
     from ._scaler import LoadScaler  # the controller alone needs it
 
     return LoadScaler(context)

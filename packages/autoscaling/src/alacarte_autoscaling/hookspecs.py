@@ -1,4 +1,4 @@
-"""The hooks of this package, for plugins that bring autoscaling policies."""
+"""Hook specification of this package, for plugins with autoscaling policies."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ __all__ = ["register_autoscaling_policies"]
 def register_autoscaling_policies() -> list[ScalingPolicyFactory]:  # type: ignore[empty-body]
     """Return autoscaling policies by name. Controller.
 
-    When it raises, the plugin is failed, and in the controller there is no scaler: deployments that
-    ask for one are refused.
+    When it raises, the plugin is failed, and the controller has no scaler: deployments with
+    `autoscaling_config` are refused.
     """

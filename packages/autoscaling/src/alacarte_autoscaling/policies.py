@@ -1,4 +1,4 @@
-"""Policies: from a deployment's load to how many replicas are wanted. Pure."""
+"""Autoscaling policies of this package. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["LoadPolicy", "default_autoscaling_policy"]
 
 
 def default_autoscaling_policy(context: AutoscalingContext) -> tuple[float, dict[str, Any]]:
-    """Return as many replicas as have `target_ongoing_requests` each under this load; no state.
+    """Return the number of replicas for `target_ongoing_requests` each, and an empty state.
 
-    For policies of your own that begin with it. Name and form are Ray Serve's.
+    For policies that adjust the default. Name and signature are Ray Serve's.
     """
     return context.total_num_requests / context.config.target_ongoing_requests, {}
 
@@ -21,5 +21,5 @@ class LoadPolicy:
     """The policy `default`. A `ScalingPolicy`."""
 
     def decide(self, context: AutoscalingContext) -> float:
-        """Return as many replicas as have `target_ongoing_requests` each under this load."""
+        """Return the number of replicas for `target_ongoing_requests` each under this load."""
         return default_autoscaling_policy(context)[0]

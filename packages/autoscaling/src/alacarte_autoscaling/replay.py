@@ -1,6 +1,6 @@
-"""How many replicas a recorded load leads to: `python -m alacarte_autoscaling.replay --help`.
+"""Replay of a recorded load: `python -m alacarte_autoscaling.replay --help`.
 
-The decision is the one that the controller makes, step by step, on the time of the recording.
+Makes the same decisions as the controller, on the time of the recording.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ __all__ = ["Load", "ReplayStep", "main", "read_trace", "replay"]
 
 DEPLOYMENT = DeploymentId("replay", "replay")
 PROCESS = "recorded"
-LEAST_S = 0.001
-"""Shortest time between two refreshes in the controller."""
+MIN_DELAY_S = 0.001
+"""Minimum time between two refreshes in the controller."""
 PERIOD_S = 1.0
-"""How often the controller asks a policy of the user's own."""
+"""Period of decisions of a user's policy in the controller."""
 
 Policy = Callable[[AutoscalingContext], Any]
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked of the deployment from `t` on, until the next one.
+    """The load of the deployment from time `t` until the next load.
 
     Attributes:
-        t: In seconds, from any beginning.
-        queued: Requests that wait for a replica.
-        running: Requests that replicas work on.
+        t: Time in seconds, from any origin.
+        queued: Number of requests that wait for a replica.
+        running: Number of requests in replicas.
     """
 
     t: float
@@ -55,17 +55,17 @@ class Load:
 
 @dataclass(frozen=True)
 class ReplayStep:
-    """A new number of replicas.
+    """A change of the target number of replicas.
 
     Attributes:
-        t: When, as in the recording.
-        number: How many there should be from then on.
-        asked: Requests in progress and waiting at that moment.
+        t: Time in the recording.
+        number: The new target.
+        requests: Number of queued and running requests at that time.
     """
 
     t: float
     number: int
-    asked: int
+    requests: int
 
 
 def replay(
@@ -76,85 +76,87 @@ def replay(
     start_s: float = 0.0,
     until: float | None = None,
 ) -> Iterator[ReplayStep]:
-    """Yield the number of replicas at the beginning, and whenever it changes.
+    """Yield the initial number of replicas, and each change of the number.
 
     Args:
-        loads: In the order of time.
-        policy: In place of the config's own, which is imported from where it says.
-        start_s: How long a replica takes from its start until it serves.
-        until: How long to go on; by default until nothing would change any more.
+        loads: Loads in the order of time.
+        policy: Policy to use instead of the config's policy.
+        start_s: Time from the start of a replica until it is running.
+        until: End of the replay; by default when the number would not change any more.
 
     Raises:
-        ConfigError: The config's policy cannot be had.
-        InvalidDecision: The policy answers something that is no number of replicas.
+        ConfigError: The config's policy cannot be loaded.
+        InvalidDecision: The policy returns an invalid number of replicas.
     """
-    ask, period_s = (policy, PERIOD_S) if policy else _policy_of(config)
+    decide, period_s = (policy, PERIOD_S) if policy else _load_policy(config)
     rest = iter(loads)
     load = next(rest, None)
     if load is None:
         return
-    course = _Course(config, ask, load.t, start_s)
-    yield ReplayStep(load.t, course.follower.number, load.queued + load.running)
-    look: float | None = load.t
-    while load is not None or look is not None:
-        if load is not None and (look is None or load.t <= look):
+    deployment = _ReplayedDeployment(config, decide, load.t, start_s)
+    yield ReplayStep(load.t, deployment.follower.number, load.queued + load.running)
+    wakeup: float | None = load.t
+    while load is not None or wakeup is not None:
+        if load is not None and (wakeup is None or load.t <= wakeup):
             now = load.t
-            course.take_in(load)
+            deployment.set_load(load)
             load = next(rest, None)
         else:
-            assert look is not None
-            now = look
+            assert wakeup is not None
+            now = wakeup
         if until is not None and now > until:
             return
-        before = course.follower.number
-        course.look(now)
-        if course.follower.number != before:
-            yield ReplayStep(now, course.follower.number, course.asked)
-        over = load is None and until is None
-        look = course.next_wakeup(now, None if over else period_s)
+        before = deployment.follower.number
+        deployment.refresh(now)
+        if deployment.follower.number != before:
+            yield ReplayStep(now, deployment.follower.number, deployment.requests)
+        is_over = load is None and until is None
+        wakeup = deployment.next_wakeup(now, None if is_over else period_s)
 
 
-class _Course:
-    """A deployment in the recording's time: its load, and replicas that start and stop."""
+class _ReplayedDeployment:
+    """A deployment on the recording's time: its load, and replicas that start and stop."""
 
-    def __init__(self, config: AutoscalingConfig, ask: Policy, now: float, start_s: float) -> None:
+    def __init__(
+        self, config: AutoscalingConfig, decide: Policy, now: float, start_s: float
+    ) -> None:
         self.follower = LoadFollower(DEPLOYMENT, config, config.start_replicas, now)
         self.follower.running = self.follower.number
-        self.asked = 0
-        self._ask = ask
+        self.requests = 0
+        self._decide = decide
         self._start_s = start_s
         self._starting: list[float] = []
         self._state: Mapping[str, Any] = {}
         self._last = Load(now, 0, 0)
 
-    def take_in(self, load: Load) -> None:
-        since = max(load.t - self._last.t, 0.0)
-        held = self._last.queued + self._last.running
-        report = LoadReport(DEPLOYMENT, load.queued, load.running, held, held, held, since)
+    def set_load(self, load: Load) -> None:
+        over_s = max(load.t - self._last.t, 0.0)
+        previous = self._last.queued + self._last.running
+        report = LoadReport(
+            DEPLOYMENT, load.queued, load.running, previous, previous, previous, over_s
+        )
         self.follower.report(PROCESS, report, load.t)
-        self._last, self.asked = load, load.queued + load.running
+        self._last, self.requests = load, load.queued + load.running
 
-    def look(self, now: float) -> None:
+    def refresh(self, now: float) -> None:
         """Refresh the deployment as the controller does."""
-        if self.asked:
-            self._tell_again(now)
+        if self.requests:
+            # Report again: the history drops the load of a silent process.
+            self.set_load(Load(now, self._last.queued, self._last.running))
         follower = self.follower
         while self._starting and self._starting[0] <= now:
             heapq.heappop(self._starting)
             follower.running += 1
         before = follower.number
-        if not follower.warm(now):
-            context = follower.context(now)
-            wanted, state = parse_decision(self._ask(replace(context, policy_state=self._state)))
+        if not follower.cold_start(now):
+            context = replace(follower.context(now), policy_state=self._state)
+            decision, state = parse_decision(self._decide(context))
             self._state = self._state if state is None else state
-            follower.take(wanted, now)
-        self._replicas(before, now)
+            follower.apply(decision, now)
+        self._scale(before, now)
 
-    def _tell_again(self, now: float) -> None:
-        """Report the load every few seconds, as a living process does."""
-        self.take_in(Load(now, self._last.queued, self._last.running))
-
-    def _replicas(self, before: int, now: float) -> None:
+    def _scale(self, before: int, now: float) -> None:
+        """Start and stop replicas after a change of the target from `before`."""
         follower = self.follower
         if follower.number > before and self._start_s:
             for _ in range(follower.number - before):
@@ -162,7 +164,7 @@ class _Course:
         elif follower.number > before:
             follower.running = follower.number
         while follower.number < follower.running + len(self._starting):
-            # Those that still start go first, the last of them before the others.
+            # Starting replicas stop before running replicas, the newest first.
             if self._starting:
                 self._starting.remove(max(self._starting))
             else:
@@ -175,17 +177,17 @@ class _Course:
         if period_s is not None:
             moments.append(now + period_s)
         known = [moment for moment in moments if moment is not None]
-        return max(min(known), now + LEAST_S) if known else None
+        return max(min(known), now + MIN_DELAY_S) if known else None
 
 
-def _policy_of(config: AutoscalingConfig) -> tuple[Policy, float | None]:
-    """Return the policy that the config names, and how often it is asked at least."""
+def _load_policy(config: AutoscalingConfig) -> tuple[Policy, float | None]:
+    """Return the config's policy, and the maximum time between its decisions."""
     policy = config.policy
     target: Any = policy.policy_function
     if policy.is_named:
         known = load_plugins().registered("register_autoscaling_policies")
         if target not in known:
-            raise ConfigError(f"policy_function={target!r}: there are {sorted(known)}.")
+            raise ConfigError(f"policy_function={target!r} is unknown; known: {sorted(known)}.")
         return known[target].create(policy.policy_kwargs).decide, known[target].period_s
     if isinstance(target, str):
         module, _, name = target.replace(":", ".").rpartition(".")
@@ -193,17 +195,18 @@ def _policy_of(config: AutoscalingConfig) -> tuple[Policy, float | None]:
             target = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise ConfigError(f"policy_function={target!r} cannot be imported: {error}") from error
-    made: Any = target(**policy.policy_kwargs) if inspect.isclass(target) else target
-    return made, PERIOD_S
+    function: Any = target(**policy.policy_kwargs) if inspect.isclass(target) else target
+    return function, PERIOD_S
 
 
 def read_trace(lines: Iterable[str]) -> Iterator[Load]:
-    """Yield the loads of a recording: a JSON object in each line, in the order of time.
+    """Yield the loads of a recording: a JSON object per line, in the order of time.
 
-    Each has `t`, in seconds, and `queued` and `running`, or `ongoing` for both together.
+    Each object has `t`, in seconds, and `queued` and `running`, or `ongoing` for both together.
 
     Raises:
-        ConfigError: A line is no such object, or goes back in time; it is named.
+        ConfigError: A line is invalid, or earlier than the previous line; the message names the
+            line.
     """
     last = float("-inf")
     for number, line in enumerate(lines, start=1):
@@ -217,27 +220,29 @@ def read_trace(lines: Iterable[str]) -> Iterator[Load]:
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(
-                f"line {number} of the recording is no load ({type(error).__name__}: {error}); "
-                'it looks like {"t": 12.5, "queued": 3, "running": 8}.'
+                f"line {number} of the recording is invalid ({type(error).__name__}: {error}); "
+                'expected an object such as {"t": 12.5, "queued": 3, "running": 8}.'
             ) from None
         if load.t < last:
-            raise ConfigError(f"line {number} of the recording goes back in time, to {load.t:g}.")
+            raise ConfigError(
+                f"line {number} of the recording has the time {load.t:g}, before the previous line."
+            )
         last = load.t
         yield load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Replay a file; print each new number of replicas; return the exit code."""
+    """Replay a file, print each change of the number of replicas, and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m alacarte_autoscaling.replay",
-        description="Tell how many replicas a recorded load leads to.",
+        description="Print the number of replicas for a recorded load.",
     )
-    parser.add_argument("trace", type=Path, help="the recording: a JSON object in each line")
+    parser.add_argument("trace", type=Path, help="the recording: a JSON object per line")
     parser.add_argument(
-        "--config", default="{}", help="an AutoscalingConfig, as JSON or as a file of it"
+        "--config", default="{}", help="an AutoscalingConfig, as JSON or as a JSON file"
     )
     parser.add_argument(
-        "--start-s", type=float, default=0.0, help="how long a replica takes to start"
+        "--start-s", type=float, default=0.0, help="seconds that a replica takes to start"
     )
     options = parser.parse_args(arguments)
     try:
@@ -262,10 +267,10 @@ def _read_config(given: str) -> AutoscalingConfig:
 
 def _print(steps: Iterable[ReplayStep]) -> None:
     began: float | None = None
-    print(f"{'after s':>10}  {'replicas':>8}  {'asked':>6}")  # noqa: T201  a program
+    print(f"{'time s':>10}  {'replicas':>8}  {'requests':>8}")  # noqa: T201  a program
     for step in steps:
         began = step.t if began is None else began
-        line = f"{step.t - began:10.1f}  {step.number:8}  {step.asked:6}"
+        line = f"{step.t - began:10.1f}  {step.number:8}  {step.requests:8}"
         print(line)  # noqa: T201  a program
 
 

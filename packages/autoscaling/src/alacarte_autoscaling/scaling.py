@@ -1,12 +1,12 @@
-"""Autoscaling without a cluster: what a load and a policy lead to, for programs that try them out.
+"""Autoscaling without a cluster, for programs that try out policies and configurations.
 
     follower = LoadFollower(DeploymentId("app", "Model"), AutoscalingConfig(max_replicas=8), 1, 0.0)
     follower.report("a process", LoadReport(follower.deployment, 12, 4, 16.0, 16, 16, 0.0), 0.0)
-    wanted, state = parse_decision(policy.decide(follower.context(0.0)))
-    follower.take(wanted, 0.0)
+    decision, state = parse_decision(policy.decide(follower.context(0.0)))
+    follower.apply(decision, 0.0)
     follower.number, follower.next_wakeup(0.0)
 
-The controller does nothing else, only on the clock of its event loop.
+The controller does the same on the clock of its event loop.
 """
 
 from __future__ import annotations

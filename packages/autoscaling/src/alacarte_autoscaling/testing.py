@@ -1,4 +1,4 @@
-"""The conformance kit for autoscaling policies that a plugin gives."""
+"""Conformance check of plugins' autoscaling policies."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from .types import AutoscalingContext, ScalingPolicy, ScalingPolicyFactory
 
 __all__ = ["check_autoscaling_policy"]
 
-_QUICK_S = 0.01
+_MAX_DECIDE_S = 0.01
 
 
 def check_autoscaling_policy(
     factory: ScalingPolicyFactory, *, contexts: int = 1000, seed: int = 0
 ) -> None:
-    """Check that an autoscaling policy keeps the contract of `ScalingPolicy`.
+    """Check the conformance of an autoscaling policy to `ScalingPolicy`.
 
-    It makes a policy for each deployment, without arguments; that is synchronous and quick, and
-    answers every context with a number of replicas.
+    The factory must create a new policy for each deployment without arguments. The policy must be
+    synchronous and quick, and return a valid number of replicas for every context.
 
     Args:
-        factory: What `register_autoscaling_policies` returns.
-        contexts: How many to ask it about.
-        seed: Of their values. A failure names it.
+        factory: A factory from `register_autoscaling_policies`.
+        contexts: Number of random contexts.
+        seed: Seed of the contexts, which failures show.
 
     Raises:
-        AssertionError: The policy breaks the contract; the message says how.
+        AssertionError: The policy violates the contract; the message describes the violation.
     """
     name = factory.name
-    assert not set(".:") & set(name), f"{name!r}: '.' and ':' are for import paths"
-    period = factory.period_s
-    assert period is None or period > 0, f"{name}: period_s={period!r} is no time"
+    assert not set(".:") & set(name), f"{name!r}: '.' and ':' are reserved for import paths"
+    period_s = factory.period_s
+    assert period_s is None or period_s > 0, f"{name}: period_s={period_s!r} must be positive"
     policy, other = factory.create({}), factory.create({})
-    assert policy is not other, f"{name}: each deployment needs a policy of its own"
+    assert policy is not other, f"{name}: the factory must create a new policy for each deployment"
     decide = getattr(policy, "decide", None)
     assert callable(decide), f"{name}: the policy has no method decide"
     assert not inspect.iscoroutinefunction(decide), f"{name}: decide must not be async"
@@ -48,10 +48,8 @@ def check_autoscaling_policy(
         context = _context(rng)
         try:
             parse_decision(policy.decide(context))
-        except Exception as error:  # whatever it raises is the finding
-            raise AssertionError(
-                f"{name}: {error!r}, when asked about {context}; {seed=}"
-            ) from error
+        except Exception as error:  # any error of the policy is a violation
+            raise AssertionError(f"{name}: {error!r} for {context}; {seed=}") from error
     _check_speed(name, policy, rng)
 
 
@@ -61,9 +59,9 @@ def _check_speed(name: str, policy: ScalingPolicy, rng: random.Random) -> None:
         context = _context(rng)
         began = time.perf_counter()
         policy.decide(context)
-        # The best of them: whatever else the machine did, the policy itself took no longer.
+        # The minimum excludes the other load of the machine.
         best = min(best, time.perf_counter() - began)
-    assert best < _QUICK_S, f"{name}: an answer takes {best:.3f} s, and the controller waits"
+    assert best < _MAX_DECIDE_S, f"{name}: a decision takes {best:.3f} s; the controller waits"
 
 
 def _context(rng: random.Random) -> AutoscalingContext:

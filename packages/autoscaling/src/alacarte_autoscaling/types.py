@@ -1,4 +1,4 @@
-"""Autoscaling policies, and the context of their decisions."""
+"""Types of autoscaling policies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from alacarte.types import DeploymentId
 
-if TYPE_CHECKING:  # pydantic is slow to import, and callers have no need of it
+if TYPE_CHECKING:  # pydantic is slow to import, and not needed in processes that call
     from .config import AutoscalingConfig
 
 
@@ -19,23 +19,23 @@ class AutoscalingContext:
     Names are Ray Serve's. Times are in seconds since 1970.
 
     Attributes:
-        deployment_id: Which deployment.
-        deployment_name: Its name within its application.
-        app_name: Its application.
-        current_num_replicas: Replicas that run.
-        target_num_replicas: Replicas that are wanted now.
-        total_num_requests: Requests in progress and waiting, over `look_back_period_s`, made one
-            number by `aggregation_function`.
-        total_queued_requests: Requests that wait for a replica now.
-        total_running_requests: Requests that replicas work on now.
+        deployment_id: Application and name of the deployment.
+        deployment_name: Name of the deployment.
+        app_name: Name of the application.
+        current_num_replicas: Number of running replicas.
+        target_num_replicas: Current target number of replicas.
+        total_num_requests: Number of queued and running requests over `look_back_period_s`,
+            aggregated by `aggregation_function`.
+        total_queued_requests: Number of requests that now wait for a replica.
+        total_running_requests: Number of requests that are now in replicas.
         capacity_adjusted_min_replicas: `min_replicas`.
         capacity_adjusted_max_replicas: `max_replicas`.
         config: The deployment's `AutoscalingConfig`.
-        current_time: Now.
-        last_scale_up_time: When more were wanted last, None for not yet.
-        last_scale_down_time: When fewer were wanted last, None for not yet.
-        policy_state: What the policy returned as its state last time; empty at first, and again
-            after the process that it runs in has ended.
+        current_time: The current time.
+        last_scale_up_time: Time of the last increase of the target, None for none yet.
+        last_scale_down_time: Time of the last decrease of the target, None for none yet.
+        policy_state: The state from the policy's previous decision; empty at first, and after a
+            restart of the policy's process.
     """
 
     deployment_id: DeploymentId
@@ -55,31 +55,31 @@ class AutoscalingContext:
     policy_state: Mapping[str, Any] = field(default_factory=dict)
 
 
-ScalingAnswer = int | float | tuple[int | float, dict[str, Any]]
-"""A policy's decision: a number of replicas, which may be fractional; or that and its state."""
+ScalingDecision = int | float | tuple[int | float, dict[str, Any]]
+"""A policy's decision: a number of replicas, which may be fractional, or a tuple with a state."""
 
 
 class ScalingPolicy(Protocol):
-    """Decides how many replicas a deployment should have.
+    """Decides on the number of replicas of a deployment.
 
-    Factors, delays and bounds of the `AutoscalingConfig` are applied to its decision, so a policy
-    need not know them. Where no replica runs and requests wait, one is started without asking.
+    Factors, delays and bounds of the `AutoscalingConfig` are applied to the decision. A cold start,
+    with queued requests and no running replica, does not call the policy.
     """
 
-    def decide(self, context: AutoscalingContext) -> ScalingAnswer:
-        """Return how many replicas are wanted. Must not block: it runs in the controller."""
+    def decide(self, context: AutoscalingContext) -> ScalingDecision:
+        """Return the desired number of replicas. Must not block: it runs in the controller."""
 
 
 @dataclass(frozen=True)
 class ScalingPolicyFactory:
-    """An autoscaling policy under the name by which an `AutoscalingPolicy` asks for it.
+    """An autoscaling policy and its name in `AutoscalingPolicy.policy_function`.
 
     Attributes:
-        name: Unique among all installed plugins; without ":" and ".", which import paths have.
-        create: Makes one policy for one deployment, of the user's `policy_kwargs`. Whatever it
-            raises refuses the deployment.
-        period_s: How often to ask even while the load stays the same, for policies that decide by
-            other things, such as the time of day. None for never.
+        name: Unique among all installed plugins; without ":" and ".", as in import paths.
+        create: Creates a policy for one deployment from the user's `policy_kwargs`. A deployment
+            with invalid arguments is refused with the raised error.
+        period_s: Maximum time between two decisions, for policies that depend on more than the
+            load, such as the time of day. None for decisions on changes of the load only.
     """
 
     name: str

@@ -171,7 +171,7 @@ class DeploymentConfig(_Model):
     def _no_empty_bundle(cls, value: list[Bundle] | None) -> list[Bundle] | None:
         for index, bundle in enumerate(value or ()):
             if not any(bundle.values()):
-                raise ValueError(f"must reserve a resource in every bundle; bundle {index} is empty")
+                raise ValueError(f"must reserve resources in every bundle; bundle {index} is empty")
         return value
 
     @property

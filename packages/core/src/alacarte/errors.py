@@ -141,7 +141,9 @@ class DeployTimeoutError(DeployError, TimeoutError):
         is_single = len(self.applications) == 1
         head = f"application {names} is" if is_single else f"applications {names} are"
         waiting = [f"{deployment}: {text}" for deployment, text in self.waiting.items()]
-        remain = "It stays deployed and continues" if is_single else "They stay deployed and continue"
+        remain = (
+            "It stays deployed and continues" if is_single else "They stay deployed and continue"
+        )
         return "\n".join(
             [
                 f"{head} not running after {self.timeout_s:g} s.",

@@ -340,7 +340,10 @@ def test_a_stage_stands_before_the_name(install: Install):
             'StagedLayer("cache", 17)',
             "plugin odd: wrap_caller returned the layer 17, which cannot be called",
         ),
-        ('StagedLayer("x", print)', "plugin odd returned a layer with the unknown stage 'x'; known"),
+        (
+            'StagedLayer("x", print)',
+            "plugin odd returned a layer with the unknown stage 'x'; known",
+        ),
         ("{}['x']", "deployment x#y: plugin odd failed in wrap_caller: KeyError: 'x'"),
     ],
 )

@@ -84,7 +84,9 @@ def test_what_kills_its_replica_kills_two(bench):  # noqa: F811
                 killed.break_off()
                 await settle()
         assert len(b.far.down) == MAX_REPEATS + 1 + 1
-        with pytest.raises(ReplicaUnavailableError, match=r"The request was sent 2 times, and may have run"):
+        with pytest.raises(
+            ReplicaUnavailableError, match=r"The request was sent 2 times, and may have run"
+        ):
             await b.calls["poison"]
         with pytest.raises(ReplicaUnavailableError, match="may have run, and was not retried"):
             await b.calls["once"]

@@ -1,4 +1,4 @@
-"""`alacarte.testing.local_instance` and `check_cluster`, on the local cluster."""
+"""`alacarte.testing.local_instance`, and `check_cluster` on the local cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def hello() -> str:
 
 
 def test_an_instance_for_a_test(local: object):
-    """Inside, applications run; afterwards nothing does, not even a thread of it."""
+    """Applications run inside the block; afterwards no thread of the instance is left."""
     before = threading.active_count()
     with local_instance() as url:
         assert url == ""  # core alone has no HTTP
@@ -31,29 +31,32 @@ def test_an_instance_for_a_test(local: object):
 
 
 def test_an_instance_ends_when_the_test_fails(local: object):
-    """The error comes out, and the instance is shut down all the same."""
+    """An exception leaves the block and still shuts the instance down."""
     with pytest.raises(KeyError), local_instance():
         raise KeyError("the test's own")
     assert _current.current() is None
 
 
 def test_an_instance_inside_another(local: object):
-    """A process has one instance: a second one is refused and the first goes on."""
+    """A second instance in the process is refused, and the first keeps running."""
     with local_instance():
-        with pytest.raises(ServeError, match="this process has an instance"), local_instance():
+        with (
+            pytest.raises(ServeError, match="this process already runs an instance"),
+            local_instance(),
+        ):
             pass
         assert _current.current() is not None
 
 
 async def test_the_local_cluster_conforms():
-    """The local cluster does all that core relies on, and nothing is left of its actors."""
+    """The local cluster passes the check, which leaves no actors behind."""
     cluster = LocalCluster()
     await check_cluster(cluster)
     assert cluster._actors == {}
 
 
 async def test_a_cluster_that_does_not_conform():
-    """A cluster that breaks a promise is found out."""
+    """A cluster that violates the protocol fails the check."""
 
     class Deaf(LocalCluster):
         async def get(self, key: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""`alacarte.testing.check_plugin`: core's own plugin passes, and each broken rule is named."""
+"""`alacarte.testing.check_plugin` accepts core's plugin, and names each broken rule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Plug = Callable[[str], str]
 
 @pytest.fixture
 def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plug:
-    """Make a plugin module of a text, have it found, and return its name."""
+    """Create and install a plugin module from source, and return its name."""
     monkeypatch.syspath_prepend(str(tmp_path))
     # Another interpreter has to find it, too.
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -34,13 +34,13 @@ def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plug:
 
 
 def test_core_passes():
-    """Core keeps its own rules."""
+    """The plugin of core passes."""
     record = check_plugin("core")
     assert (record.distribution, record.state) == ("alacarte-core", "loaded")
 
 
 def test_nobody_of_that_name():
-    """A plugin that is not installed is reported with those that are."""
+    """The error for an unknown plugin lists the installed plugins."""
     with pytest.raises(AssertionError, match=r"no plugin 'cache' is installed; there are .*'core'"):
         check_plugin("cache")
 
@@ -113,7 +113,7 @@ def on_event(event): ...
 
 
 def test_a_plugin_that_gives_everything(plug: Plug):
-    """All kinds of things that a plugin may give are looked at, and fine."""
+    """A valid plugin that implements every kind of hook passes."""
     name = plug(RIGHT)
     assert check_plugin(name).state == "loaded"
 
@@ -144,12 +144,12 @@ def test_what_is_given_only_where_it_is_asked_for(plug: Plug):
     check_plugin(name, options={"mine": {"size": 3}})
     with pytest.raises(AssertionError, match="wrap_caller"):
         check_plugin(name, options={"mine": {"size": 7}})
-    with pytest.raises(AssertionError, match="'mine' refuses the values that it gave"):
+    with pytest.raises(AssertionError, match="'mine' refuses its own values after pickling"):
         check_plugin(name, options={"mine": {"size": 3, "key": len}})  # it arrives as a UserCode
 
 
 def test_an_option_that_core_has(plug: Plug):
-    """A keyword has one meaning."""
+    """A keyword that conflicts with an option of core is refused."""
     with pytest.raises(PluginError, match="makes num_replicas an option of deployments"):
         check_plugin(plug(SWITCHED.replace("KEYWORD", "'num_replicas'")))
 
@@ -159,8 +159,8 @@ WRONG = {
     "failed: PluginError: .* implements an unknown hook, register_apis": (
         "@hookimpl\ndef register_apis(): ..."
     ),
-    "which every process does: ZeroDivisionError": "1 / 0",
-    "which every process does: imports ray": "import sys; sys.modules['ray'] = sys",
+    r"\(in every process\): ZeroDivisionError": "1 / 0",
+    r"\(in every process\): imports ray": "import sys; sys.modules['ray'] = sys",
     "failed: register_api: .* None instead of a list of ApiName": (
         "@hookimpl\ndef register_api(): return None"
     ),
@@ -174,7 +174,7 @@ WRONG = {
     "nothing_here cannot be imported": (
         "@hookimpl\ndef register_modules(): return ['nothing_here']"
     ),
-    "json:loads is no pydantic model": (
+    "json:loads is not a pydantic model": (
         "@hookimpl\ndef register_config(): return [ConfigSection('a', 'json:loads')]"
     ),
     "Section must be frozen": RIGHT.replace("frozen=True, ", ""),
@@ -183,7 +183,7 @@ WRONG = {
     "has no run": RIGHT.replace("def run(", "def walk("),
     "which has no 'expand' and so is not a ResourceKind": RIGHT.replace("def expand(", "def grow("),
     "bind must not be async": RIGHT.replace("def bind(", "async def bind("),
-    "wrap_target made None": RIGHT.replace(
+    "wrap_target returned None": RIGHT.replace(
         "failed): return service\n    def close", "failed): ...\n    def close"
     ),
     "instead of RouteLayer or None": RIGHT.replace("return Around()", "return Kind()"),
@@ -204,14 +204,14 @@ WRONG = {
         "from alacarte._routing.builtin_policies import RoundRobin\n"
         "class Bad(RoundRobin):\n    def choose(self, call, replicas): return replicas[0]\n"
         "@hookimpl\ndef register_routing_policies():\n"
-        "    return [PolicyFactory('bad', lambda place: Bad())]"
+        "    return [PolicyFactory('bad', lambda context: Bad())]"
     ),
 }
 
 
 @pytest.mark.parametrize("message", WRONG)
 def test_broken_rules(plug: Plug, message: str):
-    """Each is named."""
+    """The error names each broken rule."""
     with pytest.raises(AssertionError, match=message):
         check_plugin(plug(WRONG[message]))
 
@@ -220,18 +220,18 @@ def test_broken_rules(plug: Plug, message: str):
     "hook",
     [
         "wrap_caller(deployment): get_runtime()",
-        "register_routing_policies(): return [PolicyFactory('asks', lambda place: get_runtime())]",
+        "register_routing_policies(): return [PolicyFactory('asks', lambda _: get_runtime())]",
     ],
 )
-def test_a_plugin_that_asks_for_the_runtime_joins_nothing(plug: Plug, hook: str):
-    """No cluster that happens to run is joined: the error says where a runtime is to be had."""
+def test_a_plugin_that_gets_the_runtime_connects_to_nothing(plug: Plug, hook: str):
+    """It connects to no running cluster; the error says how a hook gets a runtime."""
     name = plug(f"from alacarte.runtime import get_runtime\n@hookimpl\ndef {hook}")
-    with pytest.raises(ServeError, match=r"called get_runtime\(\).* where this process has no run"):
+    with pytest.raises(ServeError, match=r"called get_runtime\(\).* but this process has no run"):
         check_plugin(name)
 
 
 def test_a_clash_with_another_plugin(plug: Plug):
-    """What an installed plugin gives already is not to be had again."""
+    """A name that an installed plugin registers is refused."""
     name = plug(
         "from alacarte._routing.builtin_policies import RoundRobin\n"
         "@hookimpl\ndef register_routing_policies():\n"
@@ -242,7 +242,7 @@ def test_a_clash_with_another_plugin(plug: Plug):
 
 
 def test_a_plugin_that_is_disabled(plug: Plug, monkeypatch: pytest.MonkeyPatch):
-    """It is not found in order, though it is installed."""
+    """A disabled plugin fails the check, though it is installed."""
     monkeypatch.setenv("ALACARTE_DISABLE_PLUGINS", "core")
     with pytest.raises(AssertionError, match="core is disabled"):
         check_plugin("core")
@@ -271,8 +271,8 @@ def register_hooks():
 """
 
 
-def test_a_hook_of_a_plugin_brings_its_check(plug: Plug):
-    """It is run for whoever implements the hook, with the hooks and the configuration."""
+def test_a_hook_of_a_plugin_has_its_own_check(plug: Plug):
+    """The check runs for each plugin that implements the hook, with hooks and configuration."""
     name = plug(BRINGS_A_HOOK)
     check_plugin(name)
     assert sys.modules[name].CHECKED == []

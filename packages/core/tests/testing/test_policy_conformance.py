@@ -1,4 +1,4 @@
-"""`alacarte.testing.check_routing_policy`: right policies pass, each wrong one is found out."""
+"""`alacarte.testing.check_routing_policy` accepts valid policies, and names mistakes of others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from alacarte.types import WAIT, Call, Outcome, PolicyContext, PolicyFactory, Re
 
 
 class First:
-    """A right policy: the first replica that is free."""
+    """A valid policy: the first free replica."""
 
     def choose(self, call: Call, replicas: Sequence[ReplicaLoad]) -> Any:
         return next((replica for replica in replicas if replica.free), WAIT)
@@ -31,9 +31,9 @@ class First:
 @pytest.mark.parametrize("policy", [First, PowerOfTwo, RoundRobin])
 @pytest.mark.parametrize("seed", range(3))
 def test_right_policies(policy: Any, seed: int):
-    """Core's own policies keep the contract, and so does a simple one."""
+    """The built-in policies and a simple policy pass."""
     check_routing_policy(policy, seed=seed)
-    check_routing_policy(PolicyFactory("named", lambda place: policy()), calls=100)
+    check_routing_policy(PolicyFactory("named", lambda context: policy()), calls=100)
 
 
 class PicksFull(First):
@@ -51,7 +51,7 @@ class PicksBlocked(First):
 
 
 class PicksForeign(First):
-    """one of the replicas shown"""
+    """a replica of its argument"""
 
     def choose(self, call: Call, replicas: Sequence[ReplicaLoad]) -> Any:
         return ReplicaLoad("mine")
@@ -83,7 +83,7 @@ class Sticks(First):
 
 
 class ShedsBadly(First):
-    """Shed\\(-1\\) is no time"""
+    """Shed\\(-1\\): retry_after_s must be finite"""
 
     def choose(self, call: Call, replicas: Sequence[ReplicaLoad]) -> Any:
         return Shed(-1)
@@ -194,26 +194,26 @@ WRONG: list[Any] = [
 
 @pytest.mark.parametrize("policy", WRONG)
 def test_wrong_policies(policy: Callable[[], Any]):
-    """Each is refused with what is wrong about it."""
+    """The error of each policy names its mistake."""
     with pytest.raises(AssertionError, match=str(policy.__doc__)):
         check_routing_policy(policy)
 
 
 def test_a_replica_that_is_gone():
-    """A policy that stumbles over the end of a call to a replica that left fails as itself."""
+    """An exception of the policy at the end of a call to a gone replica is raised unchanged."""
     with pytest.raises(KeyError):
         check_routing_policy(Forgets)
 
 
 def test_one_policy_for_all_routers():
-    """A factory that gives the same object twice is refused."""
+    """A factory that returns the same object twice is refused."""
     policy = First()
-    with pytest.raises(AssertionError, match="the factory gave one twice"):
+    with pytest.raises(AssertionError, match="must create a new policy for each router"):
         check_routing_policy(lambda: policy)
 
 
 def test_a_failure_names_its_seed():
-    """What went wrong by chance can be played again."""
+    """A failure names the seed, which reproduces the failure."""
     with pytest.raises(AssertionError) as caught:
         check_routing_policy(Sticks, seed=7)
     assert caught.value.__notes__ == ["seed=7"]
@@ -226,24 +226,24 @@ class Bounds(BaseModel, frozen=True, extra="forbid"):
 
 
 class Bounded(First):
-    """A policy that is made for a place."""
+    """A policy with parameters, configuration and clock."""
 
-    places: ClassVar[list[PolicyContext]] = []
+    contexts: ClassVar[list[PolicyContext]] = []
 
-    def __init__(self, place: PolicyContext) -> None:
-        self.places.append(place)
+    def __init__(self, context: PolicyContext) -> None:
+        self.contexts.append(context)
 
 
-def test_a_factory_gets_its_place():
-    """The parameters' model, the default configuration, and a clock that goes."""
-    Bounded.places.clear()
+def test_a_factory_gets_its_context():
+    """The context holds the parameters, the default configuration and an advancing clock."""
+    Bounded.contexts.clear()
     factory = PolicyFactory("bounded", Bounded, f"{__name__}:Bounds")
     check_routing_policy(factory, calls=100)
     check_routing_policy(factory, parameters={"limit": 7}, calls=100)
-    assert {place.parameters.limit for place in Bounded.places} == {3, 7}
-    place = Bounded.places[0]
-    assert place.clock() > 1000.0
-    assert place.config.section("cluster").max_message_bytes > 0
+    assert {context.parameters.limit for context in Bounded.contexts} == {3, 7}
+    context = Bounded.contexts[0]
+    assert context.clock() > 1000.0
+    assert context.config.section("cluster").max_message_bytes > 0
     with pytest.raises(ConfigError, match="limit=0 must be greater than 0"):
         check_routing_policy(factory, parameters={"limit": 0})
     with pytest.raises(ConfigError, match="'plain' takes no parameters; leave out limit"):
@@ -251,7 +251,7 @@ def test_a_factory_gets_its_place():
 
 
 class LeftBehind(First):
-    """Counts the replicas that it has heard of and that have not left."""
+    """Counts the replicas that have started calls and have not left."""
 
     def __init__(self) -> None:
         self.known: set[str] = set()
@@ -269,7 +269,7 @@ class LeftBehind(First):
 
 
 def test_a_replica_leaves_after_its_last_call():
-    """`left` is the last word about a replica."""
+    """`left` is the last call for a replica."""
     policies: list[LeftBehind] = []
 
     def create() -> LeftBehind:

@@ -26,7 +26,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from .._logging import configure_actor_logging
 from .._plugins import check_same, installed, load, required_plugins
-from ..foreign import is_cancellation, load_target, as_exception
+from ..foreign import as_exception, is_cancellation, load_target
 from ..types import ProcessInfo
 from .cluster_protocol import ActorContext, ActorSpec, Cluster, Node
 
@@ -296,7 +296,9 @@ class ActorHost:
         if spec.is_helper:
             process = ProcessInfo("helper", spec.name, context.node.node_id)
             subject = f"process {spec.name}"
-            context.plugins.call_robust("on_process", subject=subject, process=process, runtime=None)
+            context.plugins.call_robust(
+                "on_process", subject=subject, process=process, runtime=None
+            )
         return load_target(spec.target)(context, *spec.args)
 
     def submit(self, method: str, args: tuple[Any, ...]) -> concurrent.futures.Future[Any]:

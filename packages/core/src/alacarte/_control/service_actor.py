@@ -32,9 +32,7 @@ class HostedServiceContext:
         directory: Directory of Unix sockets.
     """
 
-    def __init__(
-        self, index: int, metadata: Mapping[str, str], group: str, directory: str
-    ) -> None:
+    def __init__(self, index: int, metadata: Mapping[str, str], group: str, directory: str) -> None:
         self.index = index
         self.metadata = metadata
         # Short, because the path of a Unix socket has at most 107 characters.

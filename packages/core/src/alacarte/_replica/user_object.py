@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from .._cluster.threads import run_in_daemon_thread
 from ..aio import mark_retrieved
 from ..errors import ConfigError, NotFoundError
-from ..foreign import disarm_destructor, is_cancellation, as_exception
+from ..foreign import as_exception, disarm_destructor, is_cancellation
 from ..types import DeploymentId, Method
 
 __all__ = ["UserObject", "is_iterator"]

@@ -1,11 +1,11 @@
-"""Tools for tests, of applications and of plugins. They need no pytest, and run under any.
+"""Tools for tests of applications and plugins, for any test runner.
 
 with local_instance() as url:                  # a whole instance in this process
     handle = serve.run(app)
-check_plugin("cache")                          # a plugin keeps the rules
-check_routing_policy(MyPolicy)                 # so does a routing policy
-FakeClock().run(main())                        # time passes only while everything waits
-GATE = Gate()                                  # where handlers wait until a test opens it
+check_plugin("cache")                          # conformance of a plugin
+check_routing_policy(MyPolicy)                 # conformance of a routing policy
+FakeClock().run(main())                        # sleeps take no time
+GATE = Gate()                                  # blocks handlers until a test opens the gate
 """
 
 from ._clock import FakeClock

@@ -1,4 +1,4 @@
-"""Time for tests: it passes when it is told to, or when nothing else is left to do."""
+"""Fake clock for tests, and an event loop on its time."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ T = TypeVar("T")
 
 
 class FakeClock:
-    """A monotonic clock for tests. Call it for the time, in seconds.
+    """A monotonic clock for tests. Call the clock for the time in seconds.
 
         clock = FakeClock()
         limiter = Limiter(clock=clock)
         clock.advance(60)
-        clock.run(main())      # asyncio.sleep(3600) in there takes no time at all
+        clock.run(main())      # asyncio.sleep(3600) in main takes no time
 
     Attributes:
-        now: The time; it may be set to anything that is not earlier.
+        now: The current time; may be set to a later time.
     """
 
     def __init__(self, now: float = 100.0) -> None:
@@ -37,28 +37,28 @@ class FakeClock:
     @now.setter
     def now(self, value: float) -> None:
         if value < self._now:
-            raise ValueError(f"time does not go back: it is {self._now}, not {value}.")
+            raise ValueError(f"the time cannot be set back from {self._now} to {value}.")
         self._now = value
 
     def advance(self, seconds: float) -> None:
-        """Let time pass. What waits on a loop of this clock wakes up at the loop's next turn."""
+        """Advance the time. Due timers of the clock's loop fire in the loop's next iteration."""
         self.now += seconds
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on an event loop that keeps this time, and return its result.
+        """Run a coroutine on an event loop with this clock, and return its result.
 
-        Wherever every task waits for a timer, time jumps to it. Nothing from outside the loop
-        (another thread, a socket) is waited for.
+        When all tasks wait, the time jumps to the next timer. The loop does not wait for other
+        threads or sockets.
 
         Raises:
-            AssertionError: Everything waits, and nothing will ever happen; or tasks are left
-                over that nobody waits for.
+            AssertionError: All tasks wait and no timer is set, or tasks are still pending at the
+                end.
         """
 
         async def checked() -> T:
             result = await work
-            left = asyncio.all_tasks() - {asyncio.current_task()}
-            assert not left, f"these tasks are left: {left}"
+            pending = asyncio.all_tasks() - {asyncio.current_task()}
+            assert not pending, f"tasks are still pending: {pending}"
             return result
 
         with asyncio.Runner(loop_factory=lambda: _Loop(self)) as runner:
@@ -66,7 +66,7 @@ class FakeClock:
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """Jumps to its next timer instead of waiting for it."""
+    """An event loop that advances a fake clock to its next timer instead of waiting."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(_Selector(clock, self))
@@ -77,6 +77,8 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 class _Selector(selectors.DefaultSelector):
+    """A selector that advances a fake clock instead of blocking."""
+
     def __init__(self, clock: FakeClock, loop: Any) -> None:
         super().__init__()
         self._clock = clock
@@ -86,9 +88,9 @@ class _Selector(selectors.DefaultSelector):
         events = super().select(0)
         if events:
             return events
-        assert timeout is not None, "everything waits, and nothing will ever happen"
+        assert timeout is not None, "all tasks wait, and no timer is set"
         if timeout > 0:
-            # Timers go off when they are due within the clock's resolution, so half of it is
-            # held back: what a real loop may do, this one always does.
+            # A loop fires timers early, by up to its clock's resolution. Stop half a resolution
+            # early, so that tests always see such early timers.
             self._clock.advance(max(0.0, timeout - self._loop._clock_resolution / 2))
         return events

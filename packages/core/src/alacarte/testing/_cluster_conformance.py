@@ -1,4 +1,4 @@
-"""The conformance kit for clusters: what core relies on, of Ray's and of the local one alike."""
+"""Conformance checks of clusters: the behaviour that core relies on."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PATIENCE_S = 60.0
 
 
 async def check_cluster(cluster: Cluster) -> None:
-    """Check that a cluster does all that `Cluster` and `Actor` promise, and leave nothing there.
+    """Check the conformance of a cluster to `Cluster` and `Actor`; remove all created actors.
 
     Raises:
-        AssertionError: It does not.
+        AssertionError: The cluster violates the protocol.
     """
     bench = _Bench(cluster)
     try:
@@ -38,23 +38,23 @@ async def check_cluster(cluster: Cluster) -> None:
 
 
 class Probe:
-    """The actor of these checks."""
+    """Actor of the checks."""
 
     def __init__(self, context: ActorContext, *args: Any) -> None:
         if args == ("raise",):
             raise LookupError("of the constructor")
         self._context = context
         self._args = args
-        self._asked = asyncio.Event()
+        self._released = asyncio.Event()
 
-    async def told(self) -> tuple[Any, ...]:
-        """Return what it knows of itself."""
+    async def describe(self) -> tuple[Any, ...]:
+        """Return the name, node, host and plugins of the context, and the arguments."""
         context = self._context
         plugins = tuple(record.identity for record in context.plugins.loaded)
         return context.name, context.node, context.host_id, plugins, self._args
 
     async def fail(self) -> None:
-        """Raise, as any method may."""
+        """Raise an error."""
         raise LookupError("of the method")
 
     async def hang(self) -> None:
@@ -62,22 +62,22 @@ class Probe:
         await asyncio.Event().wait()
 
     async def wait(self) -> str:
-        """Return when somebody calls `ask`."""
-        await self._asked.wait()
-        return "asked"
+        """Wait for a call of `release`."""
+        await self._released.wait()
+        return "released"
 
-    async def ask(self) -> None:
-        """End `wait`."""
-        self._asked.set()
+    async def release(self) -> None:
+        """Unblock `wait`."""
+        self._released.set()
 
     async def find(self, name: str) -> Any:
-        """Call another actor from inside."""
+        """Call `describe` of another actor."""
         other = await self._context.cluster.find_actor(name)
-        return None if other is None else await other.call("told")
+        return None if other is None else await other.call("describe")
 
 
 class _Bench:
-    """A cluster under test, with the actors that were started on it."""
+    """A cluster under test, and the actors that the checks have started."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -94,68 +94,67 @@ class _Bench:
         return actor
 
     async def free(self, name: str) -> None:
-        """Return when nobody has that name any more."""
+        """Wait until no actor has this name."""
         while await self.cluster.find_actor(name) is not None:
             await asyncio.sleep(0.01)
 
 
 async def _check_calls(bench: _Bench) -> None:
-    """Methods run, side by side, on an object that was made with its context and arguments."""
+    """Methods run concurrently, on an object that gets its context and arguments."""
     spec = bench.spec(1, "x")
     actor = await bench.start(spec)
     assert actor.name == spec.name
-    name, node, host, plugins, args = await actor.call("told")
+    name, node, host, plugins, args = await actor.call("describe")
     assert (name, args) == (spec.name, (1, "x"))
     assert node.node_id in [other.node_id for other in await bench.cluster.nodes()]
     assert host
     assert plugins == tuple(record.identity for record in bench.plugins)
     waiting = asyncio.create_task(actor.call("wait"))
-    await actor.call("ask")
-    assert await waiting == "asked", "one call that waits must not hold up another"
+    await actor.call("release")
+    assert await waiting == "released", "a waiting call must not block other calls"
     await _raises(LookupError, "of the method", actor.call("fail"))
-    assert await actor.call("told"), "it goes on after an error"
+    assert await actor.call("describe"), "an actor must survive an error of a method"
 
 
 async def _check_names(bench: _Bench) -> None:
-    """A name is taken once, and leads to its actor, from inside of others as well."""
+    """A name belongs to one actor, and finds this actor from inside of other actors too."""
     spec = bench.spec()
     assert await bench.cluster.missing(spec) == {}
-    assert await bench.cluster.capacity({"one": (spec, 1)}) == Capacity(), "it fits"
+    assert await bench.cluster.capacity({"one": (spec, 1)}) == Capacity(), "the actor must fit"
     actor = await bench.start(spec)
     await _raises(ActorDied, "", bench.cluster.start_actor(spec))
     found = await bench.cluster.find_actor(spec.name)
     assert found is not None
-    assert await found.call("told") == await actor.call("told")
+    assert await found.call("describe") == await actor.call("describe")
     other = await bench.start(bench.spec())
-    assert await other.call("find", spec.name) == await actor.call("told")
-    assert await other.call("find", "alacarte:check:nobody") is None
-    assert await bench.cluster.find_actor("alacarte:check:nobody") is None
+    assert await other.call("find", spec.name) == await actor.call("describe")
+    assert await other.call("find", "alacarte:check:unknown") is None
+    assert await bench.cluster.find_actor("alacarte:check:unknown") is None
     await bench.cluster.release("alacarte:check:")
-    assert await actor.call("told"), "what belongs to the living must not be taken from them"
+    assert await actor.call("describe"), "release must not take resources from living actors"
 
 
 async def _check_end(bench: _Bench) -> None:
-    """An actor that is killed is gone for all who wait for it, and its name is free again."""
+    """The death of a killed actor reaches all waiting callers, and frees the actor's name."""
     spec = bench.spec()
     actor = await bench.start(spec)
     hanging = asyncio.create_task(actor.call("hang"))
     closed = [asyncio.create_task(actor.wait_closed()) for _ in range(2)]
-    await actor.call("told")
-    assert not closed[0].done(), "wait_closed() returned while the actor lives"
+    await actor.call("describe")
+    assert not closed[0].done(), "wait_closed() returned while the actor is alive"
     closed[0].cancel()
     actor.kill()
     actor.kill()
-    assert isinstance(await closed[1], str), "wait_closed() must say why"
-    again = await actor.wait_closed()
-    assert isinstance(again, str), "wait_closed() must return for an actor that has ended"
+    assert isinstance(await closed[1], str), "wait_closed() must return a reason"
+    assert isinstance(await actor.wait_closed(), str), "wait_closed() must return for a dead actor"
     await _raises(ActorDied, "", hanging)
-    await _raises(ActorDied, "", actor.call("told"))
+    await _raises(ActorDied, "", actor.call("describe"))
     await bench.free(spec.name)
     await bench.start(spec)
 
 
 async def _check_refusals(bench: _Bench) -> None:
-    """What cannot start says why, and leaves its name free."""
+    """An actor that cannot start raises the reason, and leaves its name free."""
     spec = bench.spec("raise")
     await _raises(LookupError, "of the constructor", bench.cluster.start_actor(spec))
     await bench.free(spec.name)
@@ -169,7 +168,7 @@ async def _check_refusals(bench: _Bench) -> None:
 
 
 async def _check_map(cluster: Cluster) -> None:
-    """The map holds bytes by key until they are deleted."""
+    """The key-value store keeps bytes by key until they are deleted."""
     key = f"check:{secrets.token_hex(4)}"
     assert await cluster.get(key) is None
     await cluster.put(key, b"one")
@@ -186,15 +185,15 @@ async def _check_map(cluster: Cluster) -> None:
 
 
 async def _check_nodes(bench: _Bench) -> None:
-    """One node is the head; an actor runs where it is told to."""
+    """One node is the head node; an actor runs on the requested node."""
     nodes = await bench.cluster.nodes()
     assert sum(node.is_head for node in nodes) == 1
     for node in nodes:
         actor = await bench.start(bench.spec(node_id=node.node_id))
-        assert (await actor.call("told"))[1].node_id == node.node_id
+        assert (await actor.call("describe"))[1].node_id == node.node_id
 
 
 async def _raises(kind: type[BaseException], message: str, work: Any) -> None:
     result: Any = (await asyncio.gather(work, return_exceptions=True))[0]
-    assert isinstance(result, kind), f"{kind.__name__} was expected, not {result!r}"
+    assert isinstance(result, kind), f"expected {kind.__name__}, got {result!r}"
     assert message in str(result), f"{message!r} is not in {result!r}"

@@ -1,4 +1,4 @@
-"""Wait for something to become true, instead of sleeping and hoping."""
+"""Polling of a condition, instead of a sleep of a fixed length."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _PAUSE_S = 0.01
 
 
 def wait_until(condition: Callable[[], T], timeout_s: float = 10.0, description: str = "") -> T:
-    """Return the condition's value as soon as it is true.
+    """Return the value of a condition as soon as the value is true.
 
     Args:
-        condition: Asked a hundred times a second.
-        timeout_s: How long to go on, in seconds.
+        condition: A function to call a hundred times a second.
+        timeout_s: Time limit in seconds.
         description: The name of the condition in the error; by default the name of the function.
 
     Raises:
-        AssertionError: The time is over; the message holds the last value.
+        AssertionError: The condition is still false at the time limit; the message shows its value.
     """
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

@@ -1,4 +1,4 @@
-"""A gate at which the handlers of a test wait, and a notebook of what happened to them."""
+"""Gate that blocks the handlers of a test, and notes from these handlers."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import threading
 from typing import Any
 
 WAIT_S = 20.0
-"""How long a test waits for an event that must come soon, in seconds."""
+"""Time limit for an expected event, in seconds."""
 
 
 class Gate:
-    """Holds handlers until a test lets them go on, and keeps their notes. For any thread.
+    """Blocks handlers until a test opens the gate, and collects their notes. For any thread.
 
-    On the local cluster, code goes to the replicas by reference and they live in the test's
-    process: a handler and its test meet at a `Gate` that is a global of their module.
+    Replicas of the local cluster live in the test's process and get code by reference, so a handler
+    and its test share a `Gate` that is a global of their module.
 
     Attributes:
-        inside: Released by each handler that enters.
-        open: Set by the test to let the handlers go on.
+        inside: A semaphore that each entering handler releases.
+        open: An event that the test sets to unblock the handlers.
     """
 
     def __init__(self) -> None:
@@ -40,14 +40,14 @@ class Gate:
         return self._notes.get(timeout=WAIT_S)
 
     def notes(self) -> list[Any]:
-        """Return the notes that are there, without waiting."""
+        """Return the pending notes without waiting."""
         found = []
         while not self._notes.empty():
             found.append(self._notes.get_nowait())
         return found
 
     def entered(self) -> None:
-        """Wait until one more handler is inside.
+        """Wait until one more handler has entered.
 
         Raises:
             AssertionError: No handler entered within 20 s.
@@ -55,7 +55,7 @@ class Gate:
         assert self.inside.acquire(timeout=WAIT_S)
 
     def pass_sync(self) -> None:
-        """Enter, and wait in this thread until the gate is open."""
+        """Enter, and block this thread until the gate is open."""
         self.inside.release()
         assert self.open.wait(WAIT_S)
 
@@ -65,7 +65,7 @@ class Gate:
         assert await asyncio.to_thread(self.open.wait, WAIT_S)
 
     async def wait_cancelled(self) -> None:
-        """Enter and stay until cancelled; the note "cancelled" says so."""
+        """Enter, wait until cancelled, and add the note "cancelled"."""
         self.inside.release()
         try:
             await asyncio.Event().wait()

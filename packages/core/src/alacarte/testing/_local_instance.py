@@ -1,4 +1,4 @@
-"""A whole instance in this process, for as long as a test takes."""
+"""Instance in this process, for a test."""
 
 from __future__ import annotations
 
@@ -24,18 +24,20 @@ def local_instance(*, plugins: Sequence[str] = (), **options: Any) -> Iterator[s
             assert handle.remote().result() == httpx.get(url).text
 
     Args:
-        plugins: Modules to load as plugins, besides those that are installed.
-        **options: As for `serve.start`. HTTP listens on a free port unless they say otherwise.
+        plugins: Modules to load as plugins, in addition to the installed plugins.
+        **options: Options of `serve.start`. By default HTTP listens on a free port.
 
     Yields:
-        The proxy's URL, without a slash at its end; "" where alacarte-http is not installed.
+        The proxy's URL without a trailing slash; "" where alacarte-http is not installed.
 
     Raises:
-        ServeError: This process has an instance already.
-        PluginError: One of `plugins` cannot be loaded.
+        ServeError: This process already runs an instance.
+        PluginError: A module of `plugins` cannot be loaded.
     """
     if _current.current() is not None:
-        raise ServeError("local_instance(): this process has an instance; serve.shutdown() first.")
+        raise ServeError(
+            "local_instance(): this process already runs an instance; call serve.shutdown() first."
+        )
     with _loaded(plugins):
         if "http" in _current.load_plugins().config_sections:
             options.setdefault("http_options", {"port": 0})
@@ -48,7 +50,7 @@ def local_instance(*, plugins: Sequence[str] = (), **options: Any) -> Iterator[s
 
 
 def _loaded(modules: Sequence[str]) -> AbstractContextManager[None]:
-    """Return what makes modules plugins of this process; none changes nothing."""
+    """Return a context in which modules are plugins of this process."""
     if not modules:
         return nullcontext()
     plugins = load([*discover(), *(PluginRecord(module, module) for module in modules)])

@@ -1,4 +1,4 @@
-"""The rules a plugin keeps, checked as an instance would find them broken, only sooner."""
+"""Conformance checks of plugins, which find errors before an instance does."""
 
 from __future__ import annotations
 
@@ -69,25 +69,25 @@ def check_plugin(
     config: Mapping[str, Any] = MappingProxyType({}),
     options: Mapping[str, Any] = MappingProxyType({}),
 ) -> PluginRecord:
-    """Check that an installed plugin keeps the rules; the first test of every plugin.
+    """Check the conformance of an installed plugin; the first test of every plugin.
 
-    It is found under its entry point and loads; its hooks are known ones, and importing them
-    loads no Ray; all that it registers is of the right kind, can be imported, and clashes with
-    nothing else that is installed; its configuration works without being given; its routing
-    policies pass `check_routing_policy`.
+    The plugin must load by its entry point without importing Ray, implement known hooks, and
+    register importable values of the right types whose names conflict with no other installed
+    plugin. Its configuration must have defaults, and its routing policies must pass
+    `check_routing_policy`.
 
     Args:
-        name: Of the entry point in the group `alacarte`.
-        config: As for `serve.start`, and
-        options: as for `serve.deployment`: layers that are given only where they are asked for are
-            checked with these, too, and so is the way of the options to other processes.
+        name: Name of the entry point in the group `alacarte`.
+        config: Configuration, as for `serve.start`, to check the plugin's layers with.
+        options: Options of a deployment, as for `serve.deployment`, to check the plugin's layers
+            and the pickling of its options with.
 
     Returns:
-        What an instance knows of the plugin.
+        The plugin's record.
 
     Raises:
-        AssertionError: It breaks a rule; the message says which.
-        PluginError: It clashes with another plugin.
+        AssertionError: The plugin violates a rule; the message names the rule.
+        PluginError: The plugin conflicts with another plugin.
     """
     found = {record.name: record for record in discover()}
     assert name in found, f"no plugin {name!r} is installed; there are {sorted(found)}"
@@ -115,7 +115,7 @@ def check_plugin(
 def _check_layers_with(
     plugins: Plugins, config: Mapping[str, Any], options: Mapping[str, Any]
 ) -> None:
-    """Check the layers around a deployment with these options."""
+    """Check the layers of a deployment with these options."""
     models = build_options("check", cast(DeploymentOptions, options), option_sections(plugins))
     models = prepare_options("check", models, plugins)
     values = pickle.loads(pickle.dumps(pack_options("check", models, _identify)))
@@ -125,7 +125,7 @@ def _check_layers_with(
             info.options(section)
         except ValueError as error:
             raise AssertionError(
-                f"the section {section!r} refuses the values that it gave: {error}"
+                f"the section {section!r} refuses its own values after pickling: {error}"
             ) from error
     sections = SectionValues(plugins, resolve(plugins, config))
     _check_layers(plugins.wrap_caller(info, sections))
@@ -133,14 +133,11 @@ def _check_layers_with(
 
 
 def _identify(application: Any) -> DeploymentId:
-    raise AssertionError(f"{application} is an application, which no option may hold")
+    raise AssertionError(f"an option must not hold the application {application}")
 
 
 def _check_of(hook: str, plugins: Plugins) -> Callable[[Callable[..., Any], Plugins], None] | None:
-    """Return the check that a plugin brings with a hook of its own, None without.
-
-    The module that specifies the hook names it in `CHECKS`.
-    """
+    """Return the check of a plugin's own hook, from `CHECKS` of the specifying module, or None."""
     specification = plugins.specifications.get(hook)
     target = getattr(specification and specification.module, "CHECKS", {}).get(hook)
     if target is None:
@@ -150,20 +147,20 @@ def _check_of(hook: str, plugins: Plugins) -> Callable[[Callable[..., Any], Plug
 
 
 def _check_import(target: str) -> None:
-    """Every process loads every plugin, on the local cluster too, and pays for what it imports."""
+    """Check that the import of a plugin, which every process pays for, does not import Ray."""
     program = f"import sys, {target}; sys.exit('ray' in sys.modules and 'imports ray')"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     reason = done.stderr.strip().splitlines()[-1:] or [""]
-    assert done.returncode == 0, f"importing {target}, which every process does: {reason[0]}"
+    assert done.returncode == 0, f"import {target} (in every process): {reason[0]}"
 
 
 def _hooks(module: Any) -> list[str]:
     return [name for name in dir(module) if hasattr(getattr(module, name, None), "alacarte_impl")]
 
 
-# --- what each hook gives ---------------------------------------------------------------
+# --- checks of the hooks' results -------------------------------------------------------
 
 
 def _check_api(implementation: Callable[[], Any], plugins: Plugins) -> None:
@@ -183,24 +180,24 @@ def _check_config(implementation: Callable[[], Any], plugins: Plugins) -> None:
     for section in _given(implementation, ConfigSection):
         model = _imported(section.target)
         settings = getattr(model, "model_config", None)
-        assert settings is not None, f"{section.target} is no pydantic model"
-        assert settings.get("frozen"), f"{section.target} must be frozen: processes share it"
+        assert settings is not None, f"{section.target} is not a pydantic model"
+        assert settings.get("frozen"), f"{section.target} must be frozen, since processes share it"
         assert settings.get("extra") == "forbid" or issubclass(model, RootModel), (
-            f"{section.target} must forbid extra fields: a misspelt one would be ignored"
+            f"{section.target} must forbid extra fields, or misspelt options would be ignored"
         )
         if section.prepare:
-            assert callable(_imported(section.prepare)), f"{section.prepare} is no function"
+            assert callable(_imported(section.prepare)), f"{section.prepare} is not a function"
         if section.scope == "deployment":
-            option_sections(plugins)  # its keyword is nobody else's
-            continue  # a deployment gives the option with values, or not at all
+            option_sections(plugins)  # raises when its keyword conflicts with another section
+            continue  # options of deployments need no defaults
         values = resolve(plugins, {})[section.name]
-        # They go to other processes as plain values, and a model is built of them there.
+        # Other processes get plain values, and build the model from them.
         built = SectionValues(plugins, {section.name: pickle.loads(pickle.dumps(values))})
         assert built.section(section.name) == model(**values)
 
 
 def _check_start(implementation: Callable[..., Any], plugins: Plugins) -> None:
-    # ConfigError is an answer like any other: the port may be in use where the test runs.
+    # ConfigError is a valid result: the port may be in use on the test's machine.
     with contextlib.suppress(ConfigError):
         plugins.check_start(_configuration(plugins))
 
@@ -223,7 +220,7 @@ def _check_node_services(implementation: Callable[[], Any], plugins: Plugins) ->
         service = _imported(spec.target)
         assert callable(service), f"{spec.target} is called without arguments, but is not callable"
         enabled = spec.enabled(_configuration(plugins))
-        assert isinstance(enabled, bool), f"{spec.name}: enabled() gave {enabled!r}, no bool"
+        assert isinstance(enabled, bool), f"{spec.name}: enabled() returned {enabled!r}, not a bool"
         if isinstance(service, type):
             for method in ("start", "drain", "stop"):
                 given = getattr(service, method, None)
@@ -237,7 +234,7 @@ def _check_policies(implementation: Callable[[], Any], plugins: Plugins) -> None
 
 def _check_layer_stages(implementation: Callable[[], Any], plugins: Plugins) -> None:
     for stage in _given(implementation, LayerStage):
-        assert stage.name in plugins.layer_stages, f"{stage.name} is no stage"
+        assert stage.name in plugins.layer_stages, f"{stage.name} is not a stage"
 
 
 def _check_protocols(implementation: Callable[[], Any], plugins: Plugins) -> None:
@@ -252,15 +249,15 @@ def _check_protocols(implementation: Callable[[], Any], plugins: Plugins) -> Non
 
 
 def _check_scaler(implementation: Callable[..., Any], plugins: Plugins) -> None:
-    given = plugins.make_scaler(_ScalerMeans(plugins))
+    given = plugins.make_scaler(_FakeScalerContext(plugins))
     if given is not None:
         for name in ("check", "start", "want", "forget", "running", "problem", "stop", "close"):
             is_async = inspect.iscoroutinefunction(getattr(given[1], name))
             assert is_async == (name == "close"), f"Scaler.{name}: close alone is async"
 
 
-class _ScalerMeans:
-    """A `ScalerContext` of an instance that is new and has no deployments."""
+class _FakeScalerContext:
+    """A `ScalerContext` of a new instance without deployments."""
 
     recovered: bytes | None = None
     processes: Any = None
@@ -305,19 +302,21 @@ def _check_meter(implementation: Callable[..., Any], plugins: Plugins) -> None:
                     _check_observer(f"{answer.plugin}: observer of a {name}", observer, base)
 
 
-def _check_observer(what: str, observer: Any, base: type) -> None:
-    """Each method is a plain one, and takes what it will be given."""
+def _check_observer(description: str, observer: Any, base: type) -> None:
+    """Check that each method of an observer is sync, and has the arguments of the base class."""
     for name in (name for name in vars(base) if not name.startswith("_")):
         method = getattr(observer, name, None)
         if method is None:
             continue
-        assert not inspect.iscoroutinefunction(method), f"{what}: {name} must not be async"
+        assert not inspect.iscoroutinefunction(method), f"{description}: {name} must not be async"
         given = list(inspect.signature(getattr(base, name)).parameters)[1:]
         try:
             inspect.signature(method).bind(*given)
         except TypeError as error:
-            wanted = ", ".join(given)
-            raise AssertionError(f"{what}: {name} must take ({wanted}): {error}") from None
+            parameters = ", ".join(given)
+            raise AssertionError(
+                f"{description}: {name} must take ({parameters}): {error}"
+            ) from None
 
 
 def _check_caller_layer(implementation: Callable[..., Any], plugins: Plugins) -> None:
@@ -332,11 +331,12 @@ def _check_route_layer(implementation: Callable[..., Any], plugins: Plugins) -> 
     check_route_layers(plugins, _configuration(plugins))
 
 
-def _check_told(implementation: Callable[..., Any], plugins: Plugins) -> None:
-    """Tell the plugins of an event and of a process, as a controller does."""
+def _check_events(implementation: Callable[..., Any], plugins: Plugins) -> None:
+    """Check `on_event` and `on_process` with calls as in a controller."""
     before = plugins.failures.values()
     plugins.on_event(Event("replica", "check#Plugin#1", "RUNNING"))
-    plugins.call_robust("on_process", process=ProcessInfo("controller", "check", "node"), runtime=None)
+    process = ProcessInfo("controller", "check", "node")
+    plugins.call_robust("on_process", process=process, runtime=None)
     failed = [each for each in plugins.failures.values() if each not in before]
     assert not failed, f"plugin {failed[0].plugin} failed in {failed[0].hook}: {failed[0].message}"
 
@@ -353,8 +353,8 @@ _CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
     "register_layer_stages": _check_layer_stages,
     "register_protocols": _check_protocols,
     "make_scaler": _check_scaler,
-    "on_event": _check_told,
-    "on_process": _check_told,
+    "on_event": _check_events,
+    "on_process": _check_events,
     "make_meter": _check_meter,
     "wrap_caller": _check_caller_layer,
     "wrap_replica": _check_replica_layer,
@@ -381,11 +381,12 @@ def _check_methods(value: Any, methods: tuple[str, ...]) -> None:
 
 
 def _given(implementation: Callable[[], Any], kind: type | None = None) -> list[Any]:
-    """Return what a `register_*` hook gives, of the right kind and named."""
+    """Return the values of a `register_*` hook, after checks of their type and name."""
     values = list(implementation())
     for value in values:
-        right = kind is None or isinstance(value, kind)
-        assert right, f"{implementation.__name__} gave {value!r}, no {kind and kind.__name__}"
+        is_valid = kind is None or isinstance(value, kind)
+        name = implementation.__name__
+        assert is_valid, f"{name} returned {value!r}, not a {kind and kind.__name__}"
         assert isinstance(value.name, str), f"{value!r} has no name"
         assert value.name, f"{value!r} has no name"
     return values

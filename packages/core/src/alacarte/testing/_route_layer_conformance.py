@@ -1,4 +1,4 @@
-"""The check of what a plugin puts around routes."""
+"""Conformance check of layers around routes."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ _ROUTE = Route(
 
 
 def check_route_layers(plugins: Plugins, config: ConfigSections) -> None:
-    """Check that the layers of a route with two targets and a shadow pass a call on.
+    """Check that the layers of a route with two targets and a shadow forward a call.
 
     Raises:
-        AssertionError: A plugin fails or gives something else than a layer; or a layer changes the
-            reply, or makes something else than a service.
+        AssertionError: A plugin raises or returns no layer; or a layer changes the reply, or
+            returns no service.
     """
     asyncio.run(_check(plugins, config))
 
 
 async def _check(plugins: Plugins, config: ConfigSections) -> None:
-    runtime: Any = _RouteMeans(config)
+    runtime: Any = _FakeRuntime(config)
     for layer in plugins.wrap_route(_ROUTE, runtime):
         assert not isinstance(layer, PluginError), str(layer)
         target = next(iter(_ROUTE.targets))
         inner = _checked("wrap_target", layer.wrap_target(target, runtime.service(target), _never))
         service = _checked("wrap", layer.wrap(inner, _never))
         reply = await service(Call("check", (b"",)))
-        assert reply.payload == (b"One",), f"wrap_route: the layer made {reply!r} of a reply"
+        assert reply.payload == (b"One",), f"wrap_route: the layer changed the reply to {reply!r}"
         layer.close(replaced=False)
 
 
 def _checked(method: str, service: Any) -> Service:
-    assert callable(service), f"wrap_route: {method} made {service!r} of a service"
-    made: Service = service
-    return made
+    assert callable(service), f"wrap_route: {method} returned {service!r} instead of a service"
+    wrapped: Service = service
+    return wrapped
 
 
-class _RouteMeans:
-    """A `Runtime` whose deployments answer with their names."""
+class _FakeRuntime:
+    """A `Runtime` whose deployments reply with their names."""
 
     service_context = None
     node_id = "check"
