@@ -40,7 +40,7 @@ def test_callers_see_no_code(wrap: Any):
 
 
 def test_callers_do_not_get_options_of_replicas_alone():
-    """Callers get no options with `seen_by="replicas"`, but those of sections without a plugin."""
+    """Callers get no options with `visible_to="replicas"`, but those of sections without a plugin."""
     given = spec(cache=1, inner=2, other=3)
     assert caller_options(given, SECTIONS) == {"cache": 1, "other": 3}
 
