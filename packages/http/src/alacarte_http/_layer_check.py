@@ -6,7 +6,7 @@ import asyncio
 
 from alacarte.errors import PluginError
 from alacarte.layers import order_stages
-from alacarte.types import ConfigSections, DeploymentId, DeploymentInfo, HookAnswer, Hooks
+from alacarte.types import ConfigSections, DeploymentId, DeploymentInfo, HookResult, Hooks
 
 from ._proxy.layer_builder import HttpLayers
 from .layers import APPLICATION, SYSTEM, UNMATCHED, HttpRequest, HttpResponse, HttpRoute
@@ -32,7 +32,7 @@ def check_http_layers(hooks: Hooks, config: ConfigSections) -> None:
     def report(plugin: str, hook: str, error: BaseException, subject: str) -> None:
         failures.append(f"plugin {plugin}: {hook} for {subject}: {error}")
 
-    def collect(route: HttpRoute) -> list[HookAnswer]:
+    def collect(route: HttpRoute) -> list[HookResult]:
         try:
             return [*hooks.call("wrap_http", route=route, config=config)]
         except PluginError as error:
