@@ -104,7 +104,7 @@ def test_a_control_store_that_is_stopped(monkeypatch: pytest.MonkeyPatch):
     from alacarte._cluster.ray import RayCluster, joining
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(joining, "ANSWER_S", 0.1)
+    monkeypatch.setattr(joining, "STORE_TIMEOUT_S", 0.1)
     # It takes connections, as the kernel does for a stopped process. Ray means the node's own
     # address by 127.0.0.1.
     with socket.create_server(("", 0)) as deaf:

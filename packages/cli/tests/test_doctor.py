@@ -19,7 +19,7 @@ Run = Callable[..., int]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
-    """A sound one: both scripts are ours, and first on the path."""
+    """A sound environment: both scripts are alacarte's, and first on PATH."""
     for name in ("serve", "alacarte"):
         _program(tmp_path / "bin" / name, script_text("/venv/bin/python"))
     return Environment("/venv/bin/python", tmp_path / "bin", str(tmp_path / "bin"))
@@ -39,7 +39,7 @@ def examine(environment: Environment, *, fix: bool = False, records: Any = ()) -
 def test_a_sound_installation_has_nothing_wrong(
     environment: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit code 0, and it lists Python, our packages, Ray and uvloop."""
+    """A sound installation exits with 0, and lists Python, alacarte's packages, Ray and uvloop."""
     assert examine(environment) == 0
     out = capsys.readouterr().out
     assert "WRONG" not in out
@@ -50,17 +50,17 @@ def test_a_sound_installation_has_nothing_wrong(
 def test_rays_script_is_found_and_the_cure_named(
     environment: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit code 1, whose it is and what to do; nothing is changed unasked."""
+    """Ray's script is reported with the remedy and exit code 1, and is not changed."""
     environment.script.write_text(RAYS)
     assert examine(environment) == 1
-    assert "is Ray's: `alacarte doctor --fix`" in capsys.readouterr().out
+    assert "is Ray's: run `alacarte doctor --fix`" in capsys.readouterr().out
     assert owner(environment.script) == "ray"
 
 
-def test_fix_puts_ours_back_and_says_so(
+def test_fix_replaces_rays_script(
     environment: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Afterwards all is well, and exit code 0 says it."""
+    """`--fix` replaces Ray's script, and exits with 0."""
     environment.script.write_text(RAYS)
     assert examine(environment, fix=True) == 0
     assert f"fixed: wrote {environment.script} (it was Ray's)." in capsys.readouterr().out
@@ -70,7 +70,7 @@ def test_fix_puts_ours_back_and_says_so(
 def test_fix_refuses_with_the_reason(
     environment: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A script that is no one's we know stays, and the exit code is 1."""
+    """`--fix` does not replace an unknown script, and exits with 1."""
     environment.script.write_text("#!/usr/bin/env node")
     assert examine(environment, fix=True) == 1
     assert "not fixed: " in capsys.readouterr().out
@@ -80,7 +80,7 @@ def test_fix_refuses_with_the_reason(
 def test_fix_does_nothing_where_nothing_is_wrong(
     environment: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Our own script is not rewritten."""
+    """`--fix` does not write alacarte's script again."""
     before = environment.script.stat().st_mtime_ns
     assert examine(environment, fix=True) == 0
     assert "nothing to fix" in capsys.readouterr().out
@@ -90,7 +90,7 @@ def test_fix_does_nothing_where_nothing_is_wrong(
 def test_another_environment_first_on_the_path_is_wrong_and_left_alone(
     environment: Environment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Only this environment's script is ever written; the rest is advice."""
+    """`--fix` writes only this environment's script; for another one there is advice."""
     other = tmp_path / "other" / "serve"
     _program(other, RAYS)
     path = f"{other.parent}{os.pathsep}{environment.path}"
@@ -103,7 +103,7 @@ def test_another_environment_first_on_the_path_is_wrong_and_left_alone(
 def test_no_script_on_the_path_is_wrong(
     environment: Environment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Typing `serve` would find nothing, and the directory to add is named."""
+    """Where PATH has no `serve`, the directory to add is named."""
     lost = Environment(environment.python, environment.scripts, str(tmp_path / "empty"))
     assert examine(lost) == 1
     assert f"add {environment.scripts} to it" in capsys.readouterr().out
@@ -112,7 +112,7 @@ def test_no_script_on_the_path_is_wrong(
 def test_a_failed_plugin_is_wrong(
     environment: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its reason is shown, first line only."""
+    """A failed plugin is wrong; the first line of its reason is shown."""
     failed = PluginRecord("odd", "odd.hooks", "alacarte-odd", "2.0", "failed", "Boom\nmore")
     assert examine(environment, records=[failed]) == 1
     out = capsys.readouterr().out

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alacarte.errors import ConfigError, DeployError
-from alacarte_cli.failure import blame, told
+from alacarte_cli.failure import format_error, user_frame
 from alacarte_cli.import_path import ImportPath
 
 Write = Callable[..., Path]
@@ -23,10 +23,10 @@ def raised(app_dir: Path, name: str) -> BaseException:
 def test_the_reason_comes_first_then_the_users_own_line(
     module: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three lines: what happened, in which file and function of theirs, and the source."""
+    """A user's error has three lines: the reason, file and function, and the source."""
     app_dir = module("fails_app", "def load():\n    raise ValueError('no weights')\nload()")
     monkeypatch.chdir(app_dir)
-    assert told(raised(app_dir, "fails_app")).splitlines() == [
+    assert format_error(raised(app_dir, "fails_app")).splitlines() == [
         "error: ValueError: no weights",
         "  fails_app.py:2 in load",
         "    raise ValueError('no weights')",
@@ -34,9 +34,9 @@ def test_the_reason_comes_first_then_the_users_own_line(
 
 
 def test_library_frames_below_the_users_are_passed_over(module: Write) -> None:
-    """What fails inside the standard library is shown where the user called it."""
+    """A failure inside the standard library is shown at the user's call."""
     app_dir = module("json_app", "import json\n\njson.loads('{')")
-    frame = blame(raised(app_dir, "json_app"))
+    frame = user_frame(raised(app_dir, "json_app"))
     assert frame is not None
     assert (frame.path, frame.line, frame.source) == (
         app_dir / "json_app.py", 3, "json.loads('{')",
@@ -44,36 +44,36 @@ def test_library_frames_below_the_users_are_passed_over(module: Write) -> None:
 
 
 def test_an_installed_application_is_the_users_own(module: Write) -> None:
-    """In site-packages the package we called is the user's, and libraries it calls are not."""
+    """Of packages in site-packages, only the one that alacarte called counts as the user's."""
     app_dir = module("site-packages.shop_lib", "def half(n):\n    return n / 0")
     module("site-packages.shop_app", "import shop_lib\n\nshop_lib.half(1)")
-    frame = blame(raised(app_dir / "site-packages", "shop_app"))
+    frame = user_frame(raised(app_dir / "site-packages", "shop_app"))
     assert frame is not None
     assert (frame.path.name, frame.line) == ("shop_app.py", 3)
 
 
 def test_a_library_below_an_error_of_ours_is_not_blamed(module: Write) -> None:
-    """What a library we use raises, such as a port in use, is not shown as the user's line."""
+    """An error from a library of alacarte's, such as a port in use, has no line of the user's."""
     app_dir = module("site-packages.listen_lib", "raise OSError('address in use')")
     error = ConfigError("port 8000 is in use")
     error.__cause__ = raised(app_dir / "site-packages", "listen_lib")
-    assert told(error) == "error: port 8000 is in use"
+    assert format_error(error) == "error: port 8000 is in use"
 
 
 def test_a_syntax_error_shows_the_line_that_has_it(module: Write) -> None:
     """The frame is where the mistake is, which never ran."""
     app_dir = module("syntax_app", "a = 1\nb = = 2\n")
-    frame = blame(raised(app_dir, "syntax_app"))
+    frame = user_frame(raised(app_dir, "syntax_app"))
     assert frame is not None
     assert (frame.path.name, frame.line, frame.source) == ("syntax_app.py", 2, "b = = 2")
 
 
 def test_our_errors_show_without_their_class_name() -> None:
-    """Messages of ours are sentences of their own, and no frame of ours is shown."""
+    """alacarte's own errors are shown without a frame."""
     try:
         ImportPath.parse("nonsense")
     except ConfigError as error:
-        text = told(error)
+        text = format_error(error)
     assert text.startswith("error: 'nonsense' is not an import path")
     assert "import_path.py" not in text
 
@@ -92,7 +92,7 @@ def test_a_traceback_from_another_process_is_told_in_short() -> None:
         "           ^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
         "json.decoder.JSONDecodeError: Expecting value"
     )
-    assert told(error).splitlines() == [
+    assert format_error(error).splitlines() == [
         "error: default#Model: JSONDecodeError: Expecting value",
         "  /home/u/app.py:13 in load",
         "    json.loads('')",
@@ -100,29 +100,29 @@ def test_a_traceback_from_another_process_is_told_in_short() -> None:
 
 
 def test_a_deploy_error_without_traceback_speaks_for_itself() -> None:
-    """Its message is told as it is, up to an empty line."""
+    """The message is shown unchanged, up to an empty line."""
     error = DeployError("app.py:3 in __init__: ValueError: no weights\n\nand details")
     error.__cause__ = ValueError("no weights")
-    assert told(error) == "error: app.py:3 in __init__: ValueError: no weights"
+    assert format_error(error) == "error: app.py:3 in __init__: ValueError: no weights"
 
 
 def test_the_cause_is_searched_where_the_error_has_no_frame_of_the_users(module: Write) -> None:
-    """An error of ours raised from the user's shows the user's line."""
+    """An error of alacarte's with a user's error as its cause has the user's line."""
     app_dir = module("cause_app", "1 / 0")
     error = ConfigError("cannot be built")
     error.__cause__ = raised(app_dir, "cause_app")
-    assert told(error).startswith("error: cannot be built\n  ")
-    assert told(error).endswith("1 / 0")
+    assert format_error(error).startswith("error: cannot be built\n  ")
+    assert format_error(error).endswith("1 / 0")
 
 
 def test_full_shows_the_whole_traceback(module: Write) -> None:
-    """With `--traceback` nothing is left out."""
+    """With `--traceback`, the whole traceback is shown."""
     app_dir = module("whole_app", "1 / 0")
-    text = told(raised(app_dir, "whole_app"), full=True)
+    text = format_error(raised(app_dir, "whole_app"), full=True)
     assert text.startswith("Traceback (most recent call last):")
     assert text.endswith("ZeroDivisionError: division by zero")
 
 
 def test_an_exception_without_message_is_its_class() -> None:
-    """No dangling colon."""
-    assert told(KeyError()) == "error: KeyError"
+    """An error without a message has no trailing colon."""
+    assert format_error(KeyError()) == "error: KeyError"

@@ -21,13 +21,13 @@ Write = Callable[..., Path]
     ],
 )
 def test_both_spellings_are_read(text: str, module: str, attribute: str) -> None:
-    """A colon or else the last dot divides module and attribute."""
+    """A colon, or without a colon the last dot, separates module and attribute."""
     assert ImportPath.parse(text) == ImportPath(module, attribute)
 
 
 @pytest.mark.parametrize("text", ["app", "", ":", "app:", ":app", "a b:c", "app:1", "a..b:c", ".a"])
 def test_nonsense_is_refused(text: str) -> None:
-    """What names no module and attribute is an error that shows how to write one."""
+    """The error for another text shows the form of an import path."""
     with pytest.raises(ConfigError, match="module:attribute"):
         ImportPath.parse(text)
 
@@ -45,7 +45,7 @@ def test_nonsense_is_refused(text: str) -> None:
     ],
 )
 def test_a_file_is_found(module: Write, text: str, expected: str, folder: str) -> None:
-    """A path to a file is the module that the file is, and the folder to import it from."""
+    """The path of a file becomes the file's module, and the directory to import it from."""
     for name in ("app", "src.app", "src.pkg.__init__", "src.pkg.sub.__init__"):
         here = module(name)
     module("src.pkg.sub.deep")
@@ -56,11 +56,14 @@ def test_a_file_is_found(module: Write, text: str, expected: str, folder: str) -
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("app.py", "'app.py' names a file and no application in it; write app.py:app"),
+        ("app.py", "'app.py' names a file, but no application; write app.py:app"),
         ("src/app", "write src/app:app"),
-        ("nowhere.py:app", r"there is no file .*/nowhere.py \(import path 'nowhere.py:app'\)"),
-        ("/abs/nowhere:app", "there is no file /abs/nowhere.py"),
-        ("my-app.py:app", "my-app.py cannot be imported: a module's name may hold letters"),
+        ("nowhere.py:app", r"/nowhere.py does not exist \(import path 'nowhere.py:app'\)"),
+            "nowhere.py:app",
+            r"the file .*/nowhere.py does not exist \(import path 'nowhere.py:app'\)",
+        ),
+        ("/abs/nowhere:app", "the file /abs/nowhere.py does not exist"),
+        ("my-app.py:app", "my-app.py cannot be imported: the name of a module may contain letters"),
     ],
 )
 def test_a_file_that_is_none(module: Write, text: str, reason: str) -> None:
@@ -72,7 +75,7 @@ def test_a_file_that_is_none(module: Write, text: str, reason: str) -> None:
 
 
 def test_a_configuration_file_is_no_import_path() -> None:
-    """`config.yaml` is not taken for attribute `yaml` of module `config`."""
+    """`config.yaml` is not read as the attribute `yaml` of a module `config`."""
     with pytest.raises(ConfigError, match="is a file"):
         ImportPath.parse("config.yaml")
 
@@ -91,14 +94,14 @@ def test_attributes_of_attributes_are_reached(module: Write) -> None:
 
 
 def test_a_missing_module_names_near_ones(module: Write) -> None:
-    """The error names the module, where it was looked for and one of a similar name."""
+    """The error names the module, the directory, and a module of a similar name."""
     app_dir = module("my_application")
     with pytest.raises(ConfigError, match=r"no module 'my_aplication' .*mean 'my_application'\?"):
         ImportPath("my_aplication", "app").load(app_dir)
 
 
 def test_a_missing_submodule_names_its_neighbours(module: Write) -> None:
-    """Near names of a submodule are looked for in its package."""
+    """The similar names for a submodule come from its package."""
     app_dir = module("some_pkg.__init__")
     module("some_pkg.service")
     with pytest.raises(ConfigError, match=r"no module 'some_pkg.servise' .*mean 'service'\?"):

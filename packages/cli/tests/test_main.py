@@ -11,13 +11,14 @@ import pytest
 
 from alacarte._plugins import load
 from alacarte.errors import PluginError
+from alacarte.types import Command
 from alacarte_cli.main import main
 
 HEAVY = ("ray", "pydantic", "starlette", "uvicorn", "fastapi", "alacarte_cli.commands.run")
 
 
 class Greet:
-    """A stranger's command, with what is hard to parse: options between positional words."""
+    """A plugin's command that is hard to parse: options between positional arguments."""
 
     def __init__(self) -> None:
         self.seen: list[argparse.Namespace] = []
@@ -46,7 +47,7 @@ def greet(monkeypatch: pytest.MonkeyPatch) -> Greet:
 
 
 def test_a_strangers_command_is_run_like_ours(plugins: Any, greet: Greet) -> None:
-    """It appears by its hook alone; its exit code is ours; options and words may be mixed."""
+    """A plugin's command sets the exit code, and takes options between positional arguments."""
     assert main(["greet", "you", "--loud", "a=1", "b"], lambda: plugins) == 5
     [options] = greet.seen
     assert (options.name, options.words, options.loud) == ("you", ["a=1", "b"], True)
@@ -56,7 +57,7 @@ def test_a_strangers_command_is_run_like_ours(plugins: Any, greet: Greet) -> Non
 def test_a_command_may_have_subcommands(
     plugins: Any, greet: Greet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Parsers that cannot take mixed words are used as they are."""
+    """A parser that cannot take mixed arguments works without mixing."""
 
     def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_subparsers(dest="name").add_parser("deep").add_argument("--loud")
@@ -69,7 +70,7 @@ def test_a_command_may_have_subcommands(
 def test_a_command_may_have_a_traceback_option_of_its_own(
     plugins: Any, greet: Greet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The option that every command has gives way."""
+    """A command's own `--traceback` replaces the common one."""
 
     def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--traceback", dest="name", default="x")
@@ -80,7 +81,7 @@ def test_a_command_may_have_a_traceback_option_of_its_own(
 
 
 def test_help_lists_every_command(plugins: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ours and the stranger's, whose module does not even exist."""
+    """The help lists all commands, even those whose modules do not exist."""
     with pytest.raises(SystemExit) as ended:
         main(["--help"], lambda: plugins)
     assert ended.value.code == 0
@@ -91,7 +92,7 @@ def test_help_lists_every_command(plugins: Any, capsys: pytest.CaptureFixture[st
 
 
 def test_no_command_is_wrong_usage(plugins: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """It shows the help, on stderr."""
+    """Without a command, the program prints the help on stderr."""
     assert main([], lambda: plugins) == 2
     assert "commands:" in capsys.readouterr().err
 
@@ -127,7 +128,7 @@ def test_traceback_tells_all(
 def test_an_interrupt_is_no_error(
     plugins: Any, greet: Greet, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ctrl-C in any command: exit code 130 and no words."""
+    """Ctrl-C in any command exits with 130 and prints nothing."""
     assert main(["greet", "interrupted"], lambda: plugins) == 130
     assert capsys.readouterr().err == ""
 
@@ -135,13 +136,15 @@ def test_an_interrupt_is_no_error(
 def test_a_command_that_cannot_be_loaded_is_named(
     plugins: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The stranger's module is missing: the error names command and target."""
+    """The error for a command whose target cannot be loaded names both."""
+    plugins.commands["greet"] = Command("greet", "Say hello.", "no_such_module:greet")
     assert main(["greet", "you"], lambda: plugins) == 1
-    assert "command greet: stranger:greet fails: No module" in capsys.readouterr().err
+    expected = "command greet: no_such_module:greet cannot be loaded: No module"
+    assert expected in capsys.readouterr().err
 
 
 def test_conflicting_plugins_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """What goes wrong with loading plugins is an error like any other."""
+    """An error while loading plugins is printed like any other."""
 
     def load() -> Any:
         raise PluginError("both a and b provide 'run'")
@@ -178,7 +181,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_it_runs_as_a_module() -> None:
-    """`python -m alacarte_cli` is the program, whoever owns the name `serve`."""
+    """`python -m alacarte_cli` is the program, whichever program `serve` is."""
     done = subprocess.run(
         [sys.executable, "-m", "alacarte_cli", "--version"],
         capture_output=True,
@@ -191,7 +194,7 @@ def test_it_runs_as_a_module() -> None:
 def test_plugins_that_clash_over_a_command_are_shown(
     plugins: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`plugins` runs all the same, since it says which they are; other commands do not."""
+    """Where plugins clash, `alacarte plugins` runs and names them; other commands fail."""
 
     class Clashing:
         records = plugins.records
@@ -215,7 +218,7 @@ def test_plugins_that_clash_over_a_command_are_shown(
 def test_plugins_of_one_name_are_shown(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a table, even if this program's own plugin is one of them."""
+    """`alacarte plugins` lists plugins of the same name, even its own."""
     monkeypatch.setenv("ALACARTE_PLUGINS", name)  # a module of that name, beside our plugin
     assert main(["plugins"], load) == 1
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]

@@ -10,7 +10,7 @@ import pytest
 from alacarte.hookspecs import hookimpl
 from alacarte.plugins import PluginRecord
 from alacarte.types import Command
-from alacarte_cli.commands.plugins import PluginsCommand, given
+from alacarte_cli.commands.plugins import PluginsCommand, contributions
 
 
 def test_each_plugin_has_a_row_and_each_failure_its_reason(
@@ -22,7 +22,7 @@ def test_each_plugin_has_a_row_and_each_failure_its_reason(
     """
     assert PluginsCommand().run(Namespace(plugins=plugins, hooks=False)) == 1
     head, cli, odd, *rest = capsys.readouterr().out.splitlines()
-    assert head.split() == ["NAME", "VERSION", "DISTRIBUTION", "STATE", "GIVES"]
+    assert head.split() == ["NAME", "VERSION", "DISTRIBUTION", "STATE", "PROVIDES"]
     assert cli.split()[:4] == ["cli", "0.1.0", "alacarte-cli", "loaded"]
     assert cli.endswith("commands: run, status, shutdown, plugins, doctor")
     assert odd.split() == ["odd", "2.0", "alacarte-odd", "failed", "-"]
@@ -30,10 +30,10 @@ def test_each_plugin_has_a_row_and_each_failure_its_reason(
 
 
 def test_each_hook_has_a_row_on_request(plugins: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """Who brings it, and who implements it in which order."""
+    """`--hooks` lists hooks with the plugins that specify and implement them, in order."""
     PluginsCommand().run(Namespace(plugins=plugins, hooks=True))
     head, row, *_ = capsys.readouterr().out.splitlines()
-    assert head.split() == ["HOOK", "BROUGHT", "BY", "IMPLEMENTED", "BY"]
+    assert head.split() == ["HOOK", "SPECIFIED", "BY", "IMPLEMENTED", "BY"]
     assert row.split() == ["wrap_http", "http", "cors,", "keys"]
 
 
@@ -61,7 +61,7 @@ def test_hooks_of_all_kinds_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     for function in (register_commands, register_modules, register_api, wrap_replica, plain):
         setattr(plugin, function.__name__, function)
     monkeypatch.setitem(sys.modules, "many_hooks", plugin)
-    assert list(given(PluginRecord("many", "many_hooks", state="loaded"))) == [
+    assert list(contributions(PluginRecord("many", "many_hooks", state="loaded"))) == [
         "api: nothing",
         "commands: a, b",
         "modules: one.module",

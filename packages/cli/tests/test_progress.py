@@ -11,11 +11,11 @@ from alacarte.errors import ServeError
 from alacarte.status import ApplicationStatus, DeploymentStatus, ReplicaState, ServeStatus
 from alacarte.testing import wait_until
 from alacarte_cli import progress
-from alacarte_cli.progress import lines, open_progress, summary
+from alacarte_cli.progress import open_progress, summary, waiting_lines
 
 
 def starting(serve: Any, ready: int, waits_for: str = "") -> ServeStatus:
-    """The status of an application of two replicas on its way."""
+    """The status of a starting application of two replicas."""
     status: ServeStatus = serve.status()
     app = status.applications["default"]
     states = {ReplicaState.RUNNING: ready, ReplicaState.STARTING: 2 - ready}
@@ -32,23 +32,23 @@ def starting(serve: Any, ready: int, waits_for: str = "") -> ServeStatus:
 
 
 def test_how_far_it_is(serve: Any) -> None:
-    """Replicas ready of those wanted, and what each deployment waits for."""
+    """The summary has the number of ready replicas, the lines what deployments wait for."""
     status = starting(serve, 1)
     assert summary(status, "default") == "1 of 2 replicas ready"
-    assert list(lines(status, "default")) == ["Model: 1 of 2 ready, 1 starting"]
+    assert list(waiting_lines(status, "default")) == ["Model: 1 of 2 ready, 1 starting"]
     waits = starting(serve, 0, "1 GPU; the cluster has none")
-    assert list(lines(waits, "default")) == ["Model: 0 of 2 ready, waits for 1 GPU"]
-    assert list(lines(serve.status(), "default")) == []
+    assert list(waiting_lines(waits, "default")) == ["Model: 0 of 2 ready, waits for 1 GPU"]
+    assert list(waiting_lines(serve.status(), "default")) == []
     assert summary(status, "other") == ""
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_REFRESH_S", 0.001)
+    monkeypatch.setattr(progress, "_REFRESH_INTERVAL_S", 0.001)
 
 
 def test_plain_lines(serve: Any) -> None:
-    """Where nobody sits at a terminal: a line for each step, and one for each change."""
+    """Without a terminal, each step and each change prints a line."""
     out = io.StringIO()
     found = iter([starting(serve, 0), starting(serve, 0), ServeError("away"), starting(serve, 1)])
     last = starting(serve, 1)
@@ -78,7 +78,7 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize("colour", [True, False])
 def test_a_display(serve: Any, monkeypatch: pytest.MonkeyPatch, colour: bool) -> None:
-    """On a terminal, what happens is shown in place, and gone when it has happened."""
+    """On a terminal, the progress is shown in place, and removed at the end."""
     out = Terminal()
     monkeypatch.setattr("sys.stderr", out)
     monkeypatch.setenv("TERM", "xterm")
@@ -97,7 +97,7 @@ def test_a_display(serve: Any, monkeypatch: pytest.MonkeyPatch, colour: bool) ->
 def test_a_terminal_that_cannot_move_its_cursor(
     serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It gets lines: a display would show nothing there."""
+    """A terminal that cannot move its cursor gets lines."""
     monkeypatch.setenv("TERM", "dumb")
     out = Terminal()
     with open_progress("default", out) as shown:
@@ -106,8 +106,8 @@ def test_a_terminal_that_cannot_move_its_cursor(
 
 
 def test_an_answer_that_is_late_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A status that does not come is not waited for once the application runs."""
-    monkeypatch.setattr(progress, "_STOP_S", 0.01)
+    """The end of the progress does not wait for a late status."""
+    monkeypatch.setattr(progress, "_JOIN_TIMEOUT_S", 0.01)
     asked: list[float] = []
     done: list[bool] = []
 

@@ -25,7 +25,7 @@ VALUES = st.recursive(
 
 
 def test_a_table_has_aligned_columns() -> None:
-    """Two spaces between columns, none at the end of a line, empty columns left out."""
+    """A table has two spaces between columns, none at the ends of lines, no empty columns."""
     rows = [("NAME", "", "STATE"), ("a", "", "loaded"), ("longer", "", "x")]
     assert table(rows).splitlines() == ["NAME    STATE", "a       loaded", "longer  x"]
 
@@ -36,7 +36,7 @@ def test_no_rows_are_no_text() -> None:
 
 
 def test_yaml_is_plain_where_it_can_be() -> None:
-    """Words, URLs and numbers stand bare; several lines stand as they are."""
+    """YAML has words, URLs and numbers without quotes, and several lines as a block."""
     value = {"status": "RUNNING", "url": "http://a:8000", "empty": {}, "why": "one\n  two"}
     assert as_yaml({"app": value, "count": 2}).splitlines() == [
         "app:",
@@ -52,12 +52,12 @@ def test_yaml_is_plain_where_it_can_be() -> None:
 
 @pytest.mark.parametrize("text", ["", "true", "12", "a: b", "# x", "- y", "1e3", "x #y", "~", "="])
 def test_strings_that_yaml_would_misread_are_quoted(text: str) -> None:
-    """What is not plainly a string stands in quotes."""
+    """YAML quotes strings that readers could take for other types."""
     assert as_yaml({"key": text}) == f'key: "{text}"'
 
 
 @given(st.dictionaries(st.text(min_size=1), VALUES, max_size=4))
 def test_any_yaml_reader_reads_it_back(value: dict[str, Any]) -> None:
-    """Whatever the values, PyYAML gives back what went in."""
+    """PyYAML reads any rendered values back unchanged."""
     yaml = pytest.importorskip("yaml")
     assert (yaml.safe_load(as_yaml(value)) or {}) == value

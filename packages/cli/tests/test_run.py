@@ -22,7 +22,7 @@ Start = Callable[..., int]
 
 
 class Signals:
-    """Ctrl-C comes as soon as the program waits for it; what was asked is noted."""
+    """Signals that send Ctrl-C as soon as the program waits, and note their calls."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -36,15 +36,15 @@ class Signals:
             raise Stopped(signal.SIGINT)
         assert ended(1.0)
 
-    def hold(self) -> None:
-        self.asked.append("hold")
+    def defer(self) -> None:
+        self.asked.append("defer")
 
     def restore(self) -> None:
         self.asked.append("restore")
 
 
 def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Return what was written to stderr from the error on."""
+    """Return the lines on stderr, from the error on."""
     lines = capsys.readouterr().err.splitlines()
     [first] = [number for number, line in enumerate(lines) if line.startswith("error: ")]
     return lines[first:]
@@ -88,7 +88,7 @@ def start(
 def test_it_serves_until_interrupted(
     start: Start, serve: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Starts, runs, says where it listens, and after Ctrl-C shuts down and returns 0."""
+    """The command starts, runs, prints the URL, and after Ctrl-C shuts down and returns 0."""
     assert start("run_app:app") == 0
     plain = {"cluster": None, "address": None, "http_options": None, "foreground": True}
     assert serve.calls[0] == ("start", plain)
@@ -97,7 +97,7 @@ def test_it_serves_until_interrupted(
 
 
 def test_only_what_was_given_is_passed_on(start: Start, serve: Any) -> None:
-    """Defaults are the facade's; what is typed arrives under its name."""
+    """Only the options in the arguments are passed to the facade."""
     start("run_app:app", "--port", "9000", "--name", "shop", "--route-prefix", "/shop")
     (_, started), (_, ran), _ = serve.calls
     assert started["http_options"] == {"port": 9000}
@@ -128,14 +128,14 @@ def test_arguments_reach_the_builder_wherever_they_stand(start: Start, serve: An
 def test_without_http_it_says_so(
     start: Start, serve: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No proxy or no route: there is no address to print."""
+    """Without a proxy or a route, no URL is printed."""
     serve.proxies = {}
     start("run_app:app")
     assert capsys.readouterr().out == "default is running, without HTTP.\n"
 
 
 def test_what_ran_before_goes_on(start: Start, serve: Any) -> None:
-    """On an instance that others started, only the application is deleted at the end."""
+    """On a running instance, only the application is deleted at the end."""
     serve.running = True
     assert start("run_app:app", "--name", "shop") == 0
     assert serve.called == ["start", "run", "delete"]
@@ -144,7 +144,7 @@ def test_what_ran_before_goes_on(start: Start, serve: Any) -> None:
 
 
 def test_non_blocking_leaves_it_running(start: Start, serve: Any) -> None:
-    """It returns once the application answers, and shuts nothing down."""
+    """`--non-blocking` returns once the application runs, and shuts nothing down."""
     assert start("run_app:app", "--non-blocking") == 0
     assert serve.called == ["start", "run"]
     assert not serve.calls[0][1]["foreground"]  # nobody watches
@@ -153,7 +153,7 @@ def test_non_blocking_leaves_it_running(start: Start, serve: Any) -> None:
 def test_an_instance_that_ends_elsewhere(
     start: Start, serve: Any, signals: Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It says so and ends with 0; there is nothing left to shut down."""
+    """When another process ends the instance, the command prints that and exits with 0."""
     signals.comes = False
     assert start("run_app:app") == 0
     assert serve.called == ["start", "run"]
@@ -161,7 +161,7 @@ def test_an_instance_that_ends_elsewhere(
 
 
 def test_a_limit_of_time(start: Start, serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--timeout` bounds the wait; what is late is ended, and the error says what it waited for."""
+    """After `--timeout` the application is shut down; the error has the reason for the wait."""
     waiting = {"default#Model": "0 of 1 ready, waits for 1 GPU"}
     cause = "Deployment 'default#Model' asks for 1 GPU; the cluster has 0 in all."
     serve.fails["run"] = DeployTimeoutError(("default",), 2.5, waiting, (cause,))
@@ -169,14 +169,14 @@ def test_a_limit_of_time(start: Start, serve: Any, capsys: pytest.CaptureFixture
     assert serve.calls[1][1]["timeout_s"] == 2.5
     assert serve.called[-1] == "shutdown"
     assert errors(capsys) == [
-        "error: default does not run after 2.5 s, and was ended.",
+        "error: default did not run within 2.5 s (--timeout), and was shut down.",
         "default#Model: 0 of 1 ready, waits for 1 GPU",
         cause,
     ]
 
 
 def test_nothing_to_run(start: Start, serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without an application, it shows how one is named; exit code 2."""
+    """Without an import path, the command shows an example and exits with 2."""
     assert start() == 2
     assert "`alacarte run greeter:app` runs `app` of greeter.py" in capsys.readouterr().err
     assert serve.calls == []
@@ -193,29 +193,29 @@ def test_a_file_is_as_good_as_a_module(start: Start, serve: Any) -> None:
 def test_rays_script_is_noted(
     start: Start, module: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where a shell finds Ray's `serve`, one line says so, and what to do."""
+    """Where the shell's `serve` is Ray's, a note has the remedy."""
     script = module("other") / "serve"
     script.write_text("from ray.serve.scripts import cli")
     script.chmod(0o755)
     start("run_app:app")
     [note] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
     assert note == (
-        f"note: `serve` on your PATH is Ray's ({script}): use `alacarte`, or make `serve` ours "
-        "with `alacarte doctor --fix`."
+        f"note: `serve` on your PATH is Ray's ({script}); use `alacarte`, or run `alacarte doctor "
+        "--fix` to replace it."
     )
 
 
 def test_ready_is_said_once(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command says that the application runs, and `serve.run` keeps quiet."""
+    """The command prints that the application runs, and `serve.run` does not log it."""
     start("run_app:app")
     assert not logging.getLogger("alacarte.serve").isEnabledFor(logging.INFO)
     assert capsys.readouterr().out.count("running at") == 1
 
 
 def test_signals_are_taken_back_from_ray(start: Start, signals: Signals) -> None:
-    """Armed before the start and again after it, held for the shutdown, then given back."""
+    """Signals are armed before and after the start, deferred for the shutdown, then restored."""
     start("run_app:app")
-    assert signals.asked == ["arm", "arm", "hold", "restore"]
+    assert signals.asked == ["arm", "arm", "defer", "restore"]
 
 
 @pytest.mark.parametrize("options", [["--non-blocking"], []])
@@ -223,7 +223,7 @@ def test_signals_are_taken_back_from_ray(start: Start, signals: Signals) -> None
 def test_a_failure_leaves_nothing_running(
     start: Start, serve: Any, capsys: pytest.CaptureFixture[str], step: str, options: list[str]
 ) -> None:
-    """Whichever step fails: shut down, the reason in a line, exit code 1."""
+    """When any step fails, the command shuts down, prints the reason, and exits with 1."""
     serve.fails[step] = DeployError("app.py:3 in __init__: ValueError: no weights")
     assert start("run_app:app", *options) == 1
     assert serve.called[-1] == "shutdown"
@@ -235,7 +235,7 @@ def test_a_failure_leaves_nothing_running(
 def test_an_interrupted_start_leaves_nothing_running(
     start: Start, serve: Any, step: str, number: int, code: int
 ) -> None:
-    """Asked to stop before the first answer: shut down, and the signal's own exit code."""
+    """A signal before the first answer shuts down, and exits with the signal's code."""
     serve.fails[step] = Stopped(number)
     assert start("run_app:app") == code
     assert serve.called[-1] == "shutdown"
@@ -244,20 +244,20 @@ def test_an_interrupted_start_leaves_nothing_running(
 def test_a_failing_shutdown_does_not_hide_the_first_error(
     start: Start, serve: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The reason for the failure stays first; the shutdown's is a note."""
+    """The error of a failed start comes first; the error of its shutdown is a note."""
     serve.fails["run"] = DeployError("port 8000 is in use")
     serve.fails["shutdown"] = RuntimeError("no controller")
     assert start("run_app:app") == 1
     assert errors(capsys) == [
         "error: port 8000 is in use",
-        "note: shutting down failed as well: no controller",
+        "note: the shutdown failed, too: no controller",
     ]
 
 
 def test_a_failing_shutdown_after_serving_is_an_error(
     start: Start, serve: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is not passed over: something may still run."""
+    """An error of the shutdown is printed, since processes may still run."""
     serve.fails["shutdown"] = ConfigError("no controller")
     assert start("run_app:app") == 1
     assert "error: no controller" in capsys.readouterr().err
@@ -271,18 +271,18 @@ def test_a_failing_shutdown_after_serving_is_an_error(
         (["run_app:app", "oops"], "'oops' is not of the form key=value"),
         (["run_app:app", "a=1"], "takes no arguments"),
         (["run_app:__name__"], "is of type str"),
-        (["run_app:app", "--local", "-a", "x"], "leave out --address"),
-        (["run_app:app", "--local", "--non-blocking"], "no --non-blocking"),
+        (["run_app:app", "--local", "-a", "x"], "remove --address"),
+        (["run_app:app", "--local", "--non-blocking"], "remove --non-blocking"),
         (["run_app:app", "-d", "/nowhere"], "is not a directory"),
         (["run_app:app", "--timeout", "0"], "must be greater than 0"),
-        (["nowhere/app:app"], "there is no file "),
+        (["nowhere/app:app"], "does not exist"),
         (["run_app.py"], "write run_app.py:app"),
     ],
 )
 def test_what_is_wrong_beforehand_starts_nothing(
     start: Start, serve: Any, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
-    """Exit code 1 with the reason, before anything was started."""
+    """Invalid arguments exit with 1 and the reason, before anything starts."""
     assert start(*words) == 1
     assert message in capsys.readouterr().err
     assert serve.calls == []
@@ -291,7 +291,7 @@ def test_what_is_wrong_beforehand_starts_nothing(
 def test_a_module_that_fails_shows_its_own_line(
     start: Start, serve: Any, module: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What the user's module raises is shown with its file, line and source."""
+    """An error of the user's module is shown with file, line and source."""
     module("broken_app", "import json\njson.loads('')")
     assert start("broken_app:app") == 1
     reason, where, source = errors(capsys)
@@ -329,12 +329,12 @@ parser = argparse.ArgumentParser()
 command.arguments(parser)
 sys.exit(command.run(parser.parse_args(["served:app"])))
 """
-"""What `alacarte run served:app` does, with a facade that stays in one call for good."""
+"""A program like `alacarte run served:app`, with a facade one of whose calls never returns."""
 
 
 @contextmanager
 def running(stuck_in: str = "") -> Iterator[subprocess.Popen[str]]:
-    """A real process that runs the command on a facade which stays in one of its calls."""
+    """A real process that runs the command with a facade one of whose calls never returns."""
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, stuck_in],
         stdout=subprocess.PIPE,

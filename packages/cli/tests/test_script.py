@@ -38,7 +38,7 @@ def program(folder: Path, name: str, text: str) -> Path:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
-    """One with Ray's `serve` and our `alacarte`, first on the path: what uv leaves behind."""
+    """An environment with Ray's `serve` and our `alacarte`, first on PATH, as uv makes it."""
     scripts = tmp_path / "venv" / "bin"
     program(scripts, "serve", PIP_RAY)
     program(scripts, "alacarte", PIP_OURS)
@@ -55,23 +55,23 @@ def environment(tmp_path: Path) -> Environment:
     ],
 )
 def test_a_script_is_known_by_what_it_imports(tmp_path: Path, text: str, expected: str) -> None:
-    """pip's and uv's scripts differ in form, not in what they import."""
+    """The scripts of pip and uv are recognized by their imports."""
     assert owner(program(tmp_path, "serve", text)) == expected
 
 
 def test_the_remedy_for_a_foreign_script(environment: Environment, tmp_path: Path) -> None:
-    """One of this environment is replaced; for one of another, the path is put in order."""
-    assert foreign_script(environment).endswith("make `serve` ours with `alacarte doctor --fix`.")
+    """The note proposes to replace this environment's script, or to change PATH."""
+    assert foreign_script(environment).endswith("run `alacarte doctor --fix` to replace it.")
     other = program(tmp_path / "other", "serve", PIP_RAY)
     behind = replace(environment, path=f"{other.parent}{os.pathsep}{environment.path}")
-    assert foreign_script(behind).endswith(f"or put {environment.scripts} first on it.")
+    assert foreign_script(behind).endswith(f"or put {environment.scripts} first on PATH.")
     environment.repair()
     assert not foreign_script(environment)
 
 
 def test_no_script_is_nobodys(tmp_path: Path) -> None:
-    """A file that is not there is told apart from one that cannot be read."""
-    assert owner(tmp_path / "serve") == "nobody"
+    """A missing script has another owner than an unreadable one."""
+    assert owner(tmp_path / "serve") == "missing"
     assert owner(tmp_path) == "unknown"
 
 
@@ -84,14 +84,14 @@ def test_repair_writes_what_pip_would(environment: Environment) -> None:
 
 
 def test_repair_writes_a_missing_script(environment: Environment) -> None:
-    """Uninstalling Ray can take our `serve` along."""
+    """A missing script is written: uninstalling Ray may remove `serve`."""
     environment.script.unlink()
     environment.repair()
     assert owner(environment.script) == "alacarte"
 
 
 def test_repair_leaves_hard_links_alone(environment: Environment, tmp_path: Path) -> None:
-    """A file shared with an installer's cache keeps its text there."""
+    """A hard link in an installer's cache keeps its content."""
     cached = tmp_path / "cached"
     os.link(environment.script, cached)
     environment.repair()
@@ -99,15 +99,15 @@ def test_repair_leaves_hard_links_alone(environment: Environment, tmp_path: Path
 
 
 def test_a_strangers_script_is_not_overwritten(environment: Environment) -> None:
-    """There is a program of that name for Node, for one."""
+    """An unknown `serve`, such as Node's, is not replaced."""
     environment.script.write_text("#!/usr/bin/env node")
-    with pytest.raises(ConfigError, match="neither ours nor Ray's"):
+    with pytest.raises(ConfigError, match="neither alacarte's nor Ray's"):
         environment.repair()
     assert environment.script.read_text() == "#!/usr/bin/env node"
 
 
 def test_a_directory_without_our_alacarte_is_not_ours_to_write(environment: Environment) -> None:
-    """`alacarte` beside it is the proof that scripts of this environment go there."""
+    """Without `alacarte` in the directory, its scripts may belong to another environment."""
     (environment.scripts / "alacarte").unlink()
     with pytest.raises(ConfigError, match="not this environment's"):
         environment.repair()
@@ -115,7 +115,7 @@ def test_a_directory_without_our_alacarte_is_not_ours_to_write(environment: Envi
 
 
 def test_a_link_is_not_replaced(environment: Environment, tmp_path: Path) -> None:
-    """What a link points at belongs to someone else, and the link was put there on purpose."""
+    """A link is not replaced, since a user has made it on purpose."""
     elsewhere = program(tmp_path / "other", "serve", PIP_RAY)
     environment.script.unlink()
     environment.script.symlink_to(elsewhere)
@@ -127,7 +127,7 @@ def test_a_link_is_not_replaced(environment: Environment, tmp_path: Path) -> Non
 def test_what_cannot_be_written_is_said(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reason the system gives is passed on, and no draft stays behind."""
+    """The error has the system's reason, and no temporary file is left."""
     monkeypatch.setattr(Path, "replace", _read_only)
     with pytest.raises(ConfigError, match="Read-only file system"):
         environment.repair()
@@ -140,7 +140,7 @@ def _read_only(self: Path, target: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["plain", "with blank", "x" * 130])
 def test_the_script_runs_that_interpreter(tmp_path: Path, folder: str) -> None:
-    """Blanks and more than 127 bytes in the interpreter's path, too."""
+    """The script runs with blanks and more than 127 bytes in the interpreter's path, too."""
     (tmp_path / folder).mkdir()
     python = tmp_path / folder / "python"
     python.symlink_to(sys.executable)
@@ -170,7 +170,7 @@ def test_the_first_on_the_path_is_found_through_links(
 def test_another_environments_script_is_told_apart(
     environment: Environment, tmp_path: Path
 ) -> None:
-    """What comes first on the path is not taken for this environment's own."""
+    """Another environment's script, first on PATH, is not this environment's."""
     other = program(tmp_path / "other", "serve", PIP_OURS)
     path = f"{other.parent}{os.pathsep}{environment.path}"
     assert not Environment(environment.python, environment.scripts, path).reaches_own()

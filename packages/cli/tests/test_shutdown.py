@@ -28,7 +28,7 @@ def options(**given: Any) -> Namespace:
 
 
 def test_nothing_running_is_fine(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """It says so, asks nothing, starts nothing and exits with 0."""
+    """Without an instance, the command prints that and exits with 0, without a question."""
     serve.running = False
     assert ShutdownCommand(lambda: serve, never).run(options()) == 0
     assert capsys.readouterr().out == "nothing is running.\n"
@@ -36,13 +36,13 @@ def test_nothing_running_is_fine(serve: Any, capsys: pytest.CaptureFixture[str])
 
 
 def test_yes_needs_no_answer(serve: Any) -> None:
-    """With `-y` nobody is asked."""
+    """With `-y` there is no question."""
     assert ShutdownCommand(lambda: serve, never).run(options(yes=True)) == 0
     assert serve.called == ["attach", "shutdown"]
 
 
 def test_it_names_what_it_would_end(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """The question names the applications, and yes ends them."""
+    """The question names the applications, and the answer yes shuts them down."""
     assert ShutdownCommand(lambda: serve, answers("Y ")).run(options()) == 0
     assert "Shut down default and all" in capsys.readouterr().out
     assert serve.called == ["attach", "shutdown"]
@@ -50,13 +50,13 @@ def test_it_names_what_it_would_end(serve: Any, capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize("answer", ["", "n", "what?", EOFError()])
 def test_anything_but_yes_leaves_it_running(serve: Any, answer: str | BaseException) -> None:
-    """Exit code 1 and nothing ended, also where nobody can answer."""
+    """Any other answer, or no terminal, exits with 1 and shuts nothing down."""
     assert ShutdownCommand(lambda: serve, answers(answer)).run(options()) == 1
     assert serve.called == ["attach"]
 
 
 def test_force_asks_the_instance_nothing(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """With `--force` nothing is joined or asked for: the instance may not answer any more."""
+    """`--force` makes no call to the instance, which may not answer."""
     command = ShutdownCommand(lambda: serve, answers("y"))
     assert command.run(options(force=True, address="host:1")) == 0
     assert "Kill all processes of alacarte on host:1? [y/N]" in capsys.readouterr().out
@@ -64,7 +64,7 @@ def test_force_asks_the_instance_nothing(serve: Any, capsys: pytest.CaptureFixtu
 
 
 def test_force_needs_a_yes_as_well(serve: Any) -> None:
-    """Exit code 1 and nothing killed without it; with `-y` nobody is asked."""
+    """`--force` asks a question, too, unless `-y` is passed."""
     assert ShutdownCommand(lambda: serve, answers("n")).run(options(force=True)) == 1
     assert serve.calls == []
     assert ShutdownCommand(lambda: serve, never).run(options(force=True, yes=True)) == 0

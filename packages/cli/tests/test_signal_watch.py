@@ -10,7 +10,7 @@ from alacarte_cli.signal_watch import SignalWatch
 
 
 class Handler:
-    """Counts what arrives, or pretends to be stuck."""
+    """A handler that counts signals, or pretends to be stuck."""
 
     def __init__(self) -> None:
         self.handled = 0
@@ -37,7 +37,7 @@ def handler() -> Iterator[Handler]:
 
 
 def test_a_signal_that_is_handled(handler: Handler) -> None:
-    """Nothing happens where the main thread does its part, however late the watch begins."""
+    """The watch does nothing while the main thread handles the signals."""
     watch = handler.watch(3600.0)
     for _ in range(3):
         signal.raise_signal(signal.SIGINT)
@@ -46,7 +46,7 @@ def test_a_signal_that_is_handled(handler: Handler) -> None:
 
 
 def test_a_signal_that_nobody_handles(handler: Handler) -> None:
-    """After some patience, the watch acts, with the signal's number."""
+    """The watch gives up after its patience, with the signal's number."""
     handler.stuck = True
     watch = handler.watch(0.01)
     signal.raise_signal(signal.SIGTERM)
@@ -56,7 +56,7 @@ def test_a_signal_that_nobody_handles(handler: Handler) -> None:
 
 
 def test_two_signals_are_more_urgent(handler: Handler) -> None:
-    """Who insists need not wait for the patience with one."""
+    """A repeated signal shortens the patience."""
     handler.stuck = True
     watch = handler.watch(3600.0)
     signal.raise_signal(signal.SIGINT)
@@ -67,6 +67,6 @@ def test_two_signals_are_more_urgent(handler: Handler) -> None:
 
 
 def test_it_leaves_the_wakeup_descriptor_as_it_was(handler: Handler) -> None:
-    """Another event loop's descriptor is back afterwards."""
+    """Closing the watch restores the wakeup descriptor of an event loop."""
     handler.watch(1.0).close()
     assert signal.set_wakeup_fd(-1) == -1

@@ -36,7 +36,7 @@ def test_tables_by_default(serve: Any, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_nothing_running_is_an_error(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 1, one line on stderr, and nothing is started."""
+    """Without an instance, the command prints a line on stderr and exits with 1."""
     serve.running = False
     assert StatusCommand(lambda: serve).run(options(address="host:1")) == 1
     assert capsys.readouterr().err.startswith("nothing is running at host:1; start with ")
@@ -74,7 +74,7 @@ def test_status_is_readable(serve: Any, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_failures_are_shown(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """What went wrong lately stands there with its time; with `--traceback`, where as well."""
+    """Recent failures are shown with their times, and with `--traceback` their tracebacks."""
     serve.failures = (Failure(13.0, "default#Model#0", "start", "no model", "line 1\nline 2"),)
     assert StatusCommand(lambda: serve).run(options()) == 0
     shown = [
@@ -91,7 +91,7 @@ def test_failures_are_shown(serve: Any, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_replicas_are_shown_on_request(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--replicas` tells of each its state, since when, its version, node and process."""
+    """`--replicas` shows the state, start, version, node and process of each replica."""
     assert StatusCommand(lambda: serve).run(options(replicas=True)) == 0
     assert capsys.readouterr().out.splitlines()[-8:] == [
         "        replicas:",
@@ -139,7 +139,7 @@ PLAIN = RouteStatusOverview("default", None, {"default": TargetStatusOverview(1.
 
 
 def test_splits_are_shown(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """A route that is split tells its weights and what became of its requests; others do not."""
+    """Split routes are shown with weights, counts and latencies; other routes are not."""
     serve.routes = {"/model": SPLIT, "/plain": PLAIN}
     assert StatusCommand(lambda: serve).run(options()) == 0
     told = capsys.readouterr().out.splitlines()
@@ -182,7 +182,7 @@ def test_splits_are_shown(serve: Any, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_split_that_nobody_has_asked_is_shown(serve: Any) -> None:
-    """Before the first request there is no time since when, and nothing is counted."""
+    """Before the first request, all counts are zero, and there is no start of counting."""
     fresh = TargetStatusOverview(1.0, CallCounts())
     serve.routes = {"quiet": RouteStatusOverview("quiet", ("GET",), {"default": fresh})}
     shown = document(serve.status())["routes"]["quiet"]

@@ -46,7 +46,7 @@ def test_replicas(serve: Any) -> None:
 
 
 def test_failures(serve: Any) -> None:
-    """What failed lately, with where it came from when that is asked for."""
+    """Recent failures are shown, with their tracebacks on request."""
     serve.failures = (Failure(120.0, "default#Model#0", "start", "no model", "line 1\nline 2"),)
     last = "default#Model#0: start failed 12 s ago: no model"
     assert status_tables(serve.status(), now=NOW).splitlines()[-1] == last
@@ -55,7 +55,7 @@ def test_failures(serve: Any) -> None:
 
 
 def test_failures_of_plugins(serve: Any) -> None:
-    """A row for each kind, in however many processes: where, for whom, how often."""
+    """Failures of plugins have one row for each kind, summed over processes."""
     failures = tuple(
         PluginFailure("keys", "wrap_caller", "deployment a#D", "KeyError: 'x'", 2, at, process)
         for at, process in ((30.0, "p1"), (120.0, "p2"))

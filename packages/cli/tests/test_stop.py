@@ -27,14 +27,14 @@ def stop(died: list[int]) -> Iterator[StopSignals]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_interrupts(stop: StopSignals, number: int) -> None:
-    """Either signal raises `Stopped`, which knows it, wherever the program is."""
+    """Either signal raises `Stopped` with its number, wherever the program is."""
     with pytest.raises(Stopped) as caught:
         signal.raise_signal(number)
     assert caught.value.number == number
 
 
 def test_waiting_ends_with_a_signal(stop: StopSignals) -> None:
-    """A signal sent to a program that waits wakes it up."""
+    """A signal interrupts `wait`."""
     sender = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGTERM))
 
     def send_and_wait() -> None:
@@ -47,7 +47,7 @@ def test_waiting_ends_with_a_signal(stop: StopSignals) -> None:
 
 
 def test_waiting_ends_with_what_is_waited_for(stop: StopSignals) -> None:
-    """Nobody has to press a key where something else has ended."""
+    """`wait` returns when the end has come, without a signal."""
     answers = [False, True]
     stop.wait(lambda timeout_s: answers.pop(0))
     assert answers == []
@@ -70,11 +70,11 @@ library.pthread_mutex_lock(mutex)
 threading.Thread(target=say_when_stuck, daemon=True).start()
 library.pthread_mutex_lock(mutex)
 """
-"""No signal ends the wait for a mutex, and no handler of Python's runs meanwhile."""
+"""A program that waits for a mutex in C: no signal ends the wait, no Python handler runs."""
 
 
 def test_a_main_thread_that_is_stuck_outside_of_python() -> None:
-    """A signal ends the program all the same, with the signal's exit code, and it says why."""
+    """A signal ends a stuck program, with the signal's exit code and a message."""
     with subprocess.Popen(
         [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -87,7 +87,7 @@ def test_a_main_thread_that_is_stuck_outside_of_python() -> None:
 
 
 def test_the_second_signal_ends_at_once(stop: StopSignals, died: list[int]) -> None:
-    """Nothing is raised a second time; the process ends with the signal's exit code."""
+    """A second signal ends the process at once, with the signal's exit code."""
     with pytest.raises(Stopped):
         signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGINT)
@@ -97,10 +97,10 @@ def test_the_second_signal_ends_at_once(stop: StopSignals, died: list[int]) -> N
 def test_once_held_the_first_signal_only_says_what_happens(
     stop: StopSignals, died: list[int], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A shutdown under way is not interrupted by the first signal, and is by the second."""
-    stop.hold()
+    """Deferred signals do not interrupt the shutdown; the second one ends the process."""
+    stop.defer()
     signal.raise_signal(signal.SIGINT)
-    assert "once more to exit at once" in capfd.readouterr().err
+    assert "again to exit at once" in capfd.readouterr().err
     assert died == []
     signal.raise_signal(signal.SIGTERM)
     assert died == [143]

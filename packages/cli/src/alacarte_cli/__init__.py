@@ -1,4 +1,4 @@
-"""The `serve` and `alacarte` programs: run and look after alacarte from a shell."""
+"""The command line of alacarte: the programs `serve` and `alacarte`."""
 
 from .__about__ import __version__
 

@@ -1,4 +1,4 @@
-"""The program as `python -m alacarte_cli`, which works whoever owns the name `serve`."""
+"""The program as `python -m alacarte_cli`, which works where `serve` is another program's."""
 
 import sys
 

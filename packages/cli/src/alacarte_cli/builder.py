@@ -1,4 +1,4 @@
-"""From what an import path leads to, and `key=value` words, to an application."""
+"""Build an application from the object at an import path, and `key=value` arguments."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["application", "keyed"]
 
 
 def keyed(words: Iterable[str]) -> dict[str, str]:
-    """Read `key=value` words; values stay strings.
+    """Return `key=value` arguments as a dict of strings.
 
     Raises:
-        ConfigError: A word has no `=`.
+        ConfigError: An argument has no `=`.
     """
     pairs = {}
     for word in words:
@@ -31,25 +31,25 @@ def keyed(words: Iterable[str]) -> dict[str, str]:
 def application(
     target: object, arguments: dict[str, str], serve: Facade, import_path: object
 ) -> object:
-    """Return `target` itself if it is an application, or what it builds from `arguments`.
+    """Return `target` if it is an application, or the application that a builder returns.
 
-    A builder takes one parameter: a dict, or the pydantic model it is annotated with.
+    A builder is a function with one parameter: a dict, or a pydantic model by its annotation.
 
     Args:
-        target: What the import path leads to.
-        arguments: For the builder.
-        serve: Knows what an application is.
-        import_path: For messages.
+        target: The object at the import path.
+        arguments: Arguments of the builder.
+        serve: The facade, with the class of applications.
+        import_path: The import path, for messages.
 
     Raises:
-        ConfigError: It is neither, or the arguments do not fit. What a builder raises itself
-            passes unchanged.
+        ConfigError: The target is neither, or the arguments do not fit. Errors of a builder pass
+            unchanged.
     """
     if isinstance(target, serve.Application):
         if arguments:
             raise ConfigError(
                 f"{import_path} is bound already and takes no arguments ({', '.join(arguments)}); "
-                "point at a function that builds the application from them."
+                "name a function that builds the application from them."
             )
         return target
     if isinstance(target, serve.Deployment):
@@ -59,14 +59,14 @@ def application(
     if isinstance(target, type) or not callable(target):
         what = "a class" if isinstance(target, type) else f"of type {type(target).__name__}"
         raise ConfigError(
-            f"{import_path} is {what}; it must be an application (what .bind() returns) "
-            "or a function that builds one."
+            f"{import_path} is {what}; it must be an application (the result of .bind()) or a "
+            "function that builds one."
         )
     built = target(_argument(target, arguments, import_path))
     if not isinstance(built, serve.Application):
         raise ConfigError(
             f"{import_path} returned a value of type {type(built).__name__}; "
-            "a builder must return an application (what .bind() returns)."
+            "a builder must return an application (the result of .bind())."
         )
     return built
 
@@ -96,5 +96,5 @@ def _argument(builder: Callable[..., Any], arguments: dict[str, str], import_pat
 def _signature(builder: Callable[..., Any]) -> inspect.Signature:
     try:
         return inspect.signature(builder, eval_str=True)
-    except Exception:  # foreign annotations, which may name what only a type checker imports
+    except Exception:  # annotations may use names that only a type checker imports
         return inspect.signature(builder)

@@ -1,4 +1,4 @@
-"""What this package uses of `alacarte.serve`, which it imports only when a command needs it."""
+"""The part of `alacarte.serve` that commands use, imported when a command needs it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["Facade", "GetFacade", "GetWaiter", "facade", "waiter"]
 
 
 class Facade(Protocol):
-    """The part of `alacarte.serve` that commands call; tests give a stand-in."""
+    """The part of `alacarte.serve` that commands call; tests pass a fake."""
 
     @property
     def Application(self) -> type:  # noqa: N802 - a class
-        """The class of what `.bind()` returns."""
+        """The class of applications, which `.bind()` returns."""
 
     @property
     def Deployment(self) -> type:  # noqa: N802 - a class
-        """The class of what the decorator returns."""
+        """The class of deployments, which the decorator returns."""
 
     def start(
         self,
@@ -29,10 +29,10 @@ class Facade(Protocol):
         http_options: dict[str, Any] | None = None,
         foreground: bool = False,
     ) -> object:
-        """Start an instance, or join the one that runs."""
+        """Start an instance, or join the running instance."""
 
     def attach(self, address: str | None = None) -> bool:
-        """Join the instance that runs. False when there is none; nothing is ever started."""
+        """Join the running instance; return whether there is one. Starts nothing."""
 
     def run(
         self,
@@ -42,32 +42,32 @@ class Facade(Protocol):
         route_prefix: str | None = ...,
         timeout_s: float | None = ...,
     ) -> Any:
-        """Bring an application up, and return once it answers."""
+        """Deploy an application, and return once it runs."""
 
     def delete(self, name: str) -> None:
-        """Delete an application; an unknown name is fine."""
+        """Delete an application; an unknown name is no error."""
 
     def status(self) -> ServeStatus:
-        """Tell what runs, and how it is."""
+        """Return the status of the instance."""
 
     def shutdown(self, *, force: bool = False, address: str | None = None) -> None:
-        """End the instance, however far its start had come; by force without asking it."""
+        """Shut the instance down, even one that is starting; by force without its controller."""
 
 
 GetFacade = Callable[[], Facade]
 GetWaiter = Callable[[], Callable[[float], bool]]
-"""Gives a function that waits so many seconds for the end of the instance."""
+"""Returns a function that waits a number of seconds for the end of the instance."""
 
 
 def facade() -> Facade:
-    """Import the real one. It takes a while, which `alacarte --help` need not wait for."""
+    """Import and return `alacarte.serve`, which takes too long for `alacarte --help`."""
     from alacarte import serve
 
     return serve
 
 
 def waiter() -> Callable[[float], bool]:
-    """Return what waits for the end of the instance that this process has joined."""
+    """Return a function that waits for the end of the instance of this process."""
     from alacarte.instance import get_instance
 
     return get_instance().wait_ended

@@ -1,4 +1,4 @@
-"""What a user is told of an exception: the reason, then their own line of code."""
+"""Error messages for users: the reason of an exception, then the user's own line of code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from alacarte.errors import DeployError, ServeError
 
-__all__ = ["Frame", "blame", "told"]
+__all__ = ["Frame", "format_error", "user_frame"]
 
 TRACEBACK = re.escape("Traceback (most recent call last):")
 PRINTED_FRAME = re.compile(r'^ *File "(.+)", line (\d+), in (.+)(?:\n {4,}(.+))?$', re.MULTILINE)
@@ -20,7 +20,7 @@ PRINTED_FRAME = re.compile(r'^ *File "(.+)", line (\d+), in (.+)(?:\n {4,}(.+))?
 
 @dataclass(frozen=True)
 class Frame:
-    """A line of someone's code that took part in a failure."""
+    """A line of code in a traceback."""
 
     package: str
     path: Path
@@ -29,7 +29,7 @@ class Frame:
     source: str
 
     def __str__(self) -> str:
-        """Return two lines: where, with the path as short as it goes, and the source."""
+        """Return two lines: the location, with a path relative to the directory, and the source."""
         here = Path.cwd()
         path = self.path.relative_to(here) if self.path.is_relative_to(here) else self.path
         where = f"  {path}:{self.line}"
@@ -38,25 +38,24 @@ class Frame:
         return f"{where}\n    {self.source}" if self.source else where
 
 
-def told(error: BaseException, *, full: bool = False) -> str:
-    """Return what to print: the reason and the user's own line, or everything when `full`."""
+def format_error(error: BaseException, *, full: bool = False) -> str:
+    """Return the reason and the user's own line of code, or the whole traceback when `full`."""
     if full:
         return "".join(traceback.format_exception(error)).rstrip()
     lines = [f"error: {_reason(error)}"]
-    frame = blame(error)
+    frame = user_frame(error)
     if frame is not None:
         lines.append(str(frame))
     lines += [f"note: {note}" for note in getattr(error, "__notes__", ())]
     return "\n".join(lines)
 
 
-def blame(error: BaseException, *, installed: bool = True) -> Frame | None:
-    """Return the deepest frame of the user's own code, or of what it was raised from.
+def user_frame(error: BaseException, *, installed: bool = True) -> Frame | None:
+    """Return the innermost frame of user code in an error or its causes; None without any.
 
-    Own is what is neither ours, nor the standard library's, nor in site-packages; or, where
-    the application is `installed` there itself, the package that we called first. What failed
-    in another process is known by the traceback printed in the message of a `DeployError`.
-    None where no user code took part.
+    User code is all code outside of alacarte, the standard library and site-packages. An
+    `installed` application is the package in site-packages that alacarte called first. A
+    `DeployError` has the traceback of another process in its message.
     """
     if isinstance(error, DeployError):
         printed = list(_printed(str(error)))
@@ -64,7 +63,7 @@ def blame(error: BaseException, *, installed: bool = True) -> Frame | None:
         return own[-1] if own else None
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return Frame("", Path(error.filename), error.lineno, "", (error.text or "").strip())
-    # An error of ours may come from a library that we called, which is nobody's application.
+    # An error of alacarte's may come from a library that alacarte called, not an application.
     installed = installed and not isinstance(error, ServeError)
     frames = list(_foreign(error))
     first = frames[0].package if frames and installed else None
@@ -72,11 +71,11 @@ def blame(error: BaseException, *, installed: bool = True) -> Frame | None:
     if own:
         return own[-1]
     deeper = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return None if deeper is None else blame(deeper, installed=installed)
+    return None if deeper is None else user_frame(deeper, installed=installed)
 
 
 def _reason(error: BaseException) -> str:
-    """Return the message up to an empty line or a traceback: what follows are details."""
+    """Return the message up to an empty line or a traceback; the rest is details."""
     message = re.split(rf"\n\n|\n{TRACEBACK}", str(error).strip())[0]
     if isinstance(error, ServeError):
         return message or type(error).__name__
@@ -84,18 +83,18 @@ def _reason(error: BaseException) -> str:
 
 
 def _printed(text: str) -> Iterator[Frame]:
-    """Yield the frames of a traceback that was printed, outermost first."""
+    """Yield the frames of a printed traceback, outermost first."""
     for path, line, function, source in PRINTED_FRAME.findall(text):
         yield Frame("", Path(path), int(line), function, source)
 
 
 def _foreign(error: BaseException) -> Iterator[Frame]:
-    """Yield the frames that are not ours and not the standard library's, outermost first."""
+    """Yield the frames outside of alacarte and the standard library, outermost first."""
     for frame, line in traceback.walk_tb(error.__traceback__):
         code = frame.f_code
         path = Path(code.co_filename)
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        # Ours, and by the name they all have our plugins'.
+        # alacarte, and first-party packages, whose names all begin so.
         if package == "alacarte" or package.startswith("alacarte_"):
             continue
         if _in_library(path) and not _in_site_packages(path):

@@ -1,4 +1,4 @@
-"""What this package gives alacarte: the first subcommands of `serve`."""
+"""Hook implementations of alacarte-cli: the first-party subcommands."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["register_commands"]
 
 @hookimpl
 def register_commands() -> list[Command]:
-    """Return our own subcommands, the same way anyone else's arrive."""
+    """Return the first-party subcommands."""
     here = "alacarte_cli.commands"
     return [
         Command("run", "Run an application and serve it until Ctrl-C.", f"{here}.run:command"),
-        Command("status", "Show what is running, and how it is.", f"{here}.status:command"),
-        Command("shutdown", "End everything that is running.", f"{here}.shutdown:command"),
-        Command("plugins", "List plugins and what each one gives.", f"{here}.plugins:command"),
-        Command("doctor", "Check this installation; can repair `serve`.", f"{here}.doctor:command"),
+        Command("status", "Show applications, deployments and proxies.", f"{here}.status:command"),
+        Command("shutdown", "Shut down all applications.", f"{here}.shutdown:command"),
+        Command("plugins", "List plugins and what they provide.", f"{here}.plugins:command"),
+        Command("doctor", "Check the installation; repair `serve`.", f"{here}.doctor:command"),
     ]

@@ -1,4 +1,4 @@
-"""Where a user's application is: `module:attribute`, and how to fetch it."""
+"""Import paths, `module:attribute`, which name a user's application."""
 
 from __future__ import annotations
 
@@ -16,53 +16,54 @@ __all__ = ["ImportPath"]
 
 @dataclass(frozen=True)
 class ImportPath:
-    """A module and, within it, an attribute, which may have dots of its own."""
+    """A module and an attribute of it, which may be a dotted path."""
 
     module: str
     attribute: str
 
     @classmethod
     def locate(cls, text: str, app_dir: Path) -> tuple[ImportPath, Path]:
-        """Read what a user typed; return the import path, and where its module is.
+        """Return the import path in a user's argument, and the directory of its module.
 
-        Besides what `parse` reads, a path to a file, with or without `.py`: "src/greeter.py:app".
-        A file in a package is the package's module.
+        Accepts the forms of `parse`, and the path of a file, with or without `.py`:
+        "src/greeter.py:app". A file in a package is a module of the package.
 
         Args:
-            app_dir: Where modules and relative paths are looked for.
+            text: The user's argument.
+            app_dir: The directory of modules and relative paths.
 
         Raises:
-            ConfigError: It is neither, or there is no such file.
+            ConfigError: The argument has neither form, or the file does not exist.
         """
         module, _, attribute = text.partition(":")
         if "/" not in module and not module.endswith(".py"):
             return cls.parse(text), app_dir
         if not attribute:
-            raise ConfigError(f"{text!r} names a file and no application in it; write {text}:app.")
+            raise ConfigError(f"{text!r} names a file, but no application; write {text}:app.")
         file = app_dir / module
         file = file if file.suffix == ".py" else file.with_name(f"{file.name}.py")
         if not file.is_file():
-            raise ConfigError(f"there is no file {file} (import path {text!r}).")
+            raise ConfigError(f"the file {file} does not exist (import path {text!r}).")
         folder, names = file.parent, [file.stem]
         while (folder / "__init__.py").is_file():
             folder, names = folder.parent, [folder.name, *names]
         if not all(map(str.isidentifier, names)):
             raise ConfigError(
-                f"{file} cannot be imported: a module's name may hold letters, digits and _; "
-                "rename it."
+                f"{file} cannot be imported: the name of a module may contain letters, digits and "
+                "_ only; rename the file."
             )
         return cls.parse(f"{'.'.join(names)}:{attribute}"), folder
 
     @classmethod
     def parse(cls, text: str) -> ImportPath:
-        """Read `module:attribute` or, with the last dot as the border, `module.attribute`.
+        """Return the import path in `module:attribute`, or in `module.attribute`.
 
         Raises:
-            ConfigError: It is neither; the message says what was probably meant.
+            ConfigError: The text has neither form.
         """
         module, colon, attribute = text.partition(":")
         if module.endswith((".yaml", ".yml", ".json")):
-            raise ConfigError(f"{text!r} is a file; give an import path, such as app:app.")
+            raise ConfigError(f"{text!r} is a file; write an import path, such as app:app.")
         if not colon:
             module, _, attribute = text.rpartition(".")
         names = [*module.split("."), *attribute.split(".")]
@@ -76,12 +77,12 @@ class ImportPath:
         return f"{self.module}:{self.attribute}"
 
     def load(self, app_dir: Path) -> object:
-        """Import the module, looking into `app_dir` first, and return the attribute.
+        """Import the module, with `app_dir` first on `sys.path`, and return the attribute.
 
-        `app_dir` stays on `sys.path`: what the application imports later is found there too.
+        `app_dir` stays on `sys.path` for later imports of the application.
 
         Raises:
-            ConfigError: No such module or attribute. What the module itself raises passes
+            ConfigError: The module or attribute does not exist. Errors of the module pass
                 unchanged.
         """
         sys.path.insert(0, str(app_dir))
@@ -98,30 +99,31 @@ class ImportPath:
         except ModuleNotFoundError as error:
             missing = error.name or ""
             if not f"{self.module}.".startswith(f"{missing}."):
-                raise  # the module was found, and something it imports was not
+                raise  # the module exists, and imports a module that does not
             raise ConfigError(
-                f"no module {missing!r} (import path {str(self)!r}, looked in {app_dir})"
-                f"{_or_rather(missing.rpartition('.')[2], _modules(app_dir, missing))}"
+                f"no module {missing!r} in {app_dir} (import path {str(self)!r})"
+                f"{_suggestion(missing.rpartition('.')[2], _modules(app_dir, missing))}"
             ) from None
 
 
 def _no_attribute(value: object, name: str) -> str:
     file = getattr(value, "__file__", None)
-    what = getattr(value, "__name__", type(value).__name__)
+    owner = getattr(value, "__name__", type(value).__name__)
     return (
-        f"{what!r}{f' ({file})' if file else ''} has no attribute {name!r}"
-        f"{_or_rather(name, (known for known in dir(value) if not known.startswith('_')))}"
+        f"{owner!r}{f' ({file})' if file else ''} has no attribute {name!r}"
+        f"{_suggestion(name, (known for known in dir(value) if not known.startswith('_')))}"
     )
 
 
 def _modules(app_dir: Path, missing: str) -> Iterable[str]:
-    """Yield the names of modules that lie where the missing one was looked for."""
+    """Yield the names of the modules in the directory of a missing module."""
     folder = app_dir.joinpath(*missing.split(".")[:-1])
     if folder.is_dir():
         yield from (file.stem for file in folder.glob("*.py") if file.stem.isidentifier())
         yield from (file.parent.name for file in folder.glob("*/__init__.py"))
 
 
-def _or_rather(name: str, known: Iterable[str]) -> str:
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error message: similar names, if any."""
     close = get_close_matches(name, sorted(set(known)), n=3)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else "."

@@ -1,4 +1,4 @@
-"""The program itself: find the commands that plugins give, and run the one asked for."""
+"""The main program: find plugins' commands, and run one of them."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ __all__ = ["Runnable", "main"]
 
 
 class Runnable(Protocol):
-    """What a `Command` points at.
+    """The object at a `Command`'s target.
 
-    Besides what it declares itself, `options` holds `plugins`, the loaded plugins, and
-    `traceback`, whether to show all of an error.
+    Besides the command's own arguments, `options` has `plugins`, the loaded plugins, and
+    `traceback`, whether to show the traceback of an error.
     """
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the command's arguments."""
 
     def run(self, options: argparse.Namespace) -> int:
-        """Do it, and return the exit code. An exception is shown and becomes 1."""
+        """Run the command and return the exit code. An exception is printed, with exit code 1."""
 
 
 def main(argv: Sequence[str] | None = None, load: Callable[[], Plugins] = load_plugins) -> int:
     """Run one subcommand and return the exit code: 1 for an error, 2 for wrong usage.
 
     Args:
-        argv: The words after the program's name; `sys.argv` when None.
-        load: Where plugins come from.
+        argv: The arguments after the program's name; `sys.argv` when None.
+        load: Loads the plugins.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
@@ -48,14 +48,14 @@ def main(argv: Sequence[str] | None = None, load: Callable[[], Plugins] = load_p
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # foreign code: users' modules and constructors, other commands
-        from .failure import told
+        from .failure import format_error
 
-        print(told(error, full="--traceback" in words), file=sys.stderr)
+        print(format_error(error, full="--traceback" in words), file=sys.stderr)
         return 1
 
 
 def _loaded(words: Sequence[str], load: Callable[[], Plugins]) -> Plugins:
-    """Load the plugins; where two have one name, `alacarte plugins` shows which do."""
+    """Load the plugins. `alacarte plugins` must run even when two plugins have the same name."""
     try:
         return load()
     except PluginError:
@@ -81,11 +81,11 @@ def _dispatch(words: Sequence[str], plugins: Plugins) -> int:
 
 
 def _commands(words: Sequence[str], plugins: Plugins) -> Mapping[str, Command]:
-    """Return the commands there are; ours show what is wrong with plugins, whatever that is."""
+    """Return all commands. `alacarte plugins` must run even when plugins clash over a command."""
     shows_plugins = list(words[:1]) == ["plugins"]
     try:
         commands = plugins.commands
-    except PluginError:  # they clash over a command
+    except PluginError:
         if not shows_plugins:
             raise
         commands = {}
@@ -95,15 +95,15 @@ def _commands(words: Sequence[str], plugins: Plugins) -> Mapping[str, Command]:
 
 
 def _top_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
-    """Return a parser that knows the commands' names and help, and imports none of them."""
+    """Return a parser of the command's name, with help for all commands; imports none."""
     name = Path(sys.argv[0]).name
     parser = argparse.ArgumentParser(
         prog=name if name in ("serve", "alacarte") else "serve",
         usage="%(prog)s [-h] [--version] COMMAND ...",
-        description="Run Python applications, and look after those that run.",
+        description="Deploy and manage applications of alacarte.",
         epilog="commands:\n"
         + table([("  " + command.name, command.help) for command in commands.values()])
-        + "\n\n`%(prog)s COMMAND -h` tells more about one.",
+        + "\n\n`%(prog)s COMMAND -h` shows the options of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"alacarte-cli {__version__}")
@@ -114,15 +114,17 @@ def _top_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 
 def _unknown(name: str, commands: Mapping[str, Command]) -> str:
     close = get_close_matches(name, commands, n=1)
-    rather = f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(commands)}."
-    return f"no command {name!r}{rather}"
+    hint = f"; did you mean {close[0]!r}?" if close else f"; commands: {', '.join(commands)}."
+    return f"no command {name!r}{hint}"
 
 
 def _imported(command: Command) -> Runnable:
     try:
         return cast(Runnable, load_target(command.target))
     except (ImportError, AttributeError) as error:
-        raise PluginError(f"command {command.name}: {command.target} fails: {error}") from error
+        raise PluginError(
+            f"command {command.name}: {command.target} cannot be loaded: {error}"
+        ) from error
 
 
 def _parser(program: str, command: Command, runnable: Runnable) -> argparse.ArgumentParser:
@@ -131,14 +133,14 @@ def _parser(program: str, command: Command, runnable: Runnable) -> argparse.Argu
         description=command.help,
         conflict_handler="resolve",  # a command may have a --traceback of its own
     )
-    parser.add_argument("--traceback", action="store_true", help="show all of an error")
+    parser.add_argument("--traceback", action="store_true", help="show tracebacks of errors")
     runnable.arguments(parser)
     return parser
 
 
 def _parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    """Parse options and positional words in any order, as `alacarte run app:app --port 1 a=b`."""
+    """Parse options and positional arguments in any order: `alacarte run app:app --port 1 a=b`."""
     try:
         return parser.parse_intermixed_args(words)
-    except TypeError:  # the parser has subcommands or the like, which cannot be mixed
+    except TypeError:  # the parser has subcommands, which cannot be mixed
         return parser.parse_args(words)

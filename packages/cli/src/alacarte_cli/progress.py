@@ -1,4 +1,4 @@
-"""What `alacarte run` shows while an application comes up."""
+"""The progress of a start, which `alacarte run` shows."""
 
 from __future__ import annotations
 
@@ -14,38 +14,39 @@ from typing import IO, Any, Protocol
 from alacarte.errors import ServeError
 from alacarte.status import ApplicationStatus, ReplicaState, ServeStatus
 
-__all__ = ["Progress", "lines", "open_progress", "summary"]
+__all__ = ["Progress", "open_progress", "summary", "waiting_lines"]
 
-_REFRESH_S = 0.5
-_STOP_S = 2.0
+_REFRESH_INTERVAL_S = 0.5
+_JOIN_TIMEOUT_S = 2.0
 
 
 class Progress(Protocol):
-    """Shows how far a start has come."""
+    """A display of the progress of a start."""
 
     def step(self, text: str, status: Callable[[], ServeStatus] | None = None) -> None:
-        """Say what is done now.
+        """Show the beginning of a step.
 
         Args:
-            status: Tells how the application is doing, where it is on its way.
+            text: The name of the step: "starting greeter".
+            status: Returns the status of the application, once it is starting.
         """
 
     def clear(self) -> None:
-        """Leave the terminal to what is printed next; `step` begins again."""
+        """Remove the display from the terminal; `step` shows it again."""
 
 
 def summary(status: ServeStatus, name: str) -> str:
-    """Return how many replicas of an application are ready: "2 of 3 replicas ready"."""
-    ready = wanted = 0
+    """Return the number of an application's ready replicas: "2 of 3 replicas ready"."""
+    ready = target = 0
     app = status.applications.get(name)
     for deployment in app.deployments.values() if app else ():
         ready += deployment.replica_states.get(ReplicaState.RUNNING, 0)
-        wanted += max(deployment.target_replicas, 0)
-    return f"{ready} of {wanted} replica{'s' if wanted != 1 else ''} ready" if wanted else ""
+        target += max(deployment.target_replicas, 0)
+    return f"{ready} of {target} replica{'s' if target != 1 else ''} ready" if target else ""
 
 
-def lines(status: ServeStatus, name: str) -> Iterator[str]:
-    """Yield a line for each deployment that is not ready yet: how far it is, what it waits for."""
+def waiting_lines(status: ServeStatus, name: str) -> Iterator[str]:
+    """Yield a line for each deployment that is not ready: ready replicas, and what it waits for."""
     app = status.applications.get(name)
     if app is None or app.status is ApplicationStatus.RUNNING:
         return
@@ -64,19 +65,19 @@ def lines(status: ServeStatus, name: str) -> Iterator[str]:
 
 @contextmanager
 def open_progress(name: str, out: IO[str] | None = None) -> Iterator[Progress]:
-    """Show progress on stderr: a display on a terminal, else a line where something changes."""
+    """Show progress on stderr: a live display on a terminal, otherwise a line for each change."""
     out = sys.stderr if out is None else out
-    # On a terminal that cannot move its cursor, such as an editor's, rich shows nothing at all.
-    moves = out.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
-    progress = _Display(name) if moves else _Lines(name, out)
+    # rich shows nothing on a terminal that cannot move its cursor, such as an editor's.
+    is_live = out.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+    progress = _LiveProgress(name) if is_live else _LineProgress(name, out)
     try:
         yield progress
     finally:
         progress.clear()
 
 
-class _Watched(ABC):
-    """Asks for the status in a thread, until `clear`."""
+class _StatusWatch(ABC):
+    """A progress that reads the status in a thread, until `clear`."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -86,7 +87,7 @@ class _Watched(ABC):
 
     def step(self, text: str, status: Callable[[], ServeStatus] | None = None) -> None:
         self._text = text
-        self._began()
+        self._show_step()
         if status is not None and self._thread is None:
             self._done = threading.Event()
             self._thread = threading.Thread(
@@ -97,51 +98,51 @@ class _Watched(ABC):
     def clear(self) -> None:
         self._done.set()
         if self._thread is not None:
-            self._thread.join(_STOP_S)  # it may be waiting for an answer that is late
+            self._thread.join(_JOIN_TIMEOUT_S)  # it may be waiting for a late answer
             self._thread = None
 
     def _watch(self, status: Callable[[], ServeStatus], done: threading.Event) -> None:
-        while not done.wait(_REFRESH_S):
+        while not done.wait(_REFRESH_INTERVAL_S):
             try:
-                found = status()
-            except ServeError:  # the controller is away; whoever starts the application says so
+                current = status()
+            except ServeError:  # the controller does not answer; `serve.run` reports that
                 continue
             if not done.is_set():
-                self._show(found)
+                self._show_status(current)
 
     @abstractmethod
-    def _began(self) -> None:
-        """Show the step that has begun."""
+    def _show_step(self) -> None:
+        """Show the current step."""
 
     @abstractmethod
-    def _show(self, status: ServeStatus) -> None:
-        """Show how the application is doing; called in the thread."""
+    def _show_status(self, status: ServeStatus) -> None:
+        """Show the status of the application; called in the thread."""
 
 
-class _Lines(_Watched):
-    """Prints a line for each step, and one whenever more replicas are ready."""
+class _LineProgress(_StatusWatch):
+    """A progress that prints a line for each step, and for each change of ready replicas."""
 
     def __init__(self, name: str, out: IO[str]) -> None:
         super().__init__(name)
         self._out = out
         self._last = ""
 
-    def _began(self) -> None:
-        self._say(self._text)
+    def _show_step(self) -> None:
+        self._print(self._text)
 
-    def _show(self, status: ServeStatus) -> None:
-        found = summary(status, self._name)
-        if found:
-            self._say(f"{self._name}: {found}")
+    def _show_status(self, status: ServeStatus) -> None:
+        replicas = summary(status, self._name)
+        if replicas:
+            self._print(f"{self._name}: {replicas}")
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         if line != self._last:
             self._last = line
             print(line, file=self._out, flush=True)
 
 
-class _Display(_Watched):
-    """Shows a spinner, the step, and what each deployment waits for; gone when it is done."""
+class _LiveProgress(_StatusWatch):
+    """A progress with a spinner, the step, and a line for each waiting deployment."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -150,8 +151,8 @@ class _Display(_Watched):
         self._status: ServeStatus | None = None
         self._since = time.monotonic()
 
-    def _began(self) -> None:
-        # Here, since only a terminal needs them and they take a while to import.
+    def _show_step(self) -> None:
+        # Imported here: only terminals need these slow imports.
         from rich.console import Console
         from rich.live import Live
 
@@ -161,7 +162,7 @@ class _Display(_Watched):
                 get_renderable=self._renderable,
                 refresh_per_second=8,
                 transient=True,
-                # What is printed meanwhile appears above the display.
+                # Other output appears above the display.
                 redirect_stdout=sys.stdout.isatty(),
                 redirect_stderr=True,
             )
@@ -173,7 +174,7 @@ class _Display(_Watched):
             self._live.stop()
             self._live = None
 
-    def _show(self, status: ServeStatus) -> None:
+    def _show_status(self, status: ServeStatus) -> None:
         self._status = status
 
     def _renderable(self) -> Any:
@@ -183,11 +184,11 @@ class _Display(_Watched):
 
         if self._spinner is None:
             self._spinner = Spinner("dots", style="cyan")
-        found = summary(self._status, self._name) if self._status else ""
+        replicas = summary(self._status, self._name) if self._status else ""
         elapsed = time.monotonic() - self._since
         head = Text.assemble(
-            self._text, f": {found}" if found else "", (f"  {elapsed:.0f} s", "dim")
+            self._text, f": {replicas}" if replicas else "", (f"  {elapsed:.0f} s", "dim")
         )
         self._spinner.update(text=head)
-        waits = lines(self._status, self._name) if self._status else ()
-        return Group(self._spinner, *(Text(f"  {line}", style="dim") for line in waits))
+        lines = waiting_lines(self._status, self._name) if self._status else ()
+        return Group(self._spinner, *(Text(f"  {line}", style="dim") for line in lines))

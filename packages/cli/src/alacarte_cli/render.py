@@ -1,4 +1,4 @@
-"""Values as text for a terminal: tables, and a readable subset of YAML."""
+"""Rendering for a terminal: tables, colours, and a readable subset of YAML."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 __all__ = ["as_yaml", "print_coloured", "table"]
 
 PLAIN = re.compile(r"[A-Za-z/_][A-Za-z0-9/_.+@-]*(:[A-Za-z0-9/_.+@-]+)*( [A-Za-z0-9/_.,()+-]+)*")
-"""Strings that YAML reads as themselves, with room to spare."""
+"""Strings that need no quotes in YAML; a safe subset."""
 
 NOT_STRINGS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
-"""Strings that some YAML readers take for something else."""
+"""Strings that some YAML readers do not read as strings."""
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return the rows with columns aligned, two spaces apart; columns empty throughout vanish."""
+    """Return rows with aligned columns, two spaces apart, without empty columns."""
     if not rows:
         return ""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -36,26 +36,23 @@ PASSING = ("DEPLOYING", "UPDATING", "UPSCALING", "DOWNSCALING", "STARTING", "STO
 
 
 def print_coloured(text: str) -> None:
-    """Print a text with its states in colour, where a terminal shows them; `NO_COLOR` is obeyed."""
+    """Print a text, on a terminal with states in colour. Respects `NO_COLOR`."""
     if not sys.stdout.isatty():
         print(text)
         return
-    from rich.console import Console  # only a terminal needs it
+    from rich.console import Console  # only terminals need this slow import
     from rich.text import Text
 
     shown = Text(text)
     shown.highlight_regex(r"(?m)^[A-Z][A-Z ]*[A-Z](?=  )[A-Z0-9 ]*$", "bold")
     for words, style in ((GOOD, "green"), (PASSING, "yellow"), (BAD, "red")):
         shown.highlight_regex(rf"\b({'|'.join(words)})\b", style)
-    # As it is, whatever the width: a table that is folded cannot be read.
+    # Without wrapping: a wrapped table is unreadable.
     Console(highlight=False).print(shown, soft_wrap=True)
 
 
 def as_yaml(value: Mapping[str, Any]) -> str:
-    """Return nested mappings of JSON-able scalars, and lists of both, as YAML.
-
-    Any YAML reader reads it back.
-    """
+    """Return nested mappings of JSON-able scalars, and lists of both, as YAML."""
     return "\n".join(_mapping(value, ""))
 
 
@@ -80,7 +77,7 @@ def _mapping(value: Mapping[str, Any], indent: str) -> Iterator[str]:
 
 
 def _is_block(text: str) -> bool:
-    """Whether the text can stand as it is, over several lines; tracebacks mostly can."""
+    """Return whether YAML can show a text as a block of lines, as most tracebacks."""
     lines = text.split("\n")
     return (
         len(lines) > 1
@@ -96,7 +93,7 @@ def _scalar(value: Any) -> str:
         return value if plain else f'"{"".join(map(_escaped, value))}"'
     if isinstance(value, Mapping | list):
         return "[]" if isinstance(value, list) else "{}"
-    # To YAML 1.1, which PyYAML reads, 1e-05 is a string and 1.0e-05 a number.
+    # In YAML 1.1, which PyYAML reads, 1e-05 is a string and 1.0e-05 is a number.
     return re.sub(r"^(-?\d+)e", r"\1.0e", json.dumps(value))
 
 

@@ -1,4 +1,4 @@
-"""The `serve` script, which Ray's wheel installs as well: whose it is, and writing ours."""
+"""The `serve` script, which Ray's wheel installs, too: find its owner, and repair it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from alacarte.errors import ConfigError
 
 __all__ = ["Environment", "Owner", "foreign_script", "owner", "script_text"]
 
-Owner = Literal["alacarte", "ray", "unknown", "nobody"]
-"""Whose a script is: ours, Ray's, someone else's, or there is none."""
+Owner = Literal["alacarte", "ray", "unknown", "missing"]
+"""The package that a script belongs to; "missing" when there is no script."""
 
 NAME = "serve"
 
 
 @dataclass(frozen=True)
 class Environment:
-    """One installation of Python packages and the way a shell finds its programs.
+    """An installation of Python packages, and the PATH of the shell.
 
     Attributes:
-        python: The interpreter that its scripts run.
-        scripts: The directory its scripts are in.
+        python: The interpreter of the installation's scripts.
+        scripts: The directory of the installation's scripts.
         path: The shell's PATH.
     """
 
@@ -38,51 +38,56 @@ class Environment:
 
     @classmethod
     def current(cls) -> Environment:
-        """Return the one this process runs in."""
+        """Return the environment of this process."""
         return cls(sys.executable, _installed_scripts(), os.environ.get("PATH", os.defpath))
 
     @property
     def script(self) -> Path:
-        """Where this environment's own `serve` is or belongs."""
+        """The path of this environment's `serve`, which may be missing."""
         return self.scripts / NAME
 
     def first(self) -> Path | None:
-        """Return the `serve` a shell would run, None when it finds none."""
+        """Return the `serve` that a shell runs, None when there is none."""
         found = shutil.which(NAME, path=self.path)
         return Path(found) if found else None
 
     def reaches_own(self) -> bool:
-        """Whether a shell that is told `serve` runs this environment's, through links too."""
+        """Return whether the shell's `serve` is this environment's, links followed."""
         first = self.first()
         return first is not None and first.resolve() == self.script.resolve()
 
     def repair(self) -> None:
-        """Replace this environment's `serve` by ours, whole or not at all.
+        """Replace this environment's `serve` with alacarte's, atomically.
 
         Raises:
-            ConfigError: It is not Ray's, or not this environment's, or cannot be written.
+            ConfigError: The script is not Ray's, or not this environment's, or cannot be written.
         """
         if os.name != "posix":
             raise ConfigError(
-                "on this system scripts are programs: "
-                "pip install --force-reinstall --no-deps alacarte-cli"
+                "scripts are programs on this system; run `pip install --force-reinstall --no-deps "
+                "alacarte-cli`."
             )
-        whose = owner(self.script)
-        if whose == "unknown":
-            raise ConfigError(f"{self.script} is neither ours nor Ray's, so it stays as it is.")
+        if owner(self.script) == "unknown":
+            raise ConfigError(
+                f"{self.script} is neither alacarte's nor Ray's; rename or remove it first."
+            )
         if not (self.scripts / "alacarte").is_file():
-            raise ConfigError(f"{self.scripts} has no `alacarte`, so it is not this environment's.")
+            raise ConfigError(
+                f"{self.scripts} has no `alacarte`, so its scripts are not this environment's."
+            )
         if self.script.is_symlink():
-            raise ConfigError(f"{self.script} is a link to {self.script.resolve()}.")
+            raise ConfigError(
+                f"{self.script} is a link to {self.script.resolve()}; remove the link first."
+            )
         _write(self.script, script_text(self.python))
 
 
 def owner(script: Path) -> Owner:
-    """Tell whose a script is by what it imports."""
+    """Return the owner of a script, by the modules that it imports."""
     try:
         text = script.read_bytes()
     except FileNotFoundError:
-        return "nobody"
+        return "missing"
     except OSError:
         return "unknown"
     if b"alacarte_cli" in text:
@@ -91,19 +96,19 @@ def owner(script: Path) -> Owner:
 
 
 def foreign_script(environment: Environment) -> str:
-    """Return a note where a shell that is told `serve` would run Ray's, else ""."""
+    """Return a note when the shell's `serve` is Ray's, otherwise ""."""
     first = environment.first()
     if first is None or owner(first) != "ray":
         return ""
-    remedy = "make `serve` ours with `alacarte doctor --fix`"
+    remedy = "run `alacarte doctor --fix` to replace it"
     if not environment.reaches_own():
-        remedy = f"put {environment.scripts} first on it"
-    return f"note: `serve` on your PATH is Ray's ({first}): use `alacarte`, or {remedy}."
+        remedy = f"put {environment.scripts} first on PATH"
+    return f"note: `serve` on your PATH is Ray's ({first}); use `alacarte`, or {remedy}."
 
 
 def script_text(python: str) -> str:
-    """Return the script as pip would write it for this interpreter."""
-    # The kernel cuts the first line at 127 bytes and splits it at blanks; sh takes any path.
+    """Return the script that pip writes for an interpreter."""
+    # The kernel cuts the first line at 127 bytes and splits it at blanks; sh accepts any path.
     simple = " " not in python and len(f"#!{python}\n".encode()) <= 127
     head = f"#!{python}\n" if simple else f"#!/bin/sh\n'''exec' \"{python}\" \"$0\" \"$@\"\n' '''\n"
     return head + (
@@ -116,7 +121,7 @@ def script_text(python: str) -> str:
 
 
 def _write(script: Path, text: str) -> None:
-    """Write beside it and rename: the old file may be a hard link into an installer's cache."""
+    """Write a file beside the script and rename it: the old file may be a hard link to a cache."""
     try:
         handle, name = tempfile.mkstemp(dir=script.parent, prefix=f".{script.name}-")
         draft = Path(name)
@@ -133,7 +138,7 @@ def _write(script: Path, text: str) -> None:
 
 
 def _installed_scripts() -> Path:
-    """Return where the installer put our scripts, which not even `pip --user` changes."""
+    """Return the directory of the installed scripts, from the metadata of alacarte-cli."""
     try:
         files = metadata.distribution("alacarte-cli").files or []
     except metadata.PackageNotFoundError:

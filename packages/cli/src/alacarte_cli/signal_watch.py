@@ -1,7 +1,7 @@
-"""See to it that a signal ends the program, whatever the main thread is doing.
+"""A watch for signals that the main thread does not handle in time.
 
-Python runs signal handlers between two instructions of the main thread. While that is in somebody's
-C++, such as Ray's that reaches for a cluster which is gone, no handler runs, for half a minute.
+Python runs signal handlers between two instructions of the main thread. While that thread is in
+C++ code, such as Ray's when it connects to a lost cluster, no handler runs for half a minute.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from collections.abc import Callable
 
 __all__ = ["SignalWatch"]
 
-_LOOK_S = 0.05
-_TWICE_S = 0.5
-"""How long two signals may wait for their handler: someone insists."""
+_POLL_INTERVAL_S = 0.05
+_REPEATED_PATIENCE_S = 0.5
+"""How long a repeated signal may wait for its handler."""
 
 
 class SignalWatch:
-    """A thread that compares the signals that arrive with those that were handled.
+    """A thread that compares the signals that have arrived with those that were handled.
 
     Args:
         handled: Returns how many SIGINT and SIGTERM the main thread has handled.
-        give_up: Called in the thread, with the last one's number, when it does not handle them.
-        patience_s: How long it may take for one.
+        give_up: Called in the thread, with the last signal, when the main thread is too slow.
+        patience_s: How long a single signal may wait for its handler.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class SignalWatch:
         self._handled = handled
         self._give_up = give_up
         self._patience_s = patience_s
-        self._arrived = handled()  # before any can arrive that is counted here
+        self._arrived = handled()  # before the first signal that this watch counts
         self._arrivals, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
@@ -56,7 +56,7 @@ class SignalWatch:
                 if unhandled > 0 and time.monotonic() > due:
                     self._give_up(number)
                     return
-                pause_s = _LOOK_S if unhandled > 0 else None
+                pause_s = _POLL_INTERVAL_S if unhandled > 0 else None
                 if not select.select([self._arrivals], [], [], pause_s)[0]:
                     continue
                 received = self._arrivals.recv(64)
@@ -68,4 +68,4 @@ class SignalWatch:
                 number = stops[-1]
                 arrived += len(stops)
                 once = arrived - self._handled() <= 1
-                due = time.monotonic() + (self._patience_s if once else _TWICE_S)
+                due = time.monotonic() + (self._patience_s if once else _REPEATED_PATIENCE_S)

@@ -1,4 +1,4 @@
-"""What runs, as tables for people: short ids, times as ages, nothing that is empty."""
+"""The status as tables for people: short ids, ages, no empty columns."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def status_tables(
     replicas: bool = False,
     tracebacks: bool = False,
 ) -> str:
-    """Return a status as tables with an empty line in between.
+    """Return a status as tables, with an empty line between two of them.
 
     Args:
-        now: In seconds since 1970.
-        name: Show this application, and routes with it, only.
+        now: The time, in seconds since 1970.
+        name: Show only this application and its routes.
         replicas: Show each replica.
-        tracebacks: Show where failures come from.
+        tracebacks: Show the tracebacks of failures.
 
     Raises:
-        NotFoundError: No application has the name that was asked for.
+        NotFoundError: No application has that name.
     """
     if name is not None and name not in status.applications:
         there = ", ".join(map(repr, status.applications)) or "none"
@@ -85,7 +85,7 @@ def status_tables(
 
 
 def age(seconds: float) -> str:
-    """Return how long ago something was, as people say it."""
+    """Return an age in a readable unit: "3 min ago"."""
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit} ago"
@@ -93,19 +93,19 @@ def age(seconds: float) -> str:
 
 
 def _section(head: Row, rows: Sequence[Row]) -> str:
-    """Return a table without the columns in which nothing stands."""
+    """Return a table without its empty columns, "" without rows."""
     used = [column for column in range(len(head)) if any(row[column] for row in rows)]
     return table([[row[column] for column in used] for row in (head, *rows)]) if rows else ""
 
 
 def _short(text: str) -> str:
-    """Return the first line of a text, with ids cut."""
+    """Return the first line of a text, with shortened ids."""
     line = text.strip().partition("\n")[0]
     return _ID.sub(lambda found: found[0][:_ID_LENGTH], line)
 
 
 def _plugin_failures(status: ServeStatus, now: float) -> Iterator[Row]:
-    """Yield a row for each kind of failure, in however many processes."""
+    """Yield a row for each kind of failure, summed over processes."""
     kinds: dict[Row, list[PluginFailure]] = {}
     for each in status.plugin_failures:
         kinds.setdefault((each.plugin, each.hook, each.subject, each.message), []).append(each)
@@ -146,7 +146,7 @@ def _replicas(deployment: DeploymentStatusOverview, now: float) -> Iterator[Row]
 
 
 def _route(path: str, route: RouteStatusOverview, name: str | None) -> Iterator[Row]:
-    """Yield the targets of a route whose requests are counted: which is where it is split."""
+    """Yield the targets of a route whose requests are counted, which is a split route."""
     if all(target.counts is None for target in route.targets.values()):
         return
     if name is not None and name not in (route.app, *route.targets, *route.shadows):
@@ -165,7 +165,7 @@ def _target(path: str, name: str, target: TargetStatusOverview) -> Row:
 
 
 def _services(status: ServeStatus) -> Iterator[Row]:
-    """Yield each process of a node service; where there is one on a node, it is the proxy."""
+    """Yield the processes of node services: the proxies, or all where a node has several."""
     several = len(status.services) > len(status.proxies)
     found = status.services if several else status.proxies
     for name, each in found.items():

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while something runs that has to be ended in order."""
+"""Handling of Ctrl-C and SIGTERM during a run that must be shut down gracefully."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["StopSignals", "Stopped"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE_S = 5.0
-_TURN_S = 3600.0
-"""In turns: a wait without a bound cannot be interrupted on some platforms."""
+_WAIT_S = 3600.0
+"""Repeated: some platforms cannot interrupt a wait without a timeout."""
 
 
 class Stopped(KeyboardInterrupt):
-    """Someone asked the program to stop. `number` is the signal they used."""
+    """A signal, `number`, has asked the program to stop."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -27,14 +27,14 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopSignals:
-    """Turns the first SIGINT or SIGTERM into `Stopped`, and a second into the immediate end.
+    """A handler that raises `Stopped` for the first SIGINT or SIGTERM, and exits at the second.
 
-    `Stopped` is raised once and never again, so that the shutdown which follows runs to its
-    end. Main thread only.
+    Raises `Stopped` once only, so that no signal interrupts the shutdown that follows. Main thread
+    only.
 
     Args:
-        die: Ends the process with an exit code, at once.
-        patience_s: How long the main thread may take to notice a signal.
+        die: Ends the process at once, with an exit code.
+        patience_s: How long the main thread may take to handle a signal.
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class StopSignals:
         self._die = die
         self._patience_s = patience_s
         self._asked = 0
-        self._held = False
+        self._deferred = False
         self._before: dict[int, Any] = {}
         self._watch: SignalWatch | None = None
 
     def arm(self) -> None:
-        """Take over the signals; again, where other code has taken them in between."""
+        """Install the handlers; again after other code has installed its own."""
         for number in SIGNALS:
             before = signal.signal(number, self._receive)
             self._before.setdefault(number, before)
@@ -56,21 +56,21 @@ class StopSignals:
             self._watch = SignalWatch(lambda: self._asked, self._give_up, self._patience_s)
 
     def wait(self, ended: Callable[[float], bool]) -> None:
-        """Return when something has ended; raise `Stopped` as soon as a signal arrives.
+        """Wait for an end; raise `Stopped` as soon as a signal arrives.
 
         Args:
-            ended: Waits for the end so many seconds, and returns whether it has come.
+            ended: Waits for the end for a number of seconds, and returns whether it has come.
         """
-        while not ended(_TURN_S):
+        while not ended(_WAIT_S):
             pass
 
-    def hold(self) -> None:
-        """From here on raise nothing: the program is ending anyway."""
-        self._held = True
+    def defer(self) -> None:
+        """Raise `Stopped` no more: the program is shutting down already."""
+        self._deferred = True
         self.arm()
 
     def restore(self) -> None:
-        """Give the signals back to whoever had them."""
+        """Restore the earlier signal handlers."""
         if self._watch is not None:
             self._watch.close()
             self._watch = None
@@ -82,12 +82,12 @@ class StopSignals:
         if self._asked > 1:
             self._die(128 + number)
             return
-        # Not print: the signal may have come in the middle of one, which cannot be entered twice.
-        os.write(2, b"\nshutting down; once more to exit at once\n")
-        if not self._held:
+        # Not `print`, which the signal may have interrupted, and which is not reentrant.
+        os.write(2, b"\nshutting down; press Ctrl-C again to exit at once\n")
+        if not self._deferred:
             raise Stopped(number)
 
     def _give_up(self, number: int) -> None:
-        """In the watching thread: the main thread is stuck outside of Python."""
+        """Exit, in the watching thread, because the main thread is stuck outside of Python."""
         os.write(2, b"\nexiting at once: a call into Ray does not return\n")
         self._die(128 + number)

@@ -1,1 +1,1 @@
-"""The subcommands of `serve` that this package gives, one in each module as `command`."""
+"""The subcommands of this package, one in each module as `command`."""

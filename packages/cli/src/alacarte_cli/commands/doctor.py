@@ -1,4 +1,4 @@
-"""`alacarte doctor`: what is installed here, and whose `serve` a shell would run."""
+"""`alacarte doctor`: check the installation, and which program the shell runs as `serve`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from alacarte_cli.script import Environment, owner
 
 __all__ = ["DoctorCommand", "Finding", "command"]
 
-OWNERS = {"alacarte": "ours", "ray": "Ray's", "unknown": "neither ours nor Ray's"}
+OWNERS = {"alacarte": "alacarte's", "ray": "Ray's", "unknown": "another program"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at, and whether it is as it should be."""
+    """The result of one check."""
 
     verdict: Literal["ok", "note", "WRONG"]
     subject: str
@@ -31,51 +31,53 @@ class Finding:
 
 
 class DoctorCommand:
-    """Looks at the installation, and puts our `serve` script back where Ray's took its place.
+    """The command that checks the installation, and replaces Ray's `serve` script on request.
 
     Args:
-        environment: Gives the installation to look at.
+        environment: Returns the installation to check.
     """
 
     def __init__(self, environment: Callable[[], Environment] = Environment.current) -> None:
         self._environment = environment
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the one choice."""
-        parser.add_argument("--fix", action="store_true", help="make `serve` ours again")
+        """Declare the option `--fix`."""
+        parser.add_argument(
+            "--fix", action="store_true", help="replace Ray's `serve` with alacarte's"
+        )
 
     def run(self, options: argparse.Namespace) -> int:
-        """Print what was found, repair if asked to, and return 1 when something stays wrong."""
+        """Print the findings, after a repair on request; return 1 when one of them is wrong."""
         environment = self._environment()
         if options.fix:
             _fix(environment)
         findings = [*_software(options.plugins.records), *_scripts(environment)]
-        print(table([(one.verdict, one.subject, one.text) for one in findings]))
-        return 1 if any(one.verdict == "WRONG" for one in findings) else 0
+        print(table([(each.verdict, each.subject, each.text) for each in findings]))
+        return 1 if any(each.verdict == "WRONG" for each in findings) else 0
 
 
 def _fix(environment: Environment) -> None:
-    whose = owner(environment.script)
-    if whose == "alacarte":
-        print(f"nothing to fix: {environment.script} is ours.\n")
+    before = owner(environment.script)
+    if before == "alacarte":
+        print(f"nothing to fix: {environment.script} is alacarte's.\n")
         return
     try:
         environment.repair()
     except ConfigError as error:
         print(f"not fixed: {error}\n")
     else:
-        before = "there was none" if whose == "nobody" else f"it was {OWNERS[whose]}"
-        print(f"fixed: wrote {environment.script} ({before}).\n")
+        note = "it was missing" if before == "missing" else f"it was {OWNERS[before]}"
+        print(f"fixed: wrote {environment.script} ({note}).\n")
 
 
 def _scripts(environment: Environment) -> Iterator[Finding]:
-    whose = owner(environment.script)
-    if whose == "alacarte":
-        yield Finding("ok", "serve", f"{environment.script} is ours")
+    program = owner(environment.script)
+    if program == "alacarte":
+        yield Finding("ok", "serve", f"{environment.script} is alacarte's")
     else:
-        what = "is missing" if whose == "nobody" else f"is {OWNERS[whose]}"
-        cure = "" if whose == "unknown" else ": `alacarte doctor --fix` puts ours there"
-        yield Finding("WRONG", "serve", f"{environment.script} {what}{cure}")
+        state = "is missing" if program == "missing" else f"is {OWNERS[program]}"
+        remedy = "" if program == "unknown" else ": run `alacarte doctor --fix` to replace it"
+        yield Finding("WRONG", "serve", f"{environment.script} {state}{remedy}")
     first = environment.first()
     if first is None:
         yield Finding("WRONG", "PATH", f"has no `serve`: add {environment.scripts} to it")
@@ -105,11 +107,11 @@ def _software(records: Iterable[PluginRecord]) -> Iterator[Finding]:
     if ray:
         yield Finding("ok", "ray", ray)
     else:
-        yield Finding("note", "ray", "missing: only --local works")
+        yield Finding("note", "ray", "not installed: only --local works")
     if find_spec("uvloop"):
-        yield Finding("ok", "uvloop", _version("uvloop") or "present")
+        yield Finding("ok", "uvloop", _version("uvloop") or "installed")
     else:
-        yield Finding("note", "uvloop", "missing: everything works, at a lower speed")
+        yield Finding("note", "uvloop", "not installed: everything works, but slower")
 
 
 def _version(distribution: str) -> str | None:

@@ -1,4 +1,4 @@
-"""`alacarte plugins`: what is installed, what became of it, and what it gives."""
+"""`alacarte plugins`: list the installed plugins, their states, and what they provide."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 from alacarte.plugins import PluginRecord, Plugins
 from alacarte_cli.render import table
 
-__all__ = ["PluginsCommand", "command", "given"]
+__all__ = ["PluginsCommand", "command", "contributions"]
 
-HEADER = ("NAME", "VERSION", "DISTRIBUTION", "STATE", "GIVES")
+HEADER = ("NAME", "VERSION", "DISTRIBUTION", "STATE", "PROVIDES")
 
 
-HOOKS_HEADER = ("HOOK", "BROUGHT BY", "IMPLEMENTED BY")
+HOOKS_HEADER = ("HOOK", "SPECIFIED BY", "IMPLEMENTED BY")
 
 
 class PluginsCommand:
-    """Prints a table of all plugins and, below it, why some are not loaded."""
+    """The command that prints a table of plugins and, below it, why some are not loaded."""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the one choice."""
+        """Declare the option `--hooks`."""
         parser.add_argument(
-            "--hooks", action="store_true", help="show each hook, who brings and who implements it"
+            "--hooks", action="store_true", help="list hooks, with the plugins that implement them"
         )
 
     def run(self, options: argparse.Namespace) -> int:
-        """Print, and return 1 when a plugin has failed or clashes with another one."""
+        """Print the table; return 1 when a plugin has failed or clashes with another plugin."""
         plugins: Plugins = options.plugins
         records = plugins.examine()
         if options.hooks:
@@ -48,13 +48,13 @@ def _hook_rows(plugins: Plugins) -> Iterator[tuple[str, ...]]:
 
 
 def _row(record: PluginRecord) -> tuple[str, ...]:
-    gives = "; ".join(given(record)) if record.state == "loaded" else ""
+    provides = "; ".join(contributions(record)) if record.state == "loaded" else ""
     source = record.distribution or record.target
-    return (record.name, record.version or "-", source, record.state, gives or "-")
+    return (record.name, record.version or "-", source, record.state, provides or "-")
 
 
-def given(record: PluginRecord) -> Iterator[str]:
-    """Yield what a loaded plugin gives, hook by hook: `commands: run, status`, `wrap_replica`."""
+def contributions(record: PluginRecord) -> Iterator[str]:
+    """Yield a loaded plugin's contributions by hook: `commands: run, status`, `wrap_replica`."""
     plugin = importlib.import_module(record.target)
     for hook in sorted(dir(plugin)):
         implementation = getattr(plugin, hook)
@@ -68,7 +68,7 @@ def given(record: PluginRecord) -> Iterator[str]:
 
 
 def _name(value: Any) -> str:
-    """Return the name of a registered value: a module has its own, modules to import are names."""
+    """Return the name of a registered value: its `name`, a module's name, or a string itself."""
     return str(getattr(value, "name", getattr(value, "__name__", value)))
 
 

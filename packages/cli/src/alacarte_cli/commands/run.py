@@ -1,4 +1,4 @@
-"""`alacarte run`: an application from an import path, served until Ctrl-C."""
+"""`alacarte run`: run the application at an import path until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from alacarte_cli.stop import Stopped, StopSignals
 __all__ = ["RunCommand", "command"]
 
 _NOTHING_TO_RUN = """\
-error: name an application, as module:app: `alacarte run greeter:app` runs `app` of greeter.py in
-this directory, which is what .bind() returned. `alacarte run --help` shows more."""
+error: name an application as module:app. `alacarte run greeter:app` runs `app` of greeter.py in
+this directory, where app = Greeter.bind(). See `alacarte run --help`."""
 _EPILOG = """\
-Each request is shown in a line while the program stays; ALACARTE_HTTP__ACCESS_LOG=off turns that
-off. Other options of an instance are read from the environment in the same way."""
+In the foreground, each request prints a line; ALACARTE_HTTP__ACCESS_LOG=off turns this access log
+off. Environment variables of that form set the other options of an instance, too."""
 
 
 class RunCommand:
-    """Brings an application up, says where it listens, and takes everything down at the end.
+    """The command that runs an application, prints its URL, and shuts it down at the end.
 
     Args:
-        get_facade: Gives `alacarte.serve`.
-        signals: Makes what listens to Ctrl-C and SIGTERM.
-        get_waiter: Gives what waits for the end of the instance.
-        environment: Gives the installation, and what a shell finds of it.
+        get_facade: Returns `alacarte.serve`.
+        signals: Makes the handler of Ctrl-C and SIGTERM.
+        get_waiter: Returns the function that waits for the end of the instance.
+        environment: Returns the installation, and the programs that a shell finds.
     """
 
     def __init__(
@@ -51,36 +51,36 @@ class RunCommand:
         self._environment = environment
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare what to run, where to find it and where to listen."""
+        """Declare the application, its options and the addresses."""
         parser.epilog = _EPILOG
         add = parser.add_argument
         add(
             "import_path",
             metavar="module:app",
             nargs="?",
-            help="an application or a function building one; path/to/module.py:app as well",
+            help="an application, or a function that builds one; also path/to/module.py:app",
         )
         add("pairs", nargs="*", metavar="key=value", help="arguments of that function")
-        add("-d", "--app-dir", default=".", type=Path, help="where the module is (default: here)")
-        add("--name", default="default", help="the application's name (default: %(default)s)")
-        add("--route-prefix", metavar="PREFIX", help="paths it answers (default: /)")
+        add("-d", "--app-dir", default=".", type=Path, help="directory of the module (default: .)")
+        add("--name", default="default", help="name of the application (default: %(default)s)")
+        add("--route-prefix", metavar="PREFIX", help="URL prefix (default: /)")
         add("-a", "--address", help="the Ray cluster to use (default: RAY_ADDRESS, or a new one)")
         add("--local", action="store_true", help="serve in this process, without Ray")
-        add("--host", help="listen there (default: 127.0.0.1)")
-        add("--port", type=int, help="listen there (default: 8000)")
-        add("--insecure", action="store_true", help="allow a --host beyond this machine")
-        add("--timeout", type=float, metavar="SECONDS", help="end when it does not run by then")
-        add("--blocking", dest="blocking", action="store_true", help="stay until Ctrl-C (default)")
-        add("--non-blocking", dest="blocking", action="store_false", help="return once it answers")
+        add("--host", help="address to listen on (default: 127.0.0.1)")
+        add("--port", type=int, help="port to listen on (default: 8000)")
+        add("--insecure", action="store_true", help="allow a --host that other machines reach")
+        add("--timeout", type=float, metavar="SECONDS", help="time limit for the start")
+        add("--blocking", dest="blocking", action="store_true", help="run until Ctrl-C (default)")
+        add("--non-blocking", dest="blocking", action="store_false", help="return when it is ready")
         parser.set_defaults(blocking=True)
 
     def run(self, options: argparse.Namespace) -> int:
-        """Serve until asked to stop; 128 + signal when that was before the first answer.
+        """Serve until stopped; return 0, or 128 + signal when stopped before the first answer.
 
-        Nothing is started before the application could be imported, and whatever was started
-        is shut down again, unless it is up and `--non-blocking` was given. On an instance that
-        ran already only the application is deleted. Where another process ends the instance, the
-        command says so, and returns 0.
+        Imports the application before anything starts. At the end, or when the start fails, shuts
+        the instance down; an instance that was running already only loses the application. With
+        `--non-blocking` the instance keeps running. When another process ends the instance, the
+        command prints that, and returns 0.
         """
         if options.import_path is None:
             print(_NOTHING_TO_RUN, file=sys.stderr)
@@ -90,7 +90,7 @@ class RunCommand:
         import_path, app_dir = ImportPath.locate(options.import_path, options.app_dir.resolve())
         target = import_path.load(app_dir)
         serve = self._get_facade()
-        # This command says what `serve.run` would say of a success.
+        # This command prints the URL itself, so `serve.run` need not log it.
         logging.getLogger("alacarte.serve").setLevel(logging.WARNING)
         app = application(target, arguments, serve, import_path)
         note = foreign_script(self._environment())
@@ -106,9 +106,9 @@ class RunCommand:
 
 def _check(options: argparse.Namespace) -> None:
     if options.local and options.address:
-        raise ConfigError("--local uses no Ray: leave out --address.")
+        raise ConfigError("--local runs without Ray; remove --address.")
     if options.local and not options.blocking:
-        raise ConfigError("--local serves in this process and ends with it: no --non-blocking.")
+        raise ConfigError("--local serves in this process, which must stay; remove --non-blocking.")
     if options.timeout is not None and not options.timeout > 0:
         raise ConfigError(f"--timeout {options.timeout:g} must be greater than 0.")
     if not options.app_dir.is_dir():
@@ -116,7 +116,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 class _Run:
-    """One application, from its start to its end."""
+    """The run of one application, from its start to its end."""
 
     def __init__(
         self,
@@ -136,8 +136,8 @@ class _Run:
 
     def serve(self) -> int:
         try:
-            # A signal may arrive at any line. Only with a `finally` of its own is `hold` certain
-            # to run before the shutdown, which then nothing interrupts.
+            # A signal may arrive at any line. Only in a `finally` of its own, `defer` surely runs
+            # before the shutdown, which then no signal interrupts.
             try:
                 with open_progress(self._options.name) as progress:
                     self._bring_up(progress)
@@ -148,7 +148,7 @@ class _Run:
                 print("Ctrl-C to stop.", file=sys.stderr, flush=True)
                 self._stop.wait(self._get_waiter())
             finally:
-                self._stop.hold()
+                self._stop.defer()
         except Stopped as stopped:
             self._end()
             return 0 if self._answering else 128 + stopped.number
@@ -161,7 +161,7 @@ class _Run:
     def _bring_up(self, progress: Progress) -> None:
         options = self._options
         if not options.local:
-            # What others started on that cluster goes on when we are done.
+            # An instance that another program has started keeps running at the end.
             progress.step("looking for a Ray cluster")
             self._joined = self._serve.attach(options.address)
         progress.step("starting" if options.local or self._joined else "starting Ray and alacarte")
@@ -171,14 +171,17 @@ class _Run:
             http_options=_http_options(options) or None,
             foreground=options.blocking and not self._joined,
         )
-        self._stop.arm()  # ray.init takes SIGTERM for itself
+        self._stop.arm()  # ray.init installs a handler of its own for SIGTERM
         progress.step(f"starting {options.name}", self._serve.status)
-        # Not given, the prefix is the facade's: there is none where HTTP is not installed.
+        # Without the option, the default of `serve.run` applies, which depends on alacarte-http.
         route = {} if options.route_prefix is None else {"route_prefix": options.route_prefix}
         try:
             self._serve.run(self._app, name=options.name, timeout_s=options.timeout, **route)
         except DeployTimeoutError as late:
-            head = f"{options.name} does not run after {options.timeout:g} s, and was ended."
+            head = (
+                f"{options.name} did not run within {options.timeout:g} s (--timeout), and was "
+                "shut down."
+            )
             waiting = [f"{deployment}: {text}" for deployment, text in late.waiting.items()]
             raise ServeError("\n".join([head, *waiting, *late.causes])) from None
 
@@ -190,8 +193,8 @@ class _Run:
 
 
 def _http_options(options: argparse.Namespace) -> dict[str, Any]:
-    given = {"host": options.host, "port": options.port, "insecure": options.insecure or None}
-    return {name: value for name, value in given.items() if value is not None}
+    http = {"host": options.host, "port": options.port, "insecure": options.insecure or None}
+    return {name: value for name, value in http.items() if value is not None}
 
 
 def _ready(status: ServeStatus, name: str) -> str:
@@ -204,14 +207,14 @@ def _ready(status: ServeStatus, name: str) -> str:
     if route is None or name in route.targets:
         return line
     others = " and ".join(map(repr, route.targets))
-    return f"{line}, but requests there go to {others}, by a route in front of its own"
+    return f"{line}, but another route overrides its own: requests go to {others}"
 
 
 def _end_after(error: BaseException, end: Callable[[], None]) -> None:
     try:
         end()
-    except Exception as second:  # the first error is the one to show, whatever this one is
-        error.add_note(f"shutting down failed as well: {second}")
+    except Exception as second:  # the user must see the first error
+        error.add_note(f"the shutdown failed, too: {second}")
 
 
 command = RunCommand()

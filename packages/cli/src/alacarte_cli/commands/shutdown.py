@@ -1,4 +1,4 @@
-"""`alacarte shutdown`: end everything that runs."""
+"""`alacarte shutdown`: shut the running instance down."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["ShutdownCommand", "command"]
 
 
 class ShutdownCommand:
-    """Shuts the running instance down, after asking. It starts nothing, Ray included.
+    """The command that shuts the running instance down, after a question. Starts nothing.
 
     Args:
-        get_facade: Gives `alacarte.serve`.
+        get_facade: Returns `alacarte.serve`.
         ask: Shows a prompt and returns the answer.
     """
 
@@ -24,17 +24,17 @@ class ShutdownCommand:
         self._ask = ask
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare where to look, and how not to be asked."""
+        """Declare the cluster, and the options `--yes` and `--force`."""
         parser.add_argument("-a", "--address", help="the Ray cluster (default: RAY_ADDRESS)")
         parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
         parser.add_argument(
             "--force",
             action="store_true",
-            help="kill everything at once, also where the instance does not answer any more",
+            help="kill all processes at once, even if the instance does not answer",
         )
 
     def run(self, options: argparse.Namespace) -> int:
-        """Return 0 when nothing runs any more, 1 when the answer was no."""
+        """Shut down; return 0 when no instance is running any more, 1 when the answer was no."""
         serve = self._get_facade()
         if options.force:
             return self._by_force(serve, options)
@@ -43,27 +43,27 @@ class ShutdownCommand:
             return 0
         applications = ", ".join(serve.status().applications) or "no application"
         if not options.yes and not self._confirmed(f"Shut down {applications} and all processes"):
-            print("left running.", file=sys.stderr)
+            print("not shut down.", file=sys.stderr)
             return 1
         serve.shutdown()
         print(f"shut down ({applications}).")
         return 0
 
     def _by_force(self, serve: Facade, options: argparse.Namespace) -> int:
-        """End what there is without a word to it: to ask what runs might wait for ever."""
+        """Kill all processes without a call to the instance, which may never answer."""
         at = f" on {options.address}" if options.address else ""
         if not options.yes and not self._confirmed(f"Kill all processes of alacarte{at}"):
-            print("left as it is.", file=sys.stderr)
+            print("not killed.", file=sys.stderr)
             return 1
         serve.shutdown(force=True, address=options.address)
         print("nothing is running any more.")
         return 0
 
-    def _confirmed(self, what: str) -> bool:
+    def _confirmed(self, question: str) -> bool:
         try:
-            answer = self._ask(f"{what}? [y/N] ")
-        except EOFError:  # nobody is there to answer
-            print("\nno answer; give -y to shut down without being asked.", file=sys.stderr)
+            answer = self._ask(f"{question}? [y/N] ")
+        except EOFError:  # not a terminal
+            print("\nno answer; pass -y to shut down without a question.", file=sys.stderr)
             return False
         return answer.strip().lower() in ("y", "yes")
 

@@ -1,4 +1,4 @@
-"""`alacarte status`: what runs, as tables, YAML or JSON."""
+"""`alacarte status`: print the status as tables, YAML or JSON."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ __all__ = ["StatusCommand", "command", "document"]
 
 
 class StatusCommand:
-    """Prints the status of the running instance. It starts nothing, Ray included.
+    """The command that prints the status of the running instance. Starts nothing.
 
     Args:
-        get_facade: Gives `alacarte.serve`.
+        get_facade: Returns `alacarte.serve`.
     """
 
     def __init__(self, get_facade: GetFacade = facade) -> None:
         self._get_facade = get_facade
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare where to look and how to print."""
+        """Declare the cluster, the parts to print, and the format."""
         parser.add_argument("-a", "--address", help="the Ray cluster (default: RAY_ADDRESS)")
-        parser.add_argument("-n", "--name", help="show this application only, and splits with it")
+        parser.add_argument("-n", "--name", help="show only this application and its routes")
         parser.add_argument("-r", "--replicas", action="store_true", help="show each replica")
         style = parser.add_mutually_exclusive_group()
         style.add_argument("--json", action="store_true", help="print everything as JSON")
         style.add_argument("--yaml", action="store_true", help="print everything as YAML")
 
     def run(self, options: argparse.Namespace) -> int:
-        """Print, and return 0; 1 when nothing is running.
+        """Print the status and return 0; return 1 when no instance is running.
 
         Raises:
-            NotFoundError: No application has the name that was asked for.
+            NotFoundError: No application has the name in `--name`.
         """
         serve = self._get_facade()
         if not serve.attach(options.address):
@@ -74,14 +74,14 @@ class StatusCommand:
 def document(
     status: ServeStatus, *, replicas: bool = False, tracebacks: bool = False
 ) -> dict[str, Any]:
-    """Return a status as plain values, under the names Ray Serve uses.
+    """Return a status as plain values, with Ray Serve's names.
 
-    Routes are shown where their requests are counted, which is where they are split. Processes of
-    node services are told apart where a node has more than the one of its proxy.
+    Shows routes whose requests are counted, which are the split routes. Shows each process of a
+    node service where a node has more processes than its proxy.
 
     Args:
-        replicas: Tell of each replica.
-        tracebacks: Tell where failures come from.
+        replicas: Show each replica.
+        tracebacks: Show the tracebacks of failures.
     """
     shown: dict[str, Any] = {
         "proxies": {node: _proxy(proxy) for node, proxy in status.proxies.items()},
@@ -145,7 +145,7 @@ def _target(target: TargetStatusOverview) -> dict[str, Any]:
 
 
 def _rounded(seconds: float) -> float:
-    """Return a time with three digits, wherever its point is: the quantiles have no more."""
+    """Return a time with three significant digits, the precision of the quantiles."""
     return float(f"{seconds:.3g}")
 
 
@@ -167,7 +167,7 @@ def _application(
         "route_prefix": app.route_prefix,
         "last_deployed_time_s": app.last_deployed_time_s,
         "deployments": {
-            name: _deployment(one, replicas, tracebacks) for name, one in app.deployments.items()
+            name: _deployment(each, replicas, tracebacks) for name, each in app.deployments.items()
         },
     }
 
@@ -224,7 +224,7 @@ def _failure(failure: Failure, tracebacks: bool) -> dict[str, Any]:
 
 
 def _moment(seconds: float) -> str:
-    """Return a moment as ISO 8601 has it, in UTC."""
+    """Return a time in ISO 8601, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
