@@ -62,7 +62,7 @@ steps = st.lists(
 
 
 class World:
-    """Drives a batcher as the event loop does, and keeps account of what it did."""
+    """Drives a batcher as the event loop does, and checks its invariants."""
 
     def __init__(self, limits: Limits, measured: bool) -> None:
         self.limits = limits
@@ -98,7 +98,7 @@ class World:
             assert not fits, "a full batch was left waiting"
 
     def full(self, batch: list[Job], following: list[Job]) -> bool:
-        """Whether a batch has all it may have, or the next item does not fit."""
+        """Return whether a batch is full, or the next item would exceed the limit."""
         limit = self.limits.max_batch_size
         if not self.measured:
             return len(batch) >= limit
@@ -144,7 +144,7 @@ class World:
 def test_every_item_runs_once_in_order_in_time(
     steps: list[object], size: int, timeout_s: float, concurrent: int, measured: bool
 ) -> None:
-    """Whatever happens, each item is in one batch, in order, within size, time and concurrency.
+    """Each item is in one batch, in order, within size, time and concurrency.
 
     Those discarded while they wait are in none.
     """
@@ -163,7 +163,7 @@ def test_every_item_runs_once_in_order_in_time(
 
 @given(st.integers(1, 20), st.integers(0, 60))
 def test_full_batches_close_at_once(size: int, count: int) -> None:
-    """Items that come together fill batches; what is over waits, however long the timeout."""
+    """Items that arrive together fill batches; the rest waits for the timeout."""
     batcher = Batcher[Job](Limits(size, 1e9, 1000))
     sizes = []
     for name in range(count):
@@ -174,7 +174,7 @@ def test_full_batches_close_at_once(size: int, count: int) -> None:
 
 
 def test_timeout_counts_from_first_item() -> None:
-    """A batch closes when its first item has waited long enough, not when its last has."""
+    """The timeout starts with a batch's first item."""
     batcher = Batcher[Job](Limits(10, 1.0))
     first, second = Job(1), Job(2)
     batcher.add(first, now=5.0)
@@ -199,7 +199,7 @@ def test_batch_gathers_while_none_may_run() -> None:
 
 
 def test_discarding_the_first_moves_the_timeout() -> None:
-    """Without its first item, a batch waits for the second one's time."""
+    """After a discard of the first item, the timeout starts with the second."""
     batcher = Batcher[Job](Limits(10, 1.0))
     first, second = Job(1), Job(2)
     batcher.add(first, now=0.0)
@@ -210,7 +210,7 @@ def test_discarding_the_first_moves_the_timeout() -> None:
 
 
 def test_item_that_does_not_fit_closes_the_batch() -> None:
-    """An item that would make the batch too large closes it, and is the first of the next."""
+    """An item that would exceed the limit closes the batch, and starts the next."""
     batcher = Batcher[Job](Limits(10, 1.0, 2), padded)
     small, large = Job(1, 2), Job(2, 6)
     batcher.add(small, now=0.0)
@@ -222,7 +222,7 @@ def test_item_that_does_not_fit_closes_the_batch() -> None:
 
 
 def test_discarding_measures_anew() -> None:
-    """In the place of a discarded item, the next one is measured, not taken unseen."""
+    """After a discard, the items in front are measured again."""
     batcher = Batcher[Job](Limits(6, 1.0), padded)
     gone, small, large = Job(1, 1), Job(2, 1), Job(3, 6)
     for job in (gone, small):
@@ -234,7 +234,7 @@ def test_discarding_measures_anew() -> None:
 
 
 def test_item_larger_than_a_lowered_limit_runs_alone() -> None:
-    """An item that was accepted under a higher limit still runs, by itself."""
+    """An item accepted under a higher limit runs in a batch of its own."""
     limits = Limits(10, 1.0, 2)
     batcher = Batcher[Job](limits, padded)
     large, small = Job(1, 6), Job(2, 1)
@@ -245,7 +245,7 @@ def test_item_larger_than_a_lowered_limit_runs_alone() -> None:
 
 
 def test_each_item_is_measured_once_while_a_batch_fills() -> None:
-    """The user's measure is called once for each item that comes, not for all at each look."""
+    """`batch_size_fn` is called once per new item."""
     looks: list[int] = []
 
     def measure(jobs: Sequence[Job]) -> int:
@@ -261,7 +261,7 @@ def test_each_item_is_measured_once_while_a_batch_fills() -> None:
 
 
 def test_measure_that_raises_loses_no_item() -> None:
-    """An error of the measure comes out of `take`, and all items still wait."""
+    """`take` raises the error of the measure, and all items still wait."""
 
     def measure(jobs: Sequence[Job]) -> int:
         raise ZeroDivisionError

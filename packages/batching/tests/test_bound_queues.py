@@ -1,4 +1,4 @@
-"""What batching holds on to, and what it lets go."""
+"""Lifetime of the queues of a batched function."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def queues_of(function: Callable[..., Any]) -> BoundQueues:
 
 
 def test_queue_goes_with_its_instance(run: Run) -> None:
-    """An instance that was called is freed as if it had not been, and its queue with it."""
+    """An instance is freed, and its queue with it."""
     queues = queues_of(method)
 
     async def main() -> None:
@@ -56,7 +56,7 @@ def test_queue_goes_with_its_instance(run: Run) -> None:
 
 
 def test_queue_goes_with_its_loop() -> None:
-    """Loops that come and go leave no queue behind."""
+    """Closed event loops leave no queue."""
     queues = queues_of(method)
     owner = Model()
 
@@ -87,7 +87,7 @@ def test_queue_goes_with_its_loop_on_uvloop() -> None:
 
 
 def test_loops_do_not_share_batches() -> None:
-    """One instance called from two loops at once batches in each of them apart."""
+    """Calls from two event loops are in separate batches."""
     model = Model()
     one, two = asyncio.new_event_loop(), asyncio.new_event_loop()
     try:
@@ -103,7 +103,7 @@ def test_loops_do_not_share_batches() -> None:
 
 
 def test_decorated_code_can_be_sent_whole(run: Run) -> None:
-    """What a script defines pickles by value, while in use too, and batches at the other end."""
+    """A class from a script pickles by value, even after calls, and batches afterwards."""
     cloudpickle = pytest.importorskip("cloudpickle")
 
     @batch(max_batch_size=2)
@@ -133,7 +133,7 @@ def test_decorated_code_can_be_sent_whole(run: Run) -> None:
 
 @pytest.mark.parametrize("error", [BatchSizeError("f", 3, 2), ItemTooLargeError("f", 11, 10)])
 def test_errors_pickle(error: Exception) -> None:
-    """Errors keep their attributes and message on their way to another process."""
+    """Errors keep their attributes and message when pickled."""
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert vars(copy) == vars(error)

@@ -1,4 +1,4 @@
-"""What callers and authors of batched functions see."""
+"""The behaviour of batched functions for their callers and authors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 
 
 class Gate:
-    """A batched function that records its batches and holds them until told."""
+    """A batched function that records its batches and blocks until released."""
 
     def __init__(self, **options: Any) -> None:
         self.batches: list[list[Any]] = []
@@ -38,7 +38,7 @@ class Gate:
 
 
 def test_calls_share_a_batch(run: Run) -> None:
-    """Calls made together are one call with a list, and each gets its own result."""
+    """Concurrent calls become one call with a list, and each gets its own result."""
     batches = []
 
     @batch(max_batch_size=3)
@@ -65,7 +65,7 @@ def test_bare_decorator_has_the_defaults() -> None:
 
 
 def test_lone_item_waits_for_the_timeout_and_no_longer(run: Run) -> None:
-    """A batch that does not fill runs at the timeout, counted from its first item."""
+    """A batch that does not fill runs at the timeout of its first item."""
 
     @batch(batch_wait_timeout_s=2.0)
     async def f(items: list[int]) -> list[float]:
@@ -83,7 +83,7 @@ def test_lone_item_waits_for_the_timeout_and_no_longer(run: Run) -> None:
 
 
 def test_calls_of_one_moment_share_a_batch_without_any_wait(run: Run) -> None:
-    """At a timeout of zero, calls made in one go are still one batch, and no time passes."""
+    """With a timeout of zero, calls of one turn of the loop share a batch."""
 
     @batch(batch_wait_timeout_s=0)
     async def f(items: list[int]) -> list[int]:
@@ -111,7 +111,7 @@ def test_real_loops_batch_too() -> None:
 
 
 def test_wrong_number_of_results_is_told_to_every_caller(run: Run) -> None:
-    """Too few results: each caller learns which function, how many in and out; then it works."""
+    """Every caller gets the function and both numbers; the next batch works."""
     short = True
 
     @batch(max_batch_size=3)
@@ -135,7 +135,7 @@ def test_wrong_number_of_results_is_told_to_every_caller(run: Run) -> None:
 
 @pytest.mark.parametrize("result", [None, 5, {"a": 1}, {1}])
 def test_result_that_is_no_list_is_told_to_every_caller(run: Run, result: object) -> None:
-    """What has no length or no index fails every caller of the batch, and not the next one."""
+    """A result without a length or an index fails every caller of its batch only."""
 
     @batch(max_batch_size=1)
     async def f(items: list[Any]) -> Any:
@@ -150,7 +150,7 @@ def test_result_that_is_no_list_is_told_to_every_caller(run: Run, result: object
 
 
 def test_result_may_be_any_sequence(run: Run) -> None:
-    """A tuple, or whatever has a length and an index, does as a result."""
+    """Any object with a length and an index is a valid result."""
 
     @batch(max_batch_size=2)
     async def f(items: list[int]) -> tuple[int, ...]:
@@ -164,7 +164,7 @@ def test_result_may_be_any_sequence(run: Run) -> None:
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
 def test_a_batch_that_ends_the_program(run: Run, kind: type[BaseException]) -> None:
-    """What would stop the event loop fails the batch, and says what it was; the next one runs."""
+    """SystemExit in a batch fails the batch with an explanation; the next one runs."""
 
     @batch(max_batch_size=2)
     async def f(items: list[int]) -> list[int]:
@@ -183,7 +183,7 @@ def test_a_batch_that_ends_the_program(run: Run, kind: type[BaseException]) -> N
 
 @pytest.mark.parametrize("kind", [ValueError, type("Fatal", (BaseException,), {})])
 def test_exception_is_raised_at_every_caller(run: Run, kind: type[BaseException]) -> None:
-    """An exception of the function reaches each caller as it is; the next batch runs."""
+    """An exception reaches each caller unchanged; the next batch runs."""
 
     @batch(max_batch_size=2)
     async def f(items: list[int]) -> list[int]:
@@ -200,7 +200,7 @@ def test_exception_is_raised_at_every_caller(run: Run, kind: type[BaseException]
 
 
 def test_cancelled_function_cancels_its_callers(run: Run) -> None:
-    """When the function itself ends cancelled, so do its callers; the next batch runs."""
+    """A function that ends cancelled cancels its callers; the next batch runs."""
 
     @batch(max_batch_size=1)
     async def f(items: list[int]) -> list[int]:
@@ -217,7 +217,7 @@ def test_cancelled_function_cancels_its_callers(run: Run) -> None:
 
 
 def test_batch_task_cancelled_before_it_starts_frees_its_place(run: Run) -> None:
-    """A batch whose task never ran a line does not block those after it, or its callers."""
+    """A batch task that is cancelled before its first step blocks neither callers nor batches."""
     batches = []
 
     @batch(max_batch_size=1, max_concurrent_batches=1)
@@ -240,7 +240,7 @@ def test_batch_task_cancelled_before_it_starts_frees_its_place(run: Run) -> None
 
 
 def test_caller_cancelled_while_waiting_is_left_out(run: Run) -> None:
-    """Who is cancelled before the batch runs has no item in it."""
+    """A caller that is cancelled before the batch runs has no item in it."""
 
     async def main() -> None:
         gate = Gate(batch_wait_timeout_s=1.0)
@@ -256,7 +256,7 @@ def test_caller_cancelled_while_waiting_is_left_out(run: Run) -> None:
 
 
 def test_caller_cancelled_as_the_batch_starts_is_left_out(run: Run) -> None:
-    """Who is cancelled after the batch closed but before the function ran has no item in it."""
+    """A caller that is cancelled between close and run has no item in the batch."""
 
     async def main() -> None:
         gate = Gate(max_batch_size=2)
@@ -271,7 +271,7 @@ def test_caller_cancelled_as_the_batch_starts_is_left_out(run: Run) -> None:
 
 
 def test_cancelling_everyone_leaves_nothing(run: Run) -> None:
-    """When all callers of a waiting batch are gone, it does not run, and no timer is left."""
+    """A batch whose callers are all cancelled does not run, and leaves no timer."""
 
     async def main() -> None:
         gate = Gate(batch_wait_timeout_s=1.0)
@@ -286,7 +286,7 @@ def test_cancelling_everyone_leaves_nothing(run: Run) -> None:
 
 
 def test_caller_cancelled_while_it_runs_disturbs_no_one(run: Run) -> None:
-    """A running batch goes on for the others when one of its callers is cancelled."""
+    """A running batch continues for the other callers."""
 
     async def main() -> None:
         gate = Gate(max_batch_size=2)
@@ -302,7 +302,7 @@ def test_caller_cancelled_while_it_runs_disturbs_no_one(run: Run) -> None:
 
 
 def test_error_with_no_caller_left_is_logged(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    """An exception that no caller is left to get is not lost."""
+    """An exception without a caller is logged."""
     entered = asyncio.Event()
 
     @batch(max_batch_size=1)
@@ -323,7 +323,7 @@ def test_error_with_no_caller_left_is_logged(run: Run, caplog: pytest.LogCapture
 
 
 def test_error_that_meets_a_cancellation_is_not_reported_again(run: Run) -> None:
-    """A caller cancelled in the moment its error comes leaves no complaint behind."""
+    """An error that arrives with a cancellation is not logged by asyncio."""
     complaints: list[dict[str, Any]] = []
     callers: list[asyncio.Task[int]] = []
 
@@ -347,7 +347,7 @@ def test_error_that_meets_a_cancellation_is_not_reported_again(run: Run) -> None
 
 
 def test_no_more_batches_run_than_may(run: Run) -> None:
-    """The third batch of two at a time starts when one of them ends, with all that gathered."""
+    """A third batch waits for the end of one of two, and has all items that arrived meanwhile."""
 
     async def main() -> None:
         gate = Gate(max_batch_size=3, batch_wait_timeout_s=0, max_concurrent_batches=2)
@@ -388,7 +388,7 @@ def test_each_instance_has_its_own_queue(run: Run) -> None:
 
 
 def test_slots_without_weak_references_are_named(run: Run) -> None:
-    """An instance that cannot be weakly referenced is an error that says how to mend it."""
+    """The error for an instance without weak references names the remedy."""
 
     class Model:
         __slots__ = ()
@@ -405,7 +405,7 @@ def test_slots_without_weak_references_are_named(run: Run) -> None:
 
 
 def test_several_arguments(run: Run) -> None:
-    """Each parameter gets a list, those given by keyword included."""
+    """Each parameter gets a list, also for keyword arguments."""
     calls = []
 
     @batch(max_batch_size=2)
@@ -421,7 +421,7 @@ def test_several_arguments(run: Run) -> None:
 
 
 def test_odd_call_alone_is_refused(run: Run) -> None:
-    """A call that passes other parameters than its batch gets a TypeError; the batch runs."""
+    """A call with other parameters than its batch gets a TypeError; the batch runs."""
 
     @batch(max_batch_size=3)
     async def f(a: list[int], b: list[int] | None = None) -> list[int]:
@@ -468,7 +468,7 @@ def test_batch_size_fn_bounds_the_joint_size(run: Run) -> None:
 
 
 def test_item_too_large_for_any_batch_is_refused(run: Run) -> None:
-    """An item above the size of a batch is an error for its caller alone, and a RuntimeError."""
+    """An item above the limit fails its caller only, with a RuntimeError."""
 
     @batch(max_batch_size=10, batch_size_fn=sum)
     async def f(items: list[int]) -> list[int]:
@@ -485,7 +485,7 @@ def test_item_too_large_for_any_batch_is_refused(run: Run) -> None:
 
 
 def test_batch_size_fn_that_raises_wedges_nothing(run: Run) -> None:
-    """An error over one item is its caller's, over several is theirs; then batching goes on."""
+    """An error of `batch_size_fn` fails the waiting callers, and batching continues."""
 
     def size(items: list[int]) -> int:
         if len(items) > 1 and 13 in items:
@@ -532,7 +532,7 @@ def test_limits_change_while_it_runs(run: Run) -> None:
 
 
 def test_one_decorator_two_functions() -> None:
-    """Functions decorated by one object change their limits apart."""
+    """Two functions decorated by one object have separate limits."""
     decorate = batch(max_batch_size=2)
 
     @decorate
@@ -553,7 +553,7 @@ class Callable_:
 
 
 def test_only_async_functions_can_be_batched() -> None:
-    """What is not a function by `async def` is a TypeError that names it."""
+    """The TypeError names the object that is no `async def` function."""
 
     def plain(items: list[int]) -> list[int]:
         return items
@@ -566,7 +566,7 @@ def test_only_async_functions_can_be_batched() -> None:
 
 
 def test_bad_option_is_refused_before_a_function_is_given() -> None:
-    """A wrong option raises where it is written."""
+    """An invalid option raises where it is written."""
     with pytest.raises(ValueError, match="max_batch_size"):
         batch(max_batch_size=0)
     with pytest.raises(TypeError, match="batch_size_fn"):
@@ -574,7 +574,7 @@ def test_bad_option_is_refused_before_a_function_is_given() -> None:
 
 
 def test_it_looks_like_what_it_wraps() -> None:
-    """Name, signature and kind of function stay, so that a replica calls it the right way."""
+    """Name, signature and kind of function are those of the wrapped function."""
 
     @batch
     async def f(items: list[int]) -> list[int]:
@@ -595,7 +595,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="none")
 
 
 def test_batch_runs_in_the_first_callers_context(run: Run) -> None:
-    """The function sees the first caller's context variables, and changes nobody's."""
+    """The function has the first caller's context variables, and changes no caller's."""
     seen = []
 
     @batch(max_batch_size=2)
@@ -617,7 +617,7 @@ def test_batch_runs_in_the_first_callers_context(run: Run) -> None:
 
 
 def test_models_are_not_mixed(run: Run) -> None:
-    """A batch with items for several models is one for each, run at the same time as one."""
+    """Items for several models run as one concurrent batch per model."""
     gate = Gate(max_batch_size=4, batch_wait_timeout_s=60.0)
 
     async def ask(model_id: str, item: int) -> Any:
@@ -637,7 +637,7 @@ def test_models_are_not_mixed(run: Run) -> None:
 
 
 def test_what_a_batch_calls_is_not_its_first_callers(run: Run) -> None:
-    """A first caller that goes away does not cancel what the batch has called for the others."""
+    """Cancellation of the first caller does not cancel the calls that the batch makes."""
     seen: list[Call | None] = []
 
     @batch(max_batch_size=1)
@@ -656,7 +656,7 @@ def test_what_a_batch_calls_is_not_its_first_callers(run: Run) -> None:
 
 
 def test_one_models_failure_is_its_own(run: Run) -> None:
-    """Of a batch for several models, what fails for one fails for its callers alone."""
+    """In a batch for several models, a failure concerns one model's callers only."""
     seen = []
 
     @batch(max_batch_size=3)

@@ -6,7 +6,7 @@ from alacarte_batching import batch, hooks
 
 
 def test_serve_batch_is_registered() -> None:
-    """The plugin gives `serve.batch`, and its target is the decorator."""
+    """The plugin registers `serve.batch` with the decorator as its target."""
     (name,) = hooks.register_api()
     module, _, attribute = name.target.partition(":")
     assert name.name == "batch"

@@ -37,7 +37,7 @@ def test_whole_float_is_a_count() -> None:
 
 
 def test_refused_change_changes_nothing() -> None:
-    """A setter that refuses a value leaves the old one."""
+    """A setter that refuses a value keeps the old one."""
     limits = Limits(max_batch_size=4, batch_wait_timeout_s=1)
     with pytest.raises(ValueError, match="max_batch_size"):
         limits.set_max_batch_size(0)

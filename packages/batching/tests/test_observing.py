@@ -1,4 +1,4 @@
-"""What a plugin observes of batches."""
+"""Observation of batches by plugins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alacarte_batching import batch
 
 
 class Noted(BatchObserver):
-    """Writes down what it hears."""
+    """An observer that records its events."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -60,7 +60,7 @@ def observed(run: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_batch_that_fills_up(observed: Any):
-    """Queued one by one, started together; the time of the oldest, and that of the batch."""
+    """The observer gets each queued item, one start with the longest wait, and the duration."""
 
     @batch(max_batch_size=2, batch_wait_timeout_s=5.0)
     async def slow(items: list[int]) -> list[int]:
@@ -80,7 +80,7 @@ def test_a_batch_that_fills_up(observed: Any):
 
 
 def test_a_batch_that_fails(observed: Any):
-    """Its error is told."""
+    """The observer gets the error of a batch."""
 
     @batch(max_batch_size=1, batch_wait_timeout_s=0.0)
     async def fail(items: list[int]) -> list[int]:

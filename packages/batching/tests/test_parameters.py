@@ -22,7 +22,7 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> SimpleNames
 
 
 def test_one_list_for_each_argument() -> None:
-    """Arguments of several calls become one list for each parameter, in the calls' order."""
+    """The arguments of several calls become one list per parameter, in the order of calls."""
     calls = [call(two, 1, 10), call(two, 2, 20)]
     assert Parameters(two).columns(calls) == ([[1, 2], [10, 20]], {})
 
@@ -63,13 +63,13 @@ def test_spelling_does_not_matter() -> None:
 def test_wrong_arguments_are_refused_at_the_call(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    """A call that the function could not take raises, with the function's name, on its own."""
+    """Arguments that do not match the signature raise with the function's name."""
     with pytest.raises(TypeError, match=f"^{function.__qualname__}: "):
         Parameters(function).normalise(args, kwargs)
 
 
 def test_mismatch_names_both_sides() -> None:
-    """The error for an odd call says what it passes and what the others pass."""
+    """The error describes the parameters of the call and of its batch."""
     error = Parameters(two).mismatch(call(two, 1, 2), call(two, 1))
     assert str(error).startswith("two: this call passes (x, y), but the other calls in its batch ")
     assert "pass (x);" in str(error)
@@ -80,7 +80,7 @@ def test_mismatch_names_both_sides() -> None:
 
 @pytest.mark.parametrize("function", [one, two, method, keyword, anything])
 def test_first_argument_is_the_one_that_is_measured(function: Callable[..., Any]) -> None:
-    """`batch_size_fn` sees the first argument that is an item, however it is passed."""
+    """`batch_size_fn` gets the first item, passed by position or keyword."""
     args = (object(),) if function is method else ()
     assert Parameters(function).first(call(function, *args, x=7)) == 7
 

@@ -24,7 +24,7 @@ async def read(stream: AsyncGenerator[Any, None]) -> list[Any]:
 
 
 def test_each_caller_gets_its_own_values(run: Run) -> None:
-    """Each yielded list gives every caller its next value, in step."""
+    """Each yielded list has the next value of every caller."""
 
     @batch(max_batch_size=2)
     async def count(items: list[int]) -> AsyncGenerator[list[int], None]:
@@ -60,7 +60,7 @@ def test_values_arrive_as_they_are_yielded(run: Run) -> None:
     "end", [StopIteration, StopAsyncIteration, StopIteration(), StopAsyncIteration()]
 )
 def test_sentinel_ends_one_callers_stream(run: Run, end: Any) -> None:
-    """`StopIteration` in place of a value ends that stream; the others go on."""
+    """`StopIteration` in place of a value ends one stream; the others continue."""
 
     @batch(max_batch_size=2)
     async def f(items: list[int]) -> AsyncGenerator[list[Any], None]:
@@ -74,7 +74,7 @@ def test_sentinel_ends_one_callers_stream(run: Run, end: Any) -> None:
 
 
 def test_exception_comes_after_the_values(run: Run) -> None:
-    """What was yielded before an exception is delivered, then each caller gets the exception."""
+    """Values yielded before an exception are delivered, then the exception."""
 
     @batch(max_batch_size=2)
     async def f(items: list[int]) -> AsyncGenerator[list[int], None]:
@@ -108,7 +108,7 @@ def test_list_of_the_wrong_length_is_told_to_every_caller(run: Run) -> None:
 
 
 def test_error_that_is_not_read_is_not_reported(run: Run) -> None:
-    """A caller that leaves before it comes to the error of its stream leaves no complaint."""
+    """An error after a caller has left its stream is not logged by asyncio."""
     complaints: list[dict[str, Any]] = []
 
     @batch(max_batch_size=1)
@@ -149,7 +149,7 @@ def test_failed_generator_is_closed_before_its_callers_know(run: Run) -> None:
 
 
 def test_reader_that_leaves_disturbs_no_one(run: Run) -> None:
-    """One caller closes its stream after a value; the other gets all of its own."""
+    """A caller that closes its stream does not affect the other streams."""
 
     @batch(max_batch_size=2)
     async def f(items: list[int]) -> AsyncGenerator[list[int], None]:
@@ -168,7 +168,7 @@ def test_reader_that_leaves_disturbs_no_one(run: Run) -> None:
 
 
 def test_generator_nobody_reads_is_closed(run: Run) -> None:
-    """When all callers have gone, the generator is closed at its next yield."""
+    """A generator without callers is closed at its next yield."""
     closed = asyncio.Event()
 
     @batch(max_batch_size=2)
@@ -217,7 +217,7 @@ def test_slow_reader_holds_up_no_one(run: Run) -> None:
 
 
 def test_a_call_takes_its_place_at_once(run: Run) -> None:
-    """Streams that are read one after the other share the batch in which they were called."""
+    """Streams that are read one after the other share the batch of their calls."""
     batches = []
 
     @batch(max_batch_size=2, batch_wait_timeout_s=1000)
@@ -237,7 +237,7 @@ def test_a_call_takes_its_place_at_once(run: Run) -> None:
 
 @pytest.mark.parametrize("closed", [False, True])
 def test_stream_that_is_never_read_leaves_its_place(run: Run, closed: bool) -> None:
-    """Dropping it takes the call back: nothing waits for it, and its batch has the others only."""
+    """A dropped unread stream removes its item from the batch."""
     batches = []
 
     @batch(max_batch_size=2, batch_wait_timeout_s=5)
@@ -263,7 +263,7 @@ def test_stream_that_is_never_read_leaves_its_place(run: Run, closed: bool) -> N
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_stream_dropped_after_its_batch_ran(run: Run, fails: bool) -> None:
-    """Values and errors that came for it are gone without a complaint."""
+    """Values and errors of a dropped stream are discarded silently."""
     complaints: list[dict[str, Any]] = []
 
     @batch(max_batch_size=1)
@@ -285,7 +285,7 @@ def test_stream_dropped_after_its_batch_ran(run: Run, fails: bool) -> None:
 
 
 def test_stream_dropped_after_its_loop_has_ended() -> None:
-    """Nothing is left to take back."""
+    """A stream that is dropped after its loop's end raises no error."""
 
     @batch(max_batch_size=1)
     async def f(items: list[int]) -> AsyncGenerator[list[int], None]:

@@ -1,4 +1,4 @@
-"""Core's plugin and ours, whatever else is installed."""
+"""Fixtures with the plugins of core and of this package only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What authors of loaders are told, before anything runs."""
+"""Checks of a loader at its decoration."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def generator(model_id: str) -> Any:
 
 @pytest.mark.parametrize("function", [sync, generator, 3, type("A", (), {})])
 def test_a_loader_is_async(function: Any) -> None:
-    """Anything but an `async def` function is refused where it is decorated."""
+    """Anything but an `async def` function is refused at its decoration."""
     with pytest.raises(TypeError, match="async def"):
         multiplexed(function)
 
@@ -56,7 +56,7 @@ async def named(*, model_id: str) -> None: ...
 
 @pytest.mark.parametrize("function", [none, two, method_without, method_with_two, many, named])
 def test_a_loader_has_one_parameter(function: Any) -> None:
-    """Besides `self` it takes the model's id and nothing else."""
+    """A loader has the model's id as its only parameter, besides `self`."""
     with pytest.raises(TypeError, match="must have one parameter"):
         multiplexed(function)
 
@@ -68,7 +68,7 @@ async def test_outside_of_a_replica() -> None:
 
 
 async def test_arguments_are_checked_first() -> None:
-    """A call without an id, or with more than one, is a TypeError that names the loader."""
+    """A call with a wrong number of arguments is a TypeError that names the loader."""
     with pytest.raises(TypeError, match="good: "):
         await multiplexed(good)()
     with pytest.raises(TypeError, match="good: "):
@@ -76,7 +76,7 @@ async def test_arguments_are_checked_first() -> None:
 
 
 def test_a_loader_pickles_with_its_class() -> None:
-    """A class from a script goes to replicas whole, its loader included."""
+    """A class from a script pickles by value with its loader."""
 
     class Model:
         @multiplexed(max_num_models_per_replica=2)
@@ -88,7 +88,7 @@ def test_a_loader_pickles_with_its_class() -> None:
 
 
 def test_the_model_of_the_request() -> None:
-    """It is the one that the current request names, and "" where there is none."""
+    """`get_multiplexed_model_id` returns the request's id, "" for none."""
     assert get_multiplexed_model_id() == ""
     token = current_call.set(Call("python", (b"",), model_id="a"))
     assert get_multiplexed_model_id() == "a"

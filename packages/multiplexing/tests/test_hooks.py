@@ -8,12 +8,12 @@ from alacarte_multiplexing import hooks
 
 
 def test_the_plugin_is_sound() -> None:
-    """It loads by its entry point, and every hook it implements exists."""
+    """The plugin loads by its entry point, and all its hooks exist."""
     check_plugin("multiplexing")
 
 
 def test_names_are_registered() -> None:
-    """Each name the plugin gives to `serve` leads to what this package exports."""
+    """The registered names refer to exports of the package."""
     for name in hooks.register_api():
         module, _, attribute = name.target.partition(":")
         assert name.name == attribute

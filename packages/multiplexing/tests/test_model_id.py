@@ -11,7 +11,7 @@ HERE = DeploymentId("app", "Model")
 
 @pytest.mark.parametrize("model_id", ["a", "meta/llama:8b@2", "x" * MAX_BYTES, "modèle à 2"])
 def test_what_is_an_id(model_id: str) -> None:
-    """Printable text of up to 256 bytes is taken as it is."""
+    """A printable string of up to 256 bytes is a valid id."""
     assert check_model_id(model_id, HERE) == model_id
 
 
@@ -27,7 +27,7 @@ def test_what_is_an_id(model_id: str) -> None:
     ],
 )
 def test_what_is_none(model_id: str, told: str) -> None:
-    """A client's mistake is told as one: which deployment, what is wrong, what is allowed."""
+    """The error for an invalid id names the deployment, the problem and the limit."""
     with pytest.raises(InvalidRequestError, match=told) as caught:
         check_model_id(model_id, HERE)
     assert str(caught.value).startswith("app#Model: ")
@@ -35,6 +35,6 @@ def test_what_is_none(model_id: str, told: str) -> None:
 
 @pytest.mark.parametrize("model_id", [None, 3, b"a"])
 def test_an_id_is_text(model_id: object) -> None:
-    """Anything else is a mistake of the program."""
+    """An id that is not a string is a TypeError: a mistake of the program, not of a client."""
     with pytest.raises(TypeError, match="must be a str"):
         check_model_id(model_id, HERE)

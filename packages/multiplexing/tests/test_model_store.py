@@ -1,4 +1,4 @@
-"""The models of one loader: what is loaded, shared, unloaded, and when."""
+"""The models of one loader: loads, sharing, eviction and unloading."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from alacarte_multiplexing._model_store import ModelStore
 
 
 class Bench:
-    """A loader that notes what it does and waits where the test wants it to."""
+    """A loader that records its events and blocks on request."""
 
     def __init__(self, limit: int, *, fails: frozenset[str] = frozenset()) -> None:
         self.notes: list[str] = []
@@ -40,7 +40,7 @@ class Bench:
         self.told.append(set(self.store.model_ids))
 
     async def request(self, *model_ids: str, until: asyncio.Event | None = None) -> list[str]:
-        """Ask for models one after the other as a request does, and use them until told."""
+        """Request models one after the other, and use them until released."""
         current_call.set(Call("python", (b"",)))
         names = [(await self.store.get(model_id)).name for model_id in model_ids]
         if until is not None:
@@ -68,7 +68,7 @@ def go(work: Awaitable[Any]) -> asyncio.Task[Any]:
 
 
 async def test_least_recently_used_goes_before_the_next_comes() -> None:
-    """The model asked for longest ago is unloaded, once, and then the new one is loaded."""
+    """The least recently used model is unloaded once, before the next load."""
     bench = Bench(2)
     for model_id in ["a", "b", "a", "c", "a", "b"]:
         assert await go(bench.request(model_id)) == [model_id]
@@ -84,7 +84,7 @@ async def test_no_limit() -> None:
 
 
 async def test_concurrent_requests_share_a_load() -> None:
-    """Many who ask for one model while it is loading get the same object of one load."""
+    """Concurrent requests for a model share one load and one object."""
     bench = Bench(1)
     bench.hold("a")
     asked = [go(bench.store.get("a")) for _ in range(10)]
@@ -95,7 +95,7 @@ async def test_concurrent_requests_share_a_load() -> None:
 
 
 async def test_loads_follow_one_another_and_hits_do_not_wait() -> None:
-    """One loader call at a time; a model that is held is given meanwhile."""
+    """Loads run one at a time; cached models are returned meanwhile."""
     bench = Bench(3)
     await go(bench.request("a"))
     bench.hold("b", "c")
@@ -111,7 +111,7 @@ async def test_loads_follow_one_another_and_hits_do_not_wait() -> None:
 
 
 async def test_a_failed_load_is_told_to_all_and_forgotten() -> None:
-    """All who wait get the exception; the next who asks loads again."""
+    """All waiters get the exception; the next request loads again."""
     bench = Bench(2, fails=frozenset({"a"}))
     bench.hold("a")
     asked = [go(bench.request("a")) for _ in range(3)]
@@ -126,7 +126,7 @@ async def test_a_failed_load_is_told_to_all_and_forgotten() -> None:
 
 
 async def test_a_model_in_use_stays() -> None:
-    """One that a request uses is passed over, though it was asked for longest ago."""
+    """A model in use is not evicted, even if it is the least recently used."""
     bench = Bench(2)
     done = asyncio.Event()
     user = go(bench.request("a", until=done))
@@ -139,7 +139,7 @@ async def test_a_model_in_use_stays() -> None:
 
 
 async def test_a_load_waits_for_a_request_to_end() -> None:
-    """With all models in use, the next load begins when one of them is free and unloaded."""
+    """If all models are in use, the load waits until one is free and unloaded."""
     bench = Bench(1)
     done = asyncio.Event()
     user = go(bench.request("a", until=done))
@@ -154,7 +154,7 @@ async def test_a_load_waits_for_a_request_to_end() -> None:
 
 
 async def test_the_wait_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After ten seconds the load goes on; the model in use is unloaded when its request ends."""
+    """After the timeout the load proceeds, and the evicted model is unloaded after its request."""
     monkeypatch.setattr(_model_store, "EVICTION_TIMEOUT_S", 0.01)
     bench = Bench(1)
     done = asyncio.Event()
@@ -169,7 +169,7 @@ async def test_the_wait_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_requests_that_need_two_models_do_not_stop_each_other() -> None:
-    """Each holds the model the other one's load would wait for, and both get theirs."""
+    """Two requests that need each other's model do not deadlock."""
     bench = Bench(1)
     async with asyncio.timeout(_model_store.EVICTION_TIMEOUT_S / 2):
         assert await asyncio.gather(
@@ -179,14 +179,14 @@ async def test_requests_that_need_two_models_do_not_stop_each_other() -> None:
 
 
 async def test_a_fresh_model_reaches_those_who_waited() -> None:
-    """The next load cannot take a model away before those who waited for it have it."""
+    """A loaded model is not evicted before its waiters have it."""
     bench = Bench(1)
     asked = [go(bench.request(model_id)) for model_id in "abcabcabc"]
     assert await asyncio.gather(*asked) == [[model_id] for model_id in "abcabcabc"]
 
 
 async def test_a_load_outlives_who_asked() -> None:
-    """A load that has begun goes on when its callers leave; one that has not is dropped."""
+    """A started load continues without callers; a load that has not started is dropped."""
     bench = Bench(2)
     bench.hold("a")
     a, b = go(bench.request("a")), go(bench.request("b"))
@@ -201,7 +201,7 @@ async def test_a_load_outlives_who_asked() -> None:
 
 
 async def test_one_who_leaves_does_not_take_the_load_along() -> None:
-    """Of two who wait for a load the first is cancelled; the second gets the model."""
+    """A cancelled waiter does not cancel the load of another waiter."""
     bench = Bench(1)
     bench.hold("a")
     first, second = go(bench.request("a")), go(bench.request("a"))
@@ -230,7 +230,7 @@ async def test_a_load_has_no_deadline() -> None:
 
 
 async def test_close_unloads_all() -> None:
-    """Everything held is unloaded, what is loading is given up, and nothing is loaded any more."""
+    """`close` unloads all models, cancels loads, and refuses new ones."""
     bench = Bench(3)
     await go(bench.request("a"))
     await go(bench.request("b"))
@@ -247,7 +247,7 @@ async def test_close_unloads_all() -> None:
 
 
 async def test_destructors_of_all_kinds() -> None:
-    """An async `__del__` is awaited; one that raises stops nothing; each runs once."""
+    """Sync and async `__del__` run once each; one that raises stops nothing."""
     notes: list[str] = []
 
     class Async:
@@ -273,7 +273,7 @@ async def test_destructors_of_all_kinds() -> None:
 
 
 async def test_what_is_told_includes_what_is_loading() -> None:
-    """Routers learn of a model when its load begins, and that another one went."""
+    """Routers learn of a model at the start of its load, and of an evicted one."""
     bench = Bench(1)
     await go(bench.request("a"))
     bench.hold("b")

@@ -21,7 +21,7 @@ STEPS = st.lists(st.tuples(st.sampled_from("abcdefg"), st.booleans()), max_size=
 def test_the_one_asked_for_longest_ago_of_the_idle_goes(
     limit: int, steps: list[tuple[str, bool]]
 ) -> None:
-    """Never more than the limit; who goes is the oldest idle one, or the oldest if none is idle."""
+    """The least recently used idle value is evicted, or of all values if none is idle."""
     recency: Recency[Thing] = Recency(limit)
     plain: list[Thing] = []
     for name, in_use in steps:

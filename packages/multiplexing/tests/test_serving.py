@@ -110,7 +110,7 @@ def connected(where: DeploymentId, replicas: int) -> None:
 
 
 def test_a_model_is_loaded_once_and_found_again() -> None:
-    """Requests for a model go to the replica that holds it."""
+    """Requests for a model go to the replica that has it."""
     run(3)
     first = ask("lion")
     assert all(ask("lion") == first for _ in range(50))
@@ -118,7 +118,7 @@ def test_a_model_is_loaded_once_and_found_again() -> None:
 
 
 def test_first_requests_meet_at_one_replica() -> None:
-    """Requests that come while nobody holds the model, all at once, cause one load."""
+    """Concurrent first requests for a model cause one load."""
     run(3)
     asked = [begin("lion") for _ in range(15)]
     assert len({each.result(30) for each in asked}) == 1
@@ -126,7 +126,7 @@ def test_first_requests_meet_at_one_replica() -> None:
 
 
 def test_models_spread_over_the_replicas() -> None:
-    """What nobody holds goes where the fewest models are."""
+    """A new model goes to the replica with the fewest models."""
     run(3)
     homes = Counter(ask(str(number))[1] for number in range(9))
     assert sorted(homes.values()) == [3, 3, 3]
@@ -146,7 +146,7 @@ def test_hits_in_the_long_run(at_once: int) -> None:
 
 
 def test_a_busy_model_spreads() -> None:
-    """When the replica that holds it is full, the next request goes to another, and loads it."""
+    """If the model's replica is full, the next request loads the model on another one."""
     run(2, max_ongoing_requests=1)
     GATES["feed lion"] = threading.Event()
     first = begin("lion", "feed")
@@ -159,7 +159,7 @@ def test_a_busy_model_spreads() -> None:
 
 
 def test_the_oldest_model_leaves() -> None:
-    """Beyond its limit a replica unloads what was asked for longest ago, and says so."""
+    """A full replica unloads the least recently used model, and routers learn of it."""
     run(1)
     for name in ["ant", "bee", "cat", "ant", "dog"]:
         ask(name)
@@ -169,7 +169,7 @@ def test_the_oldest_model_leaves() -> None:
 
 
 def test_a_model_in_use_is_not_unloaded() -> None:
-    """While a request uses the oldest model, a younger one goes."""
+    """If the oldest model is in use, a younger one is unloaded."""
     run(1)
     GATES["feed ant"] = threading.Event()
     fed = begin("ant", "feed")
@@ -182,7 +182,7 @@ def test_a_model_in_use_is_not_unloaded() -> None:
 
 
 def test_a_loader_that_fails() -> None:
-    """Its exception arrives at the callers; nothing is kept, and the next request tries again."""
+    """Callers get the loader's exception, and the next request loads again."""
     run(1)
     for _ in range(2):
         with pytest.raises(LookupError, match="there are none"):
@@ -192,7 +192,7 @@ def test_a_loader_that_fails() -> None:
 
 @pytest.mark.parametrize("model_id", ["", "x" * 300, "a\nb"])
 def test_ids_that_are_none(model_id: str) -> None:
-    """What cannot be an id reaches no loader, and the caller is told why."""
+    """An invalid id reaches no loader; the caller gets the reason."""
     run(1)
     with pytest.raises(InvalidRequestError, match="default#Zoo: the "):
         ask(model_id)
@@ -200,7 +200,7 @@ def test_ids_that_are_none(model_id: str) -> None:
 
 
 def test_all_are_unloaded_at_the_end() -> None:
-    """A replica that stops unloads its models, each once."""
+    """A stopping replica unloads each of its models once."""
     run(2)
     for number in range(6):
         ask(str(number))
@@ -210,14 +210,14 @@ def test_all_are_unloaded_at_the_end() -> None:
 
 
 def held() -> dict[str, frozenset[str]]:
-    """What the driver's router knows."""
+    """Return the models by replica that the driver's router knows."""
     router = get_runtime().routers[HERE]  # type: ignore[attr-defined]
     return {replica.replica_id: replica.model_ids for replica in router.replicas}
 
 
 @serve.deployment
 class Visitor:
-    """Calls the zoo through a router of its own, connected when first used."""
+    """A caller with a router of its own, connected on first use."""
 
     async def __call__(self) -> Any:
         runtime = get_runtime()
@@ -234,7 +234,7 @@ class Visitor:
 
 
 def test_who_connects_later_is_told() -> None:
-    """A process that comes after a model was loaded sends its first request to the holder."""
+    """A router that connects later sends its first request to the model's replica."""
     run(3)
     home = ask("lion")
     serve.run(Visitor.bind(), name="visitor")
@@ -244,7 +244,7 @@ def test_who_connects_later_is_told() -> None:
 
 
 def test_a_replica_that_is_replaced() -> None:
-    """A new replica holds nothing, is not taken for the old one, and gets the models again."""
+    """A new replica has no models, and gets them again."""
     run(1)
     old = ask("lion")[1]
     wait_until(lambda: held() == {old: frozenset({"lion"})}, 20)
@@ -268,7 +268,7 @@ async def function() -> tuple[str, str]:
 
 
 def test_a_loader_that_is_a_function() -> None:
-    """It keeps models for each replica apart, though replicas share this process."""
+    """A loader function has separate models per replica, even in one process."""
     serve.run(function.bind(), name="f")
     where = DeploymentId("f", "function")
     connected(where, 2)

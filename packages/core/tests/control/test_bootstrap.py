@@ -1,4 +1,4 @@
-"""How a controller comes to know its instance, whenever the cluster fails."""
+"""Bootstrap of a controller while the cluster fails."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def persist(founding: Bootstrap, config: Mapping[str, Any] | None) -> Boot
 
 
 async def test_an_instance_is_founded_once_wherever_the_cluster_fails(plugins: Plugins):
-    """The attempts after a failure come to one instance, which the storage has, with one secret."""
+    """All attempts after a failure create one instance with one secret, and the storage has it."""
 
     async def found(fails_at: int) -> Cluster:
         cluster = Cluster()
@@ -158,7 +158,7 @@ async def test_an_instance_is_recovered_wherever_the_cluster_fails(plugins: Plug
 
 
 async def test_a_new_instance_has_no_counts_of_a_former_one(plugins: Plugins):
-    """They are deleted before the instance is stored; a recovered one has its own."""
+    """A new instance deletes the scaler's stored value; a recovered instance keeps it."""
     cluster = Cluster()
     cluster._map[SCALER_KEY] = b'[["app", "D", 9, "of an instance that did not end well"]]'
     founding = Bootstrap(cluster, plugins, Storage(cluster))

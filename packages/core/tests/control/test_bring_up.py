@@ -1,4 +1,4 @@
-"""A replica's start, in virtual time: its turn, its place, its constructor."""
+"""The start of a replica, in virtual time: permit, placement, constructor."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Process:
 
 
 class Site:
-    """A start, on a cluster that has a place after a while, and says what is missing until then."""
+    """A start on a cluster that has room after a while and reports missing resources until then."""
 
     def __init__(self, place_s: float = 0.0, constructor_s: float = 0.0) -> None:
         self.place_s = place_s
@@ -76,7 +76,7 @@ def play(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def test_a_start_passes_turn_place_and_constructor():
-    """Its message says what it waits for; at the end, others may start."""
+    """The message names the current step; the permit is released at the end."""
 
     async def main() -> None:
         site = Site(place_s=3, constructor_s=3)
@@ -99,7 +99,7 @@ def test_a_start_passes_turn_place_and_constructor():
 
 
 def test_a_start_without_a_place_says_what_is_missing():
-    """Again and again, and it takes nobody's turn meanwhile; the first answer is remembered."""
+    """Each poll reports the missing resources, without a permit; `had_room` stays False."""
 
     async def main() -> None:
         site = Site(place_s=27)
@@ -119,7 +119,7 @@ def test_a_start_without_a_place_says_what_is_missing():
 
 
 def test_a_process_that_does_not_come_up_though_there_is_room():
-    """That is given up after its patience; a cluster that says nothing is waited for."""
+    """The start fails after its timeout, unless the cluster does not say whether it has room."""
 
     async def main() -> None:
         site = Site(place_s=1e6)
@@ -135,7 +135,7 @@ def test_a_process_that_does_not_come_up_though_there_is_room():
 
 
 def test_a_constructor_has_its_limit():
-    """Then it is given up, and its owner ends the process; without a limit it may take for ever."""
+    """The start fails after `start_timeout_s`; without that option it may take any time."""
 
     async def main() -> None:
         site = Site(constructor_s=1000)
@@ -149,7 +149,7 @@ def test_a_constructor_has_its_limit():
 
 
 def test_a_process_that_comes_up_for_nobody_is_killed():
-    """The start was cancelled in the moment in which its process came up."""
+    """A start that is cancelled at the moment of its process's start kills the process."""
 
     async def main() -> None:
         site = Site(place_s=5)

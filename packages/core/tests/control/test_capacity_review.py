@@ -1,4 +1,4 @@
-"""What is deployed against all that the cluster has: said at once, once, and taken back."""
+"""The review of capacity: each message is logged at once and once, and cleared."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOO_MUCH = (
 
 
 class Cluster:
-    """Has so many CPUs on one node."""
+    """A cluster with some CPUs on one node."""
 
     def __init__(self, cpus: float) -> None:
         self.cpus = cpus
@@ -72,7 +72,7 @@ def _all_lines(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_sum_that_is_too_large(run: Callable[[Main], None], caplog: pytest.LogCaptureFixture):
-    """It is said at once and once; when a node comes, the deployment is told that it fits."""
+    """The message comes at once and once, and is cleared when a node joins."""
 
     async def main() -> None:
         world = World()
@@ -94,7 +94,7 @@ def test_a_sum_that_is_too_large(run: Callable[[Main], None], caplog: pytest.Log
 
 
 def test_a_replica_that_is_too_large(run: Callable[[Main], None], caplog: pytest.LogCaptureFixture):
-    """What fits on no node is said of the replica, not of the sum."""
+    """A replica that fits on no node gets its own message, without one about the sum."""
 
     async def main() -> None:
         world = World()
@@ -110,7 +110,7 @@ def test_a_replica_that_is_too_large(run: Callable[[Main], None], caplog: pytest
 
 
 def test_a_composition_is_told_as_one(run: Callable[[Main], None]):
-    """Four deployments of one CPU each on two: each is told the sum of their application."""
+    """All four deployments of an application that is too large get one message about their sum."""
 
     async def main() -> None:
         world = World()
@@ -126,7 +126,7 @@ def test_a_composition_is_told_as_one(run: Callable[[Main], None]):
 
 
 def test_a_cluster_that_grows(run: Callable[[Main], None], caplog: pytest.LogCaptureFixture):
-    """Where an autoscaler may add nodes, it is no warning."""
+    """The message is no warning if an autoscaler may add nodes."""
 
     async def main() -> None:
         world = World()
@@ -139,7 +139,7 @@ def test_a_cluster_that_grows(run: Callable[[Main], None], caplog: pytest.LogCap
 
 
 def test_a_cluster_that_is_silent(run: Callable[[Main], None], caplog: pytest.LogCaptureFixture):
-    """Nothing is said of what is not known."""
+    """An unresponsive cluster causes no message."""
 
     async def main() -> None:
         world = World()

@@ -1,4 +1,4 @@
-"""The state of a running controller: what is stored is what it acts on, also after a silence."""
+"""The committed state: the state in use is the stored one, also after an outage."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Site:
 
 
 def test_a_change_is_stored_before_it_counts():
-    """While it is being written, the state is the old one; and other changes wait."""
+    """During the write the old state stays in use, and other changes wait."""
 
     async def main() -> None:
         site = Site()
@@ -97,7 +97,7 @@ def test_a_change_is_stored_before_it_counts():
 
 @pytest.mark.parametrize("does_it", [True, False])
 def test_a_change_in_doubt_is_settled_without_another(does_it: bool):
-    """Soon after the cluster answers again, the state is the one that is stored."""
+    """Soon after the cluster answers again, the state in use is the stored one."""
 
     async def main() -> None:
         site = Site()
@@ -118,7 +118,7 @@ def test_a_change_in_doubt_is_settled_without_another(does_it: bool):
 
 
 def test_the_next_change_finds_out_about_the_last_one():
-    """It builds on the state that turns out to be stored, and fails where nobody answers."""
+    """The next change starts from the stored state, and fails if the cluster does not answer."""
 
     async def main() -> None:
         site = Site()

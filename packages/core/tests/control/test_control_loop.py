@@ -1,4 +1,4 @@
-"""The control loop, in virtual time: the plan it pursues, the order of deletions, and faults."""
+"""The control loop, in virtual time: plans, the order of deletions, and internal errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LIMIT_S = 100.0
 
 
 class Process:
-    """A replica's process, which is up at once, and stops when the cluster lets it."""
+    """A replica's process that is up at once and stops when the cluster lets it."""
 
     def __init__(self, cluster: Cluster, name: str, info: ReplicaInfo) -> None:
         self.name = name
@@ -89,7 +89,7 @@ def info(deployment: DeploymentId, replica_id: str) -> ReplicaInfo:
 
 
 class World:
-    """A control loop, and what it publishes."""
+    """A control loop with its publisher."""
 
     def __init__(self, plugins: Plugins, *survivors: Survivor) -> None:
         self.cluster: Any = Cluster()
@@ -163,7 +163,7 @@ def test_a_plan_is_pursued_once(plugins: Plugins):
 
 
 def test_a_callee_goes_after_its_callers(plugins: Plugins):
-    """It serves until nothing runs any more that may call it; then nothing is left of either."""
+    """A deleted deployment serves until all its callers have ended; then no group is left."""
 
     async def main(world: World) -> None:
         world.loop.apply_plan(both())
@@ -184,7 +184,7 @@ def test_a_callee_goes_after_its_callers(plugins: Plugins):
 
 
 def test_a_deletion_is_taken_back(plugins: Plugins):
-    """Deployed again before its turn has come, the callee goes on with its replica."""
+    """A callee that is deployed again before its deletion keeps its replica."""
 
     async def main(world: World) -> None:
         plan = both()
@@ -203,7 +203,7 @@ def test_a_deletion_is_taken_back(plugins: Plugins):
 
 
 def test_a_fault_of_one_deployment_stops_no_other(plugins: Plugins):
-    """Its status shows the error, and it is tried again."""
+    """The status of the failing deployment shows the error, and its reconciliation is retried."""
 
     async def main(world: World) -> None:
         reconcile = ReplicaGroup.reconcile
@@ -225,7 +225,7 @@ def test_a_fault_of_one_deployment_stops_no_other(plugins: Plugins):
 
 
 def test_survivors_are_adopted_before_anything_is_published(plugins: Plugins):
-    """Those that somebody wants; one of another secret, or of no deployment, is let go."""
+    """Survivors with another secret or without a deployment drain; the others are adopted."""
 
     async def main() -> None:
         cluster = Cluster()

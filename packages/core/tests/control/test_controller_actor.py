@@ -1,4 +1,4 @@
-"""The actor under the controller's name: one founding, recovery without a caller, and failures."""
+"""The controller's actor: creation of one instance, recovery without a caller, and failures."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_callers_at_the_same_time_found_one_instance(site: Site):
 
 
 async def test_a_founding_whose_answer_was_lost_keeps_its_instance(site: Site):
-    """The state may be stored all the same: the next attempt goes on with it and its secret."""
+    """The state may be stored after all: the next attempt continues with it and its secret."""
     site.cluster.loses_answer = True
     with pytest.raises(ClusterUnresponsive):
         await site.begin(site.config)
@@ -114,7 +114,7 @@ async def test_a_founding_whose_answer_was_lost_keeps_its_instance(site: Site):
 
 
 async def test_a_failed_start_is_tried_again_at_the_next_call(site: Site):
-    """Whatever is asked for; a silent cluster is what the caller is told meanwhile."""
+    """Any call retries the launch; callers get the cluster's error meanwhile."""
     info = await site.begin(site.config)
     site.cluster.is_silent = True
     await site.restart()
@@ -128,7 +128,7 @@ async def test_a_failed_start_is_tried_again_at_the_next_call(site: Site):
 
 
 async def test_a_restarted_controller_recovers_before_anybody_calls_it(site: Site):
-    """The cluster starts it again by itself, and nobody may have a question for a long time."""
+    """A restarted controller launches without a caller."""
     await site.begin(site.config)
     await site.restart()
     async with asyncio.timeout(LIMIT_S):
@@ -138,7 +138,7 @@ async def test_a_restarted_controller_recovers_before_anybody_calls_it(site: Sit
 
 
 async def test_after_the_shutdown_nothing_is_answered(site: Site):
-    """Not even `begin`: the next instance has a controller of its own."""
+    """After the shutdown even `begin` fails: the next instance has another controller."""
     await site.begin(site.config)
     await site.actor.call("shutdown")
     for method, *args in (("status",), ("begin", site.config), ("watch", None)):
@@ -156,7 +156,7 @@ class Model:
 async def test_a_controller_that_fails_to_begin_leaves_nothing_at_work(
     local: Any, observer: Any
 ) -> None:
-    """A plugin's code that raises keeps it from coming up; without the fault exactly one works."""
+    """A failed launch leaves no task, and the next launch has exactly one of each."""
     faults: list[Exception] = []
 
     def processes(config: Any) -> int:

@@ -13,7 +13,7 @@ from ..plan_support import application, stored
 
 
 def test_a_resource_takes_the_place_of_its_namesake():
-    """Applied again it is replaced, in its place and with a new time; kinds keep names apart."""
+    """A resource replaces the one of its kind and name, at the same position with a new time."""
     state = stored(application("a", "x"), application("b", "x"), application("a", "y"))
     key = ("application", "a")
     assert list(state.resources) == [key, ("application", "b")]
@@ -25,7 +25,7 @@ def test_a_resource_takes_the_place_of_its_namesake():
 
 
 def test_what_a_running_replica_can_take_over():
-    """The target holds settings by value and counts failures by the number of replicas."""
+    """The target has settings that compare by value, and a failure limit by number of replicas."""
     config = DeploymentConfig(num_replicas=2, user_config={"a": [1]}, max_ongoing_requests=7)
     spec = DeploymentSpec(DeploymentId("a", "x"), "v", b"", b"", False, config)
     target = target_of(spec)
@@ -34,7 +34,7 @@ def test_what_a_running_replica_can_take_over():
 
 
 def test_an_ending_has_the_time_of_its_longest_application():
-    """Callees wait for their callers, so the times of one application add up; none is no time."""
+    """Grace periods add up within an application; without an application the sum is 0."""
 
     def of(app: str, name: str, grace_s: float) -> DeploymentSpec:
         config = DeploymentConfig(graceful_shutdown_timeout_s=grace_s)

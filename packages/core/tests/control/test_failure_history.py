@@ -21,7 +21,7 @@ def count_failure(
 
 
 def test_pauses_grow_with_failures_in_a_row():
-    """The first three tries come at once; then longer and longer, apart by chance, to a bound."""
+    """The first three retries have no pause; later pauses grow, with jitter, to a limit."""
     history, now = FailureHistory(), 100.0
     pauses = []
     for _ in range(8):
@@ -36,7 +36,7 @@ def test_pauses_grow_with_failures_in_a_row():
 
 
 def test_failures_far_apart_are_not_in_a_row():
-    """After half a minute without one, the first tries come at once again."""
+    """After half a minute without a failure, retries have no pause again."""
     history = FailureHistory()
     for _ in range(6):
         count_failure(history, 100.0)
@@ -46,7 +46,7 @@ def test_failures_far_apart_are_not_in_a_row():
 
 
 def test_what_has_run_is_tried_for_ever():
-    """Its code is not what is broken: its failures count for the pause alone."""
+    """Failures of a version that has run add a pause but are not counted."""
     history = FailureHistory()
     count_failure(history, 100.0)
     count_failure(history, 100.0)
@@ -74,7 +74,7 @@ def test_failures_that_blame_something_else_do_not_count():
 
 @pytest.mark.parametrize(("uptime_s", "counts"), [(1.0, 1), (100.0, 0)])
 def test_a_death_counts_where_the_replica_was_young(uptime_s: float, counts: int):
-    """One that dies at once would be started without end; one that has served is another matter."""
+    """An early death counts as a failed start; a later one does not."""
     history = FailureHistory()
     count_failure(history, 100.0, "death", uptime_s)
     assert history.failed_starts == counts
@@ -82,7 +82,7 @@ def test_a_death_counts_where_the_replica_was_young(uptime_s: float, counts: int
 
 
 def test_forgiven_and_forgotten():
-    """A new try begins without pause and message; what has happened stays for the status."""
+    """`reset` clears the pause and the message, but not the recent failures."""
     history = FailureHistory()
     for number in range(12):
         history.record(failure(message=str(number)))
@@ -93,7 +93,7 @@ def test_forgiven_and_forgotten():
 
 
 def test_a_traceback_is_logged_once(caplog: pytest.LogCaptureFixture):
-    """The next tries will most likely repeat it; before anything has run, the driver is told."""
+    """The traceback is logged with the first failure only, and only after the version has run."""
     history = FailureHistory()
     with caplog.at_level(logging.WARNING, "alacarte.controller"):
         count_failure(history, 100.0)

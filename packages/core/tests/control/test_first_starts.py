@@ -1,4 +1,4 @@
-"""Which applications are told to start for the first time."""
+"""The applications that are starting for the first time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def starts(*ingresses: DeploymentId) -> FirstStarts:
 
 
 def test_an_application_starts_until_its_ingress_has_a_replica():
-    """Whatever the deployments behind that have."""
+    """Only replicas of the ingress count, not those of the deployments behind it."""
     found = starts(OLD)
     found.update(INNER, 1, 1, failed=False)
     found.update(OLD, 0, 1, failed=False)
@@ -36,7 +36,7 @@ def test_an_application_starts_until_its_ingress_has_a_replica():
 
 
 def test_one_that_has_run_does_not_start_for_the_first_time_again():
-    """Not without a replica, and not with another ingress; but once it was deleted."""
+    """An application that has run stays so until its deletion, even without a replica."""
     found = starts(OLD)
     found.update(OLD, 1, 1, failed=False)
     found.update(OLD, 0, 1, failed=False)
@@ -50,7 +50,7 @@ def test_one_that_has_run_does_not_start_for_the_first_time_again():
 
 
 def test_one_that_was_deleted_while_it_started():
-    """It is told no more."""
+    """A deleted application is not starting."""
     found = starts(OLD)
     found.update(OLD, 0, 1, failed=False)
     found.set_plan(plan())
@@ -58,7 +58,7 @@ def test_one_that_was_deleted_while_it_started():
 
 
 def test_one_that_waits_for_calls():
-    """With no replica wanted, calls wait from the first on, for they are what starts it."""
+    """An application that is scaled to zero is not starting: calls trigger its start."""
     found = starts(OLD)
     found.update(OLD, 0, 0, failed=False)
     found.update(OLD, 0, 1, failed=False)
@@ -66,7 +66,7 @@ def test_one_that_waits_for_calls():
 
 
 def test_one_that_has_failed():
-    """It is not starting; deployed again, it is."""
+    """A failed application is not starting; after the next deploy it is."""
     found = starts(OLD)
     found.update(OLD, 0, 1, failed=False)
     found.update(OLD, 0, 1, failed=True)
@@ -76,7 +76,7 @@ def test_one_that_has_failed():
 
 
 def test_a_former_controllers():
-    """They have run, as far as anybody knows."""
+    """The applications of a former controller count as having run."""
     found = FirstStarts()
     found.resume(plan(OLD))
     found.set_plan(plan(OLD))

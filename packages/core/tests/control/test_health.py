@@ -1,4 +1,4 @@
-"""When a replica is no longer fit, by table and by property."""
+"""The health of a replica, by table and by property."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from alacarte.actors import Liveness
 
 @given(st.lists(st.booleans(), max_size=30))
 def test_it_is_unfit_after_so_many_failures_in_a_row(checks: list[bool]):
-    """Only failures in a row count; one good check forgets them all."""
+    """Only consecutive failures count; one success resets them."""
     health = Health()
     for good in checks:
         health = after_success(health) if good else after_failure(health, "it hurts")
@@ -43,7 +43,7 @@ def test_one_that_fails_every_other_check_is_left_alone():
 
 @given(st.lists(st.booleans(), max_size=20))
 def test_never_more_than_half_rest(is_degraded: list[bool]):
-    """At least half of them get requests, and only those in doubt get none."""
+    """At most half of the replicas are out of rotation, and only degraded ones."""
     rest = out_of_rotation(is_degraded)
     assert sum(rest) * 2 <= len(rest)
     assert rest in (is_degraded, [False] * len(is_degraded))
@@ -61,7 +61,7 @@ def test_never_more_than_half_rest(is_degraded: list[bool]):
     ],
 )
 def test_liveness_is_judged(liveness: Liveness, said: str):
-    """A loop that stands still and threads that never return are told apart from a busy replica."""
+    """A blocked loop and exhausted threads are problems; a busy replica has none."""
     wrong = judge(liveness, 30.0)
     assert said in wrong
     assert bool(wrong) is bool(said)
@@ -71,5 +71,5 @@ def test_liveness_is_judged(liveness: Liveness, said: str):
     ("period_s", "elapsed_s", "pause_s"), [(10.0, 0.1, 9.9), (1.0, 1.0, 0.0), (1.0, 30.0, 0.0)]
 )
 def test_periods_run_from_start_to_start(period_s: float, elapsed_s: float, pause_s: float):
-    """What a check takes is part of its period; one that takes longer is followed at once."""
+    """A check's duration is part of its period; the next check follows a longer one at once."""
     assert next_check_s(period_s, elapsed_s) == pytest.approx(pause_s)

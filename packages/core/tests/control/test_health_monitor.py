@@ -1,4 +1,4 @@
-"""A replica's vital signs, in virtual time; more of them in `test_control_replica.py`."""
+"""Health checks and probes, in virtual time; see also `test_managed_replica.py`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Process:
 
 
 class Replica:
-    """A replica that keeps what it hears."""
+    """A replica that records its calls."""
 
     def __init__(self) -> None:
         config = DeploymentConfig(health_check_period_s=10, health_check_timeout_s=9)
@@ -73,7 +73,7 @@ async def ended(task: asyncio.Task[Any]) -> None:
 
 
 def test_a_process_that_is_silent_for_long_is_unfit_until_it_answers():
-    """Three questions; then others take its requests; a word from it, and all is well again."""
+    """Three unanswered probes make the replica unhealthy, and an answer makes it healthy again."""
 
     async def main() -> None:
         process, replica, monitor = made(answers_after=4)
@@ -94,7 +94,7 @@ def test_a_process_that_is_silent_for_long_is_unfit_until_it_answers():
 
 
 def test_a_probe_ends_with_the_service():
-    """Of a replica that leaves nobody asks any more."""
+    """A draining replica is not probed."""
 
     async def main() -> None:
         process, replica, monitor = made(answers_after=None)
@@ -127,7 +127,7 @@ def test_a_check_waits_for_a_slow_probe():
 
 
 def test_the_end_of_a_process_is_no_failed_check():
-    """Who follows the process reports its death, and why."""
+    """The death of the process is reported by its owner, not by a failed check."""
 
     async def main() -> None:
         process, replica, monitor = made()
@@ -142,7 +142,7 @@ def test_the_end_of_a_process_is_no_failed_check():
 
 
 def test_a_constructor_may_stop_all_threads_for_minutes():
-    """Only after five minutes without any answer it is given up."""
+    """A starting process is given up after five minutes without an answer."""
 
     async def main() -> None:
         began = asyncio.get_running_loop().time()

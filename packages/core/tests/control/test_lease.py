@@ -1,4 +1,4 @@
-"""An instance that ends with its holder."""
+"""The lease of a driver whose instance ends with it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from alacarte._control.lease import LEASE_S, Lease
 
 
 def test_it_lapses_when_it_is_not_renewed(run):
-    """Once, and not before its time."""
+    """A lease that is not renewed expires once, and not before its time."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -32,7 +32,7 @@ def test_it_lapses_when_it_is_not_renewed(run):
 
 
 def test_a_shutdown_ends_it(run):
-    """What is shut down anyway does not end a second time."""
+    """A lease that is closed by a shutdown does not expire."""
 
     async def main():
         lapsed: list[None] = []
@@ -51,7 +51,7 @@ def test_a_shutdown_ends_it(run):
 
 
 def test_an_end_that_fails_is_tried_again(run):
-    """The holder is gone all the same."""
+    """A shutdown that fails is repeated: the driver is gone."""
 
     async def main():
         tries: list[None] = []

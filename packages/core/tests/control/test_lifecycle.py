@@ -40,7 +40,7 @@ TABLE = {
 
 @pytest.mark.parametrize(("state", "event"), list(itertools.product(S, E)))
 def test_every_pair_of_state_and_event(state: ReplicaState, event: ReplicaEvent):
-    """What the table holds happens; everything else is our bug, and names state and event."""
+    """A pair in the table has its next state; any other raises with the names of both."""
     if (state, event) in TABLE:
         assert advance(state, event) is TABLE[state, event]
     else:
@@ -54,7 +54,7 @@ def test_nothing_leaves_the_end():
 
 
 def test_every_state_can_reach_the_end():
-    """No replica can be stuck: some sequence of events ends it."""
+    """From every state some sequence of events leads to STOPPED."""
     ending = {S.STOPPED}
     for _ in S:
         ending |= {state for (state, _), after in TABLE.items() if after in ending}

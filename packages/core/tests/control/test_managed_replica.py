@@ -1,4 +1,4 @@
-"""A deployment's replicas as processes, in virtual time, on a cluster that does as told."""
+"""A deployment's replicas as processes, in virtual time, on a fake cluster."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Main = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Process:
-    """An actor. `health` and `constructor` are what the user's code does; None for nothing."""
+    """An actor whose user code is `health` and `constructor`; None for no code."""
 
     def __init__(self, cluster: Cluster, spec: ActorSpec) -> None:
         self.name = spec.name
@@ -89,7 +89,7 @@ class Process:
 
 
 class Cluster:
-    """Starts processes at once, unless told to let them wait."""
+    """A cluster that starts processes at once, or when the test lets it."""
 
     kind = "test"
 
@@ -190,7 +190,7 @@ def spec(version: str = "v1", **options: Any) -> DeploymentSpec:
 def test_a_check_that_fails_three_times_replaces_the_replica_successor_first(
     run: Callable[[Main], None],
 ):
-    """Its successor runs before it leaves; status says what was wrong, and then all is well."""
+    """The successor runs before the replica drains, and the status has the failure meanwhile."""
 
     async def main() -> None:
         world = World(num_replicas=2)
@@ -221,7 +221,7 @@ def test_a_check_that_fails_three_times_replaces_the_replica_successor_first(
 
 
 def test_a_check_that_hangs_is_found_within_three_periods(run: Callable[[Main], None]):
-    """With a period and a time limit of 1 s its successor is asked for after four seconds."""
+    """With a period and a timeout of 1 s, the successor is requested after four seconds."""
 
     async def main() -> None:
         world = World(health_check_period_s=1, health_check_timeout_s=1)
@@ -236,7 +236,7 @@ def test_a_check_that_hangs_is_found_within_three_periods(run: Callable[[Main], 
 
 
 def test_starts_wait_for_each_other(run: Callable[[Main], None]):
-    """No more at once than the gate lets in; status says so, and nobody makes place for them."""
+    """The gate limits concurrent starts, the status shows it, and no old replica makes room."""
 
     async def main() -> None:
         world = World(num_replicas=1)
@@ -268,7 +268,7 @@ def test_starts_wait_for_each_other(run: Callable[[Main], None]):
 
 
 def test_a_start_that_takes_no_core_holds_nobody_up(run: Callable[[Main], None]):
-    """One whose constructor takes minutes, and one that waits for a place, let others start."""
+    """Long constructors and waits for resources do not block other starts."""
 
     async def main() -> None:
         world = World(num_replicas=1)
@@ -286,7 +286,7 @@ def test_a_start_that_takes_no_core_holds_nobody_up(run: Callable[[Main], None])
 
 
 def test_a_doubtful_replica_rests_before_it_is_replaced(run: Callable[[Main], None]):
-    """After the second failed check requests go to others, and after a good one to it again."""
+    """After two failed checks a replica gets no requests; after a success it does again."""
 
     async def main() -> None:
         world = World(num_replicas=2)
@@ -339,7 +339,7 @@ def test_when_every_check_fails_all_go_on(run: Callable[[Main], None]):
 def test_without_a_check_of_the_user_s_the_process_is_looked_at(
     run: Callable[[Main], None], liveness: Liveness, said: str
 ):
-    """A loop that stands still, and threads that never come back, make a replica unfit."""
+    """A blocked loop or exhausted threads make a replica unhealthy."""
 
     async def main() -> None:
         world = World(num_replicas=2)
@@ -356,7 +356,7 @@ def test_without_a_check_of_the_user_s_the_process_is_looked_at(
 
 
 def test_one_that_leaves_and_was_not_told_to_by_us(run: Callable[[Main], None]):
-    """A former controller's word may arrive after its end: the replica goes, and is replaced."""
+    """A replica that a former controller drained late is replaced."""
 
     async def main() -> None:
         world = World(num_replicas=1)
@@ -376,7 +376,7 @@ def test_one_that_leaves_and_was_not_told_to_by_us(run: Callable[[Main], None]):
 def test_a_frozen_process_is_replaced_within_seconds_of_a_suspicion(
     run: Callable[[Main], None],
 ):
-    """Nobody waits for three checks of ten seconds when not even its own thread answers.
+    """A process that answers no probe is replaced without three failed checks.
 
     Its requests have their time, in case that it goes on; then it is ended.
     """
@@ -401,7 +401,7 @@ def test_a_frozen_process_is_replaced_within_seconds_of_a_suspicion(
 
 
 def test_a_process_that_goes_on_is_kept(run: Callable[[Main], None]):
-    """It was only busy with something that let no other thread run."""
+    """A process that was blocked for a while and answers again is kept."""
 
     async def main() -> None:
         world = World(num_replicas=1)
@@ -421,7 +421,7 @@ def test_a_process_that_goes_on_is_kept(run: Callable[[Main], None]):
 
 
 def test_a_suspicion_against_one_that_answers_changes_nothing(run: Callable[[Main], None]):
-    """Whoever had no word of it was mistaken, or its loop is only blocked."""
+    """A reported replica that answers its probe stays."""
 
     async def main() -> None:
         world = World(num_replicas=1)
@@ -437,7 +437,7 @@ def test_a_suspicion_against_one_that_answers_changes_nothing(run: Callable[[Mai
 
 
 def test_a_check_that_hangs_counts_as_failed(run: Callable[[Main], None]):
-    """After `health_check_timeout_s`; then it is found out whether its process answers at all."""
+    """A check that exceeds `health_check_timeout_s` counts as failed, and starts a probe."""
 
     async def main() -> None:
         world = World(num_replicas=1, health_check_period_s=10, health_check_timeout_s=5)
@@ -453,7 +453,7 @@ def test_a_check_that_hangs_counts_as_failed(run: Callable[[Main], None]):
 
 
 def test_a_constructor_that_takes_too_long_is_a_failed_start(run: Callable[[Main], None]):
-    """`start_timeout_s` ends it, with a reason, and the deployment is given up after three."""
+    """`start_timeout_s` ends the constructor, and the deployment fails after three attempts."""
 
     async def main() -> None:
         world = World(start_timeout_s=60)
@@ -468,7 +468,7 @@ def test_a_constructor_that_takes_too_long_is_a_failed_start(run: Callable[[Main
 
 
 def test_a_process_that_is_stopped_while_it_starts_is_ended(run: Callable[[Main], None]):
-    """A constructor may take any time, but its process must answer meanwhile."""
+    """A constructor may take any time, but its process must answer probes."""
 
     async def main() -> None:
         world = World()
@@ -514,7 +514,7 @@ def test_what_is_missing_is_said_while_a_replica_waits(
 def test_a_deployment_that_waits_says_so_rarely(
     run: Callable[[Main], None], caplog: pytest.LogCaptureFixture
 ):
-    """One line stands for all replicas that wait; the next comes after twice the time."""
+    """One log line covers all waiting replicas; the pause between lines doubles."""
 
     async def main() -> None:
         world = World(num_replicas=5)
@@ -540,7 +540,7 @@ def test_a_deployment_that_waits_says_so_rarely(
 def test_a_short_wait_is_nobodys_business(
     run: Callable[[Main], None], caplog: pytest.LogCaptureFixture
 ):
-    """In a rollout an old replica makes place within seconds; the log says nothing of it."""
+    """A wait of a few seconds during an update is not logged."""
 
     async def main() -> None:
         world = World(num_replicas=1)
@@ -557,7 +557,7 @@ def test_a_short_wait_is_nobodys_business(
 
 
 def test_a_process_that_does_not_come_up_is_tried_again(run: Callable[[Main], None]):
-    """With room for it, it should be up within `actor_start_timeout_s`; nobody waits for ever."""
+    """A process that is not up within `actor_start_timeout_s` is replaced."""
 
     async def main() -> None:
         world = World()
@@ -575,7 +575,7 @@ def test_a_process_that_does_not_come_up_is_tried_again(run: Callable[[Main], No
 
 
 def test_room_that_a_replica_takes_itself_is_not_missing(run: Callable[[Main], None]):
-    """There was room when it was asked for: its process starts slowly, and no old one goes."""
+    """A slow start counts as slow, and no old replica makes room, if there was room at first."""
 
     async def main() -> None:
         world = World(num_replicas=1)
@@ -595,7 +595,7 @@ def test_room_that_a_replica_takes_itself_is_not_missing(run: Callable[[Main], N
 
 
 def test_periods_and_time_limits_reach_replicas_that_run(run: Callable[[Main], None]):
-    """They are the controller's: no process is started anew for them."""
+    """Changed periods and timeouts apply without a restart of the replicas."""
 
     async def main() -> None:
         world = World(health_check_period_s=5)
@@ -613,7 +613,7 @@ def test_periods_and_time_limits_reach_replicas_that_run(run: Callable[[Main], N
 
 
 def test_a_reconfigure_that_never_returns_is_refused_in_the_end(run: Callable[[Main], None]):
-    """After `start_timeout_s`, where that is set; then as one that raises."""
+    """A `reconfigure` that exceeds `start_timeout_s` counts as refused."""
 
     async def main() -> None:
         world = World(user_config="good", start_timeout_s=60)
@@ -628,7 +628,7 @@ def test_a_reconfigure_that_never_returns_is_refused_in_the_end(run: Callable[[M
 
 
 def test_a_fault_of_ours_shows_in_the_status(run: Callable[[Main], None]):
-    """UNHEALTHY, by INTERNAL_ERROR, until the next look goes well."""
+    """An internal error shows as UNHEALTHY and INTERNAL_ERROR until the next success."""
 
     async def main() -> None:
         world = World()
@@ -644,7 +644,7 @@ def test_a_fault_of_ours_shows_in_the_status(run: Callable[[Main], None]):
 
 
 def test_a_reconfigure_that_raises_costs_no_capacity(run: Callable[[Main], None]):
-    """One replica refuses, no other is asked, all go on; a good value afterwards heals all."""
+    """One replica refuses the settings, all keep serving, and good settings repair it."""
 
     async def main() -> None:
         world = World(num_replicas=3, user_config="good")
@@ -665,7 +665,7 @@ def test_a_reconfigure_that_raises_costs_no_capacity(run: Callable[[Main], None]
 
 
 def test_failed_starts_are_tried_again_ever_more_slowly(run: Callable[[Main], None]):
-    """A deployment that has run is never given up, and its failing starts do not spin."""
+    """A deployment that has run retries failed starts without end, with growing pauses."""
 
     async def main() -> None:
         world = World(num_replicas=1)
@@ -687,7 +687,7 @@ def test_failed_starts_are_tried_again_ever_more_slowly(run: Callable[[Main], No
 
 
 def test_a_scaling_is_told_as_such(run: Callable[[Main], None]):
-    """Up, down, and whether autoscaling asked for it."""
+    """The status shows upscaling and downscaling, and whether autoscaling chose it."""
 
     async def main() -> None:
         world = World(num_replicas=1)
@@ -711,7 +711,7 @@ def test_a_scaling_is_told_as_such(run: Callable[[Main], None]):
 
 
 def test_a_leaving_node_s_replicas_are_replaced_elsewhere(run: Callable[[Main], None]):
-    """PENDING_MIGRATION until a successor runs; then it finishes what it has and goes."""
+    """Replicas on a draining node are PENDING_MIGRATION until a successor runs, then drain."""
 
     async def main() -> None:
         world = World(num_replicas=1)
@@ -732,7 +732,7 @@ def test_a_leaving_node_s_replicas_are_replaced_elsewhere(run: Callable[[Main], 
 
 
 def test_every_replica_says_how_it_is(run: Callable[[Main], None]):
-    """State, since when, which version and process: what a person needs to find it."""
+    """The status of a replica has its state, time, version, node and process."""
 
     async def main() -> None:
         world = World(num_replicas=2)

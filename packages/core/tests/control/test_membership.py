@@ -1,4 +1,4 @@
-"""The instance's secret, and those of its configuration: in the memory of its processes alone."""
+"""The secrets of the instance and of its configuration stay in its processes' memory."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class DoorOptions(pydantic.BaseModel):
 
 
 class Door:
-    """A node service that needs it."""
+    """A node service whose section has a password."""
 
     async def start(self, runtime: Runtime) -> Mapping[str, str]:
         return {"password": runtime.config.section("door").password}
@@ -118,7 +118,7 @@ class Site:
         self.controller: ControllerProtocol
 
     async def new_controller(self) -> None:
-        """Start a controller, after the end of the one there is, as Ray does."""
+        """Start a new controller after the end of the old one, as Ray does."""
         await self.kill_controller()
         self.actor = await self.cluster.start_actor(
             ActorSpec(CONTROLLER_NAME, CONTROLLER_TARGET, plugins=self.plugins.loaded)
@@ -159,7 +159,7 @@ async def site(plugins: Plugins) -> Site:
 
 
 async def test_nothing_secret_is_stored(site: Site):
-    """Neither under any key, nor in what processes are started with."""
+    """Neither the durable map nor an actor's arguments contain a secret."""
     info = await site.controller.begin(site.config)
     await site.run()
     stored = b"".join(site.cluster._map.values())
@@ -190,7 +190,7 @@ async def test_a_new_controller_learns_the_secret_from_replicas(site: Site):
 
 
 async def test_a_new_controller_learns_the_secret_from_node_services(site: Site):
-    """Where no replica runs; one that hangs does not keep the others from answering."""
+    """Without a replica, any node service supplies the secret, even if another one hangs."""
     info = await site.controller.begin(site.config)
     await site.controller.ready()
     hanging = f"alacarte:{info.instance}:service:a-door:0"
@@ -216,7 +216,7 @@ class Hanging:
 
 
 async def test_after_the_last_process_secrets_must_be_given_again(site: Site):
-    """Authentication fails closed: no guess, nothing starts; the error says what to do."""
+    """With lost secrets nothing starts, and the error names the remedy."""
     info = await site.controller.begin(site.config)
     await site.run()
     await site.kill_controller()  # first: it replaces what dies
@@ -236,7 +236,7 @@ async def test_after_the_last_process_secrets_must_be_given_again(site: Site):
 
 
 async def test_a_controller_that_nobody_has_told_anything_waits(site: Site):
-    """There is no instance, and other processes' questions start none."""
+    """Calls of other processes do not create an instance."""
     assert await site.controller.begin() is None
     with pytest.raises(ActorDied, match="no driver has started one"):
         await site.controller.status()
@@ -246,7 +246,7 @@ async def test_a_controller_that_nobody_has_told_anything_waits(site: Site):
 
 
 async def test_a_replica_of_another_secret_is_dismissed():
-    """Nobody could connect to it: the secret that most of them have counts."""
+    """A replica whose secret differs from the majority's is drained."""
 
     started = ReplicaInfo(DeploymentId("app", "x"), "r", "v", Address("", "h"), "n", 1, 1, None)
     found = recovery.Recovery(LocalCluster(), "i")
@@ -273,7 +273,7 @@ def test_secrets_are_those_fields_that_their_model_does_not_show(plugins: Plugin
 
 
 async def test_nothing_is_deployed_while_the_instance_shuts_down(site: Site):
-    """It would be started, and killed when the rest has ended; so it is refused."""
+    """A deploy during a shutdown is refused."""
     await site.controller.begin(site.config)
     await site.run(Lingers.bind())
     ending = asyncio.create_task(site.controller.shutdown())
@@ -288,7 +288,7 @@ async def test_nothing_is_deployed_while_the_instance_shuts_down(site: Site):
 
 
 def test_no_representation_shows_a_secret():
-    """Of what holds one, or is made with one: for logs, and errors of foreign code."""
+    """The `repr` of an object with a secret does not show the secret."""
     membership = Membership("i", b"CANARY", {"http": {"password": "CANARY"}})
     spec = ReplicaSpec(DeploymentId("a", "x"), "r", "v", b"CANARY", b"CANARY", False, 5, None)
     actor = ActorSpec("name", "a:B", args=(spec,), options={"runtime_env": "CANARY"})
@@ -302,7 +302,7 @@ def test_no_representation_shows_a_secret():
 
 
 def test_a_survivor_has_one_calls_patience_to_say_who_it_is(run: Any):
-    """Three tries of 5 s each, for its description and its membership together; then it is ended.
+    """A survivor has three attempts of 5 s for its description and membership, then is killed.
 
     Otherwise a driver's `begin`, which has 30 s, would fail for one slow replica.
     """

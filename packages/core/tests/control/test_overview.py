@@ -1,4 +1,4 @@
-"""What the status says of routes, and of applications that a plugin has failed."""
+"""The status of routes, and of applications with a failing plugin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ A, B = DeploymentId("a", "A"), DeploymentId("b", "B")
 
 
 def test_how_routes_are_shown():
-    """By application where the target is its ingress; a route that is not counted has no counts."""
+    """A route shows its application if the target is the ingress; counts are optional."""
     c = DeploymentId("b", "Other")
     split = Route("/s", "a", {A: 0.9, c: 0.1}, frozenset({"POST", "GET"}), shadows={B: 0.5})
     plain, named = Route("/p", "a", {A: 1.0}), Route("", "e", {A: 1.0}, name="e")
@@ -42,7 +42,7 @@ def test_how_routes_are_shown():
 
 
 def test_an_application_whose_layer_could_not_be_built_says_so():
-    """And by which plugin, until it is deployed anew; a reason of its own comes first."""
+    """The message names the plugin until the next deploy; the deployment's own message wins."""
 
     def shown(message: str = "", since: float = 5.0) -> ApplicationStatusOverview:
         deployments = {

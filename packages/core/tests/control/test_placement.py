@@ -31,7 +31,7 @@ def test_a_place_follows_from_the_options():
 
 
 def test_a_replica_has_a_name_contents_and_a_secret_of_its_own_argument():
-    """The cluster may store a long argument; the secret is in a short one."""
+    """The secret has a short argument of its own: the cluster may store long arguments."""
     membership = Membership("i", b"secret", {})
     found = replica_actor("app#D#1", spec(user_config={"a": 1}), membership, (), {"n2", "", "n1"})
     assert found.name == "alacarte:i:replica:app#D#1"

@@ -1,4 +1,4 @@
-"""How far a deployment is on its way to its target."""
+"""A deployment's progress towards its target."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def running(wanted: Target, count: int) -> list[ReplicaView]:
 
 
 def test_an_update_lasts_until_its_target_is_reached():
-    """Autoscaling does not end it; afterwards, autoscaling is a change of its own."""
+    """Autoscaling does not end an update; after the update it is a change of its own."""
     progress, two = Progress(), target(2)
     progress.set_target(None, two, automatic=False)
     three = replace(two, replicas=3)
@@ -39,7 +39,7 @@ def test_an_update_lasts_until_its_target_is_reached():
 
 
 def test_a_deferred_deletion_is_shown():
-    """The replicas go on as they are; the status says that they will not for ever."""
+    """The status shows the deletion while the replicas still serve."""
     progress, one = Progress(), target(1)
     progress.set_target(None, one, automatic=False)
     views = running(one, 1)

@@ -1,4 +1,4 @@
-"""What the controller publishes, and that it publishes nothing twice."""
+"""Publication of snapshots: contents and versions, and no publication of equal values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENTRY = ReplicaEntry("a#x#1", Address("/s", "host", None), "node", 5)
 
 
 class Group:
-    """A replica group, as far as it is published."""
+    """The published attributes of a replica group."""
 
     deployment = ME
 
@@ -56,7 +56,7 @@ def publish(publisher: Publisher, status: DeploymentStatus, plan: Plan, *entries
 
 
 def test_a_snapshot_is_published_once(publisher: Publisher, plan: Plan):
-    """The same again has the same version; another set of replicas has a later one."""
+    """An equal snapshot keeps its version; other replicas get a higher one."""
     first = publish(publisher, DeploymentStatus.UPDATING, plan)
     assert (first.state, first.replicas) == ("up", ())
     assert publish(publisher, DeploymentStatus.UPDATING, plan) is first
@@ -66,7 +66,7 @@ def test_a_snapshot_is_published_once(publisher: Publisher, plan: Plan):
 
 
 def test_a_deployment_that_failed_or_is_deleted_says_so(publisher: Publisher, plan: Plan):
-    """A failed one that still has replicas answers with them."""
+    """A failed deployment that still has replicas is published with them."""
     failed = DeploymentStatus.DEPLOY_FAILED
     assert publish(publisher, failed, plan).state == "failed"
     assert publish(publisher, failed, plan, ENTRY).state == "up"
@@ -74,7 +74,7 @@ def test_a_deployment_that_failed_or_is_deleted_says_so(publisher: Publisher, pl
 
 
 def test_routes_say_what_starts_for_the_first_time(publisher: Publisher, plan: Plan):
-    """Until it has run once; nothing is published where nothing has changed."""
+    """First starts are published with the routes, and only when they change."""
     publisher.set_plan(plan)
     publish(publisher, DeploymentStatus.UPDATING, plan)
     publisher.publish_routes()
@@ -92,7 +92,7 @@ def test_routes_say_what_starts_for_the_first_time(publisher: Publisher, plan: P
 
 
 def test_what_a_former_controller_left_has_run(publisher: Publisher, plan: Plan):
-    """Its callers wait for its replicas: to them, nothing has happened."""
+    """Applications of a former controller are not starting for the first time."""
     publisher.recover(plan)
     publisher.set_plan(plan)
     publish(publisher, DeploymentStatus.UPDATING, plan)
@@ -101,7 +101,7 @@ def test_what_a_former_controller_left_has_run(publisher: Publisher, plan: Plan)
 
 
 def test_applications_are_published_with_the_routes(publisher: Publisher):
-    """Those without a route too; other applications behind the same routes are a newer table."""
+    """Applications without a route are published, too, and a change of them is a newer table."""
     publisher.set_plan(planned(application("a", "x", "y", prefix="/a"), application("b", "x")))
     publisher.publish_routes()
     first = publisher.hub.current(ROUTES_KEY)
@@ -115,7 +115,7 @@ def test_applications_are_published_with_the_routes(publisher: Publisher):
 
 
 def test_options_are_published_without_code(publisher: Publisher):
-    """To callers and proxies alike; other code is another snapshot of both all the same."""
+    """Callers and proxies get options without code, and a new version for other code."""
 
     def heads(code: bytes) -> Any:
         options = {"cache": {"ttl_s": 5, "keys": [UserCode("shop:key", code)]}}
@@ -137,7 +137,7 @@ def test_options_are_published_without_code(publisher: Publisher):
 
 
 async def test_who_follows_what_there_is_not_is_told(publisher: Publisher):
-    """At once, and nothing is kept of it when nobody follows it any more."""
+    """A watcher of an unknown deployment gets `absent` at once, and the key is retired."""
     key = deployment_key(DeploymentId("no", "such"))
     found = await publisher.watch(WatchRequest("p", "p-1", 1, {key: 0}))
     snapshot: Any = found[key]
@@ -145,7 +145,7 @@ async def test_who_follows_what_there_is_not_is_told(publisher: Publisher):
 
 
 def test_routes_that_reach_nobody(publisher: Publisher, plan: Plan, run: Any):
-    """A proxy that takes nothing over is named; beside one that does, requests arrive."""
+    """The error names the proxies if none has applied the routes."""
 
     async def main() -> None:
         publisher.hub.track("stuck")

@@ -1,4 +1,4 @@
-"""Reconciling, on a simulated cluster with a fake clock: where it ends, and what it never does."""
+"""Reconciliation on a simulated cluster with a fake clock: invariants and results."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ SEEDS = st.integers(0, 2**32)
 
 @given(start=replica_lists(), wanted=st.integers(0, 6), seed=SEEDS)
 def test_ends_at_what_is_wanted(start: list[ReplicaView], wanted: int, seed: int):
-    """From any replicas it comes to exactly the target's number, version and settings."""
+    """From any replicas the loop reaches the target's number, version and settings."""
     simulation = Simulation(target(wanted), start, room=100, seed=seed)
     simulation.run()
     simulation.check_end()
@@ -211,7 +211,7 @@ def test_ends_at_what_is_wanted(start: list[ReplicaView], wanted: int, seed: int
 
 @given(start=replica_lists(), wanted=st.integers(0, 6), seed=SEEDS)
 def test_an_update_takes_no_capacity_away(start: list[ReplicaView], wanted: int, seed: int):
-    """With room for both versions, never fewer run than before or than are wanted."""
+    """With room for both versions, an update never has fewer replicas than before or wanted."""
     simulation = Simulation(target(wanted), start, room=100, seed=seed)
     simulation.run()
     assert simulation.lowest >= min(wanted, simulation.before)
@@ -221,7 +221,7 @@ def test_an_update_takes_no_capacity_away(start: list[ReplicaView], wanted: int,
 def test_without_room_for_both_one_makes_place_at_a_time(
     start: list[ReplicaView], wanted: int, extra: int, seed: int
 ):
-    """In a full cluster the update comes to its end, with at most one replica fewer meanwhile."""
+    """In a full cluster the update completes with at most one replica missing."""
     simulation = Simulation(target(wanted), start, room=wanted + extra, seed=seed)
     simulation.run()
     simulation.check_end()
@@ -232,7 +232,7 @@ def test_without_room_for_both_one_makes_place_at_a_time(
 def test_with_less_room_than_wanted_the_new_version_comes_all_the_same(
     running: int, wanted: int, seed: int
 ):
-    """Where the cluster is too small for the target, no old replica holds its place for ever."""
+    """In a cluster that is too small for the target, the update completes."""
     start = views(", ".join(["old RUNNING"] * running))
     room = max(min(running, wanted) - 1, 1)
     simulation = Simulation(target(wanted), start[:room], room=room, seed=seed)
@@ -246,7 +246,7 @@ def test_with_less_room_than_wanted_the_new_version_comes_all_the_same(
 
 @given(start=replica_lists(), seed=SEEDS)
 def test_a_deleted_deployment_drains_entirely(start: list[ReplicaView], seed: int):
-    """Without a target every replica is told to leave once, and none is left."""
+    """Without a target every replica is drained once."""
     actions = reconcile(None, start, failures=0, now=NOW)
     assert actions == [Drain(view.replica_id) for view in start if view.state is not STOPPING]
     simulation = Simulation(None, start, room=100, seed=seed)
@@ -278,12 +278,12 @@ def test_a_version_that_keeps_failing_is_not_started(
 
 
 def test_a_version_that_runs_is_started_again_whatever_failed():
-    """Failed starts do not stop the replacement of replicas whose version has come up."""
+    """Failed starts do not stop the replacement of replicas of a version that runs."""
     assert reconcile(target(2), views("new RUNNING"), failures=99, now=NOW) == [Start(1)]
 
 
 def test_only_running_replicas_with_other_settings_are_reconfigured():
-    """Those that start get the settings anyway, those that leave no longer need them."""
+    """Starting and draining replicas are not reconfigured."""
     seen = [
         ReplicaView("same", "new", RUNNING, NEW),
         ReplicaView("other", "new", RUNNING, OLD),
@@ -298,20 +298,20 @@ def test_only_running_replicas_with_other_settings_are_reconfigured():
 
 
 def test_a_replica_that_is_to_leave_is_not_reconfigured_first():
-    """Scaling down and changing settings at once spares those that go."""
+    """Surplus replicas are drained, not reconfigured."""
     seen = views("new RUNNING, new RUNNING", settings=OLD)
     assert reconcile(target(1), seen, failures=0, now=NOW) == [Drain("r1"), Reconfigure("r0")]
 
 
 def test_scaling_down_takes_those_that_start_first_then_the_newest():
-    """What serves and has served longest stays."""
+    """The replicas that have served longest stay."""
     seen = views("new RUNNING, new STARTING, new RUNNING, new RUNNING, new STARTING")
     actions = reconcile(target(2), seen, failures=0, now=NOW)
     assert actions == [Drain("r4"), Drain("r1"), Drain("r3")]
 
 
 def test_old_replicas_stay_until_a_new_one_runs():
-    """While the new version only starts, nothing of the old one is touched."""
+    """While the new version starts, no old replica is drained."""
     seen = views("old RUNNING, old RUNNING, new STARTING, new STARTING")
     assert reconcile(target(2), seen, failures=0, now=NOW) == []
 
@@ -333,7 +333,7 @@ WAITING = ReplicaView("n", "new", STARTING, NEW, NOW, placed=False)
 
 @pytest.mark.parametrize(("waited", "lacks"), [(1.9, False), (2.0, True), (60.0, True)])
 def test_patience_for_a_place(waited: float, lacks: bool):
-    """A new replica that has waited two seconds for a place lacks one."""
+    """A new replica that waits two seconds for resources needs room."""
     seen = [*views("old RUNNING"), WAITING]
     since = placement_blocked_since(None, target(1), seen, now=NOW + waited)
     assert since == (NOW + waited if lacks else None)
@@ -341,7 +341,7 @@ def test_patience_for_a_place(waited: float, lacks: bool):
 
 @pytest.mark.parametrize(("waited", "lacks"), [(2.0, False), (29.9, False), (30.0, True)])
 def test_patience_with_a_slow_start(waited: float, lacks: bool):
-    """Where there was room, the new one is taken to be slow, and nothing is given up for it."""
+    """If the cluster had room, the new replica counts as slow, and no old one makes room."""
     seen = [*views("old RUNNING"), replace(WAITING, had_room=True)]
     since = placement_blocked_since(None, target(1), seen, now=NOW + waited)
     assert since == (NOW + waited if lacks else None)
@@ -351,14 +351,14 @@ def test_patience_with_a_slow_start(waited: float, lacks: bool):
 
 @pytest.mark.parametrize("in_between", ["old STOPPING", "new STARTING"])
 def test_one_place_at_a_time(in_between: str):
-    """While a place is being made, or taken, no other old replica gives up its own."""
+    """While a replica drains or a new one is placed, no other old replica makes room."""
     seen = [*views(f"old RUNNING, {in_between}"), WAITING]
     wanted = sum(view.version == "new" for view in seen)
     assert placement_blocked_since(NOW + 59, target(wanted), seen, now=NOW + 60) is None
 
 
 def test_a_place_that_was_just_left_is_waited_for():
-    """The two seconds begin anew when a replica ends: its place may be the one that is needed."""
+    """The two seconds start again when a replica ends and frees its resources."""
     seen = [*views("old RUNNING"), WAITING]
     freed = NOW + 60
     assert placement_blocked_since(None, target(1), seen, now=freed + 1.9, freed=freed) is None
@@ -370,7 +370,7 @@ def test_a_place_that_was_just_left_is_waited_for():
 
 
 def test_a_place_is_given_up_at_the_second_look():
-    """A controller that stood still hears at its first look only what happened meanwhile."""
+    """A timeout must persist before an old replica makes room."""
     seen = [*views("old RUNNING"), WAITING]
     woken = NOW + 60
     for now, actions in [(woken, []), (woken + 0.2, []), (woken + CONFIRMATION_S, [Drain("r0")])]:
@@ -381,7 +381,7 @@ def test_a_place_is_given_up_at_the_second_look():
 
 
 def test_when_to_look_again():
-    """Only a wait for a place ends by time alone; all else is told."""
+    """Only a wait for resources changes the actions by time alone."""
     assert next_wakeup(views("new STARTING, old RUNNING"), now=NOW) is None
     assert next_wakeup([WAITING], now=NOW + 0.5) == pytest.approx(1.5)
     assert next_wakeup([], now=NOW) is None
@@ -392,7 +392,7 @@ def test_when_to_look_again():
 
 @given(running=st.integers(1, 6), wanted=st.integers(1, 6), surge=st.integers(1, 3), seed=SEEDS)
 def test_no_more_than_the_surge_allows(running: int, wanted: int, surge: int, seed: int):
-    """While versions change there are never more replicas than wanted and the surge together."""
+    """An update never has more replicas than the target and the surge together."""
     start = views(", ".join(["old RUNNING"] * running))
     simulation = Simulation(replace(target(wanted), surge=surge), start, room=100, seed=seed)
     limit = max(wanted + surge, running)
@@ -406,7 +406,7 @@ def test_no_more_than_the_surge_allows(running: int, wanted: int, surge: int, se
 
 @given(wanted=st.integers(1, 6), step=st.integers(1, 6), seed=SEEDS)
 def test_without_surge_old_ones_leave_a_few_at_a_time(wanted: int, step: int, seed: int):
-    """With `max_surge_percent=0` there are never more than wanted, and never too few."""
+    """With `max_surge_percent=0` there are never more replicas than wanted, and never too few."""
     start = views(", ".join(["old RUNNING"] * wanted))
     simulation = Simulation(replace(target(wanted), surge=0, step=step), start, room=100, seed=seed)
     while simulation.act_stopping_first() | simulation.move():
@@ -427,7 +427,7 @@ def test_without_surge_a_version_that_fails_takes_no_more_than_one_step():
 
 
 def test_an_unfit_replica_leaves_when_its_successor_runs():
-    """It goes on meanwhile: what fails its checks may still answer, and nobody else is there."""
+    """An unhealthy replica serves until its successor runs."""
     unfit, other = views("new RUNNING, new RUNNING")
     unfit = replace(unfit, healthy=False)
     assert reconcile(target(2), [unfit, other], failures=0, now=NOW) == [Start(1)]
@@ -448,13 +448,13 @@ def test_one_that_recovers_is_kept_and_its_successor_is_not_needed():
 
 
 def test_when_all_are_unfit_all_stay_until_successors_run():
-    """A fault that all share takes no capacity away."""
+    """If all replicas are unhealthy, the capacity stays until successors run."""
     unfit = [replace(view, healthy=False) for view in views("new RUNNING, new RUNNING")]
     assert reconcile(target(2), unfit, failures=0, now=NOW) == [Start(2)]
 
 
 def test_a_leaving_node_s_replica_is_replaced_first_and_goes_in_time():
-    """It stays until a successor runs, or until its requests need the time that is left."""
+    """A replica on a draining node drains when its successor runs, or before the deadline."""
     stays, leaves = views("new RUNNING, new RUNNING")
     leaves = replace(leaves, drain_deadline=NOW + 60, state=ReplicaState.PENDING_MIGRATION)
     wanted = replace(target(2), grace_s=20.0)
@@ -472,7 +472,7 @@ def test_a_leaving_node_s_replica_is_replaced_first_and_goes_in_time():
 
 
 def test_new_settings_reach_one_replica_first():
-    """One that refuses them must be the only one that has been asked."""
+    """New settings are applied to one replica first."""
     seen = views("new RUNNING, new RUNNING, new RUNNING", settings=OLD)
     assert reconcile(target(3), seen, failures=0, now=NOW) == [Reconfigure("r0")]
     asked = [replace(seen[0], state=ReplicaState.UPDATING), *seen[1:]]
@@ -485,7 +485,7 @@ def test_new_settings_reach_one_replica_first():
 
 
 def test_settings_that_are_refused_leave_the_others_as_they_are():
-    """The one that refused is replaced by one that does not start; nobody else is asked."""
+    """After a refusal no other replica is reconfigured."""
     seen = views("new RUNNING, new RUNNING, new RUNNING", settings=OLD)
     seen[0] = replace(seen[0], healthy=False)
     wanted = target(3, allowed=2)

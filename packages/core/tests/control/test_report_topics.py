@@ -61,7 +61,7 @@ def packed(**values: Any) -> dict[str, bytes]:
 
 
 def test_each_receiver_has_its_topic_s_newest_values(run):
-    """Of each process its own; the answer names what is held of the process."""
+    """Receivers have the latest value of each process; the answer lists the stored topics."""
 
     async def main() -> None:
         here = topics("a", "b")
@@ -78,7 +78,7 @@ def test_each_receiver_has_its_topic_s_newest_values(run):
 
 
 def test_a_message_that_arrives_late_changes_nothing(run):
-    """One that was sent earlier than the last, as after a call whose answer did not come."""
+    """A message with a lower number than the last one is ignored."""
 
     async def main() -> None:
         here = topics("a")
@@ -91,7 +91,7 @@ def test_a_message_that_arrives_late_changes_nothing(run):
 
 
 def test_a_process_that_is_silent_is_forgotten(run):
-    """One that gives a sign of life is not, and one that comes back is asked for everything."""
+    """A process without heartbeats is forgotten, and must send all values again."""
 
     async def main() -> None:
         here = topics("a")
@@ -110,7 +110,7 @@ def test_a_process_that_is_silent_is_forgotten(run):
 
 
 def test_a_receiver_that_fails_harms_nobody(run):
-    """Neither do values that cannot be decoded, nor topics whose receiver cannot be made.
+    """Failures of a topic's decoder, receiver or constructor do not affect other topics.
 
     Each is kept with the name of the topic's plugin, and logged once, however often it fails.
     """
@@ -158,14 +158,14 @@ class Counter(Receiver):
 
 
 class Bounded(Receiver):
-    """Holds a process's value until it drops it."""
+    """A receiver that can drop a process's value."""
 
     def holds(self, process: ProcessId) -> bool:
         return process in self.values
 
 
 def test_a_value_that_its_receiver_drops_is_sent_again(run):
-    """By the process's next sign of life, without another report."""
+    """The next heartbeat's answer lacks a dropped value, so the process sends it again."""
     topic = ReportTopic("t", Bounded)
 
     async def main() -> None:
@@ -188,7 +188,7 @@ def test_a_value_that_its_receiver_drops_is_sent_again(run):
 
 
 def test_receivers_that_count_routes_are_asked(run):
-    """The first that counts a route answers; one that fails is kept and harms no other."""
+    """The first receiver that counts a route answers; a failing one is recorded and skipped."""
     failures = PluginFailures()
     counters = [Counter(error=OSError("no")), Counter(), Counter(RouteCounts(7.0))]
     route = Route("/r", "r", {DeploymentId("r", "R"): 1.0})
@@ -212,7 +212,7 @@ def test_receivers_that_count_routes_are_asked(run):
 
 
 def test_processes_are_bounded(run, monkeypatch):
-    """One too many, and the one that was silent for longest is forgotten."""
+    """Beyond the limit, the process with the oldest report is forgotten."""
     monkeypatch.setattr(report_topics, "MAX_PROCESSES", 2)
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""A plugin's scaler decides on counts, and its failures harm nothing else."""
+"""A plugin's scaler sets numbers of replicas, and its failures affect nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHO = DeploymentId("app", "D")
 
 
 class Obedient:
-    """Wants as many replicas as it is told; raises what it is told."""
+    """A scaler that returns or raises the values that the test sets."""
 
     def __init__(self, context: ScalerContext) -> None:
         self.context = context
@@ -116,7 +116,7 @@ def test_without_a_scaler(module: Any):
 
 
 async def test_the_scaler_is_asked(module: Any):
-    """It hears of everything, stores one value, and its counts are acted on."""
+    """The scaler gets all events, stores a value, and its numbers are applied."""
     acted: list[Any] = []
     with_one = scaling(module, recovered=b"five", act=lambda *what: acted.append(what))
     scaler = module.scaler
@@ -139,7 +139,7 @@ async def test_the_scaler_is_asked(module: Any):
 
 
 async def test_the_scaler_s_processes_are_helpers(module: Any):
-    """By their names, which `ps` and the log show; those of other instances are not found."""
+    """Helper processes have the instance's prefix; those of other instances are not listed."""
     module.Helper = lambda context: object()
     scaling(module)
     processes = module.scaler.context.processes
@@ -170,7 +170,7 @@ def test_nonsense_leaves_the_count(module: Any, nonsense: Any, caplog: pytest.Lo
 
 
 async def test_whatever_it_raises_stays_inside(module: Any, caplog: pytest.LogCaptureFixture):
-    """Each method may raise even what ends a process: one line of the log for each method."""
+    """Any exception of a method is logged once per method."""
     with_one = scaling(module)
     module.scaler.error = SystemExit(3)
     with caplog.at_level(logging.WARNING, "alacarte.plugins"):
@@ -193,7 +193,7 @@ async def test_whatever_it_raises_stays_inside(module: Any, caplog: pytest.LogCa
 
 
 def test_a_scaler_that_cannot_be_made(module: Any):
-    """The instance goes on with fixed counts; what scales is refused with the plugin's name."""
+    """The instance runs with fixed numbers; scaling options are refused with the plugin's name."""
 
     @hookimpl
     def make_scaler(context: ScalerContext) -> Scaler:

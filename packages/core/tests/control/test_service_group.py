@@ -1,4 +1,4 @@
-"""Node services on a local cluster: who starts where, who follows whom, who is told."""
+"""Node services on a local cluster: starts, restarts, failures, and tracking of proxies."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WAIT_S = 30
 
 
 class World(types.ModuleType):
-    """What the services of a test do, and what was done to them."""
+    """The calls and events of the services of a test."""
 
     def __init__(self) -> None:
         super().__init__("alacarte_services_of_tests")
@@ -135,7 +135,7 @@ async def site(world: World) -> AsyncIterator[Site]:
 
 
 async def test_processes_of_a_node(site: Site, world: World):
-    """As many as wanted, each with its index; all show up in the status, the first by node."""
+    """Each node has the wanted number of processes, and the status shows them by index."""
     await site.place(NODE, OTHER, processes=2)
     assert sorted(place.index for place in world.places) == [0, 0, 1, 1]
     assert sorted(site.group.overviews) == ["s/one/0", "s/one/1", "s/two/0", "s/two/1"]
@@ -145,7 +145,7 @@ async def test_processes_of_a_node(site: Site, world: World):
 
 @pytest.mark.parametrize("field", ["serves_routes", "serves_applications"])
 async def test_another_ingress_stands_beside_the_proxies(site: Site, world: World, field: str):
-    """A service of another protocol takes no HTTP proxy's place, whichever table it serves."""
+    """A service of another protocol does not replace the HTTP proxy in `by_node`."""
     await site.place(NODE)
     world.scheme = "grpc"
     spec = NodeServiceSpec("grpc", f"{world.__name__}:Service", **{field: True})
@@ -170,7 +170,7 @@ async def test_the_second_knows_what_the_first_told(site: Site, world: World):
 
 
 async def test_messages_wait_for_the_start(site: Site, world: World):
-    """A service receives nothing before its `start` has returned; the message waits."""
+    """A message that arrives before the end of `start` waits."""
     world.may_start.clear()
     placing = asyncio.create_task(site.place(NODE))
     await site.until(lambda: world.of("begin"))
@@ -188,7 +188,7 @@ async def test_messages_wait_for_the_start(site: Site, world: World):
 
 
 async def test_messages_around_a_restart(site: Site, world: World):
-    """The predecessor answers what it has taken, and takes nothing more; the successor does."""
+    """A draining process answers its accepted messages and refuses new ones."""
     await site.place(NODE)
     sender = ServiceSender(site.cluster, "alacarte:i:service:s:one")
     [name] = await site.cluster.list_actors("")
@@ -212,7 +212,7 @@ async def test_messages_around_a_restart(site: Site, world: World):
 
 
 async def test_siblings_see_each_other(site: Site, world: World):
-    """Sockets of processes on one node are found by the others there, and by nobody else."""
+    """Processes find the sockets of their service's other processes on the node."""
     await site.place(NODE, OTHER, processes=2)
     by_facts = {each.url: each.node_id for each in site.group.overviews.values()}
     nodes = [by_facts[f"http://{number}/"] for number in range(4)]
@@ -235,7 +235,7 @@ async def test_siblings_see_each_other(site: Site, world: World):
 
 
 async def test_a_killed_process_comes_back(site: Site, world: World):
-    """In its place, with the metadata of the process before it."""
+    """A killed process is replaced in its slot, with its metadata."""
     await site.place(NODE)
     await site.kill("alacarte:i:service:s:one:0:")
     await site.until(lambda: len(world.places) == 2)
@@ -244,7 +244,7 @@ async def test_a_killed_process_comes_back(site: Site, world: World):
 
 
 async def test_a_refused_start(site: Site, world: World):
-    """What the user must mend ends the start; nothing is tried again."""
+    """A `ConfigError` of the first start is final, without a retry."""
     world.refusal = ConfigError("the port is in use")
     with pytest.raises(ConfigError, match="in use"):
         await site.place(NODE)
@@ -255,7 +255,7 @@ async def test_a_refused_start(site: Site, world: World):
 async def test_a_start_that_fails_again_and_again(
     site: Site, world: World, caplog: pytest.LogCaptureFixture
 ):
-    """It is told once, kept as a failure of the plugin, and tried again."""
+    """A failing start is logged and recorded once, and retried."""
     world.refusal = RuntimeError("no disk")
     with caplog.at_level(logging.INFO, "alacarte"):
         await site.place(NODE)  # which waits for some attempts
@@ -273,7 +273,7 @@ async def test_a_start_that_fails_again_and_again(
 
 
 async def test_a_refusal_later_on(site: Site, world: World):
-    """A service that was up once tries again, whatever keeps it from coming back."""
+    """A service that has run before is retried after any error."""
     await site.place(NODE)
     world.refusal = ConfigError("the port is in use")
     await site.kill("alacarte:i:service:s:one:0:")
@@ -283,7 +283,7 @@ async def test_a_refusal_later_on(site: Site, world: World):
 
 
 async def test_a_restart(site: Site, world: World):
-    """Each successor has started before its predecessor drains, without hurry."""
+    """Each successor starts before its predecessor drains."""
     await site.place(NODE, processes=2)
     world.log.clear()
     await site.group.restart("s", 7.0)
@@ -297,7 +297,7 @@ async def test_a_restart(site: Site, world: World):
 
 
 async def test_a_successor_that_does_not_start(site: Site, world: World):
-    """The old process goes on as if nothing had been asked for."""
+    """If the successor does not start, the old process keeps running."""
     await site.place(NODE)
     world.refusal = OSError("no memory")
     with pytest.raises(ServeError, match="old process keeps running: .*no memory"):
@@ -308,14 +308,14 @@ async def test_a_successor_that_does_not_start(site: Site, world: World):
 
 
 async def test_an_unknown_service(site: Site):
-    """It is named, with those there are."""
+    """The error names the running services."""
     await site.place(NODE)
     with pytest.raises(NotFoundError, match=r"'grpc'.*\['s'\]"):
         await site.group.restart("grpc", 1.0)
 
 
 async def test_nodes_that_come_and_go(site: Site, world: World):
-    """A node that joins gets its process; one that is gone leaves nothing behind."""
+    """A node that joins gets a process; the process of a node that is gone is removed."""
     await site.place(NODE)
     await site.place(NODE, OTHER)
     assert sorted(site.group.by_node) == ["one", "two"]
@@ -326,7 +326,7 @@ async def test_nodes_that_come_and_go(site: Site, world: World):
 
 
 async def test_nodes_of_one_address(site: Site, world: World):
-    """They share ports, so the first has the service, and keeps it in whatever order they come."""
+    """Of nodes with one address, the first keeps the service, in any order of nodes."""
     await site.place(NODE, NEIGHBOUR)
     await site.place(NEIGHBOUR, NODE)
     assert world.of("start") == [0]
@@ -335,7 +335,7 @@ async def test_nodes_of_one_address(site: Site, world: World):
 
 
 async def test_another_controller(site: Site, world: World):
-    """It takes over what runs, and ends what a restart had left over."""
+    """A new controller adopts running processes and ends surplus ones."""
     await site.place(NODE)
     slot = next(iter(site.group._slots.values()))
     await site.group._start(slot)  # the controller died before it could hand over the place
@@ -350,7 +350,7 @@ async def test_another_controller(site: Site, world: World):
 
 
 async def test_a_process_without_arguments_is_ended(site: Site, world: World):
-    """Whoever started it ended before it could hand them over; another one takes its place."""
+    """A process that never got its arguments is killed and replaced."""
     left = "alacarte:i:service:s:one:0:left"
     actor = await site.cluster.start_actor(ActorSpec(left, f"{__name__}:Unbegun"))
     await site.place(NODE)
@@ -374,7 +374,7 @@ class Unbegun:
 def test_a_node_joins_a_running_instance(
     local: Any, world: World, monkeypatch: pytest.MonkeyPatch, plugins: Plugins
 ):
-    """The controller sees it by itself, and shows it; and takes what left."""
+    """The controller finds new nodes by itself, and starts services there."""
     nodes = [NODE]
 
     async def current(cluster: LocalCluster) -> list[Node]:
@@ -401,7 +401,7 @@ def test_a_node_joins_a_running_instance(
 
 
 def test_restarting_without_an_instance(local: Any):
-    """It is refused in words, as is a drain of no time."""
+    """Without an instance, or with `drain_s=0`, the error says so."""
     with pytest.raises(ServeError, match=r"not running"):
         serve.restart_services()
     with pytest.raises(ConfigError, match="drain_s=0"):

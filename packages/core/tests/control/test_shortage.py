@@ -1,4 +1,4 @@
-"""What users are told about resources that are short: subject, fact, remedy."""
+"""Messages about missing resources: subject, fact, remedy."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ONE_CPU = {"CPU": 1.0}
     ],
 )
 def test_what_a_replica_waits_for(missing: dict[str, tuple[float, float]], text: str):
-    """The resource with its unit, how much is needed, and how much is free."""
+    """The message has the resource with its unit, the needed and the free amount."""
     assert describe_shortage(missing).startswith(text)
 
 
@@ -56,7 +56,7 @@ def test_what_a_replica_waits_for(missing: dict[str, tuple[float, float]], text:
     ],
 )
 def test_what_to_do_about_it(resources: list[str], text: str):
-    """Each resource has the option that asks for it."""
+    """Each resource has the option that requests it."""
     assert remedy(resources) == text
 
 
@@ -69,7 +69,7 @@ def test_several_replicas_that_wait():
 
 
 def test_a_replica_that_fits_on_no_node():
-    """Told is what one replica asks for, and what the largest node has."""
+    """The message has the request of one replica and the largest node's amount."""
     assert describe_oversized("shop#Model", {"CPU": (4, 2)}) == (
         "Deployment 'shop#Model': one replica asks for 4 CPUs; no node of the cluster has more "
         "than 2."
@@ -80,7 +80,7 @@ def test_a_replica_that_fits_on_no_node():
 
 
 def test_sums():
-    """Named is the smallest thing that asks for too much by itself."""
+    """The message names the smallest unit that requests too much by itself."""
     five = {
         "shop#Model": ResourceRequest("shop", ONE_CPU, 5),
         "shop#Door": ResourceRequest("shop", ONE_CPU, 1),
@@ -102,7 +102,7 @@ def test_sums():
 
 
 def test_reminders_become_rare():
-    """The first comes after a while, each next one after twice the time, up to a bound."""
+    """The first line has a delay, and each pause is twice as long, up to a limit."""
     reminder = Reminder(5.0, 30.0, 100.0)
     said = [now for now in range(0, 500, 5) if reminder.is_due(now)]
     assert said == [5, 35, 95, 195, 295, 395, 495]

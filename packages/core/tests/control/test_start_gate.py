@@ -1,4 +1,4 @@
-"""How many replicas start at the same time, and whose turn comes next."""
+"""Limit of concurrent starts, and the order of waiting replicas."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HERE = Node("here", "10.0.0.1", cores=2)
     ],
 )
 def test_as_many_as_there_are_cores(nodes: list[Node], limit: float):
-    """Those of this machine as it has them, whatever Ray was told; nodes of one address share."""
+    """The controller's machine counts with its real cores; nodes with one address share cores."""
     assert max_concurrent_starts(nodes, HERE) == limit
 
 
@@ -72,7 +72,7 @@ class Starts:
 
 
 def test_no_more_than_the_limit_start_at_once(run):
-    """The next one starts when one has left; leaving twice lets only one in."""
+    """A released permit admits one replica; a second release admits none."""
 
     async def main():
         starts = Starts(2)
@@ -91,7 +91,7 @@ def test_no_more_than_the_limit_start_at_once(run):
 
 
 def test_deployments_take_turns(run):
-    """One that wants a hundred replicas does not keep others from their first."""
+    """A deployment with a hundred replicas does not delay the first replica of another one."""
 
     async def main():
         starts = Starts(1)
@@ -105,7 +105,7 @@ def test_deployments_take_turns(run):
 
 
 def test_a_turn_ends_with_its_time(run):
-    """What hangs holds nobody up for ever, so what waits for each other comes up in the end."""
+    """A permit expires, so that a hanging start does not block others."""
 
     async def main():
         starts = Starts(1)
@@ -122,7 +122,7 @@ def test_a_turn_ends_with_its_time(run):
 
 
 def test_who_gives_up_takes_no_turn(run):
-    """Neither one that waited, nor one that was let in just as it gave up."""
+    """A cancelled waiter keeps no permit, even if it was just admitted."""
 
     async def main():
         starts = Starts(1)

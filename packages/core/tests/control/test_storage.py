@@ -96,7 +96,7 @@ def large(letter: str) -> bytes:
 
 
 async def stored_in(there: Map) -> DesiredState | None:
-    """Return what a new controller finds."""
+    """Return the state that a new controller finds."""
     return await Storage(there).load()  # type: ignore[arg-type]
 
 
@@ -128,7 +128,7 @@ def added(here: Storage, *resources: Resource) -> DesiredState:
 
 
 async def test_a_new_controller_finds_the_state_as_it_was(there: Map, here: Storage):
-    """Resources in their order, their byte strings, times, and what is known of the instance."""
+    """A new controller finds the same resources, order, byte strings and times."""
     shared = large("s")
     for name in ("b", "a", "c"):
         await here.save(added(here, application(name, shared, large(name))))
@@ -141,7 +141,7 @@ async def test_a_new_controller_finds_the_state_as_it_was(there: Map, here: Stor
 
 
 async def test_a_byte_string_is_stored_once(there: Map, here: Storage):
-    """For all resources that have it, and again and again for none that is applied anew."""
+    """Resources share a stored byte string, and a repeated apply stores none."""
     shared = large("s")
     await here.save(added(here, *[application(f"a{n}", shared) for n in range(20)]))
     assert LARGE < there.size < 2 * LARGE
@@ -151,7 +151,7 @@ async def test_a_byte_string_is_stored_once(there: Map, here: Storage):
 
 
 async def test_a_change_costs_nothing_of_what_others_have(there: Map, here: Storage):
-    """Megabytes of one application are not written again when another comes and goes."""
+    """A change of one application does not write the byte strings of others."""
     await here.save(added(here, application("big", large("b"), large("c"))))
     before, size = there.written, there.size
     await here.save(added(here, application("tiny")))
@@ -164,7 +164,7 @@ async def test_a_change_costs_nothing_of_what_others_have(there: Map, here: Stor
 async def test_ten_thousand_changes_leave_the_store_as_large_as_the_state(
     there: Map, here: Storage
 ):
-    """Nothing is left of what was replaced or deleted."""
+    """Replaced and deleted values leave no keys."""
     await here.save(added(here, application("stays", large("s"))))
     size, keys = there.size, len(there.stored)
     for number in range(5_000):
@@ -177,7 +177,7 @@ async def test_ten_thousand_changes_leave_the_store_as_large_as_the_state(
 
 
 async def test_what_is_needed_is_written_before_what_needs_it(there: Map, here: Storage):
-    """Blobs, resources, the index; and only then what is not needed any more is deleted."""
+    """A change writes blobs, resources, the index, and then deletes unreferenced keys."""
     await here.save(added(here, application("a", large("a"))))
     there.log.clear()
     await here.save(added(here, application("a", large("b"))))
@@ -192,7 +192,7 @@ async def test_what_is_needed_is_written_before_what_needs_it(there: Map, here: 
 async def test_a_controller_may_end_between_any_two_writes(
     there: Map, here: Storage, does_it: bool
 ):
-    """Its successor finds the state of before or of after, whole, and clears away the rest."""
+    """The successor finds the old or the new state, whole, and deletes the rest."""
     first = added(here, application("a", large("a")), application("b", large("b")))
     await here.save(first)
     second = added(here, application("a", large("c")), application("d", large("d")))
@@ -222,7 +222,7 @@ async def test_a_controller_may_end_between_any_two_writes(
 async def test_a_silent_cluster_leaves_memory_and_store_the_same(
     there: Map, here: Storage, does_it: bool
 ):
-    """Whichever write was not answered: what `save` says is what a new controller finds."""
+    """A new controller finds the state that `save` reports, whichever write failed."""
     state = added(here, application("a", large("a")))
     for access in range(1, 20):
         before = here.state
@@ -244,7 +244,7 @@ async def test_a_silent_cluster_leaves_memory_and_store_the_same(
 
 
 async def test_a_change_in_doubt_is_found_out(there: Map, here: Storage):
-    """The index was stored, nobody heard, and the cluster stayed silent for a while."""
+    """A stored index whose answer was lost is found after an outage."""
     state = added(here, application("a"))
     there.does_it = True
 
@@ -266,7 +266,7 @@ async def test_a_change_in_doubt_is_found_out(there: Map, here: Storage):
 
 
 async def test_a_former_controller_deletes_nothing_of_its_successor_s(there: Map, here: Storage):
-    """Its last change was stored and it never heard; the successor went on from there."""
+    """A former controller with a change in doubt deletes no key of its successor."""
     state = added(here, application("a", large("a")))
 
     async def silent(key: str) -> bytes | None:
@@ -301,7 +301,7 @@ async def test_a_deletion_that_comes_late_hits_nothing_in_use(there: Map, here: 
 
 @pytest.mark.parametrize("found", [1, 2, FORMAT + 1])
 async def test_another_format_is_refused(there: Map, found: int):
-    """The error names both formats and the way out; nothing is guessed, and nothing deleted."""
+    """The error names both formats and the remedy, and nothing is deleted."""
     data = pickle.dumps((found, b"a pickle of classes that are not known here"))
     there.stored = {STATE_KEY: data, "state/resource/1": b"?"}
     with pytest.raises(ConfigError, match=f"format {found}; this version .* {FORMAT}.*force=True"):
@@ -312,7 +312,7 @@ async def test_another_format_is_refused(there: Map, found: int):
 
 
 def test_stored_values_have_the_fields_of_their_format():
-    """A field that is new, gone or renamed asks for another `FORMAT`: pickles do not tell."""
+    """A new, removed or renamed field needs another `FORMAT`: pickles do not check."""
     values = [
         Index,
         StoredResource,
@@ -344,7 +344,7 @@ def _fields(value: type) -> str:
 
 
 async def test_a_damaged_state_is_named(there: Map, here: Storage):
-    """What is missing, and what to do."""
+    """The error names the missing key and the remedy."""
     await here.save(added(here, application("a")))
     [key] = set(there.stored) - {STATE_KEY}
     del there.stored[key]
@@ -366,6 +366,6 @@ async def test_unanswered_deletions_are_made_up_for(there: Map, here: Storage):
 
 
 def test_nothing_stored_shows_large_values():
-    """A log line that holds a spec does not hold the user's code."""
+    """The `repr` of a stored value does not contain the user's code."""
     spec = application("a", b"SECRET CODE", b"SECRET ARGUMENTS")
     assert "SECRET" not in repr(spec)

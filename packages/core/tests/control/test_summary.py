@@ -68,7 +68,7 @@ def views(text: str) -> list[ReplicaView]:
     ],
 )
 def test_a_deployment(replicas: str, failures: int, before: Condition, status: Status):
-    """The status follows from what runs, of which version, from what failed, and from before."""
+    """The status follows from replicas, versions, failures and the last status."""
     found = condition_of(before, Change.CONFIG, TARGET, views(replicas), failures=failures, now=NOW)
     assert found.status is status
     if status is Status.UPDATING:
@@ -89,7 +89,7 @@ def test_a_deployment(replicas: str, failures: int, before: Condition, status: S
     ],
 )
 def test_each_change_has_its_own_names(change: Change, before: str, after: str):
-    """A change of numbers is told apart from one of code, and who asked for it."""
+    """Changes of the number, of the code, and by autoscaling have different statuses."""
     asked = replace(WELL, reached=False)
     under_way = condition_of(asked, change, TARGET, views("new RUNNING"), failures=0, now=NOW)
     assert f"{under_way.status} {under_way.trigger}" == before
@@ -110,7 +110,7 @@ def test_what_a_change_is():
 
 
 def test_a_recovery_is_told_as_such():
-    """UNHEALTHY for as long as one is missing, then HEALTHY again, by no change of anybody's."""
+    """A missing replica makes a deployment UNHEALTHY, then HEALTHY, without a change trigger."""
     ill = condition_of(WELL, Change.CONFIG, TARGET, views("new RUNNING"), failures=0, now=NOW)
     assert (ill.status, ill.trigger) == (Status.UNHEALTHY, Trigger.UNSPECIFIED)
     still = condition_of(ill, Change.CONFIG, TARGET, views("new RUNNING"), failures=0, now=9.0)
@@ -121,7 +121,7 @@ def test_a_recovery_is_told_as_such():
 
 
 def test_a_failed_health_check_is_the_trigger():
-    """Until the unfit one has gone, even while its successor starts."""
+    """The trigger stays until the unhealthy replica has gone."""
     seen = views("new RUNNING, new RUNNING unfit, new STARTING")
     ill = condition_of(WELL, Change.CONFIG, TARGET, seen, failures=0, now=NOW)
     assert (ill.status, ill.trigger) == (Status.UNHEALTHY, Trigger.HEALTH_CHECK_FAILED)
@@ -131,13 +131,13 @@ def test_a_failed_health_check_is_the_trigger():
 
 
 def test_a_deployment_that_is_to_go():
-    """Without a target it is being deleted, whatever still runs."""
+    """A deployment without a target is DELETING."""
     found = condition_of(WELL, Change.CONFIG, None, views("new RUNNING"), failures=9, now=NOW)
     assert (found.status, found.trigger) == (Status.UPDATING, Trigger.DELETING)
 
 
 def test_replicas_are_counted_by_state():
-    """States without a replica are left out; versions do not matter."""
+    """Counts are by state, without empty states."""
     seen = views("new RUNNING, old RUNNING, old STOPPING")
     overview = overview_of(AT_WORK, TARGET, seen, "x failed")
     assert overview.replica_states == {"RUNNING": 2, "STOPPING": 1}
@@ -157,7 +157,7 @@ def test_replicas_are_counted_by_state():
     ],
 )
 def test_what_is_waited_for(replicas: str, failures: int, waits: str):
-    """Each thing that must still happen is named, and nothing where all is as it should be."""
+    """Each pending event is named, and none for a deployment that matches its target."""
     found = waiting_for(TARGET, views(replicas), failures=failures, pause_s=4.0)
     assert waits in "; ".join(found)
     assert bool(found) is bool(waits)
@@ -187,17 +187,17 @@ def test_it_is_healthy_only_with_all_that_is_wanted(
     ],
 )
 def test_an_application_is_as_its_worst_deployment(deployments: list[Status], status: App):
-    """One failed deployment fails it, one unhealthy one makes it so, one updating delays it."""
+    """An application has the worst status of its deployments."""
     overviews = [DeploymentStatusOverview(each, Trigger.UNSPECIFIED) for each in deployments]
     assert application_status(overviews) is status
 
 
 def test_autoscaling_leaves_an_application_running():
-    """Nobody has asked for it, and nobody waits for it."""
+    """Autoscaling does not change the status of the application."""
     scaling = DeploymentStatusOverview(Status.UPSCALING, Trigger.AUTOSCALING)
     assert application_status([scaling]) is App.RUNNING
 
 
 def test_waiting_ends_for_better_or_worse():
-    """A deployment is waited for until it runs or has failed, and through all else."""
+    """A deploy ends with RUNNING or DEPLOY_FAILED only."""
     assert {status for status in App if settled(status)} == {App.RUNNING, App.DEPLOY_FAILED}

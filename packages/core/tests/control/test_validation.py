@@ -1,4 +1,4 @@
-"""Whether resources can exist together, and whether a change replaces what it expects."""
+"""Validation of resources that exist together, and compare-and-set."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ from ..plan_support import KINDS, ROADS, application, planned, road, stored
     ],
 )
 def test_what_cannot_exist_together(resources, message):
-    """The error says what of whom stands in the way."""
+    """The error names the conflicting resource and its kind."""
     with pytest.raises(ConfigError, match=message):
         check_plan(planned(*resources), ROADS)
 
 
 def test_no_two_resources_make_up_one_application():
-    """An application belongs to whoever made it, also to a resource of another kind."""
+    """An application belongs to one resource, of whatever kind."""
 
     class Twins(ApplicationKind):
         name = "twin"
@@ -76,7 +76,7 @@ def test_no_two_resources_make_up_one_application():
 
 
 def test_what_may_stand_side_by_side():
-    """Other prefixes, one below another, none at all."""
+    """Different prefixes, nested prefixes and no prefix do not conflict."""
     resources = [
         application("a", "x", prefix="/a"),
         application("below", "x", prefix="/a/b"),
@@ -87,7 +87,7 @@ def test_what_may_stand_side_by_side():
 
 
 def test_nobody_s_change_is_undone_unseen():
-    """The stored resource must be the expected one, or the wanted one already."""
+    """The stored resource must equal the expected one or the new one."""
     old, mine, theirs = application("a", "x"), application("a", "y"), application("a", "z")
     key = ("application", "a")
     check_expected([mine], {key: old}, {key: application("a", "x")})

@@ -1,4 +1,4 @@
-"""Snapshots: who waits is answered, who has seen what is known."""
+"""The hub of snapshots: answers to watchers, and applied versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUMBERS = itertools.count()
 
 
 def ask(hub: SnapshotHub, watcher: str, **known: int) -> Any:
-    """Ask as a process of that name does, one question after the other."""
+    """Send a watch request as a process of that name, with the next number."""
     return hub.watch(WatchRequest(watcher, f"{watcher}/1", next(NUMBERS), known))
 
 
@@ -26,7 +26,7 @@ async def settle() -> None:
 
 
 def test_a_newer_value_is_given_at_once(run):
-    """Who knows an older version, or none, does not wait."""
+    """A watcher with an older version, or none, gets the value at once."""
 
     async def main():
         hub = SnapshotHub()
@@ -40,7 +40,7 @@ def test_a_newer_value_is_given_at_once(run):
 
 
 def test_a_known_value_is_waited_past(run):
-    """Who knows the newest waits for the next, and all who wait get it."""
+    """A watcher with the newest version waits for the next, as all such watchers do."""
 
     async def main():
         hub = SnapshotHub()
@@ -60,7 +60,7 @@ def test_a_known_value_is_waited_past(run):
 
 
 def test_a_value_may_change_twice_before_a_watcher_looks(run):
-    """Only the newest counts; what was in between is never delivered."""
+    """Only the newest value is delivered."""
 
     async def main():
         hub = SnapshotHub()
@@ -74,7 +74,7 @@ def test_a_value_may_change_twice_before_a_watcher_looks(run):
 
 
 def test_a_question_ends_with_its_time(run):
-    """Without news the answer is None, after the limit and not before; the next one works."""
+    """A request without a newer value returns {} after the limit, and the next one works."""
 
     async def main():
         hub = SnapshotHub()
@@ -89,7 +89,7 @@ def test_a_question_ends_with_its_time(run):
 
 
 def test_seen_waits_for_every_tracked_watcher(run):
-    """A watcher's next question tells that it has taken in the last answer."""
+    """A watcher's next request acknowledges the last answer."""
 
     async def main():
         hub = SnapshotHub()
@@ -113,7 +113,7 @@ def test_seen_waits_for_every_tracked_watcher(run):
 
 
 def test_others_are_not_waited_for(run):
-    """Watchers that are not tracked, such as drivers, hold nobody up; nor do those that left."""
+    """Only tracked watchers are waited for; drivers and stopped proxies are not."""
 
     async def main():
         hub = SnapshotHub()
@@ -139,7 +139,7 @@ def test_versions_outlive_a_hub():
 
 
 class Watcher:
-    """Takes in what a hub answers, as a router does."""
+    """A watcher that applies answers as a router does."""
 
     def __init__(self, hub: SnapshotHub) -> None:
         self.hub = hub
@@ -171,7 +171,7 @@ def replicas(count: int) -> dict[str, int]:
 
 
 def test_who_knows_a_version_is_told_what_has_changed(run):
-    """One change, or several at once; and only who knows nothing is told everything."""
+    """A watcher with a recent version gets a delta, also of several changes."""
 
     async def main():
         hub = SnapshotHub()
@@ -192,7 +192,7 @@ def test_who_knows_a_version_is_told_what_has_changed(run):
 
 
 def test_who_knows_too_old_a_version_is_told_everything(run):
-    """So is who has heard from a former controller; afterwards, deltas are enough again."""
+    """A watcher with a too old version gets the whole snapshot, then deltas again."""
 
     async def main():
         hub = SnapshotHub()
@@ -251,7 +251,7 @@ class Clock:
 
 
 def test_a_retired_key_is_forgotten_with_its_deltas():
-    """When those who follow it have had time to hear its last value, nothing of it is left."""
+    """A retired key is deleted after its watchers have had time to get its last value."""
     clock = Clock()
     hub = SnapshotHub(clock)
     for version in (1, 2):
@@ -265,7 +265,7 @@ def test_a_retired_key_is_forgotten_with_its_deltas():
 
 
 def test_a_retired_key_that_comes_back_stays():
-    """A deployment of the same name is another one, and follows no timetable of the former's."""
+    """A key that is published again is no longer retired."""
     clock = Clock()
     hub = SnapshotHub(clock)
     hub.publish("k", 1, "gone")
@@ -277,7 +277,7 @@ def test_a_retired_key_that_comes_back_stays():
 
 
 def test_retired_keys_that_are_followed_stay(run):
-    """However many there are, a process hears the last value of each once, not again and again."""
+    """Watched retired keys stay, however many, and are delivered once."""
 
     async def main():
         clock = Clock()
@@ -301,7 +301,7 @@ def test_retired_keys_that_are_followed_stay(run):
 
 
 def test_one_question_for_all_keys(run):
-    """It is answered with all that is newer, and with nothing that is known."""
+    """One request gets all newer values and no known ones."""
 
     async def main():
         hub = SnapshotHub()
@@ -318,7 +318,7 @@ def test_one_question_for_all_keys(run):
 
 
 def test_a_newer_question_ends_the_older_one(run):
-    """Of the same process only: those of a predecessor with its name end by themselves."""
+    """A newer request ends the older one of the same process only."""
 
     async def main():
         hub = SnapshotHub()
@@ -339,7 +339,7 @@ def test_a_newer_question_ends_the_older_one(run):
 
 
 def test_a_question_that_was_overtaken_counts_for_nothing(run):
-    """It is answered at once, and does not take back what the newer one has told."""
+    """A late request is answered at once and does not reset acknowledged versions."""
 
     async def main():
         hub = SnapshotHub()
@@ -358,7 +358,7 @@ def test_a_question_that_was_overtaken_counts_for_nothing(run):
 
 
 def test_a_version_of_a_former_hub_whose_clock_was_ahead(run):
-    """Its watchers are told everything at once, instead of nothing until the clock catches up."""
+    """Watchers with a version from the future get the whole value at once."""
 
     async def main():
         hub = SnapshotHub()
@@ -375,7 +375,7 @@ def test_a_version_of_a_former_hub_whose_clock_was_ahead(run):
 
 
 def test_a_watcher_that_asked_before_it_was_tracked(run):
-    """What it says that it has counts, though its question is still open."""
+    """The versions of an open request count when its watcher is tracked later."""
 
     async def main():
         hub = SnapshotHub()

@@ -16,7 +16,7 @@ def now() -> float:
 
 
 def test_a_deployment_is_queued_once():
-    """However often it changes; the one that changed first comes first."""
+    """A deployment that changes often is queued once, at its first position."""
 
     async def main() -> None:
         queue = WorkQueue()
@@ -33,7 +33,7 @@ def test_a_deployment_is_queued_once():
 
 
 def test_delays_end_in_order_and_the_last_one_counts():
-    """A later delay takes the place of an earlier one, and None takes it back."""
+    """A later delay replaces an earlier one, and None cancels it."""
 
     async def main() -> None:
         queue, began = WorkQueue(), now()
@@ -51,7 +51,7 @@ def test_delays_end_in_order_and_the_last_one_counts():
 
 
 def test_a_change_does_not_wait_for_a_delay():
-    """A deployment with a delay is taken at once when it changes, and again after the delay."""
+    """A changed deployment is taken at once, and again after its delay."""
 
     async def main() -> None:
         queue, began = WorkQueue(), now()

@@ -1,4 +1,4 @@
-"""How a driver asks the controller: once more when it is away, and never without a bound."""
+"""The controller's client: retries within limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Answer = Callable[[], Awaitable[Any]]
 
 
 class FakeController:
-    """Answers its calls with one behaviour after the other, and then with the last for ever."""
+    """A controller with a sequence of behaviours; the last one stays."""
 
     name = "the controller"
 
@@ -77,7 +77,7 @@ def session(*answers: Answer) -> tuple[Any, FakeController]:
 
 @pytest.mark.parametrize(("connected", "ended"), [(True, True), (False, False)])
 def test_an_instance_that_is_over(monkeypatch: pytest.MonkeyPatch, connected: bool, ended: bool):
-    """Whether another process has ended it or Ray is left, this process has none any more."""
+    """The session ends whether another process has ended the instance or Ray is gone."""
     over: Any = Session(SimpleNamespace(is_connected=True), None)  # type: ignore[arg-type]
     monkeypatch.setattr(_current.CURRENT, "session", over)
     assert _current.current() is over
@@ -91,7 +91,7 @@ def now() -> float:
 
 
 def test_a_controller_that_comes_back(run: Any):
-    """One that is away is found anew and asked again until it is back."""
+    """A call is retried until the controller is back."""
 
     async def main() -> None:
         away = gives(ActorDied("away"))
@@ -104,7 +104,7 @@ def test_a_controller_that_comes_back(run: Any):
 
 
 def test_a_call_that_is_not_repeatable(run: Any):
-    """Once it was sent it is not sent again; a controller that is away before is waited for."""
+    """A call that was sent is not repeated; before that, the client waits for the controller."""
 
     async def main() -> None:
         driver, controller = session(gives(ActorDied("killed")), gives(None))
@@ -123,7 +123,7 @@ def test_a_call_that_is_not_repeatable(run: Any):
 
 
 def test_a_restart_that_takes_long(run: Any, caplog: pytest.LogCaptureFixture):
-    """A controller whose name is known is being restarted: it is waited for, and said so."""
+    """The client waits for a controller with a known name, and logs it."""
     caplog.set_level(logging.INFO, "alacarte")
 
     async def main() -> None:
@@ -148,7 +148,7 @@ def test_a_restart_that_takes_long(run: Any, caplog: pytest.LogCaptureFixture):
 
 
 def test_a_controller_that_is_away_twice(run: Any, caplog: pytest.LogCaptureFixture):
-    """Whoever was told that it is away is told that it is back, also where it dies again."""
+    """Each logged outage is followed by a log line about its end."""
     caplog.set_level(logging.INFO, "alacarte")
 
     async def main() -> None:
@@ -172,7 +172,7 @@ def test_a_controller_that_is_away_twice(run: Any, caplog: pytest.LogCaptureFixt
 
 
 def test_a_controller_that_never_comes_up(run: Any):
-    """One that the cluster restarts in vain is given up after five minutes."""
+    """A restart without an answer fails after five minutes."""
 
     async def main() -> None:
         driver, _ = session(gives(ActorDied("away")))
@@ -196,7 +196,7 @@ def test_a_short_restart_says_nothing(run: Any, caplog: pytest.LogCaptureFixture
 
 
 def test_a_controller_that_is_gone_for_good(run: Any):
-    """One whose name the cluster has forgotten in the middle of a call is not waited for."""
+    """A controller whose name becomes unknown during a call is not waited for."""
 
     async def main() -> None:
         driver, controller = session(gives(ActorDied("away")))
@@ -214,7 +214,7 @@ def test_a_controller_that_is_gone_for_good(run: Any):
 
 
 def test_the_callers_own_limit_bounds_every_wait(run: Any):
-    """Whoever gives a time does not wait longer for a controller that is away."""
+    """A caller's own timeout limits the wait."""
 
     async def main() -> None:
         driver, _ = session(gives(ActorDied("away")))
@@ -226,7 +226,7 @@ def test_the_callers_own_limit_bounds_every_wait(run: Any):
 
 
 def test_a_controller_that_dies_late(run: Any):
-    """One that dies while somebody waits for long has its whole time to come back."""
+    """A controller that dies during a long call has the whole time to come back."""
 
     async def main() -> None:
         late = gives(ActorDied("away"), after_s=100)
@@ -238,7 +238,7 @@ def test_a_controller_that_dies_late(run: Any):
 
 
 def test_a_cluster_that_is_silent(run: Any):
-    """A control store that does not answer is asked again, and not for ever."""
+    """An unresponsive control store is retried for a limited time."""
 
     async def main() -> None:
         driver, _ = session(gives(7))
@@ -259,7 +259,7 @@ def test_a_cluster_that_is_silent(run: Any):
 
 
 def test_a_controller_that_does_not_answer(run: Any):
-    """What it does at once it must answer within half a minute; the error says what to do."""
+    """A method with a timeout fails after half a minute, with a remedy in the error."""
 
     async def main() -> None:
         driver, _ = session(hangs)
@@ -272,7 +272,7 @@ def test_a_controller_that_does_not_answer(run: Any):
 
 
 def test_waiting_for_long(run: Any):
-    """A wait may last, as long as the controller says in between that it is there."""
+    """A call without a timeout may last while the controller answers liveness checks."""
 
     async def main() -> None:
         driver, controller = session(gives("done", after_s=3600))
@@ -303,7 +303,7 @@ def test_waiting_for_one_that_hangs(run: Any):
 
 
 def test_no_controller(run: Any):
-    """Joining finds that there is none at once; asking one that was shut down is an error."""
+    """`join` finds at once that no controller runs; other calls fail after a shutdown."""
 
     async def main() -> None:
         driver, _ = session(gives(7))
@@ -321,7 +321,7 @@ def info(instance: str, secret: bytes = b"") -> InstanceInfo:
 
 
 async def test_whose_controller_answers_is_asked_once():
-    """When it is found, and again after it was away: the secret may be another one by then."""
+    """`begin` is called once per controller found: its secret may be a new one."""
     controller = FakeController(gives(7), info=info("ours", b"1"))
     learned: list[bytes] = []
     client = ControllerClient(
@@ -340,7 +340,7 @@ async def test_whose_controller_answers_is_asked_once():
 
 
 async def test_another_instance_is_not_asked():
-    """A controller of another instance gets no question of ours, and is not looked for again."""
+    """A controller of another instance gets no calls, and is not searched for again."""
     controller = FakeController(gives(7), info=info("another"))
     cluster = FakeCluster(controller)
     client = ControllerClient(cluster, "ours")  # type: ignore[arg-type]
@@ -352,7 +352,7 @@ async def test_another_instance_is_not_asked():
 
 
 def test_who_asks_at_once_does_not_wait(run: Any):
-    """A process that asks again by itself hears of the absence without a pause."""
+    """With `NO_RETRY`, a call fails at once."""
 
     async def main() -> None:
         away = FakeController(gives(ActorDied("away")))
@@ -378,7 +378,7 @@ def test_routes_that_do_not_arrive(run: Any):
 
 
 def test_a_shutdown_of_an_instance_that_has_ended():
-    """Another one has its place: that one is left alone."""
+    """A shutdown of an ended instance does not touch the instance that replaced it."""
     left: list[str] = []
 
     def is_another(work: Any) -> None:
@@ -397,7 +397,7 @@ def test_a_shutdown_of_an_instance_that_has_ended():
 
 
 def test_a_shutdown_without_a_cluster():
-    """Where the cluster is gone, nobody waits for its controller; the session ends at once."""
+    """Without a cluster, a shutdown ends the session at once."""
     left: list[bool] = []
     driver: Any = Session.__new__(Session)
     cluster = SimpleNamespace(is_reachable=lambda: False)

@@ -1,4 +1,4 @@
-"""When a controller that is away is asked again, and when its instance counts as ended."""
+"""Retries of controller calls, and the detection of an instance's end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from alacarte.testing import FakeClock
 
 
 def waited(cause: FailureCause, limits: RetryLimits) -> float:
-    """Return how long a caller waits in all, for a controller that never comes back."""
+    """Return the total time that a caller waits for a controller that never comes back."""
     clock = FakeClock()
     began = clock()
     retries = RetryState(clock(), limits)
@@ -39,21 +39,21 @@ def waited(cause: FailureCause, limits: RetryLimits) -> float:
     ],
 )
 def test_the_reason_decides_how_long_is_waited(limits, restarting_s, gone_s, silent_s):
-    """A restart has minutes, a name that is unknown seconds; a caller may have less patience."""
+    """A restart has minutes, an unknown name seconds; callers may have shorter limits."""
     assert waited(FailureCause.RESTARTING, limits) == pytest.approx(restarting_s, abs=1)
     assert waited(FailureCause.GONE, limits) == pytest.approx(gone_s, abs=1)
     assert waited(FailureCause.CLUSTER_UNRESPONSIVE, limits) == pytest.approx(silent_s, abs=1)
 
 
 def test_pauses_grow_to_a_second():
-    """The first attempts come soon, since most restarts are short."""
+    """The first retries come soon, because most restarts are short."""
     retries = RetryState(0.0)
     pauses = [retries.next_pause_s(FailureCause.RESTARTING, float(second)) for second in range(8)]
     assert pauses == [0.1, 0.1, 0.1, 0.2, 0.5, 1.0, 1.0, 1.0]
 
 
 def test_another_reason_has_its_own_time():
-    """A silent cluster that comes back may find the controller in the middle of its restart."""
+    """Each cause has its own limit: a restart may follow an outage of the cluster."""
     retries = RetryState(0.0)
     assert retries.next_pause_s(FailureCause.CLUSTER_UNRESPONSIVE, 10.0) is not None
     assert retries.next_pause_s(FailureCause.RESTARTING, 20.0) is not None
@@ -63,7 +63,7 @@ def test_another_reason_has_its_own_time():
 
 
 def test_a_wait_is_told_after_ever_longer_pauses():
-    """Not in the first two seconds, and its end only where its beginning was told."""
+    """Nothing is logged in the first two seconds; the end is logged only after a first line."""
     retries = RetryState(0.0)
     told: list[str] = []
     for second in range(100):
@@ -82,7 +82,7 @@ def test_a_wait_is_told_after_ever_longer_pauses():
 
 
 def test_the_end_is_a_name_unknown_three_times():
-    """A controller that restarts keeps its name, and one that cannot be asked proves nothing."""
+    """An instance has ended after three probes in a row without the controller's name."""
     watch = EndDetector()
     seen = [
         *(
@@ -99,7 +99,7 @@ def test_the_end_is_a_name_unknown_three_times():
 
 
 def test_whose_controller_it_is():
-    """Only ours will do; one without an instance means that ours was shut down."""
+    """A controller without an instance, or with another one, raises."""
     ours = InstanceInfo("ours", b"", {}, (), "node")
     assert check_instance(ours, "ours") is ours
     with pytest.raises(ControllerGone, match="the instance was shut down"):

@@ -1,4 +1,4 @@
-"""The tables of routes and applications in a process, and who hears of which change."""
+"""The tables of routes and applications in a process, and their listeners."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROUTE = Route("/a", "shop", {MODEL: 1.0})
 
 
 class Tables:
-    """Tables of one process, with the only application `shop`."""
+    """The tables of a process with one application, `shop`."""
 
     def __init__(self) -> None:
         self.described: list[Any] = []
@@ -34,7 +34,7 @@ class Tables:
 
 
 def test_a_table_describes_its_deployments():
-    """With their options, and again only where those or the code have changed."""
+    """Infos have the options, and are rebuilt only when options or code have changed."""
     tables = Tables()
     first = tables.table(1, ROUTE, cache={"ttl_s": 5})
     assert (first.version, first.routes, first.starting) == (1, (ROUTE,), {"shop"})
@@ -61,7 +61,7 @@ def test_only_changes_of_applications_are_passed_on():
 
 
 def test_a_table_that_could_not_be_taken_is_passed_on_again():
-    """The subscription brings it again, and then it counts."""
+    """After a failing listener, the same table is passed on again."""
     seen: list[ApplicationTable] = []
 
     def change(table: ApplicationTable) -> None:

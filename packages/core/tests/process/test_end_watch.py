@@ -1,4 +1,4 @@
-"""A driver notices that another process has ended the instance, and nothing else for that."""
+"""A driver detects that another process has ended the instance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alacarte.actors import InstanceInfo
 
 
 class Controller:
-    """A controller, which dies when told to."""
+    """A controller that dies on request."""
 
     def __init__(self, instance: str, *, answers: bool = True) -> None:
         self.answers = answers
@@ -33,11 +33,11 @@ class Controller:
 
 
 class Lost(Exception):
-    """No error that anybody expects of a cluster."""
+    """An unexpected error of the cluster."""
 
 
 class Cluster:
-    """Finds what it is told, step by step, and then the last for ever."""
+    """A cluster with a sequence of answers to `find_actor`; the last one stays."""
 
     def __init__(self, *found: Controller | Exception | None) -> None:
         self._found = list(found)
@@ -89,7 +89,7 @@ def test_it_is_ended(run: Any):
 
 
 def test_another_one_has_its_place(run: Any):
-    """An instance that was ended and started anew is another one."""
+    """An instance that was shut down and started again counts as ended."""
 
     async def main() -> None:
         died = Controller("mine")
@@ -100,7 +100,7 @@ def test_another_one_has_its_place(run: Any):
 
 
 def test_a_restart_and_a_silent_cluster_are_waited_for(run: Any):
-    """A controller that comes back, or a control store that is away, ends nothing."""
+    """A restart of the controller or an outage of the control store is not an end."""
 
     async def main() -> None:
         died = Controller("mine")
@@ -113,7 +113,7 @@ def test_a_restart_and_a_silent_cluster_are_waited_for(run: Any):
 
 
 def test_an_unexpected_error_is_told_once_and_survived(run: Any, caplog: pytest.LogCaptureFixture):
-    """Whoever waits for the end hears of it all the same, and the log has the error."""
+    """An unexpected error is logged once, and the end is still detected."""
 
     async def main() -> None:
         cluster = Cluster(Lost("what now"), Lost("what now"), Lost("what now"), None)
@@ -128,7 +128,7 @@ def test_an_unexpected_error_is_told_once_and_survived(run: Any, caplog: pytest.
 
 
 def test_an_instance_that_was_forgotten_has_ended(run: Any):
-    """A controller that has no instance any more is not that of ours."""
+    """A controller without an instance means the end."""
 
     async def main() -> None:
         empty = Controller("")

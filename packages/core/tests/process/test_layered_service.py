@@ -31,7 +31,7 @@ class Options:
 
 
 class World:
-    """A service whose core counts its calls, inside of one layer that marks them."""
+    """A service with a core that counts calls, in one layer that marks them."""
 
     def __init__(self, *, task_free: bool = True) -> None:
         self.built: list[DeploymentInfo] = []
@@ -89,7 +89,7 @@ def step(coroutine: Any) -> Any:
 
 
 def test_a_call_before_the_first_snapshot_passes_the_layers(run):
-    """No call passes by a layer because it came early."""
+    """An early call waits for the layers."""
 
     async def main():
         world = World()
@@ -108,7 +108,7 @@ async def _awaited(reply: Any) -> Reply:
 
 
 def test_layers_are_built_again_when_version_or_options_change(run):
-    """And only then: snapshots come with every replica that starts."""
+    """Other snapshots, as of each new replica, do not rebuild the layers."""
 
     async def main():
         world = World()
@@ -122,7 +122,7 @@ def test_layers_are_built_again_when_version_or_options_change(run):
 
 
 def test_a_deployment_that_is_gone_keeps_its_layers(run):
-    """Its snapshot has no options, and is no reason to let calls pass by."""
+    """An `absent` snapshot, which has no options, does not remove the layers."""
 
     async def main():
         world = World()
@@ -139,7 +139,7 @@ def test_a_deployment_that_is_gone_keeps_its_layers(run):
 
 
 def test_a_layer_that_cannot_be_built_fails_its_calls_and_no_others(run, caplog):
-    """Calls fail with the plugin's error until other options come; nothing passes by the layer."""
+    """Calls fail with the plugin's error until a snapshot has other options."""
 
     async def main():
         world = World()
@@ -160,7 +160,7 @@ def test_a_layer_that_cannot_be_built_fails_its_calls_and_no_others(run, caplog)
 
 
 def test_a_task_free_layer_needs_no_task(run):
-    """A handle begins such a call in `remote()`, with one step."""
+    """A task-free layer's first step may run in any task, as in `remote()`."""
 
     async def main():
         world = World()
@@ -172,7 +172,7 @@ def test_a_task_free_layer_needs_no_task(run):
 
 
 def test_another_layer_gets_a_task_of_its_own(run):
-    """What it sees of its task is not the task of whoever began the call."""
+    """A layer that is not task-free runs in a task of its own."""
 
     async def main():
         world = World(task_free=False)
@@ -187,7 +187,7 @@ def test_another_layer_gets_a_task_of_its_own(run):
 
 
 def test_cancelling_a_call_cancels_its_task(run):
-    """A layer that waits hears of it."""
+    """The cancellation of a call reaches its layers."""
 
     async def main():
         world = World(task_free=False)
@@ -212,7 +212,7 @@ def test_cancelling_a_call_cancels_its_task(run):
 
 
 def test_a_reply_that_comes_as_its_call_is_given_up_is_closed(run):
-    """Nobody else knows that its replica goes on."""
+    """A reply that arrives with the cancellation is closed, so that its replica stops."""
 
     class Rest:
         closed = False
@@ -246,7 +246,7 @@ def test_a_reply_that_comes_as_its_call_is_given_up_is_closed(run):
 
 
 def test_waiting_for_the_first_snapshot_has_bounds(run):
-    """A deadline ends it, and so many calls may wait."""
+    """A deadline limits the wait, and `MAX_WAITING` the number of waiting calls."""
 
     async def main():
         world = World()
@@ -264,7 +264,7 @@ def test_waiting_for_the_first_snapshot_has_bounds(run):
 
 
 def test_a_service_that_is_not_followed_waits_for_options_again(run):
-    """Those that it knew may be old."""
+    """After `forget`, a call waits for a new snapshot: the options may have changed."""
 
     async def main():
         world = World()

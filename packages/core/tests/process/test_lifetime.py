@@ -1,4 +1,4 @@
-"""What plugins begin with processes and replicas, and what becomes of those that fail at it."""
+"""The hooks `on_process` and `on_replica`, their cleanups and their failures."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_process_tells_plugins_of_its_start_and_its_end(local_with):
 
 
 def test_a_replica_tells_plugins_once_the_object_is_made(local_with):
-    """With the user's object, before the first request; its cleanup runs before the object ends."""
+    """`on_replica` follows the constructor; its cleanup precedes the destructor."""
     seen: list[str] = []
 
     def on_replica(replica: Any, runtime: Any) -> Any:
@@ -76,7 +76,7 @@ async def _hangs() -> None:
 
 
 def test_a_plugin_that_fails_at_a_start_changes_nothing(local_with, caplog):
-    """Its name is logged once for each process, and the status shows where it failed."""
+    """A failing hook is logged once per process and shown in the status."""
     serve = local_with(on_process=raises, on_replica=lambda **given: 17)
     assert serve.run(Model.bind(), route_prefix=None).call() == "answer"
 
@@ -98,7 +98,7 @@ def test_a_plugin_that_fails_at_a_start_changes_nothing(local_with, caplog):
 
 
 def test_a_cleanup_that_fails_or_hangs_keeps_nothing_from_ending(local_with, monkeypatch):
-    """It is given its time, and then the process stops all the same."""
+    """A failing or hanging cleanup does not keep the process from stopping."""
     monkeypatch.setattr("alacarte._process.lifetime.CLEANUP_S", 0.05)
     serve = local_with(on_process=lambda **given: _raises_later, on_replica=lambda **given: _hangs)
     serve.run(Model.bind(), route_prefix=None)
@@ -117,7 +117,7 @@ class Helper:
 
 
 def test_a_helper_process_tells_plugins_of_its_start(observer):
-    """It has no runtime, and is killed in the end: nothing is awaited."""
+    """A helper process calls `on_process` without a runtime, and is killed at its end."""
     seen: list[tuple[str, str, Any]] = []
 
     @hookimpl

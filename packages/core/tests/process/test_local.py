@@ -1,4 +1,4 @@
-"""Routers and real replicas: what hangs, and what is left of an instance that is gone."""
+"""Routers with real replicas: blocked replicas, and instances that have ended."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WAIT_S = 20.0
 
 
 class Gate:
-    """How tests and replicas meet; here they are threads of one process."""
+    """Events shared by tests and replicas, which are threads of one process here."""
 
     def __init__(self) -> None:
         self.blocked = threading.Event()
@@ -53,7 +53,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @serve.deployment(num_replicas=2, max_ongoing_requests=10)
 class Model:
-    """Says who it is, and can stand still with all that it does."""
+    """A deployment that returns its replica's id, and can block its event loop."""
 
     async def __call__(self) -> str:
         return serve.get_replica_context().replica_id
@@ -73,7 +73,7 @@ def ready(handle: Any) -> set[str]:
 
 
 def test_a_replica_whose_loop_is_blocked_is_left_out_until_it_turns_again(local):
-    """Meanwhile all calls are answered by the other one; what it had is answered afterwards."""
+    """The other replica answers all calls meanwhile; calls of the blocked one end later."""
     handle = local.run(Model.bind())
     handle.call()
     wait_until(lambda: len(ready(handle)) == 2, timeout_s=WAIT_S)
@@ -89,7 +89,7 @@ def test_a_replica_whose_loop_is_blocked_is_left_out_until_it_turns_again(local)
 
 
 def test_the_controller_is_told_of_a_replica_that_is_silent(local, monkeypatch):
-    """By which process, of which replica and why: it looks for itself whether it lives."""
+    """The report names the process, the replica and the reason."""
     handle = local.run(Model.bind())
     handle.call()
     told: list[tuple[Any, ...]] = []
@@ -114,7 +114,7 @@ def test_the_controller_is_told_of_a_replica_that_is_silent(local, monkeypatch):
 
 
 def test_a_process_of_an_instance_that_is_gone_says_so_once(local, plugins, caplog):
-    """It does not ask the next instance's controller for ever, nor knock with a wrong secret."""
+    """The process stops polling the next instance's controller, and does not connect to it."""
     handle = local.run(Model.bind())
     here = handle.runtime
 
@@ -165,7 +165,7 @@ def test_a_plugin_that_fails_around_a_route_fails_its_calls_alone(local, monkeyp
 
 
 def test_a_policy_that_would_end_the_process_fails_its_calls_alone(local):
-    """Its plugin's `create` runs among the snapshots of all deployments."""
+    """A policy whose `create` raises SystemExit fails its deployment's calls only."""
     handle = local.run(Model.bind())
     runtime = handle.runtime
 
@@ -181,14 +181,14 @@ def test_a_policy_that_would_end_the_process_fails_its_calls_alone(local):
 
 
 def test_a_deadline_ends_a_call_where_no_plugin_wraps_calls(local):
-    """Core's own layer stands around each router, whoever else gives layers."""
+    """Core's deadline layer exists without any plugin's layer."""
     handle = local.run(Model.bind())
     with pytest.raises(DeadlineExceededError, match=r"no reply within 0.2 s"):
         handle.submit(method="hang", timeout_s=0.2).result(WAIT_S)
 
 
 def test_applications_are_watched_by_name(local):
-    """Known when `serve.run` returns, without a route, and gone with their application."""
+    """Applications without a route are known when `serve.run` returns, until their deletion."""
     runtime = local.run(Model.bind(), name="shop").runtime
     seen: list[ApplicationTable] = []
     runtime.loop.call_soon_threadsafe(runtime.watch_applications, seen.append)
@@ -202,7 +202,7 @@ def test_applications_are_watched_by_name(local):
 
 
 def test_plugins_watch_the_load_of_a_deployment_that_scales(local, observer):
-    """In the process that calls, with the deployment's info; a fixed number ends it."""
+    """`watch_load` gets the deployment's info; a fixed `num_replicas` closes the watch."""
     asked: list[Any] = []
 
     class Watch:

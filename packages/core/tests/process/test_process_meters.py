@@ -1,4 +1,4 @@
-"""The meters of a process: what is observed, by whom, and what their failures cost."""
+"""The meters of a process: observers, their combination, and their failures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CALL = Call("python", (b"",))
 
 
 class Heard(RouterObserver):
-    """Writes down two of the things that it could hear."""
+    """An observer that records two of its events."""
 
     def __init__(self, heard: list[str], name: str) -> None:
         self.heard = heard
@@ -30,7 +30,7 @@ class Heard(RouterObserver):
 
 
 class One(Meter):
-    """A meter that gives one observer, whatever that is."""
+    """A meter that returns a given observer."""
 
     def __init__(self, observer: Any) -> None:
         self.observer = observer
@@ -53,7 +53,7 @@ def failures() -> PluginFailures:
 
 
 def test_nothing_without_plugins(failures):
-    """None, so that whoever asks calls nothing."""
+    """Without a plugin there is no observer to call."""
     assert meters(failures).observe("router", RouterObserver, HERE) is None
     assert meters(failures, a=One(None)).observe("router", RouterObserver, HERE) is None
     assert meters(failures, a=Meter()).observe("router", RouterObserver, HERE) is None
@@ -68,7 +68,7 @@ def test_an_unknown_kind_is_observed_by_nobody(failures):
 
 
 def test_observers_of_several_plugins(failures):
-    """Each hears everything, in the order of the plugins; what nobody overrides does nothing."""
+    """Observers are called in the order of plugins; methods that none overrides do nothing."""
     heard: list[str] = []
     given = meters(failures, a=One(Heard(heard, "a")), b=One(None), c=One(Heard(heard, "c")))
     observer = given.observe("router", RouterObserver, HERE)
@@ -80,7 +80,7 @@ def test_observers_of_several_plugins(failures):
 
 
 def test_an_observer_of_any_class(failures):
-    """One that inherits nothing is told what it has methods for."""
+    """An observer need not inherit from the base class."""
 
     class Bare:
         calls = 0
@@ -97,7 +97,7 @@ def test_an_observer_of_any_class(failures):
 
 
 def test_a_meter_that_raises(failures):
-    """Its subject goes unobserved by it alone, and the failure names it."""
+    """A failing meter is recorded with its plugin, and the others still observe."""
     heard: list[str] = []
     given = meters(failures, bad=One(ValueError("no room")), good=One(Heard(heard, "good")))
     observer = given.observe("router", RouterObserver, HERE)
@@ -116,7 +116,7 @@ class Raises(Heard):
 
 
 def test_an_observer_that_raises(failures, caplog):
-    """It is called again, and the others are; the failure is logged once, with the plugin."""
+    """A failing observer is logged once, and it and the others are still called."""
     heard: list[str] = []
     given = meters(failures, bad=One(Raises(heard, "bad")), good=One(Heard(heard, "good")))
     observer = given.observe("router", RouterObserver, HERE)
@@ -140,7 +140,7 @@ class AsyncMeter(Meter):
 
 
 def test_async_methods(failures):
-    """They would never run: that is said, and nothing is left to complain at the end."""
+    """Async methods are recorded as failures, without a warning about an unawaited coroutine."""
     observer = meters(failures, a=One(Asynchronous([], "a"))).observe("router", RouterObserver, 1)
     assert observer is not None
     observer.began(CALL)
@@ -173,7 +173,7 @@ class Plain:
 
 
 def test_replies_that_stand_for_errors():
-    """As the protocol of the call sees it; the protocols are asked for with the first reply."""
+    """The call's protocol classifies its replies; protocols are loaded with the first reply."""
     asked = 0
 
     def protocols() -> list[Any]:
@@ -192,7 +192,7 @@ def test_replies_that_stand_for_errors():
 
 
 def test_a_replica_is_another_kind(failures):
-    """`ReplicaObserver` has methods of its own."""
+    """`ReplicaObserver` has its own methods."""
 
     class Replica(ReplicaObserver):
         calls = 0

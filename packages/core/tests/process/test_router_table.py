@@ -1,4 +1,4 @@
-"""The routers of a process come with the first call and go with their deployment."""
+"""The routers of a process: created with the first call, dropped after their deployment's end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def app(name: str) -> DeploymentId:
 
 
 class World:
-    """A table of a process and the hub that it asks. No replica ever comes."""
+    """A table of routers with a hub, without replicas."""
 
     def __init__(self) -> None:
         self.hub = SnapshotHub()
@@ -86,7 +86,7 @@ async def _refused(replica_id: str, address: Address) -> Any:
 
 
 def test_nothing_is_left_of_a_deployment_that_is_gone(run):
-    """Calls to it fail at once for a while; then neither router, key nor sweep knows it."""
+    """Calls fail at once for a while; then no router, key or sweep is left."""
 
     async def main():
         world = World()
@@ -110,7 +110,7 @@ def test_nothing_is_left_of_a_deployment_that_is_gone(run):
 
 
 def test_a_service_that_was_kept_works_again(run):
-    """Whoever calls a dropped deployment brings its router back: gone still, or deployed again."""
+    """A call through a kept service brings the dropped router back."""
 
     async def main():
         world = World()
@@ -134,7 +134,7 @@ def test_a_service_that_was_kept_works_again(run):
 
 
 def test_a_deployment_has_one_router(run):
-    """Those who ask for a dropped one get the router of those who have kept it."""
+    """New services of a dropped deployment share the router of kept ones."""
 
     async def main():
         world = World()
@@ -171,7 +171,7 @@ def test_one_that_comes_back_in_time_stays(run):
 
 
 def test_only_so_many_linger(run):
-    """However fast deployments come and go, those that are gone take bounded room."""
+    """The number of deleted deployments that are still watched is limited."""
 
     async def main():
         world = World()
@@ -185,7 +185,7 @@ def test_only_so_many_linger(run):
 
 
 def test_calls_fail_after_the_end(run):
-    """Those through services of dropped routers, too: nobody would ever answer them."""
+    """After `close`, calls fail, also those through services of dropped routers."""
 
     async def main():
         world = World()

@@ -1,4 +1,4 @@
-"""Messages to a node service: to each process that runs, once, whatever starts or ends."""
+"""Messages to the processes of a node service during starts, restarts and failures."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def sender(cluster: FakeCluster) -> ServiceSender:
 
 
 def test_processes_are_listed_for_each_message(run: Any, cluster: FakeCluster, sender: Any):
-    """One that came later gets the next message, and one that was replaced gets none."""
+    """New processes get the next message, replaced ones do not."""
 
     async def main() -> None:
         cluster.add("0:a", answers(b"0"))
@@ -102,7 +102,7 @@ def test_processes_are_listed_for_each_message(run: Any, cluster: FakeCluster, s
 
 
 def test_a_process_that_starts_is_waited_for(run: Any, cluster: FakeCluster, sender: Any):
-    """It gets the message when it has started; the others get it once."""
+    """A starting process gets the message after its start; the others get it once."""
 
     async def main() -> None:
         ready = cluster.add("0:a", answers(b"0"))
@@ -132,7 +132,7 @@ def test_one_of_a_place_is_enough(
 
 
 def test_a_start_that_takes_too_long(run: Any, cluster: FakeCluster, sender: Any):
-    """After ten seconds the answers of the others are returned; without any, NotFoundError."""
+    """After ten seconds the others' answers are returned; without any, NotFoundError."""
 
     async def main() -> None:
         cluster.add("1:a", fails(NotStarted("starting")))
@@ -149,7 +149,7 @@ def test_a_start_that_takes_too_long(run: Any, cluster: FakeCluster, sender: Any
 def test_nothing_is_sent_again_that_may_have_been_acted_on(
     run: Any, cluster: FakeCluster, sender: Any
 ):
-    """A process that ends before it answers fails the message; nobody gets it twice."""
+    """A process that ends before its answer fails the message, without a repetition."""
 
     async def main() -> None:
         other = cluster.add("0:a", answers(b"0"))
@@ -169,7 +169,7 @@ def test_nothing_is_sent_again_that_may_have_been_acted_on(
 
 
 def test_processes_that_are_gone(run: Any, cluster: FakeCluster, sender: Any):
-    """One that is gone before it is asked is passed over; without any other, NotFoundError."""
+    """A process that has ended is skipped; if none is left, NotFoundError."""
 
     async def main() -> None:
         cluster.listed_only = [f"{GROUP}:1:a"]
@@ -182,7 +182,7 @@ def test_processes_that_are_gone(run: Any, cluster: FakeCluster, sender: Any):
 
 
 def test_errors_of_the_service_reach_the_sender(run: Any, cluster: FakeCluster, sender: Any):
-    """So does silence, and a message that is too long is sent to nobody."""
+    """Errors and timeouts reach the sender; a message that is too long is not sent."""
 
     async def main() -> None:
         process = cluster.add("0:a", fails(PluginError("accepts no messages")))

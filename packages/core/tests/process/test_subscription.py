@@ -1,4 +1,4 @@
-"""What a process hears from the controller: one question for all keys, whatever becomes of it."""
+"""A process's subscription to snapshots: one request for all keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Value:
 
 
 class Controller:
-    """A hub that counts questions, and fails when it is told to."""
+    """A hub that counts requests, and fails on demand."""
 
     def __init__(self) -> None:
         self.hub = SnapshotHub()
@@ -56,7 +56,7 @@ async def settle() -> None:
 
 
 def test_one_task_and_one_question_for_all_keys(run):
-    """However many keys there are, and those that come later are asked for at once."""
+    """All keys share one open request, and a new key sends a new one."""
 
     async def main():
         world = Controller()
@@ -80,7 +80,7 @@ def test_one_task_and_one_question_for_all_keys(run):
 
 
 def test_what_is_not_followed_any_more_is_not_asked_for(run):
-    """The controller may forget it; followed again, it is heard from the beginning."""
+    """A removed key is not requested; added again, it starts with the whole value."""
 
     async def main():
         world = Controller()
@@ -102,7 +102,7 @@ def test_what_is_not_followed_any_more_is_not_asked_for(run):
 
 
 def test_a_value_that_cannot_be_applied_is_asked_for_again(run):
-    """All of it, after a pause; the others are applied meanwhile."""
+    """A value that fails is requested again after a pause; the other values are applied."""
 
     async def main():
         world = Controller()
@@ -125,7 +125,7 @@ def test_a_value_that_cannot_be_applied_is_asked_for_again(run):
 
 
 def test_a_value_that_still_cannot_be_applied_is_logged_once(run, caplog):
-    """Though it is tried every second; and again after it could be applied."""
+    """A failure is logged once until the value could be applied."""
 
     async def main():
         world = Controller()
@@ -169,7 +169,7 @@ def test_an_error_that_stays_is_logged_once(run, caplog):
     "error", [ActorDied("gone"), RuntimeError("a bug"), asyncio.CancelledError()]
 )
 def test_the_last_values_hold_without_a_controller(run, error):
-    """It is asked again, with pauses, until it is back; and then only for what is newer."""
+    """The request is retried with pauses, and then for newer values only."""
 
     async def main():
         world = Controller()
@@ -191,7 +191,7 @@ def test_the_last_values_hold_without_a_controller(run, error):
 
 
 def test_nobody_is_asked_after_the_end(run):
-    """Until something else is followed: then it ends again."""
+    """After the end of the instance, no request is sent until a new key is watched."""
 
     async def main():
         world = Controller()

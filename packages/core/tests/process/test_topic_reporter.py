@@ -1,4 +1,4 @@
-"""Reports in a process: the latest value arrives, rarely enough, and again where it was lost."""
+"""Reports of a process: the latest values, at a limited rate, and again after a loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from alacarte.types import ReportTopic
 
 
 class Controller:
-    """Takes messages, unless it is away."""
+    """A controller that stores messages, unless it is down."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[float, dict[str, Any]]] = []
@@ -47,7 +47,7 @@ class Controller:
 
 
 def test_the_first_value_is_sent_at_once_and_the_latest_a_second_later(run):
-    """What lies in between is not sent, and neither is a value that has not changed."""
+    """Intermediate and unchanged values are not sent."""
 
     async def main() -> None:
         there = Controller()
@@ -83,7 +83,7 @@ def test_signs_of_life(run):
 
 
 def test_another_controller_is_told_everything(run):
-    """It says that it holds nothing, and is whole again a second after the next message."""
+    """A restarted controller has all values a second after the next message."""
 
     async def main() -> None:
         there = Controller()

@@ -1,1 +1,1 @@
-"""What is wanted and what is seen become what is done: the controller and its decisions."""
+"""The controller: desired state, reconciliation, and publication of snapshots."""

@@ -1,1 +1,1 @@
-"""The part of an instance in each process that calls deployments."""
+"""The runtime of each process that calls deployments: routers, subscription, reports."""
