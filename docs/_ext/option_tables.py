@@ -31,6 +31,8 @@ class Options(SphinxDirective):
         container = nodes.container()
         rows = StringList(table(self.arguments[0]), source=self.get_source_info()[0])
         self.state.nested_parse(rows, self.content_offset, container)
+        for each in container.findall(nodes.table):
+            each["classes"].append("options")
         return container.children
 
 
@@ -79,6 +81,7 @@ def _type(model: Any, field: str) -> str:
         if field in getattr(owner, "__annotations__", {}):
             kind = owner.__annotations__[field]
             shown = kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
+            shown = re.sub(r"Annotated\[(\w+),.*?\)\]", r"\1", shown)
             shown = re.sub(r"\b(Positive|NotNegative|Quantity)\b", "float", shown)
             return re.sub(r"\bBundle\b", "dict[str, float]", shown)
     return "Any"

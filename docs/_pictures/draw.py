@@ -26,7 +26,7 @@ END_S = 6.0
 CHARACTER = 7.83
 ROW = 20
 LEFT, TOP = 18, 58
-COLUMNS = 84
+COLUMNS = 56
 
 
 class Row(NamedTuple):

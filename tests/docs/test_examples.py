@@ -79,3 +79,13 @@ def test_commands_work_as_typed(path: Path):
     """No page types `serve`, which is Ray's program where uv has installed the two."""
     typed = [line for block in blocks(path) for line in block.text.splitlines()]
     assert [line for line in typed if line.removeprefix("$ ").startswith("serve ")] == []
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_code_fits_the_column(path: Path):
+    """No line of code is wider than the column of the built pages."""
+    shown = [block for block in blocks(path) if block.language in ("python", "console", "sh")]
+    if path.is_relative_to(ROOT / "docs"):
+        assert [
+            line for block in shown for line in block.text.splitlines() if len(line) > 100
+        ] == []
