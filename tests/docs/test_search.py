@@ -25,6 +25,7 @@ PAGES = {
     "how-to/fastapi-and-asgi": ["FastAPI", "ASGI", "Starlette", "middleware"],
     "how-to/handles": ["handles", "model composition", "broadcast", "request id"],
     "how-to/health-checks": ["health check", "liveness"],
+    "how-to/http": ["HTTP", "JSON", "upload"],
     "how-to/http-proxies-and-tls": ["TLS", "HTTPS", "proxy", "access log"],
     "how-to/installation": ["install", "installation"],
     "how-to/logging": ["logging", "logs", "traceback"],
@@ -36,7 +37,6 @@ PAGES = {
     "how-to/timeouts-and-cancellation": ["timeout", "deadline", "cancellation"],
     "how-to/websockets": ["WebSocket", "WebSockets"],
     "tutorial/1-first-deployment": ["getting started", "deployment"],
-    "tutorial/3-http": ["HTTP", "JSON"],
     "tutorial/5-local-cluster": ["local cluster", "without Ray"],
 }
 
