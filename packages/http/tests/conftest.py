@@ -18,13 +18,13 @@ from .wire import Wire
 
 @pytest.fixture(scope="session")
 def plugins() -> Any:
-    """What is wanted, whatever else is installed."""
+    """The plugins of core, http and the tests, without other installed plugins."""
     return _loaded()
 
 
 @pytest.fixture(scope="session")
 def plugins_with_endpoints() -> Any:
-    """The same and alacarte-endpoints, which counts the calls by routes and copies them."""
+    """These plugins and alacarte-endpoints, which counts and shadows calls of routes."""
     pytest.importorskip("alacarte_endpoints", reason="`nox -s tests` installs it")
     return _loaded("endpoints")
 
@@ -39,7 +39,7 @@ def _loaded(*more: str) -> Any:
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[gates.Gate]:
-    """The gate of this test's handlers; whoever still waits at it goes on when the test ends."""
+    """A fresh gate for this test's handlers; opened at the end of the test."""
     fresh = gates.Gate()
     monkeypatch.setattr(gates, "GATE", fresh)
     yield fresh
@@ -48,7 +48,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[gates.Gate]:
 
 @pytest.fixture
 def local(gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, plugins: Any) -> Iterator[Any]:
-    """`serve`, which will use a local cluster of its own."""
+    """`serve` on a local cluster of this test."""
     for module in (process_plugins, _current, _api_names, instance):
         monkeypatch.setattr(module, "load_plugins", lambda: plugins)
     monkeypatch.setenv("ALACARTE_CLUSTER", "local")
@@ -77,7 +77,7 @@ class Site:
 
 @pytest.fixture
 def start(local: Any) -> Iterator[Any]:
-    """Start an instance with the HTTP options given, and return it as a `Site`."""
+    """A function that starts an instance with HTTP options and returns its `Site`."""
     sites = []
 
     def start(**options: Any) -> Site:

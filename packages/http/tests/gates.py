@@ -1,4 +1,4 @@
-"""Where the handlers of a test wait; each test has a fresh gate."""
+"""The gate at which a test's handlers wait; each test has a fresh one."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ __all__ = ["MemoryTransport"]
 
 
 class MemoryTransport(asyncio.Transport):
-    """Takes what is written, and never has enough.
+    """A transport that collects written bytes and never pauses writing.
 
     Attributes:
         written: Everything that was written.
@@ -36,7 +36,7 @@ class MemoryTransport(asyncio.Transport):
         return self.closing
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Do nothing: tests call the protocol that they mean."""
+        """Do nothing: tests call the successor protocol themselves."""
 
     def get_write_buffer_size(self) -> int:
         return 0

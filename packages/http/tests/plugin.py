@@ -1,4 +1,4 @@
-"""A plugin of somebody else's: it counts every hook call, adds layers, and a kind of resource."""
+"""A third-party plugin that counts hook calls and adds layers and a kind of resource."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LAYERS: Counter[str] = Counter()
 
 
 def HTTP_LAYER(route: Any) -> Any:  # noqa: N802  # replaced by tests
-    """Give no layer around HTTP routes; tests put another function here."""
+    """Return no HTTP layer; tests replace this function."""
 
 
 class LockOptions(BaseModel):
@@ -40,7 +40,7 @@ class LockOptions(BaseModel):
 
 
 class Door:
-    """A resource kind: one route, as the resource says."""
+    """A kind of resource that expands to the route in its spec."""
 
     name = "door"
 

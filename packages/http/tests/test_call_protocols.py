@@ -26,7 +26,7 @@ CODES = {
 
 @pytest.mark.parametrize("status", CODES)
 def test_statuses_that_are_failures(status: int):
-    """Those from 500 on, of a response and of a handshake that was denied."""
+    """Statuses from 500 on are failures, of responses and of denied handshakes."""
     response = Reply((pack_response(status, ()) + b"body",))
     assert HttpCalls().failure_code(response) is CODES[status]
     denial = Reply((b"".join(pack_denial(status, ())),))
@@ -34,13 +34,13 @@ def test_statuses_that_are_failures(status: int):
 
 
 def test_a_handshake_that_was_accepted():
-    """It is no failure."""
+    """An accepted handshake is not a failure."""
     accepted = Reply((b"".join(pack_accept(None, ())),))
     assert WebSocketCalls().failure_code(accepted) is None
 
 
 def test_judging_replies_imports_no_code_of_replicas():
-    """A proxy whose policy asks for outcomes does not load what runs user code."""
+    """Classifying replies imports no module that runs user code."""
     program = (
         "import sys; from alacarte_http.hooks import register_protocols; register_protocols(); "
         "print(*(m for m in sys.modules if m.startswith('alacarte_http._replica') or m in "

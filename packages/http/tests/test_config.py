@@ -13,7 +13,7 @@ from alacarte_http.config import ProxyLocation, is_loopback
 
 
 def test_defaults():
-    """This machine only, port 8000, no limit of time."""
+    """By default the proxy listens on this machine only, on port 8000, without a timeout."""
     options = HTTPOptions()
     assert (options.host, options.port) == ("127.0.0.1", 8000)
     assert (options.root_path, options.request_timeout_s) == ("", None)
@@ -35,7 +35,7 @@ def test_defaults():
     ],
 )
 def test_loopback(host, loopback):
-    """What other machines can reach needs client certificates or `insecure`; the error says so."""
+    """A host that other machines can reach needs client certificates or `insecure`."""
     assert is_loopback(host) is loopback
     tls = dict.fromkeys(("ssl_keyfile", "ssl_certfile"), "x.pem")
     check_exposure(HTTPOptions(host=host, ssl_ca_certs="x.pem", **tls))
@@ -49,7 +49,7 @@ def test_loopback(host, loopback):
 
 
 def test_ray_serves_variable_for_the_host(monkeypatch):
-    """It is read."""
+    """Ray Serve's variable sets the default host."""
     monkeypatch.setenv("RAY_SERVE_DEFAULT_HTTP_HOST", "127.0.0.2")
     assert HTTPOptions().host == "127.0.0.2"
     monkeypatch.setenv("RAY_SERVE_DEFAULT_HTTP_HOST", "")
@@ -73,20 +73,20 @@ def test_ray_serves_variable_for_the_host(monkeypatch):
     ],
 )
 def test_what_is_not_allowed(bad):
-    """It is refused when it is given."""
+    """Invalid values raise when the options are created."""
     with pytest.raises(ValidationError):
         HTTPOptions(**bad)
 
 
 def test_locations():
-    """By name, Ray Serve's older one included; without a host there is no proxy."""
+    """Locations have names, with Ray Serve's old one; without a host there is no proxy."""
     assert HTTPOptions(location="HeadOnly").location is ProxyLocation.HEAD_ONLY
     assert HTTPOptions(location="NoServer").location is ProxyLocation.DISABLED
     assert HTTPOptions(host=None).location is ProxyLocation.DISABLED
 
 
 def test_public_names():
-    """Where Ray Serve has them."""
+    """Options and locations have Ray Serve's import paths."""
     from alacarte.serve.config import HTTPOptions as Configured
 
     assert Configured is HTTPOptions
@@ -118,7 +118,7 @@ def test_a_mistake_is_one_line(local, options, told):
 
 
 def test_the_environment(local, monkeypatch):
-    """`ALACARTE_HTTP__…` sets what `serve.start` is not given."""
+    """`ALACARTE_HTTP__…` sets options that `serve.start` does not get."""
     monkeypatch.setenv("ALACARTE_HTTP__PORT", "0")
     monkeypatch.setenv("ALACARTE_HTTP__HOST", "127.0.0.2")
     local.start()
@@ -128,13 +128,13 @@ def test_the_environment(local, monkeypatch):
 
 
 def test_methods_in_the_environment():
-    """They are written with commas in between; none by default."""
+    """Methods in the environment are separated by commas; there are none by default."""
     assert HTTPOptions().retry_methods == ()
     assert HTTPOptions(retry_methods="GET,HEAD").retry_methods == ("GET", "HEAD")
 
 
 def test_arguments_win_over_the_environment(local, monkeypatch):
-    """A model is taken as well as a dict, and only what is set in it counts."""
+    """A model is accepted like a dict, and only its set fields override the environment."""
     monkeypatch.setenv("ALACARTE_HTTP__PORT", "1")
     monkeypatch.setenv("ALACARTE_HTTP__HOST", "127.0.0.2")
     local.start(http_options=HTTPOptions(port=0))
@@ -143,7 +143,7 @@ def test_arguments_win_over_the_environment(local, monkeypatch):
 
 
 def test_a_mistake_in_the_environment(local, monkeypatch):
-    """It is told as one in the arguments is."""
+    """An invalid option in the environment is reported like one in the arguments."""
     monkeypatch.setenv("ALACARTE_HTTP__PRT", "1")
     with pytest.raises(ConfigError, match="prt is not an option"):
         local.start()
@@ -151,7 +151,7 @@ def test_a_mistake_in_the_environment(local, monkeypatch):
 
 @pytest.mark.parametrize("way", [{"http_options": {"host": None}}, {"proxy_location": "Disabled"}])
 def test_no_proxy(local, way):
-    """Without a host, or disabled, nothing listens, and applications run all the same."""
+    """Without a host or when disabled, no proxy listens, and applications still run."""
 
     @serve.deployment
     def hello() -> str:

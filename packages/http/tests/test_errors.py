@@ -1,4 +1,4 @@
-"""Which status an error becomes, and how little is told of it."""
+"""The response to each error, without internal details."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from alacarte_http._errors import STATUS_BY_CODE, error_response
     ],
 )
 def test_statuses(error, status, headers):
-    """Each error has its status; nothing of what it holds gets into the text."""
+    """Each error has its status, and none of its contents is in the text."""
     answer = error_response(error)
     assert answer.status == status
     assert dict(answer.headers) == headers
@@ -60,13 +60,13 @@ def test_statuses(error, status, headers):
 
 
 def test_a_clients_mistake_is_told():
-    """What is wrong with a request is what its client can mend."""
+    """An invalid request's error text reaches its client."""
     answer = error_response(InvalidRequestError("secret#d", "the model id is empty"))
     assert (answer.status, answer.text) == (400, "the model id is empty")
 
 
 def test_a_timeout_says_how_long():
-    """The client learns what limit it ran into."""
+    """A timeout's text names the limit."""
     assert "within 2.5 s" in error_response(DeadlineExceededError("a#d", 2.5)).text
 
 
@@ -76,7 +76,7 @@ class Unauthenticated(RequestError):
 
 
 class TooEarly(RequestError):
-    """An error with a status of its own."""
+    """A plugin's error with its own status."""
 
     status = 425
     retry_after_s = 1.5
@@ -88,7 +88,7 @@ class TooEarly(RequestError):
 
 @pytest.mark.parametrize("code", ErrorCode)
 def test_every_code_has_a_status(code: ErrorCode):
-    """A plugin's error is answered by its code; without a message by the status's phrase."""
+    """A plugin's error has its code's status and, without a message, the status's phrase."""
     error = RequestError("secret")
     error.code = code
     answer = error_response(error)
@@ -99,7 +99,7 @@ def test_every_code_has_a_status(code: ErrorCode):
 
 @pytest.mark.parametrize("crosses", [False, True], ids=["here", "from a replica"])
 def test_an_error_of_a_plugin_says_what_clients_get(crosses: bool):
-    """Code, message, status and headers of a plugin's error count, also across processes."""
+    """Code, message, status and headers of a plugin's error apply, even across processes."""
 
     def answer(error: RequestError) -> Any:
         return error_response(rebuild_error(encode_error(error)) if crosses else error)
@@ -117,7 +117,7 @@ def test_headers_that_break_a_response_are_dropped(value: Any):
 
 @pytest.mark.parametrize("status", [200, 399, 600, 499, "404", None])
 def test_a_status_that_is_no_error_is_ignored(status: Any):
-    """The code counts where the status of an error is none."""
+    """If an error's status is not one of an error, its code applies."""
     error = Unauthenticated("secret")
     error.status = status  # type: ignore[attr-defined]
     assert error_response(error).status == 401
@@ -137,7 +137,7 @@ def _starlette() -> Starlette:
 
 @pytest.mark.parametrize("kind", ["handler", "starlette"])
 def test_user_code_answers_with_an_error_of_its_own(site: Any, kind: str):
-    """From a replica, where the proxy does not know the class."""
+    """A replica's error has its own status even if the proxy cannot import its class."""
     application = too_early if kind == "handler" else serve.deployment(serve.ingress(_starlette)())
     site.run(application.bind())
     answer = site.http.get("/")

@@ -39,7 +39,7 @@ addresses = st.none() | st.tuples(st.sampled_from(["127.0.0.1", "::1", ""]), st.
 )
 @example("/%FF", b"", "", [], b"", False, None, None)
 def test_requests(path, query, root_path, headers, body, secure, client, server):
-    """Whatever bytes a request has, the replica sees the same ones, in the same order."""
+    """A replica sees the same bytes of a request in the same order."""
     scope = {
         "method": "PATCH",
         "path": unquote(path),
@@ -66,14 +66,14 @@ def test_requests(path, query, root_path, headers, body, secure, client, server)
     "given", [(b"/a\n", b"", []), (b"/", b"\n", []), (b"/", b"", [(b"x", b"a\nb")])]
 )
 def test_a_request_never_gains_a_line(given):
-    """What would move the border between two texts is refused, not sent."""
+    """A line feed in a part of the head is refused."""
     path, query, headers = given
     with pytest.raises(ValueError, match="line feed"):
         pack_request("GET", path, query, "1.1", headers)
 
 
 def test_many_headers():
-    """There is no limit of its own to their number."""
+    """The encoding does not limit the number of headers."""
     headers = [(b"x-%d" % i, b"v" * 100) for i in range(5000)]
     found, _ = unpack_request(pack_request("GET", b"/", b"", "1.1", headers))
     assert found["headers"] == headers
@@ -91,7 +91,7 @@ plain = tokens.filter(
 
 @given(st.integers(200, 599), st.lists(st.tuples(plain, values), max_size=12), st.binary())
 def test_responses(status, headers, body):
-    """Every header arrives, names in lower case, duplicates and order kept; so does the body."""
+    """Headers arrive in order, with duplicates and lower-case names, and so does the body."""
     head, rest = unpack_response(pack_response(status, headers) + body)
     assert head.status == status
     assert head.headers == [(name.lower(), value) for name, value in headers]
@@ -111,7 +111,7 @@ def test_responses(status, headers, body):
 @example(b"content-type\n", b"a")
 @example(b"content-length", b"1\r\nx: y")
 def test_a_header_never_leaves_its_line(name, value):
-    """Any bytes either are refused, or make exactly one line that reads back as they are."""
+    """Any bytes either are refused, or become one line that decodes to the same bytes."""
     try:
         packed = pack_response(200, [(name, value), (b"last", b"one")])
     except ValueError:
@@ -128,7 +128,7 @@ def test_a_header_never_leaves_its_line(name, value):
 
 @pytest.mark.parametrize("bad", [b"a\r\nb", b"a\rb", b"a\nb", b"a\0b", b"a\x7fb"])
 def test_header_injection(bad):
-    """A line break or control character in a name or a value is an error that shows the header."""
+    """A control character in a header's name or value raises an error with the header."""
     with pytest.raises(ValueError, match="is not a valid header name"):
         pack_response(200, [(bad, b"value")])
     with pytest.raises(ValueError, match=r"header x: .*contains a control character"):
@@ -136,7 +136,7 @@ def test_header_injection(bad):
 
 
 def test_what_the_proxy_must_know():
-    """Length and `Connection: close` are told beside the lines; what the proxy sets is dropped."""
+    """The prefix has length and close; headers that the proxy sets are dropped."""
     head, _ = unpack_response(
         pack_response(
             200,
@@ -154,19 +154,19 @@ def test_what_the_proxy_must_know():
 
 @pytest.mark.parametrize("length", [b"", b"x", b"-1", b"+5", b"1_0", b" 5", b"5, 5", "٣".encode()])
 def test_a_content_length_that_is_no_number(length):
-    """Only digits are a length: what a client could read in another way is refused."""
+    """A Content-Length that is not only digits is refused."""
     with pytest.raises(ValueError, match="must be a single number"):
         pack_response(200, [(b"content-length", length)])
 
 
 def test_two_content_lengths():
-    """Two that differ are refused: client and proxy could choose differently."""
+    """Two different values of Content-Length are refused."""
     with pytest.raises(ValueError, match="must be a single number"):
         pack_response(200, [(b"content-length", b"1"), (b"content-length", b"2")])
 
 
 @pytest.mark.parametrize("status", [-1, 0, 99, 101, 199, 600, 70000])
 def test_statuses_there_are_not(status):
-    """Only final ones, of three digits."""
+    """Statuses outside 200 to 599 are refused."""
     with pytest.raises(ValueError, match=f"{status} is not the status of a response"):
         pack_response(status, [])

@@ -1,4 +1,4 @@
-"""What the plugin gives to core."""
+"""Hook implementations of alacarte-http."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from alacarte_http.config import HTTPOptions
 
 
 def sections(options):
-    """The configuration, with a section of ours."""
+    """A configuration with this `http` section."""
     return SimpleNamespace(section=lambda name: options)
 
 
 def test_registered_names_exist():
-    """Every target leads to something."""
+    """Every registered import path exists."""
     specs = [*hooks.register_api(), *hooks.register_config(), *hooks.register_node_services()]
     for spec in specs:
         module, _, attribute = spec.target.partition(":")
@@ -30,12 +30,12 @@ def test_registered_names_exist():
 
 
 def test_the_protocols():
-    """Replicas understand calls named "http" and "websocket"."""
+    """The plugin registers the protocols "http" and "websocket"."""
     assert {protocol.name for protocol in hooks.register_protocols()} == {"http", "websocket"}
 
 
 def test_the_hooks_load_nothing():
-    """A process that only asks what there is imports neither Starlette nor uvicorn."""
+    """Calling the register hooks imports neither Starlette nor uvicorn."""
     code = (
         "import sys, alacarte_http.hooks as hooks\n"
         "hooks.register_api(), hooks.register_modules(), hooks.register_config()\n"
@@ -66,7 +66,7 @@ def test_starlette_is_there_for_annotations(first):
 
 
 def test_public_names():
-    """`HTTPOptions`, loaded when it is used, and nothing that is not there."""
+    """`HTTPOptions` is loaded on first use; other names raise AttributeError."""
     assert alacarte_http.HTTPOptions.__name__ == "HTTPOptions"
     assert not hasattr(alacarte_http, "Nothing")
 
@@ -76,14 +76,14 @@ def test_public_names():
     [("Disabled", False, False), ("HeadOnly", True, True), ("EveryNode", True, False)],
 )
 def test_where_proxies_run(location: str, enabled: bool, head_only: bool):
-    """`location` decides whether there are proxies, and whether the head node alone has one."""
+    """`location` decides whether proxies run, and whether on the head node only."""
     config = SimpleNamespace(section=lambda name: HTTPOptions(location=location))
     [service] = hooks.register_node_services()
     assert (service.enabled(config), service.head_only(config)) == (enabled, head_only)
 
 
 def test_the_port_is_tried_before_a_cluster_starts():
-    """`check_start` refuses a port that is in use, and leaves one that is free alone."""
+    """`check_start` refuses a port in use, and leaves a free port free."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port {port} on 127.0.0.1 is in use"):
@@ -102,13 +102,13 @@ def test_the_port_is_tried_before_a_cluster_starts():
     ],
 )
 def test_what_else_is_refused_before_a_cluster_starts(options, reason):
-    """`check_start` tries all that a proxy does before it listens."""
+    """`check_start` checks the host and the certificates."""
     with pytest.raises(ConfigError, match=reason):
         hooks.check_start(sections(HTTPOptions(**options)))
 
 
 def test_requests_are_shown_in_the_foreground():
-    """A program that shows what happens notes each request, unless it chooses otherwise."""
+    """The access log is on by default in the foreground, and options can turn it off."""
     [section] = hooks.register_config()
     assert HTTPOptions(**section.foreground).access_log == "text"
     assert HTTPOptions().access_log == "off"

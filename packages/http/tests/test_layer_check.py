@@ -1,4 +1,4 @@
-"""What `check_plugin` finds of a plugin's `wrap_http`."""
+"""The check of a plugin's `wrap_http` in `check_plugin`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alacarte_http.layers import HttpRequest, HttpResponse, HttpService
 
 
 class Hooks:
-    """Answers as one plugin does."""
+    """The hooks of one plugin."""
 
     def __init__(self, give: Callable[[Any], Any]) -> None:
         self._give = give
@@ -47,7 +47,7 @@ def refused(route: Any) -> Any:
 
 @pytest.mark.parametrize("give", [lambda route: None, lambda route: passing])
 def test_a_sound_layer_passes(give: Callable[[Any], Any]):
-    """With a layer, and without."""
+    """A plugin passes with a valid layer and without a layer."""
     check_http_layers(Hooks(give), None)  # type: ignore[arg-type]
 
 
@@ -60,6 +60,6 @@ def test_a_sound_layer_passes(give: Callable[[Any], Any]):
     ],
 )
 def test_a_broken_layer_is_told(give: Callable[[Any], Any], told: str):
-    """For whichever kind of route it breaks."""
+    """A layer that fails for any kind of route fails the check."""
     with pytest.raises(AssertionError, match=told):
         check_http_layers(Hooks(give), None)  # type: ignore[arg-type]

@@ -40,7 +40,7 @@ def joined(call: Call) -> bytes:
 
 @pytest.mark.parametrize("payload", SHAPES.values(), ids=SHAPES)
 def test_a_head_is_read_in_every_process(payload: Any):
-    """At the caller a payload comes in pieces, in the replica in one."""
+    """A request's head is read from a caller's and from a replica's payload."""
     head = message.read_request(http_call(payload))
     assert (head.method, head.path, head.raw_path) == ("POST", "/shop/é", b"/shop/%C3%A9")
     assert (head.query, head.version, head.root_path) == (b"n=1", "1.1", "/shop")
@@ -73,7 +73,7 @@ def test_a_head_is_written(payload: Any):
     ],
 )
 def test_a_path_is_sent_percent_encoded(changes: dict[str, Any], raw_path: bytes):
-    """As it was given where it was given so, and the decoded path says the same."""
+    """A raw path is sent unchanged, a new decoded path percent-encoded."""
     call = http_call()
     changed = message.with_request(call, message.read_request(call)._replace(**changes))
     head = message.read_request(changed)
@@ -82,20 +82,20 @@ def test_a_path_is_sent_percent_encoded(changes: dict[str, Any], raw_path: bytes
 
 @pytest.mark.parametrize(("protocol", "scheme"), [(HTTP, "https"), (WEBSOCKET, "wss")])
 def test_the_scheme_is_of_the_protocol(protocol: str, scheme: str):
-    """A WebSocket's handshake keeps TLS through a change of its head."""
+    """A changed head of a WebSocket's handshake keeps its scheme."""
     call = http_call(protocol=protocol)
     head = message.read_request(message.with_request(call, message.read_request(call)))
     assert head.scheme == scheme
 
 
 def test_which_calls_are_requests():
-    """Handles' calls are not."""
+    """Calls of handles are not HTTP requests."""
     assert [message.is_request(Call(p, ())) for p in (HTTP, WEBSOCKET, "python")] == [True, True, 0]
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
 def test_a_response_is_read(pieces: int):
-    """At the caller in one piece, in the replica in two."""
+    """A response is read from a caller's and from a replica's payload."""
     head = pack_response(201, [(b"Etag", b"1"), (b"content-length", b"4")])
     payload = (head, b"body") if pieces == 2 else (head + b"body",)
     response = read_response(http_call(), Reply(payload))
@@ -110,7 +110,7 @@ async def _parts() -> AsyncIterator[Any]:
 
 @pytest.mark.parametrize("protocol", [HTTP, WEBSOCKET])
 def test_a_response_is_written(protocol: str):
-    """What a layer answers arrives as what it gave, the rest of a stream included."""
+    """A layer's response arrives unchanged, with the rest of a stream."""
     call = http_call(protocol=protocol)
     rest = _parts()
     given = HttpResponse(404, "nö", {"X-Why": "no"}, rest=rest)
@@ -122,7 +122,7 @@ def test_a_response_is_written(protocol: str):
 
 
 def test_headers_are_replaced_by_name():
-    """The others stay in order, and so does the body."""
+    """`with_headers` keeps other headers in order, and the body."""
     response = HttpResponse(200, b"x", [("a", "1"), ("b", "2"), ("A", "3")])
     changed = response.with_headers({"A": "4", "c": "5"})
     assert changed.headers == [(b"b", b"2"), (b"a", b"4"), (b"c", b"5")]
@@ -138,7 +138,7 @@ def test_a_response_that_nobody_changed_is_not_written_again():
 
 
 def test_an_accepted_websocket_is_a_response_101():
-    """Its own headers may change, those of the handshake are the proxy's."""
+    """A layer can change the headers of an accepted WebSocket except the handshake's own."""
     call = http_call(protocol=WEBSOCKET)
     reply = Reply(pack_accept("chat", [(b"a", b"1")]), _parts())
     accepted = read_response(call, reply)
@@ -150,7 +150,7 @@ def test_an_accepted_websocket_is_a_response_101():
 
 
 def test_a_denied_websocket_is_the_response_to_it():
-    """As the application gave it."""
+    """A denied WebSocket is the application's response."""
     call = http_call(protocol=WEBSOCKET)
     denied = read_response(call, Reply(pack_denial(403, [(b"a", b"1")], b"no")))
     assert (denied.status, denied.headers, bytes(denied.body)) == (403, [(b"a", b"1")], b"no")
@@ -161,7 +161,7 @@ def test_a_denied_websocket_is_the_response_to_it():
     [(101, {}), (600, {}), (200, {"a": "b\r\nc: d"}), (200, {"a b": "c"}), (200, {"": "c"})],
 )
 def test_no_response_breaks_out(status: int, headers: dict[str, str]):
-    """A status or header that no response can have is refused where it is given."""
+    """An invalid status or header raises where the layer creates the response."""
     with pytest.raises(ValueError, match=r".+"):
         HttpResponse(status, b"", headers)
     if 200 <= status < 600:

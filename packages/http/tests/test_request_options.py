@@ -1,4 +1,4 @@
-"""What clients ask of the proxy in headers, as values."""
+"""Options for the proxy in a request's headers."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ TIMEOUT = b"x-request-timeout-seconds"
 
 
 def test_without_any_of_these_headers():
-    """Nothing is asked for."""
+    """Without option headers, all options have their defaults."""
     assert read_options([]) == read_options([(b"accept", b"*/*")])
     assert read_options([]) == ("", None, "", "", False, None)
 
 
 @pytest.mark.parametrize("value", [b"abc-1", b"a" * 128, b"0/x:y=z@+."])
 def test_a_harmless_request_id_is_kept(value: bytes):
-    """It is the client's to choose."""
+    """A client's valid request id is kept."""
     assert read_options([(b"x-request-id", value)]).request_id == value.decode()
 
 
 @given(st.binary(max_size=200))
 def test_any_other_request_id_is_replaced(value: bytes):
-    """Whatever comes, the id can stand in a header and in a log; "" asks for a new one."""
+    """An invalid request id becomes "", for which the proxy creates a new id."""
     request_id = read_options([(b"x-request-id", value), (b"x-session-id", b"s")]).request_id
     assert len(request_id) <= 128
     assert request_id.isascii()
@@ -37,20 +37,20 @@ def test_any_other_request_id_is_replaced(value: bytes):
 
 @pytest.mark.parametrize(("value", "timeout_s"), [(b"2.5", 2.5), (b"1e9", 1e9), (b"inf", math.inf)])
 def test_a_time_limit(value: bytes, timeout_s: float):
-    """Seconds, as a number."""
+    """The timeout header is a number of seconds."""
     assert read_options([(TIMEOUT, value)]).timeout_s == timeout_s
 
 
 @pytest.mark.parametrize("value", [b"0", b"-1", b"-inf"])
 def test_no_limit_of_the_clients_own(value: bytes):
-    """What Ray Serve's clients send to switch the limit off leaves the server's alone."""
+    """A timeout of 0 or less, as Ray Serve's clients send, keeps the server's limit."""
     options = read_options([(TIMEOUT, value)])
     assert (options.timeout_s, options.refusal) == (None, None)
 
 
 @pytest.mark.parametrize("value", [b"", b"soon", b"nan", b"1s", b"1_0", b"\xff"])
 def test_a_limit_that_is_no_number(value: bytes):
-    """The answer names the header."""
+    """An invalid timeout gets a response that names the header."""
     refusal = read_options([(TIMEOUT, value)]).refusal
     assert refusal is not None
     assert refusal.status == 400
@@ -58,7 +58,7 @@ def test_a_limit_that_is_no_number(value: bytes):
 
 
 def test_model_session_and_staying():
-    """Both spellings of the model's header are understood."""
+    """The headers for model, session and survival are read, the model's in both spellings."""
     options = read_options(
         [
             (b"serve-multiplexed-model-id", b"m1"),
@@ -87,5 +87,5 @@ def test_model_session_and_staying():
     ],
 )
 def test_what_requests_stick_by(headers: dict[bytes, bytes], key: str):
-    """The shard key; the session without one."""
+    """The routing key is the shard key, or the session id without one."""
     assert read_options(list(headers.items())).routing_key == key

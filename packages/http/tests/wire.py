@@ -14,7 +14,7 @@ from .gates import WAIT_S
 
 @dataclass
 class Answer:
-    """A response as it was on the wire, header names in lower case."""
+    """A response as received, with header names in lower case."""
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Answer:
 
 
 class Wire:
-    """A connection. Reads wait, but not for ever."""
+    """A client's socket. Reads have a timeout."""
 
     def __init__(self, port: int, *, receive_buffer: int | None = None) -> None:
         self._socket = socket.socket()
@@ -54,12 +54,12 @@ class Wire:
         self._socket.close()
 
     def stop_sending(self) -> None:
-        """Close this half of the connection; what is answered can still be read."""
+        """Close the sending half of the connection; responses can still be read."""
         with contextlib.suppress(OSError):  # the server may have reset it
             self._socket.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
-        """Leave with a reset, as a process does that is killed with unread data."""
+        """Reset the connection, like a killed process with unread bytes."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
@@ -67,12 +67,12 @@ class Wire:
         self._socket.sendall(b"".join(pieces))
 
     def try_send(self, data: bytes) -> None:
-        """Send, if the server still takes it."""
+        """Send, and ignore that the server has closed the connection."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.send(data)
 
     def readable(self, timeout_s: float) -> bool:
-        """Wait for something to read, or the end."""
+        """Wait until bytes or the end of the connection can be read."""
         return bool(self._buffer or select.select([self._socket], [], [], timeout_s)[0])
 
     def hung_up(self, timeout_s: float = WAIT_S) -> bool:

@@ -65,11 +65,11 @@ class EdgeServer:
         return Wire(self.port, **options)
 
     def let_go(self) -> None:
-        """Let the handlers that wait go on."""
+        """Let the waiting handlers continue."""
         self.call(self._open.set)
 
     def drain(self) -> None:
-        """What a proxy does when it is drained."""
+        """Stop accepting, and drain all connections."""
 
         def drain() -> None:
             self._server.close()

@@ -41,7 +41,7 @@ MESSAGES = [
 
 
 async def app(exchange: Exchange) -> None:
-    """Answer with what was asked."""
+    """Respond with the method, the path and the body of the request."""
     body = b""
     while True:
         body += await exchange.read()
@@ -53,7 +53,7 @@ async def app(exchange: Exchange) -> None:
 
 
 async def outcome(reads: list[bytes]) -> tuple[bytes, bool]:
-    """Return what is written in answer to these reads, and whether the connection is over."""
+    """Return the bytes written after these reads, and whether the connection is closed."""
     connection, wire = HttpConnection(Edge(app, edge_limits(HTTPOptions()))), MemoryTransport()
     connection.connection_made(wire)
     for read in reads:
@@ -75,7 +75,7 @@ async def outcome(reads: list[bytes]) -> tuple[bytes, bool]:
 )
 @example(messages=[MESSAGES[2], MESSAGES[10]], cuts=[], bytewise=False)
 def test_any_cut(messages: list[bytes], cuts: list[int], bytewise: bool) -> None:
-    """The same responses, whatever arrives together."""
+    """Responses do not depend on how the requests are split into reads."""
     sent = b"".join(messages)
     places = range(1, len(sent)) if bytewise else sorted({cut for cut in cuts if cut < len(sent)})
     reads = [sent[a:b] for a, b in zip([0, *places], [*places, len(sent)], strict=True)]

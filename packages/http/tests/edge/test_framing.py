@@ -1,4 +1,4 @@
-"""Where messages begin and end, however they are cut into reads."""
+"""Boundaries of messages, independent of how their bytes are split into reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def reads(data: bytes, cuts: list[int]) -> list[bytes]:
 
 @given(CUTS, st.binary(max_size=9))
 def test_the_end_of_a_head_is_found_in_any_cut(cuts: list[int], after: bytes):
-    """It is the byte after the first empty line; what follows in the same read is left."""
+    """A head ends behind the first empty line; further bytes of the same read are left."""
     framing = Framing()
     *first, last = reads(HEAD, cuts)
     for index, read in enumerate(first):
@@ -31,7 +31,7 @@ def test_the_end_of_a_head_is_found_in_any_cut(cuts: list[int], after: bytes):
 
 @given(CUTS)
 def test_a_line_is_measured_in_any_cut(cuts: list[int]):
-    """Its length without the line's end, and its spaces, those of headers left out."""
+    """Length and spaces are the request line's, without its line end and without headers."""
     framing = Framing()
     first, *others = reads(HEAD, cuts)
     framing.begin(first, 0)
@@ -43,7 +43,7 @@ def test_a_line_is_measured_in_any_cut(cuts: list[int]):
 
 @given(st.lists(st.integers(1, 2 * MAX_EMPTY_LINES - 1), unique=True).map(sorted))
 def test_empty_lines_are_skipped_in_any_cut(cuts: list[int]):
-    """Up to the limit, and not one more."""
+    """As many empty lines as the limit are skipped; one more is refused."""
     framing = Framing()
     for read in reads(b"\r\n" * MAX_EMPTY_LINES, cuts):
         assert framing.skip_empty_lines(read, 0) == len(read)
@@ -53,7 +53,7 @@ def test_empty_lines_are_skipped_in_any_cut(cuts: list[int]):
 
 @pytest.mark.parametrize("parts", [[b"\n"], [b"\rG"], [b"\r", b"\r"], [b"\r", b"G"], [b"\r\n\n"]])
 def test_half_of_an_empty_line_is_refused(parts: list[bytes]):
-    """A lone CR, or a lone LF."""
+    """A lone CR or a lone LF before a request is refused."""
     framing = Framing()
     *first, last = parts
     for part in first:

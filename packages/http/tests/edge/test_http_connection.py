@@ -34,7 +34,7 @@ SOON_S = 0.4
 
 @pytest.fixture(params=list(LOOPS))
 def serve_with(request: Any) -> Iterator[Any]:
-    """Start a server with the options given, on a loop of either kind."""
+    """A function that starts a server with options, on asyncio's loop or on uvloop."""
     servers: list[EdgeServer] = []
 
     def serve_with(**options: Any) -> EdgeServer:
@@ -48,14 +48,14 @@ def serve_with(request: Any) -> Iterator[Any]:
 
 
 def final(wire: Wire) -> Answer:
-    """Read up to the answer that is not an interim one."""
+    """Read interim responses, and return the final one."""
     while (answer := wire.answer()).status < 200:
         assert answer.status == 100
     return answer
 
 
 def dribble(wire: Wire, piece: bytes) -> None:
-    """Go on sending until there is an answer."""
+    """Send bytes one by one until there is a response."""
     deadline = time.monotonic() + WAIT_S
     while not wire.readable(0.02):
         assert time.monotonic() < deadline
@@ -66,7 +66,7 @@ def dribble(wire: Wire, piece: bytes) -> None:
 
 
 def test_a_silent_connection(serve_with):
-    """Who connects and says nothing is not kept; there is nothing to answer."""
+    """A connection without a byte is closed without a response."""
     server = serve_with(receive_head_timeout_s=SOON_S)
     with server.wire() as wire:
         assert wire.rest() == b""
@@ -74,7 +74,7 @@ def test_a_silent_connection(serve_with):
 
 
 def test_a_dribbled_head(serve_with):
-    """A head that does not come to its end is answered 408, however alive the client is."""
+    """A head that does not end in time gets 408, even if the client keeps sending."""
     server = serve_with(receive_head_timeout_s=SOON_S)
     with server.wire() as wire:
         wire.send(b"GET / HTTP/1.1\r\nHost: x\r\n")
@@ -101,7 +101,7 @@ def test_a_body_that_is_too_long(serve_with, limit, size):
 
 @pytest.mark.parametrize("framing", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
 def test_a_body_that_stops(serve_with, framing):
-    """A body that stops midway is answered 408, and the request's handler is cancelled."""
+    """A body that stops midway gets 408, and the request's handler is cancelled."""
     server = serve_with(receive_body_timeout_s=SOON_S)
     with server.wire() as wire:
         wire.ask("/", "POST", framing)
@@ -113,7 +113,7 @@ def test_a_body_that_stops(serve_with, framing):
 
 
 def test_a_dribbled_body(serve_with):
-    """A body has to come faster than a kilobyte a second, else 408."""
+    """A body that arrives at less than a kilobyte per second gets 408."""
     server = serve_with(receive_body_timeout_s=SOON_S)
     with server.wire() as wire:
         wire.ask("/", "POST", "Content-Length: 100000")
@@ -123,7 +123,7 @@ def test_a_dribbled_body(serve_with):
 
 
 def test_a_body_dribbled_as_framing(serve_with):
-    """The bytes of chunk extensions are no progress."""
+    """Chunk extensions do not count as progress of a body."""
     server = serve_with(receive_body_timeout_s=SOON_S)
     with server.wire() as wire:
         wire.ask("/", "POST", "Transfer-Encoding: chunked")
@@ -133,7 +133,7 @@ def test_a_body_dribbled_as_framing(serve_with):
 
 
 def test_an_upload_that_the_application_holds_back(serve_with):
-    """Time in which nobody reads the body is not the client's."""
+    """Time in which the application does not read the body does not count."""
     server = serve_with(receive_body_timeout_s=SOON_S)
     body = b"x" * (8 << 20)
     with server.wire() as wire, server.wire() as clock:
@@ -151,7 +151,7 @@ def test_an_upload_that_the_application_holds_back(serve_with):
 
 
 def test_an_expected_continue_that_is_late(serve_with):
-    """A client that was not told to go on is not blamed for waiting."""
+    """A client without its 100 Continue misses no deadline."""
     server = serve_with(receive_body_timeout_s=SOON_S)
     with server.wire() as wire:
         wire.ask("/upload", "POST", "Expect: 100-continue", "Content-Length: 5")
@@ -166,7 +166,7 @@ def test_an_expected_continue_that_is_late(serve_with):
 
 
 def test_an_unread_response(serve_with):
-    """A client that does not read its response loses its connection, and the memory is freed."""
+    """A client that does not read its response is disconnected, and the memory is freed."""
     server = serve_with(send_timeout_s=SOON_S)
     with server.wire(receive_buffer=4096) as wire:
         wire.ask("/big")
@@ -175,7 +175,7 @@ def test_an_unread_response(serve_with):
 
 
 def test_a_response_read_slowly(serve_with):
-    """A client that reads, if slowly, is served for as long as it takes."""
+    """A client that reads slowly gets its whole response."""
     server = serve_with(send_timeout_s=2 * SOON_S)
     with server.wire(receive_buffer=65536) as wire:
         wire.ask("/big")
@@ -188,7 +188,7 @@ def test_a_response_read_slowly(serve_with):
 
 
 def test_an_idle_connection(serve_with):
-    """It is closed when it has been idle for long enough, without a word."""
+    """A connection that is idle for the keep-alive timeout is closed without a response."""
     server = serve_with(keep_alive_timeout_s=SOON_S)
     with server.wire() as wire:
         wire.ask("/")
@@ -201,7 +201,7 @@ def test_an_idle_connection(serve_with):
 
 
 def test_the_longest_idle_makes_room(serve_with):
-    """One connection too many: the one that has been idle for longest goes."""
+    """A connection above the limit replaces the one that has been idle longest."""
     server = serve_with(max_connections=3)
     with server.wire() as first, server.wire() as second, server.wire() as third:
         for wire in (first, second, third, first):
@@ -217,7 +217,7 @@ def test_the_longest_idle_makes_room(serve_with):
 
 
 def test_a_request_that_has_arrived_is_not_idle(serve_with):
-    """Nobody is hung up on whose request is there, though the loop has not read it yet."""
+    """A connection whose request has arrived, but was not read yet, is not closed as idle."""
     server = serve_with(max_connections=2)
     with server.wire() as first, server.wire() as second:
         for wire in (first, second):
@@ -236,7 +236,7 @@ def test_a_request_that_has_arrived_is_not_idle(serve_with):
 
 
 def test_no_room(serve_with):
-    """Where all connections have a request in progress, the next one is answered 503."""
+    """If all connections have a request in progress, the next connection gets 503."""
     server = serve_with(max_connections=2)
     with server.wire() as first, server.wire() as second:
         for wire in (first, second):
@@ -255,7 +255,7 @@ def test_no_room(serve_with):
 
 @pytest.mark.parametrize("beginning", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
 def test_a_flood(serve_with, beginning):
-    """Connections that are idle or half open, many times as many as there may be, starve nobody."""
+    """Many times the limit of idle and half-open connections do not starve a client."""
     server = serve_with(max_connections=20)
     flood = []
     for i in range(300):
@@ -292,7 +292,7 @@ def test_a_client_that_stops_sending(serve_with):
 
 
 def test_a_pipeline_that_ends(serve_with):
-    """All that was asked for is answered, also after the client has stopped sending."""
+    """All pipelined requests are answered after the client has stopped sending."""
     server = serve_with()
     with server.wire() as wire:
         for path in ("/stay", "/one", "/two"):
@@ -305,7 +305,7 @@ def test_a_pipeline_that_ends(serve_with):
 
 
 def test_a_stream_to_a_client_that_stops_sending(serve_with):
-    """A response that has begun goes on to its end."""
+    """A stream that has begun is sent to its end."""
     server = serve_with()
     with server.wire() as wire:
         wire.ask("/stream")
@@ -319,7 +319,7 @@ def test_a_stream_to_a_client_that_stops_sending(serve_with):
 
 
 def test_a_quiet_stream_to_a_client_that_stops_sending(serve_with, monkeypatch):
-    """Whoever was asked before the response began, and was there, is not given up in a pause."""
+    """A client that was probed before its response began is not dropped in a pause."""
     monkeypatch.setattr(half_close, "_QUIET_S", 0.05)
     server = serve_with()
     with server.wire() as wire:
@@ -348,7 +348,7 @@ def test_a_quiet_stream_to_a_client_that_stops_sending(serve_with, monkeypatch):
 @pytest.mark.parametrize("path", ["/stay", "/stream"])
 @pytest.mark.parametrize("leave", [Wire.close, Wire.reset])
 def test_clients_that_vanish(serve_with, path, leave, version):
-    """However a client goes, its handler is cancelled; of many, nothing is left."""
+    """Each way to disconnect cancels the handler; many disconnects leave nothing behind."""
     server = serve_with()
     for _ in range(50):
         wire = server.wire()
@@ -361,7 +361,7 @@ def test_clients_that_vanish(serve_with, path, leave, version):
 
 
 def test_a_reset_behind_a_full_line(serve_with):
-    """A reset is noticed also while the proxy does not read, with requests in line."""
+    """A reset is detected even while pipelined requests pause reading."""
     server = serve_with()
     with server.wire() as wire:
         for _ in range(3):
@@ -374,7 +374,7 @@ def test_a_reset_behind_a_full_line(serve_with):
 
 @pytest.mark.parametrize("leave", [Wire.close, Wire.reset, Wire.stop_sending])
 def test_an_upload_that_breaks_off(serve_with, leave):
-    """A request without its end is not waited for; who still listens is told so."""
+    """An incomplete request is refused; a client that still reads gets 400."""
     server = serve_with()
     with server.wire() as wire:
         wire.ask("/", "POST", "Content-Length: 10")
@@ -390,7 +390,7 @@ def test_an_upload_that_breaks_off(serve_with, leave):
 
 
 def test_http_1_0_that_stops_sending(serve_with):
-    """An HTTP/1.0 client may not be asked: it counts as gone, and its handler is cancelled."""
+    """An HTTP/1.0 client that stops sending counts as disconnected; its handler is cancelled."""
     server = serve_with()
     with server.wire() as wire:
         wire.send(b"GET /stay HTTP/1.0\r\n\r\n")
@@ -401,7 +401,7 @@ def test_http_1_0_that_stops_sending(serve_with):
 
 
 def test_http_1_0_behind_other_requests(serve_with):
-    """So does one whose last request is in HTTP/1.0, when it is that one's turn."""
+    """A half-closed client whose last request is HTTP/1.0 is dropped at that request."""
     server = serve_with()
     with server.wire() as wire:
         wire.ask("/stay")
@@ -417,7 +417,7 @@ def test_http_1_0_behind_other_requests(serve_with):
 
 
 def test_a_stream_in_http_1_0(serve_with):
-    """HTTP/1.0 has no chunks: the response ends with the connection."""
+    """A stream in HTTP/1.0 is not chunked and ends with the connection."""
     server = serve_with()
     server.let_go()
     with server.wire() as wire:
@@ -429,7 +429,7 @@ def test_a_stream_in_http_1_0(serve_with):
 
 
 def test_head_of_a_stream(serve_with):
-    """The response to HEAD ends with its head, also of a stream: the connection goes on at once."""
+    """The response to HEAD of a stream ends with its head; the connection stays open."""
     server = serve_with()
     with server.wire() as wire:
         wire.ask("/stream", "HEAD")
@@ -440,7 +440,7 @@ def test_head_of_a_stream(serve_with):
 
 
 def test_an_early_answer(serve_with):
-    """An answer before the end of the body: the body is read, and the connection goes on."""
+    """After a response before the body's end, the body is read and the connection stays open."""
     server = serve_with()
     body = b"x" * (4 << 20)
     with server.wire() as wire:
@@ -452,7 +452,7 @@ def test_an_early_answer(serve_with):
 
 
 def test_an_early_answer_instead_of_a_continue(serve_with):
-    """Whoever was not told to send its body is told that the connection ends."""
+    """A response in place of 100 Continue closes the connection."""
     server = serve_with()
     with server.wire() as wire:
         wire.ask("/early", "POST", "Expect: 100-continue", "Content-Length: 5")
@@ -462,7 +462,7 @@ def test_an_early_answer_instead_of_a_continue(serve_with):
 
 
 def test_too_many_in_line(serve_with):
-    """A connection holds 256 requests in line; they are answered, and then it ends with 503."""
+    """256 pipelined requests are answered; one more gets 503, and the connection closes."""
     server = serve_with()
     with server.wire() as wire:
         wire.ask("/stay")
@@ -478,7 +478,7 @@ def test_too_many_in_line(serve_with):
 
 
 def test_winding_down_an_idle_connection(serve_with):
-    """A request on its way to an idle connection is answered, and told that it was the last."""
+    """A request on its way to a draining idle connection is answered with Connection: close."""
     server = serve_with()
     with server.wire() as used, server.wire() as fresh, server.wire() as silent:
         used.ask("/")
@@ -495,7 +495,7 @@ def test_winding_down_an_idle_connection(serve_with):
 
 
 def test_winding_down_a_busy_connection(serve_with):
-    """All that is in progress or in line is answered, only the last one says that it is."""
+    """While draining, all requests are answered, the last one with Connection: close."""
     server = serve_with()
     with server.wire() as busy, server.wire() as queued, server.wire() as begun:
         begun.send(b"GET /begun HT")
@@ -522,7 +522,7 @@ def test_winding_down_a_busy_connection(serve_with):
 
 
 async def test_under_uvicorn():
-    """uvicorn serves the edge's connections too, by the names that its documentation promises."""
+    """uvicorn runs the edge's connections through its documented configuration."""
 
     async def app(exchange: Exchange) -> None:
         exchange.respond(ResponseHead(200, b"", None, False), b"", exchange.head.raw_path)

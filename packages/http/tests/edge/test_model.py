@@ -23,14 +23,14 @@ def differences(first: int, count: int) -> list[str]:
 
 
 def test_the_server_reads_as_the_model_does():
-    """Of 3,000 streams, the application gets the requests that the model reads, and no other."""
+    """In 3,000 streams, the application gets exactly the requests that the model reads."""
     assert differences(0, 3000) == []
 
 
 @pytest.mark.once
 @pytest.mark.timeout(900)
 def test_the_server_reads_many_streams_as_the_model_does():
-    """The same of 20,000 others; `python -m http11 100000 --jobs 2` runs as many as there are."""
+    """Server and model agree on 20,000 further streams; `python -m http11` runs more."""
     assert differences(10_000, 20_000) == []
 
 
@@ -40,7 +40,7 @@ def _allows(step: Step, status: int) -> bool:
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_the_model_agrees_with_the_table(case: Case) -> None:
-    """Each row of the byte table is an outcome that the model allows, and no row is left open."""
+    """The model allows the outcome of each row of the byte table."""
     steps = model.read(case.sent, TABLE_LIMITS, eof=False)
     outcomes = [step for step in steps if step.refusals or step.serve]
     assert len(outcomes) >= len(case.statuses)
@@ -82,13 +82,13 @@ def _length_wins(headers: Any, version: bytes, faults: model.Faults) -> tuple[in
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_reader_with_a_fault_is_found(monkeypatch: Any, name: str, value: Any) -> None:
-    """Whoever reads a rule otherwise, be it the server or the model, differs within the streams."""
+    """A reader that breaks one rule differs from the model within the streams."""
     monkeypatch.setattr(model, name, value)
     assert run(range(3000), max_differences=1).differences
 
 
 def test_a_proxy_that_ends_no_request_of_a_client_that_left_is_found(monkeypatch: Any) -> None:
-    """Each stream also goes through the proxy, where as many requests end as were begun."""
+    """A proxy that does not end a request of a disconnected client is detected."""
     end = Forwarding._end
 
     def forgetful(forwarding: Forwarding, status: int) -> None:

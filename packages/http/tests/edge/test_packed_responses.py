@@ -1,4 +1,4 @@
-"""Responses that leave the proxy as a replica packed them, and those that cannot."""
+"""Responses that the proxy sends as a replica packed them, and responses that it cannot."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LINES = b"content-length: 5\r\nx-own: 1\r\n"
 
 
 class Transport(MemoryTransport):
-    """Also counts the writes."""
+    """A transport that counts writes."""
 
     num_writes = 0
 
@@ -33,7 +33,7 @@ class Transport(MemoryTransport):
 
 
 def answered(answer: Callable[[Exchange], Any], request: bytes) -> Transport:
-    """Return what was written for a request."""
+    """Return the transport after a request and its response."""
 
     async def run() -> Transport:
         edge = Edge(lambda exchange: answer(exchange) and None, edge_limits(HTTPOptions()))
@@ -47,7 +47,7 @@ def answered(answer: Callable[[Exchange], Any], request: bytes) -> Transport:
 
 
 def parts(written: bytes) -> tuple[bytes, list[bytes], bytes]:
-    """Return status line, header lines in order of the alphabet but for the date, and body."""
+    """Return status line, sorted header lines without the date, and body."""
     head, end, body = written.partition(b"\r\n\r\n")
     assert end
     status, *lines = head.split(b"\r\n")
@@ -86,7 +86,7 @@ RESPONSES = {
 @pytest.mark.parametrize("message", RESPONSES.values(), ids=RESPONSES)
 @pytest.mark.parametrize("request_bytes", REQUESTS.values(), ids=REQUESTS)
 def test_it_is_the_same_as_from_its_parts(request_bytes, message, kind):
-    """But for the order of its headers; and the connection goes on, or ends, as it would."""
+    """`respond_packed` and `respond` send the same response, up to the order of headers."""
     head, body = unpack_response(message)
     expected = answered(lambda exchange: exchange.respond(head, ID, body), request_bytes)
     got = answered(lambda exchange: exchange.respond_packed(kind(message), ID), request_bytes)
@@ -95,7 +95,7 @@ def test_it_is_the_same_as_from_its_parts(request_bytes, message, kind):
 
 
 def test_it_leaves_as_it_is():
-    """In one write, behind the status line and the proxy's own lines."""
+    """A packed response leaves unchanged in one write, behind the proxy's own lines."""
     message = response(etag="1")
     got = answered(lambda exchange: exchange.respond_packed(message, ID), REQUESTS["1.1"])
     start, date, rest = got.written.split(b"\r\n", 2)
@@ -105,7 +105,7 @@ def test_it_leaves_as_it_is():
 
 
 def forged(lines: bytes, body: bytes = b"hello", *, size: int | None = None) -> bytes:
-    """Return a response as no replica of ours packs it."""
+    """Return a response that `pack_response` would never pack."""
     size = len(lines) if size is None else size
     return pack("<HHqI", 200, 0, 5, size) + lines + b"\r\n" + body
 
@@ -124,7 +124,7 @@ FORGED = {
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
 @pytest.mark.parametrize("message", FORGED.values(), ids=FORGED)
 def test_a_replica_cannot_split_a_response(message, method):
-    """Where head or body end elsewhere than told, at most a head with nothing behind it is sent."""
+    """A response whose head or body ends elsewhere than declared becomes a 500."""
     request = REQUESTS["1.1"].replace(b"GET", method)
     got = answered(lambda exchange: exchange.respond_packed(message, ID), request)
     status, _, body = parts(got.written)
@@ -138,7 +138,7 @@ def test_a_replica_cannot_split_a_response(message, method):
 
 @pytest.mark.parametrize("size", [0, len(LINES) - 11, 1000])
 def test_another_size_of_the_lines(size):
-    """It decides nothing where the client sees a head and a body of the length that was told."""
+    """A wrong size of the header lines does no harm if head and body end as declared."""
     message = forged(LINES, size=size)
     got = answered(lambda exchange: exchange.respond_packed(message, ID), REQUESTS["1.1"])
     assert got.written.endswith(ID + LINES + b"\r\nhello")

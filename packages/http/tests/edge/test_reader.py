@@ -35,7 +35,7 @@ WEBSOCKET = b"GET /w HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: webs
 
 
 def read(reader: Reader, *reads: bytes) -> list[Event]:
-    """Return all events of these reads."""
+    """Return all events in these reads."""
     events: list[Event] = []
     for data in reads:
         event = reader.feed(data)
@@ -46,7 +46,7 @@ def read(reader: Reader, *reads: bytes) -> list[Event]:
 
 
 def told(events: list[Event]) -> list[object]:
-    """Return events as values, the parts of each body together."""
+    """Return events as values, with the parts of each body joined."""
     found: list[object] = []
     for event in events:
         if isinstance(event, Head):
@@ -66,7 +66,7 @@ def told(events: list[Event]) -> list[object]:
 
 
 def test_a_request_without_a_body_is_its_head():
-    """One event, and the reader waits for another request."""
+    """A request without a body is one event, and the reader awaits the next request."""
     reader = Reader(LIMITS)
     [head] = read(reader, GET)
     assert isinstance(head, Head)
@@ -86,7 +86,7 @@ def test_a_request_without_a_body_is_its_head():
     ],
 )
 def test_a_body_has_an_end(data: bytes, body: bytes):
-    """Head, parts and end, twice on one connection, whatever framing and whatever is offered."""
+    """A body is read with any framing and any Upgrade, twice on one connection."""
     reader = Reader(LIMITS)
     for _ in range(2):
         head, part, end = read(reader, data)
@@ -99,7 +99,7 @@ def test_a_body_has_an_end(data: bytes, body: bytes):
 
 @pytest.mark.parametrize("data", [GET, GET_CLOSE, POST, CHUNKED, WEBSOCKET, H2C + b"\r\n"])
 def test_each_head_is_read_for_itself(data: bytes):
-    """Equal bytes are equal heads, and objects of their own: an application may change one."""
+    """Equal bytes become equal heads, but separate objects that an application may change."""
     first = read(Reader(LIMITS), data)[0]
     events = read(Reader(LIMITS), data, data)
     assert told(events[:1]) == told([first])
@@ -107,7 +107,7 @@ def test_each_head_is_read_for_itself(data: bytes):
 
 
 def test_empty_lines_are_counted_for_each_request():
-    """Those in front of one do not count for the next one."""
+    """Empty lines before one request do not count towards the next request's limit."""
     reader = Reader(LIMITS)
     empty = b"\r\n" * 16
     assert [type(event) for event in read(reader, GET, empty, GET, empty, GET)] == [Head] * 3
@@ -115,14 +115,14 @@ def test_empty_lines_are_counted_for_each_request():
 
 
 def test_nothing_is_read_behind_the_last_request():
-    """The client has said that it was the last."""
+    """Bytes after a request with Connection: close are not read."""
     reader = Reader(LIMITS)
     assert len(read(reader, GET_CLOSE + GET, GET)) == 1
     assert reader.state is State.MUST_CLOSE
 
 
 def test_what_follows_a_handshake_is_not_http():
-    """It belongs to the other protocol."""
+    """Bytes after a handshake belong to the other protocol."""
     reader = Reader(LIMITS)
     [upgrade] = read(reader, WEBSOCKET + b"\x81\x00GET /")
     assert isinstance(upgrade, Upgrade)
@@ -132,7 +132,7 @@ def test_what_follows_a_handshake_is_not_http():
 
 
 def test_what_is_refused_ends_the_reading():
-    """One refusal, and nothing after it."""
+    """After a refusal the reader returns no event."""
     reader = Reader(LIMITS)
     events = read(reader, GET + b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n" + GET, GET)
     assert [type(event) for event in events] == [Head, Refusal]
@@ -143,7 +143,7 @@ def test_what_is_refused_ends_the_reading():
     ("sent", "status"), [(b"", None), (GET, None), (GET[:9], 400), (POST[:-1], 400)]
 )
 def test_the_end_of_the_stream(sent: bytes, status: int | None):
-    """In the middle of a request it is a refusal, between requests it is nothing."""
+    """The end of the stream refuses an incomplete request, and does nothing between requests."""
     reader = Reader(LIMITS)
     read(reader, sent)
     refused = reader.end_of_stream()
@@ -151,7 +151,7 @@ def test_the_end_of_the_stream(sent: bytes, status: int | None):
 
 
 def test_a_refusal_of_head_has_no_body():
-    """Neither has one of a body that was broken off; one before the method is known has."""
+    """A refusal has no body once the method is known to be HEAD, and has one before."""
     for sent, bodiless in ((b"HEAD / HT", True), (GET[:9], False), (b"", False)):
         reader = Reader(LIMITS)
         read(reader, sent)
@@ -159,7 +159,7 @@ def test_a_refusal_of_head_has_no_body():
 
 
 def test_the_table_is_whole():
-    """Each state that receives may be refused, and no state that has ended receives again."""
+    """Each receiving state can refuse, and no final state receives again."""
     for state in State:
         leads_to = {to for (at, _), to in TRANSITIONS.items() if at is state}
         if state in RECEIVING:
@@ -184,7 +184,7 @@ MESSAGES = st.lists(PIECES | st.binary(max_size=20), max_size=8).map(b"".join)
 
 @given(data=MESSAGES, cuts=st.lists(st.integers(0, 400), max_size=8))
 def test_any_bytes_in_any_cut(data: bytes, cuts: list[int]):
-    """No bytes raise an exception, and the events do not depend on how the bytes are cut."""
+    """No bytes raise an exception, and events do not depend on the split into reads."""
     places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
     reads = [data[a:b] for a, b in pairwise(places)]
     whole, cut = Reader(LIMITS), Reader(LIMITS)
@@ -196,7 +196,7 @@ def test_any_bytes_in_any_cut(data: bytes, cuts: list[int]):
 
 @given(size=st.integers(1, 40), cuts=st.lists(st.integers(0, 200), max_size=6), h2c=st.booleans())
 def test_a_long_body_in_any_cut(size: int, cuts: list[int], h2c: bool):
-    """The parser is given none of it, and reads the next request as if it had been."""
+    """A long body bypasses the parser, and the next request is read as usual."""
     head = H2C if h2c else b"POST /p HTTP/1.1\r\nHost: x\r\n"
     body = bytes(range(size))
     data = b"%bContent-Length: %d\r\n\r\n%b" % (head, size, body) + GET + CHUNKED
@@ -212,7 +212,7 @@ def test_a_long_body_in_any_cut(size: int, cuts: list[int], h2c: bool):
 
 
 def test_a_long_body_is_not_copied():
-    """What was read is handed on, where it is all of one request's body."""
+    """A read that contains only a long body's bytes is passed on without a copy."""
     limits = edge_limits(HTTPOptions())
     reader = Reader(limits)
     part = bytes(100_000)
@@ -227,7 +227,7 @@ def test_a_long_body_is_not_copied():
 
 
 def _but_for_status(events: list[object]) -> list[object]:
-    """Leave out which of several wrong things was refused, and what had come of that body."""
+    """Return events without a refusal's status and without the refused request's body."""
     if events and isinstance(events[-1], tuple) and len(events[-1]) == 2:
         without = events[:-1]
         return without[:-1] if without and isinstance(without[-1], bytes) else without

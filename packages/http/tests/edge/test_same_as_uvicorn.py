@@ -29,7 +29,7 @@ SEEN = ("type", "http_version", "method", "scheme", "path", "root_path")
 
 
 async def mirror(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with what is seen of the request."""
+    """Respond with the request that the application sees."""
     if scope["type"] != "http":
         return
     content, pieces = b"", 0
@@ -90,7 +90,7 @@ BODIES = st.none() | st.lists(st.binary(min_size=1, max_size=40), max_size=4)
 
 
 def ask(wire: Wire, request: tuple[Any, ...]) -> Any:
-    """Return what the application behind this connection saw, or the status of a refusal."""
+    """Return the request that the application saw, or the status of a refusal."""
     method, path, query, headers, parts, chunked = request
     target = path if query is None else f"{path}?{query}"
     lines = [f"{method} {target} HTTP/1.1", "Host: example.org"]

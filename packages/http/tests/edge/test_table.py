@@ -24,7 +24,7 @@ pytestmark = pytest.mark.once
 
 @serve.deployment(max_ongoing_requests=64)
 async def echo(request: Request) -> Any:
-    """Tells what it was asked, with all headers."""
+    """Respond with the request, with all headers."""
     headers = {name: request.headers[name] for name in request.headers}
     return {
         "method": request.method,
@@ -39,7 +39,7 @@ async def echo(request: Request) -> Any:
 
 @serve.deployment(max_ongoing_requests=64)
 async def inject(request: Request) -> Response:
-    """Puts the body into a header."""
+    """Respond with the request's body as a header."""
     response = Response("fine")
     response.raw_headers.append((b"x-given", await request.body()))
     return response
@@ -47,7 +47,7 @@ async def inject(request: Request) -> Response:
 
 @pytest.fixture(scope="module")
 def server(plugins: Any) -> Iterator[Site]:
-    """One server for the whole table: no row may harm the next."""
+    """A server for the whole table: no row may disturb the next."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_current, "load_plugins", lambda: plugins)
         patch.setenv("ALACARTE_CLUSTER", "local")
@@ -61,7 +61,7 @@ def server(plugins: Any) -> Iterator[Site]:
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_a_row(server: Site, case: Case) -> None:
-    """Each row has its outcome: statuses, end of the connection, what the application saw."""
+    """Each row has its statuses, its end of the connection, and its requests."""
     with server.wire() as wire:
         # Who is refused may find that the rest of what it sends is not read.
         sending = threading.Thread(target=wire.try_send, args=(case.sent,))
@@ -88,7 +88,7 @@ def test_a_row(server: Site, case: Case) -> None:
 
 
 def test_the_table_is_whole() -> None:
-    """Names are unique, and there are as many rows as the page on promises says."""
+    """Rows have unique names, and the page on HTTP promises states their number."""
     assert len({case.name for case in CASES}) == len(CASES) >= 200
 
 
@@ -106,7 +106,7 @@ PIECES = st.sampled_from(
 @settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(pieces=st.lists(st.one_of(PIECES, st.binary(max_size=40)), max_size=12), cut=st.booleans())
 def test_garbage(server: Site, pieces: list[bytes], cut: bool) -> None:
-    """Whatever somebody sends, the server neither hangs nor falls, and serves the next client."""
+    """Arbitrary bytes neither hang nor crash the server, and it serves the next client."""
     with server.wire() as wire:
         if cut:
             for piece in pieces:
@@ -131,7 +131,7 @@ def test_garbage(server: Site, pieces: list[bytes], cut: bool) -> None:
     )
 )
 def test_header_injection(server: Site, value: bytes) -> None:
-    """A response header's value stays in its line, or the answer is 500: nothing is split."""
+    """A response header's value stays in its line, or the response is 500."""
     with server.wire() as wire:
         wire.ask("/inject", "POST", body=value)
         answer = wire.answer()
@@ -148,7 +148,7 @@ def test_header_injection(server: Site, value: bytes) -> None:
 @settings(max_examples=200, suppress_health_check=list(HealthCheck))
 @given(value=st.text(st.characters(codec="latin-1", exclude_characters="\r\n"), max_size=200))
 def test_request_ids(server: Site, value: str) -> None:
-    """A request id is echoed if it is harmless, else replaced; and the answer is never split."""
+    """A valid request id is echoed, another is replaced; the response is never split."""
     with server.wire() as wire:
         wire.ask("/", "GET", f"X-Request-ID: {value}")
         answer = wire.answer()

@@ -1,4 +1,4 @@
-"""What a server did with a stream, beside what the model says of the stream."""
+"""Comparison of a server's behaviour on a stream with the model's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Comparison:
         self._number = 0
 
     def follow(self, steps: list[Step]) -> None:
-        """Take what was observed step by step."""
+        """Compare the observations step by step."""
         self._demand(not self._observed.complaints, "; ".join(self._observed.complaints))
         for index, step in enumerate(steps):
             if self._ends_with(step, f"request {index}"):
@@ -44,7 +44,7 @@ class _Comparison:
         self._demand(not self._answers, f"another answer: {self._answers}")
 
     def _ends_with(self, step: Step, name: str) -> bool:
-        """Take a step; return whether nothing may follow."""
+        """Compare one step; return whether it must be the last."""
         if self._upgrades(step, name):
             return True
         answer = self._answers[0] if self._answers else None
@@ -101,7 +101,7 @@ class _Comparison:
         self._may_have_begun(step, name)
 
     def _may_have_begun(self, step: Step, name: str) -> None:
-        """The application may have got a part of a request that was never whole."""
+        """Accept that the application got a part of an incomplete request."""
         if not self._calls:
             return
         call = self._calls.pop(0)

@@ -30,15 +30,15 @@ from .model import Limits, Request
 __all__ = ["AT_ONCE", "EARLY", "HELD", "LIMITS", "READS", "Answer", "Call", "Edge", "Observed"]
 
 LIMITS = Limits(request_line=200, header_bytes=600, header_fields=12, body=300)
-"""Small ones, so that each is met with few bytes."""
+"""Small limits, which few bytes exceed."""
 READS, EARLY, HELD, AT_ONCE = "reads", "answers early", "waits", "answers at once"
-"""What the application does with a request.
+"""Behaviours of the application.
 
 Reads and answers; answers and does not read; waits, then reads and answers; where all of the
 request is here, answers in the callback that has read it, or in the next turn of the loop.
 """
 _IDLE_TURNS = 8
-"""So many turns of the loop without an event are the end of all work."""
+"""Iterations of the loop without an event after which all work has ended."""
 _MAX_TURNS = 5000
 _TABLE = RouteTable(1, (Route("/", "app", {DeploymentId("app", "d"): 1.0}),))
 
@@ -70,7 +70,7 @@ class Answer:
 
 @dataclass
 class Observed:
-    """What a server did with a stream.
+    """Observations of a server that read a stream.
 
     Attributes:
         complaints: Of the server's own: bytes that are no response, an application that raised.
@@ -178,7 +178,7 @@ class _Runtime:
 
 
 class Edge:
-    """One server for many streams, each on a connection of its own."""
+    """A server for many streams, each on its own connection."""
 
     def __init__(self) -> None:
         options = HTTPOptions(

@@ -26,7 +26,7 @@ from ..websocket.support import UPGRADE, serve_app
 
 @serve.deployment
 class Answers:
-    """Answers as its path says."""
+    """A deployment that responds by path."""
 
     async def __call__(self, request: Request) -> Any:
         what = request.url.path.rpartition("/")[2]
@@ -40,7 +40,7 @@ class Answers:
 
 
 def line_of(text: str) -> LineFormat:
-    """Return the style of lines that hold this text."""
+    """Return a format whose lines contain this text."""
     return LineFormat("", lambda *each: (text, "", "\n"), str, 1)
 
 
@@ -50,7 +50,7 @@ def lines(path: Path, count: int) -> list[str]:
 
 
 def test_as_text(start: Any, tmp_path: Path):
-    """Method, path without the query, status, time, application, route and request id."""
+    """A text line has method, path without query, status, time, application, route and id."""
     path = tmp_path / "access.log"
     site = start(access_log="text", access_log_path=str(path))
     site.run(Answers.bind(), "/here", name="app")
@@ -64,7 +64,7 @@ def test_as_text(start: Any, tmp_path: Path):
 
 
 def test_as_json(start: Any, tmp_path: Path):
-    """One object for each request, whatever its end; system paths are not noted."""
+    """Each request is one JSON object; the proxy's own paths are not logged."""
     path = tmp_path / "access.log"
     site = start(access_log="json", access_log_path=str(path))
     site.run(Answers.bind(), "/here", name="app")
@@ -92,7 +92,7 @@ def test_as_json(start: Any, tmp_path: Path):
     ],
 )
 def test_durations(style: str, seconds: float, expected: str, tmp_path: Path):
-    """In milliseconds, rounded, to a tenth as text and to the microsecond as JSON."""
+    """Durations are rounded milliseconds: to a tenth in text, to the microsecond in JSON."""
     path = tmp_path / "access.log"
 
     async def note() -> None:
@@ -108,7 +108,7 @@ def test_durations(style: str, seconds: float, expected: str, tmp_path: Path):
 
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_each_line_has_its_own_time(style: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """To the millisecond, also when the clock is put back."""
+    """Each line has its time in milliseconds, even after the clock was set back."""
     path = tmp_path / "access.log"
     times = [0.0, 0.0009, 0.001, 1.9999, 0.5, 1_700_000_000.123]
 
@@ -148,7 +148,7 @@ def test_no_value_breaks_out_of_its_line(tmp_path: Path):
 
 
 def test_a_client_that_left(start: Any, tmp_path: Path, gate: gates.Gate):
-    """Its request is noted as 499."""
+    """A request whose client has disconnected is logged as 499."""
     path = tmp_path / "access.log"
     site = start(access_log="json", access_log_path=str(path))
     site.run(Answers.bind())
@@ -160,7 +160,7 @@ def test_a_client_that_left(start: Any, tmp_path: Path, gate: gates.Gate):
 
 
 def test_hostile_paths(start: Any, tmp_path: Path):
-    """Escape sequences and line breaks in a path stay within their line, unseen by terminals."""
+    """Escape sequences and line breaks in a path are escaped."""
     path = tmp_path / "access.log"
     site = start(access_log="text", access_log_path=str(path))
     site.run(Answers.bind())
@@ -180,7 +180,7 @@ def test_hostile_paths(start: Any, tmp_path: Path):
 
 
 def test_it_is_off_by_default(site: Any, capfd: pytest.CaptureFixture[str]):
-    """Nothing is printed for a request."""
+    """Without the option, no line is printed for a request."""
     site.run(Answers.bind())
     site.http.get("/")
     serve.shutdown()
@@ -188,7 +188,7 @@ def test_it_is_off_by_default(site: Any, capfd: pytest.CaptureFixture[str]):
 
 
 def test_all_of_it_is_written_at_the_end(start: Any, capsys: pytest.CaptureFixture[str]):
-    """Without a path it goes to standard output; the end of the proxy loses no line."""
+    """The log goes to standard output, and the proxy's end loses no line."""
     site = start(access_log="text")
     site.run(Answers.bind())
     for _ in range(5):
@@ -204,7 +204,7 @@ def test_a_file_that_cannot_be_opened(start: Any, tmp_path: Path):
 
 
 class Slow:
-    """Somewhere to write that takes its time, and may fail."""
+    """A slow file that may fail."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -223,7 +223,7 @@ def noted(log: AccessLogWriter, path: bytes = b"/") -> None:
 
 
 async def test_what_is_too_much_is_dropped_and_counted(caplog: pytest.LogCaptureFixture):
-    """While a write takes long, memory stays bounded, and a warning tells how many are missing."""
+    """During a slow write memory is bounded, and a warning counts the dropped lines."""
     slow = Slow()
     log = AccessLogWriter(slow.write, line_of("x" * 1_000_000))
     for _ in range(20):
@@ -239,7 +239,7 @@ async def test_what_is_too_much_is_dropped_and_counted(caplog: pytest.LogCapture
 
 
 async def test_a_full_disk(caplog: pytest.LogCaptureFixture):
-    """One warning says so; requests go on, and so does the log when there is room again."""
+    """A full disk causes one warning; requests go on, and later lines are written."""
     slow = Slow()
     slow.go.set()
     slow.error = OSError(28, "No space left on device")
@@ -256,7 +256,7 @@ async def test_a_full_disk(caplog: pytest.LogCaptureFixture):
 
 
 async def test_lines_are_gathered(tmp_path: Path):
-    """Many lines are one write."""
+    """Many lines leave in one write."""
     log = open_access_log("text", str(tmp_path / "x"))
     for _ in range(100):
         noted(log)
@@ -267,7 +267,7 @@ async def test_lines_are_gathered(tmp_path: Path):
 
 
 def test_a_websocket(start: Any, tmp_path: Path):
-    """One line when it has ended: 101, or the status that its handshake was refused with."""
+    """A WebSocket is one line at its end, with 101 or the status of its denial."""
     path = tmp_path / "access.log"
     site = start(access_log="json", access_log_path=str(path))
     serve_app(site, echo, "/echo")

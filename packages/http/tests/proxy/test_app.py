@@ -33,7 +33,7 @@ pytestmark = pytest.mark.once  # bytes on a socket, the same whatever Python ans
 
 @serve.deployment(max_ongoing_requests=64)
 async def echo(request: Request) -> Any:
-    """Tells what it was asked."""
+    """Respond with the request."""
     body = await request.body()
     return {
         "method": request.method,
@@ -51,14 +51,14 @@ async def echo(request: Request) -> Any:
 
 @serve.deployment(max_ongoing_requests=64)
 async def mirror(request: Request) -> Response:
-    """Gives back the body, with the status asked for."""
+    """Respond with the request's body and the requested status."""
     status = int(request.query_params.get("status", 200))
     return Response(await request.body(), status)
 
 
 @serve.deployment(max_ongoing_requests=64)
 async def slow(request: Request) -> str:
-    """The first of a pipeline waits; the others do not."""
+    """Wait in the first request of a pipeline only."""
     if request.query_params.get("wait"):
         await gates.GATE.pass_async()
     return request.url.path
@@ -80,7 +80,7 @@ async def own_id() -> Response:
 
 @serve.deployment(max_ongoing_requests=4)
 class Stay:
-    """Stays until it is cancelled."""
+    """Wait until cancelled."""
 
     async def __call__(self) -> str:
         await gates.GATE.wait_cancelled()
@@ -111,7 +111,7 @@ class Gated:
 
 
 def kill(name: str) -> None:
-    """End the actors that have this in their names, as `kill -9` does."""
+    """Kill the actors with this in their names, like `kill -9`."""
     for actor_name, actor in list(_current.current().cluster._actors.items()):
         if name in actor_name:
             actor.kill()
@@ -119,7 +119,7 @@ def kill(name: str) -> None:
 
 @serve.deployment
 class LateStart:
-    """Its constructor takes its time."""
+    """A deployment with a slow constructor."""
 
     async def __init__(self) -> None:
         await gates.GATE.pass_async()
@@ -165,7 +165,7 @@ def test_keep_alive(site):
 
 
 def test_http_1_0(site):
-    """It is answered, with its length, and the connection is closed."""
+    """An HTTP/1.0 request gets a response with its length, and the connection closes."""
     site.run(echo.bind())
     with site.wire() as wire:
         wire.send(b"GET /old HTTP/1.0\r\n\r\n")
@@ -176,7 +176,7 @@ def test_http_1_0(site):
 
 
 def test_pipelining(site, gate):
-    """Requests sent at once are answered in order, though later ones could be done earlier."""
+    """Pipelined requests are answered in order, even if a later one finishes first."""
     site.run(slow.bind())
     with site.wire() as wire:
         wire.send(
@@ -192,7 +192,7 @@ def test_pipelining(site, gate):
 
 
 def test_a_request_in_pieces(site):
-    """Where the network cuts a request does not matter."""
+    """A request may arrive in any pieces."""
     site.run(echo.bind())
     request = b"POST /a?b=c HTTP/1.1\r\nHost: x\r\nX-Y: z\r\nContent-Length: 2\r\n\r\nhi"
     with site.wire() as wire:
@@ -225,7 +225,7 @@ LENGTH_AND_CHUNKED = b"Host: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunke
     ],
 )
 def test_malformed_requests(site, request_bytes):
-    """They are answered 400 and the connection is closed; others are served as before."""
+    """A malformed request gets 400 and its connection closes; others are served."""
     site.run(echo.bind())
     with site.wire() as wire:
         wire.send(request_bytes)
@@ -236,7 +236,7 @@ def test_malformed_requests(site, request_bytes):
 
 
 def test_a_client_that_leaves_in_the_middle_of_a_request(site):
-    """Neither half a head nor half a body bothers anybody else."""
+    """An incomplete head or body does not disturb other clients."""
     site.run(echo.bind())
     for start in (b"GET / HT", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc"):
         with site.wire() as wire:
@@ -245,7 +245,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_request(site):
 
 
 def test_a_websocket(site):
-    """An upgrade is refused: no 101, a status that says so, and no hint at what to install."""
+    """A WebSocket for a plain handler is denied without 101."""
     site.run(echo.bind())
     with site.wire() as wire:
         wire.ask(
@@ -257,7 +257,7 @@ def test_a_websocket(site):
 
 
 def test_an_upgrade_without_a_websocket(site):
-    """A client that offers HTTP/2 is answered in HTTP/1.1, and may go on."""
+    """A client that offers HTTP/2 is served in HTTP/1.1 on the same connection."""
     site.run(echo.bind())
     with site.wire() as wire:
         wire.ask("/up", "GET", "Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings")
@@ -268,7 +268,7 @@ def test_an_upgrade_without_a_websocket(site):
 
 
 def test_head(site):
-    """It has the headers of a GET, the length among them, and no body."""
+    """HEAD has GET's headers, with the length, and no body."""
     site.run(slow.bind())
     with site.wire() as wire:
         for path in ("/some/path", "/-/healthz"):
@@ -285,7 +285,7 @@ def test_head(site):
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_statuses_without_a_body(site, status):
-    """204 and 304 have none, even if the handler gives one; the connection goes on."""
+    """204 and 304 have no body even if the handler returns one."""
     site.run(mirror.bind())
     with site.wire() as wire:
         wire.ask(f"/?status={status}", "POST", body=b"ignored")
@@ -299,14 +299,14 @@ def test_statuses_without_a_body(site, status):
 
 @pytest.mark.parametrize("status", [299, 418, 599])
 def test_any_status(site, status):
-    """Those without a name as well."""
+    """Any status is sent, even one without a phrase."""
     site.run(mirror.bind())
     assert site.http.post(f"/?status={status}", content=b"x").status_code == status
 
 
 @pytest.mark.parametrize("status", [99, 600, 1000, 70000])
 def test_a_status_there_is_not(site, status):
-    """It is a mistake of the application's: 500, and the connection stays usable."""
+    """An invalid status becomes 500, and the connection stays open."""
     site.run(mirror.bind())
     with site.wire() as wire:
         wire.ask(f"/?status={status}", "POST", body=b"x")
@@ -316,7 +316,7 @@ def test_a_status_there_is_not(site, status):
 
 
 def test_a_chunked_upload(site):
-    """It arrives in one piece, trailers ignored."""
+    """A chunked upload reaches the handler as one body, without its trailers."""
     site.run(mirror.bind())
     with site.wire() as wire:
         wire.ask("/", "POST", "Transfer-Encoding: chunked")
@@ -327,7 +327,7 @@ def test_a_chunked_upload(site):
 
 
 def test_expect_100_continue(site):
-    """A client that asks before it sends its body is told to go on."""
+    """A client that expects 100 Continue gets it when the body is read."""
     site.run(mirror.bind())
     with site.wire() as wire:
         wire.ask("/", "POST", "Expect: 100-continue", "Content-Length: 5")
@@ -338,7 +338,7 @@ def test_expect_100_continue(site):
 
 
 def test_expect_100_continue_in_vain(site):
-    """Where the answer needs no body, there is no 100: the client is spared sending it."""
+    """A response that does not read the body is sent without 100 Continue."""
     site.run(mirror.bind(), "/a")
     with site.wire() as wire:
         wire.ask("/b", "POST", "Expect: 100-continue", "Content-Length: 5")
@@ -349,7 +349,7 @@ BIG = bytes(range(256)) * (5 * 4 * 1024)
 
 
 def test_large_bodies(site):
-    """5 MB go there and back, with their length and in chunks."""
+    """5 MB are sent and returned, with a length and in chunks."""
     site.run(mirror.bind())
     assert len(BIG) == 5 * 1024 * 1024
     assert site.http.post("/", content=BIG).content == BIG
@@ -358,7 +358,7 @@ def test_large_bodies(site):
 
 
 def test_many_large_bodies_at_once(site):
-    """None gets bytes of another."""
+    """Concurrent large bodies are not mixed up."""
     site.run(mirror.bind())
 
     def post(i: int) -> bool:
@@ -372,7 +372,7 @@ def test_many_large_bodies_at_once(site):
 
 
 def test_an_answer_before_the_whole_upload(site):
-    """A request that goes nowhere is answered though its body has not come; it is read past."""
+    """A request without a route is answered before its body, which is then skipped."""
     site.run(mirror.bind(), "/a")
     with site.wire() as wire:
         wire.ask("/b", "POST", "Content-Length: 1000000")
@@ -386,7 +386,7 @@ def test_an_answer_before_the_whole_upload(site):
 
 
 def test_request_headers_arrive(site):
-    """Every one, duplicates too, in order."""
+    """All request headers arrive in order, with duplicates."""
     site.run(echo.bind())
     with site.wire() as wire:
         wire.ask("/", "GET", "X-A: 1", "x-b: \xe4", "X-A: 2", "X-Empty:")
@@ -395,7 +395,7 @@ def test_request_headers_arrive(site):
 
 
 def test_response_headers_arrive(site):
-    """Duplicates are kept apart, cookies above all."""
+    """Duplicate response headers, such as cookies, stay separate."""
     site.run(cookies.bind())
     with site.wire() as wire:
         wire.ask()
@@ -408,7 +408,7 @@ def test_response_headers_arrive(site):
 
 @pytest.mark.parametrize("given", ["abc-123", "A.b_c:d/e@f=+", "x" * 128])
 def test_a_request_id_of_the_clients(site, given):
-    """It is taken over and echoed once."""
+    """A client's request id is used and echoed once."""
     site.run(echo.bind())
     with site.wire() as wire:
         wire.ask("/", "GET", f"X-Request-ID: {given}")
@@ -417,7 +417,7 @@ def test_a_request_id_of_the_clients(site, given):
 
 @pytest.mark.parametrize("given", ["", "x" * 129, "a b", 'a"b', "<script>", "a,b", "\xe4", "a;b"])
 def test_a_request_id_that_could_do_harm(site, given):
-    """Another one takes its place."""
+    """An invalid request id is replaced."""
     site.run(echo.bind())
     with site.wire() as wire:
         wire.ask("/", "GET", f"X-Request-ID: {given}")
@@ -425,7 +425,7 @@ def test_a_request_id_that_could_do_harm(site, given):
 
 
 def test_request_ids_are_generated(site):
-    """Each request gets its own, errors too; what the proxy itself is asked has none."""
+    """Each request gets an id, errors too, but not the proxy's own paths."""
     site.run(echo.bind(), "/a")
     ids = [site.http.get(path).headers["x-request-id"] for path in ("/a", "/a", "/nowhere")]
     assert len(set(ids)) == 3
@@ -433,7 +433,7 @@ def test_request_ids_are_generated(site):
 
 
 def test_a_request_id_of_the_applications(site):
-    """A handler that sets the header itself does not make two of them."""
+    """A handler's own `X-Request-ID` is replaced, not repeated."""
     site.run(own_id.bind())
     with site.wire() as wire:
         wire.ask()
@@ -444,7 +444,7 @@ def test_a_request_id_of_the_applications(site):
 
 
 def test_routes_and_health(site):
-    """`/-/routes` is a JSON object of prefixes and applications, `/-/healthz` says success."""
+    """`/-/routes` is a JSON object from prefixes to applications, `/-/healthz` is "success"."""
     assert site.http.get("/-/routes").json() == {}
     site.run(echo.bind(), "/", "root")
     site.run(mirror.bind(), "/a/b", "other")
@@ -461,7 +461,7 @@ def test_routes_and_health(site):
 
 @pytest.mark.parametrize("path", ["/-/", "/-/route", "/-/routes/", "/-/healthz/x"])
 def test_other_paths_of_the_proxys(site, path):
-    """They never reach an application, even one at "/"."""
+    """Other paths below `/-/` never reach an application, even one at "/"."""
     site.run(echo.bind())
     answer = site.http.get(path)
     assert answer.status_code == 404
@@ -470,21 +470,21 @@ def test_other_paths_of_the_proxys(site, path):
 
 @pytest.mark.parametrize("path", ["/-", "/-a", "/a/-/routes", "/%2d/routes", "/%2D/healthz"])
 def test_what_only_looks_like_the_proxys(site, path):
-    """It is the application's: the proxy's own paths are told by the bytes that were sent."""
+    """A path that only decodes to `/-/` belongs to the application."""
     site.run(echo.bind())
     assert site.http.get(path).json()["path"] == path.replace("%2d", "-").replace("%2D", "-")
 
 
 @pytest.mark.parametrize("path", ["/-/routes", "/-/healthz", "/-/other"])
 def test_the_proxys_own_paths_are_only_read(site, path):
-    """Any method but GET and HEAD is answered 405, with those in `Allow`."""
+    """A method other than GET and HEAD gets 405 with `Allow`."""
     for method in ("POST", "DELETE", "OPTIONS", "PUT"):
         answer = site.http.request(method, path)
         assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
 def test_routes_are_told_to_hosts_that_are_known(start):
-    """Not by a name that somebody may have let point to this machine (DNS rebinding)."""
+    """`/-/routes` is forbidden for host names that an attacker may control (DNS rebinding)."""
     site = start(routes_hosts=["known.example"])
     known = ("localhost", "LocalHost:8000", "app.localhost", "127.0.0.1:80", "[::1]:8000",
              "10.0.0.7", "Known.example:1")  # fmt: skip
@@ -504,7 +504,7 @@ def test_routes_are_told_to_hosts_that_are_known(start):
 )
 @pytest.mark.parametrize("byte", [b"a", b"\xe9"])
 def test_a_key_that_is_too_long(site, name, byte):
-    """The answer is 431 and names header and limit; up to the limit it is passed on."""
+    """A key above the limit gets 431 with header and limit; a key at the limit is passed on."""
     site.run(echo.bind())
     with site.wire() as wire:
         for size, status in ((8192, 200), (8193, 431), (33_000, 431)):
@@ -515,7 +515,7 @@ def test_a_key_that_is_too_long(site, name, byte):
 
 
 def test_no_application(site):
-    """404 names the path and says where to look."""
+    """A path without a route gets 404 with the path and a hint."""
     site.run(echo.bind(), "/a")
     answer = site.http.get("/ab")
     assert answer.status_code == 404
@@ -524,7 +524,7 @@ def test_no_application(site):
 
 
 def test_applications_side_by_side(site):
-    """Each gets what is under its prefix, the longest first, and sees the whole path."""
+    """Each application gets the requests of its prefix, the longest first, with the whole path."""
     site.run(echo.bind(), "/", "root")
     site.run(echo.bind(), "/a", "a")
     site.run(echo.bind(), "/a/b", "ab")
@@ -537,7 +537,7 @@ def test_applications_side_by_side(site):
 
 
 def test_root_path(start):
-    """The option stands before the route's prefix; the path itself is not changed."""
+    """`root_path` precedes the route's prefix, and the path is unchanged."""
     site = start(root_path="/outer")
     site.run(echo.bind(), "/a", "a")
     site.run(echo.bind(), "/", "root")
@@ -547,7 +547,7 @@ def test_root_path(start):
 
 
 def test_encoded_paths(site):
-    """Escapes are resolved in `path`, and kept in `raw_path`."""
+    """Escapes are decoded in `path` and kept in `raw_path`."""
     site.run(echo.bind())
     found = site.http.get("/gr%C3%BC%C3%9F%2Fe%FF?q=%26").json()
     assert found["raw_path"] == "/gr%C3%BC%C3%9F%2Fe%FF"
@@ -556,7 +556,7 @@ def test_encoded_paths(site):
 
 
 def test_targets_of_other_forms(site):
-    """A request that names the whole URL is served; `OPTIONS *` is answered somehow."""
+    """A request with an absolute target is served; `OPTIONS *` gets a response."""
     site.run(echo.bind())
     with site.wire() as wire:
         wire.ask("http://x/whole?a=1")
@@ -566,7 +566,7 @@ def test_targets_of_other_forms(site):
 
 
 def test_methods(site):
-    """A route that lists methods answers others 405 and says which it has."""
+    """A route with methods responds 405 to others, with the allowed methods."""
     site.run(echo.bind(), None)
     target = DeploymentId("default", "echo")
     route = Route("/form", "default", {target: 1.0}, methods=frozenset({"POST", "GET"}))
@@ -580,7 +580,7 @@ def test_methods(site):
 
 
 def test_head_of_a_get_route(site):
-    """It is answered as GET is, without the body; where GET is not allowed, HEAD is not."""
+    """HEAD is allowed exactly where GET is, without the body."""
     site.run(mirror.bind(), None)
     target = DeploymentId("default", "mirror")
     for name, method in (("get", "GET"), ("post", "POST")):
@@ -597,7 +597,7 @@ def test_head_of_a_get_route(site):
 
 
 def test_exact_routes(site):
-    """Such a route takes its path alone, and hides nothing of a prefix around it."""
+    """An exact route matches its path only, and the prefix around it still serves the others."""
     site.run(echo.bind(), None)
     route = Route("/one", "single", {DeploymentId("default", "echo"): 1.0}, exact=True)
     get_instance().apply(Resource("door", "single", route))
@@ -614,7 +614,7 @@ def test_exact_routes(site):
 
 
 def test_a_port_in_use(local):
-    """The error names the port and what to do."""
+    """The error names the port and the remedy."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -624,13 +624,13 @@ def test_a_port_in_use(local):
 
 
 def test_an_address_that_is_not_ours(local):
-    """The error names it."""
+    """The error names the address."""
     with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1 port 0"):
         local.start(http_options={"host": "192.0.2.1", "port": 0, "insecure": True})
 
 
 def test_shutdown_frees_the_port(start):
-    """The next instance may have it at once."""
+    """After `shutdown`, another instance can listen on the port."""
     site = start()
     site.run(echo.bind())
     site.http.get("/")
@@ -643,7 +643,7 @@ def test_shutdown_frees_the_port(start):
 
 
 def test_a_client_that_hangs_up(site, gate):
-    """Its handler is cancelled, and nobody else's."""
+    """A client's disconnect cancels only its own handler."""
     site.run(Stay.bind(), "/stay", "stay")
     site.run(echo.bind(), "/echo", "echo")
     wire = site.wire()
@@ -656,7 +656,7 @@ def test_a_client_that_hangs_up(site, gate):
 
 @pytest.mark.parametrize("leave", [Wire.close, Wire.reset])
 def test_a_queued_request_of_a_client_that_has_left(site, gate, leave):
-    """It never runs, though a replica is free a moment after the client has gone."""
+    """A queued request of a disconnected client never runs."""
     site.run(OneAtATime.bind())
     for _ in range(10):
         gate.open.clear()
@@ -677,7 +677,7 @@ def test_a_queued_request_of_a_client_that_has_left(site, gate, leave):
 
 
 def test_clients_that_hang_up_free_their_slots(site, gate):
-    """However many leave, the deployment goes on taking requests."""
+    """After any number of disconnects, the deployment still takes requests."""
     site.run(Stay.bind())
     for _ in range(3):
         wires = [site.wire() for _ in range(4)]
@@ -691,7 +691,7 @@ def test_clients_that_hang_up_free_their_slots(site, gate):
 
 @serve.deployment
 async def finishing(request: Request) -> str:
-    """Reads its request, waits, and notes how long its body was."""
+    """Read the request, wait, and note the body's length."""
     gates.GATE.inside.release()
     size = len(await request.body())
     await gates.GATE.pass_async()
@@ -700,7 +700,7 @@ async def finishing(request: Request) -> str:
 
 
 def test_a_request_that_may_not_ask_to_be_finished(site, gate):
-    """Without the option, the handler of a client that hangs up is cancelled, whatever it sent."""
+    """Without the option, a disconnect cancels the handler despite the header."""
     site.run(Stay.bind())
     with site.wire() as wire:
         wire.ask("/", "GET", "X-Request-Disconnect-Disabled: ?1")
@@ -710,7 +710,7 @@ def test_a_request_that_may_not_ask_to_be_finished(site, gate):
 
 @pytest.mark.parametrize(("method", "size"), [("GET", 0), ("POST", 5), ("POST", 3_000_000)])
 def test_a_request_that_is_to_be_finished(start, gate, method, size):
-    """A client that asks for it may go away: the handler runs to its end all the same."""
+    """With the option and the header, the handler survives its client's disconnect."""
     site = start(allow_disconnect_disabled=True)
     site.run(finishing.bind())
     with site.wire() as wire:
@@ -723,7 +723,7 @@ def test_a_request_that_is_to_be_finished(start, gate, method, size):
 
 
 def test_half_a_request_is_never_finished(start, gate):
-    """Whose body broke off is cancelled, whatever its client had asked for."""
+    """A request with an incomplete body is cancelled despite the header."""
     site = start(allow_disconnect_disabled=True)
     site.run(finishing.bind())
     with site.wire() as wire:
@@ -738,7 +738,7 @@ def test_half_a_request_is_never_finished(start, gate):
 
 
 def test_a_timeout(start, gate):
-    """After `request_timeout_s` the client is answered 504, and the handler is cancelled."""
+    """After `request_timeout_s` the client gets 504, and the handler is cancelled."""
     site = start(request_timeout_s=0.2)
     site.run(Stay.bind())
     with site.wire() as wire:
@@ -753,7 +753,7 @@ def test_a_timeout(start, gate):
 
 
 def test_a_full_queue(site, gate):
-    """Beyond `max_queued_requests`: 503 with Retry-After, at once; the others are answered."""
+    """Above `max_queued_requests`, a request gets 503 with Retry-After at once."""
     site.run(Narrow.bind())
 
     def get() -> httpx.Response:
@@ -772,7 +772,7 @@ def test_a_full_queue(site, gate):
 
 
 def test_before_anything_is_deployed(site):
-    """503 with Retry-After: what will be there, nobody knows. Later, what is not there is 404."""
+    """Before the first deployment, each path is 503 with Retry-After; later, unmatched ones 404."""
     answer = site.http.get("/any")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     site.run(echo.bind(), "/echo")
@@ -783,7 +783,7 @@ def test_before_anything_is_deployed(site):
 
 @pytest.mark.parametrize("path", ["/", "/more"])
 def test_a_request_to_a_starting_application(site, gate, path):
-    """503 with Retry-After at once, for WebSockets too; other applications answer meanwhile."""
+    """A starting application is 503 with Retry-After, for WebSockets too; others are served."""
     site.run(echo.bind(), "/echo", "echo")
     running = threading.Thread(target=site.run, args=(LateStart.bind(),))
     running.start()
@@ -803,7 +803,7 @@ def test_a_request_to_a_starting_application(site, gate, path):
 
 
 def test_a_request_to_an_application_that_starts_again(site, gate):
-    """An application that has answered before keeps requests for its next replica."""
+    """Requests for an application that was ready before wait for its next replica."""
     site.run(Stay.bind())
     kill("Stay")
     running = threading.Thread(target=site.run, args=(LateStart.bind(),))
@@ -818,7 +818,7 @@ def test_a_request_to_an_application_that_starts_again(site, gate):
 
 
 def test_an_application_that_failed(site):
-    """503, without the reason in it."""
+    """A failed application is 503, without the reason."""
     with pytest.raises(RuntimeError, match="secret reason"):
         site.run(Broken.bind())
     answer = site.http.get("/")
@@ -827,14 +827,14 @@ def test_an_application_that_failed(site):
 
 
 def test_a_deleted_application(site):
-    """Its path is nobody's."""
+    """A deleted application's path is 404."""
     site.run(echo.bind())
     serve.delete("default")
     assert site.http.get("/").status_code == 404
 
 
 def test_a_replica_that_dies(site, gate):
-    """What it was working on is answered 503 with a reason; the next request is served."""
+    """Requests of a lost replica get 503 with a reason; the next request is served."""
     site.run(Stay.bind(), "/stay", "stay")
     with site.wire() as wire:
         wire.ask("/stay")
@@ -852,7 +852,7 @@ def test_a_replica_that_dies(site, gate):
     ("method", "body", "status"), [("GET", b"", 200), ("PUT", b"small", 200), ("POST", b"x", 503)]
 )
 def test_a_replica_that_dies_under_what_may_be_repeated(start, gate, method, body, status):
-    """A request of one of `retry_methods` is answered by another replica; others are not sent."""
+    """A lost request of `retry_methods` goes to another replica; other requests do not."""
     site = start(retry_methods=("GET", "PUT"))
     site.run(Gated.bind())
     with site.wire() as wire:
@@ -869,7 +869,7 @@ def test_a_replica_that_dies_under_what_may_be_repeated(start, gate, method, bod
 
 
 def test_no_hook_call_per_request(site):
-    """Plugins' hooks run when processes start; during requests only the layers they gave."""
+    """Requests call no hook, only layers."""
     site.run(echo.bind())
     site.http.get("/")
     hooks, layers = plugin.HOOKS.copy(), plugin.LAYERS.copy()
@@ -883,7 +883,7 @@ def test_no_hook_call_per_request(site):
 
 @pytest.fixture
 def pickling(monkeypatch):
-    """A list to which every use of pickle in this process is added."""
+    """The list of all uses of pickle in this process."""
     import pickle
 
     import cloudpickle

@@ -12,7 +12,7 @@ from alacarte_http._proxy.forwarding import Forwarding
 
 
 class Exchange:
-    """Notes what is written.
+    """A stand-in that records writes.
 
     Args:
         room: Writes until the client has to read first.
@@ -47,7 +47,7 @@ class Exchange:
 
 
 class Pushed:
-    """The rest of a reply, as `PushedMessages`."""
+    """The rest of a reply, a `PushedMessages`."""
 
     def __init__(self, *parts: bytes) -> None:
         self._parts = list(parts)
@@ -60,7 +60,7 @@ class Pushed:
 
 
 def forward(rest: Any, exchange: Any = None) -> list[bytes]:
-    """Return what a client is sent of the rest of a reply, write by write."""
+    """Return the writes to a client for the rest of a reply."""
     exchange = exchange or Exchange()
     nothing: Any = None
     forwarding = Forwarding(
@@ -72,19 +72,19 @@ def forward(rest: Any, exchange: Any = None) -> list[bytes]:
 
 
 def test_parts_are_written_as_they_arrive():
-    """Nothing of the proxy's is woken for each of them."""
+    """Parts are written without waking a task for each."""
     assert forward(Pushed(b"a", b"b", b"c")) == [b"a", b"b", b"c"]
 
 
 def test_a_client_that_does_not_read_is_waited_for():
-    """Once it has no room, nothing is written before it has read."""
+    """While the client does not read, no part is written."""
     exchange = Exchange(room=2)
     assert forward(Pushed(b"a", b"b", b"c", b"d", b"e"), exchange) == [b"a", b"b", b"c", b"d", b"e"]
     assert exchange.drained == 2
 
 
 def test_the_rest_of_a_layer():
-    """A plugin's layer may give a generator."""
+    """The rest of a response may be a layer's generator."""
 
     async def parts() -> AsyncIterator[Message]:
         yield (b"a",)

@@ -33,7 +33,7 @@ BANK = HttpRoute(APPLICATION, "/bank", "bank", (DeploymentInfo(DeploymentId("ban
 
 
 def test_headers_are_found_and_changed():
-    """By name, in whatever case; the others stay in order."""
+    """Headers are found and replaced by name in any case; others keep their order."""
     request = HttpRequest("GET", "/", headers=[(b"a", b"1"), (b"b", b"2"), (b"a", b"3")])
     assert (request.header("A"), request.header("b"), request.header("c")) == ("1", "2", None)
     assert request.with_headers({"A": "4", "c": "é"}).headers == [
@@ -55,7 +55,7 @@ def test_headers_are_found_and_changed():
     ],
 )
 def test_a_path_is_written_as_it_is_sent(path: str, raw: bytes):
-    """A decoded path becomes one that a client could have sent."""
+    """`with_path` percent-encodes a decoded path."""
     request = HttpRequest("GET", "/", b"/", query=b"q").with_path(path)
     assert (request.path, request.raw_path, request.query) == (path, raw, b"q")
 
@@ -64,7 +64,7 @@ def test_a_path_is_written_as_it_is_sent(path: str, raw: bytes):
 
 
 def tagging(name: str, log: list[str]) -> HttpLayer:
-    """Return a layer that notes when a request passes it."""
+    """Return a layer that records passing requests."""
 
     def layer(service: HttpService) -> HttpService:
         async def call(request: HttpRequest) -> HttpResponse:
@@ -77,7 +77,7 @@ def tagging(name: str, log: list[str]) -> HttpLayer:
 
 
 def built(*given: tuple[str, Any], reports: list[Any] | None = None) -> HttpService | None:
-    """Return the service of a route that plugins give these layers for."""
+    """Return the service of a route with these layers."""
     found = [] if reports is None else reports
     layers = HttpLayers(lambda route: given, STAGES, lambda *each: found.append(each))
     layers.update([SHOP])
@@ -85,7 +85,7 @@ def built(*given: tuple[str, Any], reports: list[Any] | None = None) -> HttpServ
 
 
 def never(*given: object) -> None:
-    """Stand in for a report, where nothing fails."""
+    """Fail the test: no failure may be reported."""
     raise AssertionError(given)
 
 
@@ -99,7 +99,7 @@ def answer(service: HttpService | None, request: HttpRequest | None = None) -> H
 
 
 def test_layers_stand_in_the_order_of_their_stages():
-    """Authentication outermost, whatever its plugin is called; those without a stage inside."""
+    """Layers are ordered by stage, not by plugin name; those without a stage are innermost."""
     log: list[str] = []
     service = built(
         ("anything", tagging("anything", log)),
@@ -111,12 +111,12 @@ def test_layers_stand_in_the_order_of_their_stages():
 
 
 def test_a_route_without_layers_has_no_service():
-    """Plugins that return None cost nothing."""
+    """A route whose plugins return None has no service."""
     assert built() is None
 
 
 def test_layers_are_built_once_for_each_route():
-    """Again when the route changes, and not when another one does."""
+    """Layers are built once per route, and again only when that route changes."""
     asked: list[HttpRoute] = []
 
     def ask(route: HttpRoute) -> list[tuple[str, Any]]:
@@ -151,7 +151,7 @@ def test_layers_are_built_once_for_each_route():
 
 
 def test_a_layer_answers_at_once():
-    """What is further in is not called."""
+    """A layer that responds does not call inner layers."""
     log: list[str] = []
 
     def refuse(service: HttpService) -> HttpService:
@@ -166,7 +166,7 @@ def test_a_layer_answers_at_once():
 
 
 def test_a_layer_passes_on_another_request():
-    """With another path and an identity."""
+    """A layer can pass on a changed path and an identity."""
 
     def change(service: HttpService) -> HttpService:
         async def call(request: HttpRequest) -> HttpResponse:
@@ -279,7 +279,7 @@ BROKEN: dict[str, Any] = {
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_what_a_plugin_breaks_is_answered_500(broken: Any):
-    """And reported with the plugin's name; nothing gets past it."""
+    """A failing layer responds 500, is reported with its plugin's name, and blocks requests."""
     log: list[str] = []
     reports: list[Any] = []
     service = built(("broken", broken), ("inner", tagging("inner", log)), reports=reports)
@@ -292,7 +292,7 @@ def test_what_a_plugin_breaks_is_answered_500(broken: Any):
 
 
 def test_an_outer_layer_sees_the_failure_of_an_inner_one():
-    """As a response: observers count every status."""
+    """An outer layer sees the failure of an inner one as a response."""
     seen: list[int] = []
 
     def observe(service: HttpService) -> HttpService:
@@ -319,7 +319,7 @@ class Forbidden(RequestError):
     ("error", "status"), [(Forbidden("x"), 403), (BackPressureError("a#b", 1, 1), 503)]
 )
 def test_a_layer_may_raise_an_error_of_a_request(error: RequestError, status: int):
-    """Its code becomes the status, and nothing is reported: the plugin means it."""
+    """A layer's RequestError becomes its status and is not reported."""
     reports: list[Any] = []
     response = answer(built(("a", raising(error)), reports=reports))
     assert (response.status, response.body.decode()) == (status, error.client_message)
@@ -327,13 +327,13 @@ def test_a_layer_may_raise_an_error_of_a_request(error: RequestError, status: in
 
 
 def test_who_is_gone_is_not_answered():
-    """That a client is gone passes every layer."""
+    """ClientDisconnected passes every layer."""
     with pytest.raises(ClientDisconnected):
         answer(built(("a", raising(ClientDisconnected())), ("b", tagging("b", []))))
 
 
 def test_a_cancellation_passes_every_layer():
-    """Of the task that a request has; in a layer without a task it may be of the request, too."""
+    """A cancellation of the request passes every layer, with or without a task."""
 
     def waiting(service: HttpService) -> HttpService:
         async def call(request: HttpRequest) -> HttpResponse:
@@ -372,7 +372,7 @@ def test_a_cancellation_passes_every_layer():
 
 
 def test_a_route_for_which_a_plugin_fails_fails_closed():
-    """The application is not served without a layer that may be there for authentication."""
+    """A route whose plugin fails responds 500: the layer may authenticate requests."""
 
     def ask(route: HttpRoute) -> list[tuple[str, Any]]:
         if route is SHOP:
@@ -386,7 +386,7 @@ def test_a_route_for_which_a_plugin_fails_fails_closed():
 
 
 def test_a_failed_build_is_made_again():
-    """With every table, and for the paths without a route, too; those that are good are kept."""
+    """Failed layers are built again with each table; the others are kept."""
     missing = True
     asked: list[HttpRoute] = []
 
@@ -410,7 +410,7 @@ def test_a_failed_build_is_made_again():
 
 
 def test_a_layer_that_could_not_be_put_around_a_service_is_built_again():
-    """As one that its plugin could not give."""
+    """A layer that raises when it is called is built again like one whose hook failed."""
     missing = True
 
     def layer(service: HttpService) -> HttpService:

@@ -46,7 +46,7 @@ def hello(rest: AsyncIterator[Message] | None = None) -> Reply:
 
 
 class Replica:
-    """The deployment: notes the calls, and answers as it was told."""
+    """A deployment that records calls and returns given replies."""
 
     def __init__(self, does: Callable[[Call], Awaitable[Reply]] | None = None) -> None:
         self.got: list[Call] = []
@@ -58,7 +58,7 @@ class Replica:
 
 
 class Rest:
-    """The rest of a reply, which notes how often it is closed."""
+    """The rest of a reply that counts how often it is closed."""
 
     def __init__(self, *parts: bytes) -> None:
         self.closed = 0
@@ -81,7 +81,7 @@ def passes(service: HttpService) -> HttpService:
 
 
 def changes(change: Callable[[HttpRequest], HttpRequest]) -> HttpLayer:
-    """Return a layer that passes another request on."""
+    """Return a layer that passes on a changed request."""
 
     def layer(service: HttpService) -> HttpService:
         async def call(request: HttpRequest) -> HttpResponse:
@@ -150,7 +150,7 @@ class Bench:
             await asyncio.sleep(0)
 
     async def ask(self, data: bytes = GET) -> bytes:
-        """Send a request; return its response, when it has ended."""
+        """Send a request; return its response after its end."""
         self.send(data)
         while self.edge.tasks:
             await asyncio.wait(self.edge.tasks)
@@ -179,7 +179,7 @@ def status_of(response: bytes) -> int:
 async def test_a_task_only_where_something_needs_one(
     task_free: bool, plain: bool, timeout_s: float | None, sent: bytes, takes_a_task: bool
 ):
-    """A layer, a service, a deadline or a body on its way; the response is the same."""
+    """A request takes a task only for a layer, a service, a deadline or a body that needs one."""
     bench = Bench(target(Replica(), passes, task_free=task_free, plain=plain), timeout_s)
     bench.send(sent)
     assert bool(bench.edge.tasks) is takes_a_task
@@ -192,7 +192,7 @@ async def test_a_task_only_where_something_needs_one(
 
 
 async def test_the_proxy_s_own_answer_takes_no_task():
-    """What stands for the application needs no service, whether that is plain or not."""
+    """A local response takes no task, with a plain service or not."""
     nowhere = target(
         None,
         passes,
@@ -209,7 +209,7 @@ async def test_the_proxy_s_own_answer_takes_no_task():
 
 
 async def test_a_rewritten_request_reaches_the_replica():
-    """Method, path, query, headers and who makes it; options are read of the new headers."""
+    """A replica gets a layer's method, path, query, headers and identity; options are reread."""
     replica = Replica()
     somebody = Identity("somebody")
 
@@ -226,7 +226,7 @@ async def test_a_rewritten_request_reaches_the_replica():
 
 
 async def test_a_request_that_no_layer_changes_is_the_client_s():
-    """Nothing of the head is lost on the way."""
+    """Without changes, the replica gets the client's head."""
     replica = Replica()
     await Bench(target(replica, passes)).ask()
     head = read_request(replica.got[0])
@@ -245,7 +245,7 @@ async def test_a_request_that_no_layer_changes_is_the_client_s():
     ],
 )
 async def test_a_layer_keeps_a_request_in_its_route(prefix: str, path: str, status: int):
-    """The route has chosen the layers: nobody gets past those of another one."""
+    """A layer cannot move a request to another route and so bypass that route's layers."""
     replica = Replica()
     layer = changes(lambda request: request.with_path(path))
     response = await Bench(target(replica, layer, prefix=prefix)).ask()
@@ -253,7 +253,7 @@ async def test_a_layer_keeps_a_request_in_its_route(prefix: str, path: str, stat
 
 
 async def test_headers_that_a_layer_makes_senseless_are_refused():
-    """As if the client had sent them; the application sees nothing."""
+    """Invalid option headers of a layer are refused like a client's."""
     replica = Replica()
     layer = changes(lambda request: request.with_headers({"x-request-timeout-seconds": "soon"}))
     response = await Bench(target(replica, layer)).ask()
@@ -261,7 +261,7 @@ async def test_headers_that_a_layer_makes_senseless_are_refused():
 
 
 async def test_a_request_is_passed_on_once():
-    """The body can be read once: the layer gets an error, and may answer nevertheless."""
+    """A layer that passes a request on twice gets an error, and may still respond."""
     replica = Replica()
 
     def layer(service: HttpService) -> HttpService:
@@ -278,7 +278,7 @@ async def test_a_request_is_passed_on_once():
 
 
 async def test_an_error_of_the_application_is_a_response_to_layers():
-    """They see what the client will be sent, and may send something else."""
+    """Layers see an application's error as a response, and may replace it."""
     seen: list[int] = []
 
     async def busy(call: Call) -> Reply:
@@ -301,7 +301,7 @@ async def test_an_error_of_the_application_is_a_response_to_layers():
 
 
 async def test_a_reply_that_a_layer_drops_is_closed():
-    """Where a layer answers by itself, nobody reads the replica's stream: it is told so, once."""
+    """A reply that a layer replaces is closed once."""
     rest = Rest(b"part")
 
     async def streams(call: Call) -> Reply:
@@ -319,7 +319,7 @@ async def test_a_reply_that_a_layer_drops_is_closed():
 
 
 async def test_a_reply_that_comes_too_late_is_closed():
-    """A layer has answered while the replica worked: the late stream is closed."""
+    """A reply that arrives after a layer's response is closed."""
     rest, go_on = Rest(b"part"), asyncio.Event()
 
     async def slow(call: Call) -> Reply:
@@ -345,7 +345,7 @@ async def test_a_reply_that_comes_too_late_is_closed():
 
 
 async def test_a_layer_that_cancels_itself():
-    """A cancellation that is not the request's own is an error of the layer: the client sees it."""
+    """A layer that raises CancelledError itself causes a 500."""
 
     def layer(service: HttpService) -> HttpService:
         async def call(request: HttpRequest) -> HttpResponse:
@@ -357,7 +357,7 @@ async def test_a_layer_that_cancels_itself():
 
 
 async def test_a_service_that_cancels_itself():
-    """Neither is one that the replica's side raises: layers see a response."""
+    """A service that raises CancelledError itself is a response to layers."""
 
     async def cancelled(call: Call) -> Reply:
         raise asyncio.CancelledError
@@ -367,7 +367,7 @@ async def test_a_service_that_cancels_itself():
 
 @pytest.mark.parametrize("task_free", [True, False])
 async def test_a_client_that_leaves(task_free: bool):
-    """The replica's call is cancelled, and the request ends once, as left."""
+    """A disconnect cancels the replica's call, and the request ends once, with 499."""
     cancelled: list[bool] = []
 
     async def waits(call: Call) -> Reply:
@@ -391,7 +391,7 @@ async def test_a_client_that_leaves(task_free: bool):
 
 
 async def test_layers_that_take_too_long():
-    """The client gets its answer when the time is over, whatever a layer waits for."""
+    """A slow layer's client gets 504 at the deadline."""
 
     def layer(service: HttpService) -> HttpService:
         async def call(request: HttpRequest) -> HttpResponse:
@@ -406,7 +406,7 @@ async def test_layers_that_take_too_long():
 
 
 async def test_time_in_layers_counts():
-    """The call ends when the request's time is over, though it was made later."""
+    """A call's deadline includes the time spent in layers."""
     replica = Replica()
 
     def layer(service: HttpService) -> HttpService:
@@ -450,7 +450,7 @@ def accepted(rest: Any = None) -> Reply:
 
 
 async def test_a_handshake_passes():
-    """The application's acceptance goes on as it is, with its stream, which stays open."""
+    """An acceptance passes layers unchanged, and its stream stays open."""
     rest = Rest(b"part")
 
     async def accepts(call: Call) -> Reply:
@@ -467,7 +467,7 @@ async def test_a_handshake_passes():
 
 
 async def test_a_handshake_that_a_layer_denies_after_all():
-    """The application had accepted: its stream is closed, and the client gets the layer's word."""
+    """A layer's denial closes the stream of an application that has accepted."""
     rest = Rest()
 
     async def accepts(call: Call) -> Reply:
@@ -487,7 +487,7 @@ async def test_a_handshake_that_a_layer_denies_after_all():
 
 
 async def test_a_handshake_whose_layer_is_cancelled():
-    """The client has left: the application's stream is closed, and the cancellation goes on."""
+    """A disconnect during a layer closes the application's stream and cancels the layer."""
     rest, inside = Rest(), asyncio.Event()
 
     async def accepts(call: Call) -> Reply:
@@ -511,7 +511,7 @@ async def test_a_handshake_whose_layer_is_cancelled():
 
 
 async def test_a_handshake_that_fails_or_leads_nowhere():
-    """Layers see a denial in either case, and so does the client."""
+    """A failed or unrouted handshake is a denial to layers and client."""
 
     async def fails(call: Call) -> Reply:
         raise BackPressureError("shop#Desk", 1, 1)

@@ -1,4 +1,4 @@
-"""Which layers stand around which request."""
+"""The layers around each kind of request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def resolved(*routes: Route) -> Callable[[str], ResolvedRoute | None]:
 
 
 def test_every_path_belongs_to_one_kind():
-    """Plugins are asked once for each route, for the proxy's own paths, and for all others."""
+    """Hooks run once for each route, for the proxy's own paths, and for unmatched paths."""
     asked: list[HttpRoute] = []
 
     def gives(route: HttpRoute) -> list[tuple[str, Any]]:
@@ -62,7 +62,7 @@ def test_every_path_belongs_to_one_kind():
 
 
 def test_only_some_routes_have_layers():
-    """The others have none around them, and the table as a whole is not empty."""
+    """Routes without layers have None, and the table is true."""
     routes = Route("/shop", "shop", {SHOP: 1.0}), Route("/bank", "bank", {BANK: 1.0})
     found = layered(
         lambda route: [("plugin", layer)] if route.application == "bank" else [], *routes
@@ -75,12 +75,12 @@ def test_only_some_routes_have_layers():
 
 
 def test_without_layers_it_is_empty():
-    """So a proxy can tell that no request has anything around it."""
+    """Without any layer, the table is false."""
     assert not layered(lambda route: [], Route("/shop", "shop", {SHOP: 1.0}))
 
 
 def test_an_exact_route_is_another_one():
-    """Two routes of the same path, one of them exact, have each their own layers."""
+    """An exact route and a prefix of the same path have separate layers."""
     routes = (
         Route("/shop", "shop", {SHOP: 1.0}),
         Route("/shop", "bank", {BANK: 1.0}, exact=True),
@@ -94,7 +94,7 @@ def test_an_exact_route_is_another_one():
 
 
 def test_a_route_without_a_path_has_no_layers():
-    """HTTP does not lead there."""
+    """A route without a path gets no layers."""
     asked: list[HttpRoute] = []
 
     def gives(route: HttpRoute) -> list[tuple[str, Any]]:
@@ -106,7 +106,7 @@ def test_a_route_without_a_path_has_no_layers():
 
 
 def test_layers_see_all_deployments_of_a_split():
-    """With what is known of each; one of which nothing is known has its name at least."""
+    """Layers see the info of each deployment of a split, or at least its name."""
     asked: list[HttpRoute] = []
 
     def gives(route: HttpRoute) -> list[tuple[str, Any]]:
@@ -124,7 +124,7 @@ def test_layers_see_all_deployments_of_a_split():
 
 
 def test_a_route_is_free_of_tasks_only_with_all_of_its_layers():
-    """One layer that needs a task gives the request one."""
+    """A route needs a task if one of its layers does."""
     free = StagedLayer("", layer, task_free=True)
     for given, task_free in (([free, free], True), ([free, layer], False)):
         found = layered(lambda route, given=given: [("a", given[0]), ("b", given[1])])

@@ -31,7 +31,7 @@ LARGE = b"x" * 5_000_000
 
 @serve.deployment(max_ongoing_requests=16)
 async def echo(request: Request) -> Any:
-    """Tells what it was asked, and by whom."""
+    """Respond with the request and its identity."""
     gates.GATE.note(request.url.path)
     body = await request.body()
     identity = serve.get_request_context().identity
@@ -70,7 +70,7 @@ async def raises() -> None:
 
 
 async def talk(scope: Any, receive: Any, send: Any) -> None:
-    """Accepts WebSockets and echoes text with who sends it."""
+    """Accept WebSockets and echo text with its sender's identity."""
     if scope["type"] != "websocket":
         await Response("no WebSocket")(scope, receive, send)
         return
@@ -92,7 +92,7 @@ Wrap = Callable[[HttpRoute], Any]
 def layers(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Callable[[Wrap], None]:
-    """Let the tests' plugin give the layers that a function returns for a route."""
+    """A function that sets the layers of the tests' plugin."""
 
     def use(give: Wrap) -> None:
         def give_staged(route: HttpRoute) -> Any:
@@ -137,7 +137,7 @@ def guarded(route: HttpRoute) -> Any:
 
 
 def test_a_layer_answers_before_user_code(start, layers, gate):
-    """Without a key 401, with one the identity reaches the replica; the key does not."""
+    """Without a key a request gets 401; with a key, the identity reaches the replica."""
     layers(guarded)
     site = start()
     site.run(echo.bind(), "/shop", "shop")
@@ -152,7 +152,7 @@ def test_a_layer_answers_before_user_code(start, layers, gate):
 
 
 def test_a_refused_upload_leaves_the_connection_open(start, layers, gate):
-    """5 MB are neither read by user code nor the end of the connection."""
+    """A refused upload of 5 MB does not reach user code, and the connection stays open."""
     layers(guarded)
     site = start()
     site.run(echo.bind())
@@ -168,7 +168,7 @@ def test_a_refused_upload_leaves_the_connection_open(start, layers, gate):
 
 
 def test_a_body_is_read_when_the_layers_have_passed_it_on(start, layers, gate):
-    """A client that waits for 100 Continue sends nothing to be refused."""
+    """A refused client gets no 100 Continue."""
     layers(guarded)
     site = start()
     site.run(echo.bind())
@@ -193,7 +193,7 @@ def test_uploads_in_parts_pass(start, layers, gate):
 
 
 def test_a_layer_rewrites(start, layers):
-    """Path, query and headers, as the application sees them; the route stays."""
+    """A layer's path, query and headers reach the application of the same route."""
 
     async def rewrite(request: HttpRequest, service: HttpService) -> HttpResponse:
         return await service(request.with_path("/shop/é b").with_headers({"X-Added": "yes"}))
@@ -209,7 +209,7 @@ def test_a_layer_rewrites(start, layers):
 
 
 def test_a_layer_does_not_lead_out_of_its_route(start, layers, caplog):
-    """It would pass by the layers of another route."""
+    """A path outside the route is refused: it would bypass another route's layers."""
     layers(lambda route: layer(lambda request, service: service(request.with_path("/other"))))
     site = start()
     site.run(echo.bind(), "/shop", "shop")
@@ -218,7 +218,7 @@ def test_a_layer_does_not_lead_out_of_its_route(start, layers, caplog):
 
 
 def test_a_layer_changes_a_response(start, layers):
-    """Headers of whole and of streamed ones; the body passes as it comes."""
+    """A layer can change the headers of whole and streamed responses."""
 
     async def add(request: HttpRequest, service: HttpService) -> HttpResponse:
         response = await service(request)
@@ -239,7 +239,7 @@ def test_a_layer_changes_a_response(start, layers):
 
 
 def test_a_layer_answers_in_place_of_the_application(start, layers, gate):
-    """The stream of the replica that nobody reads is closed."""
+    """A layer's response closes the replica's stream."""
 
     async def replace(request: HttpRequest, service: HttpService) -> HttpResponse:
         await service(request)
@@ -254,7 +254,7 @@ def test_a_layer_answers_in_place_of_the_application(start, layers, gate):
 
 
 def test_a_layer_streams(start, layers):
-    """A response of its own in parts."""
+    """A layer can stream a response."""
 
     async def parts() -> AsyncIterator[Any]:
         yield (b"b",)
@@ -268,7 +268,7 @@ def test_a_layer_streams(start, layers):
 
 
 def test_a_layer_passes_a_request_on_once(start, layers, caplog):
-    """The body can be read once."""
+    """A layer that passes a request on twice gets an error."""
 
     async def twice(request: HttpRequest, service: HttpService) -> HttpResponse:
         await service(request)
@@ -282,7 +282,7 @@ def test_a_layer_passes_a_request_on_once(start, layers, caplog):
 
 
 def test_a_client_that_leaves_cancels_the_layers(start, layers, gate):
-    """A layer that waits is told that nobody does any more."""
+    """A disconnect cancels a waiting layer."""
 
     async def wait(request: HttpRequest, service: HttpService) -> HttpResponse:
         gate.note("waits")
@@ -303,7 +303,7 @@ def test_a_client_that_leaves_cancels_the_layers(start, layers, gate):
 
 @pytest.mark.parametrize("where", ["before", "in the application", "after"])
 def test_a_request_has_its_time_for_layers_too(start, layers, gate, where: str):
-    """504 when it is over; a layer further out sees what the application was too late for."""
+    """A request's timeout includes its layers; an outer layer sees the 504."""
     statuses: list[int] = []
 
     async def wait(request: HttpRequest, service: HttpService) -> HttpResponse:
@@ -327,7 +327,7 @@ def test_a_request_has_its_time_for_layers_too(start, layers, gate, where: str):
 
 
 def test_layers_stand_around_every_path(start, layers):
-    """The proxy's own paths, paths without a route, and methods that a route does not take."""
+    """Layers see the proxy's own paths, unmatched paths and refused methods."""
     asked: Counter[tuple[str, str]] = Counter()
 
     def give(route: HttpRoute) -> Any:
@@ -355,7 +355,7 @@ def test_layers_stand_around_every_path(start, layers):
 
 
 def test_layers_see_where_they_are(start, layers):
-    """Route, deployments, client, request id."""
+    """A layer sees route, deployments, client and request id."""
     seen: list[HttpRequest] = []
 
     async def note(request: HttpRequest, service: HttpService) -> HttpResponse:
@@ -379,7 +379,7 @@ def test_layers_see_where_they_are(start, layers):
 
 
 def test_layers_follow_the_options_of_a_deployment(start, layers):
-    """An option that changes in place builds the layer again, and replaces no replica."""
+    """A changed option builds the layer again and replaces no replica."""
 
     async def close(request: HttpRequest, service: HttpService) -> HttpResponse:
         return HttpResponse(403, "closed")
@@ -401,7 +401,7 @@ def test_layers_follow_the_options_of_a_deployment(start, layers):
 
 
 def test_a_handshake_is_refused_before_user_code(start, layers, gate):
-    """401 for the handshake; with a key the identity is known for the whole connection."""
+    """A handshake without a key gets 401; with a key, the identity lasts for the connection."""
     layers(guarded)
     site = start()
     serve_app(site, talk, "/talk")
@@ -417,7 +417,7 @@ def test_a_handshake_is_refused_before_user_code(start, layers, gate):
 
 
 def test_layers_stand_around_handshakes_that_no_route_takes(start, layers):
-    """Also around the proxy's own paths, where there is no WebSocket."""
+    """Layers see handshakes without a route and of the proxy's own paths."""
     layers(guarded)
     site = start()
     serve_app(site, talk, "/talk")
@@ -429,7 +429,7 @@ def test_layers_stand_around_handshakes_that_no_route_takes(start, layers):
 
 
 def test_a_layer_sees_the_answer_to_a_handshake(start, layers):
-    """101, and may add to its headers."""
+    """A layer sees 101 and can add headers."""
     seen: list[int] = []
 
     async def note(request: HttpRequest, service: HttpService) -> HttpResponse:
@@ -448,7 +448,7 @@ def test_a_layer_sees_the_answer_to_a_handshake(start, layers):
 
 
 def test_a_layer_denies_a_websocket_that_was_accepted(start, layers, gate):
-    """The application is told that its client is gone."""
+    """A layer's denial disconnects an application that has accepted."""
 
     async def deny(request: HttpRequest, service: HttpService) -> HttpResponse:
         await service(request)
@@ -481,7 +481,7 @@ class Forbidden(RequestError):
 
 
 def test_a_hook_that_raises_for_one_route_fails_that_route_alone(start, layers, caplog):
-    """500, never the application without its layer; others are served, and the plugin is named."""
+    """A hook that fails makes its routes respond 500, and the log names the plugin."""
 
     def give(route: HttpRoute) -> Any:
         if route.application == "bad":
@@ -503,7 +503,7 @@ def test_a_hook_that_raises_for_one_route_fails_that_route_alone(start, layers, 
 
 
 def test_a_hook_that_fails_once_is_asked_again(start, layers, caplog):
-    """Until then nobody gets past the missing layer, on the proxy's own and unknown paths, too.
+    """A hook that failed is called again; until then its routes respond 500.
 
     With no change of any route: after a pause.
     """
@@ -532,7 +532,7 @@ def test_a_hook_that_fails_once_is_asked_again(start, layers, caplog):
 
 @pytest.mark.parametrize("given", [17, StagedLayer("nowhere", layer(need_key))])
 def test_what_is_no_layer_fails_its_route(start, layers, given, caplog):
-    """Checked where it is given, and named."""
+    """A hook that returns no layer makes its route respond 500, and the log names the plugin."""
     layers(lambda route: given if route.application == "bad" else None)
     site = start()
     site.run(echo.bind(), "/bad", "bad")
@@ -542,7 +542,7 @@ def test_what_is_no_layer_fails_its_route(start, layers, given, caplog):
 
 
 def test_a_layer_that_raises_fails_the_request(start, layers, caplog):
-    """For a WebSocket as for a request; logged once; an error of a request is an answer."""
+    """A layer that raises causes a 500 and one log entry; a RequestError is a response."""
     errors: list[Exception] = []
 
     async def fail(request: HttpRequest, service: HttpService) -> HttpResponse:
@@ -563,7 +563,7 @@ def test_a_layer_that_raises_fails_the_request(start, layers, caplog):
 
 
 def test_a_layer_that_cancels_itself_is_answered(start, layers):
-    """500, for a WebSocket as for a request: nobody has given the request up."""
+    """A layer that raises CancelledError itself causes a 500."""
 
     async def fail(request: HttpRequest, service: HttpService) -> HttpResponse:
         raise asyncio.CancelledError
@@ -581,14 +581,14 @@ def test_a_layer_that_cancels_itself_is_answered(start, layers):
 
 
 class NoFuture:
-    """What no event loop of asyncio can wait for."""
+    """An awaitable that asyncio does not support."""
 
     def __await__(self) -> Any:
         yield 17
 
 
 def test_a_layer_that_waits_for_no_future_is_named(start, layers):
-    """In a task or without one, the error is raised within the layer."""
+    """An invalid await raises within the layer, with or without a task."""
 
     async def fail(request: HttpRequest, service: HttpService) -> Any:
         return await NoFuture()
@@ -604,7 +604,7 @@ def test_a_layer_that_waits_for_no_future_is_named(start, layers):
 
 
 def test_without_layers_nothing_is_made(start, layers, monkeypatch):
-    """A proxy whose plugins give no layer makes no request of a layer."""
+    """Without layers the proxy creates no `HttpRequest`."""
 
     def never(*given: object) -> None:
         raise AssertionError("made for nothing")

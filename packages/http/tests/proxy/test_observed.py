@@ -1,4 +1,4 @@
-"""What an observer of the proxy is told: each request once, and every byte of every connection."""
+"""Reports to an observer of the proxy: each request once, and each byte."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TABLE = RouteTable(
 
 
 class Observer(EdgeObserver):
-    """Keeps what it is told."""
+    """An observer that records its calls."""
 
     def __init__(self) -> None:
         self.connections: list[str] = []
@@ -71,7 +71,7 @@ class Transport(MemoryTransport):
 
 
 class Runtime:
-    """Answers for every route."""
+    """An application for every route."""
 
     def __init__(self, service: Callable[[Call], Any]) -> None:
         self._service = service
@@ -123,7 +123,7 @@ class Bench:
             await asyncio.sleep(0)
 
     async def told(self, data: bytes) -> tuple[str, EdgeRequest]:
-        """Send a request; return the only thing that is said about it."""
+        """Send a request; return its only report."""
         self.send(data)
         await self.settle()
         [told] = self.observer.requests
@@ -135,7 +135,7 @@ def get(path: str, method: str = "GET") -> bytes:
 
 
 async def test_a_request_that_is_answered():
-    """It has ended, with what is known of it; its query is nobody's business."""
+    """A served request is reported as ended, without its query."""
     bench = Bench()
     kind, request = await bench.told(get("/shop/a?secret=1"))
     assert (kind, request.protocol, request.method) == ("ended", "http", "GET")
@@ -145,7 +145,7 @@ async def test_a_request_that_is_answered():
 
 
 async def test_an_application_that_fails():
-    """It has ended, too: an application has seen it, whatever the status."""
+    """A failed request is reported as ended: the application has seen it."""
 
     async def fails(call: Call) -> Reply:
         raise ValueError("a bug")
@@ -163,7 +163,7 @@ async def test_an_application_that_fails():
     ],
 )
 async def test_a_request_that_the_proxy_refuses(sent: bytes, status: int, route: str, reason: str):
-    """With the sentence that the client reads, and the route that the path belongs to."""
+    """A refused request is reported with the client's text and the path's route."""
     bench = Bench()
     kind, request = await bench.told(sent)
     assert (kind, request.status, request.route) == ("refused", status, route)
@@ -174,19 +174,19 @@ async def test_a_request_that_the_proxy_refuses(sent: bytes, status: int, route:
 
 
 async def test_the_proxy_s_own_paths():
-    """One that succeeds has ended, and belongs to no application."""
+    """A request for the proxy's own paths is reported as ended, without an application."""
     kind, request = await Bench().told(get("/-/healthz"))
     assert (kind, request.status, request.route, request.app) == ("ended", 200, "", "")
 
 
 async def test_the_server_as_a_whole():
-    """`OPTIONS *` never reaches the application, and is counted nevertheless."""
+    """`OPTIONS *` is reported although it reaches no application."""
     kind, request = await Bench().told(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (kind, request.method, request.path, request.status) == ("ended", "OPTIONS", "*", 200)
 
 
 async def test_what_is_no_request():
-    """Bytes without a request line are refused without a path; nothing else is said of them."""
+    """Bytes without a request line are reported as refused without a path."""
     bench = Bench()
     kind, request = await bench.told(b"\x00\x01 nonsense\r\n\r\n")
     assert (kind, request.method, request.path, request.app) == ("refused", "", "", "")
@@ -195,7 +195,7 @@ async def test_what_is_no_request():
 
 
 async def test_a_body_that_is_refused_in_the_middle():
-    """The refusal names its request, which has ended as left where an application worked on it."""
+    """A refused body is reported with its request, which also ends with 499 if it had begun."""
 
     async def reads(call: Call) -> Reply:
         async for _ in call.body or ():
@@ -213,7 +213,7 @@ async def test_a_body_that_is_refused_in_the_middle():
 
 
 async def test_a_client_that_leaves():
-    """The request has ended once, with 499, and the connection after it."""
+    """A disconnect ends the request once, with 499, and then the connection."""
 
     async def waits(call: Call) -> Reply:
         await asyncio.Event().wait()
@@ -231,7 +231,7 @@ async def test_a_client_that_leaves():
 
 
 async def test_bytes_of_requests():
-    """All that came and all that went, over several requests of one connection."""
+    """All bytes of several requests on one connection are counted."""
     bench = Bench()
     requests = [get("/shop"), get("/nowhere"), b"POST /shop HTTP/1.1\r\nHost: x\r\n"]
     requests += [b"Content-Length: 3\r\n\r\na", b"bc"]
@@ -245,7 +245,7 @@ async def test_bytes_of_requests():
 
 @pytest.mark.parametrize("together", [True, False])
 async def test_bytes_of_a_websocket(together: bool):
-    """What follows the handshake counts once, whether it came in the same read or later."""
+    """Bytes behind a handshake are counted once, in the same read or later."""
     bench = Bench(accept)
     shake, message = UPGRADE % b"/shop/chat", b"\x81\x82\0\0\0\0hi"
     for data in [shake + message] if together else [shake, message]:
@@ -263,7 +263,7 @@ async def test_bytes_of_a_websocket(together: bool):
 
 
 async def test_a_handshake_that_is_refused():
-    """It takes no route: refused as a WebSocket, with the sentence that the client reads."""
+    """A refused handshake is reported as a WebSocket with the client's text."""
     bench = Bench(accept)
     kind, request = await bench.told(UPGRADE % b"/nowhere")
     assert (kind, request.protocol, request.status) == ("refused", "websocket", 404)

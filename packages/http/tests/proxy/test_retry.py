@@ -11,7 +11,7 @@ from alacarte_http._proxy.retry import Retry
 
 
 class Loop:
-    """Stands for the event loop: keeps what is to be called, with its delay."""
+    """An event loop that records scheduled calls with their delays."""
 
     def __init__(self) -> None:
         self.planned: list[tuple[float, Any]] = []
@@ -32,7 +32,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
 
 
 def test_pauses_double_and_are_bounded(loop):
-    """One attempt is planned at a time; one that goes well ends them."""
+    """One attempt is scheduled at a time, and a success ends the attempts."""
     attempts = []
     retry = Retry(lambda: attempts.append(1))
     pauses = []

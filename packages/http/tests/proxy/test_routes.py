@@ -32,7 +32,7 @@ def match(index: RouteIndex, path: str) -> Route | None:
 
 
 def naive(routes: list[Route], path: str) -> Route | None:
-    """Look at every route: an exact one first, then the longest prefix that ends at a segment."""
+    """Check every route: an exact one first, then the longest prefix at a segment boundary."""
     for each in routes:
         if each.exact and each.prefix == path:
             return each
@@ -56,7 +56,7 @@ prefixes = (
 
 @given(st.dictionaries(prefixes, st.booleans(), max_size=8), paths)
 def test_matching_against_a_naive_model(table, path):
-    """Whatever the routes and the path, the index finds what looking at each route finds."""
+    """The index finds the same route as a search of all routes."""
     routes = [route(prefix, exact=exact) for prefix, exact in table.items()]
     assert match(index_of(*routes), path) is naive(routes, path)
 
@@ -80,13 +80,13 @@ def test_matching_against_a_naive_model(table, path):
     ],
 )
 def test_segment_boundaries(path, expected):
-    """A prefix ends where a segment ends; the longest wins; "/" takes the rest."""
+    """A prefix matches at segment boundaries, the longest wins, and "/" matches the rest."""
     index = index_of(route("/"), route("/a"), route("/a/b"))
     assert match(index, path).prefix == expected
 
 
 def test_no_route():
-    """Without "/", what no prefix takes is nobody's."""
+    """Without "/", a path without a prefix has no route."""
     index = index_of(route("/a"))
     assert index.match("/b") is None
     assert index.match("/") is None
@@ -94,7 +94,7 @@ def test_no_route():
 
 
 def test_exact():
-    """An exact route takes its path alone, and wins over a prefix of the same length."""
+    """An exact route matches its path only, and precedes a prefix of the same length."""
     index = index_of(route("/a", exact=True), route("/a"), route("/b", exact=True))
     assert match(index, "/a").exact
     assert not match(index, "/a/").exact
@@ -104,7 +104,7 @@ def test_exact():
 
 
 def test_hostile_paths():
-    """A path of 30,000 slashes is looked up as often as the deepest prefix has segments."""
+    """A path of 30,000 slashes takes as many lookups as the deepest prefix has segments."""
     index = index_of(route("/a"), route("/a/b/c/d/e"), route("/x", exact=True))
     looked_up = []
 
@@ -120,7 +120,7 @@ def test_hostile_paths():
 
 
 def test_routes_without_a_path():
-    """No path leads there, and no service is made for it."""
+    """A route without a path matches none and gets no service."""
     asked = []
 
     def service(route: Route) -> Service:
@@ -135,7 +135,7 @@ def test_routes_without_a_path():
 
 
 def test_one_service_for_each_route():
-    """It is made with the index, and a look at a path gives it, whichever path it is."""
+    """The index creates one service per route, which each path of the route returns."""
     asked = []
 
     def service(route: Route) -> Service:
@@ -160,7 +160,7 @@ def test_one_service_for_each_route():
     ],
 )
 def test_methods(methods, allowed):
-    """Those listed, and HEAD where there is GET."""
+    """Allowed methods are those listed, and HEAD with GET."""
     methods = None if methods is None else frozenset(methods)
     index = index_of(Route("/", "app", {TARGET: 1.0}, methods))
     assert index.match("/").methods == allowed

@@ -33,7 +33,7 @@ TABLE = RouteTable(1, (Route("/a", "app", {TARGET: 1.0}),))
 
 
 class Runtime:
-    """The least of a runtime: one deployment, answered by a function."""
+    """A minimal runtime: one deployment, served by a function."""
 
     def __init__(self, service: Any, context: FakeServiceContext, *, plain: bool) -> None:
         self.plain = plain
@@ -68,7 +68,7 @@ class Runtime:
 
 @pytest.fixture(autouse=True)
 def _routes_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy waits for its routes, but here a test brings them when it has started."""
+    """Do nothing: a test delivers the routes after the proxy's start."""
     monkeypatch.setattr(proxy_service, "_ROUTES_TIMEOUT_S", 0.01)
 
 
@@ -102,12 +102,12 @@ async def answer(call: Call) -> Reply:
 
 
 async def test_it_is_a_node_service():
-    """Core can start, drain and stop it."""
+    """`HttpProxy` is a `NodeService`."""
     assert isinstance(HttpProxy(), NodeService)
 
 
 async def test_before_the_routes_are_known():
-    """Everything is 503, and applications' requests may come again; then all is served."""
+    """Without a route table, requests get 503 with Retry-After; afterwards they are served."""
     async with Running(answer) as running:
         for path in ("/-/healthz", "/-/routes", "/a"):
             refused = await running.http.get(path)
@@ -119,7 +119,7 @@ async def test_before_the_routes_are_known():
 
 
 async def test_no_request_looks_up_its_service():
-    """That is done once for each route table: for requests, and for WebSockets."""
+    """Services are looked up once per route table, for requests and for WebSockets."""
     table = RouteTable(1, (*TABLE.routes, Route("/b", "b", {TARGET: 1.0}, exact=True)))
     async with Running(answer) as running:
         running.runtime.changed(table)
@@ -133,7 +133,7 @@ async def test_no_request_looks_up_its_service():
 
 
 async def test_what_a_call_holds():
-    """Protocol, route and id beside the request's bytes, its head and first part in one message."""
+    """A call has protocol, route and id; head and first part of the body are one message."""
     calls = []
 
     async def keep(call: Call) -> Reply:
@@ -153,7 +153,7 @@ async def test_what_a_call_holds():
 
 
 async def test_routes_change():
-    """A newer table holds for the next request, on connections there are."""
+    """A newer route table applies to the next request on an open connection."""
     async with Running(answer) as running:
         running.runtime.changed(TABLE)
         assert (await running.http.get("/a")).status_code == 200
@@ -176,7 +176,7 @@ async def test_routes_change():
 )
 @pytest.mark.parametrize("plain", [False, True])
 async def test_errors(error, status, logged, plain, caplog):
-    """They are answered; what is nobody's doing but ours is logged as well, with the id."""
+    """Errors become responses; internal ones are logged with the request's id."""
 
     async def fail(call: Call) -> Reply:
         raise error
@@ -193,7 +193,7 @@ async def test_errors(error, status, logged, plain, caplog):
 
 @pytest.mark.parametrize("plain", [False, True])
 async def test_the_rest_of_a_reply_is_closed(plain):
-    """When its client hangs up in the middle, and when it has been read."""
+    """The rest of a reply is closed after a disconnect and at its end."""
     closed = asyncio.Event()
 
     async def stream(call: Call) -> Reply:
@@ -220,7 +220,7 @@ async def test_the_rest_of_a_reply_is_closed(plain):
 
 @pytest.mark.parametrize("plain", [False, True])
 async def test_draining(plain):
-    """What was accepted is answered, idle connections are closed, new ones refused."""
+    """While draining, accepted requests are answered, and idle connections are closed."""
     inside, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(call: Call) -> Reply:
@@ -252,7 +252,7 @@ async def test_draining(plain):
 
 
 async def test_what_waits_in_the_queue_at_the_end():
-    """Nobody else will accept it, so it is accepted and answered before the socket is closed."""
+    """Without a new proxy, queued connections are accepted and answered before the end."""
     async with Running(answer) as running:
         running.runtime.changed(TABLE)
         # From here to the drain the loop has no turn in which it could accept anything.
@@ -265,7 +265,7 @@ async def test_what_waits_in_the_queue_at_the_end():
 
 
 async def test_stopping_a_service_whose_start_failed(monkeypatch: pytest.MonkeyPatch):
-    """Drain and stop raise nothing, and nobody listens at its address any more."""
+    """After a failed start, drain and stop raise nothing and close the socket."""
 
     def fail(changed: Callable[[RouteTable], None]) -> None:
         raise RuntimeError("no routes")
@@ -284,7 +284,7 @@ async def test_stopping_a_service_whose_start_failed(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_stop_that_is_cancelled():
-    """Whoever gives up waiting for the server's end is heard, and not taken for that end."""
+    """A cancelled stop raises CancelledError, not the server's."""
 
     async def slow_end() -> None:
         with pytest.raises(asyncio.CancelledError):

@@ -30,12 +30,12 @@ MEGABYTE = 1 << 20
 
 @pytest.fixture
 def plugins(plugins_with_endpoints: Any) -> Any:
-    """What each instance here loads."""
+    """The plugins of each instance in this module."""
     return plugins_with_endpoints
 
 
 async def told(request: Request) -> dict[str, Any]:
-    """Return all of a request that user code can see."""
+    """Return all parts of a request that user code can see."""
     body = await request.body()
     return {
         "method": request.method,
@@ -50,19 +50,19 @@ async def told(request: Request) -> dict[str, Any]:
 
 @serve.deployment(max_ongoing_requests=256)
 async def primary(request: Request) -> Any:
-    """Tells what it was asked."""
+    """Respond with the request."""
     return await told(request)
 
 
 @serve.deployment
 async def careless() -> str:
-    """Answers, whatever it is sent."""
+    """Respond without reading the request."""
     return "no need"
 
 
 @serve.deployment(max_ongoing_requests=256)
 class Shadow:
-    """Notes what it was asked, after what its option says."""
+    """A shadow that records requests, and behaves by its option."""
 
     def __init__(self, how: str = "") -> None:
         self.how = how
@@ -89,7 +89,7 @@ async def endless() -> Any:
 
 
 def shadowed(site: Any, how: str = "", share: float = 1.0) -> None:
-    """Serve at "/s" with a shadow."""
+    """A function that serves at "/s" with a shadow."""
     site.run(primary.bind(), None, "main")
     site.run(Shadow.bind(how), None, "shadow")
     route = Route(
@@ -103,7 +103,7 @@ def shadowed(site: Any, how: str = "", share: float = 1.0) -> None:
 
 
 def counts(kind: str = "shadows", name: str = "shadow") -> CallCounts:
-    """Return what status tells of the shadow, or of another one."""
+    """Return the status's counts of a shadow."""
     found = getattr(serve.status().routes["/s"], kind)[name].counts
     assert found is not None
     return found
@@ -114,7 +114,7 @@ def digest(data: bytes) -> str:
 
 
 def parts(total: int) -> tuple[bytes, list[bytes]]:
-    """Return data, and the same in parts of uneven sizes."""
+    """Return data, and the same data in parts of uneven sizes."""
     data = random.Random(7).randbytes(total)
     cuts = sorted(random.Random(8).sample(range(1, total), 20))
     return data, [data[a:b] for a, b in zip([0, *cuts], [*cuts, total], strict=True)]
@@ -135,7 +135,7 @@ def test_a_copy_is_the_same_request(site, gate):
 
 @pytest.mark.parametrize("size", [3 * MEGABYTE, 12 * MEGABYTE])
 def test_an_upload_is_copied_bit_for_bit(site, gate, size):
-    """A body far longer than any window, in parts of uneven sizes, arrives twice as it is."""
+    """A body longer than any window reaches target and shadow unchanged."""
     shadowed(site)
     data, pieces = parts(size)
     answer = site.http.post("/s", content=iter(pieces)).json()
@@ -160,7 +160,7 @@ def test_a_share_of_the_requests(site, gate):
 
 
 def test_no_copies_of_websockets(site, gate):
-    """A conversation is between two."""
+    """WebSockets are not shadowed."""
     shadowed(site)
     site.run(serve.deployment(serve.ingress(by_status)()).bind(), None, "main")
     with site.wire() as wire:
@@ -175,7 +175,7 @@ def test_no_copies_of_websockets(site, gate):
 
 
 def test_a_shadow_that_raises(site, gate):
-    """The caller has its answer; status has the error."""
+    """A shadow's exception is counted, and the client gets its response."""
     shadowed(site, "raise")
     assert site.http.post("/s", content=b"x").json()["size"] == 1
     wait_until(lambda: counts().requests == 1, WAIT_S)
@@ -184,7 +184,7 @@ def test_a_shadow_that_raises(site, gate):
 
 
 def test_a_shadow_that_hangs(site, gate):
-    """Requests and long uploads are answered as without it; further copies are dropped."""
+    """A hanging shadow does not delay requests; further copies are dropped."""
     shadowed(site, "stay")
     data, pieces = parts(3 * MEGABYTE)
     for _ in range(3):
@@ -199,7 +199,7 @@ def test_a_shadow_that_hangs(site, gate):
 
 
 def test_a_shadow_that_is_slow(site, gate):
-    """It is behind, and gets every copy all the same; nobody waits for it."""
+    """A slow shadow gets every copy, and no request waits for it."""
     shadowed(site, "wait")
     with site.wire() as wire:
         for _ in range(30):
@@ -213,7 +213,7 @@ def test_a_shadow_that_is_slow(site, gate):
 
 
 def test_the_time_of_a_slow_shadow(site, gate):
-    """The callers' times are not the shadow's: the middle one is far below."""
+    """A slow shadow does not slow down requests: their median time is far below its time."""
     shadowed(site, "wait")
     with site.wire() as wire:
         for _ in range(50):
@@ -226,7 +226,7 @@ def test_the_time_of_a_slow_shadow(site, gate):
 
 
 def test_a_copy_that_cannot_keep_up(site, gate):
-    """What a shadow does not read is given up and counted; its room is there for the next."""
+    """A copy that the shadow does not read is dropped, counted, and frees its budget."""
     shadowed(site, "wait")
     data, pieces = parts(24 * MEGABYTE)
     for _ in range(2):
@@ -241,7 +241,7 @@ def test_a_copy_that_cannot_keep_up(site, gate):
 
 
 def test_a_shadow_that_answers_for_ever(site, gate):
-    """Its answer is read for as long as a caller would be given, and no longer."""
+    """A shadow's endless response is read only up to the request's timeout."""
     shadowed(site, "endless")
     answer = site.http.get("/s", headers={"X-Request-Timeout-Seconds": "1"})
     assert answer.status_code == 200
@@ -250,7 +250,7 @@ def test_a_shadow_that_answers_for_ever(site, gate):
 
 
 def test_a_shadow_that_dies(site, gate):
-    """The caller has its answer; the copy is an error of the shadow's."""
+    """A lost shadow is counted as an error, and the client gets its response."""
     shadowed(site, "stay")
     assert site.http.get("/s").status_code == 200
     gate.entered()
@@ -265,7 +265,7 @@ def test_a_shadow_that_dies(site, gate):
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_upload(site, gate):
-    """Neither takes half a body for a whole one, and neither is to blame."""
+    """An incomplete upload is complete for neither target nor shadow, and no error of either."""
     shadowed(site)
     with site.wire() as wire:
         wire.ask("/s", "POST", "Content-Length: 5000000")
@@ -279,7 +279,7 @@ def test_a_client_that_leaves_in_the_middle_of_its_upload(site, gate):
 
 
 def test_a_client_that_leaves_before_its_answer(site, gate):
-    """The copy goes on: its shadow is asked what the target was asked."""
+    """A copy is served even if the client disconnects before its response."""
     shadowed(site, "wait")
     site.run(Shadow.bind("stay"), None, "main")
     with site.wire() as wire:
@@ -292,7 +292,7 @@ def test_a_client_that_leaves_before_its_answer(site, gate):
 
 
 def test_an_original_that_does_not_read_its_upload(site, gate):
-    """It answers at once; the copy, of which the rest never comes, is dropped."""
+    """A target that does not read the upload responds at once, and the copy is dropped."""
     shadowed(site)
     site.run(careless.bind(), None, "main")
     with site.wire() as wire:

@@ -33,13 +33,13 @@ pytestmark = pytest.mark.once
 
 @pytest.fixture
 def plugins(plugins_with_endpoints: Any) -> Any:
-    """What each instance here loads."""
+    """The plugins of each instance in this module."""
     return plugins_with_endpoints
 
 
 @serve.deployment(max_ongoing_requests=128)
 class Named:
-    """Tells its application's name, or does what its path's last segment says."""
+    """A deployment that responds with its application's name, or as the path's end says."""
 
     async def __call__(self, request: Request) -> Any:
         what = request.url.path.rpartition("/")[2]
@@ -67,20 +67,20 @@ class Named:
 
 @serve.deployment(max_ongoing_requests=1)
 async def narrow() -> str:
-    """Takes one request, and waits."""
+    """A deployment that takes one request at a time and waits."""
     await gates.GATE.pass_async()
     return "narrow"
 
 
 def split(site: Any, weights: dict[str, float], path: str = "/s", **options: Any) -> None:
-    """Let the requests for a path go to applications by these weights."""
+    """Split the requests for a path between applications by weights."""
     targets = {DeploymentId(app, ""): weight for app, weight in weights.items()}
     route = Route(path, "mix", targets, **{"name": "mix", **options})
     get_instance().apply(Resource("door", "mix", route))
 
 
 def answers(wire: Wire, count: int, *headers: str) -> Iterator[str]:
-    """Ask so often, and yield what is answered."""
+    """Send requests, and yield the responses."""
     while count > 0:
         batch = min(count, 100)
         for _ in range(batch):
@@ -93,20 +93,20 @@ def answers(wire: Wire, count: int, *headers: str) -> Iterator[str]:
 
 
 def counts(target: str, path: str = "/s") -> CallCounts:
-    """Return what status tells of a target."""
+    """Return the status's counts of a target."""
     found = serve.status().routes[path].targets[target].counts
     assert found is not None
     return found
 
 
 def chosen(wire: Wire, keys: Iterable[int], header: str = "X-Serve-Shard-Key") -> dict[int, str]:
-    """Return whom each key belongs to."""
+    """Return the target of each key."""
     return {key: next(answers(wire, 1, f"{header}: user {key}")) for key in keys}
 
 
 @pytest.fixture
 def pair(site):
-    """An instance with two applications that no path leads to, yet."""
+    """An instance with two applications without routes."""
     for name in ("a", "b"):
         site.run(Named.bind(), None, name)
     return site
@@ -128,14 +128,14 @@ def test_weights(pair, share):
 
 
 def test_a_weight_of_nothing(pair):
-    """Such a target is ready, and gets no request."""
+    """A target with weight 0 is ready and gets no request."""
     split(pair, {"a": 0.0, "b": 1.0})
     with pair.wire() as wire:
         assert set(answers(wire, 300)) == {"b"}
 
 
 def test_keys_stick(pair):
-    """The same key goes to the same target, and moves only to where weight is added."""
+    """A key sticks to its target, and moves only to targets that gain weight."""
     split(pair, {"a": 0.5, "b": 0.5})
     keys = range(400)
     with pair.wire() as wire:
@@ -154,7 +154,7 @@ def test_keys_stick(pair):
 
 
 def test_sessions_stick(pair):
-    """A session is as good a key; a shard key beside it is the one that counts."""
+    """A session id sticks like a shard key, which precedes it."""
     split(pair, {"a": 0.5, "b": 0.5})
     keys = range(40)
     with pair.wire() as wire:
@@ -168,7 +168,7 @@ def test_sessions_stick(pair):
 
 
 def test_weights_change_under_load(pair):
-    """No request fails, and when a change has been made the next one follows it."""
+    """Weights change without a failed request, and apply to the next request."""
     split(pair, {"a": 0.5, "b": 0.5})
     done = threading.Event()
 
@@ -192,7 +192,7 @@ def test_weights_change_under_load(pair):
 
 
 def test_a_target_that_goes(pair):
-    """Once no weight leads to an application, it may be deleted under load: nobody notices."""
+    """An application without weight can be deleted under load without a failed request."""
     split(pair, {"a": 0.5, "b": 0.5})
     done = threading.Event()
 
@@ -213,7 +213,7 @@ def test_a_target_that_goes(pair):
 
 
 def test_requests_that_wait_for_a_target_that_goes(pair, gate):
-    """They were not begun, so another one answers them; what was begun is finished."""
+    """Queued requests of a removed target go to another one; running ones are finished."""
     pair.run(narrow.bind(), None, "narrow")
     split(pair, {"narrow": 1.0})
     with contextlib.ExitStack() as stack:
@@ -233,7 +233,7 @@ def test_requests_that_wait_for_a_target_that_goes(pair, gate):
 
 
 def test_a_path_of_an_applications(site):
-    """A route that overrides takes its path, everything below it too, and gives it back."""
+    """An overriding route takes a path with everything below it, and gives it back at its end."""
     site.run(Named.bind(), "/s", "a")
     site.run(Named.bind(), None, "b")
     split(site, {"b": 1.0}, overrides=True, name="")
@@ -244,7 +244,7 @@ def test_a_path_of_an_applications(site):
 
 
 def test_a_route_without_a_path(pair):
-    """HTTP knows nothing of it."""
+    """A route without a path is not served by HTTP."""
     split(pair, {"a": 0.5, "b": 0.5}, path="")
     assert pair.http.get("/-/routes").json() == {}
     assert pair.http.get("/").status_code == 404
@@ -254,7 +254,7 @@ def test_a_route_without_a_path(pair):
 
 
 def test_errors_are_counted(pair):
-    """What raises and what answers 5xx, at once or as a stream; nothing below."""
+    """Exceptions and 5xx count as errors, whole or streamed; other statuses do not."""
     split(pair, {"a": 1.0})
     for what in ("raise", "500", "503", "stream", "499", "404", "200", "stay-not"):
         pair.http.get(f"/s/{what}")
@@ -263,7 +263,7 @@ def test_errors_are_counted(pair):
 
 
 def test_who_gives_up_is_not_counted(pair, gate):
-    """A client that leaves, before the answer or in the middle of its upload, is no error."""
+    """A client's disconnect does not count as an error."""
     split(pair, {"a": 1.0})
     with pair.wire() as wire:
         wire.ask("/s/stay")
@@ -280,7 +280,7 @@ def test_who_gives_up_is_not_counted(pair, gate):
 
 
 def test_the_head_of_a_stream(pair, gate):
-    """It does not wait for the body, also where there is a shadow."""
+    """The head of a stream does not wait for its body, with or without a shadow."""
     split(pair, {"a": 1.0}, shadows={DeploymentId("b", ""): 1.0})
     with pair.wire() as wire:
         wire.ask("/s/late")
@@ -292,7 +292,7 @@ def test_the_head_of_a_stream(pair, gate):
 
 
 def test_websockets(pair):
-    """A connection goes to one target; a denial of 5xx is an error, another one is not."""
+    """A WebSocket goes to one target; a denial with 5xx counts as an error."""
     pair.run(serve.deployment(serve.ingress(by_status)()).bind(), None, "sockets")
     # A length that might be taken for a status.
     offer = b"Sec-WebSocket-Protocol: ab\r\n\r\n"
@@ -306,7 +306,7 @@ def test_websockets(pair):
 
 
 def test_the_access_log(start: Any, tmp_path: Path):
-    """It tells which application answered, or failed to; the route is told beside it."""
+    """The access log has the route, and the application that responded or failed."""
     path = tmp_path / "access.log"
     site = start(access_log="json", access_log_path=str(path))
     site.run(Named.bind(), None, "a")

@@ -29,7 +29,7 @@ def openssl(*arguments: str) -> None:
 
 
 class Files:
-    """A certificate that signs itself, its key with and without a password, and a client's."""
+    """A self-signed certificate, its key with and without a password, and a client's."""
 
     def __init__(self, directory: Path) -> None:
         def path(name: str) -> str:
@@ -74,7 +74,7 @@ async def scheme(request: Any) -> str:
 
 
 def test_https(start: Any, files: Files):
-    """The status says so, clients check the certificate, and applications see the scheme."""
+    """Status shows https, clients verify the certificate, and applications see the scheme."""
     site = start(**files.server, workers=2)
     site.run(scheme.bind())
     assert site.url.startswith("https://127.0.0.1:")
@@ -87,7 +87,7 @@ def test_https(start: Any, files: Files):
 
 
 def test_plain_http_gets_nothing(start: Any, files: Files):
-    """A client that does not speak TLS is hung up on."""
+    """A client without TLS is disconnected."""
     site = start(**files.server)
     with socket.create_connection(("127.0.0.1", site.port), gates.WAIT_S) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -95,7 +95,7 @@ def test_plain_http_gets_nothing(start: Any, files: Files):
 
 
 def test_a_key_with_a_password(start: Any, files: Files):
-    """It is opened with the password given."""
+    """An encrypted key is loaded with its password."""
     options = {**files.server, "ssl_keyfile": files.locked}
     site = start(**options, ssl_keyfile_password="secret")
     with httpx.Client(verify=files.client(), trust_env=False) as http:
@@ -103,7 +103,7 @@ def test_a_key_with_a_password(start: Any, files: Files):
 
 
 def test_mutual(start: Any, files: Files):
-    """With authorities given, only clients that show a certificate of theirs are heard."""
+    """With `ssl_ca_certs`, only clients with a certificate are served."""
     site = start(**files.server, ssl_ca_certs=files.client_certificate)
     with httpx.Client(verify=files.client(shown=True), trust_env=False) as http:
         assert http.get(f"{site.url}-/routes").status_code == 200
@@ -115,7 +115,7 @@ def test_mutual(start: Any, files: Files):
 
 
 def test_a_restart_in_the_middle_of_a_handshake(start: Any, files: Files):
-    """Its connection was accepted, so it is answered."""
+    """A client in its TLS handshake during a restart gets its response."""
     site = start(**files.server)
     site.run(scheme.bind())
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -168,7 +168,7 @@ def test_a_restart_in_the_middle_of_a_handshake(start: Any, files: Files):
     ],
 )
 def test_mistakes(local: Any, files: Files, given: dict[str, str], told: str):
-    """One line names the option and the file, and nothing is left running."""
+    """A mistake's error is one line with option and file, and no process is left."""
     options = {**files.server, **{name: getattr(files, each) for name, each in given.items()}}
     with pytest.raises(ConfigError, match=told) as caught:
         local.start(http_options={"port": 0, **options})
@@ -177,7 +177,7 @@ def test_mistakes(local: Any, files: Files, given: dict[str, str], told: str):
 
 
 def test_a_wrong_password(local: Any, files: Files):
-    """It is named, and not shown."""
+    """A wrong password's error names the option, not the password."""
     options = {**files.server, "ssl_keyfile": files.locked, "ssl_keyfile_password": "swordfish"}
     with pytest.raises(ConfigError, match="ssl_keyfile_password does not decrypt") as caught:
         local.start(http_options={"port": 0, **options})

@@ -29,7 +29,7 @@ CLIENT_LEFT = 499
 
 
 class Rest:
-    """A reply's further parts, without an end."""
+    """The endless rest of a reply."""
 
     def __init__(self) -> None:
         self.num_read = 0
@@ -68,7 +68,7 @@ class Proxy:
         return connection
 
     async def ended(self) -> None:
-        """Wait until nothing is in progress, and nothing runs for it."""
+        """Wait until no request is in progress and no task runs."""
         async with asyncio.timeout(5):
             while self.app.ongoing or self.edge.tasks:
                 await asyncio.sleep(0)
@@ -100,7 +100,7 @@ async def hello(call: Call) -> Reply:
 
 
 async def test_a_body_that_is_refused_in_the_read_of_its_head():
-    """Its task is cancelled before the first step, and ends all the same."""
+    """A request refused in the read of its head ends, though its task never ran."""
     proxy = Proxy(hello, max_concurrent_requests=2)
     for _ in range(3):
         connection = proxy.connect()
@@ -116,7 +116,7 @@ async def test_a_body_that_is_refused_in_the_read_of_its_head():
 
 
 async def test_a_stream_whose_client_leaves_before_its_first_part():
-    """The replica is told that nobody reads it."""
+    """A stream whose client has disconnected is closed at the replica."""
     rest, replied = Rest(), asyncio.get_running_loop().create_future()
 
     async def service(call: Call) -> Reply:
@@ -133,7 +133,7 @@ async def test_a_stream_whose_client_leaves_before_its_first_part():
 
 @pytest.mark.parametrize("plain", [False, True])
 async def test_a_queued_call_whose_turn_comes_as_its_client_leaves(plain):
-    """It is not sent."""
+    """A queued call is not sent if its client disconnects as its turn comes."""
     turn = asyncio.get_running_loop().create_future()
     sent = []
 
@@ -154,7 +154,7 @@ async def test_a_queued_call_whose_turn_comes_as_its_client_leaves(plain):
 
 @pytest.mark.parametrize("streams", [False, True])
 async def test_a_reply_to_a_client_that_has_left(streams):
-    """A service that does not heed its cancellation answers nobody."""
+    """The reply of a service that ignores its cancellation is dropped."""
     rest = Rest()
 
     async def service(call: Call) -> Reply:
@@ -174,7 +174,7 @@ async def test_a_reply_to_a_client_that_has_left(streams):
 
 @pytest.mark.parametrize("plain", [False, True])
 async def test_a_service_that_cancels_itself(plain):
-    """Nothing was sent, so it is answered as any other error."""
+    """A service that raises CancelledError itself causes a 500."""
 
     async def service(call: Call) -> Reply:
         await asyncio.sleep(0)
@@ -190,7 +190,7 @@ async def test_a_service_that_cancels_itself(plain):
 
 @pytest.mark.parametrize("plain", [False, True])
 async def test_a_stream_that_begins_with_no_response(plain):
-    """The rest of a reply that cannot be read is closed, and its client answered."""
+    """An invalid reply is closed, and its client gets a response."""
     rest = Rest()
 
     async def service(call: Call) -> Reply:
@@ -206,7 +206,7 @@ async def test_a_stream_that_begins_with_no_response(plain):
 
 @pytest.mark.parametrize("plain", [False, True])
 async def test_requests_sent_ahead_are_not_in_progress_at_once(plain):
-    """Each begins when the one before it has ended, so that one counts at a time."""
+    """Pipelined requests are in progress one at a time."""
 
     async def service(call: Call) -> Reply:
         await asyncio.sleep(0)
@@ -225,7 +225,7 @@ async def test_requests_sent_ahead_are_not_in_progress_at_once(plain):
 
 
 async def test_a_refusal_as_a_request_that_has_waited_is_to_begin():
-    """What was asked before is answered before."""
+    """A refusal waits for the responses to earlier requests."""
     replied = asyncio.get_running_loop().create_future()
 
     async def service(call: Call) -> Reply:
@@ -246,7 +246,7 @@ async def test_a_refusal_as_a_request_that_has_waited_is_to_begin():
 
 @pytest.mark.parametrize("target", [b"OPTIONS *", b"GET /-/healthz"])
 async def test_what_the_proxy_answers_itself_waits_for_a_client_that_does_not_read(target):
-    """Else such a client fills the proxy's memory."""
+    """Local responses wait for a client that does not read, so that memory is bounded."""
     proxy = Proxy(hello)
     connection = proxy.connect()
     connection.flow.pause_writing()
@@ -267,7 +267,7 @@ SMALL_POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n%b\r\nhello"
 
 @pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
 async def test_a_small_upload_in_one_read_takes_no_task(expect):
-    """Its body is there when its call is begun; nobody has to be told to send it."""
+    """A small upload in one read takes no task, and needs no 100 Continue."""
     bodies = []
 
     async def service(call: Call) -> Reply:
@@ -290,7 +290,7 @@ async def test_a_small_upload_in_one_read_takes_no_task(expect):
 
 
 async def test_an_upload_whose_end_comes_later():
-    """It is read in a task, from the part that came with its head on."""
+    """An upload that ends later is read in a task, from its first part on."""
     bodies = []
 
     async def service(call: Call) -> Reply:
@@ -312,7 +312,7 @@ async def test_an_upload_whose_end_comes_later():
 
 
 class Untold(RequestError):
-    """An error that cannot be told."""
+    """An error whose attributes raise."""
 
     @property
     def status(self) -> int:
@@ -320,7 +320,7 @@ class Untold(RequestError):
 
 
 class Strange:
-    """Waits for what no event loop of asyncio knows."""
+    """Await an object that asyncio does not support."""
 
     def __await__(self) -> Any:
         yield 17
@@ -365,7 +365,7 @@ async def waits_for_anything(call: Call) -> Any:
     ],
 )
 async def test_a_layer_that_breaks_the_contract_of_a_service(service, plain):
-    """Its request is answered and has ended: no place of the proxy is lost with it."""
+    """A request of a broken service gets a response and frees its slot in the proxy."""
     proxy = Proxy(service, plain=plain, max_concurrent_requests=1)
     for _ in range(3):
         connection = proxy.connect()
@@ -378,7 +378,7 @@ async def test_a_layer_that_breaks_the_contract_of_a_service(service, plain):
 
 @pytest.mark.parametrize("value", [None, 17, Reply(()), Reply((b"",)), Reply((17,))])  # type: ignore[arg-type]
 async def test_a_layer_that_answers_a_handshake_with_anything(value):
-    """Its client gets an answer, and the handshake is noted with that."""
+    """A handshake with an invalid reply gets a response, which is logged."""
     proxy = Proxy(gives(value))
     connections: set[Any] = set()
     edge = Edge(

@@ -33,7 +33,7 @@ def hello() -> str:
 
 
 def kill(index: int) -> None:
-    """End one of the proxies as `kill -9` does."""
+    """Kill one of the proxies, like `kill -9`."""
     session = _current.current()
     assert session is not None
     [name] = [each for each in session.cluster._actors if f":service:http:local:{index}:" in each]  # type: ignore[attr-defined]
@@ -49,7 +49,7 @@ def healthy() -> bool:
 
 
 class Clients:
-    """Requests without a pause: over connections that are kept, and over fresh ones."""
+    """Continuous requests over kept and over new connections."""
 
     def __init__(self, url: str, kept: int, fresh: int) -> None:
         self.answered = 0
@@ -90,7 +90,7 @@ class Clients:
 
 
 def test_one_port(start: Any):
-    """All workers of a node have the same URL; the status shows each, and the node once."""
+    """All workers of a node share one URL; status shows each worker."""
     site = start(workers=3)
     services = serve.status().services
     assert sorted(services) == ["http/local/0", "http/local/1", "http/local/2"]
@@ -99,7 +99,7 @@ def test_one_port(start: Any):
 
 
 def test_every_worker_knows_the_routes(start: Any):
-    """When `serve.run` returns, whichever worker takes a connection answers."""
+    """When `serve.run` returns, every worker serves the routes."""
     site = start(workers=3)
     site.run(hello.bind())
     with Clients(site.url, 0, 4) as clients:
@@ -109,7 +109,7 @@ def test_every_worker_knows_the_routes(start: Any):
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_one_of_two_is_killed(start: Any, index: int):
-    """Connecting goes on, whichever it was; it comes back, and survives the other."""
+    """If a worker is killed, clients can connect, and it is started again."""
     site = start(workers=2)
     site.run(hello.bind())
     for victim in (index, 1 - index):
@@ -123,7 +123,7 @@ def test_one_of_two_is_killed(start: Any, index: int):
 
 
 def test_the_only_one_is_killed(start: Any):
-    """Its successor takes the same port, though it was a free one that nobody named."""
+    """After the only worker is killed, a new one takes the same port, even with port=0."""
     site = start()
     site.run(hello.bind())
     kill(0)
@@ -139,7 +139,7 @@ def test_the_only_one_is_killed(start: Any):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_restarts_under_load(start: Any, workers: int):
-    """No request is lost, over connections that are kept and over fresh ones."""
+    """Restarts lose no request over kept and over new connections."""
     site = start(workers=workers)
     site.run(hello.bind())
     with Clients(site.url, 4, 2) as clients:
@@ -153,7 +153,7 @@ def test_restarts_under_load(start: Any, workers: int):
 
 @pytest.fixture
 def restarting(start: Any) -> Iterator[Any]:
-    """A site, and a way to restart its proxy in the background."""
+    """A site, and a function that restarts its proxy in the background."""
     site = start()
     site.run(hello.bind())
     threads = []
@@ -170,7 +170,7 @@ def restarting(start: Any) -> Iterator[Any]:
 
 
 def test_an_idle_connection_is_told(restarting: Any):
-    """A request of its is answered, with `Connection: close`, and then it is closed."""
+    """A request on an idle connection of a draining proxy gets `Connection: close`."""
     site, restart = restarting
     with socket.create_connection(("127.0.0.1", site.port), gates.WAIT_S) as client:
         client.sendall(REQUEST)
@@ -186,7 +186,7 @@ def test_an_idle_connection_is_told(restarting: Any):
 
 
 def test_a_silent_connection_is_answered(restarting: Any):
-    """One that was accepted, and had sent nothing yet."""
+    """A connection that was accepted before the drain, without a byte, is served."""
     site, restart = restarting
     with socket.create_connection(("127.0.0.1", site.port), gates.WAIT_S) as client:
         restart()
@@ -195,7 +195,7 @@ def test_a_silent_connection_is_answered(restarting: Any):
 
 
 def test_a_drained_proxy_has_gone(restarting: Any):
-    """When nobody is connected any more, the restart is over; the port is as before."""
+    """A restart ends with the last connection, and keeps the port."""
     site, restart = restarting
     with socket.create_connection(("127.0.0.1", site.port), gates.WAIT_S) as client:
         thread = restart()
@@ -208,7 +208,7 @@ def test_a_drained_proxy_has_gone(restarting: Any):
 
 
 def test_the_end_answers_what_was_sent(start: Any):
-    """At the end of the instance, what came before it is answered, read or not."""
+    """Requests that were sent before the instance's end are answered."""
     site = start()
     clients = [socket.create_connection(("127.0.0.1", site.port), gates.WAIT_S) for _ in range(20)]
     for client in clients:
@@ -240,7 +240,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 async def test_a_descriptor_is_handed_over(directory: Path):
-    """What a sibling gives is the same socket: a connection waits there for either."""
+    """A sibling hands over the same socket, and either process can accept a connection."""
     first, second = FakeServiceContext(directory), FakeServiceContext(directory)
     listener = await obtain_listener(first, "127.0.0.1", 0)
     offer = ListenerOffer(listener, first.new_socket())
@@ -257,7 +257,7 @@ async def test_a_descriptor_is_handed_over(directory: Path):
 
 
 async def test_siblings_that_do_not_answer(directory: Path, monkeypatch: pytest.MonkeyPatch):
-    """One that hangs, and one that is gone, are passed over."""
+    """Siblings that hang or have ended are skipped."""
     monkeypatch.setattr(shared_socket, "_HANDOVER_TIMEOUT_S", 0.05)
     context = FakeServiceContext(directory)
     silent = socket.socket(socket.AF_UNIX)
@@ -276,7 +276,7 @@ async def test_siblings_that_do_not_answer(directory: Path, monkeypatch: pytest.
 
 
 async def test_another_user(directory: Path, monkeypatch: pytest.MonkeyPatch):
-    """Nothing is given to, or taken from, a process of somebody else."""
+    """No socket is given to or taken from another user's process."""
     context = FakeServiceContext(directory)
     good = listening_socket("127.0.0.1", 0)
     offer = ListenerOffer(good, context.new_socket())
@@ -289,7 +289,7 @@ async def test_another_user(directory: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 async def test_a_port_of_before(directory: Path, caplog: pytest.LogCaptureFixture):
-    """Who asked for any port keeps the one it got; when that is taken, it says so."""
+    """With port=0 the previous port is kept; if it is taken, a warning names it."""
     first = await obtain_listener(FakeServiceContext(directory), "127.0.0.1", 0)
     port = first.getsockname()[1]
     context = FakeServiceContext(directory, metadata={"port": str(port)})

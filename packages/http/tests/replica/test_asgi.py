@@ -28,7 +28,7 @@ START = {"type": "http.response.start", "status": 200, "headers": []}
 
 
 async def raw(scope: Any, receive: Any, send: Any) -> None:
-    """An application of the bare protocol; it knows no lifespan."""
+    """A plain ASGI application without a lifespan."""
     assert scope["type"] == "http"
     await CASES[scope["path"].removeprefix("/")](receive, send)
 
@@ -186,7 +186,7 @@ def bare(site):
     ("path", "text"), [("/whole", "whole"), ("/parts", "abc"), ("/by_length", "abc")]
 )
 def test_responses(bare, path, text):
-    """Of one piece or of several; trailers are left out, the connection stays usable."""
+    """Responses of one or several messages are sent, without trailers."""
     with bare.wire() as wire:
         for _ in range(2):
             wire.ask(path)
@@ -195,7 +195,7 @@ def test_responses(bare, path, text):
 
 
 def test_a_whole_response_in_parts_is_no_stream(bare):
-    """What is as long as its Content-Length says goes at once."""
+    """A body of its whole Content-Length is one reply, despite more_body=True."""
     with bare.wire() as wire:
         wire.ask("/by_length")
         assert wire.answer()["content-length"] == "3"
@@ -203,7 +203,7 @@ def test_a_whole_response_in_parts_is_no_stream(bare):
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_a_head_does_not_wait_for_its_body(bare, gate, method):
-    """The status is here while the application has not sent a byte of the body."""
+    """A head is sent before the application sends its body."""
     with bare.wire() as wire:
         wire.ask("/head_first", method)
         assert wire.head().status == 200
@@ -216,7 +216,7 @@ def test_a_head_does_not_wait_for_its_body(bare, gate, method):
 
 
 def test_a_failure_between_head_and_body(bare, gate):
-    """The client has its status, and sees that the response is not whole."""
+    """A failure between head and body truncates the response visibly."""
     with bare.wire() as wire:
         wire.ask("/failing_later")
         assert wire.head().status == 200
@@ -225,7 +225,7 @@ def test_a_failure_between_head_and_body(bare, gate):
 
 
 def test_an_application_that_ends_the_program(bare, gate):
-    """SystemExit ends its own request, which is answered 500; one beside it goes on."""
+    """SystemExit ends only its own request, with 500."""
     with bare.wire() as beside, bare.wire() as wire:
         beside.ask("/head_first")
         assert beside.head().status == 200
@@ -246,7 +246,7 @@ class Through(BaseHTTPMiddleware):
 
 @pytest.mark.parametrize("layers", [0, 1, 3])
 async def test_head_and_body_that_come_together_leave_together(layers: int):
-    """A response that is whole is one reply, however many layers of middleware it goes through."""
+    """A whole response is one reply through any number of middleware."""
 
     async def answer(request: Request) -> Response:
         return PlainTextResponse("whole")
@@ -274,7 +274,7 @@ async def test_head_and_body_that_come_together_leave_together(layers: int):
 
 
 async def test_nothing_is_given_to_a_reader_that_has_left():
-    """A part that is sent in the very turn in which the reader is cancelled is not taken."""
+    """A part sent in the iteration in which the reader is cancelled is not lost."""
     go_on = asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -307,7 +307,7 @@ async def test_nothing_is_given_to_a_reader_that_has_left():
 
 @pytest.mark.parametrize("path", ["/after_response", "/by_length"])
 def test_after_the_response(bare, gate, path):
-    """`receive()` tells that there is nothing more to come."""
+    """After the response, `receive()` returns `http.disconnect`."""
     bare.http.get(path)
     assert gate.next_note() == "http.disconnect"
 
@@ -325,7 +325,7 @@ def test_after_the_response(bare, gate, path):
     ],
 )
 def test_mistakes(bare, caplog, path, logged):
-    """500 to the client and one entry in the log, with what the application did."""
+    """A violation of ASGI is a 500 and one log entry that names it."""
     with caplog.at_level(logging.ERROR), bare.wire() as wire:
         wire.ask(path)
         assert (wire.answer().status, logged in caplog.text) == (500, True)
@@ -335,14 +335,14 @@ def test_mistakes(bare, caplog, path, logged):
 
 
 def test_errors_of_nested_calls(bare):
-    """They reach the proxy, which knows their status."""
+    """Errors of nested calls reach the proxy, which maps their status."""
     answer = bare.http.get("/busy")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
 
 
 @pytest.mark.parametrize("path", ["/breaking_off", "/stopping_short"])
 def test_responses_that_break_off(bare, path):
-    """The client sees that the response is not whole."""
+    """A response that breaks off is visibly truncated."""
     with bare.wire() as wire:
         wire.ask(path)
         assert wire.head().status == 200
@@ -350,7 +350,7 @@ def test_responses_that_break_off(bare, path):
 
 
 def test_a_failure_after_the_response(bare, caplog):
-    """The client has its answer all the same, and the log tells of the failure."""
+    """A failure after the response is logged, and the client has its response."""
     with caplog.at_level(logging.ERROR):
         assert bare.http.get("/late").text == "whole"
         serve.delete("default")
@@ -358,7 +358,7 @@ def test_a_failure_after_the_response(bare, caplog):
 
 
 def test_an_application_that_listens(bare, gate):
-    """It hears `http.disconnect` when the client leaves, and may not send any more."""
+    """A waiting application gets `http.disconnect`, and its next send raises."""
     with bare.wire() as wire:
         wire.ask("/listening")
         gate.entered()
@@ -366,7 +366,7 @@ def test_an_application_that_listens(bare, gate):
 
 
 def test_an_application_that_does_not_listen(bare, gate):
-    """It is cancelled when the client leaves."""
+    """An application that does not await a disconnect is cancelled."""
     with bare.wire() as wire:
         wire.ask("/staying")
         gate.entered()
@@ -374,7 +374,7 @@ def test_an_application_that_does_not_listen(bare, gate):
 
 
 def test_a_slow_client(bare, gate):
-    """Holds the application back, and lets it go when it leaves."""
+    """A slow client slows the application down; its disconnect ends the application."""
     with bare.wire(receive_buffer=4096) as wire:
         wire.ask("/endless")
         gate.entered()

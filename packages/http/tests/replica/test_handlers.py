@@ -60,7 +60,7 @@ class SyncWithRequest:
 
 @serve.deployment
 class Together:
-    """Its requests wait for one another."""
+    """A sync handler whose requests wait for one another."""
 
     def __init__(self, parties: int) -> None:
         self.barrier = parties
@@ -84,7 +84,7 @@ class RaisingSync:
 
 @serve.deployment
 class Several:
-    """Answers by path."""
+    """A handler that responds by path."""
 
     def __init__(self) -> None:
         self.ran: list[str] = []
@@ -183,14 +183,14 @@ class NotCallable:
     ],
 )
 def test_signatures(site, app, text):
-    """A handler gets the request if it takes one, and is called without if it does not."""
+    """A handler gets the request only if it has a parameter."""
     site.run(app.bind())
     answer = site.http.get("/?q=x")
     assert (answer.status_code, answer.text) == (200, text)
 
 
 def test_sync_handlers_run_side_by_side(site, gate):
-    """As many as `max_ongoing_requests`, each in a thread; none holds up the others."""
+    """`max_ongoing_requests` sync handlers run at once, each in a thread."""
     site.run(Together.options(max_ongoing_requests=3).bind(3))
     wires = [site.wire() for _ in range(3)]
     for wire in wires:
@@ -204,14 +204,14 @@ def test_sync_handlers_run_side_by_side(site, gate):
 
 
 def test_where_a_handler_is(site):
-    """It knows its request's id, application and route, and its replica."""
+    """A handler's context has request id, application, route and replica."""
     site.run(Several.bind(), "/", "app")
     found = site.http.get("/identity", headers={"X-Request-ID": "mine"}).json()
     assert found == ["mine", "app", "/", "app", "Several"]
 
 
 def test_a_client_that_is_still_there(site):
-    """`request.is_disconnected()` says so."""
+    """`request.is_disconnected()` is False while the client is connected."""
     site.run(Several.bind())
     assert site.http.get("/disconnected").json() is False
 
@@ -232,7 +232,7 @@ def test_a_client_that_is_still_there(site):
     ],
 )
 def test_results(site, path, status, content, content_type):
-    """Values are converted; Starlette's responses are sent as they are. Lengths are right."""
+    """Values are encoded and Starlette responses sent unchanged, with correct lengths."""
     site.run(Several.bind())
     answer = site.http.get(path)
     assert (answer.status_code, answer.content) == (status, content)
@@ -241,7 +241,7 @@ def test_results(site, path, status, content, content_type):
 
 
 def test_redirects(site):
-    """They are sent as any response."""
+    """Redirects are sent like any response."""
     site.run(Several.bind())
     answer = site.http.get("/redirect")
     assert (answer.status_code, answer.headers["location"]) == (307, "/text")
@@ -263,7 +263,7 @@ def test_redirects(site):
     ],
 )
 def test_results_that_cannot_be_sent(site, path, logged, caplog):
-    """500 to the client, the reason to the log; the connection stays usable."""
+    """A result without a form is a 500 with the reason in the log."""
     site.run(Several.bind())
     with site.wire() as wire:
         wire.ask(path)
@@ -276,7 +276,7 @@ def test_results_that_cannot_be_sent(site, path, logged, caplog):
 
 @pytest.mark.parametrize("app", [generator_function, async_generator_function])
 def test_generator_handlers(site, app, caplog):
-    """A generator function is no stream: 500, and the log says what to return."""
+    """A generator handler is a 500, and the log says to return a StreamingResponse."""
     site.run(app.bind())
     assert site.http.get("/").status_code == 500
     assert "StreamingResponse(generator)" in caplog.text
@@ -296,7 +296,7 @@ def test_exceptions(site, app, caplog):
 
 
 def test_a_class_that_cannot_be_called(site, caplog):
-    """500, and the log names the methods there are."""
+    """A class without `__call__` is a 500, and the log lists its methods."""
     site.run(NotCallable.bind())
     assert site.http.get("/").status_code == 500
     assert "has no method '__call__'. It has: predict" in caplog.text
@@ -306,7 +306,7 @@ def test_a_class_that_cannot_be_called(site, caplog):
 
 
 def test_background_tasks(site, gate):
-    """The client has its answer while the task of the response still runs."""
+    """A response does not wait for its background task."""
     site.run(Several.bind())
     assert site.http.get("/background").text == "sent"
     gate.entered()
@@ -316,7 +316,7 @@ def test_background_tasks(site, gate):
 
 
 def test_a_background_task_that_fails(site, caplog):
-    """The client has its answer all the same, and the log the reason."""
+    """A background task's failure is logged, and the client has its response."""
     logged = threading.Event()
 
     class Watch(logging.Handler):

@@ -243,26 +243,26 @@ def zoo(site):
     ],
 )
 def test_routes(zoo, path, answer):
-    """Methods get the instance as `self`, and all else as FastAPI gives it."""
+    """Route methods get the instance as `self`, and their parameters from FastAPI."""
     found = zoo.http.get(f"/zoo{path}")
     assert (found.status_code, found.json()) == (200, answer)
     assert found.headers["x-stamp"] == "yes"
 
 
 def test_sync_routes(zoo):
-    """They run in a thread, not on the replica's event loop."""
+    """Sync routes run in a thread, not on the replica's event loop."""
     name, thread = zoo.http.get("/zoo/sync").json()
     assert name == "ada"
     assert "AnyIO" in thread
 
 
 def test_methods_of_one_name(zoo):
-    """Each has its route."""
+    """Methods of one name have a route each."""
     assert zoo.http.post("/zoo/both").json() == "post"
 
 
 def test_bodies(zoo):
-    """They are validated, converted by the response model, and answered with the status asked."""
+    """Bodies are validated, and responses have their model and status."""
     found = zoo.http.post("/zoo/items", json={"name": "a", "price": 2})
     assert (found.status_code, found.json()) == (201, {"name": "a"})
     found = zoo.http.post("/zoo/items", json={"price": 2})
@@ -273,19 +273,19 @@ def test_bodies(zoo):
 
 
 def test_uploads(zoo):
-    """Files of forms arrive, large ones too."""
+    """Uploaded files arrive, even large ones."""
     found = zoo.http.post("/zoo/upload", files={"file": ("a.bin", bytes(3_000_000))})
     assert found.json() == ["a.bin", 3_000_000, "ada"]
 
 
 def test_dependencies_with_an_end(zoo, gate):
-    """A dependency that yields is a method, too, and ends with the request."""
+    """A method can be a dependency with yield, which ends with the request."""
     zoo.http.get("/zoo/depends")
     assert [gate.next_note(), gate.next_note()] == ["open", "close"]
 
 
 def test_streams(zoo, gate):
-    """What a method streams leaves as it is produced."""
+    """A method's stream is sent as it is produced."""
     with zoo.http.stream("GET", "/zoo/stream") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         parts = answer.iter_text()
@@ -297,7 +297,7 @@ def test_streams(zoo, gate):
 
 
 def test_the_head_of_a_stream(zoo, gate):
-    """It leaves before the first part is there."""
+    """The head of a stream is sent before its first part."""
     with zoo.http.stream("GET", "/zoo/late-stream") as answer:
         assert answer.status_code == 202
         gate.entered()
@@ -306,7 +306,7 @@ def test_the_head_of_a_stream(zoo, gate):
 
 
 def test_background_tasks(zoo, gate):
-    """The client has its answer while the task still runs."""
+    """A response does not wait for its background task."""
     assert zoo.http.get("/zoo/background").json() == "sent"
     gate.entered()
     assert gate.notes() == []
@@ -315,7 +315,7 @@ def test_background_tasks(zoo, gate):
 
 
 def test_the_pages(zoo):
-    """The documentation lies under the route prefix, and shows no `self`."""
+    """FastAPI's pages are below the route prefix and show no `self`."""
     page = zoo.http.get("/zoo/docs")
     assert (page.status_code, "'/zoo/openapi.json'" in page.text) == (200, True)
     schema = zoo.http.get("/zoo/openapi.json").json()
@@ -328,7 +328,7 @@ def test_the_pages(zoo):
 
 
 def test_later_routes_are_not_seen(zoo):
-    """The application is taken as it was when the class was decorated."""
+    """Routes added after the decorator are not served."""
     assert zoo.http.get("/zoo/afterwards").status_code == 404
 
 
@@ -342,7 +342,7 @@ def test_later_routes_are_not_seen(zoo):
     ],
 )
 def test_exceptions(zoo, kind, status, text):
-    """The user's handlers answer; errors of nested calls that nobody catches become a 503."""
+    """The user's exception handlers respond; uncaught errors of nested calls become a 503."""
     found = zoo.http.get(f"/zoo/raise/{kind}")
     assert found.status_code == status
     assert text in found.text
@@ -350,7 +350,7 @@ def test_exceptions(zoo, kind, status, text):
 
 
 def test_an_exception_nobody_handles(zoo, caplog):
-    """500, and one entry in the log, whose traceback begins at the user's frame."""
+    """An unhandled exception is a 500 and one log entry from the user's first frame."""
     with caplog.at_level(logging.ERROR):
         found = zoo.http.get("/zoo/raise/else", headers={"X-Request-ID": "the-id"})
         assert (found.status_code, found.text) == (500, "Internal Server Error")
@@ -363,7 +363,7 @@ def test_an_exception_nobody_handles(zoo, caplog):
 
 
 def test_a_result_that_fastapi_cannot_encode(zoo, caplog):
-    """The log names the route's function and its line, and is no tour of FastAPI."""
+    """The log names the route's function and line instead of FastAPI's frames."""
     assert zoo.http.get("/zoo/unsendable").status_code == 500
     [record] = [item for item in caplog.records if item.name.startswith("alacarte")]
     line = Zoo.func_or_class.unsendable.__code__.co_firstlineno
@@ -372,14 +372,14 @@ def test_a_result_that_fastapi_cannot_encode(zoo, caplog):
 
 
 def test_a_dependency_that_fails(zoo, caplog):
-    """The user's own frames are all in the log."""
+    """The log has all of the user's frames."""
     assert zoo.http.get("/zoo/dependent").status_code == 500
     for name in ("broken", "deeper", "loads"):
         assert f"in {name}\n" in caplog.text
 
 
 def test_a_client_that_leaves(zoo, gate):
-    """The handler is cancelled where it waits."""
+    """A disconnect cancels the handler."""
     with zoo.wire() as wire:
         wire.ask("/zoo/stay")
         gate.entered()
@@ -413,7 +413,7 @@ class Threaded:
 
 
 def test_threads_of_sync_routes(site, gate):
-    """There are as many as the deployment takes requests: AnyIO's 40 hold nobody up."""
+    """As many sync routes run at once as `max_ongoing_requests`, above AnyIO's 40."""
     site.run(Threaded.options(max_ongoing_requests=45).bind())
     with contextlib.ExitStack() as stack:
         wires = [stack.enter_context(site.wire()) for _ in range(45)]
@@ -426,7 +426,7 @@ def test_threads_of_sync_routes(site, gate):
 
 
 def test_threads_follow_the_option(site, gate):
-    """`max_ongoing_requests` changes them in place, down and up; there are never fewer than 40."""
+    """`max_ongoing_requests` changes the number of threads in place, to at least 40."""
     for limit, threads in ((50, 50), (2, 40), (60, 60)):
         site.run(Threaded.options(max_ongoing_requests=limit).bind())
         assert site.http.get("/threads").json() == threads
@@ -434,7 +434,7 @@ def test_threads_follow_the_option(site, gate):
 
 
 def test_sync_background_tasks_take_no_thread_of_a_request(site, gate):
-    """A request whose response was sent is none; its background task goes on beside the next."""
+    """A sync background task takes no request's thread."""
     site.run(Threaded.options(max_ongoing_requests=1).bind())
     assert site.http.get("/later").status_code == 200
     gate.entered()
@@ -479,7 +479,7 @@ class Second:
 
 
 def test_two_classes_with_one_application(site):
-    """Each sees its own routes, and those that are functions."""
+    """Classes that share an application see their own routes and its functions."""
     site.run(First.bind(), "/1", "one")
     site.run(Second.bind(), "/2", "two")
     for _ in range(2):
@@ -498,7 +498,7 @@ class Child(First.func_or_class):  # type: ignore[misc,name-defined]
 
 
 def test_a_subclass_of_a_decorated_class(site):
-    """It inherits the routes; its constructor may be sync."""
+    """A subclass that inherits routes."""
     site.run(serve.deployment(Child).bind())
     assert site.http.get("/first").json() == "Child"
 
@@ -522,7 +522,7 @@ class Routed:
 
 
 def test_a_router(site):
-    """An `APIRouter` stands for an application with its routes."""
+    """An `APIRouter` is served like an application with its routes."""
     site.run(Routed.bind())
     assert site.http.get("/sub/own/3").json() == "routed 3"
     assert "/sub/own/{x}" in site.http.get("/openapi.json").json()["paths"]
@@ -556,7 +556,7 @@ def test_routers_in_routers(site):
 
 
 def test_the_functional_form(site):
-    """`ingress(app)()` gives a class for an application that needs none."""
+    """`ingress(app)()` returns a class for an application without one."""
     site.run(serve.deployment(serve.ingress(shared)(), name="shell").bind(1, a=2))
     assert site.http.get("/common").json() == "common"
 
@@ -593,7 +593,7 @@ class SelfBuilt:
 
 
 def test_builders(site):
-    """A function, or a method called after the constructor, makes the application there."""
+    """A function or a method of the instance builds the application in the replica."""
     site.run(Built.bind(), "/built", "built")
     site.run(SelfBuilt.bind("own"), "/own", "own")
     assert site.http.get("/built/").json() == "built"
@@ -607,7 +607,7 @@ class BuiltWrong:
 
 
 def test_a_builder_of_something_else(site):
-    """A start that fails, and says why."""
+    """A builder that returns no application fails the start with a reason."""
     with pytest.raises(ServeError, match="must return an ASGI application, not 3"):
         site.run(BuiltWrong.bind())
 
@@ -631,7 +631,7 @@ class WithHandler:
 
 
 def test_a_handler_of_the_users_own(site):
-    """It goes before the one that is added."""
+    """A user's handler precedes the added one."""
     site.run(WithHandler.bind())
     assert (site.http.get("/").status_code, site.http.get("/").text) == (429, "mine")
 
@@ -666,7 +666,7 @@ class Living:
 
 
 def test_lifespan(site, gate):
-    """Starts after the constructor and ends before the destructor; its state reaches requests."""
+    """A lifespan runs between constructor and destructor, and its state reaches requests."""
     site.run(Living.bind())
     assert [gate.next_note(), gate.next_note()] == ["constructed", "started"]
     assert site.http.get("/").json() == ["app", ["state"]]
@@ -690,7 +690,7 @@ class Dead:
 
 
 def test_a_lifespan_that_fails(site):
-    """A failed start: the reason, then the user's frame before any other."""
+    """A lifespan that raises fails the start, with the user's frame first."""
     with pytest.raises(ServeError, match="no database") as caught:
         site.run(Dead.bind())
     first = str(caught.value).split("Traceback")[1].split("File ")[1]
@@ -701,7 +701,7 @@ def test_a_lifespan_that_fails(site):
 
 
 def test_not_a_class():
-    """Only classes are decorated."""
+    """Decorating another object than a class raises."""
     with pytest.raises(ValueError, match="must decorate a class, not <function"):
         serve.ingress(FastAPI())(build)
     with pytest.raises(ValueError, match=r"Put @serve\.deployment above"):
@@ -709,7 +709,7 @@ def test_not_a_class():
 
 
 def test_a_class_with_call():
-    """Its `__call__` would never be called."""
+    """A class with `__call__` is refused: it would never run."""
     with pytest.raises(ValueError, match="has __call__"):
 
         @serve.ingress(FastAPI())
@@ -718,7 +718,7 @@ def test_a_class_with_call():
 
 
 def test_a_route_without_self():
-    """Seen at decoration, not at the first request."""
+    """A route method without `self` is refused by the decorator."""
     wrong = FastAPI()
     with pytest.raises(ServeError, match=r"'/x' must take self"):
 
@@ -729,7 +729,7 @@ def test_a_route_without_self():
 
 
 def test_no_application():
-    """Neither given nor built; or the decorator without its parentheses."""
+    """A missing application, or a decorator without parentheses, raises."""
     with pytest.raises(ValueError, match="__serve_build_asgi_app__"):
 
         @serve.ingress()

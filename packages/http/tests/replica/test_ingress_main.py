@@ -125,7 +125,7 @@ def run(tmp_path: Path, program: str, seed: int) -> str:
 
 
 def test_an_application_of_main(tmp_path):
-    """It arrives in another process with its routes, models, dependencies and handlers."""
+    """An application of `__main__` is served with its routes, models and handlers."""
     run(tmp_path, PROGRAM + END, 1)
     shown = run(tmp_path, LOAD, 2).splitlines()
     assert shown == [

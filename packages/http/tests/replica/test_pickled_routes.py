@@ -26,7 +26,7 @@ _loading = threading.Lock()
 
 @contextlib.contextmanager
 def a_process_of_its_own() -> Iterator[None]:
-    """Let cloudpickle forget the classes that it has sent from here."""
+    """Make cloudpickle forget the classes that it has pickled in this process."""
     with _loading, pytest.MonkeyPatch.context() as patch:
         patch.setattr(cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", WeakValueDictionary())
         patch.setattr(cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_CLASS", WeakKeyDictionary())
@@ -35,7 +35,7 @@ def a_process_of_its_own() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def arrives_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replicas load their code as on another machine."""
+    """Make replicas load code as on another machine."""
     load = replica_actor.load_code
 
     def load_there(*args: Any) -> Any:
@@ -46,7 +46,7 @@ def arrives_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def build(factor: int = 2) -> Any:
-    """Return an application, as the builder of a program does."""
+    """Return an application, like a builder in a user's program."""
     app = FastAPI(title="inner")
     router = APIRouter()
 
@@ -132,7 +132,7 @@ def build(factor: int = 2) -> Any:
     ],
 )
 def test_a_class_made_in_a_function(site, path, answer):
-    """Its routes get the instance, those of its bases and its dependencies as well.
+    """Routes, dependencies and base classes of a local class get the instance.
 
     The application that a method sees around it is a whole one.
     """
@@ -142,20 +142,20 @@ def test_a_class_made_in_a_function(site, path, answer):
 
 
 def test_two_methods_of_one_name(site):
-    """The one that the class body replaced has its route too."""
+    """A method that the class body redefines keeps its route."""
     site.run(build(3))
     assert [site.http.get("/double?x=1").json(), site.http.post("/double?x=1").json()] == [4, -3]
 
 
 async def test_a_web_socket_route(site):
-    """It is a method of the instance."""
+    """A WebSocket route is a method of the instance."""
     site.run(build())
     async with opened(site, "/socket") as client:
         assert await client.recv() == "offset 1"
 
 
 def test_a_builder_in_the_replica(site):
-    """Routes of an application that is made in the replica find the methods of the class."""
+    """Routes of an application built in the replica are methods of the class."""
 
     def make() -> Any:
         router = APIRouter()
@@ -181,7 +181,7 @@ def test_a_builder_in_the_replica(site):
 
 
 def test_the_application_in_the_constructor(site):
-    """It is whole before the first request."""
+    """The application is complete in the constructor."""
 
     def make() -> Any:
         app = FastAPI()
@@ -210,7 +210,7 @@ def test_the_application_in_the_constructor(site):
 
 
 def test_routes_that_were_not_used_yet():
-    """They travel on, and FastAPI may make others of their class, as it does in some versions."""
+    """Unused unpickled routes can be pickled again, and FastAPI can create further ones."""
 
     def endpoint(x: int) -> int:
         return x

@@ -36,7 +36,7 @@ def make(body: bytes = b"", rest: Any = None) -> tuple[LazyRequest, ReceivedBody
 
 
 def test_it_is_a_starlette_request():
-    """All that a handler may ask is there."""
+    """A lazy request has all attributes of a Starlette request."""
     request, _ = make()
     assert isinstance(request, Request)
     assert request.method == "POST"
@@ -51,20 +51,20 @@ def test_it_is_a_starlette_request():
 
 
 def test_the_scope_can_be_replaced():
-    """As on any Starlette request, by middleware."""
+    """The scope can be replaced, as middleware does."""
     request, _ = make()
     request.scope = {"type": "http", "method": "GET"}
     assert request.method == "GET"
 
 
 def test_a_copy_has_its_scope():
-    """Whether or not the original has read its own."""
+    """A copy has its scope, whether or not the original has decoded it."""
     request, _ = make()
     assert copy.copy(request).method == "POST"
 
 
 def test_a_body_that_is_there_is_taken_at_once():
-    """Reading it does not suspend, and a second reading gives the same."""
+    """A body that came with the head is read without suspending, repeatedly."""
     request, _ = make(b'{"a": 1}')
     reading = request.body()
     with pytest.raises(StopIteration) as found:
@@ -78,13 +78,13 @@ async def read_all(request: Request) -> bytes:
 
 
 def test_a_body_that_follows_is_awaited():
-    """And joined."""
+    """Parts of a body are joined."""
     request, _ = make(b"one ", later(b"two ", b"three"))
     assert asyncio.run(request.body()) == b"one two three"
 
 
 def test_parts_of_a_body_are_joined_as_they_are():
-    """Without a copy of each; a stream's parts are bytes, as ASGI says."""
+    """`body` joins views without copies; the parts of `stream` are bytes."""
 
     async def views() -> AsyncIterator[tuple[Any]]:
         yield (bytearray(b"cd"),)
@@ -105,7 +105,7 @@ def test_parts_of_a_body_are_joined_as_they_are():
 
 
 def test_a_body_that_breaks_off_leaves_bytes_to_who_reads_on():
-    """Only `body` joins views."""
+    """After an incomplete body, further reads yield bytes again."""
 
     async def broken() -> AsyncIterator[tuple[bytearray]]:
         yield (bytearray(b"cd"),)
@@ -121,7 +121,7 @@ def test_a_body_that_breaks_off_leaves_bytes_to_who_reads_on():
 
 
 def test_a_stream_after_the_body_gives_the_same():
-    """As Starlette promises."""
+    """`stream` after `body` yields the same bytes."""
 
     async def scenario() -> None:
         request, _ = make(b"all")
@@ -132,7 +132,7 @@ def test_a_stream_after_the_body_gives_the_same():
 
 
 def test_a_body_after_its_stream_is_an_error():
-    """The stream has used it up."""
+    """`body` after `stream` raises."""
 
     async def scenario() -> None:
         request, _ = make(b"all")
@@ -144,7 +144,7 @@ def test_a_body_after_its_stream_is_an_error():
 
 
 def test_a_body_whose_client_is_gone():
-    """There is nothing to be read any more."""
+    """Reading the body of a disconnected client raises ClientDisconnect."""
 
     async def scenario() -> None:
         request, receive = make(b"all")

@@ -20,7 +20,7 @@ from .. import gates
 
 @serve.deployment(max_ongoing_requests=4)
 class Streams:
-    """Answers by path."""
+    """A handler that responds by path."""
 
     def __init__(self) -> None:
         self.produced = 0
@@ -158,7 +158,7 @@ def streams(site):
 
 @pytest.mark.parametrize("path", ["/gated", "/gated-sync"])
 def test_pieces_arrive_as_they_are_produced(streams, gate, path):
-    """The first is here while the generator has not got to the second."""
+    """A part arrives before the generator has produced the next."""
     with streams.wire() as wire:
         wire.ask(path)
         head = wire.head()
@@ -177,7 +177,7 @@ def test_pieces_arrive_as_they_are_produced(streams, gate, path):
 
 @pytest.mark.parametrize("path", ["/late", "/late-sync"])
 def test_the_head_arrives_before_the_first_piece(start, gate, path):
-    """`request_timeout_s` ends with the head: when it passes meanwhile, that is no 504."""
+    """The head arrives before the first part, and ends the request's timeout."""
     site = start(request_timeout_s=1)
     site.run(Streams.bind())
     with site.wire() as wire, site.wire() as other:
@@ -192,14 +192,14 @@ def test_the_head_arrives_before_the_first_piece(start, gate, path):
 
 
 def test_many_pieces(streams):
-    """All of them, in order."""
+    """Many parts arrive in order."""
     with streams.http.stream("GET", "/many") as answer:
         assert list(answer.iter_lines()) == [str(i) for i in range(2000)]
 
 
 @pytest.mark.parametrize(("path", "body"), [("/empty", b""), ("/blanks", b"ab")])
 def test_empty_pieces(streams, path, body):
-    """They end nothing: an empty chunk would."""
+    """Empty parts do not end the response as an empty chunk would."""
     with streams.wire() as wire:
         wire.ask(path)
         assert wire.answer().body == body
@@ -208,7 +208,7 @@ def test_empty_pieces(streams, path, body):
 
 
 def test_a_stream_with_a_length(streams):
-    """It is sent with its length, not in chunks."""
+    """A stream with a length is sent with it, not in chunks."""
     with streams.wire() as wire:
         wire.ask("/with-length")
         answer = wire.answer()
@@ -217,13 +217,13 @@ def test_a_stream_with_a_length(streams):
 
 
 def test_a_response_of_the_users_own(streams):
-    """Any subclass of Starlette's Response is run as it is."""
+    """A subclass of Starlette's Response is run unchanged."""
     answer = streams.http.get("/own-asgi")
     assert (answer.status_code, answer.headers["x-own"], answer.text) == (203, "1", "a")
 
 
 def test_head_of_a_stream(streams):
-    """No body, and the next request is answered."""
+    """HEAD of a stream has no body, and the next request is served."""
     with streams.wire() as wire:
         wire.ask("/many", "HEAD")
         assert wire.answer("HEAD").status == 200
@@ -232,7 +232,7 @@ def test_head_of_a_stream(streams):
 
 
 def test_a_slow_reader_holds_the_producer_back(streams, gate):
-    """What is produced ahead of a client is bounded, however much else is served meanwhile."""
+    """A slow reader slows the producer down, and other requests are served."""
     with streams.wire(receive_buffer=1 << 16) as wire:
         wire.ask("/endless")
         wire.head()
@@ -244,7 +244,7 @@ def test_a_slow_reader_holds_the_producer_back(streams, gate):
 
 
 def test_the_background_task_of_a_stream(streams, gate):
-    """It runs when all has been sent."""
+    """A stream's background task runs after the last part."""
     assert streams.http.get("/background").content == b"ab"
     assert gate.next_note() == "ran"
 
@@ -253,7 +253,7 @@ def test_the_background_task_of_a_stream(streams, gate):
 
 
 def test_an_exception_midway(streams, gate, caplog):
-    """The connection is cut, so the client sees that something is missing; the log says why."""
+    """An exception midway truncates the response visibly, and the log has the reason."""
     with streams.wire() as wire:
         wire.ask("/failing")
         wire.head()
@@ -268,13 +268,13 @@ def test_an_exception_midway(streams, gate, caplog):
 
 
 def test_an_exception_before_the_first_piece(streams):
-    """Nothing has been sent, so the client gets a 500."""
+    """An exception before the first part is a 500."""
     answer = streams.http.get("/failing-at-once")
     assert (answer.status_code, answer.text) == (500, "Internal Server Error")
 
 
 def test_less_than_was_promised(streams):
-    """A stream shorter than its Content-Length is cut, and the connection not used again."""
+    """A stream shorter than its Content-Length closes the connection."""
     with streams.wire() as wire:
         wire.ask("/wrong-length")
         assert wire.head()["content-length"] == "10"
@@ -284,7 +284,7 @@ def test_less_than_was_promised(streams):
 
 @pytest.mark.parametrize("path", ["/endless", "/endless-sync", "/closing-badly"])
 def test_a_client_that_hangs_up(streams, gate, path):
-    """The generator that waits for the client is closed, whatever it does about it."""
+    """A disconnect closes a generator that waits for the client."""
     with streams.wire() as wire:
         wire.ask(path)
         wire.head()
@@ -295,7 +295,7 @@ def test_a_client_that_hangs_up(streams, gate, path):
 
 @pytest.mark.parametrize("path", ["/stuck", "/silent"])
 def test_a_client_that_hangs_up_while_nothing_comes(streams, gate, path):
-    """The generator is cancelled where it waits, after its first piece or before."""
+    """A disconnect cancels a generator that waits, before or after its first part."""
     with streams.wire() as wire:
         wire.ask(path)
         gate.entered()
@@ -304,7 +304,7 @@ def test_a_client_that_hangs_up_while_nothing_comes(streams, gate, path):
 
 
 def test_clients_that_hang_up_free_their_slots(streams, gate):
-    """However many leave, the deployment goes on."""
+    """After any number of disconnects, the deployment still takes requests."""
     for _ in range(3):
         wires = [streams.wire() for _ in range(4)]
         for wire in wires:
@@ -320,7 +320,7 @@ def test_clients_that_hang_up_free_their_slots(streams, gate):
 
 
 def test_an_upload_arrives_piece_by_piece(streams, gate):
-    """The handler reads the first part while the client has not sent the second."""
+    """A handler reads a part of an upload before the client sends the next."""
     with streams.wire() as wire:
         wire.ask("/upload", "POST", "Transfer-Encoding: chunked")
         for piece in (b"one", b"two", b"three"):
@@ -331,7 +331,7 @@ def test_an_upload_arrives_piece_by_piece(streams, gate):
 
 
 def test_both_ways_at_once(streams):
-    """A handler may answer with what it reads, while it reads."""
+    """A handler can stream its response while it reads the upload."""
     with streams.wire() as wire:
         wire.ask("/echo", "POST", "Transfer-Encoding: chunked")
         wire.send(b"3\r\none\r\n")
@@ -344,7 +344,7 @@ def test_both_ways_at_once(streams):
 
 
 def test_a_client_that_hangs_up_in_the_middle_of_its_upload(streams, gate):
-    """The handler is cancelled; it never takes half a body for a whole one."""
+    """An incomplete upload cancels the handler and never looks complete."""
     reading = threading.Event()
     with streams.wire() as wire:
         wire.ask("/upload", "POST", "Content-Length: 1000")
@@ -356,7 +356,7 @@ def test_a_client_that_hangs_up_in_the_middle_of_its_upload(streams, gate):
 
 
 async def test_an_upload_nobody_reads(streams):
-    """A handler that ignores a large body answers all the same."""
+    """A handler that ignores a large body can respond."""
     async with httpx.AsyncClient(base_url=streams.url, trust_env=False, timeout=20) as client:
         answers = await asyncio.gather(
             *[client.post("/produced", content=bytes(3_000_000)) for _ in range(4)]

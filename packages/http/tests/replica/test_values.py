@@ -1,4 +1,4 @@
-"""What handlers return, as responses: the table of Ray Serve's."""
+"""Encoding of handlers' results, compatible with Ray Serve."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Aliased(pydantic.BaseModel):
 
 
 class OldModel(pydantic.v1.BaseModel):
-    """Of version 1, as programs keep that have not moved on."""
+    """A pydantic model of version 1."""
 
     value: Any
     _secret: str = pydantic.v1.PrivateAttr("secret")
@@ -69,7 +69,7 @@ class Hidden:
 
 
 class Plain:
-    """An object of the user's with nothing special."""
+    """An ordinary object of the user."""
 
     def __init__(self) -> None:
         self.a = 1
@@ -99,7 +99,7 @@ def as_json(value: Any) -> Any:
     ],
 )
 def test_plain_values(value, body, content_type):
-    """None is empty, bytes and text are sent as they are, all else is compact JSON."""
+    """None is empty, bytes and strings are sent unchanged, other values as compact JSON."""
     assert encode_value(value) == (body, (b"content-type", content_type))
 
 
@@ -117,7 +117,7 @@ json_values = st.recursive(
 
 @given(st.lists(json_values) | st.dictionaries(words, json_values))
 def test_json_comes_back(value):
-    """Whatever JSON can say arrives equal."""
+    """JSON values arrive equal."""
     assert as_json(value) == value
 
 
@@ -140,17 +140,17 @@ def test_json_comes_back(value):
     ],
 )
 def test_numpy(value, expected):
-    """Arrays are lists, scalars are numbers, wherever they are."""
+    """NumPy arrays become lists and scalars numbers, at any depth."""
     assert as_json(value) == expected
 
 
 def test_numpy_text():
-    """NumPy's text is text."""
+    """NumPy's strings are strings."""
     assert encode_value(np.str_("a")) == (b"a", (b"content-type", b"text/plain; charset=utf-8"))
 
 
 def test_pandas():
-    """A frame is its records; a series its values; timestamps ISO 8601."""
+    """A data frame becomes records, a series values, and timestamps ISO 8601."""
     frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
     assert as_json(frame) == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
     assert as_json({"frame": frame}) == {"frame": [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]}
@@ -214,7 +214,7 @@ WHEN = datetime.datetime(2024, 5, 6, 7, 8, 9, tzinfo=datetime.UTC)
     ],
 )
 def test_what_json_does_not_know(value, expected):
-    """Each has the form FastAPI gives it, at any depth."""
+    """Other types have FastAPI's encoding, at any depth."""
     assert as_json(value) == expected
 
 
@@ -231,7 +231,7 @@ def test_what_json_does_not_know(value, expected):
     ],
 )
 def test_not_a_number(value):
-    """JSON has no NaN and no infinity: nothing is sent that a client could not read."""
+    """NaN and infinities raise: JSON does not support them."""
     with pytest.raises(ValueError, match=r"(?i)nan|inf|JSON"):
         encode_value(value)
 
@@ -246,7 +246,7 @@ async def async_generator() -> Any:
 
 @pytest.mark.parametrize("make", [generator, async_generator, lambda: iter([1])])
 def test_generators(make):
-    """The error says to return a StreamingResponse, alone and inside of something."""
+    """A generator's error says to return a StreamingResponse, at any depth."""
     for value in (make(), {"items": make()}):
         with pytest.raises(TypeError, match=r"StreamingResponse\(generator\)"):
             encode_value(value)
@@ -257,7 +257,7 @@ async def predict() -> int:
 
 
 class Response:
-    """As a handle's response: an awaitable with attributes of its own."""
+    """A stand-in for a handle's response: an awaitable with attributes."""
 
     def __init__(self) -> None:
         self.secret = "secret"
@@ -267,7 +267,7 @@ class Response:
 
 
 class Handle:
-    """As a handle to a deployment: each name is a method of somebody else's."""
+    """A stand-in for a handle: every attribute is a remote method."""
 
     def __getattr__(self, name: str) -> Any:
         return Handle()
@@ -305,13 +305,13 @@ def test_no_json_form(value, named):
     ],
 )
 def test_a_forgotten_await(make, named):
-    """The error says so. Python does not warn of the coroutine as well."""
+    """A forgotten await is named, and Python does not warn of the coroutine as well."""
     with pytest.raises(NoJsonFormError, match=named + ": did you forget `await`"):
         encode_value(make())
 
 
 def test_a_value_that_holds_itself():
-    """It is an error, not the end of the process."""
+    """A circular value raises an error."""
     value: list[Any] = []
     value.append(value)
     with pytest.raises(ValueError, match="Circular"):

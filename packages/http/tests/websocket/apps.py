@@ -14,7 +14,7 @@ from .. import gates
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Sends back each message as it came."""
+    """Echo each message."""
     await receive()
     await send({"type": "websocket.accept"})
     while True:
@@ -26,7 +26,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def handshake(scope: Any, receive: Any, send: Any) -> None:
-    """Tells its scope, by the path's wish."""
+    """Send the scope, in the way that the path says."""
     socket = WebSocket(scope, receive, send)
     chosen = scope["subprotocols"][-1] if scope["subprotocols"] else None
     await socket.accept(chosen, headers=[(b"x-own", b"1"), (b"Connection", b"close")])
@@ -48,7 +48,7 @@ async def handshake(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def various(scope: Any, receive: Any, send: Any) -> None:
-    """Does what the last segment of the path says."""
+    """Behave as the last segment of the path says."""
     await _DEEDS[scope["path"].rpartition("/")[2]](WebSocket(scope, receive, send))
 
 
@@ -82,7 +82,7 @@ async def _return(socket: WebSocket) -> None:
 
 
 async def _silent(socket: WebSocket) -> None:
-    """Returns without an answer."""
+    """Return without accepting or closing."""
 
 
 async def _stay_before(socket: WebSocket) -> None:
@@ -109,7 +109,7 @@ async def _deaf(socket: WebSocket) -> None:
 
 
 async def _flood(socket: WebSocket) -> None:
-    """Sends for ever; notes how much, and how it ended."""
+    """Send without end; note the number of messages and the exception."""
     await socket.accept()
     sent = 0
     try:
@@ -122,7 +122,7 @@ async def _flood(socket: WebSocket) -> None:
 
 
 async def _both(socket: WebSocket) -> None:
-    """Sends for ever, and counts what it receives until there is text."""
+    """Send without end, and count received messages until a text."""
     await socket.accept()
     sending = asyncio.create_task(_send_for_ever(socket))
     size = 0
@@ -151,7 +151,7 @@ async def _long_reason(socket: WebSocket) -> None:
 
 
 async def _polls(socket: WebSocket) -> None:
-    """Gives up waiting for a message several times, and still gets it."""
+    """Time out several times while waiting for a message, and then receive it."""
     await socket.accept()
     for _ in range(3):
         try:

@@ -15,7 +15,7 @@ UPGRADE = (
 
 
 def serve_app(site: Any, app: Any, prefix: str = "/", **options: Any) -> None:
-    """Serve an ASGI application alone, or the class behind one, with a deployment's options."""
+    """Serve an ASGI application or a class with one, with options of a deployment."""
     behind = app if inspect.isclass(app) else serve.ingress(app)()
     options = {"max_ongoing_requests": 128, **options}
     site.run(serve.deployment(**options)(behind).bind(), prefix)

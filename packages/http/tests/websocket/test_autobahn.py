@@ -17,7 +17,7 @@ LEFT_OUT = ["9.*", "12.*", "13.*"]
 
 
 async def test_every_case_of_autobahn_passes(site: Any) -> None:
-    """RFC 6455 as the suite of record sees it: what is sent, and each code of a close."""
+    """The Autobahn test suite for RFC 6455 passes, messages and close codes."""
     serve_app(site, echo)
     url = f"ws://127.0.0.1:{site.port}/"
     # It raises when a case fails, and lists those that did.

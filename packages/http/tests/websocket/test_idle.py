@@ -25,7 +25,7 @@ MAX_BYTES_EACH = 64 * 1024
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """Let this process open both ends of all those connections."""
+    """Raise this process's limit of open files for both ends of the connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * SOCKETS
     if hard != resource.RLIM_INFINITY and hard < wanted:
@@ -51,7 +51,7 @@ def opened(port: int) -> socket.socket:
 def test_thousands_of_idle_connections(
     many_files: None, start: Any, record_testsuite_property: Any
 ) -> None:
-    """2,000 connections cost little while they idle, and then each of them answers."""
+    """2,000 idle connections cost little, and afterwards each one is served."""
     site = start(max_connections=2 * SOCKETS)
     serve_app(site, echo, max_ongoing_requests=2 * SOCKETS)
     with contextlib.ExitStack() as stack:

@@ -43,7 +43,7 @@ def joined(message: Any) -> bytes:
 
 @given(st.integers(1000, 4999), st.text(max_size=30))
 def test_a_close_arrives_as_it_was_sent(code: int, reason: str) -> None:
-    """Code and reason, whatever the reason holds."""
+    """A close has code and reason, with any text."""
     assert unpack_close(joined(pack_close(code, reason))) == (code, reason)
 
 
@@ -55,7 +55,7 @@ def test_a_reason_fits_into_a_frame() -> None:
 
 
 def test_an_accept_leaves_the_handshake_to_the_proxy() -> None:
-    """The application's own headers pass, those of the handshake do not."""
+    """An acceptance has the application's own headers, not the handshake's."""
     headers = [
         (b"X-Own", b"1"),
         (b"Connection", b"close"),
@@ -78,7 +78,7 @@ def test_an_accept_leaves_the_handshake_to_the_proxy() -> None:
     ],
 )
 def test_nothing_breaks_out_of_its_line(subprotocol: str | None, headers: Any) -> None:
-    """No application can write headers through others."""
+    """A header or subprotocol cannot break its line."""
     with pytest.raises(ValueError, match="control character|not a valid header name"):
         pack_accept(subprotocol, headers)
 
@@ -121,7 +121,7 @@ def test_a_handshake_is_read_and_answered() -> None:
     ],
 )
 def test_what_is_no_handshake(before: bytes, after: bytes, status: int) -> None:
-    """Method, version and key are what RFC 6455 says, or the answer says which is not."""
+    """An invalid method, version or key is refused with the reason."""
     assert before in HEAD
     refusal = refusal_of(read_handshake(HEAD.replace(before, after)))
     assert refusal is not None

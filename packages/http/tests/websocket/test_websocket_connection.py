@@ -65,7 +65,7 @@ async def refused(site: Any, path: str = "/", **options: Any) -> Any:
 
 
 async def test_messages_come_back_as_they_went(site: Any) -> None:
-    """Text is text, bytes are bytes, empty or a megabyte long, in order."""
+    """Text and bytes come back in order, from empty to a megabyte."""
     serve_app(site, echo)
     async with opened(site, max_size=None) as client:
         for message in ("hello", "", b"", "ünïcode ✓", b"\x00\xff", "x" * 200, os.urandom(70_000)):
@@ -80,7 +80,7 @@ async def test_messages_come_back_as_they_went(site: Any) -> None:
 
 
 async def test_fragments_are_one_message(site: Any) -> None:
-    """What a client sends in fragments reaches the application whole."""
+    """A fragmented message reaches the application as one."""
     serve_app(site, echo)
     async with opened(site) as client:
         await client.send(["one ", "", "two ", "three"])
@@ -90,7 +90,7 @@ async def test_fragments_are_one_message(site: Any) -> None:
 
 
 async def test_pings_are_answered(site: Any) -> None:
-    """The proxy answers pings itself, with their payload, between messages."""
+    """The proxy answers pings with their payload, even between messages."""
     serve_app(site, echo)
     async with opened(site) as client:
         async with asyncio.timeout(WAIT_S):
@@ -100,7 +100,7 @@ async def test_pings_are_answered(site: Any) -> None:
 
 
 async def test_a_message_too_long_closes_with_1009(start: Any) -> None:
-    """The limit holds for the whole message; the application learns why its client left."""
+    """A message above the limit closes with 1009, which the application sees."""
     site = start(max_websocket_message_bytes=1000)
     serve_app(site, echo)
     async with opened(site) as client:
@@ -112,7 +112,7 @@ async def test_a_message_too_long_closes_with_1009(start: Any) -> None:
 
 
 async def test_text_that_is_none_closes_with_1007(site: Any) -> None:
-    """Text is UTF-8, or the connection ends."""
+    """Text that is not UTF-8 closes with 1007."""
     serve_app(site, echo)
     async with opened(site) as client:
         await client.send(b"\xff\xfe", text=True)
@@ -124,7 +124,7 @@ async def test_text_that_is_none_closes_with_1007(site: Any) -> None:
 
 
 async def test_the_clients_close_reaches_the_application(site: Any) -> None:
-    """Code and reason arrive, and the client gets its own code back."""
+    """The client's close reaches the application, and its code is echoed."""
     serve_app(site, echo)
     async with opened(site) as client:
         await client.close(4123, "enough")
@@ -133,7 +133,7 @@ async def test_the_clients_close_reaches_the_application(site: Any) -> None:
 
 
 async def test_the_applications_close_reaches_the_client(site: Any) -> None:
-    """So do the application's, and it hears of its own close."""
+    """The application's close reaches the client, and `receive` returns it."""
     serve_app(site, handshake)
     async with opened(site) as client:
         assert await closed(client) == (4321, "told")
@@ -144,7 +144,7 @@ async def test_the_applications_close_reaches_the_client(site: Any) -> None:
 async def test_how_an_application_ends_is_how_its_socket_closes(
     site: Any, deed: str, code: int
 ) -> None:
-    """Returning closes with 1000, an exception with 1011, and nothing of it is told."""
+    """Returning closes with 1000, an exception with 1011 and without details."""
     serve_app(site, various)
     async with opened(site, f"/{deed}") as client:
         assert (await closed(client))[0] == code
@@ -152,7 +152,7 @@ async def test_how_an_application_ends_is_how_its_socket_closes(
 
 
 async def test_a_code_that_must_not_be_sent_is_refused(site: Any) -> None:
-    """The application is told which codes there are."""
+    """An invalid close code raises an error that lists the valid ones."""
     serve_app(site, various)
     async with opened(site, "/bad_code") as client:
         await closed(client)
@@ -160,7 +160,7 @@ async def test_a_code_that_must_not_be_sent_is_refused(site: Any) -> None:
 
 
 async def test_a_reason_too_long_is_an_error(site: Any) -> None:
-    """124 bytes do not fit into a close frame."""
+    """A close reason of 124 bytes raises."""
     serve_app(site, various)
     async with opened(site, "/long_reason") as client:
         assert (await closed(client))[0] == 1011
@@ -178,7 +178,7 @@ def raw(site: Any, path: bytes = b"/") -> socket.socket:
 
 
 async def test_a_client_that_vanishes_is_told_as_1006(site: Any) -> None:
-    """A reset connection ends the application's wait, with the code for that."""
+    """A reset connection ends `receive` with code 1006."""
     serve_app(site, echo)
     client = await asyncio.to_thread(raw, site)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -187,7 +187,7 @@ async def test_a_client_that_vanishes_is_told_as_1006(site: Any) -> None:
 
 
 async def test_a_silent_client_is_found_dead(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who answers no ping is closed with 1011; the application hears 1006."""
+    """A client that answers no ping is closed with 1011; the application sees 1006."""
     monkeypatch.setattr(websocket_connection, "PING_INTERVAL_S", 0.05)
     serve_app(site, echo)
     client = await asyncio.to_thread(raw, site)
@@ -201,7 +201,7 @@ async def test_a_silent_client_is_found_dead(site: Any, monkeypatch: pytest.Monk
 
 
 async def test_pings_keep_a_quiet_connection(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that answers pings stays, however little it says."""
+    """A client that answers pings stays connected without messages."""
     monkeypatch.setattr(websocket_connection, "PING_INTERVAL_S", 0.2)
     serve_app(site, echo)
     async with opened(site) as client:
@@ -220,7 +220,7 @@ async def test_pings_keep_a_quiet_connection(site: Any, monkeypatch: pytest.Monk
 
 
 async def test_before_accepting_a_handler_is_cancelled_with_its_client(site: Any) -> None:
-    """Nobody waits for an answer to a handshake whose client is gone."""
+    """A disconnect before the acceptance cancels the handler."""
     serve_app(site, various)
     client = socket.create_connection(("127.0.0.1", site.port), timeout=WAIT_S)
     client.sendall(UPGRADE % b"/stay_before")
@@ -232,7 +232,7 @@ async def test_before_accepting_a_handler_is_cancelled_with_its_client(site: Any
 async def test_after_accepting_a_handler_has_time_to_return(
     site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told, and cancelled only when its time is over."""
+    """After the acceptance, a disconnected handler is cancelled only after its grace period."""
     monkeypatch.setattr(websocket_connection, "APPLICATION_GRACE_S", 0.3)
     serve_app(site, various)
     client = await asyncio.to_thread(raw, site, b"/stay")
@@ -245,7 +245,7 @@ async def test_after_accepting_a_handler_has_time_to_return(
 
 
 async def test_the_application_sees_the_handshake(site: Any) -> None:
-    """Path, query, headers, subprotocols; and its own choice and headers reach the client."""
+    """The application sees the handshake, and the client its subprotocol and headers."""
     serve_app(site, handshake, "/app")
     async with opened(
         site,
@@ -271,14 +271,14 @@ async def test_the_application_sees_the_handshake(site: Any) -> None:
 
 
 async def test_a_request_id_is_made_where_none_is_given(site: Any) -> None:
-    """Every handshake's response carries one."""
+    """Every handshake's response has a request id."""
     serve_app(site, echo)
     async with opened(site) as client:
         assert len(client.response.headers["x-request-id"]) == 32
 
 
 async def test_a_denial_response_arrives_whole(site: Any) -> None:
-    """An application may answer with a response of its own."""
+    """An application can deny a handshake with a whole response."""
     serve_app(site, various)
     response = await refused(site, "/deny")
     assert response.status_code == 401
@@ -291,7 +291,7 @@ async def test_a_denial_response_arrives_whole(site: Any) -> None:
     [("/refuse", 403), ("/raise_before", 500), ("/silent", 500), ("/-/healthz", 404)],
 )
 async def test_refusals(site: Any, path: str, status: int) -> None:
-    """Closing before accepting is 403, failing 500, and `/-/` is nobody's."""
+    """Closing before accepting is 403, failing is 500, and paths below `/-/` are 404."""
     serve_app(site, various)
     response = await refused(site, path)
     assert response.status_code == status
@@ -300,7 +300,7 @@ async def test_refusals(site: Any, path: str, status: int) -> None:
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
 def test_a_refused_handshake_is_answered_and_then_read(site: Any, method: bytes) -> None:
-    """What follows a refused handshake is dropped, for a reset would destroy the answer."""
+    """Bytes behind a refused handshake are read and dropped, so that no reset follows."""
     with site.wire() as wire:
         wire.send((UPGRADE % b"/nowhere").replace(b"GET", method))
         head = wire.head()
@@ -311,7 +311,7 @@ def test_a_refused_handshake_is_answered_and_then_read(site: Any, method: bytes)
 
 
 def test_a_broken_frame_is_answered_and_the_rest_read(site: Any) -> None:
-    """The close that names the error arrives, whatever the client goes on sending."""
+    """The close after a broken frame arrives, even if the client keeps sending."""
     serve_app(site, echo)
     with site.wire() as wire:
         wire.send(UPGRADE % b"/")
@@ -324,7 +324,7 @@ def test_a_broken_frame_is_answered_and_the_rest_read(site: Any) -> None:
 
 
 async def test_a_path_without_a_route_is_404(site: Any) -> None:
-    """As for any other request."""
+    """A handshake without a route is 404."""
     serve_app(site, echo, "/app")
     assert (await refused(site, "/other")).status_code == 404
 
@@ -332,7 +332,7 @@ async def test_a_path_without_a_route_is_404(site: Any) -> None:
 async def test_a_plain_handler_takes_no_websockets(
     site: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It has no way to; the client gets 403, and the log says what is missing."""
+    """A plain handler denies WebSockets with 403, and the log has the remedy."""
 
     @serve.deployment
     async def plain() -> str:
@@ -354,7 +354,7 @@ async def test_a_plain_handler_takes_no_websockets(
     ],
 )
 def test_a_handshake_that_is_none(site: Any, change: tuple[bytes, bytes], status: bytes) -> None:
-    """Another version, method or key is answered with what is wrong, and the socket closed."""
+    """An invalid handshake gets the reason, and its connection is closed."""
     serve_app(site, echo)
     with socket.create_connection(("127.0.0.1", site.port), timeout=WAIT_S) as client:
         client.sendall((UPGRADE % b"/").replace(*change))
@@ -365,7 +365,7 @@ def test_a_handshake_that_is_none(site: Any, change: tuple[bytes, bytes], status
 
 
 async def test_a_deadline_ends_with_the_handshake(start: Any) -> None:
-    """No answer in time is 504 and cancels the handler; an open connection has no deadline."""
+    """A late handshake is 504 and cancels the handler; an open WebSocket has no deadline."""
     site = start(request_timeout_s=1.5)
     serve_app(site, various)
     short = {"x-request-timeout-seconds": "0.2"}
@@ -380,7 +380,7 @@ async def test_a_deadline_ends_with_the_handshake(start: Any) -> None:
 
 
 async def test_who_stops_waiting_for_a_message_does_not_lose_it(site: Any) -> None:
-    """A handler may wait for a limited time, again and again, and send meanwhile."""
+    """A handler that times out in `receive` does not lose the message."""
     serve_app(site, various)
     async with opened(site, "/polls") as client:
         assert [await client.recv() for _ in range(6)] == ["waiting"] * 6
@@ -389,7 +389,7 @@ async def test_who_stops_waiting_for_a_message_does_not_lose_it(site: Any) -> No
 
 
 async def test_a_connection_holds_its_slot(site: Any) -> None:
-    """With the slot and the queue taken, the next client is told to try again later."""
+    """A WebSocket occupies its slot: with slot and queue full, the next one gets 503."""
     serve_app(site, echo, max_ongoing_requests=1, max_queued_requests=1)
 
     async def attempt() -> Any:
@@ -414,7 +414,7 @@ async def test_a_connection_holds_its_slot(site: Any) -> None:
 
 
 async def test_an_application_that_does_not_read_holds_its_client_back(site: Any) -> None:
-    """What it does not take stays with the client, beyond what the windows hold."""
+    """An application that does not read slows its client down."""
     serve_app(site, various)
     sent = 0
 
@@ -443,7 +443,7 @@ async def test_an_application_that_does_not_read_holds_its_client_back(site: Any
 
 
 async def test_a_client_that_does_not_read_holds_its_application_back(site: Any) -> None:
-    """What is on its way is bounded; when the client has gone, the next send says so."""
+    """A client that does not read slows the application down; after a disconnect, send raises."""
     serve_app(site, various)
     gates.GATE.sent = 0  # type: ignore[attr-defined]
     client = await asyncio.to_thread(raw, site, b"/flood")
@@ -463,7 +463,7 @@ async def test_a_client_that_does_not_read_holds_its_application_back(site: Any)
 
 
 async def test_one_direction_does_not_hold_up_the_other(site: Any) -> None:
-    """A client that does not read may send as much as it likes to a handler that does."""
+    """A client that does not read can still send."""
     serve_app(site, various)
     client = await asyncio.to_thread(raw, site, b"/both")
     frame = struct.pack("!BBQ", 0x82, 0xFF, 1 << 18) + b"\0\0\0\0" + bytes(1 << 18)
@@ -479,7 +479,7 @@ async def test_one_direction_does_not_hold_up_the_other(site: Any) -> None:
 
 
 async def test_a_flood_of_pings_is_bounded(site: Any) -> None:
-    """A client that pings and reads no answers is not read from, either."""
+    """A client that sends pings without reading pongs is not read."""
     serve_app(site, echo)
     client = await asyncio.to_thread(raw, site)
     client.setblocking(False)
@@ -498,7 +498,7 @@ async def test_a_flood_of_pings_is_bounded(site: Any) -> None:
 
 
 async def test_a_replica_that_dies_closes_with_1011(site: Any) -> None:
-    """Its connections end at once, and the client is told why."""
+    """A lost replica closes its WebSockets with 1011 and a reason."""
     serve_app(site, echo)
     async with opened(site) as client:
         await client.send("here")
@@ -508,14 +508,14 @@ async def test_a_replica_that_dies_closes_with_1011(site: Any) -> None:
 
 
 def _kill_replicas() -> None:
-    """End every replica as `kill -9` would."""
+    """Kill every replica, like `kill -9`."""
     for name, actor in list(_current.current().cluster._actors.items()):
         if "replica:" in name:
             actor.kill()
 
 
 async def test_a_replica_that_stops_closes_with_1012(site: Any) -> None:
-    """A connection lives no longer than `graceful_shutdown_timeout_s` allows."""
+    """A stopping replica closes its WebSockets with 1012 after its grace period."""
     serve_app(site, echo, graceful_shutdown_timeout_s=0.2)
     async with opened(site) as client:
         await client.send("here")
@@ -527,7 +527,7 @@ async def test_a_replica_that_stops_closes_with_1012(site: Any) -> None:
 async def test_a_proxy_that_leaves_closes_with_1012(
     site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Clients are told to connect elsewhere, the application why they left."""
+    """A draining proxy closes with 1012, which the application sees."""
     connections: list[WebSocketConnection] = []
     before = WebSocketConnection.connection_made
 
@@ -550,7 +550,7 @@ async def test_a_proxy_that_leaves_closes_with_1012(
 
 
 async def test_fastapi_routes(site: Any) -> None:
-    """Methods as routes, parameters and JSON; a path that is none of its is refused."""
+    """WebSocket routes can be methods with parameters; other paths are refused."""
     serve_app(site, Items)
     async with opened(site, "/items/3?q=x") as client:
         await client.send("hello")
