@@ -15,14 +15,14 @@ from . import gates
 
 @pytest.fixture(scope="session")
 def plugins() -> Any:
-    """Core's plugin and ours, whatever else is installed."""
+    """The plugins of core and of this package, whatever else is installed."""
     ours = [record for record in _plugins.discover() if record.name in ("core", "handles")]
     return _plugins.load(ours, strict=True)
 
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[gates.Gate]:
-    """The gate of this test's handlers; whoever still waits at it goes on when the test ends."""
+    """The gate of the test's handlers; waiting handlers go on when the test ends."""
     fresh = gates.Gate()
     monkeypatch.setattr(gates, "GATE", fresh)
     yield fresh

@@ -45,7 +45,7 @@ def test_an_async_method_that_waits(blocker, gate, caplog):
 
 
 def test_a_sync_method_that_waits(blocker, gate, caplog):
-    """It may: the loop is free meanwhile, and beats."""
+    """A sync handler may block, since the event loop is free meanwhile."""
     response = blocker.in_a_thread.remote()
     gate.entered()
     assert blocker.in_a_thread.options(timeout_s=60).remote() is not None

@@ -62,7 +62,7 @@ def test_every_replica_hears(model):
 
 
 def test_full_replicas_hear(model, gate):
-    """The limit on requests holds nobody up, and holds for ordinary calls afterwards."""
+    """A broadcast passes the limit on requests, which still holds for other calls."""
     waiting = [model.wait.remote() for _ in range(3)]
     for _ in waiting:
         gate.entered()
@@ -75,7 +75,7 @@ def test_full_replicas_hear(model, gate):
 
 
 async def test_on_an_event_loop(model):
-    """`results_async` waits there, and `results` says so."""
+    """In async code `results` raises and names `results_async`, which works."""
     response = model.broadcast("load", "x")
     assert len(await response.results_async(timeout_s=WAIT_S)) == 3
     with pytest.raises(RuntimeError, match="results_async"):
@@ -114,14 +114,14 @@ def test_giving_up(model, gate):
 
 
 def test_nobody_is_there(model, local):
-    """A deployment that is gone or never was has no replica to tell."""
+    """A broadcast to a deployment that is deleted or unknown fails."""
     local.delete("default")
     with pytest.raises(DeploymentUnavailableError, match="Model"):
         model.broadcast("named").results(timeout_s=WAIT_S)
 
 
 def test_what_is_refused(model):
-    """Streams, responses as arguments, what does not pickle, and being pickled."""
+    """Streams, responses as arguments, values that do not pickle, and pickling are refused."""
     with pytest.raises(ConfigError, match="cannot stream"):
         model.options(stream=True).broadcast("load")
     with pytest.raises(ConfigError, match="takes no responses"):

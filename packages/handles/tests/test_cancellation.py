@@ -1,4 +1,4 @@
-"""A request that is cancelled takes with it all that it has called, at every hop."""
+"""A cancelled request cancels its nested calls, at every hop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _count(hop: str, change: int) -> None:
 
 @serve.deployment(max_ongoing_requests=8)
 class Last:
-    """Where a chain ends: its handlers stay until they are cancelled, and note it."""
+    """The end of a chain: its handlers run until they are cancelled, and record that."""
 
     async def stay(self) -> None:
         await gates.GATE.wait_cancelled()
@@ -47,7 +47,7 @@ class Last:
 
 @serve.deployment(max_ongoing_requests=8)
 class Middle:
-    """One method for each way to call and not to wait."""
+    """One method for each way to make a nested call without waiting for it."""
 
     def __init__(self, last: Any) -> None:
         self.last = last
@@ -95,7 +95,7 @@ class Middle:
         await asyncio.Event().wait()
 
     async def obstinate(self) -> None:
-        """Takes its time to end; what it called does not wait for that."""
+        """End late; the nested call is cancelled before."""
         self.last.stay.remote()
         try:
             await asyncio.Event().wait()
@@ -184,7 +184,7 @@ def middle(local):
     ],
 )
 def test_what_a_handler_called_ends_with_it(middle, gate, method):
-    """However it was called, and whether anybody waits for it or not."""
+    """A nested call ends with its request, however it was made, awaited or not."""
     response = getattr(middle, method).remote()
     gate.entered()
     response.cancel()
@@ -203,7 +203,7 @@ def test_a_thread_that_waits(middle, gate, method):
 
 
 def test_a_sync_generator_that_waits(middle, gate):
-    """It wakes in its thread when its reader leaves."""
+    """A thread that waits for a nested call wakes when the request is cancelled."""
     stream = middle.options(stream=True).threaded_generator.remote()
     assert next(stream) == 1
     gate.entered()
@@ -212,7 +212,7 @@ def test_a_sync_generator_that_waits(middle, gate):
 
 
 def test_a_thread_that_calls_too_late(middle, gate):
-    """It is refused, and could have asked before whether anybody still waits."""
+    """A thread's next nested call is refused; the thread could have checked before."""
     response = middle.later.remote()
     gate.entered()
     response.cancel()
@@ -224,7 +224,7 @@ def test_a_thread_that_calls_too_late(middle, gate):
 
 
 def test_cleaning_up(middle, gate):
-    """An async handler may call others while it ends."""
+    """An async handler may make calls while it ends."""
     response = middle.cleaning.remote()
     gate.entered()
     response.cancel()
@@ -232,7 +232,7 @@ def test_cleaning_up(middle, gate):
 
 
 def test_fire_and_forget(middle, gate):
-    """What a handler left behind when it ended normally goes on."""
+    """Calls that a handler has not awaited go on after its normal end."""
     assert middle.left.remote("gift").result(timeout_s=WAIT_S) == "done"
     gate.entered()
     gate.open.set()
@@ -240,7 +240,7 @@ def test_fire_and_forget(middle, gate):
 
 
 def test_a_deadline_reaches_all(middle, gate):
-    """When the time is over, what nobody waits for ends as well."""
+    """At the deadline, nested calls that are not awaited end as well."""
     with pytest.raises(DeadlineExceededError, match=r"no reply within 1 s"):
         middle.options(timeout_s=1).dropped.remote().result()
     assert gate.next_note() == "cancelled"
@@ -314,7 +314,7 @@ class Threaded:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_thread_that_works_for_nobody(local, gate, stream):
-    """It keeps its slot until it ends: what comes meanwhile waits outside, and can go elsewhere."""
+    """A busy thread keeps its slot; other calls wait at their callers, or go elsewhere."""
     threaded = local.run(Threaded.bind())
     if stream:
         response = threaded.options(stream=True).items.remote()

@@ -1,4 +1,4 @@
-"""A begun coroutine, carried on by whoever awaits it."""
+"""A call whose first step runs at once, and whose rest runs in the awaiting task."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -28,7 +28,7 @@ def begun(future: "asyncio.Future[int]", seen: list[str]) -> EagerCall[int]:
 
 
 def test_the_first_step_is_taken_at_once() -> None:
-    """What the work does before its first wait is done when `EagerCall` returns."""
+    """The steps before the first wait are done when `EagerCall` returns."""
 
     async def test() -> None:
         seen: list[str] = []
@@ -42,7 +42,7 @@ def test_the_first_step_is_taken_at_once() -> None:
 
 
 def test_it_goes_on_without_a_waiter() -> None:
-    """When there is something to do and nobody awaits, a task does it."""
+    """The next step of a call that is not awaited runs in a task."""
 
     async def test() -> None:
         seen: list[str] = []
@@ -91,7 +91,7 @@ def test_many_may_wait() -> None:
 
 
 def test_every_waiter_gets_the_error() -> None:
-    """A failure reaches all who wait, then and later."""
+    """An error is raised to every waiter, current and later."""
 
     async def test() -> None:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -125,7 +125,7 @@ def test_what_ends_at_once_is_kept() -> None:
 
 
 def test_cancelling_a_waiter_cancels_the_work() -> None:
-    """The waiter that carries the work on takes it down with it."""
+    """The cancellation of the waiter that runs the steps cancels the call."""
 
     async def test() -> None:
         seen: list[str] = []
@@ -142,7 +142,7 @@ def test_cancelling_a_waiter_cancels_the_work() -> None:
 
 @pytest.mark.parametrize("awaited", [True, False])
 def test_cancel_reaches_the_work(awaited: bool) -> None:
-    """`cancel` stops the work, whether or not somebody waits."""
+    """`cancel` cancels the call, awaited or not."""
 
     async def test() -> None:
         seen: list[str] = []

@@ -1,4 +1,4 @@
-"""Handles: what they call, from where, and how they travel."""
+"""Handles: calls from all kinds of code, options, and pickling."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .gates import WAIT_S
 
 @serve.deployment(max_ongoing_requests=16)
 class Echo:
-    """Gives back what it is given."""
+    """Returns its argument."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return args, kwargs
@@ -68,7 +68,7 @@ def shout(text: str) -> str:
 
 @serve.deployment(max_ongoing_requests=16)
 class Caller:
-    """Calls what it is given, from each kind of code a replica runs."""
+    """Calls its argument, a handle, from each kind of code that a replica runs."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -114,7 +114,7 @@ class Collector:
 
 
 def test_run_returns_a_handle(local):
-    """`serve.run` gives a handle to the ingress, whose arguments arrive as they were given."""
+    """`serve.run` returns a handle to the ingress, which gets the arguments unchanged."""
     handle = local.run(Echo.bind(), name="app")
     assert isinstance(handle, DeploymentHandle)
     assert handle.deployment_id == DeploymentId("app", "Echo")
@@ -149,7 +149,7 @@ def test_methods(local):
 
 
 def test_a_method_that_is_not_there(local):
-    """The call fails and the error lists what there is, also for attributes that are no methods."""
+    """The call fails, and the error lists the methods; other attributes are no methods."""
     handle = local.run(Echo.bind())
     for name in ("shrink", "attribute"):
         with pytest.raises(NotFoundError, match=rf"default#Echo has no method '{name}'.*double"):
@@ -157,7 +157,7 @@ def test_a_method_that_is_not_there(local):
 
 
 def test_options(local):
-    """They make another handle, and the first one stays as it was."""
+    """`options` returns another handle, and leaves the first one unchanged."""
     handle = local.run(Echo.bind())
     changed = handle.options(multiplexed_model_id="m", session_id="s")
     assert changed.seen.remote().result() == ("m", "s")
@@ -173,7 +173,7 @@ def test_an_unknown_option():
 
 
 def test_arguments_that_cannot_travel(local):
-    """`remote` itself says which argument it is, positional or by name; nothing is sent."""
+    """`remote` itself raises, names the argument by position or name, and sends nothing."""
     handle = local.run(Echo.bind())
     told = r"double\(\): argument 2 cannot be sent: lock.*Pass picklable values"
     with pytest.raises(ConfigError, match=told):
@@ -212,7 +212,7 @@ async def test_from_another_event_loop(local):
 
 
 async def test_waiting_in_a_running_loop_is_refused(local):
-    """`result()` would stop the loop: it raises and says what to do, and that can still be done."""
+    """`result()` in async code raises with the remedy, and the response stays usable."""
     response = local.run(Echo.bind()).greet.remote("you")
     with pytest.raises(RuntimeError, match="await the response instead"):
         response.result()
@@ -220,7 +220,7 @@ async def test_waiting_in_a_running_loop_is_refused(local):
 
 
 def test_from_many_threads(local):
-    """One handle serves all threads at once, and none gets another one's answer."""
+    """Threads may share a handle, and each gets the replies of its own calls."""
     handle = local.run(Echo.bind())
     start = threading.Barrier(8)
 
@@ -261,7 +261,7 @@ def test_many_at_once_inside_a_replica(local):
 
 
 def test_blocking_in_an_async_handler_is_refused(local):
-    """It would stop the replica's loop, on which the answer is to come."""
+    """`result()` on the replica's loop raises, since the reply arrives on that loop."""
     handle = local.run(Caller.bind(Echo.bind()))
     assert handle.blocking.remote().result(timeout_s=WAIT_S) == "hello me"
 
@@ -276,7 +276,7 @@ def test_bound_deployments_arrive_as_handles(local):
 
 
 def test_pickling(local):
-    """A loaded handle equals the one that was dumped, options included, and calls as it did."""
+    """An unpickled handle equals the original, options included, and works."""
     handle = local.run(Echo.bind()).greet
     loaded = pickle.loads(pickle.dumps(handle))
     assert loaded == handle
@@ -307,7 +307,7 @@ def test_equality():
 
 
 def test_text():
-    """It names application, deployment and method."""
+    """The repr of a handle names application, deployment and method."""
     handle = DeploymentHandle(DeploymentId("app", "d"))
     assert repr(handle.predict) == "<handle to app#d.predict>"
 
@@ -345,7 +345,7 @@ def test_a_handle_follows_its_deployment(local):
 
 
 def test_a_handle_of_an_instance_that_was_shut_down(local):
-    """It reaches the deployment of that name in the instance that runs now."""
+    """A kept handle reaches the deployment of that name in the next instance."""
     handle = local.run(shout.bind())
     method = handle.options(method_name="__call__")
     assert [h.remote("a").result() for h in (handle, method)] == ["A", "A"]
@@ -355,7 +355,7 @@ def test_a_handle_of_an_instance_that_was_shut_down(local):
 
 
 def test_nothing_runs(local, monkeypatch):
-    """Without an instance, a call is an error that says what to do, and leaves nothing behind."""
+    """A call without an instance fails with the remedy, and leaves nothing behind."""
     monkeypatch.setattr("alacarte.serve._current.attach", lambda address=None: None)
     handle = local.run(shout.bind())
     local.shutdown()
@@ -372,7 +372,7 @@ DIRECT = {"__await__", "__aiter__", "__iter__", "__getattr__"}
 
 
 def test_what_the_facade_promises_is_there():
-    """`serve.run` is typed as a `Handle`, whose calls are typed as a `HandleResponse`."""
+    """`serve.run` is typed as `Handle`, and its calls as `HandleResponse`."""
     assert members(Handle) <= set(dir(DeploymentHandle))
     assert members(HandleResponse) >= {"result", "__await__", "__aiter__"}
     assert members(HandleResponse) <= {*dir(DeploymentResponse), *dir(DeploymentResponseGenerator)}

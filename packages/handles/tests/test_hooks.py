@@ -1,4 +1,4 @@
-"""What the plugin gives to core and to users."""
+"""The hooks of the plugin: its names for users, and its handles for core."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_registered_names_exist():
 
 
 def test_ray_serve_import_paths():
-    """`alacarte.serve.handle` has what `ray.serve.handle` has; lookups are on `serve` itself."""
+    """`alacarte.serve.handle` has the names of `ray.serve.handle`; `serve` has the lookups."""
     from alacarte.serve.handle import (
         DeploymentHandle,
         DeploymentResponse,
@@ -34,7 +34,7 @@ def test_ray_serve_import_paths():
 
 
 def test_make_handle():
-    """A bound deployment becomes a handle to it, tied to no runtime where none is known yet."""
+    """A bound deployment becomes a handle, which needs no runtime yet."""
     handle = hooks.make_handle(DeploymentId("app", "d"), None)
     assert (handle.app_name, handle.deployment_name) == ("app", "d")
     assert handle.deployment_id == DeploymentId("app", "d")

@@ -43,7 +43,7 @@ class Inner:
 
 @serve.deployment(max_ongoing_requests=8)
 class Outer:
-    """One method for each way to treat a response."""
+    """One method for each way to use a response."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -60,7 +60,7 @@ class Outer:
         return await asyncio.gather(*tasks)
 
     async def late_waiter(self) -> Any:
-        """Await what has long arrived."""
+        """Await a response that has arrived long before."""
         response = self.inner.add.remote(1, 2)
         assert await self.inner.counted.remote() >= 0
         return await response
@@ -138,7 +138,7 @@ class Outer:
         return await asyncio.shield(self.inner.add.remote(1, 2))
 
     async def context(self) -> list[str]:
-        """What a call does with context variables is its own business."""
+        """Check that a call's context variables do not leak into its caller."""
         MARK.set("mine")
         response = self.inner.add.remote(1, 2)
         MARK.set("changed")
@@ -194,7 +194,7 @@ def roomy(local):
     ],
 )
 def test_waiting(roomy, method, expected):
-    """However a handler waits for what it called, it gets the result."""
+    """A handler gets the result of its nested call, however it waits."""
     assert getattr(roomy, method).remote().result(timeout_s=WAIT_S) == expected
 
 
@@ -209,7 +209,7 @@ def test_waiting(roomy, method, expected):
     ],
 )
 def test_giving_up(roomy, method, expected):
-    """However a handler gives up, whoever waits is told, and the inner handler is cancelled."""
+    """However a handler cancels, its waiters get the error, and the nested handler is cancelled."""
     assert getattr(roomy, method).remote().result(timeout_s=WAIT_S) == expected
     assert roomy.late_waiter.remote().result(timeout_s=WAIT_S) == 3
 

@@ -1,4 +1,4 @@
-"""Handles found by name."""
+"""Lookup of handles by name."""
 
 from __future__ import annotations
 
@@ -48,28 +48,28 @@ def app(local):
 
 
 def test_an_applications_handle(app):
-    """It leads to the ingress deployment."""
+    """The handle of an application calls its ingress deployment."""
     handle = get_app_handle("app")
     assert handle == app
     assert handle.from_async.remote().result() == "inner a"
 
 
 def test_no_such_application(app):
-    """The error names it and is a LookupError."""
+    """The error names the application and is a LookupError."""
     with pytest.raises(NotFoundError, match="application 'ap' does not exist") as caught:
         get_app_handle("ap")
     assert isinstance(caught.value, LookupError)
 
 
 def test_a_deployments_handle(app):
-    """By its name and its application's."""
+    """A deployment is found by its name and its application's."""
     handle = get_deployment_handle("Inner", "app")
     assert isinstance(handle, DeploymentHandle)
     assert handle.remote("x").result() == "inner x"
 
 
 def test_no_such_deployment(app):
-    """The error lists the deployments there are, and is the KeyError that Ray Serve raises."""
+    """The error lists the existing deployments, and is a KeyError as in Ray Serve."""
     with pytest.raises(KeyError) as caught:
         get_deployment_handle("Iner", "app")
     assert isinstance(caught.value, NotFoundError)
@@ -89,7 +89,7 @@ def test_lookup_on_the_loop_of_the_runtime(app):
 
 
 def test_after_the_end(app, local, monkeypatch):
-    """The runtime's loop has stopped: nobody waits for it."""
+    """A lookup after the end of the runtime's loop fails instead of waiting."""
     patience = RetryLimits(restart_s=0.1, gone_s=0.1, cluster_s=0.1)
     monkeypatch.setattr("alacarte._process.process_runtime._BLOCKING_LIMITS", patience)
     runtime = get_runtime()
@@ -99,31 +99,31 @@ def test_after_the_end(app, local, monkeypatch):
 
 
 def test_without_asking(app):
-    """`_check_exists=False` gives a handle to a deployment that may come later."""
+    """`_check_exists=False` returns a handle to a deployment that may be deployed later."""
     handle = get_deployment_handle("Later", "app", _check_exists=False)
     assert handle.deployment_id == DeploymentId("app", "Later")
 
 
 def test_outside_of_a_replica(app):
-    """There is no application to assume."""
+    """Outside of a replica there is no default application."""
     with pytest.raises(ServeError, match="was called outside of a replica; pass app_name"):
         get_deployment_handle("Inner")
 
 
 @pytest.mark.parametrize("way", ["from_async", "from_sync", "from_constructor"])
 def test_inside_a_replica(app, way):
-    """The replica's own application is meant, in handlers of both kinds and in constructors."""
+    """In a replica the default is its own application, in handlers and constructors."""
     letter = way.removeprefix("from_")[0]
     assert getattr(app, way).remote().result() == f"inner {letter}"
 
 
 def test_missing_inside_a_replica(app):
-    """The error reaches the caller as what it is."""
+    """The error of the lookup reaches the caller with its own type."""
     with pytest.raises(NotFoundError, match="application 'app' has no deployment 'Outsider'"):
         app.missing.remote().result()
 
 
 def test_another_application(app, local):
-    """Applications may call one another by name."""
+    """Applications may call each other by name."""
     local.run(inner.bind(), name="second")
     assert app.of_another.remote("second").result() == "inner other"

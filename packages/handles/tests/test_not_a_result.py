@@ -1,4 +1,4 @@
-"""A response that is used as if it were its result."""
+"""Use of a response as if it were its result."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_values_are_refused(response: Any, use: Callable[[Any], Any]):
 
 
 def test_attributes_of_the_result(response: Any):
-    """The AttributeError asks for it as well, and names the attribute."""
+    """The AttributeError names the attribute and the missing `await`."""
     told = "did you forget `await`?.* A response has no attribute 'shape'"
     with pytest.raises(AttributeError, match=told):
         _ = response.shape
@@ -61,7 +61,7 @@ def test_attributes_of_the_result(response: Any):
 
 
 def test_what_a_response_can_do(response: Any):
-    """It is true, equals itself, may be in sets, and shows no attributes to who looks for them."""
+    """A response is true, hashable and equal to itself, and shows frameworks no attributes."""
     assert response
     assert response == response
     assert response != 3

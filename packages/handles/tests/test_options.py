@@ -1,4 +1,4 @@
-"""Options of handles, ours and those that Ray Serve's programs bring along."""
+"""The options of handles, and the options of Ray Serve that are accepted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_what_arrives(echo):
 
 @serve.deployment(num_replicas=2)
 class Mortal:
-    """Says who it is, once it may."""
+    """Returns its name when the gate opens."""
 
     async def __call__(self) -> str:
         mine = serve.get_replica_context().replica_id
@@ -59,7 +59,7 @@ def kill(replica_id: str) -> None:
 
 
 def test_a_call_that_may_run_twice(local, gate):
-    """It outlives its replica, and is answered by another one."""
+    """An idempotent call survives its replica, and another replica answers."""
     handle = local.run(Mortal.bind())
     response = handle.options(idempotent=True).remote()
     gate.entered()
@@ -71,7 +71,7 @@ def test_a_call_that_may_run_twice(local, gate):
 
 
 def test_a_call_that_may_run_once(local, gate):
-    """That is what holds unless somebody says otherwise: it fails with its replica."""
+    """A call that is not idempotent, the default, fails with its replica."""
     handle = local.run(Mortal.bind())
     response = handle.remote()
     gate.entered()
@@ -92,7 +92,7 @@ def test_a_call_that_may_run_once(local, gate):
     ],
 )
 def test_words_of_ray_serve(echo, options):
-    """What means nothing here is taken, and changes nothing."""
+    """Options of Ray Serve without a meaning here are accepted without effect."""
     handle = echo.options(**options)
     assert handle == echo
     response = handle.remote(1)
@@ -116,7 +116,7 @@ def test_words_of_ray_serve(echo, options):
     ],
 )
 def test_what_is_refused(echo, options, reason):
-    """The error names the deployment, the option and what is allowed."""
+    """The error names deployment, option and allowed values."""
     with pytest.raises(ConfigError, match=f"app#Echo: .*{reason}"):
         echo.options(**options)
 
@@ -154,7 +154,7 @@ async def test_shutting_down(echo, local):
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_no_object_references(echo, stream):
-    """Each of Ray Serve's ways to one says that there is none, and what to do."""
+    """Ray Serve's methods for object references raise an error with the remedy."""
     response = echo.options(stream=stream).remote(1)
     with pytest.raises(ServeError, match="travels by value"):
         await response._to_object_ref()

@@ -1,4 +1,4 @@
-"""Handles in other processes, where they cannot work: each time with an error that says why."""
+"""Handles in processes where they cannot work fail with the reason."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def echo(local):
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 def test_after_a_fork(echo):
-    """In a forked child, where nothing would ever answer, a call fails at once; the parent's go on.
+    """A call in a forked child fails at once; calls of the parent go on.
 
     The handle is in use, so that it holds what is of no use in the child.
     """
@@ -55,7 +55,7 @@ def test_after_a_fork(echo):
 
 
 def test_in_another_process(echo):
-    """A handle that was sent to a process of its own finds no local cluster there, and says so."""
+    """A handle in a process without the local cluster fails with the reason."""
     program = (
         "import pickle, sys\n"
         "handle = pickle.loads(bytes.fromhex(sys.argv[1]))\n"

@@ -160,7 +160,7 @@ def worker(local):
 
 @pytest.fixture
 def outer(local):
-    """A `Worker` whose `inner` is another one."""
+    """A `Worker` whose `inner` is another `Worker`."""
     return local.run(Worker.bind(Worker.options(name="Inner").bind()))
 
 
@@ -217,7 +217,7 @@ def test_waiting_in_threads(worker, gate):
 
 
 def test_a_response_nobody_waits_for(worker, gate):
-    """The method runs all the same, and an error of it bothers nobody."""
+    """The method of a dropped response runs, and its error is not logged as unretrieved."""
     worker.wait_async.remote()
     assert gate.next_note() == "began"
     gate.open.set()
@@ -226,7 +226,7 @@ def test_a_response_nobody_waits_for(worker, gate):
 
 
 def test_request_ids(worker, outer):
-    """Each call has one, the handler sees it, and nested calls take it over."""
+    """Each call has a request id, which its handler and nested calls share."""
     responses = [outer.nested_ids.remote() for _ in range(3)]
     for response in responses:
         assert response.result() == (response.request_id, response.request_id)
@@ -234,7 +234,7 @@ def test_request_ids(worker, outer):
 
 
 def test_pickling_a_response(worker):
-    """It is refused, alone or inside another argument; the error says how to pass it on."""
+    """A response that is pickled is refused, and the error says how to pass its result."""
     response = worker.add.remote(1, 2)
     with pytest.raises(ServeError, match="pass the response itself as an argument"):
         pickle.dumps(response)
@@ -247,7 +247,7 @@ def test_pickling_a_response(worker):
 
 
 def test_responses_as_arguments(worker):
-    """Their results arrive, in their places, by position and by name; they stay usable."""
+    """The results of responses arrive as arguments, in place; the responses stay usable."""
     one, two = worker.add.remote("a", "b"), worker.add.remote("c", "d")
     assert worker.add.remote(one, right=two).result(timeout_s=WAIT_S) == "abcd"
     assert worker.add.remote("x", one).result(timeout_s=WAIT_S) == "xab"
@@ -273,17 +273,17 @@ def test_chaining_does_not_wait(worker, gate):
 
 
 async def test_chaining_on_another_loop(worker):
-    """As it does where no loop runs."""
+    """Responses as arguments work on another loop than the runtime's."""
     assert await worker.add.remote(worker.add.remote(1, 2), right=worker.add.remote(3, 4)) == 10
 
 
 def test_chaining_inside_a_replica(outer):
-    """As it does outside."""
+    """Responses as arguments work inside a replica."""
     assert outer.chained_inside.remote().result(timeout_s=WAIT_S) == 10
 
 
 def test_a_failed_argument(worker):
-    """Its exception is the downstream call's, which never runs."""
+    """The error of an argument's call is raised, and the method does not run."""
     with pytest.raises(OwnError, match="on purpose") as caught:
         worker.add.remote(worker.fail.remote(), 1).result(timeout_s=WAIT_S)
     assert caught.value.code == 7
@@ -296,7 +296,7 @@ def test_a_failed_argument(worker):
 
 
 def test_cancelling(worker, gate):
-    """The handler is cancelled where it waits, and whoever waits for the response is told."""
+    """The handler is cancelled where it waits, and the caller gets the error."""
     response = worker.stay.remote()
     gate.entered()
     assert not response.cancelled()
@@ -322,13 +322,13 @@ async def test_cancelling_what_is_awaited(worker, gate):
 
 
 def test_cancelling_inside_a_replica(outer, gate):
-    """An async handler may cancel what it called."""
+    """An async handler may cancel its nested call."""
     assert outer.cancelled_inside.remote().result(timeout_s=WAIT_S) == "told"
     assert gate.next_note() == "cancelled"
 
 
 def test_cancelling_reaches_nested_calls(outer, gate):
-    """What the cancelled handler had called is cancelled as well."""
+    """The nested calls of a cancelled handler are cancelled."""
     response = outer.nested_stay.remote()
     gate.entered()
     response.cancel()
@@ -356,7 +356,7 @@ async def test_a_waiter_that_runs_out_of_time(worker, gate):
 
 
 def test_cancelling_what_waits_for_a_replica(local, gate):
-    """It never reaches one."""
+    """A call cancelled before it was sent reaches no replica."""
     worker = local.run(Worker.options(max_ongoing_requests=1).bind())
     first = worker.wait_async.remote("first")
     gate.entered()
@@ -389,7 +389,7 @@ async def _await(response: Any) -> Any:
 
 
 def test_a_users_exception(worker):
-    """It arrives as its own type with its arguments and state; its cause shows the user's frame."""
+    """An exception keeps its type, arguments and state; its cause shows the user's frame."""
     response = worker.fail.remote("broken", 42)
     for _ in range(2):
         with pytest.raises(OwnError) as caught:
@@ -403,7 +403,7 @@ def test_a_users_exception(worker):
 
 @pytest.mark.parametrize("method", ["fail", "fail_async"])
 def test_the_users_frame_comes_first(worker, method):
-    """The traceback begins in the handler, be it sync or async: our own frames tell nobody."""
+    """The traceback begins in the handler, sync or async, without alacarte's frames."""
     with pytest.raises(OwnError) as caught:
         getattr(worker, method).remote().result()
     frames = [line for line in str(caught.value.__cause__).splitlines() if "  File " in line]
@@ -411,14 +411,14 @@ def test_the_users_frame_comes_first(worker, method):
 
 
 async def test_a_users_exception_on_another_loop(worker):
-    """As it does where no loop runs."""
+    """An awaited exception is the same as where no loop runs."""
     with pytest.raises(OwnError, match="broken") as caught:
         await worker.fail.remote("broken", 42)
     assert caught.value.code == 42
 
 
 def test_the_cause_of_an_exception(worker):
-    """What it was raised from is told in its traceback."""
+    """The traceback contains the exception's cause."""
     with pytest.raises(OwnError, match="outer") as caught:
         worker.fail_chained.remote().result()
     assert "KeyError: 'missing'" in str(caught.value.__cause__)
@@ -432,7 +432,7 @@ def test_an_exception_through_two_deployments(outer):
 
 
 def test_an_exception_that_does_not_travel(worker):
-    """It is told by a `RemoteError`: type, message and the user's frame."""
+    """A `RemoteError` has type, message and the user's frame."""
     with pytest.raises(RemoteError) as caught:
         worker.fail_stubbornly.remote().result()
     assert caught.value.type_name.endswith("Stubborn")
@@ -450,7 +450,7 @@ def test_exceptions_with_a_meaning_to_python(worker):
 
 
 def test_one_of_our_errors_raised_by_a_user(worker):
-    """It arrives as it was raised."""
+    """A core error that user code raises arrives unchanged."""
     with pytest.raises(DeploymentUnavailableError, match="of the user's making") as caught:
         worker.own.remote().result()
     assert caught.value.deployment == "a#b"
@@ -473,7 +473,7 @@ def test_a_full_queue(local, gate):
 
 
 def test_a_deployment_that_is_gone(local):
-    """Calls to a deleted application fail and name it."""
+    """A call to a deleted application fails and names it."""
     worker = local.run(Worker.bind())
     local.delete("default")
     with pytest.raises(DeploymentUnavailableError, match="default#Worker is unavailable"):
@@ -513,7 +513,7 @@ def test_a_timeout_in_the_queue(local, gate):
 
 
 def test_a_timeout_reaches_nested_calls(outer, gate):
-    """What the handler called has no time of its own, and ends with it."""
+    """A nested call without a timeout ends with the request's deadline."""
     response = outer.options(timeout_s=0.2).nested_stay.remote()
     with pytest.raises(DeadlineExceededError):
         response.result()
@@ -525,7 +525,7 @@ def test_a_timeout_reaches_nested_calls(outer, gate):
     [(None, None, None), (50.0, None, True), (50.0, 90.0, True), (50.0, 1.0, False)],
 )
 def test_deadlines_are_inherited(outer, given, wanted, inherited):
-    """A nested call gets the time that is left, or what it asks for if that is less."""
+    """A nested call has the request's remaining time, or its own timeout if that is shorter."""
     call = outer.nested_deadlines.options(timeout_s=given).remote(wanted)
     mine, nested = call.result(timeout_s=WAIT_S)
     if inherited is None:
@@ -537,7 +537,7 @@ def test_deadlines_are_inherited(outer, given, wanted, inherited):
 
 
 def test_the_id_of_a_chained_call(worker, gate):
-    """It is known before the call can be made, and is the one that the handler sees."""
+    """The request id is known before the call can be sent, and the handler sees the same."""
     upstream = worker.wait.remote(7)
     response = worker.options(method_name="id_of").remote(upstream)
     gate.entered()
@@ -547,7 +547,7 @@ def test_the_id_of_a_chained_call(worker, gate):
 
 
 def test_the_time_that_was_given(outer):
-    """Errors tell the time asked for, not what was left of it further on."""
+    """An error names the timeout that was set, not the remaining time at a later hop."""
     with pytest.raises(DeadlineExceededError) as caught:
         outer.options(timeout_s=0.3).nested_late.remote().result()
     assert caught.value.timeout_s == 0.3
@@ -555,7 +555,7 @@ def test_the_time_that_was_given(outer):
 
 
 def test_odd_exceptions(worker):
-    """Groups arrive as themselves; what turns into something else arrives as its account."""
+    """Exception groups arrive as themselves; other pickling results become a `RemoteError`."""
     with pytest.raises(ExceptionGroup) as group:
         worker.fail_oddly.remote("group").result()
     assert [type(each) for each in group.value.exceptions] == [OwnError, KeyError]
@@ -568,6 +568,6 @@ def test_odd_exceptions(worker):
 
 
 def test_a_generator_as_argument(worker):
-    """It is refused, by name: items come from a streaming method instead."""
+    """A generator as an argument is refused by name; a streaming method yields items instead."""
     with pytest.raises(ConfigError, match=r"add\(\): argument 1 cannot be sent.*generator"):
         worker.add.remote(each for each in "ab")

@@ -211,7 +211,7 @@ async def test_two_streams_at_once(source):
 
 @ENDLESS
 def test_a_slow_reader_holds_the_generator_back(source, gate, method):
-    """What is produced ahead of the reader is bounded, however much else goes on meanwhile."""
+    """The items ahead of the reader are bounded, however busy the loop is."""
     stream = getattr(source, method).remote(1 << 20)
     next(stream)
     counts = [source.options(stream=False).how_many.remote().result() for _ in range(200)]
@@ -226,7 +226,7 @@ def test_a_slow_reader_holds_the_generator_back(source, gate, method):
 
 @pytest.mark.parametrize("method", ["failing", "failing_async"])
 def test_an_exception_midway(source, method):
-    """The items before it arrive, then the user's own exception."""
+    """The items before an exception arrive, then the user's own exception."""
     stream = getattr(source, method).remote()
     assert [next(stream), next(stream)] == [0, 1]
     with pytest.raises(OwnError, match="midway") as caught:
@@ -236,7 +236,7 @@ def test_an_exception_midway(source, method):
 
 
 async def test_an_exception_midway_on_another_loop(source):
-    """As it does where no loop runs."""
+    """An exception midway is the same as where no loop runs."""
     stream = source.failing_async.remote()
     assert [await anext(stream), await anext(stream)] == [0, 1]
     with pytest.raises(OwnError, match="midway"):
@@ -244,7 +244,7 @@ async def test_an_exception_midway_on_another_loop(source):
 
 
 def test_an_item_that_cannot_travel(source):
-    """The items before it arrive, then an error that names the method."""
+    """The items before the value arrive, then an error that names the method."""
     stream = source.unsendable.remote()
     assert next(stream) == 0
     with pytest.raises(
@@ -254,7 +254,7 @@ def test_an_item_that_cannot_travel(source):
 
 
 def test_stream_of_what_is_no_generator(source):
-    """The TypeError says to leave `stream=True` out."""
+    """The TypeError says to remove `stream=True`."""
     with pytest.raises(
         TypeError, match="is not a generator, and returned .*: call the method without stream=True"
     ):
@@ -263,7 +263,7 @@ def test_stream_of_what_is_no_generator(source):
 
 @GENERATORS
 def test_a_generator_without_stream(source, method):
-    """The TypeError says to set `stream=True`."""
+    """The TypeError says to add `stream=True`."""
     response = getattr(source.options(stream=False), method).remote(1)
     with pytest.raises(TypeError, match=r"is a generator: .*stream=True"):
         response.result()
@@ -328,14 +328,14 @@ async def test_closing_a_stream(source, gate, method):
 
 
 def test_closing_inside_a_replica(outer, gate):
-    """A handler that has read enough closes what it called."""
+    """A handler that stops reading closes the nested stream."""
     assert outer.leave_inside.remote().result(timeout_s=WAIT_S) == b"\0"
     assert gate.next_note() == "closed"
 
 
 @pytest.mark.parametrize("method", ["stuck", "endless", "endless_sync"])
 def test_cancelling_a_stream(source, gate, method):
-    """The generator is closed, and who reads on is told."""
+    """The generator is closed, and reading on raises."""
     stream = getattr(source, method).remote()
     next(stream)
     stream.cancel()
@@ -347,7 +347,7 @@ def test_cancelling_a_stream(source, gate, method):
 
 
 async def test_cancelling_a_stream_on_another_loop(source, gate):
-    """A task that waits for an item is told, and is not cancelled itself."""
+    """A task that waits for an item gets the error, and is not cancelled itself."""
     stream = source.stuck.remote()
     await anext(stream)
     waiting = asyncio.create_task(_next(stream))
@@ -360,7 +360,7 @@ async def test_cancelling_a_stream_on_another_loop(source, gate):
 
 @pytest.mark.parametrize("method", ["stuck", "silent"])
 def test_leaving_before_the_first_item(source, gate, method):
-    """A stream that nobody has read from is closed as well, cancelled or dropped."""
+    """A stream that was never read is closed when it is cancelled or dropped."""
     stream = getattr(source, method).remote()
     gate.entered()
     stream.cancel()
@@ -392,7 +392,7 @@ async def test_a_reader_that_is_cancelled(source, gate):
 
 
 def test_cancelling_reaches_nested_streams(outer, gate):
-    """What the generator was reading from is closed with it."""
+    """The source of a closed generator is closed, too."""
     stream = outer.options(stream=True).pass_on.remote("endless")
     next(stream)
     stream.cancel()
@@ -404,6 +404,6 @@ async def _next(stream: Any) -> Any:
 
 
 def test_leaving_again(outer):
-    """Streams live in tasks of their own: leaving the second one does not end who opened it."""
+    """Streams have tasks of their own: closing one does not cancel the task that opened it."""
     found = outer.leave_again.remote().result(timeout_s=WAIT_S)
     assert found == ["left", "closed"] * 3 + [0]

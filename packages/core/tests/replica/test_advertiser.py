@@ -1,4 +1,4 @@
-"""What code in a replica may tell routers, and what runs when the replica stops."""
+"""The values that a replica advertises to routers, and its callbacks at the end."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def known(handle: Any) -> list[Any]:
 
 
 def test_a_replica_tells_what_it_holds(local: Any) -> None:
-    """From its constructor and from threads; routers know the last of it, without a call."""
+    """A constructor and threads may advertise; routers get the last values without a call."""
     handle = local.run(Holder.bind())
     assert handle.call("green", "blue") == "told"
     wait_until(lambda: known(handle) == [frozenset({"green", "blue"})], 20)
 
 
 def test_a_constructor_may_tell(local: Any) -> None:
-    """What was said before anybody could connect is told to whoever does."""
+    """Values from before the first connection reach every caller that connects."""
     handle = local.run(Holder.options(num_replicas=2).bind())
 
     async def connect() -> None:
@@ -61,7 +61,7 @@ def test_a_constructor_may_tell(local: Any) -> None:
 
 
 def test_what_runs_when_a_replica_stops(local: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """What was given last runs first, in the replica, before `__del__`; a failure stops nothing."""
+    """Callbacks run last first, in the replica, before `__del__`; a failure stops none."""
     NOTES.clear()
     local.run(Holder.bind())
     local.delete("default")
@@ -71,6 +71,6 @@ def test_what_runs_when_a_replica_stops(local: Any, caplog: pytest.LogCaptureFix
 
 
 def test_without_a_replica() -> None:
-    """A context that no replica stands behind can tell nobody."""
+    """Values of a context without a replica go nowhere."""
     with pytest.raises(ServeError, match="does not run"):
         ReplicaContext(DeploymentId("a", "b"), "r").advertise("colours", {"red"})

@@ -36,7 +36,7 @@ def run(scenario: Any) -> None:
 
 
 def test_a_coroutine_that_never_suspends_is_complete_at_once():
-    """Its task is done when it is returned."""
+    """The task is done when it is returned."""
 
     async def work() -> None:
         seen.append(asyncio.current_task())
@@ -52,7 +52,7 @@ def test_a_coroutine_that_never_suspends_is_complete_at_once():
 
 
 def test_a_coroutine_that_suspends_goes_on_in_its_task():
-    """A deadline that it sets in its first step holds in the later ones."""
+    """A deadline that the first step sets holds in the later steps."""
 
     async def work() -> None:
         try:
@@ -73,7 +73,7 @@ def test_a_coroutine_that_suspends_goes_on_in_its_task():
 
 
 def test_it_runs_in_the_context_that_is_given():
-    """Its variables are set there, and not where it was started."""
+    """Variables are set in the given context, not in that of the starter."""
     context = contextvars.copy_context()
 
     async def work() -> None:
@@ -90,7 +90,7 @@ def test_it_runs_in_the_context_that_is_given():
 
 
 def test_an_error_of_the_first_step_is_the_tasks():
-    """It does not come out of `start`."""
+    """The error is the task's, and not raised by `start`."""
 
     async def work() -> None:
         raise ValueError("no")
@@ -103,7 +103,7 @@ def test_an_error_of_the_first_step_is_the_tasks():
 
 
 def test_a_task_that_is_cancelled_after_its_first_step_is_cancelled():
-    """As any other."""
+    """A task that was started eagerly is cancelled as any other task."""
 
     async def work() -> None:
         await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""The watch over a replica's event loop: what it says, when, and of whom."""
+"""The watch over a replica's event loop: its warnings, their time and their frame."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def watched(loop: LoopThread, limit_s: float = LIMIT_S) -> LoopWatch:
 
 
 async def handler(event: threading.Event) -> None:
-    """A user's method that forgets whose thread it is in."""
+    """A user's method that blocks the event loop."""
     event.wait(20)
 
 
 def test_the_line_that_blocks_is_named_once(loop, told):
-    """One warning for each blockage, with function, file and line; one more when it is over."""
+    """Each blockage is warned of once, with function, file and line, and again at its end."""
     watch = watched(loop)
     event = threading.Event()
     blocking = loop.submit(handler(event))
@@ -79,7 +79,7 @@ def test_the_line_that_blocks_is_named_once(loop, told):
 
 
 def test_a_loop_that_waits_is_not_blocked(loop, told):
-    """Handlers that await block nobody."""
+    """Handlers that await do not block the loop."""
     watch = watched(loop, 2.0)
     loop.submit(asyncio.sleep(0.5)).result(20)
     wait_until(lambda: watch.since_beat_s < 2.0)
@@ -89,7 +89,7 @@ def test_a_loop_that_waits_is_not_blocked(loop, told):
 
 @pytest.mark.parametrize("limit_s", [LIMIT_S, math.inf])
 def test_it_ends(loop, limit_s):
-    """Its thread ends with it, and with a limit of infinity there is none."""
+    """The thread ends with the watch, and an infinite limit needs no thread."""
     watch = watched(loop, limit_s)
     mine = "shop#model r1-loop-watch"
     assert (mine in str(threading.enumerate())) is math.isfinite(limit_s)
@@ -98,7 +98,7 @@ def test_it_ends(loop, limit_s):
 
 
 def test_the_users_frame_behind_a_library():
-    """What is blamed is the user's line that calls a library, not the library's."""
+    """The warning names the user's line that calls a library, not the library's line."""
     found = []
 
     def user_code() -> None:
@@ -123,12 +123,12 @@ def test_the_users_frame_behind_a_library():
     [(3.0, 0.0, 0.0, 3.0), (3.0, 2.5, 0.0, 0.5), (3.0, 0.0, 2.5, 0.5), (3.0, 2.0, 2.5, 0.5)],
 )
 def test_time_without_a_cpu_is_nobodys_fault(blocked_s, starved_s, late_s, accountable):
-    """What the loop's thread, or the one that watches it, waited for a CPU does not count."""
+    """Time in which either thread waited for a CPU does not count."""
     assert accountable_s(blocked_s, starved_s, late_s) == accountable
 
 
 def test_a_starved_machine_is_not_blamed_on_the_user(loop, told, monkeypatch):
-    """A loop that stands still for want of a CPU is not warned of, whatever line it is in."""
+    """A loop that stands still for lack of a CPU causes no warning."""
     begun = time.monotonic()
     # As if the thread had waited for a CPU ever since.
     monkeypatch.setattr(loop_watch, "starved_s", lambda _: time.monotonic() - begun)
@@ -161,7 +161,7 @@ def test_frames_of_ours_are_never_blamed(loop, told):
 
 
 def test_the_kernel_says_how_long_a_thread_was_starved():
-    """On Linux, a thread's wait for a CPU only grows; of one that is not there nothing is known."""
+    """On Linux a thread's wait for a CPU only grows; it is 0 for an unknown thread."""
     before = starved_s(threading.get_native_id())
     assert 0.0 <= before <= starved_s(threading.get_native_id())
     assert starved_s(2**31 - 1) == 0.0

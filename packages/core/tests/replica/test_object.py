@@ -32,7 +32,7 @@ async def made(target, *args, is_function=False, threads=2, **kwargs) -> UserObj
 
 
 async def test_an_async_constructor_is_awaited():
-    """`async def __init__` may await what it needs."""
+    """An `async def __init__` is awaited."""
 
     class Model:
         async def __init__(self, name, *, size):
@@ -60,7 +60,7 @@ async def test_new_takes_part():
 
 
 async def test_a_function_is_not_constructed():
-    """It is used itself, under the name `__call__` only."""
+    """A function is used as it is, and its only method is `__call__`."""
 
     def double(x):
         return 2 * x
@@ -76,7 +76,7 @@ async def test_a_function_is_not_constructed():
 
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_reconfigure_and_check_health(is_async):
-    """Both may be sync or async, and what they raise comes through."""
+    """Both methods may be sync or async, and their exceptions are raised."""
 
     class Sync:
         def reconfigure(self, config):
@@ -103,7 +103,7 @@ async def test_reconfigure_and_check_health(is_async):
 
 
 async def test_a_sync_check_that_hangs_holds_up_nobody():
-    """It runs in a thread of its own, once however often it is asked for, and ends with it."""
+    """A sync check runs once at a time, in a thread of its own, which ends with the check."""
     free, checks = threading.Event(), []
 
     class Model:
@@ -166,7 +166,7 @@ async def test_the_destructor_runs_once(is_async):
 
 
 async def test_each_replica_ends_its_own_object():
-    """Replicas of one process share the user's class; the end of one is not that of the others."""
+    """Replicas of one process share the user's class, and each ends its own object only."""
     ended = []
 
     class Model:
@@ -188,7 +188,7 @@ async def test_each_replica_ends_its_own_object():
 
 
 class Zoo:
-    """One callable of each kind."""
+    """A class with one callable of each kind."""
 
     def sync(self):
         return "sync"
@@ -239,7 +239,7 @@ class Zoo:
     ],
 )
 async def test_how_a_callable_is_run(name, is_async, is_generator):
-    """Seen once, whatever it is: coroutine functions, generators, objects with `__call__`."""
+    """Each kind of callable is recognized, and looked up once."""
     user = await made(Zoo)
     entry = user.method(name)
     assert (entry.is_async, entry.is_generator) == (is_async, is_generator)
@@ -248,7 +248,7 @@ async def test_how_a_callable_is_run(name, is_async, is_generator):
 
 @pytest.mark.parametrize("name", ["missing", "no_method", "__call__"])
 async def test_a_method_that_is_not_there(name):
-    """The error names the deployment and the method, and lists those there are."""
+    """The error names the deployment, the missing method and the existing ones."""
     user = await made(Zoo)
     with pytest.raises(NotFoundError, match=f"shop#model has no method '{name}'") as caught:
         user.method(name)
@@ -277,7 +277,7 @@ async def test_sync_code_runs_in_threads_with_its_context():
 
 
 async def test_a_sync_function_may_return_a_coroutine():
-    """A decorator that is not async hands one back; it is awaited on the loop."""
+    """A coroutine that a sync function returns is awaited on the loop."""
     user = await made(Zoo)
 
     async def coroutine():
@@ -303,7 +303,7 @@ async def test_whatever_a_thread_raises_comes_out(error):
 
 
 async def test_more_threads_for_more_requests():
-    """A replica whose `max_ongoing_requests` was raised runs as many sync handlers at a time."""
+    """After `max_ongoing_requests` was raised, as many sync handlers run concurrently."""
     user = await made(Zoo, threads=1)
     user.resize(3)
     all_three = threading.Barrier(3, timeout=WAIT_S)
@@ -345,7 +345,7 @@ async def test_a_sync_generator_runs_in_one_thread_with_its_context():
 
 
 async def test_a_sync_generator_does_not_run_far_ahead():
-    """At no time has it produced many more items than were read."""
+    """A sync generator is never more than a bounded number of items ahead of its reader."""
     user = await made(Zoo)
     produced = []
 
@@ -361,7 +361,7 @@ async def test_a_sync_generator_does_not_run_far_ahead():
 
 
 async def test_a_sync_generator_that_is_left_is_closed():
-    """Its `finally` runs in its thread, and the thread is free for others."""
+    """The generator's `finally` runs in its thread, which is then free."""
     user = await made(Zoo, threads=1)
     closed = threading.Event()
 
@@ -380,7 +380,7 @@ async def test_a_sync_generator_that_is_left_is_closed():
 
 
 async def test_a_sync_generator_that_raises():
-    """What came before the error arrives, then the error."""
+    """The items before an error arrive, then the error."""
     user = await made(Zoo)
 
     def items():
@@ -420,7 +420,7 @@ async def called(target, method="__call__", *args, streaming=False, **kwargs):
     [("sync", "sync"), ("coroutine", "coroutine"), ("static", "static"), ("attribute", "object")],
 )
 async def test_a_call_of_each_kind(method, expected):
-    """The result is the same, wherever it ran."""
+    """The result does not depend on where the method runs."""
     assert await called(Zoo, method) == expected
 
 
@@ -431,7 +431,7 @@ async def test_a_streaming_call(method):
 
 
 def untold(function):
-    """Wrap a function without telling `inspect` what it is."""
+    """Wrap a function so that `inspect` cannot see its kind."""
 
     def call(*args):
         return function(*args)
@@ -489,7 +489,7 @@ class Delegates:
     ],
 )
 async def test_invoke_runs_every_kind_of_method(kind, expected):
-    """Sync, async and generator methods of all kinds; what gives items is an async iterator."""
+    """Methods of every kind run; those with items return an async iterator."""
 
     class Model:
         def sync(self, x):
@@ -518,7 +518,7 @@ async def test_invoke_runs_every_kind_of_method(kind, expected):
 
 
 async def test_invoke_names_a_method_that_is_not_there():
-    """As every call does."""
+    """`invoke` raises the same error as a call."""
     user = await made(lambda: 5, is_function=True)
     assert await user.invoke("__call__") == 5
     with pytest.raises(NotFoundError, match=r"no method 'other'\. It has: __call__"):
@@ -534,7 +534,7 @@ async def test_invoke_names_a_method_that_is_not_there():
     ],
 )  # fmt: skip
 async def test_a_method_that_returns_a_generator(method):
-    """It streams as a generator does; without stream=True the error says to set it."""
+    """A returned generator is streamed; without stream=True the error names the option."""
     assert await called(Delegates, method, streaming=True) == [1, 2]
     if method in ("iterator", "partial"):  # which pickle takes, other than generators
         assert list(await called(Delegates, method)) == [1, 2]
@@ -544,7 +544,7 @@ async def test_a_method_that_returns_a_generator(method):
 
 
 async def test_a_generator_that_an_async_function_wraps():
-    """What `functools.wraps` says is not what the call gives: the call decides."""
+    """The call's result decides, not the function that `functools.wraps` names."""
 
     async def items():
         yield 1
@@ -572,7 +572,7 @@ def collected_async(function):
 
 
 class Collects:
-    """Gives lists of what its generators yield."""
+    """Collects the items of its generators into lists."""
 
     @collected
     def items(self):
@@ -605,14 +605,14 @@ async def collects_async():
     ],
 )  # fmt: skip
 async def test_a_decorator_that_collects_a_generator(target, method):
-    """Its result is a list, whatever `functools.wraps` says of the function inside."""
+    """The result is a list, whatever function `functools.wraps` names."""
     assert await called(target, method) == [1, 2]
     with pytest.raises(TypeError, match="is not a generator, and returned a list"):
         await called(target, method, streaming=True)
 
 
 async def test_a_forgotten_await():
-    """The error asks for it."""
+    """The error asks for the missing `await`."""
 
     class Model:
         async def __call__(self):
@@ -643,7 +643,7 @@ async def test_arguments_arrive():
 
 
 async def test_a_misspelt_method():
-    """The error proposes the nearest name, where one is near."""
+    """The error suggests the nearest name, if one is near."""
     with pytest.raises(NotFoundError, match="no method 'generatr'. Did you mean 'generator'"):
         await called(Zoo, "generatr")
     with pytest.raises(NotFoundError, match="no method 'xyz'. It has: AsyncCallable, "):
@@ -651,7 +651,7 @@ async def test_a_misspelt_method():
 
 
 async def test_the_wrong_way_to_call():
-    """A generator called for one result, or the reverse: the error says what to write."""
+    """A generator called without stream=True, or the reverse, gives an error with the remedy."""
     with pytest.raises(TypeError, match=r"shop#model.generator is a generator: .*stream=True"):
         await called(Zoo, "generator")
     with pytest.raises(

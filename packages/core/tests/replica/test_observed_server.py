@@ -1,4 +1,4 @@
-"""A replica whose calls are observed: each that starts has one end, and the calls are as ever."""
+"""A replica with observed calls: each started call has one end, and works as without."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .test_server import HERE, Bench, settle
 
 
 class Noted(ReplicaObserver):
-    """Writes down what it hears."""
+    """An observer that records its events."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -39,7 +39,7 @@ def name(call: Call) -> str:
 
 
 class ObservedBench(Bench):
-    """A bench whose server is observed; replies of `500` stand for errors."""
+    """A bench with an observed server, where replies of `500` are errors."""
 
     def __init__(self, max_ongoing: int = 2) -> None:
         super().__init__(max_ongoing)

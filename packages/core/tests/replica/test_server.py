@@ -1,6 +1,6 @@
-"""The replica's data plane: which calls are taken, and what becomes of each.
+"""The replica's data server: accepting, refusing, running and draining.
 
-`Stream` stands for the connection's end: it keeps what would be sent.
+`Stream` is a fake stream that records its frames.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Stream:
 
 
 class Peer:
-    """A caller's connection: keeps the kinds of frames it is sent."""
+    """A caller's connection that records the kinds of its frames."""
 
     def __init__(self) -> None:
         self.frames: list[int] = []
@@ -52,7 +52,7 @@ class Peer:
 
 
 class Bench:
-    """A server with one connection, calls by name, and work that waits to be let go."""
+    """A server with one connection, calls by name, and handlers that wait for the test."""
 
     def __init__(self, max_ongoing: int = 2) -> None:
         self.gates: dict[str, asyncio.Event] = {}
@@ -109,7 +109,7 @@ def test_no_more_than_it_may(run):
 
 
 def test_the_refused_are_told_when_a_slot_frees(run):
-    """One LOAD to each connection that was refused, and only to those."""
+    """Each connection with a refused call gets one LOAD, and no other does."""
 
     async def main():
         b = Bench(1)
@@ -206,7 +206,7 @@ def test_cancelled_at_work(run):
 
 @pytest.mark.parametrize("error", [ValueError("the user's"), ServeError("ours"), TimeoutError()])
 def test_an_exception_is_an_answer(run, error):
-    """It goes to the caller as it is, and the slot is free."""
+    """The caller gets the exception, and the slot is free."""
 
     async def main():
         b = Bench()
@@ -224,7 +224,7 @@ def test_an_exception_is_an_answer(run, error):
 
 
 def test_a_traceback_is_logged_where_it_happened(run, caplog):
-    """With deployment, method and request; errors of ours are nobody's bug and are not."""
+    """The log names deployment, method and request; errors of core are not logged."""
 
     async def main():
         b = Bench()
@@ -269,7 +269,7 @@ def test_what_would_end_a_program_ends_one_request(run, error):
 
 
 def test_a_protocol_nobody_gives(run):
-    """The error names it and those there are."""
+    """The error names the unknown protocol and the known ones."""
 
     async def main():
         b = Bench()
@@ -283,7 +283,7 @@ def test_a_protocol_nobody_gives(run):
 
 
 def test_the_request_is_known_to_the_code_it_runs(run):
-    """Each call has a context of its own, in which it is the current one."""
+    """Each call runs in its own context, in which it is the current call."""
 
     async def main():
         b = Bench(10)
@@ -365,7 +365,7 @@ def test_a_stream_that_is_cancelled_is_closed(run):
 
 
 def test_draining(run):
-    """Callers are told at once; what is in flight finishes; nothing new is taken."""
+    """Callers get GOAWAY at once; calls in flight end; no new call is accepted."""
 
     async def main():
         b = Bench(2)
@@ -386,7 +386,7 @@ def test_draining(run):
 
 
 def test_draining_waits_for_callers_to_hang_up(run):
-    """What they sent before they heard is refused, and not lost in a socket that closes."""
+    """Calls that cross with GOAWAY are refused, not lost in a closed socket."""
 
     async def main():
         b = Bench(2)
@@ -419,7 +419,7 @@ def test_draining_does_not_wait_for_ever(run):
 
 
 def test_draining_when_idle(run):
-    """It takes no time at all."""
+    """An idle replica drains at once."""
 
     async def main():
         b = Bench()
@@ -430,7 +430,7 @@ def test_draining_when_idle(run):
 
 
 def test_what_does_not_end_in_time_is_cancelled(run):
-    """After the graceful time every call is cancelled, and told that the replica stops."""
+    """After the grace period every call is cancelled with the error that the replica stops."""
 
     async def main():
         b = Bench(2)
@@ -466,7 +466,7 @@ def test_a_cancellation_of_the_users_own(run):
 
 
 def test_beyond_the_limit(run):
-    """A broadcast is taken by a full replica, and counts; a replica that leaves refuses it."""
+    """A full replica accepts and counts a broadcast; a draining replica refuses it."""
 
     async def main():
         b = Bench(1)
@@ -483,7 +483,7 @@ def test_beyond_the_limit(run):
 
 
 def test_a_thread_that_nobody_waits_for_keeps_its_slot(run):
-    """Until it is back nothing more is taken; then whoever was refused is told."""
+    """No call takes the slot of a busy thread; LOAD is sent when the thread returns."""
 
     async def main():
         b = Bench(1)
@@ -502,7 +502,7 @@ def test_a_thread_that_nobody_waits_for_keeps_its_slot(run):
 
 
 def test_what_a_call_has_called_ends_with_it(run):
-    """Cancelled with a call that is cancelled, left alone by one that ends."""
+    """Nested calls are cancelled with their call, and left alone by its normal end."""
 
     class Nested:
         cancelled = False

@@ -1,4 +1,4 @@
-"""Broadcasts, on connections that are not there: who hears, and what becomes of the answers."""
+"""Broadcasts over fake connections: the replicas that get them, and their replies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def tell(b: Any, name: str = "all") -> asyncio.Task[list[Reply | BaseException]]
 
 
 def test_each_replica_once(bench):  # noqa: F811
-    """Those that are full as well, and their slots count as theirs until they answer."""
+    """Every replica gets the call once, full ones too; it takes a slot until its reply."""
 
     async def main(b: Bench) -> None:
         await b.update("a", "b", room=1)
@@ -39,7 +39,7 @@ def test_each_replica_once(bench):  # noqa: F811
 
 
 def test_a_waiting_call_is_sent_when_a_broadcast_has_ended(bench):  # noqa: F811
-    """What it took is given back to the queue."""
+    """The end of a broadcast frees its slot for a waiting call."""
 
     async def main(b: Bench) -> None:
         await b.update("a", room=1)
@@ -57,7 +57,7 @@ def test_a_waiting_call_is_sent_when_a_broadcast_has_ended(bench):  # noqa: F811
 
 
 def test_before_anything_is_known(bench):  # noqa: F811
-    """It waits to hear of the replicas, and for the connection to each of them."""
+    """A broadcast waits for the first snapshot, and for the connection to each replica."""
 
     async def main(b: Bench) -> None:
         told = tell(b)
@@ -78,7 +78,7 @@ def test_before_anything_is_known(bench):  # noqa: F811
 
 
 def test_who_leaves_need_not_hear(bench):  # noqa: F811
-    """A replica that refuses, or goes before it is told, gives no result and no error."""
+    """A replica that rejects the call, or goes before it, gives no result and no error."""
 
     async def main(b: Bench) -> None:
         b.far.full.add("b")
@@ -96,7 +96,7 @@ def test_who_leaves_need_not_hear(bench):  # noqa: F811
 
 
 def test_a_replica_that_breaks_off(bench):  # noqa: F811
-    """Its error stands beside the answers of the others."""
+    """The error of a lost replica is among the replies of the others."""
 
     async def main(b: Bench) -> None:
         await b.update("a", "b")
@@ -116,7 +116,7 @@ def test_a_replica_that_breaks_off(bench):  # noqa: F811
 
 
 def test_a_replica_that_leaves_finishes(bench):  # noqa: F811
-    """Its connection stays until it has answered."""
+    """The connection to a leaving replica stays until its reply."""
 
     async def main(b: Bench) -> None:
         await b.update("a", "b")
@@ -135,7 +135,7 @@ def test_a_replica_that_leaves_finishes(bench):  # noqa: F811
 
 
 def test_giving_up(bench):  # noqa: F811
-    """Every replica hears of that, too."""
+    """A cancelled broadcast is cancelled at every replica."""
 
     async def main(b: Bench) -> None:
         await b.update("a", "b")
@@ -151,7 +151,7 @@ def test_giving_up(bench):  # noqa: F811
 
 @pytest.mark.parametrize("state", ["up", "failed"])
 def test_nobody_is_there(bench, state):  # noqa: F811
-    """An error says so, and why."""
+    """A broadcast without a running replica fails with the reason."""
 
     async def main(b: Bench) -> None:
         await b.update(state=state, reason="" if state == "up" else "it raised KeyError")

@@ -1,4 +1,4 @@
-"""Routing policies: what they pick, and the balance that comes of it."""
+"""The builtin routing policies: their choices, and the balance that results."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ LOADS = st.builds(
 @pytest.mark.parametrize("make", [PowerOfTwo, RoundRobin])
 @given(loads=st.lists(LOADS, min_size=1, max_size=8), calls=st.integers(1, 10))
 def test_a_free_replica_is_never_missed(make, loads: list[ReplicaLoad], calls: int):
-    """Whatever is picked is free; it waits only when none is."""
+    """The chosen replica is free, and a policy waits only if no replica is free."""
     policy = make()
     for _ in range(calls):
         choice = policy.choose(CALL, loads)
@@ -109,7 +109,7 @@ def test_round_robin_takes_turns():
     ("in_flight", "blocked", "free"), [(4, False, True), (5, False, False), (0, True, False)]
 )
 def test_free(in_flight: int, blocked: bool, free: bool):
-    """It has a slot, and has not refused anything since it last announced one."""
+    """A free replica has a slot, and has not rejected a call since its last LOAD."""
     assert replica("a", in_flight, room=5, blocked=blocked).free is free
 
 
@@ -144,7 +144,7 @@ HOLDERS = st.lists(
 
 @given(loads=HOLDERS, model=st.sampled_from("abcd"))
 def test_a_call_for_a_model_goes_to_a_holder(loads: list[ReplicaLoad], model: str):
-    """To a free holder if there is one, else to the free replica with the fewest models.
+    """A free holder of the model gets the call, else the free replica with the fewest models.
 
     It never waits while any replica is free.
     """
@@ -167,7 +167,7 @@ def test_a_call_for_a_model_goes_to_a_holder(loads: list[ReplicaLoad], model: st
 
 @given(names=st.lists(st.uuids().map(str), min_size=2, max_size=6, unique=True), model=st.text())
 def test_all_agree_where_a_model_is_to_be_loaded(names: list[str], model: str):
-    """Whatever the order and the load, first calls for a model go to one place."""
+    """The first calls for a model go to one replica, whatever the order and the load."""
     call = Call("python", (b"",), model_id=model or "m")
     loads = [replica(name) for name in names]
     there = [replica(name, number) for number, name in enumerate(reversed(names))]
@@ -178,7 +178,7 @@ def test_all_agree_where_a_model_is_to_be_loaded(names: list[str], model: str):
 
 
 def test_models_have_different_homes():
-    """What nobody holds is spread evenly: each of three replicas gets about a third."""
+    """Models without a holder are spread evenly: about a third for each of three replicas."""
     loads = [replica(name) for name in ("r1", "r2", "r3")]
     homes = Counter(
         PowerOfTwo().choose(Call("python", (b"",), model_id=f"m{number}"), loads).replica_id
@@ -188,7 +188,7 @@ def test_models_have_different_homes():
 
 
 def test_a_copy_nobody_needs_is_left_alone():
-    """Of two idle holders always the same one is used, so that the other copy is evicted."""
+    """Of two idle holders the same one gets each call, so that the other copy is evicted."""
     loads = [replica("r1", models="a"), replica("r2", models="a"), replica("r3")]
     call = Call("python", (b"",), model_id="a")
     assert len({PowerOfTwo().choose(call, loads) for _ in range(20)}) == 1
@@ -219,5 +219,5 @@ def misses(seed: int) -> int:
 
 
 def test_models_that_fit_come_to_rest():
-    """Replicas full of models nobody asks for make room for those that are asked for."""
+    """Replicas full of unused models make room for the models in use."""
     assert sum(misses(seed) for seed in range(30)) <= 30 * 300 * 0.05

@@ -1,4 +1,4 @@
-"""A policy that fails: whose failure it is, and how far it reaches."""
+"""A failing policy: its error names policy and plugin, and affects its own deployment only."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_core_policies_are_told_nothing():
 
 
 class Odd(RoundRobin):
-    """Returns what the test says."""
+    """A policy that returns the choice of the test."""
 
     choice: Any = None
 
@@ -47,7 +47,7 @@ NONSENSE = {
 
 @pytest.mark.parametrize("told", NONSENSE)
 def test_nonsense_is_an_error_that_names_the_policy(run, monkeypatch, caplog, told):
-    """Each call fails with it, in the queue too; the log has it once; nothing stays behind."""
+    """Each call fails with the error, queued ones too; it is logged once, and nothing is left."""
     monkeypatch.setattr(Odd, "choice", NONSENSE[told])
 
     async def main():
@@ -96,7 +96,7 @@ def test_a_replica_that_is_gone_is_nonsense(run, monkeypatch):
 
 
 def test_a_policy_that_cannot_be_made():
-    """Each call has an error of its own, which says why; the failure is kept once."""
+    """Each call gets an error of its own with the reason; the failure is recorded once."""
     failures = PluginFailures()
     chooser = failed_policy("odd", "odd-policies", HERE, failures, ValueError("no such file"))
     errors = []
@@ -119,9 +119,9 @@ class Model:
 
 
 def test_a_policy_that_raises_reaches_no_other_deployment(local_with):
-    """One that cannot be made, one that cannot choose: calls of those deployments fail by name.
+    """A policy that fails to be created or to choose fails the calls of its deployment only.
 
-    Another application is deployed and called as ever, and the status names the plugin.
+    Another application deploys and answers, and the status names the plugin.
     """
 
     def create(place: PolicyContext) -> Any:
@@ -160,7 +160,7 @@ def test_a_policy_that_raises_reaches_no_other_deployment(local_with):
 
 
 class Seen(RoundRobin):
-    """Keeps the places that it is made for."""
+    """A policy that records the contexts for which it is created."""
 
     places: ClassVar[list[PolicyContext]] = []
 

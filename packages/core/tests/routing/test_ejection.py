@@ -1,4 +1,4 @@
-"""Who is ejected and for how long: the table alone, on a clock that is given."""
+"""The rules of ejection, on a clock of the test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DRAWN = st.floats(0, 1)
 
 
 def fail_until_ejected(record: FailureRecord, now: float, jitter: float = 1.0) -> float:
-    """Fail as often as it takes; return for how long the replica is out."""
+    """Fail until the replica is ejected; return the length of the ejection."""
     for _ in range(FAILURE_THRESHOLD - 1):
         assert not record.failed(now, jitter)
     assert record.failed(now, jitter)
@@ -38,7 +38,7 @@ def test_each_time_lasts_twice_as_long():
 
 
 def test_only_failures_in_a_row_count():
-    """An answer in between begins anew."""
+    """A success between failures starts the count again."""
     record = FailureRecord()
     for _ in range(100):
         assert not record.failed(1.0, 1.0)
@@ -48,7 +48,7 @@ def test_only_failures_in_a_row_count():
 
 
 def test_time_without_failure_is_forgiven():
-    """A former time for each minute; after enough of them, it is as at first."""
+    """Each minute without a failure takes back one ejection, down to none."""
     record = FailureRecord()
     now = 0.0
     for _ in range(4):
@@ -78,15 +78,17 @@ def test_whatever_happens_the_pause_is_bounded(events):
 
 @given(st.integers(0, 10_000))
 def test_half_stays(connected):
-    """Of any number, the larger half; so of one, that one."""
+    """At most half of the replicas may be ejected, rounded down: of one, none."""
     assert connected - max_ejected(connected) == (connected + 1) // 2
 
 
 @given(st.dictionaries(st.text(), st.builds(Ejection, st.booleans(), st.floats(0, 99)), min_size=1))
 def test_who_is_restored_first(ejections):
-    """Who answers, before who is silent; among equals, who is due first."""
+    """A replica that answers comes before an unresponsive one; then the earliest end decides."""
     chosen = ejections[first_restored(ejections)]
-    assert not chosen.silent or all(hold.silent for hold in ejections.values())
+    assert not chosen.unresponsive or all(hold.unresponsive for hold in ejections.values())
     assert all(
-        chosen.until <= hold.until for hold in ejections.values() if hold.silent == chosen.silent
+        chosen.until <= hold.until
+        for hold in ejections.values()
+        if hold.unresponsive == chosen.unresponsive
     )

@@ -31,7 +31,7 @@ def test_nothing_is_known_at_first():
 
 
 def test_so_long_takes_the_queue():
-    """What waits, by what is completed in a second; and the call itself takes its time."""
+    """The wait is the queue's length by the completions per second, and a call's own duration."""
     estimator = QueueEstimator()
     now = work(estimator, 0.0, 5.0, 100)
     assert abs(estimator.expected_wait_s(200, now) - 2.0) < 0.05
@@ -41,7 +41,7 @@ def test_so_long_takes_the_queue():
 
 
 def test_the_fastest_of_the_last_counts():
-    """A slow moment refuses nobody; what was long ago is forgotten."""
+    """A slow moment refuses no call, and old measurements are dropped."""
     estimator = QueueEstimator()
     now = work(estimator, 0.0, 3.0, 100)
     now = work(estimator, now, 3.0, 20)
@@ -52,7 +52,7 @@ def test_the_fastest_of_the_last_counts():
 
 
 def test_a_new_replica_makes_everything_unknown():
-    """What was measured without it is no bound any longer."""
+    """The measurements before a new replica no longer count."""
     estimator = QueueEstimator()
     now = work(estimator, 0.0, 5.0, 100)
     estimator.forget()
@@ -60,7 +60,7 @@ def test_a_new_replica_makes_everything_unknown():
 
 
 def test_time_without_a_queue_does_not_count():
-    """A pause in which nobody waited is not taken for slowness."""
+    """A pause with an empty queue does not count as slowness."""
     estimator = QueueEstimator()
     now = work(estimator, 0.0, 0.8, 100)
     estimator.queue_emptied()
@@ -70,7 +70,7 @@ def test_time_without_a_queue_does_not_count():
 
 @given(st.lists(st.sampled_from(["in time", "late", "empty"]), max_size=400))
 def test_the_margin_is_bounded(events):
-    """Late calls make it stricter, calls in time and an empty queue make it lax again."""
+    """Late calls raise the margin; calls in time and an empty queue lower it again."""
     estimator, now = QueueEstimator(), 0.0
     for event in events:
         now += 0.01
@@ -88,7 +88,7 @@ def test_the_margin_is_bounded(events):
 
 
 def test_one_of_twenty_may_be_late():
-    """That is where stricter and laxer are in balance: fewer would mean to refuse too many."""
+    """The margin is in balance at one late call in twenty."""
     estimator = QueueEstimator()
     for n in range(10_000):
         now = n / 100

@@ -1,4 +1,4 @@
-"""What follows the load of a deployment: asked for where it is scaled, and told of every change."""
+"""The load watch of a deployment: created if the deployment is scaled, told every change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Watch:
 
 @pytest.fixture
 def bench(run):
-    """A router, and the watches that it has asked for."""
+    """A router, and the load watches that it has created."""
 
     def with_bench(main):
         async def inside():
@@ -77,7 +77,7 @@ def scaled(*replicas, **more):
 
 
 def test_a_fixed_number_is_not_followed(bench):
-    """No watch is asked for, whatever happens."""
+    """A deployment with a fixed number of replicas gets no load watch."""
 
     async def main(router, far, watches, call):
         router.update(snapshot("a", room=2))
@@ -89,7 +89,7 @@ def test_a_fixed_number_is_not_followed(bench):
 
 
 def test_every_change_is_told(bench):
-    """A call that waits, runs, or ends; the counts are those after the change."""
+    """The watch is notified when a call waits, runs or ends, after the counts have changed."""
 
     async def main(router, far, watches, call):
         router.update(scaled())
@@ -112,7 +112,7 @@ def test_every_change_is_told(bench):
 
 
 def test_a_deployment_gets_a_fixed_number(bench):
-    """The watch is closed and told nothing more; when it is scaled again, there is another one."""
+    """The watch is closed and no longer notified; scaling again creates another watch."""
 
     async def main(router, far, watches, call):
         router.update(scaled("a", room=2))
@@ -128,7 +128,7 @@ def test_a_deployment_gets_a_fixed_number(bench):
 
 
 class Failing:
-    """Raises what ends a process."""
+    """A watch that raises SystemExit."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -143,7 +143,7 @@ class Failing:
 
 
 def test_a_watch_that_fails_is_closed():
-    """It is named and told nothing more; another plugin's goes on."""
+    """The failing watch is logged and no longer notified; another plugin's watch goes on."""
     failing, sound = Failing(), Watch(Far())
     sound.load = type("Load", (), {"queued": 1, "in_flight": 2, "replicas": ()})
     failures = PluginFailures()

@@ -1,6 +1,6 @@
-"""Overload and lost capacity, in virtual time: what is accepted succeeds, the rest is told at once.
+"""Overload and lost capacity, in virtual time: accepted calls succeed, others fail at once.
 
-Calls come on a schedule, whatever becomes of those before them, as clients of the real world do.
+Calls arrive on a schedule, whether or not earlier ones have ended, as those of real clients do.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def virtual_deadline(service: Service) -> Service:
 
 @dataclass
 class Outcome:
-    """How one call went. Times are when it was due and how long it took."""
+    """The outcome of one call: when it was due, and its duration."""
 
     due: float
     took: float
@@ -80,7 +80,7 @@ class Outcome:
 
 @dataclass
 class Trial:
-    """A router under load. Everything is drawn from one seed."""
+    """A router under load, with all random numbers from one seed."""
 
     router: Router
     far: Working
@@ -140,7 +140,7 @@ def quantile(values: list[float], share: float) -> float:
 @pytest.mark.parametrize("timeout_s", [0.1, 1.0])
 @pytest.mark.parametrize(("times", "least"), [(3, 0.9), (10, 0.75)])
 def test_overload_costs_no_goodput(run, times, least, timeout_s):
-    """At so many times what a replica can do, it goes on doing nearly all that it can.
+    """Under a multiple of its capacity, a replica completes nearly as much as it can.
 
     Though its calls have little time, and the queue would hold more than that time allows.
     """
@@ -159,7 +159,7 @@ def test_overload_costs_no_goodput(run, times, least, timeout_s):
 
 
 def test_what_is_refused_is_refused_at_once(run):
-    """And told when to come back: after the time that the queue takes, a whole second or more."""
+    """A refused call fails at once, with the time that the queue takes, at least a second."""
 
     async def main():
         trial = start(1, queue=500)
@@ -177,7 +177,7 @@ def test_what_is_refused_is_refused_at_once(run):
 
 
 def test_a_call_that_cannot_be_in_time_is_refused_at_once(run):
-    """Its error says so, and that the queue was not full; one with more time is taken."""
+    """The error names time and queue; a call with a longer timeout is accepted."""
 
     async def main():
         trial = start(1)
@@ -201,7 +201,7 @@ def test_a_call_that_cannot_be_in_time_is_refused_at_once(run):
 
 
 def test_nobody_is_refused_for_a_deadline_while_no_replica_is_there(run):
-    """However long the queue: it may be there in a moment, and bring room for all."""
+    """Without a replica no call is refused for its deadline, however long the queue."""
 
     async def main():
         trial = start(1)
@@ -222,7 +222,7 @@ def test_nobody_is_refused_for_a_deadline_while_no_replica_is_there(run):
 
 
 def test_a_call_whose_time_is_over_in_the_queue_reaches_no_replica(run):
-    """It leaves the queue at once, and whoever is behind it takes its turn."""
+    """An expired call leaves the queue at once, and the next call takes its turn."""
 
     async def main():
         trial = start(1)
@@ -250,7 +250,7 @@ def test_a_call_whose_time_is_over_in_the_queue_reaches_no_replica(run):
 
 
 def test_after_overload_all_is_as_before(run):
-    """Two seconds later, calls take what they took, and none fails."""
+    """Two seconds after an overload, calls take as long as before, and none fails."""
 
     async def main():
         trial = start(4)
@@ -269,9 +269,9 @@ def test_after_overload_all_is_as_before(run):
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
 def test_capacity_taken_away_for_two_seconds_and_given_back(run, share):
-    """No call fails, and three seconds later all is as it was before, for as long as load lasts.
+    """No call fails, and three seconds later latencies are as before.
 
-    Nothing holds the trouble up once its cause is gone.
+    The overload does not outlast its cause.
     """
 
     async def main():

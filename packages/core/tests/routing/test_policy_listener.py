@@ -1,4 +1,4 @@
-"""What observers and policies hear of calls: each end once, with its outcome and its times."""
+"""Reports to observers and policies: each call ends once, with its outcome and its times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def name(call: Any) -> str:
 
 
 class Noted(RouterObserver):
-    """Writes down what it hears."""
+    """An observer that records its events."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -74,7 +74,7 @@ class Noted(RouterObserver):
 
 @pytest.fixture
 def observed(run):
-    """Run a test with a bench and its observer; all calls it made must have ended, once each."""
+    """Run a test with a bench and its observer; each of its calls must have ended once."""
 
     def go(test: Any, **options: Any) -> None:
         async def main() -> None:
@@ -92,7 +92,7 @@ def observed(run):
 
 
 def test_nobody_asks(run):
-    """A router with a policy of core's and no plugin tells nobody anything."""
+    """A router with a core policy and without a plugin has no listener."""
 
     async def main():
         b = Bench()
@@ -108,7 +108,7 @@ def test_nobody_asks(run):
 
 
 def test_a_call_that_succeeds(observed):
-    """Began, sent, ended; a reply in one piece began when it ended."""
+    """A call is reported as begun, sent and ended; a single reply began when it ended."""
 
     async def test(b, noted):
         await b.update("a")
@@ -139,7 +139,7 @@ def test_a_call_that_waits(observed):
 
 
 def test_a_refusal_by_a_replica(observed):
-    """Rejected there, sent elsewhere: one call."""
+    """A call that is rejected and then sent to another replica is one call."""
 
     async def test(b, noted):
         await b.update("a", "b", room=2)
@@ -154,7 +154,7 @@ def test_a_refusal_by_a_replica(observed):
 
 
 def test_a_lost_replica(observed):
-    """What may run twice is retried; the other call ends, and is not told as a success."""
+    """The idempotent call is retried; the other one ends, and is no success."""
 
     async def test(b, noted):
         await b.update("a", "b", room=2)
@@ -214,7 +214,7 @@ def test_calls_that_nobody_takes(observed):
 
 
 def test_a_caller_that_gives_up(observed):
-    """In the queue and at a replica; at a deadline, the deadline is the reason."""
+    """A cancelled call, queued or in flight, is reported; a deadline is named as the reason."""
 
     async def test(b, noted):
         await b.update("a", room=2)
@@ -270,7 +270,7 @@ def test_a_reply_that_streams(observed):
 
 
 def test_a_reply_that_stands_for_an_error(observed):
-    """As the protocol of the call judges: an HTTP status of 500, say."""
+    """The protocol of the call decides which reply is an error, such as an HTTP status of 500."""
 
     async def test(b, noted):
         await b.update("a")
@@ -283,7 +283,7 @@ def test_a_reply_that_stands_for_an_error(observed):
 
 
 def test_replicas_and_broadcasts(observed):
-    """Who joins, is ejected, answers again, leaves; and a broadcast, which is no call."""
+    """Replicas that join, are ejected, restored and leave are reported, and so are broadcasts."""
 
     async def test(b, noted):
         await b.update("a", "b", room=2)
@@ -328,7 +328,7 @@ class Keen(RoundRobin):
 
 
 def test_a_policy_hears_outcomes(run, monkeypatch):
-    """Of each replica that had the call, with the seconds since it was sent there."""
+    """The policy gets an outcome for each replica that had the call, with its seconds there."""
 
     async def main():
         keen = Keen()

@@ -40,7 +40,7 @@ def test_the_budget_holds_over_any_time(events):
 
 
 def test_what_is_not_used_is_not_kept():
-    """After a quiet day, a bad second may repeat a hundred calls and no more."""
+    """After a quiet day a burst may retry a hundred calls and no more."""
     clock = FakeClock()
     budget = RetryBudget(clock)
     clock.advance(86_400)
@@ -48,7 +48,7 @@ def test_what_is_not_used_is_not_kept():
 
 
 def test_a_lost_replica_costs_an_idempotent_call_nothing(bench):  # noqa: F811
-    """It is answered by another one, before those who wait."""
+    """Another replica answers the call, before the calls that wait."""
 
     async def main(b):
         await b.update("a", "b")
@@ -69,7 +69,7 @@ def test_a_lost_replica_costs_an_idempotent_call_nothing(bench):  # noqa: F811
 
 
 def test_what_kills_its_replica_kills_two(bench):  # noqa: F811
-    """Then its caller is told so; and of those who may not be repeated, each kills one."""
+    """The caller then gets an error; a call that is not idempotent kills one replica."""
 
     async def main(b):
         names = [f"r{n}" for n in range(8)]
@@ -95,7 +95,7 @@ def test_what_kills_its_replica_kills_two(bench):  # noqa: F811
 
 
 def test_a_body_that_was_used_up_is_not_sent_again(bench):  # noqa: F811
-    """What of it was read is gone."""
+    """A body of which a part was read cannot be sent again."""
 
     async def main(b):
         await b.update("a", "b")

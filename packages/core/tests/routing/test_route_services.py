@@ -1,4 +1,4 @@
-"""The routes of a process: those by name, newer tables, and the layers around them."""
+"""The services of routes: by name, under newer tables, and inside layers."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_plain_route_is_its_target_s_service(run):
 
 
 def test_a_name_follows_its_route(run):
-    """One service for ever; each call takes the newest table, and the first waits for one."""
+    """One service for a name: each call uses the newest table, the first one waits for it."""
 
     async def main():
         world = World()
@@ -112,7 +112,7 @@ def test_without_a_controller_nobody_waits_for_ever(run):
 
 
 def test_a_target_deleted_after_the_weights_changed(run):
-    """Hearing of the deletion first costs a call nothing: it waits for the newer table."""
+    """A call whose target was deleted waits for the newer table, and succeeds."""
 
     async def main():
         world = World()
@@ -127,7 +127,7 @@ def test_a_target_deleted_after_the_weights_changed(run):
 
 
 def test_a_target_that_is_really_gone(run):
-    """Its error comes through, and not much later."""
+    """The error of a deleted target reaches the caller soon."""
 
     async def main():
         world = World()
@@ -142,7 +142,7 @@ def test_a_target_that_is_really_gone(run):
 
 
 def test_a_target_that_does_not_start(run):
-    """It is where its weight says, so its error is told at once."""
+    """The route is unchanged, so the error of its target is raised at once."""
 
     async def main():
         world = World()
@@ -157,7 +157,7 @@ def test_a_target_that_does_not_start(run):
 
 
 def test_a_table_about_something_else(run):
-    """It does not end the wait for the one that matters."""
+    """A table with other changes does not end the wait."""
 
     async def main():
         world = World()
@@ -174,7 +174,7 @@ def test_a_table_about_something_else(run):
 
 
 def test_who_listens_hears_of_every_table(run):
-    """Also of the one that was there before."""
+    """A listener gets every table, and first the current one."""
 
     async def main():
         world = World()
@@ -218,7 +218,7 @@ def test_a_listener_that_raises_keeps_the_table_from_no_other(run):
 
 
 def test_each_version_of_a_route_has_its_layers(run):
-    """Made before its first call, kept while its weights are the same, and told of their end."""
+    """Layers are created before a route's first call, kept with its weights, then closed."""
 
     async def main():
         world = World()

@@ -39,7 +39,7 @@ HERE = DeploymentId("shop", "model")
 
 
 class FakeStream:
-    """One call at a far end; the test says how it ends."""
+    """One call at a fake replica, which ends as the test says."""
 
     def __init__(self, connection: FakeConnection, call: Call, done: Callable[[Any], None]):
         self.connection = connection
@@ -141,7 +141,7 @@ class FakeConnection:
         self.break_off()
 
     def break_off(self) -> None:
-        """As a real connection does: gone first, then its streams fail, then it tells."""
+        """Break as a real connection does: disconnect, fail the streams, then report the loss."""
         if self.transport is not None:
             self.transport = None
             for stream in list(self.streams):
@@ -150,7 +150,7 @@ class FakeConnection:
 
 
 class Far:
-    """All replicas, as far as connections can tell.
+    """The fake replicas and their connections.
 
     Attributes:
         full: Replicas that reject what they are sent.
@@ -178,7 +178,7 @@ class Far:
         return [stream for stream in self.sent if stream.done is not None]
 
     def names(self) -> list[str]:
-        """What was sent so far, in order, as `call@replica`."""
+        """Return the calls sent so far, in order, as `call@replica`."""
         return [f"{bytes(s.call.payload[0]).decode()}@{s.connection.replica_id}" for s in self.sent]
 
 
@@ -189,7 +189,7 @@ def snapshot(*replicas: str, room: int = 1, queue: int = 100, **more: Any) -> De
 
 
 def choose_by(policies: Mapping[str, Callable[[], Any]]) -> Callable[[DeploymentSnapshot], Chooser]:
-    """Return what makes a router's policy, from those of these names."""
+    """Return a function that creates the policy that a snapshot names."""
     failures = PluginFailures()
     return lambda at: Chooser(policies[at.policy](), at.policy, "test", at.id, failures)
 
@@ -241,7 +241,7 @@ async def settle() -> None:
 
 
 def benches(run, make):
-    """Return what runs a coroutine function with a bench, and sees that nothing is left."""
+    """Return a function that runs a test with a bench, and checks that nothing is left."""
 
     def with_bench(main):
         async def inside():
@@ -264,7 +264,7 @@ def bench(run):
 
 
 def test_calls_wait_in_order_and_a_completion_sends_the_oldest(bench):
-    """First come, first served, and never more at a replica than it takes."""
+    """Calls are served in order, and a replica never has more than its limit."""
 
     async def main(b):
         await b.update("a")
@@ -280,7 +280,7 @@ def test_calls_wait_in_order_and_a_completion_sends_the_oldest(bench):
 
 
 def test_calls_before_the_first_replica(bench):
-    """They wait until one is there and connected, and then go in their order."""
+    """Calls before the first replica wait for its connection, and are sent in order."""
 
     async def main(b):
         await b.call("1", "2")
@@ -308,7 +308,7 @@ def test_nobody_overtakes_those_who_wait(bench):
 
 
 def test_what_was_rejected_goes_elsewhere_at_once(bench):
-    """A refused call was not started: the next replica gets it."""
+    """A rejected call, which has not started, is sent to the next replica."""
 
     async def main(b):
         b.far.full = {"a"}
@@ -323,7 +323,7 @@ def test_what_was_rejected_goes_elsewhere_at_once(bench):
 
 
 def test_what_was_rejected_waits_at_the_front(bench):
-    """It came before those who wait, and stays before them, however full the queue is."""
+    """A rejected call waits before the calls that came later, even in a full queue."""
 
     async def main(b):
         await b.update("a", queue=2)
@@ -343,7 +343,7 @@ def test_what_was_rejected_waits_at_the_front(bench):
 
 
 def test_a_replica_that_rejected_gets_nothing_until_it_says_so(bench):
-    """LOAD unblocks it, with no timer and no probe in between."""
+    """LOAD unblocks the replica, without a timer or a probe."""
 
     async def main(b):
         loop = asyncio.get_running_loop()
@@ -365,7 +365,7 @@ def test_a_replica_that_rejected_gets_nothing_until_it_says_so(bench):
 
 
 def test_capacity_taken_away_and_given_back(bench):
-    """Whenever a replica is there again, all who wait go at once, without a timer of ours.
+    """Whenever a replica is back, the waiting calls are sent at once, without a timer.
 
     (Ray Serve's router sleeps in backoff then, and half of all requests fail for as long as load
     goes on.)
@@ -414,7 +414,7 @@ def test_a_full_queue_pushes_back(bench):
 
 
 def test_a_limit_that_comes_late(bench):
-    """Calls made before the limit is known, or beyond a lowered one, are shed: the last first."""
+    """Calls above a limit that came late or was lowered are shed, the newest first."""
 
     async def main(b):
         await b.call("1", "2", "3", "4", "5")
@@ -443,7 +443,7 @@ def test_a_queue_without_bound(bench):
 
 
 def test_a_policy_may_shed(run):
-    """What it sheds is refused at once with its time to come back, in the queue as well."""
+    """A call that the policy sheds fails at once with its retry time, in the queue too."""
 
     class Sheds(RoundRobin):
         shedding = True
@@ -469,7 +469,7 @@ def test_a_policy_may_shed(run):
 
 
 def test_cancelled_in_the_queue(bench):
-    """A caller that leaves leaves no trace, and the one behind it takes its turn."""
+    """A call cancelled in the queue leaves no trace, and the next one takes its turn."""
 
     async def main(b):
         await b.update("a")
@@ -486,7 +486,7 @@ def test_cancelled_in_the_queue(bench):
 
 
 def test_cancelled_while_it_is_sent(bench):
-    """Cancelled in the very moment its slot has come, a call gives it to the next."""
+    """A call cancelled in the turn in which it gets a slot passes the slot on."""
 
     async def main(b):
         await b.update("a")
@@ -503,7 +503,7 @@ def test_cancelled_while_it_is_sent(bench):
 
 
 def test_cancelled_in_flight(bench):
-    """The replica is told, and its slot goes to the next."""
+    """The replica gets a CANCEL, and the next call gets the slot."""
 
     async def main(b):
         await b.update("a")
@@ -519,7 +519,7 @@ def test_cancelled_in_flight(bench):
 
 
 def test_a_connection_that_breaks_fails_what_was_sent(bench):
-    """It may have run, so it is not sent again; what waits goes to the others."""
+    """A sent call may have run and is not retried; waiting calls go to other replicas."""
 
     async def main(b):
         await b.update("a", "b")
@@ -537,7 +537,7 @@ def test_a_connection_that_breaks_fails_what_was_sent(bench):
 
 
 def test_a_broken_connection_is_made_again(bench):
-    """As long as the controller lists the replica; those who wait go over the new one."""
+    """A connection is made again while the controller lists the replica, for waiting calls."""
 
     async def main(b):
         await b.update("a")
@@ -557,7 +557,7 @@ def test_a_broken_connection_is_made_again(bench):
     "error", [OSError("refused"), ConnectionLost("x"), AuthenticationError("y")]
 )
 def test_a_replica_that_cannot_be_reached_is_tried_again(bench, error):
-    """With growing pauses, at most a second; another replica's calls do not wait for it."""
+    """Retries have growing pauses of a second at most, and delay no other replica's calls."""
 
     async def main(b):
         loop = asyncio.get_running_loop()
@@ -577,7 +577,7 @@ def test_a_replica_that_cannot_be_reached_is_tried_again(bench, error):
 
 
 def test_a_connection_that_is_dead_when_it_is_used(bench):
-    """Nothing was sent on it, so the call goes elsewhere."""
+    """Nothing was sent on the dead connection, so the call goes to another replica."""
 
     async def main(b):
         await b.update("a", "b")
@@ -613,7 +613,7 @@ def test_a_replica_that_goes_away_finishes_what_it_has(bench):
 
 
 def test_an_idle_replica_that_goes_away_is_hung_up_on(bench):
-    """At once: it waits for that. Nobody knocks again, though the list still has it."""
+    """The connection of an idle leaving replica is closed at once, and not made again."""
 
     async def main(b):
         await b.update("a", "b")
@@ -642,7 +642,7 @@ def test_an_idle_replica_that_is_retired_is_hung_up_on(bench):
 
 
 def test_a_replica_that_is_retired_before_it_is_connected(bench):
-    """Nobody goes on knocking."""
+    """The attempts to connect end with the replica."""
 
     async def main(b):
         b.far.down["a"] = OSError("refused")
@@ -656,7 +656,7 @@ def test_a_replica_that_is_retired_before_it_is_connected(bench):
 
 
 def test_a_changed_limit_applies_to_the_next_call(bench):
-    """`max_ongoing_requests` of a running replica can be raised, and those who wait go."""
+    """A raised `max_ongoing_requests` of a running replica lets waiting calls go."""
 
     async def main(b):
         await b.update("a", room=1)
@@ -670,7 +670,7 @@ def test_a_changed_limit_applies_to_the_next_call(bench):
 
 @pytest.mark.parametrize("state", ["absent", "failed"])
 def test_a_deployment_that_will_not_come(bench, state):
-    """Who waits is told at once, and who comes later; with the reason."""
+    """Waiting and later calls fail at once, with the reason."""
 
     async def main(b):
         await b.call("1")
@@ -689,7 +689,7 @@ def test_a_deployment_that_will_not_come(bench, state):
 
 
 def test_a_deleted_deployment_that_still_has_a_replica(bench):
-    """Who waits is told that it is gone, which a split may act on, never that it is overloaded."""
+    """The error is that of a deleted deployment, on which a split acts, not of an overload."""
 
     async def main(b):
         await b.update("a")
@@ -706,7 +706,7 @@ def test_a_deleted_deployment_that_still_has_a_replica(bench):
 
 
 def test_closing_fails_everyone(bench):
-    """A process that ends leaves no caller waiting for ever."""
+    """The end of a process fails every waiting call."""
 
     async def main(b):
         await b.update("a")
@@ -721,7 +721,7 @@ def test_closing_fails_everyone(bench):
 
 
 class Told(RoundRobin):
-    """Keeps what it was told; a policy that counts on pairs of calls."""
+    """A policy that records its events, which must come in pairs for each call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -764,7 +764,7 @@ def test_a_policy_is_told_how_each_call_went(run, monkeypatch):
 
 
 def test_a_change_of_policy_keeps_each_call_with_its_own(run, monkeypatch):
-    """The policy that started a call hears of its end, and the new one of none it did not start."""
+    """The policy that has chosen gets the end of its call; a new policy gets its own calls only."""
 
     async def main():
         before, after = Told(), Told()
@@ -785,7 +785,7 @@ def test_a_change_of_policy_keeps_each_call_with_its_own(run, monkeypatch):
 
 @pytest.mark.parametrize("broken", ["started", "finished"])
 def test_a_policy_that_raises_costs_nobody_a_slot(run, monkeypatch, caplog, broken):
-    """What it is told it may fail over, with a log line; calls and counters go on."""
+    """A policy's observing methods may raise: the log has a line, calls and counters go on."""
 
     class Broken(RoundRobin):
         pass
@@ -813,7 +813,7 @@ def test_a_policy_that_raises_costs_nobody_a_slot(run, monkeypatch, caplog, brok
 
 
 def test_a_policy_that_cannot_choose_answers_the_call(run, monkeypatch):
-    """Its error goes to the caller, in the queue too; nothing stays behind."""
+    """The policy's error is raised to the caller, in the queue too; nothing is left."""
 
     class Broken(RoundRobin):
         def choose(self, call, replicas):
@@ -838,7 +838,7 @@ def test_a_policy_that_cannot_choose_answers_the_call(run, monkeypatch):
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), policy=st.sampled_from(sorted(POLICIES)))
 def test_invariants_under_anything(run_anything, seed: int, policy: str):
-    """In whatever order things happen: counters add up, nobody waits beside a free replica."""
+    """In any order of events the counters add up, and no call waits beside a free replica."""
     run_anything(seed, policy)
 
 
@@ -949,7 +949,7 @@ def check_invariants(b: Bench) -> None:
 
 
 def test_the_queue(run):
-    """In order, or at the front; leaving takes one out, wherever it stands."""
+    """Calls join at the end or the front, and leave from anywhere."""
 
     async def main():
         queue: WaitingCalls[str] = WaitingCalls()
@@ -997,7 +997,7 @@ def test_a_delta_changes_what_it_names(bench):
 
 
 def test_a_delta_that_does_not_fit_is_refused(bench):
-    """One that begins at another version: whoever gave it must give everything."""
+    """A delta to another version is refused, and a whole snapshot is needed."""
 
     async def main(b):
         one, two, three = (

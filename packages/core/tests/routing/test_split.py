@@ -1,4 +1,4 @@
-"""A route with several targets: who is called, and what stands around the calls."""
+"""A route with several targets: the chosen target, and the layers around its calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ A, B = DeploymentId("a", "A"), DeploymentId("b", "B")
 
 
 class Far:
-    """All deployments: each answers with its name, or does what it was told to."""
+    """All deployments: each replies with its name, or fails as the test says."""
 
     def __init__(self) -> None:
         self.got: dict[DeploymentId, list[Call]] = {A: [], B: []}
@@ -34,7 +34,7 @@ class Far:
 
 
 class Layer:
-    """A `RouteLayer` that notes what passes."""
+    """A `RouteLayer` that records its calls."""
 
     def __init__(self, name: str, log: list[Any]) -> None:
         self.name = name
@@ -95,7 +95,7 @@ async def gone(call: Call) -> None:
 
 
 def test_each_call_takes_a_target(run, far):
-    """The draw decides, and the answer is that target's, whose application the call is now in."""
+    """The draw decides the target, and the call then belongs to the target's application."""
 
     async def main():
         service = split(far, (0.0, 0.74, 0.76, 0.99)).service(fine)
@@ -152,7 +152,7 @@ def test_layers_stand_around_the_route_and_each_target(run, far):
 
 
 def test_a_call_of_a_target_that_is_gone(run, far):
-    """It goes where the route leads by now, and no layer of that route copies it again."""
+    """The call follows the newer route, and no layer of that route shadows it again."""
     log: list[Any] = []
 
     async def main():
@@ -176,7 +176,7 @@ def test_a_call_of_a_target_that_is_gone(run, far):
 
 
 def test_a_call_whose_own_call_met_nobody(run, far):
-    """It has run, so it is not sent again, whatever has become of the route."""
+    """User code has run, so the call is not sent again, even if the route has changed."""
 
     async def inner(call: Call) -> None:
         raise DeploymentUnavailableError("other#X", "it was deleted")

@@ -18,13 +18,13 @@ def normal(parts: list[int]) -> list[float]:
 
 
 def within(count: int, of: int, share: float) -> bool:
-    """Whether a count is within six standard deviations of what its share leads to be expected."""
+    """Return whether a count is within six standard deviations of its expectation."""
     return abs(count - of * share) <= 6 * math.sqrt(of * share * (1 - share)) + 1e-9
 
 
 @given(parts=WEIGHTS, draws=st.integers(1, 400))
 def test_every_part_of_the_line_is_someone_s(parts: list[int], draws: int):
-    """Evenly spread draws fall on each target as its weight says, to one draw; none on weight 0."""
+    """Evenly spread draws hit each target by its weight, and never one of weight 0."""
     weights = normal(parts)
     found = Counter(pick_by_weight(weights, (n + 0.5) / draws) for n in range(draws))
     for index, weight in enumerate(weights):
@@ -49,7 +49,7 @@ def test_keys_are_dealt_by_weight(parts: list[int], salt: str):
 
 @given(parts=st.lists(st.integers(1, 20), min_size=2, max_size=5), extra=st.integers(1, 20))
 def test_only_those_move_who_must(parts: list[int], extra: int):
-    """When one target's weight grows, keys move to it only, whatever the order of the targets."""
+    """When a target's weight grows, keys move to that target only, in any order of targets."""
     names = [f"t{n}" for n in range(len(parts))]
     before = normal(parts)
     after = normal([parts[0] + extra, *parts[1:]])
@@ -70,6 +70,6 @@ def test_another_experiment_deals_anew():
 
 
 def test_any_text_is_a_key():
-    """What a client sends in a header cannot break the choice."""
+    """Any string, such as a client's header, is a valid key."""
     for key in ("\udcff", "\0", "k" * 100_000, "ü"):
         assert pick_by_key(["a", "b"], [0.5, 0.5], key, "s") in (0, 1)

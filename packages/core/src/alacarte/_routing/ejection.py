@@ -1,6 +1,6 @@
 """The rules of ejection: which replicas get no calls, and for how long. Pure.
 
-A replica is ejected while it is silent, and for a growing time after several consecutive failures.
+A replica is ejected while it is unresponsive, and for a growing time after several consecutive failures.
 Exceptions of user code are no failures. At least half of the connected replicas stay: when more
 seem to fail, the cause is not the replicas.
 """
@@ -70,9 +70,9 @@ class FailureRecord:
 
 @dataclass(frozen=True, order=True)
 class Ejection:
-    """An ejection: of a `silent` replica until it answers, otherwise until a time."""
+    """An ejection: of an `unresponsive` replica until it answers, otherwise until a time."""
 
-    silent: bool
+    unresponsive: bool
     until: float
 
 
@@ -82,5 +82,5 @@ def max_ejected(connected: int) -> int:
 
 
 def first_restored(ejections: Mapping[T, Ejection]) -> T:
-    """Return the replica to restore first when too many are ejected: not silent, earliest end."""
+    """Return the replica to restore first when too many are ejected: responsive, earliest end."""
     return min(ejections, key=lambda each: ejections[each])

@@ -180,7 +180,7 @@ class PolicyListener:
             return Outcome(kind, ErrorCode.UNAVAILABLE, "", first_s, total_s)
         if kind == "rejected":
             return Outcome(kind, ErrorCode.RESOURCE_EXHAUSTED, "", first_s, total_s)
-        if isinstance(error, ConnectionLost):  # abandoned at a silent replica
+        if isinstance(error, ConnectionLost):  # abandoned at an unresponsive replica
             return Outcome("unanswered", ErrorCode.UNAVAILABLE, "", first_s, total_s)
         if isinstance(error, asyncio.CancelledError):
             return Outcome("cancelled", ErrorCode.CANCELLED, "", first_s, total_s)

@@ -1,7 +1,7 @@
 """The replicas of one deployment in one process: connected, ejected or leaving.
 
 The controller's snapshots list the replicas. Each is connected to at once, and again when its
-connection breaks. A silent replica, which does not even answer a PING, is ejected within two
+connection breaks. An unresponsive replica, which does not even answer a PING, is ejected within two
 seconds, and restored by its first byte. `ejection` has the rules.
 """
 
@@ -32,12 +32,12 @@ _REPORT_EVERY_ATTEMPTS = 10
 _RECONNECT_DELAYS_S = (0.02, 0.1, 0.5, 1.0)
 PING_ROUNDS = 3
 """Rounds of the sweep with calls in flight and no byte received, after which a PING is sent."""
-SILENT_ROUNDS = 7
+UNRESPONSIVE_ROUNDS = 7
 """Rounds without a byte, the answer to that PING included, after which a replica is ejected."""
 _REPORT_EVERY_ROUNDS = 20
 _ABORT_ROUNDS = 120
-"""Rounds after which the connection to a silent replica that was removed is aborted."""
-_SILENCE_S = SILENT_ROUNDS * TICK_S
+"""Rounds after which the connection to an unresponsive replica that was removed is aborted."""
+_UNRESPONSIVE_S = UNRESPONSIVE_ROUNDS * TICK_S
 
 
 class Link(ReplicaLoad):
@@ -46,13 +46,13 @@ class Link(ReplicaLoad):
     Attributes:
         gone: The controller no longer lists the replica.
         leaving: The replica has sent GOAWAY and accepts no new calls.
-        silence: Rounds of the sweep in which no byte came although a byte was due.
+        silent_rounds: Rounds of the sweep in which no byte came although a byte was due.
         record: Failures of the replica; None before the first one.
         lost_work: The connection broke with calls in flight.
     """
 
     __slots__ = (
-        "address", "connecting", "connection", "gone", "leaving", "lost_work", "record", "silence",
+        "address", "connecting", "connection", "gone", "leaving", "lost_work", "record", "silent_rounds",
     )  # fmt: skip
 
     def __init__(self, entry: ReplicaEntry, *, local: bool) -> None:
@@ -64,13 +64,13 @@ class Link(ReplicaLoad):
         self.connecting: asyncio.Task[None] | None = None
         self.gone = False
         self.leaving = False
-        self.silence = 0
+        self.silent_rounds = 0
         self.record: FailureRecord | None = None
         self.lost_work = False
 
     @property
-    def silent(self) -> bool:
-        return self.silence >= SILENT_ROUNDS
+    def unresponsive(self) -> bool:
+        return self.silent_rounds >= UNRESPONSIVE_ROUNDS
 
 
 class ReplicaPool:
@@ -83,7 +83,7 @@ class ReplicaPool:
         sweep: The sweep of this process.
         freed: Called when a waiting call may find a slot.
         joined: Called before `freed` when the capacity has grown.
-        silent: Called when a replica has become silent.
+        unresponsive: Called when a replica has become unresponsive.
         left: Called when a replica has gone, after the end of its last call.
         suspect: Reports a replica to the controller, by id and reason.
         observer: The observer of plugins; None without one.
@@ -103,7 +103,7 @@ class ReplicaPool:
         *,
         freed: Callable[[], None],
         joined: Callable[[], None],
-        silent: Callable[[Link], None],
+        unresponsive: Callable[[Link], None],
         left: Callable[[Link], None],
         suspect: Callable[[str, str], None],
         observer: RouterObserver | None = None,
@@ -117,7 +117,7 @@ class ReplicaPool:
         self._sweep = sweep
         self._freed = freed
         self._joined = joined
-        self._silent = silent
+        self._unresponsive = unresponsive
         self._left = left
         self._suspect = suspect
         self._observer = observer
@@ -125,7 +125,7 @@ class ReplicaPool:
         self._retired: set[Link] = set()
         self._loop = asyncio.get_running_loop()
         self._random = random.Random()
-        sweep.add(self._check_silence)
+        sweep.add(self._check_responses)
 
     # --- the controller's snapshots -----------------------------------------------------
 
@@ -157,11 +157,11 @@ class ReplicaPool:
 
     def reopen(self) -> None:
         """Continue after `close`."""
-        self._sweep.add(self._check_silence)
+        self._sweep.add(self._check_responses)
 
     def close(self) -> None:
         """Close the connections to all replicas."""
-        self._sweep.discard(self._check_silence)
+        self._sweep.discard(self._check_responses)
         for link in [*self.links.values(), *self._retired]:
             link.gone = True
             self.hang_up(link)
@@ -233,7 +233,7 @@ class ReplicaPool:
         connection.on_lost = lambda: self._lost(link, connection)
         self._advertised(link)
         link.blocked = False
-        link.silence = 0
+        link.silent_rounds = 0
         link.lost_work = False
         if self._observer is not None:
             self._observer.joined(link)
@@ -281,9 +281,9 @@ class ReplicaPool:
     # --- ejection -----------------------------------------------------------------------
 
     def _eject_or_restore(self, link: Link) -> None:
-        """Eject a connected replica that fails or is silent; make any other one ready."""
+        """Eject a connected replica that fails or is unresponsive; make any other one ready."""
         until = float("-inf") if link.record is None else link.record.until
-        failing = link.silent or until > self._clock()
+        failing = link.unresponsive or until > self._clock()
         was_ready = link in self.ready
         connected = len(self.ready) + len(self._ejected)
         if not was_ready and link not in self._ejected:
@@ -291,10 +291,10 @@ class ReplicaPool:
         if failing and (link in self._ejected or len(self._ejected) < max_ejected(connected)):
             if self._observer is not None and link not in self._ejected:
                 self._observer.ejected(link)
-            self._ejected[link] = Ejection(link.silent, until)
+            self._ejected[link] = Ejection(link.unresponsive, until)
             if was_ready:
                 self.ready.remove(link)
-            if not link.silent:
+            if not link.unresponsive:
                 self._loop.call_later(max(until - self._clock(), 0), self._due, link, until)
         else:
             was_ejected = self._ejected.pop(link, None) is not None
@@ -335,10 +335,10 @@ class ReplicaPool:
         )
         log.warning("%s: replica %s %s; %s.", self._deployment, link.replica_id, fault, consequence)
 
-    # --- silence ------------------------------------------------------------------------
+    # --- unresponsive -------------------------------------------------------------------
 
-    def _check_silence(self) -> bool:
-        """Check for silent replicas, in a round of the sweep; return whether to check again."""
+    def _check_responses(self) -> bool:
+        """Check for unresponsive replicas, in a round of the sweep; return whether to check again."""
         busy = False
         for link in [*self.links.values(), *self._retired]:
             connection = link.connection
@@ -346,34 +346,36 @@ class ReplicaPool:
                 continue
             if connection.has_received:
                 connection.has_received = False
-                if link.silence:
+                if link.silent_rounds:
                     self._answers(link)
-            elif link.in_flight or link.silence >= PING_ROUNDS:
-                link.silence += 1
-                self._handle_silence(link, connection)
-            if link.in_flight or link.silence >= PING_ROUNDS:
+            elif link.in_flight or link.silent_rounds >= PING_ROUNDS:
+                link.silent_rounds += 1
+                self._handle_unresponsive(link, connection)
+            if link.in_flight or link.silent_rounds >= PING_ROUNDS:
                 busy = True
         return busy
 
-    def _handle_silence(self, link: Link, connection: CallerConnection) -> None:
-        if link.silence == PING_ROUNDS:
+    def _handle_unresponsive(self, link: Link, connection: CallerConnection) -> None:
+        if link.silent_rounds == PING_ROUNDS:
             connection.ping()
-        elif link.silence >= SILENT_ROUNDS:
+        elif link.silent_rounds >= UNRESPONSIVE_ROUNDS:
             if link in self.ready:  # each round: other ejected replicas may have kept it ready
                 self._eject_or_restore(link)
-            if link.silence == SILENT_ROUNDS:
-                self._warn(link, f"has not answered for {_SILENCE_S:g} s")
-                self._silent(link)
-            if (link.silence - SILENT_ROUNDS) % _REPORT_EVERY_ROUNDS == 0 and not link.gone:
-                reason = f"it has not answered for {_SILENCE_S:g} s or longer"
+            if link.silent_rounds == UNRESPONSIVE_ROUNDS:
+                self._warn(link, f"has not answered for {_UNRESPONSIVE_S:g} s")
+                self._unresponsive(link)
+            if (
+                link.silent_rounds - UNRESPONSIVE_ROUNDS
+            ) % _REPORT_EVERY_ROUNDS == 0 and not link.gone:
+                reason = f"it has not answered for {_UNRESPONSIVE_S:g} s or longer"
                 self._suspect(link.replica_id, reason)
-            if link.gone and link.silence >= _ABORT_ROUNDS:
+            if link.gone and link.silent_rounds >= _ABORT_ROUNDS:
                 connection.abort()
 
     def _answers(self, link: Link) -> None:
-        """Handle the first byte of a silent replica, whose event loop runs again."""
+        """Handle the first byte of an unresponsive replica, whose event loop runs again."""
         was_ejected = link in self._ejected
-        link.silence = 0
+        link.silent_rounds = 0
         if was_ejected:
             self._eject_or_restore(link)
             if link not in self._ejected:

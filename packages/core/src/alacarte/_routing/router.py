@@ -60,7 +60,7 @@ class Router:
         node_id: The node whose replicas are local, for policies that prefer them; "" for none.
         sweep: The sweep of this process; by default the router's own.
         watch_load: Creates the load watch of an autoscaled deployment.
-        suspect: Reports a silent replica, by id and reason.
+        suspect: Reports an unresponsive replica, by id and reason.
         observer: The observer of plugins, which raises nothing; None without one.
         failure_code: Returns the error code that a reply stands for, for policy and observer.
         clock: Monotonic seconds, on the clock of the deadlines.
@@ -112,7 +112,7 @@ class Router:
             self._sweep,
             freed=self._dispatch,
             joined=self._admission.forget,
-            silent=self._retry_elsewhere,
+            unresponsive=self._retry_elsewhere,
             left=self._left,
             suspect=suspect or _ignore_suspect,
             observer=observer,
@@ -324,7 +324,7 @@ class Router:
             link.reported = connection.replica_load
             link.blocked = True
             kind = "rejected"
-        elif link.silence > PING_ROUNDS and not connection.has_received:
+        elif link.silent_rounds > PING_ROUNDS and not connection.has_received:
             # The caller has cancelled, and no byte has come from the replica since the PING.
             if self._admission.is_late(call):
                 self._replicas.unanswered(link)
@@ -348,7 +348,7 @@ class Router:
             self._dispatch()
 
     def _retry_elsewhere(self, link: Link) -> None:
-        """Retry the idempotent calls at a silent replica; its other calls go on waiting."""
+        """Retry the idempotent calls at an unresponsive replica; its other calls go on waiting."""
         left = self._budget.available
         for stream, (call, at, _, _) in list(self._streams.items()):
             if left and at is link and call.idempotent and stream.is_repeatable:
@@ -460,7 +460,7 @@ class Router:
 
 
 def _ignore_suspect(replica_id: str, reason: str) -> None:
-    """Ignore a silent replica, since there is no controller."""
+    """Ignore an unresponsive replica, since there is no controller."""
 
 
 def _no_failure(call: Call, reply: Reply) -> ErrorCode | None:

@@ -1,4 +1,4 @@
-"""Replicas that answer nothing: found, ejected, told of, and back with the first thing they say.
+"""Unresponsive replicas: detected, ejected, reported, and restored by their first byte.
 
 On connections that are not there, in virtual time.
 """
@@ -20,7 +20,7 @@ from .test_router import HERE, POLICIES, Bench, benches, choose_by, settle, snap
 
 
 class Watched(Bench):
-    """A bench that keeps what the controller would be told."""
+    """A bench that records the reports to the controller."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ async def until(condition: Any, limit_s: float) -> float:
 
 
 def test_a_replica_that_hangs_is_left_out_within_two_seconds(bench):
-    """What comes later goes to the others; what it has stays there, and may yet be answered."""
+    """Later calls go to other replicas; calls in flight stay, and may be answered."""
 
     async def main(b):
         await b.update("a", "b", room=5)
@@ -76,7 +76,7 @@ def test_a_replica_that_hangs_is_left_out_within_two_seconds(bench):
 
 
 def test_it_is_back_with_the_first_thing_it_says(bench):
-    """The answer to the PING, which it finds when it goes on; who waits for a slot goes there."""
+    """The answer to the PING restores the replica, and a waiting call is sent to it."""
 
     async def main(b):
         await b.update("a", "b", room=1)
@@ -97,7 +97,7 @@ def test_it_is_back_with_the_first_thing_it_says(bench):
 
 
 def test_it_is_back_when_the_others_leave(bench):
-    """The only other one says that it leaves: a call that waits goes to the slot that is left."""
+    """When the only other replica leaves, a waiting call goes to the restored one."""
 
     async def main(b):
         await b.update("a", "b", room=2)
@@ -119,7 +119,7 @@ def test_it_is_back_when_the_others_leave(bench):
 
 
 def test_a_slow_replica_that_answers_the_ping_stays(bench):
-    """However long its calls take: only silence counts. One without calls is not even asked."""
+    """Long calls do not eject a replica that answers; an idle replica gets no PING."""
 
     async def main(b):
         await b.update("a", "b", "idle", room=5)
@@ -140,7 +140,7 @@ def test_a_slow_replica_that_answers_the_ping_stays(bench):
 
 
 def test_idle_connections_cost_nothing(bench):
-    """Without calls in flight no timer is set: in virtual time, nothing would ever happen."""
+    """Without calls in flight there is no timer, so virtual time has no next event."""
 
     async def main(b):
         await b.update("a", "b", room=5)
@@ -153,7 +153,7 @@ def test_idle_connections_cost_nothing(bench):
 
 
 def test_a_replica_that_stopped_while_idle_is_found_by_the_next_call(bench):
-    """Silence is not counted while nothing is due, so it begins then."""
+    """The rounds are counted from the next call on, since nothing was due before."""
 
     async def main(b):
         await b.update("a", "b", room=5)
@@ -168,7 +168,7 @@ def test_a_replica_that_stopped_while_idle_is_found_by_the_next_call(bench):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
 def test_half_of_the_replicas_stay(bench, count):
-    """When none answers, it may be this process: calls go on to at least half of them."""
+    """If no replica answers, the cause may be this process: half of them still get calls."""
 
     async def main(b):
         names = [chr(ord("a") + n) for n in range(count)]
@@ -183,7 +183,7 @@ def test_half_of_the_replicas_stay(bench, count):
 
 
 def test_as_others_go_those_left_out_are_let_in(bench):
-    """The rule holds at every moment: of two, with one out and the other gone, one is left."""
+    """Of two replicas, an ejected one is restored as soon as the other has gone."""
 
     async def main(b):
         await b.update("a", "b", room=5)
@@ -198,7 +198,7 @@ def test_as_others_go_those_left_out_are_let_in(bench):
 
 
 def test_the_controller_is_told_and_told_again(bench):
-    """At once when a replica falls silent, then every five seconds for as long as it is."""
+    """A report comes at once, and then every five seconds while the replica is unresponsive."""
 
     async def main(b):
         loop = asyncio.get_running_loop()
@@ -216,7 +216,7 @@ def test_the_controller_is_told_and_told_again(bench):
 
 
 def test_what_may_run_twice_leaves_a_silent_replica(bench):
-    """Its caller is answered by another one. What may not, and what has begun to answer, stays."""
+    """An idempotent call is retried; other calls, and replies that have begun, stay."""
 
     async def main(b):
         await b.update("a", "b", room=5)
@@ -261,7 +261,7 @@ def test_a_silent_replica_that_was_removed_does_not_keep_its_calls_for_ever(benc
 
 
 def test_connections_that_break_again_and_again(bench):
-    """After the third time in a row with calls on it, a replica rests for a second, then two."""
+    """The third consecutive break with calls in flight ejects for a second, the next for two."""
 
     async def main(b):
         loop = asyncio.get_running_loop()
@@ -288,7 +288,7 @@ def test_connections_that_break_again_and_again(bench):
 
 
 def test_a_connection_that_breaks_idle_is_no_failure(bench):
-    """A replica may hang up on who does not call it."""
+    """A replica may close the connection of an idle caller."""
 
     async def main(b):
         await b.update("a", "b")
@@ -301,7 +301,7 @@ def test_a_connection_that_breaks_idle_is_no_failure(bench):
 
 
 def test_time_outs_on_a_silent_replica_count(bench):
-    """Three in a row after an unanswered PING, and it is left out before its time as silent."""
+    """Three timeouts in a row after an unanswered PING eject a replica early."""
 
     async def main(b):
         loop = asyncio.get_running_loop()
@@ -323,7 +323,7 @@ def test_time_outs_on_a_silent_replica_count(bench):
 
 
 def test_what_user_code_raises_is_no_failure(bench):
-    """A replica whose every call fails answers, and stays."""
+    """A replica whose user code always raises stays."""
 
     async def main(b):
         await b.update("a", "b", room=5)
@@ -339,7 +339,7 @@ def test_what_user_code_raises_is_no_failure(bench):
 
 
 def test_a_broadcast_to_a_replica_that_hangs(bench):
-    """It counts as a call in flight, so its silence is seen."""
+    """A broadcast counts as a call in flight, so an unresponsive replica is detected."""
 
     async def main(b):
         await b.update("a", "b", room=5)
@@ -355,7 +355,7 @@ def test_a_broadcast_to_a_replica_that_hangs(bench):
 
 
 def test_one_sweep_serves_all_routers(run):
-    """A process has one timer, however many deployments it calls."""
+    """A process has one timer, for the routers of all deployments."""
 
     async def main():
         first = Watched()
