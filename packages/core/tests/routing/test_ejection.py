@@ -86,9 +86,9 @@ def test_half_stays(connected):
 def test_who_is_restored_first(ejections):
     """A replica that answers comes before an unresponsive one; then the earliest end decides."""
     chosen = ejections[first_restored(ejections)]
-    assert not chosen.unresponsive or all(hold.unresponsive for hold in ejections.values())
+    assert not chosen.unresponsive or all(other.unresponsive for other in ejections.values())
     assert all(
-        chosen.until <= hold.until
-        for hold in ejections.values()
-        if hold.unresponsive == chosen.unresponsive
+        chosen.until <= other.until
+        for other in ejections.values()
+        if other.unresponsive == chosen.unresponsive
     )

@@ -1,8 +1,8 @@
 """The rules of ejection: which replicas get no calls, and for how long. Pure.
 
-A replica is ejected while it is unresponsive, and for a growing time after several consecutive failures.
-Exceptions of user code are no failures. At least half of the connected replicas stay: when more
-seem to fail, the cause is not the replicas.
+A replica is ejected while it is unresponsive, and for a growing time after several consecutive
+failures. Exceptions of user code are no failures. At least half of the connected replicas stay:
+when more seem to fail, the cause is not the replicas.
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ class Link(ReplicaLoad):
     """
 
     __slots__ = (
-        "address", "connecting", "connection", "gone", "leaving", "lost_work", "record", "silent_rounds",
+        "address", "connecting", "connection", "gone", "leaving", "lost_work", "record",
+        "silent_rounds",
     )  # fmt: skip
 
     def __init__(self, entry: ReplicaEntry, *, local: bool) -> None:
@@ -338,7 +339,7 @@ class ReplicaPool:
     # --- unresponsive -------------------------------------------------------------------
 
     def _check_responses(self) -> bool:
-        """Check for unresponsive replicas, in a round of the sweep; return whether to check again."""
+        """Check for unresponsive replicas, each round of the sweep; return whether to go on."""
         busy = False
         for link in [*self.links.values(), *self._retired]:
             connection = link.connection
