@@ -24,12 +24,12 @@ def process(app: Any, what: str, name: str, found: Any, options: Any, lines: lis
 
 def describe(terms: CallTerms) -> str:
     """Return a sentence with the terms of a call."""
-    if terms.patience_s is None:
-        patience = "Answers when something has happened"
+    if terms.timeout_s is None:
+        timeout = "Waits for an event, without a timeout"
     elif terms.extended_by:
-        patience = f"The caller waits `{terms.extended_by}` and {terms.patience_s:g} s more"
+        timeout = f"The caller waits `{terms.extended_by}` and {terms.timeout_s:g} s more"
     else:
-        patience = f"The caller waits {terms.patience_s:g} s"
+        timeout = f"The caller waits {terms.timeout_s:g} s"
     repeated = "may be repeated" if terms.repeatable else "is not repeated"
     blocked = "" if terms.needs_loop else ", answered also while the event loop is blocked"
-    return f"{patience}; {repeated}{blocked}."
+    return f"{timeout}; {repeated}{blocked}."

@@ -34,6 +34,8 @@ LAUNCHED: dict[type, type] = {ControllerActor: Controller}
 """The class of the object that answers for a `Launcher`."""
 NO_ACTORS = {
     "self.call",
+    "hooks.call",
+    "plugins.call",
     "router.call",
     "running.call",
     "request.call",
@@ -41,7 +43,7 @@ NO_ACTORS = {
     "handshake.call",
     "self._handle.call",
 }
-"""A router, the `Call` of a request or handshake, and Ray's own handle of an actor."""
+"""Hooks of plugins, a router, the `Call` of a request or handshake, and Ray's actor handle."""
 OF_THE_HOST = {"abort", "launch"}
 """Called by the host of an actor, in its own process."""
 

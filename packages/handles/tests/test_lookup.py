@@ -90,8 +90,8 @@ def test_lookup_on_the_loop_of_the_runtime(app):
 
 def test_after_the_end(app, local, monkeypatch):
     """A lookup after the end of the runtime's loop fails instead of waiting."""
-    patience = RetryLimits(restart_s=0.1, gone_s=0.1, cluster_s=0.1)
-    monkeypatch.setattr("alacarte._process.process_runtime._BLOCKING_LIMITS", patience)
+    limits = RetryLimits(restart_s=0.1, gone_s=0.1, cluster_s=0.1)
+    monkeypatch.setattr("alacarte._process.process_runtime._BLOCKING_LIMITS", limits)
     runtime = get_runtime()
     local.shutdown()
     with pytest.raises(ServeError, match="the controller does not answer"):

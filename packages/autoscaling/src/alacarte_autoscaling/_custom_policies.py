@@ -25,8 +25,8 @@ LIMIT_S = 5.0
 """Time limit for a decision."""
 _TERMS = terms_of(PolicyProtocol.decide)
 assert _TERMS is not None
-assert _TERMS.patience_s is not None
-_DECIDE_TIMEOUT_S = _TERMS.patience_s
+assert _TERMS.timeout_s is not None
+_DECIDE_TIMEOUT_S = _TERMS.timeout_s
 
 
 class PolicyFailure(Exception):

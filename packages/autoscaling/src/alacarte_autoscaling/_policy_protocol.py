@@ -55,14 +55,14 @@ class PolicyProtocol(Protocol):
     and event loop, so the process answers while a policy blocks.
     """
 
-    @remote(patience_s=5.0, repeatable=True)
+    @remote(timeout_s=5.0, repeatable=True)
     async def ping(self) -> None:
         """Return at once.
 
         A restarted controller calls `ping` to check whether the process still works.
         """
 
-    @remote(patience_s=5.0, repeatable=True)
+    @remote(timeout_s=5.0, repeatable=True)
     async def add(self, deployment: DeploymentId, policy: CustomPolicy) -> None:
         """Add or replace a deployment's policy. Its first decision loads the code.
 
@@ -71,7 +71,7 @@ class PolicyProtocol(Protocol):
             policy: Its code and arguments.
         """
 
-    @remote(patience_s=5.0, repeatable=False, extended_by="limit_s")
+    @remote(timeout_s=5.0, repeatable=False, extended_by="limit_s")
     async def decide(
         self, deployment: DeploymentId, digest: str, context: AutoscalingContext, limit_s: float
     ) -> PolicyResult:
@@ -84,10 +84,10 @@ class PolicyProtocol(Protocol):
             deployment: The deployment to scale.
             digest: `CustomPolicy.digest` of the policy to call.
             context: The load and the limits of the deployment.
-            limit_s: Time limit for the policy, in seconds.
+            limit_s: Seconds for the decision of the policy.
         """
 
-    @remote(patience_s=5.0, repeatable=True)
+    @remote(timeout_s=5.0, repeatable=True)
     async def forget(self, deployment: DeploymentId) -> None:
         """Remove a deployment's policy. Unknown deployments are ignored.
 

@@ -15,25 +15,25 @@ from alacarte.actors import ActorDied, ActorUnresponsive, CallTerms, remote
 
 
 class Shelf(Protocol):
-    @remote(patience_s=5.0, repeatable=True)
+    @remote(timeout_s=5.0, repeatable=True)
     async def count(self, kind: str, above: int = 0) -> int:
         """Count."""
 
-    @remote(patience_s=5.0, repeatable=False, extended_by="limit_s")
+    @remote(timeout_s=5.0, repeatable=False, extended_by="limit_s")
     async def sort(self, limit_s: float) -> None:
         """Sort."""
 
-    @remote(patience_s=None, repeatable=True)
+    @remote(timeout_s=None, repeatable=True)
     async def emptied(self) -> None:
         """Return when the shelf is empty."""
 
 
 class Pulsing(Protocol):
-    @remote(patience_s=20.0, repeatable=True, needs_loop=False)
+    @remote(timeout_s=20.0, repeatable=True, needs_loop=False)
     async def probe_liveness(self) -> str:
         """Return a sign of life."""
 
-    @remote(patience_s=None, repeatable=False)
+    @remote(timeout_s=None, repeatable=False)
     async def block(self) -> None:
         """Keep the event loop busy."""
 
@@ -95,7 +95,7 @@ async def test_arguments_go_by_position():
 
 
 def test_patience_is_declared_on_the_method(run: Any):
-    """After the patience a call raises ActorUnresponsive; an argument may extend the patience."""
+    """After its timeout a call raises ActorUnresponsive; an argument may extend the timeout."""
 
     async def main() -> None:
         shelf = stub(Shelf, FakeActor())
@@ -168,17 +168,17 @@ def test_invalid_protocols_of_actors():
             """Count."""
 
     class Sync(Protocol):
-        @remote(patience_s=1.0, repeatable=True)
+        @remote(timeout_s=1.0, repeatable=True)
         def count(self) -> int:
             """Count."""
 
     class Keywords(Protocol):
-        @remote(patience_s=1.0, repeatable=True)
+        @remote(timeout_s=1.0, repeatable=True)
         async def count(self, *, above: int) -> int:
             """Count."""
 
     class Misnamed(Protocol):
-        @remote(patience_s=1.0, repeatable=True, extended_by="limit_s")
+        @remote(timeout_s=1.0, repeatable=True, extended_by="limit_s")
         async def count(self, limit: float) -> int:
             """Count."""
 

@@ -34,7 +34,7 @@ class Process:
             raise ActorDied("gone")
         self.probes += 1
         if self.answers_after is None or self.probes <= self.answers_after:
-            await asyncio.sleep(2)  # the patience of the stub
+            await asyncio.sleep(2)  # the timeout of the stub
             raise ActorUnresponsive("no word")
         return WELL
 

@@ -387,7 +387,7 @@ def test_a_shutdown_of_an_instance_that_has_ended():
     driver: Any = Session.__new__(Session)
     driver._connection = SimpleNamespace(
         cluster=SimpleNamespace(is_reachable=lambda: True),
-        controller=lambda patience: SimpleNamespace(shutdown=lambda: None),
+        controller=lambda limits: SimpleNamespace(shutdown=lambda: None),
     )
     driver.wait = is_another
     driver.leave = lambda: left.append("left")

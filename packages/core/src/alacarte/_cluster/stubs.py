@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from ..actors import ActorUnresponsive, CallTerms, terms_of
 from .cluster_protocol import Actor
 
-__all__ = ["RemoteCall", "Send", "make_stub", "patience_of", "send", "stub"]
+__all__ = ["RemoteCall", "Send", "make_stub", "timeout_of", "send", "stub"]
 
 P = TypeVar("P")
 
@@ -26,13 +26,13 @@ class RemoteCall:
 
     Attributes:
         arguments: Positional arguments, defaults included.
-        patience_s: How long to wait for the answer, None for no bound.
+        timeout_s: Timeout of the answer in seconds, None for no timeout.
     """
 
     method: str
     terms: CallTerms
     arguments: tuple[Any, ...] = field(repr=False)  # secrets among them
-    patience_s: float | None
+    timeout_s: float | None
 
 
 Send = Callable[[RemoteCall], Coroutine[Any, Any, Any]]
@@ -43,26 +43,26 @@ async def send(actor: Actor, call: RemoteCall) -> Any:
 
     Raises:
         ActorDied: The actor is gone, or dies before it answers.
-        ActorUnresponsive: The actor has not answered within the call's patience.
+        ActorUnresponsive: The actor has not answered within the call's timeout.
         Exception: The method raised it.
     """
     try:
-        async with asyncio.timeout(call.patience_s) as scope:
+        async with asyncio.timeout(call.timeout_s) as scope:
             return await actor.call(call.method, *call.arguments)
     except TimeoutError as error:
         if not scope.expired():
             raise
         raise ActorUnresponsive(
-            f"{actor.name} has not answered {call.method!r} for {call.patience_s:g} s"
+            f"{actor.name} has not answered {call.method!r} for {call.timeout_s:g} s"
         ) from error
 
 
-def patience_of(method: Callable[..., Any]) -> float:
+def timeout_of(method: Callable[..., Any]) -> float:
     """Return how long a caller waits for the answer of a protocol's method, in seconds."""
     terms = terms_of(method)
     assert terms is not None
-    assert terms.patience_s is not None
-    return terms.patience_s
+    assert terms.timeout_s is not None
+    return terms.timeout_s
 
 
 # `Callable` and not `type`, which mypy wants to be a class that can be instantiated.
@@ -114,9 +114,9 @@ def _method(qualname: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: _Stub, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
-        patience_s = terms.patience_s
-        if patience_s is not None and terms.extended_by:
-            patience_s += bound.arguments[terms.extended_by]
-        return self._sender(RemoteCall(function.__name__, terms, bound.args[1:], patience_s))
+        timeout_s = terms.timeout_s
+        if timeout_s is not None and terms.extended_by:
+            timeout_s += bound.arguments[terms.extended_by]
+        return self._sender(RemoteCall(function.__name__, terms, bound.args[1:], timeout_s))
 
     return method

@@ -11,7 +11,7 @@ import asyncio
 import random
 from typing import Protocol
 
-from .._cluster.stubs import patience_of
+from .._cluster.stubs import timeout_of
 from .._model.deployment_spec import DeploymentSpec
 from ..actors import ActorDied, ActorUnresponsive, Liveness, ReplicaProtocol
 from ..errors import DeployError
@@ -19,7 +19,7 @@ from .health import Health, after_failure, after_success, judge, next_check_s
 
 __all__ = ["MonitoredReplica", "HealthMonitor", "responds", "wait_unresponsive"]
 
-_PROBE_TIMEOUT_S = patience_of(ReplicaProtocol.probe_liveness)
+_PROBE_TIMEOUT_S = timeout_of(ReplicaProtocol.probe_liveness)
 """Timeout of a probe, and the interval of probes of a process that cannot be reached."""
 _NUM_PROBES = 3
 """Consecutive unanswered probes after which a process is unresponsive."""

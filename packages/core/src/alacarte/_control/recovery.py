@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from .._cluster.actor_names import replica_prefix, service_prefix
 from .._cluster.cluster_protocol import Actor, ActorDied, Cluster
-from .._cluster.stubs import patience_of, stub
+from .._cluster.stubs import stub, timeout_of
 from ..actors import Membership, NodeServiceProtocol, ReplicaInfo, ReplicaProtocol
 
 __all__ = ["Recovery", "Survivor"]
@@ -64,7 +64,7 @@ class Recovery:
         async def request(actor: Actor) -> tuple[ReplicaInfo | None, Membership]:
             replica = stub(ReplicaProtocol, actor)
             # One timeout for both calls: a process answers both or neither.
-            async with asyncio.timeout(patience_of(ReplicaProtocol.describe)):
+            async with asyncio.timeout(timeout_of(ReplicaProtocol.describe)):
                 return await replica.describe(), await replica.membership()
 
         actor, answer = await self._call(name, request)

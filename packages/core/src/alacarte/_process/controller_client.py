@@ -284,7 +284,7 @@ class ControllerClient:
         asking = asyncio.create_task(send(actor, call))
         try:
             while not (await asyncio.wait((asking,), timeout=_PING_INTERVAL_S))[0]:
-                if call.patience_s is None:
+                if call.timeout_s is None:
                     await stub(ControllerProtocol, actor).begin()
             return await asking
         except ActorUnresponsive as error:

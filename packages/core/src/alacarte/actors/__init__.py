@@ -2,13 +2,13 @@
 
 An instance runs one controller, replicas, node services, and helper processes of plugins. Each is
 an actor: found by name, called by method. These protocols list every such method with its
-arguments, its caller, its timeout and its errors. `remote` declares on each method the timeout
-(`patience_s`) and whether the call may be repeated; stubs enforce the timeout. Only the
-controller's client repeats calls whose answers were lost, and only repeatable ones. A message to a
-node service is sent again only after `NotStarted`: the service has not processed it.
+arguments, its caller, its timeout and its errors. `remote` declares on each method the timeout and
+whether the call may be repeated; stubs enforce the timeout. Only the controller's client repeats
+calls whose answers were lost, and only repeatable ones. A message to a node service is sent again
+only after `NotStarted`: the service has not processed it.
 
-Any call of an actor may raise two errors besides those that its method lists: `ActorDied`, and
-`ActorUnresponsive` where the method declares a patience.
+Any call of an actor may raise two errors that its method does not list: `ActorDied`, and
+`ActorUnresponsive` if the method has a timeout.
 """
 
 from __future__ import annotations

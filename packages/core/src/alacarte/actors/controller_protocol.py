@@ -38,7 +38,7 @@ class ControllerProtocol(Protocol):
 
     # --- called by drivers --------------------------------------------------------------
 
-    @remote(patience_s=_ANSWER_S, repeatable=True)
+    @remote(timeout_s=_ANSWER_S, repeatable=True)
     async def begin(self, config: Mapping[str, Any] | None = None) -> InstanceInfo | None:
         """Create or join the instance; return the values that a process needs to belong to it.
 
@@ -57,7 +57,7 @@ class ControllerProtocol(Protocol):
             ConfigError: The instance has lost secrets, and `config` does not have them.
         """
 
-    @remote(patience_s=None, repeatable=True)
+    @remote(timeout_s=None, repeatable=True)
     async def ready(self) -> None:
         """Wait until every node service has started.
 
@@ -68,7 +68,7 @@ class ControllerProtocol(Protocol):
                 is in use.
         """
 
-    @remote(patience_s=_ANSWER_S, repeatable=True)
+    @remote(timeout_s=_ANSWER_S, repeatable=True)
     async def apply(
         self, change: bytes, digests: Collection[str], blobs: Mapping[str, bytes]
     ) -> list[str] | MissingBlobs:
@@ -92,7 +92,7 @@ class ControllerProtocol(Protocol):
             DeployError: The instance is shutting down.
         """
 
-    @remote(patience_s=None, repeatable=True)
+    @remote(timeout_s=None, repeatable=True)
     async def applied(self, kind: str, name: str, fingerprint: str = "") -> int:
         """Wait until a resource's deployments run and every proxy has applied its routes.
 
@@ -112,7 +112,7 @@ class ControllerProtocol(Protocol):
             ConfigError: A node service cannot run with the user's options.
         """
 
-    @remote(patience_s=_ANSWER_S, repeatable=True)
+    @remote(timeout_s=_ANSWER_S, repeatable=True)
     async def delete(self, kind: str, name: str) -> bool:
         """Delete a resource; return whether it existed. Its replicas drain afterwards.
 
@@ -127,7 +127,7 @@ class ControllerProtocol(Protocol):
             ConfigError: Another resource needs this one.
         """
 
-    @remote(patience_s=None, repeatable=True)
+    @remote(timeout_s=None, repeatable=True)
     async def deleted(self, kind: str, name: str) -> int:
         """Wait until a deleted resource's replicas are gone and no proxy has its routes.
 
@@ -141,7 +141,7 @@ class ControllerProtocol(Protocol):
             The version of the routes.
         """
 
-    @remote(patience_s=_ANSWER_S, repeatable=True)
+    @remote(timeout_s=_ANSWER_S, repeatable=True)
     async def resources(self, kind: str) -> bytes:
         """Return the packed list of all resources of a kind, in the order of their creation.
 
@@ -151,14 +151,14 @@ class ControllerProtocol(Protocol):
             kind: Kind of the resources, such as "application".
         """
 
-    @remote(patience_s=_ANSWER_S, repeatable=True)
+    @remote(timeout_s=_ANSWER_S, repeatable=True)
     async def status(self) -> ServeStatus:
         """Return the status of applications, node services and routes.
 
         Called by drivers.
         """
 
-    @remote(patience_s=_ANSWER_S, repeatable=True)
+    @remote(timeout_s=_ANSWER_S, repeatable=True)
     async def renew_lease(self) -> None:
         """Renew the lease of a driver whose instance ends with it.
 
@@ -166,7 +166,7 @@ class ControllerProtocol(Protocol):
         first call starts the lease; twenty seconds after the last call the instance shuts down.
         """
 
-    @remote(patience_s=None, repeatable=False)
+    @remote(timeout_s=None, repeatable=False)
     async def restart_services(self, service: str, drain_s: float) -> None:
         """Replace each process of a node service by a successor; return when all are replaced.
 
@@ -182,7 +182,7 @@ class ControllerProtocol(Protocol):
             ServeError: A successor did not start; the old process keeps running.
         """
 
-    @remote(patience_s=None, repeatable=True)
+    @remote(timeout_s=None, repeatable=True)
     async def shutdown(self) -> None:
         """Stop every process of the instance but the controller, and delete the stored state.
 
@@ -192,7 +192,7 @@ class ControllerProtocol(Protocol):
 
     # --- called by processes that call deployments --------------------------------------
 
-    @remote(patience_s=_ANSWER_S, repeatable=True)
+    @remote(timeout_s=_ANSWER_S, repeatable=True)
     async def deployments_of(self, app: str) -> tuple[DeploymentId, ...]:
         """Return an application's deployments, its ingress first; () for an unknown application.
 
@@ -202,7 +202,7 @@ class ControllerProtocol(Protocol):
             app: Name of the application.
         """
 
-    @remote(patience_s=None, repeatable=True)
+    @remote(timeout_s=None, repeatable=True)
     async def watch(self, request: WatchRequest) -> Mapping[str, Snapshot]:
         """Return the snapshots that are newer than the versions a process knows, by key.
 
@@ -213,7 +213,7 @@ class ControllerProtocol(Protocol):
             request: The process and the versions that it knows.
         """
 
-    @remote(patience_s=_ANSWER_S, repeatable=True)
+    @remote(timeout_s=_ANSWER_S, repeatable=True)
     async def report(
         self, process: ProcessId, number: int, values: Mapping[str, bytes]
     ) -> frozenset[str]:
@@ -232,7 +232,7 @@ class ControllerProtocol(Protocol):
             values: Encoded values by topic.
         """
 
-    @remote(patience_s=_ANSWER_S, repeatable=True)
+    @remote(timeout_s=_ANSWER_S, repeatable=True)
     async def suspect(
         self, process: str, deployment: DeploymentId, replica_id: str, reason: str
     ) -> None:

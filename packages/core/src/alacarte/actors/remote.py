@@ -33,7 +33,7 @@ class CallTerms:
     """The terms on which callers call an actor's method.
 
     Attributes:
-        patience_s: Timeout of the call, in seconds. None for a method that waits for an event: its
+        timeout_s: Timeout of the call, in seconds. None for a method that waits for an event: its
             caller sets a timeout or cancels the call.
         repeatable: The call may be repeated after a lost answer. Only the controller's client
             repeats calls.
@@ -42,7 +42,7 @@ class CallTerms:
             a thread of its own, even while user code blocks the loop.
     """
 
-    patience_s: float | None
+    timeout_s: float | None
     repeatable: bool
     extended_by: str = ""
     needs_loop: bool = True
@@ -50,13 +50,13 @@ class CallTerms:
 
 def remote(
     *,
-    patience_s: float | None,
+    timeout_s: float | None,
     repeatable: bool,
     extended_by: str = "",
     needs_loop: bool = True,
 ) -> Callable[[F], F]:
     """Declare the terms on which a protocol's method is called; see `CallTerms`."""
-    terms = CallTerms(patience_s, repeatable, extended_by, needs_loop)
+    terms = CallTerms(timeout_s, repeatable, extended_by, needs_loop)
 
     def declare(method: F) -> F:
         setattr(method, _ATTRIBUTE, terms)

@@ -65,7 +65,7 @@ class ReplicaProtocol(Protocol):
     Only the controller calls these methods. Requests reach the replica through its own sockets.
     """
 
-    @remote(patience_s=None, repeatable=False)
+    @remote(timeout_s=None, repeatable=False)
     async def start(self) -> ReplicaInfo:
         """Construct the user's object, open the sockets, and return the replica's description.
 
@@ -77,14 +77,14 @@ class ReplicaProtocol(Protocol):
                 the user's own frame.
         """
 
-    @remote(patience_s=5.0, repeatable=True, needs_loop=False)
+    @remote(timeout_s=5.0, repeatable=True, needs_loop=False)
     async def describe(self) -> ReplicaInfo | None:
         """Return the replica's description, None until `start` has returned.
 
         Called by a controller that has just restarted, to adopt the replicas that it finds.
         """
 
-    @remote(patience_s=5.0, repeatable=True, needs_loop=False)
+    @remote(timeout_s=5.0, repeatable=True, needs_loop=False)
     async def membership(self) -> Membership:
         """Return the values that made this process part of the instance.
 
@@ -92,7 +92,7 @@ class ReplicaProtocol(Protocol):
         Ray may write large answers to the disk, and `describe` returns the `user_config`.
         """
 
-    @remote(patience_s=2.0, repeatable=True, needs_loop=False)
+    @remote(timeout_s=2.0, repeatable=True, needs_loop=False)
     async def probe_liveness(self) -> Liveness:
         """Return the state of the event loop and the slots.
 
@@ -100,7 +100,7 @@ class ReplicaProtocol(Protocol):
         the replica does not answer.
         """
 
-    @remote(patience_s=None, repeatable=True)
+    @remote(timeout_s=None, repeatable=True)
     async def check_health(self) -> None:
         """Run the user's `check_health`.
 
@@ -111,7 +111,7 @@ class ReplicaProtocol(Protocol):
             DeployError: The user's method raised.
         """
 
-    @remote(patience_s=None, repeatable=True)
+    @remote(timeout_s=None, repeatable=True)
     async def reconfigure(
         self, max_ongoing: int, user_config: Any, options: Mapping[str, Any]
     ) -> None:
@@ -131,7 +131,7 @@ class ReplicaProtocol(Protocol):
                 plugin's layer could not be built; then every call fails until a build succeeds.
         """
 
-    @remote(patience_s=5.0, repeatable=True, extended_by="timeout_s")
+    @remote(timeout_s=5.0, repeatable=True, extended_by="timeout_s")
     async def stop(self, timeout_s: float) -> None:
         """Finish the requests in progress, run the user's destructor, and return.
 

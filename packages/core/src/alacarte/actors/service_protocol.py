@@ -16,7 +16,7 @@ class NodeServiceProtocol(Protocol):
     The controller calls these methods. Processes on the same node call `receive`.
     """
 
-    @remote(patience_s=None, repeatable=False)
+    @remote(timeout_s=None, repeatable=False)
     async def start(self) -> dict[str, str]:
         """Start the plugin's service and return its metadata, such as its URL.
 
@@ -28,14 +28,14 @@ class NodeServiceProtocol(Protocol):
                 port is in use.
         """
 
-    @remote(patience_s=30.0, repeatable=True, needs_loop=False)
+    @remote(timeout_s=30.0, repeatable=True, needs_loop=False)
     async def describe(self) -> dict[str, str] | None:
         """Return the service's metadata, None until `start` has returned.
 
         Called by a controller that has just restarted, to adopt the processes that it finds.
         """
 
-    @remote(patience_s=5.0, repeatable=True, needs_loop=False)
+    @remote(timeout_s=5.0, repeatable=True, needs_loop=False)
     async def membership(self) -> Membership:
         """Return the values that made this process part of the instance.
 
@@ -43,7 +43,7 @@ class NodeServiceProtocol(Protocol):
         secret that the process knows.
         """
 
-    @remote(patience_s=30.0, repeatable=False)
+    @remote(timeout_s=30.0, repeatable=False)
     async def receive(self, message: bytes) -> bytes:
         """Pass a message to the plugin's service and return its answer.
 
@@ -58,7 +58,7 @@ class NodeServiceProtocol(Protocol):
             PluginError: The service accepts no messages.
         """
 
-    @remote(patience_s=5.0, repeatable=False, extended_by="limit_s")
+    @remote(timeout_s=5.0, repeatable=False, extended_by="limit_s")
     async def stop(self, limit_s: float, replaced: bool) -> None:
         """Answer the accepted requests, then stop the service.
 

@@ -54,9 +54,9 @@ class ControllerConnection:
         """Whether this process started the instance, rather than joined it."""
         return self._client.started
 
-    def controller(self, patience: RetryLimits = DRIVER_LIMITS) -> ControllerProtocol:
+    def controller(self, limits: RetryLimits = DRIVER_LIMITS) -> ControllerProtocol:
         """Return the controller; see `ControllerClient.controller`."""
-        return self._client.controller(patience)
+        return self._client.controller(limits)
 
     async def join(self, config: Mapping[str, Any] | None) -> bool:
         """Join the running instance, or start an instance; return whether one is running now.
