@@ -19,7 +19,6 @@ OTHER_FORMS = {
     "notebooks",
     "performance",
     "production",
-    "test",
     "testing",
     "troubleshooting",
 }
