@@ -12,6 +12,7 @@ from tests.docs.search_index import SearchIndex
 
 GUIDES = ROOT / "docs" / "how-to"
 PAGES = {
+    "how-it-works": ["how it works", "life of a request", "life of a replica"],
     "how-to/autoscaling": ["autoscaling", "scale to zero"],
     "how-to/backends-and-endpoints": ["endpoints", "create_backend"],
     "how-to/backpressure-and-retries": ["backpressure", "overload", "queue", "retries"],
@@ -32,9 +33,15 @@ PAGES = {
     "how-to/migrating-from-ray-serve": ["Ray Serve", "migration"],
     "how-to/model-multiplexing": ["model multiplexing", "multiplexing"],
     "how-to/multiple-applications": ["multiple applications", "route prefix"],
+    "how-to/notebooks": ["notebook", "Jupyter"],
+    "how-to/performance": ["performance", "latency"],
+    "how-to/production": ["production", "Docker", "Kubernetes", "systemd"],
     "how-to/resources-and-placement": ["GPU", "resources", "placement", "runtime_env"],
     "how-to/rolling-updates": ["rolling update", "zero downtime", "graceful shutdown"],
+    "how-to/streaming": ["streaming", "server-sent events", "SSE", "EventSource"],
+    "how-to/testing": ["testing", "pytest"],
     "how-to/timeouts-and-cancellation": ["timeout", "deadline", "cancellation"],
+    "how-to/troubleshooting": ["troubleshooting", "error messages"],
     "how-to/websockets": ["WebSocket", "WebSockets"],
     "tutorial/1-first-deployment": ["getting started", "deployment"],
     "tutorial/5-local-cluster": ["local cluster", "without Ray"],
