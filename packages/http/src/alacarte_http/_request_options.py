@@ -53,8 +53,8 @@ def read_options(headers: list[tuple[bytes, bytes]]) -> RequestOptions:
     found = {name: value for name, value in headers if name in _NAMES}
     if not found:
         return _DEFAULT
-    given = found.get(_REQUEST_ID_HEADER, b"")
-    request_id = given.decode() if _REQUEST_ID.fullmatch(given) else ""
+    sent_id = found.get(_REQUEST_ID_HEADER, b"")
+    request_id = sent_id.decode() if _REQUEST_ID.fullmatch(sent_id) else ""
     if len(found) == 1 and _REQUEST_ID_HEADER in found:
         return RequestOptions(request_id)
     for name, value in found.items():

@@ -11,18 +11,8 @@ from hypothesis import strategies as st
 from alacarte_http._edge.checks import Refusal
 from alacarte_http._edge.head import Head
 from alacarte_http._edge.limits import edge_limits
-from alacarte_http._edge.reader import (
-    END,
-    RECEIVING,
-    TRANSITIONS,
-    Body,
-    End,
-    Event,
-    Reader,
-    State,
-    Step,
-    Upgrade,
-)
+from alacarte_http._edge.reader import END, Body, End, Event, Reader, Upgrade
+from alacarte_http._edge.reader_state import RECEIVING, TRANSITIONS, State, Step
 from alacarte_http.config import HTTPOptions
 
 LIMITS = edge_limits(HTTPOptions(max_body_bytes=1000, max_header_bytes=600, max_header_fields=8))

@@ -24,7 +24,8 @@ from .exchange import HIGH_WATER_BYTES, Exchange
 from .flow import Flow
 from .half_close import HalfClose
 from .head import Head, Peer, peer_of
-from .reader import Body, End, Event, Reader, State, Upgrade, websocket_refusal
+from .reader import Body, End, Event, Reader, Upgrade, websocket_refusal
+from .reader_state import State
 from .responses import CONTINUE, refusal_bytes
 
 __all__ = ["HttpConnection", "Phase"]

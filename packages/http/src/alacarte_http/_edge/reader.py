@@ -3,7 +3,7 @@
     reader.feed(data) -> event | None;  then reader.next() -> event | None, until it returns None
 
 An event is a `Head`, a `Body`, the `END` of a body, an `Upgrade` or a `Refusal`. A request without
-a body is one `Head`. `TRANSITIONS` is the reader's state machine.
+a body is one `Head`. `reader_state` has the state machine.
 
 httptools parses. `Framing` finds the end of each message, so that the parser gets no byte beyond
 it. A long body of known length bypasses the parser, which would copy each byte.
@@ -12,7 +12,6 @@ it. A long body of known length bypasses the parser, which would copy each byte.
 from __future__ import annotations
 
 from collections import deque
-from enum import IntEnum, auto
 from typing import NamedTuple
 
 from .._head_codec import decode_path
@@ -38,69 +37,13 @@ from .checks import (
 from .framing import Framing
 from .head import Head
 from .limits import EdgeLimits
+from .reader_state import RECEIVING, TRANSITIONS, State, Step
 
-__all__ = ["END", "Body", "End", "Event", "Reader", "State", "Upgrade", "websocket_refusal"]
-
-
-class State(IntEnum):
-    """The states of a reader."""
-
-    NEW = auto()
-    """No byte has arrived."""
-    HEAD = auto()
-    """A head has begun."""
-    BODY = auto()
-    """A head has ended, and its body has not."""
-    DONE = auto()
-    """A request has ended, and another one may follow."""
-    MUST_CLOSE = auto()
-    """The client's last request has ended; further bytes are dropped."""
-    UPGRADED = auto()
-    """A head has ended, and another protocol owns the connection."""
-    REFUSED = auto()
-    """A request was refused; further bytes are dropped."""
-
-
-class Step(IntEnum):
-    """The steps that change a reader's state."""
-
-    BEGIN = auto()
-    """The first byte of a request arrives."""
-    BODY_FOLLOWS = auto()
-    """A head with a body ends."""
-    END_REQUEST = auto()
-    """A request ends."""
-    END_LAST_REQUEST = auto()
-    """The client's last request ends."""
-    UPGRADE = auto()
-    """A head ends that asks for another protocol."""
-    REFUSE = auto()
-    """A request is invalid or misses a deadline."""
+__all__ = ["END", "Body", "End", "Event", "Reader", "Upgrade", "websocket_refusal"]
 
 
 NEW, HEAD, BODY, DONE, MUST_CLOSE, UPGRADED, REFUSED = State
 _BEGIN, _BODY_FOLLOWS, _END_REQUEST, _END_LAST_REQUEST, _UPGRADE, _REFUSE = Step
-
-TRANSITIONS = {
-    (NEW, _BEGIN): HEAD,
-    (NEW, _REFUSE): REFUSED,
-    (HEAD, _BODY_FOLLOWS): BODY,
-    (HEAD, _END_REQUEST): DONE,
-    (HEAD, _END_LAST_REQUEST): MUST_CLOSE,
-    (HEAD, _UPGRADE): UPGRADED,
-    (HEAD, _REFUSE): REFUSED,
-    (BODY, _END_REQUEST): DONE,
-    (BODY, _END_LAST_REQUEST): MUST_CLOSE,
-    (BODY, _REFUSE): REFUSED,
-    (DONE, _BEGIN): HEAD,
-    (DONE, _REFUSE): REFUSED,
-    (MUST_CLOSE, _REFUSE): REFUSED,
-    (UPGRADED, _REFUSE): REFUSED,
-}
-"""The next state for each state and step; an absent pair is a bug, and raises KeyError."""
-
-RECEIVING = frozenset((NEW, HEAD, BODY, DONE))
-"""States in which bytes are read; in the others they are dropped."""
 
 
 class Body(NamedTuple):
@@ -141,7 +84,7 @@ class Reader:
     """Reads the requests of one connection.
 
     Attributes:
-        state: See `TRANSITIONS`.
+        state: See `reader_state.TRANSITIONS`.
         body_size: Bytes of the current body that have been read.
     """
 

@@ -41,10 +41,10 @@ class ProxyServer(uvicorn.Server):
 
         def websocket() -> WebSocketConnection:
             max_bytes = options.max_websocket_message_bytes
-            given = (app.websocket, edge.connections, edge.tasks, max_bytes)
+            arguments = (app.websocket, edge.connections, edge.tasks, max_bytes)
             if observer is None:
-                return WebSocketConnection(*given)
-            observed = ObservedWebSocket(*given)
+                return WebSocketConnection(*arguments)
+            observed = ObservedWebSocket(*arguments)
             observed.observer = observer
             return observed
 

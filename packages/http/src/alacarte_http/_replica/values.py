@@ -172,15 +172,15 @@ def _describe(value: Any) -> str:
 
 def _find_path(root: Any, found: Any) -> str:
     """Return the path to a value within another, such as ` at ["a"][0]`; "" for the root."""
-    waiting, seen = [("", root)], {id(root)}
-    while waiting:
-        place, value = waiting.pop()
+    pending, seen = [("", root)], {id(root)}
+    while pending:
+        path, value = pending.pop()
         if value is found:
-            return f" at {place}" if place else ""
+            return f" at {path}" if path else ""
         for part, child in _children(value):
             if id(child) not in seen or child is found:
                 seen.add(id(child))
-                waiting.append((place + part, child))
+                pending.append((path + part, child))
     return " inside another value"
 
 
