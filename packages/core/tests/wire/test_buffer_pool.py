@@ -39,26 +39,26 @@ def test_what_is_kept_is_bounded():
     buffers = BufferPool(limit=100)
     for size in (40, 50, 60, 200):
         buffers.take(size)
-    assert sorted(map(len, buffers._kept)) == [60]
+    assert sorted(map(len, buffers._pooled)) == [60]
     assert buffers._size == 60
 
 
 def test_what_is_not_used_any_more_is_let_go():
     """A buffer stays pooled while it is used, and for one review after it was taken."""
     freed = []
-    buffers = BufferPool(freed=lambda: freed.append(len(buffers._kept)))
+    buffers = BufferPool(freed=lambda: freed.append(len(buffers._pooled)))
     held = buffers.take(1000)
     buffers.take(2000)
     buffers.review()
-    assert (len(buffers._kept), freed) == (2, [])
+    assert (len(buffers._pooled), freed) == (2, [])
     buffers.review()
-    assert (buffers._kept, buffers._size, freed) == ([held], 1000, [1])
+    assert (buffers._pooled, buffers._size, freed) == ([held], 1000, [1])
     del held
     buffers.take(1000)
     buffers.review()
-    assert len(buffers._kept) == 1
+    assert len(buffers._pooled) == 1
     buffers.review()
-    assert (buffers._kept, buffers._size, freed) == ([], 0, [1, 0])
+    assert (buffers._pooled, buffers._size, freed) == ([], 0, [1, 0])
 
 
 async def test_reviews_come_by_themselves(monkeypatch):
@@ -68,7 +68,7 @@ async def test_reviews_come_by_themselves(monkeypatch):
     buffers = BufferPool(freed=done.set)
     buffers.take(1000)
     await asyncio.wait_for(done.wait(), 10)
-    assert buffers._kept == []
+    assert buffers._pooled == []
     assert buffers._reviewing is None
 
 

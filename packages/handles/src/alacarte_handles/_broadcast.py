@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 from alacarte.calls import python_result
 from alacarte.context import current_call
@@ -77,7 +77,7 @@ class DeploymentBroadcastResponse:
         """Return whether `cancel` was called on this response."""
         return self._cancelled
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> NoReturn:
         raise ServeError("the response of a broadcast cannot be pickled; send its results instead.")
 
 

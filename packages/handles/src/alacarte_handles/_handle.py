@@ -71,7 +71,7 @@ class DeploymentHandle:
         """
         return self._runtime is not None and bool(self._runtime.replicas_of(self._deployment))
 
-    def options(self, **options: Any) -> DeploymentHandle:
+    def options(self, **options: object) -> DeploymentHandle:
         """Return a handle with other options, over the same connections.
 
         Args:
@@ -95,7 +95,7 @@ class DeploymentHandle:
         new_options = replace_options(str(self._deployment), self._options, options)
         return DeploymentHandle(self._deployment, self._runtime, new_options)
 
-    def _init(self, **options: Any) -> None:
+    def _init(self, **options: object) -> None:
         """Connect to the deployment now rather than at the first call; once, as in Ray Serve.
 
         Args:

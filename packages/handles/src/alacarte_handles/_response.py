@@ -10,7 +10,7 @@ import asyncio
 import concurrent.futures
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from alacarte.aio import TaskSet, close_iterator, mark_retrieved
 from alacarte.calls import python_result, python_value
@@ -121,13 +121,13 @@ class _Pending:
             self._future = self._runtime.submit(_join(self._task))
         return self._future
 
-    async def _to_object_ref(self) -> Any:
+    async def _to_object_ref(self) -> NoReturn:
         raise _no_reference()
 
-    def _to_object_ref_sync(self, *args: Any, **kwargs: Any) -> Any:
+    def _to_object_ref_sync(self, *args: object, **kwargs: object) -> NoReturn:
         raise _no_reference()
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> NoReturn:
         raise ServeError(
             "a response cannot be pickled inside another value; pass the response itself as an "
             "argument of a handle's remote(), or wait for its result first."
@@ -205,10 +205,10 @@ class DeploymentResponseGenerator(_Pending):
     def __await__(self) -> Generator[Any, Any, Any]:
         raise TypeError("a streaming response has no single result: iterate it with `async for`.")
 
-    def result(self, *, timeout_s: float | None = None) -> Any:
+    def result(self, *, timeout_s: float | None = None) -> NoReturn:
         raise TypeError("a streaming response has no single result: iterate it with `for`.")
 
-    def _to_object_ref_gen(self, *args: Any, **kwargs: Any) -> Any:
+    def _to_object_ref_gen(self, *args: object, **kwargs: object) -> NoReturn:
         raise _no_reference()
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -322,7 +322,7 @@ class _StreamSource:
         self._runtime = runtime
         self._nested = nested
         self._is_closed = False
-        self._opening: asyncio.Task[Any] | None = None
+        self._opening: asyncio.Task[Reply] | None = None
 
     async def open(self, work: Coroutine[Any, Any, Reply]) -> Reply:
         """Make the call, unless the stream was closed before."""

@@ -1,1 +1,1 @@
-"""Where user code runs: the replica's process, from the user's class to its sockets."""
+"""The process of a replica: from the user's class to the sockets."""

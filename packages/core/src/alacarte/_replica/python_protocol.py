@@ -24,55 +24,55 @@ class PythonProtocol:
 
     name = PYTHON
 
-    def bind(self, served: UserCallable) -> Service:
+    def bind(self, user: UserCallable, /) -> Service:
         async def respond(call: Call) -> Reply:
-            method = served.method(call.method)
+            method = user.method(call.method)
             args, kwargs = decode(call.payload[0])
             if call.streaming:
-                return await _stream(served, call, args, kwargs)
+                return await _stream(user, call, args, kwargs)
             if method.is_generator:
                 raise TypeError(
-                    f"{served.deployment}.{call.method} is a generator: call it with "
+                    f"{user.deployment}.{call.method} is a generator: call it with "
                     "handle.options(stream=True)."
                 )
             # Not in a coroutine of its own: nearly every call takes this path.
             if method.is_async:
                 result = await method.function(*args, **kwargs)
             else:
-                result = await served.in_thread(method.function, *args, **kwargs)
-            return Reply(_encode(result, served, call))
+                result = await user.in_thread(method.function, *args, **kwargs)
+            return Reply(_encode(result, user, call))
 
         return respond
 
 
 async def _stream(
-    served: UserCallable, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    user: UserCallable, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Reply:
     """Return a streaming reply of the items of the generator that the method is or returns."""
-    items = await served.invoke(call.method, *args, **kwargs)
+    items = await user.invoke(call.method, *args, **kwargs)
     if not hasattr(items, "__anext__"):
         raise TypeError(
-            f"{served.deployment}.{call.method} is not a generator, and returned "
+            f"{user.deployment}.{call.method} is not a generator, and returned "
             f"{_with_article(items)}: call the method without stream=True."
         )
-    return Reply((b"",), _encoded(items, served, call))
+    return Reply((b"",), _encoded(items, user, call))
 
 
 async def _encoded(
-    items: AsyncIterator[Any], served: UserCallable, call: Call
+    items: AsyncIterator[Any], user: UserCallable, call: Call
 ) -> AsyncIterator[Message]:
     try:
         async for item in items:
-            yield _encode(item, served, call)
+            yield _encode(item, user, call)
     finally:
         await close_iterator(items)
 
 
-def _encode(value: Any, served: UserCallable, call: Call) -> Message:
+def _encode(value: Any, user: UserCallable, call: Call) -> Message:
     try:
         return encode(value)
     except ConfigError as error:
-        method = f"{served.deployment}.{call.method}"
+        method = f"{user.deployment}.{call.method}"
         if is_iterator(value):
             raise TypeError(
                 f"{method} returned {_with_article(value)}: call the method with "
@@ -82,7 +82,7 @@ def _encode(value: Any, served: UserCallable, call: Call) -> Message:
             if inspect.iscoroutine(value):
                 value.close()  # this error replaces Python's warning of a coroutine never awaited
             raise TypeError(
-                f"{method}{_location(served.method(call.method).function)} returned "
+                f"{method}{_location(user.method(call.method).function)} returned "
                 f"{_with_article(value)}: did you forget `await`? Return the awaited result."
             ) from None
         raise ConfigError(f"{method} returned a value that cannot be sent: {error}") from error

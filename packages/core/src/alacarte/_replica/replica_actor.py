@@ -276,7 +276,7 @@ class ReplicaActor:
     async def _construct(self) -> UserObject:
         spec = self._spec
 
-        def make_handle(deployment: DeploymentId) -> Any:
+        def make_handle(deployment: DeploymentId) -> object:
             return self._context.plugins.make_handle(deployment, self._runtime)
 
         target = load_code(spec.code, make_handle)

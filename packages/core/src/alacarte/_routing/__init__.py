@@ -1,1 +1,1 @@
-"""How a call finds a replica: the set of replicas, the policy, the queue and the connections."""
+"""The path of a call to a replica: replicas, policy, queue and connections."""

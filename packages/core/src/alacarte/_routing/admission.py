@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from .._wire.caller_connection import CallerStream
 from ..errors import BackPressureError, DeadlineExceededError
 from ..types import Call, DeploymentId
 from .estimator import QueueEstimator
@@ -30,7 +30,10 @@ class Admission:
     """
 
     def __init__(
-        self, deployment: DeploymentId, queue: WaitingCalls[Any], clock: Callable[[], float]
+        self,
+        deployment: DeploymentId,
+        queue: WaitingCalls[CallerStream],
+        clock: Callable[[], float],
     ) -> None:
         self.max_queued = 1024
         self._deployment = deployment

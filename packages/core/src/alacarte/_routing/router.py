@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from .._wire.caller_connection import CallerStream, ConnectionLost, Rejected
 from ..actors import DeploymentSnapshot, SnapshotDelta
@@ -85,7 +84,7 @@ class Router:
     ) -> None:
         self.deployment = deployment
         self._policies = policies
-        self._policy_key: tuple[str, Mapping[str, Any], Mapping[str, Any]] | None = None
+        self._policy_key: tuple[str, Mapping[str, object], Mapping[str, object]] | None = None
         self._policy: Chooser | None = None
         self._listener: PolicyListener | None = None
         self.gone = False

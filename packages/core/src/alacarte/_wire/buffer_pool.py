@@ -39,7 +39,7 @@ class BufferPool:
     ) -> None:
         self._limit = limit
         self._freed = freed
-        self._kept: list[bytearray] = []
+        self._pooled: list[bytearray] = []
         self._size = 0
         self._taken: set[int] = set()
         self._reviewing: asyncio.AbstractEventLoop | None = None
@@ -54,17 +54,17 @@ class BufferPool:
         with self._lock:
             if self._reviewing is None or self._reviewing.is_closed():
                 self._schedule()
-            for buffer in self._kept:
+            for buffer in self._pooled:
                 if len(buffer) == size and sys.getrefcount(buffer) == _UNUSED_REFERENCES:
                     self._taken.add(id(buffer))
                     return buffer
             fresh = bytearray(size)
             if size <= self._limit:
                 self._taken.add(id(fresh))
-                self._kept.append(fresh)
+                self._pooled.append(fresh)
                 self._size += size
                 while self._size > self._limit:
-                    self._size -= len(self._kept.pop(0))
+                    self._size -= len(self._pooled.pop(0))
             return fresh
 
     def review(self) -> None:
@@ -72,16 +72,16 @@ class BufferPool:
         with self._lock:
             unused = [
                 buffer
-                for buffer in self._kept
+                for buffer in self._pooled
                 if sys.getrefcount(buffer) == _UNUSED_REFERENCES and id(buffer) not in self._taken
             ]
             self._taken.clear()
             if unused:
                 freed = {id(buffer) for buffer in unused}
-                self._kept = [buffer for buffer in self._kept if id(buffer) not in freed]
-                self._size = sum(map(len, self._kept))
+                self._pooled = [buffer for buffer in self._pooled if id(buffer) not in freed]
+                self._size = sum(map(len, self._pooled))
             self._reviewing = None
-            if self._kept:
+            if self._pooled:
                 self._schedule()
         if unused:
             unused.clear()

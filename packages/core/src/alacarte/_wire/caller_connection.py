@@ -35,7 +35,7 @@ from .shared_memory import RETRY_S, SegmentMappings, peer_process, read_referenc
 __all__ = ["CallerStream", "CallerConnection", "ConnectionLost", "Rejected", "connect"]
 
 _LAST_STREAM = 0xFFFFFFFF
-_LATE = TRANSITIONS[CallerStreamState.OVER]
+_ALLOWED_AFTER_END = TRANSITIONS[CallerStreamState.OVER]
 
 
 class CallerConnection(CallConnection):
@@ -185,7 +185,7 @@ class CallerConnection(CallConnection):
             self._receive_announcement(frame)
         elif frame.kind == Kind.SHARED:
             self.release_shared(frame.payload)
-        elif frame.kind not in _LATE:
+        elif frame.kind not in _ALLOWED_AFTER_END:
             raise FrameError(f"a frame of kind {frame.kind} for a call that is OVER")
 
     def _receive_announcement(self, frame: Frame) -> None:

@@ -227,7 +227,7 @@ class CallerStream:
         self.reply.set_result(Reply((message,)))
         self._close()
 
-    def _unwanted_shared(self, frame: Frame) -> None:
+    def _abandoned_shared(self, frame: Frame) -> None:
         self._connection.release_shared(frame.payload)
         self.error = asyncio.CancelledError()
         self._close()
@@ -257,7 +257,7 @@ class CallerStream:
         if self._state is _SENT:
             self._state = _ACCEPTED
 
-    def _unwanted(self, frame: Frame) -> None:
+    def _abandoned_reply(self, frame: Frame) -> None:
         """Cancel a call whose reply arrives though its caller no longer waits."""
         if frame.flags & FINAL:
             self.error = asyncio.CancelledError()
@@ -295,11 +295,11 @@ TRANSITIONS: Mapping[CallerStreamState, Mapping[int, _Transition]] = {
         Kind.CREDIT: CallerStream._credited,
     },
     _ABANDONED: {
-        Kind.RESPONSE: CallerStream._unwanted,
-        Kind.SHARED: CallerStream._unwanted_shared,
-        Kind.ERROR: CallerStream._unwanted,
+        Kind.RESPONSE: CallerStream._abandoned_reply,
+        Kind.SHARED: CallerStream._abandoned_shared,
+        Kind.ERROR: CallerStream._abandoned_reply,
         Kind.REJECT: CallerStream._rejected,
-        Kind.CREDIT: CallerStream._unwanted,
+        Kind.CREDIT: CallerStream._abandoned_reply,
     },
     _REPLYING: {
         Kind.DATA: CallerStream._message,

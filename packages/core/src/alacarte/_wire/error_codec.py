@@ -86,7 +86,7 @@ def encode_error(error: BaseException, *, brief: bool = False) -> bytes:
     """
     kind = type(error)
     limit = _BRIEF_LIMIT if brief else _TEXT_LIMIT
-    structure: dict[str, Any] = {
+    structure: dict[str, object] = {
         "type": f"{kind.__module__}.{kind.__qualname__}"[:512],
         "message": _message(error)[:limit],
         "traceback": user_traceback(error)[-limit:],
@@ -175,10 +175,10 @@ def _rebuild_core_error(structure: dict[str, Any]) -> BaseException:
     return error
 
 
-def _request_error_fields(error: RequestError) -> list[Any]:
+def _request_error_fields(error: RequestError) -> list[object]:
     """Return code, client message and attributes of a plugin's error, for the ingress's answer."""
     try:
-        attributes: dict[str, Any] = {}
+        attributes: dict[str, object] = {}
         for kind in reversed(type(error).__mro__):
             if issubclass(kind, RequestError):
                 attributes.update(vars(kind))
@@ -220,7 +220,7 @@ def _message(error: BaseException) -> str:
         return "(the message cannot be shown: str() of the error failed)"
 
 
-def _core_error_fields(error: BaseException) -> dict[str, Any]:
+def _core_error_fields(error: BaseException) -> dict[str, object]:
     """Return the fields of one of core's errors, or {} if they are not plain values."""
     kind = type(error)
     try:
@@ -231,7 +231,7 @@ def _core_error_fields(error: BaseException) -> dict[str, Any]:
     return {"ours": kind.__name__, "state": state, "args": args} if is_whole else {}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 

@@ -36,7 +36,7 @@ __all__ = ["Acceptor", "ConnectionOwner", "ReplicaConnection", "ReplicaStream"]
 
 _REQUEST = int(Kind.REQUEST)
 _CANCEL = int(Kind.CANCEL)
-_LATE = TRANSITIONS[ReplicaStreamState.OVER]
+_ALLOWED_AFTER_END = TRANSITIONS[ReplicaStreamState.OVER]
 
 
 class Acceptor(Protocol):
@@ -162,7 +162,7 @@ class ReplicaConnection(ServingConnection):
             stream = self._streams.get(stream_id)
             if stream is not None:
                 stream.received(frame)
-            elif frame.kind not in _LATE:
+            elif frame.kind not in _ALLOWED_AFTER_END:
                 raise FrameError(f"a frame of kind {frame.kind} for a call that is OVER")
             if frame.kind == _CANCEL:
                 self._cancelled.discard(stream_id)
