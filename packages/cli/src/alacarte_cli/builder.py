@@ -93,7 +93,7 @@ def _argument(builder: Callable[..., Any], arguments: dict[str, str], import_pat
         raise ConfigError(f"arguments of {import_path}: {wrong}.") from error
 
 
-def _signature(builder: Callable[..., Any]) -> inspect.Signature:
+def _signature(builder: Callable[..., object]) -> inspect.Signature:
     try:
         return inspect.signature(builder, eval_str=True)
     except Exception:  # annotations may use names that only a type checker imports

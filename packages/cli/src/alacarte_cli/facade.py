@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 from alacarte.status import ServeStatus
@@ -26,7 +26,7 @@ class Facade(Protocol):
         *,
         cluster: Literal["local"] | None = None,
         address: str | None = None,
-        http_options: dict[str, Any] | None = None,
+        http_options: Mapping[str, object] | None = None,
         foreground: bool = False,
     ) -> object:
         """Start an instance, or join the running instance."""
@@ -41,7 +41,7 @@ class Facade(Protocol):
         name: str = ...,
         route_prefix: str | None = ...,
         timeout_s: float | None = ...,
-    ) -> Any:
+    ) -> object:
         """Deploy an application, and return once it runs."""
 
     def delete(self, name: str) -> None:

@@ -9,10 +9,15 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from alacarte.errors import ServeError
 from alacarte.status import ApplicationStatus, ReplicaState, ServeStatus
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+    from rich.spinner import Spinner
 
 __all__ = ["Progress", "open_progress", "summary", "waiting_lines"]
 
@@ -146,8 +151,8 @@ class _LiveProgress(_StatusWatch):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._live: Any = None
-        self._spinner: Any = None
+        self._live: Live | None = None
+        self._spinner: Spinner | None = None
         self._status: ServeStatus | None = None
         self._since = time.monotonic()
 
@@ -177,7 +182,7 @@ class _LiveProgress(_StatusWatch):
     def _show_status(self, status: ServeStatus) -> None:
         self._status = status
 
-    def _renderable(self) -> Any:
+    def _renderable(self) -> RenderableType:
         from rich.console import Group
         from rich.spinner import Spinner
         from rich.text import Text

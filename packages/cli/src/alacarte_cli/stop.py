@@ -38,7 +38,7 @@ class StopSignals:
     """
 
     def __init__(
-        self, die: Callable[[int], Any] = os._exit, patience_s: float = _PATIENCE_S
+        self, die: Callable[[int], object] = os._exit, patience_s: float = _PATIENCE_S
     ) -> None:
         self._die = die
         self._patience_s = patience_s

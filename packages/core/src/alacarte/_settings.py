@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 __all__ = [
+    "Config",
     "SectionValues",
     "describe_deployment",
     "keyword_of",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 _PREFIX = "ALACARTE_"
+Config = Mapping[str, Mapping[str, Any]]
+"""Plain values of a configuration, by section and field."""
 
 
 class SectionValues:
@@ -48,7 +51,7 @@ class SectionValues:
     def __init__(
         self,
         plugins: Plugins,
-        values: Mapping[str, Any],
+        values: Mapping[str, object],
         *,
         scope: Literal["instance", "deployment"] = "instance",
     ) -> None:
@@ -78,7 +81,7 @@ class SectionValues:
 
 
 def describe_deployment(
-    deployment: DeploymentId, version: str, options: Mapping[str, Any], plugins: Plugins
+    deployment: DeploymentId, version: str, options: Mapping[str, object], plugins: Plugins
 ) -> DeploymentInfo:
     """Return the description of a deployment for plugins' hooks.
 
@@ -91,7 +94,7 @@ def describe_deployment(
 
 def resolve(
     plugins: Plugins,
-    arguments: Mapping[str, Any],
+    arguments: Mapping[str, object],
     environment: Mapping[str, str] = os.environ,
     *,
     foreground: bool = False,
@@ -129,19 +132,19 @@ def keyword_of(section: ConfigSection) -> str:
     return section.keyword or default
 
 
-def plain_options(keyword: str, value: Any) -> dict[str, Any]:
+def plain_options(keyword: str, value: object) -> dict[str, object]:
     """Return the fields that are set in an argument of `serve.start`."""
     if value is None:
         return {}
     if isinstance(value, Mapping):
         return dict(value)
     if hasattr(value, "model_dump"):
-        fields: dict[str, Any] = value.model_dump(exclude_unset=True)
+        fields: dict[str, object] = value.model_dump(exclude_unset=True)
         return fields
     raise ConfigError(f"{keyword} must be a dict or the section's model, not {value!r}.")
 
 
-def _from_environment(section: ConfigSection, environment: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(section: ConfigSection, environment: Mapping[str, str]) -> dict[str, object]:
     prefix = f"{_PREFIX}{section.name.upper()}__"
     return {
         (field := name.removeprefix(prefix).lower()): _from_text(section, field, name, value)
@@ -150,7 +153,7 @@ def _from_environment(section: ConfigSection, environment: Mapping[str, str]) ->
     }
 
 
-def _from_text(section: ConfigSection, field: str, variable: str, text: str) -> Any:
+def _from_text(section: ConfigSection, field: str, variable: str, text: str) -> object:
     """Return the value of an environment variable: JSON where it is an object or an array.
 
     A field that takes strings gets the text unchanged.
@@ -167,13 +170,13 @@ def _from_text(section: ConfigSection, field: str, variable: str, text: str) -> 
         raise ConfigError(f"the environment variable {variable} is not JSON: {error}.") from None
 
 
-def _choices(annotation: Any) -> tuple[Any, ...]:
+def _choices(annotation: object) -> tuple[object, ...]:
     """Return the members of a union, or an annotation that is not a union."""
     is_union = get_origin(annotation) in (Union, UnionType)
     return get_args(annotation) if is_union else (annotation,)
 
 
-def secrets_in(plugins: Plugins, values: Mapping[str, Any]) -> dict[str, Any]:
+def secrets_in(plugins: Plugins, values: Config) -> dict[str, object]:
     """Return the secrets in a configuration, by "section.field".
 
     A secret is a field with `repr=False` in its section's model.
@@ -186,12 +189,12 @@ def secrets_in(plugins: Plugins, values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def without_secrets(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
+def without_secrets(values: Config, secrets: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """Return a configuration with None in place of its secrets."""
     return with_secrets(values, dict.fromkeys(secrets))
 
 
-def with_secrets(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
+def with_secrets(values: Config, secrets: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """Return a configuration with secrets, by "section.field", set in it."""
     result = {name: dict(section) for name, section in values.items()}
     for path, value in secrets.items():

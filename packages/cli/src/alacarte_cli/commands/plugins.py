@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Iterator
-from typing import Any
 
 from alacarte.plugins import PluginRecord, Plugins
 from alacarte_cli.render import table
@@ -67,7 +66,7 @@ def contributions(record: PluginRecord) -> Iterator[str]:
             yield hook
 
 
-def _name(value: Any) -> str:
+def _name(value: object) -> str:
     """Return the name of a registered value: its `name`, a module's name, or a string itself."""
     return str(getattr(value, "name", getattr(value, "__name__", value)))
 

@@ -7,7 +7,6 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from alacarte.errors import ConfigError, DeployTimeoutError, ServeError
 from alacarte.status import ServeStatus
@@ -192,7 +191,7 @@ class _Run:
             self._serve.shutdown()
 
 
-def _http_options(options: argparse.Namespace) -> dict[str, Any]:
+def _http_options(options: argparse.Namespace) -> dict[str, object]:
     http = {"host": options.host, "port": options.port, "insecure": options.insecure or None}
     return {name: value for name, value in http.items() if value is not None}
 

@@ -28,6 +28,9 @@ from alacarte_cli.status_table import status_tables
 
 __all__ = ["StatusCommand", "command", "document"]
 
+Document = dict[str, Any]
+"""JSON-able values by name."""
+
 
 class StatusCommand:
     """The command that prints the status of the running instance. Starts nothing.
@@ -71,9 +74,7 @@ class StatusCommand:
         return 0
 
 
-def document(
-    status: ServeStatus, *, replicas: bool = False, tracebacks: bool = False
-) -> dict[str, Any]:
+def document(status: ServeStatus, *, replicas: bool = False, tracebacks: bool = False) -> Document:
     """Return a status as plain values, with Ray Serve's names.
 
     Shows routes whose requests are counted, which are the split routes. Shows each process of a
@@ -83,7 +84,7 @@ def document(
         replicas: Show each replica.
         tracebacks: Show the tracebacks of failures.
     """
-    shown: dict[str, Any] = {
+    shown: Document = {
         "proxies": {node: _proxy(proxy) for node, proxy in status.proxies.items()},
         "applications": {
             name: _application(app, replicas, tracebacks)
@@ -100,12 +101,12 @@ def document(
     return shown
 
 
-def _only(shown: dict[str, Any], name: str) -> dict[str, Any]:
+def _only(shown: Document, name: str) -> Document:
     applications = shown["applications"]
     if name not in applications:
         there = ", ".join(map(repr, applications)) or "none"
         raise NotFoundError(f"no application {name!r} is running; there are: {there}.")
-    only: dict[str, Any] = {"applications": {name: applications[name]}}
+    only: Document = {"applications": {name: applications[name]}}
     routes = {
         path: route
         for path, route in shown.get("routes", {}).items()
@@ -118,7 +119,7 @@ def _is_counted(route: RouteStatusOverview) -> bool:
     return any(target.counts is not None for target in route.targets.values())
 
 
-def _route(route: RouteStatusOverview) -> dict[str, Any]:
+def _route(route: RouteStatusOverview) -> Document:
     return {
         "app": route.app,
         "methods": None if route.methods is None else list(route.methods),
@@ -131,7 +132,7 @@ def _route(route: RouteStatusOverview) -> dict[str, Any]:
     }
 
 
-def _target(target: TargetStatusOverview) -> dict[str, Any]:
+def _target(target: TargetStatusOverview) -> Document:
     counts = target.counts or CallCounts()
     return {
         "weight": target.weight,
@@ -149,7 +150,7 @@ def _rounded(seconds: float) -> float:
     return float(f"{seconds:.3g}")
 
 
-def _proxy(proxy: ServiceStatusOverview) -> dict[str, Any]:
+def _proxy(proxy: ServiceStatusOverview) -> Document:
     return {
         "status": str(proxy.status),
         "service": proxy.service,
@@ -158,9 +159,7 @@ def _proxy(proxy: ServiceStatusOverview) -> dict[str, Any]:
     }
 
 
-def _application(
-    app: ApplicationStatusOverview, replicas: bool, tracebacks: bool
-) -> dict[str, Any]:
+def _application(app: ApplicationStatusOverview, replicas: bool, tracebacks: bool) -> Document:
     return {
         "status": str(app.status),
         "message": app.message,
@@ -172,10 +171,8 @@ def _application(
     }
 
 
-def _deployment(
-    deployment: DeploymentStatusOverview, replicas: bool, tracebacks: bool
-) -> dict[str, Any]:
-    shown: dict[str, Any] = {
+def _deployment(deployment: DeploymentStatusOverview, replicas: bool, tracebacks: bool) -> Document:
+    shown: Document = {
         "status": str(deployment.status),
         "status_trigger": str(deployment.status_trigger),
         "since": _moment(deployment.since),
@@ -190,7 +187,7 @@ def _deployment(
     return shown
 
 
-def _plugin_failure(failure: PluginFailure) -> dict[str, Any]:
+def _plugin_failure(failure: PluginFailure) -> Document:
     return {
         "plugin": failure.plugin,
         "hook": failure.hook,
@@ -202,7 +199,7 @@ def _plugin_failure(failure: PluginFailure) -> dict[str, Any]:
     }
 
 
-def _replica(replica: ReplicaOverview) -> dict[str, Any]:
+def _replica(replica: ReplicaOverview) -> Document:
     return {
         "state": str(replica.state),
         "since": _moment(replica.since),
@@ -213,7 +210,7 @@ def _replica(replica: ReplicaOverview) -> dict[str, Any]:
     }
 
 
-def _failure(failure: Failure, tracebacks: bool) -> dict[str, Any]:
+def _failure(failure: Failure, tracebacks: bool) -> Document:
     shown = {
         "at": _moment(failure.at),
         "replica_id": failure.replica_id,

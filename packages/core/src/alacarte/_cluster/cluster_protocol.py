@@ -84,7 +84,7 @@ class ActorSpec:
 
     name: str
     target: str
-    args: tuple[Any, ...] = field(default=(), repr=False)
+    args: tuple[object, ...] = field(default=(), repr=False)
     title: str = ""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     node_id: str = ""
@@ -147,7 +147,7 @@ class Actor(Protocol):
 
     name: str
 
-    async def call(self, method: str, *args: Any) -> Any:
+    async def call(self, method: str, *args: object) -> Any:
         """Call a method of the actor and return its result.
 
         Methods that are not async answer even while user code blocks the actor's loop.

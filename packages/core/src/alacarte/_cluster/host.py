@@ -48,6 +48,8 @@ __all__ = [
 
 log = logging.getLogger("alacarte.cluster")
 T = TypeVar("T")
+Work = Coroutine[Any, Any, T]
+"""A coroutine that has not started yet."""
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -170,7 +172,7 @@ class LoopThread:
         self._ended = True
         self.loop.stop()
 
-    def submit(self, work: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
+    def submit(self, work: Work[T]) -> concurrent.futures.Future[T]:
         """Run a coroutine on the loop and return its future. For calls from other threads.
 
         Raises:
@@ -192,8 +194,8 @@ class LoopThread:
 
 
 def submit(
-    work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, *, refuse: bool = False
-) -> concurrent.futures.Future[Any]:
+    work: Work[T], loop: asyncio.AbstractEventLoop, *, refuse: bool = False
+) -> concurrent.futures.Future[T]:
     """Run a coroutine on a loop of another thread and return its future.
 
     Args:
@@ -218,7 +220,7 @@ async def _cancel_others() -> None:
     await asyncio.gather(*others, return_exceptions=True)
 
 
-async def _contain_exits(work: Coroutine[Any, Any, T]) -> T:
+async def _contain_exits(work: Work[T]) -> T:
     """Await foreign work; raise SystemExit and its like, which stop event loops, as an error."""
     try:
         return await work
@@ -246,7 +248,7 @@ def method_of(actor: object, name: str) -> Callable[..., Any]:
         method: Callable[..., Any] = getattr(actor, name)
         return method
 
-    async def call(*args: Any) -> Any:
+    async def call(*args: object) -> Any:
         return await getattr(await actor.launch(), name)(*args)
 
     return call
@@ -292,7 +294,7 @@ class ActorHost:
             self._thread.stop()
             raise
 
-    async def _make(self, spec: ActorSpec, context: ActorContext) -> Any:
+    async def _make(self, spec: ActorSpec, context: ActorContext) -> object:
         if spec.is_helper:
             process = ProcessInfo("helper", spec.name, context.node.node_id)
             subject = f"process {spec.name}"
@@ -301,7 +303,7 @@ class ActorHost:
             )
         return load_target(spec.target)(context, *spec.args)
 
-    def submit(self, method: str, args: tuple[Any, ...]) -> concurrent.futures.Future[Any]:
+    def submit(self, method: str, args: tuple[object, ...]) -> concurrent.futures.Future[Any]:
         """Call a method of the object and return a future. For calls from other threads.
 
         The calling thread runs a method that is not async, whatever the object's loop does.

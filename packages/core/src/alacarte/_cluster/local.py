@@ -42,7 +42,7 @@ class LocalActor:
             self._host = None
             host.abort()
 
-    async def call(self, method: str, *args: Any) -> Any:
+    async def call(self, method: str, *args: object) -> Any:
         host = self._host  # one read: `kill` may come from another thread
         if self._gone.done():
             raise ActorDied(f"{self.name} is gone")

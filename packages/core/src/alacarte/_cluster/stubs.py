@@ -31,7 +31,7 @@ class RemoteCall:
 
     method: str
     terms: CallTerms
-    arguments: tuple[Any, ...] = field(repr=False)  # secrets among them
+    arguments: tuple[object, ...] = field(repr=False)  # secrets among them
     timeout_s: float | None
 
 
@@ -57,7 +57,7 @@ async def send(actor: Actor, call: RemoteCall) -> Any:
         ) from error
 
 
-def timeout_of(method: Callable[..., Any]) -> float:
+def timeout_of(method: Callable[..., object]) -> float:
     """Return how long a caller waits for the answer of a protocol's method, in seconds."""
     terms = terms_of(method)
     assert terms is not None
@@ -90,7 +90,7 @@ class _Stub:
 
 
 @functools.cache
-def _stub_class(protocol: Callable[..., Any]) -> type[_Stub]:
+def _stub_class(protocol: Callable[..., object]) -> type[_Stub]:
     methods = {
         name: _method(f"{protocol.__name__}.{name}", function)
         for name, function in inspect.getmembers(protocol, inspect.isfunction)
@@ -99,7 +99,7 @@ def _stub_class(protocol: Callable[..., Any]) -> type[_Stub]:
     return type(f"{protocol.__name__}Stub", (_Stub,), methods)
 
 
-def _method(qualname: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _method(qualname: str, function: Callable[..., object]) -> Callable[..., Any]:
     terms = terms_of(function)
     if terms is None or not inspect.iscoroutinefunction(function):
         raise TypeError(f"{qualname}: it must be async and declare its terms with @remote.")
@@ -111,7 +111,7 @@ def _method(qualname: str, function: Callable[..., Any]) -> Callable[..., Any]:
         raise TypeError(f"{qualname}: extended_by={terms.extended_by!r} names no argument.")
 
     @functools.wraps(function)
-    def method(self: _Stub, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+    def method(self: _Stub, *args: object, **kwargs: object) -> Coroutine[Any, Any, Any]:
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         timeout_s = terms.timeout_s

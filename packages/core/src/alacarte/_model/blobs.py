@@ -68,7 +68,7 @@ def blob_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def pack(value: Any, digest_of: Callable[[bytes], str] = blob_digest) -> Packed:
+def pack(value: object, digest_of: Callable[[bytes], str] = blob_digest) -> Packed:
     """Pickle a value, with its large byte strings apart.
 
     Args:

@@ -55,7 +55,7 @@ def check_caller_options(spec: DeploymentSpec, sections: Mapping[str, ConfigSect
         )
 
 
-def codes_in(value: Any) -> list[UserCode]:
+def codes_in(value: object) -> list[UserCode]:
     """Return the functions and classes in an option's plain value."""
     found: list[UserCode] = []
 

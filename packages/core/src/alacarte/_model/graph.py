@@ -176,13 +176,13 @@ class _Graph:
 
     def _culprit(self, app: Application) -> str:
         """Return a name of the argument that does not pickle: "argument 1", "argument 'key'"."""
-        named: list[tuple[str, Any]] = [
+        named: list[tuple[str, object]] = [
             (f"argument {position}", value) for position, value in enumerate(app.args, start=1)
         ]
         named += [(f"argument {key!r}", value) for key, value in app.kwargs.items()]
         return next((name for name, value in named if not self._pickles(value)), "an argument")
 
-    def _pickles(self, value: Any) -> bool:
+    def _pickles(self, value: object) -> bool:
         try:
             dump(value, self.identify)
         except Exception:  # as above

@@ -33,7 +33,7 @@ MARK = "alacarte.deployment"
 """First item of alacarte's persistent ids; the second is a `DeploymentId`, as a plain tuple."""
 
 
-def dump(value: Any, identify: Identify) -> bytes:
+def dump(value: object, identify: Identify) -> bytes:
     """Pickle a value, with the ids from `identify` in place of applications.
 
     Raises:
@@ -77,7 +77,7 @@ class ModelPickler(CodePickler):
         self.identify = identify
         self.modules: set[str] = set()
 
-    def persistent_id(self, obj: Any) -> Any:
+    def persistent_id(self, obj: object) -> object:
         if type(obj) is Application:
             return MARK, tuple(self.identify(obj))
         return None
@@ -137,13 +137,13 @@ def _importable(name: str) -> bool:
     return spec is not None and spec.origin == getattr(module, "__file__", None)
 
 
-def _undecorated(module: str, qualname: str) -> Any:
+def _undecorated(module: str, qualname: str) -> object:
     """Import a decorated class or function and return the undecorated one."""
     found = _attribute(importlib.import_module(module), qualname)
     return getattr(found, "func_or_class", found)
 
 
-def _attribute(found: Any, qualname: str) -> Any:
+def _attribute(found: object, qualname: str) -> object:
     for part in qualname.split("."):
         found = getattr(found, part, None)
     return found

@@ -85,8 +85,8 @@ class Fingerprint(ModelPickler):
         """Return the digest of the dumped objects."""
         return self._sha.digest()
 
-    def persistent_id(self, obj: Any) -> Any:
-        if type(obj) in (set, frozenset):
+    def persistent_id(self, obj: object) -> object:
+        if type(obj) is set or type(obj) is frozenset:
             return type(obj).__name__, self._members(obj)
         return super().persistent_id(obj)
 
@@ -99,7 +99,7 @@ class Fingerprint(ModelPickler):
         within = self._within | {id(members)}
         return sorted(self._digest_of(member, within) for member in members)
 
-    def _digest_of(self, member: Any, within: frozenset[int]) -> bytes:
+    def _digest_of(self, member: object, within: frozenset[int]) -> bytes:
         inner = Fingerprint(self.identify, within)
         inner.dump(member)
         self.modules |= inner.modules
@@ -126,11 +126,11 @@ class Fingerprint(ModelPickler):
         return reduced
 
 
-def _is_stamp(arg: Any) -> bool:
+def _is_stamp(arg: object) -> bool:
     return isinstance(arg, str) and re.fullmatch("[0-9a-f]{32}", arg) is not None
 
 
-def _behaviour(code: CodeType) -> tuple[Any, ...]:
+def _behaviour(code: CodeType) -> tuple[object, ...]:
     """Return all parts of a code object except its location: file and lines.
 
     Running a notebook's cell again, or adding a line above the code, is not a change.
@@ -145,7 +145,7 @@ def _behaviour(code: CodeType) -> tuple[Any, ...]:
     )
 
 
-def _constant(constant: Any) -> Any:
+def _constant(constant: object) -> object:
     if isinstance(constant, CodeType):
         return _behaviour(constant)
     if isinstance(constant, tuple):

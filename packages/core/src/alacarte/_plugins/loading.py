@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import ModuleType
-from typing import Any
 
 import pluggy
 
@@ -162,6 +161,6 @@ class _Loading:
         )
 
 
-def _one_line(error: Any) -> str:
+def _one_line(error: BaseException) -> str:
     """Return an error's type and message in one line; pluggy's messages have several."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -210,7 +210,7 @@ class Plugins:
         """Return the names of the plugins that implement a hook, in the order of their calls."""
         return [plugin for plugin, _ in self._implementations(hook)]
 
-    def call(self, hook: str, *, subject: str = "", **given: Any) -> list[HookResult]:
+    def call(self, hook: str, *, subject: str = "", **given: object) -> list[HookResult]:
         """Call a hook of each plugin that implements it; return their values other than None.
 
         In the order of plugin names, plugins with `tryfirst` first.
@@ -236,7 +236,7 @@ class Plugins:
                 answers.append(HookResult(plugin, value))
         return answers
 
-    def call_robust(self, hook: str, *, subject: str = "", **given: Any) -> list[HookResult]:
+    def call_robust(self, hook: str, *, subject: str = "", **given: object) -> list[HookResult]:
         """Call a hook as `call` does, but record the failure of a plugin and continue.
 
         Args:
@@ -357,8 +357,8 @@ class Plugins:
                 raise PluginError(f"{subject}: {error}") from None
         return order_layers(checked, stages)
 
-    def _hook(self, name: str) -> Any:
-        hook = getattr(self._manager.hook, name, None)
+    def _hook(self, name: str) -> pluggy.HookCaller:
+        hook: pluggy.HookCaller | None = getattr(self._manager.hook, name, None)
         if hook is None or name not in self.specifications:
             raise PluginError(
                 f"no plugin specifies a hook {name!r}; known hooks: {list(self.specifications)}"
@@ -371,7 +371,11 @@ class Plugins:
             yield str(implementation.plugin_name), _by_name(implementation)
 
     def _answer(
-        self, plugin: str, hook: str, implementation: Callable[..., Any], given: Mapping[str, Any]
+        self,
+        plugin: str,
+        hook: str,
+        implementation: Callable[..., Any],
+        given: Mapping[str, object],
     ) -> Any:
         """Call an implementation of a hook, and return its value after a check of the type."""
         try:
@@ -390,7 +394,7 @@ class Plugins:
             raise PluginError(f"plugin {plugin}: {hook} returned {wrong}.") from cause
         return value
 
-    def _first(self, hook: str, **given: Any) -> Any:
+    def _first(self, hook: str, **given: object) -> Any:
         """Call a hook whose first result wins, wrappers included."""
         try:
             return self._hook(hook)(**given)
@@ -455,13 +459,13 @@ class Plugins:
         return next(record for record in self.records if record.name == plugin).origin
 
 
-def _by_name(implementation: Any) -> Callable[..., Any]:
+def _by_name(implementation: pluggy.HookImpl) -> Callable[..., Any]:
     """Return a function that passes an implementation those arguments that it names."""
     function, names = implementation.function, implementation.argnames
     return lambda **given: function(*(given[name] for name in names))
 
 
-def _with_names(values: Iterable[Any]) -> list[tuple[str, Any]]:
+def _with_names(values: Iterable[object]) -> list[tuple[str, object]]:
     """Return registered values with their names."""
     named = [
         (getattr(value, "qualified_name", getattr(value, "name", None)), value) for value in values
@@ -472,7 +476,7 @@ def _with_names(values: Iterable[Any]) -> list[tuple[str, Any]]:
     return [(str(name), value) for name, value in named]
 
 
-def _raised_by(implementations: Iterable[Any], error: BaseException) -> str:
+def _raised_by(implementations: Iterable[pluggy.HookImpl], error: BaseException) -> str:
     """Return the plugin of the innermost implementation in an error's traceback."""
     codes = {
         getattr(each.function, "__code__", None): str(each.plugin_name) for each in implementations

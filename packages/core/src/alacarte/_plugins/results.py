@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ["mismatch", "show_type"]
 
 
-def mismatch(value: object, expected: Any) -> str:
+def mismatch(value: object, expected: object) -> str:
     """Return a description of a value that does not fit an annotation, "" for a fitting value.
 
     Checks each item of a list, the presence of a Protocol's members, and that a callable can be
@@ -42,7 +42,7 @@ def mismatch(value: object, expected: Any) -> str:
     return ""
 
 
-def _list_mismatch(value: object, item: Any) -> str:
+def _list_mismatch(value: object, item: object) -> str:
     if not isinstance(value, list | tuple):
         return f"{_show(value)} instead of a list of {show_type(item)}"
     wrong = (mismatch(each, item) for each in value)
@@ -60,11 +60,11 @@ def _protocol_mismatch(value: object, protocol: type) -> str:
     return ""
 
 
-def _is_callable(expected: Any) -> bool:
+def _is_callable(expected: object) -> bool:
     return Callable in (expected, typing.get_origin(expected))
 
 
-def _is_protocol(kind: Any) -> bool:
+def _is_protocol(kind: object) -> typing.TypeGuard[type]:
     return typing.Protocol in getattr(kind, "__bases__", ())
 
 
@@ -74,12 +74,12 @@ def _members(protocol: type) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
-def _annotations(base: type) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = vars(base).get("__annotations__", {})
+def _annotations(base: type) -> Mapping[str, object]:
+    found: Mapping[str, object] = vars(base).get("__annotations__", {})
     return found
 
 
-def show_type(expected: Any) -> str:
+def show_type(expected: object) -> str:
     """Return an annotation in readable form: "ApiName or None"."""
     if typing.get_origin(expected) in (typing.Union, types.UnionType):
         return " or ".join(map(show_type, typing.get_args(expected)))

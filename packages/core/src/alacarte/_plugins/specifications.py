@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -36,7 +36,7 @@ class HookSpecification:
     """
 
     name: str
-    function: Any
+    function: Callable[..., object]
     module: ModuleType
     plugin: str
 
@@ -74,12 +74,12 @@ class HookSpecification:
         return hints.get("return", Any)
 
 
-def _only_result(function: Any) -> Any:
+def _only_result(function: Callable[..., object]) -> Callable[..., object]:
     """Return a function with the return annotation alone: arguments' types may not resolve."""
 
     def stub() -> None: ...
 
-    annotations: Mapping[str, Any] = getattr(function, "__annotations__", {})
+    annotations: Mapping[str, object] = getattr(function, "__annotations__", {})
     stub.__annotations__ = {k: v for k, v in annotations.items() if k == "return"}
     return stub
 
@@ -98,9 +98,9 @@ def specifications_in(module: ModuleType, plugin: str) -> dict[str, HookSpecific
     }
 
 
-def implementations_in(plugin: Any) -> dict[str, Mapping[str, Any]]:
+def implementations_in(plugin: object) -> dict[str, Mapping[str, object]]:
     """Return the options of each function of a plugin that is marked `@hookimpl`, by hook."""
-    found: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, Mapping[str, object]] = {}
     for name in dir(plugin):
         options = getattr(getattr(plugin, name, None), _IMPLEMENTATION, None)
         if isinstance(options, Mapping):
@@ -108,7 +108,7 @@ def implementations_in(plugin: Any) -> dict[str, Mapping[str, Any]]:
     return found
 
 
-def wrong_options(specification: HookSpecification, options: Mapping[str, Any]) -> str:
+def wrong_options(specification: HookSpecification, options: Mapping[str, object]) -> str:
     """Return an error message for an option of `@hookimpl` that has no effect; "" for none.
 
     `tryfirst` and `trylast` order the calls of a hook. Registered values have no order, and

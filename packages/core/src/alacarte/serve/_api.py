@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from .._model.deployment import Application
 from .._model.deployment_spec import ApplicationSpec
@@ -47,7 +47,7 @@ class _Unset:
         return "'/'"
 
 
-_ROOT = _Unset()
+_ROOT: Any = _Unset()
 """The default of `route_prefix`: "/" where a package that answers HTTP is installed."""
 
 _UNSUPPORTED = {
@@ -73,21 +73,21 @@ class RunTarget:
 
     target: Application
     name: str = "default"
-    route_prefix: Any = _ROOT
-    logging_config: Any = None
+    route_prefix: str | None = _ROOT
+    logging_config: object = None
 
 
 @short_traceback
 def start(
     proxy_location: str | None = None,
-    http_options: Any = None,
+    http_options: object = None,
     *,
     cluster: str | None = None,
     address: str | None = None,
     detached: bool | None = None,
     foreground: bool = False,
     required_plugins: Sequence[str] = (),
-    **options: Any,
+    **options: object,
 ) -> Client:
     """Start an instance of alacarte, or join the running instance.
 
@@ -140,7 +140,7 @@ def start(
     return _client(session)
 
 
-def _merge_old_names(http_options: Any, options: dict[str, Any]) -> Any:
+def _merge_old_names(http_options: object, options: dict[str, object]) -> object:
     """Return the HTTP options; move `http_host` and `http_port` out of `options`."""
     old = {
         name: options.pop(f"http_{name}") for name in ("host", "port") if f"http_{name}" in options
@@ -163,8 +163,8 @@ def run(
     target: Application,
     blocking: bool = False,
     name: str = "default",
-    route_prefix: Any = _ROOT,
-    logging_config: Any = None,
+    route_prefix: str | None = _ROOT,
+    logging_config: object = None,
     _local_testing_mode: bool = False,
     *,
     timeout_s: float | None = None,
@@ -392,7 +392,7 @@ def _client(session: Session) -> Client:
 class _NoClient:
     """The client of `serve.start` where no package provides one: any use raises an error."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("_"):
             raise AttributeError(name)
         raise missing_package("client", f"{name}() of the client that serve.start() returns")
@@ -401,13 +401,12 @@ class _NoClient:
         return "<no client: alacarte-endpoints is not installed>"
 
 
-def _resolve_prefix(route_prefix: Any, plugins: Plugins) -> str | None:
+def _resolve_prefix(route_prefix: object, plugins: Plugins) -> str | None:
     if isinstance(route_prefix, _Unset):
         return "/" if plugins.gives_routes else None
     if route_prefix is not None and not plugins.gives_routes:
         raise missing_package("route_prefix", f"route_prefix={route_prefix!r}")
-    prefix: str | None = route_prefix
-    return prefix
+    return cast("str | None", route_prefix)
 
 
 def _location(status: ServeStatus, spec: ApplicationSpec) -> str:
@@ -435,7 +434,7 @@ class _NoHandle:
     def __init__(self, deployment: DeploymentId) -> None:
         self._deployment = deployment
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
         error: PluginError = missing_package("handle", f"a handle to {self._deployment}")

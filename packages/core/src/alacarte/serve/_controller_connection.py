@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from .._cluster.cluster_protocol import ActorSpec, Cluster
 from .._model.blobs import pack
@@ -15,7 +14,7 @@ from .._plugins import Plugins, check_same
 from .._process.controller_client import CONTROLLER_NAME, ControllerClient
 from .._process.controller_retry import DRIVER_LIMITS, RetryLimits
 from .._process.process_runtime import InstanceAccess, ProcessRuntime
-from .._settings import SectionValues, secrets_in, without_secrets
+from .._settings import Config, SectionValues, secrets_in, without_secrets
 from .._wire.error_codec import unpickle_error
 from ..actors import ControllerProtocol, MissingBlobs
 from ..errors import ConflictError, ServeError
@@ -46,7 +45,7 @@ class ControllerConnection:
     def __init__(self, cluster: Cluster, plugins: Plugins) -> None:
         self.cluster = cluster
         self.plugins = plugins
-        self.config: Mapping[str, Any] = {}
+        self.config: Config = {}
         self._client = ControllerClient(cluster)
 
     @property
@@ -58,7 +57,7 @@ class ControllerConnection:
         """Return the controller; see `ControllerClient.controller`."""
         return self._client.controller(limits)
 
-    async def join(self, config: Mapping[str, Any] | None) -> bool:
+    async def join(self, config: Config | None) -> bool:
         """Join the running instance, or start an instance; return whether one is running now.
 
         Args:
@@ -198,9 +197,7 @@ class ControllerConnection:
                 log.debug("the lease on the instance was not renewed: %r", error)
 
 
-def warn_of_differences(
-    plugins: Plugins, running: Mapping[str, Any], asked: Mapping[str, Any] | None
-) -> None:
+def warn_of_differences(plugins: Plugins, running: Config, asked: Config | None) -> None:
     """Log which options the running instance ignores, because it was started with others.
 
     Secrets are not compared: drivers do not get the running instance's.

@@ -7,7 +7,6 @@ import logging
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from .._logging import configure_logging
 from .._plugins import Plugins, required_plugins
@@ -77,7 +76,7 @@ class CurrentSession:
         self,
         cluster: str | None,
         address: str | None,
-        options: Mapping[str, Any],
+        options: Mapping[str, object],
         *,
         wait: bool,
         detached: bool | None = None,
@@ -110,7 +109,7 @@ class CurrentSession:
         self,
         kind: str,
         address: str | None,
-        options: Mapping[str, Any],
+        options: Mapping[str, object],
         *,
         wait: bool,
         detached: bool | None,
@@ -146,7 +145,7 @@ class CurrentSession:
         return session
 
     def _reuse(
-        self, kind: str | None, options: Mapping[str, Any], detached: bool | None
+        self, kind: str | None, options: Mapping[str, object], detached: bool | None
     ) -> Session:
         """Return the current session; log which options the running instance ignores."""
         session = self.session

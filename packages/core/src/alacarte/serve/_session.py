@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from .._cluster.cluster_protocol import ActorDied, Cluster, ClusterUnresponsive
-from .._cluster.host import LoopThread
+from .._cluster.host import LoopThread, Work
 from .._model.blobs import unpack
 from .._model.plan import Plan
 from .._model.sizes import check_size
@@ -21,6 +21,7 @@ from .._plugins import Plugins, missing_package
 from .._process.controller_client import OtherInstance
 from .._process.controller_retry import RetryLimits
 from .._process.process_runtime import ProcessRuntime
+from .._settings import Config
 from ..actors import ControllerProtocol
 from ..errors import DeployTimeoutError, ServeError
 from ..status import ServeStatus
@@ -62,7 +63,7 @@ class Session:
         return self._connection.plugins
 
     @property
-    def config(self) -> Mapping[str, Any]:
+    def config(self) -> Config:
         """The configuration that the instance was started with, by section."""
         return self._connection.config
 
@@ -85,7 +86,7 @@ class Session:
         """
         return self._connection.controller()
 
-    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+    def wait(self, work: Work[T]) -> T:
         """Run a coroutine on the session's loop and return its result.
 
         Raises:
@@ -107,7 +108,7 @@ class Session:
             raise
         return result
 
-    def begin(self, config: Mapping[str, Any] | None) -> bool:
+    def begin(self, config: Config | None) -> bool:
         """Join the running instance, or start an instance; return whether one is running now.
 
         Args:
@@ -273,7 +274,7 @@ class Session:
         self._ended.set()
 
 
-async def within(limit_s: float | None, work: Coroutine[Any, Any, T]) -> T:
+async def within(limit_s: float | None, work: Work[T]) -> T:
     """Await work for at most `limit_s` seconds, None for no limit."""
     async with asyncio.timeout(limit_s):
         return await work

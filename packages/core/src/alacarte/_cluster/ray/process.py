@@ -44,7 +44,7 @@ class Process:
         """Return the prefix that Ray prints in front of the process's log lines."""
         return self._title
 
-    async def begin(self, *args: Any) -> tuple[str, int]:
+    async def begin(self, *args: object) -> tuple[str, int]:
         """Start the actor. Not done in the constructor, so that errors arrive unchanged.
 
         Returns:
@@ -60,7 +60,7 @@ class Process:
         """Return the PID namespace and process id, whether or not the actor has started."""
         return pid_namespace(), os.getpid()
 
-    async def call(self, method: str, args: tuple[Any, ...]) -> Any:
+    async def call(self, method: str, args: tuple[object, ...]) -> Any:
         host = await self._started_host()
         return await asyncio.wrap_future(host.submit(method, args))
 

@@ -53,7 +53,7 @@ class RayActor:
         self._call_options = {"name": title or title_of(name)}
         self._exit: concurrent.futures.Future[int | None] | None = None
 
-    async def call(self, method: str, *args: Any) -> Any:
+    async def call(self, method: str, *args: object) -> Any:
         check_connected(self._connection)
         try:
             return await self._handle.call.options(**self._call_options).remote(method, args)
@@ -62,7 +62,7 @@ class RayActor:
         except exceptions.RayActorError as error:
             raise ActorDied(f"{self.name}: {await self._reason(error)}") from None
 
-    async def begin(self, args: tuple[Any, ...]) -> None:
+    async def begin(self, args: tuple[object, ...]) -> None:
         # Separately: Ray writes arguments of 100 KB and more to disk when its memory is short.
         try:
             process = await self._handle.begin.options(**self._call_options).remote(*args)

@@ -156,7 +156,7 @@ class RayCluster(DurableMap):
 
 
 @functools.cache
-def _remote(code: Any) -> Any:
+def _remote(code: Callable[..., object]) -> Any:
     """Return a class or function as a Ray actor class or task, made once in each process.
 
     Ray stores the code of each Ray class and task for good.
