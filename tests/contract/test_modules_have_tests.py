@@ -25,7 +25,6 @@ COVERED = {
     "core/_control/service_actor": "packages/core/tests/control/test_service_group.py",
     "core/_plugins/registry": "packages/core/tests/plugins/test_loading.py",
     "core/_plugins/records": "packages/core/tests/plugins/test_loading.py",
-    "core/_plugins/specifications": "packages/core/tests/plugins/test_specifications.py",
     "core/_process/process_runtime": "packages/core/tests/process/test_local.py",
     "core/_replica/python_protocol": "packages/core/tests/replica/test_object.py",
     "core/_replica/replica_actor": "packages/core/tests/replica/test_object.py",

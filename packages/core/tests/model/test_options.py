@@ -112,8 +112,8 @@ def refusal(**options):
         (
             {"placement_group_bundles": [{"CPU": 1}, {"GPU": 0}]},
             (
-                "resize: placement_group_bundles=[{'CPU': 1}, {'GPU': 0}] no bundle may be empty; "
-                "bundle 1 is"
+                "resize: placement_group_bundles=[{'CPU': 1}, {'GPU': 0}] must reserve "
+                "resources in every bundle; bundle 1 is empty"
             ),
         ),
         (
