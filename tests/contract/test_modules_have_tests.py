@@ -30,7 +30,6 @@ COVERED = {
     "core/_replica/replica_actor": "packages/core/tests/replica/test_object.py",
     "core/_replica/user_object": "packages/core/tests/replica/test_object.py",
     "core/_routing/admission": "packages/core/tests/routing/test_overload.py",
-    "core/_routing/replica_pool": "packages/core/tests/routing/test_router.py",
     "core/_settings": "packages/core/tests/test_settings_sections.py",
     "core/_wire/caller_stream": "packages/core/tests/wire/test_states.py",
     "core/_wire/caller_connection": "packages/core/tests/wire/test_calls.py",

@@ -10,14 +10,14 @@ import pytest
 from alacarte.errors import DeploymentUnavailableError, ReplicaUnavailableError
 from alacarte.types import Call, Reply
 
-from .test_router import Bench, bench, settle  # noqa: F401  a fixture among them
+from .support import Bench, settle
 
 
 def tell(b: Any, name: str = "all") -> asyncio.Task[list[Reply | BaseException]]:
     return asyncio.ensure_future(b.router.broadcast(Call("python", (name.encode(),))))
 
 
-def test_each_replica_once(bench):  # noqa: F811
+def test_each_replica_once(bench):
     """Every replica gets the call once, full ones too; it takes a slot until its reply."""
 
     async def main(b: Bench) -> None:
@@ -38,7 +38,7 @@ def test_each_replica_once(bench):  # noqa: F811
     bench(main)
 
 
-def test_a_waiting_call_is_sent_when_a_broadcast_has_ended(bench):  # noqa: F811
+def test_a_waiting_call_is_sent_when_a_broadcast_has_ended(bench):
     """The end of a broadcast frees its slot for a waiting call."""
 
     async def main(b: Bench) -> None:
@@ -56,7 +56,7 @@ def test_a_waiting_call_is_sent_when_a_broadcast_has_ended(bench):  # noqa: F811
     bench(main)
 
 
-def test_before_anything_is_known(bench):  # noqa: F811
+def test_before_anything_is_known(bench):
     """A broadcast waits for the first snapshot, and for the connection to each replica."""
 
     async def main(b: Bench) -> None:
@@ -77,7 +77,7 @@ def test_before_anything_is_known(bench):  # noqa: F811
     bench(main)
 
 
-def test_who_leaves_need_not_hear(bench):  # noqa: F811
+def test_who_leaves_need_not_hear(bench):
     """A replica that rejects the call, or goes before it, gives no result and no error."""
 
     async def main(b: Bench) -> None:
@@ -95,7 +95,7 @@ def test_who_leaves_need_not_hear(bench):  # noqa: F811
     bench(main)
 
 
-def test_a_replica_that_breaks_off(bench):  # noqa: F811
+def test_a_replica_that_breaks_off(bench):
     """The error of a lost replica is among the replies of the others."""
 
     async def main(b: Bench) -> None:
@@ -115,7 +115,7 @@ def test_a_replica_that_breaks_off(bench):  # noqa: F811
     bench(main)
 
 
-def test_a_replica_that_leaves_finishes(bench):  # noqa: F811
+def test_a_replica_that_leaves_finishes(bench):
     """The connection to a leaving replica stays until its reply."""
 
     async def main(b: Bench) -> None:
@@ -134,7 +134,7 @@ def test_a_replica_that_leaves_finishes(bench):  # noqa: F811
     bench(main)
 
 
-def test_giving_up(bench):  # noqa: F811
+def test_giving_up(bench):
     """A cancelled broadcast is cancelled at every replica."""
 
     async def main(b: Bench) -> None:
@@ -150,7 +150,7 @@ def test_giving_up(bench):  # noqa: F811
 
 
 @pytest.mark.parametrize("state", ["up", "failed"])
-def test_nobody_is_there(bench, state):  # noqa: F811
+def test_nobody_is_there(bench, state):
     """A broadcast without a running replica fails with the reason."""
 
     async def main(b: Bench) -> None:

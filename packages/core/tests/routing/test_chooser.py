@@ -15,7 +15,7 @@ from alacarte.errors import PluginError
 from alacarte.testing import wait_until
 from alacarte.types import Call, PolicyContext, PolicyFactory, ReplicaLoad
 
-from .test_router import HERE, POLICIES, Bench, settle
+from .support import HERE, POLICIES, Bench, settle
 
 CALL = Call("python", (b"",))
 WHO = "shop#model: routing policy 'odd' of plugin 'odd-policies'"

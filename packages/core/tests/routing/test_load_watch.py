@@ -13,7 +13,7 @@ from alacarte._process.load_watches import LoadWatches
 from alacarte._routing.router import Router
 from alacarte.types import Call, DeploymentId, HookResult
 
-from .test_router import HERE, POLICIES, Far, choose_by, settle, snapshot
+from .support import HERE, POLICIES, Far, choose_by, settle, snapshot
 
 
 class Watch:

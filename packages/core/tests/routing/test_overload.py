@@ -18,7 +18,7 @@ from alacarte.actors import DeploymentSnapshot
 from alacarte.errors import BackPressureError, DeadlineExceededError
 from alacarte.types import Call, Reply, Service
 
-from .test_router import HERE, FakeConnection, FakeStream, Far, choose_by, settle, snapshot
+from .support import HERE, FakeConnection, FakeStream, Far, choose_by, settle, snapshot
 
 pytestmark = pytest.mark.once
 

@@ -12,7 +12,7 @@ from alacarte._wire.caller_connection import ConnectionLost
 from alacarte.errors import ErrorCode, PluginError, ServeError
 from alacarte.types import Outcome, ReplicaLoad, Reply, RouterObserver
 
-from .test_router import POLICIES, Bench, settle
+from .support import POLICIES, Bench, settle
 
 
 def times(outcome: Outcome) -> tuple[float | None, float]:

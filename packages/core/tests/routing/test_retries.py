@@ -13,7 +13,7 @@ from alacarte.errors import ReplicaUnavailableError
 from alacarte.testing import FakeClock
 from alacarte.types import Call
 
-from .test_router import bench, settle  # noqa: F401  a fixture among them
+from .support import settle
 
 
 @given(
@@ -47,7 +47,7 @@ def test_what_is_not_used_is_not_kept():
     assert sum(budget.take() for _ in range(10_000)) == 100
 
 
-def test_a_lost_replica_costs_an_idempotent_call_nothing(bench):  # noqa: F811
+def test_a_lost_replica_costs_an_idempotent_call_nothing(bench):
     """Another replica answers the call, before the calls that wait."""
 
     async def main(b):
@@ -68,7 +68,7 @@ def test_a_lost_replica_costs_an_idempotent_call_nothing(bench):  # noqa: F811
     bench(main)
 
 
-def test_what_kills_its_replica_kills_two(bench):  # noqa: F811
+def test_what_kills_its_replica_kills_two(bench):
     """The caller then gets an error; a call that is not idempotent kills one replica."""
 
     async def main(b):
@@ -94,7 +94,7 @@ def test_what_kills_its_replica_kills_two(bench):  # noqa: F811
     bench(main)
 
 
-def test_a_body_that_was_used_up_is_not_sent_again(bench):  # noqa: F811
+def test_a_body_that_was_used_up_is_not_sent_again(bench):
     """A body of which a part was read cannot be sent again."""
 
     async def main(b):
@@ -111,7 +111,7 @@ def test_a_body_that_was_used_up_is_not_sent_again(bench):  # noqa: F811
     bench(main)
 
 
-def test_many_lost_calls_are_not_all_sent_again(bench):  # noqa: F811
+def test_many_lost_calls_are_not_all_sent_again(bench):
     """With hundreds in flight on a replica that dies, most fail rather than bury the others."""
 
     async def main(b):

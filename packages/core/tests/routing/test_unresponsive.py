@@ -16,7 +16,7 @@ from alacarte._routing.router import Router
 from alacarte.errors import ReplicaUnavailableError
 from alacarte.types import Call
 
-from .test_router import HERE, POLICIES, Bench, benches, choose_by, settle, snapshot
+from .support import HERE, POLICIES, Bench, benches, choose_by, settle, snapshot
 
 
 class Watched(Bench):
