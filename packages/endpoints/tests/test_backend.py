@@ -123,14 +123,14 @@ def test_a_request_picks_the_method(client: Client, ask: Ask) -> None:
 def test_a_method_that_there_is_not(client: Client, ask: Ask, method: str) -> None:
     """The caller is told which there are; private ones and data are none."""
     serve_it(client, Named, "a")
-    with pytest.raises(InvalidRequestError, match="there are: __call__, here, later"):
+    with pytest.raises(InvalidRequestError, match="it has: __call__, here, later"):
         ask("e", method=method)
 
 
 def test_a_function_has_no_methods(client: Client, ask: Ask) -> None:
     """Not even those of functions."""
     serve_it(client, describe)
-    with pytest.raises(InvalidRequestError, match="no method 'mro'; there are: __call__."):
+    with pytest.raises(InvalidRequestError, match="no method 'mro'; it has: __call__."):
         ask("e", method="mro")
 
 

@@ -126,5 +126,5 @@ def test_results_without_an_order(client: Client, ask: Any, kind: str) -> None:
     serve_it(client, as_asked, max_batch_size=2)
     calls = [ask.begin("e", kind=kind) for _ in range(2)]
     for call in calls:
-        with pytest.raises(ServeError, match="b.__call__: .* returns a list or another ordered"):
+        with pytest.raises(ServeError, match="b.__call__: .* must return a sequence"):
             call.result(30)

@@ -77,5 +77,5 @@ def test_what_requests_may_call() -> None:
 @pytest.mark.parametrize("target", [Parent, 3, None])
 def test_batches_are_for_functions(target: Any) -> None:
     """A class cannot be marked: which method would take the list?"""
-    with pytest.raises(TypeError, match="marks a function or a method"):
+    with pytest.raises(TypeError, match="takes a function or a method"):
         accept_batch(target)

@@ -71,14 +71,14 @@ def test_deleting_an_unknown_name(client: Client) -> None:
 def test_a_backend_in_use_stays(client: Client, ask: Any) -> None:
     """As long as an endpoint sends requests or copies to it, or may: with a weight of 0."""
     two(client)
-    with pytest.raises(ConfigError, match="backend 'a' is in use by 'e'"):
+    with pytest.raises(ConfigError, match="backend 'a' is used by endpoint 'e'"):
         client.delete_backend("a", force=True)
     client.set_traffic("e", {"a": 0, "b": 1})
-    with pytest.raises(ConfigError, match="in use by 'e'"):
+    with pytest.raises(ConfigError, match="used by endpoint 'e'"):
         client.delete_backend("a")
     client.set_traffic("e", {"b": 1})
     client.shadow_traffic("e", "a", 0.5)
-    with pytest.raises(ConfigError, match="in use by 'e'"):
+    with pytest.raises(ConfigError, match="used by endpoint 'e'"):
         client.delete_backend("a")
     client.shadow_traffic("e", "a", 0)
     client.delete_backend("a")
@@ -89,11 +89,11 @@ def test_names_that_are_taken(client: Client) -> None:
     """A tag, a name and a path belong to one; the first stays as it is."""
     two(client)
     serve.run(serve.deployment(handle_request).bind(), name="app", route_prefix="/app")
-    with pytest.raises(ConfigError, match="there is a backend 'a' already"):
+    with pytest.raises(ConfigError, match="backend 'a' already exists"):
         client.create_backend("a", handle_request)
     with pytest.raises(ConfigError, match="'app' is used by application app"):
         client.create_backend("app", handle_request)
-    with pytest.raises(ConfigError, match="there is an endpoint 'e' already"):
+    with pytest.raises(ConfigError, match="endpoint 'e' already exists"):
         client.create_endpoint("e", backend="b")
     with pytest.raises(ConfigError, match="/app is used by application app"):
         client.create_endpoint("f", backend="b", route="/app")
@@ -114,7 +114,7 @@ def test_an_endpoint_may_have_its_backends_name(client: Client, ask: Any) -> Non
 @pytest.mark.parametrize(
     ("given", "kind", "message"),
     [
-        ({"backend": "nope"}, ConfigError, "there is no backend 'nope'; there are 'a', 'b'"),
+        ({"backend": "nope"}, ConfigError, "no backend is named 'nope'; existing: 'a', 'b'"),
         ({}, TypeError, "backend must be the tag of a backend, not None"),
         ({"backend": "a", "route": 3}, TypeError, "a route must be a string"),
         ({"backend": "a", "route": "f"}, ConfigError, 'must begin with "/"'),
@@ -157,26 +157,26 @@ def test_shadows(client: Client) -> None:
 def test_unknown_names(client: Client) -> None:
     """The error lists what there is."""
     two(client)
-    with pytest.raises(ConfigError, match="no endpoint 'x'; there are 'e'"):
+    with pytest.raises(ConfigError, match="endpoint 'x' does not exist; existing: 'e'"):
         client.set_traffic("x", {"a": 1})
-    with pytest.raises(ConfigError, match="no endpoint 'x'; there are 'e'"):
+    with pytest.raises(ConfigError, match="endpoint 'x' does not exist; existing: 'e'"):
         client.shadow_traffic("x", "a", 1)
-    with pytest.raises(ConfigError, match="endpoint 'e': there is no backend 'x', 'y'; there are"):
+    with pytest.raises(ConfigError, match="endpoint 'e': no backend is named 'x', 'y'; existing"):
         client.set_traffic("e", {"x": 0.5, "y": 0.5})
-    with pytest.raises(ConfigError, match="endpoint 'e': there is no backend 'x'; there are"):
+    with pytest.raises(ConfigError, match="endpoint 'e': no backend is named 'x'; existing"):
         client.shadow_traffic("e", "x", 1)
-    with pytest.raises(ConfigError, match="no backend 'x'; there are 'a', 'b'"):
+    with pytest.raises(ConfigError, match="backend 'x' does not exist; existing: 'a', 'b'"):
         client.get_backend_config("x")
-    with pytest.raises(ConfigError, match="no backend 'x'; there are 'a', 'b'"):
+    with pytest.raises(ConfigError, match="backend 'x' does not exist; existing: 'a', 'b'"):
         client.update_backend_config("x", {"num_replicas": 2})
 
 
 def test_handles(client: Client) -> None:
     """One is made for the route of the endpoint's name, which must be there unless told."""
     two(client)
-    assert client.get_handle("e")._calls == DeploymentId("", "e")
+    assert client.get_handle("e")._handle == DeploymentId("", "e")
     assert client.get_handle("later", missing_ok=True, sync=False).endpoint == "later"
-    with pytest.raises(KeyError, match="there is no endpoint 'x'; there are 'e'.") as caught:
+    with pytest.raises(KeyError, match="endpoint 'x' does not exist; existing: 'e'.") as caught:
         client.get_handle("x")
     assert isinstance(caught.value, EndpointNotFoundError)
 
@@ -264,7 +264,7 @@ def test_outside_of_a_backend() -> None:
 
 def test_a_client_stays_where_it_is(client: Client) -> None:
     """It does not pickle, and says what to do instead."""
-    with pytest.raises(ServeError, match=r"serve.connect\(\) there"):
+    with pytest.raises(ServeError, match=r"serve.connect\(\) in that"):
         pickle.dumps(client)
 
 
@@ -288,7 +288,7 @@ def test_after_the_end(client: Client) -> None:
         lambda: client.get_handle("e", missing_ok=True),
     ]
     for use in uses:
-        with pytest.raises(ServeError, match="has already been shut down"):
+        with pytest.raises(ServeError, match="has been shut down"):
             use()
     with pytest.raises(ServeError, match="not running"):
         serve.connect()

@@ -44,19 +44,19 @@ def test_a_split_and_its_end(apps: None, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize("word", ["canary", "=1", "canary=", "canary=much"])
 def test_a_share_that_is_none(word: str) -> None:
     """The error shows what one looks like."""
-    with pytest.raises(ConfigError, match="is not like APP=0.1"):
+    with pytest.raises(ConfigError, match="must be an application and its share"):
         run("/", word)
 
 
 def test_either_shares_or_an_end() -> None:
     """Both together have no meaning."""
-    with pytest.raises(ConfigError, match="--delete ends the split"):
+    with pytest.raises(ConfigError, match="--delete takes no shares"):
         run("/", "canary=1", "--delete")
 
 
 def test_an_unknown_route(apps: None) -> None:
     """The error lists those there are."""
-    with pytest.raises(NotFoundError, match="there is no route '/x'; there are: /."):
+    with pytest.raises(NotFoundError, match="route '/x' does not exist; existing routes: /."):
         run("/x")
 
 

@@ -32,10 +32,10 @@ def test_defaults() -> None:
         ({"max_concurrent_queries": 3}, True, 3),
     ],
 )
-def test_queries_at_once(options: dict[str, Any], is_async: bool, expected: int) -> None:
+def test_concurrent_queries(options: dict[str, Any], is_async: bool, expected: int) -> None:
     """A replica takes on what its code can make use of, or what it is told."""
     config = BackendConfig(**options)
-    assert config.queries_at_once(is_async=is_async) == expected
+    assert config.concurrent_queries(is_async=is_async) == expected
     assert config.deployment_options(is_async=is_async)["max_ongoing_requests"] == expected
 
 

@@ -59,7 +59,7 @@ class Web:
 
 def test_a_web_request_is_not_sent_on() -> None:
     """Its body is still to come from its own client; the error says what to pass instead."""
-    with pytest.raises(ConfigError, match="pass what it holds"):
+    with pytest.raises(ConfigError, match="pass its content"):
         HANDLE.remote(Web())
 
 

@@ -107,7 +107,7 @@ def test_an_endpoint_needs_its_backends(spec: EndpointSpec) -> None:
     """Without one of them it is refused, whether it comes or the backend goes."""
     endpoint = Resource("endpoint", "e", spec)
     EndpointKind().validate(endpoint, everything(A, B, endpoint))
-    with pytest.raises(ConfigError, match="endpoint 'e' needs the backend 'b', and there are a;"):
+    with pytest.raises(ConfigError, match="endpoint 'e' needs the backend 'b'; existing: a;"):
         EndpointKind().validate(endpoint, everything(A, endpoint))
 
 

@@ -70,9 +70,9 @@ def test_the_same_backend_again() -> None:
 @pytest.mark.parametrize(
     ("target", "args", "given", "message"),
     [
-        (3, (), {}, "backend 'b' is made of a class or a function, not of 3"),
-        (Model(), (), {}, "made of a class or a function"),
-        (deployed, (), {}, "is a deployment; give its func_or_class"),
+        (3, (), {}, "backend 'b': pass a class or a function, not 3"),
+        (Model(), (), {}, "pass a class or a function"),
+        (deployed, (), {}, "is a deployment; pass its func_or_class"),
         (answer, (), {"tag": 3}, "a backend's tag must be a string, not 3"),
         (answer, (), {"options": [1]}, "ray_actor_options must be a dict"),
         (answer, (), {"options": {"num_cpus": "2"}}, "num_cpus must be a number, not '2'"),
@@ -91,7 +91,7 @@ def test_of_the_wrong_kind(
 @pytest.mark.parametrize(
     ("target", "args", "given", "message"),
     [
-        (answer, (1,), {}, "backend 'b': a function takes no arguments"),
+        (answer, (1,), {}, "backend 'b': constructor arguments require a class"),
         (answer, (), {"tag": ""}, "a backend's tag must not be empty"),
         (answer, (), {"tag": "a#b"}, 'must not contain "#"'),
         (answer, (), {"max_batch_size": 2}, "max_batch_size=2 needs .* @serve.accept_batch"),

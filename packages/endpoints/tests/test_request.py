@@ -32,7 +32,7 @@ async def test_a_form_is_a_dict() -> None:
     """Fields are read by name; what has none is an error."""
     form = await ServeRequest({"a": [1, 2]}).form()
     assert form.getlist("a") == [1, 2]
-    with pytest.raises(ServeError, match="a list; form\\(\\) needs a dict"):
+    with pytest.raises(ServeError, match="form\\(\\) requires a dict"):
         await ServeRequest([1]).form()
 
 

@@ -109,7 +109,7 @@ def test_a_report_that_is_too_large(run, caplog):
             await ask(service)
             await asyncio.sleep(1.5)
         [record] = caplog.records
-        assert record.getMessage().endswith("routes are not reported: takes 70000 bytes")
+        assert record.getMessage().endswith("counts of this process: takes 70000 bytes")
         too_large = False
         await ask(service)
         await asyncio.sleep(1.5)

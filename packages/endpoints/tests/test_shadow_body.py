@@ -139,7 +139,7 @@ def test_an_original_that_breaks_off(run):
         tee = TeeBody(broken(), [losses.body()])
         with pytest.raises(ConnectionError):
             await read(tee)
-        tee.give_up()
+        tee.drop_copies()
         assert (losses.lost, losses.budget.bytes) == (1, 0)
 
     run(main)

@@ -52,7 +52,7 @@ def test_the_owner_may_have_no_part(route: Route) -> None:
     serve.delete("stable")
     assert weights(route()) == {"canary": 1.0}
     set_traffic("/app", {"canary": 1.0})
-    with pytest.raises(ConfigError, match="there is no application 'stable'; there are 'canary'"):
+    with pytest.raises(ConfigError, match="no application is named 'stable'; existing: 'canary'"):
         set_traffic("/app", {"canary": 0.5, "stable": 0.5})
     delete_traffic("/app")
     assert "/app" not in serve.status().routes
@@ -135,9 +135,9 @@ def test_shadows(route: Route) -> None:
     ("change", "kind", "message"),
     [
         (lambda: set_traffic("/x", {"stable": 1}), ConfigError, "no application has the path '/x'"),
-        (lambda: shadow_traffic("/x", "stable", 1), ConfigError, "there are '/app'"),
-        (lambda: set_traffic("/app", {"x": 1}), ConfigError, "there are 'stable', 'canary'"),
-        (lambda: shadow_traffic("/app", "x", 1), ConfigError, "there is no application 'x'"),
+        (lambda: shadow_traffic("/x", "stable", 1), ConfigError, "existing paths: '/app'"),
+        (lambda: set_traffic("/app", {"x": 1}), ConfigError, "existing: 'stable', 'canary'"),
+        (lambda: shadow_traffic("/app", "x", 1), ConfigError, "no application is named 'x'"),
         (lambda: set_traffic("/app", {"stable": 0.9}), ConfigError, "of /app: weights must sum"),
         (lambda: set_traffic("app", {"stable": 1}), ConfigError, 'must begin with "/"'),
         (lambda: set_traffic("/app", "stable"), TypeError, "must be a dict"),
@@ -157,7 +157,7 @@ def test_what_is_refused(
 def test_a_backend_is_no_application(route: Route, client: Client) -> None:
     """Splits of backends are an endpoint's matter."""
     client.create_backend("b", lambda request: None)
-    with pytest.raises(ConfigError, match="there is no application 'b'"):
+    with pytest.raises(ConfigError, match="no application is named 'b'"):
         set_traffic("/app", {"b": 1})
 
 

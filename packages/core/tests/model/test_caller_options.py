@@ -40,7 +40,7 @@ def test_callers_see_no_code(wrap: Any):
 
 
 def test_callers_do_not_get_options_of_replicas_alone():
-    """`visible_to="replicas"` hides an option from callers, as does a missing plugin."""
+    """Callers get no option with `visible_to="replicas"`, but options of unknown sections."""
     given = spec(cache=1, inner=2, other=3)
     assert caller_options(given, SECTIONS) == {"cache": 1, "other": 3}
 

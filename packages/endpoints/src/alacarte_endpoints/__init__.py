@@ -1,4 +1,4 @@
-"""Backends behind endpoints, and traffic split between them: the client of `serve.start`."""
+"""Backends, endpoints and split traffic, with the client that `serve.start` returns."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy: every process loads this package's hooks, and `alacarte --help` must not load pydantic.
+    # Lazy, since every process imports this package for its hooks, and few need pydantic.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,10 +1,9 @@
-"""The adapter that stands around a user's function or class in each replica of a backend.
+"""Deployment class of a backend: an adapter around the user's function or class.
 
-To alacarte it is the class of an ordinary deployment. HTTP gives it Starlette requests, handles
-give it `ServeRequest`s, and each says which of the user's methods it is for. Async methods run on
-the replica's event loop, together. Sync code runs in one thread, so one call at a time: models are
-seldom made to be used by several threads. What waits for that thread, and is cancelled, never
-runs.
+Requests are Starlette requests over HTTP, and `ServeRequest`s from handles; each names a method of
+the user's class. Async methods run concurrently on the replica's event loop. Sync code runs in one
+thread, one call at a time, since few models are thread-safe. A call that is cancelled while it
+waits for the thread never runs.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ __all__ = ["Backend"]
 
 Method = Callable[[Any], Awaitable[Any]]
 _DROP_S = 5.0
-"""How long the thread of sync code may take for its last call before the replica ends without."""
+"""Time limit for the destructor in the thread of sync code, when the replica stops."""
 
 
 class Backend:
-    """Runs a user's function, or an instance of their class.
+    """Runs the user's function, or an instance of the user's class.
 
     Args:
-        func_or_class: The user's.
-        init_args: Of the class.
+        func_or_class: The user's function or class.
+        init_args: Arguments for the class's constructor.
     """
 
     async def __init__(  # type: ignore[misc]  # core awaits it
@@ -53,37 +52,37 @@ class Backend:
         self._names = list(methods_of(func_or_class))
         self._is_function = not inspect.isclass(func_or_class)
         self._user: Any = func_or_class
-        self._lives_in_thread = False
+        self._is_thread_bound = False
         if inspect.isclass(func_or_class):
             await self._construct(func_or_class, init_args)
             if hasattr(self._user, "check_health"):
                 self.check_health = self._user.check_health
 
     async def _construct(self, kind: type[Any], args: tuple[Any, ...]) -> None:
-        """Make the user's object where it will be called: what it holds may mind the thread."""
+        """Create the user's object in the thread of its calls, since it may be thread-bound."""
         if is_async(kind.__init__):
             self._user = kind.__new__(kind, *args)
             await self._user.__init__(*args)
         else:
-            self._lives_in_thread = True
+            self._is_thread_bound = True
             self._user = await self._in_thread(lambda _: kind(*args), None)
 
     async def __call__(self, request: Any) -> Any:
-        """Answer a request.
+        """Call the method that a request names.
 
         Raises:
-            InvalidRequestError: It asks for a method that there is not.
+            InvalidRequestError: The backend has no such method.
         """
         name = called_method(request)
         method = self._methods.get(name) or self._look_up(name)
         return await method(request)
 
     async def reconfigure(self, settings: Mapping[str, Any]) -> None:
-        """Take over `BackendConfig.replica_settings`, and pass on the user's part if it changes."""
+        """Apply `BackendConfig.replica_settings`; call the user's `reconfigure` on a change."""
         self._batches.resize(settings["max_batch_size"], settings["batch_wait_timeout_s"])
         user_config = settings["user_config"]
         if user_config is not None and user_config != self._user_config:
-            # In the thread of other sync code, so not in the midst of a call.
+            # In the thread of sync code, so never during a call.
             await self._runner(self._user.reconfigure)(user_config)
             self._user_config = user_config
 
@@ -91,7 +90,7 @@ class Backend:
         if name not in self._names:
             there = ", ".join(self._names) or "none"
             raise InvalidRequestError(
-                self._deployment, f"there is no method {name!r}; there are: {there}."
+                self._deployment, f"the backend has no method {name!r}; it has: {there}."
             )
         function = self._user if self._is_function else getattr(self._user, name)
         method = self._runner(function)
@@ -101,13 +100,13 @@ class Backend:
         return method
 
     def _runner(self, function: Callable[[Any], Any]) -> Method:
-        """Return a coroutine function that calls a function where it belongs."""
+        """Return a coroutine function that calls a function on the loop or in the thread."""
         if is_async(function):
             return function
 
         async def call(argument: Any) -> Any:
             result = await self._in_thread(function, argument)
-            # A sync function may hand back a coroutine it made.
+            # A sync function may return a coroutine.
             return await result if inspect.isawaitable(result) else result
 
         return call
@@ -118,24 +117,24 @@ class Backend:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _close(self) -> None:
-        """Drop the user's object where it was made, so that its destructor runs there and now."""
+        """Drop the user's object in its thread, so that the destructor runs there, and now."""
         self._methods.clear()
         vars(self).pop("check_health", None)
-        if self._lives_in_thread:
+        if self._is_thread_bound:
             dropped = asyncio.ensure_future(self._in_thread(self._drop, None))
-            # The thread may be at work for a request that nobody waits for any more.
+            # The thread may still run a cancelled request.
             await asyncio.wait([dropped], timeout=_DROP_S)
         self._drop(None)
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _drop(self, _: None) -> None:
         self._user = None
-        gc.collect()  # objects often hold themselves, by way of a callback or a bound method
+        gc.collect()  # objects are often part of reference cycles, through bound methods
 
 
 def _without_stop(function: Callable[[Any], Any], argument: Any) -> Any:
     try:
         return function(argument)
     except StopIteration as error:
-        # No future can hold it, so its waiter would wait for ever. Coroutines do the same.
+        # A future cannot raise StopIteration, so its waiter would hang. As in coroutines.
         raise RuntimeError("the handler raised StopIteration") from error

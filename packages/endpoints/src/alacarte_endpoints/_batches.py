@@ -1,4 +1,4 @@
-"""Batches of requests for methods with `@serve.accept_batch`, gathered by alacarte-batching."""
+"""Batched methods (`@serve.accept_batch`) of a replica, with alacarte-batching."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["Batches"]
 
 
 class Batches:
-    """The batched methods of one replica, each with a queue of its own.
+    """The batched methods of one replica, each with its own queue.
 
     Args:
-        backend: Its tag, for errors.
+        backend: Tag of the backend, for errors.
     """
 
     def __init__(self, backend: str) -> None:
@@ -27,32 +27,32 @@ class Batches:
     def batched(
         self, name: str, method: Callable[[list[Any]], Awaitable[Any]]
     ) -> Callable[[Any], Awaitable[Any]]:
-        """Return what takes one request and returns its part of a batch's results."""
-        whose = f"{self._backend}.{name}"
+        """Return a function of one request, which returns the request's result in its batch."""
+        qualified_name = f"{self._backend}.{name}"
 
         async def call(requests: list[Any]) -> Any:
-            return _ordered(whose, await method(requests))
+            return _check_sequence(qualified_name, await method(requests))
 
-        call.__qualname__ = whose  # errors of the batching package name it
-        gather = serve.batch(max_batch_size=self._size, batch_wait_timeout_s=self._wait_s)
-        found: Any = gather(call)
-        self._methods.append(found)
-        return found  # type: ignore[no-any-return]
+        call.__qualname__ = qualified_name  # for errors of the batching package
+        batch = serve.batch(max_batch_size=self._size, batch_wait_timeout_s=self._wait_s)
+        batched: Any = batch(call)
+        self._methods.append(batched)
+        return batched  # type: ignore[no-any-return]
 
     def resize(self, size: int, wait_s: float) -> None:
-        """Change how large batches get, and how long they wait."""
+        """Set the maximum size of batches, and the time that a batch waits for requests."""
         self._size, self._wait_s = size, wait_s
         for method in self._methods:
             method.set_max_batch_size(size)
             method.set_batch_wait_timeout_s(wait_s)
 
 
-def _ordered(whose: str, results: Any) -> Any:
-    """Return results that have an order; how many there must be, batching sees to."""
-    has_order = hasattr(results, "__len__") and hasattr(results, "__getitem__")
-    if isinstance(results, Mapping | str | bytes | bytearray) or not has_order:
+def _check_sequence(subject: str, results: Any) -> Any:
+    """Return the results of a batch where they are a sequence; batching checks their number."""
+    is_sequence = hasattr(results, "__len__") and hasattr(results, "__getitem__")
+    if isinstance(results, Mapping | str | bytes | bytearray) or not is_sequence:
         raise ServeError(
-            f"{whose}: a function with @serve.accept_batch returns a list or another ordered "
-            f"sequence, one result for each request; it returned a {type(results).__name__}."
+            f"{subject}: a function with @serve.accept_batch must return a sequence, such as a "
+            f"list, with one result per request; it returned {type(results).__name__}."
         )
     return results

@@ -1,4 +1,4 @@
-"""The counters of one target in one process, and their values as a report to the controller."""
+"""Counters of the calls of one target in one process, and their reports to the controller."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["CallCounter", "RouteReport", "TargetReport", "decode_reports", "enco
 
 @dataclass(frozen=True)
 class TargetReport:
-    """The outcomes of one process's calls of one target, since it took the route over.
+    """Counts of one process's calls of one target, since the process got the route's version.
 
     Attributes:
         target: `str()` of the deployment.
-        is_shadow: The target got copies.
-        requests: Calls that have ended, except those that their callers gave up.
-        errors: Those of them that failed.
-        dropped: Copies that were not sent, or not to the end.
-        total_s: The sum of their times.
-        buckets: A histogram of their times, by `bucket_of`.
+        is_shadow: Whether the calls are copies for a shadow.
+        requests: Number of calls that have ended, except calls that their callers cancelled.
+        errors: Number of calls that failed.
+        dropped: Number of copies that were not, or not completely, sent.
+        total_s: Sum of the times until the replies began.
+        buckets: Histogram of these times, by `bucket_of`.
     """
 
     target: str
@@ -37,11 +37,12 @@ class TargetReport:
 
 @dataclass(frozen=True)
 class RouteReport:
-    """The outcomes of one process's calls by one version of a route.
+    """Counts of one process's calls by one version of a route.
 
     Attributes:
-        fingerprint: Of the route.
-        since: When the process took the route over, in seconds since 1970.
+        fingerprint: Fingerprint of the route.
+        since: Time when the process got this version, in seconds since 1970.
+        targets: Counts of the targets and shadows.
     """
 
     fingerprint: str
@@ -50,7 +51,7 @@ class RouteReport:
 
 
 def encode_reports(reports: Iterable[RouteReport]) -> bytes:
-    """Return the bytes of a report topic's value."""
+    """Encode reports as the value of a report topic."""
     values = [
         (
             each.fingerprint,
@@ -74,7 +75,7 @@ def encode_reports(reports: Iterable[RouteReport]) -> bytes:
 
 
 def decode_reports(packed: bytes) -> list[RouteReport]:
-    """Return the reports that `encode_reports` was given."""
+    """Decode the reports that `encode_reports` encoded."""
     return [
         RouteReport(fingerprint, since, tuple(map(_target_report, targets)))
         for fingerprint, since, targets in json.loads(packed)
@@ -90,7 +91,7 @@ class CallCounter:
     """Counts the calls of one target in one process.
 
     Attributes:
-        dropped: Copies that were not sent, or not to the end.
+        dropped: Number of copies that were not, or not completely, sent.
     """
 
     __slots__ = ("_buckets", "_errors", "_requests", "_total_s", "dropped")
@@ -104,14 +105,15 @@ class CallCounter:
 
     @property
     def events(self) -> int:
-        """A number that grows with every change of the counters."""
+        """Number of changes of the counters."""
         return self._requests + self.dropped
 
     def note(self, seconds: float, failed: bool) -> None:
         """Count a call that has ended.
 
         Args:
-            seconds: From its beginning to that of its reply.
+            seconds: Time until the reply began.
+            failed: Whether the call failed.
         """
         self._requests += 1
         if failed:
@@ -120,7 +122,7 @@ class CallCounter:
         self._buckets[bucket_of(seconds)] += 1
 
     def report(self, target: str, *, is_shadow: bool) -> TargetReport:
-        """Return the counters as a value."""
+        """Return a report of the counters."""
         return TargetReport(
             target,
             is_shadow,

@@ -1,4 +1,4 @@
-"""What a user's function or class is like, as far as serving it depends on it."""
+"""Traits of a user's function or class: async or sync, batched, reconfigurable, its methods."""
 
 from __future__ import annotations
 
@@ -25,48 +25,47 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def accept_batch(function: Function) -> Function:
-    """Give a backend's function, or a method of its class, a list of requests at a time.
+    """Call a backend's function, or a method of its class, with a list of requests.
 
-    It returns an ordered sequence with one result for each request: a list, a tuple, an array.
-    How many requests it is given at most, and how long the first of them waits for others, are
-    options of the backend: `max_batch_size` and `batch_wait_timeout`. A batch holds requests for
-    one method only, and each method works on one batch at a time. alacarte-batching must be
-    installed.
+    The function returns a sequence with one result per request: a list, a tuple, an array. The
+    backend's options `max_batch_size` and `batch_wait_timeout` limit the size of a batch and the
+    wait of its first request. Each method has its own batches, and runs one batch at a time.
+    Requires alacarte-batching.
 
         @serve.accept_batch
         def double(requests):
             return [2 * int(request.query_params["number"]) for request in requests]
 
     Raises:
-        TypeError: It is neither a function nor a method.
+        TypeError: The argument is neither a function nor a method.
     """
     if not inspect.isroutine(function):
         raise TypeError(
-            f"@serve.accept_batch marks a function or a method, not {function!r}; of a class, "
-            "mark __call__."
+            f"@serve.accept_batch takes a function or a method, not {function!r}; in a class, "
+            "decorate __call__."
         )
     setattr(function, _MARK, True)
     return function
 
 
 def accepts_batches(function: Any) -> bool:
-    """Whether a function or method is to be given lists of requests."""
+    """Return whether a function or method takes lists of requests."""
     return getattr(function, _MARK, False) is True
 
 
 def is_async(function: Any) -> bool:
-    """Whether a call of it gives a coroutine."""
+    """Return whether a call of a function returns a coroutine."""
     return inspect.iscoroutinefunction(function)
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What the client has to know of a backend's code, which it never loads again.
+    """Traits of a backend's code, for clients that do not load the code.
 
     Attributes:
-        is_async: Requests are answered by a coroutine.
-        accepts_batches: The function, or a method of the class, takes lists of requests.
-        reconfigures: The class has a method `reconfigure`.
+        is_async: Whether a coroutine function answers requests.
+        accepts_batches: Whether the function, or a method of the class, takes lists of requests.
+        reconfigures: Whether the class has a method `reconfigure`.
     """
 
     is_async: bool
@@ -75,7 +74,7 @@ class Traits:
 
 
 def traits_of(func_or_class: Callable[..., Any]) -> Traits:
-    """Return what a function or class is like, without making an instance of it."""
+    """Return the traits of a function or class, without an instance of the class."""
     methods = methods_of(func_or_class)
     return Traits(
         is_async(methods.get(CALL)),
@@ -85,10 +84,10 @@ def traits_of(func_or_class: Callable[..., Any]) -> Traits:
 
 
 def methods_of(func_or_class: Callable[..., Any]) -> dict[str, Any]:
-    """Return what requests may call, by name: a function itself, or the public methods of a class.
+    """Return the callables for requests by name: a function itself, or a class's public methods.
 
-    Not what is called for other reasons, nor what an instance happens to hold: a request comes
-    from anywhere.
+    Excludes special methods of backends and callables in instances, since any client can name a
+    method.
     """
     if not inspect.isclass(func_or_class):
         return {CALL: func_or_class}
@@ -96,7 +95,7 @@ def methods_of(func_or_class: Callable[..., Any]) -> dict[str, Any]:
         name: each
         for kind in reversed(func_or_class.__mro__)
         for name, each in vars(kind).items()
-        # Not `isroutine`, which takes whatever computes an attribute for a function.
+        # Not `isroutine`, which accepts all non-data descriptors.
         if isinstance(each, FunctionType | BuiltinFunctionType | staticmethod | classmethod)
         and (name == CALL or not (name.startswith("_") or name in _NOT_FOR_REQUESTS))
     }

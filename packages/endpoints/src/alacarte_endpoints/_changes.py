@@ -1,4 +1,4 @@
-"""Changes of resources that do not undo what somebody else has changed meanwhile."""
+"""Read-modify-write of resources, with retries on conflicts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from alacarte.types import Instance, Resource
 
 __all__ = ["change", "with_share"]
 
-_TRIES = 50
-"""Somebody else's change has gone through each time, so others do get on."""
+_MAX_TRIES = 50
+"""Each conflict means that another program's change succeeded."""
 SpecT = TypeVar("SpecT")
 
 
@@ -22,16 +22,16 @@ def change(
     read: Callable[[], SpecT | None],
     changed: Callable[[SpecT | None], SpecT | None],
 ) -> None:
-    """Put something made of a resource's spec in its place; from the start where it has changed.
+    """Change the spec of a resource; retry where another program changes the resource first.
 
     Args:
-        read: Gives the spec, None where there is no such resource.
-        changed: Makes the new spec, None to leave it as it is. Whatever it raises ends the change.
+        read: Returns the current spec, None where there is no such resource.
+        changed: Returns the new spec, None for no change. Its exceptions end the change.
 
     Raises:
-        ConflictError: Somebody else has been faster, again and again.
+        ConflictError: Other programs changed the resource first in every try.
     """
-    for tries_left in reversed(range(_TRIES)):
+    for tries_left in reversed(range(_MAX_TRIES)):
         spec = read()
         old = None if spec is None else Resource(kind, name, spec)
         new = changed(spec)
@@ -47,6 +47,6 @@ def change(
 
 
 def with_share(shadows: Mapping[str, float], name: str, share: float) -> dict[str, float]:
-    """Return shadows with one of them given a share, or taken out for a share of 0."""
+    """Return shadows with a new share for one shadow; a share of 0 removes the shadow."""
     others = {other: each for other, each in shadows.items() if other != name}
     return {**others, name: share} if share else others

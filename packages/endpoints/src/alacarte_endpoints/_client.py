@@ -1,4 +1,4 @@
-"""The client of backends and endpoints: what `serve.start` and `serve.connect` return."""
+"""Client of backends and endpoints, from `serve.start` and `serve.connect`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from alacarte.types import DeploymentId, Instance, Resource
 
 from ._changes import change, with_share
 from ._handle import EndpointHandle
-from ._names import check_name, listed
+from ._names import check_name, quoted
 from ._new_backend import check_config, new_backend
 from ._paths import check_methods, check_path
 from ._weights import check_share, check_weights
@@ -30,7 +30,7 @@ SpecT = TypeVar("SpecT")
 
 
 def connect() -> Client:
-    """Return a client of the instance that runs: from a driver, a task, or a backend's replica.
+    """Return a client of the running instance, in a driver, a task, or a backend's replica.
 
     Raises:
         ServeError: No instance is running.
@@ -39,13 +39,14 @@ def connect() -> Client:
 
 
 class Client:
-    """Makes backends and endpoints of an instance, and says which backend has what traffic.
+    """Creates and changes the backends and endpoints of an instance.
 
-    Backends hold code, endpoints say where it is reached. Every change is durable, and has taken
-    effect when its method returns. Methods block; async code calls them by `asyncio.to_thread`.
+    A backend has code and replicas; an endpoint has a name and a path, and splits its requests
+    between backends. On return of a method, its change is durable and in effect. Methods block; in
+    async code, use `asyncio.to_thread`.
 
-    Clients in several threads and processes may be used at the same time: no change undoes another
-    one that it did not know of.
+    Several threads and processes may use clients at the same time: a change never overwrites a
+    concurrent change.
     """
 
     def __init__(self, instance: Instance) -> None:
@@ -62,28 +63,28 @@ class Client:
         config: BackendConfig | Mapping[str, Any] | None = None,
         env: CondaEnv | None = None,
     ) -> None:
-        """Start the replicas of a backend, and return when they run.
+        """Start the replicas of a backend; return when they are running.
 
-        While the cluster has no room for them, it waits, and a warning says what is missing.
-        After an error or an interrupt, nothing of the backend is left.
+        While the cluster lacks resources, the call waits, and logs the missing resources. After an
+        error or an interrupt, the backend is deleted again.
 
         Args:
-            backend_tag: Its name, unique among backends and applications.
-            func_or_class: Takes a request, a Starlette `Request` from HTTP and a `ServeRequest`
-                from a handle, and returns a JSON-able value or a Starlette `Response`. A class
-                does so in `__call__`, and in other methods that requests ask for by name. Sync
-                code runs one call at a time in each replica, async code many at once.
-            *actor_init_args: For the constructor of a class.
+            backend_tag: Name of the backend, unique among backends and applications.
+            func_or_class: A function of a request: a Starlette `Request` over HTTP, a
+                `ServeRequest` from a handle. It returns a JSON-able value or a Starlette
+                `Response`. Or a class with `__call__`, and other methods that requests name. Sync
+                code runs one call at a time in each replica, async code runs concurrently.
+            *actor_init_args: Arguments for the constructor of a class.
             ray_actor_options: Resources and environment of each replica's process, such as
                 `num_cpus` (1 by default), `num_gpus` and `runtime_env`.
-            config: See `BackendConfig`.
+            config: Options; see `BackendConfig`.
             env: A conda environment for the processes.
 
         Raises:
-            TypeError: An argument is of the wrong kind.
-            ConfigError: A value is not allowed, or there is a backend of this tag.
-            DeployError: A replica does not start; the user's own frame comes first.
-            PluginError: It takes batches, and alacarte-batching is not installed.
+            TypeError: An argument has the wrong type.
+            ConfigError: A value is invalid, or the tag is in use.
+            DeployError: A replica does not start; the message begins with the frame of user code.
+            PluginError: The backend accepts batches, and alacarte-batching is not installed.
         """
         self._check_alive()
         options = read_config(str(backend_tag), config)
@@ -91,15 +92,15 @@ class Client:
             backend_tag, func_or_class, actor_init_args, ray_actor_options, options, env
         )
         taken = ConfigError(
-            f"there is a backend {backend_tag!r} already; choose another tag, "
-            "update_backend_config() it, or delete_backend() it first."
+            f"backend {backend_tag!r} already exists; choose another tag, call "
+            "update_backend_config(), or call delete_backend() first."
         )
         if backend_tag in self._backends():
             raise taken
         self._create(Resource(BACKEND, backend_tag, replace(spec, made=_stamp())), taken)
 
     def list_backends(self) -> dict[str, dict[str, Any]]:
-        """Return what there is, by tag: `accepts_batches`, `num_replicas`, `max_batch_size`."""
+        """Return the backends by tag: `accepts_batches`, `num_replicas` and `max_batch_size`."""
         return {
             tag: {
                 "accepts_batches": spec.traits.accepts_batches,
@@ -110,26 +111,26 @@ class Client:
         }
 
     def get_backend_config(self, backend_tag: str) -> BackendConfig:
-        """Return a backend's options.
+        """Return the options of a backend.
 
         Raises:
-            ConfigError: There is no such backend.
+            ConfigError: The backend does not exist.
         """
         return self._backend(backend_tag).config
 
     def update_backend_config(
         self, backend_tag: str, config_options: BackendConfig | Mapping[str, Any]
     ) -> None:
-        """Change options of a backend; those that are not given stay as they are.
+        """Change the given options of a backend.
 
-        Running replicas take them over in place: none is restarted, and no request is lost.
-        Returns when they have, and when the number of replicas is the one that is wanted.
+        Running replicas apply the options in place: no replica restarts, and no request is lost.
+        Returns when all replicas have the options, and their number is `num_replicas`.
 
         Raises:
             TypeError: The options are neither a dict nor a BackendConfig.
-            ConfigError: There is no such backend, or an option is not allowed.
-            DeployError: The user's `reconfigure` fails, or a new replica does not start. The new
-                options stay, until they are changed again.
+            ConfigError: The backend does not exist, or an option is invalid.
+            DeployError: The user's `reconfigure` raises, or a new replica does not start. The new
+                options stay in effect.
         """
         self._check_alive()
         if config_options is None:
@@ -146,13 +147,13 @@ class Client:
         change(self._instance, BACKEND, backend_tag, read, changed)
 
     def delete_backend(self, backend_tag: str, force: bool = False) -> None:
-        """Stop a backend's replicas, after their requests; an unknown tag is fine.
+        """Drain and stop the replicas of a backend. Unknown tags are ignored.
 
         Args:
             force: Cancel the requests instead of waiting for them.
 
         Raises:
-            ConfigError: An endpoint uses it.
+            ConfigError: An endpoint uses the backend.
         """
         self._check_alive()
         spec = self._backends().get(backend_tag)
@@ -161,21 +162,21 @@ class Client:
         users = [name for name, each in self._endpoints().items() if backend_tag in each.backends]
         if users:
             raise ConfigError(
-                f"backend {backend_tag!r} is in use by {listed(users)}: delete_endpoint() "
-                "first, or take it out of the endpoint's traffic and shadows."
+                f"backend {backend_tag!r} is used by endpoint {quoted(users)}; call "
+                "delete_endpoint() first, or remove the backend from its traffic and shadows."
             )
         if not force:
             self._instance.delete(BACKEND, backend_tag)
             return
-        hurried = spec.config.merged(BackendConfig(experimental_graceful_shutdown_timeout_s=0.0))
-        as_it_was = Resource(BACKEND, backend_tag, spec)
-        without_grace = Resource(BACKEND, backend_tag, spec.configured(hurried))
-        self._instance.apply(without_grace, expected=[as_it_was], wait=False)
+        no_grace = spec.config.merged(BackendConfig(experimental_graceful_shutdown_timeout_s=0.0))
+        original = Resource(BACKEND, backend_tag, spec)
+        without_grace = Resource(BACKEND, backend_tag, spec.configured(no_grace))
+        self._instance.apply(without_grace, expected=[original], wait=False)
         try:
             self._instance.delete(BACKEND, backend_tag)
-        except ConfigError:  # an endpoint has taken it up meanwhile
+        except ConfigError:  # an endpoint has started to use the backend
             with suppress(ConflictError):
-                self._instance.apply(as_it_was, expected=[without_grace], wait=False)
+                self._instance.apply(original, expected=[without_grace], wait=False)
             raise
 
     # --- endpoints ----------------------------------------------------------------------
@@ -188,44 +189,44 @@ class Client:
         route: str | None = None,
         methods: Sequence[str] = ("GET",),
     ) -> None:
-        """Give a backend a name and a path to be reached by.
+        """Create an endpoint: a name and an HTTP path for a backend.
 
         Args:
-            endpoint_name: Its name, for handles; unique among endpoints.
-            backend: The backend that has its requests, until `set_traffic` says otherwise.
-            route: The path of its requests, the whole of it, such as "/images"; None for nowhere
-                over HTTP.
-            methods: HTTP methods it answers; others get 405. GET brings HEAD along.
+            endpoint_name: Name of the endpoint for handles, unique among endpoints.
+            backend: The backend that gets all requests until `set_traffic` splits them.
+            route: The exact path of the endpoint's requests, such as "/images"; None for an
+                endpoint without HTTP.
+            methods: Allowed HTTP methods; other methods get 405. GET includes HEAD.
 
         Raises:
-            TypeError: An argument is of the wrong kind, or `backend` is missing.
-            ConfigError: A value is not allowed; the backend does not exist; another endpoint or
+            TypeError: An argument has the wrong type, or `backend` is missing.
+            ConfigError: A value is invalid; the backend does not exist; another endpoint or
                 application has the name or the path.
-            PluginError: It has a route, and alacarte-http is not installed.
+            PluginError: The endpoint has a route, and alacarte-http is not installed.
         """
         self._check_alive()
         check_name("an endpoint's name", endpoint_name)
-        whose = f"endpoint {endpoint_name!r}"
+        subject = f"endpoint {endpoint_name!r}"
         if not isinstance(backend, str):
-            raise TypeError(f"{whose}: backend must be the tag of a backend, not {backend!r}.")
+            raise TypeError(f"{subject}: backend must be the tag of a backend, not {backend!r}.")
         if route is not None:
-            check_path(whose, route)
-        allowed = check_methods(whose, methods)
+            check_path(subject, route)
+        allowed = check_methods(subject, methods)
         taken = ConfigError(
-            f"there is an endpoint {endpoint_name!r} already; choose another name, or "
-            "delete_endpoint() it first."
+            f"endpoint {endpoint_name!r} already exists; choose another name, or call "
+            "delete_endpoint() first."
         )
         if endpoint_name in self._endpoints():
             raise taken
-        self._check_backends(whose, [backend])
+        self._check_backends(subject, [backend])
         spec = EndpointSpec(backend, route, allowed, made=_stamp())
         self._create(Resource(ENDPOINT, endpoint_name, spec), taken)
 
     def list_endpoints(self) -> dict[str, dict[str, Any]]:
-        """Return what there is, by name: `route`, `methods` and `traffic`.
+        """Return the endpoints by name: `route`, `methods` and `traffic`.
 
-        `traffic` is what `set_traffic` has set, {} while the endpoint's own backend has all.
-        `shadows` is there where there are some.
+        `traffic` has the weights of `set_traffic`; {} while the initial backend gets all requests.
+        Endpoints with shadows also have `shadows`.
         """
         return {
             name: {
@@ -238,54 +239,54 @@ class Client:
         }
 
     def delete_endpoint(self, endpoint_name: str) -> None:
-        """Take an endpoint away; its backends stay. An unknown name is fine."""
+        """Delete an endpoint, but not its backends. Unknown names are ignored."""
         self._check_alive()
         self._instance.delete(ENDPOINT, endpoint_name)
 
     def set_traffic(
         self, endpoint_name: str, traffic_policy_dictionary: Mapping[str, float]
     ) -> None:
-        """Split an endpoint's requests between backends, in place of all weights set before.
+        """Split the requests of an endpoint between backends; replace all previous weights.
 
         Requests with the same shard key (`X-SERVE-SHARD-KEY` over HTTP) go to the same backend.
 
         Args:
-            traffic_policy_dictionary: Weights by backend; they sum to 1.
+            traffic_policy_dictionary: Weights by backend, which sum to 1.
 
         Raises:
-            TypeError: It is no dict from tags to numbers.
-            ConfigError: The weights do not sum to 1, or a name is unknown.
+            TypeError: The weights are not a dict from tags to numbers.
+            ConfigError: The weights do not sum to 1, or the endpoint or a backend does not exist.
         """
         self._check_alive()
-        whose = f"endpoint {endpoint_name!r}"
-        weights = check_weights(whose, traffic_policy_dictionary)
+        subject = f"endpoint {endpoint_name!r}"
+        weights = check_weights(subject, traffic_policy_dictionary)
 
         def changed(spec: EndpointSpec | None) -> EndpointSpec:
             assert spec is not None
-            self._check_backends(whose, weights)
+            self._check_backends(subject, weights)
             return replace(spec, traffic=weights)
 
         self._change_endpoint(endpoint_name, changed)
 
     def shadow_traffic(self, endpoint_name: str, backend_tag: str, proportion: float) -> None:
-        """Send copies of a share of an endpoint's requests to a backend, too.
+        """Send copies of a share of an endpoint's requests to a backend.
 
-        What becomes of them, callers do not learn, and they do not wait for it.
+        Callers neither wait for the copies nor see their outcome.
 
         Args:
-            proportion: From 0 to 1; 0 ends it.
+            proportion: Share of the requests, from 0 to 1; 0 stops the copies.
 
         Raises:
-            TypeError: The proportion is no number from 0 to 1.
-            ConfigError: A name is unknown.
+            TypeError: The proportion is not a number from 0 to 1.
+            ConfigError: The endpoint or the backend does not exist.
         """
         self._check_alive()
-        whose = f"endpoint {endpoint_name!r}"
-        share = check_share(whose, proportion)
+        subject = f"endpoint {endpoint_name!r}"
+        share = check_share(subject, proportion)
 
         def changed(spec: EndpointSpec | None) -> EndpointSpec:
             assert spec is not None
-            self._check_backends(whose, [backend_tag])
+            self._check_backends(subject, [backend_tag])
             return replace(spec, shadows=with_share(spec.shadows, backend_tag, share))
 
         self._change_endpoint(endpoint_name, changed)
@@ -296,20 +297,19 @@ class Client:
         """Return a handle to an endpoint.
 
         Args:
-            missing_ok: The endpoint may be created later; calls fail until then.
-            sync: Accepted, and without effect: what `remote` returns can be awaited, and has a
-                `result()`.
+            missing_ok: Whether the endpoint may be created later; calls fail until then.
+            sync: Accepted and ignored: the response of `remote` can be awaited, and has `result()`.
 
         Raises:
-            EndpointNotFoundError: There is no such endpoint. It is a KeyError.
+            EndpointNotFoundError: The endpoint does not exist. A subclass of KeyError.
             PluginError: alacarte-handles is not installed.
         """
         self._check_alive()
         if not missing_ok:
-            there = self._endpoints()
-            if endpoint_name not in there:
+            existing = self._endpoints()
+            if endpoint_name not in existing:
                 raise EndpointNotFoundError(
-                    f"there is no endpoint {endpoint_name!r}; there are {listed(there)}."
+                    f"endpoint {endpoint_name!r} does not exist; existing: {quoted(existing)}."
                 )
         return EndpointHandle(
             endpoint_name, self._instance.make_handle(DeploymentId("", endpoint_name))
@@ -318,7 +318,7 @@ class Client:
     # --- the instance -------------------------------------------------------------------
 
     def shutdown(self) -> None:
-        """End the instance with all that runs in it. No other method can be used after that."""
+        """Shut down the instance with all its applications. The client is unusable afterwards."""
         if not self._instance.ended:
             serve.shutdown()
 
@@ -331,21 +331,21 @@ class Client:
     def _check_alive(self) -> None:
         if self._instance.ended:
             raise ServeError(
-                "the instance of this client has already been shut down; serve.start() another."
+                "the instance of this client has been shut down; call serve.start() for a new one."
             )
 
     def _create(self, resource: Resource, taken: ConfigError) -> None:
-        """Apply a new resource; leave nothing of one that does not come up.
+        """Apply a new resource; delete the resource again where its start fails.
 
         Args:
-            taken: Raised where somebody else has made it meanwhile.
+            taken: The error for a resource that another program has created first.
         """
         try:
             self._instance.apply(resource, expected=[None])
         except ConflictError:
             raise taken from None
         except BaseException:
-            # Unless it was refused, or is somebody else's by now.
+            # Only this resource: another program may have created its own.
             with suppress(ServeError):
                 if resource in self._instance.resources(resource.kind):
                     self._instance.delete(resource.kind, resource.name, wait=False)
@@ -363,23 +363,23 @@ class Client:
         return found
 
     def _backend(self, tag: str) -> BackendSpec:
-        there = self._backends()
-        if tag not in there:
-            raise ConfigError(f"there is no backend {tag!r}; there are {listed(there)}.")
-        return there[tag]
+        existing = self._backends()
+        if tag not in existing:
+            raise ConfigError(f"backend {tag!r} does not exist; existing: {quoted(existing)}.")
+        return existing[tag]
 
     def _endpoint(self, name: str) -> EndpointSpec:
-        there = self._endpoints()
-        if name not in there:
-            raise ConfigError(f"there is no endpoint {name!r}; there are {listed(there)}.")
-        return there[name]
+        existing = self._endpoints()
+        if name not in existing:
+            raise ConfigError(f"endpoint {name!r} does not exist; existing: {quoted(existing)}.")
+        return existing[name]
 
-    def _check_backends(self, whose: str, tags: Sequence[str] | Mapping[str, float]) -> None:
-        there = self._backends()
-        unknown = [tag for tag in tags if tag not in there]
+    def _check_backends(self, subject: str, tags: Sequence[str] | Mapping[str, float]) -> None:
+        existing = self._backends()
+        unknown = [tag for tag in tags if tag not in existing]
         if unknown:
             raise ConfigError(
-                f"{whose}: there is no backend {listed(unknown)}; there are {listed(there)}."
+                f"{subject}: no backend is named {quoted(unknown)}; existing: {quoted(existing)}."
             )
 
     def __repr__(self) -> str:
@@ -388,10 +388,10 @@ class Client:
 
     def __reduce__(self) -> NoReturn:
         raise ServeError(
-            "a client cannot be sent to another process; call serve.connect() there instead."
+            "a client cannot be sent to another process; call serve.connect() in that process."
         )
 
 
 def _stamp() -> str:
-    """Return what tells this creation from another one of the same."""
+    """Return a random id of a creation."""
     return secrets.token_hex(8)

@@ -1,4 +1,4 @@
-"""The handle to an endpoint."""
+"""Handle to an endpoint."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ __all__ = ["EndpointHandle"]
 
 @dataclass(frozen=True)
 class EndpointHandle:
-    """Calls an endpoint: each call goes to one of its backends, by their weights.
+    """Calls an endpoint; each call goes to one of the endpoint's backends, by weight.
 
-    From sync and async code, in any process. It pickles to the endpoint's name.
+    Use it from sync and async code, in any process. A handle pickles as the endpoint's name.
 
         handle.remote(image).result()
         await handle.options(method_name="explain", shard_key=user).remote(image, top=3)
 
     Attributes:
-        endpoint: Its name.
+        endpoint: Name of the endpoint.
     """
 
     endpoint: str
-    _calls: Any = field(repr=False)
+    _handle: Any = field(repr=False)
     """The handle of alacarte-handles to the endpoint's route."""
-    _asks: ServeRequest = field(default=ServeRequest(), repr=False)
-    """What requests of this handle are copies of."""
+    _template: ServeRequest = field(default=ServeRequest(), repr=False)
+    """The options of this handle's requests."""
 
     def options(
         self,
@@ -40,57 +40,60 @@ class EndpointHandle:
         http_method: str | None = None,
         http_headers: Mapping[str, str] | None = None,
     ) -> EndpointHandle:
-        """Return a handle that calls in another way; what is left out stays as it is.
+        """Return a handle with other options; options that are not given are kept.
 
         Args:
             method_name: The method of the backend's class to call.
-            shard_key: Calls with the same key go to the same backend, as long as weights stay as
-                they are.
-            http_method: What the backend finds as `request.method`.
-            http_headers: What it finds as `request.headers`.
+            shard_key: Calls with the same key go to the same backend while the weights stay the
+                same.
+            http_method: Value of `request.method` in the backend.
+            http_headers: Value of `request.headers` in the backend.
 
         Raises:
-            ConfigError: An option has a value that is not allowed.
+            ConfigError: An option has an invalid value.
         """
-        calls, asks = self._calls, self._asks
+        handle, template = self._handle, self._template
         if method_name is not None:
-            asks = replace(asks, call_method=_text("method_name", method_name))
+            template = replace(template, call_method=_check_text("method_name", method_name))
         if shard_key is not None:
-            calls = calls.options(session_id=_text("shard_key", shard_key))
+            handle = handle.options(session_id=_check_text("shard_key", shard_key))
         if http_method is not None:
-            asks = replace(asks, method=_text("http_method", http_method).upper())
+            template = replace(template, method=_check_text("http_method", http_method).upper())
         if http_headers is not None:
-            named = {
-                _text("http_headers", name).lower(): _text("http_headers", value)
+            headers = {
+                _check_text("http_headers", name).lower(): _check_text("http_headers", value)
                 for name, value in http_headers.items()
             }
-            asks = replace(asks, headers=named)
-        return replace(self, _calls=calls, _asks=asks)
+            template = replace(template, headers=headers)
+        return replace(self, _handle=handle, _template=template)
 
     def remote(
         self, data: Any = None, **kwargs: Any
     ) -> Any:  # DeploymentResponse, of alacarte-handles
-        """Call the endpoint; return at once with what the result will be.
+        """Call the endpoint, and return the pending response at once.
 
         Args:
-            data: What the backend finds as `request.data`, and by `await request.json()`.
-            **kwargs: What it finds as `request.args`.
+            data: Value of `request.data`, and of `await request.json()`, in the backend.
+            **kwargs: Value of `request.args` in the backend.
 
         Returns:
-            A `DeploymentResponse`: `await` it, or ask for its `result()`.
+            A `DeploymentResponse`: `await` it, or call its `result()`.
 
         Raises:
-            ConfigError: Something cannot be sent.
+            ConfigError: An argument cannot be pickled.
         """
         if hasattr(data, "receive") and hasattr(data, "scope"):
             raise ConfigError(
-                f"{self!r}: a web request cannot be sent on; pass what it holds, for example "
+                f"{self!r}: a web request cannot be forwarded; pass its content, for example "
                 "await request.body() or await request.json()."
             )
-        return self._calls.remote(replace(self._asks, data=data, args=Arguments(kwargs)))
+        request = replace(self._template, data=data, args=Arguments(kwargs))
+        return self._handle.remote(request)
 
 
-def _text(option: str, value: Any) -> str:
+def _check_text(option: str, value: object) -> str:
     if not isinstance(value, str):
-        raise ConfigError(f"the option {option} of a handle to an endpoint takes text: {value!r}.")
+        raise ConfigError(
+            f"handle to an endpoint: the option {option} must be a string, not {value!r}."
+        )
     return value

@@ -1,4 +1,4 @@
-"""Names, and how errors list them."""
+"""Names of backends and endpoints, and lists of names in errors."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Iterable
 from alacarte.errors import ConfigError
 from alacarte.instance import check_deployment_name
 
-__all__ = ["check_name", "listed"]
+__all__ = ["check_name", "quoted"]
 
 
-def check_name(what: str, name: object) -> str:
-    """Return the name of a backend or an endpoint.
+def check_name(subject: str, name: object) -> str:
+    """Return `name` where it is a valid name of a backend or an endpoint.
 
     Raises:
         TypeError: The name is not a string.
-        ConfigError: No deployment can have the name, or the name reads like a path.
+        ConfigError: The name is not valid for a deployment, or begins with "/".
     """
-    checked = check_deployment_name(what, name)
+    checked = check_deployment_name(subject, name)
     if checked.startswith("/"):
-        raise ConfigError(f'{what} {checked!r} must not begin with "/", as paths do.')
+        raise ConfigError(f'{subject} {checked!r} must not begin with "/", as paths do.')
     return checked
 
 
-def listed(names: Iterable[str]) -> str:
-    """Return names as an error tells them."""
+def quoted(names: Iterable[str]) -> str:
+    """Return quoted names for an error, or "none"."""
     return ", ".join(map(repr, names)) or "none"

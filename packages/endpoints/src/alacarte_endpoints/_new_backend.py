@@ -1,4 +1,4 @@
-"""From what `create_backend` is given to the spec of a backend."""
+"""Specs of new backends, from the arguments of `create_backend`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .kinds import BackendSpec
 __all__ = ["check_config", "new_backend"]
 
 _building = threading.Lock()
-"""Threads build in turn: CPython 3.11 cannot make two syntax trees at once."""
+"""Held while a thread builds: CPython 3.11 cannot create syntax trees in two threads at once."""
 
 
 def new_backend(
@@ -31,19 +31,19 @@ def new_backend(
     config: BackendConfig,
     env: CondaEnv | None,
 ) -> BackendSpec:
-    """Return the spec of a backend.
+    """Return the spec of a new backend.
 
     Raises:
-        TypeError: An argument is of the wrong kind.
-        ConfigError: A value is not allowed, or something does not pickle.
-        PluginError: It takes batches, and alacarte-batching is not installed.
+        TypeError: An argument has the wrong type.
+        ConfigError: A value is invalid, or code or an argument does not pickle.
+        PluginError: The backend accepts batches, and alacarte-batching is not installed.
     """
     check_name("a backend's tag", tag)
     _check_target(tag, func_or_class, init_args)
     traits = traits_of(func_or_class)
     check_config(tag, config, traits)
     if traits.accepts_batches:
-        _ = serve.batch  # an error that says what to install
+        _ = serve.batch  # raises a PluginError that names the missing package
     options = {
         **config.deployment_options(is_async=traits.is_async),
         "ray_actor_options": _actor_options(tag, ray_actor_options, env),
@@ -55,17 +55,17 @@ def new_backend(
     except ConfigError as error:
         if error.__cause__ is None:
             raise
-        # In words of `create_backend`, where nobody has called bind().
+        # The original message mentions bind(), which users of `create_backend` do not call.
         raise ConfigError(
             f"backend {tag!r}: its code, or an argument of its constructor, cannot be sent to "
-            f"replicas ({type(error.__cause__).__name__}: {error.__cause__}). What does not pickle "
-            "is to be created in __init__, or in a module that the replica imports."
+            f"replicas ({type(error.__cause__).__name__}: {error.__cause__}). Create objects that "
+            "do not pickle in __init__, or in a module that the replica imports."
         ) from error.__cause__
     return BackendSpec(spec, config, traits)
 
 
 def check_config(tag: str, config: BackendConfig, traits: Traits) -> None:
-    """Raise ConfigError for options that have no meaning for this code."""
+    """Raise ConfigError for options that the backend's code does not support."""
     if (config.max_batch_size or 1) > 1 and not traits.accepts_batches:
         raise ConfigError(
             f"backend {tag!r}: max_batch_size={config.max_batch_size} needs a function or a method "
@@ -81,20 +81,20 @@ def check_config(tag: str, config: BackendConfig, traits: Traits) -> None:
 def _check_target(tag: str, target: object, init_args: tuple[Any, ...]) -> None:
     if isinstance(target, serve.Deployment):
         raise TypeError(
-            f"backend {tag!r}: {target!r} is a deployment; give its func_or_class, or run it with "
-            "serve.run()."
+            f"backend {tag!r}: {target!r} is a deployment; pass its func_or_class, or run the "
+            "deployment with serve.run()."
         )
     if not (inspect.isclass(target) or inspect.isfunction(target)):
-        raise TypeError(f"backend {tag!r} is made of a class or a function, not of {target!r}.")
+        raise TypeError(f"backend {tag!r}: pass a class or a function, not {target!r}.")
     if init_args and not inspect.isclass(target):
         raise ConfigError(
-            f"backend {tag!r}: a function takes no arguments at create_backend; make it a class "
-            "with __init__ and __call__."
+            f"backend {tag!r}: constructor arguments require a class with __init__ and __call__, "
+            "not a function."
         )
 
 
 def _actor_options(tag: str, given: object, env: object) -> dict[str, Any]:
-    """Return the options of the replicas' processes; core checks the values."""
+    """Return the options of the replicas' processes. Core checks the values."""
     if given is not None and not isinstance(given, Mapping):
         raise TypeError(f"backend {tag!r}: ray_actor_options must be a dict, not {given!r}.")
     options = dict(given or {})

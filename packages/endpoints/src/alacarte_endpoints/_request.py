@@ -1,4 +1,4 @@
-"""What a backend is given for a call by a handle, where HTTP gives it a Starlette `Request`."""
+"""Requests of handles for backends, which read as Starlette's `Request`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _HEADER = b"x-serve-call-method"
 
 
 class Arguments(dict[str, Any]):
-    """Keyword arguments of a handle's call, read as those of a URL's query are."""
+    """Keyword arguments of a handle's call, with the interface of Starlette's query parameters."""
 
     def getlist(self, key: str) -> list[Any]:
-        """Return the items of a list or tuple, any other value as the only one, [] for none."""
+        """Return the items of a list or tuple, a list of any other value, [] for a missing key."""
         if key not in self:
             return []
         value = self[key]
@@ -29,16 +29,16 @@ class Arguments(dict[str, Any]):
 
 @dataclass(frozen=True)
 class ServeRequest:
-    """A call by a handle: `handle.remote(data, key=value)`.
+    """A request of a handle: `handle.remote(data, key=value)`.
 
-    It reads as a Starlette `Request` does, so that a backend serves both alike.
+    Has the interface of a Starlette `Request`, so that backends handle both alike.
 
     Attributes:
-        data: The value that was passed, as it was.
-        args: The keyword arguments.
-        method: `http_method` of the handle's options.
-        headers: `http_headers` of the handle's options; names in lower case.
-        call_method: `method_name` of the handle's options.
+        data: The first argument of `remote`.
+        args: The keyword arguments of `remote`.
+        method: The handle's option `http_method`.
+        headers: The handle's option `http_headers`, with names in lower case.
+        call_method: The handle's option `method_name`.
     """
 
     data: Any = None
@@ -49,11 +49,11 @@ class ServeRequest:
 
     @property
     def query_params(self) -> Arguments:
-        """The same as `args`."""
+        """The keyword arguments (`args`)."""
         return self.args
 
     async def body(self) -> bytes:
-        """Return the data as bytes: text encoded, other values as JSON."""
+        """Return the data as bytes: strings as UTF-8, other values as JSON."""
         if self.data is None:
             return b""
         if isinstance(self.data, str):
@@ -63,7 +63,7 @@ class ServeRequest:
         return json.dumps(self.data).encode()
 
     async def json(self) -> Any:
-        """Return the data; text and bytes are read as JSON."""
+        """Return the data; strings and bytes are parsed as JSON."""
         if isinstance(self.data, str | bytes | bytearray):
             return json.loads(self.data)
         return self.data
@@ -72,20 +72,20 @@ class ServeRequest:
         """Return the data as the fields of a form.
 
         Raises:
-            ServeError: It is no dict.
+            ServeError: The data is not a dict.
         """
         if not isinstance(self.data, dict):
             raise ServeError(
-                f"the data of this request is a {type(self.data).__name__}; form() needs a dict."
+                f"form() requires a dict as the data of a request, not {type(self.data).__name__}."
             )
         return Arguments(self.data)
 
 
 def called_method(request: Any) -> str:
-    """Return the name of the method that a request asks for, by a handle or over HTTP."""
+    """Return the name of the method that a request of a handle or of HTTP calls."""
     if isinstance(request, ServeRequest):
         return request.call_method
-    # As they came, since Starlette would decode the others as well. Names are in lower case.
+    # The raw headers, since Starlette would decode all of them. Names are in lower case.
     for name, value in request.scope["headers"]:
         if name == _HEADER:
             return str(value, "latin-1")

@@ -1,4 +1,4 @@
-"""The counters of routes in the controller, summed over the processes that call. No clock."""
+"""Counters of routes in the controller, summed over the calling processes. No clock."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from ._histogram import BUCKETS, quantile_s
 __all__ = ["MAX_PROCESSES", "RouteCounters"]
 
 MAX_PROCESSES = 1024
-"""Beyond them, the counts of a process that has ended are dropped, or else the oldest ones."""
+"""Maximum number of processes with counts. Beyond it, counts of an ended process are dropped
+first, then the counts with the oldest report."""
 
 
 class RouteCounters:
-    """The newest report of each process on each route. A `ReportReceiver` and `RouteCounter`.
+    """The latest report of each process for each route. A `ReportReceiver` and `RouteCounter`.
 
-    Reports hold all that a process has counted, so a lost one does no harm, and those of a process
-    that has ended stay right.
+    Reports contain the total counts of a process, so a lost report does no harm, and the last
+    report of an ended process stays valid.
     """
 
     def __init__(self) -> None:
@@ -29,7 +30,7 @@ class RouteCounters:
         self._complete: set[ProcessId] = set()
 
     def report(self, process: ProcessId, value: Iterable[RouteReport]) -> None:
-        """Take the counts of a process, of all routes that it calls."""
+        """Replace the counts of a process, for all routes that it calls."""
         self._reported.pop(process, None)
         self._reported[process] = {each.fingerprint: each for each in value}
         self._complete.add(process)
@@ -39,16 +40,16 @@ class RouteCounters:
             self._drop(next(ended, next(iter(self._reported))))
 
     def forget(self, process: ProcessId) -> None:
-        """Keep the counts of a process that has ended, as long as there is room for them."""
+        """Keep the counts of an ended process until the space is needed."""
         if process in self._reported:
             self._ended.add(process)
 
     def holds(self, process: ProcessId) -> bool:
-        """Return whether the newest counts of a process are kept, of all routes."""
+        """Return whether the latest counts of a process are held for all its routes."""
         return process in self._complete
 
     def keep_routes(self, routes: Sequence[Route]) -> None:
-        """Drop the counts of all but these routes."""
+        """Drop the counts of all routes but these."""
         wanted = {route.fingerprint for route in routes} if self._reported else set()
         for process, reports in list(self._reported.items()):
             kept = {key: report for key, report in reports.items() if key in wanted}
@@ -60,7 +61,7 @@ class RouteCounters:
                 self._drop(process)
 
     def counts_of(self, route: Route) -> RouteCounts | None:
-        """Return the sums over all processes; None for a route that is not counted."""
+        """Return the counts over all processes; None for a route that is not counted."""
         if not route.is_split:
             return None
         key = route.fingerprint

@@ -1,4 +1,4 @@
-"""What stands around the calls by a route: counters of its targets, and its shadows."""
+"""Layer around the calls by a route: counters of the targets, and copies for shadows."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Closed = Callable[["CountedRoute", bool], object]
 
 
 class CountedRoute:
-    """Counts the calls by one version of a route, and sends its shadows copies. A `RouteLayer`.
+    """Counts the calls by one version of a route, and sends copies to shadows. A `RouteLayer`.
 
     Args:
         service_of: Returns the service of a deployment.
         budget_of: Returns the budget for copies to a shadow.
-        closed: Called with this layer when no more calls come, and whether it is replaced.
-        draw: Returns numbers from 0 up to 1, for shadows.
+        closed: Called by `close`, with this layer and whether the layer is replaced.
+        draw: Returns random numbers from 0 up to 1, for the choice of copied calls.
 
     Attributes:
-        fingerprint: Of the route.
-        since: When this layer was made, in seconds since 1970.
+        fingerprint: Fingerprint of the route.
+        since: Creation time of the layer, in seconds since 1970.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class CountedRoute:
         self._copies = Shadows(route.app, self._shadows, draw)
 
     def wrap(self, service: Service, failed: Failed) -> Service:
-        """Return a service that sends copies, where the route has shadows."""
+        """Return a service that also sends copies to the shadows of the route."""
         return self._copies.wrap(service, failed) if self._shadows else service
 
     def wrap_target(self, target: DeploymentId, service: Service, failed: Failed) -> Service:
@@ -65,25 +65,25 @@ class CountedRoute:
             except Exception as error:
                 failure = not isinstance(error, InvalidRequestError)
                 counter.note(time.perf_counter() - began, failure)
-                raise  # a call that its caller gave up does not count
+                raise  # cancelled calls are not counted
             counter.note(time.perf_counter() - began, failed(reply))
             return reply
 
         return call
 
     def close(self, *, replaced: bool) -> None:
-        """Tell the process's reporter that no more calls come by this version."""
+        """Notify the process's reporter that no new calls use this version."""
         self._closed(self, replaced)
 
     @property
     def events(self) -> int:
-        """A number that grows with every change of the counters."""
+        """Number of changes of the counters."""
         return sum(each.events for each in self._counters.values()) + sum(
             each.counter.events for each in self._shadows
         )
 
     def report(self) -> RouteReport:
-        """Return what has been counted since the layer was made."""
+        """Return a report of the counters."""
         targets = [
             each.report(str(target), is_shadow=False) for target, each in self._counters.items()
         ]

@@ -1,4 +1,4 @@
-"""The counted routes of one process, and their reports to the controller."""
+"""Reporter of the route counters of one process, to the controller."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["COUNTS_TOPIC", "RouteReporter", "counted_route"]
 
 log = logging.getLogger("alacarte.endpoints")
 COUNTS_TOPIC = "alacarte.endpoints.counts"
-"""Topic of sequences of `RouteReport`: one for each counted route of the process."""
+"""Topic of sequences of `RouteReport`, one report for each counted route of the process."""
 _PERIOD_S = 1.0
 
 
 class RouteReporter:
-    """Makes the layers of a process's routes, and reports their counts. Lives on its loop.
+    """Creates the layers of a process's routes, and reports their counts. Runs on the loop.
 
-    Once a second, as long as counts change; of no route, when the last one is gone.
+    Reports once a second while counts change, and an empty sequence after the last route.
     """
 
     def __init__(self, runtime: Runtime) -> None:
-        # The runtime's end is this object's; a reference would keep both.
+        # A weak reference, since `_reporters` keeps this object while the runtime exists.
         self._runtime = weakref.ref(runtime)
         self._loop = asyncio.get_running_loop()
         self._layers: dict[str, CountedRoute] = {}
@@ -39,25 +39,25 @@ class RouteReporter:
         self._timer: asyncio.TimerHandle | None = None
 
     def layer(self, route: Route, runtime: Runtime) -> CountedRoute:
-        """Return the layer of a version of a route."""
-        place = route.prefix or route.name
-        made = CountedRoute(
-            route, runtime.service, functools.partial(self._budget, place), self._closed
+        """Return a layer for a version of a route."""
+        key = route.prefix or route.name
+        layer = CountedRoute(
+            route, runtime.service, functools.partial(self._budget, key), self._closed
         )
-        self._layers[made.fingerprint] = made
+        self._layers[layer.fingerprint] = layer
         if self._timer is None:
             self._timer = self._loop.call_later(_PERIOD_S, self._report)
-        return made
+        return layer
 
-    def _budget(self, place: str, shadow: DeploymentId) -> ShadowBudget:
-        """Return the budget that all versions of a route share for one shadow."""
-        return self._budgets.setdefault((place, shadow), ShadowBudget())
+    def _budget(self, route_key: str, shadow: DeploymentId) -> ShadowBudget:
+        """Return the budget of a shadow, shared by all versions of the route."""
+        return self._budgets.setdefault((route_key, shadow), ShadowBudget())
 
     def _closed(self, layer: CountedRoute, replaced: bool) -> None:
         if self._layers.get(layer.fingerprint) is layer:
             del self._layers[layer.fingerprint]
         if replaced:
-            return  # copies in flight come to their own ends
+            return  # copies in flight continue
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -74,9 +74,9 @@ class RouteReporter:
             self._reported = counted
             try:
                 runtime.report(COUNTS_TOPIC, [layer.report() for layer in self._layers.values()])
-            except PluginError as error:  # too many routes for one report; there may be fewer later
+            except PluginError as error:  # the report is too long while there are so many routes
                 if not self._has_failed:
-                    log.error("the counts of this process's routes are not reported: %s", error)
+                    log.error("cannot report the route counts of this process: %s", error)
                 self._has_failed = True
             else:
                 self._has_failed = False
@@ -85,11 +85,11 @@ class RouteReporter:
 
 
 _reporters: weakref.WeakKeyDictionary[Runtime, RouteReporter] = weakref.WeakKeyDictionary()
-"""One for each process; in the local cluster, for each runtime."""
+"""Reporters by runtime: one per process, or several in the local cluster."""
 
 
 def counted_route(route: Route, runtime: Runtime) -> CountedRoute:
-    """Return the layer of a version of a route in this process."""
+    """Return this process's layer for a version of a route."""
     reporter = _reporters.get(runtime)
     if reporter is None:
         reporter = _reporters[runtime] = RouteReporter(runtime)

@@ -1,7 +1,7 @@
-"""Bodies of requests and of their copies for shadows: bounded, and never in the original's way.
+"""Bodies of requests and of their copies for shadows, with bounded memory.
 
-A request's body passes through a `TeeBody` on its way to the target, which hands each part to the
-bodies of the copies. A copy that does not keep up is dropped; the original waits for none.
+A `TeeBody` forwards a request's body to the target, and each part to the bodies of the copies. The
+original never waits for a copy: a copy that does not keep up is dropped.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ __all__ = [
 ]
 
 MAX_COPIES = 64
-"""Copies in flight that one shadow may have in a process."""
+"""Maximum number of copies in flight per shadow and process."""
 MAX_BYTES = 16 * 1024 * 1024
-"""Bytes of requests that wait to be sent to one shadow."""
+"""Maximum size of the pending copies per shadow and process."""
 
 
 class ShadowBudget:
-    """What one shadow's copies take up in this process, whatever version of the route made them.
+    """Resources of one shadow's copies in this process, for all versions of the route.
 
     Attributes:
-        bytes: Of requests that were not answered yet.
-        tasks: One for each copy in flight.
+        bytes: Size of the copies in flight.
+        tasks: The tasks of the copies in flight.
     """
 
     __slots__ = ("__weakref__", "bytes", "tasks")
@@ -47,7 +47,7 @@ class ShadowBudget:
         self.tasks: set[asyncio.Task[Any]] = set()
 
     def allows(self, size: int) -> bool:
-        """Whether so many more bytes fit."""
+        """Return whether the budget has room for `size` more bytes."""
         return self.bytes + size <= MAX_BYTES
 
     def close(self) -> None:
@@ -57,10 +57,10 @@ class ShadowBudget:
 
 
 class ShadowBody:
-    """The body of a copy: those parts of the original's that have passed and were not sent yet.
+    """The body of a copy: the parts of the original that are not sent yet.
 
     Attributes:
-        on_lost: Called when the rest will not come; the copy is worth nothing then.
+        on_lost: Called when the body is incomplete, so that the copy is useless.
     """
 
     on_lost: Callable[[], object]
@@ -69,7 +69,7 @@ class ShadowBody:
         self._budget = budget
         self._parts: deque[Message] = deque()
         self._size = 0
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._ended = False
         self._lost = False
 
@@ -80,15 +80,15 @@ class ShadowBody:
         while True:
             if self._parts:
                 part = self._parts.popleft()
-                self._take(-size_of(part))
+                self._reserve(-size_of(part))
                 return part
             if self._ended:
                 raise StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
 
     def put(self, part: Message) -> None:
-        """Add a part that has passed."""
+        """Append a part of the original; mark the body as lost where the budget is exhausted."""
         if self._lost:
             return
         size = size_of(part)
@@ -96,32 +96,32 @@ class ShadowBody:
             self.lose()
             return
         self._parts.append(part)
-        self._take(size)
-        self._news.set()
+        self._reserve(size)
+        self._changed.set()
 
     def end(self) -> None:
-        """Take note that the last part has passed."""
+        """Mark the body as complete."""
         self._ended = True
-        self._news.set()
+        self._changed.set()
 
     def lose(self) -> None:
-        """Take note that the rest will not come."""
+        """Mark the body as lost: its remaining parts will not arrive."""
         self._lost = True
         self.discard()
         self.on_lost()
 
     def discard(self) -> None:
-        """Drop the parts that were not sent."""
+        """Drop the parts that are not sent yet."""
         self._parts.clear()
-        self._take(-self._size)
+        self._reserve(-self._size)
 
-    def _take(self, size: int) -> None:
+    def _reserve(self, size: int) -> None:
         self._size += size
         self._budget.bytes += size
 
 
 class TeeBody:
-    """A body on its way to the target, which hands its parts to the bodies of copies."""
+    """A body that also passes its parts to the bodies of copies."""
 
     def __init__(self, body: AsyncIterator[Message], copies: list[ShadowBody]) -> None:
         self._body = body
@@ -138,8 +138,8 @@ class TeeBody:
                 each.end()
             self._copies = []
             raise
-        except BaseException:  # the client has gone, or the call was given up
-            self.give_up()
+        except BaseException:  # the client has left, or the call was cancelled
+            self.drop_copies()
             raise
         if self._copies:
             copy = frozen_copy(part)
@@ -147,27 +147,27 @@ class TeeBody:
                 each.put(copy)
         return part
 
-    def give_up(self) -> None:
-        """Take note that nobody reads on: copies that have not got all parts are lost."""
+    def drop_copies(self) -> None:
+        """Drop the copies with incomplete bodies."""
         for each in self._copies:
             each.lose()
         self._copies = []
 
     async def aclose(self) -> None:
-        """Close the body itself, where that is possible."""
-        self.give_up()
+        """Close the original body and drop the copies with incomplete bodies."""
+        self.drop_copies()
         await close_iterator(self._body)
 
 
 def shadow_call(
     call: Call, payload: Message, body: ShadowBody | None, deadline: float, timeout_s: float
 ) -> Call:
-    """Return a call that is the same for the user's code, and unknown to the original's caller.
+    """Return the copy of a call for a shadow.
 
-    Its request id ends with `-shadow`, so that logs tell the two apart.
+    The copy's request id ends with `-shadow`, to distinguish both in logs.
 
     Args:
-        payload: A `frozen_copy` of the original's.
+        payload: A `frozen_copy` of the original's payload.
     """
     return replace(
         call,
@@ -181,15 +181,15 @@ def shadow_call(
 
 
 def frozen_copy(message: Message) -> Message:
-    """Return a message that does not change when the buffers of the original do."""
-    return tuple(_fixed(message))
+    """Return a copy of a message that does not share mutable buffers with the original."""
+    return tuple(_immutable(message))
 
 
-def _fixed(message: Message) -> Iterator[Buffer]:
+def _immutable(message: Message) -> Iterator[Buffer]:
     for piece in message:
         yield piece if isinstance(piece, bytes) else bytes(piece)
 
 
 def size_of(message: Message) -> int:
-    """Return the number of a message's bytes."""
+    """Return the size of a message in bytes."""
     return sum(piece.nbytes if isinstance(piece, memoryview) else len(piece) for piece in message)

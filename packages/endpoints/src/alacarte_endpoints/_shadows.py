@@ -1,4 +1,4 @@
-"""Copies of a route's calls for its shadows, sent after the original and never in its way."""
+"""Copies of a route's calls for its shadows, which never delay the original calls."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from ._shadow_body import (
 __all__ = ["COPY_LIMIT_S", "Failed", "Shadow", "Shadows"]
 
 COPY_LIMIT_S = 60.0
-"""For a copy to be answered, unless the original has less."""
+"""Time limit of a copy, unless the original has less time."""
 Failed = Callable[[Reply], bool]
-"""Says of a reply whether it stands for an error."""
+"""Returns whether a reply stands for an error."""
 _Outcome = tuple[float, bool]
 
 
 @dataclass(slots=True)
 class Shadow:
-    """A deployment that gets copies.
+    """A deployment that gets copies of calls.
 
     Attributes:
-        share: The part of the calls that it gets copies of, at most 1.
-        budget: For copies of this shadow in this process.
+        share: Share of the calls to copy, at most 1.
+        budget: Budget for this shadow's copies in this process.
     """
 
     deployment: DeploymentId
@@ -50,11 +50,11 @@ class Shadow:
 
 
 class Shadows:
-    """Sends copies of the calls by one version of a route. Lives on its runtime's loop.
+    """Sends copies of the calls by one version of a route. Runs on the runtime's loop.
 
     Args:
-        app: Application of calls that enter by the route; their copies enter that of the shadow.
-        draw: Returns numbers from 0 up to 1.
+        app: Application of calls that enter by the route; copies get the shadow's application.
+        draw: Returns random numbers from 0 up to 1.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class Shadows:
                 reply = await service(call)
                 return reply
             finally:
-                # Where the reply streams, the body may still be on its way.
+                # During a streaming reply, the target may still read the body.
                 if reply is None or reply.rest is None:
-                    body.give_up()
+                    body.drop_copies()
 
         return call
 
     def _copy(self, call: Call, failed: Failed) -> TeeBody | None:
-        """Have copies sent, soon; return the call's new body where some depend on that."""
+        """Start to send copies; return the call's new body where copies depend on the body."""
         size = size_of(call.payload)
         payload = None
         bodies = []
@@ -104,7 +104,7 @@ class Shadows:
             copied = shadow_call(call, payload, body, now + limit_s, limit_s)
             if copied.app == self._app:
                 copied.app = shadow.deployment.app
-            # Its first step comes after the original's, which is taken without a pause.
+            # The task starts after the original call, which continues without awaiting.
             task = asyncio.create_task(_exchange(shadow.service, copied, failed))
             task.add_done_callback(functools.partial(_ended, shadow, body, size))
             budget.tasks.add(task)
@@ -121,7 +121,7 @@ class Shadows:
 def _ended(
     shadow: Shadow, body: ShadowBody | None, size: int, task: asyncio.Task[_Outcome]
 ) -> None:
-    """Count a copy that has ended, or was cancelled even before its first step."""
+    """Count a copy that has ended, or was cancelled before its start."""
     shadow.budget.tasks.discard(task)
     shadow.budget.bytes -= size
     if body is not None:
@@ -133,7 +133,7 @@ def _ended(
 
 
 async def _exchange(service: Service, call: Call, failed: Failed) -> _Outcome:
-    """Make a call and read its reply to the end, as its caller would; return its outcome."""
+    """Make a call and read its reply to the end, as a caller does; return the outcome."""
     began = time.perf_counter()
     outcome = None
     try:
@@ -143,14 +143,14 @@ async def _exchange(service: Service, call: Call, failed: Failed) -> _Outcome:
             await _exhaust(reply)
     except InvalidRequestError:
         outcome = time.perf_counter() - began, False
-    except Exception:  # the counter's concern, and nobody else's
-        # As of an original, the beginning of the reply decides.
+    except Exception:  # counted only; the original call is not affected
+        # As for an original call, the beginning of the reply decides.
         outcome = outcome or (time.perf_counter() - began, True)
     return outcome
 
 
 async def _exhaust(reply: Reply) -> None:
-    """Read a reply to its end, as a caller would."""
+    """Read a reply to its end, as a caller does."""
     if reply.rest is None:
         return
     try:

@@ -1,4 +1,4 @@
-"""`alacarte traffic`: split a path's requests between applications, look at it, end it."""
+"""`alacarte traffic`: show, change and delete the split of a path's requests."""
 
 from __future__ import annotations
 
@@ -15,64 +15,66 @@ __all__ = ["TrafficCommand", "command"]
 
 
 class TrafficCommand:
-    """Changes the split of a path in the running instance, and prints it. It starts nothing."""
+    """Changes the split of a path in the running instance, and prints the result."""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the path, the weights and where to look."""
+        """Declare the route, weights, shadows and the cluster's address."""
         parser.add_argument("route", metavar="ROUTE", help="the path of an application")
         parser.add_argument(
             "weights",
             metavar="APP=WEIGHT",
             nargs="*",
-            help="an application's share of the requests; all shares sum to 1",
+            help="an application and its share of the requests; all shares sum to 1",
         )
         parser.add_argument(
             "--shadow",
             metavar="APP=SHARE",
             action="append",
             default=[],
-            help="send copies of this share of the requests to an application; 0 ends it",
+            help="send copies of this share of the requests to an application; 0 to stop",
         )
         parser.add_argument(
-            "--delete", action="store_true", help="give the path back to its own application"
+            "--delete",
+            action="store_true",
+            help="delete the split: all requests go to the path's own application",
         )
         parser.add_argument("-a", "--address", help="the Ray cluster (default: RAY_ADDRESS)")
 
     def run(self, options: argparse.Namespace) -> int:
-        """Change what is asked for, and print what holds then. Return 0.
+        """Apply the changes, print the resulting split, and return 0.
 
         Raises:
-            ConfigError: A share is no number, or not allowed.
-            ServeError: Nothing is running.
+            ConfigError: A share is invalid.
+            ServeError: No instance is running.
         """
         weights, shadows = _shares(options.weights), _shares(options.shadow)
         for app, share in shadows.items():
-            check_share(app, share)  # before anything is changed
+            check_share(app, share)  # before any change
         if options.delete and (weights or shadows):
-            raise ConfigError("--delete ends the split: give no shares with it.")
+            raise ConfigError("--delete takes no shares; remove the shares or --delete.")
         serve = _facade()
         if not serve.attach(options.address):
             raise ServeError("nothing is running; start with `alacarte run module:app`.")
         if options.delete:
             serve.delete_traffic(options.route)
         if shadows:
-            _check_there(options.route, shadows)
+            _check_exist(options.route, shadows)
         if weights:
             serve.set_traffic(options.route, weights)
         for app, share in shadows.items():
             serve.shadow_traffic(options.route, app, share)
-        print(_told(options.route, serve.status()))  # noqa: T201  a command's output
+        print(_format_route(options.route, serve.status()))  # noqa: T201  a command's output
         return 0
 
 
 def _facade() -> ModuleType:
-    from alacarte import serve  # which `alacarte --help` need not wait for
+    from alacarte import serve  # lazy, for a fast `alacarte --help`
 
     return serve
 
 
-def _check_there(route: str, apps: Iterable[str]) -> None:
-    from alacarte.instance import get_instance  # which `alacarte --help` need not wait for
+def _check_exist(route: str, apps: Iterable[str]) -> None:
+    from alacarte.instance import get_instance  # lazy, for a fast `alacarte --help`
 
     from .traffic import check_applications
 
@@ -80,26 +82,26 @@ def _check_there(route: str, apps: Iterable[str]) -> None:
 
 
 def _shares(words: Sequence[str]) -> dict[str, float]:
-    """Return shares by application from words like "canary=0.1"."""
+    """Return shares by application from arguments such as "canary=0.1"."""
     shares = {}
     for word in words:
         app, _, number = word.rpartition("=")
         if app in shares:
-            raise ConfigError(f"{app!r} is given two shares.")
+            raise ConfigError(f"application {app!r} has two shares; set one.")
         try:
             shares[app] = float(number)
         except ValueError:
             app = ""
         if not app:
-            raise ConfigError(f"{word!r} is not like APP=0.1, an application and its share.")
+            raise ConfigError(f"{word!r} must be an application and its share, such as app=0.1.")
     return shares
 
 
-def _told(route: str, status: ServeStatus) -> str:
+def _format_route(route: str, status: ServeStatus) -> str:
     found = status.routes.get(route)
     if found is None:
-        there = ", ".join(status.routes) or "none"
-        raise NotFoundError(f"there is no route {route!r}; there are: {there}.")
+        existing = ", ".join(status.routes) or "none"
+        raise NotFoundError(f"route {route!r} does not exist; existing routes: {existing}.")
     return "\n".join([f"{route}:", *_lines(found)])
 
 

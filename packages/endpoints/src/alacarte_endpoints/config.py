@@ -1,4 +1,4 @@
-"""What users may say of a backend, and what it comes down to for its deployment and replicas."""
+"""Options of backends, and the corresponding options of their deployments and replicas."""
 
 from __future__ import annotations
 
@@ -14,26 +14,25 @@ from alacarte.errors import ConfigError
 __all__ = ["BackendConfig", "CondaEnv", "read_config"]
 
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_AT_ONCE_SYNC = 8
-_AT_ONCE_ASYNC = 100
+_DEFAULT_QUERIES_SYNC = 8
+_DEFAULT_QUERIES_ASYNC = 100
 
 
 class BackendConfig(BaseModel):
-    """Options of a backend; all of them can be changed while its replicas run.
+    """Options of a backend. All options can be changed while its replicas are running.
 
     Attributes:
-        num_replicas: Processes to run.
-        max_batch_size: The most requests that a callable with `@serve.accept_batch` is given at a
-            time; one when None.
-        batch_wait_timeout: How long the first request of a batch waits for others, in seconds.
-        max_concurrent_queries: Requests that a replica takes on at a time. When None: 8 for sync
-            code, which works on one after the other; twice `max_batch_size`, where it is set; 100
-            for async code, or twice `max_batch_size` where that is more.
-        user_config: A JSON-able value for the `reconfigure` method of the backend's class, which
-            is called with it at the start of a replica and at each change. Not called for None.
-        experimental_graceful_shutdown_wait_loop_s: Accepted, and without effect: replicas that
-            leave are watched, not polled.
-        experimental_graceful_shutdown_timeout_s: How long a replica that leaves may finish its
+        num_replicas: Number of replicas.
+        max_batch_size: Maximum size of the batches of `@serve.accept_batch`; 1 when None.
+        batch_wait_timeout: Maximum wait of the first request of a batch, in seconds.
+        max_concurrent_queries: Maximum number of requests that a replica accepts at a time. When
+            None: for sync code twice `max_batch_size`, or 8 without it; for async code 100, or
+            twice `max_batch_size` if that is more. Sync code handles one request at a time.
+        user_config: A JSON-able argument for the method `reconfigure` of the backend's class, which
+            is called at the start of a replica and at each change. None for no call.
+        experimental_graceful_shutdown_wait_loop_s: Accepted and ignored: draining replicas are not
+            polled.
+        experimental_graceful_shutdown_timeout_s: Time that a draining replica has to finish its
             requests.
     """
 
@@ -57,31 +56,31 @@ class BackendConfig(BaseModel):
         return value
 
     def merged(self, changes: BackendConfig) -> BackendConfig:
-        """Return a copy with those options that were given to `changes`."""
+        """Return a copy with the options that are set in `changes`."""
         given = {name: getattr(changes, name) for name in changes.model_fields_set}
         return self.model_copy(update=given)
 
-    def queries_at_once(self, *, is_async: bool) -> int:
-        """Return `max_concurrent_queries`, or what stands for None."""
+    def concurrent_queries(self, *, is_async: bool) -> int:
+        """Return `max_concurrent_queries` or its default."""
         if self.max_concurrent_queries is not None:
             return self.max_concurrent_queries
         double = 2 * (self.max_batch_size or 0)
-        return max(double, _AT_ONCE_ASYNC) if is_async else double or _AT_ONCE_SYNC
+        return max(double, _DEFAULT_QUERIES_ASYNC) if is_async else double or _DEFAULT_QUERIES_SYNC
 
     def deployment_options(self, *, is_async: bool) -> dict[str, Any]:
         """Return the options of the backend's deployment."""
         return {
             "num_replicas": self.num_replicas,
-            "max_ongoing_requests": self.queries_at_once(is_async=is_async),
+            "max_ongoing_requests": self.concurrent_queries(is_async=is_async),
             "graceful_shutdown_wait_loop_s": self.experimental_graceful_shutdown_wait_loop_s,
             "graceful_shutdown_timeout_s": self.experimental_graceful_shutdown_timeout_s,
             "user_config": self.replica_settings(),
         }
 
     def replica_settings(self) -> dict[str, Any]:
-        """Return what running replicas take over: the `user_config` of the deployment.
+        """Return the settings of replicas, which are the `user_config` of the deployment.
 
-        It is what `Backend.reconfigure` is given, and holds the user's own part.
+        The argument of `Backend.reconfigure`, with the user's own `user_config` inside.
         """
         return {
             "max_batch_size": self.max_batch_size or 1,
@@ -92,20 +91,20 @@ class BackendConfig(BaseModel):
 
 @dataclass(frozen=True)
 class CondaEnv:
-    """The conda environment that the processes of a backend run in, by name.
+    """The conda environment of a backend's processes, by name.
 
-    The same as `ray_actor_options={"runtime_env": {"conda": name}}`.
+    Equivalent to `ray_actor_options={"runtime_env": {"conda": name}}`.
     """
 
     name: str
 
 
 def read_config(backend: str, config: object) -> BackendConfig:
-    """Return what a user gave as the options of a backend; None for the defaults.
+    """Return the validated options of a backend; the defaults for None.
 
     Raises:
-        TypeError: It is neither a dict nor a BackendConfig.
-        ConfigError: An option is unknown, or has a value that is not allowed.
+        TypeError: The options are neither a dict nor a BackendConfig.
+        ConfigError: An option is unknown, or has an invalid value.
     """
     if isinstance(config, BackendConfig):
         return config

@@ -1,4 +1,4 @@
-"""What can go wrong with endpoints, besides what alacarte's other errors say."""
+"""Errors of endpoints."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ __all__ = ["EndpointNotFoundError"]
 
 
 class EndpointNotFoundError(NotFoundError, KeyError):
-    """There is no endpoint of the name that a handle was asked for."""
+    """No endpoint has the name that `get_handle` was called with."""
 
-    __str__ = Exception.__str__  # a KeyError's would be the quoted repr
+    __str__ = Exception.__str__  # KeyError's `__str__` would quote the message

@@ -1,4 +1,4 @@
-"""The hooks of this package: names in `serve`, resource kinds, a command, counts and shadows."""
+"""Hook implementations: names in `serve`, resource kinds, a command, counters and shadows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _MAX_REPORT_BYTES = 16 * 1024 * 1024
-"""About 50,000 targets of routes."""
+"""Enough for about 50,000 targets."""
 
 _NAMES = (
     "BackendConfig",
@@ -47,13 +47,13 @@ _NAMES = (
 
 @hookimpl
 def register_api() -> list[ApiName]:
-    """Add the names, imported when first used."""
+    """Return the public names, imported on first use."""
     return [ApiName(name, f"alacarte_endpoints:{name}") for name in _NAMES]
 
 
 @hookimpl
 def register_resources() -> list[ResourceKind]:
-    """Add what the client and `serve.set_traffic` make."""
+    """Return the kinds of backends, endpoints and splits."""
     from .kinds import BackendKind, EndpointKind, TrafficKind
 
     return [BackendKind(), EndpointKind(), TrafficKind()]
@@ -61,22 +61,22 @@ def register_resources() -> list[ResourceKind]:
 
 @hookimpl
 def register_commands() -> list[Command]:
-    """Add `alacarte traffic`."""
+    """Return the command `alacarte traffic`."""
     target = "alacarte_endpoints.commands:command"
     return [Command("traffic", "Split a route's requests between applications.", target)]
 
 
 @hookimpl
 def make_client(instance: Instance) -> Client:
-    """Give `serve.start` its client."""
-    from . import _client  # not before a client is wanted
+    """Return the client for `serve.start`."""
+    from . import _client  # lazy: few processes need a client
 
     return _client.Client(instance)
 
 
 @hookimpl
 def register_report_topics() -> list[ReportTopic]:
-    """Add the counts of routes."""
+    """Return the topic of route counts."""
     from ._call_counter import decode_reports, encode_reports
     from ._route_reporter import COUNTS_TOPIC
 
@@ -90,7 +90,7 @@ def register_report_topics() -> list[ReportTopic]:
 
 @hookimpl
 def wrap_route(route: Route, runtime: Runtime) -> RouteLayer | None:
-    """Count what a route's targets answer, and send its shadows copies."""
+    """Return a layer that counts the calls of a route's targets, and sends copies to shadows."""
     from ._route_reporter import counted_route
 
     return counted_route(route, runtime)

@@ -1,4 +1,4 @@
-"""The resources of this package, and the deployments and routes that they come down to. Pure."""
+"""Resource kinds of this package, with their deployments and routes. Pure."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ SpecT = TypeVar("SpecT")
 
 @dataclass(frozen=True)
 class BackendSpec:
-    """A backend, which is an application of one deployment; both have its tag for a name.
+    """A backend: an application with one deployment, both named by the backend's tag.
 
     Attributes:
-        made: Tells it from one that somebody else makes in the same moment, of the same code.
+        made: Random id of this creation, to distinguish equal backends of two programs.
     """
 
     deployment: DeploymentSpec
@@ -48,9 +48,9 @@ class BackendSpec:
     made: str = ""
 
     def configured(self, config: BackendConfig) -> BackendSpec:
-        """Return the spec of the same code with other options."""
-        wanted = config.deployment_options(is_async=self.traits.is_async)
-        options = DeploymentConfig(**{**dict(self.deployment.config), **wanted})
+        """Return a copy with other options."""
+        changed = config.deployment_options(is_async=self.traits.is_async)
+        options = DeploymentConfig(**{**dict(self.deployment.config), **changed})
         return replace(self, config=config, deployment=replace(self.deployment, config=options))
 
 
@@ -59,12 +59,12 @@ class EndpointSpec:
     """An endpoint.
 
     Attributes:
-        backend: The one it was created with, which has all requests while `traffic` is empty.
-        route: Its path; None keeps it off HTTP.
-        methods: HTTP methods allowed.
-        traffic: Weights that were set, by backend.
-        shadows: Share of the requests that each of these backends gets copies of.
-        made: As `BackendSpec.made`.
+        backend: The initial backend, which gets all requests while `traffic` is empty.
+        route: HTTP path; None for an endpoint without HTTP.
+        methods: Allowed HTTP methods.
+        traffic: The weights from `set_traffic`, by backend.
+        shadows: Share of requests of which each of these backends gets copies.
+        made: Random id of this creation, as `BackendSpec.made`.
     """
 
     backend: str
@@ -76,22 +76,22 @@ class EndpointSpec:
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """The weights that hold, by backend."""
+        """The effective weights, by backend."""
         return self.traffic or {self.backend: 1.0}
 
     @property
     def backends(self) -> set[str]:
-        """All backends that must be there."""
+        """The tags of all backends that the endpoint uses."""
         return {*self.weights, *self.shadows}
 
 
 @dataclass(frozen=True)
 class TrafficSpec:
-    """How the requests of an application's path are split; the resource's name is the path.
+    """The split of an application's path; the resource's name is the path.
 
     Attributes:
-        weights: By application.
-        shadows: Share of the requests that each of these applications gets copies of.
+        weights: Weights by application.
+        shadows: Share of requests of which each of these applications gets copies.
     """
 
     weights: Mapping[str, float]
@@ -104,32 +104,32 @@ class TrafficSpec:
 
 
 class BackendKind:
-    """Backends. A `ResourceKind`."""
+    """The `ResourceKind` of backends."""
 
     name = BACKEND
 
     def validate(self, resource: Resource, resources: Resources) -> None:
-        """Accept every backend: it needs nothing but its tag."""
+        """Accept every backend, since a backend depends on no other resource."""
 
     def expand(self, resource: Resource) -> Expansion:
-        """Return its deployment."""
+        """Return the deployment of a backend."""
         return Expansion((_spec(resource, BackendSpec).deployment,))
 
 
 class EndpointKind:
-    """Endpoints. A `ResourceKind`."""
+    """The `ResourceKind` of endpoints."""
 
     name = ENDPOINT
 
     def validate(self, resource: Resource, resources: Resources) -> None:
-        """Raise ConfigError when a backend is not there that the endpoint needs."""
+        """Raise ConfigError when a backend of the endpoint does not exist."""
         needed = _spec(resource, EndpointSpec).backends
-        what = f"endpoint {resource.name!r}"
-        end = f"give {what} other traffic, or delete it, before its backend"
-        _check_there(what, BACKEND, needed, resources, end)
+        subject = f"endpoint {resource.name!r}"
+        remedy = f"set other traffic of {subject}, or delete the endpoint, before its backend"
+        _check_exist(subject, BACKEND, needed, resources, remedy)
 
     def expand(self, resource: Resource) -> Expansion:
-        """Return its route."""
+        """Return the route of an endpoint."""
         spec = _spec(resource, EndpointSpec)
         return _one_route(
             Route(
@@ -145,19 +145,22 @@ class EndpointKind:
 
 
 class TrafficKind:
-    """Splits of the paths of applications. A `ResourceKind`."""
+    """The `ResourceKind` of splits."""
 
     name = TRAFFIC
 
     def validate(self, resource: Resource, resources: Resources) -> None:
-        """Raise ConfigError when an application is not there that has a part in the split."""
+        """Raise ConfigError when an application of the split does not exist."""
         spec = _spec(resource, TrafficSpec)
-        end = f"set other traffic, or serve.delete_traffic({resource.name!r}), before deleting one"
+        remedy = (
+            f"set other traffic, or call serve.delete_traffic({resource.name!r}), before deleting "
+            "an application"
+        )
         needed = {*spec.weights, *spec.shadows}
-        _check_there(f"the traffic of {resource.name}", APPLICATION, needed, resources, end)
+        _check_exist(f"the traffic of {resource.name}", APPLICATION, needed, resources, remedy)
 
     def expand(self, resource: Resource) -> Expansion:
-        """Return the route that goes in front of the application's own."""
+        """Return the route of the split, which overrides the application's route."""
         spec = _spec(resource, TrafficSpec)
         return _one_route(
             Route(
@@ -182,13 +185,14 @@ def _spec(resource: Resource, kind: type[SpecT]) -> SpecT:
     return resource.spec
 
 
-def _check_there(
-    whose: str, kind: str, needed: Iterable[str], resources: Resources, end: str
+def _check_exist(
+    subject: str, kind: str, needed: Iterable[str], resources: Resources, remedy: str
 ) -> None:
-    there = [name for other, name in resources if other == kind]
-    missing = sorted(set(needed) - set(there))
+    existing = [name for other, name in resources if other == kind]
+    missing = sorted(set(needed) - set(existing))
     if missing:
         names = " and ".join(map(repr, missing))
         raise ConfigError(
-            f"{whose} needs the {kind} {names}, and there are {', '.join(there) or 'none'}; {end}."
+            f"{subject} needs the {kind} {names}; existing: {', '.join(existing) or 'none'}; "
+            f"{remedy}."
         )
