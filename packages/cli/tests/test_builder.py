@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from alacarte.errors import ConfigError
-from alacarte_cli.builder import application, keyed
+from alacarte_cli.builder import parse_pairs, resolve_application
 
 
 class Arguments(BaseModel):
@@ -16,26 +16,26 @@ class Arguments(BaseModel):
 
 def test_pairs_are_split_at_the_first_equals_sign() -> None:
     """Values stay strings, with whatever equals signs they have."""
-    assert keyed(["a=1", "b=x=y", "c="]) == {"a": "1", "b": "x=y", "c": ""}
+    assert parse_pairs(["a=1", "b=x=y", "c="]) == {"a": "1", "b": "x=y", "c": ""}
 
 
 @pytest.mark.parametrize("word", ["a", "=1", ""])
 def test_a_word_without_key_is_refused(word: str) -> None:
     """The word is named in the error."""
     with pytest.raises(ConfigError, match=f"'{word}' is not of the form key=value"):
-        keyed([word])
+        parse_pairs([word])
 
 
 def test_an_application_is_taken_as_it_is(serve: Any) -> None:
     """A bound application needs no building."""
     app = serve.Application()
-    assert application(app, {}, serve, "m:app") is app
+    assert resolve_application(app, {}, serve, "m:app") is app
 
 
 def test_an_application_takes_no_arguments(serve: Any) -> None:
     """Arguments that nothing would read are an error, not ignored."""
     with pytest.raises(ConfigError, match=r"m:app is bound already .* \(size\)"):
-        application(serve.Application(), {"size": "1"}, serve, "m:app")
+        resolve_application(serve.Application(), {"size": "1"}, serve, "m:app")
 
 
 def test_a_builder_gets_the_arguments_as_a_dict(serve: Any) -> None:
@@ -47,7 +47,7 @@ def test_a_builder_gets_the_arguments_as_a_dict(serve: Any) -> None:
         seen.append(arguments)
         return app
 
-    assert application(build, {"size": "1"}, serve, "m:build") is app
+    assert resolve_application(build, {"size": "1"}, serve, "m:build") is app
     assert seen == [{"size": "1"}]
 
 
@@ -60,7 +60,7 @@ def test_a_builder_gets_the_model_it_is_annotated_with(serve: Any) -> None:
         seen.append(arguments)
         return app
 
-    application(build, {"size": "3"}, serve, "m:build")
+    resolve_application(build, {"size": "3"}, serve, "m:build")
     assert seen == [Arguments(size=3)]
 
 
@@ -70,7 +70,7 @@ def test_arguments_a_model_refuses_are_named(serve: Any) -> None:
     def build(arguments: Arguments) -> None: ...
 
     with pytest.raises(ConfigError, match=r"m:build: size: .*valid integer.*[^\n]$"):
-        application(build, {"size": "big"}, serve, "m:build")
+        resolve_application(build, {"size": "big"}, serve, "m:build")
 
 
 def test_a_builder_has_exactly_one_parameter(serve: Any) -> None:
@@ -82,7 +82,7 @@ def test_a_builder_has_exactly_one_parameter(serve: Any) -> None:
 
     for builder in (two, keyword, lambda: None):
         with pytest.raises(ConfigError, match="exactly one"):
-            application(builder, {}, serve, "m:build")
+            resolve_application(builder, {}, serve, "m:build")
 
 
 @pytest.mark.parametrize(
@@ -96,13 +96,13 @@ def test_a_builder_has_exactly_one_parameter(serve: Any) -> None:
 def test_anything_else_is_refused(serve: Any, target: object, message: str) -> None:
     """The error has the type of the object, and the allowed types."""
     with pytest.raises(ConfigError, match=rf"{message}.*result of \.bind\(\)"):
-        application(target, {}, serve, "m:thing")
+        resolve_application(target, {}, serve, "m:thing")
 
 
 def test_an_unbound_deployment_is_told_to_bind(serve: Any) -> None:
     """Forgetting `.bind()` has its own message."""
     with pytest.raises(ConfigError, match="bind it"):
-        application(serve.Deployment(), {}, serve, "m:Model")
+        resolve_application(serve.Deployment(), {}, serve, "m:Model")
 
 
 def test_what_a_builder_raises_passes_unchanged(serve: Any) -> None:
@@ -112,4 +112,4 @@ def test_what_a_builder_raises_passes_unchanged(serve: Any) -> None:
         raise KeyError(arguments["size"])
 
     with pytest.raises(KeyError, match="9"):
-        application(build, {"size": "9"}, serve, "m:build")
+        resolve_application(build, {"size": "9"}, serve, "m:build")

@@ -10,10 +10,10 @@ from alacarte.errors import ConfigError
 
 from .facade import Facade
 
-__all__ = ["application", "keyed"]
+__all__ = ["parse_pairs", "resolve_application"]
 
 
-def keyed(words: Iterable[str]) -> dict[str, str]:
+def parse_pairs(words: Iterable[str]) -> dict[str, str]:
     """Return `key=value` arguments as a dict of strings.
 
     Raises:
@@ -28,7 +28,7 @@ def keyed(words: Iterable[str]) -> dict[str, str]:
     return pairs
 
 
-def application(
+def resolve_application(
     target: object, arguments: dict[str, str], serve: Facade, import_path: object
 ) -> object:
     """Return `target` if it is an application, or the application that a builder returns.

@@ -1,4 +1,4 @@
-"""How code travels: importable code by reference, everything else by value."""
+"""Pickling of code: importable code by reference, other code by value."""
 
 import importlib
 import pickle
@@ -82,14 +82,14 @@ def test_nested_decorated_class_goes_by_reference(module):
 
 
 def test_code_not_under_its_name_goes_by_value(module):
-    """What importing the module would not give travels itself."""
+    """Code that its module does not have under its name is pickled by value."""
     code = load_code(code_of(module.renamed.bind()), no_handles)
     assert code.__name__ == "Hidden"
     assert code.lock == 1
 
 
 def test_module_that_cannot_be_found_again_goes_by_value(module, tmp_path, monkeypatch):
-    """A module loaded from a path that is no longer searched is not relied upon."""
+    """Code of a module that is no longer on `sys.path` is pickled by value."""
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(tmp_path)])
     module.lock = None
     importlib.invalidate_caches()
@@ -115,7 +115,7 @@ def test_plain_classes_of_a_module_go_by_reference(module):
 
 
 def test_classes_in_functions_go_by_value():
-    """A class nobody could import travels itself, closure included."""
+    """A class inside of a function is pickled by value, closure included."""
     factor = 3
 
     class Local:
@@ -180,7 +180,7 @@ def test_make_handle_is_called_once_for_each_deployment():
 
 
 def test_foreign_persistent_ids_are_refused():
-    """Data that is not ours does not load as if it were."""
+    """A pickle with other persistent ids does not load."""
 
     class Foreign(pickle.Pickler):
         def persistent_id(self, obj):

@@ -1,4 +1,4 @@
-"""The plan: what all resources come down to."""
+"""The plan: the deployments and routes of all resources."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from alacarte.types import DeploymentId, Expansion, Resource, Route, UserCode
 from ..plan_support import KINDS, ROADS, application, planned, road, stored
 
 
-def test_all_resources_come_down_to_two_lists():
-    """Deployments and routes of every resource, and whose each deployment is."""
+def test_a_plan_has_all_deployments_and_routes():
+    """A plan has the deployments and routes of all resources, and the owner of each deployment."""
     a, b = application("a", "x", "y", prefix="/a"), application("b", "x")
     plan = planned(a, b)
     assert list(plan.deployments) == [
@@ -29,7 +29,7 @@ def test_all_resources_come_down_to_two_lists():
 
 
 def test_a_kind_of_a_plugin_takes_part():
-    """The controller knows nothing of a kind but what it expands to."""
+    """A plugin's kind takes part by its expansion alone."""
     route = Route("/r", "r", {DeploymentId("a", "x"): 1.0})
 
     class Redirects:
@@ -46,7 +46,7 @@ def test_a_kind_of_a_plugin_takes_part():
 
 
 def test_a_route_may_name_applications():
-    """They become their ingress deployments, whatever those are called at the time."""
+    """Applications as targets of a route become their current ingress deployments."""
     a, b = application("a", "x", "y"), application("b", "x")
     weights = {DeploymentId("a", ""): 0.9, DeploymentId("b", "x"): 0.1}
     split = road("/s", weights, shadows={DeploymentId("b", ""): 0.5})
@@ -56,7 +56,7 @@ def test_a_route_may_name_applications():
 
 
 def test_a_split_knows_the_versions_of_its_targets():
-    """With new code, what is counted begins anew; a plain route stays the very same."""
+    """A split route has its targets' versions, so that new code starts new counts."""
     a, b = application("a", "x"), application("b", "x")
     plain = road("/p", {DeploymentId("a", "x"): 1.0})
     split = road("/s", {DeploymentId("a", "x"): 1.0}, shadows={DeploymentId("b", "x"): 1.0})
@@ -67,8 +67,8 @@ def test_a_split_knows_the_versions_of_its_targets():
     assert other.fingerprint != route.fingerprint
 
 
-def test_an_overriding_route_goes_in_front():
-    """The other one of its path waits behind it, for the day when it is gone."""
+def test_an_overriding_route_replaces_another():
+    """A route that overrides hides the other route of its path, until it is deleted."""
     a = application("a", "x", prefix="/a")
     over = road("/a", {DeploymentId("a", "x"): 1.0}, overrides=True)
     plan = planned(a, over)
@@ -76,15 +76,15 @@ def test_an_overriding_route_goes_in_front():
     assert [route.app for route in plan.routes] == ["/a"]
 
 
-def test_a_kind_nobody_gives():
-    """The error names the resource, its kind, and the kinds there are."""
+def test_an_unknown_kind():
+    """The error names the resource, its kind, and the known kinds."""
     state = stored(Resource("canary", "shop", None))
     with pytest.raises(ConfigError, match=r"shop: .*'canary'.*\['application'\]"):
         Plan.of(state.resources, KINDS)
 
 
 class Counting(ApplicationKind):
-    """Counts its expansions."""
+    """A kind that counts its expansions."""
 
     def __init__(self) -> None:
         self.expanded: list[str] = []
@@ -95,7 +95,7 @@ class Counting(ApplicationKind):
 
 
 def test_a_change_expands_only_the_changed_resource():
-    """The others keep the expansion, and so the very specs, of the plan before."""
+    """Unchanged resources keep the expansion of the earlier plan."""
     kind = Counting()
     a, b = application("a", "x"), application("b", "x")
     before = Plan.of(stored(a, b).resources, {"application": kind})
@@ -108,7 +108,7 @@ def test_a_change_expands_only_the_changed_resource():
 
 
 def test_a_fingerprint_is_equal_for_equal_expansions_only():
-    """Neither another object nor another owner changes it; another version or path does."""
+    """Another object or owner does not change a fingerprint; another version or path does."""
     key = ("application", "a")
 
     def fingerprint(resource: Resource) -> str:
@@ -124,7 +124,7 @@ def test_a_fingerprint_is_equal_for_equal_expansions_only():
 
 @pytest.mark.parametrize("field", ["options", "scaling"])
 def test_a_fingerprint_follows_code_in_options(field: str):
-    """Another function of the same name is another resource, whoever the option is for."""
+    """Another function of the same name in an option changes the fingerprint."""
 
     def fingerprint(code: bytes) -> str:
         made = application("a", "x")
@@ -138,6 +138,6 @@ def test_a_fingerprint_follows_code_in_options(field: str):
 
 
 def test_a_resource_knows_its_path():
-    """None where HTTP does not reach it."""
+    """A resource's prefix is None without HTTP."""
     plan = planned(application("a", "x", prefix="/a"), application("b", "x"))
     assert [each.prefix for each in plan.resources.values()] == ["/a", None]

@@ -1,4 +1,4 @@
-"""Snapshots and what has changed between two of them."""
+"""Deltas between snapshots."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WORLDS = st.lists(
 
 
 def applied(old: DeploymentSnapshot, change: SnapshotDelta) -> DeploymentSnapshot:
-    """What a router makes of a delta."""
+    """Apply a delta as a router does."""
     assert change.since == old.version
     replicas = {each.replica_id: each for each in old.replicas}
     for replica_id in change.removed:
@@ -50,7 +50,7 @@ def ordered(snapshot: DeploymentSnapshot) -> DeploymentSnapshot:
 
 @given(WORLDS)
 def test_a_delta_leads_from_one_to_the_other(worlds):
-    """Whatever the two are, and it says nothing of what is the same."""
+    """A delta turns any snapshot into any other, and holds no unchanged replica."""
     old, new = worlds[:2]
     change = delta(old, new)
     assert ordered(applied(old, change)) == ordered(new)
@@ -60,7 +60,7 @@ def test_a_delta_leads_from_one_to_the_other(worlds):
 
 @given(WORLDS)
 def test_deltas_in_a_row_become_one(worlds):
-    """It does what all of them do, so a watcher that missed some is told once."""
+    """A combined delta has the effect of all, for a watcher that missed some."""
     deltas = [delta(old, new) for old, new in pairwise(worlds)]
     combined = combine(deltas)
     assert not {each.replica_id for each in combined.changed} & set(combined.removed)
@@ -69,7 +69,7 @@ def test_deltas_in_a_row_become_one(worlds):
 
 
 def test_one_replica_of_ten_thousand_costs_the_bytes_of_one():
-    """What is sent at a change does not grow with what has not changed."""
+    """The size of a delta does not grow with the number of unchanged replicas."""
     names = {f"replica-{n}": 1 for n in range(10_000)}
     old = whole(1, names)
     new = whole(2, {**names, "replica-77": 2})

@@ -1,4 +1,4 @@
-"""The version: equal for equal programs in any process, another when replicas must go."""
+"""The version: equal for equal programs in any process, different to replace replicas."""
 
 import subprocess
 import sys
@@ -133,7 +133,7 @@ def test_lines_and_place_of_a_script_do_not_count():
 
 
 def test_own_file_counts_where_it_is_used():
-    """Code that looks at `__file__` depends on it."""
+    """The version of code that uses `__file__` changes with the file's path."""
     code = "@deployment\ndef where():\n    return __file__\napp = where.bind()"
     assert version(as_main(code, "/one/script.py")) != version(as_main(code, "/two/script.py"))
 
@@ -161,7 +161,7 @@ def test_code_of_a_script_counts(old, new):
 
 
 def test_a_helper_beside_a_script_counts(tmp_path):
-    """Code by reference does not change in the pickle; its file does."""
+    """A changed module that a script imports changes the version."""
     script, helper = tmp_path / "script.py", tmp_path / "helper.py"
     script.write_text(
         HEADER
@@ -251,7 +251,7 @@ def test_bound_deployments_count_by_name():
     ],
 )
 def test_options_of_the_process_count(options):
-    """What a running process cannot take over is another version."""
+    """A change that a running process cannot take over changes the version."""
     assert model(**options) != model()
 
 
@@ -273,12 +273,12 @@ def test_options_of_the_process_count(options):
     ],
 )
 def test_other_options_do_not_count(options):
-    """What can be applied in place restarts nothing; nor does a default written out."""
+    """A change that is applied in place does not change the version, nor does a set default."""
     assert model(**options) == model()
 
 
 def test_pickling_an_instance_first_does_not_matter():
-    """Marks that pickling leaves on a class are not part of it."""
+    """Attributes that pickling adds to a class do not change the version."""
     import cloudpickle
 
     class Local:

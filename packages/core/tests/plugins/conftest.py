@@ -15,7 +15,7 @@ Install = Callable[..., Path]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Install a distribution with one plugin; nothing but these is installed."""
+    """Install a distribution with one plugin; no other plugins are installed."""
     monkeypatch.syspath_prepend(tmp_path)
     everything = metadata.entry_points
     monkeypatch.setattr(

@@ -36,7 +36,7 @@ Install = Callable[..., Path]
     ],
 )
 def test_specifiers(version: str, specifiers: str, met: bool):
-    """Each operator, pre-releases, prefixes; what is not understood counts as met."""
+    """Operators, pre-releases and prefixes are checked; unknown forms count as met."""
     assert satisfies(version, specifiers) is met
 
 
@@ -64,7 +64,7 @@ def test_specifiers_agree_with_the_installers():
 
 
 def test_requirements():
-    """The first that is not met; others' distributions, extras and other platforms do not count."""
+    """The first unmet requirement is found; extras and other platforms do not count."""
     versions = {"alacarte-core": "0.2.0"}
     assert unmet_requirement(["httpx>=9", "alacarte-core>=0.1"], versions) is None
     assert unmet_requirement(["alacarte-core<0.2; extra == 'old'"], versions) is None
@@ -75,7 +75,7 @@ def test_requirements():
 
 
 def test_a_plugin_for_another_version_is_not_imported(install: Install):
-    """It is failed with the requirement and what is installed instead; the other is loaded."""
+    """A plugin for another version fails, with the requirement and the installed version."""
     install("host", "from alacarte.hookspecs import hookimpl", version="0.2.0")
     install("guest", "raise RuntimeError('imported')", requires="host>=0.1,<0.2")
     guest, host = load().records

@@ -335,7 +335,7 @@ def test_an_instance_is_found_by_packages(local: Any):
 @pytest.mark.parametrize("options", [{"name": "\ud800"}, {"route_prefix": "/\udc80"}])
 def test_lone_surrogates_are_refused(local: Any, options: dict[str, Any], monkeypatch: Any):
     """Names that cannot be encoded are refused before anything is stored."""
-    monkeypatch.setattr(type(_current.load_plugins()), "gives_routes", True)
+    monkeypatch.setattr(type(_current.load_plugins()), "provides_routes", True)
     with pytest.raises(ConfigError, match="contains the lone surrogate"):
         local.run(Named.bind("a"), **{"route_prefix": None, **options})
     assert local.status().applications == {}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alacarte.errors import ConfigError, DeployTimeoutError, ServeError
 from alacarte.status import ServeStatus
-from alacarte_cli.builder import application, keyed
+from alacarte_cli.builder import parse_pairs, resolve_application
 from alacarte_cli.facade import Facade, GetFacade, GetWaiter, facade, waiter
 from alacarte_cli.import_path import ImportPath
 from alacarte_cli.progress import Progress, open_progress
@@ -85,13 +85,13 @@ class RunCommand:
             print(_NOTHING_TO_RUN, file=sys.stderr)
             return 2
         _check(options)
-        arguments = keyed(options.pairs)
+        arguments = parse_pairs(options.pairs)
         import_path, app_dir = ImportPath.locate(options.import_path, options.app_dir.resolve())
         target = import_path.load(app_dir)
         serve = self._get_facade()
         # This command prints the URL itself, so `serve.run` need not log it.
         logging.getLogger("alacarte.serve").setLevel(logging.WARNING)
-        app = application(target, arguments, serve, import_path)
+        app = resolve_application(target, arguments, serve, import_path)
         note = foreign_script(self._environment())
         if note:
             print(note, file=sys.stderr)

@@ -120,12 +120,12 @@ class Deployment:
 
     @property
     def max_ongoing_requests(self) -> int:
-        """How many requests a replica handles at a time."""
+        """The number of requests that a replica handles at a time."""
         return self._config.max_ongoing_requests
 
     @property
     def max_queued_requests(self) -> int:
-        """How many requests may wait in each calling process, -1 for no limit."""
+        """The number of requests that may wait in each calling process, -1 for no limit."""
         return self._config.max_queued_requests
 
     @property

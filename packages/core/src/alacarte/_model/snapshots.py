@@ -38,7 +38,7 @@ def delta(old: DeploymentSnapshot, new: DeploymentSnapshot) -> SnapshotDelta:
 
 
 def combine(deltas: Sequence[SnapshotDelta]) -> SnapshotDelta:
-    """Return one delta with the effect of at least one successive deltas."""
+    """Return one delta with the combined effect of successive deltas, at least one."""
     changed: dict[str, ReplicaEntry] = {}
     removed: dict[str, None] = {}
     for each in deltas:

@@ -195,11 +195,11 @@ class Plugins:
                 self._drop(plugin, "register_modules", error)
 
     @property
-    def gives_handles(self) -> bool:
+    def provides_handles(self) -> bool:
         return self.implements("make_handle")
 
     @property
-    def gives_routes(self) -> bool:
+    def provides_routes(self) -> bool:
         return any(service.serves_routes for service in self.node_services.values())
 
     def implements(self, hook: str) -> bool:
@@ -210,7 +210,7 @@ class Plugins:
         """Return the names of the plugins that implement a hook, in the order of their calls."""
         return [plugin for plugin, _ in self._implementations(hook)]
 
-    def call(self, hook: str, *, subject: str = "", **given: object) -> list[HookResult]:
+    def call(self, hook: str, *, subject: str = "", **arguments: object) -> list[HookResult]:
         """Call a hook of each plugin that implements it; return their values other than None.
 
         In the order of plugin names, plugins with `tryfirst` first.
@@ -219,7 +219,7 @@ class Plugins:
             hook: Name of a hook, core's or a plugin's.
             subject: The object that the hook is called for: "replica r1". With a subject, a
                 failure is recorded, too.
-            given: Every argument of the hook, by name.
+            arguments: Every argument of the hook, by name.
 
         Raises:
             PluginError: A plugin raised, or returned a value of a wrong type. Names the plugin.
@@ -227,7 +227,7 @@ class Plugins:
         answers = []
         for plugin, implementation in self._implementations(hook):
             try:
-                value = self._answer(plugin, hook, implementation, given)
+                value = self._answer(plugin, hook, implementation, arguments)
             except PluginError as error:
                 if subject:
                     self.failures.note(plugin, hook, error.__cause__ or error, subject)
@@ -236,7 +236,7 @@ class Plugins:
                 answers.append(HookResult(plugin, value))
         return answers
 
-    def call_robust(self, hook: str, *, subject: str = "", **given: object) -> list[HookResult]:
+    def call_robust(self, hook: str, *, subject: str = "", **arguments: object) -> list[HookResult]:
         """Call a hook as `call` does, but record the failure of a plugin and continue.
 
         Args:
@@ -245,7 +245,7 @@ class Plugins:
         answers = []
         for plugin, implementation in self._implementations(hook):
             try:
-                value = self._answer(plugin, hook, implementation, given)
+                value = self._answer(plugin, hook, implementation, arguments)
             except PluginError as error:
                 self.failures.note(plugin, hook, error.__cause__ or error, subject)
                 continue
@@ -302,11 +302,11 @@ class Plugins:
         not pass without the layer, and calls of other routes must go on.
         """
         layers: list[RouteLayer | PluginError] = []
-        given = {"route": route, "runtime": runtime}
+        arguments = {"route": route, "runtime": runtime}
         for plugin, implementation in self._implementations("wrap_route"):
             subject = f"route {route.name or route.prefix!r}"
             try:
-                layer = self._answer(plugin, "wrap_route", implementation, given)
+                layer = self._answer(plugin, "wrap_route", implementation, arguments)
             except PluginError as error:
                 self.failures.note(plugin, "wrap_route", error.__cause__ or error, subject)
                 layers.append(PluginError(f"{subject}: {error}"))
@@ -375,12 +375,12 @@ class Plugins:
         plugin: str,
         hook: str,
         implementation: Callable[..., Any],
-        given: Mapping[str, object],
+        arguments: Mapping[str, object],
     ) -> Any:
         """Call an implementation of a hook, and return its value after a check of the type."""
         try:
             with hook_call(f"plugin {plugin} called get_runtime() in {hook}"):
-                value = implementation(**given)
+                value = implementation(**arguments)
         except BaseException as error:  # foreign code
             # A check raises the error that the user reads.
             if is_interrupt(error) or (hook.startswith("check_") and isinstance(error, ServeError)):
@@ -394,10 +394,10 @@ class Plugins:
             raise PluginError(f"plugin {plugin}: {hook} returned {wrong}.") from cause
         return value
 
-    def _first(self, hook: str, **given: object) -> Any:
+    def _first(self, hook: str, **arguments: object) -> Any:
         """Call a hook whose first result wins, wrappers included."""
         try:
-            return self._hook(hook)(**given)
+            return self._hook(hook)(**arguments)
         except ServeError:
             raise
         except BaseException as error:  # foreign code
@@ -462,7 +462,7 @@ class Plugins:
 def _by_name(implementation: pluggy.HookImpl) -> Callable[..., Any]:
     """Return a function that passes an implementation those arguments that it names."""
     function, names = implementation.function, implementation.argnames
-    return lambda **given: function(*(given[name] for name in names))
+    return lambda **arguments: function(*(arguments[name] for name in names))
 
 
 def _with_names(values: Iterable[object]) -> list[tuple[str, object]]:

@@ -276,7 +276,7 @@ def _build_specs(targets: Sequence[RunTarget]) -> list[ApplicationSpec]:
         prefix = _resolve_prefix(each.route_prefix, plugins)
         with _build_lock:
             spec = build_application(each.target, name=each.name, route_prefix=prefix)
-        if len(spec.deployments) > 1 and not plugins.gives_handles:
+        if len(spec.deployments) > 1 and not plugins.provides_handles:
             raise missing_package("handle", f"{each.name}: passing a deployment to another one")
         if each.name in specs:
             raise ConfigError(
@@ -403,8 +403,8 @@ class _NoClient:
 
 def _resolve_prefix(route_prefix: object, plugins: Plugins) -> str | None:
     if isinstance(route_prefix, _Unset):
-        return "/" if plugins.gives_routes else None
-    if route_prefix is not None and not plugins.gives_routes:
+        return "/" if plugins.provides_routes else None
+    if route_prefix is not None and not plugins.provides_routes:
         raise missing_package("route_prefix", f"route_prefix={route_prefix!r}")
     return cast("str | None", route_prefix)
 
@@ -422,7 +422,7 @@ def _location(status: ServeStatus, spec: ApplicationSpec) -> str:
 
 
 def _handle(session: Session, ingress: DeploymentId) -> Handle:
-    if not session.plugins.gives_handles:
+    if not session.plugins.provides_handles:
         return cast(Handle, _NoHandle(ingress))
     handle: Handle = session.plugins.make_handle(ingress, session.runtime)
     return handle

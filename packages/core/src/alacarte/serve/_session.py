@@ -168,7 +168,7 @@ class Session:
             ConfigError: A deployment is too large.
         """
         for (kind, name), planned in plan.resources.items():
-            if planned.prefix and not self.plugins.gives_routes:
+            if planned.prefix and not self.plugins.provides_routes:
                 raise missing_package("route_prefix", f"{kind} {name}: the path {planned.prefix}")
         for spec in plan.deployments.values():
             check_size(spec, self.config["cluster"]["max_bound_bytes"])
