@@ -117,7 +117,7 @@ def test_a_check_waits_for_a_slow_probe():
 
     async def main() -> None:
         process, replica, monitor = made(answers_after=3)
-        monitoring = asyncio.create_task(monitor.monitor(process, checks_itself=True))
+        monitoring = asyncio.create_task(monitor.monitor(process, has_health_check=True))
         await asyncio.sleep(17.5)  # the first check begins after 9 to 11 s, the second after 18
         await ended(monitoring)
         assert (process.probes, process.checks) == (4, 1)
@@ -132,7 +132,7 @@ def test_the_end_of_a_process_is_no_failed_check():
     async def main() -> None:
         process, replica, monitor = made()
         process.is_dead = True
-        monitoring = asyncio.create_task(monitor.monitor(process, checks_itself=True))
+        monitoring = asyncio.create_task(monitor.monitor(process, has_health_check=True))
         await asyncio.sleep(100)
         await ended(monitoring)
         assert (replica.failed, replica.changes) == ([], 0)

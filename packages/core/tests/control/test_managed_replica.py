@@ -53,7 +53,7 @@ class Process:
         return ReplicaInfo(
             ME, self.spec.replica_id, self.spec.version, Address("/x", "host", None), "node",
             7, self.spec.max_ongoing, self.spec.user_config,
-            self.cluster.checks_itself,
+            self.cluster.has_health_check,
         )  # fmt: skip
 
     async def check_health(self) -> None:
@@ -98,7 +98,7 @@ class Cluster:
         self.places = asyncio.Event()
         self.places.set()
         self.lacks: dict[str, tuple[float, float]] = {}
-        self.checks_itself = True
+        self.has_health_check = True
         self.ended: list[tuple[str, int]] = []
         self.constructor: Callable[[], Coroutine[Any, Any, None]] = _nothing
 
@@ -343,7 +343,7 @@ def test_without_a_check_of_the_user_s_the_process_is_looked_at(
 
     async def main() -> None:
         world = World(num_replicas=2)
-        world.cluster.checks_itself = False
+        world.cluster.has_health_check = False
         await world.healthy()
         ill = world.cluster.processes[0]
         ill.liveness_is = liveness
@@ -362,7 +362,7 @@ def test_one_that_leaves_and_was_not_told_to_by_us(run: Callable[[Main], None]):
         world = World(num_replicas=1)
         await world.healthy()
         [leaver] = world.cluster.processes
-        leaver.liveness_is = Liveness(0.1, 0, 0, 5, leaving=True)
+        leaver.liveness_is = Liveness(0.1, 0, 0, 5, draining=True)
         leaver.health = ValueError("its object has ended")
         await world.until(lambda: leaver.stopped and leaver.end.done(), 40)
         await world.healthy()

@@ -206,7 +206,7 @@ class ControlLoop:
         removed = [
             group
             for deployment, group in self.groups.items()
-            if deployment not in plan.deployments and not group.is_leaving
+            if deployment not in plan.deployments and not group.is_being_deleted
         ]
         for group in removed:
             group.defer_deletion()

@@ -38,7 +38,7 @@ from .control_loop import ControlLoop
 from .desired_state import DesiredState, longest_grace_s
 from .lease import Lease
 from .node_watch import NodeWatch
-from .overview import add_layer_failures, add_leaving, application_overview, routes_overview
+from .overview import add_deleted, add_layer_failures, application_overview, routes_overview
 from .publisher import Publisher
 from .report_topics import ReportTopics
 from .reported_failures import ReportedFailures
@@ -269,7 +269,7 @@ class Controller:
         """
         await self._publisher.wait_routes_applied(self._publisher.routes_version)
         while any(
-            deployment.app == name and group.is_leaving
+            deployment.app == name and group.is_being_deleted
             for deployment, group in self._loop.groups.items()
         ):
             await self._loop.next_turn()
@@ -286,8 +286,8 @@ class Controller:
         applications = dict.fromkeys(plan.owners.values())
         found = {key[1]: self._application(key, details=True) for key in applications}
         for group in self._loop.groups.values():
-            if group.is_leaving:
-                add_leaving(found, group.deployment, group.overview)
+            if group.is_being_deleted:
+                add_deleted(found, group.deployment, group.overview)
         failures = self._failures.all(self._plugins.failures.values())
         add_layer_failures(found, failures)
         return ServeStatus(

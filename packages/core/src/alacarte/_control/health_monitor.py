@@ -78,11 +78,11 @@ class HealthMonitor:
         """The replica's problem, "" if it is healthy."""
         return _UNRESPONSIVE if self.is_unresponsive else self.health.message
 
-    async def monitor(self, process: ReplicaProtocol, *, checks_itself: bool) -> None:
+    async def monitor(self, process: ReplicaProtocol, *, has_health_check: bool) -> None:
         """Check the replica periodically until cancelled.
 
         Args:
-            checks_itself: The user's class has a `check_health`.
+            has_health_check: The user's class has a `check_health`.
         """
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
@@ -92,7 +92,7 @@ class HealthMonitor:
             await asyncio.sleep(next_check_s(period_s, loop.time() - asked_at))
             asked_at = loop.time()
             limit_s = config.health_check_timeout_s
-            problem = await self._check(process, limit_s, checks_itself=checks_itself)
+            problem = await self._check(process, limit_s, has_health_check=has_health_check)
             before = self.health
             if not problem:
                 if before.failed_in_a_row:
@@ -104,16 +104,18 @@ class HealthMonitor:
                 self._replica.fail("health", DeployError(problem))
             self._replica.changed()
 
-    async def _check(self, process: ReplicaProtocol, limit_s: float, *, checks_itself: bool) -> str:
+    async def _check(
+        self, process: ReplicaProtocol, limit_s: float, *, has_health_check: bool
+    ) -> str:
         """Check the replica once; return its problem, "" if it is healthy."""
         try:
             async with asyncio.timeout(limit_s):
                 liveness = await _probe_liveness(process)
-                if liveness.leaving:
+                if liveness.draining:
                     # On a former controller's `stop`, which may arrive long after that one's end.
                     self._replica.drain()
                     return ""
-                if checks_itself:
+                if has_health_check:
                     await process.check_health()
         except ActorDied:
             return ""  # `ManagedReplica` handles the end of the process

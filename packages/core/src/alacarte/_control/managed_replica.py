@@ -99,11 +99,11 @@ class ManagedReplica:
         self._since = self._loop.time()
         self._since_unix = time.time()
         self._ready_at = 0.0
-        self._checks_itself = False
+        self._has_health_check = False
         self._task: asyncio.Task[None] | None = None
         self._updating: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._leaving = asyncio.Event()
+        self._drain_requested = asyncio.Event()
         self._view: ReplicaView | None = None
 
     @property
@@ -179,8 +179,8 @@ class ManagedReplica:
         """Take over a replica that already runs or drains."""
         self._bring_up.adopt(actor)
         self._set_info(info)
-        if info.leaving:
-            self._leaving.set()
+        if info.draining:
+            self._drain_requested.set()
             self._advance(ReplicaEvent.DRAIN)
         else:
             self._advance(ReplicaEvent.READY)
@@ -190,7 +190,7 @@ class ManagedReplica:
         """Let the replica finish its requests, then end it."""
         is_up = self.state in SERVING or self.state is ReplicaState.RECOVERING
         self._advance(ReplicaEvent.DRAIN)
-        self._leaving.set()
+        self._drain_requested.set()
         if not is_up and self._task is not None:
             self._task.cancel()
 
@@ -239,7 +239,7 @@ class ManagedReplica:
         except (Exception, asyncio.CancelledError) as error:
             # Any exception: of the user's constructor, or of a process that does not come up.
             if isinstance(error, asyncio.CancelledError):
-                if not self._leaving.is_set():
+                if not self._drain_requested.is_set():
                     raise
             elif self.state is ReplicaState.STARTING:
                 self.fail("cluster" if isinstance(error, ClusterUnresponsive) else "start", error)
@@ -263,17 +263,17 @@ class ManagedReplica:
         self.entry = ReplicaEntry(info.replica_id, info.address, info.node_id, info.max_ongoing)
         self.pid = info.pid
         self._ready_at = self._loop.time()
-        self._checks_itself = info.checks_itself
+        self._has_health_check = info.has_health_check
         self.changed()
 
     async def _follow(self) -> None:
         """Monitor a ready replica until its end."""
-        monitoring = self._health.monitor(self._process, checks_itself=self._checks_itself)
+        monitoring = self._health.monitor(self._process, has_health_check=self._has_health_check)
         closed = self._loop.create_task(self._actor.wait_closed())
-        leaving = self._loop.create_task(self._leaving.wait())
+        draining = self._loop.create_task(self._drain_requested.wait())
         checks = self._loop.create_task(monitoring)
         try:
-            await asyncio.wait((closed, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((closed, draining), return_when=asyncio.FIRST_COMPLETED)
             if closed.done():
                 self.fail("death", ActorDied(closed.result()))
                 self._end(ReplicaEvent.DIED)
@@ -281,7 +281,7 @@ class ManagedReplica:
                 checks.cancel()
                 await self._stop_process(closed)
         finally:
-            for task in (closed, leaving, checks):
+            for task in (closed, draining, checks):
                 task.cancel()
 
     async def _stop_process(self, closed: asyncio.Task[str]) -> None:

@@ -19,7 +19,7 @@ from ..status import (
 from ..types import DeploymentId, Route
 from .summary import application_status
 
-__all__ = ["add_layer_failures", "add_leaving", "application_overview", "routes_overview"]
+__all__ = ["add_layer_failures", "add_deleted", "application_overview", "routes_overview"]
 
 _LAYER_HOOKS = ("wrap_caller", "wrap_replica")
 
@@ -48,7 +48,7 @@ def application_overview(
     )
 
 
-def add_leaving(
+def add_deleted(
     found: dict[str, ApplicationStatusOverview],
     deployment: DeploymentId,
     overview: DeploymentStatusOverview,

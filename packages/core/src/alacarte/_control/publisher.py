@@ -160,7 +160,7 @@ class Publisher:
 
     def _snapshot(self, snapshot: DeploymentSnapshot) -> None:
         key = deployment_key(snapshot.id)
-        current: DeploymentSnapshot | None = self.hub.current(key)
+        current = self.hub.current(key)
         if current is not None and replace(snapshot, version=current.version) == current:
             return
         version = self.hub.next_version()

@@ -145,28 +145,28 @@ def reconcile(
     """
     if matches_target(target, replicas):
         return []
-    staying = [replica for replica in replicas if replica.state is not ReplicaState.STOPPING]
+    active = [replica for replica in replicas if replica.state is not ReplicaState.STOPPING]
     if target is None:
-        return [Drain(replica.replica_id) for replica in staying]
-    new = [replica for replica in staying if _is_wanted(replica, target)]
-    old = [replica for replica in staying if not _is_wanted(replica, target)]
+        return [Drain(replica.replica_id) for replica in active]
+    new = [replica for replica in active if _is_wanted(replica, target)]
+    old = [replica for replica in active if not _is_wanted(replica, target)]
     failed = deploy_failed(target, new, failures)
     actions: list[Action] = []
     missing = target.replicas - len(new)
-    room = target.replicas + target.surge - len(staying)
+    room = target.replicas + target.surge - len(active)
     if missing > 0 and room > 0 and not failed:
         actions.append(Start(min(missing, room)))
-    leaving = _excess(new, -missing) + _replaced(target, new, old, failed)
-    leaving += [each for each in _past_drain_deadline(target, old, now) if each not in leaving]
-    if old and not leaving:
+    to_drain = _excess(new, -missing) + _replaced(target, new, old, failed)
+    to_drain += [each for each in _past_drain_deadline(target, old, now) if each not in to_drain]
+    if old and not to_drain:
         if not target.surge and not failed:
-            leaving = _stopped_first(target, new, old, failures)
+            to_drain = _stopped_first(target, new, old, failures)
         elif blocked_since is not None and now >= blocked_since + CONFIRMATION_S:
-            leaving = [old[0]]
-    actions += [Drain(replica.replica_id) for replica in leaving]
+            to_drain = [old[0]]
+    actions += [Drain(replica.replica_id) for replica in to_drain]
     if not failed:
-        staying_new = [replica for replica in new if replica not in leaving]
-        actions += [Reconfigure(each.replica_id) for each in _outdated(target, staying_new)]
+        kept = [replica for replica in new if replica not in to_drain]
+        actions += [Reconfigure(each.replica_id) for each in _outdated(target, kept)]
     return actions
 
 

@@ -137,7 +137,7 @@ class ReplicaGroup:
         return self.spec is None and not self._replicas
 
     @property
-    def is_leaving(self) -> bool:
+    def is_being_deleted(self) -> bool:
         """Whether the deployment is being deleted, or will be."""
         return self.spec is None or self.deletion_deferred
 

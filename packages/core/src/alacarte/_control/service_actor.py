@@ -8,7 +8,6 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from .._cluster.cluster_protocol import ActorContext
 from .._cluster.host import freeze_gc, sweep_sockets
@@ -84,7 +83,7 @@ class ServiceActor:
         self._name = context.name
         self._metadata: dict[str, str] | None = None
         self._takes_messages = False
-        self._receiving: set[asyncio.Task[Any]] = set()
+        self._receiving: set[asyncio.Task[object]] = set()
         self._service: NodeService = load_target(target)()
         self._membership = membership
         self._access = InstanceAccess.of(membership, context.cluster)

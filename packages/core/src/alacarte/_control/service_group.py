@@ -124,7 +124,7 @@ class ServiceGroup:
         self._track = track
         self._untrack = untrack
         self._slots: dict[str, _Slot] = {}
-        self._leaving: dict[str, ServiceStatusOverview] = {}
+        self._draining: dict[str, ServiceStatusOverview] = {}
         self._ending = TaskSet()
         self._start_locks: dict[str, asyncio.Lock] = {}
         self._restarting = asyncio.Lock()
@@ -133,7 +133,7 @@ class ServiceGroup:
     def overviews(self) -> dict[str, ServiceStatusOverview]:
         """The status of every process, for `ServeStatus.services`."""
         found = {_key(slot.overview): slot.overview for slot in self._slots.values()}
-        return found | {f"{_key(each)}/old": each for each in self._leaving.values()}
+        return found | {f"{_key(each)}/old": each for each in self._draining.values()}
 
     @property
     def by_node(self) -> dict[str, ServiceStatusOverview]:
@@ -365,7 +365,7 @@ class ServiceGroup:
         """Drain a process that has left its slot, and end it."""
         name = process.actor.name
         self._untrack(name)
-        self._leaving[name] = replace(slot.overview, status=ProxyStatus.DRAINING)
+        self._draining[name] = replace(slot.overview, status=ProxyStatus.DRAINING)
         try:
             await stub(NodeServiceProtocol, process.actor).stop(limit_s, replaced)
         except (ActorUnresponsive, ActorDied):
@@ -375,7 +375,7 @@ class ServiceGroup:
                 "%s did not stop cleanly: %s", name, self._note_failure(slot, "stop", error)
             )
         finally:
-            del self._leaving[name]
+            del self._draining[name]
             process.actor.kill()
 
     def _discard(self, actor: Actor) -> None:

@@ -166,9 +166,9 @@ def waiting_for(
     missing = target.replicas - sum(each.healthy and each.drain_deadline is None for each in new)
     if missing > 0 and pause_s > 0:
         found.append(f"the end of the {pause_s:.1f} s backoff after the last failure")
-    leaving = sum(each.version != target.version and each.state in SERVING for each in replicas)
-    if leaving:
-        found.append(f"successors for {_count(leaving)} of another version")
+    outdated = sum(each.version != target.version and each.state in SERVING for each in replicas)
+    if outdated:
+        found.append(f"successors for {_count(outdated)} of another version")
     if states[ReplicaState.STOPPING]:
         found.append(f"the last requests of {_count(states[ReplicaState.STOPPING])}")
     return found

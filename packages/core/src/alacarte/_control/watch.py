@@ -13,10 +13,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from .._model.snapshots import combine, delta
-from ..actors import DeploymentSnapshot, SnapshotDelta, WatchRequest
+from ..actors import DeploymentSnapshot, Snapshot, SnapshotDelta, WatchRequest
 
 __all__ = ["HISTORY", "MAX_RETIRED", "WATCH_LIMIT_S", "SnapshotHub"]
 
@@ -54,7 +53,7 @@ class SnapshotHub:
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
         self._clock = clock or time.monotonic
-        self._values: dict[str, tuple[int, Any]] = {}
+        self._values: dict[str, tuple[int, Snapshot]] = {}
         self._deltas: dict[str, deque[SnapshotDelta]] = {}
         self._retired: dict[str, float] = {}
         self._tracked: dict[str, WatchRequest | None] = {}
@@ -75,18 +74,20 @@ class SnapshotHub:
         self._version += 1
         return self._version
 
-    def publish(self, key: str, version: int, value: Any) -> None:
+    def publish(self, key: str, version: int, value: Snapshot) -> None:
         """Publish a value as the newest of its key, and wake its watchers."""
-        if isinstance(value, DeploymentSnapshot) and key in self._values:
+        before = self.current(key)
+        if isinstance(value, DeploymentSnapshot) and isinstance(before, DeploymentSnapshot):
             deltas = self._deltas.setdefault(key, deque(maxlen=HISTORY))
-            deltas.append(delta(self._values[key][1], value))
+            deltas.append(delta(before, value))
         self._values[key] = (version, value)
         self._retired.pop(key, None)
         for pending in self._followers.get(key, ()):
             pending.changed[key] = None
             pending.wakeup.set()
 
-    def current(self, key: str) -> Any | None:
+    def current(self, key: str) -> Snapshot | None:
+        """Return the newest value of a key, None for a key without a value."""
         return self._values[key][1] if key in self._values else None
 
     def retire(self, key: str) -> None:
@@ -107,7 +108,7 @@ class SnapshotHub:
 
     # --- watch requests -----------------------------------------------------------------
 
-    async def watch(self, request: WatchRequest) -> dict[str, Any]:
+    async def watch(self, request: WatchRequest) -> dict[str, Snapshot]:
         """Wait for values newer than a process's versions, and return them by key.
 
         A `DeploymentSnapshot` is replaced by a `SnapshotDelta` from the process's version where one
@@ -160,21 +161,22 @@ class SnapshotHub:
             if not followers:
                 del self._followers[key]
 
-    def _newer_values(self, keys: Iterable[str], known: Mapping[str, int]) -> dict[str, Any]:
+    def _newer_values(self, keys: Iterable[str], known: Mapping[str, int]) -> dict[str, Snapshot]:
         return {
             key: self._newer_value(key, known[key])
             for key in keys
             if key in self._values and self._values[key][0] > known[key]
         }
 
-    def _newer_value(self, key: str, known: int) -> Any:
+    def _newer_value(self, key: str, known: int) -> Snapshot:
         """Return the delta from a known version to the newest, or the whole value if shorter."""
+        value = self._values[key][1]
         since = [each for each in self._deltas.get(key, ()) if each.since >= known]
-        if since and since[0].since == known:
+        if isinstance(value, DeploymentSnapshot) and since and since[0].since == known:
             newer = combine(since)
-            if len(newer.changed) + len(newer.removed) <= len(self._values[key][1].replicas):
+            if len(newer.changed) + len(newer.removed) <= len(value.replicas):
                 return newer
-        return self._values[key][1]
+        return value
 
     # --- applied versions ---------------------------------------------------------------
 

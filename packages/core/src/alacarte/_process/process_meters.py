@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..errors import ErrorCode, PluginError
 from ..types import Call, CallProtocol, Failures, HookResult, Reply
@@ -55,8 +55,8 @@ class ProcessMeters:
                 setattr(combined, name, methods[0] if len(methods) == 1 else _combine(methods))
         return combined
 
-    def _ask(self, plugin: str, meter: Any, kind: str, subject: Sequence[object]) -> Any:
-        method = getattr(meter, kind, None)
+    def _ask(self, plugin: str, meter: object, kind: str, subject: Sequence[object]) -> object:
+        method: Callable[..., object] | None = getattr(meter, kind, None)
         if method is None:  # the plugin's meter is older than this kind of observer
             return None
         try:
@@ -70,7 +70,9 @@ class ProcessMeters:
             return None
         return observer
 
-    def _guarded(self, plugin: str, label: str, method: Callable[..., Any]) -> Callable[..., None]:
+    def _guarded(
+        self, plugin: str, label: str, method: Callable[..., object]
+    ) -> Callable[..., None]:
         """Return a function that calls an observer's method and records its first failure."""
         failed = False
 
@@ -80,7 +82,7 @@ class ProcessMeters:
                 failed = True
                 self._failures.note(plugin, label, error)
 
-        def notify(*values: Any) -> None:
+        def notify(*values: object) -> None:
             try:
                 answer = method(*values)
             except BaseException as error:  # foreign code must not fail the observed call
@@ -93,16 +95,16 @@ class ProcessMeters:
         return notify
 
 
-def _override(observer: Any, base: type, name: str) -> Callable[..., Any] | None:
+def _override(observer: object, base: type, name: str) -> Callable[..., object] | None:
     """Return an observer's method, None if it is the base class's method."""
-    method: Callable[..., Any] | None = getattr(observer, name, None)
+    method: Callable[..., object] | None = getattr(observer, name, None)
     if not callable(method) or getattr(type(observer), name, None) is getattr(base, name):
         return None
     return method
 
 
 def _combine(methods: Sequence[Callable[..., None]]) -> Callable[..., None]:
-    def notify(*values: Any) -> None:
+    def notify(*values: object) -> None:
         for method in methods:
             method(*values)
 

@@ -22,8 +22,8 @@ class ReplicaInfo:
         pid: Process id.
         max_ongoing: Limit of concurrent requests.
         user_config: The `user_config` of the last successful `reconfigure`.
-        checks_itself: The user's class has a `check_health`.
-        leaving: `stop` has been called.
+        has_health_check: The user's class has a `check_health`.
+        draining: `stop` has been called.
         options: Plugins' options of the last successful `reconfigure`.
     """
 
@@ -35,8 +35,8 @@ class ReplicaInfo:
     pid: int
     max_ongoing: int
     user_config: Any
-    checks_itself: bool = False
-    leaving: bool = False
+    has_health_check: bool = False
+    draining: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -49,14 +49,14 @@ class Liveness:
         ongoing: Number of requests in progress.
         abandoned: Number of slots that sync code of cancelled requests still occupies.
         max_ongoing: Total number of slots.
-        leaving: `stop` has been called.
+        draining: `stop` has been called.
     """
 
     loop_age_s: float
     ongoing: int
     abandoned: int
     max_ongoing: int
-    leaving: bool = False
+    draining: bool = False
 
 
 class ReplicaProtocol(Protocol):
