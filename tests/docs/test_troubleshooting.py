@@ -1,4 +1,4 @@
-"""The messages that the page of troubleshooting quotes are messages of the code."""
+"""The messages that guides quote are messages of the code, so that a search finds the guide."""
 
 from __future__ import annotations
 
@@ -10,14 +10,24 @@ from pathlib import Path
 import pytest
 from tests.docs.pages import ROOT
 
-PAGE = ROOT / "docs" / "how-to" / "troubleshooting.md"
+GUIDES = ROOT / "docs" / "how-to"
 VARIABLE = "…"
 HEADING = re.compile(r"^### (`+)(.+)\1$", re.MULTILINE)
+SYMPTOMS = re.compile(r"^\| you see \|.*\n((?:\|.*\n)+)", re.MULTILINE)
+QUOTED = re.compile(r"^\| `(?:\w+Error: )?([^`]+ [^`]+)`", re.MULTILINE)
 
 
 def messages() -> list[str]:
-    """Return the messages of the page's headings, but for those marked as Ray's."""
-    return [found[2] for found in HEADING.finditer(PAGE.read_text(encoding="utf-8"))]
+    """Return the messages in the headings of the page of troubleshooting, those of Ray left out."""
+    text = (GUIDES / "troubleshooting.md").read_text(encoding="utf-8")
+    return [found[2] for found in HEADING.finditer(text)]
+
+
+def symptoms() -> list[str]:
+    """Return the messages that begin a row of a table of symptoms, in any guide."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(GUIDES.glob("*.md"))]
+    tables = [table[1] for text in texts for table in SYMPTOMS.finditer(text)]
+    return [row[1] for table in tables for row in QUOTED.finditer(table)]
 
 
 def strings(path: Path) -> Iterator[str]:
@@ -36,7 +46,7 @@ def strings(path: Path) -> Iterator[str]:
 SOURCES = ["\n".join(strings(path)) for path in sorted(ROOT.glob("packages/*/src/**/*.py"))]
 
 
-@pytest.mark.parametrize("message", messages())
+@pytest.mark.parametrize("message", sorted({*messages(), *symptoms()}))
 def test_message_is_in_the_source(message: str):
     """The fixed parts of a message stand in one module."""
     parts = [part.strip(" .;,") for part in message.split(VARIABLE)]
@@ -47,3 +57,4 @@ def test_messages_are_read():
     """The headings are found."""
     assert "result() would block the event loop that runs here" in messages()
     assert len(messages()) > 50
+    assert "a streaming response has no single result" in symptoms()
