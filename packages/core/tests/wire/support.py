@@ -27,6 +27,7 @@ SECRET = b"s" * 32
 REPLICA_ID = "replica-1"
 HERE = "this-host"
 MAX_MESSAGE = 64 << 20
+LONG_BYTES = 16 << 20
 PATIENCE_S = 20.0
 """A condition that does not hold by then never will."""
 
@@ -401,3 +402,16 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
         for record in caplog.records
         if record.name == "alacarte.wire" and record.levelname in ("WARNING", "ERROR", "CRITICAL")
     ]
+
+
+class Blocked:
+    """A service that replies when the test allows it."""
+
+    def __init__(self):
+        self.gate = asyncio.Event()
+        self.calls = []
+
+    async def __call__(self, call):
+        self.calls.append(call)
+        await self.gate.wait()
+        return Reply((b"done",))
