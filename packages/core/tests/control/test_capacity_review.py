@@ -156,7 +156,7 @@ def test_what_only_the_cluster_counts():
     room = "room for shop#Model (at most 1 on a node)"
     other = DeploymentId("shop", "Other")
     asks = {str(MODEL): {"CPU": 1.0, room: 1.0}, str(other): {"CPU": 1.0}}
-    capacity = Capacity(totals={room: (3.0, 2.0)}, asks=asks)
+    capacity = Capacity(totals={room: (3.0, 2.0)}, requests=asks)
     assert judge_capacity({MODEL: (ONE_CPU, 3), other: (ONE_CPU, 1)}, capacity) == {
         MODEL: f"3 replicas want {room}; the nodes of the cluster take 2 in all. "
         "Lower `num_replicas`, or add a node."

@@ -197,7 +197,7 @@ class SimCluster:
         if asked <= total:
             return Capacity()
         each = {key: {"CPU": cpus} for key, cpus in asks.items()}
-        return Capacity(totals={"CPU": (asked, total)}, asks=each)
+        return Capacity(totals={"CPU": (asked, total)}, requests=each)
 
     async def find_actor(self, name: str) -> SimActor | None:
         caller = _running()

@@ -111,14 +111,14 @@ class Capacity:
             actor requests, and the largest amount on any node.
         totals: By resource: the sum of all requests, and the cluster's total, where the sum is
             larger.
-        asks: By key: the resources that one actor of each kind requests; empty where all fit.
-        grows: Whether an autoscaler may add nodes to the cluster.
+        requests: By key: the resources that one actor of each kind requests; empty where all fit.
+        is_autoscaled: Whether an autoscaler may add nodes to the cluster.
     """
 
     oversized: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
     totals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    asks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    grows: bool = False
+    requests: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    is_autoscaled: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,11 +203,11 @@ class Cluster(Protocol):
         the actor fits.
         """
 
-    async def capacity(self, wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
+    async def capacity(self, demand: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
         """Compare the resources that actors request with the cluster's total, free or in use.
 
         Args:
-            wanted: By any key: an actor, and the number of actors like it.
+            demand: By any key: an actor, and the number of actors like it.
         """
 
     async def find_actor(self, name: str) -> Actor | None:

@@ -107,7 +107,7 @@ class LocalCluster:
     async def missing(self, spec: ActorSpec) -> dict[str, tuple[float, float]]:
         return {}  # a thread always fits
 
-    async def capacity(self, wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
+    async def capacity(self, demand: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
         return Capacity()  # threads have no resources of their own
 
     async def end_process(self, node_id: str, pid: int) -> None:

@@ -27,9 +27,9 @@ Demand = Mapping[DeploymentId, tuple[ActorSpec, int]]
 def judge_capacity(demand: Demand, capacity: Capacity) -> dict[DeploymentId, str]:
     """Return a message with a remedy for each deployment that does not fit."""
     requests = {
-        deployment: ResourceRequest(deployment.app, capacity.asks[str(deployment)], count)
+        deployment: ResourceRequest(deployment.app, capacity.requests[str(deployment)], count)
         for deployment, (_, count) in demand.items()
-        if str(deployment) in capacity.asks
+        if str(deployment) in capacity.requests
     }
     found: dict[DeploymentId, str] = {}
     for deployment in requests:
@@ -100,7 +100,7 @@ class CapacityReview:
         capacity = await self._cluster.capacity(keyed)
         self._findings = judge_capacity(demand, capacity)
         texts = frozenset(self._findings.values())
-        level = logging.INFO if capacity.grows else logging.WARNING
+        level = logging.INFO if capacity.is_autoscaled else logging.WARNING
         for text in dict.fromkeys(self._findings.values()):
             if text not in self._logged:
                 log.log(level, "%s", text)

@@ -24,15 +24,15 @@ def missing_resources(spec: ActorSpec) -> dict[str, tuple[float, float]]:
     return shortfall(group.needs, _free_nodes(spec), together=group.together, apart=group.apart)
 
 
-def compute_capacity(wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
+def compute_capacity(demand: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
     """Return the answer of `Cluster.capacity`. Blocks on Ray's control store."""
-    groups = {key: _group(spec, count) for key, (spec, count) in wanted.items()}
-    limits = {_group_resource(spec): spec.max_per_node for spec, _ in wanted.values()}
+    groups = {key: _group(spec, count) for key, (spec, count) in demand.items()}
+    limits = {_group_resource(spec): spec.max_per_node for spec, _ in demand.values()}
     oversized, totals = find_excess(groups, _whole_nodes(limits))
     if not (oversized or totals):
         return Capacity()
-    asks = {key: group.resources for key, group in groups.items()}
-    return Capacity(oversized, totals, asks, _is_autoscaled())
+    requests = {key: group.resources for key, group in groups.items()}
+    return Capacity(oversized, totals, requests, _is_autoscaled())
 
 
 def _group(spec: ActorSpec, count: int) -> Group:

@@ -117,8 +117,8 @@ class RayCluster(DurableMap):
     async def missing(self, spec: ActorSpec) -> dict[str, tuple[float, float]]:
         return await answer("reading free resources", functools.partial(missing_resources, spec))
 
-    async def capacity(self, wanted: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
-        return await answer("reading total resources", functools.partial(compute_capacity, wanted))
+    async def capacity(self, demand: Mapping[str, tuple[ActorSpec, int]]) -> Capacity:
+        return await answer("reading total resources", functools.partial(compute_capacity, demand))
 
     async def find_actor(self, name: str) -> Actor | None:
         check_connected(self._connection)
