@@ -22,7 +22,7 @@ MAX_ENVIRONMENTS = 6  # kept of those that checkouts were compared in
 
 @dataclass(frozen=True)
 class Checkout:
-    """One of two states of the repository.
+    """A state of the repository that is compared with another.
 
     Attributes:
         name: As given on the command line.

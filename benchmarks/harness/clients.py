@@ -1,4 +1,4 @@
-"""What asks the servers: single requests, `wrk`, and the clients among `programs/`."""
+"""Clients of the measured servers: single requests, `wrk`, and the clients among `programs/`."""
 
 from __future__ import annotations
 

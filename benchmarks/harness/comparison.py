@@ -25,7 +25,7 @@ _NORMAL = 1.645
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure that two checkouts are compared by.
+    """A figure by which two checkouts are compared.
 
     Attributes:
         work: What is measured, for the reader.

@@ -1,4 +1,4 @@
-"""What the figures should be, and whether they are. Pure: numbers in, rows out."""
+"""The goals for the figures, and which of them are met. Pure: numbers in, rows out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Results = dict[str, dict[str, list[float]]]
 
 @dataclass(frozen=True)
 class Goal:
-    """One line of the table.
+    """A line of the table.
 
     Attributes:
         workload: Which workload measures it.

@@ -1,4 +1,4 @@
-"""Who is measured, and the Python environment each of them gets."""
+"""The measured systems, and the Python environment of each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SetupError(Exception):
 
 @dataclass(frozen=True)
 class Peer:
-    """One system under measurement.
+    """A system under measurement.
 
     Attributes:
         name: As given to `--peers`.

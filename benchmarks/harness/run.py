@@ -1,4 +1,4 @@
-"""One workload on one peer, once: its settings, its programs and what was wrong with it."""
+"""A run of a workload on a peer: settings, programs and problems."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Values = dict[str, float]
 
 @dataclass(frozen=True)
 class Settings:
-    """How long and how hard to measure."""
+    """Length and load of the measurements."""
 
     seconds: float
     warmup_s: float
@@ -33,7 +33,7 @@ class Settings:
 
 @dataclass
 class Run:
-    """One workload on one peer, once."""
+    """A run of a workload on a peer."""
 
     workload: str
     peer: Peer

@@ -48,7 +48,7 @@ def imports(run: Run) -> Values:
 
 @dataclass(frozen=True)
 class Workload:
-    """One row's worth of work.
+    """The work behind one row of the table.
 
     Attributes:
         name: As given to `--only`.

@@ -26,7 +26,7 @@ def head(path: str, method: str = "GET", length: int | None = None) -> bytes:
 
 
 class Client:
-    """One connection at a time, opened again when it was given up."""
+    """A client with one connection at a time, which connects again after each abort."""
 
     def __init__(self, port: int) -> None:
         self.port = port

@@ -1,4 +1,4 @@
-"""How long `from … import serve` takes in a fresh interpreter, and what comes along with it.
+"""Measure `from … import serve` in a fresh interpreter: seconds, and modules imported along.
 
 As an import may put off its work, the first `@serve.deployment` is timed too.
 """

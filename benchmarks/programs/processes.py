@@ -1,4 +1,4 @@
-"""What the kernel says about processes: their tree, processor time, memory and listening ports."""
+"""Read processes from the kernel: their tree, processor time, memory and listening ports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every program here shares: `serve`, a Ray of its own, and how it talks to the runner.
+"""The common part of the programs: `serve`, a private Ray, and the messages to the runner.
 
 The environment variable BENCH_SERVE names the module that is measured, `alacarte.serve` or
 `ray.serve`. Nothing else tells the two apart but that Ray Serve's access log is turned off, as

@@ -1,4 +1,4 @@
-"""What a replica weighs beyond a bare Ray actor."""
+"""Measure the memory of a replica beyond that of a bare Ray actor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One, eight and 32 replicas, from `serve.run` until the last of them runs and HTTP answers."""
+"""Start one, eight and 32 replicas: from `serve.run` until all run and HTTP answers."""
 
 from __future__ import annotations
 

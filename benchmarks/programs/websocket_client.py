@@ -26,7 +26,7 @@ def frame(kind: int, payload: bytes) -> bytes:
 
 
 class Echo(asyncio.Protocol):
-    """One connection. Counts the messages that came back."""
+    """A connection that counts the messages that come back."""
 
     def __init__(self, ended: asyncio.Future[None]) -> None:
         self.messages = 0

@@ -1,4 +1,4 @@
-"""Where two checkouts come from, and how long their environments are kept."""
+"""Sources of two checkouts, and the lifetime of their environments."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_revision_and_a_folder(repository: Path):
 
 
 def test_the_same_sources_share_an_environment(repository: Path):
-    """What is compared with itself is installed once."""
+    """A checkout that is compared with itself is installed once."""
     assert checkouts.checkout("HEAD").python == checkouts.checkout(str(repository)).python
     assert checkouts.checkout("HEAD").digest == sources_digest(repository)
 

@@ -1,4 +1,4 @@
-"""When a checkout counts as slower."""
+"""The rule that calls a checkout slower."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_answers(ratio: float, low: float, high: float, answer: str):
 
 
 def test_a_single_round_says_nothing():
-    """How much processes differ is unknown; failed rounds and errors of zero do not count."""
+    """The spread between processes is unknown; failed rounds and zero errors do not count."""
     one = ({"rate": [10.0]}, {"rate": [5.0]})
     assert comparison.compare(RATE, [one], 0.03) is None
     assert comparison.compare(RATE, [one, ({}, {})], 0.03) is None
@@ -129,7 +129,7 @@ FACTS = dict.fromkeys(("date", "cores", "processor", "kernel", "load"), "x")
 
 
 def test_comparisons():
-    """Who is slower stands out, and the line below counts the answers."""
+    """Slower rows stand out, and the line below counts the verdicts."""
     figure = Figure("HTTP hello", "req/s", "hello_32_rps", True)
     compared = [
         Comparison(figure, 30_000, 28_500, 0.95, 0.93, 0.97, "slower"),

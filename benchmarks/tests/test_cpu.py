@@ -43,7 +43,7 @@ def test_time_is_what_passed_between_two_samples():
 
 
 def test_an_ended_process_is_counted_through_its_parent():
-    """What it used before the first sample is not counted, what it used after is."""
+    """Processor time before the first sample is not counted; time after the sample is."""
     before = {1: ProcessTime("manager", 1.0, 2.0), 2: ProcessTime("HAProxy", 10.0, 0.0)}
     after = {1: ProcessTime("manager", 1.0, 12.75)}
     assert cpu.spent(before, after) == {"manager": 0.0, cpu.ENDED: pytest.approx(0.75)}
