@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from alacarte._cluster.cluster_protocol import ClusterUnresponsive
-from alacarte._cluster.grpc_probe import ProbeResult, probe
+from alacarte._cluster.grpc_probe import GrpcProbeResult, probe
 from alacarte._cluster.token_check import authenticate
 from alacarte.errors import ConfigError
 
@@ -84,21 +84,21 @@ def unused_port() -> int:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (ACCEPTED, ProbeResult.ACCEPTED),
-        (REFUSED, ProbeResult.REFUSED),
-        (SETTINGS, ProbeResult.UNCLEAR),
-        (b"", ProbeResult.UNCLEAR),
-        (70_000 * b"x", ProbeResult.UNCLEAR),
+        (ACCEPTED, GrpcProbeResult.ACCEPTED),
+        (REFUSED, GrpcProbeResult.REFUSED),
+        (SETTINGS, GrpcProbeResult.UNCLEAR),
+        (b"", GrpcProbeResult.UNCLEAR),
+        (70_000 * b"x", GrpcProbeResult.UNCLEAR),
     ],
 )
-def test_an_answer(listen: Listen, answer: bytes, expected: ProbeResult):
+def test_an_answer(listen: Listen, answer: bytes, expected: GrpcProbeResult):
     """The status of the call tells whether it was accepted; other answers are unclear."""
     assert probe("127.0.0.1", listen(says(answer)), 20) is expected
 
 
 def test_a_stopped_server_is_silent(listen: Listen):
     """The kernel accepts the connection of a stopped process, which sends nothing."""
-    assert probe("127.0.0.1", listen(says(None)), 0.05) is ProbeResult.SILENT
+    assert probe("127.0.0.1", listen(says(None)), 0.05) is GrpcProbeResult.SILENT
 
 
 def test_a_port_without_a_server():

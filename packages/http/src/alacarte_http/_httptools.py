@@ -26,15 +26,20 @@ __all__ = [
 class RequestParser(Protocol):
     """The methods of httptools' request parser that this package calls."""
 
-    def feed_data(self, data: bytes) -> None: ...
+    def feed_data(self, data: bytes) -> None:
+        """Parse bytes and call the callbacks."""
 
-    def get_method(self) -> bytes: ...
+    def get_method(self) -> bytes:
+        """Return the method of the current request."""
 
-    def get_http_version(self) -> str: ...
+    def get_http_version(self) -> str:
+        """Return the version of the current request, such as "1.1"."""
 
-    def should_keep_alive(self) -> bool: ...
+    def should_keep_alive(self) -> bool:
+        """Return whether the connection stays open after the current request."""
 
-    def should_upgrade(self) -> bool: ...
+    def should_upgrade(self) -> bool:
+        """Return whether the current request asks for another protocol."""
 
 
 def new_parser(callbacks: object) -> RequestParser:

@@ -41,6 +41,7 @@ class FrameProtocol(Protocol):
         return self.close_sent is not None and self.close_rcvd is None
 
     def recv_frame(self, frame: Frame) -> None:
+        """Check and take a frame. Called by the parser of `websockets`."""
         if frame.opcode is Opcode.CLOSE:
             # A close in the middle of a fragmented message is valid (section 5.5.1). Reset the size
             # of the message so far, by its current name and that of websockets 13.

@@ -12,7 +12,7 @@ import socket
 import time
 from enum import Enum, auto
 
-__all__ = ["ProbeResult", "probe"]
+__all__ = ["GrpcProbeResult", "probe"]
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _METHOD = "/ray.rpc.NodeInfoGcsService/GetClusterId"
@@ -25,7 +25,7 @@ _SETTINGS, _HEADERS, _DATA = 4, 1, 0
 _END_STREAM, _END_HEADERS = 1, 4
 
 
-class ProbeResult(Enum):
+class GrpcProbeResult(Enum):
     """The outcome of a probe of the control store."""
 
     ACCEPTED = auto()
@@ -37,7 +37,7 @@ class ProbeResult(Enum):
     """The server accepted the connection, and sent nothing."""
 
 
-def probe(host: str, port: int, limit_s: float, authorization: str = "") -> ProbeResult:
+def probe(host: str, port: int, limit_s: float, authorization: str = "") -> GrpcProbeResult:
     """Call a method that every Ray version answers, and return the outcome.
 
     Args:
@@ -59,12 +59,14 @@ def probe(host: str, port: int, limit_s: float, authorization: str = "") -> Prob
                     break
                 answer += more
         except TimeoutError:
-            return ProbeResult.UNCLEAR if answer else ProbeResult.SILENT
+            return GrpcProbeResult.UNCLEAR if answer else GrpcProbeResult.SILENT
         except OSError:
-            return ProbeResult.UNCLEAR
+            return GrpcProbeResult.UNCLEAR
     if found is None:
-        return ProbeResult.UNCLEAR
-    return ProbeResult.REFUSED if int(found[1]) == _UNAUTHENTICATED else ProbeResult.ACCEPTED
+        return GrpcProbeResult.UNCLEAR
+    return (
+        GrpcProbeResult.REFUSED if int(found[1]) == _UNAUTHENTICATED else GrpcProbeResult.ACCEPTED
+    )
 
 
 def _call(authority: str, authorization: str) -> bytes:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ..errors import ConfigError
 from .cluster_protocol import ClusterUnresponsive
-from .grpc_probe import ProbeResult, probe
+from .grpc_probe import GrpcProbeResult, probe
 
 __all__ = ["Tokens", "authenticate"]
 
@@ -59,16 +59,16 @@ def authenticate(address: str, tokens: Tokens, limit_s: float) -> None:
     sends = tokens.mode not in ("", "disabled")
     token = tokens.header() if sends else ""
     answer = probe(host, int(port), limit_s, token)
-    if answer is ProbeResult.REFUSED and not tokens.mode and (token := tokens.header()):
+    if answer is GrpcProbeResult.REFUSED and not tokens.mode and (token := tokens.header()):
         answer = probe(host, int(port), limit_s, token)
-        if answer is ProbeResult.ACCEPTED:
+        if answer is GrpcProbeResult.ACCEPTED:
             tokens.enable()
-    if answer is ProbeResult.SILENT:
+    if answer is GrpcProbeResult.SILENT:
         raise ClusterUnresponsive(
             f"Ray's control store at {address} accepts connections, but has not answered for "
             f"{limit_s:g} s; check the process gcs_server on Ray's head node."
         )
-    if answer is ProbeResult.REFUSED:
+    if answer is GrpcProbeResult.REFUSED:
         raise ConfigError(f"the Ray cluster at {address} {_refusal(tokens, token)}.")
 
 

@@ -40,6 +40,7 @@ class DesiredState:
     held: bool = False
 
     def with_resource(self, resource: Resource, now: float) -> DesiredState:
+        """Return the state with a resource added or replaced."""
         key = (resource.kind, resource.name)
         return replace(
             self,
@@ -48,6 +49,7 @@ class DesiredState:
         )
 
     def without(self, key: Key) -> DesiredState:
+        """Return the state without a resource."""
         return replace(
             self,
             resources={other: value for other, value in self.resources.items() if other != key},

@@ -108,6 +108,7 @@ class ManagedReplica:
 
     @property
     def view(self) -> ReplicaView:
+        """The facts about the replica that `reconcile` decides by."""
         view = self._view
         if view is None:
             start = self._bring_up
@@ -152,6 +153,7 @@ class ManagedReplica:
 
     @property
     def overview(self) -> ReplicaOverview:
+        """The replica's part of the status."""
         return ReplicaOverview(
             self.replica_id,
             self.state,

@@ -106,6 +106,7 @@ class ReplicaGroup:
 
     @property
     def views(self) -> list[ReplicaView]:
+        """The facts about all replicas that `reconcile` decides by."""
         if self._views is None:
             self._views = [replica.view for replica in self._replicas.values()]
         return self._views
@@ -134,6 +135,7 @@ class ReplicaGroup:
 
     @property
     def is_gone(self) -> bool:
+        """Whether the deployment is deleted and its last replica has ended."""
         return self.spec is None and not self._replicas
 
     @property
@@ -151,6 +153,7 @@ class ReplicaGroup:
 
     @property
     def overview(self) -> DeploymentStatusOverview:
+        """The deployment's part of the status."""
         views = self.views
         failures, pause_s = self._failures.failed_starts, self._failures.pause_s(self._loop.time())
         waits = waiting_for(self.target, views, failures=failures, pause_s=pause_s)

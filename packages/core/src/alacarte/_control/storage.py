@@ -98,6 +98,7 @@ class Index:
         return found.union(*(blob.keys for blob in self.blobs.values()))
 
     def encode(self) -> bytes:
+        """Return the index as the stored bytes."""
         # Pickled separately, so that the format number is readable when the index is not.
         return pickle.dumps((FORMAT, pickle.dumps(self, protocol=5)), protocol=5)
 

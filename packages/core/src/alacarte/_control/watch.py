@@ -187,6 +187,7 @@ class SnapshotHub:
         self._tracked.setdefault(watcher, pending[0] if pending else None)
 
     def untrack(self, watcher: str) -> None:
+        """Wait no longer for the acknowledgements of a watcher."""
         self._tracked.pop(watcher, None)
         self._progress.set()
 

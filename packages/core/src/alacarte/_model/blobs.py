@@ -75,7 +75,7 @@ def pack(value: object, digest_of: Callable[[bytes], str] = blob_digest) -> Pack
         digest_of: `blob_digest`, or a function that caches its results.
     """
     file = io.BytesIO()
-    pickler = _Pickler(file, digest_of)
+    pickler = _BlobPickler(file, digest_of)
     pickler.dump(value)
     return Packed(file.getvalue(), pickler.sizes, pickler.blobs)
 
@@ -86,10 +86,10 @@ def unpack(data: bytes, find: Callable[[str, int], Any] = BlobRef) -> Any:
     Args:
         find: Returns the byte string of a digest and size, or a reference to it.
     """
-    return _Unpickler(data, find).load()
+    return _BlobUnpickler(data, find).load()
 
 
-class _Pickler(pickle.Pickler):
+class _BlobPickler(pickle.Pickler):
     def __init__(self, file: io.BytesIO, digest_of: Callable[[bytes], str]) -> None:
         super().__init__(file, protocol=5)
         self.sizes: dict[str, int] = {}
@@ -108,7 +108,7 @@ class _Pickler(pickle.Pickler):
         return _MARK, digest, len(obj)
 
 
-class _Unpickler(pickle.Unpickler):
+class _BlobUnpickler(pickle.Unpickler):
     def __init__(self, data: bytes, find: Callable[[str, int], Any]) -> None:
         super().__init__(io.BytesIO(data))
         self._find = find

@@ -52,7 +52,7 @@ def load_init(
     Args:
         make_handle: Called once for each deployment that is bound in the arguments.
     """
-    args, kwargs = _Unpickler(data, make_handle).load()
+    args, kwargs = _ModelUnpickler(data, make_handle).load()
     return args, kwargs
 
 
@@ -61,7 +61,7 @@ def load_code(data: bytes, make_handle: Callable[[DeploymentId], Any]) -> Callab
 
     `DeploymentSpec.import_paths` must be on `sys.path`.
     """
-    target: Callable[..., Any] = _Unpickler(data, make_handle).load()
+    target: Callable[..., Any] = _ModelUnpickler(data, make_handle).load()
     return target
 
 
@@ -95,7 +95,7 @@ class ModelPickler(CodePickler):
         return super().reducer_override(obj)
 
 
-class _Unpickler(pickle.Unpickler):
+class _ModelUnpickler(pickle.Unpickler):
     def __init__(self, data: bytes, make_handle: Callable[[DeploymentId], Any]) -> None:
         super().__init__(io.BytesIO(data))
         self._make_handle = make_handle

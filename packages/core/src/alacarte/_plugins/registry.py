@@ -79,6 +79,7 @@ class Plugins:
 
     @property
     def loaded(self) -> tuple[PluginRecord, ...]:
+        """The records of the plugins that are loaded."""
         return tuple(record for record in self.records if record.state == "loaded")
 
     def require(self, names: Iterable[str]) -> None:
@@ -115,6 +116,7 @@ class Plugins:
 
     @property
     def api(self) -> dict[str, ApiName]:
+        """Registered API names, by name."""
         return self.registered("register_api")
 
     @property
@@ -138,26 +140,32 @@ class Plugins:
 
     @property
     def commands(self) -> dict[str, Command]:
+        """Registered commands, by name."""
         return self.registered("register_commands")
 
     @property
     def resource_kinds(self) -> dict[str, ResourceKind]:
+        """Registered resource kinds, by name."""
         return self.registered("register_resources")
 
     @property
     def node_services(self) -> dict[str, NodeServiceSpec]:
+        """Registered node services, by name."""
         return self.registered("register_node_services")
 
     @property
     def routing_policies(self) -> dict[str, PolicyFactory]:
+        """Registered routing policies, by name."""
         return self.registered("register_routing_policies")
 
     @property
     def report_topics(self) -> dict[str, ReportTopic]:
+        """Registered report topics, by name."""
         return self.registered("register_report_topics")
 
     @property
     def protocols(self) -> dict[str, CallProtocol]:
+        """Registered call protocols, by name."""
         return self.registered("register_protocols")
 
     def registered(self, hook: str) -> dict[str, Any]:
@@ -196,10 +204,12 @@ class Plugins:
 
     @property
     def provides_handles(self) -> bool:
+        """Whether a plugin makes handles."""
         return self.implements("make_handle")
 
     @property
     def provides_routes(self) -> bool:
+        """Whether a node service of a plugin serves routes."""
         return any(service.serves_routes for service in self.node_services.values())
 
     def implements(self, hook: str) -> bool:
@@ -288,11 +298,13 @@ class Plugins:
     def wrap_caller(
         self, deployment: DeploymentInfo, config: ConfigSections
     ) -> list[StagedLayer[Layer]]:
+        """Return the plugins' layers for the callers of a deployment, in order."""
         return self._layers("wrap_caller", deployment, config)
 
     def wrap_replica(
         self, deployment: DeploymentInfo, config: ConfigSections
     ) -> list[StagedLayer[Layer]]:
+        """Return the plugins' layers for a replica, in order."""
         return self._layers("wrap_replica", deployment, config)
 
     def wrap_route(self, route: Route, runtime: Runtime) -> list[RouteLayer | PluginError]:
@@ -325,6 +337,7 @@ class Plugins:
         self.call("check_start", config=config)
 
     def on_event(self, event: Event) -> None:
+        """Report an event to the plugins; failures are recorded, not raised."""
         self.call_robust("on_event", event=event, subject=event.kind)
 
     def _layers(

@@ -71,6 +71,7 @@ class Link(ReplicaLoad):
 
     @property
     def unresponsive(self) -> bool:
+        """Whether the replica has left several pings unanswered."""
         return self.silent_rounds >= UNRESPONSIVE_ROUNDS
 
 

@@ -52,6 +52,7 @@ class CallerHandshake:
         self._proved = False
 
     def hello(self) -> bytes:
+        """Return the first message: protocol version, nonce and the expected replica."""
         return _MAGIC + _VERSION.pack(PROTOCOL_VERSION) + self._nonce + self._replica_id.encode()
 
     def prove(self, challenge: Buffer) -> bytes:

@@ -174,6 +174,7 @@ class CallerConnection(CallConnection):
         self.send(Kind.HELLO, 0, 0, self._handshake.hello())
 
     def frame_received(self, frame: Frame) -> None:
+        """Pass a frame to its call, to the handshake, or to the announcements of the replica."""
         if self._handshake is not None:
             self._receive_handshake(frame, self._handshake)
             return

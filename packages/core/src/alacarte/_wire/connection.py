@@ -43,6 +43,7 @@ _CHUNK = int(Kind.CHUNK)
 
 
 def message_size(message: Message) -> int:
+    """Return the size of a message in bytes."""
     size = 0
     for piece in message:
         # Most pieces are `bytes`, and a view costs more than the rest of this loop.
@@ -90,6 +91,7 @@ class Connection(asyncio.BufferedProtocol):
     # --- implemented by subclasses ------------------------------------------------------
 
     def frame_received(self, frame: Frame) -> None:
+        """Handle a frame; each end of a connection overrides this method."""
         raise NotImplementedError(f"{type(self).__name__} must handle frames")
 
     def frames_arrived(self, frames: list[Frame]) -> None:
@@ -102,6 +104,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def connected(self) -> bool:
+        """Whether the transport is open."""
         return self.transport is not None and not self.transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

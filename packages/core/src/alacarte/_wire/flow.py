@@ -97,6 +97,7 @@ class Inbox:
             self._arrived.append(self)
 
     def end(self) -> None:
+        """End the stream after the messages that have arrived."""
         self._ended = True
         self._wake()
 
@@ -219,9 +220,11 @@ class SendWindow:
         return self._left > 0
 
     def use(self, size: int) -> None:
+        """Take the cost of a message of this size from the window."""
         self._left -= cost(size)
 
     def grant(self, size: int) -> None:
+        """Widen the window by credit from the receiver, in bytes."""
         self.was_granted = True
         self._left += size
         if self._left > 0 and self._waiter is not None and not self._waiter.done():

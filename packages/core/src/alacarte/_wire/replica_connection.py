@@ -114,6 +114,7 @@ class ReplicaConnection(ServingConnection):
 
     @property
     def is_authenticated(self) -> bool:
+        """Whether the handshake is complete."""
         return self._handshake is None
 
     def finish(self, stream: ReplicaStream) -> bool:
@@ -152,6 +153,7 @@ class ReplicaConnection(ServingConnection):
         self._cancelled = {frame.stream for frame in frames if frame.kind == _CANCEL}
 
     def frame_received(self, frame: Frame) -> None:
+        """Pass a frame to its call, to the handshake, or to a new call."""
         if self._handshake is not None:
             self._receive_handshake(frame, self._handshake)
             return

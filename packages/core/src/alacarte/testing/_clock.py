@@ -32,6 +32,7 @@ class FakeClock:
 
     @property
     def now(self) -> float:
+        """The clock's time, in seconds; it cannot be set back."""
         return self._now
 
     @now.setter

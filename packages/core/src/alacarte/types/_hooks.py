@@ -38,7 +38,8 @@ class Hooks(Protocol):
     """
 
     @property
-    def failures(self) -> Failures: ...
+    def failures(self) -> Failures:
+        """The place where failures of plugins are recorded."""
 
     def implements(self, hook: str) -> bool:
         """Return whether some plugin implements a hook."""

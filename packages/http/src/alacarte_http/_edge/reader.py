@@ -278,6 +278,7 @@ class Reader:
     # --- callbacks of httptools
 
     def on_url(self, url: bytes) -> None:
+        """Take a part of the request target. Called by the parser."""
         if self.state is not HEAD:
             return  # see _handle_upgrade
         if not self._url:
@@ -287,6 +288,7 @@ class Reader:
             raise self._line_too_long()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header field. Called by the parser."""
         name = name.lower()
         if value[-1:] in _WHITESPACE:
             value = value.strip(_WHITESPACE)
@@ -298,6 +300,7 @@ class Reader:
             raise Refusal(431, f"The request has more than {self._max_fields} headers, the limit.")
 
     def on_headers_complete(self) -> None:
+        """Check the head and report it. Called by the parser."""
         if self.state is not HEAD:
             return  # see _handle_upgrade
         parser = self._parser
@@ -355,6 +358,7 @@ class Reader:
         self._events.append(head)
 
     def on_body(self, body: bytes) -> None:
+        """Report a part of the body. Called by the parser."""
         self.body_size += len(body)
         limit = self._limits.body_bytes
         if limit is not None and self.body_size > limit:
@@ -362,6 +366,7 @@ class Reader:
         self._events.append(Body(body))
 
     def on_message_complete(self) -> None:
+        """End the body, unless the connection is upgraded. Called by the parser."""
         # At a head with Upgrade, httptools reports the end of the message.
         if self.state is BODY and not self._parser.should_upgrade():
             self._end_body()

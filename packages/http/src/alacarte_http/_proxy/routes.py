@@ -58,6 +58,7 @@ class RouteIndex:
 
     @property
     def routes(self) -> list[Route]:
+        """All routes, those with a prefix first."""
         return [each.route for each in (*self._prefixes.values(), *self._exact.values())]
 
     def match(self, path: str) -> ResolvedRoute | None:

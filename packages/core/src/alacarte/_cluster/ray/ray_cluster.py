@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ...errors import ConfigError
 from ..cluster_protocol import Actor, ActorDied, ActorSpec, Capacity, Node
-from ..grpc_probe import ProbeResult, probe
+from ..grpc_probe import GrpcProbeResult, probe
 from .control_store import CALLS, DurableMap, answer
 from .error_cause import first_line
 from .free_resources import compute_capacity, missing_resources
@@ -50,9 +50,10 @@ class RayCluster(DurableMap):
     def is_reachable(self) -> bool:
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
         try:
-            return probe(host.strip("[]"), int(port), _PROBE_TIMEOUT_S) is not ProbeResult.SILENT
+            result = probe(host.strip("[]"), int(port), _PROBE_TIMEOUT_S)
         except OSError:
             return False
+        return result is not GrpcProbeResult.SILENT
 
     @classmethod
     def connect(
