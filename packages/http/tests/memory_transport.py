@@ -1,4 +1,4 @@
-"""A client's end of a connection, in memory: for connections that need no socket."""
+"""A transport in memory, for tests of connections without a socket."""
 
 from __future__ import annotations
 

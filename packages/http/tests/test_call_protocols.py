@@ -1,4 +1,4 @@
-"""The call protocols of HTTP as a process without user code knows them."""
+"""The call protocols of HTTP in a process without user code."""
 
 from __future__ import annotations
 

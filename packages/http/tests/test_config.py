@@ -1,4 +1,4 @@
-"""The `http` section: what is allowed, and what a mistake is told."""
+"""The `http` section: valid options, and errors for mistakes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_ray_serves_variable_for_the_host(monkeypatch):
         {"prot": 80},
     ],
 )
-def test_what_is_not_allowed(bad):
+def test_invalid_values(bad):
     """Invalid values raise when the options are created."""
     with pytest.raises(ValidationError):
         HTTPOptions(**bad)
@@ -94,11 +94,11 @@ def test_public_names():
     assert serve.config.ProxyLocation is ProxyLocation
 
 
-# --- given to serve.start ---------------------------------------------------------------
+# --- options of serve.start -------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"prot": 80}, r"http_options: prot is not an option; allowed: .*port"),
         ({"port": 70000}, r"http_options: port=70000 must be less"),
@@ -109,9 +109,9 @@ def test_public_names():
         ),
     ],
 )
-def test_a_mistake_is_one_line(local, options, told):
+def test_a_mistake_is_one_line(local, options, message):
     """`serve.start` names section, key and value in one line, and starts nothing."""
-    with pytest.raises(ConfigError, match=told) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         local.start(http_options=options)
     assert "\n" not in str(caught.value)
     assert not local.status().proxies

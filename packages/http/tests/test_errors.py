@@ -59,7 +59,7 @@ def test_statuses(error, status, headers):
     assert answer.text
 
 
-def test_a_clients_mistake_is_told():
+def test_an_invalid_request_is_explained_to_its_client():
     """An invalid request's error text reaches its client."""
     answer = error_response(InvalidRequestError("secret#d", "the model id is empty"))
     assert (answer.status, answer.text) == (400, "the model id is empty")

@@ -1,4 +1,4 @@
-"""HTTP messages between proxy and replica: what goes in comes out, and nothing breaks out."""
+"""HTTP messages between proxy and replica: lossless, and safe against injection."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_header_injection(bad):
         pack_response(200, [(b"x", bad)])
 
 
-def test_what_the_proxy_must_know():
+def test_length_and_close_are_in_the_prefix():
     """The prefix has length and close; headers that the proxy sets are dropped."""
     head, _ = unpack_response(
         pack_response(
@@ -166,7 +166,7 @@ def test_two_content_lengths():
 
 
 @pytest.mark.parametrize("status", [-1, 0, 99, 101, 199, 600, 70000])
-def test_statuses_there_are_not(status):
+def test_invalid_statuses(status):
     """Statuses outside 200 to 599 are refused."""
     with pytest.raises(ValueError, match=f"{status} is not the status of a response"):
         pack_response(status, [])

@@ -101,7 +101,7 @@ def test_the_port_is_tried_before_a_cluster_starts():
         ({"ssl_certfile": "/no/cert", "ssl_keyfile": "/no/key"}, "ssl_certfile='/no/cert' cannot"),
     ],
 )
-def test_what_else_is_refused_before_a_cluster_starts(options, reason):
+def test_host_and_certificates_are_checked_before_a_cluster_starts(options, reason):
     """`check_start` checks the host and the certificates."""
     with pytest.raises(ConfigError, match=reason):
         hooks.check_start(sections(HTTPOptions(**options)))

@@ -18,8 +18,8 @@ class Hooks:
     def __init__(self, give: Callable[[Any], Any]) -> None:
         self._give = give
 
-    def ask(self, hook: str, **given: Any) -> list[tuple[str, Any]]:
-        value = self._give(given["route"])
+    def call(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
+        value = self._give(arguments["route"])
         return [] if value is None else [("mine", value)]
 
     def registered(self, hook: str) -> dict[str, Any]:
@@ -52,14 +52,14 @@ def test_a_sound_layer_passes(give: Callable[[Any], Any]):
 
 
 @pytest.mark.parametrize(
-    ("give", "told"),
+    ("give", "message"),
     [
         (refused, "returned 17"),
         (lambda route: nothing, "plugin mine: .*not a service"),
         (lambda route: raising if route.kind == "system" else None, "own paths: 'system'"),
     ],
 )
-def test_a_broken_layer_is_told(give: Callable[[Any], Any], told: str):
+def test_a_broken_layer_is_reported(give: Callable[[Any], Any], message: str):
     """A layer that fails for any kind of route fails the check."""
-    with pytest.raises(AssertionError, match=told):
+    with pytest.raises(AssertionError, match=message):
         check_http_layers(Hooks(give), None)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The public codec: what a layer around a call reads and writes of HTTP."""
+"""The public codec of HTTP messages in calls."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_headers_are_replaced_by_name():
     assert len(response.headers) == 3
 
 
-def test_a_response_that_nobody_changed_is_not_written_again():
+def test_an_unchanged_response_is_not_encoded_again():
     """A large body is not copied on its way through layers."""
     call, reply = http_call(), Reply((pack_response(200, []) + b"body",))
     assert write_reply(call, read_response(call, reply)) is reply

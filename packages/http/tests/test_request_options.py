@@ -86,6 +86,6 @@ def test_model_session_and_staying():
         ({b"x-serve-shard-key": b"\xff\x00"}, "\xff\x00"),
     ],
 )
-def test_what_requests_stick_by(headers: dict[bytes, bytes], key: str):
+def test_routing_keys(headers: dict[bytes, bytes], key: str):
     """The routing key is the shard key, or the session id without one."""
     assert read_options(list(headers.items())).routing_key == key

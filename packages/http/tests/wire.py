@@ -1,4 +1,4 @@
-"""A client of sockets and bytes, for what a well-behaved client would never send or show."""
+"""A client of raw bytes, for requests that an HTTP library would not send."""
 
 from __future__ import annotations
 

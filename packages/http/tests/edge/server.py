@@ -1,4 +1,4 @@
-"""The proxy's connections in front of a small application, on a loop of either kind."""
+"""A server of the edge's connections with a small application, on asyncio's loop or uvloop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""However the network cuts what a client sends, the proxy makes the same of it."""
+"""The edge's responses do not depend on how a client's bytes are split into reads."""
 
 from __future__ import annotations
 

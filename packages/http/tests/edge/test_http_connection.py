@@ -1,4 +1,4 @@
-"""A client's connection: deadlines, room for others, clients that leave, and an orderly end."""
+"""A client's connection: deadlines, limits, disconnects, and draining."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_an_idle_connection(serve_with):
     server.wait_until_empty()
 
 
-# --- room for others
+# --- limits
 
 
 def test_the_longest_idle_makes_room(serve_with):
@@ -273,7 +273,7 @@ def test_a_flood(serve_with, beginning):
     server.wait_until_empty()
 
 
-# --- clients that leave
+# --- disconnects
 
 
 def test_a_client_that_stops_sending(serve_with):
@@ -461,7 +461,7 @@ def test_an_early_answer_instead_of_a_continue(serve_with):
         assert wire.rest() == b""
 
 
-def test_too_many_in_line(serve_with):
+def test_too_many_pipelined_requests(serve_with):
     """256 pipelined requests are answered; one more gets 503, and the connection closes."""
     server = serve_with()
     with server.wire() as wire:
@@ -474,10 +474,10 @@ def test_too_many_in_line(serve_with):
         assert wire.rest() == b""
 
 
-# --- the end
+# --- draining
 
 
-def test_winding_down_an_idle_connection(serve_with):
+def test_draining_an_idle_connection(serve_with):
     """A request on its way to a draining idle connection is answered with Connection: close."""
     server = serve_with()
     with server.wire() as used, server.wire() as fresh, server.wire() as silent:
@@ -494,7 +494,7 @@ def test_winding_down_an_idle_connection(serve_with):
     server.wait_until_empty()
 
 
-def test_winding_down_a_busy_connection(serve_with):
+def test_draining_a_busy_connection(serve_with):
     """While draining, all requests are answered, the last one with Connection: close."""
     server = serve_with()
     with server.wire() as busy, server.wire() as queued, server.wire() as begun:

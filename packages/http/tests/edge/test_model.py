@@ -1,4 +1,4 @@
-"""Mutated streams of requests: the server reads them as an independent model does."""
+"""Mutated streams of requests, which the server reads like an independent model."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ RESPONSES = {
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 @pytest.mark.parametrize("message", RESPONSES.values(), ids=RESPONSES)
 @pytest.mark.parametrize("request_bytes", REQUESTS.values(), ids=REQUESTS)
-def test_it_is_the_same_as_from_its_parts(request_bytes, message, kind):
+def test_a_packed_response_equals_respond(request_bytes, message, kind):
     """`respond_packed` and `respond` send the same response, up to the order of headers."""
     head, body = unpack_response(message)
     expected = answered(lambda exchange: exchange.respond(head, ID, body), request_bytes)
@@ -94,7 +94,7 @@ def test_it_is_the_same_as_from_its_parts(request_bytes, message, kind):
     assert (got.closing, got.num_writes) == (expected.closing, expected.num_writes)
 
 
-def test_it_leaves_as_it_is():
+def test_a_packed_response_leaves_unchanged():
     """A packed response leaves unchanged in one write, behind the proxy's own lines."""
     message = response(etag="1")
     got = answered(lambda exchange: exchange.respond_packed(message, ID), REQUESTS["1.1"])

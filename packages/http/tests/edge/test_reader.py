@@ -1,4 +1,4 @@
-"""The reader of a connection's bytes, alone: no socket, no loop, and no clock."""
+"""The reader of requests, without socket, event loop and clock."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read(reader: Reader, *reads: bytes) -> list[Event]:
     return events
 
 
-def told(events: list[Event]) -> list[object]:
+def as_values(events: list[Event]) -> list[object]:
     """Return events as values, with the parts of each body joined."""
     found: list[object] = []
     for event in events:
@@ -92,7 +92,7 @@ def test_each_head_is_read_for_itself(data: bytes):
     """Equal bytes become equal heads, but separate objects that an application may change."""
     first = read(Reader(LIMITS), data)[0]
     events = read(Reader(LIMITS), data, data)
-    assert told(events[:1]) == told([first])
+    assert as_values(events[:1]) == as_values([first])
     assert all(each is not events[0] for each in [first, *events[1:]])
 
 
@@ -111,7 +111,7 @@ def test_nothing_is_read_behind_the_last_request():
     assert reader.state is State.MUST_CLOSE
 
 
-def test_what_follows_a_handshake_is_not_http():
+def test_bytes_after_a_handshake_are_not_read():
     """Bytes after a handshake belong to the other protocol."""
     reader = Reader(LIMITS)
     [upgrade] = read(reader, WEBSOCKET + b"\x81\x00GET /")
@@ -121,7 +121,7 @@ def test_what_follows_a_handshake_is_not_http():
     assert read(reader, GET) == []
 
 
-def test_what_is_refused_ends_the_reading():
+def test_a_refusal_ends_the_reading():
     """After a refusal the reader returns no event."""
     reader = Reader(LIMITS)
     events = read(reader, GET + b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n" + GET, GET)
@@ -178,8 +178,8 @@ def test_any_bytes_in_any_cut(data: bytes, cuts: list[int]):
     places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
     reads = [data[a:b] for a, b in pairwise(places)]
     whole, cut = Reader(LIMITS), Reader(LIMITS)
-    expected = told(read(whole, data))
-    found = told(read(cut, *reads))
+    expected = as_values(read(whole, data))
+    found = as_values(read(cut, *reads))
     assert _but_for_status(found) == _but_for_status(expected)
     assert cut.state is whole.state
 
@@ -195,8 +195,8 @@ def test_a_long_body_in_any_cut(size: int, cuts: list[int], h2c: bool):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("alacarte_http._edge.reader._MAX_PARSED_BODY_BYTES", 0)
         events = read(reader, *[data[a:b] for a, b in pairwise(places)])
-    parsed = told(read(Reader(LIMITS), data))
-    assert told(events) == parsed
+    parsed = as_values(read(Reader(LIMITS), data))
+    assert as_values(events) == parsed
     assert parsed[1:3] == [body, END]
     assert reader.state is State.DONE
 

@@ -1,4 +1,4 @@
-"""The server's connections on a transport in memory: bytes in, and a record of the rest.
+"""The edge's connections on a transport in memory, with a record of their behaviour.
 
 The one file of the comparison that knows the server's classes.
 """

@@ -1,4 +1,4 @@
-"""Many streams, each read by the server and by the model."""
+"""Comparison of server and model on many streams."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Difference", "Outcome", "run"]
 
 @dataclass
 class Difference:
-    """A case on which the server and the model differ, as small as was possible."""
+    """A reduced case on which the server and the model differ."""
 
     seed: int
     difference: str
@@ -38,7 +38,7 @@ class Difference:
 
 @dataclass
 class Outcome:
-    """Of many cases. `counts` tells how often the server did what."""
+    """The outcome of many cases; `counts` has the number of each behaviour."""
 
     differences: list[Difference] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -79,7 +79,7 @@ async def _compare(edge: Edge, case: Case) -> tuple[Observed, str | None]:
 
 
 async def _shrink(edge: Edge, seed: int, case: Case) -> Difference:
-    """Leave out what the difference does not need."""
+    """Remove the parts of a case that its difference does not need."""
 
     async def differs(smaller: Case) -> bool:
         return (await _compare(edge, smaller))[1] is not None

@@ -1,4 +1,4 @@
-"""A second reading of HTTP/1.1, to compare the server's reading with.
+"""An independent reader of HTTP/1.1, for comparison with the server's.
 
 Written from RFC 9110, RFC 9112 and `docs/reference/http-promises.md`, without a look at the server:
 slow and plain. A stream is read when all of its bytes are known, so that neither reads nor state
@@ -27,7 +27,7 @@ CHUNK_EXTENSIONS = re.compile(
 MUST_KNOW = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"TRACE", b"PATCH"))
 """Methods of RFC 9110 and RFC 5789. A server may know others."""
 STATUSES = frozenset((400, 414, 417, 431, 501, 505))
-"""Statuses that a head may be refused with."""
+"""Statuses of the refusal of a head."""
 _LEADING_ZEROS = 8
 _MAX_HEX_DIGITS = 16
 
@@ -43,7 +43,7 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """A request as the application must see it.
+    """A request that the application must see.
 
     Attributes:
         path: As it was sent.
@@ -62,7 +62,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Step:
-    """A request, or the beginning of one, and what the server may do about it.
+    """A request or the beginning of one, with the allowed behaviour of the server.
 
     Attributes:
         request: None where its head is not whole, or to be refused.
@@ -93,18 +93,18 @@ class Step:
 
 @dataclass
 class Faults:
-    """Statuses that a request must, or may, be refused with."""
+    """Statuses with which the server must or may refuse a request."""
 
     must: set[int] = field(default_factory=set)
     may: set[int] = field(default_factory=set)
 
     def demand(self, broken: bool, *statuses: int) -> None:
-        """Note statuses, any of which is right, where a rule is broken."""
+        """Add alternative statuses for a broken rule."""
         if broken:
             self.must.update(statuses)
 
     def allow(self, unusual: bool, *statuses: int) -> None:
-        """Note statuses with which the server may be stricter than its clients deserve."""
+        """Add statuses with which the server may refuse a valid request."""
         if unusual:
             self.may.update(statuses)
 
@@ -114,7 +114,7 @@ class Faults:
 
 
 def read(data: bytes, limits: Limits, *, eof: bool) -> list[Step]:
-    """Return the requests in a stream, and what the server may do about each.
+    """Return the requests in a stream, with the server's allowed behaviour for each.
 
     Nothing behind a step that is refused, waited for, upgraded or last is of consequence.
 
@@ -143,7 +143,7 @@ def change(step: Step, **values: object) -> Step:
 
 
 def read_one(data: bytes, at: int, limits: Limits) -> Step | None:
-    """Return the request at a position; None where nothing is there but empty lines."""
+    """Return the request at a position; None if only empty lines follow."""
     empty_lines = 0
     while data.startswith(CRLF, at):
         at += 2
@@ -188,7 +188,7 @@ def incomplete_head(data: bytes, limits: Limits) -> Step:
 
 
 def may_become_request_line(rest: bytes) -> bool:
-    """Whether a request line without its end is the beginning of one that must be served."""
+    """Return whether an incomplete request line is the beginning of a valid one."""
     method, space, rest = rest.partition(b" ")
     if not space:
         return any(known.startswith(method) for known in MUST_KNOW)
@@ -199,7 +199,7 @@ def may_become_request_line(rest: bytes) -> bool:
 
 
 def may_become_field(rest: bytes) -> bool:
-    """Whether a field line without its end is one that the server knows nothing about."""
+    """Return whether an incomplete field line is of a field that the server ignores."""
     if rest == b"\r":
         return True
     name, colon, value = rest.partition(b":")
@@ -214,7 +214,7 @@ def may_become_field(rest: bytes) -> bool:
 def check_incomplete_fields(
     headers: list[tuple[bytes, bytes]], line: bytes, faults: Faults
 ) -> None:
-    """Allow the statuses for fields that are wrong whatever follows."""
+    """Add the statuses for fields that are invalid regardless of their end."""
     found = Faults()
     check_framing(headers, line.rpartition(b" ")[2], found)
     check_hosts(headers, False, found)
@@ -223,7 +223,7 @@ def check_incomplete_fields(
 
 
 class Line(NamedTuple):
-    """A request line. `own` is asked of the server as a whole; `host` is of an absolute target."""
+    """A request line; `own` is OPTIONS *, and `host` is of an absolute target."""
 
     method: bytes
     path: bytes
@@ -265,7 +265,7 @@ def complete_head(data: bytes, lines: list[bytes], end: int, limits: Limits) -> 
 
 
 def read_request_line(line: bytes, limits: Limits, faults: Faults) -> Line | None:
-    """Take a request line apart. Return None if it is to be refused."""
+    """Split a request line; return None if it must be refused."""
     faults.demand(len(line) > limits.request_line, 414)
     match = re.fullmatch(rb"([^ ]*) ([^ ]*) ([^ ]*)", line)
     if match is None or not TOKEN.fullmatch(match[1]) or not re.fullmatch(rb"[!-~]+", match[2]):
@@ -287,7 +287,7 @@ def read_request_line(line: bytes, limits: Limits, faults: Faults) -> Line | Non
 
 
 def read_target(target: bytes, method: bytes, version: bytes, faults: Faults) -> Line | None:
-    """Take a target apart (RFC 9112, section 3.2)."""
+    """Split a target (RFC 9112, section 3.2)."""
     host = None
     asterisk = target == b"*"
     absolute = re.fullmatch(rb"https?://([^/?#]*)(.*)", target, re.IGNORECASE)
@@ -377,7 +377,7 @@ def elements(headers: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
 
 
 def is_last(headers: list[tuple[bytes, bytes]], version: bytes) -> bool | None:
-    """Whether the connection ends after this request (RFC 9112, section 9.3)."""
+    """Return whether the connection closes after this request (RFC 9112, section 9.3)."""
     options = elements(headers, b"connection")
     if version == b"HTTP/1.0" or b"close" in options:
         return True
@@ -385,7 +385,7 @@ def is_last(headers: list[tuple[bytes, bytes]], version: bytes) -> bool | None:
 
 
 def check_websocket(step: Step, headers: list[tuple[bytes, bytes]], *, has_body: bool) -> Step:
-    """Judge a request that offers to go on as a WebSocket (RFC 9110, 7.8; RFC 6455, 4.2.1)."""
+    """Judge a request for a WebSocket (RFC 9110, 7.8; RFC 6455, 4.2.1)."""
     protocols = [each.partition(b"/")[0] for each in elements(headers, b"upgrade")]
     if b"upgrade" not in elements(headers, b"connection") or b"websocket" not in protocols:
         return step
@@ -409,7 +409,7 @@ def check_websocket(step: Step, headers: list[tuple[bytes, bytes]], *, has_body:
 def read_body(
     data: bytes, step: Step, length: int | None, chunked: bool, limits: Limits, faults: Faults
 ) -> Step:
-    """Read the body behind a head that is right (RFC 9112, section 6.3)."""
+    """Read the body behind a valid head (RFC 9112, section 6.3)."""
     assert step.request is not None
     if chunked:
         body, end = read_chunks(data, step.end, limits, faults)
@@ -425,7 +425,7 @@ def read_body(
 
 
 def read_chunks(data: bytes, at: int, limits: Limits, faults: Faults) -> tuple[bytes, int | None]:
-    """Return the content of a chunked body, and its end, None while that has not arrived."""
+    """Return the content of a chunked body and its end, None if it is incomplete."""
     begin, content = at, b""
     while True:
         line_end = data.find(CRLF, at)
@@ -451,7 +451,7 @@ def read_chunks(data: bytes, at: int, limits: Limits, faults: Faults) -> tuple[b
 
 
 def read_chunk_size(line: bytes, faults: Faults) -> int | None:
-    """Return the size that a chunk begins with (RFC 9112, section 7.1)."""
+    """Return the size at a chunk's beginning (RFC 9112, section 7.1)."""
     digits, semicolon, _ = line.partition(b";")
     extensions = line[len(digits) :]
     if semicolon and digits != digits.rstrip(b" \t"):
@@ -466,7 +466,7 @@ def read_chunk_size(line: bytes, faults: Faults) -> int | None:
 
 
 def check_weight(raw: int, content: bytes, limits: Limits, faults: Faults, *, whole: bool) -> None:
-    """Judge framing that is much larger than the body in it."""
+    """Judge framing that is much larger than its body."""
     allowed = 16 * len(content) + limits.header_bytes
     faults.allow(raw > allowed, 400, 431)
     faults.demand(not whole and raw > 2 * allowed, 400, 431)

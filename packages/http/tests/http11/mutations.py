@@ -1,4 +1,4 @@
-"""Streams of requests: right ones from a grammar, and what becomes of them.
+"""Streams of requests: valid ones from a grammar, and mutations of them.
 
 A stream is a list of tokens, so that a change can be one of a token or of a byte.
 """
@@ -78,7 +78,7 @@ FRAGMENTS = [
 
 @dataclass(frozen=True)
 class Case:
-    """A stream, where it is cut into reads, and what happens around it.
+    """A stream, its split into reads, and the behaviour of client and application.
 
     Attributes:
         behaviour: Of the application.
@@ -138,7 +138,7 @@ def _cuts(random: Random, sent: bytes) -> tuple[int, ...]:
 
 
 def _request(random: Random) -> Tokens:
-    """Return a request, right but for a rare oddity of one part."""
+    """Return a request that is valid except for a rare oddity of one part."""
 
     def pick(usual: list[bytes], odd: list[bytes], chance: float = 0.015) -> bytes:
         return random.choice(odd if random.random() < chance else usual)
@@ -213,7 +213,7 @@ ALTERNATIVES = [
     METHODS + ODD_METHODS, TARGETS + ODD_TARGETS, VERSIONS[-2:] + ODD_VERSIONS, CODINGS, LENGTHS,
     CONNECTIONS, UPGRADES, EXPECTATIONS, SIZES, HOSTS + ODD_HOSTS, TRAILERS,
 ]  # fmt: skip
-"""A token of one of these becomes another one of the same."""
+"""Groups of tokens; a mutation replaces a token by another of its group."""
 
 
 def _mutate_tokens(random: Random, tokens: Tokens) -> None:

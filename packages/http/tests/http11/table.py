@@ -1,4 +1,4 @@
-"""HTTP/1.1 byte by byte: what a server is sent, and what it must, should or does make of it.
+"""The byte table of HTTP/1.1: requests, and the behaviour that is required or chosen.
 
 Written from RFC 9110 and RFC 9112. A row of level MUST or SHOULD is the RFC's; one of level OURS is
 a choice that the RFC leaves open, or a limit of our own.
@@ -49,19 +49,19 @@ NEXT = b"GET /next HTTP/1.1\r\n" + HOST + b"\r\n"
 
 
 def served(name: str, sent: bytes, level: str, section: str, **saw: Any) -> None:
-    """The application is asked, and the connection goes on."""
+    """A row whose request is served, and whose connection stays open."""
     CASES.append(Case(name, sent, level, section, (200,), False, saw))
 
 
 def refused(name: str, sent: bytes, level: str, section: str, status: int = 400) -> None:
-    """The server answers itself, once, and closes."""
+    """A row whose request is refused, and whose connection closes."""
     CASES.append(Case(name, sent, level, section, (status,), True))
 
 
 def row(
     name: str, sent: bytes, level: str, section: str, *statuses: int, closes: bool, **saw: Any
 ) -> None:
-    """Anything else."""
+    """A row with another outcome."""
     CASES.append(Case(name, sent, level, section, statuses, closes, saw))
 
 

@@ -1,4 +1,4 @@
-"""The access log: what is noted of a request, and what happens when it cannot be written."""
+"""The access log: its lines, and writes that fail or are slow."""
 
 from __future__ import annotations
 
@@ -218,22 +218,22 @@ class Slow:
         self.text += text
 
 
-def noted(log: AccessLogWriter, path: bytes = b"/") -> None:
+def log_request(log: AccessLogWriter, path: bytes = b"/") -> None:
     log.record("GET", path, "/", 200, 0.001, "id", "app")
 
 
-async def test_what_is_too_much_is_dropped_and_counted(caplog: pytest.LogCaptureFixture):
+async def test_excess_lines_are_dropped_and_counted(caplog: pytest.LogCaptureFixture):
     """During a slow write memory is bounded, and a warning counts the dropped lines."""
     slow = Slow()
     log = AccessLogWriter(slow.write, line_of("x" * 1_000_000))
     for _ in range(20):
-        noted(log)
+        log_request(log)
     slow.go.set()
     await log.close()
     written = slow.text.count("\n")
     assert written < 20
     assert f"{20 - written} requests were not logged" in caplog.text
-    noted(log)
+    log_request(log)
     await log.close()
     assert slow.text.count("\n") == written + 1, "it goes on afterwards"
 
@@ -245,12 +245,12 @@ async def test_a_full_disk(caplog: pytest.LogCaptureFixture):
     slow.error = OSError(28, "No space left on device")
     log = AccessLogWriter(slow.write, line_of("line"))
     for _ in range(3):
-        noted(log)
+        log_request(log)
         await log.close()
     assert caplog.text.count("No space left on device") == 1
     assert caplog.records[0].levelno == logging.WARNING
     slow.error = None
-    noted(log)
+    log_request(log)
     await log.close()
     assert slow.text.count("line") == slow.text.count("\n") == 1
 
@@ -259,7 +259,7 @@ async def test_lines_are_gathered(tmp_path: Path):
     """Many lines leave in one write."""
     log = open_access_log("text", str(tmp_path / "x"))
     for _ in range(100):
-        noted(log)
+        log_request(log)
     assert (tmp_path / "x").read_text() == ""
     await asyncio.sleep(0)
     await log.close()

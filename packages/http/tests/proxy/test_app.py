@@ -1,4 +1,4 @@
-"""The proxy on real sockets: HTTP as such, whoever answers behind it."""
+"""The proxy on real sockets: HTTP/1.1, routes, disconnects and failures."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ def test_any_status(site, status):
 
 
 @pytest.mark.parametrize("status", [99, 600, 1000, 70000])
-def test_a_status_there_is_not(site, status):
+def test_an_invalid_status(site, status):
     """An invalid status becomes 500, and the connection stays open."""
     site.run(mirror.bind())
     with site.wire() as wire:
@@ -337,7 +337,7 @@ def test_expect_100_continue(site):
     assert (answer.status, answer.body) == (200, b"hello")
 
 
-def test_expect_100_continue_in_vain(site):
+def test_expect_100_continue_without_reading(site):
     """A response that does not read the body is sent without 100 Continue."""
     site.run(mirror.bind(), "/a")
     with site.wire() as wire:
@@ -469,7 +469,7 @@ def test_other_paths_of_the_proxys(site, path):
 
 
 @pytest.mark.parametrize("path", ["/-", "/-a", "/a/-/routes", "/%2d/routes", "/%2D/healthz"])
-def test_what_only_looks_like_the_proxys(site, path):
+def test_paths_that_only_decode_to_the_proxys_own(site, path):
     """A path that only decodes to `/-/` belongs to the application."""
     site.run(echo.bind())
     assert site.http.get(path).json()["path"] == path.replace("%2d", "-").replace("%2D", "-")
@@ -483,7 +483,7 @@ def test_the_proxys_own_paths_are_only_read(site, path):
         assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
-def test_routes_are_told_to_hosts_that_are_known(start):
+def test_routes_are_shown_to_known_hosts(start):
     """`/-/routes` is forbidden for host names that an attacker may control (DNS rebinding)."""
     site = start(routes_hosts=["known.example"])
     known = ("localhost", "LocalHost:8000", "app.localhost", "127.0.0.1:80", "[::1]:8000",
@@ -610,7 +610,7 @@ def test_exact_routes(site):
     assert site.http.get("/-/routes").json() == {"/": "around", "/one": "single"}
 
 
-# --- when it does not go well -----------------------------------------------------------
+# --- failures ---------------------------------------------------------------------------
 
 
 def test_a_port_in_use(local):
@@ -865,7 +865,7 @@ def test_a_replica_that_dies_under_what_may_be_repeated(start, gate, method, bod
         assert wire.answer().status == status
 
 
-# --- what a request must not cost -------------------------------------------------------
+# --- costs of a request -----------------------------------------------------------------
 
 
 def test_no_hook_call_per_request(site):

@@ -1,4 +1,4 @@
-"""A streamed reply on its way to the client: parts are written as they arrive."""
+"""Forwarding of a streamed reply, whose parts are written as they arrive."""
 
 from __future__ import annotations
 

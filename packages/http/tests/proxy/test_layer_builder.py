@@ -278,7 +278,7 @@ BROKEN: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_what_a_plugin_breaks_is_answered_500(broken: Any):
+def test_a_broken_layer_responds_500(broken: Any):
     """A failing layer responds 500, is reported with its plugin's name, and blocks requests."""
     log: list[str] = []
     reports: list[Any] = []
@@ -326,7 +326,7 @@ def test_a_layer_may_raise_an_error_of_a_request(error: RequestError, status: in
     assert reports == []
 
 
-def test_who_is_gone_is_not_answered():
+def test_a_disconnected_client_gets_no_response():
     """ClientDisconnected passes every layer."""
     with pytest.raises(ClientDisconnected):
         answer(built(("a", raising(ClientDisconnected())), ("b", tagging("b", []))))

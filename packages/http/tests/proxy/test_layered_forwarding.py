@@ -1,4 +1,4 @@
-"""A request's way through layers, in memory: what each side is told, and what is closed."""
+"""Forwarding through layers, in memory: requests, responses, and closed streams."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ async def test_the_proxy_s_own_answer_takes_no_task():
     assert (bench.edge.tasks, bench.ended) == (set(), [404])
 
 
-# --- what is passed on ------------------------------------------------------------------
+# --- rewrites ---------------------------------------------------------------------------
 
 
 async def test_a_rewritten_request_reaches_the_replica():

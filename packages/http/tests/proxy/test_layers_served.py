@@ -1,4 +1,4 @@
-"""Layers of plugins around what the proxy answers: requests, WebSockets, and its own paths."""
+"""Layers of plugins around requests, WebSockets and the proxy's own paths."""
 
 from __future__ import annotations
 
@@ -323,7 +323,7 @@ def test_a_request_has_its_time_for_layers_too(start, layers, gate, where: str):
     assert statuses == {"before": [], "in the application": [504], "after": [200]}[where]
 
 
-# --- the proxy's own answers ------------------------------------------------------------
+# --- local responses --------------------------------------------------------------------
 
 
 def test_layers_stand_around_every_path(start, layers):
@@ -531,7 +531,7 @@ def test_a_hook_that_fails_once_is_asked_again(start, layers, caplog):
 
 
 @pytest.mark.parametrize("given", [17, StagedLayer("nowhere", layer(need_key))])
-def test_what_is_no_layer_fails_its_route(start, layers, given, caplog):
+def test_a_hook_that_returns_no_layer_fails_its_route(start, layers, given, caplog):
     """A hook that returns no layer makes its route respond 500, and the log names the plugin."""
     layers(lambda route: given if route.application == "bad" else None)
     site = start()

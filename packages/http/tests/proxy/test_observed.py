@@ -122,12 +122,12 @@ class Bench:
         for _ in range(20):
             await asyncio.sleep(0)
 
-    async def told(self, data: bytes) -> tuple[str, EdgeRequest]:
+    async def report_of(self, data: bytes) -> tuple[str, EdgeRequest]:
         """Send a request; return its only report."""
         self.send(data)
         await self.settle()
-        [told] = self.observer.requests
-        return told
+        [report] = self.observer.requests
+        return report
 
 
 def get(path: str, method: str = "GET") -> bytes:
@@ -137,7 +137,7 @@ def get(path: str, method: str = "GET") -> bytes:
 async def test_a_request_that_is_answered():
     """A served request is reported as ended, without its query."""
     bench = Bench()
-    kind, request = await bench.told(get("/shop/a?secret=1"))
+    kind, request = await bench.report_of(get("/shop/a?secret=1"))
     assert (kind, request.protocol, request.method) == ("ended", "http", "GET")
     assert (request.path, request.route, request.app) == ("/shop/a", "/shop", "shop")
     assert (request.request_id, request.status) == ("mine", 200)
@@ -150,7 +150,7 @@ async def test_an_application_that_fails():
     async def fails(call: Call) -> Reply:
         raise ValueError("a bug")
 
-    kind, request = await Bench(fails).told(get("/shop"))
+    kind, request = await Bench(fails).report_of(get("/shop"))
     assert (kind, request.status, request.app) == ("ended", 500, "shop")
 
 
@@ -165,30 +165,30 @@ async def test_an_application_that_fails():
 async def test_a_request_that_the_proxy_refuses(sent: bytes, status: int, route: str, reason: str):
     """A refused request is reported with the client's text and the path's route."""
     bench = Bench()
-    kind, request = await bench.told(sent)
+    kind, request = await bench.report_of(sent)
     assert (kind, request.status, request.route) == ("refused", status, route)
     assert (request.app, request.total_s) == (route.strip("/"), 0.0)
-    [told] = bench.observer.reasons
-    assert reason in told
-    assert told.encode() in bench.transport.written
+    [text] = bench.observer.reasons
+    assert reason in text
+    assert text.encode() in bench.transport.written
 
 
 async def test_the_proxy_s_own_paths():
     """A request for the proxy's own paths is reported as ended, without an application."""
-    kind, request = await Bench().told(get("/-/healthz"))
+    kind, request = await Bench().report_of(get("/-/healthz"))
     assert (kind, request.status, request.route, request.app) == ("ended", 200, "", "")
 
 
 async def test_the_server_as_a_whole():
     """`OPTIONS *` is reported although it reaches no application."""
-    kind, request = await Bench().told(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+    kind, request = await Bench().report_of(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (kind, request.method, request.path, request.status) == ("ended", "OPTIONS", "*", 200)
 
 
-async def test_what_is_no_request():
+async def test_bytes_without_a_request():
     """Bytes without a request line are reported as refused without a path."""
     bench = Bench()
-    kind, request = await bench.told(b"\x00\x01 nonsense\r\n\r\n")
+    kind, request = await bench.report_of(b"\x00\x01 nonsense\r\n\r\n")
     assert (kind, request.method, request.path, request.app) == ("refused", "", "", "")
     assert request.status == 400
     assert bench.observer.reasons[0].encode() in bench.transport.written
@@ -207,8 +207,10 @@ async def test_a_body_that_is_refused_in_the_middle():
     await bench.settle()
     bench.send(b"no size\r\n")
     await bench.settle()
-    told = {kind: (each.method, each.path, each.status) for kind, each in bench.observer.requests}
-    assert told == {"refused": ("POST", "/shop", 400), "ended": ("POST", "/shop", 499)}
+    reports = {
+        kind: (each.method, each.path, each.status) for kind, each in bench.observer.requests
+    }
+    assert reports == {"refused": ("POST", "/shop", 400), "ended": ("POST", "/shop", 499)}
     assert len(bench.observer.requests) == 2
 
 
@@ -265,6 +267,6 @@ async def test_bytes_of_a_websocket(together: bool):
 async def test_a_handshake_that_is_refused():
     """A refused handshake is reported as a WebSocket with the client's text."""
     bench = Bench(accept)
-    kind, request = await bench.told(UPGRADE % b"/nowhere")
+    kind, request = await bench.report_of(UPGRADE % b"/nowhere")
     assert (kind, request.protocol, request.status) == ("refused", "websocket", 404)
     assert bench.observer.reasons[0].encode() in bench.transport.written

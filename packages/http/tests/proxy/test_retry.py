@@ -1,4 +1,4 @@
-"""Another attempt after one that failed."""
+"""Retries with exponential backoff."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes: which one a path takes."""
+"""Route matching."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proxy as a node service, with a runtime that the test plays itself."""
+"""The proxy as a node service, with a fake runtime."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ async def test_no_request_looks_up_its_service():
         assert len(running.runtime.looked_up) == 6
 
 
-async def test_what_a_call_holds():
+async def test_contents_of_a_call():
     """A call has protocol, route and id; head and first part of the body are one message."""
     calls = []
 
@@ -251,7 +251,7 @@ async def test_draining(plain):
             await writer.wait_closed()
 
 
-async def test_what_waits_in_the_queue_at_the_end():
+async def test_queued_connections_at_the_end():
     """Without a new proxy, queued connections are accepted and answered before the end."""
     async with Running(answer) as running:
         running.runtime.changed(TABLE)

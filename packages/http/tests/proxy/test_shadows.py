@@ -1,4 +1,4 @@
-"""Shadows of a route over the real proxy: exact copies, and never in a caller's way."""
+"""Shadows of a route over the real proxy: exact copies that delay no client."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def plugins(plugins_with_endpoints: Any) -> Any:
     return plugins_with_endpoints
 
 
-async def told(request: Request) -> dict[str, Any]:
+async def describe(request: Request) -> dict[str, Any]:
     """Return all parts of a request that user code can see."""
     body = await request.body()
     return {
@@ -51,7 +51,7 @@ async def told(request: Request) -> dict[str, Any]:
 @serve.deployment(max_ongoing_requests=256)
 async def primary(request: Request) -> Any:
     """Respond with the request."""
-    return await told(request)
+    return await describe(request)
 
 
 @serve.deployment
@@ -72,7 +72,7 @@ class Shadow:
             await gates.GATE.wait_cancelled()
         if self.how == "wait":
             await gates.GATE.pass_async()
-        gates.GATE.note(await told(request))
+        gates.GATE.note(await describe(request))
         if self.how == "raise":
             raise ValueError("as a shadow does")
         if self.how == "endless":
@@ -120,7 +120,7 @@ def parts(total: int) -> tuple[bytes, list[bytes]]:
     return data, [data[a:b] for a, b in zip([0, *cuts], [*cuts, total], strict=True)]
 
 
-# --- what a copy is ---------------------------------------------------------------------
+# --- copies -----------------------------------------------------------------------------
 
 
 def test_a_copy_is_the_same_request(site, gate):
@@ -171,7 +171,7 @@ def test_no_copies_of_websockets(site, gate):
     assert gate.notes() == []
 
 
-# --- what a shadow does is nobody's concern ----------------------------------------------
+# --- failing and slow shadows ------------------------------------------------------------
 
 
 def test_a_shadow_that_raises(site, gate):
@@ -261,7 +261,7 @@ def test_a_shadow_that_dies(site, gate):
     assert counts("targets", "main").errors == 0
 
 
-# --- when the original does not go well --------------------------------------------------
+# --- failing originals -------------------------------------------------------------------
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_upload(site, gate):

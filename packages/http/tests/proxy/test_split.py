@@ -250,7 +250,7 @@ def test_a_route_without_a_path(pair):
     assert pair.http.get("/").status_code == 404
 
 
-# --- what is told of it -----------------------------------------------------------------
+# --- counts and access log --------------------------------------------------------------
 
 
 def test_errors_are_counted(pair):
@@ -262,7 +262,7 @@ def test_errors_are_counted(pair):
     assert counts("a").errors == 4
 
 
-def test_who_gives_up_is_not_counted(pair, gate):
+def test_disconnects_are_not_counted(pair, gate):
     """A client's disconnect does not count as an error."""
     split(pair, {"a": 1.0})
     with pair.wire() as wire:

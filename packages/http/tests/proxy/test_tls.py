@@ -1,4 +1,4 @@
-"""TLS at the proxy, with keys and certificates that are made here."""
+"""TLS at the proxy, with keys and certificates created by the tests."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_restart_in_the_middle_of_a_handshake(start: Any, files: Files):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"ssl_certfile": "missing"}, r"ssl_certfile='.*missing.pem' cannot be read \(No such"),
         ({"ssl_keyfile": "missing"}, r"ssl_keyfile='.*missing.pem' cannot be read \(No such"),
@@ -167,10 +167,10 @@ def test_a_restart_in_the_middle_of_a_handshake(start: Any, files: Files):
         ({"ssl_keyfile": "locked"}, r"ssl_keyfile='.*' is encrypted\. Set ssl_keyfile_password"),
     ],
 )
-def test_mistakes(local: Any, files: Files, given: dict[str, str], told: str):
+def test_mistakes(local: Any, files: Files, given: dict[str, str], message: str):
     """A mistake's error is one line with option and file, and no process is left."""
     options = {**files.server, **{name: getattr(files, each) for name, each in given.items()}}
-    with pytest.raises(ConfigError, match=told) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         local.start(http_options={"port": 0, **options})
     assert "\n" not in str(caught.value)
     assert not local.status().services

@@ -1,4 +1,4 @@
-"""Every request that was begun ends once, however its client or its service goes about it."""
+"""Every request ends exactly once, whatever its client or its service does."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Proxy:
     """
 
     def __init__(self, service: Callable[[Call], Any], *, plain: bool = True, **options: Any):
-        self.noted: list[int] = []
+        self.logged: list[int] = []
         self.http = HTTPOptions(**options)
         self._service, self._plain = service, plain
         self.app = ProxyApp(self, self.http, self)  # type: ignore[arg-type]
@@ -82,7 +82,7 @@ class Proxy:
         return self._plain
 
     def record(self, method: str, path: bytes, route: str, status: int, *_: Any) -> None:
-        self.noted.append(status)
+        self.logged.append(status)
 
 
 def lose(connection: HttpConnection) -> None:
@@ -108,7 +108,7 @@ async def test_a_body_that_is_refused_in_the_read_of_its_head():
         assert statuses(connection) == [400]
         await proxy.ended()
         lose(connection)
-    assert proxy.noted == [CLIENT_LEFT] * 3
+    assert proxy.logged == [CLIENT_LEFT] * 3
     after = proxy.connect()
     after.data_received(GET)
     assert statuses(after) == [200]
@@ -128,7 +128,7 @@ async def test_a_stream_whose_client_leaves_before_its_first_part():
     replied.set_result(Reply((pack_response(200, ()),), rest))
     asyncio.get_running_loop().call_soon(lose, connection)  # behind the reply, before the task
     await proxy.ended()
-    assert (rest.num_read, rest.closed, proxy.noted) == (0, 1, [CLIENT_LEFT])
+    assert (rest.num_read, rest.closed, proxy.logged) == (0, 1, [CLIENT_LEFT])
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -149,7 +149,7 @@ async def test_a_queued_call_whose_turn_comes_as_its_client_leaves(plain):
     turn.set_result(None)
     lose(connection)
     await proxy.ended()
-    assert (sent, proxy.noted) == ([], [CLIENT_LEFT])
+    assert (sent, proxy.logged) == ([], [CLIENT_LEFT])
 
 
 @pytest.mark.parametrize("streams", [False, True])
@@ -169,7 +169,7 @@ async def test_a_reply_to_a_client_that_has_left(streams):
     connection.data_received(GET)
     lose(connection)
     await proxy.ended()
-    assert (rest.num_read, rest.closed, proxy.noted) == (0, int(streams), [CLIENT_LEFT])
+    assert (rest.num_read, rest.closed, proxy.logged) == (0, int(streams), [CLIENT_LEFT])
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -184,7 +184,7 @@ async def test_a_service_that_cancels_itself(plain):
     connection = proxy.connect()
     connection.data_received(GET)
     await proxy.ended()
-    assert (statuses(connection), proxy.noted) == ([500], [500])
+    assert (statuses(connection), proxy.logged) == ([500], [500])
     lose(connection)
 
 
@@ -200,7 +200,7 @@ async def test_a_stream_that_begins_with_no_response(plain):
     connection = proxy.connect()
     connection.data_received(GET)
     await proxy.ended()
-    assert (statuses(connection), proxy.noted, rest.closed) == ([500], [500], 1)
+    assert (statuses(connection), proxy.logged, rest.closed) == ([500], [500], 1)
     lose(connection)
 
 
@@ -220,7 +220,7 @@ async def test_requests_sent_ahead_are_not_in_progress_at_once(plain):
             await asyncio.sleep(0)
     assert statuses(connection) == [200] * 3
     await proxy.ended()
-    assert proxy.noted == [200] * 3
+    assert proxy.logged == [200] * 3
     lose(connection)
 
 
@@ -245,7 +245,7 @@ async def test_a_refusal_as_a_request_that_has_waited_is_to_begin():
 
 
 @pytest.mark.parametrize("target", [b"OPTIONS *", b"GET /-/healthz"])
-async def test_what_the_proxy_answers_itself_waits_for_a_client_that_does_not_read(target):
+async def test_local_responses_wait_for_a_client_that_does_not_read(target):
     """Local responses wait for a client that does not read, so that memory is bounded."""
     proxy = Proxy(hello)
     connection = proxy.connect()
@@ -373,7 +373,7 @@ async def test_a_layer_that_breaks_the_contract_of_a_service(service, plain):
         await proxy.ended()
         assert statuses(connection) == [500]
         lose(connection)
-    assert len(proxy.noted) == 3
+    assert len(proxy.logged) == 3
 
 
 @pytest.mark.parametrize("value", [None, 17, Reply(()), Reply((b"",)), Reply((17,))])  # type: ignore[arg-type]
@@ -391,6 +391,6 @@ async def test_a_layer_that_answers_a_handshake_with_anything(value):
     connection.data_received(UPGRADE % b"/")
     await asyncio.sleep(0)
     await proxy.ended()
-    assert (statuses(connection), proxy.noted) == ([500], [500])
+    assert (statuses(connection), proxy.logged) == ([500], [500])
     [websocket] = connections
     websocket.connection_lost(None)

@@ -1,4 +1,4 @@
-"""Several proxy processes behind one port, and proxies that follow one another, losing nothing."""
+"""Several proxy processes behind one port, and restarts without a lost request."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Clients:
                 self.answered += 1
 
 
-# --- several at once --------------------------------------------------------------------
+# --- several workers --------------------------------------------------------------------
 
 
 def test_one_port(start: Any):
@@ -134,7 +134,7 @@ def test_the_only_one_is_killed(start: Any):
     assert site.http.get("/").text == "hello"
 
 
-# --- one after the other ----------------------------------------------------------------
+# --- restarts ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -169,7 +169,7 @@ def restarting(start: Any) -> Iterator[Any]:
         thread.join(gates.WAIT_S)
 
 
-def test_an_idle_connection_is_told(restarting: Any):
+def test_an_idle_connection_gets_connection_close(restarting: Any):
     """A request on an idle connection of a draining proxy gets `Connection: close`."""
     site, restart = restarting
     with socket.create_connection(("127.0.0.1", site.port), gates.WAIT_S) as client:

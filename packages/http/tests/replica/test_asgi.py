@@ -1,4 +1,4 @@
-"""Any ASGI application behind `@serve.ingress`: what it sees, and what becomes of its messages."""
+"""Plain ASGI applications behind `@serve.ingress`: their scopes, messages and ends."""
 
 from __future__ import annotations
 
@@ -273,7 +273,7 @@ async def test_head_and_body_that_come_together_leave_together(layers: int):
         await exchange.aclose()
 
 
-async def test_nothing_is_given_to_a_reader_that_has_left():
+async def test_no_part_is_lost_to_a_cancelled_reader():
     """A part sent in the iteration in which the reader is cancelled is not lost."""
     go_on = asyncio.Event()
 

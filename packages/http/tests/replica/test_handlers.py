@@ -1,4 +1,4 @@
-"""Handlers: what they may look like, what they see of a request, and what becomes of a result."""
+"""Handlers: their signatures, requests, results and failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`@serve.ingress` with FastAPI: routes that are methods, and what FastAPI does around them."""
+"""`@serve.ingress` with FastAPI: route methods, dependencies, lifespans and mistakes."""
 
 from __future__ import annotations
 
@@ -349,7 +349,7 @@ def test_exceptions(zoo, kind, status, text):
     assert found.headers.get("retry-after") == ("3" if kind == "busy" else None)
 
 
-def test_an_exception_nobody_handles(zoo, caplog):
+def test_an_unhandled_exception(zoo, caplog):
     """An unhandled exception is a 500 and one log entry from the user's first frame."""
     with caplog.at_level(logging.ERROR):
         found = zoo.http.get("/zoo/raise/else", headers={"X-Request-ID": "the-id"})
@@ -444,7 +444,7 @@ def test_sync_background_tasks_take_no_thread_of_a_request(site, gate):
         gate.open.set()
 
 
-# --- several classes, several ways ------------------------------------------------------
+# --- several classes and applications ---------------------------------------------------
 
 shared = FastAPI()
 
@@ -612,7 +612,7 @@ def test_a_builder_of_something_else(site):
         site.run(BuiltWrong.bind())
 
 
-# --- handlers of the user's own ---------------------------------------------------------
+# --- the user's exception handlers ------------------------------------------------------
 
 own = FastAPI()
 

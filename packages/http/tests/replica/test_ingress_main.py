@@ -1,4 +1,4 @@
-"""Applications of a program or notebook (`__main__`): they travel by value, and stay the same."""
+"""Applications of `__main__`, in a program or notebook: pickled by value, same version."""
 
 from __future__ import annotations
 

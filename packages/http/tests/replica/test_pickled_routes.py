@@ -1,4 +1,4 @@
-"""FastAPI classes that travel by value: made in functions, as builders, tests and notebooks do.
+"""FastAPI classes that are pickled by value: those of builders, tests and notebooks.
 
 In one process cloudpickle hands back the class it was given, so a local cluster alone shows nothing
 of what happens to it on the way. Here it arrives as in another process.

@@ -1,4 +1,4 @@
-"""The request of a plain handler: Starlette's, whose scope is read when somebody asks."""
+"""The request of a plain handler: Starlette's, with a lazy scope."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_copy_has_its_scope():
     assert copy.copy(request).method == "POST"
 
 
-def test_a_body_that_is_there_is_taken_at_once():
+def test_a_body_that_came_with_the_head_does_not_suspend():
     """A body that came with the head is read without suspending, repeatedly."""
     request, _ = make(b'{"a": 1}')
     reading = request.body()

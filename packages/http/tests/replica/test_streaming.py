@@ -1,4 +1,4 @@
-"""Streams: bodies that come and go piece by piece, and what stops them."""
+"""Streamed requests and responses, and disconnects during them."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def test_the_background_task_of_a_stream(streams, gate):
     assert gate.next_note() == "ran"
 
 
-# --- the end before the end -------------------------------------------------------------
+# --- failures and disconnects -----------------------------------------------------------
 
 
 def test_an_exception_midway(streams, gate, caplog):
@@ -355,7 +355,7 @@ def test_a_client_that_hangs_up_in_the_middle_of_its_upload(streams, gate):
     assert gate.notes() == []
 
 
-async def test_an_upload_nobody_reads(streams):
+async def test_an_unread_upload(streams):
     """A handler that ignores a large body can respond."""
     async with httpx.AsyncClient(base_url=streams.url, trust_env=False, timeout=20) as client:
         answers = await asyncio.gather(

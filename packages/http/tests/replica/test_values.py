@@ -213,7 +213,7 @@ WHEN = datetime.datetime(2024, 5, 6, 7, 8, 9, tzinfo=datetime.UTC)
         ),
     ],
 )
-def test_what_json_does_not_know(value, expected):
+def test_types_without_a_json_equivalent(value, expected):
     """Other types have FastAPI's encoding, at any depth."""
     assert as_json(value) == expected
 

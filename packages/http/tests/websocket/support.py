@@ -1,4 +1,4 @@
-"""How the tests of WebSockets serve an ASGI application."""
+"""Serving of an ASGI application for tests of WebSockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thousands of WebSockets that say nothing."""
+"""Thousands of idle WebSockets."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_a_handshake_is_read_and_answered() -> None:
         (b"connection: ", b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nconnection: ", 400),
     ],
 )
-def test_what_is_no_handshake(before: bytes, after: bytes, status: int) -> None:
+def test_invalid_handshakes(before: bytes, after: bytes, status: int) -> None:
     """An invalid method, version or key is refused with the reason."""
     assert before in HEAD
     refusal = refusal_of(read_handshake(HEAD.replace(before, after)))

@@ -1,4 +1,4 @@
-"""WebSockets through proxy and replica, with a client that is not ours."""
+"""WebSockets through proxy and replica, with the client of websockets."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def raw(site: Any, path: bytes = b"/") -> socket.socket:
     return client
 
 
-async def test_a_client_that_vanishes_is_told_as_1006(site: Any) -> None:
+async def test_a_reset_is_a_disconnect_with_1006(site: Any) -> None:
     """A reset connection ends `receive` with code 1006."""
     serve_app(site, echo)
     client = await asyncio.to_thread(raw, site)
@@ -379,7 +379,7 @@ async def test_a_deadline_ends_with_the_handshake(start: Any) -> None:
         assert await client.recv() == "late"
 
 
-async def test_who_stops_waiting_for_a_message_does_not_lose_it(site: Any) -> None:
+async def test_a_receive_that_times_out_loses_no_message(site: Any) -> None:
     """A handler that times out in `receive` does not lose the message."""
     serve_app(site, various)
     async with opened(site, "/polls") as client:

@@ -1,4 +1,4 @@
-"""One listening socket for all proxy processes of a node, handed from one process to the next.
+"""The listening socket that all proxy processes of a node share, and its handover between them.
 
 New connections wait in the socket's queue until any of the processes accepts them. So a process can
 end and another start without a refused connection. (With a socket per process, through

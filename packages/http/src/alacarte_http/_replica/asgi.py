@@ -1,4 +1,4 @@
-"""One call of an ASGI application, in a task of its own, with the response as a `Reply`.
+"""A call of an ASGI application, in a task of its own, with the response as a `Reply`.
 
 A response that the application sends at once becomes one reply. If no part of the body follows the
 head within a few iterations of the event loop, the head is sent alone, since a client may act on
