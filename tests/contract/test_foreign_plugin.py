@@ -1,20 +1,17 @@
-"""A plugin from somebody else's wheel works as ours do, and nothing of ours knows it.
+"""A foreign plugin from a wheel works as our packages do, without any mention in them.
 
-It lies in tests/foreign_plugin; `nox -s contract` builds and installs it.
+`nox -s contract` builds and installs tests/foreign_plugin.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.contract.foreign_plugins import ROOT, files_naming, run_cli
 
 from alacarte import serve
 from alacarte.context import current_call
@@ -25,7 +22,6 @@ from alacarte.serve import get_replica_context
 from alacarte.testing import wait_until
 
 pytest.importorskip("stranger", reason="nox -s contract installs tests/foreign_plugin")
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -40,17 +36,6 @@ def local() -> Iterator[Any]:
     serve.shutdown()
 
 
-def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "alacarte_cli", *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **environment},
-    )
-
-
 def test_it_is_a_distribution_of_its_own():
     """Installed from its wheel: not from this tree, and found by its entry point."""
     import stranger
@@ -63,9 +48,7 @@ def test_it_is_a_distribution_of_its_own():
 
 def test_nothing_of_ours_knows_it():
     """No file of our packages names it."""
-    sources = (ROOT / "packages").glob("*/src/**/*.py")
-    name = re.compile(r"(import|from) stranger\b|[\"']stranger\b|stranger-for-alacarte")
-    assert not [path for path in sources if name.search(path.read_text(encoding="utf-8"))]
+    assert not files_naming(r"(import|from) stranger\b|[\"']stranger\b|stranger-for-alacarte")
 
 
 @serve.deployment(num_replicas=3, routing_policy="least_recently_used")
@@ -172,28 +155,29 @@ def test_its_node_service_takes_messages(local):
 
 def test_its_command_runs():
     """`serve hello-plugin`, listed in the help, with arguments and exit codes like ours."""
-    assert "hello-plugin" in run("--help").stdout
-    done = run("hello-plugin", "you")
+    assert "hello-plugin" in run_cli("--help").stdout
+    done = run_cli("hello-plugin", "you")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("hello you, from one of ")
-    failed = run("hello-plugin", "--fail")
+    failed = run_cli("hello-plugin", "--fail")
     assert failed.returncode == 1
     assert "no greeting today" in failed.stderr
 
 
 def test_it_is_listed():
     """`alacarte plugins` shows where it comes from and what it gives."""
-    [line] = [line for line in run("plugins").stdout.splitlines() if line.startswith("stranger")]
+    lines = run_cli("plugins").stdout.splitlines()
+    [line] = [line for line in lines if line.startswith("stranger")]
     for part in ("3.2.1", "stranger-for-alacarte", "loaded", "hello-plugin", "wrap_replica"):
         assert part in line
 
 
 def test_it_can_be_disabled():
     """Then its command is not there, and the rest is."""
-    done = run("hello-plugin", ALACARTE_DISABLE_PLUGINS="stranger")
+    done = run_cli("hello-plugin", ALACARTE_DISABLE_PLUGINS="stranger")
     assert done.returncode != 0
     assert "hello-plugin" in done.stderr
-    assert "disabled" in run("plugins", ALACARTE_DISABLE_PLUGINS="stranger").stdout
+    assert "disabled" in run_cli("plugins", ALACARTE_DISABLE_PLUGINS="stranger").stdout
 
 
 def test_a_policy_that_is_not_there(local):

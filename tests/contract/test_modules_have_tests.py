@@ -55,6 +55,7 @@ COVERED = {
     "core/types/_facade": "packages/handles/tests/test_handle.py",
     "core/types/_observers": "packages/core/tests/process/test_process_meters.py",
     "core/types/_requests": "packages/core/tests/test_calls.py",
+    "core/types/_routing_policies": "packages/core/tests/routing/test_chooser.py",
     "core/types/_runtime_protocol": "packages/core/tests/process/test_local.py",
     "core/types/_scalers": "packages/core/tests/control/test_scaling.py",
     "http/_call_builder": "packages/http/tests/proxy/test_service.py",

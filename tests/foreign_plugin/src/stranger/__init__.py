@@ -1,1 +1,1 @@
-"""A plugin that alacarte knows nothing of."""
+"""Example of a foreign plugin, for tests."""

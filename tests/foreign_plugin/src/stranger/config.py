@@ -1,4 +1,4 @@
-"""The section of the configuration that is ours."""
+"""Configuration section of this plugin."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class StrangerOptions(BaseModel):
     """Options of this plugin.
 
     Attributes:
-        layers: Put layers around calls.
-        greeting: What the caller's layer marks each call with.
-        notes: Keep notes on every node.
+        layers: Whether to add layers around calls.
+        greeting: Prefix of the routing key that the caller layer sets.
+        notes: Whether to run the node service.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

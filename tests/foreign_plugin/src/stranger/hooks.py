@@ -1,4 +1,4 @@
-"""What this package gives alacarte. Registration only: the rest is imported when it is used."""
+"""Hook implementations of this package. Other modules are imported on use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__: list[str] = []
 def register_routing_policies() -> list[PolicyFactory]:
     from .policy import LeastRecentlyUsed
 
-    return [PolicyFactory("least_recently_used", lambda place: LeastRecentlyUsed())]
+    return [PolicyFactory("least_recently_used", lambda context: LeastRecentlyUsed())]
 
 
 @hookimpl
@@ -55,10 +55,10 @@ def register_report_topics() -> list[ReportTopic]:
 
 @hookimpl
 def register_node_services() -> list[NodeServiceSpec]:
-    def wanted(config: ConfigSections) -> bool:
+    def is_enabled(config: ConfigSections) -> bool:
         return bool(config.section("stranger").notes)
 
-    return [NodeServiceSpec("stranger.notes", "stranger.notes:Notes", enabled=wanted)]
+    return [NodeServiceSpec("stranger.notes", "stranger.notes:Notes", enabled=is_enabled)]
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Layers around calls: one at the caller, one in the replica."""
+"""Layers around calls, at the caller and in the replica."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from alacarte.types import Call, Layer, Reply, Service
 __all__ = ["count", "counts", "mark"]
 
 counts: Counter[str] = Counter()
-"""Calls that replicas of this process have run, by method."""
+"""Number of calls in the replicas of this process, by method."""
 
 
 def mark(text: str) -> Layer:
-    """Give each call a routing key, which the replica's code can read."""
+    """Set the routing key of each call, which the replica's code can read."""
 
     def wrap(service: Service) -> Service:
         async def call(request: Call) -> Reply:
@@ -28,13 +28,13 @@ def mark(text: str) -> Layer:
 
 def count() -> Layer:
     """Count a replica's calls by method, and report the counts to the controller."""
-    here: Counter[str] = Counter()
+    own_counts: Counter[str] = Counter()
 
     def wrap(service: Service) -> Service:
         async def call(request: Call) -> Reply:
             counts[request.method] += 1
-            here[request.method] += 1
-            get_runtime().report("stranger.counts", here)
+            own_counts[request.method] += 1
+            get_runtime().report("stranger.counts", own_counts)
             return await service(request)
 
         return call

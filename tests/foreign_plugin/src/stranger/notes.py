@@ -1,4 +1,4 @@
-"""A process on every node that keeps notes for the others, and reports how many it has."""
+"""Node service that keeps notes, and reports their number."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Notes"]
 
 
 class Notes:
-    """A node service whose messages are notes; it answers each with all of them."""
+    """A node service whose messages are notes; it replies with all notes."""
 
     async def start(self, runtime: Runtime) -> Mapping[str, str]:
         self._runtime = runtime

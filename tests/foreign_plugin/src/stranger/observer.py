@@ -1,4 +1,4 @@
-"""What the controller told us of."""
+"""Events, processes and replicas that the hooks have reported in this process."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ __all__ = ["events", "processes", "replicas"]
 
 events: deque[Event] = deque(maxlen=1000)
 processes: deque[tuple[str, str]] = deque(maxlen=1000)
-"""Kinds of the processes that have started here and stopped."""
+"""Kinds of processes, each with "started" or "stopping"."""
 replicas: deque[tuple[str, str]] = deque(maxlen=1000)
-"""Deployments of the replicas that have started here, with the classes of their objects."""
+"""Deployments of started replicas, each with the class of the user's object."""

@@ -1,4 +1,4 @@
-"""A routing policy: the replica that has rested longest."""
+"""Routing policy that picks the least recently used replica."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["LeastRecentlyUsed"]
 
 
 class LeastRecentlyUsed:
-    """Picks the free replica whose last call was sent longest ago."""
+    """Picks the free replica with the oldest last call."""
 
     def __init__(self) -> None:
         self._turn = 0

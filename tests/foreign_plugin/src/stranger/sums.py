@@ -1,4 +1,4 @@
-"""The sum of what all processes count, in the controller."""
+"""Sums of the counts of all processes, in the controller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Sums", "sums"]
 
 
 class Sums:
-    """The receiver of the counts that grow in each process."""
+    """The receiver of each process's growing counts."""
 
     def __init__(self) -> None:
         self._living: dict[ProcessId, Counter[str]] = {}
@@ -19,7 +19,7 @@ class Sums:
 
     @property
     def total(self) -> Counter[str]:
-        """The counts of all processes, those that have ended included."""
+        """The counts of all processes, including ended processes."""
         return sum(self._living.values(), self._ended)
 
     def report(self, process: ProcessId, value: Mapping[str, int]) -> None:
@@ -30,4 +30,4 @@ class Sums:
 
 
 sums = Sums()
-"""Of this process's controller."""
+"""The receiver of this process's controller."""

@@ -8,5 +8,5 @@ __all__ = ["digest"]
 
 
 def digest(key: str) -> str:
-    """Return what the configuration holds of a key: its SHA-256, in hexadecimal."""
+    """Return the digest of a key for the configuration: SHA-256 in hexadecimal."""
     return hashlib.sha256(key.encode("latin-1")).hexdigest()

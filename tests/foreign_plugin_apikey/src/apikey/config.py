@@ -1,4 +1,4 @@
-"""The section of the configuration that is ours."""
+"""Configuration section of this plugin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ApiKeyOptions(BaseModel):
     """Options of this plugin.
 
     Attributes:
-        enabled: Ask for keys at all.
+        enabled: Whether requests need keys.
         keys: For each application the digests of its keys, each with the name of its owner. An
             application without keys takes no request.
         operators: Digests of the keys for the proxy's own paths, each with the name of its owner.

@@ -1,4 +1,4 @@
-"""The layer that asks for a key."""
+"""Authentication layer that requires an API key."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ HEADER = "x-api-key"
 
 
 def require_key(keys: Mapping[str, str]) -> HttpLayer:
-    """Answer 401 unless a request carries one of these keys.
+    """Answer 401 to requests without one of these keys.
 
     Args:
-        keys: Digests, each with the name of the key's owner.
+        keys: Names of the keys' owners, by digest.
     """
 
     def wrap(service: HttpService) -> HttpService:
@@ -29,9 +29,9 @@ def require_key(keys: Mapping[str, str]) -> HttpLayer:
                 return HttpResponse(
                     401, "Send a valid key in X-API-Key.", {"WWW-Authenticate": "ApiKey"}
                 )
-            # The application has no business with the key itself.
-            known = request.without_headers(HEADER).with_identity(Identity(owner))
-            return await service(known)
+            # The application must not see the key.
+            authenticated = request.without_headers(HEADER).with_identity(Identity(owner))
+            return await service(authenticated)
 
         return call
 

@@ -1,4 +1,4 @@
-"""The option of deployments that is ours."""
+"""Option of deployments of this plugin."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ __all__ = ["CacheOptions"]
 
 
 class CacheOptions(BaseModel):
-    """Whether and how the answers of a deployment are kept.
+    """Options of the cache of a deployment.
 
     Attributes:
-        ttl_s: How long an answer is kept, in seconds.
-        max_answers: Answers that each calling process keeps; the least recently used go first.
-        max_answer_bytes: The longest answer that is kept.
+        ttl_s: Lifetime of an answer, in seconds.
+        max_answers: Maximum number of answers per calling process, by least recent use.
+        max_answer_bytes: Maximum size of a cached answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

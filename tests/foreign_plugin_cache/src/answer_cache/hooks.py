@@ -1,4 +1,4 @@
-"""What this package gives alacarte. Registration only: the rest is imported when it is used."""
+"""Hook implementations of this package. Other modules are imported on use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layer around calls."""
+"""Caching layer around calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["cached"]
 
 
 def cached(store: AnswerStore) -> Layer:
-    """Answer calls from a store, and keep there what is answered."""
+    """Answer calls from a store, and add new answers to the store."""
 
     def wrap(service: Service) -> Service:
         async def call(request: Call) -> Reply:

@@ -1,4 +1,4 @@
-"""Which calls may be answered from the cache, and by what they are known."""
+"""Cache keys and cacheable answers of calls."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _UNSHARED = ("no-store", "private", "no-cache")
 
 
 def question_of(call: Call) -> Hashable | None:
-    """Return what a call asks, None where the answer is not to be kept.
+    """Return the cache key of a call, None for a call that must not be cached.
 
-    The identity of the caller is part of the question: nobody gets another one's answer.
+    The key includes the caller's identity, so no caller gets another caller's answer.
     """
     if call.body is not None or (call.streaming and call.protocol != HTTP):
         return None
@@ -36,7 +36,7 @@ def question_of(call: Call) -> Hashable | None:
 
 
 def answer_of(call: Call, reply: Reply) -> bytes | None:
-    """Return the answer to keep, as the bytes of a reply; None for one that is not to be kept."""
+    """Return the cacheable answer as the bytes of a reply; None for a reply not to be cached."""
     if reply.rest is not None:
         return None
     if call.protocol == "python":

@@ -1,4 +1,4 @@
-"""Answers by the questions they answer. Pure."""
+"""Store of answers by cache key. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ __all__ = ["AnswerStore"]
 
 
 class AnswerStore:
-    """Keeps so many answers, each for so long.
+    """A bounded store of answers with a limited lifetime.
 
     Args:
-        clock: Seconds, never going back.
+        options: Lifetime, number and size of answers.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(self, options: CacheOptions, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,7 +28,7 @@ class AnswerStore:
         return len(self._answers)
 
     def find(self, question: Hashable) -> bytes | None:
-        """Return the answer to a question, None without a fresh one."""
+        """Return the answer to a question, None without a fresh answer."""
         found = self._answers.get(question)
         if found is None:
             return None
@@ -39,7 +40,7 @@ class AnswerStore:
         return answer
 
     def keep(self, question: Hashable, answer: bytes) -> None:
-        """Keep an answer, in place of the least recently used where there are too many."""
+        """Add an answer; evict the least recently used answer from a full store."""
         if len(answer) > self._options.max_answer_bytes:
             return
         self._answers[question] = (self._clock() + self._options.ttl_s, answer)

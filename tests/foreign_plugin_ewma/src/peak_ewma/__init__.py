@@ -1,1 +1,1 @@
-"""A routing policy that avoids replicas that are slow or fail."""
+"""Routing policy that avoids slow and failing replicas."""

@@ -1,4 +1,4 @@
-"""The parameters of the policy."""
+"""Parameters of the policy."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["PeakEwmaParameters"]
 
 
 class PeakEwmaParameters(BaseModel, frozen=True, extra="forbid"):
-    """Given beside the policy's name.
+    """Parameters in `routing_policy={"name": "peak_ewma", ...}`.
 
     Attributes:
-        decay_s: After so long, a call's time counts for a third.
-        failure_s: A call that fails counts as one that took so long.
+        decay_s: Time after which a call's duration counts for a third.
+        failure_s: Minimum duration to count for a failed call.
     """
 
     decay_s: float = Field(10.0, gt=0)

@@ -1,4 +1,4 @@
-"""What this package gives alacarte. Registration only: the rest is imported when it is used."""
+"""Hook implementations of this package. Other modules are imported on use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def register_routing_policies() -> list[PolicyFactory]:
     return [PolicyFactory("peak_ewma", _create, "peak_ewma.config:PeakEwmaParameters")]
 
 
-def _create(place: PolicyContext) -> RoutingPolicy:
+def _create(context: PolicyContext) -> RoutingPolicy:
     from .policy import PeakEwma
 
-    return PeakEwma(place)
+    return PeakEwma(context)

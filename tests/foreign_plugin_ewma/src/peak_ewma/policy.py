@@ -1,4 +1,4 @@
-"""The replica with the least expected time, by a peak-sensitive moving average."""
+"""Routing policy by a peak-sensitive moving average of call durations."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from alacarte.types import WAIT, Call, Outcome, Pick, PolicyContext, ReplicaLoad
 __all__ = ["PeakEwma"]
 
 _FAILURES = ("error", "lost", "unanswered")
-_LEAST_S = 1e-6
-"""Of a replica that nothing is known of: it is tried, and calls in flight there still count."""
+_MIN_COST_S = 1e-6
+"""Cost of a new replica: it is tried first, but its calls in flight count."""
 
 
 class _Cost:
-    """The expected time of one replica's calls."""
+    """The expected duration of one replica's calls."""
 
     __slots__ = ("at", "value_s")
 
@@ -23,8 +23,8 @@ class _Cost:
         self.value_s = 0.0
         self.at = at
 
-    def take(self, seconds: float, now: float, decay_s: float) -> None:
-        """Take a call's time: a long one at once, a short one by and by."""
+    def update(self, seconds: float, now: float, decay_s: float) -> None:
+        """Add the duration of a call: a longer one at once, a shorter one gradually."""
         weight = math.exp((self.at - now) / decay_s)
         if seconds > self.value_s:
             self.value_s = seconds
@@ -37,13 +37,13 @@ class PeakEwma:
     """The policy of one router.
 
     Args:
-        place: Of the deployment; its parameters are a `PeakEwmaParameters`.
+        context: Clock and parameters; the parameters are a `PeakEwmaParameters`.
     """
 
-    def __init__(self, place: PolicyContext) -> None:
-        self._clock = place.clock
-        self._decay_s: float = place.parameters.decay_s
-        self._failure_s: float = place.parameters.failure_s
+    def __init__(self, context: PolicyContext) -> None:
+        self._clock = context.clock
+        self._decay_s: float = context.parameters.decay_s
+        self._failure_s: float = context.parameters.failure_s
         self._costs: dict[ReplicaLoad, _Cost] = {}
 
     def choose(self, call: Call, replicas: Sequence[ReplicaLoad]) -> Pick | Wait | Shed:
@@ -55,7 +55,7 @@ class PeakEwma:
 
     def finished(self, call: Call, replica: ReplicaLoad, outcome: Outcome) -> None:
         if outcome.kind in ("rejected", "cancelled"):
-            return  # neither says how long a call takes
+            return  # neither has the duration of a whole call
         seconds = outcome.total_s
         if outcome.kind in _FAILURES:
             seconds = max(seconds, self._failure_s)
@@ -63,13 +63,13 @@ class PeakEwma:
         cost = self._costs.get(replica)
         if cost is None:
             cost = self._costs[replica] = _Cost(now)
-        cost.take(seconds, now, self._decay_s)
+        cost.update(seconds, now, self._decay_s)
 
     def left(self, replica: ReplicaLoad) -> None:
         self._costs.pop(replica, None)
 
     def _expected_s(self, replica: ReplicaLoad, now: float) -> float:
         cost = self._costs.get(replica)
-        # What is not asked is forgotten as time passes, and so is asked again.
+        # The cost of an unused replica decays, so that it is tried again.
         known = 0.0 if cost is None else cost.value_s * math.exp((cost.at - now) / self._decay_s)
-        return max(known, _LEAST_S) * (max(replica.in_flight, replica.reported) + 1)
+        return max(known, _MIN_COST_S) * (max(replica.in_flight, replica.reported) + 1)

@@ -1,1 +1,1 @@
-"""An audit trail of the calls that replicas run."""
+"""Audit trail of the calls that replicas run."""

@@ -1,4 +1,4 @@
-"""The section of the configuration that is ours."""
+"""Configuration section of this plugin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class AuditTrailOptions(BaseModel):
     """Options of this plugin.
 
     Attributes:
-        enabled: Note the calls that replicas run.
+        enabled: Whether to record the calls that replicas run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

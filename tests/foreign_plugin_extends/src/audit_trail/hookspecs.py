@@ -1,4 +1,4 @@
-"""The hooks that this plugin brings."""
+"""Hook specifications of this plugin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__: list[str] = []
 
 @hookspec
 def register_audit_sinks() -> list[AuditSink]:  # type: ignore[empty-body]
-    """Return sinks, which get every note. Replica.
+    """Return sinks for the audit notes. Replica.
 
     When it raises, the replica does not start, and the reason names the plugin.
     """
@@ -20,7 +20,7 @@ def register_audit_sinks() -> list[AuditSink]:  # type: ignore[empty-body]
 
 @hookspec
 def on_audit_opened(deployment: DeploymentId, sinks: list[str]) -> None:
-    """A replica is about to note its calls. Replica.
+    """Called before a replica records its first call. Replica.
 
     When it raises, the failure is logged with the plugin's name, and changes nothing.
     """

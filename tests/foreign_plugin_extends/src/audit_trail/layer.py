@@ -1,4 +1,4 @@
-"""The layer that notes calls."""
+"""Layer that records calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the hooks of this plugin exchange."""
+"""Types of this plugin's hooks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["AuditSink"]
 
 
 class AuditSink(Protocol):
-    """Takes notes.
+    """Stores audit notes.
 
     Attributes:
         name: Unique among all installed plugins.
@@ -18,4 +18,4 @@ class AuditSink(Protocol):
     def name(self) -> str: ...
 
     def write(self, note: str) -> None:
-        """Keep a note. Must not block."""
+        """Store a note. Must not block."""

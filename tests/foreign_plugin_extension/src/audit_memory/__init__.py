@@ -1,8 +1,8 @@
-"""Notes of calls, in memory.
+"""Audit notes in memory.
 
 Attributes:
-    notes: Of the calls that replicas of this process have run.
-    opened: Each deployment whose replica has begun to take notes, with the names of its sinks.
+    notes: Notes of the calls in the replicas of this process.
+    opened: Deployments with started audit trails, each with the names of the sinks.
 """
 
 from __future__ import annotations

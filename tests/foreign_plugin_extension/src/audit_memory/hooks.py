@@ -1,4 +1,4 @@
-"""What this package gives to the plugin that it extends."""
+"""Implementations of the hooks of audit_trail."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__: list[str] = []
 
 
 class Memory:
-    """Keeps notes in a list."""
+    """Stores notes in a list."""
 
     name = "memory"
 
     def write(self, note: str) -> None:
-        """Keep a note."""
+        """Store a note."""
         notes.append(note)
 
 

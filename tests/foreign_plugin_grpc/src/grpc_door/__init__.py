@@ -1,1 +1,1 @@
-"""Applications over gRPC, by their names: a plugin that alacarte knows nothing of."""
+"""gRPC ingress for applications, as an example of a foreign plugin."""

@@ -1,4 +1,4 @@
-"""The section of the configuration that is ours."""
+"""Configuration section of this plugin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class GrpcOptions(BaseModel):
 
     Attributes:
         host: Address to listen on.
-        port: 0 for a free one, which `serve.status().services` shows; None for no gRPC.
+        port: Port to listen on, 0 for a free port; None for no gRPC. Shown in `serve.status()`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

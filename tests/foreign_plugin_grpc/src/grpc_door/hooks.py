@@ -1,4 +1,4 @@
-"""What this package gives alacarte. Registration only: the rest is imported when it is used."""
+"""Hook implementations of this package. Other modules are imported on use."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def register_config() -> list[ConfigSection]:
 
 @hookimpl
 def register_node_services() -> list[NodeServiceSpec]:
-    def wanted(config: ConfigSections) -> bool:
+    def is_enabled(config: ConfigSections) -> bool:
         return config.section("grpc").port is not None
 
     target = "grpc_door.server:GrpcServer"
-    return [NodeServiceSpec("grpc", target, serves_applications=True, enabled=wanted)]
+    return [NodeServiceSpec("grpc", target, serves_applications=True, enabled=is_enabled)]
 
 
 @hookimpl

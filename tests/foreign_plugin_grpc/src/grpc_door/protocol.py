@@ -1,4 +1,4 @@
-"""Calls of bytes, which need no pickle: in the ingress and in replicas."""
+"""Call protocol for bytes without pickle, in the ingress and in replicas."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["PROTOCOL", "BytesProtocol", "UnknownMethodError", "messages"]
 
 PROTOCOL = "grpc-door"
 _VALUE, _ITEMS = b"v", b"i"
-"""The first piece of a reply: its only message follows, or each of its messages does."""
+"""First piece of a reply: one message follows in the payload, or messages follow in the rest."""
 
 
 class UnknownMethodError(RequestError):
-    """The ingress deployment has no method of that name."""
+    """The ingress deployment has no method with the requested name."""
 
     code = ErrorCode.UNIMPLEMENTED
 
@@ -66,5 +66,5 @@ async def _encoded(call: Call, items: Any) -> AsyncIterator[Message]:
 
 def _bytes(call: Call, value: Any) -> bytes:
     if not isinstance(value, bytes):
-        raise TypeError(f"{call.method} gave a {type(value).__name__}; gRPC carries bytes.")
+        raise TypeError(f"{call.method} returned {type(value).__name__}; it must return bytes.")
     return value

@@ -1,4 +1,4 @@
-"""A gRPC server on every node, as a node service."""
+"""Node service with a gRPC server on every node."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .protocol import PROTOCOL, messages
 __all__ = ["GrpcServer"]
 
 log = logging.getLogger("grpc_door")
-_KNOWN_S = 15.0
+_TABLE_TIMEOUT_S = 15.0
 
 
 class GrpcServer:
     """Calls applications for gRPC clients. A `NodeService`."""
 
     async def start(self, runtime: Runtime) -> Mapping[str, str]:
-        """Listen where the last process in this place did, once the applications are known."""
+        """Listen on the port of the previous process, once the applications are known."""
         self._runtime = runtime
         self._table: ApplicationTable | None = None
         self._known = asyncio.Event()
-        runtime.watch_applications(self._take)
-        async with asyncio.timeout(_KNOWN_S):
+        runtime.watch_applications(self._set_table)
+        async with asyncio.timeout(_TABLE_TIMEOUT_S):
             await self._known.wait()
         options = runtime.config.section("grpc")
         assert runtime.service_context is not None
@@ -46,7 +46,7 @@ class GrpcServer:
         return {"url": f"grpc://{options.host}:{port}", "port": str(port)}
 
     async def drain(self, limit_s: float, *, replaced: bool) -> None:
-        """Take no new calls, and return when those in flight have ended."""
+        """Refuse new calls; return when the calls in flight have ended."""
         await self._server.stop(limit_s)
 
     async def stop(self) -> None:
@@ -54,19 +54,19 @@ class GrpcServer:
         if hasattr(self, "_server"):
             await self._server.stop(0)
 
-    def _take(self, table: ApplicationTable) -> None:
+    def _set_table(self, table: ApplicationTable) -> None:
         self._table = table
         self._known.set()
 
     async def call(self, method: str, request: bytes, context: Any) -> AsyncIterator[bytes]:
-        """Call a method of an application; yield what it answers."""
+        """Call a method of an application; yield the messages of the reply."""
         name = dict(context.invocation_metadata()).get("application", "")
         assert self._table is not None
         found = self._table.applications
         if name not in found and (name or len(found) != 1):
-            there = ", ".join(sorted(found)) or "none"
-            what = f"There is no application {name!r}" if name else "No application is named"
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"{what}; there are: {there}.")
+            existing = ", ".join(sorted(found)) or "none"
+            problem = f"There is no application {name!r}" if name else "No application is named"
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"{problem}; there are: {existing}.")
         info = found.get(name) or next(iter(found.values()))
         left_s = context.time_remaining()
         call = Call(
@@ -92,13 +92,13 @@ class GrpcServer:
 
 
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Serves every method; one that answers once is a stream of one message on the wire."""
+    """Handles every method as a stream; a unary reply is a stream of one message."""
 
     def __init__(self, server: GrpcServer) -> None:
         self._server = server
 
     def service(self, handler_call_details: Any) -> Any:
-        """Return what handles a method."""
+        """Return the handler of a method."""
         method = handler_call_details.method.rpartition("/")[2]
 
         async def handle(request: bytes, context: Any) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""Observers that count: one for each subject of a process."""
+"""Observers that count events, one for each subject of a process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from alacarte.types import (
 __all__ = ["CountingMeter", "counts"]
 
 counts: Counter[tuple[str, str, str]] = Counter()
-"""Of this process: what was observed, of whom, and what it was."""
+"""Counts of this process, by kind and name of the subject and by event."""
 
 
 class CountingMeter(Meter):
@@ -44,9 +44,24 @@ class CountingMeter(Meter):
         return _Batcher(f"{deployment}.{function}")
 
 
-class _Router(RouterObserver):
+class _Counting:
+    """Counts the events of one subject.
+
+    Args:
+        name: Name of the subject.
+    """
+
+    kind: str
+
     def __init__(self, name: str) -> None:
         self._name = name
+
+    def _count(self, event: str, number: int = 1) -> None:
+        counts[self.kind, self._name, event] += number
+
+
+class _Router(_Counting, RouterObserver):
+    kind = "router"
 
     def began(self, call: Call) -> None:
         self._count("began")
@@ -67,7 +82,7 @@ class _Router(RouterObserver):
         self._count("first part")
 
     def ended(self, call: Call, replica: ReplicaLoad | None, outcome: Outcome) -> None:
-        self._count(f"ended {_text(outcome)}")
+        self._count(f"ended {_describe(outcome)}")
 
     def broadcast(self, call: Call, replicas: Sequence[ReplicaLoad]) -> None:
         self._count("broadcast")
@@ -84,13 +99,9 @@ class _Router(RouterObserver):
     def restored(self, replica: ReplicaLoad) -> None:
         self._count("restored")
 
-    def _count(self, what: str) -> None:
-        counts["router", self._name, what] += 1
 
-
-class _Replica(ReplicaObserver):
-    def __init__(self, name: str) -> None:
-        self._name = name
+class _Replica(_Counting, ReplicaObserver):
+    kind = "replica"
 
     def rejected(self, call: Call) -> None:
         self._count("rejected")
@@ -102,15 +113,11 @@ class _Replica(ReplicaObserver):
         self._count("first part")
 
     def ended(self, call: Call, outcome: Outcome) -> None:
-        self._count(f"ended {_text(outcome)}")
-
-    def _count(self, what: str) -> None:
-        counts["replica", self._name, what] += 1
+        self._count(f"ended {_describe(outcome)}")
 
 
-class _Wire(WireObserver):
-    def __init__(self, name: str) -> None:
-        self._name = name
+class _Wire(_Counting, WireObserver):
+    kind = "wire"
 
     def opened(self) -> None:
         self._count("opened")
@@ -124,13 +131,9 @@ class _Wire(WireObserver):
     def received(self, size_bytes: int) -> None:
         self._count("received", size_bytes)
 
-    def _count(self, what: str, number: int = 1) -> None:
-        counts["wire", self._name, what] += number
 
-
-class _Edge(EdgeObserver):
-    def __init__(self, name: str) -> None:
-        self._name = name
+class _Edge(_Counting, EdgeObserver):
+    kind = "edge"
 
     def opened(self) -> None:
         self._count("opened")
@@ -150,13 +153,9 @@ class _Edge(EdgeObserver):
     def ended(self, request: EdgeRequest) -> None:
         self._count(f"ended {request.protocol} {request.status} {request.app}")
 
-    def _count(self, what: str, number: int = 1) -> None:
-        counts["edge", self._name, what] += number
 
-
-class _Batcher(BatchObserver):
-    def __init__(self, name: str) -> None:
-        self._name = name
+class _Batcher(_Counting, BatchObserver):
+    kind = "batcher"
 
     def queued(self) -> None:
         self._count("queued")
@@ -167,9 +166,6 @@ class _Batcher(BatchObserver):
     def ended(self, size: int, total_s: float, error: BaseException | None) -> None:
         self._count(f"ended {size} {type(error).__name__ if error else 'success'}")
 
-    def _count(self, what: str) -> None:
-        counts["batcher", self._name, what] += 1
 
-
-def _text(outcome: Outcome) -> str:
+def _describe(outcome: Outcome) -> str:
     return outcome.kind if outcome.ok else f"{outcome.kind} {outcome.code}"
