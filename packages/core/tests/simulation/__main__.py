@@ -1,4 +1,4 @@
-"""Run seeds: `python -m simulation 1000`, or one of them again: `--seed 7 --trace`."""
+"""Run seeds: `python -m simulation 1000`, or repeat one: `--seed 7 --trace`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .run import play_all
 
 
 def main() -> int:
-    """Run what the command line asks for; return 1 when a promise was broken."""
+    """Run the command line; return 1 if an invariant was violated."""
     parser = argparse.ArgumentParser(prog="simulation", description=__doc__)
     parser.add_argument("count", nargs="?", type=int, default=100, help="how many seeds")
     parser.add_argument("--first", type=int, default=0, help="the first of them")

@@ -1,4 +1,4 @@
-"""Asks the controller, at the end, whether it knows what has become of everything."""
+"""Checks at the end of a run that the controller's status is right and stays right."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import asyncio
 
 from alacarte.status import ApplicationStatus, ServeStatus
 
-from .people import begun, tried
+from .clients import begun, tried
 from .world import World
 
 __all__ = ["Auditor"]
 
-_AGAIN_S = 1.0
+_RETRY_PAUSE_S = 1.0
 _CALM_S = 4.0
-"""For so long everything has to stay as it is."""
+"""Time for which the status must stay right."""
 
 
 class Auditor:
-    """Looks at the status until it is right, and then whether it stays so.
+    """Polls the status until it is right, then checks that it stays right.
 
     Attributes:
-        is_content: It was, and did.
-        reason: Why not.
+        is_content: The status became right and stayed so.
+        reason: The difference found last.
     """
 
     def __init__(self, world: World) -> None:
         self.is_content = False
-        self.reason = "nobody has asked for the status yet"
+        self.reason = "the status was not read yet"
         self._world = world
         self.process = world.process("auditor")
         self.process.post(0.0, self._begin)
@@ -42,7 +42,7 @@ class Auditor:
                 self.reason = self._wrong(status)
                 if not self.reason:
                     break
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(_RETRY_PAUSE_S)
         ledger = self._world.ledger
         before = ledger.starts
         await asyncio.sleep(_CALM_S)
@@ -51,9 +51,9 @@ class Auditor:
         self.is_content = True
 
     def _wrong(self, status: ServeStatus) -> str:
-        """Return what the status says that is not so, "" for nothing."""
-        wishes = self._world.wishes
-        wanted = {app: op for app in wishes.ops if (op := wishes.last(app)) and op.specs}
+        """Return the difference between the status and the expected one, "" for none."""
+        operations = self._world.operations
+        wanted = {app: op for app in operations.ops if (op := operations.last(app)) and op.specs}
         if status.applications.keys() != wanted.keys():
             return f"there are {sorted(status.applications)}, not {sorted(wanted)}"
         for app, op in wanted.items():

@@ -18,7 +18,7 @@ Told = tuple[int, list[str], int, Counter[str]]
 
 
 def run_many(seeds: range, without: frozenset[str], jobs: int) -> Iterator[Told]:
-    """Run seeds, and tell of each in order."""
+    """Run seeds and yield their outcomes in order."""
     batches = [seeds[at : at + _BATCH] for at in range(0, len(seeds), _BATCH)]
     run = partial(_run_batch, without=without)
     if jobs == 1:

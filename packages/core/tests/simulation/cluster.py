@@ -1,8 +1,8 @@
-"""A cluster that is not there: processes on nodes, started and ended as Ray does it, or not quite.
+"""A simulated cluster: processes on nodes, with Ray's guarantees and no others.
 
-What Ray promises holds: an actor has a name of its own, a call is executed at most once, the
-durable map is durable. What it does not promise does not: answers get lost, everything takes a
-while, and whoever dies is missed only later.
+As on Ray, an actor has a unique name, a call is executed at most once, and the durable map is
+durable. Without a guarantee, answers get lost, every operation takes time, and deaths are detected
+late.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["Record", "SimActor", "SimCluster"]
 
 @dataclass(eq=False)
 class _Call:
-    """A call on its way, or being executed."""
+    """A call that is in transit or running."""
 
     caller: Process
     answer: asyncio.Future[Any]
@@ -47,13 +47,13 @@ class _Call:
 
 @dataclass(eq=False)
 class Record:
-    """What the cluster knows of an actor.
+    """The cluster's record of an actor.
 
     Attributes:
         state: `pending` without a place, `starting`, `unbegun` when its process waits for `begin`,
             `up`, `restarting` or `dead`.
-        touched: A fault has hit it, so what it had in hand may fail.
-        had_to_wait: There was no room for it when it was asked for.
+        touched: A fault has hit the process, so its requests may fail.
+        had_to_wait: The cluster had no room for the actor when it was requested.
     """
 
     spec: ActorSpec
@@ -79,10 +79,10 @@ class Record:
 
 @dataclass(eq=False)
 class SimNode:
-    """A node with so many CPUs.
+    """A node with a number of CPUs.
 
     Attributes:
-        leaves_at: When it is to go, on the monotonic clock; None when it stays.
+        leaves_at: Drain deadline on the monotonic clock; None if the node stays.
     """
 
     node: Node
@@ -93,7 +93,7 @@ class SimNode:
 
 
 class SimActor:
-    """A reference to an actor, in the hands of one process."""
+    """A handle of an actor in one process."""
 
     def __init__(self, cluster: SimCluster, record: Record, owner: Process) -> None:
         self.name = record.name
@@ -125,16 +125,16 @@ class SimCluster:
     """A `Cluster`.
 
     Args:
-        context: Makes the `ActorContext` of an actor on a node.
+        context: Returns the `ActorContext` of an actor on a node.
 
     Attributes:
         records: Actors by name, dead ones excluded.
         stored: The durable map.
-        targets: Classes of actors by `ActorSpec.target`: those that are not what they say.
-        losing: How likely the answer of a call gets lost.
-        failing: How likely an access to the control store fails.
-        observe: Told of what happens: `(event, record, details)`.
-        on_put: Told of what is stored.
+        targets: Replacement classes of actors by `ActorSpec.target`.
+        losing: Probability that the answer of a call is lost.
+        failing: Probability that an access to the control store fails.
+        observe: Called with each event: `(event, record, details)`.
+        on_put: Called with each stored value.
     """
 
     kind = "local"
@@ -249,7 +249,7 @@ class SimCluster:
         await self._asked()
 
     async def _asked(self) -> None:
-        """Wait for the control store, which may fail before or after it has done something."""
+        """Wait for the control store, which may fail before or after the operation."""
         caller = _running()
         answer = caller.create_future()
         self._fabric.post(self._delay(), _resolve, answer, None)
@@ -347,27 +347,27 @@ class SimCluster:
         call.caller.post(delay, _reject, call.answer, error)
 
     def _delay(self) -> float:
-        """How long the way to another process takes: a millisecond, seldom much more."""
+        """Return the latency to another process: a millisecond, rarely much more."""
         delay = 0.0005 + 0.002 * self._draw()
         return delay + 0.3 * self._draw() if self._draw() < 0.03 else delay
 
     # --- lives --------------------------------------------------------------------------
 
     def add_node(self, cpus: float, *, is_head: bool = False) -> None:
-        """Let a node come, under a name that no other has had."""
+        """Add a node with a new name."""
         number = len(self.members)
         node = Node(f"node{number}", f"10.0.0.{number + 1}", is_head=is_head, cores=2)
         self.members.append(SimNode(node, cpus, cpus))
         self._place_pending()
 
     def drain_node(self, member: SimNode, within_s: float) -> None:
-        """Announce that a node goes, and let it go then. Another takes its place."""
+        """Announce the end of a node, remove it at the deadline, and add a replacement."""
         member.leaves_at = self._scheduler.now + within_s
         self._fabric.post(within_s, self.remove_node, member)
         self.add_node(member.cpus, is_head=member.node.is_head)
 
     def remove_node(self, member: SimNode) -> None:
-        """Take a node away, with all that runs on it."""
+        """Remove a node with all its processes."""
         member.alive = False
         for record in list(self.records.values()):
             if record.node is member:
@@ -381,7 +381,7 @@ class SimCluster:
         self.die(record, "killed", for_good=True)
 
     def die(self, record: Record, reason: str, *, for_good: bool = False) -> None:
-        """End an actor's process now, whatever it does."""
+        """End an actor's process at once."""
         if record.state == "dead":
             return
         process, record.process, record.instance = record.process, None, None
@@ -488,7 +488,7 @@ class SimCluster:
             self._fabric.post(self._delay(), self._begin, record, home.node)
 
     def _begin(self, record: Record, node: Node) -> None:
-        """Let the arguments arrive from whoever asked for the actor."""
+        """Deliver the constructor arguments to an actor."""
         if record.state == "unbegun":
             assert record.process is not None
             record.process.soon(self._make, record, node)

@@ -1,4 +1,4 @@
-"""What goes wrong, and when: drawn from the seed, of a few kinds in each run."""
+"""The faults of a run: kinds and times, drawn from the seed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from alacarte._process.controller_client import CONTROLLER_NAME
 
+from .clients import Caller, Driver
 from .cluster import Record
 from .loop import Process
-from .people import Caller, Driver
 from .scenario import Scenario
 from .world import World
 
@@ -56,7 +56,7 @@ class Faults:
             self._next_break()
 
     def end(self) -> None:
-        """From now on nothing goes wrong any more, and what was stopped goes on."""
+        """End all faults, and resume stopped processes."""
         self.are_over = True
         world = self._world
         world.ledger.note("no more faults")
@@ -73,10 +73,10 @@ class Faults:
                     record.process.thaw()
 
     def _would_be_replaced(self, record: Record) -> bool:
-        """Whether it is found out and replaced when it does not go on.
+        """Return whether a frozen process would be detected and replaced.
 
-        Not the controller, nor a replica that waits for successors which do not start; and one
-        whose constructor has not returned yet is waited for, longer than we care to.
+        Not so for the controller, for a replica whose successors do not start, and for a running
+        constructor, which has more time than a run.
         """
         replica = self._world.ledger.replicas.get(record.name)
         if replica is None or replica.ready_at < 0:
@@ -168,7 +168,7 @@ class Faults:
             transport.break_off(ConnectionResetError("reset by chance"))
 
     def _hold_connection(self) -> None:
-        """Let nothing through for a while, in one direction or both."""
+        """Block a connection for a while, in one direction or both."""
         transports = [
             end
             for caller in self._callers
@@ -197,7 +197,7 @@ class Faults:
         self._fate.post(self._chance.choice((1.0, 5.0)), setattr, cluster, "failing", 0.0)
 
     def _fail_recovery(self) -> None:
-        """Kill the controller, and let its successor have trouble with the control store."""
+        """Kill the controller, and let the control store fail for its successor."""
         self._kill_controller()
         cluster = self._world.cluster
         cluster.failing = self._chance.choice((0.05, 0.2, 0.5))
@@ -216,7 +216,7 @@ class Faults:
     # ------------------------------------------------------------------------------------
 
     def _break(self) -> None:
-        """Between any two steps: whatever the controller was in the middle of, it dies."""
+        """Kill the controller between any two steps."""
         self._kill_controller()
         self._next_break()
 
@@ -257,7 +257,7 @@ class Faults:
 
 
 def name_of(kind: Callable[..., None]) -> str:
-    """Return what a kind of fault is called on the command line."""
+    """Return the name of a kind of fault on the command line."""
     return kind.__name__.lstrip("_").replace("_", "-")
 
 

@@ -1,7 +1,7 @@
-"""A plugin in every simulated process: callers mark each call, and replicas run no other ones.
+"""A plugin of every simulated process: callers mark each call, replicas accept marked ones only.
 
-The mark is an option of the deployment, which changes while calls are made. So a call that passes
-by its layer is found out, however early it comes.
+The mark is an option of the deployment, which changes during the run. So a call that bypasses its
+layer is found, however early it comes.
 """
 
 from __future__ import annotations

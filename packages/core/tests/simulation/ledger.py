@@ -1,7 +1,7 @@
-"""What is promised, looked at from outside: who holds it against the processes that they break it.
+"""The invariants of the system, checked from outside of its processes.
 
-The ledger sees everything, at the moment it happens: it knows which replica a request reached
-and which deaths were faults of ours. What it finds wrong it keeps; a run without findings is good.
+The ledger observes every event when it happens: it knows which replica a request reached, and which
+deaths were injected faults. It records violations; a run without findings is good.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from alacarte.types import DeploymentId
 
 from .cluster import Record, SimCluster
 from .loop import Process
-from .wishes import Op, Wishes
+from .operations import Operation, Operations
 
 __all__ = ["Ledger", "Replica", "Request"]
 
@@ -37,13 +37,13 @@ HEARD_S = 30.0
 
 @dataclass(eq=False)
 class Replica:
-    """One replica, as it is. A `Place` of user code.
+    """One replica, as it really is. A `Place` of user code.
 
     Attributes:
-        ready_at: When its constructor had returned and it listened, -1 before.
-        leaves_at: When it was asked to leave, -1 before.
-        most: Requests it may work on at a time; the higher of two while that changes.
-        sick: Its health check fails.
+        ready_at: Time at which the constructor had returned and the replica listened, -1 before.
+        leaves_at: Time of the request to drain, -1 before.
+        most: Limit of concurrent requests; the higher of two during a change.
+        sick: The health check fails.
     """
 
     ledger: Ledger
@@ -65,19 +65,19 @@ class Replica:
 
     @property
     def seems_to_serve(self) -> bool:
-        """As far as the controller may know: of a death it hears later."""
+        """Whether the replica serves as far as the controller may know."""
         recently = self.died_at < 0 or self.ledger.now() - self.died_at < NOTICED_S
         return self.ready_at >= 0 > self.leaves_at and recently
 
     @property
     def stays(self) -> bool:
-        """Its node does."""
+        """Whether the replica's node stays."""
         node = self.record.node
         return node is not None and node.leaves_at is None
 
     @property
     def must_go(self) -> bool:
-        """Its node leaves before long, whether others are there or not."""
+        """Whether the replica's node will leave soon."""
         node = self.record.node
         if node is None or node.leaves_at is None:
             return False
@@ -106,17 +106,17 @@ class Request:
 
 
 class Ledger:
-    """Everything that was seen, and what was wrong with it.
+    """All observed events, and the violations of invariants.
 
     Attributes:
-        trace: What happened, in order: `(time, what, …)`.
-        findings: Promises broken.
-        starts: Replicas that were asked for, but for those that follow the load of a while ago.
-        calm: Nothing fails.
-        heard_s: How long a caller may go by a snapshot that is not the newest.
+        trace: Events in order: `(time, event, …)`.
+        findings: Violations of invariants.
+        starts: Number of requested replicas, without those of deployments that autoscale.
+        calm: The run has no faults.
+        heard_s: Longest time that a caller may use an old snapshot.
     """
 
-    def __init__(self, now: Callable[[], float], wishes: Wishes) -> None:
+    def __init__(self, now: Callable[[], float], operations: Operations) -> None:
         self.trace: list[tuple[Any, ...]] = []
         self.findings: list[str] = []
         self.requests: dict[int, Request] = {}
@@ -124,7 +124,7 @@ class Ledger:
         self.by_id: dict[str, Replica] = {}
         self.starts = 0
         self.calm = False
-        self.wishes = wishes
+        self.operations = operations
         self.cluster: SimCluster
         self.heard_s = HEARD_S
         self.now = now
@@ -144,7 +144,7 @@ class Ledger:
     # --- what the cluster tells ---------------------------------------------------------
 
     def observe(self, event: str, record: Record, *details: Any) -> None:
-        """Take note of what happens to an actor."""
+        """Record an event of an actor."""
         replica = self.replicas.get(record.name)
         if event == "start" and ":replica:" in record.name:
             self._started(record)
@@ -179,7 +179,7 @@ class Ledger:
             inside.max_ongoing,
         )
         self.replicas[record.name] = self.by_id[inside.replica_id] = replica
-        if not self.wishes.follows_load(inside.deployment):
+        if not self.operations.follows_load(inside.deployment):
             self.starts += 1
 
     def stored(self, key: str, value: bytes) -> None:
@@ -209,8 +209,8 @@ class Ledger:
                 self._look_at_number(replica)
 
     def _look_at_number(self, replica: Replica) -> None:
-        """One more is ready. Where nothing fails, there are never more than wanted."""
-        most = self.wishes.highest(replica.deployment, self.now() - self.heard_s)
+        """Check that there are not more ready replicas than wanted, in a calm run."""
+        most = self.operations.highest(replica.deployment, self.now() - self.heard_s)
         there = [
             each
             for each in self.of(replica.deployment)
@@ -220,8 +220,8 @@ class Ledger:
             self.find("bounds are never left", replica.record.name, f"is more than {most}")
 
     def _may_leave(self, replica: Replica) -> None:
-        """A replica that serves was asked to leave: others must be there in its place."""
-        op = self.wishes.lowest(replica.deployment, self.now() - self.heard_s)
+        """Check that enough other replicas serve when one is drained."""
+        op = self.operations.lowest(replica.deployment, self.now() - self.heard_s)
         if op is None or replica.sick or replica.record.touched or self._has_just_woken():
             return
         if replica.must_go:
@@ -240,7 +240,7 @@ class Ledger:
             )
 
     def published(self, value: Any) -> None:
-        """The controller tells everybody of a deployment's replicas."""
+        """Check a published snapshot of a deployment's replicas."""
         if not isinstance(value, DeploymentSnapshot):
             return
         shown = {entry.replica_id for entry in value.replicas}
@@ -250,9 +250,13 @@ class Ledger:
             if known is None or known.ready_at < 0:
                 self.find("only what is ready is published", replica_id)
         self._seen |= shown
-        if not self.wishes.lowest(value.id, self.now() - self.heard_s):
+        if not self.operations.lowest(value.id, self.now() - self.heard_s):
             return  # none may be wanted, for lack of load
-        if shown or self.wishes.may_be_absent(value.id, self.now()) or self._is_crowded(value.id):
+        if (
+            shown
+            or self.operations.may_be_absent(value.id, self.now())
+            or self._is_crowded(value.id)
+        ):
             return
         serving = [
             each.record.name
@@ -265,13 +269,13 @@ class Ledger:
             self.find("whom somebody serves is not published empty", value.state, *serving)
 
     def _has_just_woken(self) -> bool:
-        """Whether the controller has yet to hear what happened while it was stopped."""
+        """Whether the controller was suspended and has not caught up yet."""
         record = self.cluster.records.get(CONTROLLER_NAME)
         process = record and record.process
         return process is not None and self.now() - process.thawed_at < NOTICED_S
 
     def _is_crowded(self, deployment: DeploymentId) -> bool:
-        """Whether one of its replicas waits for a place, or has just done so."""
+        """Whether a replica of the deployment waits for resources, or has just done so."""
         return any(
             other.record.state == "pending" or other.record.had_to_wait
             for other in self.of(deployment)
@@ -282,7 +286,7 @@ class Ledger:
             self._empty_at[deployment] = self.now()
 
     def _was_empty(self, deployment: DeploymentId, since: float) -> bool:
-        """Whether nobody has served it at some time since then."""
+        """Whether at some time since `since` no replica served."""
         serves_now = any(each.serves for each in self.of(deployment))
         return not serves_now or self._empty_at.get(deployment, -1.0) >= since
 
@@ -328,7 +332,7 @@ class Ledger:
             self._check_version(request, *result)
 
     def _check_version(self, request: Request, number: int, user_config: Any) -> None:
-        oldest = self.wishes.oldest_version(request.deployment, request.issued_at)
+        oldest = self.operations.oldest_version(request.deployment, request.issued_at)
         if number < oldest:
             self.find("what was replaced answers no more", request.number, number, oldest)
 
@@ -343,9 +347,9 @@ class Ledger:
             )
         if isinstance(error, DeploymentUnavailableError):
             since = request.issued_at - self.heard_s
-            if self.wishes.may_be_absent(deployment, since):
+            if self.operations.may_be_absent(deployment, since):
                 return True
-            failing = self.wishes.may_have_failed(deployment, since)
+            failing = self.operations.may_have_failed(deployment, since)
             return failing and self._was_empty(deployment, since)
         if isinstance(error, DeadlineExceededError):
             return request.timeout_s is not None
@@ -353,8 +357,8 @@ class Ledger:
             return error.limit >= 0 or request.timeout_s is not None
         return False
 
-    def has_excuse(self, op: Op) -> bool:
-        """Whether faults of ours have ended as many of its starts as make it give up."""
+    def has_excuse(self, op: Operation) -> bool:
+        """Whether injected faults have failed enough starts for DEPLOY_FAILED."""
         for spec in op.specs or ():
             hit = [
                 each

@@ -1,8 +1,8 @@
-"""Time that jumps, and an event loop for each simulated process.
+"""Simulated time, with an event loop for each simulated process.
 
-One scheduler runs the callbacks of all processes in turn, in one thread. When none is left to
-run, time jumps to the next timer. A process that is killed is one whose callbacks are dropped:
-its coroutines stop where they are, and not even their `finally` blocks get to do anything.
+One scheduler runs the callbacks of all processes in one thread. When none is left to run, the time
+jumps to the next timer. Killing a process drops its callbacks: its coroutines stop where they are,
+without running their `finally` blocks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ START = 1000.0
 
 
 class Stuck(Exception):
-    """Nothing is left to run, and nothing will ever happen; or it happens without end."""
+    """The world can make no progress, or runs without end."""
 
 
 class _Handle:
@@ -58,16 +58,15 @@ class _Handle:
 
 
 class Process(asyncio.AbstractEventLoop):
-    """A process: an event loop whose callbacks run as long as it lives and is not frozen.
+    """A process: an event loop whose callbacks run while it is alive and not frozen.
 
     Attributes:
-        name: For the trace.
-        alive: Set by whoever starts and kills it.
-        frozen: "stopped" as by SIGSTOP, or "blocked" by user code: everything waits until it goes
-            on. "" while it runs.
-        frozen_at: When that was so last, and `thawed_at` until when.
-        network: Makes its connections; see `network.py`.
-        place: What it is a part of, for user code that asks.
+        name: Name of the process in the trace.
+        alive: The process runs; set by the cluster.
+        frozen: "stopped" as by SIGSTOP, or "blocked" by user code; "" while it runs.
+        frozen_at: Time of the last freeze, and `thawed_at` of its end.
+        network: Creates the process's connections; see `network.py`.
+        place: The replica of the process, for user code.
     """
 
     def __init__(self, scheduler: Scheduler, name: str) -> None:
@@ -88,18 +87,18 @@ class Process(asyncio.AbstractEventLoop):
         return f"<process {self.name}>"
 
     def kill(self) -> None:
-        """Run nothing of it any more."""
+        """Drop all callbacks of the process."""
         self.alive = False
         self._backlog.clear()
 
     def freeze(self, how: str) -> None:
-        """Run nothing until `thaw`; keep what comes."""
+        """Suspend the process until `thaw`; keep its callbacks."""
         if not self.frozen:
             self.frozen_at = self._scheduler.now
         self.frozen = how
 
     def thaw(self) -> None:
-        """Go on, with everything that has come meanwhile."""
+        """Resume the process with all callbacks that have arrived meanwhile."""
         if self.frozen:
             self.thawed_at = self._scheduler.now
         self.frozen = ""
@@ -107,7 +106,7 @@ class Process(asyncio.AbstractEventLoop):
         self._scheduler.ready.extend(backlog)
 
     def post(self, delay: float, callback: Callable[..., object], *args: Any) -> None:
-        """Run something in this process after a while, unless it is dead by then."""
+        """Run a callback in this process after a delay, unless the process is dead by then."""
         if self.alive:
             scheduler = self._scheduler
             when = scheduler.now + delay
@@ -176,7 +175,7 @@ class Process(asyncio.AbstractEventLoop):
         return asyncio.Task(coro, loop=self, name=name or "", context=context)
 
     def run_in_executor(self, executor: Any, function: Any, *args: Any) -> asyncio.Future[Any]:
-        """Run it here and now: the simulation has one thread."""
+        """Run the function at once: the simulation has one thread."""
         future = self.create_future()
         try:
             future.set_result(function(*args))
@@ -199,9 +198,9 @@ class Scheduler:
     """Runs the callbacks of all processes, one at a time.
 
     Attributes:
-        now: The time on everybody's monotonic clock.
-        steps: Callbacks run so far.
-        break_at: Before this step, `on_break` is called: something may happen between any two.
+        now: The time on the monotonic clock of all processes.
+        steps: Number of callbacks so far.
+        break_at: `on_break` is called before this step.
     """
 
     def __init__(self, chance: random.Random) -> None:
@@ -218,7 +217,7 @@ class Scheduler:
         return Process(self, name)
 
     def push(self, handle: _Handle, when: float) -> None:
-        """Add a timer. Of those due at the same time, chance decides which goes off first."""
+        """Add a timer. Timers that are due at the same time fire in random order."""
         self._pushed += 1
         heappush(self._timers, (when, self._draw(), self._pushed, handle))
 
@@ -264,7 +263,7 @@ class Scheduler:
             events._set_running_loop(before)
 
     def _next_timer(self) -> _Handle | None:
-        """Let time pass until the next timer goes off, and return it."""
+        """Advance the time to the next timer, and return the timer."""
         timers = self._timers
         while timers:
             when, _, _, handle = heappop(timers)

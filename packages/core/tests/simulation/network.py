@@ -15,12 +15,12 @@ _CLOSED_S = 0.0005
 
 
 class Transport:
-    """One end of a connection, as `asyncio.Transport`.
+    """One end of a connection, as an `asyncio.Transport`.
 
     Attributes:
-        process: Whose end it is.
+        process: Owner of this end.
         peer: The other end.
-        held_until: Nothing arrives here before: a partition, or a full link.
+        held_until: Time before which no data arrives: a partition, or a full link.
     """
 
     def __init__(self, process: Process, chance: random.Random) -> None:
@@ -57,7 +57,7 @@ class Transport:
         return self._closing
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """What is sent has left."""
+        """Ignore the limits: written data has left."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default
@@ -65,14 +65,14 @@ class Transport:
     # ------------------------------------------------------------------------------------
 
     def begin(self, factory: Callable[[], Any]) -> None:
-        """In the process itself: make the protocol, and tell it."""
+        """Create the protocol in its process, and connect it."""
         if self._is_lost:
             return
         self._protocol = factory()
         self._protocol.connection_made(self)
 
     def break_off(self, error: Exception | None = None) -> None:
-        """Break the connection, as a reset does: what is on its way is lost."""
+        """Reset the connection: data in transit is lost."""
         if self._closing or not self.process.alive:
             return
         self._closing = True
@@ -81,7 +81,7 @@ class Transport:
             self.peer.process.post(_CLOSED_S * (0.5 + self._draw()), self.peer._hang_up, error)
 
     def vanish(self) -> None:
-        """The process is gone: the other end is told once what was sent has arrived."""
+        """Close the end of a dead process; the peer learns of it after the data in transit."""
         self._closing = True
         if self.peer is not None:
             self.peer._expect(self.peer._hang_up, ConnectionResetError("reset by peer"))
@@ -137,10 +137,10 @@ class _Server:
 
 
 class Network:
-    """All connections there are.
+    """All connections of a world.
 
     Attributes:
-        transports: By process, its ends of connections, oldest first.
+        transports: Ends of connections by process, oldest first.
     """
 
     def __init__(self, seed: int) -> None:
@@ -156,7 +156,7 @@ class Network:
         return server
 
     async def connect(self, process: Process, factory: Any, address: Any) -> Any:
-        """Connect. Whether the other process goes on or not, its kernel accepts."""
+        """Connect two processes. The kernel of a frozen process accepts, too."""
         self._connections += 1
         # Of their own, so that the order in which others send does not matter here.
         chance = random.Random(self._seed * 1_000_003 + self._connections)
@@ -175,7 +175,7 @@ class Network:
         return near, near._protocol
 
     def end_of(self, process: Process) -> None:
-        """A process is gone: so are its sockets."""
+        """Close all sockets of a dead process."""
         for port in [port for port, server in self.servers.items() if server.process is process]:
             del self.servers[port]
         for transport in self.transports.pop(process, ()):

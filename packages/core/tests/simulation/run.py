@@ -1,4 +1,4 @@
-"""Run one seed: play its scenario, let the faults end, and see whether all is as it should be."""
+"""Run one seed: play its scenario, end the faults, and check the final state."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .auditor import Auditor
+from .clients import Caller, Driver
 from .faults import Faults
+from .final_state import find_unsettled
 from .loop import START, Stuck
-from .people import Caller, Driver
 from .scenario import Scenario
-from .settled import unsettled
 from .world import World, forget_worlds, nobody_running
 
 __all__ = ["Outcome", "play", "play_all"]
@@ -27,7 +27,7 @@ _WORLDS_AT_ONCE = 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run."""
+    """The result of a run."""
 
     seed: int
     findings: list[str]
@@ -44,8 +44,8 @@ class Outcome:
 def play_all(seeds: Iterable[int], without: frozenset[str] = frozenset()) -> Iterator[Outcome]:
     """Run seeds, one after the other.
 
-    Worlds are full of references in circles. Looking for them is the larger part of a run's time
-    unless it is done seldom, and what was there before is left out.
+    Worlds have many reference cycles. Garbage collection would take most of a run's time unless it
+    is rare and skips older objects.
     """
     gc.collect()
     gc.freeze()
@@ -62,7 +62,7 @@ def play_all(seeds: Iterable[int], without: frozenset[str] = frozenset()) -> Ite
 
 
 def play(seed: int, without: frozenset[str] = frozenset()) -> Outcome:
-    """Run a seed to its end, leaving out some kinds of faults."""
+    """Run a seed to its end, without some kinds of faults."""
     collects = gc.isenabled()
     # It would close the coroutines of dead processes at a moment that is not in the seed.
     gc.disable()
@@ -123,7 +123,7 @@ def _play(world: World) -> None:
         elif any(caller.left for caller in callers):
             reason = "requests have not ended"
         else:
-            reason = unsettled(world, callers)
+            reason = find_unsettled(world, callers)
         if not reason:
             auditors[:] = auditors or [Auditor(world)]
             reason = "" if auditors[0].is_content else auditors[0].reason or "it stays so"

@@ -1,4 +1,4 @@
-"""How the controller fares with ten thousand replicas: `python -m simulation.scale`.
+"""Measurement of the controller with ten thousand replicas: `python -m simulation.scale`.
 
 The real controller; the replicas only say that they are ready, so that they fit into one process.
 """
@@ -24,8 +24,8 @@ from alacarte.actors import Liveness, Membership, ReplicaInfo
 from alacarte.config import DeploymentConfig
 from alacarte.types import Address, DeploymentId, Resource
 
+from .clients import begun
 from .loop import START
-from .people import begun
 from .world import World, nobody_running
 
 __all__ = ["Figures", "measure"]
@@ -38,7 +38,7 @@ Figures = dict[str, float]
 
 
 class _Silent:
-    """A replica that only says that it is there."""
+    """A replica that only reports that it is ready."""
 
     def __init__(self, context: ActorContext, spec: ReplicaSpec, membership: Membership) -> None:
         self._started = ReplicaInfo(
@@ -66,7 +66,7 @@ class _Silent:
         return Liveness(0.0, 0, 0, 5)
 
     async def stop(self, timeout_s: float) -> None:
-        """There is nothing to wait for."""
+        """Return at once."""
 
 
 def measure(deployments: int, replicas: int) -> Figures:
@@ -109,7 +109,7 @@ def _measure(world: World, deployments: int, each: int) -> Figures:
 
 
 def _change(world: World, controller: Controller) -> Figures:
-    """Let one replica die; return what its deployment's watchers are told, in bytes."""
+    """Let one replica die; return the size of its watchers' update, in bytes."""
     group = next(iter(controller._loop.groups.values()))
     key = deployment_key(group.deployment)
     hub = controller._publisher.hub
@@ -117,7 +117,7 @@ def _change(world: World, controller: Controller) -> Figures:
     [name, *_] = group.actor_names
     world.cluster.die(world.cluster.records[name], "killed")
     world.scheduler.run(lambda: hub.current(key).version != before.version, world.now + _BOUND_S)
-    news = hub._newer(key, before.version)
+    news = hub._newer_value(key, before.version)
     everything = hub.current(key)
     return {"delta_bytes": len(pickle.dumps(news)), "whole_bytes": len(pickle.dumps(everything))}
 
@@ -156,7 +156,7 @@ def _entries(world: World) -> int:
 
 
 def _ignored(*_: Any) -> None:
-    """Nobody keeps account here."""
+    """Ignore an event of the ledger."""
 
 
 def main() -> int:

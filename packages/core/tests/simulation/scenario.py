@@ -1,4 +1,4 @@
-"""What happens in a run: nodes, applications, what is asked for when, and how it is called."""
+"""The scenario of a run: nodes, applications, operations and requests, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from alacarte.config import DeploymentConfig
 from alacarte.types import DeploymentId
 
 from .ledger import Request
+from .operations import Operation
 from .user import Behaviour, Model
-from .wishes import Op
 
 __all__ = ["Planned", "Scenario", "Step"]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that a driver does.
+    """One step of a driver.
 
     Attributes:
-        at: When, in seconds after the start.
-        driver: Which of the drivers; what one does it does in turn.
+        at: Seconds after the start of the run.
+        driver: Index of the driver; each driver takes its steps in order.
     """
 
     at: float
     driver: int
-    op: Op
+    op: Operation
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A request, by whom and when, and for how long a replica works on it."""
+    """A planned request: its time, its caller, and its duration at the replica."""
 
     at: float
     caller: int
@@ -50,9 +50,9 @@ class Scenario:
 
     Attributes:
         nodes: CPUs of each node.
-        calm: Without faults, and so without excuses.
-        most: Replicas that may be wanted at a time.
-        ends_at: When the last wish and the last fault have come.
+        calm: The run has no faults, so no failure is excused.
+        most: Largest number of replicas wanted at the same time.
+        ends_at: Time after the last operation and the last fault.
     """
 
     nodes: list[float]
@@ -105,7 +105,7 @@ class Scenario:
 
 
 class _App:
-    """One application on its way through versions."""
+    """One application with its successive versions."""
 
     def __init__(self, name: str, chance: random.Random) -> None:
         self.name = name
@@ -118,11 +118,11 @@ class _App:
         self._options: dict[DeploymentId, dict[str, Any]] = {}
         self._scaling: dict[DeploymentId, dict[str, Any]] = {}
 
-    def next_op(self, *, first: bool) -> Op:
+    def next_op(self, *, first: bool) -> Operation:
         draw = self._chance.random()
         if not first and draw < 0.12:
             self._behaviours.clear()
-            return Op(self.name, None)
+            return Operation(self.name, None)
         for deployment in self.ids:
             if deployment not in self._behaviours or draw < 0.75:
                 # What is scaled may have no replica, and nothing to show that it does not start.
@@ -132,7 +132,7 @@ class _App:
                 self._new_config(deployment)
         specs = tuple(self._spec(deployment) for deployment in self.ids)
         failing = {key for key, each in self._behaviours.items() if each.start != "good"}
-        return Op(self.name, specs, frozenset(failing))
+        return Operation(self.name, specs, frozenset(failing))
 
     def _new_code(self, deployment: DeploymentId, *, may_fail: bool) -> None:
         self._number += 1

@@ -25,7 +25,7 @@ def outcomes() -> list[Outcome]:
 
 @pytest.mark.timeout(300)
 def test_no_seed_breaks_a_promise(outcomes: list[Outcome]):
-    """Whatever fails, and in whatever order: what is wanted is reached, and no request is lost."""
+    """Under any faults the target is reached, and no request is lost."""
     broken = [
         f"seed {outcome.seed}: {finding}" for outcome in outcomes for finding in outcome.findings
     ]
@@ -33,7 +33,7 @@ def test_no_seed_breaks_a_promise(outcomes: list[Outcome]):
 
 
 def test_a_seed_replays_exactly():
-    """The same seed is the same run, step by step, whatever has run before it."""
+    """Runs of one seed are equal step by step."""
     first = {outcome.seed: outcome.digest for outcome in play_all(range(12))}
     again = {outcome.seed: outcome.digest for outcome in play_all(reversed(range(12)))}
     assert first == again
@@ -62,20 +62,20 @@ def test_faults_do_happen(outcomes: list[Outcome]):
     seen = {str(entry[2]) for each in outcomes for entry in each.trace if entry[1] == "fault"}
     assert {"kills", "leaves stopped", "loses answers", "fails the control store"} <= seen
     starts = sum(entry[1] == "start" for each in outcomes for entry in each.trace)
-    wishes = sum(entry[1] == "wish" for each in outcomes for entry in each.trace)
-    assert starts > 2 * wishes
+    operations = sum(entry[1] == "wish" for each in outcomes for entry in each.trace)
+    assert starts > 2 * operations
     ends = [entry[3] for each in outcomes for entry in each.trace if entry[1] == "ends"]
     assert ends.count("ok") > 0.5 * len(ends)
     assert "ReplicaUnavailableError" in ends
 
 
 def test_a_run_ends_within_bounded_time():
-    """Once nothing fails any more, a run is over in seconds of its own time."""
+    """After the last fault, a run ends within seconds of simulated time."""
     assert play(1).took_s < 60.0
 
 
 def test_a_change_is_told_by_its_own_size():
-    """One replica fewer of twenty costs its watchers the bytes of one."""
+    """The update for one replica of twenty has the bytes of one replica."""
     figures = measure(deployments=10, replicas=200)
     assert figures["delta_bytes"] < figures["whole_bytes"] / 2
     assert figures["one_ms"] < figures["pass_ms"]

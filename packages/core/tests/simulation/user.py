@@ -1,4 +1,4 @@
-"""What the simulated replicas serve: user code that does as the scenario says, and tells of it."""
+"""The user code of the simulated replicas, which behaves as the scenario says."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class UserError(Exception):
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What a version of the user's code is like.
+    """Behaviour of one version of the user code.
 
     Attributes:
-        number: Which version it is.
+        number: Number of the version.
         start: "good", "raises", or "hangs".
-        start_s: How long its constructor takes.
-        refuses: The `user_config` that its `reconfigure` does not take.
+        start_s: Duration of the constructor.
+        refuses: The `user_config` that `reconfigure` refuses.
     """
 
     number: int
@@ -31,7 +31,7 @@ class Behaviour:
 
 
 class Place(Protocol):
-    """Where user code runs: the replica, as the simulation sees it."""
+    """The replica that runs the user code, as the ledger sees it."""
 
     sick: bool
 
@@ -39,7 +39,7 @@ class Place(Protocol):
         """A request is being worked on."""
 
     def ended(self, request: int) -> None:
-        """And not any more, whatever became of it."""
+        """Record the end of a request, with any outcome."""
 
 
 class Model:

@@ -1,4 +1,4 @@
-"""One simulated world: clock, chance, cluster, network, and what looks at it from outside."""
+"""One simulated world: clock, randomness, cluster, network, and the ledger that checks it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from .cluster import SimCluster
 from .ledger import Ledger
 from .loop import Process, Scheduler
 from .network import Network
+from .operations import Operations
 from .user import UserError
-from .wishes import Wishes
 
 __all__ = ["World", "forget_worlds", "instance_config", "nobody_running", "plugins"]
 
@@ -37,11 +37,11 @@ _EPOCH = 1_700_000_000.0
 
 
 class World:
-    """Everything of one run.
+    """All parts of one run.
 
     Attributes:
-        without: Kinds of faults that do not happen.
-        wall: How far the clock on the wall is off; it may jump, unlike the monotonic one.
+        without: Disabled kinds of faults.
+        wall: Offset of the wall clock, which may jump, unlike the monotonic clock.
     """
 
     def __init__(self, seed: int, without: frozenset[str] = frozenset()) -> None:
@@ -50,8 +50,8 @@ class World:
         self.wall = _EPOCH
         self.scheduler = Scheduler(self.chance("time"))
         self.network = Network(seed)
-        self.wishes = Wishes()
-        self.ledger = Ledger(lambda: self.scheduler.now, self.wishes)
+        self.operations = Operations()
+        self.ledger = Ledger(lambda: self.scheduler.now, self.operations)
         self.cluster = SimCluster(
             self.scheduler, self.network, self.chance("cluster"), _actor_context
         )
@@ -69,7 +69,7 @@ class World:
         return self.scheduler.now
 
     def process(self, name: str) -> Process:
-        """Make a process that the cluster knows nothing of: a driver, or one that calls."""
+        """Create a process that the cluster does not manage: a driver or a caller."""
         process = self.scheduler.process(name)
         process.network = self.network
         self.outside.append(process)
@@ -77,7 +77,7 @@ class World:
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """Let clocks and random numbers be those of this world, and errors be heard of."""
+        """Patch clocks, randomness and logging with those of this world."""
         draw = self.chance("secrets")
         real_random = random.Random
 
@@ -147,7 +147,7 @@ class World:
             process.kill()
 
     def complaints(self) -> list[str]:
-        """Return what event loops complained of: errors that nobody looked at."""
+        """Return errors that event loops reported as never retrieved."""
         processes = [record.process for record in self.cluster.records.values()]
         return [
             f"nobody saw an error: {process.name}: {complaint}"
@@ -175,7 +175,7 @@ def nobody_running() -> Iterator[None]:
 
 
 def forget_worlds() -> None:
-    """Free what is left of worlds that have ended."""
+    """Free the memory of finished worlds."""
     with nobody_running():
         gc.collect()
 
@@ -184,7 +184,7 @@ _EXPECTED = (ActorDied, ClusterUnresponsive, UserError, asyncio.CancelledError)
 
 
 class _Listener(logging.Handler):
-    """Hears of errors that were logged and gone over."""
+    """A log handler that records errors."""
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class _Listener(logging.Handler):
 
 @functools.cache
 def plugins() -> Plugins:
-    """Return core's own plugin, autoscaling, and one with layers."""
+    """Return the plugins of core, of autoscaling, and one with layers."""
     found = [each for each in _plugins.discover() if each.name in ("core", "autoscaling")]
     return _plugins.load([*found, PluginRecord("layers", layers.__name__)], strict=True)
 

@@ -1,4 +1,4 @@
-"""Whether a world is as it was asked to be, seen from outside."""
+"""The final check of a world: replicas, durable map and status match the operations."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from alacarte._control.storage import STATE_KEY, decode_index
 from alacarte._process.controller_client import CONTROLLER_NAME
 from alacarte.types import DeploymentId
 
-from .people import Caller
-from .wishes import Op, bounds
+from .clients import Caller
+from .operations import Operation, bounds
 from .world import World
 
-__all__ = ["unsettled"]
+__all__ = ["find_unsettled"]
 
 
-def unsettled(world: World, callers: list[Caller]) -> str:
-    """Return what is not as it should be, "" when all is well."""
-    wanted: dict[DeploymentId, Op] = {}
-    for app in world.wishes.ops:
-        op = world.wishes.last(app)
+def find_unsettled(world: World, callers: list[Caller]) -> str:
+    """Return the first difference from the expected final state, "" for none."""
+    wanted: dict[DeploymentId, Operation] = {}
+    for app in world.operations.ops:
+        op = world.operations.last(app)
         assert op is not None
         wanted |= {spec.id: op for spec in op.specs or ()}
     for deployment, op in wanted.items():
@@ -35,14 +35,14 @@ def unsettled(world: World, callers: list[Caller]) -> str:
 
 
 def _left_over(world: World) -> str:
-    """Return what the durable map holds that nothing refers to, "" for nothing."""
+    """Return the keys of the durable map without a reference, "" for none."""
     stored = world.cluster.stored
     there = {key for key in stored if key.startswith(f"{STATE_KEY}/")}
     needed = decode_index(stored[STATE_KEY]).keys if STATE_KEY in stored else set()
     return "" if there == needed else f"stored: {sorted(there ^ needed)} are too many or missing"
 
 
-def _missing(world: World, deployment: DeploymentId, op: Op, callers: list[Caller]) -> str:
+def _missing(world: World, deployment: DeploymentId, op: Operation, callers: list[Caller]) -> str:
     spec = op.spec(deployment)
     assert spec is not None
     replicas = world.ledger.of(deployment)

@@ -1,4 +1,4 @@
-"""A simulation that finds nothing in broken code is worth nothing: so break it, and look."""
+"""Mutation tests of the simulation: it must find each deliberate bug."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _remember_before_storing(patch: Patch) -> None:
 
 
 def _forget_what_runs(patch: Patch) -> None:
-    """A new controller does not look for the replicas of the former."""
+    """A new controller does not look for the replicas of the former one."""
 
     async def nobody(self: Recovery) -> list[Any]:
         return []
@@ -69,7 +69,7 @@ def _send_again(patch: Patch) -> None:
 
 
 def _admit_everybody(patch: Patch) -> None:
-    """A replica takes more calls than it may."""
+    """A replica accepts more calls than its limit."""
     accept = DataServer.accept
 
     def generous(self: DataServer, stream: Any, call: Call) -> Any:
@@ -90,7 +90,7 @@ def _overload(send: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _stop_first(patch: Patch) -> None:
-    """Old replicas are let go as soon as new ones are asked for."""
+    """Old replicas drain as soon as new ones are requested."""
     decide = group_module.actions_for
 
     def hasty(target: Any, views: Any, **rest: Any) -> Any:
@@ -109,7 +109,7 @@ def _stop_first(patch: Patch) -> None:
 
 
 def _hang_up_at_once(patch: Patch) -> None:
-    """A replica that is to leave does not wait for what it has in hand."""
+    """A draining replica does not wait for its requests."""
 
     async def rude(self: ReplicaActor, timeout_s: float) -> None:
         await self.abort()
@@ -118,7 +118,7 @@ def _hang_up_at_once(patch: Patch) -> None:
 
 
 def _publish_nobody(patch: Patch) -> None:
-    """A new controller tells the routers what it knows before it knows anything."""
+    """A new controller publishes snapshots before it has adopted replicas."""
     adopt = ControlLoop.adopt
 
     def early(self: ControlLoop, bootstrap: Any, plan: Any) -> None:
@@ -129,13 +129,13 @@ def _publish_nobody(patch: Patch) -> None:
 
 
 def _store_the_index_alone(patch: Patch) -> None:
-    """The index counts before what it refers to is stored."""
+    """The index is stored without the values that it refers to."""
     plan = storage.plan
     patch.setattr(storage, "plan", lambda *args: replace(plan(*args), objects={}))
 
 
 def _keep_garbage(patch: Patch) -> None:
-    """What nothing refers to any more stays stored."""
+    """Unreferenced keys stay stored."""
 
     async def nothing(self: Any) -> None:
         self._garbage.clear()
@@ -144,7 +144,7 @@ def _keep_garbage(patch: Patch) -> None:
 
 
 def _never_check(patch: Patch) -> None:
-    """Nobody looks whether a replica is well."""
+    """Health checks never fail."""
 
     async def fine(self: Any, *_: Any, **__: Any) -> str:
         return ""
@@ -153,7 +153,7 @@ def _never_check(patch: Patch) -> None:
 
 
 def _lose_changes(patch: Patch) -> None:
-    """Of some changes nobody is told."""
+    """Some changes are not published."""
     publish = SnapshotHub.publish
     changes = [0]
 
@@ -168,7 +168,7 @@ def _lose_changes(patch: Patch) -> None:
 
 
 def _let_early_calls_pass(patch: Patch) -> None:
-    """A call that comes before the first snapshot does not wait for the layers."""
+    """A call before the first snapshot bypasses the layers."""
 
     async def hasty(self: LayeredService, call: Call) -> Reply:
         self._follow()
@@ -198,7 +198,7 @@ def _let_early_calls_pass(patch: Patch) -> None:
 def test_a_broken_promise_is_found(
     broken: Callable[[Patch], None], promise: str, monkeypatch: Patch
 ):
-    """Some seed among the first finds it."""
+    """One of the first seeds finds the bug."""
     broken(monkeypatch)
     found = []
     for outcome in play_all(range(_SEEDS)):

@@ -1,4 +1,4 @@
-"""Who uses the instance: drivers that deploy, and processes that make calls."""
+"""The clients of an instance: drivers that deploy, and processes that make calls."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from alacarte.serve._controller_connection import ControllerConnection
 from alacarte.types import Resource
 
 from .ledger import Request
+from .operations import Operation, bounds
 from .scenario import Planned
-from .wishes import Op, bounds
 from .world import World, instance_config, plugins
 
 __all__ = ["Caller", "Driver", "begun", "tried"]
 
-_AGAIN_S = 0.5
+_RETRY_PAUSE_S = 0.5
 T = TypeVar("T")
 
 
 async def begun(world: World) -> ControllerConnection:
-    """Return a connection to the instance, started where there is none."""
+    """Return a connection to the instance; start the instance if necessary."""
     connection = ControllerConnection(world.cluster, plugins())
     while not await tried(connection.join(instance_config())):
-        await asyncio.sleep(_AGAIN_S)
+        await asyncio.sleep(_RETRY_PAUSE_S)
     return connection
 
 
 async def tried(work: Any) -> Any:
-    """Return what it gives, None when the cluster failed it."""
+    """Return an awaitable's result, None if the cluster failed it."""
     try:
         return await work
     except (ActorDied, ClusterUnresponsive):
@@ -42,7 +42,7 @@ async def tried(work: Any) -> Any:
 
 
 async def _watched(world: World, work: Coroutine[Any, Any, None]) -> None:
-    """Run what a process does; it has no reason to fail."""
+    """Run a process's coroutine, which must not fail."""
     try:
         await work
     except Exception as error:
@@ -50,9 +50,9 @@ async def _watched(world: World, work: Coroutine[Any, Any, None]) -> None:
 
 
 class Driver:
-    """A program that deploys: one thing after the other, each until it is done."""
+    """A program that deploys: one operation after the other, each until its end."""
 
-    def __init__(self, world: World, name: str, ops: list[tuple[float, Op]]) -> None:
+    def __init__(self, world: World, name: str, ops: list[tuple[float, Operation]]) -> None:
         self.is_done = False
         self._world = world
         self._name = name
@@ -62,7 +62,7 @@ class Driver:
         self._run()
 
     def die(self) -> None:
-        """End in the middle of things. Its user starts it again; what was done stays done."""
+        """End the driver at any point. Its user starts it again; completed operations stay."""
         if not self.is_done:
             self.process.kill()
             self._world.network.end_of(self.process)
@@ -82,14 +82,14 @@ class Driver:
             at, op = self._ops[self._next]
             await asyncio.sleep(max(self._started + at - world.now, 0.0))
             if op.begun_at < 0:
-                world.wishes.begin(op, world.now)
+                world.operations.begin(op, world.now)
             world.ledger.note("wish", op.app, _told(op))
             await self._ask(connection, op)
             world.ledger.note("done", op.app)
             self._next += 1
         self.is_done = True
 
-    async def _ask(self, connection: ControllerConnection, op: Op) -> None:
+    async def _ask(self, connection: ControllerConnection, op: Operation) -> None:
         world = self._world
         kind = "application"
         if op.specs is None:
@@ -120,15 +120,15 @@ class Driver:
             try:
                 return await connection.store({}, [resource])
             except (ActorDied, ClusterUnresponsive):
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(_RETRY_PAUSE_S)
 
     async def _until(self, ask: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Ask as `serve` does, and again where the cluster fails us, as its user would."""
+        """Repeat a call as `serve` does, and after failures of the cluster, as a user would."""
         while True:
             try:
                 return await ask(*args)
             except (ActorDied, ClusterUnresponsive):
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(_RETRY_PAUSE_S)
 
 
 class Caller:
@@ -179,7 +179,7 @@ class Caller:
         self.left -= 1
 
 
-def _told(op: Op) -> str:
+def _told(op: Operation) -> str:
     if op.specs is None:
         return "nothing"
     return ", ".join(

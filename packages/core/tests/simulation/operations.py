@@ -1,4 +1,4 @@
-"""What the drivers of a scenario asked for, and what may be expected of it at any time."""
+"""The operations of a scenario's drivers, and the states that they allow at any time."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from alacarte._model.deployment_spec import DeploymentSpec
 from alacarte.types import DeploymentId
 
-__all__ = ["Op", "Wishes", "bounds"]
+__all__ = ["Operation", "Operations", "bounds"]
 
 
 @dataclass(eq=False)
-class Op:
-    """One thing that a driver asked for.
+class Operation:
+    """One operation of a driver.
 
     Attributes:
-        app: Which application it is about.
-        specs: What it is to become; None for nothing.
+        app: Name of the application.
+        specs: The application's new deployments; None to delete it.
         failing: Deployments whose replicas do not start.
-        begun_at: When it was asked for first.
-        stored_at: When the controller had stored it, -1 before.
-        done_at: When the driver was told that it is so, -1 before.
+        begun_at: Time of the first attempt.
+        stored_at: Time at which the controller had stored the change, -1 before.
+        done_at: Time at which the driver got the result, -1 before.
     """
 
     app: str
@@ -32,7 +32,7 @@ class Op:
 
     @property
     def is_valid(self) -> bool:
-        """All of it can be."""
+        """Whether all replicas of the operation can start."""
         return not self.failing
 
     def spec(self, deployment: DeploymentId) -> DeploymentSpec | None:
@@ -51,25 +51,24 @@ def bounds(spec: DeploymentSpec) -> tuple[int, int]:
 
 
 @dataclass
-class Wishes:
+class Operations:
     """All that was asked for, by application, oldest first."""
 
-    ops: dict[str, list[Op]] = field(default_factory=dict)
+    ops: dict[str, list[Operation]] = field(default_factory=dict)
 
-    def begin(self, op: Op, now: float) -> None:
+    def begin(self, op: Operation, now: float) -> None:
         op.begun_at = now
         self.ops.setdefault(op.app, []).append(op)
 
-    def last(self, app: str) -> Op | None:
+    def last(self, app: str) -> Operation | None:
         return self.ops[app][-1] if self.ops.get(app) else None
 
-    def possible(self, app: str, since: float) -> list[Op]:
-        """Return what may have been in force at any time since then.
+    def possible(self, app: str, since: float) -> list[Operation]:
+        """Return the specs that may have been in force at any time since `since`.
 
-        That is all that came later, and what was in force before: the last that was stored by
-        then, and what was asked for after it.
+        These are all later operations, the last one stored by then, and the ones begun after that.
         """
-        found: list[Op] = []
+        found: list[Operation] = []
         for op in reversed(self.ops.get(app, ())):
             found.append(op)
             if 0 <= op.stored_at < since:
@@ -93,13 +92,13 @@ class Wishes:
         return max((bounds(spec)[1] for spec in specs if spec is not None), default=0)
 
     def follows_load(self, deployment: DeploymentId) -> bool:
-        """Whether the number of its replicas is what the load makes of it."""
+        """Whether the deployment's number of replicas follows its load."""
         op = self.last(deployment.app)
         spec = op and op.spec(deployment)
         return spec is not None and bool(spec.scaling)
 
     def may_be_absent(self, deployment: DeploymentId, since: float) -> bool:
-        """Whether a caller may think that there is no such deployment, or may have since then."""
+        """Whether a caller may see the deployment as absent, now or since `since`."""
         ops = self.ops.get(deployment.app, [])
         known = False
         for op in reversed(ops):
