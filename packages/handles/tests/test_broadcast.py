@@ -53,7 +53,7 @@ def model(local):
     return local.run(Model.bind())
 
 
-def test_every_replica_hears(model):
+def test_every_replica_gets_the_call(model):
     """Each gives its result, with positional and named arguments, and sync methods too."""
     found = model.broadcast("load", "new", loud=True).results(timeout_s=WAIT_S)
     assert [weights for _, weights in found] == ["NEW"] * 3
@@ -61,7 +61,7 @@ def test_every_replica_hears(model):
     assert len(set(model.broadcast("named").results(timeout_s=WAIT_S))) == 3
 
 
-def test_full_replicas_hear(model, gate):
+def test_full_replicas_get_the_call(model, gate):
     """A broadcast passes the limit on requests, which still holds for other calls."""
     waiting = [model.wait.remote() for _ in range(3)]
     for _ in waiting:
@@ -113,7 +113,7 @@ def test_giving_up(model, gate):
     assert [gate.next_note() for _ in range(3)] == ["cancelled"] * 3
 
 
-def test_nobody_is_there(model, local):
+def test_a_broadcast_without_replicas(model, local):
     """A broadcast to a deployment that is deleted or unknown fails."""
     local.delete("default")
     with pytest.raises(DeploymentUnavailableError, match="Model"):

@@ -183,7 +183,7 @@ def middle(local):
         "obstinate",
     ],
 )
-def test_what_a_handler_called_ends_with_it(middle, gate, method):
+def test_nested_calls_end_with_their_handler(middle, gate, method):
     """A nested call ends with its request, however it was made, awaited or not."""
     response = getattr(middle, method).remote()
     gate.entered()
@@ -313,7 +313,7 @@ class Threaded:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_thread_that_works_for_nobody(local, gate, stream):
+def test_an_abandoned_thread(local, gate, stream):
     """A busy thread keeps its slot; other calls wait at their callers, or go elsewhere."""
     threaded = local.run(Threaded.bind())
     if stream:

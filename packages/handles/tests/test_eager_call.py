@@ -41,7 +41,7 @@ def test_the_first_step_is_taken_at_once() -> None:
     run(test)
 
 
-def test_it_goes_on_without_a_waiter() -> None:
+def test_a_call_goes_on_without_a_waiter() -> None:
     """The next step of a call that is not awaited runs in a task."""
 
     async def test() -> None:
@@ -104,7 +104,7 @@ def test_every_waiter_gets_the_error() -> None:
     run(test)
 
 
-def test_what_ends_at_once_is_kept() -> None:
+def test_an_outcome_of_the_first_step_is_kept() -> None:
     """Work that never waits gives its result, or its error, when awaited."""
 
     async def test() -> None:

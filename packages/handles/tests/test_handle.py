@@ -371,7 +371,7 @@ def members(protocol: type) -> set[str]:
 DIRECT = {"__await__", "__aiter__", "__iter__", "__getattr__"}
 
 
-def test_what_the_facade_promises_is_there():
+def test_the_facade_has_its_names():
     """`serve.run` is typed as `Handle`, and its calls as `HandleResponse`."""
     assert members(Handle) <= set(dir(DeploymentHandle))
     assert members(HandleResponse) >= {"result", "__await__", "__aiter__"}

@@ -214,7 +214,7 @@ def test_giving_up(roomy, method, expected):
     assert roomy.late_waiter.remote().result(timeout_s=WAIT_S) == 3
 
 
-def test_responses_nobody_waits_for(roomy):
+def test_responses_that_are_not_awaited(roomy):
     """More calls than the inner deployment takes at a time run to their end, failing ones too."""
     assert roomy.forgotten.remote(100).result(timeout_s=WAIT_S) == 100
 

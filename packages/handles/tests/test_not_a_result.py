@@ -60,7 +60,7 @@ def test_attributes_of_the_result(response: Any):
     assert not hasattr(response, "shape")
 
 
-def test_what_a_response_can_do(response: Any):
+def test_supported_operations_of_a_response(response: Any):
     """A response is true, hashable and equal to itself, and shows frameworks no attributes."""
     assert response
     assert response == response

@@ -216,7 +216,7 @@ def test_waiting_in_threads(worker, gate):
         assert [future.result(WAIT_S) for future in waiting] == ["done"] * 3
 
 
-def test_a_response_nobody_waits_for(worker, gate):
+def test_a_response_that_is_not_awaited(worker, gate):
     """The method of a dropped response runs, and its error is not logged as unretrieved."""
     worker.wait_async.remote()
     assert gate.next_note() == "began"
@@ -310,7 +310,7 @@ def test_cancelling(worker, gate):
         asyncio.run(_await(response))
 
 
-async def test_cancelling_what_is_awaited(worker, gate):
+async def test_cancelling_an_awaited_call(worker, gate):
     """A task that waits for the response gets the error, and is not cancelled itself."""
     response = worker.stay.remote()
     waiting = asyncio.create_task(_await(response))
@@ -355,7 +355,7 @@ async def test_a_waiter_that_runs_out_of_time(worker, gate):
     assert await asyncio.to_thread(gate.next_note) == "cancelled"
 
 
-def test_cancelling_what_waits_for_a_replica(local, gate):
+def test_cancelling_a_waiting_call(local, gate):
     """A call cancelled before it was sent reaches no replica."""
     worker = local.run(Worker.options(max_ongoing_requests=1).bind())
     first = worker.wait_async.remote("first")
@@ -480,7 +480,7 @@ def test_a_deployment_that_is_gone(local):
         worker.add.remote().result(timeout_s=WAIT_S)
 
 
-def test_a_method_that_is_missing_is_told_when_waited_for(worker):
+def test_a_missing_method_is_an_error_of_the_result(worker):
     """`remote` does not know the methods there are; the response does."""
     response = worker.ad.remote()
     with pytest.raises(NotFoundError, match="no method 'ad'"):
@@ -546,7 +546,7 @@ def test_the_id_of_a_chained_call(worker, gate):
     assert response.result(timeout_s=WAIT_S) == (response.request_id, 7)
 
 
-def test_the_time_that_was_given(outer):
+def test_the_timeout_in_errors(outer):
     """An error names the timeout that was set, not the remaining time at a later hop."""
     with pytest.raises(DeadlineExceededError) as caught:
         outer.options(timeout_s=0.3).nested_late.remote().result()

@@ -253,7 +253,7 @@ def test_an_item_that_cannot_travel(source):
         next(stream)
 
 
-def test_stream_of_what_is_no_generator(source):
+def test_a_stream_of_a_plain_method(source):
     """The TypeError says to remove `stream=True`."""
     with pytest.raises(
         TypeError, match="is not a generator, and returned .*: call the method without stream=True"

@@ -42,14 +42,14 @@ def known(handle: Any) -> list[Any]:
     return [replica.advertised.get("colours") for replica in router.replicas]
 
 
-def test_a_replica_tells_what_it_holds(local: Any) -> None:
+def test_a_replica_advertises_values(local: Any) -> None:
     """A constructor and threads may advertise; routers get the last values without a call."""
     handle = local.run(Holder.bind())
     assert handle.call("green", "blue") == "told"
     wait_until(lambda: known(handle) == [frozenset({"green", "blue"})], 20)
 
 
-def test_a_constructor_may_tell(local: Any) -> None:
+def test_a_constructor_may_advertise(local: Any) -> None:
     """Values from before the first connection reach every caller that connects."""
     handle = local.run(Holder.options(num_replicas=2).bind())
 
@@ -60,7 +60,7 @@ def test_a_constructor_may_tell(local: Any) -> None:
     wait_until(lambda: known(handle) == [frozenset({"red"})] * 2, 20)
 
 
-def test_what_runs_when_a_replica_stops(local: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_callbacks_at_the_end_of_a_replica(local: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Callbacks run last first, in the replica, before `__del__`; a failure stops none."""
     NOTES.clear()
     local.run(Holder.bind())

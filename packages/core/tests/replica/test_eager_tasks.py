@@ -72,7 +72,7 @@ def test_a_coroutine_that_suspends_goes_on_in_its_task():
     assert seen == ["before", "after"]
 
 
-def test_it_runs_in_the_context_that_is_given():
+def test_a_task_runs_in_the_given_context():
     """Variables are set in the given context, not in that of the starter."""
     context = contextvars.copy_context()
 
@@ -133,7 +133,7 @@ def test_from_within_a_task_the_first_step_comes_later():
     assert seen == ["step"]
 
 
-def test_what_else_is_scheduled_meanwhile_reaches_the_loop(monkeypatch: pytest.MonkeyPatch):
+def test_other_callbacks_reach_the_loop(monkeypatch: pytest.MonkeyPatch):
     """A finalizer may schedule something while the task is made."""
 
     class Task(asyncio.Task):  # type: ignore[type-arg]

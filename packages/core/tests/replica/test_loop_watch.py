@@ -88,7 +88,7 @@ def test_a_loop_that_waits_is_not_blocked(loop, told):
 
 
 @pytest.mark.parametrize("limit_s", [LIMIT_S, math.inf])
-def test_it_ends(loop, limit_s):
+def test_the_watch_ends(loop, limit_s):
     """The thread ends with the watch, and an infinite limit needs no thread."""
     watch = watched(loop, limit_s)
     mine = "shop#model r1-loop-watch"
@@ -122,7 +122,7 @@ def test_the_users_frame_behind_a_library():
     ("blocked_s", "starved_s", "late_s", "accountable"),
     [(3.0, 0.0, 0.0, 3.0), (3.0, 2.5, 0.0, 0.5), (3.0, 0.0, 2.5, 0.5), (3.0, 2.0, 2.5, 0.5)],
 )
-def test_time_without_a_cpu_is_nobodys_fault(blocked_s, starved_s, late_s, accountable):
+def test_time_without_a_cpu_does_not_count(blocked_s, starved_s, late_s, accountable):
     """Time in which either thread waited for a CPU does not count."""
     assert accountable_s(blocked_s, starved_s, late_s) == accountable
 
@@ -146,7 +146,7 @@ def test_a_starved_machine_is_not_blamed_on_the_user(loop, told, monkeypatch):
     loop.loop.call_soon_threadsafe(watch.stop)
 
 
-def test_frames_of_ours_are_never_blamed(loop, told):
+def test_internal_frames_are_never_named(loop, told):
     """Where only alacarte and the event loop are at work, the user's methods are not at fault."""
     watch = watched(loop)
     event = threading.Event()

@@ -102,7 +102,7 @@ async def test_reconfigure_and_check_health(is_async):
         await user.check_health()
 
 
-async def test_a_sync_check_that_hangs_holds_up_nobody():
+async def test_a_sync_check_that_hangs():
     """A sync check runs once at a time, in a thread of its own, which ends with the check."""
     free, checks = threading.Event(), []
 
@@ -288,7 +288,7 @@ async def test_a_sync_function_may_return_a_coroutine():
 
 
 @pytest.mark.parametrize("error", [KeyError("k"), StopIteration("end"), SystemExit(2)])
-async def test_whatever_a_thread_raises_comes_out(error):
+async def test_exceptions_of_a_thread_are_raised(error):
     """Not even StopIteration, which no future can hold, leaves the caller waiting."""
     user = await made(Zoo)
 

@@ -88,7 +88,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def test_no_more_than_it_may(run):
+def test_the_limit_on_requests(run):
     """Up to `max_ongoing` calls are worked on; the next is refused unstarted."""
 
     async def main():
@@ -108,7 +108,7 @@ def test_no_more_than_it_may(run):
     run(main)
 
 
-def test_the_refused_are_told_when_a_slot_frees(run):
+def test_refused_callers_get_load_when_a_slot_is_free(run):
     """Each connection with a refused call gets one LOAD, and no other does."""
 
     async def main():
@@ -128,7 +128,7 @@ def test_the_refused_are_told_when_a_slot_frees(run):
     run(main)
 
 
-def test_a_connection_that_is_gone_is_not_told(run):
+def test_a_closed_connection_gets_no_load(run):
     """Hanging up ends its claim to hear of free slots."""
 
     async def main():
@@ -243,7 +243,7 @@ def test_a_traceback_is_logged_where_it_happened(run, caplog):
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
-def test_what_would_end_a_program_ends_one_request(run, error):
+def test_system_exit_ends_one_request(run, error):
     """`sys.exit()` in a handler is answered with an error, and the replica goes on."""
 
     async def main():
@@ -268,7 +268,7 @@ def test_what_would_end_a_program_ends_one_request(run, error):
     run(main)
 
 
-def test_a_protocol_nobody_gives(run):
+def test_an_unknown_protocol(run):
     """The error names the unknown protocol and the known ones."""
 
     async def main():
@@ -385,7 +385,7 @@ def test_draining(run):
     run(main)
 
 
-def test_draining_waits_for_callers_to_hang_up(run):
+def test_draining_waits_for_callers_to_disconnect(run):
     """Calls that cross with GOAWAY are refused, not lost in a closed socket."""
 
     async def main():
@@ -404,7 +404,7 @@ def test_draining_waits_for_callers_to_hang_up(run):
     run(main)
 
 
-def test_draining_does_not_wait_for_ever(run):
+def test_draining_is_bounded(run):
     """A caller that is stopped, say, holds a replica up for seconds only."""
 
     async def main():
@@ -429,7 +429,7 @@ def test_draining_when_idle(run):
     run(main)
 
 
-def test_what_does_not_end_in_time_is_cancelled(run):
+def test_calls_after_the_grace_period_are_cancelled(run):
     """After the grace period every call is cancelled with the error that the replica stops."""
 
     async def main():
@@ -482,7 +482,7 @@ def test_beyond_the_limit(run):
     run(main)
 
 
-def test_a_thread_that_nobody_waits_for_keeps_its_slot(run):
+def test_an_abandoned_thread_keeps_its_slot(run):
     """No call takes the slot of a busy thread; LOAD is sent when the thread returns."""
 
     async def main():
@@ -501,7 +501,7 @@ def test_a_thread_that_nobody_waits_for_keeps_its_slot(run):
     run(main)
 
 
-def test_what_a_call_has_called_ends_with_it(run):
+def test_nested_calls_end_with_their_call(run):
     """Nested calls are cancelled with their call, and left alone by its normal end."""
 
     class Nested:

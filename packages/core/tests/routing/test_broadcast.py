@@ -77,7 +77,7 @@ def test_before_anything_is_known(bench):
     bench(main)
 
 
-def test_who_leaves_need_not_hear(bench):
+def test_a_broadcast_skips_leaving_replicas(bench):
     """A replica that rejects the call, or goes before it, gives no result and no error."""
 
     async def main(b: Bench) -> None:
@@ -150,7 +150,7 @@ def test_giving_up(bench):
 
 
 @pytest.mark.parametrize("state", ["up", "failed"])
-def test_nobody_is_there(bench, state):
+def test_a_broadcast_without_replicas(bench, state):
     """A broadcast without a running replica fails with the reason."""
 
     async def main(b: Bench) -> None:

@@ -66,7 +66,7 @@ def test_of_two_the_less_loaded_is_taken(a: int, b: int, seed: int):
     assert choice.in_flight == min(a, b)
 
 
-def test_what_others_send_counts():
+def test_the_calls_of_other_callers_count():
     """A replica that reports work of other callers is loaded, too."""
     busy, idle = replica("busy", 0, reported=40), replica("idle", 10)
     assert PowerOfTwo().choose(CALL, [busy, idle]) is idle
@@ -177,7 +177,7 @@ def test_all_agree_where_a_model_is_to_be_loaded(names: list[str], model: str):
     assert one.replica_id == two.replica_id
 
 
-def test_models_have_different_homes():
+def test_models_are_spread_over_replicas():
     """Models without a holder are spread evenly: about a third for each of three replicas."""
     loads = [replica(name) for name in ("r1", "r2", "r3")]
     homes = Counter(
@@ -187,7 +187,7 @@ def test_models_have_different_homes():
     assert all(240 <= count <= 360 for count in homes.values())
 
 
-def test_a_copy_nobody_needs_is_left_alone():
+def test_an_unneeded_copy_goes_unused():
     """Of two idle holders the same one gets each call, so that the other copy is evicted."""
     loads = [replica("r1", models="a"), replica("r2", models="a"), replica("r3")]
     call = Call("python", (b"",), model_id="a")

@@ -21,7 +21,7 @@ CALL = Call("python", (b"",))
 WHO = "shop#model: routing policy 'odd' of plugin 'odd-policies'"
 
 
-def test_core_policies_are_told_nothing():
+def test_core_policies_observe_nothing():
     """A router with such a policy makes no call per request besides `choose`."""
     for policy in (PowerOfTwo(), RoundRobin()):
         chooser = Chooser(policy, "name", "core", HERE, PluginFailures())

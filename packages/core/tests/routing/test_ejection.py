@@ -47,7 +47,7 @@ def test_only_failures_in_a_row_count():
     assert record.until < 0
 
 
-def test_time_without_failure_is_forgiven():
+def test_time_without_a_failure_takes_ejections_back():
     """Each minute without a failure takes back one ejection, down to none."""
     record = FailureRecord()
     now = 0.0
@@ -59,7 +59,7 @@ def test_time_without_failure_is_forgiven():
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), DRAWN, st.booleans()), max_size=60))
-def test_whatever_happens_the_pause_is_bounded(events):
+def test_ejections_are_bounded(events):
     """Never shorter than three quarters of a second, never longer than half a minute."""
     record, now, row = FailureRecord(), 0.0, 0
     for pause, jitter, fails in events:
@@ -83,7 +83,7 @@ def test_half_stays(connected):
 
 
 @given(st.dictionaries(st.text(), st.builds(Ejection, st.booleans(), st.floats(0, 99)), min_size=1))
-def test_who_is_restored_first(ejections):
+def test_the_replica_to_restore_first(ejections):
     """A replica that answers comes before an unresponsive one; then the earliest end decides."""
     chosen = ejections[first_restored(ejections)]
     assert not chosen.unresponsive or all(other.unresponsive for other in ejections.values())

@@ -30,7 +30,7 @@ def test_nothing_is_known_at_first():
     assert estimator.would_miss_deadline(10_000, now, 1.0)
 
 
-def test_so_long_takes_the_queue():
+def test_the_expected_wait():
     """The wait is the queue's length by the completions per second, and a call's own duration."""
     estimator = QueueEstimator()
     now = work(estimator, 0.0, 5.0, 100)
@@ -51,7 +51,7 @@ def test_the_fastest_of_the_last_counts():
     assert estimator.expected_wait_s(100, now + 61) == 0.0
 
 
-def test_a_new_replica_makes_everything_unknown():
+def test_a_new_replica_resets_the_estimate():
     """The measurements before a new replica no longer count."""
     estimator = QueueEstimator()
     now = work(estimator, 0.0, 5.0, 100)

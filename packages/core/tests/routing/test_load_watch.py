@@ -88,7 +88,7 @@ def test_a_fixed_number_is_not_followed(bench):
     bench(main)
 
 
-def test_every_change_is_told(bench):
+def test_the_watch_gets_every_change(bench):
     """The watch is notified when a call waits, runs or ends, after the counts have changed."""
 
     async def main(router, far, watches, call):

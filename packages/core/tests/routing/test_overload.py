@@ -158,7 +158,7 @@ def test_overload_costs_no_goodput(run, times, least, timeout_s):
     run(main)
 
 
-def test_what_is_refused_is_refused_at_once(run):
+def test_refused_calls_fail_at_once(run):
     """A refused call fails at once, with the time that the queue takes, at least a second."""
 
     async def main():
@@ -200,7 +200,7 @@ def test_a_call_that_cannot_be_in_time_is_refused_at_once(run):
     run(main)
 
 
-def test_nobody_is_refused_for_a_deadline_while_no_replica_is_there(run):
+def test_no_call_is_refused_for_its_deadline_without_replicas(run):
     """Without a replica no call is refused for its deadline, however long the queue."""
 
     async def main():
@@ -221,7 +221,7 @@ def test_nobody_is_refused_for_a_deadline_while_no_replica_is_there(run):
     run(main)
 
 
-def test_a_call_whose_time_is_over_in_the_queue_reaches_no_replica(run):
+def test_an_expired_call_reaches_no_replica(run):
     """An expired call leaves the queue at once, and the next call takes its turn."""
 
     async def main():
@@ -268,7 +268,7 @@ def test_after_overload_all_is_as_before(run):
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
-def test_capacity_taken_away_for_two_seconds_and_given_back(run, share):
+def test_capacity_lost_for_two_seconds(run, share):
     """No call fails, and three seconds later latencies are as before.
 
     The overload does not outlast its cause.

@@ -32,7 +32,7 @@ class Told(RoundRobin):
         self.heard.append(f"left {replica.replica_id}")
 
 
-def test_a_policy_is_told_how_each_call_went(run, monkeypatch):
+def test_a_policy_gets_the_outcome_of_each_call(run, monkeypatch):
     """Started, then exactly once finished, with the outcome; and of a replica that is gone."""
 
     async def main():
@@ -79,7 +79,7 @@ def test_a_change_of_policy_keeps_each_call_with_its_own(run, monkeypatch):
 
 
 @pytest.mark.parametrize("broken", ["started", "finished"])
-def test_a_policy_that_raises_costs_nobody_a_slot(run, monkeypatch, caplog, broken):
+def test_a_policy_that_raises_costs_no_slot(run, monkeypatch, caplog, broken):
     """A policy's observing methods may raise: the log has a line, calls and counters go on."""
 
     class Broken(RoundRobin):

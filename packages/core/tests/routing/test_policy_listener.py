@@ -91,7 +91,7 @@ def observed(run):
     return go
 
 
-def test_nobody_asks(run):
+def test_without_an_observer(run):
     """A router with a core policy and without a plugin has no listener."""
 
     async def main():
@@ -191,7 +191,7 @@ def test_errors_of_the_code(observed):
     observed(test)
 
 
-def test_calls_that_nobody_takes(observed):
+def test_calls_without_a_free_replica(observed):
     """Back pressure, a deployment that is gone, a policy that fails: ended without a replica."""
 
     class Broken(RoundRobin):
@@ -327,7 +327,7 @@ class Keen(RoundRobin):
         self.outcomes.append((replica.replica_id, outcome))
 
 
-def test_a_policy_hears_outcomes(run, monkeypatch):
+def test_a_policy_gets_outcomes(run, monkeypatch):
     """The policy gets an outcome for each replica that had the call, with its seconds there."""
 
     async def main():

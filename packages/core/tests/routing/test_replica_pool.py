@@ -15,7 +15,7 @@ from alacarte.errors import (
 from .support import settle
 
 
-def test_a_connection_that_breaks_fails_what_was_sent(bench):
+def test_a_broken_connection_fails_its_calls(bench):
     """A sent call may have run and is not retried; waiting calls go to other replicas."""
 
     async def main(b):
@@ -73,7 +73,7 @@ def test_a_replica_that_cannot_be_reached_is_tried_again(bench, error):
     bench(main)
 
 
-def test_a_connection_that_is_dead_when_it_is_used(bench):
+def test_a_dead_connection_is_found_by_a_call(bench):
     """Nothing was sent on the dead connection, so the call goes to another replica."""
 
     async def main(b):
@@ -87,7 +87,7 @@ def test_a_connection_that_is_dead_when_it_is_used(bench):
     bench(main)
 
 
-def test_a_replica_that_goes_away_finishes_what_it_has(bench):
+def test_a_leaving_replica_finishes_its_calls(bench):
     """GOAWAY and then its absence from the list: nothing new is sent, nothing in flight is lost."""
 
     async def main(b):
@@ -109,7 +109,7 @@ def test_a_replica_that_goes_away_finishes_what_it_has(bench):
     bench(main)
 
 
-def test_an_idle_replica_that_goes_away_is_hung_up_on(bench):
+def test_an_idle_leaving_replica_is_disconnected(bench):
     """The connection of an idle leaving replica is closed at once, and not made again."""
 
     async def main(b):
@@ -125,7 +125,7 @@ def test_an_idle_replica_that_goes_away_is_hung_up_on(bench):
     bench(main)
 
 
-def test_an_idle_replica_that_is_retired_is_hung_up_on(bench):
+def test_an_idle_removed_replica_is_disconnected(bench):
     """The connection is closed and not made again."""
 
     async def main(b):
@@ -138,7 +138,7 @@ def test_an_idle_replica_that_is_retired_is_hung_up_on(bench):
     bench(main)
 
 
-def test_a_replica_that_is_retired_before_it_is_connected(bench):
+def test_a_replica_removed_before_it_is_connected(bench):
     """The attempts to connect end with the replica."""
 
     async def main(b):

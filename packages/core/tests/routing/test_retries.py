@@ -39,7 +39,7 @@ def test_the_budget_holds_over_any_time(events):
         )
 
 
-def test_what_is_not_used_is_not_kept():
+def test_unused_tokens_are_bounded():
     """After a quiet day a burst may retry a hundred calls and no more."""
     clock = FakeClock()
     budget = RetryBudget(clock)
@@ -68,7 +68,7 @@ def test_a_lost_replica_costs_an_idempotent_call_nothing(bench):
     bench(main)
 
 
-def test_what_kills_its_replica_kills_two(bench):
+def test_a_call_that_kills_its_replica_kills_two(bench):
     """The caller then gets an error; a call that is not idempotent kills one replica."""
 
     async def main(b):

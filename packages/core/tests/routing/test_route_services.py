@@ -100,7 +100,7 @@ def test_a_name_follows_its_route(run):
     run(main)
 
 
-def test_without_a_controller_nobody_waits_for_ever(run):
+def test_without_a_controller_a_call_fails(run):
     """The first table is waited for, within bounds."""
 
     async def main():
@@ -173,7 +173,7 @@ def test_a_table_about_something_else(run):
     run(main)
 
 
-def test_who_listens_hears_of_every_table(run):
+def test_a_listener_gets_every_table(run):
     """A listener gets every table, and first the current one."""
 
     async def main():

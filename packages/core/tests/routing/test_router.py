@@ -49,7 +49,7 @@ def test_calls_before_the_first_replica(bench):
     bench(main)
 
 
-def test_nobody_overtakes_those_who_wait(bench):
+def test_no_call_overtakes_waiting_ones(bench):
     """A call that comes when a slot is free but others wait goes behind them."""
 
     async def main(b):
@@ -64,7 +64,7 @@ def test_nobody_overtakes_those_who_wait(bench):
     bench(main)
 
 
-def test_what_was_rejected_goes_elsewhere_at_once(bench):
+def test_a_rejected_call_goes_to_another_replica(bench):
     """A rejected call, which has not started, is sent to the next replica."""
 
     async def main(b):
@@ -79,7 +79,7 @@ def test_what_was_rejected_goes_elsewhere_at_once(bench):
     bench(main)
 
 
-def test_what_was_rejected_waits_at_the_front(bench):
+def test_a_rejected_call_waits_at_the_front(bench):
     """A rejected call waits before the calls that came later, even in a full queue."""
 
     async def main(b):
@@ -99,7 +99,7 @@ def test_what_was_rejected_waits_at_the_front(bench):
     bench(main)
 
 
-def test_a_replica_that_rejected_gets_nothing_until_it_says_so(bench):
+def test_a_replica_that_rejected_gets_no_call_before_load(bench):
     """LOAD unblocks the replica, without a timer or a probe."""
 
     async def main(b):
@@ -121,7 +121,7 @@ def test_a_replica_that_rejected_gets_nothing_until_it_says_so(bench):
     bench(main)
 
 
-def test_capacity_taken_away_and_given_back(bench):
+def test_capacity_lost_and_regained(bench):
     """Whenever a replica is back, the waiting calls are sent at once, without a timer.
 
     (Ray Serve's router sleeps in backoff then, and half of all requests fail for as long as load
@@ -325,7 +325,7 @@ def test_a_deleted_deployment_that_still_has_a_replica(bench):
     bench(main)
 
 
-def test_closing_fails_everyone(bench):
+def test_closing_fails_every_call(bench):
     """The end of a process fails every waiting call."""
 
     async def main(b):

@@ -175,7 +175,7 @@ def test_a_call_of_a_target_that_is_gone(run, far):
     run(main)
 
 
-def test_a_call_whose_own_call_met_nobody(run, far):
+def test_a_call_whose_nested_call_was_unavailable(run, far):
     """User code has run, so the call is not sent again, even if the route has changed."""
 
     async def inner(call: Call) -> None:

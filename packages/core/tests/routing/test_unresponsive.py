@@ -58,7 +58,7 @@ async def until(condition: Any, limit_s: float) -> float:
     return loop.time() - began
 
 
-def test_a_replica_that_hangs_is_left_out_within_two_seconds(bench):
+def test_an_unresponsive_replica_is_ejected_within_two_seconds(bench):
     """Later calls go to other replicas; calls in flight stay, and may be answered."""
 
     async def main(b):
@@ -75,7 +75,7 @@ def test_a_replica_that_hangs_is_left_out_within_two_seconds(bench):
     bench(main)
 
 
-def test_it_is_back_with_the_first_thing_it_says(bench):
+def test_the_first_byte_restores_a_replica(bench):
     """The answer to the PING restores the replica, and a waiting call is sent to it."""
 
     async def main(b):
@@ -96,7 +96,7 @@ def test_it_is_back_with_the_first_thing_it_says(bench):
     bench(main)
 
 
-def test_it_is_back_when_the_others_leave(bench):
+def test_a_restored_replica_gets_waiting_calls(bench):
     """When the only other replica leaves, a waiting call goes to the restored one."""
 
     async def main(b):
@@ -182,7 +182,7 @@ def test_half_of_the_replicas_stay(bench, count):
     bench(main)
 
 
-def test_as_others_go_those_left_out_are_let_in(bench):
+def test_ejected_replicas_are_restored_as_others_go(bench):
     """Of two replicas, an ejected one is restored as soon as the other has gone."""
 
     async def main(b):
@@ -197,7 +197,7 @@ def test_as_others_go_those_left_out_are_let_in(bench):
     bench(main)
 
 
-def test_the_controller_is_told_and_told_again(bench):
+def test_reports_to_the_controller_are_repeated(bench):
     """A report comes at once, and then every five seconds while the replica is unresponsive."""
 
     async def main(b):
@@ -215,7 +215,7 @@ def test_the_controller_is_told_and_told_again(bench):
     bench(main)
 
 
-def test_what_may_run_twice_leaves_a_silent_replica(bench):
+def test_idempotent_calls_leave_an_unresponsive_replica(bench):
     """An idempotent call is retried; other calls, and replies that have begun, stay."""
 
     async def main(b):
@@ -241,7 +241,7 @@ def test_what_may_run_twice_leaves_a_silent_replica(bench):
     bench(main)
 
 
-def test_a_silent_replica_that_was_removed_does_not_keep_its_calls_for_ever(bench):
+def test_an_unresponsive_removed_replica_is_aborted(bench):
     """Half a minute later they fail: a frozen machine does not even close its connections."""
 
     async def main(b):
@@ -300,7 +300,7 @@ def test_a_connection_that_breaks_idle_is_no_failure(bench):
     bench(main)
 
 
-def test_time_outs_on_a_silent_replica_count(bench):
+def test_timeouts_on_an_unresponsive_replica_count(bench):
     """Three timeouts in a row after an unanswered PING eject a replica early."""
 
     async def main(b):
@@ -322,7 +322,7 @@ def test_time_outs_on_a_silent_replica_count(bench):
     bench(main)
 
 
-def test_what_user_code_raises_is_no_failure(bench):
+def test_exceptions_of_user_code_are_no_failures(bench):
     """A replica whose user code always raises stays."""
 
     async def main(b):
@@ -338,7 +338,7 @@ def test_what_user_code_raises_is_no_failure(bench):
     bench(main)
 
 
-def test_a_broadcast_to_a_replica_that_hangs(bench):
+def test_a_broadcast_to_an_unresponsive_replica(bench):
     """A broadcast counts as a call in flight, so an unresponsive replica is detected."""
 
     async def main(b):

@@ -23,7 +23,7 @@ def within(count: int, of: int, share: float) -> bool:
 
 
 @given(parts=WEIGHTS, draws=st.integers(1, 400))
-def test_every_part_of_the_line_is_someone_s(parts: list[int], draws: int):
+def test_draws_follow_the_weights(parts: list[int], draws: int):
     """Evenly spread draws hit each target by its weight, and never one of weight 0."""
     weights = normal(parts)
     found = Counter(pick_by_weight(weights, (n + 0.5) / draws) for n in range(draws))
@@ -32,7 +32,7 @@ def test_every_part_of_the_line_is_someone_s(parts: list[int], draws: int):
         assert weight or not found[index]
 
 
-def test_what_rounding_leaves_over_is_somebody_s():
+def test_the_remainder_of_rounding_has_a_target():
     """Weights that sum to a little less than 1 lose no call, and give none to weight 0."""
     assert pick_by_weight([0.1] * 10 + [0.0], 1 - 1e-17) == 9
     assert pick_by_weight([0.0, 1 - 1e-9], 0.9999999999) == 1
@@ -48,7 +48,7 @@ def test_keys_are_dealt_by_weight(parts: list[int], salt: str):
 
 
 @given(parts=st.lists(st.integers(1, 20), min_size=2, max_size=5), extra=st.integers(1, 20))
-def test_only_those_move_who_must(parts: list[int], extra: int):
+def test_no_key_moves_without_need(parts: list[int], extra: int):
     """When a target's weight grows, keys move to that target only, in any order of targets."""
     names = [f"t{n}" for n in range(len(parts))]
     before = normal(parts)
@@ -59,7 +59,7 @@ def test_only_those_move_who_must(parts: list[int], extra: int):
         assert new in (old, "t0")
 
 
-def test_another_experiment_deals_anew():
+def test_another_salt_distributes_keys_differently():
     """The same half of the users does not meet the new version of every route."""
     names, weights = ["a", "b"], [0.5, 0.5]
     same = sum(

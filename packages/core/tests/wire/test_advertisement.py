@@ -17,7 +17,7 @@ from .support import ask, echo, on_both_loops, on_every_wire, until
 
 
 @given(st.dictionaries(st.text(), st.frozensets(st.text()), max_size=5))
-def test_what_is_written_is_read(topics):
+def test_advertisements_round_trip(topics):
     """Any texts, half characters included, arrive as they were."""
     assert read_advertisement(write_advertisement(topics)) == topics
 
@@ -35,13 +35,13 @@ def test_any_bytes_are_read_or_refused(data):
 @pytest.mark.parametrize(
     "data", [b"", b"[]", b"3", b'{"a": 1}', b'{"a": [1]}', b'{"a": [["b"]]}', b"[" * 100_000]
 )
-def test_what_is_none(data):
+def test_malformed_advertisements(data):
     """Other JSON than texts by topic is refused."""
     with pytest.raises(FrameError, match="advertisement"):
         read_advertisement(data)
 
 
-def test_it_fits_one_frame():
+def test_an_advertisement_fits_one_frame():
     """An advertisement longer than one frame is refused, with its topics and their sizes."""
     with pytest.raises(ConfigError, match=r"2 of 'small', 20000 of 'models'"):
         write_advertisement(
@@ -50,7 +50,7 @@ def test_it_fits_one_frame():
 
 
 @on_every_wire
-async def test_every_caller_is_told(wire):
+async def test_every_caller_gets_changes(wire):
     """A change reaches every connected caller, and every caller that connects later."""
     desk = await wire.listen(echo)
     first = await wire.connect(desk)
@@ -69,7 +69,7 @@ async def test_every_caller_is_told(wire):
 
 
 @on_both_loops
-async def test_a_caller_that_reads_nothing_is_told_the_last(wire):
+async def test_a_slow_caller_gets_the_last_change(wire):
     """A caller that does not read gets only the last of several changes."""
     desk = await wire.listen(echo)
     peer = await (await wire.raw(desk)).prove()
@@ -118,7 +118,7 @@ async def test_changes_of_one_moment_are_sent_once():
     assert len(sent.payloads) <= 3
 
 
-async def test_what_is_too_long_changes_nothing():
+async def test_an_advertisement_too_long_changes_nothing():
     """The publisher gets the error, and the earlier advertisement stays valid."""
     advertised, sent = Advertiser(), Sent()
     advertised.listen(sent)

@@ -110,7 +110,7 @@ async def test_a_credit_that_is_none(wire, size, caplog):
 
 
 @on_both_loops
-async def test_frames_for_nobody(wire, caplog):
+async def test_frames_of_unknown_streams(wire, caplog):
     """Frames of streams that are over are no offence: they crossed with the end."""
     desk = await wire.listen(echo)
     peer = await (await wire.raw(desk)).prove()
@@ -240,7 +240,7 @@ sensible = st.one_of(
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(sensible, sensible, headers, st.binary(max_size=40)), max_size=12))
-def test_whatever_an_authenticated_peer_sends(caplog, pieces):
+def test_any_bytes_of_an_authenticated_peer(caplog, pieces):
     """Any frames and bytes are answered, or close the connection with one line; nothing is left."""
     wire = Wire("uvloop", "unix")
     caplog.clear()

@@ -6,7 +6,7 @@ from alacarte._wire import buffer_pool as module
 from alacarte._wire.buffer_pool import BufferPool
 
 
-def test_a_buffer_let_go_is_used_again():
+def test_a_free_buffer_is_reused():
     """The next message of that size gets the memory of the last."""
     buffers = BufferPool()
     first = buffers.take(1000)
@@ -34,7 +34,7 @@ def test_sizes_are_exact():
     assert [len(buffers.take(size)) for size in (10, 11, 10, 0)] == [10, 11, 10, 0]
 
 
-def test_what_is_kept_is_bounded():
+def test_the_pool_is_bounded():
     """Above the limit the oldest buffers are freed, and a very long buffer is not pooled."""
     buffers = BufferPool(limit=100)
     for size in (40, 50, 60, 200):
@@ -43,7 +43,7 @@ def test_what_is_kept_is_bounded():
     assert buffers._size == 60
 
 
-def test_what_is_not_used_any_more_is_let_go():
+def test_unused_buffers_are_freed():
     """A buffer stays pooled while it is used, and for one review after it was taken."""
     freed = []
     buffers = BufferPool(freed=lambda: freed.append(len(buffers._pooled)))

@@ -186,7 +186,7 @@ async def test_errors_come_back(wire):
 
 
 @on_both_loops
-async def test_an_error_nobody_waits_for(wire):
+async def test_an_error_of_an_abandoned_call(wire):
     """A caller that is gone is no reason to complain about its error."""
 
     async def service(call):
@@ -201,7 +201,7 @@ async def test_an_error_nobody_waits_for(wire):
 
 
 @on_every_wire
-async def test_refused_and_told_when_there_is_room(wire):
+async def test_a_refused_caller_gets_load_when_a_slot_is_free(wire):
     """A replica at its limit refuses a call unstarted, and sends LOAD when a slot is free."""
     service = Blocked()
     desk = await wire.listen(service, limit=2)
@@ -244,7 +244,7 @@ async def test_every_reply_carries_the_load(wire):
 
 
 @on_both_loops
-async def test_going_away(wire):
+async def test_goaway(wire):
     """GOAWAY reaches every caller, and the calls in flight are answered."""
     service = Blocked()
     desk = await wire.listen(service)
@@ -285,7 +285,7 @@ async def test_a_ping_is_answered(wire):
 
 
 @on_every_wire
-async def test_nobody_listens(wire):
+async def test_a_replica_that_has_gone(wire):
     """A replica that is gone is an OSError, at once."""
     desk = await wire.listen(echo)
     desk.listener.close()

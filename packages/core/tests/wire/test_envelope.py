@@ -36,7 +36,7 @@ def test_round_trip(fields, streaming, payload):
     assert call.payload[0] == payload
 
 
-def test_every_text_of_a_call_travels():
+def test_every_string_of_a_call_travels():
     """A field added to Call must not be forgotten here."""
     names = {field.name for field in dataclasses.fields(Call)}
     beside = {"payload", "body", "streaming", "deadline", "timeout_s", "bypass_limit"}
@@ -61,7 +61,7 @@ def test_an_identity_that_is_none_is_no_envelope(text, monkeypatch):
         unpack_envelope(message, 0)
 
 
-def test_what_a_request_has_called_stays_here():
+def test_nested_calls_do_not_travel():
     """The nested calls of a call stay in its process; a copy of a call has none."""
     call = Call("p", (b"",))
     call.nested = NestedCalls()
@@ -77,7 +77,7 @@ def test_beyond_the_limit_is_a_flag_of_the_frame():
 
 
 @pytest.mark.parametrize("timeout_s", [None, 0.25, 3.0, math.inf])
-def test_the_time_given_travels(timeout_s):
+def test_the_timeout_travels(timeout_s):
     """The timeout arrives beside the remaining time, since errors name the timeout."""
     call = Call("p", (b"",), deadline=time.monotonic() + 0.1, timeout_s=timeout_s)
     got = unpack_envelope(pack_envelope(call), 0).timeout_s
@@ -92,7 +92,7 @@ def test_texts_that_fill_the_envelope_exactly(size):
     assert (got.method, got.routing_key, bytes(got.payload[0])) == (call.method, "k", b"payload")
 
 
-def test_what_is_aligned_stays_aligned():
+def test_aligned_payloads_stay_aligned():
     """The payload is a view of the message, and aligned."""
     np = pytest.importorskip("numpy")
     call = Call("python", encode(np.arange(10_000)), method="method_of_odd_length")

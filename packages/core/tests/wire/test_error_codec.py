@@ -170,7 +170,7 @@ def test_the_cause_is_the_traceback_over_there():
     assert "in raised" in "".join(traceback.format_exception(got))
 
 
-def test_the_chain_is_told():
+def test_the_traceback_has_causes_and_notes():
     """The traceback contains the error's causes and notes."""
     try:
         try:
@@ -199,7 +199,7 @@ def test_an_error_of_main_travels_by_value(monkeypatch):
 @pytest.mark.parametrize(
     "error", [KeywordOnly(code=1), Locked()], ids=lambda error: type(error).__name__
 )
-def test_what_does_not_pickle_is_told(error):
+def test_an_error_that_does_not_pickle(error):
     """An error that does not pickle becomes a RemoteError with type, message and traceback."""
     got = crossed(raised(error))
     assert type(got) is RemoteError
@@ -217,7 +217,7 @@ def test_without_unpickling():
 
 
 @pytest.mark.parametrize("raises", [ImportError, SystemExit, KeyboardInterrupt, GeneratorExit])
-def test_what_does_not_unpickle_here_is_told(monkeypatch, raises):
+def test_an_error_that_does_not_unpickle_here(monkeypatch, raises):
     """An error whose class is unknown or fails here becomes a RemoteError."""
     message = encode_error(raised(Plain("bad")))
 
@@ -228,7 +228,7 @@ def test_what_does_not_unpickle_here_is_told(monkeypatch, raises):
     assert type(unpickle_error(message)) is RemoteError
 
 
-def test_a_pickle_of_something_else_is_told(monkeypatch):
+def test_a_pickle_of_another_value(monkeypatch):
     """A pickle of a value that is no exception becomes a RemoteError."""
     message = encode_error(raised(Plain("bad")))
     monkeypatch.setattr(error_codec.pickle, "loads", lambda data: "no error")
@@ -242,7 +242,7 @@ def test_an_error_that_forbids_attributes():
     assert isinstance(got.__cause__, RemoteTraceback)
 
 
-def test_stop_iteration_is_told():
+def test_stop_iteration():
     """StopIteration cannot be raised out of a future: its account can."""
     got = crossed(raised(StopIteration(3)))
     assert type(got) is RemoteError
@@ -321,7 +321,7 @@ def test_a_brief_account(error, no_pickle):
 
 
 @pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.__name__)
-def test_ours_are_rebuilt_without_unpickling(kind, no_pickle):
+def test_core_errors_are_rebuilt_without_unpickling(kind, no_pickle):
     """Every error of core arrives as itself, without unpickling."""
     if dataclasses.is_dataclass(kind):
         error = kind(**{field.name: SAMPLES[field.type] for field in dataclasses.fields(kind)})
@@ -337,7 +337,7 @@ def test_ours_are_rebuilt_without_unpickling(kind, no_pickle):
 
 
 @pytest.mark.parametrize("applications", [None, "shop", 3])
-def test_one_of_ours_that_a_user_fills_wrongly(applications):
+def test_a_core_error_with_a_users_attributes(applications):
     """The error becomes a RemoteError, and does not close the shared connection."""
     raised = errors.DeployTimeoutError(applications, 1.0, {})
     for read in (rebuild_error, unpickle_error):
@@ -345,7 +345,7 @@ def test_one_of_ours_that_a_user_fills_wrongly(applications):
         assert isinstance(told, RemoteError | errors.DeployTimeoutError)
 
 
-def test_our_bugs_bring_their_traceback():
+def test_internal_errors_show_their_traceback():
     """An InternalError shows its traceback."""
     assert "in raised" in crossed(raised(InternalError("oops")), rebuild_error).__cause__.text
 
@@ -382,7 +382,7 @@ def test_a_traceback_begins_at_the_user():
     assert "in inside" not in text
 
 
-def test_an_error_of_ours_keeps_its_last_frame():
+def test_an_internal_error_keeps_its_last_frame():
     """A traceback that has only alacarte's frames keeps the last one."""
     scope = {"__name__": "alacarte._somewhere"}
     exec("def inside():\n    raise ValueError('ours')", scope)  # noqa: S102

@@ -73,7 +73,7 @@ async def test_a_reader_is_woken(step):
             await task
 
 
-async def test_an_error_comes_after_what_arrived():
+async def test_an_error_follows_the_arrived_messages():
     """Nothing that arrived before the error is lost, and the error stays."""
     inbox = Other().inbox
     inbox.put(b"a")
@@ -149,7 +149,7 @@ class Pushed(Other):
             inbox.deliver()
 
 
-async def test_a_sink_is_given_messages_as_they_arrive():
+async def test_a_sink_gets_messages_as_they_arrive():
     """A sink gets waiting messages, then each read at once, to the end, without a wake-up."""
     pushed, sink = Pushed(), Sink()
     pushed.inbox.put(b"before")
@@ -165,7 +165,7 @@ async def test_a_sink_is_given_messages_as_they_arrive():
     assert sink.taken == [b"before", b"a", b"bc", b"d"]
 
 
-async def test_long_messages_are_given_as_they_are():
+async def test_long_messages_are_passed_unjoined():
     """Messages of one read are joined up to a bound, since joining copies them."""
     pushed, sink = Pushed(), Sink()
     task, pause = waiting(pushed.inbox.pass_on(sink))
@@ -177,7 +177,7 @@ async def test_long_messages_are_given_as_they_are():
     assert await task is False
 
 
-async def test_a_full_sink_is_given_no_more():
+async def test_a_full_sink_gets_no_more():
     """`pass_on` returns when the sink is full; later messages wait and grant no credit."""
     pushed, sink = Pushed(), Sink(room=2)
     task, pause = waiting(pushed.inbox.pass_on(sink))
@@ -206,7 +206,7 @@ async def test_a_full_sink_meets_the_end_later():
     assert sink.taken == [b"a"]
 
 
-async def test_an_error_comes_after_what_the_sink_was_given():
+async def test_an_error_follows_the_messages_of_a_sink():
     """The messages before an error are passed first; then the error is raised."""
     pushed, sink = Pushed(), Sink()
     task, pause = waiting(pushed.inbox.pass_on(sink))
@@ -263,7 +263,7 @@ async def test_no_credit_after_the_end():
     assert other.granted == []
 
 
-async def test_closing_tells_the_peer_once():
+async def test_closing_informs_the_peer_once():
     """A reader that stops early informs the peer once; arrived messages are dropped."""
     other = Other()
     other.inbox.put(b"x")
@@ -275,7 +275,7 @@ async def test_closing_tells_the_peer_once():
 
 
 @pytest.mark.parametrize("how", ["end", "fail"])
-async def test_closing_after_the_end_tells_nobody(how):
+async def test_closing_after_the_end_informs_no_peer(how):
     """A stream that has ended needs no farewell."""
     other = Other()
     if how == "end":

@@ -383,7 +383,7 @@ def test_a_stream_forgotten_may_announce_again():
         max_size=60,
     )
 )
-def test_what_is_held_is_what_is_unfinished(steps):
+def test_reserved_room_is_that_of_unfinished_messages(steps):
     """However messages begin, end and are dropped, the count of held bytes stays right."""
     decoder = Decoder(max_message=1000)
     left: dict[int, int] = {}

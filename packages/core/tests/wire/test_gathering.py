@@ -61,7 +61,7 @@ async def test_an_error_in_the_middle_of_a_read(wire):
 
 @on_every_wire
 @pytest.mark.parametrize("hang_up", ["close", "abort"])
-async def test_hung_up_within_a_read(wire, hang_up):
+async def test_closed_within_a_read(wire, hang_up):
     """Data written before the close is sent, a GOAWAY included; no later frame is."""
     desk = await wire.listen(echo)
     peer = await (await wire.raw(desk)).prove()
@@ -171,7 +171,7 @@ CANCEL = frame(Kind.CANCEL, FINAL, 1)
 
 
 @on_every_wire
-async def test_cancelled_before_it_is_looked_at(wire):
+async def test_cancelled_in_the_same_read(wire):
     """A request that arrives together with its CANCEL is not started."""
     desk = await wire.listen(echo)
     peer = await (await wire.raw(desk)).prove()
@@ -183,7 +183,7 @@ async def test_cancelled_before_it_is_looked_at(wire):
 
 
 @on_every_wire
-async def test_a_cancel_concerns_what_came_before_it(wire):
+async def test_a_cancel_concerns_earlier_frames_only(wire):
     """A later request on the stream is started, in the same read as well as in the next."""
     desk = await wire.listen(echo)
     peer = await (await wire.raw(desk)).prove()

@@ -183,7 +183,7 @@ class Play:
 @example([("call", "stream"), ("turn", 1), ("up", 5000), ("open gate", 0), ("turn", 4),
           ("cancel", 0), ("down", 5000)])  # fmt: skip
 @given(script=st.lists(steps, max_size=40))
-def test_whoever_gives_up_harms_nobody(monkeypatch, caplog, script):
+def test_cancelled_calls_do_not_affect_others(monkeypatch, caplog, script):
     """In every order of events the other calls get whole replies, and all room is freed."""
     monkeypatch.setattr("alacarte._wire.connection._JOIN_BYTES", 64)
     monkeypatch.setattr("alacarte._wire.connection.CHUNK_BYTES", 100)

@@ -85,7 +85,7 @@ async def test_cancelled_within_a_long_reply(wire):
 
 
 @on_every_wire
-async def test_a_reply_given_up_is_sent_no_further(wire):
+async def test_a_cancelled_reply_is_sent_no_further(wire):
     """The rest of a long reply whose caller has cancelled is not sent."""
 
     async def service(call):
@@ -117,7 +117,7 @@ async def test_a_reply_given_up_is_sent_no_further(wire):
 
 
 @on_both_loops
-async def test_replies_given_up_while_they_wait_for_room(wire):
+async def test_replies_cancelled_while_they_wait_for_room(wire):
     """Long replies that are cancelled before their turn take no room from the others."""
     limit = 5 << 20
 
@@ -139,7 +139,7 @@ async def test_replies_given_up_while_they_wait_for_room(wire):
 
 
 @on_every_wire
-async def test_a_lost_connection_fails_what_is_in_flight(wire):
+async def test_a_lost_connection_fails_the_calls_in_flight(wire):
     """When the replica goes, every call in flight there fails, and none can be sent."""
     desk = await wire.listen(Blocked())
     connection = await wire.connect(desk)
@@ -203,7 +203,7 @@ async def test_a_caller_that_hangs_up_cancels_its_work(wire):
 
 
 @on_every_wire
-async def test_closing_finishes_what_is_being_sent(wire):
+async def test_closing_sends_the_data_in_progress(wire):
     """`Listener.close` lets replies that are on their way arrive, long ones too."""
     desk = await wire.listen(echo)
     connection = await wire.connect(desk)

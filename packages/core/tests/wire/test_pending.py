@@ -16,7 +16,7 @@ def connect(pending, address, count, mark=""):
     return [peer for peer in left if peer is not None]
 
 
-def test_there_is_room_for_some():
+def test_peers_below_the_bounds_stay():
     """As many peers as allowed wait side by side, and none is evicted."""
     pending = PendingPeers()
     assert connect(pending, "a", MAX_PENDING_PER_ADDRESS) == []
@@ -24,7 +24,7 @@ def test_there_is_room_for_some():
     assert pending.peers()[0] == "a-0"
 
 
-def test_the_oldest_of_an_address_gives_way():
+def test_the_oldest_of_an_address_is_evicted():
     """One peer too many of an address evicts the oldest of that address."""
     pending = PendingPeers()
     connect(pending, "other", 1)
@@ -33,7 +33,7 @@ def test_the_oldest_of_an_address_gives_way():
     assert len(pending) == MAX_PENDING_PER_ADDRESS + 1
 
 
-def test_the_address_with_the_most_gives_way():
+def test_the_address_with_the_most_peers_loses_one():
     """One peer too many in total evicts the oldest of the address with the most peers."""
     pending = PendingPeers()
     connect(pending, "modest", 1)
@@ -51,7 +51,7 @@ def test_many_addresses_drive_out_their_oldest():
     assert [peer for peer in left if peer is not None] == [0, 1, 2]
 
 
-def test_who_names_the_replica_is_past_the_silent():
+def test_a_hello_protects_from_silent_peers():
     """Silent peers evict silent ones only; a peer that has sent its HELLO stays."""
     pending = PendingPeers()
     pending.add("honest", "a")
@@ -60,7 +60,7 @@ def test_who_names_the_replica_is_past_the_silent():
     assert "honest" in pending
 
 
-def test_who_says_hello_and_no_more_drives_out_its_like():
+def test_peers_with_a_hello_are_bounded_separately():
     """Peers that stop after their HELLO have a bound of their own, and evict no silent ones."""
     pending = PendingPeers()
     pending.add("quiet", "a")
@@ -73,7 +73,7 @@ def test_who_says_hello_and_no_more_drives_out_its_like():
 
 
 @pytest.mark.parametrize("hello", [False, True])
-def test_who_leaves_takes_up_no_room(hello):
+def test_removed_peers_take_no_room(hello):
     """A peer that has authenticated or disconnected is removed, at either stage."""
     pending = PendingPeers()
     for number in range(10 * MAX_PENDING):

@@ -62,7 +62,7 @@ class Reader:
         return self.mappings.read(reference, max_size)
 
 
-async def test_a_message_is_read_where_it_was_written():
+async def test_a_message_is_read_in_place():
     """A mapped message is the joined pieces, and read-only."""
     segment = SegmentPool().take(SIZE)
     numbers = memoryview(bytes(8)).cast("d")
@@ -129,7 +129,7 @@ async def test_segments_are_bounded():
     segments.close()
 
 
-async def test_a_segment_that_is_not_used_is_let_go():
+async def test_unused_segments_are_freed():
     """A segment is freed at the second review that finds it unused."""
     segments = SegmentPool()
     segment = segments.take(SIZE)
@@ -144,7 +144,7 @@ async def test_a_segment_that_is_not_used_is_let_go():
     assert segments._review is None
 
 
-async def test_mappings_that_are_not_used_are_let_go():
+async def test_unused_mappings_are_unmapped():
     """A mapping goes at the second review; a message read from it stays readable."""
     reader = Reader()
     segment = SegmentPool().take(SIZE)
@@ -175,7 +175,7 @@ def test_a_system_without_room(monkeypatch):
     assert segments._size == 0
 
 
-async def test_a_descriptor_that_is_another_file_by_now():
+async def test_a_descriptor_of_another_file():
     """A descriptor that is another file by now is not read."""
     segment = Segment(SIZE)
     _, inode, _ = read_reference(segment.write((b"x",), 1))
@@ -183,7 +183,7 @@ async def test_a_descriptor_that_is_another_file_by_now():
         MappedSegment(os.getpid(), other.fileno(), inode)
 
 
-async def test_what_is_no_segment_is_not_opened(tmp_path, monkeypatch):
+async def test_other_files_are_not_opened(tmp_path, monkeypatch):
     """A pipe or empty file with the right number is not opened: opening may act or block."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "empty").touch()
@@ -360,7 +360,7 @@ async def test_many_replies_at_a_time(wire):
 
 
 @on_both_loops
-async def test_a_reply_that_nobody_awaits_is_released(wire):
+async def test_the_reply_of_an_abandoned_call_is_released(wire):
     """The segment is released, whether the caller cancels in this turn of the loop or before."""
     desk = await wire.listen(long_reply)
     connection = await sharing(wire, desk)
@@ -372,7 +372,7 @@ async def test_a_reply_that_nobody_awaits_is_released(wire):
 
 
 @on_both_loops
-async def test_the_end_of_a_call_is_told_with_its_reply(wire):
+async def test_the_end_of_a_call_follows_its_reply(wire):
     """The callback of a call's end finds the reply, or the cancellation."""
     desk = await wire.listen(long_reply)
     connection = await sharing(wire, desk)

@@ -225,7 +225,7 @@ async def test_cancelled_as_the_reply_begins(follows):
 
 
 @pytest.mark.asyncio
-async def test_a_call_given_up_without_a_word():
+async def test_a_call_cancelled_without_a_cancel_frame():
     """A caller that stops awaiting and forgets to say so is noticed when the reply begins."""
     line = Line(echo, max_message=1 << 20)
     ended = []
@@ -239,7 +239,7 @@ async def test_a_call_given_up_without_a_word():
 
 
 @pytest.mark.asyncio
-async def test_a_refusal_of_what_was_taken():
+async def test_a_reject_of_an_accepted_call():
     """A replica that has begun to read a body cannot reject the call."""
     line, stream = await bring_caller_to(CallerStreamState.ACCEPTED, True)
     send(line.down, Kind.REJECT, FINAL)

@@ -166,7 +166,7 @@ async def test_a_silent_peer(wire, monkeypatch, caplog):
     assert all(line.endswith("the peer did not authenticate in time") for line in lines)
 
 
-def test_the_bounds_are_those_we_promise():
+def test_the_documented_bounds():
     """4 KiB, two seconds; 128 silent peers of an address, 192 in all."""
     assert replica_module.MAX_HANDSHAKE_BYTES == caller_module.MAX_HANDSHAKE_BYTES == 4096
     assert replica_module.HANDSHAKE_TIMEOUT_S == caller_module.HANDSHAKE_TIMEOUT_S == 2.0
@@ -187,7 +187,7 @@ async def test_an_authenticated_peer_may_be_silent(wire, monkeypatch):
 
 
 @on_every_wire
-async def test_the_oldest_silent_peer_gives_way(wire, caplog):
+async def test_the_oldest_silent_peer_is_evicted(wire, caplog):
     """One silent peer too many evicts the oldest only, and an honest peer gets in."""
     bystander = Bystander()
     desk = await bystander.arrive(wire)
@@ -254,7 +254,7 @@ async def test_silent_peers_on_tcp_take_no_place_on_the_unix_socket(wire, caplog
 
 
 @on_both_loops
-async def test_those_who_leave_are_not_pending(wire, caplog):
+async def test_disconnected_peers_are_not_pending(wire, caplog):
     """Hundreds that connect and go take up no place, and are nothing to speak of."""
     desk = await wire.listen(echo)
     for _ in range(200):

@@ -179,7 +179,7 @@ async def test_leaving_early_closes_the_generator(wire):
 
 
 @on_both_loops
-async def test_a_reader_that_waits_is_told(wire):
+async def test_a_waiting_reader_gets_the_error(wire):
     """Closing a stream from elsewhere ends the wait for its next item."""
     blocked = asyncio.Event()
 
@@ -429,7 +429,7 @@ async def start_parts(wire, max_message=MAX_MESSAGE):
 
 
 @on_every_wire
-async def test_what_is_ready_in_one_turn_leaves_in_one_frame(wire):
+async def test_parts_ready_in_one_turn_leave_in_one_frame(wire):
     """Parts ready in one turn leave in one frame without waking a task; later ones in their own."""
     parts, reply, _ = await start_parts(wire)
     parts.give(b"a", b"b", b"c")
@@ -443,7 +443,7 @@ async def test_what_is_ready_in_one_turn_leaves_in_one_frame(wire):
 
 
 @on_every_wire
-async def test_what_is_ready_at_the_end_comes_before_it(wire):
+async def test_ready_parts_come_before_the_end(wire):
     """Ready parts are sent before the end, by the end of the turn or by the woken reader."""
     parts, reply, _ = await start_parts(wire)
     parts.give(b"a", b"b")
@@ -452,7 +452,7 @@ async def test_what_is_ready_at_the_end_comes_before_it(wire):
 
 
 @on_every_wire
-async def test_what_is_ready_waits_for_the_window(wire):
+async def test_ready_parts_wait_for_the_window(wire):
     """A slow reader stops the source, and gets all parts in order when it reads again."""
     parts, reply, _ = await start_parts(wire)
     given = [bytes([number]) * ITEM_BYTES for number in range(250)]
@@ -539,7 +539,7 @@ async def test_a_part_that_is_too_long_ends_its_stream(wire):
 
 
 @on_both_loops
-async def test_a_source_that_fails_to_give_what_is_ready(wire):
+async def test_a_source_that_fails_in_take_ready(wire):
     """An error of the source ends the stream."""
     parts, reply, _ = await start_parts(wire)
 
