@@ -20,7 +20,7 @@ def wrap_http(
     """Return a layer around the HTTP requests and WebSockets of `route`. HTTP proxy.
 
     Called once for each route in each proxy process, again when the application's deployments
-    change, and also for the proxy's own paths and for unmatched paths. If the hook raises or
+    change, and also for the proxy's own paths and for unmatched paths. When it raises or
     returns another type, requests of that route get 500: a layer that may authenticate requests
     fails closed.
     """
