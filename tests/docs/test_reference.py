@@ -146,3 +146,14 @@ def test_the_gallery_lists_hooks():
         ]
         implemented = set(re.findall(r"@hookimpl.*\n(?:async )?def (\w+)", "\n".join(sources)))
         assert hooks <= implemented, name
+
+
+@pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_anchors_exist(path: Path):
+    """A link of a README to a section of another page leads to a heading of that page."""
+    links = re.findall(r"\]\((?!https?://)([^)#]+)#([^)]+)", path.read_text(encoding="utf-8"))
+    for page, anchor in links:
+        target = (path.parent / page).read_text(encoding="utf-8")
+        headings = re.findall(r"^#+ (.*)$", target, re.M)
+        slugs = {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+        assert anchor in slugs | set(re.findall(r"^\(([\w-]+)\)=$", target, re.M)), page
