@@ -78,6 +78,14 @@ def test_hooks_say_what_happens_when_they_raise(hook: str):
     assert "raises" in section
 
 
+@pytest.mark.parametrize("hook", HOOKS)
+def test_hooks_have_examples(hook: str):
+    """Below each hook there is an implementation to copy, which the tests of examples run."""
+    sections = re.split(r"^(?=\(\w+\)=$)", text("plugins/hooks.md"), flags=re.MULTILINE)
+    [section] = [each for each in sections if each.startswith(f"({hook})=")]
+    assert re.search(rf"^@hookimpl.*\ndef {hook}\(", section, re.MULTILINE)
+
+
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_options_are_described(model: type):
     """Each option says what it means, and each table is on the page of options."""
