@@ -228,6 +228,10 @@ def test_manifests_agree_with_the_application(name: str):
         assert service["spec"]["selector"] == labels
         assert deployment["spec"]["selector"]["matchLabels"] == labels
         assert budget["spec"]["selector"]["matchLabels"] == labels
+        program = (FILES / "app.py").read_text("utf-8")
+        drain = re.search(r"graceful_shutdown_timeout_s=(\d+)", program)
+        assert drain is not None
+        assert pod["spec"]["terminationGracePeriodSeconds"] >= int(drain[1]) + 15
     else:
         [cluster] = [each for each in documents if each["kind"] == "RayCluster"]
         [group] = cluster["spec"]["workerGroupSpecs"]
@@ -236,6 +240,3 @@ def test_manifests_agree_with_the_application(name: str):
     [container] = pod["spec"]["containers"]
     assert container["ports"] == [{"name": "http", "containerPort": 8000}]
     assert container["image"] == "greeter:latest"
-    drain = re.search(r"graceful_shutdown_timeout_s=(\d+)", (FILES / "app.py").read_text("utf-8"))
-    assert drain is not None
-    assert pod["spec"]["terminationGracePeriodSeconds"] >= int(drain[1]) + 15
