@@ -23,6 +23,7 @@ COVERED = {
     "core/_control/recovery": "packages/core/tests/control/test_control_loop.py",
     "core/_control/replica_group": "packages/core/tests/control/test_managed_replica.py",
     "core/_control/service_actor": "packages/core/tests/control/test_service_group.py",
+    "core/_plugins/hook_dispatcher": "packages/core/tests/plugins/test_loading.py",
     "core/_plugins/registry": "packages/core/tests/plugins/test_loading.py",
     "core/_plugins/records": "packages/core/tests/plugins/test_loading.py",
     "core/_process/process_runtime": "packages/core/tests/process/test_local.py",

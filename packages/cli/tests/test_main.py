@@ -156,8 +156,8 @@ def test_conflicting_plugins_are_told(capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_program_goes_by_the_name_it_was_called(
     plugins: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`alacarte` and `serve` are one program; help speaks of the one that was typed."""
-    for typed, shown in (("/x/alacarte", "alacarte"), ("/x/serve", "serve"), ("-c", "serve")):
+    """The help shows the name of the program that was typed, `serve` or `alacarte`."""
+    for typed, shown in (("/x/alacarte", "alacarte"), ("/x/serve", "serve"), ("-c", "alacarte")):
         monkeypatch.setattr(sys, "argv", [typed])
         main([], lambda: plugins)
         assert capsys.readouterr().err.startswith(f"usage: {shown} ")

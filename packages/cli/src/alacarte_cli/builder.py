@@ -53,8 +53,9 @@ def resolve_application(
             )
         return target
     if isinstance(target, serve.Deployment):
+        name = str(import_path).rpartition(":")[2]
         raise ConfigError(
-            f"{import_path} is a deployment, not an application; bind it: app = Name.bind(...)."
+            f"{import_path} is a deployment, not an application; bind it: app = {name}.bind(...)."
         )
     if isinstance(target, type) or not callable(target):
         what = "a class" if isinstance(target, type) else f"of type {type(target).__name__}"

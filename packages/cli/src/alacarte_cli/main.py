@@ -98,7 +98,7 @@ def _top_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     """Return a parser of the command's name, with help for all commands; imports none."""
     name = Path(sys.argv[0]).name
     parser = argparse.ArgumentParser(
-        prog=name if name in ("serve", "alacarte") else "serve",
+        prog=name if name in ("serve", "alacarte") else "alacarte",
         usage="%(prog)s [-h] [--version] COMMAND ...",
         description="Deploy and manage applications of alacarte.",
         epilog="commands:\n"

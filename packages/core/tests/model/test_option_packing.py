@@ -147,7 +147,9 @@ def test_a_refusal_names_deployment_option_value_and_rule(
 
 def test_an_unknown_option_lists_those_of_plugins():
     """The error for an unknown option lists the options of plugins."""
-    with pytest.raises(TypeError, match="m: cach is not an option; allowed: name,.*cache"):
+    with pytest.raises(
+        TypeError, match=r"m: cach is not an option \(did you mean cache\?\); allowed: name"
+    ):
         make(cach={"ttl_s": 5})
 
 

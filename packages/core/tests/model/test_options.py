@@ -219,8 +219,10 @@ def test_custom_routers_are_pointed_to_policies():
 
 def test_unknown_option():
     """An unknown option raises a TypeError that lists the allowed options."""
-    with pytest.raises(TypeError, match=r"resize: replicas is not an option; allowed: name, num_"):
+    with pytest.raises(TypeError, match=r"not an option \(did you mean num_replicas\?\); allowed"):
         make(replicas=2)
+    with pytest.raises(TypeError, match="resize: lifespan is not an option; allowed: name, num_"):
+        make(lifespan=2)
     with pytest.raises(TypeError, match="replicas is not an option"):
         make().options(replicas=2)
 

@@ -6,6 +6,7 @@ error, and `user_config=None` is a value.
 
 from __future__ import annotations
 
+import difflib
 import typing
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -127,7 +128,9 @@ def _refuse(subject: str, option: str, value: object, known: list[str]) -> None:
     if option in FIRST_PARTY_OPTIONS:
         raise missing_package(option, f"{subject}: the option {option}")
     if option not in UNSUPPORTED:
-        raise TypeError(f"{subject}: {option} is not an option; {allowed}")
+        close = difflib.get_close_matches(option, known, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise TypeError(f"{subject}: {option} is not an option{hint}; {allowed}")
     if value is not None:  # None is Ray Serve's default
         raise ConfigError(
             f"{subject}: {option} is not supported yet; {UNSUPPORTED[option]}{allowed}"
