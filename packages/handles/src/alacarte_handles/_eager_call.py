@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from alacarte.aio import mark_retrieved
 from alacarte.types import NestedCalls
 
-__all__ = ["EagerCall"]
+__all__ = ["EagerCall", "Step"]
 
 T = TypeVar("T")
+Step: TypeAlias = "asyncio.Future[object] | None"
+"""The future that a coroutine awaits after a step; None after a bare yield."""
 
 
 class EagerCall(Generic[T]):
@@ -37,7 +39,7 @@ class EagerCall(Generic[T]):
 
     def __init__(
         self,
-        work: Coroutine[Any, Any, T],
+        work: Coroutine[Step, None, T],
         loop: asyncio.AbstractEventLoop,
         nested: NestedCalls | None = None,
     ) -> None:
@@ -47,7 +49,7 @@ class EagerCall(Generic[T]):
         self._is_taken = False
         self._task: asyncio.Task[T] | None = None
         self._outcome: asyncio.Future[T] | None = None
-        self._waiting: asyncio.Future[Any] | None = None
+        self._waiting: Step = None
         try:
             waiting = work.send(None)
         except StopIteration as end:
@@ -65,7 +67,7 @@ class EagerCall(Generic[T]):
             else:
                 waiting.add_done_callback(self._run_in_task_if_unawaited)
 
-    def __await__(self) -> Generator[Any, Any, T]:
+    def __await__(self) -> Generator[Step, None, T]:
         if self._is_taken:
             return (yield from self._join())
         self._is_taken = True
@@ -89,7 +91,7 @@ class EagerCall(Generic[T]):
         elif self._waiting is not None:
             self._waiting.cancel()
 
-    def _run_rest(self) -> Generator[Any, Any, T]:
+    def _run_rest(self) -> Generator[Step, None, T]:
         """Run the steps after the first one, as `yield from work` would."""
         work, waiting = self._work, self._waiting
         try:
@@ -109,7 +111,7 @@ class EagerCall(Generic[T]):
             if self._nested is not None:
                 self._nested.discard(self)
 
-    def _join(self) -> Generator[Any, Any, T]:
+    def _join(self) -> Generator[Step, None, T]:
         """Wait for the outcome, while another waiter or the call's own task runs the steps."""
         if self._task is not None:
             return (yield from self._task)
@@ -117,7 +119,7 @@ class EagerCall(Generic[T]):
             self._outcome = self._loop.create_future()
         return (yield from asyncio.shield(self._outcome))
 
-    def _run_in_task_if_unawaited(self, waiting: asyncio.Future[Any] | None) -> None:
+    def _run_in_task_if_unawaited(self, waiting: Step) -> None:
         """Run the rest in a task, because the next step can run and the call is not awaited."""
         if not self._is_taken:
             # Set now, not when the task starts: a waiter may come in between.
@@ -134,10 +136,10 @@ class EagerCall(Generic[T]):
 class _Continuation(Generic[T]):
     """The steps after the first one, as an awaitable."""
 
-    def __init__(self, steps: Generator[Any, Any, T]) -> None:
+    def __init__(self, steps: Generator[Step, None, T]) -> None:
         self._steps = steps
 
-    def __await__(self) -> Generator[Any, Any, T]:
+    def __await__(self) -> Generator[Step, None, T]:
         return self._steps
 
 

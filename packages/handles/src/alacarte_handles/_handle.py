@@ -165,7 +165,7 @@ class DeploymentHandle:
             # The only way to end a thread of a cancelled request: its calls raise.
             assert parent is not None
             raise RequestCancelledError(parent.request_id)
-        work: Any
+        work: Any  # a coroutine; the type of a service says awaitable
         if _has_responses(args, kwargs):
             request_id = new_request_id() if parent is None else parent.request_id
             eager = False
@@ -222,7 +222,9 @@ class DeploymentHandle:
         self._runtime = runtime = get_runtime()
         return runtime
 
-    def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], request_id: str = "") -> Call:
+    def _call(
+        self, args: tuple[object, ...], kwargs: Mapping[str, object], request_id: str = ""
+    ) -> Call:
         options = self._options
         return python_call(
             options.method_name,
@@ -251,8 +253,8 @@ class DeploymentHandle:
     async def _chained(
         self,
         runtime: Runtime,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
         request_id: str,
     ) -> Reply:
         """Wait for all responses among the arguments together, then call."""
@@ -266,7 +268,7 @@ class DeploymentHandle:
         call = self._call(tuple(values[: len(args)]), named, request_id)
         return await self._routed(runtime, call)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return DeploymentHandle, (self._deployment, None, self._options)
 
     def __repr__(self) -> str:
@@ -283,7 +285,7 @@ class DeploymentHandle:
         return hash((self._deployment, self._options))
 
 
-def _has_responses(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+def _has_responses(args: tuple[object, ...], kwargs: Mapping[str, object]) -> bool:
     for value in (*args, *kwargs.values()) if kwargs else args:
         if isinstance(value, DeploymentResponse):
             return True

@@ -17,7 +17,7 @@ from alacarte.calls import python_result, python_value
 from alacarte.errors import RequestCancelledError, ServeError
 from alacarte.types import Buffer, Message, NestedCalls, Reply, Runtime
 
-from ._eager_call import EagerCall
+from ._eager_call import EagerCall, Step
 from ._not_a_result import NotAResult
 
 __all__ = ["DeploymentResponse", "DeploymentResponseGenerator"]
@@ -46,7 +46,7 @@ class _Pending:
     def __init__(
         self,
         runtime: Runtime,
-        work: Coroutine[Any, Any, Reply],
+        work: Coroutine[Step, None, Reply],
         request_id: str,
         *,
         eager: bool = False,
@@ -143,7 +143,7 @@ class DeploymentResponse(NotAResult, _Pending):
 
     __slots__ = ()
 
-    def __await__(self) -> Generator[Any, Any, Any]:
+    def __await__(self) -> Generator[object, None, Any]:
         if not self._has_result:
             if self._task is not None and asyncio._get_running_loop() is self._runtime.loop:
                 # The path of every call inside a replica, without a coroutine in between.
@@ -187,7 +187,7 @@ class DeploymentResponseGenerator(_Pending):
     def __init__(
         self,
         runtime: Runtime,
-        work: Coroutine[Any, Any, Reply],
+        work: Coroutine[Step, None, Reply],
         request_id: str,
         *,
         eager: bool = False,
@@ -202,7 +202,7 @@ class DeploymentResponseGenerator(_Pending):
             nested.add(self._source)
         self._is_closed = False
 
-    def __await__(self) -> Generator[Any, Any, Any]:
+    def __await__(self) -> NoReturn:
         raise TypeError("a streaming response has no single result: iterate it with `async for`.")
 
     def result(self, *, timeout_s: float | None = None) -> NoReturn:
@@ -324,7 +324,7 @@ class _StreamSource:
         self._is_closed = False
         self._opening: asyncio.Task[Reply] | None = None
 
-    async def open(self, work: Coroutine[Any, Any, Reply]) -> Reply:
+    async def open(self, work: Coroutine[Step, None, Reply]) -> Reply:
         """Make the call, unless the stream was closed before."""
         if self._is_closed:
             work.close()

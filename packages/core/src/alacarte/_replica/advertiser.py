@@ -12,7 +12,7 @@ __all__ = ["Advertiser"]
 
 
 class Advertiser:
-    """The advertised topics of one replica. Made on its event loop; `publish` is thread-safe."""
+    """The advertised topics of a replica. Made on the event loop; `publish` is thread-safe."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""One timer for the checks of all routers of a process, which runs only while a check needs it."""
+"""The timer of the routers of a process, which runs only while a check needs further rounds."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def read_credit(payload: Buffer) -> int:
 class Inbox:
     """Messages that arrived on a stream, read in order by one consumer on the same loop.
 
-    Async iteration yields each message as a one-piece `Message`. It ends with the stream, or raises
+    Async iteration yields each message as a one-piece `Message`, and ends with the stream or with
     the error given to `fail`.
 
     Args:

@@ -97,7 +97,7 @@ class FrameError(Exception):
 
 
 class Frame(NamedTuple):
-    """One frame, or one reassembled long message. `kind` is a `Kind` as a plain int."""
+    """A frame, or a reassembled long message. `kind` is a `Kind` as a plain int."""
 
     kind: int
     flags: int

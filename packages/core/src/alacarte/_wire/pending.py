@@ -1,7 +1,7 @@
 """Bounds on the peers that have not authenticated. Pure: peers in, peers out.
 
-Above a bound the oldest peer is evicted. An honest peer sends its HELLO at once and its proof one
-round trip later, so it is pending for milliseconds; the peers of a flood evict one another.
+Above a bound the oldest peer is evicted. An honest peer sends its HELLO at once and its proof a
+round trip later, and so is pending for milliseconds; the peers of a flood evict each other.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class PendingPeers(Generic[_Peer]):
         return self._evicted(self._identified.add(peer, address))
 
     def remove(self, peer: _Peer) -> None:
-        """Remove a peer that has authenticated or disconnected; do nothing if it is unknown."""
+        """Remove a peer that has authenticated or disconnected; ignore an unknown peer."""
         address = self._addresses.pop(peer, None)
         if address is not None:
             self._silent.remove(peer, address)
