@@ -21,7 +21,6 @@ COVERED = {
     "core/_cluster/ray/internals": "tests/contract/test_private_names.py",
     "core/_control/controller": "packages/core/tests/control/test_controller_actor.py",
     "core/_control/recovery": "packages/core/tests/control/test_control_loop.py",
-    "core/_control/replica_group": "packages/core/tests/control/test_managed_replica.py",
     "core/_control/service_actor": "packages/core/tests/control/test_service_group.py",
     "core/_plugins/hook_dispatcher": "packages/core/tests/plugins/test_loading.py",
     "core/_plugins/registry": "packages/core/tests/plugins/test_loading.py",
