@@ -1,4 +1,4 @@
-"""Core's plugin and ours, whatever else is installed; and virtual time."""
+"""Fixtures: the plugins of core and this package, and virtual time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Main = Callable[[], Coroutine[Any, Any, None]]
 
 @pytest.fixture
 def run() -> Callable[[Main], None]:
-    """Run a coroutine function in virtual time; afterwards, no task may be left."""
+    """Run a coroutine function in virtual time; fail if a task is pending at the end."""
     return lambda main: FakeClock().run(main())
 
 
@@ -28,5 +28,5 @@ def plugins() -> Any:
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch, plugins: Any) -> None:
-    """Instances of this test have these plugins only."""
+    """Load only these plugins into the test's instances."""
     monkeypatch.setattr(_current, "load_plugins", lambda: plugins)

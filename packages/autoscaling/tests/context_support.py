@@ -1,4 +1,4 @@
-"""A `ScalerContext` that stores in a dict, and acts on nothing by itself."""
+"""A fake `ScalerContext` that stores its value in a dict."""
 
 from __future__ import annotations
 

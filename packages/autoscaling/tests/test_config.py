@@ -10,7 +10,7 @@ from alacarte_autoscaling.config import AutoscalingConfig, AutoscalingPolicy
 
 
 def test_defaults_are_ray_serves():
-    """Every field means and begins as there."""
+    """Fields and defaults equal Ray Serve's."""
     config = AutoscalingConfig()
     assert (config.min_replicas, config.initial_replicas, config.max_replicas) == (1, None, 1)
     assert (config.target_ongoing_requests, config.look_back_period_s) == (2, 30)
@@ -23,7 +23,7 @@ def test_defaults_are_ray_serves():
 
 
 def test_old_names_still_count():
-    """A program of before goes on, and is told the new names."""
+    """Deprecated options still work, with warnings that name their successors."""
     with pytest.warns(DeprecationWarning, match="smoothing_factor is deprecated; set upscaling"):
         config = AutoscalingConfig(smoothing_factor=0.5, downscaling_factor=0.1)
     assert (config.get_upscaling_factor(), config.get_downscaling_factor()) == (0.5, 0.1)
@@ -41,7 +41,7 @@ def test_old_names_still_count():
     [("default", True), ("queue", True), ("a.b:c", False), ("a.b", False), (len, False)],
 )
 def test_names_and_paths(given: Any, named: bool):
-    """A name has no colon and no dot; everything else is the user's own."""
+    """A string without colon and dot is a plugin's policy; all else is the user's."""
     assert AutoscalingPolicy(policy_function=given).is_named is named
 
 
@@ -61,6 +61,6 @@ def test_names_and_paths(given: Any, named: bool):
     ],
 )
 def test_values_are_checked(values: dict[str, Any]):
-    """What makes no sense is refused."""
+    """Invalid values are refused."""
     with pytest.raises(ValidationError):
         AutoscalingConfig(**values)

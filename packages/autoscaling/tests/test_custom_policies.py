@@ -59,7 +59,7 @@ def made(cluster: LocalCluster, limit_s: float = 60.0) -> CustomPolicies:
 
 
 async def test_functions_and_classes_are_asked(policies: CustomPolicies):
-    """Sync and async functions, and classes made with their arguments, each answer."""
+    """Sync and async functions, and classes with arguments, decide."""
 
     def plain(context: AutoscalingContext) -> float:
         return context.total_num_requests / 2
@@ -81,7 +81,7 @@ async def test_functions_and_classes_are_asked(policies: CustomPolicies):
 
 
 async def test_the_state_comes_back(policies: CustomPolicies):
-    """What a policy returns as its state is in its next context, and stays in its process."""
+    """The returned state of a policy is in its next context, and stays in its process."""
 
     def counts(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
         count = context.policy_state.get("count", 0) + 1
@@ -92,7 +92,7 @@ async def test_the_state_comes_back(policies: CustomPolicies):
 
 
 async def test_a_failure_is_told_from_the_users_frame(policies: CustomPolicies):
-    """What it raises, at load or when asked, even to end the process, is told with its line."""
+    """The failure shows the exception with the user's line, even for SystemExit."""
 
     def broken(context: AutoscalingContext) -> float:
         raise ZeroDivisionError("no such luck")
@@ -121,7 +121,7 @@ async def test_a_failure_is_told_from_the_users_frame(policies: CustomPolicies):
 
 
 async def test_one_that_hangs_delays_nobody(cluster: LocalCluster):
-    """Its question ends after the limit; others are answered meanwhile; and it may come back."""
+    """A hanging policy fails at the time limit, delays no other policy, and can recover."""
     patient, policies = made(cluster), made(cluster, limit_s=0.3)
     await patient.decide(C, packed(lambda context: 1), context(C))  # one process for both of them
     go_on = threading.Event()
@@ -160,7 +160,7 @@ def _hand_over(index: int) -> Any:
 
 
 async def test_a_question_after_one_that_nobody_waits_for(policies: CustomPolicies):
-    """Whoever stops listening, as a new deployment makes it, leaves the next one no failure."""
+    """A decision works after a cancelled decision, as a redeploy causes it."""
     began, go_on = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -184,7 +184,7 @@ async def test_a_question_after_one_that_nobody_waits_for(policies: CustomPolici
 
 
 async def test_an_async_one_that_hangs_is_cancelled(cluster: LocalCluster):
-    """What awaits for ever is cancelled, so that it can be asked again at once."""
+    """A policy that awaits without end is cancelled, and can decide again at once."""
     patient, policies = made(cluster), made(cluster, limit_s=0.2)
     await patient.decide(C, packed(lambda context: 1), context(C))  # one process for both of them
 
@@ -200,7 +200,7 @@ async def test_an_async_one_that_hangs_is_cancelled(cluster: LocalCluster):
 
 
 async def test_the_process_is_found_again(cluster: LocalCluster):
-    """A new controller goes on with the process of the former one, and what policies remember."""
+    """A restarted controller adopts the process with the state of its policies."""
 
     def counts(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
         count = context.policy_state.get("count", 0) + 1
@@ -214,7 +214,7 @@ async def test_the_process_is_found_again(cluster: LocalCluster):
 
 
 async def test_nothing_is_left(cluster: LocalCluster):
-    """With the last policy the process ends; one that nobody uses any more is found and ended."""
+    """The process ends with its last policy; an unused process is found and ended."""
     policies = made(cluster)
     for who in (A, B):
         await policies.decide(who, packed(lambda context: 1), context(who))
@@ -228,7 +228,7 @@ async def test_nothing_is_left(cluster: LocalCluster):
 
 
 class DyingActor:
-    """A process of policies that one of them ends."""
+    """A policy process that a policy kills."""
 
     def __init__(self, name: str, cluster: DyingCluster) -> None:
         self.name = name
@@ -267,7 +267,7 @@ class DyingCluster:
         self.seen: set[DeploymentId] = set()
 
     def alone(self, deployment: DeploymentId) -> bool:
-        """The first time it is asked beside A, later by itself."""
+        """Return False for a first decision, which runs beside A, True for later ones."""
         first = deployment not in self.seen
         self.seen.add(deployment)
         return not first
@@ -281,7 +281,7 @@ class DyingCluster:
 
 
 async def test_who_ends_the_process_is_found_out():
-    """Of those that were asked when it ended, each is asked alone: the others get their answers."""
+    """After the death of the process, its suspects run alone, and the others decide."""
     cluster: Any = DyingCluster()
     policies = CustomPolicies(HelperActors(cluster, PREFIX, ()))
     policy = packed(lambda context: 1)
@@ -297,7 +297,7 @@ async def test_who_ends_the_process_is_found_out():
 
 
 async def test_a_process_that_does_not_start_is_told():
-    """Whatever the cluster has against it is the failure of the policy that is asked."""
+    """An error of the cluster is the failure of the policy."""
 
     class Full:
         async def list_actors(self, prefix: str) -> list[str]:
@@ -312,7 +312,7 @@ async def test_a_process_that_does_not_start_is_told():
 
 
 class Slow:
-    """A process that takes some seconds for each answer, and does not know the policy yet."""
+    """A process that takes seconds for each call, and does not know the policy yet."""
 
     def __init__(self, seconds: float) -> None:
         self.name = f"{PREFIX}slow"
@@ -337,7 +337,7 @@ class Slow:
 def test_to_hand_a_policy_over_takes_no_patience_of_its_own(
     run: Any, monkeypatch: pytest.MonkeyPatch, seconds: float
 ):
-    """A question takes as long as one call may: the limit and 5 s, with `give` and what follows."""
+    """The timeout covers all calls of a decision, `add` included: the limit and 5 s."""
 
     async def main() -> None:
         slow = Slow(seconds)

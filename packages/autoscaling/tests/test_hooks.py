@@ -8,19 +8,19 @@ from alacarte_autoscaling import hooks
 
 
 def test_the_plugin_is_sound() -> None:
-    """It loads by its entry point, and every hook it implements exists."""
+    """The plugin passes `check_plugin`."""
     check_plugin("autoscaling")
 
 
 def test_names_are_ray_serves() -> None:
-    """A policy that begins with Ray Serve's finds it where its import says."""
+    """The default policy has Ray Serve's import path."""
     from alacarte.serve.autoscaling_policy import default_autoscaling_policy
 
     assert default_autoscaling_policy is alacarte_autoscaling.default_autoscaling_policy
 
 
 def test_register_autoscaling_policies() -> None:
-    """The policy that an `AutoscalingConfig` begins with is there, and takes no arguments."""
+    """The default of `AutoscalingConfig` is registered, and takes no arguments."""
     [default] = hooks.register_autoscaling_policies()
     assert default.name == "default"
     assert default.period_s is None

@@ -1,4 +1,4 @@
-"""The target number of one deployment as its load changes, from one step to the next."""
+"""The target number of replicas of one deployment, step by step."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def load(queued: int, running: int) -> LoadReport:
 
 
 def test_it_begins_within_the_bounds():
-    """A stored number that the configuration does not allow any more is corrected."""
+    """A stored number outside of the bounds is corrected."""
     assert follower(50).number == 10
     assert follower(0, min_replicas=2).number == 2
 
 
 def test_a_cold_deployment_starts_at_once():
-    """Requests wait and nothing runs: no policy is asked, no delay is waited for."""
+    """With queued requests and no running replica, the number rises without policy and delay."""
     found = follower(0, upscale_delay_s=30.0)
     assert not found.cold_start(100.0)
     found.report("p", load(3, 0), 101.0)
@@ -42,7 +42,7 @@ def test_a_cold_deployment_starts_at_once():
 
 
 def test_a_cold_start_is_remembered_as_growth():
-    """Policies see when the number last grew, and when it shrank, on their own clock."""
+    """Policies see the times of the last growth and shrinkage, on their own clock."""
     found = follower(0, downscale_delay_s=0.0)
     assert found.context(100.0).last_scale_up_time is None
     found.report("p", load(1, 0), 101.0)
@@ -55,7 +55,7 @@ def test_a_cold_start_is_remembered_as_growth():
 
 
 def test_a_decision_waits_for_its_delay():
-    """More must be wanted all the time; a decision in between begins it anew."""
+    """Decisions must exceed the target throughout the delay; any other decision restarts it."""
     found = follower(1, upscale_delay_s=10.0)
     found.running = 1
     found.apply(4, 100.0)
@@ -69,7 +69,7 @@ def test_a_decision_waits_for_its_delay():
 
 
 def test_another_configuration_begins_its_delays_anew():
-    """What was wanted under the old one does not count, and the bounds are the new ones."""
+    """After a change of the configuration, delays restart and the new bounds apply."""
     found = follower(1, upscale_delay_s=10.0)
     found.running = 1
     found.apply(4, 100.0)
@@ -84,7 +84,7 @@ def test_another_configuration_begins_its_delays_anew():
 
 
 def test_nothing_shrinks_before_the_load_is_known():
-    """A new controller has heard of no load yet: that is no reason to stop replicas."""
+    """After a restart of the controller, a still unknown load stops no replicas."""
     found = follower(5, resumed=True, downscale_delay_s=0.0, upscale_delay_s=0.0)
     found.running = 5
     found.apply(1, 101.0)
@@ -98,7 +98,7 @@ def test_nothing_shrinks_before_the_load_is_known():
 
 
 def test_a_new_deployment_may_shrink_at_once():
-    """Its load is known from the beginning: there was none."""
+    """The load of a new deployment is known to be zero."""
     found = follower(5, downscale_delay_s=0.0)
     found.running = 5
     found.apply(1, 101.0)
@@ -106,7 +106,7 @@ def test_a_new_deployment_may_shrink_at_once():
 
 
 def test_a_context_tells_the_load_of_all_processes():
-    """Queued and running calls by the latest reports, and the window's load as one number."""
+    """The context has queued and running calls, and the aggregated load of the window."""
     found = follower(2, look_back_period_s=10.0, aggregation_function="max")
     found.running = 2
     found.report("p", load(1, 2), 101.0)
@@ -119,7 +119,7 @@ def test_a_context_tells_the_load_of_all_processes():
 
 
 def test_it_rests_where_the_load_stays():
-    """No policy needs to be asked once the window holds one load only; news end the rest."""
+    """No policy is called while the load over the whole window is constant."""
     found = follower(1, look_back_period_s=10.0)
     found.running = 1
     found.report("p", load(0, 1), 100.0)

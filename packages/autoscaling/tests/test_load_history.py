@@ -21,7 +21,7 @@ def told(asked: int, over_s: float = 0.0, mean: float | None = None, **others: i
 
 
 class Caller:
-    """A process that asks, and reports as routers do: what it asks, and what it asked since."""
+    """A process with a load, which reports as routers do."""
 
     def __init__(self, name: str, history: LoadHistory, now: float) -> None:
         self.name, self.history = name, history
@@ -57,7 +57,7 @@ class Caller:
 
 
 def truth(callers: list[Caller], start: float, now: float) -> tuple[float, int, int]:
-    """Return mean, highest and lowest of the sum, reckoned from every single step."""
+    """Return mean, maximum and minimum of the sum, from every single step."""
     moments = sorted(
         {at for caller in callers for at, _ in caller.steps if at > start} | {start, now}
     )
@@ -101,7 +101,7 @@ def test_the_mean_is_that_of_all_steps(seed: int, processes: int, look_back: int
 
 
 def test_one_process_exactly():
-    """With one process that reports each change, all three numbers are exact."""
+    """For a process that reports each change, all aggregates are exact."""
     history = LoadHistory(10.0, 0.0)
     history.add("p", told(6), 0.0)
     history.add("p", told(2, over_s=4.0, mean=6.0, high=6, low=6), 4.0)
@@ -112,7 +112,7 @@ def test_one_process_exactly():
 
 
 def test_a_load_between_two_reports_counts():
-    """A spike that was over before the next report is known from its mean and its highest."""
+    """A spike between two reports appears in the mean and the maximum."""
     history = LoadHistory(10.0, 0.0)
     history.add("p", told(0), 0.0)
     history.add("p", told(0, over_s=2.0, mean=5.0, high=40, low=0), 2.0)
@@ -122,7 +122,7 @@ def test_a_load_between_two_reports_counts():
 
 
 def test_no_load_comes_down_to_exactly_zero():
-    """When the last request has left the window nothing is left of it, not a rounding."""
+    """After the last request has left the window, no rounding error remains."""
     history = LoadHistory(3.0, 0.0)
     now = 0.0
     for step in range(1000):
@@ -136,7 +136,7 @@ def test_no_load_comes_down_to_exactly_zero():
 
 
 def test_a_constant_load_rests():
-    """Reports that tell nothing new leave nothing to look at but the silence of a process."""
+    """With unchanged reports, the next change is the timeout of a silent process."""
     history = LoadHistory(10.0, 0.0)
     for second in range(0, 40, 5):
         history.add("p", told(4, over_s=5.0), float(second))
@@ -145,7 +145,7 @@ def test_a_constant_load_rests():
 
 
 def test_a_process_that_is_gone_is_forgotten():
-    """After fifteen silent seconds a process asks nothing any more; what it asked ages away."""
+    """A process that is silent for fifteen seconds has no load; its past load leaves the window."""
     history = LoadHistory(10.0, 0.0)
     history.add("p", told(8), 0.0)
     assert history.next_change(9.99) == pytest.approx(10.0)
@@ -158,7 +158,7 @@ def test_a_process_that_is_gone_is_forgotten():
 
 
 def test_processes_add_up():
-    """The load is that of all processes; one that tells late asked nothing before."""
+    """The load is the sum of all processes; a new process had no load before."""
     history = LoadHistory(10.0, 0.0)
     history.add("a", told(4), 0.0)
     history.add("b", told(6), 5.0)
@@ -168,7 +168,7 @@ def test_processes_add_up():
 
 
 def test_a_lost_report_is_bridged():
-    """Where a report was lost, the process is taken to have asked what it told last."""
+    """Where a report was lost, the previous load of the process counts."""
     history = LoadHistory(100.0, 0.0)
     history.add("p", told(4), 0.0)
     history.add("p", told(8, over_s=2.0, mean=8.0), 10.0)
@@ -176,7 +176,7 @@ def test_a_lost_report_is_bridged():
 
 
 def test_memory_is_bounded():
-    """Ten reports a second for twenty minutes are kept in a few pieces."""
+    """Ten reports a second for twenty minutes take few pieces."""
     history = LoadHistory(600.0, 0.0)
     for step in range(12_000):
         history.add("p", told(step % 3, over_s=0.1), step * 0.1)
@@ -189,7 +189,7 @@ def test_memory_is_bounded():
 
 
 def test_looking_back_less_or_more():
-    """A changed look-back holds at once, and is looked at until it has settled."""
+    """A changed look-back period takes effect at once, and the load settles after it."""
     history = LoadHistory(100.0, 0.0)
     history.add("p", told(10), 0.0)
     history.add("p", told(0, over_s=10.0, mean=10.0, high=10, low=10), 10.0)

@@ -1,4 +1,4 @@
-"""Load that is measured and told: the numbers are right, and nothing is told too often."""
+"""Measured and reported load: correct numbers at a limited rate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HERE = DeploymentId("app", "D")
     st.lists(st.tuples(st.floats(0.001, 5), st.integers(0, 50), st.integers(0, 50)), max_size=40),
 )
 def test_mean_highest_and_lowest(before, after):
-    """Of all that was asked since the last report, each value weighted by how long it held."""
+    """The mean since the last report weights each value by its duration."""
     clock = FakeClock()
     meter = LoadMeter(HERE, clock)
     for pause, queued, running in before:
@@ -51,7 +51,7 @@ def test_mean_highest_and_lowest(before, after):
 
 
 class Sent:
-    """Keeps what was reported, with the time; fails while told to."""
+    """Records reports with their times; fails on request."""
 
     def __init__(self) -> None:
         self.at: list[float] = []
@@ -66,7 +66,7 @@ class Sent:
 
 
 class Load:
-    """The load of one process on one deployment, which the test sets."""
+    """The load of one process on one deployment, set by the test."""
 
     def __init__(self) -> None:
         self.queued = 0
@@ -75,7 +75,7 @@ class Load:
 
 
 class Bench:
-    """A load that is metered, and what is reported of it."""
+    """A metered load and its reports."""
 
     def __init__(self, sent: Sent) -> None:
         self.load = Load()
@@ -91,7 +91,7 @@ class Bench:
 
 
 def benched(test: Callable[[Bench], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """Run a test with a bench, in virtual time; afterwards, no task may be left."""
+    """Run a test with a bench in virtual time; fail if a task is pending at the end."""
 
     def run() -> None:
         async def main() -> None:
@@ -114,7 +114,7 @@ async def settle() -> None:
 
 @benched
 async def test_a_burst_without_replicas_is_told_at_once(bench: Bench):
-    """The first call that waits for what is not there; a moment later, how many have come since."""
+    """A first call without a replica is reported at once, and the following calls 0.1 s later."""
     loop = asyncio.get_running_loop()
     assert [r.queued for r in bench.sent.reports[-1]] == [0]
     await asyncio.sleep(0.01)  # within the pause after a report
@@ -131,7 +131,7 @@ async def test_a_burst_without_replicas_is_told_at_once(bench: Bench):
 
 @benched
 async def test_a_load_that_changes_all_the_time_is_told_once_a_second(bench: Bench):
-    """However many calls come, and with what it was between; one that rises, ten times."""
+    """A load is reported once a second with its mean, a rising load ten times a second."""
     bench.load.replicas = ["a"]
     for _ in range(1000):
         await bench.set(0, 1)
@@ -148,7 +148,7 @@ async def test_a_load_that_changes_all_the_time_is_told_once_a_second(bench: Ben
 
 @benched
 async def test_a_load_that_stays_is_told_every_five_seconds_and_its_end_once(bench: Bench):
-    """The controller forgets who is silent; and needs to hear of nothing only once."""
+    """A constant load is reported every five seconds, zero load once."""
     bench.load.replicas = ["a"]
     await bench.set(1, 2)
     await asyncio.sleep(0.2)
@@ -167,7 +167,7 @@ async def test_a_load_that_stays_is_told_every_five_seconds_and_its_end_once(ben
 
 @benched
 async def test_a_report_that_is_lost_is_made_again(bench: Bench):
-    """Also the one that says that nothing is asked any more; a second later, not at once."""
+    """A failed report is sent again after a second, also the report of zero load."""
     bench.load.replicas = ["a"]
     await bench.set(0, 1)
     await asyncio.sleep(0.3)
@@ -182,7 +182,7 @@ async def test_a_report_that_is_lost_is_made_again(bench: Bench):
 
 
 def test_all_deployments_are_told_in_one(run):
-    """One call for what has changed of any of them."""
+    """One message has the loads of all changed deployments."""
 
     async def main():
         sent = Sent()
@@ -205,7 +205,7 @@ def test_all_deployments_are_told_in_one(run):
 
 @benched
 async def test_a_load_that_is_closed_is_not_reported(bench: Bench):
-    """A deployment that gets a fixed size again: no report, and no task."""
+    """A deployment with a fixed size causes no reports and no task."""
     await bench.set(0, 1)
     await asyncio.sleep(0.3)
     bench.metered.close()
@@ -215,7 +215,7 @@ async def test_a_load_that_is_closed_is_not_reported(bench: Bench):
 
 
 def test_a_process_has_one_reporter():
-    """All loads of a runtime go through one reporter, and it does not keep the runtime."""
+    """All loads of a runtime use one reporter, which does not keep the runtime alive."""
 
     class Process:
         def __init__(self) -> None:

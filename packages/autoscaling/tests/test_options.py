@@ -65,12 +65,12 @@ def refusal(**options: Any) -> str:
     ],
 )
 def test_refusals_say_what_is_allowed(options: dict[str, Any], message: str):
-    """In one line: the deployment, the option, its value, and what is allowed."""
+    """The error is one line with the deployment, the option, its value and the rule."""
     assert refusal(**options) == message
 
 
 def test_numbers_as_text():
-    """As in other options; the command line gives builders texts."""
+    """Numbers may be strings, as in other options; the command line passes strings."""
     scaling = scaling_of(
         make(
             num_replicas="auto",
@@ -87,13 +87,13 @@ def test_num_replicas_none_is_unset():
 
 
 def test_replicas_as_text_exclude_autoscaling():
-    """As the number does."""
+    """A number as a string excludes autoscaling, as the number does."""
     message = refusal(num_replicas="2", autoscaling_config={"max_replicas": 3})
     assert "num_replicas='2' and autoscaling_config exclude each other" in message
 
 
 def test_auto():
-    """`auto` is autoscaling from 1 to 100 replicas at 2 requests each."""
+    """`auto` means 1 to 100 replicas with 2 requests each."""
     scaling = scaling_of(make(num_replicas="auto"))
     assert (scaling.min_replicas, scaling.max_replicas) == (1, 100)
     assert scaling.target_ongoing_requests == 2
@@ -101,7 +101,7 @@ def test_auto():
 
 @pytest.mark.parametrize("kind", [dict, AutoscalingConfig])
 def test_auto_is_overridden_by_given_fields(kind):
-    """Only fields that were given replace those of `auto`."""
+    """Only fields that the user sets replace the values of `auto`."""
     made = make(num_replicas="auto", autoscaling_config=kind(max_replicas=7, upscale_delay_s=1))
     scaling = scaling_of(made)
     assert (scaling.min_replicas, scaling.max_replicas) == (1, 7)
@@ -109,19 +109,19 @@ def test_auto_is_overridden_by_given_fields(kind):
 
 
 def test_autoscaling_without_auto_keeps_its_own_defaults():
-    """An `autoscaling_config` alone allows one replica unless it says more, as in Ray Serve."""
+    """An `autoscaling_config` allows one replica by default, as in Ray Serve."""
     assert scaling_of(make(autoscaling_config={})).max_replicas == 1
 
 
 def test_a_fixed_number_replaces_autoscaling():
-    """The later of the two wins in `options`."""
+    """In `options`, a later number replaces autoscaling."""
     made = make(autoscaling_config={"max_replicas": 3}).options(num_replicas=2)
     assert (dict(made.plugin_options), made.num_replicas) == ({}, 2)
     assert make(num_replicas="auto").options(num_replicas=2).plugin_options == {}
 
 
 def test_autoscaling_replaces_a_fixed_number():
-    """The later of the two wins in `options`, the other way round."""
+    """In `options`, later autoscaling replaces a number."""
     made = make(num_replicas=2).options(autoscaling_config={"max_replicas": 3})
     assert scaling_of(made).max_replicas == 3
 

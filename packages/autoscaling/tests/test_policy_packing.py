@@ -53,7 +53,7 @@ def loaded(spec: DeploymentSpec) -> Any:
 
 @pytest.mark.parametrize("policy", [half, Times, Times(3), lambda context: 4])
 def test_the_users_code_travels_as_bytes(policy: Any):
-    """The config that the controller unpickles holds a name; the code is loaded elsewhere."""
+    """The controller gets the policy's name and code as bytes, which it does not load."""
     spec = spec_of(policy)
     assert ":" in code_of(spec).name
     arrived = loaded(pickle.loads(pickle.dumps(spec)))
@@ -62,14 +62,14 @@ def test_the_users_code_travels_as_bytes(policy: Any):
 
 
 def test_arguments_stay_in_the_config():
-    """`policy_kwargs` are plain values, which the controller may compare."""
+    """`policy_kwargs` are plain values, which the controller can compare."""
     spec = spec_of(Times, factor=5)
     assert policy_of(spec)["policy_kwargs"] == {"factor": 5}
 
 
 @pytest.mark.parametrize("path", ["statistics:mean", "statistics.mean"])
 def test_an_import_path_is_imported_here(path: str):
-    """With a colon or dots only; what it names is sent, so a misspelling is found at once."""
+    """An import path is imported in the driver, so a misspelling fails at once."""
     import statistics
 
     spec = spec_of(path)
@@ -78,7 +78,7 @@ def test_an_import_path_is_imported_here(path: str):
 
 
 def test_a_name_stays_a_name():
-    """What a plugin gives needs no code; nor does what does not scale."""
+    """A plugin's policy, or no policy, needs no code."""
     assert policy_of(spec_of("default"))["policy_function"] == "default"
     plain = serve.deployment(Times).bind()
     [spec] = build_application(plain, name="app", route_prefix=None).deployments
@@ -100,13 +100,13 @@ def test_the_version_is_not_the_policys():
     ],
 )
 def test_what_is_no_policy_is_refused(policy: Any, kwargs: dict[str, Any], message: str):
-    """In the user's program, naming the deployment."""
+    """An invalid import path fails in the driver, with the deployment's name."""
     with pytest.raises(ConfigError, match=message):
         spec_of(policy, **kwargs)
 
 
 def test_what_does_not_pickle_is_refused():
-    """With the reason, in the user's program."""
+    """An invalid policy fails in the driver, with the reason."""
     import threading
 
     lock = threading.Lock()
@@ -120,7 +120,7 @@ def test_what_does_not_pickle_is_refused():
 
 
 def test_values_are_checked():
-    """Like all options: kind of the policy, and arguments that are JSON-able."""
+    """The policy's type and its arguments are validated."""
     with pytest.raises(ConfigError, match="policy_kwargs"):
         spec_of(Times, factor=object())
     with pytest.raises(ConfigError, match="policy_function"):
@@ -128,7 +128,7 @@ def test_values_are_checked():
 
 
 def test_a_config_is_split():
-    """What is compared, stored and shown holds the policy's name; the code is apart."""
+    """The stored and shown option has the policy's name without code."""
     config = AutoscalingConfig(max_replicas=3)
     assert split_policy(config) == (config, None)
     code = UserCode("m:f", b"code")
@@ -140,7 +140,7 @@ def test_a_config_is_split():
 
 
 def test_the_option_stays_in_the_controller():
-    """Neither replicas nor callers get the option, so a change of it reaches none of them."""
+    """Replicas and callers do not get the option, so its changes do not reach them."""
     spec = spec_of(half)
     assert spec.options == {}
     assert set(spec.all_options) == {"autoscaling"}

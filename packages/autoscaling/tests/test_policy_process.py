@@ -1,4 +1,4 @@
-"""The process of users' policies, spoken to directly: what it holds, and what it never does."""
+"""The process of users' policies, called directly."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def process() -> AsyncIterator[PolicyProcess]:
 
 
 async def test_it_answers_only_for_the_policy_that_is_meant(process: PolicyProcess):
-    """Whoever asks for another version, or after a restart, is told to give the policy first."""
+    """A call of an unknown version, or after a restart, returns `is_unknown`."""
     policy, other = packed(Constant, number=3), packed(Constant, number=4)
     assert policy.digest != other.digest
     unknown = PolicyResult(is_unknown=True)
@@ -71,7 +71,7 @@ async def test_it_answers_only_for_the_policy_that_is_meant(process: PolicyProce
 
 
 async def test_the_same_policy_again_keeps_its_state(process: PolicyProcess):
-    """A repeated `give` changes nothing; another policy begins without state."""
+    """Adding the same policy again keeps its state; another policy starts without state."""
     policy, other = packed(counts), packed(counts, unused=1)
     await process.add(A, policy)
     assert await process.decide(A, policy.digest, context(), LONG_S) == PolicyResult(1.0)
@@ -82,7 +82,7 @@ async def test_the_same_policy_again_keeps_its_state(process: PolicyProcess):
 
 
 async def test_deployments_do_not_share_state(process: PolicyProcess):
-    """Two with the same code count apart, each in a thread of its own."""
+    """Policies with equal code have separate state and separate threads."""
     policy = packed(counts)
     for who in (A, B):
         await process.add(who, policy)
@@ -92,7 +92,7 @@ async def test_deployments_do_not_share_state(process: PolicyProcess):
 
 
 async def test_to_forget_ends_the_thread(process: PolicyProcess):
-    """Nothing is left of a deployment that is gone; one that is unknown is fine."""
+    """A removed deployment leaves no thread; removing an unknown deployment is ignored."""
     policy = packed(Constant, number=3)
     await process.add(A, policy)
     await process.decide(A, policy.digest, context(), LONG_S)
@@ -105,7 +105,7 @@ async def test_to_forget_ends_the_thread(process: PolicyProcess):
 
 
 async def test_a_failed_answer_keeps_the_state(process: PolicyProcess):
-    """An answer that is no number changes nothing of what the policy knows."""
+    """An invalid decision keeps the policy's state."""
 
     def wavers(context: AutoscalingContext) -> Any:
         count = context.policy_state.get("count", 0) + 1
@@ -123,7 +123,7 @@ async def test_a_failed_answer_keeps_the_state(process: PolicyProcess):
 
 
 async def test_one_that_cancels_itself(process: PolicyProcess):
-    """It fails, the process does not, and it can be asked again."""
+    """A policy that cancels its own task fails, and can decide again."""
 
     async def cancels(context: AutoscalingContext) -> float:
         if context.total_num_requests > 100:
@@ -138,7 +138,7 @@ async def test_one_that_cancels_itself(process: PolicyProcess):
 
 
 async def test_one_that_fails_to_load_is_loaded_again(process: PolicyProcess):
-    """So one whose file or network comes back needs no new deployment."""
+    """A policy that failed to load is loaded again with the next decision."""
     policy = packed(_Moody)
     await process.add(A, policy)
     _Moody.fails = True
@@ -149,7 +149,7 @@ async def test_one_that_fails_to_load_is_loaded_again(process: PolicyProcess):
 
 
 async def test_the_end_of_the_process_leaves_no_thread():
-    """Every policy that does not block ends with it."""
+    """The end of the process stops every policy that does not block."""
     process = PolicyProcess(None)
     policy = packed(Constant, number=3)
     for who in (A, B):

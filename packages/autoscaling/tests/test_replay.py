@@ -51,7 +51,7 @@ configs = st.fixed_dictionaries(
 @settings(max_examples=150)
 @given(configs, st.integers(1, 60), st.sampled_from([0.0, 3.0, 40.0]))
 def test_no_load_reaches_the_minimum(values: dict[str, Any], asked: int, start_s: float):
-    """After any load the number comes down to the minimum, and then nothing happens any more."""
+    """After any load, the number falls to the minimum and stays there."""
     limits = AutoscalingConfig(**values)
     loads = [Load(0, 0, asked), Load(300, 0, 0)]
     numbers = [step.number for step in replay(loads, limits, start_s=start_s)]
@@ -62,7 +62,7 @@ def test_no_load_reaches_the_minimum(values: dict[str, Any], asked: int, start_s
 @settings(max_examples=150)
 @given(configs, st.integers(0, 80), st.sampled_from([0.0, 3.0, 40.0]))
 def test_constant_load_does_not_oscillate(values: dict[str, Any], asked: int, start_s: float):
-    """Under a load that stays the number goes one way, to what the load asks for, and stays."""
+    """Under a constant load, the number moves monotonically to its final value and stays."""
     limits = AutoscalingConfig(**values)
     found = [s.number for s in replay([Load(0, 0, asked)], limits, start_s=start_s, until=HOUR)]
     wished = math.ceil(asked / limits.target_ongoing_requests)
@@ -73,7 +73,7 @@ def test_constant_load_does_not_oscillate(values: dict[str, Any], asked: int, st
 @settings(max_examples=8)
 @given(st.integers(0, 10**9), st.sampled_from([4, 9, 20]))
 def test_a_noisy_load_hardly_oscillates(seed: int, asked: int):
-    """A load that flickers by a third around its mean changes the number a few times an hour."""
+    """A load that varies by a third around its mean changes the number a few times an hour."""
     rng = random.Random(seed)
     trace = [(t, rng.randint(asked - asked // 3, asked + asked // 3)) for t in range(0, 3600, 3)]
     found = steps([(float(t), n) for t, n in trace], until=HOUR)
@@ -83,7 +83,7 @@ def test_a_noisy_load_hardly_oscillates(seed: int, asked: int):
 @settings(max_examples=60)
 @given(configs, st.integers(2, 40))
 def test_bursts_are_followed_within_the_delays(values: dict[str, Any], replicas: int):
-    """A burst that lasts has its replicas after looking back and the delay; so has its end."""
+    """A lasting burst has its replicas after the look-back period and the delay; so has its end."""
     whole = {"min_replicas": 1, "upscaling_factor": None, "downscaling_factor": None}
     limits = AutoscalingConfig(**{**values, **whole})
     asked = math.ceil(replicas * limits.target_ongoing_requests)
@@ -98,7 +98,7 @@ def test_bursts_are_followed_within_the_delays(values: dict[str, Any], replicas:
 
 
 def test_the_defaults():
-    """By hand: 16 requests at 2 each are 8 replicas, after half a minute, for ten minutes."""
+    """16 requests at 2 per replica are 8 replicas, after 30 s, for ten minutes."""
     trace = [(0.0, 0), (10.0, 16), (200.0, 0)]
     assert steps(trace, min_replicas=0, start_s=3) == [
         (0.0, 0),
@@ -110,14 +110,14 @@ def test_the_defaults():
 
 
 def test_a_short_burst_changes_nothing():
-    """What is over before the delay is over starts no replica."""
+    """A burst shorter than the delay starts no replica."""
     trace = [(0.0, 1), (100.0, 40), (115.0, 1)]
     assert steps(trace, look_back_period_s=5) == [(0.0, 1)]
     assert len(steps(trace, look_back_period_s=5, upscale_delay_s=10)) > 1
 
 
 def test_the_highest_load_is_followed():
-    """With `max` a spike counts for as long as is looked back, with `min` only what stays."""
+    """With `max`, a spike counts over the look-back period; with `min`, only a lasting load."""
     trace = [(0.0, 2), (50.0, 30), (51.0, 2)]
     found = steps(trace, aggregation_function="max", upscale_delay_s=1, downscale_delay_s=5)
     assert found[:2] == [(0.0, 1), (51.0, 15)]
@@ -126,7 +126,7 @@ def test_the_highest_load_is_followed():
 
 
 def test_replicas_take_time_to_start():
-    """With a factor below one the next step waits for the replicas of the last."""
+    """With a factor below one, the next step waits for the replicas of the previous step."""
     trace = [(0.0, 32)]
     fast = steps(trace, upscaling_factor=0.5, upscale_delay_s=0, until=100)
     slow = steps(trace, upscaling_factor=0.5, upscale_delay_s=0, until=100, start_s=10)
@@ -136,7 +136,7 @@ def test_replicas_take_time_to_start():
 
 
 def test_a_policy_of_ones_own():
-    """A function, its state, and its nonsense."""
+    """Functions, their state and their invalid decisions work as in the controller."""
 
     def alternate(context: AutoscalingContext) -> Any:
         count = context.policy_state.get("count", 0) + 1
@@ -150,7 +150,7 @@ def test_a_policy_of_ones_own():
 
 
 def test_no_load_at_all():
-    """An empty recording leads to nothing."""
+    """An empty recording yields no steps."""
     assert list(replay([], config())) == []
 
 
@@ -163,7 +163,7 @@ def test_no_load_at_all():
     ],
 )
 def test_recordings_are_read(line: str, load: Load):
-    """One object in each line; what is not given is none, what is not known is passed over."""
+    """Each line is an object; missing counts are 0, and unknown keys are ignored."""
     assert list(read_trace([line, "\n"])) == [load]
 
 
@@ -177,7 +177,7 @@ def test_recordings_are_read(line: str, load: Load):
     ],
 )
 def test_bad_recordings_are_refused(lines: list[str], told: str):
-    """With the line, and what one looks like."""
+    """The error names the line, and shows a valid line."""
     with pytest.raises(ConfigError, match=told):
         list(read_trace(lines))
 
@@ -191,7 +191,7 @@ def trace(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_program(trace: Path, capsys: pytest.CaptureFixture[str]):
-    """It prints each number and when it comes, from the beginning of the recording."""
+    """The program prints each number with its time since the start of the recording."""
     assert main([str(trace), "--config", '{"max_replicas": 10, "downscale_delay_s": 60}']) == 0
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert printed[0] == ["time", "s", "replicas", "requests"]
@@ -218,7 +218,7 @@ def test_the_program_reads_a_file(trace: Path, capsys: pytest.CaptureFixture[str
 def test_the_program_says_what_is_wrong(
     trace: Path, values: dict[str, Any], told: str, capsys: pytest.CaptureFixture[str]
 ):
-    """In one line, and ends with 1."""
+    """Errors are one line, with exit code 1."""
     import re
 
     assert main([str(trace), "--config", json.dumps(values)]) == 1
@@ -228,7 +228,7 @@ def test_the_program_says_what_is_wrong(
 
 
 def test_the_recorder_writes_what_the_program_reads(tmp_path: Path):
-    """One line for each load that is another, no more than it may; it decides as `default` does."""
+    """The recorder writes a line per change up to its maximum, and decides as `default`."""
     from alacarte.types import DeploymentId
     from alacarte_autoscaling import Recorder, default_autoscaling_policy
 
@@ -245,5 +245,5 @@ def test_the_recorder_writes_what_the_program_reads(tmp_path: Path):
 
 
 def test_steps_tell_what_was_asked():
-    """Each step says how many requests there were at its moment."""
+    """Each step has the number of requests at its time."""
     assert next(iter(replay([Load(5.0, 3, 4)], config()))) == ReplayStep(5.0, 1, 7)

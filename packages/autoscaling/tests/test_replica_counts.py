@@ -16,7 +16,7 @@ WHO = DeploymentId("app", "D")
 
 
 class Map:
-    """The cluster's durable map; it may refuse."""
+    """A durable key-value store that can fail."""
 
     def __init__(self) -> None:
         self.data: dict[str, bytes] = {}
@@ -43,7 +43,7 @@ def spec(name: str = "D", **scaling: Any) -> tuple[DeploymentId, AutoscalingConf
 
 
 class Book:
-    """Counts, and what became of them."""
+    """Counts, and the applied changes."""
 
     def __init__(self, stored: Map, recovered: bytes | None = None) -> None:
         self.map: Any = stored
@@ -57,7 +57,7 @@ class Book:
 
 
 def test_what_it_begins_with():
-    """A new deployment has its first number; one that had a fixed number keeps it, in bounds."""
+    """A new deployment gets its initial number; one with a fixed number keeps it in bounds."""
 
     async def main() -> None:
         book = Book(Map())
@@ -73,7 +73,7 @@ def test_what_it_begins_with():
 
 
 def test_a_redeploy_keeps_the_number():
-    """The number stays, within bounds; `initial_replicas` counts anew after a change only."""
+    """The number stays within bounds; `initial_replicas` applies again after a change only."""
 
     async def main() -> None:
         book = Book(Map())
@@ -93,7 +93,7 @@ def test_a_redeploy_keeps_the_number():
 
 
 def test_a_number_is_stored_before_it_is_acted_on():
-    """Through failures of the map, and with as few writes as it takes."""
+    """Counts are stored despite failures, with as few writes as possible."""
 
     async def main() -> None:
         book = Book(Map())
@@ -113,7 +113,7 @@ def test_a_number_is_stored_before_it_is_acted_on():
 
 
 def test_a_new_controller_goes_on():
-    """What was stored is there after a restart; what was forgotten or cleared is not."""
+    """Stored counts survive a restart; forgotten and cleared counts do not."""
 
     async def main() -> None:
         stored = Map()

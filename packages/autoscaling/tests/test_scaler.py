@@ -23,7 +23,7 @@ class ByLoad:
 
 
 class Cluster:
-    """A durable map, and actors that are only there."""
+    """A durable store, and actors without behavior."""
 
     def __init__(self) -> None:
         self.data: dict[str, bytes] = {}
@@ -47,7 +47,7 @@ class Cluster:
 
 
 class Controller:
-    """What the controller does with it: wishes come true at once."""
+    """A controller that applies counts at once."""
 
     def __init__(self, cluster: Any, recovered: bytes | None = None) -> None:
         factories = {"default": ScalingPolicyFactory("default", lambda kwargs: ByLoad())}
@@ -84,7 +84,7 @@ def fixed() -> DeploymentInfo:
 
 
 def test_the_number_survives_the_controller():
-    """A new one has the number of the former, and keeps it until everybody has told of its load."""
+    """A restarted controller keeps the number until every process has had time to report."""
 
     async def main() -> None:
         cluster = Cluster()
@@ -107,7 +107,7 @@ def test_the_number_survives_the_controller():
 
 
 def test_a_former_controllers_policies_end():
-    """Their process is ended when nobody has a policy of his own any more, and no other."""
+    """The policy process ends when no deployment uses a user's policy."""
 
     async def main() -> None:
         cluster = Cluster()
@@ -125,7 +125,7 @@ def test_a_former_controllers_policies_end():
 
 
 def test_from_fixed_to_scaled_and_back():
-    """A fixed number is where scaling begins; with a fixed number again it is forgotten."""
+    """A fixed number is the start of autoscaling; a fixed number afterwards removes the count."""
 
     async def main() -> None:
         controller = Controller(Cluster())
@@ -142,7 +142,7 @@ def test_from_fixed_to_scaled_and_back():
 
 
 def test_the_same_again_does_not_disturb():
-    """Deploying the same goes on with the load that is known."""
+    """An unchanged redeploy keeps the known load."""
 
     async def main() -> None:
         controller = Controller(Cluster())

@@ -21,7 +21,7 @@ WHO = DeploymentId("app", "D")
 
 
 class ByLoad:
-    """What alacarte-autoscaling gives as `default`, which core does not know."""
+    """A stand-in for the policy `default`."""
 
     def __init__(self, **kwargs: Any) -> None:
         self.asked: list[float] = []
@@ -32,7 +32,7 @@ class ByLoad:
 
 
 class Custom:
-    """Stands for the process of users' policies."""
+    """A stand-in for the process of users' policies."""
 
     def __init__(self, answer: Callable[[AutoscalingContext], Any] | None = None) -> None:
         self.answer = answer
@@ -66,7 +66,7 @@ def told(queued: int, running: int = 0, deployment: DeploymentId = WHO) -> LoadR
 
 
 class World:
-    """A scaler whose wishes come true at once."""
+    """A scaler whose counts are applied at once."""
 
     def __init__(
         self, policies: Mapping[str, Any] | None = None, custom: Custom | None = None
@@ -94,7 +94,7 @@ class World:
         self.scaler.running(WHO, number)
 
     async def hold(self, seconds: float, *reports: LoadReport) -> None:
-        """Ask the same for a while, and tell it every five seconds as routers do."""
+        """Keep a load for a while, reported every five seconds."""
         end = self.loop.time() + seconds
         while (left := end - self.loop.time()) > 1e-6:
             self.scaler.report("p", reports)
@@ -111,7 +111,7 @@ def on_fake_clock(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[],
 
 @on_fake_clock
 async def test_a_burst_is_followed_after_the_delay():
-    """A load that lasts brings replicas when its delay is over, and takes them after the other."""
+    """A lasting load starts replicas after the delay, and their end has its own delay."""
     world = World()
     world.begin(1, look_back_period_s=2, upscale_delay_s=10, downscale_delay_s=60)
     await world.hold(30, told(0, 12))
@@ -128,7 +128,7 @@ async def test_a_burst_is_followed_after_the_delay():
 
 @on_fake_clock
 async def test_what_rests_is_not_looked_at():
-    """With a constant load, or none, no policy is asked and no timer runs."""
+    """With a constant load, or none, no policy is called and no timer runs."""
     world = World()
     world.begin(2, look_back_period_s=1)
     await world.hold(3, told(0, 4))
@@ -147,7 +147,7 @@ async def test_what_rests_is_not_looked_at():
 
 @on_fake_clock
 async def test_the_first_request_starts_a_replica_at_once():
-    """From none to one without a delay, in the same turn of the loop."""
+    """A cold start scales from zero to one at once, without delay."""
     world = World()
     world.begin(0, min_replicas=0)
     await asyncio.sleep(100)
@@ -159,7 +159,7 @@ async def test_the_first_request_starts_a_replica_at_once():
 
 @on_fake_clock
 async def test_the_last_replica_has_its_own_delay():
-    """Down to one after one delay, and to none after the other one, from then on."""
+    """The number falls to one after a delay, and to zero after the other delay."""
     world = World()
     world.begin(4, min_replicas=0, look_back_period_s=1, downscale_delay_s=10,
                 downscale_to_zero_delay_s=50)  # fmt: skip
@@ -175,7 +175,7 @@ async def test_the_last_replica_has_its_own_delay():
 
 @on_fake_clock
 async def test_many_reports_are_few_looks():
-    """However often callers tell, a policy is asked ten times a second."""
+    """However often callers report, a policy is called at most ten times a second."""
     world = World()
     world.begin(1)
     for step in range(1000):
@@ -187,7 +187,7 @@ async def test_many_reports_are_few_looks():
 
 @on_fake_clock
 async def test_a_policy_that_fails_is_named_and_asked_again():
-    """The number stays, the reason is told once, others scale, and it may recover."""
+    """A failed policy keeps its number, warns once, affects no other deployment, and recovers."""
 
     class Fails(ByLoad):
         answers: Any = ZeroDivisionError("no such luck")
@@ -231,7 +231,7 @@ OWN = {"policy": {"policy_function": "mine:policy"}, "code": CODE}
 
 @on_fake_clock
 async def test_a_users_policy_is_asked_without_waiting():
-    """While it thinks the scaler goes on; it is asked once a second, one question at a time."""
+    """A user's policy is called once a second, one call at a time, without blocking the loop."""
 
     async def think(context: AutoscalingContext) -> float:
         await asyncio.sleep(0.5)
@@ -250,7 +250,7 @@ async def test_a_users_policy_is_asked_without_waiting():
 
 @on_fake_clock
 async def test_a_users_policy_may_fail():
-    """It is asked again, ever more rarely, and the first request still starts a replica."""
+    """A failing policy is called at growing intervals, and cold starts still work."""
 
     def fail(context: AutoscalingContext) -> float:
         raise PolicyFailure("it raised OSError: no queue")
@@ -269,7 +269,7 @@ async def test_a_users_policy_may_fail():
 
 @on_fake_clock
 async def test_an_answer_to_what_is_gone_counts_for_nothing():
-    """A policy that is replaced, or whose deployment is, while it thinks: nobody hears it."""
+    """The decision of a replaced policy, or of a replaced deployment, is dropped."""
 
     async def think(context: AutoscalingContext) -> float:
         await asyncio.sleep(3)
@@ -290,7 +290,7 @@ async def test_an_answer_to_what_is_gone_counts_for_nothing():
 
 @on_fake_clock
 async def test_a_new_configuration_holds_at_once():
-    """Bounds are kept from the moment on, and the load that is known stays known."""
+    """New bounds apply at once, and the known load is kept."""
     world = World()
     world.begin(1, upscale_delay_s=0, look_back_period_s=1)
     await world.hold(10, told(0, 40))
@@ -305,7 +305,7 @@ async def test_a_new_configuration_holds_at_once():
 
 @on_fake_clock
 async def test_a_new_controller_waits_until_it_knows_the_load():
-    """After a restart nothing shrinks before every process has had the time to tell of its load."""
+    """After a restart, no number falls before every process has had time to report."""
     world = World()
     world.scaler.follow(spec(downscale_delay_s=0, look_back_period_s=1), 6, resumed=True)
     world.scaler.running(WHO, 6)
@@ -320,7 +320,7 @@ async def test_a_new_controller_waits_until_it_knows_the_load():
 
 @on_fake_clock
 async def test_a_policy_may_ask_to_be_asked():
-    """A plugin's policy that goes by something else than load is asked in its period."""
+    """A plugin's policy with a period is called under a constant load."""
     policy = ByLoad()
     factory = ScalingPolicyFactory("default", lambda kwargs: policy, period_s=10)
     world = World({"default": factory})
@@ -332,7 +332,7 @@ async def test_a_policy_may_ask_to_be_asked():
 
 @on_fake_clock
 async def test_a_policys_state_comes_back():
-    """What a policy answers as its state is in the next context."""
+    """The returned state of a policy is in its next context."""
 
     class Counts:
         def decide(self, context: AutoscalingContext) -> Any:
@@ -350,7 +350,7 @@ async def test_a_policys_state_comes_back():
 
 @on_fake_clock
 async def test_a_policy_that_is_gone_keeps_nobody_else_from_scaling():
-    """A new controller may find a plugin changed: it says so, and the others go on."""
+    """Without its plugin after a restart, a deployment reports the problem; others scale."""
     world = World({"default": lambda kwargs: ByLoad()})
     world.scaler.follow(spec(policy={"policy_function": "gone"}), 3)
     other = DeploymentId("app", "Other")
@@ -366,7 +366,7 @@ async def test_a_policy_that_is_gone_keeps_nobody_else_from_scaling():
 
 @on_fake_clock
 async def test_a_policy_stays_while_it_is_asked_for():
-    """Deploying the same policy again leaves it, with all that it remembers; another one begins."""
+    """An unchanged policy keeps its state after a redeploy; another policy starts without state."""
     made: list[ByLoad] = []
 
     def make(kwargs: Any) -> ByLoad:
@@ -383,7 +383,7 @@ async def test_a_policy_stays_while_it_is_asked_for():
 
 
 def test_a_policy_that_no_plugin_gives_is_refused():
-    """The error names those that there are; what a policy refuses is refused."""
+    """The error lists the known policies; arguments that a policy refuses are refused."""
     none: dict[str, ScalingPolicyFactory] = {}
     with pytest.raises(ConfigError, match=r"no installed plugin registers .* 'mine'; known: \[\]"):
         check_policy(spec(policy={"policy_function": "mine"}), none)
@@ -399,7 +399,7 @@ def test_a_policy_that_no_plugin_gives_is_refused():
 
 
 def test_a_failing_policy_is_logged_once(caplog: pytest.LogCaptureFixture):
-    """One warning when it begins to fail, whatever it goes on to say."""
+    """One warning is logged when a policy starts to fail, for all its following failures."""
 
     async def main() -> None:
         def fail(context: AutoscalingContext) -> float:
@@ -418,7 +418,7 @@ def test_a_failing_policy_is_logged_once(caplog: pytest.LogCaptureFixture):
 
 @on_fake_clock
 async def test_a_caller_that_died_while_nothing_came_up_is_forgotten():
-    """Its waiting calls count for fifteen seconds; then none is wanted."""
+    """The queued calls of a silent process count for fifteen seconds."""
     world = World()
     # What is wanted never runs: the cluster has no room for it, say.
     world.changed = lambda deployment, number: world.numbers.append((world.loop.time(), number))

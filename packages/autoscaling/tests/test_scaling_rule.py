@@ -43,7 +43,7 @@ def at_once(wanted: float, target: int, running: int | None = None, **values: An
      (3.0000000001, 3, 3), (500.0, 3, 100), (0.3, 1, 1)],
 )  # fmt: skip
 def test_without_factors_the_wish_is_rounded_up(wanted: float, target: int, number: int):
-    """A fraction of a replica is a whole one; the last one leaves only after all others."""
+    """Fractions are rounded up; the last replica stops only after all others."""
     assert at_once(wanted, target) == number
 
 
@@ -53,7 +53,7 @@ def test_without_factors_the_wish_is_rounded_up(wanted: float, target: int, numb
      (2.0, 3.0, 1, 1, 5), (0.5, 6.0, 5, 2, 5)],
 )  # fmt: skip
 def test_growth_is_multiplied(factor: float, wanted: float, target: int, running: int, number: int):
-    """The factor applies to the way from what runs, and never asks for fewer than are wanted."""
+    """The factor applies to the growth from running replicas, and never lowers the target."""
     assert at_once(wanted, target, running, upscaling_factor=factor) == number
 
 
@@ -62,12 +62,12 @@ def test_growth_is_multiplied(factor: float, wanted: float, target: int, running
     [(0.5, 2.0, 10, 6), (0.1, 9.0, 10, 9), (0.01, 1.0, 10, 9), (2.0, 5.0, 10, 1), (0.5, 0.0, 1, 0)],
 )
 def test_shrinkage_is_multiplied(factor: float, wanted: float, target: int, number: int):
-    """A small factor takes at least one at a time, and does not get stuck by rounding."""
+    """A small factor removes at least one replica per step."""
     assert at_once(wanted, target, downscaling_factor=factor) == number
 
 
 def test_from_none_there_is_no_delay_and_no_factor():
-    """What a policy wants where there is no replica is done at once, and in whole."""
+    """A decision for a deployment with no replicas applies at once, without factors."""
     slow = config(upscale_delay_s=30, upscaling_factor=0.1)
     step = next_step(slow, 4.0, target=0, running=0, hysteresis=Hysteresis(), now=0.0)
     assert step.number == 4
@@ -75,13 +75,13 @@ def test_from_none_there_is_no_delay_and_no_factor():
 
 @pytest.mark.parametrize(("factor", "target", "number"), [(None, 0, 1), (3.0, 0, 3), (3.0, 5, 5)])
 def test_the_first_request_starts_the_first_replica(factor: float, target: int, number: int):
-    """Where nothing runs and something waits: one, or as many as the factor says."""
+    """A cold start has one replica, or as many as the factor."""
     assert cold_start(config(upscaling_factor=factor), target) == number
     assert cold_start(config(upscaling_factor=factor, max_replicas=2, min_replicas=1), 0) <= 2
 
 
 def run(settings: AutoscalingConfig, wishes: list[tuple[float, float]], target: int) -> int:
-    """Return the number after wishes at times."""
+    """Return the number after decisions at times."""
     hysteresis = Hysteresis()
     for now, wanted in wishes:
         step = next_step(
@@ -92,7 +92,7 @@ def run(settings: AutoscalingConfig, wishes: list[tuple[float, float]], target: 
 
 
 def test_delays_are_waited_for():
-    """More after thirty seconds, fewer after six hundred, none after its own delay."""
+    """Growth takes 30 s, shrinkage 600 s, and shrinkage to zero its own delay."""
     plain = config(downscale_to_zero_delay_s=60.0)
     assert run(plain, [(0, 5), (29.9, 5)], 1) == 1
     assert run(plain, [(0, 5), (29.9, 5), (30, 5)], 1) == 5
@@ -105,7 +105,7 @@ def test_delays_are_waited_for():
 
 
 def test_an_interruption_begins_the_delay_anew():
-    """A wish that lapses once, or turns round, has to last from then on."""
+    """A decision that lapses or reverses restarts the delay."""
     plain = config()
     assert run(plain, [(0, 5), (29, 1), (30, 5), (59, 5)], 1) == 1
     assert run(plain, [(0, 5), (29, 1), (30, 5), (60, 5)], 1) == 5
@@ -113,7 +113,7 @@ def test_an_interruption_begins_the_delay_anew():
 
 
 def test_what_is_due_is_told():
-    """A step says when its wish will be granted, so that nobody need ask before."""
+    """A step has the time at which its decision is due."""
     step = next_step(config(), 5.0, target=1, running=1, hysteresis=Hysteresis(), now=7.0)
     assert (step.number, step.due) == (1, 37.0)
     assert (
@@ -134,7 +134,7 @@ def test_what_is_due_is_told():
 def test_it_moves_towards_the_wish_and_stays_in_bounds(
     wanted: float, target: int, running: int, low: int, more: int, up: float, down: float
 ):
-    """Whatever is wanted: within bounds, never the wrong way, and never stuck on the way."""
+    """Steps stay within bounds, never move in the wrong direction, and reach the decision."""
     limits = config(
         min_replicas=low,
         max_replicas=low + more,
@@ -166,7 +166,7 @@ def test_it_moves_towards_the_wish_and_stays_in_bounds(
     down=st.floats(0.05, 1),
 )
 def test_a_constant_wish_is_reached_and_kept(wanted: float, begin: int, up: float, down: float):
-    """With factors up to one, a wish that stays is reached without overshooting, and then kept."""
+    """With factors up to one, a constant decision is reached without overshooting, and kept."""
     limits = config(upscaling_factor=up, downscaling_factor=down, upscale_delay_s=0,
                     downscale_delay_s=0)  # fmt: skip
     target, wish = begin, math.ceil(wanted - 1e-9)
@@ -187,7 +187,7 @@ def test_a_constant_wish_is_reached_and_kept(wanted: float, begin: int, up: floa
      (0, 0.0, None), ((0.0, {}), 0.0, {})],
 )  # fmt: skip
 def test_answers_are_numbers(answer: Any, number: float, state: Any):
-    """A number of any kind, alone or with a state."""
+    """A decision is any kind of number, with or without a state."""
     assert parse_decision(answer) == (number, state)
 
 
@@ -198,6 +198,6 @@ def test_answers_are_numbers(answer: Any, number: float, state: Any):
     ids=lambda answer: re.sub(" at 0x.*", "", repr(answer)),
 )  # fmt: skip
 def test_nonsense_is_refused(answer: Any):
-    """What is no number of replicas says what it is."""
+    """The error for an invalid decision shows the decision."""
     with pytest.raises(InvalidDecision, match="it returned"):
         parse_decision(answer)

@@ -84,7 +84,7 @@ def scaled(**scaling: Any) -> Any:
 
 
 def test_replicas_follow_the_load() -> None:
-    """From one to as many as there is work for, and back; every request is answered."""
+    """Replicas follow the number of requests up and down, and every request is answered."""
     serve.run(scaled(min_replicas=1, max_replicas=4))
     assert running() == 1
     asked = [ask(number) for number in range(30)]
@@ -109,7 +109,7 @@ def test_replicas_follow_the_load() -> None:
 
 
 def test_none_at_all() -> None:
-    """Without load nothing runs; the first requests wait, start a replica, and are answered."""
+    """Without load no replica runs; the first requests wait for a replica and are answered."""
     GATE.set()
     serve.run(scaled(min_replicas=0, max_replicas=3, upscale_delay_s=100))
     for _ in range(2):
@@ -121,7 +121,7 @@ def test_none_at_all() -> None:
 
 
 def test_scaling_down_loses_nothing() -> None:
-    """Requests go on all the while replicas leave: each has an answer."""
+    """Requests are answered while replicas stop."""
     GATE.set()
     serve.run(scaled(min_replicas=1, max_replicas=4, initial_replicas=4, downscale_delay_s=0))
     answered = 0
@@ -131,7 +131,7 @@ def test_scaling_down_loses_nothing() -> None:
 
 
 def test_a_redeploy_keeps_the_number() -> None:
-    """The same again changes nothing, new bounds move it, a fixed number ends it."""
+    """A repeated deploy changes nothing, new bounds apply, and a fixed number ends autoscaling."""
     slow = {"max_replicas": 5, "downscale_delay_s": 600}
     serve.run(scaled(initial_replicas=3, **slow))
     assert running() == 3
@@ -151,7 +151,7 @@ def test_a_redeploy_keeps_the_number() -> None:
 
 
 def test_auto() -> None:
-    """`num_replicas="auto"` begins with one, and the load may add up to a hundred."""
+    """`num_replicas="auto"` starts with one replica, and scales up with the load."""
     quick = {**QUICK, "max_replicas": 3}
     serve.run(Worker.options(num_replicas="auto", autoscaling_config=quick).bind())
     assert running() == 1
@@ -200,7 +200,7 @@ class Other:
 
 
 def test_another_policy_of_the_same_name_takes_over() -> None:
-    """In place: the policy that a redeploy brings decides, and no replica is replaced."""
+    """A redeploy changes the policy in place, without replacing replicas."""
 
     def policy(number: int) -> Any:
         def wanted(context: AutoscalingContext) -> int:
@@ -219,7 +219,7 @@ def test_another_policy_of_the_same_name_takes_over() -> None:
 
 
 def test_a_policy_that_fails_is_named() -> None:
-    """Its deployment says which and why, keeps its number, and starts from none; others scale."""
+    """A broken policy shows in its deployment's status; cold starts and other deployments work."""
 
     def broken(context: AutoscalingContext) -> float:
         raise ZeroDivisionError("no such luck")
@@ -248,7 +248,7 @@ def test_a_policy_that_fails_is_named() -> None:
 
 
 def test_a_recorded_load_replays(tmp_path: Path) -> None:
-    """What the recorder writes in service leads the replay to the numbers that there were."""
+    """A replay of a recording yields the numbers of the real deployment."""
     path = tmp_path / "load.jsonl"
     recorder = by("alacarte_autoscaling:Recorder", path=str(path))
     serve.run(scaled(max_replicas=4, policy=recorder))
@@ -265,7 +265,7 @@ def test_a_recorded_load_replays(tmp_path: Path) -> None:
 
 
 def test_what_nobody_gives_is_refused() -> None:
-    """When it is deployed, and what runs stays."""
+    """An unknown policy is refused by `serve.run`, and the running version stays."""
     serve.run(Worker.options(num_replicas=1).bind())
     with pytest.raises(
         ConfigError, match=r"no installed plugin registers .* 'mine'.*\['default'\]"

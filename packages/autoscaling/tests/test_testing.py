@@ -49,7 +49,7 @@ def factory(make: Any, name: str = "mine", **others: Any) -> ScalingPolicyFactor
 
 
 def test_a_sound_policy_passes():
-    """What keeps the contract passes, with a period or without."""
+    """A valid policy passes, with and without a period."""
     check_autoscaling_policy(factory(Sound), contexts=50)
     check_autoscaling_policy(factory(Sound, period_s=3), contexts=50)
 
@@ -68,6 +68,6 @@ def test_a_sound_policy_passes():
     ],
 )
 def test_what_breaks_the_contract_is_found(given: ScalingPolicyFactory, told: str):
-    """With the policy's name, and what it did."""
+    """The error has the policy's name and the violation."""
     with pytest.raises(AssertionError, match=told):
         check_autoscaling_policy(given, contexts=200)

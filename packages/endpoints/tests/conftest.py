@@ -1,4 +1,4 @@
-"""Core's plugin and ours, whatever else is installed; and somebody who would answer HTTP."""
+"""Fixtures: the plugins of core and this package, and a stand-in for HTTP."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Main = Callable[[], Coroutine[Any, Any, None]]
 
 @pytest.fixture
 def run() -> Callable[[Main], None]:
-    """Run a coroutine function in virtual time; afterwards, no task may be left."""
+    """Run a coroutine function in virtual time; fail if a task is pending at the end."""
     return lambda main: FakeClock().run(main())
 
 
 class Routes(ModuleType):
-    """A plugin that lets resources have paths, and hands out names for handles."""
+    """A plugin that allows paths of resources, and makes handles."""
 
     def __init__(self) -> None:
         super().__init__("routes_of_tests")
@@ -60,7 +60,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch, plugins: Any) -> Iterator[Any]:
-    """What `serve.start` returns, on a local cluster of the test's own."""
+    """The client of a local cluster, from `serve.start`."""
     monkeypatch.setattr(_current, "load_plugins", lambda: plugins)
     # Also for what a test does after the instance has ended, whatever runs on this machine.
     monkeypatch.setenv("ALACARTE_CLUSTER", "local")
@@ -71,12 +71,12 @@ def client(monkeypatch: pytest.MonkeyPatch, plugins: Any) -> Iterator[Any]:
 
 
 class Caller:
-    """Calls endpoints with core alone, as packages make calls: through the runtime."""
+    """Calls endpoints through the runtime, with core alone."""
 
     def begin(
         self, endpoint: str, request: Any = None, *, method: str = "__call__", **args: Any
     ) -> Future[Any]:
-        """Call with a request of a handle's kind, or with another one."""
+        """Call with a `ServeRequest`, or another request."""
         runtime = get_runtime()
         if request is None:
             request = ServeRequest(args=Arguments(args), call_method=method)

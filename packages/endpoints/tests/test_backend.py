@@ -1,4 +1,4 @@
-"""The adapter around user code, in replicas of the local cluster, which live in this process."""
+"""The adapter around user code, in replicas of the local cluster in this process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fresh() -> Iterator[None]:
 
 
 class Ask:
-    """The fixture of that name."""
+    """Replaced by a fixture."""
 
     begin: Any
 
@@ -44,7 +44,7 @@ def serve_it(client: Client, target: Any, *args: Any, **config: Any) -> None:
 
 
 class Database:
-    """It minds who calls: only the thread that has made it may."""
+    """An object that only the thread of its creation may call."""
 
     def __init__(self) -> None:
         self.rows = sqlite3.connect(":memory:")
@@ -59,7 +59,7 @@ class Database:
 
 
 def test_sync_code_has_one_thread(client: Client, ask: Ask) -> None:
-    """From its constructor to its destructor, so what belongs to a thread can be made there."""
+    """A thread-bound object can be created, used and destroyed in a backend."""
     serve_it(client, Database)
     assert [ask("e"), ask("e")] == [1, 2]
 
@@ -90,14 +90,14 @@ class Named:
 
 
 def test_a_function_gets_a_request(client: Client, ask: Ask) -> None:
-    """What the handle was called with is what the function reads."""
+    """A function reads the arguments of the handle's call."""
     serve_it(client, describe)
     assert ask("e", a=[1, 2]) == ("ServeRequest", None, [1, 2], "GET")
     assert ask("e", ServeRequest("data", method="PUT")) == ("ServeRequest", "data", [], "PUT")
 
 
 def test_a_class_is_constructed(client: Client, ask: Ask) -> None:
-    """Its constructor gets the arguments of create_backend, and knows where it is."""
+    """The constructor gets the arguments of `create_backend`, and knows its backend."""
     serve_it(client, Named, "a", "b")
     assert ask("e") == ("ab", "b")
     tag, replica = ask("e", method="here")
@@ -106,14 +106,14 @@ def test_a_class_is_constructed(client: Client, ask: Ask) -> None:
 
 
 class Web:
-    """Stands for a Starlette request, which the http package makes."""
+    """A stand-in for a Starlette request, which the http package creates."""
 
     def __init__(self, method: bytes) -> None:
         self.scope = {"headers": [(b"x-serve-call-method", method)]}
 
 
 def test_a_request_picks_the_method(client: Client, ask: Ask) -> None:
-    """By a handle's option, or by a header of HTTP."""
+    """A request names a method by a handle's option, or by an HTTP header."""
     serve_it(client, Named, "a")
     assert ask("e", method="later") == "later a"
     assert ask("e", Web(b"later")) == "later a"
@@ -121,14 +121,14 @@ def test_a_request_picks_the_method(client: Client, ask: Ask) -> None:
 
 @pytest.mark.parametrize("method", ["nope", "_private", "__init__", "name"])
 def test_a_method_that_there_is_not(client: Client, ask: Ask, method: str) -> None:
-    """The caller is told which there are; private ones and data are none."""
+    """The error lists the methods, without private methods and attributes."""
     serve_it(client, Named, "a")
     with pytest.raises(InvalidRequestError, match="it has: __call__, here, later"):
         ask("e", method=method)
 
 
 def test_a_function_has_no_methods(client: Client, ask: Ask) -> None:
-    """Not even those of functions."""
+    """Requests cannot call attributes of functions."""
     serve_it(client, describe)
     with pytest.raises(InvalidRequestError, match="no method 'mro'; it has: __call__."):
         ask("e", method="mro")
@@ -138,7 +138,7 @@ def test_a_function_has_no_methods(client: Client, ask: Ask) -> None:
 
 
 def one_at_a_time(request: ServeRequest) -> Any:
-    """Note when a call begins and ends; the first one waits for the gate."""
+    """Record the start and end of a call; the first call waits for the gate."""
     ADAPTERS.append(serve.get_replica_context().servable_object)
     number = request.args["number"]
     LOG.append(("begin", number))
@@ -148,7 +148,7 @@ def one_at_a_time(request: ServeRequest) -> Any:
 
 
 def handed_over() -> list[Future[Any]]:
-    """Return a list that the adapter's thread fills with what it is given from now on."""
+    """Return a list that gets all further work of the adapter's thread."""
     futures: list[Future[Any]] = []
     thread = ADAPTERS[0]._thread
     submit = thread.submit
@@ -162,7 +162,7 @@ def handed_over() -> list[Future[Any]]:
 
 
 def test_sync_code_runs_one_call_at_a_time(client: Client, ask: Ask) -> None:
-    """The second call begins when the first has ended, both in one thread."""
+    """Sync calls run one after the other, in one thread."""
     serve_it(client, one_at_a_time)
     first = ask.begin("e", number=1)
     wait_until(lambda: LOG == [("begin", 1)], 20)
@@ -176,7 +176,7 @@ def test_sync_code_runs_one_call_at_a_time(client: Client, ask: Ask) -> None:
 
 
 def test_what_was_cancelled_does_not_run(client: Client, ask: Ask) -> None:
-    """A call that waits for the thread, and is given up, is left out."""
+    """A call that is cancelled while it waits for the thread never runs."""
     serve_it(client, one_at_a_time)
     first = ask.begin("e", number=1)
     wait_until(lambda: LOG == [("begin", 1)], 20)
@@ -201,7 +201,7 @@ class Together:
 
 
 def test_async_code_runs_together(client: Client, ask: Ask) -> None:
-    """Two calls that wait for each other both end."""
+    """Async calls run concurrently: two calls that wait for each other both end."""
     serve_it(client, Together)
     calls = [ask.begin("e") for _ in range(2)]
     assert sorted(call.result(30) for call in calls) == [0, 1]
@@ -212,7 +212,7 @@ def stops(request: Any) -> None:
 
 
 def test_stop_iteration(client: Client, ask: Ask) -> None:
-    """It arrives as an error, where no future can hold it."""
+    """StopIteration arrives as an error, though a future cannot raise it."""
     serve_it(client, stops)
     with pytest.raises(RuntimeError, match="raised StopIteration"):
         ask("e")
@@ -226,7 +226,7 @@ def hands_back(request: Any) -> Any:
 
 
 def test_a_function_that_returns_a_coroutine(client: Client, ask: Ask) -> None:
-    """It is awaited."""
+    """A coroutine that a sync function returns is awaited."""
     serve_it(client, hands_back)
     assert ask("e") == "a coroutine's"
 
@@ -253,7 +253,7 @@ class Living:
 
 
 def test_the_life_of_an_object(client: Client, ask: Ask) -> None:
-    """Constructor, reconfigure, health check; and the destructor when the replica stops."""
+    """Constructor, `reconfigure`, health check and destructor run in one thread."""
     serve_it(client, Living, user_config={"a": 1})
     assert ask("e")[:3] == ["made", {"a": 1}, "healthy"]
     client.delete_endpoint("e")
@@ -262,7 +262,7 @@ def test_the_life_of_an_object(client: Client, ask: Ask) -> None:
 
 
 def test_without_a_user_config(client: Client) -> None:
-    """`reconfigure` is not called with None, nor for what does not change it."""
+    """`reconfigure` is called on changes only, and never with None."""
     serve_it(client, Living)
     client.update_backend_config("b", {"batch_wait_timeout": 0.1})
     assert all(each in ("made", "healthy") for each in LOG)
@@ -279,7 +279,7 @@ class Broken:
 
 
 def test_a_constructor_that_fails(client: Client) -> None:
-    """The user's own error is told, and nothing is left."""
+    """The error of a constructor arrives, and the backend is deleted."""
     with pytest.raises(DeployError, match="OSError: no weights"):
         client.create_backend("b", Broken)
     assert client.list_backends() == {}
@@ -287,6 +287,6 @@ def test_a_constructor_that_fails(client: Client) -> None:
 
 
 def client_replicas(tag: str) -> set[str]:
-    """The replicas of a backend that run."""
+    """Return the running replicas of a backend."""
     [deployment] = serve.status().applications[tag].deployments.values()
     return {each.replica_id for each in deployment.replicas if each.state == "RUNNING"}

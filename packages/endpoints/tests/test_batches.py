@@ -1,4 +1,4 @@
-"""Batches, with a stand-in for the batching package: it is none of our dependencies."""
+"""Batched methods, with a stand-in for alacarte-batching, which is not a dependency."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MADE: list[Any] = []
 
 
 def batch(*, max_batch_size: int, batch_wait_timeout_s: float) -> Any:
-    """Gather calls until there are enough."""
+    """Collect calls until the batch is full."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         waiting: list[tuple[Any, asyncio.Future[Any]]] = []
@@ -78,7 +78,7 @@ def serve_it(client: Client, target: Any, **config: Any) -> None:
 
 
 def test_requests_come_in_lists(client: Client, ask: Any) -> None:
-    """Each caller gets its own result of its batch."""
+    """Each caller gets its own result of a batch."""
     serve_it(client, numbers, max_batch_size=3)
     calls = [ask.begin("e", number=number) for number in range(6)]
     assert [call.result(30) for call in calls] == [(number, 3) for number in range(6)]
@@ -90,13 +90,13 @@ def test_requests_come_in_lists(client: Client, ask: Any) -> None:
 
 
 def test_without_a_size_it_is_one(client: Client, ask: Any) -> None:
-    """The function still gets a list."""
+    """A batch of one request is a list, too."""
     serve_it(client, numbers)
     assert ask("e", number=1) == (1, 1)
 
 
 def test_methods_are_not_mixed(client: Client, ask: Any) -> None:
-    """Each method that takes batches has its own; one that does not takes single requests."""
+    """Each batched method has its own batches; other methods take single requests."""
     serve_it(client, Mixed, max_batch_size=2)
     calls = [ask.begin("e", method=name) for name in ["__call__", "other", "__call__", "other"]]
     assert [call.result(30) for call in calls] == [("call", 2), ("other", 2)] * 2
@@ -104,7 +104,7 @@ def test_methods_are_not_mixed(client: Client, ask: Any) -> None:
 
 
 def test_sizes_change_in_place(client: Client, ask: Any) -> None:
-    """For the methods that are in use, and for those that come later."""
+    """New limits apply to methods in use and to methods called later."""
     serve_it(client, Mixed, batch_wait_timeout=0.25)
     ask("e")
     assert [(each.size, each.wait_s) for each in MADE] == [(1, 0.25)]
@@ -122,7 +122,7 @@ def as_asked(requests: list[Any]) -> Any:
 
 @pytest.mark.parametrize("kind", ["dict", "set", "text", "none", "generator"])
 def test_results_without_an_order(client: Client, ask: Any, kind: str) -> None:
-    """Nobody could tell whose result is whose: all of the batch get an error."""
+    """Results without an order are an error for all requests of the batch."""
     serve_it(client, as_asked, max_batch_size=2)
     calls = [ask.begin("e", kind=kind) for _ in range(2)]
     for call in calls:

@@ -1,4 +1,4 @@
-"""Counters of a target, and what a process reports of them."""
+"""Counters of a target, and their reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alacarte_endpoints._histogram import BUCKETS, quantile_s
 
 
 def test_calls_and_errors():
-    """Each call counts once, with its time; those that failed count as errors, too."""
+    """Each call counts once with its time; failed calls also count as errors."""
     counter = CallCounter()
     for seconds, failed in ((0.010, False), (0.010, True), (4.0, False)):
         counter.note(seconds, failed)
@@ -27,7 +27,7 @@ def test_calls_and_errors():
 
 
 def test_no_time_is_outside_of_the_histogram():
-    """Neither the shortest nor the longest call is lost."""
+    """The shortest and the longest times have buckets."""
     counter = CallCounter()
     for seconds in (0.0, 1e-9, 100.0, 1e6):
         counter.note(seconds, False)
@@ -36,7 +36,7 @@ def test_no_time_is_outside_of_the_histogram():
 
 
 def test_every_change_is_an_event():
-    """The reporter sees by the number of events that there is news: dropped copies are, too."""
+    """Every change of the counters changes the number of events, dropped copies included."""
     counter = CallCounter()
     seen = [counter.events]
     counter.note(1.0, False)
@@ -49,7 +49,7 @@ def test_every_change_is_an_event():
 
 
 def test_a_report_does_not_change():
-    """Calls that end later are in the next report, and not in one that is under way."""
+    """A report does not change with later calls."""
     counter = CallCounter()
     counter.note(1.0, False)
     before = counter.report("a#A", is_shadow=True)
@@ -58,7 +58,7 @@ def test_a_report_does_not_change():
 
 
 def test_reports_travel():
-    """What the controller decodes equals what the process told, in order."""
+    """Decoded reports equal the encoded reports, in order."""
     counter = CallCounter()
     counter.note(0.25, True)
     counter.dropped = 3

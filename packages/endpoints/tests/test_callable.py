@@ -53,7 +53,7 @@ class Child(Parent):
 
 
 def test_functions() -> None:
-    """A function is async or not, takes batches or not, and takes no user_config."""
+    """A function is async or sync, batched or not, and takes no user_config."""
     assert traits_of(plain) == Traits(False, False, False)
     assert traits_of(coroutine) == Traits(True, False, False)
     assert traits_of(batched) == Traits(False, True, False)
@@ -61,14 +61,14 @@ def test_functions() -> None:
 
 
 def test_classes() -> None:
-    """`__call__` says whether a class is async; one method with batches is enough."""
+    """`__call__` decides whether a class is async; one batched method makes it batched."""
     assert traits_of(Parent) == Traits(True, False, True)
     assert traits_of(Child) == Traits(True, True, True)
     assert traits_of(type("Empty", (), {})) == Traits(False, False, False)
 
 
 def test_what_requests_may_call() -> None:
-    """Public methods, inherited ones too; nothing that is called for other reasons, or is data."""
+    """Requests can call public and inherited methods, but no special methods and no data."""
     assert list(methods_of(plain)) == ["__call__"]
     assert list(methods_of(Parent)) == ["__call__", "explain"]
     assert list(methods_of(Child)) == ["__call__", "explain", "predict", "version"]
@@ -76,6 +76,6 @@ def test_what_requests_may_call() -> None:
 
 @pytest.mark.parametrize("target", [Parent, 3, None])
 def test_batches_are_for_functions(target: Any) -> None:
-    """A class cannot be marked: which method would take the list?"""
+    """A class cannot be batched, since only a method takes the list."""
     with pytest.raises(TypeError, match="takes a function or a method"):
         accept_batch(target)

@@ -1,4 +1,4 @@
-"""Changes that somebody else's come in between of."""
+"""Changes of resources with concurrent changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alacarte_endpoints._changes import change, with_share
 
 
 class Store:
-    """An instance's resources, and others who change them just before we do."""
+    """The resources of an instance, with concurrent changes just before ours."""
 
     def __init__(self, spec: Any, others: Sequence[Callable[[Any], Any]] = ()) -> None:
         self.spec = spec
@@ -37,14 +37,14 @@ def add(member: str) -> Callable[[Any], Any]:
 
 @pytest.mark.parametrize("spec", [None, {"old"}])
 def test_nobody_s_change_is_lost(spec: Any) -> None:
-    """Ours is made again, of what they have made; also where there was nothing."""
+    """A change is repeated after a concurrent change or creation."""
     store: Any = Store(spec, [add("theirs"), add("another")])
     change(store, "endpoint", "e", store.read, add("ours"))
     assert store.spec == {*(spec or ()), "theirs", "another", "ours"}
 
 
 def test_a_change_that_has_become_wrong() -> None:
-    """What they have made may leave no room for ours: that is told, and theirs stays."""
+    """The error of a repeated change ends the change, and the concurrent change stays."""
 
     def refuse(spec: Any) -> Any:
         if "theirs" in spec:
@@ -58,21 +58,21 @@ def test_a_change_that_has_become_wrong() -> None:
 
 
 def test_nothing_to_change() -> None:
-    """It is left as it is, whoever changes it."""
+    """A change to None leaves the resource unchanged."""
     store: Any = Store({"old"}, [add("theirs")])
     change(store, "endpoint", "e", store.read, lambda spec: None)
     assert store.spec == {"old"}
 
 
 def test_somebody_who_is_always_faster() -> None:
-    """It ends, and says why."""
+    """A change with too many conflicts raises ConflictError."""
     store: Any = Store(set(), [add(str(n)) for n in range(1000)])
     with pytest.raises(ConflictError, match="endpoint 'e' was changed by another program"):
         change(store, "endpoint", "e", store.read, add("ours"))
 
 
 def test_shares_of_shadows() -> None:
-    """Given, changed, and taken away; the others' stay."""
+    """A share is added, changed and removed; other shares stay."""
     assert with_share({}, "a", 0.5) == {"a": 0.5}
     assert with_share({"a": 0.5, "b": 1.0}, "a", 0.1) == {"a": 0.1, "b": 1.0}
     assert with_share({"a": 0.5, "b": 1.0}, "a", 0.0) == {"b": 1.0}

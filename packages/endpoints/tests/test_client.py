@@ -31,14 +31,14 @@ class RequestHandler:
 
 
 def two(client: Client) -> None:
-    """Two backends, `a` and `b`, and an endpoint `e` of the first."""
+    """Create backends `a` and `b`, and an endpoint `e` of `a`."""
     for tag in "ab":
         client.create_backend(tag, RequestHandler, tag)
     client.create_endpoint("e", backend="a")
 
 
 def test_the_key_concepts(client: Client) -> None:
-    """What the introduction of old shows is what the calls return."""
+    """Calls return the results of Ray Serve's old introduction."""
     client.create_backend("simple_backend", handle_request)
     client.create_backend("simple_backend_class", RequestHandler, "hello, world!")
     plain = {"accepts_batches": False, "num_replicas": 1, "max_batch_size": None}
@@ -59,7 +59,7 @@ def test_the_key_concepts(client: Client) -> None:
 
 
 def test_deleting_an_unknown_name(client: Client) -> None:
-    """No error, and every other backend and endpoint stays as it is."""
+    """Deleting unknown names is ignored, and changes nothing."""
     two(client)
     before = client.list_backends(), client.list_endpoints(), serve.status().routes
     client.delete_backend("nope")
@@ -69,7 +69,7 @@ def test_deleting_an_unknown_name(client: Client) -> None:
 
 
 def test_a_backend_in_use_stays(client: Client, ask: Any) -> None:
-    """As long as an endpoint sends requests or copies to it, or may: with a weight of 0."""
+    """A backend in an endpoint's traffic or shadows cannot be deleted, even with weight 0."""
     two(client)
     with pytest.raises(ConfigError, match="backend 'a' is used by endpoint 'e'"):
         client.delete_backend("a", force=True)
@@ -86,7 +86,7 @@ def test_a_backend_in_use_stays(client: Client, ask: Any) -> None:
 
 
 def test_names_that_are_taken(client: Client) -> None:
-    """A tag, a name and a path belong to one; the first stays as it is."""
+    """Tags, names and paths in use are refused, and their owners stay unchanged."""
     two(client)
     serve.run(serve.deployment(handle_request).bind(), name="app", route_prefix="/app")
     with pytest.raises(ConfigError, match="backend 'a' already exists"):
@@ -105,7 +105,7 @@ def test_names_that_are_taken(client: Client) -> None:
 
 
 def test_an_endpoint_may_have_its_backends_name(client: Client, ask: Any) -> None:
-    """Old programs call both the same."""
+    """An endpoint and its backend may have the same name, as in old programs."""
     client.create_backend("same", handle_request)
     client.create_endpoint("same", backend="same")
     assert ask("same") == "hello world"
@@ -124,7 +124,7 @@ def test_an_endpoint_may_have_its_backends_name(client: Client, ask: Any) -> Non
 def test_an_endpoint_that_cannot_be(
     client: Client, given: dict[str, Any], kind: type[Exception], message: str
 ) -> None:
-    """It is refused with what is allowed, and is not there afterwards."""
+    """Invalid endpoints are refused with the allowed values, and do not exist afterwards."""
     two(client)
     with pytest.raises(kind, match=f"endpoint 'f': .*{message}"):
         client.create_endpoint("f", **given)
@@ -132,7 +132,7 @@ def test_an_endpoint_that_cannot_be(
 
 
 def test_traffic(client: Client, ask: Any) -> None:
-    """The next request goes where the weights say, as soon as they are set."""
+    """New weights apply to the next request."""
     two(client)
     for _ in range(3):
         for tag in "ba":
@@ -144,7 +144,7 @@ def test_traffic(client: Client, ask: Any) -> None:
 
 
 def test_shadows(client: Client) -> None:
-    """They are shown where there are some, and outlast new weights."""
+    """Shadows are listed, and survive new weights."""
     two(client)
     client.shadow_traffic("e", "b", 0.25)
     client.set_traffic("e", {"a": 1})
@@ -155,7 +155,7 @@ def test_shadows(client: Client) -> None:
 
 
 def test_unknown_names(client: Client) -> None:
-    """The error lists what there is."""
+    """The error lists the existing names."""
     two(client)
     with pytest.raises(ConfigError, match="endpoint 'x' does not exist; existing: 'e'"):
         client.set_traffic("x", {"a": 1})
@@ -172,7 +172,7 @@ def test_unknown_names(client: Client) -> None:
 
 
 def test_handles(client: Client) -> None:
-    """One is made for the route of the endpoint's name, which must be there unless told."""
+    """A handle calls the endpoint's route, which must exist unless `missing_ok`."""
     two(client)
     assert client.get_handle("e")._handle == DeploymentId("", "e")
     assert client.get_handle("later", missing_ok=True, sync=False).endpoint == "later"
@@ -182,7 +182,7 @@ def test_handles(client: Client) -> None:
 
 
 def test_options_of_a_backend(client: Client, ask: Any) -> None:
-    """Those that are given change, and no replica is restarted."""
+    """The given options change without restarting replicas."""
     two(client)
     client.update_backend_config("a", {"max_concurrent_queries": 3})
     before = running("a")
@@ -210,7 +210,7 @@ def test_options_of_a_backend(client: Client, ask: Any) -> None:
 def test_options_that_are_refused(
     client: Client, options: Any, kind: type[Exception], message: str
 ) -> None:
-    """The backend stays as it was."""
+    """After an invalid change, the backend is unchanged."""
     client.create_backend("a", handle_request)
     with pytest.raises(kind, match=message):
         client.update_backend_config("a", options)
@@ -227,7 +227,7 @@ async def stays(request: Any) -> None:
 
 
 def test_delete_by_force(client: Client, ask: Any) -> None:
-    """Requests that would take for ever are cancelled."""
+    """Forced deletion cancels endless requests."""
     BEGUN.clear()
     client.create_backend("slow", stays, config={"experimental_graceful_shutdown_timeout_s": 1000})
     client.create_endpoint("e", backend="slow")
@@ -247,7 +247,7 @@ def connects(request: Any) -> Any:
 
 
 def test_from_inside_of_a_backend(client: Client, ask: Any) -> None:
-    """Backends may change the instance that they run in."""
+    """A backend's replica can change its instance."""
     two(client)
     client.create_backend("inside", connects)
     client.create_endpoint("inside", backend="inside")
@@ -256,20 +256,20 @@ def test_from_inside_of_a_backend(client: Client, ask: Any) -> None:
 
 
 def test_outside_of_a_backend() -> None:
-    """There is no tag to tell."""
+    """Outside of a replica, there is no current tag."""
     for name in ("get_current_backend_tag", "get_current_replica_tag"):
         with pytest.raises(ServeError, match=f"{name}\\(\\) was called outside"):
             getattr(serve, name)()
 
 
 def test_a_client_stays_where_it_is(client: Client) -> None:
-    """It does not pickle, and says what to do instead."""
+    """A client does not pickle; the error names `serve.connect`."""
     with pytest.raises(ServeError, match=r"serve.connect\(\) in that"):
         pickle.dumps(client)
 
 
 def test_after_the_end(client: Client) -> None:
-    """No method works any more; another end is fine."""
+    """After the shutdown every method raises; another shutdown is ignored."""
     assert "is running" in repr(client)
     client.shutdown()
     client.shutdown()
@@ -303,7 +303,7 @@ class Waits:
 
 
 def test_deleting_what_does_not_come_up(client: Client) -> None:
-    """A backend that is being created can be deleted; whoever waits for it is told."""
+    """A backend can be deleted during its creation, which then fails."""
     BEGUN.clear()
     GO_ON.clear()
     with ThreadPoolExecutor(1) as pool:
@@ -321,7 +321,7 @@ def test_deleting_what_does_not_come_up(client: Client) -> None:
 
 
 def test_clients_in_threads(client: Client) -> None:
-    """Of several that make the same backend one succeeds; changes of one are all kept."""
+    """Of concurrent creations one succeeds; concurrent changes are all kept."""
     clients = [serve.connect() for _ in range(4)]
 
     def create(each: Client) -> bool:
@@ -349,7 +349,7 @@ def test_clients_in_threads(client: Client) -> None:
 
 
 def test_names_of_endpoints(client: Client) -> None:
-    """They are no paths, and can be written down."""
+    """Names that are paths or cannot be printed are refused."""
     client.create_backend("a", handle_request)
     for name in ("/x", "\ud800", "a#b"):
         with pytest.raises(ConfigError):
@@ -360,6 +360,6 @@ def test_names_of_endpoints(client: Client) -> None:
 
 
 def running(tag: str) -> set[str]:
-    """The replicas of a backend that run."""
+    """Return the running replicas of a backend."""
     [deployment] = serve.status().applications[tag].deployments.values()
     return {each.replica_id for each in deployment.replicas if each.state == "RUNNING"}

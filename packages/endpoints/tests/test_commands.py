@@ -29,7 +29,7 @@ def run(*words: str) -> int:
 
 
 def test_a_split_and_its_end(apps: None, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each call prints what holds after it; one without shares changes nothing."""
+    """Each call prints the resulting split; a call without shares changes nothing."""
     assert run("/", "stable=0.9", "canary=0.1", "--shadow", "canary=0.5") == 0
     split = "/:\n  stable: 0.9\n  canary: 0.1\n  copies to canary: 0.5\n"
     assert capsys.readouterr().out == split
@@ -43,25 +43,25 @@ def test_a_split_and_its_end(apps: None, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize("word", ["canary", "=1", "canary=", "canary=much"])
 def test_a_share_that_is_none(word: str) -> None:
-    """The error shows what one looks like."""
+    """The error shows a valid share."""
     with pytest.raises(ConfigError, match="must be an application and its share"):
         run("/", word)
 
 
 def test_either_shares_or_an_end() -> None:
-    """Both together have no meaning."""
+    """`--delete` with shares is refused."""
     with pytest.raises(ConfigError, match="--delete takes no shares"):
         run("/", "canary=1", "--delete")
 
 
 def test_an_unknown_route(apps: None) -> None:
-    """The error lists those there are."""
+    """The error lists the existing routes."""
     with pytest.raises(NotFoundError, match="route '/x' does not exist; existing routes: /."):
         run("/x")
 
 
 def test_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It starts nothing."""
+    """Without an instance the command fails, and starts none."""
     asked: list[Any] = []
     monkeypatch.setitem(vars(serve), "attach", lambda address: bool(asked.append(address)))
     with pytest.raises(ServeError, match="nothing is running"):

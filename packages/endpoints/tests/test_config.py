@@ -11,7 +11,7 @@ from alacarte_endpoints.config import read_config
 
 
 def test_defaults() -> None:
-    """One replica, no batches, no waiting: what old programs count on."""
+    """The defaults are one replica, no batches and no wait, as in old programs."""
     config = BackendConfig()
     assert config.num_replicas == 1
     assert config.max_batch_size is None
@@ -33,21 +33,21 @@ def test_defaults() -> None:
     ],
 )
 def test_concurrent_queries(options: dict[str, Any], is_async: bool, expected: int) -> None:
-    """A replica takes on what its code can make use of, or what it is told."""
+    """The default limit of concurrent requests depends on the code and the batch size."""
     config = BackendConfig(**options)
     assert config.concurrent_queries(is_async=is_async) == expected
     assert config.deployment_options(is_async=is_async)["max_ongoing_requests"] == expected
 
 
 def test_merging_keeps_what_is_not_given() -> None:
-    """Only options that were given are taken over, a given None among them."""
+    """Only the given options change, including a given None."""
     before = BackendConfig(num_replicas=3, max_batch_size=4, max_concurrent_queries=7)
     after = before.merged(BackendConfig(max_concurrent_queries=None, batch_wait_timeout=0.5))
     assert after == BackendConfig(num_replicas=3, max_batch_size=4, batch_wait_timeout=0.5)
 
 
 def test_the_rest_goes_to_the_deployment() -> None:
-    """Each option but the batches' is one of the deployment's; batches are the replicas' matter."""
+    """Batch options are settings of replicas; all others are options of the deployment."""
     config = BackendConfig(
         num_replicas=2,
         max_batch_size=4,
@@ -70,7 +70,7 @@ def test_the_rest_goes_to_the_deployment() -> None:
 
 
 def test_a_config_is_read() -> None:
-    """A dict, a BackendConfig and nothing at all will do."""
+    """Options are a dict, a BackendConfig or None."""
     assert read_config("b", None) == BackendConfig()
     assert read_config("b", {"num_replicas": 2}) == BackendConfig(num_replicas=2)
     given = BackendConfig(num_replicas=2)
@@ -91,12 +91,12 @@ def test_a_config_is_read() -> None:
     ],
 )
 def test_a_bad_option(config: dict[str, Any], message: str) -> None:
-    """The error names the backend, the option, and what is allowed."""
+    """The error names the backend, the option and the allowed values."""
     with pytest.raises(ConfigError, match=message):
         read_config("b", config)
 
 
 def test_what_is_no_config() -> None:
-    """Neither dict nor BackendConfig is a TypeError, as in the original."""
+    """Options of another type are a TypeError, as in Ray Serve."""
     with pytest.raises(TypeError, match="backend 'b': config must be a dict"):
         read_config("b", 3)

@@ -12,7 +12,7 @@ from alacarte_endpoints import EndpointHandle, ServeRequest
 
 @dataclass(frozen=True)
 class Calls:
-    """Stands for the handle of alacarte-handles to the endpoint's route."""
+    """A stand-in for the handle of alacarte-handles to the endpoint's route."""
 
     session_id: str = ""
 
@@ -27,14 +27,14 @@ HANDLE = EndpointHandle("e", Calls())
 
 
 def test_a_call_is_a_request() -> None:
-    """Data and keyword arguments arrive apart."""
+    """Data and keyword arguments arrive separately."""
     assert HANDLE.remote() == ("", ServeRequest())
     _, request = HANDLE.remote([1], a=2)
     assert (request.data, request.args) == ([1], {"a": 2})
 
 
 def test_options_add_up() -> None:
-    """Each stays until it is given again, and the first handle stays as it was."""
+    """Options are kept until they are set again, and the first handle is unchanged."""
     handle = HANDLE.options(method_name="predict", shard_key="me")
     handle = handle.options(http_method="post", http_headers={"X-A": "b"})
     key, request = handle.remote()
@@ -58,12 +58,12 @@ class Web:
 
 
 def test_a_web_request_is_not_sent_on() -> None:
-    """Its body is still to come from its own client; the error says what to pass instead."""
+    """A web request cannot be forwarded; the error names the alternatives."""
     with pytest.raises(ConfigError, match="pass its content"):
         HANDLE.remote(Web())
 
 
 def test_it_pickles() -> None:
-    """With its options."""
+    """A handle pickles with its options."""
     handle = HANDLE.options(method_name="predict", shard_key="me")
     assert pickle.loads(pickle.dumps(handle)) == handle

@@ -12,30 +12,30 @@ from alacarte_endpoints import hooks
 
 
 def test_the_plugin_is_sound() -> None:
-    """It loads by its entry point, and every hook it implements exists."""
+    """The plugin passes `check_plugin`."""
     check_plugin("endpoints")
 
 
 def test_names_are_registered() -> None:
-    """Each name the plugin gives to `serve` leads to what this package exports."""
+    """Each registered name is an export of this package."""
     for name in hooks.register_api():
         assert name.target == f"alacarte_endpoints:{name.name}"
         assert name.name in alacarte_endpoints.__all__
 
 
 def test_exported_names_are_there() -> None:
-    """Each name that this package exports can be imported, though none is before it is used."""
+    """Each exported name can be imported lazily."""
     for name in alacarte_endpoints.__all__:
         assert getattr(alacarte_endpoints, name).__name__ == name
 
 
 def test_kinds_are_registered() -> None:
-    """Backends, endpoints and splits are resources, and nothing else is."""
+    """The kinds are backends, endpoints and splits."""
     assert [kind.name for kind in hooks.register_resources()] == ["backend", "endpoint", "traffic"]
 
 
 def test_start_gives_the_client(monkeypatch: pytest.MonkeyPatch, plugins: Any) -> None:
-    """`make_client` is what `serve.start` returns, each time it is called."""
+    """`serve.start` returns the client of `make_client`, on each call."""
     monkeypatch.setattr(_current, "load_plugins", lambda: plugins)
     try:
         for _ in range(2):

@@ -36,7 +36,7 @@ APPS = [Resource("application", name, None) for name in ("stable", "canary")]
 
 
 def test_a_backend_is_one_deployment() -> None:
-    """Application and deployment have its tag for a name; there is no route."""
+    """A backend has the deployment and application of its tag, and no route."""
     spec = A.spec
     expansion = BackendKind().expand(A)
     assert expansion == Expansion((spec.deployment,))
@@ -45,7 +45,7 @@ def test_a_backend_is_one_deployment() -> None:
 
 
 def test_options_change_without_a_restart() -> None:
-    """Other options make another deployment of the same version."""
+    """Other options change the deployment, but not its version."""
     before = A.spec
     after = before.configured(
         BackendConfig(
@@ -70,13 +70,13 @@ def test_options_change_without_a_restart() -> None:
 
 
 def test_specs_pickle() -> None:
-    """They are stored, and compared after that."""
+    """Specs pickle, and compare equal afterwards."""
     for spec in (A.spec, EndpointSpec("a", "/a"), TrafficSpec({"a": 1.0})):
         assert pickle.loads(pickle.dumps(spec)) == spec
 
 
 def test_an_endpoint_is_a_route() -> None:
-    """Of its whole path and methods, to its own backend while there is no other traffic."""
+    """An endpoint's route matches its exact path and methods, with its backend as target."""
     [route] = EndpointKind().expand(Resource("endpoint", "e", EndpointSpec("a", "/e"))).routes
     assert (route.prefix, route.exact, route.methods) == ("/e", True, frozenset({"GET"}))
     assert (route.app, route.name, route.overrides) == ("e", "e", False)
@@ -86,7 +86,7 @@ def test_an_endpoint_is_a_route() -> None:
 
 
 def test_traffic_of_an_endpoint() -> None:
-    """Weights replace the endpoint's own backend; shadows stand beside them."""
+    """Weights replace the initial backend; shadows are separate."""
     spec = EndpointSpec("a", traffic={"b": 1.0, "c": 0.0}, shadows={"d": 0.5})
     [route] = EndpointKind().expand(Resource("endpoint", "e", spec)).routes
     assert route.prefix == ""
@@ -104,7 +104,7 @@ def test_traffic_of_an_endpoint() -> None:
     ],
 )
 def test_an_endpoint_needs_its_backends(spec: EndpointSpec) -> None:
-    """Without one of them it is refused, whether it comes or the backend goes."""
+    """An endpoint without one of its backends is refused."""
     endpoint = Resource("endpoint", "e", spec)
     EndpointKind().validate(endpoint, everything(A, B, endpoint))
     with pytest.raises(ConfigError, match="endpoint 'e' needs the backend 'b'; existing: a;"):
@@ -112,7 +112,7 @@ def test_an_endpoint_needs_its_backends(spec: EndpointSpec) -> None:
 
 
 def test_a_split_goes_in_front() -> None:
-    """It takes the path of an application, and belongs to the one with the greatest weight."""
+    """A split has the path of an application, and the application of the greatest weight."""
     spec = TrafficSpec({"canary": 0.1, "stable": 0.9}, {"next": 0.5})
     [route] = TrafficKind().expand(Resource("traffic", "/x", spec)).routes
     assert (route.prefix, route.name, route.app) == ("/x", "/x", "stable")
@@ -124,7 +124,7 @@ def test_a_split_goes_in_front() -> None:
 
 
 def test_a_split_needs_its_applications() -> None:
-    """Without one of them it is refused; a backend of that name is none."""
+    """A split without one of its applications is refused, even with a backend of that name."""
     split = Resource("traffic", "/x", TrafficSpec({"stable": 1.0}, {"canary": 0.5}))
     TrafficKind().validate(split, everything(*APPS, split))
     namesake = Resource("backend", "canary", backend("canary"))
@@ -133,6 +133,6 @@ def test_a_split_needs_its_applications() -> None:
 
 
 def test_a_spec_of_another_kind() -> None:
-    """It is our own bug, and says so."""
+    """A spec of the wrong type is an InternalError."""
     with pytest.raises(InternalError, match="endpoint e holds TrafficSpec"):
         EndpointKind().expand(Resource("endpoint", "e", TrafficSpec({"a": 1.0})))

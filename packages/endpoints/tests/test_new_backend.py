@@ -44,14 +44,14 @@ def make(target: Any, *args: Any, **given: Any) -> BackendSpec:
 
 
 def test_actor_options() -> None:
-    """They are the deployment's; a CPU for each replica, unless they say otherwise."""
+    """Actor options are the deployment's; the default is one CPU per replica."""
     assert make(answer).deployment.config.ray_actor_options.num_cpus == 1
     options = make(answer, options={"num_cpus": 0.5, "num_gpus": None, "resources": {"x": 1}})
     assert options.deployment.config.ray_actor_options.needs == {"CPU": 0.5, "x": 1.0}
 
 
 def test_a_conda_environment() -> None:
-    """It becomes part of the runtime environment, beside what else is in there."""
+    """A conda environment is added to the runtime environment."""
     spec = make(answer, env=CondaEnv("torch"), options={"runtime_env": {"env_vars": {"A": "1"}}})
     assert spec.deployment.config.ray_actor_options.runtime_env == {
         "conda": "torch",
@@ -62,7 +62,7 @@ def test_a_conda_environment() -> None:
 
 
 def test_the_same_backend_again() -> None:
-    """The version depends on code and arguments, and not on options."""
+    """The version depends on code and arguments, not on options."""
     assert make(Model, 1).deployment.version == make(Model, 1, num_replicas=2).deployment.version
     assert make(Model, 1).deployment.version != make(Model, 2).deployment.version
 
@@ -83,7 +83,7 @@ def test_the_same_backend_again() -> None:
 def test_of_the_wrong_kind(
     target: Any, args: tuple[Any, ...], given: dict[str, Any], message: str
 ) -> None:
-    """A TypeError that says what is expected."""
+    """Arguments of a wrong type are a TypeError with the expected type."""
     with pytest.raises(TypeError, match=message):
         make(target, *args, **given)
 
@@ -107,14 +107,14 @@ def test_of_the_wrong_kind(
 def test_not_allowed(
     target: Any, args: tuple[Any, ...], given: dict[str, Any], message: str
 ) -> None:
-    """A ConfigError, which is a ValueError, that says what to do."""
+    """Invalid values are a ConfigError with the remedy."""
     with pytest.raises(ValueError, match=message) as caught:
         make(target, *args, **given)
     assert isinstance(caught.value, ConfigError)
 
 
 def test_a_size_of_one_is_no_batch() -> None:
-    """It may be said of any code; and a user_config of a class that takes it."""
+    """Valid combinations of options and code are accepted."""
     make(answer, max_batch_size=1)
     assert make(Tunable, user_config=3).traits.reconfigures
 
@@ -124,7 +124,7 @@ def test_a_size_of_one_is_no_batch() -> None:
     reason="alacarte-batching is installed; nox -s tests runs without",
 )
 def test_batches_need_their_package(client: Any) -> None:
-    """Where alacarte-batching is missing, that is told before anything starts."""
+    """Without alacarte-batching, a batched backend is refused at once."""
     with pytest.raises(ImportError, match="alacarte-batching, which is not installed"):
         client.create_backend("b", answers)
     assert client.list_backends() == {}

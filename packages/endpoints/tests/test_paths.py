@@ -10,7 +10,7 @@ from alacarte_endpoints._paths import check_methods, check_path
 
 @pytest.mark.parametrize("path", ["/", "/a", "/a/b", "/v1.0/models:predict", "/-a"])
 def test_good_paths(path: str) -> None:
-    """A path is taken as it is."""
+    """A valid path is returned unchanged."""
     assert check_path("it", path) == path
 
 
@@ -19,31 +19,31 @@ def test_good_paths(path: str) -> None:
     ["", "a", "/a/", "/{a}", "/a b", "/a?b=1", "/a#b", "/-/routes", "/-", "/caf%C3%A9", "/\ud800"],
 )
 def test_bad_paths(path: str) -> None:
-    """What no request could have as its path is refused, and so are alacarte's own."""
+    """Invalid and reserved paths are refused."""
     with pytest.raises(ConfigError, match="it: the route "):
         check_path("it", path)
 
 
 def test_a_path_is_text() -> None:
-    """Anything else is a TypeError."""
+    """A path of another type is a TypeError."""
     with pytest.raises(TypeError, match="it: a route must be a string"):
         check_path("it", 3)
 
 
 def test_methods() -> None:
-    """In upper case, each once, in the order they were given."""
+    """Methods are returned in upper case, without duplicates, in order."""
     assert check_methods("it", ["get", "POST", "GET"]) == ("GET", "POST")
 
 
 @pytest.mark.parametrize("methods", ["GET", 3, None, [1]])
 def test_methods_of_another_kind(methods: Any) -> None:
-    """A list of strings, and a string is none."""
+    """Methods must be a list of strings, not a string."""
     with pytest.raises(TypeError, match="it: methods must be a list of strings"):
         check_methods("it", methods)
 
 
 @pytest.mark.parametrize("methods", [[], ["G T"], [""]])
 def test_methods_that_are_none(methods: list[str]) -> None:
-    """At least one, and each a word."""
+    """Methods must be at least one word."""
     with pytest.raises(ConfigError, match="it: methods="):
         check_methods("it", methods)

@@ -21,7 +21,7 @@ from alacarte_endpoints._request import called_method
     ],
 )
 async def test_it_reads_as_a_web_request(data: Any, body: bytes, value: Any) -> None:
-    """Data come as bytes and as a value, as a body and its JSON do."""
+    """Data are available as bytes and as a value, as a body and its JSON."""
     request = ServeRequest(data)
     assert request.data is data
     assert await request.body() == body
@@ -29,7 +29,7 @@ async def test_it_reads_as_a_web_request(data: Any, body: bytes, value: Any) -> 
 
 
 async def test_a_form_is_a_dict() -> None:
-    """Fields are read by name; what has none is an error."""
+    """Form fields are read by name; data without fields are an error."""
     form = await ServeRequest({"a": [1, 2]}).form()
     assert form.getlist("a") == [1, 2]
     with pytest.raises(ServeError, match="form\\(\\) requires a dict"):
@@ -37,7 +37,7 @@ async def test_a_form_is_a_dict() -> None:
 
 
 def test_arguments_are_read_as_a_query() -> None:
-    """Each has its value as it was passed, and a list of values."""
+    """Arguments keep their values, and have lists of values."""
     args = Arguments(a=1, b=[1, 2])
     request = ServeRequest(args=args)
     assert request.query_params is request.args is args
@@ -46,20 +46,20 @@ def test_arguments_are_read_as_a_query() -> None:
 
 
 def test_it_pickles() -> None:
-    """It goes to replicas as it is."""
+    """A request pickles unchanged."""
     request = ServeRequest(1, Arguments(a=1), "POST", {"x": "y"}, "predict")
     assert pickle.loads(pickle.dumps(request)) == request
 
 
 class Web:
-    """Stands for a Starlette request, which the http package makes."""
+    """A stand-in for a Starlette request, which the http package creates."""
 
     def __init__(self, *headers: tuple[bytes, bytes]) -> None:
         self.scope = {"headers": headers}
 
 
 def test_the_method_that_is_asked_for() -> None:
-    """By a handle's option, or by a header; otherwise `__call__`."""
+    """The method is named by a handle's option or by a header; the default is `__call__`."""
     assert called_method(ServeRequest()) == "__call__"
     assert called_method(ServeRequest(call_method="predict")) == "predict"
     assert called_method(Web()) == "__call__"

@@ -1,4 +1,4 @@
-"""The counts of routes: a histogram of times, reports as bytes, and the sums in the controller."""
+"""Counts of routes: histograms, encoded reports, and sums in the controller."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def counted(counters: RouteCounters, route: Route) -> CallCounts:
 
 @given(st.lists(st.floats(1e-6, 100), min_size=1, max_size=200), st.floats(0.01, 1.0))
 def test_quantiles_are_right_to_a_tenth(seconds: list[float], share: float):
-    """Of any times between 50 µs and 50 s."""
+    """Quantiles of times between 50 µs and 50 s are accurate to a tenth."""
     buckets = [0] * BUCKETS
     for each in seconds:
         buckets[bucket_of(each)] += 1
@@ -58,25 +58,25 @@ def test_quantiles_are_right_to_a_tenth(seconds: list[float], share: float):
 
 
 def test_nothing_has_no_quantile():
-    """Before the first call the time is 0, and all counts are."""
+    """Before the first call all counts and times are 0."""
     assert quantile_s([0] * BUCKETS, 0.5) == 0.0
     assert counted(RouteCounters(), K) == CallCounts()
 
 
 @given(st.lists(st.floats(1e-6, 100), max_size=20))
 def test_reports_travel_as_they_are(seconds: list[float]):
-    """The controller reads the very values that the process has written."""
+    """Decoded reports equal the encoded reports."""
     reports = [report(K, seconds, errors=1), report(L, [])]
     assert decode_reports(encode_reports(reports)) == reports
 
 
 def test_a_route_that_is_not_split_is_not_counted():
-    """So the status shows no counts of it, rather than zeros."""
+    """A route without a split has no counts in the status."""
     assert RouteCounters().counts_of(Route("/p", "a", {A: 1.0})) is None
 
 
 def test_processes_add_up():
-    """Each with its newest report: a repeated or a lost one changes nothing."""
+    """The latest report of each process counts; repeated and lost reports change nothing."""
     counters = RouteCounters()
     counters.report(process("one"), [report(K, [0.1])])
     counters.report(process("one"), [report(K, [0.1, 0.3], since=4.0, errors=1)])
@@ -95,7 +95,7 @@ def test_processes_add_up():
 
 
 def test_the_counts_of_a_route_that_is_gone_are_dropped():
-    """And so is the process that reported no other route."""
+    """Counts of other routes are dropped, with processes that have no other counts."""
     counters = RouteCounters()
     counters.report(process("one"), [report(K, [0.1]), report(L, [0.1])])
     counters.keep_routes([L])
@@ -106,7 +106,7 @@ def test_the_counts_of_a_route_that_is_gone_are_dropped():
 
 
 def test_processes_are_bounded():
-    """Those that reported longest ago make room."""
+    """Beyond the maximum, the counts with the oldest report are dropped."""
     counters = RouteCounters()
     for n in range(MAX_PROCESSES + 5):
         counters.report(process(f"p{n}"), [report(K, [0.1])])
@@ -133,7 +133,7 @@ def test_dropped_counts_are_not_held():
 
 
 def test_counts_of_processes_that_have_ended():
-    """They stay right, and are the first to make room."""
+    """Counts of ended processes stay valid, and are dropped first."""
     counters = RouteCounters()
     for n in range(MAX_PROCESSES):
         counters.report(process(f"p{n}"), [report(K, [0.1])])

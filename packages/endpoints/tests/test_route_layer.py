@@ -1,4 +1,4 @@
-"""The layer of a route: what is counted of its targets, and what its shadows may not do."""
+"""The layer of a route: counts of its targets, and copies for its shadows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ A, B, SHADOW = DeploymentId("a", "A"), DeploymentId("b", "B"), DeploymentId("s",
 
 
 class Far:
-    """All deployments: each answers with its name, or does what it was told to."""
+    """Deployments that reply with their names, or as the test sets."""
 
     def __init__(self) -> None:
         self.got: dict[DeploymentId, list[Call]] = {A: [], B: [], SHADOW: []}
@@ -46,7 +46,7 @@ def far() -> Far:
 
 
 class Path:
-    """A version of a route with the layer around it."""
+    """A version of a route with its layer."""
 
     def __init__(self, far: Far, draws: tuple[float, ...], route: Route) -> None:
         rest = deque(draws)
@@ -96,7 +96,7 @@ async def settle() -> None:
 
 
 def test_what_is_counted(run, far):
-    """Answers, errors that are raised, errors that a reply stands for; not what was given up."""
+    """Replies, exceptions and error replies are counted; cancelled calls are not."""
 
     async def fail(call: Call) -> None:
         raise ValueError("no")
@@ -124,7 +124,7 @@ def test_what_is_counted(run, far):
 
 
 def test_a_shadow_gets_copies(run, far):
-    """The same payload and method, under another id; its share of them; after the original."""
+    """A share of calls is copied after the original, with another id."""
 
     async def main():
         route = split(far, (0.49, 0.51), shadows={SHADOW: 0.5})
@@ -145,7 +145,7 @@ def test_a_shadow_gets_copies(run, far):
 
 
 def test_a_shadow_changes_nothing(run, far):
-    """Whether it raises, hangs or answers nonsense, the caller gets its answer at once."""
+    """A shadow that raises, hangs or replies nonsense does not affect the caller."""
 
     async def fail(call: Call) -> None:
         raise ValueError("no")
@@ -170,7 +170,7 @@ def test_a_shadow_changes_nothing(run, far):
 
 
 def test_copies_are_bounded_in_number(run, far):
-    """Beyond the bound they are dropped and counted, until some have ended."""
+    """Copies beyond the limit are dropped and counted."""
     gate = asyncio.Event()
 
     async def hang(call: Call) -> None:
@@ -194,7 +194,7 @@ def test_copies_are_bounded_in_number(run, far):
 
 
 def test_copies_are_bounded_in_size(run, far):
-    """Large requests count for their bytes, until they are answered."""
+    """Copies beyond the limit of bytes are dropped, until earlier copies have ended."""
     gate = asyncio.Event()
 
     async def hang(call: Call) -> None:
@@ -216,7 +216,7 @@ def test_copies_are_bounded_in_size(run, far):
 
 
 def test_buffers_may_be_used_again(run, far):
-    """A copy holds what was sent, whatever its owner does with the buffer afterwards."""
+    """A copy has the sent bytes, even if their buffer changes afterwards."""
 
     async def main():
         route = split(far, shadows={SHADOW: 1.0})
@@ -240,7 +240,7 @@ async def read(call: Call) -> Reply:
 
 
 def test_a_body_is_copied_as_it_passes(run, far):
-    """Both get all of it, part by part."""
+    """Original and copy both get the whole body, part by part."""
 
     async def keep(call: Call) -> Reply:
         reply = await read(call)
@@ -261,7 +261,7 @@ def test_a_body_is_copied_as_it_passes(run, far):
 
 
 def test_a_shadow_that_does_not_read(run, far):
-    """The original's body never waits for it; the copy is dropped when too much lies there."""
+    """A slow copy never delays the original, and is dropped when its body exceeds the budget."""
 
     async def hang(call: Call) -> None:
         await asyncio.Event().wait()
@@ -281,7 +281,7 @@ def test_a_shadow_that_does_not_read(run, far):
 
 
 def test_an_upload_that_breaks_off(run, far):
-    """The copy ends with it, and is no error of the shadow's."""
+    """When the original's body breaks off, the copy ends without an error of the shadow."""
 
     async def broken() -> AsyncIterator[Message]:
         yield (b"one",)
@@ -300,7 +300,7 @@ def test_an_upload_that_breaks_off(run, far):
 
 
 def test_a_target_that_refuses_before_it_reads(run, far):
-    """The copy of a body that nobody will read is given up with it."""
+    """A copy is dropped when its body will not be read to the end."""
 
     async def refuse(call: Call) -> None:
         await asyncio.sleep(1)
@@ -318,7 +318,7 @@ def test_a_target_that_refuses_before_it_reads(run, far):
 
 
 def test_a_conversation_is_not_copied(run, far):
-    """What goes back and forth belongs to one side only."""
+    """Calls with `no_shadow` are not copied."""
 
     async def main():
         route = split(far, shadows={SHADOW: 1.0})
@@ -330,7 +330,7 @@ def test_a_conversation_is_not_copied(run, far):
 
 
 def test_a_shadow_s_stream_is_read_to_its_end(run, far):
-    """So it does the work that it would do for a caller."""
+    """The reply of a copy is read to its end, so the shadow does the whole work."""
     read_to: list[int] = []
 
     async def stream(call: Call) -> Reply:
@@ -352,7 +352,7 @@ def test_a_shadow_s_stream_is_read_to_its_end(run, far):
 
 
 def test_a_call_of_a_target_that_is_gone(run, far):
-    """It goes where the route leads by now: nothing has become of it, and it is copied once."""
+    """A call whose target is gone goes to the new route, and is copied once."""
 
     async def gone(call: Call) -> None:
         raise DeploymentUnavailableError("a#A", "it was deleted")
@@ -376,7 +376,7 @@ def test_a_call_of_a_target_that_is_gone(run, far):
 
 
 def test_a_call_whose_own_call_met_nobody(run, far):
-    """It has run, so it is not sent again, whatever has become of the route."""
+    """A call that has run is not sent again, even if the route changes."""
 
     async def inner(call: Call) -> None:
         raise DeploymentUnavailableError("other#X", "it was deleted")
@@ -394,7 +394,7 @@ def test_a_call_whose_own_call_met_nobody(run, far):
 
 
 def test_copies_of_a_body_that_went_elsewhere(run, far):
-    """Whether the successor reads it, refuses it or fails, no copy waits for the rest."""
+    """Copies do not wait for a body that the successor reads, refuses or fails on."""
 
     async def gone(call: Call) -> None:
         raise DeploymentUnavailableError("a#A", "it was deleted")
@@ -423,7 +423,7 @@ def test_copies_of_a_body_that_went_elsewhere(run, far):
 
 
 def test_what_the_client_did_wrong(run, far):
-    """A request that makes no sense is not its target's fault."""
+    """An invalid request is not an error of its target."""
 
     async def refuse(call: Call) -> None:
         raise InvalidRequestError("a#A", "no")
@@ -440,7 +440,7 @@ def test_what_the_client_did_wrong(run, far):
 
 
 def test_copies_end_with_the_process(run, far):
-    """Nothing is left running."""
+    """Closing the layer ends all copies."""
 
     async def hang(call: Call) -> None:
         await asyncio.Event().wait()

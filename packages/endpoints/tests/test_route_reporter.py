@@ -1,4 +1,4 @@
-"""The reports of a process's counts to the controller."""
+"""Reports of a process's counts to the controller."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ A, B = DeploymentId("a", "A"), DeploymentId("b", "B")
 
 
 class World:
-    """A process's runtime, as far as its routes go: deployments that answer with their names."""
+    """A runtime for routes, with deployments that reply with their names."""
 
     def __init__(self) -> None:
         self.told: list[list[RouteReport]] = []
@@ -53,7 +53,7 @@ async def ask(service: Any) -> bytes:
 
 
 def test_weights_that_come_back(run):
-    """What was counted before is another count, also where the numbers are the same."""
+    """A new version starts new counts, even with equal numbers."""
 
     async def main():
         world = World()
@@ -70,7 +70,7 @@ def test_weights_that_come_back(run):
 
 
 def test_counts_are_told_as_they_change(run):
-    """Within a second or two, all in one."""
+    """Changed counts of all routes are reported within two seconds, in one report."""
 
     async def main():
         world = World()
@@ -91,7 +91,7 @@ def test_counts_are_told_as_they_change(run):
 
 
 def test_a_report_that_is_too_large(run, caplog):
-    """Is logged once, and the next one that fits is sent."""
+    """A report that is too long is logged once, and the next valid report is sent."""
 
     async def main():
         world = World()
@@ -120,7 +120,7 @@ def test_a_report_that_is_too_large(run, caplog):
 
 
 def test_a_route_that_is_gone_is_reported(run):
-    """The controller then holds no counts that another route of its name would begin with."""
+    """After the last route is gone, an empty report removes its counts."""
 
     async def main():
         world = World()
@@ -136,7 +136,7 @@ def test_a_route_that_is_gone_is_reported(run):
 
 
 def test_counting_begins_anew_with_the_weights(run):
-    """The same route goes on counting; another split of it does not."""
+    """The counts of a route continue over rebuilds; another split has new counts."""
 
     async def main():
         world = World()
@@ -160,7 +160,7 @@ def test_counting_begins_anew_with_the_weights(run):
 
 
 def test_copies_in_flight_end_with_the_process(run):
-    """Those that a version before made, too; nothing is reported any more."""
+    """Closing ends all copies, those of previous versions included, and all reports."""
 
     async def hang(call: Call) -> Reply:
         await asyncio.Event().wait()

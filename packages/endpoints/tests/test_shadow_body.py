@@ -1,4 +1,4 @@
-"""Bodies of copies: what they keep, what it costs their shadow, and when they are lost."""
+"""Bodies of copies: their parts, their use of the budget, and their loss."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from alacarte_endpoints._shadow_body import (
 
 
 class Losses:
-    """Bodies of copies that note when they are lost."""
+    """Bodies of copies that record their loss."""
 
     def __init__(self) -> None:
         self.budget = ShadowBudget()
@@ -46,7 +46,7 @@ async def read(body: Any) -> list[Message]:
 
 
 def test_parts_count_until_they_are_sent(run):
-    """The shadow pays for the bytes that wait, and for no others."""
+    """Pending parts count against the budget of their shadow, sent parts do not."""
 
     async def main():
         losses = Losses()
@@ -64,7 +64,7 @@ def test_parts_count_until_they_are_sent(run):
 
 
 def test_a_copy_waits_for_its_next_part(run):
-    """Neither an end nor a part is missed by a copy that reads faster than the original."""
+    """A copy that reads faster than the original gets every part and the end."""
 
     async def main():
         body = Losses().body()
@@ -82,7 +82,7 @@ def test_a_copy_waits_for_its_next_part(run):
 
 
 def test_too_much_is_lost_at_once():
-    """A copy beyond the budget gives back everything, is lost once, and takes nothing more."""
+    """A copy beyond the budget frees its bytes, is lost once, and takes no more parts."""
     losses = Losses()
     body = losses.body()
     body.put((bytes(MAX_BYTES),))
@@ -94,7 +94,7 @@ def test_too_much_is_lost_at_once():
 
 
 def test_copies_of_one_shadow_share_its_budget():
-    """One that lies there full leaves no room for another; the other one is lost alone."""
+    """A full copy leaves no budget for another copy, which is lost alone."""
     losses = Losses()
     first, second = losses.body(), losses.body()
     first.put((bytes(MAX_BYTES),))
@@ -105,7 +105,7 @@ def test_copies_of_one_shadow_share_its_budget():
 
 
 def test_the_original_and_its_copies_read_the_same(run):
-    """Each part goes to the target as it is, and to each copy as it was then."""
+    """Each part goes to the target unchanged, and as a frozen copy to each copy."""
 
     async def main():
         losses = Losses()
@@ -128,7 +128,7 @@ def test_the_original_and_its_copies_read_the_same(run):
 
 
 def test_an_original_that_breaks_off(run):
-    """Its copies are lost, once, and its error is the target's."""
+    """When the body fails, its copies are lost once, and the target gets the error."""
 
     async def broken() -> AsyncIterator[Message]:
         yield (b"one",)
@@ -146,7 +146,7 @@ def test_an_original_that_breaks_off(run):
 
 
 def test_to_close_the_original(run):
-    """The source is closed, and copies that miss parts are lost; whole ones are not."""
+    """Closing closes the source, and drops copies with incomplete bodies only."""
 
     async def main():
         losses, closed = Losses(), []
@@ -174,7 +174,7 @@ def test_to_close_the_original(run):
 
 
 def test_a_source_that_cannot_be_closed(run):
-    """An iterator without `aclose` is let go."""
+    """A source without `aclose` is released."""
 
     class Plain:
         def __aiter__(self) -> Plain:
@@ -194,7 +194,7 @@ def test_a_source_that_cannot_be_closed(run):
 
 
 def test_a_shadow_that_goes_cancels_its_copies(run):
-    """Closing a budget ends every copy in flight."""
+    """Closing a budget cancels every copy in flight."""
 
     async def main():
         budget = ShadowBudget()
@@ -208,7 +208,7 @@ def test_a_shadow_that_goes_cancels_its_copies(run):
 
 
 def test_the_call_of_a_copy():
-    """The same for the user's code; not to be sent twice; with an id and a deadline of its own."""
+    """A copy has the call's fields, its own id and deadline, and is not idempotent."""
     original = Call("p", (b"x",), "m", request_id="id", app="a", routing_key="k", idempotent=True)
     copy = shadow_call(original, (b"y",), None, 7.0, 2.0)
     assert (copy.protocol, copy.method, copy.app, copy.routing_key) == ("p", "m", "a", "k")
@@ -218,7 +218,7 @@ def test_the_call_of_a_copy():
 
 
 def test_messages_are_frozen_and_measured():
-    """Only what may change is copied; a view counts by its bytes, whatever its items."""
+    """Only mutable buffers are copied; the size of a view is its bytes."""
     fixed = b"fixed"
     buffer = bytearray(8)
     message = (fixed, memoryview(buffer).cast("I"), buffer)

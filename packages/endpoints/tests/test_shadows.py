@@ -1,4 +1,4 @@
-"""Copies for the shadows of a route, told apart by shadow: shares, ids, deadlines, outcomes."""
+"""Copies for the shadows of a route: shares, ids, deadlines, outcomes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIRST, SECOND = DeploymentId("s1", "S"), DeploymentId("s2", "S")
 
 
 class Target:
-    """A deployment: notes its calls, and answers as it was told."""
+    """A deployment that records its calls, and replies as the test sets."""
 
     def __init__(self, does: Any = None) -> None:
         self.got: list[Call] = []
@@ -52,7 +52,7 @@ def counts(found: Shadow) -> tuple[int, int, int]:
 
 
 def test_each_shadow_draws_for_itself(run):
-    """Its share decides, whatever the others got; one with the share 1 never draws."""
+    """The share of each shadow decides independently; a share of 1 draws no number."""
 
     async def main():
         target, one, two = Target(), Target(), Target()
@@ -70,7 +70,7 @@ def test_each_shadow_draws_for_itself(run):
 
 
 def test_a_copy_enters_the_application_of_its_shadow(run):
-    """A call of the route's application becomes one of the shadow's; any other's stays."""
+    """A copy of a call of the route's application gets the shadow's application."""
 
     async def main():
         one = Target()
@@ -84,7 +84,7 @@ def test_a_copy_enters_the_application_of_its_shadow(run):
 
 
 def test_a_copy_has_no_more_time_than_its_original(run):
-    """Nor more than a minute where the original has more, or no deadline."""
+    """A copy has at most the original's remaining time, and at most a minute."""
 
     async def main():
         one = Target()
@@ -102,7 +102,7 @@ def test_a_copy_has_no_more_time_than_its_original(run):
 
 
 def test_a_shadow_without_room_leaves_the_others_alone(run):
-    """What does not fit is dropped for the one that is full, and for nobody else."""
+    """Copies beyond the budget of a shadow are dropped for this shadow only."""
 
     async def main():
         full, free = shadow(Target()), shadow(Target(), who=SECOND)
@@ -117,7 +117,7 @@ def test_a_shadow_without_room_leaves_the_others_alone(run):
 
 
 def test_the_beginning_of_a_reply_is_its_outcome(run):
-    """As of an original's: what breaks off later is no error, and is closed."""
+    """A reply that breaks off after its beginning is not an error, and is closed."""
     closed: list[str] = []
 
     async def breaks(call: Call) -> Reply:
@@ -140,7 +140,7 @@ def test_the_beginning_of_a_reply_is_its_outcome(run):
 
 
 def test_a_reply_that_never_ends_is_closed(run):
-    """After the copy's time its source is told that nobody reads on."""
+    """After the copy's time limit, its reply is closed."""
     closed: list[str] = []
 
     class Rest:
@@ -170,7 +170,7 @@ def test_a_reply_that_never_ends_is_closed(run):
 
 
 def test_replies_that_stand_for_errors(run):
-    """The caller's judgement of replies holds for copies, too."""
+    """Error replies count as errors for copies, too."""
 
     async def main():
         found = shadow(Target())
@@ -182,7 +182,7 @@ def test_replies_that_stand_for_errors(run):
 
 
 def test_a_copy_that_is_cancelled_before_its_first_step(run):
-    """It is counted as dropped, and gives back what it took up."""
+    """A cancelled copy counts as dropped, and frees its budget."""
 
     async def main():
         one = Target()
@@ -198,7 +198,7 @@ def test_a_copy_that_is_cancelled_before_its_first_step(run):
 
 
 def test_a_body_is_read_on_while_the_reply_streams(run):
-    """A target may answer before it has read everything: the copy gets all parts nevertheless."""
+    """A copy gets all parts, even if the target replies before reading them."""
 
     async def body() -> AsyncIterator[Message]:
         for part in (b"one ", b"two"):

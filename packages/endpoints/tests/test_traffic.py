@@ -23,7 +23,7 @@ def answer() -> None: ...
 
 @pytest.fixture
 def route(client: Client) -> Callable[[], RouteStatusOverview]:
-    """Two applications, of which the first has the path "/app"; tell of that."""
+    """Two applications; the first has the path "/app"."""
     serve.run(answer.bind(), name="stable", route_prefix="/app")
     serve.run(answer.bind(), name="canary", route_prefix=None)
     return lambda: serve.status().routes["/app"]
@@ -37,7 +37,7 @@ def weights(route: RouteStatusOverview) -> dict[str, float]:
 
 
 def test_a_canary_and_its_end(route: Route) -> None:
-    """One call splits a path, another gives it back; either may be made again."""
+    """One call splits a path, another deletes the split; both can be repeated."""
     for _ in range(2):
         set_traffic("/app", {"stable": 0.9, "canary": 0.1})
         assert weights(route()) == {"stable": 0.9, "canary": 0.1}
@@ -47,7 +47,7 @@ def test_a_canary_and_its_end(route: Route) -> None:
 
 
 def test_the_owner_may_have_no_part(route: Route) -> None:
-    """All may go to another; then the owner can be deleted, and its path stays split."""
+    """The owner of a split path can be deleted when other applications get all requests."""
     set_traffic("/app", {"canary": 1})
     serve.delete("stable")
     assert weights(route()) == {"canary": 1.0}
@@ -61,7 +61,7 @@ def test_the_owner_may_have_no_part(route: Route) -> None:
 def test_who_takes_a_path_that_is_split(
     route: Route, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An application may, and is told who has the requests; an endpoint may not."""
+    """A new application may take a split path, with a log of its targets; an endpoint may not."""
     set_traffic("/app", {"canary": 1})
     serve.delete("stable")
     with caplog.at_level("INFO", "alacarte"):
@@ -77,7 +77,7 @@ def test_who_takes_a_path_that_is_split(
 
 
 def test_shadows_leave_nothing(route: Route) -> None:
-    """When the last has ended, the path is as it was, and nobody is held by it."""
+    """After the last shadow, the path is unsplit, and its applications can be deleted."""
     shadow_traffic("/app", "canary", 0.5)
     shadow_traffic("/app", "canary", 0)
     assert route().targets["stable"].counts is None
@@ -85,7 +85,7 @@ def test_shadows_leave_nothing(route: Route) -> None:
 
 
 def test_a_new_version_is_counted_anew(route: Route) -> None:
-    """What an earlier one of the canary did is not held against it."""
+    """New code of a target restarts its counts."""
     set_traffic("/app", {"stable": 0.5, "canary": 0.5})
     runtime, name = get_runtime(), DeploymentId("", "/app")
 
@@ -108,7 +108,7 @@ def test_a_new_version_is_counted_anew(route: Route) -> None:
 
 
 def test_an_application_in_use_stays(route: Route) -> None:
-    """Until it has no part in the split."""
+    """An application in a split cannot be deleted."""
     set_traffic("/app", {"stable": 0.9, "canary": 0.1})
     with pytest.raises(ConfigError, match=r"the traffic of /app needs the application 'canary'"):
         serve.delete("canary")
@@ -117,7 +117,7 @@ def test_an_application_in_use_stays(route: Route) -> None:
 
 
 def test_shadows(route: Route) -> None:
-    """They leave the path with its application, outlast new weights, and end at 0."""
+    """Shadows keep the path with its application, survive new weights, and end with share 0."""
     shadow_traffic("/app", "canary", 0)
     assert not route().shadows
     assert route().targets["stable"].counts is None
@@ -147,7 +147,7 @@ def test_shadows(route: Route) -> None:
 def test_what_is_refused(
     route: Route, change: Callable[[], Any], kind: type[Exception], message: str
 ) -> None:
-    """The error says what there is or is allowed; nothing changes."""
+    """The error has the existing names or the allowed values; the split is unchanged."""
     with pytest.raises(kind, match=message):
         change()
     assert weights(route()) == {"stable": 1.0}
@@ -155,7 +155,7 @@ def test_what_is_refused(
 
 
 def test_a_backend_is_no_application(route: Route, client: Client) -> None:
-    """Splits of backends are an endpoint's matter."""
+    """Backends cannot be targets of an application's path."""
     client.create_backend("b", lambda request: None)
     with pytest.raises(ConfigError, match="no application is named 'b'"):
         set_traffic("/app", {"b": 1})
