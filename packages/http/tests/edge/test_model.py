@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from alacarte_http._proxy.forwarding import CLIENT_LEFT, Forwarding
+from alacarte_http._proxy.forwarding import CLIENT_CLOSED_REQUEST, Forwarding
 
 from ..http11 import model
 from ..http11.fuzz import run
@@ -92,7 +92,7 @@ def test_a_proxy_that_ends_no_request_of_a_client_that_left_is_found(monkeypatch
     end = Forwarding._end
 
     def forgetful(forwarding: Forwarding, status: int) -> None:
-        if status != CLIENT_LEFT:
+        if status != CLIENT_CLOSED_REQUEST:
             end(forwarding, status)
 
     monkeypatch.setattr(Forwarding, "_end", forgetful)

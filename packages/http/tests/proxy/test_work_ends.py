@@ -25,7 +25,7 @@ from ..websocket.support import UPGRADE
 TABLE = RouteTable(1, (Route("/", "app", {DeploymentId("app", "d"): 1.0}),))
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-CLIENT_LEFT = 499
+CLIENT_CLOSED_REQUEST = 499
 
 
 class Rest:
@@ -108,7 +108,7 @@ async def test_a_body_that_is_refused_in_the_read_of_its_head():
         assert statuses(connection) == [400]
         await proxy.ended()
         lose(connection)
-    assert proxy.logged == [CLIENT_LEFT] * 3
+    assert proxy.logged == [CLIENT_CLOSED_REQUEST] * 3
     after = proxy.connect()
     after.data_received(GET)
     assert statuses(after) == [200]
@@ -128,7 +128,7 @@ async def test_a_stream_whose_client_leaves_before_its_first_part():
     replied.set_result(Reply((pack_response(200, ()),), rest))
     asyncio.get_running_loop().call_soon(lose, connection)  # behind the reply, before the task
     await proxy.ended()
-    assert (rest.num_read, rest.closed, proxy.logged) == (0, 1, [CLIENT_LEFT])
+    assert (rest.num_read, rest.closed, proxy.logged) == (0, 1, [CLIENT_CLOSED_REQUEST])
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -149,7 +149,7 @@ async def test_a_queued_call_whose_turn_comes_as_its_client_leaves(plain):
     turn.set_result(None)
     lose(connection)
     await proxy.ended()
-    assert (sent, proxy.logged) == ([], [CLIENT_LEFT])
+    assert (sent, proxy.logged) == ([], [CLIENT_CLOSED_REQUEST])
 
 
 @pytest.mark.parametrize("streams", [False, True])
@@ -169,7 +169,7 @@ async def test_a_reply_to_a_client_that_has_left(streams):
     connection.data_received(GET)
     lose(connection)
     await proxy.ended()
-    assert (rest.num_read, rest.closed, proxy.logged) == (0, int(streams), [CLIENT_LEFT])
+    assert (rest.num_read, rest.closed, proxy.logged) == (0, int(streams), [CLIENT_CLOSED_REQUEST])
 
 
 @pytest.mark.parametrize("plain", [False, True])

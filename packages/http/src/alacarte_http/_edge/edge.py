@@ -57,7 +57,7 @@ class Edge:
     """The client connections of a proxy process, and the sweep that enforces their deadlines.
 
     The sweep checks each connection every half second, so that no request needs a timer of its own.
-    A deadline may be enforced one sweep early, never late.
+    Deadlines are enforced up to one sweep early, rather than late.
 
     Args:
         application: Answers exchanges.
@@ -120,12 +120,12 @@ class Edge:
         """Run `run`, which awaits `work`, in a task that `tasks` holds."""
         task = asyncio.get_running_loop().create_task(run)
 
-        def ended(task: asyncio.Task[None]) -> None:
+        def on_done(task: asyncio.Task[None]) -> None:
             self.tasks.discard(task)
             work.close()  # never awaited if the task was cancelled before its first step
 
         self.tasks.add(task)
-        task.add_done_callback(ended)
+        task.add_done_callback(on_done)
         return task
 
     def remove(self, connection: MonitoredConnection) -> None:

@@ -151,7 +151,7 @@ class Exchange:
             raise
         except ClientDisconnected:
             pass
-        except (Exception, SystemExit) as error:  # of the application's; the client is answered
+        except (Exception, SystemExit) as error:  # raised by the application
             log.error("the HTTP application failed", exc_info=error)
             self.fail("the application raised an exception")
 

@@ -110,7 +110,7 @@ class HttpConnection(asyncio.Protocol):
             return
         limit = self.edge.limits.connections
         if len(self.edge.connections) > limit + _MAX_REFUSED_CONNECTIONS:
-            self.abort()  # a response would cost descriptors that are not available
+            self.abort()  # a response would keep too many refused connections open
         else:
             text = f"The server has {limit} connections, its limit. Try again later."
             self._refuse(Refusal(503, text, b"retry-after: 1\r\n"))
@@ -242,7 +242,7 @@ class HttpConnection(asyncio.Protocol):
                 work = exchange.respond_after_drain(_OPTIONS_RESPONSE, b"", b"")
             else:
                 work = self.edge.application(exchange)
-        except (Exception, SystemExit) as error:  # of the application's; the client is answered
+        except (Exception, SystemExit) as error:  # raised by the application
             log.error("the HTTP application failed", exc_info=error)
             exchange.fail("the application raised an exception")
             return

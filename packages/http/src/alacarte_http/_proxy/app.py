@@ -24,7 +24,7 @@ from .._websocket.websocket_connection import WebSocketConnection
 from ..config import HTTPOptions
 from ..layers import SYSTEM
 from .access_log import AccessLogWriter
-from .forwarding import CLIENT_LEFT, Forwarding, send_local_response
+from .forwarding import CLIENT_CLOSED_REQUEST, Forwarding, send_local_response
 from .layer_builder import HttpLayers
 from .layered_forwarding import Handshake, LayeredForwarding
 from .layered_routes import UNROUTED, LayeredRoutes, RouteLayers, RouteTarget
@@ -161,7 +161,7 @@ class ProxyApp:
         call = self._call_builder.websocket_call(
             head, connection.peer, outcome, options, request_id, connection.messages
         )
-        status = CLIENT_LEFT
+        status = CLIENT_CLOSED_REQUEST
         try:
             status = await serve_websocket(connection, call, outcome.websocket)
         finally:
@@ -213,7 +213,7 @@ class ProxyApp:
         else:
             target = self._target(head, layers)
         handshake = Handshake(connection, target, options, self._call_builder)
-        status = CLIENT_LEFT
+        status = CLIENT_CLOSED_REQUEST
         try:
             status = await serve_websocket(connection, handshake.make_call(request_id), handshake)
         finally:

@@ -18,11 +18,11 @@ from .._head_codec import ResponseHead, unpack_response
 from .._request_options import RequestOptions
 from .request_body import rest_of_body
 
-__all__ = ["CLIENT_LEFT", "OnEnd", "Forwarding", "send_local_response"]
+__all__ = ["CLIENT_CLOSED_REQUEST", "OnEnd", "Forwarding", "send_local_response"]
 
 log = logging.getLogger("alacarte.http")
-CLIENT_LEFT = 499
-"""nginx's status for a client that disconnected before its response; logged, never sent."""
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that disconnected before its response; only logged."""
 
 OnEnd = Callable[["Forwarding", int], None]
 
@@ -123,7 +123,7 @@ class Forwarding:
 
     # --- without a task
 
-    def _advance(self, waited_for: object) -> None:
+    def _advance(self, done: object) -> None:
         """Run the next step of the coroutine, as a task would."""
         assert self._coroutine is not None
         try:
@@ -160,12 +160,12 @@ class Forwarding:
         try:
             self._rest = reply.rest
             if exchange.disconnected and not exchange.survives_disconnect:
-                status = CLIENT_LEFT
+                status = CLIENT_CLOSED_REQUEST
             elif reply.rest is not None:
                 self._spawn(self._stream(reply, reply.rest))
                 return
             elif exchange.write_paused:
-                self._spawn(self._respond_when_read(reply))
+                self._spawn(self._respond_after_drain(reply))
                 return
             else:
                 status = self._respond(reply)
@@ -180,7 +180,7 @@ class Forwarding:
         """Respond to a request that failed, and end it even if the response fails."""
         exchange = self.exchange
         if exchange.disconnected:
-            self._end(CLIENT_LEFT)
+            self._end(CLIENT_CLOSED_REQUEST)
             return
         status = 500
         try:
@@ -201,13 +201,13 @@ class Forwarding:
         """Run the work in a task, and report the status that was sent."""
         task = self.exchange.spawn(self._run_to_end(work))
 
-        def ended(task: asyncio.Task[None]) -> None:
+        def on_done(task: asyncio.Task[None]) -> None:
             # A task that is cancelled before its first step runs no `finally` block.
             work.close()
-            self._end(CLIENT_LEFT)
+            self._end(CLIENT_CLOSED_REQUEST)
             self._close_rest()
 
-        task.add_done_callback(ended)
+        task.add_done_callback(on_done)
 
     def _close_rest(self) -> None:
         """Cancel the rest of the reply at the replica."""
@@ -219,7 +219,7 @@ class Forwarding:
         await close_iterator(rest)
 
     async def _run_to_end(self, work: Coroutine[object, None, int]) -> None:
-        status = CLIENT_LEFT
+        status = CLIENT_CLOSED_REQUEST
         try:
             status = await work
         except ClientDisconnected:
@@ -246,7 +246,7 @@ class Forwarding:
             reply = await self.resolved.http(call)
             self._rest = reply.rest
             if reply.rest is None:
-                return await self._respond_when_read(reply)
+                return await self._respond_after_drain(reply)
         except (ClientDisconnected, GeneratorExit):
             raise
         except asyncio.CancelledError as error:
@@ -258,7 +258,7 @@ class Forwarding:
             return await self._send(self._error_response(error))
         return await self._stream(reply, reply.rest)
 
-    async def _respond_when_read(self, reply: Reply) -> int:
+    async def _respond_after_drain(self, reply: Reply) -> int:
         await self.exchange.drain()
         return self._respond(reply)
 

@@ -129,7 +129,7 @@ class LayeredForwarding(Forwarding):
         if reply.rest is not None:
             return await self._stream(reply, reply.rest)
         try:
-            return await self._respond_when_read(reply)
+            return await self._respond_after_drain(reply)
         except ValueError as error:  # the body's length differs from the head's
             return await self._send(self._error_response(error))
 

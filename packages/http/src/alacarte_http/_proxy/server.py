@@ -77,7 +77,7 @@ class ProxyServer(uvicorn.Server):
         return len(self._edge.connections)
 
     async def start(self, listener: socket.socket) -> None:
-        """Start to accept connections from a listening socket."""
+        """Accept connections from a listening socket; return once accepting has begun."""
         # A duplicate: uvicorn closes its socket when it stops accepting, the proxy later.
         serving = self._serving = asyncio.create_task(self.serve([listener.dup()]))
         accepts = asyncio.create_task(self._accepts.wait())

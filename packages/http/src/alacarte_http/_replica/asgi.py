@@ -33,7 +33,7 @@ DISCONNECT_GRACE_S = 0.1
 MAX_AHEAD_BYTES = 64 * 1024
 MAX_AHEAD_PARTS = 256
 """Limits of the parts that wait for the reader of a response."""
-HEAD_TURNS = 4
+HEAD_ITERATIONS = 4
 """Iterations of the event loop for the body to follow its head: each `BaseHTTPMiddleware` of
 Starlette needs one or two to pass on a part."""
 
@@ -234,7 +234,7 @@ class ASGIExchange:
                 elif body and len(parts) == 1 and self._is_awaited:
                     (self.on_ready or self.wake)()
             elif self._reply is None:
-                self._begin(self._head, body, more)
+                self._start_reply(self._head, body, more)
             elif body:  # behind a body that had its whole Content-Length
                 raise RuntimeError("the response's body is longer than its Content-Length.")
             elif not more:
@@ -243,14 +243,14 @@ class ASGIExchange:
             status = message["status"]
             self._head = pack_response(status, message.get("headers", ()))
             self._status = status
-            self._loop.call_soon(self._begin_alone, self._head, HEAD_TURNS)
+            self._loop.call_soon(self._send_head_alone, self._head, HEAD_ITERATIONS)
         elif kind != "http.response.trailers" or self._head is None:
             # Trailers after the head are ignored: the scope does not announce that extension.
             raise RuntimeError(
                 f"{self._describe_state()}, the ASGI application must not send {kind!r}."
             )
 
-    def _begin(self, head: bytes, body: bytes, more: bool) -> None:
+    def _start_reply(self, head: bytes, body: bytes, more: bool) -> None:
         if not more:
             self._reply = Reply((head, body))
             self._end()
@@ -263,14 +263,14 @@ class ASGIExchange:
             self._reply = Reply((head, body), self)
         wake(self._reader)
 
-    def _begin_alone(self, head: bytes, turns: int) -> None:
-        """Send the head alone, unless the body follows within `turns` iterations of the loop."""
+    def _send_head_alone(self, head: bytes, num_iterations: int) -> None:
+        """Send the head alone, unless the body follows within `num_iterations` of the loop."""
         if self._reply is not None or self._finished or self._is_disconnected:
             return
-        if turns:
-            self._loop.call_soon(self._begin_alone, head, turns - 1)
+        if num_iterations:
+            self._loop.call_soon(self._send_head_alone, head, num_iterations - 1)
         else:
-            self._begin(head, b"", True)
+            self._start_reply(head, b"", True)
 
     async def _wait_for_reader(self) -> None:
         """Wait until the reader has taken the waiting parts."""
