@@ -10,7 +10,7 @@ from alacarte._replica.observed_server import ObservedServer
 from alacarte.errors import BackPressureError, ErrorCode
 from alacarte.types import Call, Outcome, ReplicaObserver, Reply
 
-from .test_server import HERE, Bench, settle
+from .bench import HERE, Bench, settle
 
 
 class Noted(ReplicaObserver):

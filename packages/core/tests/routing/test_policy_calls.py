@@ -15,7 +15,7 @@ from alacarte.errors import (
 from .support import POLICIES, Bench, settle
 
 
-class Told(RoundRobin):
+class RecordingPolicy(RoundRobin):
     """A policy that records its events, which must come in pairs for each call."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ def test_a_policy_gets_the_outcome_of_each_call(run, monkeypatch):
 
     async def main():
         monkeypatch.setitem(POLICIES, "told", lambda: policy)
-        policy = Told()
+        policy = RecordingPolicy()
         b = Bench()
         await b.update("a", "b", room=2, policy="told")
         b.far.full = {"a"}
@@ -62,7 +62,7 @@ def test_a_change_of_policy_keeps_each_call_with_its_own(run, monkeypatch):
     """The policy that has chosen gets the end of its call; a new policy gets its own calls only."""
 
     async def main():
-        before, after = Told(), Told()
+        before, after = RecordingPolicy(), RecordingPolicy()
         monkeypatch.setitem(POLICIES, "before", lambda: before)
         monkeypatch.setitem(POLICIES, "after", lambda: after)
         b = Bench()

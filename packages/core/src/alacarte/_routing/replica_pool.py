@@ -366,9 +366,8 @@ class ReplicaPool:
             if link.silent_rounds == UNRESPONSIVE_ROUNDS:
                 self._warn(link, f"has not answered for {_UNRESPONSIVE_S:g} s")
                 self._unresponsive(link)
-            if (
-                link.silent_rounds - UNRESPONSIVE_ROUNDS
-            ) % _REPORT_EVERY_ROUNDS == 0 and not link.gone:
+            rounds = link.silent_rounds - UNRESPONSIVE_ROUNDS
+            if rounds % _REPORT_EVERY_ROUNDS == 0 and not link.gone:
                 reason = f"it has not answered for {_UNRESPONSIVE_S:g} s or longer"
                 self._suspect(link.replica_id, reason)
             if link.gone and link.silent_rounds >= _ABORT_ROUNDS:

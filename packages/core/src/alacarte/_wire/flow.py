@@ -180,7 +180,7 @@ class Inbox:
         return messages
 
     async def aclose(self) -> None:
-        """Stop reading, and cancel the stream unless the peer has ended it."""
+        """Stop reading, and call `closed` unless the stream has ended."""
         self._messages.clear()
         if self._closed is not None and not self._ended:
             self._closed()

@@ -163,7 +163,7 @@ class SegmentPool:
             self._review = loop.call_later(REVIEW_INTERVAL_S, self.review)
 
     def drop(self, segment: Segment) -> None:
-        """Free a segment that a caller may still read, and will not be reused."""
+        """Free a segment that a caller may still read, so it cannot be reused."""
         self._size -= segment.size
         self._count -= 1
         segment.close()
