@@ -80,7 +80,7 @@ def pack(value: object, digest_of: Callable[[bytes], str] = blob_digest) -> Pack
     return Packed(file.getvalue(), pickler.sizes, pickler.blobs)
 
 
-def unpack(data: bytes, find: Callable[[str, int], Any] = BlobRef) -> Any:
+def unpack(data: bytes, find: Callable[[str, int], object] = BlobRef) -> Any:
     """Return the value that `pack` has pickled.
 
     Args:
@@ -109,11 +109,11 @@ class _BlobPickler(pickle.Pickler):
 
 
 class _BlobUnpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, find: Callable[[str, int], Any]) -> None:
+    def __init__(self, data: bytes, find: Callable[[str, int], object]) -> None:
         super().__init__(io.BytesIO(data))
         self._find = find
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: Any) -> object:
         mark, digest, size = pid
         if mark != _MARK:
             raise pickle.UnpicklingError(f"unknown persistent id {pid!r}")

@@ -14,7 +14,7 @@ from ..errors import ConfigError
 from ..types import ConfigSection, UserCode
 
 if TYPE_CHECKING:
-    from .deployment_spec import DeploymentSpec
+    from .deployment_spec import DeploymentSpec, PlainOptions
 
 __all__ = ["MAX_CALLER_OPTIONS_BYTES", "caller_options", "check_caller_options", "codes_in"]
 
@@ -22,9 +22,7 @@ MAX_CALLER_OPTIONS_BYTES = 64 * 1024
 """Limit for all options of a deployment together, pickled."""
 
 
-def caller_options(
-    spec: DeploymentSpec, sections: Mapping[str, ConfigSection]
-) -> Mapping[str, Any]:
+def caller_options(spec: DeploymentSpec, sections: Mapping[str, ConfigSection]) -> PlainOptions:
     """Return the options that callers get, without the bytes of code in them.
 
     Args:

@@ -13,10 +13,12 @@ from typing import Any
 from ..config import DeploymentConfig
 from ..types import DeploymentId
 
-__all__ = ["ApplicationSpec", "DeploymentSpec", "RoutePrefix"]
+__all__ = ["ApplicationSpec", "DeploymentSpec", "PlainOptions", "RoutePrefix"]
 
 RoutePrefix = str | None
 """URL prefix of an application; None for no HTTP."""
+PlainOptions = Mapping[str, Any]
+"""Plugins' options of a deployment as plain values, by section."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,11 @@ class DeploymentSpec:
     is_function: bool
     config: DeploymentConfig
     import_paths: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
-    scaling: Mapping[str, Any] = field(default_factory=dict)
+    options: PlainOptions = field(default_factory=dict)
+    scaling: PlainOptions = field(default_factory=dict)
 
     @property
-    def all_options(self) -> Mapping[str, Any]:
+    def all_options(self) -> PlainOptions:
         """`options` and `scaling` together, for plugins in the controller."""
         return {**self.options, **self.scaling}
 

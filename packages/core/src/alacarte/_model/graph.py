@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any
 
 from .. import plugins as process_plugins
 from ..errors import ConfigError, ServeError
 from ..types import DeploymentId
 from .deployment import Application, Deployment
-from .deployment_spec import ApplicationSpec, DeploymentSpec, RoutePrefix
+from .deployment_spec import ApplicationSpec, DeploymentSpec, PlainOptions, RoutePrefix
 from .imports import import_paths
 from .names import MAX_PATH_LENGTH, check_name, check_text
 from .option_packing import new_version_values, pack_options, prepare_options
@@ -121,9 +120,7 @@ class _Graph:
             )
         )
 
-    def _options(
-        self, deployment: Deployment
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    def _options(self, deployment: Deployment) -> tuple[PlainOptions, PlainOptions, PlainOptions]:
         """Return plugins' options: for all processes, for the scaler, and for the version."""
         if not deployment.plugin_options:
             return {}, {}, {}

@@ -28,6 +28,8 @@ __all__ = ["Identify", "ModelPickler", "dump", "load_code", "load_init"]
 
 Identify = Callable[[Application], DeploymentId]
 """Returns the id of a bound deployment in the application being built."""
+MakeHandle = Callable[[DeploymentId], object]
+"""Returns the handle to a bound deployment, for the code that takes its place."""
 
 MARK = "alacarte.deployment"
 """First item of alacarte's persistent ids; the second is a `DeploymentId`, as a plain tuple."""
@@ -44,9 +46,7 @@ def dump(value: object, identify: Identify) -> bytes:
     return file.getvalue()
 
 
-def load_init(
-    data: bytes, make_handle: Callable[[DeploymentId], Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def load_init(data: bytes, make_handle: MakeHandle) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return `(args, kwargs)` of a constructor from `DeploymentSpec.init`.
 
     Args:
@@ -56,7 +56,7 @@ def load_init(
     return args, kwargs
 
 
-def load_code(data: bytes, make_handle: Callable[[DeploymentId], Any]) -> Callable[..., Any]:
+def load_code(data: bytes, make_handle: MakeHandle) -> Callable[..., Any]:
     """Return the user's class or function from `DeploymentSpec.code`.
 
     `DeploymentSpec.import_paths` must be on `sys.path`.
@@ -96,12 +96,12 @@ class ModelPickler(CodePickler):
 
 
 class _ModelUnpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, make_handle: Callable[[DeploymentId], Any]) -> None:
+    def __init__(self, data: bytes, make_handle: MakeHandle) -> None:
         super().__init__(io.BytesIO(data))
         self._make_handle = make_handle
-        self._handles: dict[DeploymentId, Any] = {}
+        self._handles: dict[DeploymentId, object] = {}
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: Any) -> object:
         mark, (app, name) = pid
         if mark != MARK:
             raise pickle.UnpicklingError(f"unknown persistent id {pid!r}")

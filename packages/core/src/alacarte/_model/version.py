@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from types import CodeType, FunctionType, MappingProxyType
 from typing import Any
 
 from .deployment import Deployment
+from .deployment_spec import PlainOptions
 from .imports import source_files
 from .pickling import Identify, ModelPickler
 
@@ -21,7 +21,7 @@ __all__ = ["deployment_version"]
 
 
 def deployment_version(
-    deployment: Deployment, identify: Identify, options: Mapping[str, Any] = MappingProxyType({})
+    deployment: Deployment, identify: Identify, options: PlainOptions = MappingProxyType({})
 ) -> str:
     """Return 16 hexadecimal characters that change when replicas must be replaced.
 
