@@ -14,6 +14,8 @@ HERE = DeploymentId("shop", "model")
 
 
 class Stream:
+    """A fake stream that records its messages."""
+
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self.released = False

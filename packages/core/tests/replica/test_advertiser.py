@@ -71,6 +71,6 @@ def test_callbacks_at_the_end_of_a_replica(local: Any, caplog: pytest.LogCapture
 
 
 def test_without_a_replica() -> None:
-    """Values of a context without a replica go nowhere."""
-    with pytest.raises(ServeError, match="does not run"):
+    """A context without a running replica cannot advertise."""
+    with pytest.raises(ServeError, match="is not running and cannot advertise"):
         ReplicaContext(DeploymentId("a", "b"), "r").advertise("colours", {"red"})

@@ -1,7 +1,4 @@
-"""The replica's data server: accepting, refusing, running and draining.
-
-`Stream` is a fake stream that records its frames.
-"""
+"""The replica's data server: accepting, refusing, running and draining."""
 
 from __future__ import annotations
 
