@@ -58,23 +58,21 @@ def served(command: list[str], folder: Path, environment: dict[str, str]) -> Ite
     port = environment["ALACARTE_HTTP__PORT"]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    # HTTP answers with the first replica. The command is ready when all run; a signal before that
+    # ends the command with 128 + signal.
+    ready = "is running at"
     try:
-        url = f"http://127.0.0.1:{port}/"
-        wait_until(lambda: process.poll() is not None or answers(url), START_S, "an answer")
-        yield url
+        wait_until(
+            lambda: process.poll() is not None or ready in (folder / "log").read_text(),
+            START_S,
+            ready,
+        )
+        yield f"http://127.0.0.1:{port}/"
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0, (folder / "log").read_text()
     finally:
         process.kill()
         process.wait()
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return response.status == 200
-    except OSError:
-        return False
 
 
 @pytest.fixture
