@@ -57,7 +57,7 @@ class BatchedFunction:
 
 
 class Item:
-    """One call that waits for its part of a batch's result.
+    """A call that waits for its part of a batch's result.
 
     Attributes:
         args: Positional arguments.

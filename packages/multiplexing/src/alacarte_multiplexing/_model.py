@@ -23,7 +23,7 @@ _used: dict[asyncio.Task[Any], list[Model]] = {}
 
 
 class Model:
-    """One loaded model.
+    """A loaded model.
 
     Attributes:
         value: Result of the loader.

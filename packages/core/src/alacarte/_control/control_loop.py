@@ -30,7 +30,7 @@ from .work_queue import WorkQueue
 __all__ = ["ControlLoop"]
 
 log = logging.getLogger("alacarte.controller")
-_FAULT_RETRY_S = 1.0
+_ERROR_RETRY_S = 1.0
 
 
 class ControlLoop:
@@ -134,7 +134,7 @@ class ControlLoop:
         except Exception as error:  # one deployment's bug must not stop the others
             log.exception("%s could not be reconciled", group.deployment)
             group.report_internal_error(error)
-            return _FAULT_RETRY_S
+            return _ERROR_RETRY_S
         return delay_s
 
     def _forget(self, deployment: DeploymentId) -> None:

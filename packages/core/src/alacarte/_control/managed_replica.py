@@ -50,7 +50,7 @@ class ReplicaOwner(Protocol):
 
 
 class ManagedReplica:
-    """One replica of a deployment.
+    """A replica of a deployment, managed by the controller.
 
     Args:
         replica_id: Unique id.
