@@ -99,7 +99,7 @@ def test_anything_else_is_refused(serve: Any, target: object, message: str) -> N
         resolve_application(target, {}, serve, "m:thing")
 
 
-def test_an_unbound_deployment_is_told_to_bind(serve: Any) -> None:
+def test_an_unbound_deployment(serve: Any) -> None:
     """Forgetting `.bind()` has its own message."""
     with pytest.raises(ConfigError, match="bind it"):
         resolve_application(serve.Deployment(), {}, serve, "m:Model")

@@ -78,7 +78,7 @@ def test_our_errors_show_without_their_class_name() -> None:
     assert "import_path.py" not in text
 
 
-def test_a_traceback_from_another_process_is_told_in_short() -> None:
+def test_a_traceback_from_another_process_is_shortened() -> None:
     """A deploy error's message holds it as text: the reason, then the user's deepest line."""
     error = DeployError(
         "default#Model: JSONDecodeError: Expecting value\n"

@@ -107,7 +107,7 @@ def test_an_unknown_command_names_a_near_one(
     assert "no command 'statsu'; did you mean 'status'?" in capsys.readouterr().err
 
 
-def test_an_exception_is_told_in_short(
+def test_an_exception_is_printed_in_one_line(
     plugins: Any, greet: Greet, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 1, the reason, no traceback."""
@@ -143,7 +143,7 @@ def test_a_command_that_cannot_be_loaded_is_named(
     assert expected in capsys.readouterr().err
 
 
-def test_conflicting_plugins_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_conflicting_plugins_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     """An error while loading plugins is printed like any other."""
 
     def load() -> Any:

@@ -96,7 +96,7 @@ def test_it_serves_until_interrupted(
     assert capsys.readouterr().out == "default is running at http://127.0.0.1:8000/\n"
 
 
-def test_only_what_was_given_is_passed_on(start: Start, serve: Any) -> None:
+def test_only_set_options_are_passed_on(start: Start, serve: Any) -> None:
     """Only the options in the arguments are passed to the facade."""
     start("run_app:app", "--port", "9000", "--name", "shop", "--route-prefix", "/shop")
     (_, started), (_, ran), _ = serve.calls

@@ -54,7 +54,7 @@ def environment(tmp_path: Path) -> Environment:
         ("", "unknown"),
     ],
 )
-def test_a_script_is_known_by_what_it_imports(tmp_path: Path, text: str, expected: str) -> None:
+def test_a_script_is_recognized_by_its_imports(tmp_path: Path, text: str, expected: str) -> None:
     """The scripts of pip and uv are recognized by their imports."""
     assert owner(program(tmp_path, "serve", text)) == expected
 
@@ -69,7 +69,7 @@ def test_the_remedy_for_a_foreign_script(environment: Environment, tmp_path: Pat
     assert not foreign_script(environment)
 
 
-def test_no_script_is_nobodys(tmp_path: Path) -> None:
+def test_a_missing_script(tmp_path: Path) -> None:
     """A missing script has another owner than an unreadable one."""
     assert owner(tmp_path / "serve") == "missing"
     assert owner(tmp_path) == "unknown"
@@ -167,9 +167,7 @@ def test_the_first_on_the_path_is_found_through_links(
     assert linked.reaches_own()
 
 
-def test_another_environments_script_is_told_apart(
-    environment: Environment, tmp_path: Path
-) -> None:
+def test_another_environments_script(environment: Environment, tmp_path: Path) -> None:
     """Another environment's script, first on PATH, is not this environment's."""
     other = program(tmp_path / "other", "serve", PIP_OURS)
     path = f"{other.parent}{os.pathsep}{environment.path}"

@@ -41,7 +41,9 @@ def test_yes_needs_no_answer(serve: Any) -> None:
     assert serve.called == ["attach", "shutdown"]
 
 
-def test_it_names_what_it_would_end(serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_question_names_the_applications(
+    serve: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The question names the applications, and the answer yes shuts them down."""
     assert ShutdownCommand(lambda: serve, answers("Y ")).run(options()) == 0
     assert "Shut down default and all" in capsys.readouterr().out

@@ -45,7 +45,7 @@ def test_a_signal_that_is_handled(handler: Handler) -> None:
     assert (handler.handled, handler.gave_up) == (3, [])
 
 
-def test_a_signal_that_nobody_handles(handler: Handler) -> None:
+def test_a_signal_without_handling(handler: Handler) -> None:
     """The watch gives up after its patience, with the signal's number."""
     handler.stuck = True
     watch = handler.watch(0.01)

@@ -181,7 +181,7 @@ def test_splits_are_shown(serve: Any, capsys: pytest.CaptureFixture[str]) -> Non
     ]
 
 
-def test_a_split_that_nobody_has_asked_is_shown(serve: Any) -> None:
+def test_a_split_without_requests_is_shown(serve: Any) -> None:
     """Before the first request, all counts are zero, and there is no start of counting."""
     fresh = TargetStatusOverview(1.0, CallCounts())
     serve.routes = {"quiet": RouteStatusOverview("quiet", ("GET",), {"default": fresh})}

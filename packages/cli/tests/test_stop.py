@@ -46,7 +46,7 @@ def test_waiting_ends_with_a_signal(stop: StopSignals) -> None:
     sender.join()
 
 
-def test_waiting_ends_with_what_is_waited_for(stop: StopSignals) -> None:
+def test_waiting_ends_with_the_end(stop: StopSignals) -> None:
     """`wait` returns when the end has come, without a signal."""
     answers = [False, True]
     stop.wait(lambda timeout_s: answers.pop(0))
@@ -94,7 +94,7 @@ def test_the_second_signal_ends_at_once(stop: StopSignals, died: list[int]) -> N
     assert died == [130]
 
 
-def test_once_held_the_first_signal_only_says_what_happens(
+def test_deferred_the_first_signal_only_prints_a_message(
     stop: StopSignals, died: list[int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Deferred signals do not interrupt the shutdown; the second one ends the process."""

@@ -40,7 +40,7 @@ def test_nodes_that_do_not_fit():
     assert shortfall([Need({"CPU": 1})], []) == {"node": (1, 0)}
 
 
-def test_bundles_share_what_there_is():
+def test_bundles_share_free_resources():
     """Resources that one bundle takes are not free for the next."""
     two = [Need({"CPU": 2}), Need({"CPU": 2})]
     assert shortfall(two, [LARGE]) == {}

@@ -31,7 +31,7 @@ async def test_threads_are_used_again():
     await asyncio.gather(*(calls.run(lambda: both.wait(20), 20) for _ in range(4)))
 
 
-async def test_nobody_waits_longer_than_allowed():
+async def test_a_call_over_its_limit():
     """A call over its limit raises TimeoutError; its late result is undone."""
     calls = BlockingCalls("of-test", 1)
     go_on = threading.Event()

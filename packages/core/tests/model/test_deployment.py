@@ -104,7 +104,7 @@ def test_options_returns_an_independent_copy():
     assert (second.name, second.num_replicas, second.user_config) == ("other", 4, {"a": 1})
 
 
-def test_options_keep_track_of_what_was_given():
+def test_options_remember_which_were_set():
     """Options left out stay apart from options set to their default."""
     made = deployment(max_ongoing_requests=5)(Resize).options(user_config=None)
     assert repr(made) == "Deployment(Resize, max_ongoing_requests=5, user_config=None)"

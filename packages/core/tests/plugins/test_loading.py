@@ -82,7 +82,7 @@ def test_finding_imports_nothing(install: Install):
         (GOOD.replace("register_commands()", "register_commands(argument)"), "argument"),
     ],
 )
-def test_one_broken_plugin_takes_nobody_with_it(
+def test_a_broken_plugin_does_not_affect_others(
     install: Install, caplog: pytest.LogCaptureFixture, source: str, reason: str
 ):
     """A broken plugin fails with its reason and a warning; the others are loaded."""
@@ -382,7 +382,7 @@ def on_event(event):
 """
 
 
-def test_one_observer_that_fails_is_nobody_elses_problem(
+def test_a_failing_observer_does_not_affect_others(
     install: Install, caplog: pytest.LogCaptureFixture
 ):
     """An observer's error is logged with the plugin's name, and the others are called."""

@@ -81,7 +81,7 @@ def test_without_requiring_it_the_rest_is_served(guard: Any):
     serve.run(Model.bind(), route_prefix=None)
 
 
-def test_a_process_of_an_instance_requires_what_its_machine_asks_for(
+def test_a_process_requires_the_plugins_of_its_own_machine(
     guard: Any, monkeypatch: pytest.MonkeyPatch
 ):
     """An actor does not start without the plugins that its own machine requires."""
