@@ -1,4 +1,4 @@
-"""The small parts for code on an event loop."""
+"""Task sets, closing of iterators and waiters of `alacarte.aio`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alacarte.testing import FakeClock
 
 
 async def test_a_task_set_keeps_tasks_until_they_have_ended():
-    """A task that nothing else references goes on, and the set forgets the task at its end."""
+    """A task without other references runs to its end, and then leaves the set."""
     tasks = TaskSet()
     door = asyncio.Event()
 
@@ -29,7 +29,7 @@ async def test_a_task_set_keeps_tasks_until_they_have_ended():
 
 
 def test_a_task_set_cancels_all():
-    """After `cancel`, every task ends, also while the set is iterated."""
+    """`cancel` ends every task, even while the set is iterated."""
 
     async def main() -> None:
         tasks = TaskSet()
@@ -44,7 +44,7 @@ def test_a_task_set_cancels_all():
 
 
 async def test_an_iterator_is_closed_where_it_can_be():
-    """A generator's `finally` runs; other iterators and None are left alone."""
+    """A generator's `finally` runs; iterators without `aclose` and None are ignored."""
     closed = []
 
     async def items() -> AsyncIterator[int]:
@@ -62,7 +62,7 @@ async def test_an_iterator_is_closed_where_it_can_be():
 
 
 async def test_a_waiter_is_woken_once():
-    """A second `wake`, and one for nobody, changes nothing."""
+    """A second `wake`, or a `wake` of None, changes nothing."""
     waiter = asyncio.get_running_loop().create_future()
     wake(waiter)
     wake(waiter)
@@ -72,7 +72,7 @@ async def test_a_waiter_is_woken_once():
 
 
 async def test_a_retrieved_error_is_not_logged():
-    """asyncio complains of an error that is never retrieved, and of this one it does not."""
+    """asyncio logs no error for work whose exception was retrieved."""
     complaints: list[str] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: complaints.append(context["message"]))

@@ -1,4 +1,4 @@
-"""Calls of Python methods, made by hand."""
+"""Calls of Python methods, created without a handle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from alacarte.calls import new_request_id
 
 
 def test_request_ids_differ():
-    """In every thread, also where the ids that were drawn together run out."""
+    """Request ids are unique in all threads, also between two drawn batches."""
     with ThreadPoolExecutor(8) as pool:
         drawn = list(pool.map(lambda _: [new_request_id() for _ in range(500)], range(16)))
     ids = [each for some in drawn for each in some]

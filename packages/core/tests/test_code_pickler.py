@@ -1,4 +1,4 @@
-"""Code by value keeps its file and lines, and brings their text to where the file is not."""
+"""Pickled code keeps its file and lines, and brings its source to processes without the file."""
 
 import linecache
 import pickle
@@ -31,7 +31,7 @@ class Model:
 
 @pytest.fixture(autouse=True)
 def forgetful():
-    """What one test makes known to tracebacks is unknown to the next."""
+    """Clear the sources that a test has added to `linecache`."""
     before = dict(linecache.cache)
     yield
     linecache.cache.clear()
@@ -40,7 +40,7 @@ def forgetful():
 
 
 def run_cell(name, source=CELL):
-    """Run a cell as IPython does: its text is in `linecache` and in no file."""
+    """Run a cell as IPython does: its source is in `linecache` only."""
     linecache.cache[name] = (len(source), None, source.splitlines(True), name)
     namespace = {"__name__": "__main__"}
     exec(compile(source, name, "exec"), namespace)  # noqa: S102
@@ -48,13 +48,13 @@ def run_cell(name, source=CELL):
 
 
 def elsewhere(data, name):
-    """Load `data` as a process does that has never seen the cell `name`."""
+    """Load `data` as in a process that does not know the cell `name`."""
     linecache.cache.pop(name, None)
     return pickle.loads(data)
 
 
 def shown(call):
-    """Return the traceback that a call ends in."""
+    """Return the traceback of a failing call."""
     try:
         call()
     except Exception:
@@ -65,7 +65,7 @@ def shown(call):
 @pytest.mark.parametrize("name", ["/tmp/ipykernel_7/1234.py", "<ipython-input-3-abc>"])
 @pytest.mark.parametrize("pickled", [lambda value: dump(value, str), dumps])
 def test_a_cells_line_shows_where_the_cell_is_not(name, pickled):
-    """A traceback names the cell and shows its line, of functions inside of others, too."""
+    """A traceback names the cell and shows its line, for nested functions too."""
     cell = run_cell(name)
     fails, model = elsewhere(pickled([cell["fails"], cell["Model"]]), name)
     told = shown(lambda: fails(1))
@@ -75,7 +75,7 @@ def test_a_cells_line_shows_where_the_cell_is_not(name, pickled):
 
 
 def test_values_and_errors_bring_their_lines():
-    """Functions sent as arguments, and the methods of users' exceptions, are told of as well."""
+    """Functions in arguments and methods of users' exceptions keep their lines."""
     source = "class Mine(Exception):\n    def explain(self):\n        return 1 / 0\n"
     cell = run_cell("<cell>", source + "send = lambda: Mine().explain()\n")
     [message] = codec.encode(cell["send"])
@@ -88,7 +88,7 @@ def test_values_and_errors_bring_their_lines():
 
 
 def test_a_script_is_told_from_where_it_is_not(tmp_path):
-    """Of `__main__`, the file's name, line and text arrive though the file does not."""
+    """Code of `__main__` keeps its file name, line and source without the file."""
     script = tmp_path / "script.py"
     script.write_text(
         CELL + "import sys\n"
@@ -102,7 +102,7 @@ def test_a_script_is_told_from_where_it_is_not(tmp_path):
 
 
 def test_a_file_that_reads_the_same_is_left_alone():
-    """Where tracebacks read the file itself, nothing is put in its place."""
+    """An existing equal file is not replaced in `linecache`."""
     data = dumps(lambda: 1 / 0)
     pickle.loads(data)
     assert _code_pickler._received_files == {}
@@ -110,7 +110,7 @@ def test_a_file_that_reads_the_same_is_left_alone():
 
 
 def test_a_file_that_reads_otherwise_shows_what_runs(tmp_path):
-    """Code that is older than the file of that name shows its own lines, and other lines stay."""
+    """Code that differs from the local file shows its own lines; other lines stay."""
     path = tmp_path / "model.py"
     path.write_text(CELL)
     namespace = {}
@@ -124,26 +124,26 @@ def test_a_file_that_reads_otherwise_shows_what_runs(tmp_path):
 
 
 def test_source_travels_once():
-    """Functions inside of a function bring nothing that it brings already."""
+    """Nested functions do not repeat the source of the enclosing function."""
     cell = run_cell("<cell>")
     assert dumps(cell["fails"]).count(b"+ nothing") == 1
 
 
 def test_only_the_codes_own_lines_travel():
-    """The rest of the file stays at home."""
+    """Only the lines of the function are sent."""
     cell = run_cell("<cell>")
     assert b"LIMIT" not in dumps(cell["fails"])
 
 
 def test_code_without_source_travels(monkeypatch):
-    """What `exec` and the likes make has no text, and needs none."""
+    """Code of `exec` without source still pickles."""
     namespace = {}
     exec("def add(a, b): return a + b", namespace)  # noqa: S102
     assert pickle.loads(dumps(namespace["add"]))(1, 2) == 3
 
 
 def test_what_is_remembered_is_bounded(monkeypatch):
-    """A process that is sent ever new cells forgets the oldest."""
+    """A process that receives many cells keeps the sources of the latest."""
     monkeypatch.setattr(_code_pickler, "_MAX_FILES", 3)
     for number in range(9):
         name = f"<cell {number}>"
@@ -154,7 +154,7 @@ def test_what_is_remembered_is_bounded(monkeypatch):
 
 
 def test_code_is_what_it_was():
-    """Nothing of a code object but its identity is lost, whatever cloudpickle does with it."""
+    """All attributes of a code object survive pickling."""
 
     def outer(a, /, b=2, *rest, key=1, **more):
         async def inner():
@@ -173,5 +173,5 @@ def test_code_is_what_it_was():
 
 
 def test_plain_cloudpickle_loads_in_between():
-    """What cloudpickle itself made still loads beside ours."""
+    """Pickles of plain cloudpickle still load."""
     assert pickle.loads(cloudpickle.dumps(lambda: 3))() == 3

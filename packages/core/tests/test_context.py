@@ -1,4 +1,4 @@
-"""Where code is running: the request, the replica, and what is told of them."""
+"""The current request and replica, and cancellation of nested calls."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def request_here():
 
 
 def test_outside_of_a_request():
-    """An error says so; Ray Serve's spelling gives an empty context there."""
+    """Outside of a request or replica the functions raise; Ray Serve's context is empty."""
     with pytest.raises(ServeError, match="outside of a request"):
         get_request_context()
     with pytest.raises(ServeError, match="outside of a replica"):
@@ -50,7 +50,7 @@ def test_outside_of_a_request():
 
 
 def test_what_it_tells(request_here):
-    """All that the request brought along."""
+    """The context has all fields of the request."""
     call = Call(
         "p", (b"",), request_id="id", app="front", route="/a", model_id="m", routing_key="alice"
     )
@@ -65,20 +65,20 @@ def test_what_it_tells(request_here):
 
 
 def test_a_nested_call_has_the_identity_of_its_request(request_here):
-    """Who makes the request is known in every deployment that it reaches."""
+    """The identity follows the request into every deployment."""
     assert python_call("f", (), {}).identity is None
     request_here(Call("p", (b"",), identity=Identity("alice")))
     assert python_call("f", (), {}).identity == Identity("alice")
 
 
 def test_the_application_of_a_call_from_outside(request_here):
-    """A call that entered by no application has the one that answers it."""
+    """A call that enters through no application has the application of its replica."""
     request_here(Call("p", (b"",)))
     assert get_request_context().app_name == "shop"
 
 
 def test_time_left(request_here):
-    """It runs down to zero, not below."""
+    """The remaining time falls to zero, never below."""
     request_here(Call("p", (b"",), deadline=time.monotonic() + 100))
     assert 90 < get_request_context().remaining_s() <= 100
     request_here(Call("p", (b"",), deadline=time.monotonic() - 1))
@@ -86,7 +86,7 @@ def test_time_left(request_here):
 
 
 def test_whether_anybody_waits(request_here):
-    """A context that was taken before tells of a cancellation that comes later."""
+    """An earlier context object shows a later cancellation."""
     call = Call("p", (b"",))
     call.nested = NestedCalls()
     request_here(call)
@@ -97,7 +97,7 @@ def test_whether_anybody_waits(request_here):
 
 
 def test_the_replica(request_here):
-    """Ray Serve's names and ours."""
+    """The replica's context has Ray Serve's names, too."""
     found = serve.get_replica_context()
     assert (found.app_name, found.deployment) == tuple(found.deployment_id) == ("shop", "model")
     assert (found.replica_tag, found.replica_id, found.code_version) == ("r1", "r1", "v1")
@@ -116,7 +116,7 @@ class Work:
 
 
 def test_nested_calls_are_cancelled_with_their_request():
-    """Those under way are, those that ended are not."""
+    """Pending calls are cancelled, ended calls are not."""
     nested, ended, running = NestedCalls(), Work(), Work()
     nested.add(ended)
     nested.add(running)
@@ -126,7 +126,7 @@ def test_nested_calls_are_cancelled_with_their_request():
 
 
 def test_a_call_made_meanwhile_is_cancelled():
-    """A thread that sends just when its request is cancelled leaves nothing behind."""
+    """A call that a thread adds during the cancellation is cancelled, too."""
     nested, late = NestedCalls(), Work()
     nested.cancel()
     nested.add(late)
@@ -134,7 +134,7 @@ def test_a_call_made_meanwhile_is_cancelled():
 
 
 async def test_a_call_made_to_clean_up_is_not():
-    """On the loop it is made by who has seen the cancellation."""
+    """A call on the loop after the cancellation is cleanup, and runs."""
     nested, late = NestedCalls(), Work()
     nested.cancel()
     nested.add(late)
@@ -142,7 +142,7 @@ async def test_a_call_made_to_clean_up_is_not():
 
 
 def test_what_a_request_left_behind():
-    """It goes on when the request has ended, whatever is cancelled later."""
+    """A call continues after the end of its request, whatever happens later."""
     nested, left, later = NestedCalls(), Work(), Work()
     nested.add(left)
     nested.close()

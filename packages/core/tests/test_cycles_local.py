@@ -1,4 +1,4 @@
-"""Deployments that come and go leave nothing behind in the processes that have called them."""
+"""Created and deleted deployments leave nothing behind in the calling processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from alacarte.testing import wait_until
 
 WAIT_S = 20
 ALONE = "ALACARTE_TEST_ALONE"
-"""Set in the process that runs one test only."""
+"""Set in the process that runs a single test."""
 
 
 @serve.deployment
@@ -54,7 +54,7 @@ def cycles(names: range) -> None:
 
 
 def holdings() -> dict[str, int]:
-    """Return what this process holds of deployments, and what they may have left."""
+    """Return the resources that this process holds for deployments."""
     gc.collect()
     objects = gc.get_objects()
     # Of processes that run: other tests, such as those of the simulation, may keep ended ones.
@@ -76,7 +76,7 @@ def holdings() -> dict[str, int]:
 @pytest.mark.once
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="descriptors are counted there")
 def test_nothing_is_left_in_a_process_of_its_own():
-    """Where no other test has left anything, the next test of this file passes."""
+    """Run the next test of this file in a process of its own."""
     name = f"{__file__}::{test_nothing_is_left_of_deployments_that_are_gone.__name__}"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", name],
@@ -103,7 +103,7 @@ def test_nothing_is_left_of_deployments_that_are_gone(local, brief):
 
 
 def test_a_handle_outlives_its_deployment(local, brief):
-    """Kept across a deletion, it fails while there is none, and works when there is one again."""
+    """A handle fails while its deployment is deleted, and works when it exists again."""
     handle = serve.run(Callee.bind(), name="kept", route_prefix=None)
     assert handle.call() == "hello"
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Whatever the code of users raises, wherever it runs: it costs its own request, and no replica."""
+"""An exception of user code, of any type, fails its own request only, and no replica."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEADLY = [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError]
 
 
 class Hostile(Exception):
-    """Raises what it is told to from each of its methods."""
+    """Raises the requested exception from each of its methods."""
 
     def __init__(self, raises: type[BaseException]) -> None:
         self.raises = raises
@@ -45,7 +45,7 @@ class HostileBase(BaseException):
 
 
 class Gate(gates.Gate):
-    """Where an innocent request waits while others do harm."""
+    """A gate for an innocent request, while other requests do harm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ gate = fresh_gate(__name__, Gate)
 
 @serve.deployment(max_ongoing_requests=10, health_check_period_s=0.05)
 class Dangerous:
-    """Does harm in each of the ways that the tests name."""
+    """Does harm in each of the tested ways."""
 
     async def innocent(self) -> str:
         GATE.inside.release()
@@ -117,7 +117,7 @@ class Dangerous:
 
 @serve.deployment
 class Ending:
-    """Raises when it ends."""
+    """Raises in its destructor."""
 
     async def __call__(self) -> str:
         return "here"
@@ -138,7 +138,7 @@ STREAMS = ["closes_badly", "closes_badly_in_thread"]
 @pytest.mark.parametrize("raises", DEADLY)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_what_a_request_raises_ends_that_request_alone(local, gate, raises):
-    """Each caller gets an error at once; a request beside them and the replica go on."""
+    """Each caller gets an error at once; a concurrent request and the replica continue."""
     gate.raises = raises
     handle = local.run(Dangerous.bind())
     innocent = handle.runtime.submit(handle.ask(method="innocent"))
@@ -157,7 +157,7 @@ def test_what_a_request_raises_ends_that_request_alone(local, gate, raises):
 
 @pytest.mark.parametrize("raises", DEADLY)
 def test_a_constructor_that_ends_the_program(local, gate, raises):
-    """The deployment fails with what was raised, and the instance goes on."""
+    """The deployment fails with the raised exception, and the instance continues."""
 
     @serve.deployment(max_constructor_retry_count=1)
     class Broken:
@@ -171,7 +171,7 @@ def test_a_constructor_that_ends_the_program(local, gate, raises):
 
 @pytest.mark.parametrize("raises", DEADLY)
 def test_a_check_that_ends_the_program(local, gate, raises, observer):
-    """It is a failed check: the replica is replaced, as after any other failure of it."""
+    """Any exception is a failed health check, and the replica is replaced."""
     gate.raises = raises
     handle = local.run(Dangerous.bind())
     before = handle.call(method="who")
@@ -183,7 +183,7 @@ def test_a_check_that_ends_the_program(local, gate, raises, observer):
 
 @pytest.mark.parametrize("raises", DEADLY)
 def test_a_reconfigure_that_ends_the_program(local, gate, raises):
-    """It is a refused update; the replica goes on with what it had."""
+    """The update fails, and the replica continues with its previous settings."""
 
     @serve.deployment(user_config={"bad": False})
     class Configured:
@@ -202,7 +202,7 @@ def test_a_reconfigure_that_ends_the_program(local, gate, raises):
 
 @pytest.mark.parametrize("raises", DEADLY)
 def test_a_destructor_that_ends_the_program(local, gate, raises):
-    """The replica is gone all the same, and the next one starts."""
+    """The replica stops despite its destructor, and the next replica starts."""
 
     gate.raises = raises
     assert local.run(Ending.bind()).call() == "here"
@@ -212,7 +212,7 @@ def test_a_destructor_that_ends_the_program(local, gate, raises):
 
 
 def test_an_observer_that_ends_the_program(local, observer, monkeypatch):
-    """A plugin that raises SystemExit on an event costs the controller nothing."""
+    """A plugin that raises SystemExit in `on_event` does not harm the controller."""
 
     def raising(event: Any) -> None:
         raise SystemExit(7)
@@ -225,7 +225,7 @@ def test_an_observer_that_ends_the_program(local, observer, monkeypatch):
 
 
 def test_a_loop_goes_on_when_foreign_code_stops_it(caplog):
-    """Neither SystemExit out of a task nor `loop.stop()` ends what runs beside it."""
+    """SystemExit from a task and `loop.stop()` do not end concurrent work."""
     thread = LoopThread("tested")
     beside = thread.submit(asyncio.sleep(0.02, "done"))
 
@@ -243,7 +243,7 @@ def test_a_loop_goes_on_when_foreign_code_stops_it(caplog):
 
 
 def test_a_loop_ends_though_a_task_raises_when_cancelled():
-    """Stopping a loop takes no longer for what its tasks raise at their end."""
+    """Exceptions of ending tasks do not delay the stop of a loop."""
     thread = LoopThread("tested")
 
     async def stubborn() -> None:
@@ -260,7 +260,7 @@ def test_a_loop_ends_though_a_task_raises_when_cancelled():
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), HostileBase()])
 def test_what_may_leave_a_task(error):
-    """Errors stay themselves; whatever else there is becomes one that names it."""
+    """An Exception is returned unchanged, another exception as an InternalError."""
     found = as_exception(error)
     assert type(found) is InternalError
     assert type(error).__name__ in str(found)
@@ -269,14 +269,14 @@ def test_what_may_leave_a_task(error):
 
 
 def test_the_text_of_any_error():
-    """An exception's text never costs more than the text."""
+    """An exception whose `__str__` raises still has a description."""
     assert describe_error(ValueError("x")) == "ValueError: x"
     assert describe_error(ValueError()) == "ValueError"
     assert describe_error(Hostile(SystemExit)) == "Hostile: (its text cannot be shown)"
 
 
 async def test_whose_cancellation_it_is():
-    """Only the cancellation of the running task has to go on."""
+    """Only the cancellation of the current task must be raised again."""
     seen: list[bool] = []
 
     async def work() -> None:

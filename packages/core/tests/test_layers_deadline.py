@@ -1,4 +1,4 @@
-"""Layers: their order, and the one that keeps deadlines."""
+"""Composition of layers, and the layers of deadlines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def call(left_s: float | None) -> Call:
 
 
 def test_the_first_layer_is_outermost(run):
-    """A call passes the layers in their order, and the reply in the other one."""
+    """A call passes the layers in order, and the reply in reverse order."""
     passed = []
 
     def layer(name):
@@ -47,7 +47,7 @@ def test_the_first_layer_is_outermost(run):
 
 
 def test_no_layers_no_wrapping():
-    """Without layers the service itself is used."""
+    """Without layers, the result is the service itself."""
 
     async def service(request):
         return Reply((b"",))
@@ -57,7 +57,7 @@ def test_no_layers_no_wrapping():
 
 @pytest.mark.parametrize("left_s", [None, 60.0])
 def test_in_time(run, left_s):
-    """A reply before the deadline, or without one, passes unchanged."""
+    """A reply before the deadline, or without a deadline, passes unchanged."""
     reply = Reply((b"x",))
 
     async def service(request):
@@ -70,7 +70,7 @@ def test_in_time(run, left_s):
 
 
 def test_too_late(run):
-    """The work is cancelled, and the error says whose deadline it was and how long it had."""
+    """After the deadline the work is cancelled; the error has the deployment and the timeout."""
     ended = []
 
     async def service(request):
@@ -92,7 +92,7 @@ def test_too_late(run):
 
 
 def test_expired_before_it_came(run):
-    """A call whose time is over does not wait at all."""
+    """A call after its deadline fails at once."""
 
     async def service(request):
         await asyncio.Event().wait()
@@ -108,7 +108,7 @@ def test_expired_before_it_came(run):
 
 
 def test_a_timeout_of_the_users_own_is_not_ours(run):
-    """A TimeoutError from inside stays what it was."""
+    """A TimeoutError of the service passes unchanged."""
 
     async def service(request):
         raise TimeoutError("the user's")
@@ -122,7 +122,7 @@ def test_a_timeout_of_the_users_own_is_not_ours(run):
 
 
 def test_cancellation_is_not_swallowed(run):
-    """A caller that goes away cancels the work and is not told of a deadline."""
+    """A cancelled call cancels the work, without a deadline error."""
 
     async def service(request):
         await asyncio.Event().wait()
@@ -139,7 +139,7 @@ def test_cancellation_is_not_swallowed(run):
 
 @pytest.mark.parametrize("left_s", [-0.001, 0.0])
 def test_a_call_that_arrives_too_late_is_not_begun(left_s):
-    """Work nobody waits for is dropped: the user's code never sees it."""
+    """A replica refuses a call after its deadline, before user code runs."""
     begun = []
     service = drop_expired(HERE)(begun.append)
     with pytest.raises(DeadlineExceededError, match="shop#model"):
@@ -149,7 +149,7 @@ def test_a_call_that_arrives_too_late_is_not_begun(left_s):
 
 @pytest.mark.parametrize("left_s", [None, 60.0])
 def test_a_call_in_time_is_begun(left_s):
-    """It gets the service's own reply, without a coroutine in between."""
+    """A call without a deadline gets the service's own awaitable."""
 
     async def service(request):
         return Reply((b"",))

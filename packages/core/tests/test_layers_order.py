@@ -25,7 +25,7 @@ def names(staged):
 
 
 def test_an_authentication_stands_outside_a_cache_whatever_its_name():
-    """The stage decides before the name of the plugin does."""
+    """The stage precedes the name of the plugin."""
     given = [
         ("acache", StagedLayer("cache", layer("cache"))),
         ("zauth", StagedLayer("authentication", layer("auth"))),
@@ -34,7 +34,7 @@ def test_an_authentication_stands_outside_a_cache_whatever_its_name():
 
 
 def test_layers_without_a_stage_are_innermost_by_plugin_name():
-    """A plain layer stands inside of every stage, as one with the stage "" does."""
+    """A layer without a stage is innermost, as with the stage ""."""
     given = [
         ("b", layer("b")),
         ("a", StagedLayer("", layer("a"))),
@@ -45,7 +45,7 @@ def test_layers_without_a_stage_are_innermost_by_plugin_name():
 
 @given(st.permutations(range(8)))
 def test_the_order_does_not_depend_on_the_order_of_asking(order):
-    """Stage and plugin name alone decide."""
+    """The order depends on stages and plugin names only."""
     all_layers = [
         (f"p{n}", StagedLayer([*STAGES, ""][n % 5], layer(f"{n % 5}{n}"))) for n in range(8)
     ]
@@ -54,7 +54,7 @@ def test_the_order_does_not_depend_on_the_order_of_asking(order):
 
 
 def test_an_unknown_stage_is_refused_with_the_plugins_name():
-    """A misspelt stage would put the layer anywhere."""
+    """An unknown stage is refused, with the plugin's name."""
     with pytest.raises(
         PluginError, match="plugin p returned a layer with the unknown stage 'chache'"
     ):
@@ -62,7 +62,7 @@ def test_an_unknown_stage_is_refused_with_the_plugins_name():
 
 
 def test_added_stages_follow_their_neighbours():
-    """One may follow another added one; those of one neighbour stand by name."""
+    """A stage may follow an added stage; stages with equal `after` are ordered by name."""
     added = [
         LayerStage("b", after="limits"),
         LayerStage("a", after="limits"),
@@ -88,5 +88,5 @@ def test_a_stage_that_has_no_place_is_refused(stage, words):
 
 
 def test_deadlines_are_kept_inside_of_what_observes():
-    """A layer that observes sees a call that has run out of time."""
+    """Deadlines are inside of observation, so observers see calls that exceed them."""
     assert order_stages(_core_plugin.register_layer_stages()) == (*STAGES, "deadline")

@@ -1,4 +1,4 @@
-"""The life of replicas on the local cluster: real processes of user code, as far as threads go."""
+"""The lifecycle of replicas on the local cluster, with real user code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WAIT_S = 20
 
 
 class Gate(gates.Gate):
-    """Where handlers wait, and what is wrong with whom."""
+    """A gate for handlers, and the health of replicas."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ def deployment(name: str, app: str = "default") -> DeploymentStatusOverview:
 
 @serve.deployment(num_replicas=2, health_check_period_s=0.05)
 class Checked:
-    """Is as healthy as the test says."""
+    """Reports the health that the test sets."""
 
     def __init__(self) -> None:
         self.name = serve.get_replica_context().replica_id
@@ -52,7 +52,7 @@ class Checked:
 
 
 def test_a_replica_that_says_it_is_ill_is_replaced(local):
-    """Its check is asked again and again; its traceback is kept where a person looks."""
+    """A failed check is repeated, and its traceback is kept in the status."""
     handle = local.run(Checked.bind())
     ill = handle.call()
     GATE.ill.add(ill)
@@ -76,7 +76,7 @@ def callee() -> str:
 
 @serve.deployment
 class Caller:
-    """Calls its callee after a long while."""
+    """Calls another deployment after a long time."""
 
     def __init__(self, callee: Any) -> None:
         self.callee = callee
@@ -88,7 +88,7 @@ class Caller:
 
 
 def test_a_callee_goes_after_its_callers(local):
-    """A request that is under way when its application is deleted can still call what it needs."""
+    """A request in flight while its application is deleted can still call other deployments."""
     handle = local.run(Caller.bind(callee.bind()))
     answer = handle.submit()
     assert GATE.inside.acquire(timeout=WAIT_S)
@@ -105,7 +105,7 @@ def test_a_callee_goes_after_its_callers(local):
 
 
 def test_a_callee_that_the_new_version_lacks_stays_for_the_old_one(local):
-    """It goes when the last replica of the old version has gone."""
+    """A removed deployment stops after the last replica of the old version."""
     handle = local.run(Caller.bind(callee.bind()))
     answer = handle.submit()
     assert GATE.inside.acquire(timeout=WAIT_S)
@@ -121,7 +121,7 @@ def test_a_callee_that_the_new_version_lacks_stays_for_the_old_one(local):
 
 @serve.deployment(start_timeout_s=0.2)
 class Endless:
-    """Has a constructor that does not return."""
+    """Has a constructor that never returns."""
 
     async def __init__(self) -> None:
         import asyncio
@@ -130,13 +130,13 @@ class Endless:
 
 
 def test_a_constructor_that_never_returns_is_told_of(local):
-    """`start_timeout_s` turns waiting for ever into an error that says so."""
+    """`start_timeout_s` turns an endless start into an error."""
     with pytest.raises(DeployError, match=r"start_timeout_s=0\.2 s"):
         local.run(Endless.bind())
 
 
 def test_what_a_deployment_waits_for_is_told(local):
-    """While a constructor works, status says so."""
+    """The status shows that a constructor is running."""
     threading.Thread(target=lambda: local.run(Waiting.bind()), daemon=True).start()
     assert GATE.inside.acquire(timeout=WAIT_S)
     seen = wait_until(lambda: serve.status().applications, WAIT_S)["default"].deployments["Waiting"]

@@ -1,4 +1,4 @@
-"""Lines of the log from replicas: they say which replica and which request they belong to."""
+"""Log lines of replicas show their replica and request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}"
 
 @contextlib.contextmanager
 def logs(*, own_process: bool = True) -> Iterator[io.StringIO]:
-    """What an actor prints; inside, logging is as Python begins with, without pytest's handlers."""
+    """The output of an actor, with Python's default logging instead of pytest's handlers."""
     root, written = logging.getLogger(), io.StringIO()
     handlers, root.handlers = root.handlers, []
     factory, last = logging.getLogRecordFactory(), logging.lastResort
@@ -52,7 +52,7 @@ def _no_context() -> Iterator[None]:
 
 
 def test_a_line_of_a_users_logger():
-    """Level, time, replica with its deployment, request, logger and message stand in each line."""
+    """A line has level, time, deployment, replica, request, logger and message."""
     with logs() as written:
         in_replica("req-1")
         logging.getLogger("shop.model").warning("%d left", 3)
@@ -62,7 +62,7 @@ def test_a_line_of_a_users_logger():
 
 
 def test_a_traceback_follows_its_line():
-    """`log.exception` has its traceback below; outside of a request stands a dash."""
+    """A traceback follows its line; outside of a request the line has a dash."""
     with logs() as written:
         in_replica()
         try:
@@ -75,7 +75,7 @@ def test_a_traceback_follows_its_line():
 
 
 def test_levels_are_the_loggers_own(monkeypatch: pytest.MonkeyPatch):
-    """A logger that was told to say more does so; the others say warnings, as Python has it."""
+    """A logger with a lower level logs more; other loggers log warnings, as in Python."""
     with logs() as written:
         in_replica()
         talkative = logging.getLogger("shop.talkative")
@@ -87,7 +87,7 @@ def test_levels_are_the_loggers_own(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_users_configuration_counts():
-    """`basicConfig` of user code works, and its format may name replica and request."""
+    """`basicConfig` of user code works, and its format may use replica and request."""
     with logs() as written:
         in_replica("req-1")
         level = logging.getLogger().level
@@ -102,7 +102,7 @@ def test_the_users_configuration_counts():
 
 
 def test_the_users_own_threads():
-    """On Ray the process is the replica, so a thread that the user started is named, too."""
+    """On Ray, the lines of user threads name the replica of the process."""
     with logs() as written:
         name_process(HERE)
         thread = threading.Thread(target=lambda: logging.getLogger("shop").warning("from a thread"))
@@ -119,7 +119,7 @@ def test_a_process_without_a_replica():
 
 
 def test_the_program_on_the_local_cluster():
-    """What the program itself logs looks as without alacarte; its replicas' lines are named."""
+    """Lines of the program itself are unchanged; lines of its replicas show the replica."""
     with logs(own_process=False) as written:
         logging.getLogger("main").warning("bare")
         logging.getLogger("main").info("not shown")
@@ -131,7 +131,7 @@ def test_the_program_on_the_local_cluster():
 
 
 def test_twice_is_once():
-    """On the local cluster every actor asks for it; records are made by one factory."""
+    """Configuring each actor of the local cluster creates one record factory."""
     with logs(own_process=False):
         configure_actor_logging(own_process=False)
         first = logging.getLogRecordFactory()

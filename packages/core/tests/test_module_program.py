@@ -1,4 +1,4 @@
-"""`python -m alacarte` is the program `alacarte`, or says which package gives it."""
+"""`python -m alacarte` runs alacarte-cli, or names the missing package."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def script(distribution: str, code: int) -> Any:
 
 
 def test_the_program(monkeypatch: pytest.MonkeyPatch):
-    """The script of alacarte-cli runs, and no stranger's of the same name."""
+    """The script of alacarte-cli runs, not another distribution's script of the same name."""
     found = [script("alacarte", 1), script("alacarte-cli", 7)]
     monkeypatch.setattr(metadata, "entry_points", lambda **_: found)
     assert main() == 7
 
 
 def test_without_the_program(monkeypatch: pytest.MonkeyPatch):
-    """Without alacarte-cli, it ends with an error that says what to install."""
+    """Without alacarte-cli, the error names the package to install."""
     monkeypatch.setattr(metadata, "entry_points", lambda **_: [script("alacarte", 1)])
     assert "pip install alacarte-cli" in str(main())

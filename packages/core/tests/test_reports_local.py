@@ -20,7 +20,7 @@ WAIT_S = 20.0
 
 
 class Board:
-    """The newest value of each process, in the controller."""
+    """A receiver of the latest value of each process."""
 
     def __init__(self) -> None:
         self.values: dict[ProcessId, Any] = {}
@@ -41,7 +41,7 @@ def board() -> Board:
 
 
 class Echo:
-    """A node service that reports how many messages it has got, and answers each in capitals."""
+    """A node service that reports its number of messages, and replies in upper case."""
 
     async def start(self, runtime: Runtime) -> dict[str, str]:
         self.runtime = runtime
@@ -60,7 +60,7 @@ class Echo:
 
 
 class Deaf(Echo):
-    """Takes no messages."""
+    """A node service without `receive`."""
 
     receive = None  # type: ignore[assignment]
 
@@ -79,7 +79,7 @@ class Reporter:
 
 @pytest.fixture(autouse=True)
 def module(monkeypatch: pytest.MonkeyPatch, observer: Any) -> None:
-    """Give topic and services to the instance."""
+    """Register the topic and the services in the instance."""
     BOARDS.clear()
     monkeypatch.setitem(sys.modules, "echo_of_tests", sys.modules[__name__])
 
@@ -100,7 +100,7 @@ def module(monkeypatch: pytest.MonkeyPatch, observer: Any) -> None:
 
 
 def on_loop(runtime: Any, call: Any) -> Any:
-    """Run a call of a runtime where its methods belong."""
+    """Run a call of a runtime on its loop."""
 
     async def run() -> Any:
         found = call()
@@ -132,7 +132,7 @@ def test_every_kind_of_process_reports(local: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_message_reaches_each_process_of_a_service(local: Any) -> None:
-    """From a replica and from the driver; each process answers."""
+    """A replica and the driver can send; each process of the service replies."""
     handle = local.run(Reporter.bind())
     assert sorted(handle.call(b"hi", method="send")) == [b"HI0", b"HI1"]
     runtime = get_runtime()
@@ -161,7 +161,7 @@ def test_services_that_take_no_messages(local: Any) -> None:
 
 
 def test_what_cannot_be_reported(local: Any) -> None:
-    """The error stands where the value is reported."""
+    """Invalid reports raise in `report`."""
     local.start()
     runtime = get_runtime()
     with pytest.raises(PluginError, match="no installed plugin registers the report topic 'lost'"):
@@ -173,7 +173,7 @@ def test_what_cannot_be_reported(local: Any) -> None:
 
 
 def test_a_report_is_delivered(local: Any):
-    """It is there when `send_report` returns, however many are sent in a second."""
+    """`send_report` returns when the value has arrived, without a rate limit."""
     handle = local.run(Reporter.bind())
     for value in range(5):
         handle.call(value, method="deliver")

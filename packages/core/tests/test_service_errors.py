@@ -1,4 +1,4 @@
-"""Node services face strangers: no error of a replica is unpickled in one."""
+"""Node services unpickle no errors of replicas, since they receive foreign requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SERVICES: list[Service] = []
 
 
 class Service:
-    """A node service as small as can be: the test makes calls with its runtime."""
+    """A minimal node service, whose runtime the test uses for calls."""
 
     async def start(self, runtime: Any) -> dict[str, str]:
         self.runtime = runtime
@@ -37,7 +37,7 @@ class Service:
 
 
 class Trap(Exception):
-    """Notes where it is unpickled."""
+    """Records its unpickling."""
 
     def __reduce__(self) -> Any:
         return loaded, (str(self),)
@@ -50,7 +50,7 @@ def loaded(text: str) -> Exception:
 
 @serve.deployment
 class Traps:
-    """Raises in its `python` protocol, which answers with the exception itself."""
+    """Raises in its `python` protocol, instead of replying with the error."""
 
     def __call__(self) -> None:
         raise Trap("sprung")
@@ -58,7 +58,7 @@ class Traps:
 
 @pytest.fixture(autouse=True)
 def module(monkeypatch: pytest.MonkeyPatch, observer: Any) -> None:
-    """Give the service to the instance, and keep what it notes apart from other tests."""
+    """Register the service in the instance, and isolate its records from other tests."""
     LOADED.clear()
     SERVICES.clear()
     monkeypatch.setitem(sys.modules, "service_of_tests", sys.modules[__name__])
@@ -93,6 +93,6 @@ def test_a_node_service_unpickles_no_error(local: Any) -> None:
 
 @pytest.mark.parametrize("opens", [ProcessRuntime.__init__, connect], ids=["process", "connection"])
 def test_whoever_opens_connections_says_how_errors_are_read(opens: Any) -> None:
-    """There is no default that would let a service unpickle because nobody thought of it."""
+    """`decode_error` has no default, so that no service unpickles errors by mistake."""
     parameter = inspect.signature(opens).parameters["decode_error"]
     assert parameter.default is parameter.empty

@@ -1,4 +1,4 @@
-"""Routes as values."""
+"""Fingerprints of routes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ A, B = DeploymentId("a", "A"), DeploymentId("b", "B")
 
 
 def test_a_fingerprint_changes_with_all_that_decides_where_calls_go():
-    """Order does not count; weights, shadows and versions do."""
+    """The fingerprint depends on weights, shadows and versions, not on their order."""
     base = Route("/s", "a", {A: 0.5, B: 0.5}, name="s")
     assert base.fingerprint == Route("/s", "a", {B: 0.5, A: 0.5}, name="s").fingerprint
     others = [

@@ -1,4 +1,4 @@
-"""Who is at the other end of a Unix socket."""
+"""The user of the peer of a Unix socket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from alacarte.unix_peers import is_same_user
 
 
 def test_our_own_process_is_the_same_user(monkeypatch: pytest.MonkeyPatch):
-    """A socket pair's other end is ours, and is not once our user is another one."""
+    """The peer of a socket pair is this user, and is not after this user changes."""
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
         assert is_same_user(ours)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["TaskSet", "close_iterator", "mark_retrieved", "wake"]
+
+T = TypeVar("T")
 
 
 class TaskSet:
@@ -21,7 +23,7 @@ class TaskSet:
     def __iter__(self) -> Iterator[asyncio.Task[Any]]:
         return iter(list(self._tasks))
 
-    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run a coroutine as a task of the running loop, and return the task."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -34,7 +36,7 @@ class TaskSet:
             task.cancel()
 
 
-async def close_iterator(source: Any) -> None:
+async def close_iterator(source: object) -> None:
     """Close an asynchronous iterator that has the method `aclose`.
 
     Args:

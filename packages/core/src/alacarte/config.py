@@ -152,7 +152,7 @@ class DeploymentConfig(_Model):
 
     @field_validator("user_config")
     @classmethod
-    def _json_able(cls, value: Any) -> Any:
+    def _json_able(cls, value: object) -> object:
         try:
             json.dumps(value)
         except (TypeError, ValueError) as error:
@@ -164,7 +164,8 @@ class DeploymentConfig(_Model):
     def _named_policy(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
         if isinstance(value, dict) and not isinstance(value.get("name"), str):
             raise ValueError('must be a name, or a dict with the policy\'s "name"')
-        return cls._json_able(value)  # type: ignore[no-any-return]
+        cls._json_able(value)
+        return value
 
     @field_validator("placement_group_bundles")
     @classmethod

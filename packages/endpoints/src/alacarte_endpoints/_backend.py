@@ -40,7 +40,7 @@ class Backend:
     """
 
     async def __init__(  # type: ignore[misc]  # core awaits it
-        self, func_or_class: Callable[..., Any], init_args: tuple[Any, ...]
+        self, func_or_class: Callable[..., Any], init_args: tuple[object, ...]
     ) -> None:
         replica = get_replica_context()
         self._deployment = str(replica.deployment_id)
@@ -58,7 +58,7 @@ class Backend:
             if hasattr(self._user, "check_health"):
                 self.check_health = self._user.check_health
 
-    async def _construct(self, kind: type[Any], args: tuple[Any, ...]) -> None:
+    async def _construct(self, kind: type[Any], args: tuple[object, ...]) -> None:
         """Create the user's object in the thread of its calls, since it may be thread-bound."""
         if is_async(kind.__init__):
             self._user = kind.__new__(kind, *args)

@@ -30,7 +30,7 @@ class Batches:
         """Return a function of one request, which returns the request's result in its batch."""
         qualified_name = f"{self._backend}.{name}"
 
-        async def call(requests: list[Any]) -> Any:
+        async def call(requests: list[Any]) -> object:
             return _check_sequence(qualified_name, await method(requests))
 
         call.__qualname__ = qualified_name  # for errors of the batching package
@@ -47,7 +47,7 @@ class Batches:
             method.set_batch_wait_timeout_s(wait_s)
 
 
-def _check_sequence(subject: str, results: Any) -> Any:
+def _check_sequence(subject: str, results: object) -> object:
     """Return the results of a batch where they are a sequence; batching checks their number."""
     is_sequence = hasattr(results, "__len__") and hasattr(results, "__getitem__")
     if isinstance(results, Mapping | str | bytes | bytearray) or not is_sequence:

@@ -48,12 +48,12 @@ def accept_batch(function: Function) -> Function:
     return function
 
 
-def accepts_batches(function: Any) -> bool:
+def accepts_batches(function: object) -> bool:
     """Return whether a function or method takes lists of requests."""
     return getattr(function, _MARK, False) is True
 
 
-def is_async(function: Any) -> bool:
+def is_async(function: object) -> bool:
     """Return whether a call of a function returns a coroutine."""
     return inspect.iscoroutinefunction(function)
 

@@ -58,7 +58,7 @@ class Client:
         self,
         backend_tag: str,
         func_or_class: Callable[..., Any],
-        *actor_init_args: Any,
+        *actor_init_args: object,
         ray_actor_options: Mapping[str, Any] | None = None,
         config: BackendConfig | Mapping[str, Any] | None = None,
         env: CondaEnv | None = None,
@@ -99,7 +99,7 @@ class Client:
             raise taken
         self._create(Resource(BACKEND, backend_tag, replace(spec, made=_stamp())), taken)
 
-    def list_backends(self) -> dict[str, dict[str, Any]]:
+    def list_backends(self) -> dict[str, dict[str, object]]:
         """Return the backends by tag: `accepts_batches`, `num_replicas` and `max_batch_size`."""
         return {
             tag: {
@@ -222,7 +222,7 @@ class Client:
         spec = EndpointSpec(backend, route, allowed, made=_stamp())
         self._create(Resource(ENDPOINT, endpoint_name, spec), taken)
 
-    def list_endpoints(self) -> dict[str, dict[str, Any]]:
+    def list_endpoints(self) -> dict[str, dict[str, object]]:
         """Return the endpoints by name: `route`, `methods` and `traffic`.
 
         `traffic` has the weights of `set_traffic`; {} while the initial backend gets all requests.

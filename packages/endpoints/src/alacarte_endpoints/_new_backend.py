@@ -26,7 +26,7 @@ _building = threading.Lock()
 def new_backend(
     tag: str,
     func_or_class: Callable[..., Any],
-    init_args: tuple[Any, ...],
+    init_args: tuple[object, ...],
     ray_actor_options: object,
     config: BackendConfig,
     env: CondaEnv | None,
@@ -78,7 +78,7 @@ def check_config(tag: str, config: BackendConfig, traits: Traits) -> None:
         )
 
 
-def _check_target(tag: str, target: object, init_args: tuple[Any, ...]) -> None:
+def _check_target(tag: str, target: object, init_args: tuple[object, ...]) -> None:
     if isinstance(target, serve.Deployment):
         raise TypeError(
             f"backend {tag!r}: {target!r} is a deployment; pass its func_or_class, or run the "

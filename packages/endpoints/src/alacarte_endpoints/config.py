@@ -48,7 +48,7 @@ class BackendConfig(BaseModel):
 
     @field_validator("user_config")
     @classmethod
-    def _json_able(cls, value: Any) -> Any:
+    def _json_able(cls, value: object) -> object:
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as error:

@@ -48,6 +48,10 @@ from ._route_layer_conformance import check_route_layers
 
 __all__ = ["check_plugin"]
 
+Implementation = Callable[..., Any]
+"""An implementation of a hook in the checked plugin."""
+Check = Callable[[Implementation, Plugins], None]
+
 _DEPLOYMENT = DeploymentInfo(DeploymentId("check", "Plugin"), "1")
 _REGISTRIES = (
     "api",
@@ -66,8 +70,8 @@ _REGISTRIES = (
 def check_plugin(
     name: str,
     *,
-    config: Mapping[str, Any] = MappingProxyType({}),
-    options: Mapping[str, Any] = MappingProxyType({}),
+    config: Mapping[str, object] = MappingProxyType({}),
+    options: Mapping[str, object] = MappingProxyType({}),
 ) -> PluginRecord:
     """Check the conformance of an installed plugin; the first test of every plugin.
 
@@ -113,7 +117,7 @@ def check_plugin(
 
 
 def _check_layers_with(
-    plugins: Plugins, config: Mapping[str, Any], options: Mapping[str, Any]
+    plugins: Plugins, config: Mapping[str, object], options: Mapping[str, object]
 ) -> None:
     """Check the layers of a deployment with these options."""
     models = build_options("check", cast(DeploymentOptions, options), option_sections(plugins))
@@ -132,11 +136,11 @@ def _check_layers_with(
     _check_layers(plugins.wrap_replica(info, sections))
 
 
-def _identify(application: Any) -> DeploymentId:
+def _identify(application: object) -> DeploymentId:
     raise AssertionError(f"an option must not hold the application {application}")
 
 
-def _check_of(hook: str, plugins: Plugins) -> Callable[[Callable[..., Any], Plugins], None] | None:
+def _check_of(hook: str, plugins: Plugins) -> Check | None:
     """Return the check of a plugin's own hook, from `CHECKS` of the specifying module, or None."""
     specification = plugins.specifications.get(hook)
     target = getattr(specification and specification.module, "CHECKS", {}).get(hook)
@@ -156,19 +160,19 @@ def _check_import(target: str) -> None:
     assert done.returncode == 0, f"import {target} (in every process): {reason[0]}"
 
 
-def _hooks(module: Any) -> list[str]:
+def _hooks(module: object) -> list[str]:
     return [name for name in dir(module) if hasattr(getattr(module, name, None), "alacarte_impl")]
 
 
 # --- checks of the hooks' results -------------------------------------------------------
 
 
-def _check_api(implementation: Callable[[], Any], plugins: Plugins) -> None:
+def _check_api(implementation: Implementation, plugins: Plugins) -> None:
     for api in _given(implementation, ApiName):
         _imported(api.target)
 
 
-def _check_modules(implementation: Callable[[], Any], plugins: Plugins) -> None:
+def _check_modules(implementation: Implementation, plugins: Plugins) -> None:
     for module in implementation():
         try:
             importlib.import_module(module)
@@ -176,7 +180,7 @@ def _check_modules(implementation: Callable[[], Any], plugins: Plugins) -> None:
             raise AssertionError(f"{module} cannot be imported: {error}") from error
 
 
-def _check_config(implementation: Callable[[], Any], plugins: Plugins) -> None:
+def _check_config(implementation: Implementation, plugins: Plugins) -> None:
     for section in _given(implementation, ConfigSection):
         model = _imported(section.target)
         settings = getattr(model, "model_config", None)
@@ -196,13 +200,13 @@ def _check_config(implementation: Callable[[], Any], plugins: Plugins) -> None:
         assert built.section(section.name) == model(**values)
 
 
-def _check_start(implementation: Callable[..., Any], plugins: Plugins) -> None:
+def _check_start(implementation: Implementation, plugins: Plugins) -> None:
     # ConfigError is a valid result: the port may be in use on the test's machine.
     with contextlib.suppress(ConfigError):
         plugins.check_start(_configuration(plugins))
 
 
-def _check_commands(implementation: Callable[[], Any], plugins: Plugins) -> None:
+def _check_commands(implementation: Implementation, plugins: Plugins) -> None:
     for command in _given(implementation, Command):
         assert len(command.help.splitlines()) == 1, f"{command.name}: help must be one line"
         runnable = _imported(command.target)
@@ -210,12 +214,12 @@ def _check_commands(implementation: Callable[[], Any], plugins: Plugins) -> None
         runnable.arguments(argparse.ArgumentParser(prog=command.name))
 
 
-def _check_resources(implementation: Callable[[], Any], plugins: Plugins) -> None:
+def _check_resources(implementation: Implementation, plugins: Plugins) -> None:
     for kind in _given(implementation):
         _check_methods(kind, ("validate", "expand"))
 
 
-def _check_node_services(implementation: Callable[[], Any], plugins: Plugins) -> None:
+def _check_node_services(implementation: Implementation, plugins: Plugins) -> None:
     for spec in _given(implementation, NodeServiceSpec):
         service = _imported(spec.target)
         assert callable(service), f"{spec.target} is called without arguments, but is not callable"
@@ -227,17 +231,17 @@ def _check_node_services(implementation: Callable[[], Any], plugins: Plugins) ->
                 assert inspect.iscoroutinefunction(given), f"{spec.target} has no async {method}"
 
 
-def _check_policies(implementation: Callable[[], Any], plugins: Plugins) -> None:
+def _check_policies(implementation: Implementation, plugins: Plugins) -> None:
     for factory in _given(implementation, PolicyFactory):
         check_routing_policy(factory)
 
 
-def _check_layer_stages(implementation: Callable[[], Any], plugins: Plugins) -> None:
+def _check_layer_stages(implementation: Implementation, plugins: Plugins) -> None:
     for stage in _given(implementation, LayerStage):
         assert stage.name in plugins.layer_stages, f"{stage.name} is not a stage"
 
 
-def _check_protocols(implementation: Callable[[], Any], plugins: Plugins) -> None:
+def _check_protocols(implementation: Implementation, plugins: Plugins) -> None:
     for protocol in _given(implementation):
         _check_methods(protocol, ("bind",))
         try:
@@ -248,7 +252,7 @@ def _check_protocols(implementation: Callable[[], Any], plugins: Plugins) -> Non
             ) from error
 
 
-def _check_scaler(implementation: Callable[..., Any], plugins: Plugins) -> None:
+def _check_scaler(implementation: Implementation, plugins: Plugins) -> None:
     given = plugins.make_scaler(_FakeScalerContext(plugins))
     if given is not None:
         for name in ("check", "start", "want", "forget", "running", "problem", "stop", "close"):
@@ -277,7 +281,7 @@ class _FakeScalerContext:
     async def clear(self) -> None: ...
 
 
-_SUBJECTS: tuple[tuple[str, type, tuple[Any, ...]], ...] = (
+_SUBJECTS: tuple[tuple[str, type, tuple[object, ...]], ...] = (
     ("router", RouterObserver, (DeploymentId("check", "Plugin"),)),
     ("replica", ReplicaObserver, (DeploymentId("check", "Plugin"),)),
     ("wire", WireObserver, ("caller",)),
@@ -287,7 +291,7 @@ _SUBJECTS: tuple[tuple[str, type, tuple[Any, ...]], ...] = (
 )
 
 
-def _check_meter(implementation: Callable[..., Any], plugins: Plugins) -> None:
+def _check_meter(implementation: Implementation, plugins: Plugins) -> None:
     config = _configuration(plugins)
     for kind in ("driver", "replica", "proxy"):
         process = ProcessInfo(kind, "check", "local")
@@ -302,7 +306,7 @@ def _check_meter(implementation: Callable[..., Any], plugins: Plugins) -> None:
                     _check_observer(f"{answer.plugin}: observer of a {name}", observer, base)
 
 
-def _check_observer(description: str, observer: Any, base: type) -> None:
+def _check_observer(description: str, observer: object, base: type) -> None:
     """Check that each method of an observer is sync, and has the arguments of the base class."""
     for name in (name for name in vars(base) if not name.startswith("_")):
         method = getattr(observer, name, None)
@@ -319,19 +323,19 @@ def _check_observer(description: str, observer: Any, base: type) -> None:
             ) from None
 
 
-def _check_caller_layer(implementation: Callable[..., Any], plugins: Plugins) -> None:
+def _check_caller_layer(implementation: Implementation, plugins: Plugins) -> None:
     _check_layers(plugins.wrap_caller(_DEPLOYMENT, _configuration(plugins)))
 
 
-def _check_replica_layer(implementation: Callable[..., Any], plugins: Plugins) -> None:
+def _check_replica_layer(implementation: Implementation, plugins: Plugins) -> None:
     _check_layers(plugins.wrap_replica(_DEPLOYMENT, _configuration(plugins)))
 
 
-def _check_route_layer(implementation: Callable[..., Any], plugins: Plugins) -> None:
+def _check_route_layer(implementation: Implementation, plugins: Plugins) -> None:
     check_route_layers(plugins, _configuration(plugins))
 
 
-def _check_events(implementation: Callable[..., Any], plugins: Plugins) -> None:
+def _check_events(implementation: Implementation, plugins: Plugins) -> None:
     """Check `on_event` and `on_process` with calls as in a controller."""
     before = plugins.failures.values()
     plugins.on_event(Event("replica", "check#Plugin#1", "RUNNING"))
@@ -341,7 +345,7 @@ def _check_events(implementation: Callable[..., Any], plugins: Plugins) -> None:
     assert not failed, f"plugin {failed[0].plugin} failed in {failed[0].hook}: {failed[0].message}"
 
 
-_CHECKS: dict[str, Callable[[Callable[..., Any], Plugins], None]] = {
+_CHECKS: dict[str, Check] = {
     "register_api": _check_api,
     "register_modules": _check_modules,
     "register_config": _check_config,
@@ -380,7 +384,7 @@ def _check_methods(value: Any, methods: tuple[str, ...]) -> None:
         assert not inspect.iscoroutinefunction(method), f"{value.name}: {name} must not be async"
 
 
-def _given(implementation: Callable[[], Any], kind: type | None = None) -> list[Any]:
+def _given(implementation: Implementation, kind: type | None = None) -> list[Any]:
     """Return the values of a `register_*` hook, after checks of their type and name."""
     values = list(implementation())
     for value in values:

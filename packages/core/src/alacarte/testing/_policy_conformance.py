@@ -41,7 +41,7 @@ _MAX_NOTIFY_S = 1.0
 def check_routing_policy(
     create: PolicyFactory | Callable[[], RoutingPolicy],
     *,
-    parameters: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, object] | None = None,
     calls: int = 3000,
     seed: int = 0,
 ) -> None:
@@ -81,7 +81,7 @@ class _Clock:
 
 
 def _maker(
-    factory: PolicyFactory, given: Mapping[str, Any], clock: _Clock
+    factory: PolicyFactory, given: Mapping[str, object], clock: _Clock
 ) -> Callable[[], RoutingPolicy]:
     plugins = load()
     context = PolicyContext(
@@ -301,11 +301,11 @@ def _choose(
     return picked
 
 
-def _state(replica: ReplicaLoad) -> tuple[Any, ...]:
+def _state(replica: ReplicaLoad) -> tuple[object, ...]:
     return tuple(getattr(replica, name) for name in ReplicaLoad.__slots__)
 
 
-def _notify(policy: Any, name: str, *arguments: object) -> None:
+def _notify(policy: RoutingPolicy, name: str, *arguments: object) -> None:
     """Call an optional method of a policy, as a router does."""
     method = getattr(policy, name, None)
     if method is None:

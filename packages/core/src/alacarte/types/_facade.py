@@ -75,14 +75,14 @@ class Client(Protocol):
         self,
         backend_tag: str,
         func_or_class: Callable[..., Any],
-        *actor_init_args: Any,
-        ray_actor_options: Mapping[str, Any] | None = None,
+        *actor_init_args: object,
+        ray_actor_options: Mapping[str, object] | None = None,
         config: Any = None,
         env: Any = None,
     ) -> None:
         """Start the replicas of a backend; return when they are running."""
 
-    def list_backends(self) -> dict[str, dict[str, Any]]:
+    def list_backends(self) -> dict[str, dict[str, object]]:
         """Return the backends, by tag."""
 
     def get_backend_config(self, backend_tag: str) -> Any:
@@ -104,7 +104,7 @@ class Client(Protocol):
     ) -> None:
         """Create an endpoint: a name and an HTTP path for a backend."""
 
-    def list_endpoints(self) -> dict[str, dict[str, Any]]:
+    def list_endpoints(self) -> dict[str, dict[str, object]]:
         """Return the endpoints, by name."""
 
     def delete_endpoint(self, endpoint_name: str) -> None:

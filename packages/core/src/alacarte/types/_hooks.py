@@ -39,7 +39,7 @@ class Hooks(Protocol):
 
     @property
     def failures(self) -> Failures:
-        """The place where failures of plugins are recorded."""
+        """The record of plugins' failures."""
 
     def implements(self, hook: str) -> bool:
         """Return whether some plugin implements a hook."""
