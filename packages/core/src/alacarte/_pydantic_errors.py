@@ -1,4 +1,4 @@
-"""One-line errors for invalid options, from pydantic's validation errors."""
+"""Single-line errors for invalid options, from pydantic's validation errors."""
 
 from __future__ import annotations
 

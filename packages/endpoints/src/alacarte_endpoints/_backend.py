@@ -40,7 +40,7 @@ class Backend:
     """
 
     async def __init__(  # type: ignore[misc]  # core awaits it
-        self, func_or_class: Callable[..., Any], init_args: tuple[object, ...]
+        self, func_or_class: Callable[..., object], init_args: tuple[object, ...]
     ) -> None:
         replica = get_replica_context()
         self._deployment = str(replica.deployment_id)
@@ -48,7 +48,7 @@ class Backend:
         replica.on_close(self._close)
         self._batches = Batches(replica.app_name)
         self._methods: dict[str, Method] = {}
-        self._user_config: Any = None
+        self._user_config: object = None
         self._names = list(methods_of(func_or_class))
         self._is_function = not inspect.isclass(func_or_class)
         self._user: Any = func_or_class

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 __all__ = [
     "CALL",
@@ -21,7 +21,7 @@ __all__ = [
 CALL = "__call__"
 _MARK = "_alacarte_accepts_batches"
 _NOT_FOR_REQUESTS = ("check_health", "reconfigure")
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def accept_batch(function: Function) -> Function:
@@ -73,7 +73,7 @@ class Traits:
     reconfigures: bool
 
 
-def traits_of(func_or_class: Callable[..., Any]) -> Traits:
+def traits_of(func_or_class: Callable[..., object]) -> Traits:
     """Return the traits of a function or class, without an instance of the class."""
     methods = methods_of(func_or_class)
     return Traits(
@@ -83,7 +83,7 @@ def traits_of(func_or_class: Callable[..., Any]) -> Traits:
     )
 
 
-def methods_of(func_or_class: Callable[..., Any]) -> dict[str, Any]:
+def methods_of(func_or_class: Callable[..., object]) -> dict[str, object]:
     """Return the callables for requests by name: a function itself, or a class's public methods.
 
     Excludes special methods of backends and callables in instances, since any client can name a

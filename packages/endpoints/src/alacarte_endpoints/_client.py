@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from alacarte import serve
 from alacarte.errors import ConfigError, ConflictError, ServeError
@@ -57,10 +57,10 @@ class Client:
     def create_backend(
         self,
         backend_tag: str,
-        func_or_class: Callable[..., Any],
+        func_or_class: Callable[..., object],
         *actor_init_args: object,
-        ray_actor_options: Mapping[str, Any] | None = None,
-        config: BackendConfig | Mapping[str, Any] | None = None,
+        ray_actor_options: Mapping[str, object] | None = None,
+        config: BackendConfig | Mapping[str, object] | None = None,
         env: CondaEnv | None = None,
     ) -> None:
         """Start the replicas of a backend; return when they are running.
@@ -119,7 +119,7 @@ class Client:
         return self._backend(backend_tag).config
 
     def update_backend_config(
-        self, backend_tag: str, config_options: BackendConfig | Mapping[str, Any]
+        self, backend_tag: str, config_options: BackendConfig | Mapping[str, object]
     ) -> None:
         """Change the given options of a backend.
 

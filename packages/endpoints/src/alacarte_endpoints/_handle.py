@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alacarte.errors import ConfigError
+from alacarte.types import Handle, HandleResponse
 
 from ._request import Arguments, ServeRequest
 
@@ -27,7 +28,7 @@ class EndpointHandle:
     """
 
     endpoint: str
-    _handle: Any = field(repr=False)
+    _handle: Handle = field(repr=False)
     """The handle of alacarte-handles to the endpoint's route."""
     _template: ServeRequest = field(default=ServeRequest(), repr=False)
     """The options of this handle's requests."""
@@ -67,9 +68,7 @@ class EndpointHandle:
             template = replace(template, headers=headers)
         return replace(self, _handle=handle, _template=template)
 
-    def remote(
-        self, data: Any = None, **kwargs: Any
-    ) -> Any:  # DeploymentResponse, of alacarte-handles
+    def remote(self, data: Any = None, **kwargs: Any) -> HandleResponse:
         """Call the endpoint, and return the pending response at once.
 
         Args:
@@ -77,7 +76,7 @@ class EndpointHandle:
             **kwargs: Value of `request.args` in the backend.
 
         Returns:
-            A `DeploymentResponse`: `await` it, or call its `result()`.
+            The response: `await` it, or call its `result()`.
 
         Raises:
             ConfigError: An argument cannot be pickled.

@@ -25,7 +25,7 @@ _building = threading.Lock()
 
 def new_backend(
     tag: str,
-    func_or_class: Callable[..., Any],
+    func_or_class: Callable[..., object],
     init_args: tuple[object, ...],
     ray_actor_options: object,
     config: BackendConfig,

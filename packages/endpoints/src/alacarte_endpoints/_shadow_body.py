@@ -10,7 +10,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 from alacarte.aio import close_iterator
 from alacarte.types import Buffer, Call, Message
@@ -44,7 +43,7 @@ class ShadowBudget:
 
     def __init__(self) -> None:
         self.bytes = 0
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: set[asyncio.Task[object]] = set()
 
     def allows(self, size: int) -> bool:
         """Return whether the budget has room for `size` more bytes."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from alacarte.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 __all__ = ["BackendConfig", "CondaEnv", "read_config"]
 
@@ -77,7 +80,7 @@ class BackendConfig(BaseModel):
             "user_config": self.replica_settings(),
         }
 
-    def replica_settings(self) -> dict[str, Any]:
+    def replica_settings(self) -> dict[str, object]:
         """Return the settings of replicas, which are the `user_config` of the deployment.
 
         The argument of `Backend.reconfigure`, with the user's own `user_config` inside.
@@ -117,11 +120,11 @@ def read_config(backend: str, config: object) -> BackendConfig:
     try:
         return BackendConfig(**config)
     except ValidationError as error:
-        reasons = "; ".join(_explain(dict(each)) for each in error.errors())
+        reasons = "; ".join(_explain(each) for each in error.errors())
         raise ConfigError(f"backend {backend!r}: {reasons}.") from None
 
 
-def _explain(detail: dict[str, Any]) -> str:
+def _explain(detail: ErrorDetails) -> str:
     option = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
         return f"{option} is not an option; allowed: {', '.join(BackendConfig.model_fields)}"

@@ -185,7 +185,7 @@ async def _check_map(cluster: Cluster) -> None:
 
 
 async def _check_nodes(bench: _Bench) -> None:
-    """One node is the head node; an actor runs on the requested node."""
+    """The cluster has a single head node; an actor runs on the requested node."""
     nodes = await bench.cluster.nodes()
     assert sum(node.is_head for node in nodes) == 1
     for node in nodes:

@@ -74,7 +74,7 @@ class Client(Protocol):
     def create_backend(
         self,
         backend_tag: str,
-        func_or_class: Callable[..., Any],
+        func_or_class: Callable[..., object],
         *actor_init_args: object,
         ray_actor_options: Mapping[str, object] | None = None,
         config: Any = None,

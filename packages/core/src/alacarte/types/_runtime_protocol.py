@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class ServiceContext(Protocol):
-    """The index, metadata and sockets of one process of a node service on its node.
+    """Index, metadata and sockets of a process of a node service.
 
     Attributes:
         index: Counts from 0; a successor has its predecessor's index.
