@@ -82,6 +82,7 @@ class _Slot:
 
     @property
     def name(self) -> str:
+        """The prefix of the names of the slot's processes."""
         return f"{self.group}:{self.index}"
 
     def process_info(self, name: str) -> ProcessInfo:
@@ -91,6 +92,7 @@ class _Slot:
 
     @property
     def overview(self) -> ServiceStatusOverview:
+        """The status of the slot's process."""
         return ServiceStatusOverview(
             self.status,
             self.spec.name,

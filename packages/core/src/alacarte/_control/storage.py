@@ -71,6 +71,7 @@ class StoredBlob:
 
     @property
     def keys(self) -> list[str]:
+        """The storage keys of the parts, in order."""
         parts = -(-self.size // _PART_BYTES)
         return [f"{_OBJECTS}blob/{self.place}/{part}" for part in range(parts)]
 
