@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from alacarte import serve
-from alacarte._control.watch import SnapshotHub
+from alacarte._control.snapshot_hub import SnapshotHub
 from alacarte._process import router_table
 from alacarte._process.process_runtime import ProcessRuntime
 from alacarte.errors import DeploymentUnavailableError

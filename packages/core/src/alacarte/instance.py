@@ -11,7 +11,7 @@ from ._model.deployment_spec import DeploymentSpec
 from ._model.graph import build_application
 from ._model.names import MAX_PATH_LENGTH, check_name, check_text
 from ._model.plan import kind_of
-from ._settings import describe_deployment
+from ._section_values import describe_deployment
 from .errors import ServeError
 from .plugins import load_plugins
 from .types import DeploymentInfo, Instance, Resource

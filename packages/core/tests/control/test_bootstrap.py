@@ -14,7 +14,7 @@ from alacarte._control.bootstrap import Bootstrap, BootstrapResult, NoInstance
 from alacarte._control.scaling import SCALER_KEY
 from alacarte._control.storage import Storage
 from alacarte._plugins import Plugins
-from alacarte._settings import resolve
+from alacarte._section_values import resolve
 from alacarte.actors import Membership, ReplicaInfo
 from alacarte.types import Address, DeploymentId
 

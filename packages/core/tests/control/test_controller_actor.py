@@ -13,7 +13,7 @@ from alacarte._cluster.local import LocalCluster
 from alacarte._control.storage import STATE_KEY, decode_index
 from alacarte._plugins import Plugins
 from alacarte._process.controller_client import CONTROLLER_NAME
-from alacarte._settings import resolve
+from alacarte._section_values import resolve
 from alacarte.actors import InstanceInfo
 from alacarte.hookspecs import hookimpl
 from alacarte.serve import _current

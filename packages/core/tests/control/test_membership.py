@@ -26,7 +26,7 @@ from alacarte._plugins import PluginRecord, Plugins
 from alacarte._process.controller_client import CONTROLLER_NAME
 from alacarte._process.process_runtime import InstanceAccess
 from alacarte._replica.replica_spec import ReplicaSpec
-from alacarte._settings import resolve, secrets_in, with_secrets, without_secrets
+from alacarte._section_values import resolve, secrets_in, with_secrets, without_secrets
 from alacarte.actors import ControllerProtocol, Membership, NodeServiceProtocol, ReplicaInfo
 from alacarte.errors import ConfigError, DeployError
 from alacarte.hookspecs import hookimpl

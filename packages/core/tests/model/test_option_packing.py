@@ -16,7 +16,7 @@ from alacarte import plugins as process_plugins
 from alacarte._model.deployment import Deployment, deployment
 from alacarte._model.graph import build_application
 from alacarte._plugins import PluginRecord, Plugins
-from alacarte._settings import SectionValues
+from alacarte._section_values import SectionValues
 from alacarte.errors import ConfigError, PluginError
 from alacarte.hookspecs import hookimpl
 from alacarte.types import ConfigSection, DeploymentId, DeploymentInfo, UserCode

@@ -16,7 +16,7 @@ import pytest
 
 from alacarte import _plugins
 from alacarte._plugins import PluginRecord, check_same, discover, installed, load
-from alacarte._settings import SectionValues
+from alacarte._section_values import SectionValues
 from alacarte.errors import ConfigError, PluginError
 from alacarte.plugins import load_all_plugins
 from alacarte.types import DeploymentId, DeploymentInfo, Event, Route

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from alacarte._control.watch import SnapshotHub
+from alacarte._control.snapshot_hub import SnapshotHub
 from alacarte._model.snapshots import deployment_key
 from alacarte._plugins.plugin_failures import PluginFailures
 from alacarte._process.router_table import LINGER_S, MAX_GONE, RouterTable

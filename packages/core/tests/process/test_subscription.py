@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from alacarte._cluster.cluster_protocol import ActorDied
-from alacarte._control.watch import SnapshotHub
+from alacarte._control.snapshot_hub import SnapshotHub
 from alacarte._process.subscription import Subscription, SubscriptionEnded
 from alacarte.actors import WatchRequest
 

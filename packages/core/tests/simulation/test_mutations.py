@@ -10,11 +10,11 @@ import pytest
 
 from alacarte._control import replica_group as group_module
 from alacarte._control import storage
-from alacarte._control.committed import CommittedState
+from alacarte._control.committed_state import CommittedState
 from alacarte._control.control_loop import ControlLoop
 from alacarte._control.reconcile import Drain, Start
 from alacarte._control.recovery import Recovery
-from alacarte._control.watch import SnapshotHub
+from alacarte._control.snapshot_hub import SnapshotHub
 from alacarte._process.layered_service import LayeredService
 from alacarte._replica.replica_actor import ReplicaActor
 from alacarte._replica.server import DataServer

@@ -19,9 +19,9 @@ from unittest import mock
 
 from alacarte import _plugins
 from alacarte._cluster.cluster_protocol import ActorContext, ActorDied, ClusterUnresponsive, Node
-from alacarte._control.watch import SnapshotHub
+from alacarte._control.snapshot_hub import SnapshotHub
 from alacarte._plugins import PluginRecord, Plugins
-from alacarte._settings import resolve
+from alacarte._section_values import resolve
 
 from . import layers
 from .cluster import SimCluster

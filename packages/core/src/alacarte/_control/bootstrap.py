@@ -10,7 +10,7 @@ from typing import Any
 
 from .._cluster.cluster_protocol import ActorDied, Cluster, Node
 from .._plugins import Plugins
-from .._settings import secrets_in, with_secrets, without_secrets
+from .._section_values import secrets_in, with_secrets, without_secrets
 from ..actors import Membership
 from .desired_state import DesiredState
 from .recovery import Recovery, Survivor

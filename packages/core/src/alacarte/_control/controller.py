@@ -21,7 +21,7 @@ from .._cluster.host import sweep_sockets
 from .._model.blobs import pack, unpack
 from .._model.plan import Key, Plan
 from .._process.lifetime import Lifetime
-from .._settings import SectionValues
+from .._section_values import SectionValues
 from ..actors import (
     PLUGIN_FAILURES_TOPIC,
     InstanceInfo,
@@ -33,19 +33,19 @@ from ..errors import DeployError
 from ..status import ApplicationStatus, ApplicationStatusOverview, ServeStatus
 from ..types import DeploymentId, ProcessId, ProcessInfo, Resource
 from .bootstrap import BootstrapResult
-from .committed import CommittedState
+from .committed_state import CommittedState
 from .control_loop import ControlLoop
+from .deployment_status import settled
 from .desired_state import DesiredState, longest_grace_s
+from .instance_status import add_deleted, add_layer_failures, application_overview, routes_overview
 from .lease import Lease
+from .node_service_group import ServiceGroup
 from .node_watch import NodeWatch
-from .overview import add_deleted, add_layer_failures, application_overview, routes_overview
 from .publisher import Publisher
 from .report_topics import ReportTopics
 from .reported_failures import ReportedFailures
-from .service_group import ServiceGroup
 from .start_gate import StartGate, max_concurrent_starts
 from .storage import Storage, clear
-from .summary import settled
 from .validation import check_deployments, check_expected, check_plan, check_shadows
 
 __all__ = ["Controller"]

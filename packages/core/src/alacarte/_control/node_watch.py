@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from .._cluster.cluster_protocol import Cluster, Node
 from .._plugins import Plugins
-from .._settings import SectionValues
-from .service_group import ServiceGroup, WantedService
+from .._section_values import SectionValues
+from .node_service_group import ServiceGroup, WantedService
 
 __all__ = ["NodeWatch"]
 

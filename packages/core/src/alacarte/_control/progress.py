@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..status import DeploymentStatus, DeploymentStatusOverview, DeploymentStatusTrigger
+from .deployment_status import Change, Condition, change_between, condition_of, overview_of
 from .reconcile import ReplicaView, Target
-from .summary import Change, Condition, change_between, condition_of, overview_of
 
 __all__ = ["Progress"]
 

@@ -25,7 +25,7 @@ from ..status import DeploymentStatus
 from ..types import DeploymentId, Event, RouteCounter
 from .first_starts import FirstStarts
 from .replica_group import ReplicaGroup
-from .watch import SnapshotHub
+from .snapshot_hub import SnapshotHub
 
 __all__ = ["Publisher"]
 

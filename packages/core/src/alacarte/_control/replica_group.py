@@ -20,6 +20,7 @@ from .._plugins import PluginRecord
 from ..actors import Membership, ReplicaEntry, ReplicaInfo
 from ..status import DeploymentStatus, DeploymentStatusOverview, Failure, ReplicaState
 from ..types import DeploymentId
+from .deployment_status import Condition, waiting_for
 from .desired_state import target_of
 from .failure_history import FailureHistory
 from .health import out_of_rotation
@@ -40,7 +41,6 @@ from .reconcile import (
 from .reconcile import reconcile as actions_for
 from .shortage import Reminder, waiting_line
 from .start_gate import StartGate
-from .summary import Condition, waiting_for
 
 __all__ = ["ReplicaGroup"]
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from .._cluster.cluster_protocol import ActorContext, Cluster
 from .._model.deployment_spec import DeploymentSpec
-from .._settings import describe_deployment, keyword_of
+from .._section_values import describe_deployment, keyword_of
 from ..errors import ConfigError, PluginError, ServeError
 from ..foreign import describe_error
 from ..types import (

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._plugins import Plugins
-from .._settings import keyword_of, section_model
+from .._section_values import keyword_of, section_model
 from ..errors import ConfigError, ServeError
 from ..foreign import describe_error, load_target
 from ..types import ConfigSection, UserCode

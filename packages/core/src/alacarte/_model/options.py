@@ -150,7 +150,7 @@ def option_sections(plugins: Plugins) -> dict[str, ConfigSection]:
     Raises:
         PluginError: A keyword is an option of core, or of two sections.
     """
-    from .._settings import keyword_of
+    from .._section_values import keyword_of
 
     sections: dict[str, ConfigSection] = {}
     for section in plugins.deployment_sections.values():
@@ -190,7 +190,7 @@ def build_options(
         return {}
     from pydantic import ValidationError  # as in `build_config`
 
-    from .._settings import section_model
+    from .._section_values import section_model
 
     sections = dict(_added_options() if added is None else added)
     if is_auto:

@@ -29,7 +29,7 @@ from .._routing.failed_route import FailedRoute
 from .._routing.route_services import RouteServices
 from .._routing.router import Router
 from .._routing.sweep import Sweep
-from .._settings import describe_deployment
+from .._section_values import describe_deployment
 from .._wire.authentication import AuthenticationError
 from .._wire.caller_connection import CallerConnection, connect
 from .._wire.error_codec import ErrorDecoder
@@ -79,9 +79,9 @@ from .controller_retry import NO_RETRY, RetryLimits
 from .described_tables import DescribedTables
 from .lifetime import Lifetime
 from .load_watches import LoadWatches
+from .node_service_sender import ServiceSender
 from .process_meters import ProcessMeters, ReplyJudge
 from .router_table import RouterTable
-from .service_sender import ServiceSender
 from .subscription import Subscription, SubscriptionEnded
 from .topic_reporter import TopicReporter
 

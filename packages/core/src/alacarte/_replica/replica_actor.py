@@ -20,7 +20,7 @@ from .._logging import name_process
 from .._model.pickling import load_code, load_init
 from .._process.lifetime import Lifetime
 from .._process.process_runtime import InstanceAccess, ProcessRuntime
-from .._settings import SectionValues, describe_deployment
+from .._section_values import SectionValues, describe_deployment
 from .._wire.error_codec import unpickle_error, user_traceback
 from .._wire.listener import Listener
 from .._wire.observed_connection import observed_connection

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from .controller_protocol import ControllerProtocol, MissingBlobs
 from .membership import InstanceInfo, Membership
+from .node_service_protocol import NodeServiceProtocol
 from .remote import ActorDied, ActorUnresponsive, CallTerms, NotStarted, remote, terms_of
 from .replica_protocol import Liveness, ReplicaInfo, ReplicaProtocol
 from .reporting import (
@@ -22,7 +23,6 @@ from .reporting import (
     HEARTBEAT_S,
     PLUGIN_FAILURES_TOPIC,
 )
-from .service_protocol import NodeServiceProtocol
 from .watching import (
     DeploymentHead,
     DeploymentSnapshot,

@@ -13,7 +13,7 @@ from .._model.deployment import Application
 from .._model.deployment_spec import ApplicationSpec
 from .._model.graph import build_application
 from .._plugins import Plugins, missing_package
-from .._settings import keyword_of, plain_options
+from .._section_values import keyword_of, plain_options
 from ..context import current_replica
 from ..errors import ConfigError, PluginError, ServeError
 from ..status import ServeStatus

@@ -14,7 +14,7 @@ from .._plugins import Plugins, check_same
 from .._process.controller_client import CONTROLLER_NAME, ControllerClient
 from .._process.controller_retry import DRIVER_LIMITS, RetryLimits
 from .._process.process_runtime import InstanceAccess, ProcessRuntime
-from .._settings import Config, SectionValues, secrets_in, without_secrets
+from .._section_values import Config, SectionValues, secrets_in, without_secrets
 from .._wire.error_codec import unpickle_error
 from ..actors import ControllerProtocol, MissingBlobs
 from ..errors import ConflictError, ServeError

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from .._logging import configure_logging
 from .._plugins import Plugins, required_plugins
-from .._settings import SectionValues, resolve
+from .._section_values import SectionValues, resolve
 from ..errors import ConfigError, ServeError
 from ..plugins import load_plugins
 from ._cluster_kinds import cluster_kind, connect, connect_running, is_connected, starts_cluster

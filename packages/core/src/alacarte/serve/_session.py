@@ -21,7 +21,7 @@ from .._plugins import Plugins, missing_package
 from .._process.controller_client import OtherInstance
 from .._process.controller_retry import RetryLimits
 from .._process.process_runtime import ProcessRuntime
-from .._settings import Config
+from .._section_values import Config
 from ..actors import ControllerProtocol
 from ..errors import DeployTimeoutError, ServeError
 from ..status import ServeStatus

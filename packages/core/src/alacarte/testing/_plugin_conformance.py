@@ -19,7 +19,7 @@ from .._control.report_topics import ReportTopics
 from .._model.option_packing import pack_options, prepare_options
 from .._model.options import DeploymentOptions, build_options, option_sections
 from .._plugins import PluginRecord, Plugins, discover, hook_call, load
-from .._settings import SectionValues, describe_deployment, resolve
+from .._section_values import SectionValues, describe_deployment, resolve
 from ..errors import ConfigError, PluginError
 from ..foreign import load_target
 from ..types import (

@@ -13,7 +13,7 @@ from typing import Any
 
 from .._model.policy_parameters import build_parameters
 from .._plugins import hook_call, load
-from .._settings import SectionValues, resolve
+from .._section_values import SectionValues, resolve
 from ..errors import ErrorCode
 from ..types import (
     Call,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alacarte._control.overview import add_layer_failures, routes_overview
+from alacarte._control.instance_status import add_layer_failures, routes_overview
 from alacarte._model.plan import Plan
 from alacarte.status import (
     ApplicationStatus,

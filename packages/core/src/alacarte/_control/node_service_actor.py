@@ -12,7 +12,7 @@ from dataclasses import replace
 from .._cluster.cluster_protocol import ActorContext
 from .._cluster.host import freeze_gc, sweep_sockets
 from .._process.process_runtime import InstanceAccess, ProcessRuntime
-from .._settings import SectionValues
+from .._section_values import SectionValues
 from .._wire.error_codec import rebuild_error
 from ..actors import Membership, NotStarted
 from ..context import current_runtime

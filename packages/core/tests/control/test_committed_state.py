@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from alacarte._cluster.cluster_protocol import ClusterUnresponsive
-from alacarte._control.committed import CommittedState
+from alacarte._control.committed_state import CommittedState
 from alacarte._control.desired_state import DesiredState
 from alacarte._control.storage import STATE_KEY, Storage
 from alacarte.testing import FakeClock

@@ -31,7 +31,7 @@ from ..types import NodeServiceSpec, ProcessInfo
 __all__ = ["ServiceGroup", "WantedService"]
 
 log = logging.getLogger("alacarte.controller")
-SERVICE_TARGET = "alacarte._control.service_actor:ServiceActor"
+SERVICE_TARGET = "alacarte._control.node_service_actor:ServiceActor"
 _RESTART_BACKOFF_S = (0.1, 0.5, 2.0, 5.0)
 _MAX_AWAITED_FAILURES = 2
 """Failed starts of a process that `wait_ready` waits for."""

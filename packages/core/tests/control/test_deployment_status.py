@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte._control.reconcile import ReplicaView, Settings, Target
-from alacarte._control.summary import (
+from alacarte._control.deployment_status import (
     Change,
     Condition,
     application_status,
@@ -19,6 +18,7 @@ from alacarte._control.summary import (
     settled,
     waiting_for,
 )
+from alacarte._control.reconcile import ReplicaView, Settings, Target
 from alacarte.status import ApplicationStatus as App
 from alacarte.status import DeploymentStatus as Status
 from alacarte.status import DeploymentStatusOverview, ReplicaState

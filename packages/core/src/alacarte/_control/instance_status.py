@@ -17,7 +17,7 @@ from ..status import (
     TargetStatusOverview,
 )
 from ..types import DeploymentId, Route
-from .summary import application_status
+from .deployment_status import application_status
 
 __all__ = ["add_layer_failures", "add_deleted", "application_overview", "routes_overview"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alacarte._process.service_sender import ServiceSender
+from alacarte._process.node_service_sender import ServiceSender
 from alacarte.actors import ActorDied, ActorUnresponsive, NotStarted
 from alacarte.errors import NotFoundError, PluginError
 

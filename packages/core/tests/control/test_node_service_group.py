@@ -19,9 +19,9 @@ from alacarte._cluster.cluster_protocol import ActorContext, ActorSpec, Node, No
 from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.stubs import stub
 from alacarte._control import node_watch as nodes_module
-from alacarte._control.service_group import ServiceGroup, WantedService
+from alacarte._control.node_service_group import ServiceGroup, WantedService
 from alacarte._plugins import Plugins, load
-from alacarte._process.service_sender import ServiceSender
+from alacarte._process.node_service_sender import ServiceSender
 from alacarte.actors import Membership, NodeServiceProtocol
 from alacarte.errors import ConfigError, NotFoundError, ServeError
 from alacarte.testing import wait_until

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from typing import Any
 
-from alacarte._control.watch import HISTORY, MAX_RETIRED, WATCH_LIMIT_S, SnapshotHub
+from alacarte._control.snapshot_hub import HISTORY, MAX_RETIRED, WATCH_LIMIT_S, SnapshotHub
 from alacarte.actors import DeploymentSnapshot, SnapshotDelta, WatchRequest
 
 from ..model.test_snapshots import ordered, whole

@@ -10,7 +10,7 @@ import pytest
 
 from alacarte import _plugins
 from alacarte._plugins import PluginRecord, Plugins
-from alacarte._settings import SectionValues, keyword_of, resolve
+from alacarte._section_values import SectionValues, keyword_of, resolve
 from alacarte.config import ClusterOptions
 from alacarte.errors import ConfigError, PluginError
 from alacarte.hookspecs import hookimpl
