@@ -6,7 +6,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from alacarte._replica.server import DataServer
+from alacarte._replica.data_server import DataServer
 from alacarte._wire.frames import Kind
 from alacarte.types import Call, DeploymentId, Reply
 

@@ -16,8 +16,8 @@ from alacarte._control.reconcile import Drain, Start
 from alacarte._control.recovery import Recovery
 from alacarte._control.snapshot_hub import SnapshotHub
 from alacarte._process.layered_service import LayeredService
+from alacarte._replica.data_server import DataServer
 from alacarte._replica.replica_actor import ReplicaActor
-from alacarte._replica.server import DataServer
 from alacarte._routing.router import Router
 from alacarte.errors import ReplicaUnavailableError
 from alacarte.types import Call, Reply

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from .._wire.replica_connection import ReplicaStream
 from ..errors import ErrorCode, request_code
 from ..types import Call, DeploymentId, Outcome, ReplicaObserver, Reply, Service
-from .server import DataServer
+from .data_server import DataServer
 
 __all__ = ["ObservedServer"]
 

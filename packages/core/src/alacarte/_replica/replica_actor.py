@@ -39,10 +39,10 @@ from ..types import (
     WireObserver,
 )
 from .advertiser import Advertiser
+from .data_server import DataServer
 from .loop_watch import LoopWatch
 from .python_protocol import PythonProtocol
 from .replica_spec import ReplicaSpec
-from .server import DataServer
 from .user_object import UserObject
 
 __all__ = ["ReplicaActor"]

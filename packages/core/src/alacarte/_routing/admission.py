@@ -8,7 +8,7 @@ from .._wire.caller_connection import CallerStream
 from ..errors import BackPressureError, DeadlineExceededError
 from ..types import Call, DeploymentId
 from .estimator import QueueEstimator
-from .queue import WaitingCalls
+from .waiting_calls import WaitingCalls
 
 __all__ = ["Admission"]
 

@@ -38,10 +38,10 @@ from ..types import (
 from .admission import Admission
 from .chooser import Chooser
 from .policy_listener import FailureCode, ObservedCalls, PolicyListener
-from .queue import WaitingCalls
 from .replica_pool import PING_ROUNDS, Connect, Link, ReplicaPool
 from .retries import MAX_REPEATS, RetryBudget
 from .sweep import Sweep
+from .waiting_calls import WaitingCalls
 
 __all__ = ["Connect", "Router"]
 

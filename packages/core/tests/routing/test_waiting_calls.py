@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from alacarte._routing.queue import WaitingCalls
+from alacarte._routing.waiting_calls import WaitingCalls
 from alacarte.types import Call
 
 
