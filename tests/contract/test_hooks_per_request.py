@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from alacarte import _plugins, serve
-from alacarte._cluster import host
+from alacarte._cluster import actor_host
 from alacarte._plugins import Plugins
 from alacarte.serve import _current
 
@@ -34,7 +34,7 @@ def hook_calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         return plugins
 
     driver = counted()
-    monkeypatch.setattr(host, "load", counted)
+    monkeypatch.setattr(actor_host, "load", counted)
     monkeypatch.setattr(_current, "load_plugins", lambda: driver)
     return calls
 

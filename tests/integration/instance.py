@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tests.integration.processes import listeners
 
 from alacarte import serve
-from alacarte._cluster.host import socket_dir
+from alacarte._cluster.host_sockets import socket_dir
 from alacarte._cluster.stubs import stub
 from alacarte._model.snapshots import deployment_key
 from alacarte.actors import DeploymentSnapshot, ReplicaProtocol, WatchRequest

@@ -18,7 +18,7 @@ import ray
 from tests.integration.instance import sockets
 
 from alacarte import serve
-from alacarte._cluster.host import socket_dir, sweep_sockets
+from alacarte._cluster.host_sockets import socket_dir, sweep_sockets
 from alacarte.errors import ConfigError, ServeError
 from alacarte.testing import wait_until
 

@@ -13,7 +13,7 @@ from tests.integration.instance import Instance, sockets
 from tests.integration.processes import listeners
 
 from alacarte import serve
-from alacarte._cluster.host import host_id, socket_dir
+from alacarte._cluster.host_sockets import host_id, socket_dir
 from alacarte._process.process_runtime import ProcessRuntime
 from alacarte._wire.authentication import AuthenticationError
 from alacarte._wire.caller_connection import ConnectionLost, connect

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from alacarte import serve
-from alacarte._cluster.host import LoopThread
+from alacarte._cluster.loop_thread import LoopThread
 from alacarte.errors import DeployError, InternalError, ServeError
 from alacarte.foreign import as_exception, describe_error, is_cancellation
 from alacarte.testing import wait_until

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from ._cluster.host import LoopThread
+from ._cluster.loop_thread import LoopThread
 from ._model.pickling import load_code
 from ._wire.error_codec import user_traceback
 from .errors import ConfigError

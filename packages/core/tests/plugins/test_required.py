@@ -85,7 +85,7 @@ def test_a_process_requires_the_plugins_of_its_own_machine(
     guard: Any, monkeypatch: pytest.MonkeyPatch
 ):
     """An actor does not start without the plugins that its own machine requires."""
-    monkeypatch.setattr("alacarte._cluster.host.required_plugins", lambda: ["auth"])
+    monkeypatch.setattr("alacarte._cluster.actor_host.required_plugins", lambda: ["auth"])
     with pytest.raises(PluginError, match="'auth' is required but not installed"):
         serve.start()
 

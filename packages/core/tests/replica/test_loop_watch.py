@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from alacarte._cluster.host import LoopThread
+from alacarte._cluster.loop_thread import LoopThread
 from alacarte._replica import loop_watch
 from alacarte._replica.loop_watch import LoopWatch, accountable_s, blocking_frame, starved_s
 from alacarte.testing import wait_until

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from alacarte._cluster.actor_host import first_launch, method_of
 from alacarte._cluster.cluster_protocol import (
     ActorContext,
     ActorDied,
@@ -27,7 +28,6 @@ from alacarte._cluster.cluster_protocol import (
     Node,
     NotStarted,
 )
-from alacarte._cluster.host import first_launch, method_of
 
 from .loop import Process, Scheduler
 from .network import Network

@@ -18,7 +18,7 @@ import threading
 import time
 from concurrent.futures import Future
 
-from .host import host_id
+from .host_sockets import host_id
 
 __all__ = ["ExitWatch", "describe_exit", "pid_namespace"]
 

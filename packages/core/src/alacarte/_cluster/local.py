@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..foreign import is_cancellation
+from .actor_host import ActorHost
 from .cluster_protocol import Actor, ActorDied, ActorSpec, Capacity, Node, NotStarted
-from .host import ActorHost
 
 __all__ = ["LocalCluster"]
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from .._cluster.actor_names import instance_prefix
 from .._cluster.cluster_protocol import ActorContext
-from .._cluster.host import sweep_sockets
+from .._cluster.host_sockets import sweep_sockets
 from .._model.blobs import pack, unpack
 from .._model.plan import Key, Plan
 from .._process.lifetime import Lifetime

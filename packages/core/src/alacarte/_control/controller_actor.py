@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._cluster.cluster_protocol import ActorContext, ActorDied
-from .._cluster.host import sweep_sockets
+from .._cluster.host_sockets import sweep_sockets
 from ..actors import InstanceInfo
 from ..errors import ConfigError
 from .bootstrap import Bootstrap, NoInstance, NotBootstrapped

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from .._cluster.cluster_protocol import ActorContext
-from .._cluster.host import freeze_gc, sweep_sockets
+from .._cluster.garbage_collection import freeze_gc
+from .._cluster.host_sockets import sweep_sockets
 from .._process.process_runtime import InstanceAccess, ProcessRuntime
 from .._section_values import SectionValues
 from .._wire.error_codec import rebuild_error

@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 
 from .._cluster.actor_names import service_group
 from .._cluster.cluster_protocol import ActorDied, Cluster
-from .._cluster.host import host_id, submit
+from .._cluster.host_sockets import host_id
+from .._cluster.loop_thread import submit
 from .._model.policy_parameters import build_parameters
 from .._model.snapshots import ROUTES_KEY
 from .._plugins import Plugins

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._cluster.cluster_protocol import ActorContext
-from .._cluster.host import freeze_gc, socket_path
+from .._cluster.garbage_collection import freeze_gc
+from .._cluster.host_sockets import socket_path
 from .._logging import name_process
 from .._model.pickling import load_code, load_init
 from .._process.lifetime import Lifetime

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 from .._cluster.cluster_protocol import Actor, Cluster
-from .._cluster.host import socket_dir, sweep_sockets
+from .._cluster.host_sockets import socket_dir, sweep_sockets
 from .._process.controller_client import CONTROLLER_NAME
 from ..errors import ServeError
 

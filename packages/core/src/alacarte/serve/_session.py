@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from .._cluster.cluster_protocol import ActorDied, Cluster, ClusterUnresponsive
-from .._cluster.host import LoopThread, Work
+from .._cluster.loop_thread import LoopThread, Work
 from .._model.blobs import unpack
 from .._model.plan import Plan
 from .._model.sizes import check_size

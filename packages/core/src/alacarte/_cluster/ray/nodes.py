@@ -9,7 +9,6 @@ import signal
 import ray
 
 from ..cluster_protocol import Node
-from ..host import num_cores
 from .internals import draining_nodes, living_nodes
 
 __all__ = ["HEAD", "end_process", "list_nodes", "this_node"]
@@ -30,6 +29,13 @@ def list_nodes() -> list[Node]:
         )
         for node_id, node in living_nodes().items()
     ]
+
+
+def num_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS and Windows bind no process to cores
 
 
 def this_node() -> Node:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from ..actor_host import ActorHost
 from ..cluster_protocol import ActorSpec, Cluster, NotStarted
 from ..exits import pid_namespace
-from ..host import ActorHost
 from ..threads import run_in_daemon_thread
 from ..titles import title_of
 from .nodes import this_node
