@@ -152,7 +152,7 @@ class Instance:
         else:
             self._find("alacarte:controller").kill()
         # On Ray it comes back by itself; in one process nobody else would start it.
-        session.begin(session.config)
+        session.join(session.config)
 
     def actors(self) -> list[str]:
         """Return the names of the actors there are, of whatever instance."""

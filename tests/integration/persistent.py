@@ -96,7 +96,7 @@ def _get(url: str, certificate: str) -> str:
 
 
 def _secret(session: Session) -> bytes:
-    info = session.wait(session.controller.begin())
+    info = session.wait(session.controller.join())
     assert info is not None
     return info.secret
 

@@ -61,7 +61,7 @@ async def test_a_process_makes_its_actor_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(on_ray, "ActorHost", Host)
     monkeypatch.setattr(on_ray, "this_node", lambda: None)
     process = on_ray.Process(ActorSpec("alacarte:check:once", "nowhere:Nothing"), RayCluster)
-    begun = asyncio.create_task(process.begin())
+    begun = asyncio.create_task(process.start_actor())
     called = asyncio.create_task(process.call("told", ()))
     await asyncio.sleep(0)  # both are on their way
     go_on.set()

@@ -104,7 +104,7 @@ async def persist(founding: Bootstrap, config: Mapping[str, Any] | None) -> Boot
     """Attempt again after each silence of the cluster."""
     while True:
         try:
-            return await founding.attempt(config)
+            return await founding.create_or_recover(config)
         except ClusterUnresponsive:
             continue
 
@@ -118,7 +118,7 @@ async def test_an_instance_is_founded_once_wherever_the_cluster_fails(plugins: P
         cluster.fails_at = fails_at
         found = await persist(founding, config(plugins))
         rest, cluster.fails_at = cluster.fails_at, 0
-        again = await founding.attempt(None)
+        again = await founding.create_or_recover(None)
         assert again.membership == found.membership
         assert again.state.instance == found.state.instance == found.membership.instance
         assert [node.node_id for node in found.nodes] == ["local"]
@@ -135,7 +135,7 @@ async def test_an_instance_is_recovered_wherever_the_cluster_fails(plugins: Plug
     """Every attempt finds resources, secret and replica again; none ends the replica."""
     before = Cluster()
     storage = Storage(before)
-    founded = await Bootstrap(before, plugins, storage).attempt(config(plugins))
+    founded = await Bootstrap(before, plugins, storage).create_or_recover(config(plugins))
     state = founded.state.with_resource(application("a", "d"), 1.0)
     await storage.save(state)
 
@@ -162,10 +162,10 @@ async def test_a_new_instance_has_no_counts_of_a_former_one(plugins: Plugins):
     cluster = Cluster()
     cluster._map[SCALER_KEY] = b'[["app", "D", 9, "of an instance that did not end well"]]'
     founding = Bootstrap(cluster, plugins, Storage(cluster))
-    first = await founding.attempt(config(plugins))
+    first = await founding.create_or_recover(config(plugins))
     assert (first.scaler, first.is_recovered) == (None, False)
     assert SCALER_KEY not in cluster._map
-    again = await Bootstrap(cluster, plugins, Storage(cluster)).attempt(config(plugins))
+    again = await Bootstrap(cluster, plugins, Storage(cluster)).create_or_recover(config(plugins))
     assert (again.scaler, again.is_recovered) == (b"", True)
     assert again.state.instance == first.state.instance
 
@@ -174,5 +174,5 @@ async def test_without_a_configuration_nothing_is_founded(plugins: Plugins):
     """And nothing is stored."""
     cluster = Cluster()
     with pytest.raises(NoInstance):
-        await Bootstrap(cluster, plugins, Storage(cluster)).attempt(None)
+        await Bootstrap(cluster, plugins, Storage(cluster)).create_or_recover(None)
     assert cluster._map == {}

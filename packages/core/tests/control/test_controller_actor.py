@@ -64,8 +64,8 @@ class Site:
             ActorSpec(CONTROLLER_NAME, CONTROLLER_TARGET, plugins=self.plugins.loaded)
         )
 
-    async def begin(self, config: Any = None) -> InstanceInfo:
-        info: InstanceInfo | None = await self.actor.call("begin", config)
+    async def join(self, config: Any = None) -> InstanceInfo:
+        info: InstanceInfo | None = await self.actor.call("join", config)
         assert info is not None
         return info
 
@@ -89,9 +89,9 @@ async def site() -> Site:
 
 
 async def test_callers_at_the_same_time_found_one_instance(site: Site):
-    """Each of many concurrent `begin`s returns the same name and the same secret."""
+    """Each of many concurrent `join`s returns the same name and the same secret."""
     async with asyncio.timeout(LIMIT_S):
-        found = await asyncio.gather(*(site.begin(site.config) for _ in range(20)))
+        found = await asyncio.gather(*(site.join(site.config) for _ in range(20)))
     assert len({each.instance for each in found}) == 1
     assert len({each.secret for each in found}) == 1
     assert site.cluster.foundings == [found[0].instance]
@@ -102,12 +102,12 @@ async def test_a_founding_whose_answer_was_lost_keeps_its_instance(site: Site):
     """The state may be stored after all: the next attempt continues with it and its secret."""
     site.cluster.loses_answer = True
     with pytest.raises(ClusterUnresponsive):
-        await site.begin(site.config)
+        await site.join(site.config)
     assert site.controller is None
     with pytest.raises(ClusterUnresponsive):
         await site.actor.call("status")
     site.cluster.is_silent = False
-    info = await site.begin(site.config)
+    info = await site.join(site.config)
     assert [info.instance] == site.cluster.foundings
     assert (await site.actor.call("status")).applications == {}
     await site.end()
@@ -115,7 +115,7 @@ async def test_a_founding_whose_answer_was_lost_keeps_its_instance(site: Site):
 
 async def test_a_failed_start_is_tried_again_at_the_next_call(site: Site):
     """Any call retries the launch; callers get the cluster's error meanwhile."""
-    info = await site.begin(site.config)
+    info = await site.join(site.config)
     site.cluster.is_silent = True
     await site.restart()
     for method in ("status", "ready"):
@@ -123,13 +123,13 @@ async def test_a_failed_start_is_tried_again_at_the_next_call(site: Site):
             await site.actor.call(method)
     site.cluster.is_silent = False
     assert (await site.actor.call("status")).applications == {}
-    assert (await site.begin()).instance == info.instance
+    assert (await site.join()).instance == info.instance
     await site.end()
 
 
 async def test_a_restarted_controller_recovers_before_anybody_calls_it(site: Site):
     """A restarted controller launches without a caller."""
-    await site.begin(site.config)
+    await site.join(site.config)
     await site.restart()
     async with asyncio.timeout(LIMIT_S):
         while site.controller is None:
@@ -138,10 +138,10 @@ async def test_a_restarted_controller_recovers_before_anybody_calls_it(site: Sit
 
 
 async def test_after_the_shutdown_nothing_is_answered(site: Site):
-    """After the shutdown even `begin` fails: the next instance has another controller."""
-    await site.begin(site.config)
+    """After the shutdown even `join` fails: the next instance has another controller."""
+    await site.join(site.config)
     await site.actor.call("shutdown")
-    for method, *args in (("status",), ("begin", site.config), ("watch", None)):
+    for method, *args in (("status",), ("join", site.config), ("watch", None)):
         with pytest.raises(ActorDied, match="was shut down"):
             await site.actor.call(method, *args)
     site.actor.kill()

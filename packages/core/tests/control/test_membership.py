@@ -160,7 +160,7 @@ async def site(plugins: Plugins) -> Site:
 
 async def test_nothing_secret_is_stored(site: Site):
     """Neither the durable map nor an actor's arguments contain a secret."""
-    info = await site.controller.begin(site.config)
+    info = await site.controller.join(site.config)
     await site.run()
     stored = b"".join(site.cluster._map.values())
     assert b"door" in stored
@@ -172,12 +172,12 @@ async def test_nothing_secret_is_stored(site: Site):
 
 async def test_a_new_controller_learns_the_secret_from_replicas(site: Site):
     """Nothing of the instance changes, and no replica is replaced."""
-    info = await site.controller.begin(site.config)
+    info = await site.controller.join(site.config)
     await site.run()
     before = await site.replicas()
     await site.kill("service")
     await site.new_controller()
-    assert await site.controller.begin() == info
+    assert await site.controller.join() == info
     await site.controller.applied("application", "app")
     await site.controller.ready()
     assert await site.replicas() == before
@@ -191,7 +191,7 @@ async def test_a_new_controller_learns_the_secret_from_replicas(site: Site):
 
 async def test_a_new_controller_learns_the_secret_from_node_services(site: Site):
     """Without a replica, any node service supplies the secret, even if another one hangs."""
-    info = await site.controller.begin(site.config)
+    info = await site.controller.join(site.config)
     await site.controller.ready()
     hanging = f"alacarte:{info.instance}:service:a-door:0"
     await site.cluster.start_actor(
@@ -199,7 +199,7 @@ async def test_a_new_controller_learns_the_secret_from_node_services(site: Site)
     )
     async with asyncio.timeout(4):
         await site.new_controller()
-        assert await site.controller.begin() == info
+        assert await site.controller.join() == info
     await site.kill("service")
     await site.end()
 
@@ -217,18 +217,18 @@ class Hanging:
 
 async def test_after_the_last_process_secrets_must_be_given_again(site: Site):
     """With lost secrets nothing starts, and the error names the remedy."""
-    info = await site.controller.begin(site.config)
+    info = await site.controller.join(site.config)
     await site.run()
     await site.kill_controller()  # first: it replaces what dies
     await site.kill("replica")
     await site.kill("service")
     await site.new_controller()
     with pytest.raises(ConfigError, match=r"door\.password are lost.*Call serve\.start\(\)"):
-        await site.controller.begin()
+        await site.controller.join()
     with pytest.raises(ActorDied, match="has ended"):
         await site.controller.status()
     assert await site.replicas() == []
-    again = await site.controller.begin(site.config)
+    again = await site.controller.join(site.config)
     assert again.instance == info.instance
     assert again.secret != info.secret
     await site.controller.applied("application", "app")
@@ -237,11 +237,11 @@ async def test_after_the_last_process_secrets_must_be_given_again(site: Site):
 
 async def test_a_controller_that_nobody_has_told_anything_waits(site: Site):
     """Calls of other processes do not create an instance."""
-    assert await site.controller.begin() is None
+    assert await site.controller.join() is None
     with pytest.raises(ActorDied, match="no driver has started one"):
         await site.controller.status()
     assert site.cluster._map == {}
-    await site.controller.begin(site.config)
+    await site.controller.join(site.config)
     await site.end()
 
 
@@ -274,7 +274,7 @@ def test_secrets_are_those_fields_that_their_model_does_not_show(plugins: Plugin
 
 async def test_nothing_is_deployed_while_the_instance_shuts_down(site: Site):
     """A deploy during a shutdown is refused."""
-    await site.controller.begin(site.config)
+    await site.controller.join(site.config)
     await site.run(Lingers.bind())
     ending = asyncio.create_task(site.controller.shutdown())
     while (await site.controller.status()).applications["app"].status != "DELETING":
@@ -304,7 +304,7 @@ def test_no_representation_shows_a_secret():
 def test_a_survivor_has_one_calls_patience_to_say_who_it_is(run: Any):
     """A survivor has three attempts of 5 s for its description and membership, then is killed.
 
-    Otherwise a driver's `begin`, which has 30 s, would fail for one slow replica.
+    Otherwise a driver's `join`, which has 30 s, would fail for one slow replica.
     """
 
     class Slow:

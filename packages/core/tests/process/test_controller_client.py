@@ -30,14 +30,14 @@ class FakeController:
     def __init__(self, *answers: Answer, info: InstanceInfo | None = None) -> None:
         self.answers = list(answers)
         self.info = info
-        self.begins: list[Exception] = []
+        self.joins: list[Exception] = []
         self.asked: list[str] = []
 
     async def call(self, method: str, *args: Any) -> Any:
         self.asked.append(method)
-        if method == "begin":
-            if self.begins:
-                raise self.begins.pop(0)
+        if method == "join":
+            if self.joins:
+                raise self.joins.pop(0)
             return self.info
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return await answer()
@@ -115,9 +115,9 @@ def test_a_call_that_is_not_repeatable(run: Any):
         controller = FakeController(gives(None), info=info("ours"))
         driver = ControllerClient(FakeCluster(controller), "ours")  # type: ignore[arg-type]
         await driver.controller().status()
-        controller.begins = [ActorDied("away"), ActorDied("away")]
+        controller.joins = [ActorDied("away"), ActorDied("away")]
         await driver.controller().restart_services("http", 5.0)
-        assert controller.asked == ["begin", "status", *["begin"] * 3, "restart_services"]
+        assert controller.asked == ["join", "status", *["join"] * 3, "restart_services"]
 
     run(main)
 
@@ -278,7 +278,7 @@ def test_waiting_for_long(run: Any):
         driver, controller = session(gives("done", after_s=3600))
         assert await driver.controller().applied("application", "a") == "done"
         assert controller.asked[0] == "applied"
-        assert controller.asked.count("begin") > 50
+        assert controller.asked.count("join") > 50
 
     run(main)
 
@@ -291,10 +291,10 @@ def test_waiting_for_one_that_hangs(run: Any):
         call = controller.call
 
         async def deaf(method: str, *args: Any) -> Any:
-            return await (hangs() if method == "begin" else call(method, *args))
+            return await (hangs() if method == "join" else call(method, *args))
 
         controller.call = deaf  # type: ignore[method-assign]
-        with pytest.raises(ActorDied, match="not answered 'begin'"):
+        with pytest.raises(ActorDied, match="not answered 'join'"):
             await driver.controller().applied("application", "a")
         assert now() == pytest.approx(165, abs=1)
         await asyncio.sleep(1)
@@ -321,7 +321,7 @@ def info(instance: str, secret: bytes = b"") -> InstanceInfo:
 
 
 async def test_whose_controller_answers_is_asked_once():
-    """`begin` is called once per controller found: its secret may be a new one."""
+    """`join` is called once per controller found: its secret may be a new one."""
     controller = FakeController(gives(7), info=info("ours", b"1"))
     learned: list[bytes] = []
     client = ControllerClient(
@@ -330,7 +330,7 @@ async def test_whose_controller_answers_is_asked_once():
         learn=lambda info: learned.append(info.secret),
     )
     assert [await client.controller().status() for _ in range(3)] == [7, 7, 7]
-    assert controller.asked == ["begin", "status", "status", "status"]
+    assert controller.asked == ["join", "status", "status", "status"]
     controller.info = info("ours", b"2")
     controller.answers = [gives(ActorDied("away")), gives(8)]
     assert await client.controller().status() == 8
@@ -347,7 +347,7 @@ async def test_another_instance_is_not_asked():
     for _ in range(3):
         with pytest.raises(OtherInstance, match=r"another one runs\. Call serve\.shutdown\(\)"):
             await client.controller().status()
-    assert controller.asked == ["begin"]
+    assert controller.asked == ["join"]
     assert cluster.looked == 1
 
 

@@ -22,7 +22,7 @@ class Controller:
         self.dead = asyncio.Event()
 
     async def call(self, method: str, *args: Any) -> Any:
-        assert method == "begin"
+        assert method == "join"
         if not self.answers:
             raise ActorDied("on its way in")
         return self.info

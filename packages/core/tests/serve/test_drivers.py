@@ -208,7 +208,7 @@ def test_shutdown_by_force(local: Any, gate: Gate):
         await asyncio.Event().wait()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("alacarte._control.controller_actor.ControllerActor.begin", hang)
+        patch.setattr("alacarte._control.controller_actor.ControllerActor.join", hang)
         for method in ("shutdown", "status"):
             patch.setattr(f"alacarte._control.controller.Controller.{method}", hang)
         local.shutdown(force=True)

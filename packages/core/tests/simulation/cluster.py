@@ -50,8 +50,8 @@ class Record:
     """The cluster's record of an actor.
 
     Attributes:
-        state: `pending` without a place, `starting`, `unbegun` when its process waits for `begin`,
-            `up`, `restarting` or `dead`.
+        state: `pending` without a place, `starting`, `unbegun` when its process waits for
+            `start_actor`, `up`, `restarting` or `dead`.
         touched: A fault has hit the process, so its requests may fail.
         had_to_wait: The cluster had no room for the actor when it was requested.
     """
@@ -168,7 +168,7 @@ class SimCluster:
         caller = _running()
         record = Record(spec)
         self.observe("start", record)
-        record.begun = call = _Call(caller, caller.create_future(), "begin", ())
+        record.begun = call = _Call(caller, caller.create_future(), "start_actor", ())
         self._fabric.post(self._delay(), self._create, record)
         actor = SimActor(self, record, caller)
         try:
@@ -476,7 +476,7 @@ class SimCluster:
         record.process = process
         self.observe("boot", record)
         if record.spec.restarts:
-            # The process makes its actor itself, also when nobody is there to call `begin`.
+            # The process makes its actor itself, also when nobody is there to call `start_actor`.
             process.soon(self._make, record, home.node)
             return
         record.state = "unbegun"

@@ -23,7 +23,7 @@ log = logging.getLogger("alacarte.controller")
 
 
 class NotBootstrapped(ActorDied):
-    """The controller's process runs without an instance: `begin` needs a configuration first.
+    """The controller's process runs without an instance: `join` needs a configuration first.
 
     Callers of other methods get this error as an `ActorDied`, as if no controller ran.
     """
@@ -71,7 +71,7 @@ class Bootstrap:
         self._storage = storage
         self._membership: Membership | None = None
 
-    async def attempt(self, config: Mapping[str, Any] | None) -> BootstrapResult:
+    async def create_or_recover(self, config: Mapping[str, Any] | None) -> BootstrapResult:
         """Return the controller's initial state, from the storage and the running processes.
 
         Args:

@@ -2,7 +2,7 @@
 
 The cluster restarts this process without arguments, so only the storage knows the instance. The
 actor launches the controller as soon as the process is up, and again at each call after a failed
-launch: the cluster may have been unresponsive, or `begin` must supply lost secrets first.
+launch: the cluster may have been unresponsive, or `join` must supply lost secrets first.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ControllerActor:
         self._controller: Controller | None = None
         self._launching = asyncio.Lock()
 
-    async def begin(self, config: Mapping[str, Any] | None = None) -> InstanceInfo | None:
+    async def join(self, config: Mapping[str, Any] | None = None) -> InstanceInfo | None:
         """Create the instance or join the running one; return the values that a process needs.
 
         Args:
@@ -60,7 +60,7 @@ class ControllerActor:
         """Return the running controller; start it if necessary.
 
         Raises:
-            NotBootstrapped: `begin` must be called with a configuration first.
+            NotBootstrapped: `join` must be called with a configuration first.
             ActorDied: The instance was shut down.
             ConfigError: Another version of alacarte wrote the stored state.
             ClusterUnresponsive: The cluster does not answer.
@@ -78,6 +78,6 @@ class ControllerActor:
         async with self._launching:
             if self._controller is None:
                 sweep_sockets(self._context.socket_dir)
-                result = await self._bootstrap.attempt(config)
+                result = await self._bootstrap.create_or_recover(config)
                 self._controller = Controller(self._context, self._storage, result)
             return self._controller

@@ -69,7 +69,7 @@ class OtherInstance(ServeError):
 
 
 def check_instance(info: InstanceInfo | None, instance: str) -> InstanceInfo:
-    """Return a controller's answer to `begin` if the answer is from the given instance. Pure.
+    """Return a controller's answer to `join` if the answer is from the given instance. Pure.
 
     Raises:
         ControllerGone: The controller has no instance: the given one was shut down.
@@ -91,7 +91,7 @@ class ControllerClient:
 
     Args:
         instance: Name of the instance; "" until `join` sets it.
-        learn: Called with the controller's answer to `begin` each time the controller is found.
+        learn: Called with the controller's answer to `join` each time the controller is found.
 
     Attributes:
         started: This client has started the controller.
@@ -120,7 +120,7 @@ class ControllerClient:
         """
         controller = self.controller(JOIN_LIMITS, start=None if config is None else spec)
         try:
-            info = await controller.begin(config)
+            info = await controller.join(config)
         except ControllerGone:
             return None
         if info is not None:
@@ -169,7 +169,7 @@ class ControllerClient:
             actor = await self._cluster.find_actor(CONTROLLER_NAME)
             if actor is None:
                 return ProbeResult.NOT_FOUND
-            check_instance(await stub(ControllerProtocol, actor).begin(), self._instance)
+            check_instance(await stub(ControllerProtocol, actor).join(), self._instance)
             await actor.wait_closed()
         except (OtherInstance, ControllerGone):
             return ProbeResult.OTHER_INSTANCE
@@ -273,7 +273,7 @@ class ControllerClient:
         if self._instance and actor is not self._actor:
             controller = make_stub(ControllerProtocol, functools.partial(self._call, actor))
             try:
-                self._learn(check_instance(await controller.begin(), self._instance))
+                self._learn(check_instance(await controller.join(), self._instance))
             except OtherInstance:
                 self._is_other = True
                 raise
@@ -285,7 +285,7 @@ class ControllerClient:
         try:
             while not (await asyncio.wait((asking,), timeout=_PING_INTERVAL_S))[0]:
                 if call.timeout_s is None:
-                    await stub(ControllerProtocol, actor).begin()
+                    await stub(ControllerProtocol, actor).join()
             return await asking
         except ActorUnresponsive as error:
             raise ControllerUnresponsive(

@@ -33,13 +33,13 @@ class ControllerProtocol(Protocol):
 
     A driver's client waits for a controller that restarts, and repeats the call: every method but
     `restart_services` is idempotent, hence repeatable. During a call of a method without a timeout,
-    the client calls `begin` every 35 s to check that the controller still answers.
+    the client calls `join` every 35 s to check that the controller still answers.
     """
 
     # --- called by drivers --------------------------------------------------------------
 
     @remote(timeout_s=_ANSWER_S, repeatable=True)
-    async def begin(self, config: Mapping[str, Any] | None = None) -> InstanceInfo | None:
+    async def join(self, config: Mapping[str, Any] | None = None) -> InstanceInfo | None:
         """Create or join the instance; return the values that a process needs to belong to it.
 
         Called by every process first, and again after it has lost the controller. Until a driver

@@ -124,7 +124,7 @@ class CurrentSession:
             plugins.check_start(SectionValues(plugins, config))
         session = Session(connect(kind, address), plugins)
         try:
-            session.begin(config)
+            session.join(config)
             if detached and not session.started:
                 raise ServeError(_ALREADY_RUNNING)
             bound = detached is False and session.started
@@ -178,7 +178,7 @@ class CurrentSession:
             configure_logging()
             session = Session(cluster, require())
             try:
-                found = session.begin(None)
+                found = session.join(None)
             except BaseException:
                 session.leave()
                 raise

@@ -108,7 +108,7 @@ class Session:
             raise
         return result
 
-    def begin(self, config: Config | None) -> bool:
+    def join(self, config: Config | None) -> bool:
         """Join the running instance, or start an instance; return whether one is running now.
 
         Args:

@@ -37,14 +37,14 @@ class Process:
         # Ray titles the process after the class of its actor whenever a call has ended.
         self.__class__ = type(self._title, (type(self),), {})
         if spec.restarts:
-            # Ray may be restarting the process, and does not call `begin` again.
+            # Ray may be restarting the process, and does not call `start_actor` again.
             self._start_host()
 
     def __repr__(self) -> str:
         """Return the prefix that Ray prints in front of the process's log lines."""
         return self._title
 
-    async def begin(self, *args: object) -> tuple[str, int]:
+    async def start_actor(self, *args: object) -> tuple[str, int]:
         """Start the actor. Not done in the constructor, so that errors arrive unchanged.
 
         Returns:
@@ -76,7 +76,7 @@ class Process:
         """Return the host once its actor has started.
 
         Raises:
-            NotStarted: The starter of this process has not called `begin` yet.
+            NotStarted: The starter of this process has not called `start_actor` yet.
         """
         if self._host is None:
             raise NotStarted(f"{self._spec.name} has not been given its arguments yet")
@@ -89,7 +89,7 @@ class Process:
 
 
 def stored_part(spec: ActorSpec) -> ActorSpec:
-    """Return the part of a spec that the process needs before `begin`.
+    """Return the part of a spec that the process needs before `start_actor`.
 
     Ray's control store keeps this part, even on disk.
     """

@@ -65,7 +65,7 @@ class RayActor:
     async def begin(self, args: tuple[object, ...]) -> None:
         # Separately: Ray writes arguments of 100 KB and more to disk when its memory is short.
         try:
-            process = await self._handle.begin.options(**self._call_options).remote(*args)
+            process = await self._handle.start_actor.options(**self._call_options).remote(*args)
         except exceptions.RayTaskError as error:
             raise cause_of(error) from None
         except exceptions.RayError as error:
