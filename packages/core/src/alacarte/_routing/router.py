@@ -36,6 +36,7 @@ from ..types import (
     Wait,
 )
 from .admission import Admission
+from .broadcast import Broadcast
 from .chooser import Chooser
 from .policy_listener import FailureCode, ObservedCalls, PolicyListener
 from .replica_pool import PING_ROUNDS, Connect, Link, ReplicaPool
@@ -117,6 +118,13 @@ class Router:
             observer=observer,
         )
         self._ready = self._replicas.ready
+        self._broadcast = Broadcast(
+            deployment,
+            self._replicas,
+            self._sweep,
+            on_freed=self._dispatch,
+            observer=observer,
+        )
         self._budget = RetryBudget(self._clock)
         self._watch_load = watch_load
         self._load_watch: LoadWatch | None = None
@@ -186,55 +194,16 @@ class Router:
     async def broadcast(self, call: Call) -> list[Reply | BaseException]:
         """Send a call to every running replica; return the reply or the error of each.
 
-        A broadcast bypasses limit and queue, since busy replicas must get the call, too. A replica
-        that is connecting gets the call when it is connected.
-
         Raises:
             DeploymentUnavailableError: No replica runs.
         """
         self._reactivate()
         await self._known.wait()
-        links = [link for link in self._replicas.links.values() if not link.leaving]
-        if self._observer is not None:
-            self._observer.broadcast(call, tuple(links))
-        sent = (self._call_one(link, call) for link in links)
-        answers = await asyncio.gather(*sent, return_exceptions=True)
-        # A replica that drains rejects the call, and does not need it.
-        accepted = [answer for answer in answers if not isinstance(answer, Rejected)]
-        if not accepted:
+        answers = await self._broadcast.send(call)
+        if not answers:
             reason = self._unavailable or "none of its replicas runs"
             raise DeploymentUnavailableError(str(self.deployment), reason)
-        return accepted
-
-    async def _call_one(self, link: Link, call: Call) -> Reply:
-        while link.connection is None:
-            if link.gone or link.connecting is None:
-                raise Rejected
-            # Not the task itself, which goes on when this call is cancelled.
-            await asyncio.wait([link.connecting])
-        try:
-            stream = link.connection.open(call, lambda _: self._broadcast_done(link))
-        except ConnectionLost:
-            raise Rejected from None
-        link.in_flight += 1
-        self._sweep.wake()
-        try:
-            return await stream.reply
-        except ConnectionLost as lost:
-            raise ReplicaUnavailableError(
-                str(self.deployment), link.replica_id, str(lost)
-            ) from None
-        except asyncio.CancelledError:
-            stream.cancel()
-            raise
-
-    def _broadcast_done(self, link: Link) -> None:
-        """Handle the end of a broadcast's call at one replica."""
-        link.in_flight -= 1
-        if not link.in_flight and (link.gone or link.leaving):
-            self._replicas.hang_up(link)
-        if self._waiting:
-            self._dispatch()
+        return answers
 
     def _send(self, call: Call) -> CallerStream | None:
         """Send a call if the policy chooses a replica now; return the stream, or None to wait."""
