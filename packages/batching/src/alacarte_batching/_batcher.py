@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from ._limits import Limits
 
@@ -36,7 +36,7 @@ class Batcher(Generic[ItemT]):
     """
 
     def __init__(
-        self, limits: Limits, measure: Callable[[Sequence[ItemT]], Any] | None = None
+        self, limits: Limits, measure: Callable[[Sequence[ItemT]], float] | None = None
     ) -> None:
         self._limits = limits
         self._measure = measure

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from typing import Any
 
 from alacarte.context import current_replica, current_runtime
 from alacarte.types import BatchObserver
@@ -26,22 +25,22 @@ class BoundQueues:
         # By identity: instances need not be hashable (dataclasses are not), which weak mappings
         # require. `forget` removes an entry before its identity can be reused.
         self._queues: dict[tuple[int, int], Queue] = {}
-        self._owners: dict[tuple[int, int], list[weakref.ref[Any]]] = {}
+        self._owners: dict[tuple[int, int], list[weakref.ref[object]]] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {"target": self.target, "_queues": {}, "_owners": {}}
 
     def __len__(self) -> int:
         return len(self._queues)
 
-    def of(self, args: tuple[Any, ...]) -> Queue:
+    def of(self, args: tuple[object, ...]) -> Queue:
         """Return the queue for a call with the given arguments on the running loop."""
         loop = asyncio.get_running_loop()
         owner = args[0] if self.target.parameters.is_method and args else None
         queue = self._queues.get((id(owner), id(loop)))
         return self._create(owner, loop) if queue is None else queue
 
-    def _create(self, owner: Any, loop: asyncio.AbstractEventLoop) -> Queue:
+    def _create(self, owner: object, loop: asyncio.AbstractEventLoop) -> Queue:
         key = (id(owner), id(loop))
 
         def forget(_: object) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar, cast, overload
 from ._bound_queues import BoundQueues
 from ._limits import Limits
 from ._parameters import Parameters
-from ._queue import BatchedFunction, Item, Queue
+from ._queue import BatchedFunction, Item, Queue, Step
 
 __all__ = ["Batched", "batch"]
 
@@ -32,7 +32,7 @@ class Batched(Protocol[ReturnT_co]):
     def __call__(self, *args: Any, **kwargs: Any) -> ReturnT_co:
         """Pass one item; await its result, or iterate its values."""
 
-    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Batched[ReturnT_co]:
+    def __get__(self, instance: object, owner: type | None = None) -> Batched[ReturnT_co]:
         """Return the method of an instance."""
 
     def set_max_batch_size(self, max_batch_size: int) -> None:
@@ -47,30 +47,30 @@ class Decorator(Protocol):
 
     @overload
     def __call__(
-        self, function: Callable[..., Coroutine[Any, Any, Sequence[ResultT]]], /
-    ) -> Batched[Coroutine[Any, Any, ResultT]]: ...
+        self, function: Callable[..., Coroutine[object, object, Sequence[ResultT]]], /
+    ) -> Batched[Coroutine[object, object, ResultT]]: ...
     @overload
     def __call__(
         self, function: Callable[..., AsyncGenerator[Sequence[ResultT], None]], /
     ) -> Batched[AsyncGenerator[ResultT, None]]: ...
     @overload
     def __call__(
-        self, function: Callable[..., Coroutine[Any, Any, Any]], /
-    ) -> Batched[Coroutine[Any, Any, Any]]: ...
+        self, function: Callable[..., Coroutine[object, object, object]], /
+    ) -> Batched[Coroutine[object, object, Any]]: ...
 
 
 @overload
 def batch(
-    _func: Callable[..., Coroutine[Any, Any, Sequence[ResultT]]], /
-) -> Batched[Coroutine[Any, Any, ResultT]]: ...
+    _func: Callable[..., Coroutine[object, object, Sequence[ResultT]]], /
+) -> Batched[Coroutine[object, object, ResultT]]: ...
 @overload
 def batch(
     _func: Callable[..., AsyncGenerator[Sequence[ResultT], None]], /
 ) -> Batched[AsyncGenerator[ResultT, None]]: ...
 @overload
 def batch(
-    _func: Callable[..., Coroutine[Any, Any, Any]], /
-) -> Batched[Coroutine[Any, Any, Any]]: ...
+    _func: Callable[..., Coroutine[object, object, object]], /
+) -> Batched[Coroutine[object, object, Any]]: ...
 @overload
 def batch(
     _func: None = None,
@@ -84,14 +84,14 @@ def batch(
 
 
 def batch(
-    _func: Callable[..., Any] | None = None,
+    _func: Callable[..., object] | None = None,
     /,
     *,
     max_batch_size: int = 10,
     batch_wait_timeout_s: float = 0.01,
     max_concurrent_batches: int = 1,
     batch_size_fn: Callable[[list[Any]], int] | None = None,
-) -> Any:
+) -> object:
     """Batch concurrent calls with one item each into calls with a list of items.
 
     The function is `async def`. It takes a list for each parameter, and returns a list with one
@@ -149,7 +149,7 @@ def batch(
             f"takes a list of items and returns their size."
         )
 
-    def decorate(function: Callable[..., Any]) -> Any:
+    def decorate(function: Callable[..., object]) -> object:
         streams = inspect.isasyncgenfunction(function)
         is_async = streams or inspect.iscoroutinefunction(function)
         if not (is_async and inspect.isroutine(function)):
@@ -174,10 +174,10 @@ def batch(
 
 
 def _plain(
-    function: Callable[..., Any], queues: BoundQueues
-) -> Callable[..., Coroutine[Any, Any, Any]]:
+    function: Callable[..., object], queues: BoundQueues
+) -> Callable[..., Coroutine[object, object, object]]:
     @wraps(function)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def call(*args: object, **kwargs: object) -> object:
         queue = queues.of(args)
         item = queue.add(args, kwargs)
         try:
@@ -190,10 +190,10 @@ def _plain(
 
 
 def _streaming(
-    function: Callable[..., Any], queues: BoundQueues
-) -> Callable[..., AsyncGenerator[Any, None]]:
+    function: Callable[..., object], queues: BoundQueues
+) -> Callable[..., AsyncGenerator[object, None]]:
     @wraps(function)
-    def stream(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+    def stream(*args: object, **kwargs: object) -> AsyncGenerator[object, None]:
         # Queued at the call, so that streams that are read one after the other share a batch.
         queue = queues.of(args)
         item = queue.add(args, kwargs)
@@ -205,8 +205,8 @@ def _streaming(
 
 
 async def _values(
-    queue: Queue, item: Item, future: asyncio.Future[Any]
-) -> AsyncGenerator[Any, None]:
+    queue: Queue, item: Item, future: asyncio.Future[Step | None]
+) -> AsyncGenerator[object, None]:
     item.reader = None  # from here on, `finally` drops the item
     try:
         while (step := await future) is not None:

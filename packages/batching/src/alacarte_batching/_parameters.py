@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 __all__ = ["Arguments", "Parameters"]
 
@@ -14,11 +14,11 @@ class Arguments(Protocol):
     """The arguments of one call, normalised by `Parameters.normalise`."""
 
     @property
-    def args(self) -> tuple[Any, ...]:
+    def args(self) -> tuple[object, ...]:
         """The positional arguments; for a method the instance comes first."""
 
     @property
-    def kwargs(self) -> Mapping[str, Any]:
+    def kwargs(self) -> Mapping[str, object]:
         """The arguments that can only be passed by keyword."""
 
 
@@ -33,7 +33,7 @@ class Parameters:
         TypeError: The function has no parameter for items.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., object]) -> None:
         self._name = function.__qualname__
         self._signature = inspect.signature(function)
         parameters = list(self._signature.parameters.values())
@@ -45,8 +45,8 @@ class Parameters:
         self._range = _positional_range(parameters, at_least=1 + self.is_method)
 
     def normalise(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
         """Return the arguments, with keyword arguments moved to their position if possible.
 
         So `f(1, 2)` and `f(1, y=2)` pass the same parameters, and may share a batch.
@@ -65,7 +65,7 @@ class Parameters:
             raise TypeError(f"{self._name}: called without an item.")
         return bound.args, bound.kwargs
 
-    def first(self, call: Arguments) -> Any:
+    def first(self, call: Arguments) -> object:
         """Return the first item among the arguments of a call."""
         items = call.args[self.is_method :]
         return items[0] if items else next(iter(call.kwargs.values()))
@@ -74,10 +74,10 @@ class Parameters:
         """Return whether two calls pass the same parameters."""
         return len(call.args) == len(other.args) and call.kwargs.keys() == other.kwargs.keys()
 
-    def columns(self, calls: Sequence[Arguments]) -> tuple[list[Any], dict[str, list[Any]]]:
+    def columns(self, calls: Sequence[Arguments]) -> tuple[list[object], dict[str, list[object]]]:
         """Return the arguments of the batched call: one list per parameter."""
         first = calls[0]
-        args: list[Any] = [list(column) for column in zip(*(c.args for c in calls), strict=True)]
+        args: list[object] = [list(column) for column in zip(*(c.args for c in calls), strict=True)]
         if self.is_method:
             args[0] = first.args[0]
         return args, {name: [c.kwargs[name] for c in calls] for name in first.kwargs}

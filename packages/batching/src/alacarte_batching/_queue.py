@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import weakref
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -22,9 +23,12 @@ from ._limits import Limits
 from ._parameters import Parameters
 from .errors import BatchSizeError, ItemTooLargeError, count
 
-__all__ = ["Item", "Queue", "BatchedFunction"]
+__all__ = ["BatchedFunction", "Item", "Queue", "Step"]
 
 log = logging.getLogger("alacarte.batching")
+
+Step = tuple[object, "asyncio.Future[Step | None]"]
+"""A value of a caller's stream, and the future of the next step: None at the end."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class BatchedFunction:
     function: Callable[..., Any]
     parameters: Parameters
     limits: Limits
-    measure: Callable[[list[Any]], Any] | None
+    measure: Callable[[list[Any]], float] | None
     streams: bool
 
     @property
@@ -50,7 +54,7 @@ class BatchedFunction:
         """The function's qualified name, for errors."""
         return self.function.__qualname__
 
-    def size(self, items: Sequence[Item]) -> Any:
+    def size(self, items: Sequence[Item]) -> float:
         """Return the total size of some items, by the user's `batch_size_fn`."""
         assert self.measure is not None
         return self.measure([self.parameters.first(item) for item in items])
@@ -73,7 +77,7 @@ class Item:
     __slots__ = ("args", "arrived", "context", "future", "kwargs", "model_id", "reader")
 
     def __init__(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], future: asyncio.Future[Any]
+        self, args: tuple[object, ...], kwargs: dict[str, object], future: asyncio.Future[Any]
     ) -> None:
         self.args = args
         self.kwargs = kwargs
@@ -82,19 +86,19 @@ class Item:
         call = current_call.get()
         self.model_id = "" if call is None else call.model_id
         self.arrived = 0.0
-        self.reader: Any = None
+        self.reader: weakref.ref[AsyncGenerator[object, None]] | None = None
 
     @property
     def done(self) -> bool:
         """Whether the caller has its last result, or has gone."""
         return self.future.done()
 
-    def resolve(self, value: Any) -> None:
+    def resolve(self, value: object) -> None:
         """Set the caller's result."""
         if not self.future.done():
             self.future.set_result(value)
 
-    def put(self, value: Any) -> None:
+    def put(self, value: object) -> None:
         """Append a value to the caller's stream.
 
         Unread values stay in memory: a slow reader does not delay the others of its batch, and at
@@ -133,7 +137,7 @@ class Queue:
         # Strong references: asyncio keeps only weak ones to tasks.
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def add(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Item:
+    def add(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Item:
         """Add a call to the queue and return its item.
 
         Raises:
@@ -256,7 +260,7 @@ class Queue:
             item.fail(parameters.mismatch(item, calls[0]))
         return [item for item in calls if not item.done] if odd else calls
 
-    async def _stream(self, calls: list[Item], steps: AsyncGenerator[Any, None]) -> None:
+    async def _stream(self, calls: list[Item], steps: AsyncGenerator[object, None]) -> None:
         async with aclosing(steps):
             async for values in steps:
                 for item, value in zip(calls, self._check_results(values, len(calls)), strict=True):
@@ -269,7 +273,7 @@ class Queue:
         for item in calls:
             item.resolve(None)
 
-    def _check_results(self, results: Any, given: int) -> Sequence[Any]:
+    def _check_results(self, results: Any, given: int) -> Sequence[object]:
         """Return the results of a batch as a list with one result per item.
 
         Accepts any object with a length and an index: a tuple, an array, a tensor.
@@ -321,7 +325,7 @@ def _by_model(batch: list[Item]) -> list[list[Item]]:
     return list(parts.values())
 
 
-def _ends_stream(value: Any) -> bool:
+def _ends_stream(value: object) -> bool:
     """Return whether a generator's value is a marker that ends one caller's stream."""
     return (
         value is StopIteration

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from alacarte.errors import ServeError
 
@@ -44,7 +43,7 @@ class ItemTooLargeError(ServeError, RuntimeError):
     """
 
     function: str
-    size: Any
+    size: float
     limit: int
 
     def __str__(self) -> str:
