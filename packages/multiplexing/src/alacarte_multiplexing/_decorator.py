@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
-from typing import Any, Protocol, TypeVar, cast, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from alacarte.context import current_call
 
@@ -21,10 +21,10 @@ ModelT_co = TypeVar("ModelT_co", covariant=True)
 class Multiplexed(Protocol[ModelT_co]):
     """A multiplexed loader for its callers: takes a model's id, returns the model."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, ModelT_co]:
+    def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[object, object, ModelT_co]:
         """Pass the id of a model; await the model."""
 
-    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Multiplexed[ModelT_co]:
+    def __get__(self, instance: object, owner: type | None = None) -> Multiplexed[ModelT_co]:
         """Return the method of an instance."""
 
 
@@ -32,20 +32,25 @@ class Decorator(Protocol):
     """The decorator that `multiplexed` with options returns."""
 
     def __call__(
-        self, function: Callable[..., Coroutine[Any, Any, ModelT]], /
+        self, function: Callable[..., Coroutine[object, object, ModelT]], /
     ) -> Multiplexed[ModelT]:
         """Decorate a loader."""
 
 
 @overload
-def multiplexed(func: Callable[..., Coroutine[Any, Any, ModelT]], /) -> Multiplexed[ModelT]: ...
+def multiplexed(
+    func: Callable[..., Coroutine[object, object, ModelT]], /
+) -> Multiplexed[ModelT]: ...
 @overload
 def multiplexed(func: None = None, /, *, max_num_models_per_replica: int = 3) -> Decorator: ...
 
 
 def multiplexed(
-    func: Callable[..., Any] | None = None, /, *, max_num_models_per_replica: int = 3
-) -> Any:
+    func: Callable[..., Awaitable[object]] | None = None,
+    /,
+    *,
+    max_num_models_per_replica: int = 3,
+) -> object:
     """Load models on demand, and cache the most recently used ones.
 
     The loader is an `async def` function or method with one parameter, the model's id. A call for a
@@ -89,14 +94,14 @@ def multiplexed(
     """
     limit = _limit(max_num_models_per_replica)
 
-    def decorate(function: Callable[..., Any]) -> Any:
+    def decorate(function: Callable[..., Awaitable[object]]) -> object:
         is_method = _check(function)
         signature = inspect.signature(function)
         loader = Loader(function, limit)
         name = function.__qualname__
 
         @wraps(function)
-        async def call(*args: Any, **kwargs: Any) -> Any:
+        async def call(*args: object, **kwargs: object) -> object:
             if kwargs or len(args) != 1 + is_method:
                 try:
                     args = signature.bind(*args, **kwargs).args
@@ -122,7 +127,7 @@ def get_multiplexed_model_id() -> str:
     return "" if call is None else call.model_id
 
 
-def _limit(value: Any) -> int:
+def _limit(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(
             f"@serve.multiplexed: max_num_models_per_replica is {value!r}; it must be an integer, "
@@ -136,7 +141,7 @@ def _limit(value: Any) -> int:
     return value
 
 
-def _check(function: Any) -> bool:
+def _check(function: Callable[..., object]) -> bool:
     """Check a loader's signature; return whether the loader is a method, by the name `self`.
 
     Raises:
@@ -145,7 +150,7 @@ def _check(function: Any) -> bool:
     name = getattr(function, "__qualname__", repr(function))
     if not (inspect.isroutine(function) and inspect.iscoroutinefunction(function)):
         raise TypeError(f"@serve.multiplexed: {name} must be a function defined with `async def`.")
-    parameters = list(inspect.signature(cast("Callable[..., Any]", function)).parameters.values())
+    parameters = list(inspect.signature(function).parameters.values())
     is_method = bool(parameters) and parameters[0].name in ("self", "cls")
     taken = parameters[is_method:]
     positional = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD

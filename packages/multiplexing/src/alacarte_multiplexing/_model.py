@@ -10,7 +10,6 @@ import asyncio
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from alacarte.aio import wake
 from alacarte.context import current_call
@@ -18,7 +17,7 @@ from alacarte.foreign import disarm_destructor
 
 __all__ = ["Model", "not_counted"]
 
-_used: dict[asyncio.Task[Any], list[Model]] = {}
+_used: dict[asyncio.Task[object], list[Model]] = {}
 """Models in use by task, in all event loops of this process."""
 
 
@@ -31,7 +30,7 @@ class Model:
         running: Number of these tasks that do not wait for the load of another model.
     """
 
-    def __init__(self, model_id: str, value: Any) -> None:
+    def __init__(self, model_id: str, value: object) -> None:
         self.model_id = model_id
         self.value = value
         self.users = 0
@@ -44,7 +43,7 @@ class Model:
         """Whether a task uses the model."""
         return self.users > 0
 
-    def use(self) -> Any:
+    def use(self) -> object:
         """Return the value; count the current task as a user if it belongs to a request."""
         task = asyncio.current_task()
         if task is not None and current_call.get() is not None:
@@ -124,6 +123,6 @@ def not_counted() -> Iterator[None]:
             model.resume()
 
 
-def _release(task: asyncio.Task[Any]) -> None:
+def _release(task: asyncio.Task[object]) -> None:
     for model in _used.pop(task, ()):
         model.leave()

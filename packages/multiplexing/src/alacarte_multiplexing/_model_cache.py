@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Awaitable, Callable
 from itertools import islice
-from typing import Any
 
 from alacarte.context import ReplicaContext, current_replica
 from alacarte.errors import ServeError
@@ -29,7 +28,7 @@ class Loader:
         limit: Maximum number of models per replica and instance; -1 for no limit.
     """
 
-    def __init__(self, function: Callable[..., Awaitable[Any]], limit: int) -> None:
+    def __init__(self, function: Callable[..., Awaitable[object]], limit: int) -> None:
         self.function = function
         self.limit = limit
 
@@ -41,15 +40,15 @@ class ModelCache:
         self.replica = replica
         # By identity, because instances need not be hashable.
         self._stores: dict[tuple[Loader, int], ModelStore] = {}
-        self._owners: dict[tuple[Loader, int], weakref.ref[Any]] = {}
+        self._owners: dict[tuple[Loader, int], weakref.ref[object]] = {}
         replica.on_close(self._close)
 
-    def store(self, loader: Loader, owner: Any = None) -> ModelStore:
+    def store(self, loader: Loader, owner: object = None) -> ModelStore:
         """Return the model store of a loader; for a method, the store of the instance `owner`."""
         store = self._stores.get((loader, id(owner)))
         return self._create(loader, owner) if store is None else store
 
-    def _create(self, loader: Loader, owner: Any) -> ModelStore:
+    def _create(self, loader: Loader, owner: object) -> ModelStore:
         key = (loader, id(owner))
         load = loader.function
         if owner is not None:
@@ -57,7 +56,7 @@ class ModelCache:
         store = self._stores[key] = ModelStore(load, loader.limit, self._changed)
         return store
 
-    def _bound(self, key: tuple[Loader, int], owner: Any) -> Callable[[str], Awaitable[Any]]:
+    def _bound(self, key: tuple[Loader, int], owner: object) -> Callable[[str], Awaitable[object]]:
         """Return the loader bound to its instance by a weak reference."""
         function = key[0].function
 
@@ -73,7 +72,7 @@ class ModelCache:
                 "weakly referenced; add '__weakref__' to its __slots__."
             ) from None
 
-        def load(model_id: str) -> Awaitable[Any]:
+        def load(model_id: str) -> Awaitable[object]:
             alive = reference()
             if alive is None:
                 raise ServeError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from alacarte.errors import InvalidRequestError
 from alacarte.types import DeploymentId
 
@@ -12,7 +10,7 @@ __all__ = ["MAX_BYTES", "check_model_id"]
 MAX_BYTES = 256
 
 
-def check_model_id(model_id: Any, deployment: DeploymentId) -> str:
+def check_model_id(model_id: object, deployment: DeploymentId) -> str:
     """Return a model's id if it is valid.
 
     Raises:

@@ -8,7 +8,6 @@ import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
 from alacarte.aio import TaskSet
 from alacarte.context import current_call
@@ -53,7 +52,7 @@ class ModelStore:
     """
 
     def __init__(
-        self, load: Callable[[str], Awaitable[Any]], limit: int, changed: Callable[[], None]
+        self, load: Callable[[str], Awaitable[object]], limit: int, changed: Callable[[], None]
     ) -> None:
         self._load = load
         self._models: Recency[Model] = Recency(limit)
@@ -68,7 +67,7 @@ class ModelStore:
         """The ids of loading and cached models, most recently used first."""
         return [*self._loads, *reversed(list(self._models))]
 
-    async def get(self, model_id: str) -> Any:
+    async def get(self, model_id: str) -> object:
         """Return a model by id; load the model if it is not cached.
 
         Concurrent calls for a loading model share the load and its error. After an error, the next
