@@ -27,9 +27,9 @@ class HttpCalls:
     name = HTTP
 
     def bind(self, user_callable: UserCallable) -> Service:
-        from ._replica.http_protocol import HttpProtocol
+        from ._replica.http_service_builder import HttpServiceBuilder
 
-        return HttpProtocol().bind(user_callable)
+        return HttpServiceBuilder().bind(user_callable)
 
     def failure_code(self, reply: Reply) -> ErrorCode | None:
         """Return the error code of a status of 500 or more, None below."""
@@ -42,9 +42,9 @@ class WebSocketCalls:
     name = WEBSOCKET
 
     def bind(self, user_callable: UserCallable) -> Service:
-        from ._websocket.asgi_session import WebSocketProtocol
+        from ._websocket.asgi_session import WebSocketServiceBuilder
 
-        return WebSocketProtocol().bind(user_callable)
+        return WebSocketServiceBuilder().bind(user_callable)
 
     def failure_code(self, reply: Reply) -> ErrorCode | None:
         """Return the error code of a handshake denied with 500 or more, None otherwise."""

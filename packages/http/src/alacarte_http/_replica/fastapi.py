@@ -21,7 +21,7 @@ from starlette.routing import Mount
 from alacarte.errors import ConfigError
 
 from .._starlette import mount_with_app
-from .nested import copy_app, copy_router
+from .application_copies import copy_app, copy_router
 from .pickled_routes import ROUTES, arguments_of, hide_self, register_reducers, route_class
 
 __all__ = ["bind_app", "snapshot_app"]

@@ -175,7 +175,7 @@ def _for_replica(app: Any, instance: Any) -> ASGIApp:
     else:
         app = _copy(app)
     if _is_starlette(app):
-        from .nested import add_error_handlers
+        from .error_handlers import add_error_handlers
 
         add_error_handlers(app)
     return app  # type: ignore[no-any-return]
@@ -185,7 +185,7 @@ def _copy(app: Any) -> Any:
     """Return a shallow copy of a Starlette application; any other application itself."""
     if not _is_starlette(app):
         return app
-    from .nested import copy_app
+    from .application_copies import copy_app
 
     return copy_app(app)
 

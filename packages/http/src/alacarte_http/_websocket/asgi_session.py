@@ -28,14 +28,13 @@ from .websocket_codec import (
     CLOSE,
     KIND,
     TEXT,
-    WEBSOCKET,
     pack_accept,
     pack_close,
     pack_denial,
     unpack_close,
 )
 
-__all__ = ["WebSocketDisconnected", "WebSocketProtocol"]
+__all__ = ["WebSocketDisconnected", "WebSocketServiceBuilder"]
 
 log = logging.getLogger("alacarte.replica")
 
@@ -52,10 +51,8 @@ class WebSocketDisconnected(OSError):
     """The application sends to a client that has disconnected."""
 
 
-class WebSocketProtocol:
-    """The `CallProtocol` of WebSockets."""
-
-    name = WEBSOCKET
+class WebSocketServiceBuilder:
+    """Builds the service of WebSockets, in a replica."""
 
     def bind(self, user_callable: UserCallable) -> Service:
         application = replica_application(user_callable)

@@ -23,7 +23,7 @@ from alacarte.types import Call, Message, Reply, UserCallable
 
 from .._head_codec import pack_response, unpack_response
 from .failure_log import begin_at_user, log_failure
-from .receive import ReceivedBody
+from .received_body import ReceivedBody
 
 __all__ = ["ASGIExchange", "RequestDisconnected"]
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from .._head_codec import unpack_scope
 from .._starlette import take_body
-from .receive import ReceivedBody
+from .received_body import ReceivedBody
 
 __all__ = ["LazyRequest"]
 

@@ -11,8 +11,8 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 
 from alacarte_http._head_codec import pack_peer, pack_request
-from alacarte_http._replica.receive import ReceivedBody
-from alacarte_http._replica.request import LazyRequest
+from alacarte_http._replica.lazy_request import LazyRequest
+from alacarte_http._replica.received_body import ReceivedBody
 
 HEAD = pack_request(
     "POST",

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers, QueryParams
 
-from alacarte_http._replica.values import NoJsonFormError, encode_value
+from alacarte_http._replica.value_encoding import NoJsonFormError, encode_value
 
 
 class Color(enum.Enum):

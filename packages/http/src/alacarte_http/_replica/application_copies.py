@@ -1,20 +1,13 @@
-"""Starlette and FastAPI applications in a replica: copies, and handlers for errors of calls."""
+"""Copies of Starlette and FastAPI applications, for each replica of a process."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-
-from alacarte.errors import RequestError, ServeError
-
-from .._errors import error_response
 from .._starlette import lifespan_for
 
-__all__ = ["add_error_handlers", "copy_app", "copy_router"]
+__all__ = ["copy_app", "copy_router"]
 
 
 def copy_app(app: Any) -> Any:
@@ -49,20 +42,3 @@ def _rebase_stack(stack: Any, router: Any, new: Any) -> Any:
     moved = copy.copy(stack)
     moved.app = _rebase_stack(inner, router, new)
     return moved
-
-
-def add_error_handlers(app: Starlette) -> None:
-    """Respond to uncaught errors of calls to other deployments, unless a user's handler does.
-
-    Starlette prefers a user's handler of a more specific type.
-    """
-    if not {RequestError, ServeError} & app.exception_handlers.keys():
-        app.exception_handlers[RequestError] = _respond_to_error
-
-
-async def _respond_to_error(request: Request, error: Exception) -> Response:
-    response = error_response(error)
-    if response.status == 500 or request.scope["type"] != "http":
-        raise error
-    headers = {name.decode(): value.decode() for name, value in response.headers}
-    return Response(response.text, response.status, headers, "text/plain")

@@ -19,8 +19,8 @@ from alacarte import serve
 from alacarte.errors import BackPressureError
 from alacarte.types import Call, UserCallable
 from alacarte_http._head_codec import unpack_response
-from alacarte_http._replica.asgi import ASGIExchange
-from alacarte_http._replica.receive import ReceivedBody
+from alacarte_http._replica.asgi_exchange import ASGIExchange
+from alacarte_http._replica.received_body import ReceivedBody
 
 from .. import gates
 

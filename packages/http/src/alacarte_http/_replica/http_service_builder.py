@@ -23,31 +23,28 @@ from alacarte.errors import RequestError
 from alacarte.types import Call, Method, Reply, Service, UserCallable
 
 from .._head_codec import (
-    HTTP,
     pack_response,
     pack_value_head,
     split_request,
     unpack_request,
     unpack_scope,
 )
-from .asgi import ASGIExchange
+from .asgi_exchange import ASGIExchange
 from .failure_log import handler_name, log_failure
 from .ingress import Application, replica_application
-from .receive import ReceivedBody
-from .request import LazyRequest
-from .values import NoJsonFormError, encode_value
+from .lazy_request import LazyRequest
+from .received_body import ReceivedBody
+from .value_encoding import NoJsonFormError, encode_value
 
-__all__ = ["HttpProtocol"]
+__all__ = ["HttpServiceBuilder"]
 
 log = logging.getLogger("alacarte.replica")
 _THREADS = 40
 """AnyIO's default number of threads."""
 
 
-class HttpProtocol:
-    """The `CallProtocol` of HTTP requests."""
-
-    name = HTTP
+class HttpServiceBuilder:
+    """Builds the service of HTTP requests, in a replica."""
 
     def bind(self, user_callable: UserCallable) -> Service:
         # AnyIO's default limit does not depend on max_ongoing_requests.
