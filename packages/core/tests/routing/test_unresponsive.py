@@ -32,7 +32,7 @@ class Watched(Bench):
             self.far.connect,  # type: ignore[arg-type]
             "node",
             clock=loop.time,
-            suspect=lambda replica_id, reason: self.told.append((loop.time(), replica_id)),
+            on_suspect=lambda replica_id, reason: self.told.append((loop.time(), replica_id)),
         )
 
     def ready(self) -> set[str]:

@@ -314,7 +314,7 @@ class ProcessRuntime:
             self._local_node_id,
             sweep=self._sweep,
             watch_load=self._watch_load,
-            suspect=functools.partial(self._suspect, deployment),
+            on_suspect=functools.partial(self._suspect, deployment),
             observer=self.observe("router", RouterObserver, deployment),
             failure_code=self.failure_code,
         )

@@ -115,7 +115,7 @@ class RouterTable:
     def is_gone(self, deployment: DeploymentId) -> bool:
         """Return whether a deployment that was called no longer exists."""
         router = self.live.get(deployment)
-        return router is None or router.gone
+        return router is None or router.is_deleted
 
     async def close(self, *reason: str) -> None:
         """Close all routers. Later calls fail, with the reason if one is given."""
@@ -144,7 +144,7 @@ class RouterTable:
 
     def _note(self, router: Router) -> None:
         """Track whether a router's deployment is deleted, and schedule its removal."""
-        if not router.gone:
+        if not router.is_deleted:
             self._gone.pop(router.deployment, None)
             return
         self._gone.setdefault(router.deployment, self._loop.time())

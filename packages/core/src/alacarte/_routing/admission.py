@@ -103,7 +103,7 @@ class Admission:
         else:
             self._estimator.completed(now, took_s)
 
-    def given_up(self, call: Call) -> None:
+    def waiter_cancelled(self, call: Call) -> None:
         """Note that a waiting call was cancelled."""
         now = self._clock()
         if _is_late(call, now):

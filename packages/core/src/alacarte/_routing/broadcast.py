@@ -55,7 +55,7 @@ class Broadcast:
 
     async def _send_to(self, link: Link, call: Call) -> Reply:
         while link.connection is None:
-            if link.gone or link.connecting is None:
+            if link.removed or link.connecting is None:
                 raise Rejected
             # Not the task itself, which goes on when this call is cancelled.
             await asyncio.wait([link.connecting])
@@ -82,6 +82,6 @@ class Broadcast:
     def _done(self, link: Link) -> None:
         """Handle the end of the call at one replica."""
         link.in_flight -= 1
-        if not link.in_flight and (link.gone or link.leaving):
+        if not link.in_flight and (link.removed or link.leaving):
             self._replicas.hang_up(link)
         self._on_freed()

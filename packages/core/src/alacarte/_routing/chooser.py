@@ -34,7 +34,7 @@ class Chooser:
         choose: The policy's own method, which may raise anything; see `choose_error`.
         started: Informs the policy of a call that was sent; None if the policy has no such method.
         finished: Informs the policy of a call's end; None likewise.
-        left: Informs the policy of a replica that has gone; None likewise.
+        left: Informs the policy of a replica that has left; None likewise.
     """
 
     def __init__(

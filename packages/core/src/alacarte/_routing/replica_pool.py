@@ -44,16 +44,16 @@ class Link(ReplicaLoad):
     """A replica and the connection to it.
 
     Attributes:
-        gone: The controller no longer lists the replica.
+        removed: The controller no longer lists the replica.
         leaving: The replica has sent GOAWAY and accepts no new calls.
-        silent_rounds: Rounds of the sweep in which no byte came although a byte was due.
+        unanswered_rounds: Consecutive rounds of the sweep in which a byte was due and none came.
         record: Failures of the replica; None before the first one.
         lost_work: The connection broke with calls in flight.
     """
 
     __slots__ = (
-        "address", "connecting", "connection", "gone", "leaving", "lost_work", "record",
-        "silent_rounds",
+        "address", "connecting", "connection", "leaving", "lost_work", "record", "removed",
+        "unanswered_rounds",
     )  # fmt: skip
 
     def __init__(self, entry: ReplicaEntry, *, local: bool) -> None:
@@ -63,16 +63,16 @@ class Link(ReplicaLoad):
         self.address = entry.address
         self.connection: CallerConnection | None = None
         self.connecting: asyncio.Task[None] | None = None
-        self.gone = False
+        self.removed = False
         self.leaving = False
-        self.silent_rounds = 0
+        self.unanswered_rounds = 0
         self.record: FailureRecord | None = None
         self.lost_work = False
 
     @property
     def unresponsive(self) -> bool:
         """Whether the replica has left several pings unanswered."""
-        return self.silent_rounds >= UNRESPONSIVE_ROUNDS
+        return self.unanswered_rounds >= UNRESPONSIVE_ROUNDS
 
 
 class ReplicaPool:
@@ -83,11 +83,11 @@ class ReplicaPool:
         node_id: The node whose replicas are local, "" for none.
         clock: Monotonic seconds.
         sweep: The sweep of this process.
-        freed: Called when a waiting call may find a slot.
-        joined: Called before `freed` when the capacity has grown.
-        unresponsive: Called when a replica has become unresponsive.
-        left: Called when a replica has gone, after the end of its last call.
-        suspect: Reports a replica to the controller, by id and reason.
+        on_freed: Called when a waiting call may find a slot.
+        on_grown: Called before `on_freed` when the capacity has grown.
+        on_unresponsive: Called when a replica has become unresponsive.
+        on_left: Called when a replica has left, after the end of its last call.
+        on_suspect: Reports a replica to the controller, by id and reason.
         observer: The observer of plugins; None without one.
 
     Attributes:
@@ -103,11 +103,11 @@ class ReplicaPool:
         clock: Callable[[], float],
         sweep: Sweep,
         *,
-        freed: Callable[[], None],
-        joined: Callable[[], None],
-        unresponsive: Callable[[Link], None],
-        left: Callable[[Link], None],
-        suspect: Callable[[str, str], None],
+        on_freed: Callable[[], None],
+        on_grown: Callable[[], None],
+        on_unresponsive: Callable[[Link], None],
+        on_left: Callable[[Link], None],
+        on_suspect: Callable[[str, str], None],
         observer: RouterObserver | None = None,
     ) -> None:
         self.ready: list[Link] = []
@@ -117,11 +117,11 @@ class ReplicaPool:
         self._node_id = node_id
         self._clock = clock
         self._sweep = sweep
-        self._freed = freed
-        self._joined = joined
-        self._unresponsive = unresponsive
-        self._left = left
-        self._suspect = suspect
+        self._on_freed = on_freed
+        self._on_grown = on_grown
+        self._on_unresponsive = on_unresponsive
+        self._on_left = on_left
+        self._on_suspect = on_suspect
         self._observer = observer
         self._ejected: dict[Link, Ejection] = {}
         self._retired: set[Link] = set()
@@ -144,7 +144,7 @@ class ReplicaPool:
                 self.links[entry.replica_id] = link
                 link.connecting = self._loop.create_task(self._keep_connected(link))
             if entry.max_ongoing > link.max_ongoing:
-                self._joined()
+                self._on_grown()
             link.max_ongoing = entry.max_ongoing
 
     @property
@@ -165,7 +165,7 @@ class ReplicaPool:
         """Close the connections to all replicas."""
         self._sweep.discard(self._check_responses)
         for link in [*self.links.values(), *self._retired]:
-            link.gone = True
+            link.removed = True
             self.hang_up(link)
         self.links.clear()
         self.ready.clear()
@@ -188,7 +188,7 @@ class ReplicaPool:
         if link.lost_work:
             link.lost_work = False
             self._failed(link)
-        if not link.gone and not link.leaving:
+        if not link.removed and not link.leaving:
             link.connecting = self._loop.create_task(self._keep_connected(link))
 
     def _lost(self, link: Link, connection: CallerConnection) -> None:
@@ -200,7 +200,7 @@ class ReplicaPool:
         """Close the connection to a replica without calls in flight."""
         if link in self._retired:
             self._retired.remove(link)
-            self._left(link)
+            self._on_left(link)
         if link.connecting is not None:
             link.connecting.cancel()
         if link.connection is not None:
@@ -211,7 +211,7 @@ class ReplicaPool:
     async def _keep_connected(self, link: Link) -> None:
         """Connect to a replica; retry for as long as the controller lists the replica."""
         attempt = 0
-        while not link.gone:
+        while not link.removed:
             try:
                 connection = await self._connect(link.replica_id, link.address)
             except (OSError, ConnectionLost, AuthenticationError) as error:
@@ -219,7 +219,7 @@ class ReplicaPool:
                 log.debug("replica %s: %s", link.replica_id, error)
                 # The cluster may be slow to notice the end of a process or a node.
                 if attempt % _REPORT_EVERY_ATTEMPTS == _REPORT_AT_ATTEMPT:
-                    self._suspect(link.replica_id, f"a connection to it failed: {error}")
+                    self._on_suspect(link.replica_id, f"a connection to it failed: {error}")
             else:
                 self._connected(link, connection)
                 return
@@ -235,19 +235,19 @@ class ReplicaPool:
         connection.on_lost = lambda: self._lost(link, connection)
         self._advertised(link)
         link.blocked = False
-        link.silent_rounds = 0
+        link.unanswered_rounds = 0
         link.lost_work = False
         if self._observer is not None:
             self._observer.joined(link)
         self._eject_or_restore(link)
-        self._joined()
-        self._freed()
+        self._on_grown()
+        self._on_freed()
 
     def _unblock(self, link: Link) -> None:
         link.blocked = False
         assert link.connection is not None
         link.reported = link.connection.replica_load
-        self._freed()
+        self._on_freed()
 
     def _advertised(self, link: Link) -> None:
         if link.connection is not None:
@@ -267,7 +267,7 @@ class ReplicaPool:
 
     def _retire(self, link: Link) -> None:
         """Drain a replica that the controller no longer lists."""
-        link.gone = True
+        link.removed = True
         self._remove_ready(link)
         self._retired.add(link)
         if not link.in_flight:
@@ -297,7 +297,9 @@ class ReplicaPool:
             if was_ready:
                 self.ready.remove(link)
             if not link.unresponsive:
-                self._loop.call_later(max(until - self._clock(), 0), self._due, link, until)
+                self._loop.call_later(
+                    max(until - self._clock(), 0), self._end_ejection, link, until
+                )
         else:
             was_ejected = self._ejected.pop(link, None) is not None
             if not was_ready:
@@ -305,16 +307,16 @@ class ReplicaPool:
             if was_ejected and self._observer is not None:
                 self._observer.restored(link)
 
-    def _due(self, link: Link, until: float) -> None:
+    def _end_ejection(self, link: Link, until: float) -> None:
         """End an ejection, unless the replica was ejected again."""
         if link.record is not None and link.record.until == until:
             link.record.until = float("-inf")
             if link in self._ejected:
                 self._eject_or_restore(link)
-                self._freed()
+                self._on_freed()
 
     def _restore(self) -> None:
-        """Restore ejected replicas that are too many now that ready ones have gone."""
+        """Restore ejected replicas that are too many now that ready ones have left."""
         while len(self._ejected) > max_ejected(len(self.ready) + len(self._ejected)):
             link = first_restored(self._ejected)
             del self._ejected[link]
@@ -322,7 +324,7 @@ class ReplicaPool:
             if self._observer is not None:
                 self._observer.restored(link)
             # In a later turn of the loop: the router may be sending a call now.
-            self._loop.call_soon(self._freed)
+            self._loop.call_soon(self._on_freed)
 
     def _failed(self, link: Link) -> bool:
         if link.record is None:
@@ -348,37 +350,37 @@ class ReplicaPool:
                 continue
             if connection.has_received:
                 connection.has_received = False
-                if link.silent_rounds:
+                if link.unanswered_rounds:
                     self._answers(link)
-            elif link.in_flight or link.silent_rounds >= PING_ROUNDS:
-                link.silent_rounds += 1
+            elif link.in_flight or link.unanswered_rounds >= PING_ROUNDS:
+                link.unanswered_rounds += 1
                 self._handle_unresponsive(link, connection)
-            if link.in_flight or link.silent_rounds >= PING_ROUNDS:
+            if link.in_flight or link.unanswered_rounds >= PING_ROUNDS:
                 busy = True
         return busy
 
     def _handle_unresponsive(self, link: Link, connection: CallerConnection) -> None:
-        if link.silent_rounds == PING_ROUNDS:
+        if link.unanswered_rounds == PING_ROUNDS:
             connection.ping()
-        elif link.silent_rounds >= UNRESPONSIVE_ROUNDS:
+        elif link.unanswered_rounds >= UNRESPONSIVE_ROUNDS:
             if link in self.ready:  # each round: other ejected replicas may have kept it ready
                 self._eject_or_restore(link)
-            if link.silent_rounds == UNRESPONSIVE_ROUNDS:
+            if link.unanswered_rounds == UNRESPONSIVE_ROUNDS:
                 self._warn(link, f"has not answered for {_UNRESPONSIVE_S:g} s")
-                self._unresponsive(link)
-            rounds = link.silent_rounds - UNRESPONSIVE_ROUNDS
-            if rounds % _REPORT_EVERY_ROUNDS == 0 and not link.gone:
+                self._on_unresponsive(link)
+            rounds = link.unanswered_rounds - UNRESPONSIVE_ROUNDS
+            if rounds % _REPORT_EVERY_ROUNDS == 0 and not link.removed:
                 reason = f"it has not answered for {_UNRESPONSIVE_S:g} s or longer"
-                self._suspect(link.replica_id, reason)
-            if link.gone and link.silent_rounds >= _ABORT_ROUNDS:
+                self._on_suspect(link.replica_id, reason)
+            if link.removed and link.unanswered_rounds >= _ABORT_ROUNDS:
                 connection.abort()
 
     def _answers(self, link: Link) -> None:
         """Handle the first byte of an unresponsive replica, whose event loop runs again."""
         was_ejected = link in self._ejected
-        link.silent_rounds = 0
+        link.unanswered_rounds = 0
         if was_ejected:
             self._eject_or_restore(link)
             if link not in self._ejected:
                 log.info("%s: replica %s answers again.", self._deployment, link.replica_id)
-                self._freed()
+                self._on_freed()

@@ -22,18 +22,18 @@ class RouteServices:
 
     Args:
         service_of: Returns the service of a deployment.
-        is_gone: Returns whether a deployment was deleted.
+        is_deleted: Returns whether a deployment was deleted.
         layers: Returns the layers that plugins put around the calls of a route.
     """
 
     def __init__(
         self,
         service_of: Callable[[DeploymentId], Service],
-        is_gone: Callable[[DeploymentId], bool],
+        is_deleted: Callable[[DeploymentId], bool],
         layers: Callable[[Route], Sequence[RouteLayer]],
     ) -> None:
         self._service_of = service_of
-        self._is_gone = is_gone
+        self._is_deleted = is_deleted
         self._layers = layers
         self._splits: dict[str, Split] = {}
         self._routes: dict[str, Route] = {}
@@ -137,7 +137,7 @@ class RouteServices:
         After the end of the target's deployment, wait a moment for the replacement.
         """
         key = split.route.fingerprint
-        if self._is_gone(target):  # so the route has changed, though its table may still arrive
+        if self._is_deleted(target):  # so the route has changed, though its table may still arrive
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_NEXT_TABLE_TIMEOUT_S):
                     while self._splits.get(key) is split:

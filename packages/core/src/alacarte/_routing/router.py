@@ -60,7 +60,7 @@ class Router:
         node_id: The node whose replicas are local, for policies that prefer them; "" for none.
         sweep: The sweep of this process; by default the router's own.
         watch_load: Creates the load watch of an autoscaled deployment.
-        suspect: Reports an unresponsive replica, by id and reason.
+        on_suspect: Reports an unresponsive replica, by id and reason.
         observer: The observer of plugins, which raises nothing; None without one.
         failure_code: Returns the error code that a reply stands for, for policy and observer.
         clock: Monotonic seconds, on the clock of the deadlines.
@@ -78,7 +78,7 @@ class Router:
         *,
         sweep: Sweep | None = None,
         watch_load: WatchLoad | None = None,
-        suspect: Callable[[str, str], None] | None = None,
+        on_suspect: Callable[[str, str], None] | None = None,
         observer: RouterObserver | None = None,
         failure_code: FailureCode | None = None,
         clock: Callable[[], float] | None = None,
@@ -88,9 +88,9 @@ class Router:
         self._policy_key: tuple[str, Mapping[str, object], Mapping[str, object]] | None = None
         self._policy: Chooser | None = None
         self._listener: PolicyListener | None = None
-        self.gone = False
+        self.is_deleted = False
         self._unavailable = ""
-        self._returned: Callable[[Router], None] | None = None
+        self._on_reactivated: Callable[[Router], None] | None = None
         self._queue: WaitingCalls[CallerStream] = WaitingCalls()
         self._waiting = self._queue.entries  # tested for truth without a call of Python code
         self._streams: dict[CallerStream, tuple[Call, Link, PolicyListener | None, float]] = {}
@@ -110,11 +110,11 @@ class Router:
             node_id,
             self._clock,
             self._sweep,
-            freed=self._dispatch,
-            joined=self._admission.forget,
-            unresponsive=self._retry_elsewhere,
-            left=self._left,
-            suspect=suspect or _ignore_suspect,
+            on_freed=self._dispatch,
+            on_grown=self._admission.forget,
+            on_unresponsive=self._retry_elsewhere,
+            on_left=self._on_left,
+            on_suspect=on_suspect or _ignore_suspect,
             observer=observer,
         )
         self._ready = self._replicas.ready
@@ -128,7 +128,7 @@ class Router:
         self._budget = RetryBudget(self._clock)
         self._watch_load = watch_load
         self._load_watch: LoadWatch | None = None
-        self._load_changed: Callable[[], None] | None = None
+        self._on_load_changed: Callable[[], None] | None = None
 
     @property
     def queued(self) -> int:
@@ -163,8 +163,8 @@ class Router:
             stream = self._send(call) if again or not self._waiting else None
             if stream is None:
                 stream = await self._wait(call, front=again)
-            elif self._load_changed is not None:
-                self._load_changed()
+            elif self._on_load_changed is not None:
+                self._on_load_changed()
             try:
                 return await stream.reply
             except Rejected:
@@ -255,7 +255,7 @@ class Router:
             if future.done() and not future.cancelled() and future.exception() is None:
                 future.result().cancel()
             else:
-                self._admission.given_up(call)
+                self._admission.waiter_cancelled(call)
             raise
         finally:
             self._queue.remove(future)
@@ -292,7 +292,7 @@ class Router:
             link.reported = connection.replica_load
             link.blocked = True
             kind = "rejected"
-        elif link.silent_rounds > PING_ROUNDS and not connection.has_received:
+        elif link.unanswered_rounds > PING_ROUNDS and not connection.has_received:
             # The caller has cancelled, and no byte has come from the replica since the PING.
             if self._admission.is_late(call):
                 self._replicas.unanswered(link)
@@ -308,9 +308,9 @@ class Router:
                 self._admission.ended(call, started + elapsed, elapsed)
         if listener is not None:
             listener.ended(call, link, stream, kind, started)
-        if self._load_changed is not None:
-            self._load_changed()
-        if not link.in_flight and (link.gone or link.leaving):
+        if self._on_load_changed is not None:
+            self._on_load_changed()
+        if not link.in_flight and (link.removed or link.leaving):
             self._replicas.hang_up(link)
         if self._waiting:
             self._dispatch()
@@ -348,7 +348,7 @@ class Router:
         if snapshot.follow_load != (self._load_watch is not None):
             self._follow_load(snapshot)
         self._replicas.change(changed, removed)
-        self.gone = snapshot.state == "absent"
+        self.is_deleted = snapshot.state == "absent"
         self._unavailable = "" if snapshot.state == "up" else (snapshot.reason or snapshot.state)
         if self._unavailable and not self._replicas.links:
             self._queue.fail_all(
@@ -370,8 +370,8 @@ class Router:
         if policy.observes_calls or self._calls is not None:
             self._listener = PolicyListener(policy, self._calls, self._clock, self._failure_code)
 
-    def _left(self, link: Link) -> None:
-        """Report that a replica has gone, after its last call."""
+    def _on_left(self, link: Link) -> None:
+        """Report that a replica has left, after its last call."""
         if self._policy is not None and self._policy.left is not None:
             self._policy.left(link)
         if self._observer is not None:
@@ -385,7 +385,7 @@ class Router:
         if snapshot is not None and snapshot.follow_load and self._watch_load is not None:
             self._load_watch = self._watch_load(self, snapshot)
         watch = self._load_watch
-        self._load_changed = self._queue.changed = None if watch is None else watch.changed
+        self._on_load_changed = self._queue.on_changed = None if watch is None else watch.changed
 
     # --- end of life --------------------------------------------------------------------
 
@@ -394,33 +394,33 @@ class Router:
         """Whether no call waits or is in flight, and no replica is known."""
         return not (self._waiting or self._streams or self._replicas.is_busy)
 
-    def retire(self, returned: Callable[[Router], None]) -> None:
+    def retire(self, on_reactivated: Callable[[Router], None]) -> None:
         """Stop following the deployment; the router must be idle.
 
         Args:
-            returned: Called when the next call arrives, which then waits for a snapshot.
+            on_reactivated: Called when the next call arrives, which then waits for a snapshot.
         """
         self._follow_load(None)
         self._replicas.close()
         self._version = -1
         self._known.clear()
-        self.gone, self._unavailable = False, ""
-        self._returned = returned
+        self.is_deleted, self._unavailable = False, ""
+        self._on_reactivated = on_reactivated
 
     def reopen(self) -> None:
         """Follow the deployment again."""
-        self._returned = None
+        self._on_reactivated = None
         self._replicas.reopen()
 
     def _reactivate(self) -> None:
-        if (returned := self._returned) is not None:
+        if (on_reactivated := self._on_reactivated) is not None:
             self.reopen()
-            returned(self)
+            on_reactivated(self)
 
     async def close(self, reason: str = "this process is shutting down") -> None:
         """Close all connections; fail waiting calls, calls in flight and later calls."""
         self._unavailable = reason
-        self._returned = None
+        self._on_reactivated = None
         self._known.set()
         self._queue.fail_all(DeploymentUnavailableError(str(self.deployment), reason))
         self._follow_load(None)

@@ -19,12 +19,12 @@ class WaitingCalls(Generic[T]):
 
     Attributes:
         entries: The waiting calls, read-only; always the same mapping.
-        changed: Called after a call was added or removed.
+        on_changed: Called after a call was added or removed.
     """
 
     def __init__(self) -> None:
         self.entries: OrderedDict[int, tuple[Call, asyncio.Future[T]]] = OrderedDict()
-        self.changed: Callable[[], None] | None = None
+        self.on_changed: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -35,14 +35,14 @@ class WaitingCalls(Generic[T]):
         self.entries[key] = (call, future)
         if front:
             self.entries.move_to_end(key, last=False)
-        if self.changed is not None:
-            self.changed()
+        if self.on_changed is not None:
+            self.on_changed()
 
     def remove(self, future: asyncio.Future[T]) -> None:
         """Remove a call; do nothing if it has left the queue."""
         self.entries.pop(id(future), None)
-        if self.changed is not None:
-            self.changed()
+        if self.on_changed is not None:
+            self.on_changed()
 
     def peek_oldest(self) -> tuple[Call, asyncio.Future[T]] | None:
         """Return the oldest call without removing it, or None from an empty queue."""
