@@ -15,7 +15,7 @@ from alacarte._control.publisher import Publisher
 from alacarte._control.report_topics import ReportTopics
 from alacarte._model.plan import Plan
 from alacarte._model.snapshots import ROUTES_KEY, deployment_key
-from alacarte.actors import DeploymentHead, ReplicaEntry, WatchRequest
+from alacarte.actors import ReplicaEntry, RoutedDeployment, WatchRequest
 from alacarte.errors import DeployError
 from alacarte.status import DeploymentStatus
 from alacarte.types import Address, DeploymentId, UserCode
@@ -106,7 +106,7 @@ def test_applications_are_published_with_the_routes(publisher: Publisher):
     publisher.publish_routes()
     first = publisher.hub.current(ROUTES_KEY)
     assert first.ingresses == {"a": DeploymentId("a", "y"), "b": DeploymentId("b", "x")}
-    assert first.deployments == dict.fromkeys(first.ingresses.values(), DeploymentHead("v1", {}))
+    assert first.deployments == dict.fromkeys(first.ingresses.values(), RoutedDeployment("v1", {}))
     publisher.set_plan(planned(application("a", "x", "y", prefix="/a")))
     publisher.publish_routes()
     second = publisher.hub.current(ROUTES_KEY)

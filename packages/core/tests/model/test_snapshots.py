@@ -40,7 +40,7 @@ def applied(old: DeploymentSnapshot, change: SnapshotDelta) -> DeploymentSnapsho
     for replica_id in change.removed:
         replicas.pop(replica_id, None)  # it came and went between two looks
     replicas.update({each.replica_id: each for each in change.changed})
-    return replace(change.head, replicas=tuple(replicas.values()))
+    return replace(change.snapshot, replicas=tuple(replicas.values()))
 
 
 def ordered(snapshot: DeploymentSnapshot) -> DeploymentSnapshot:

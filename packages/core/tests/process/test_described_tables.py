@@ -8,7 +8,7 @@ import pytest
 
 from alacarte._process.application_watch import ApplicationWatch
 from alacarte._process.described_tables import DescribedTables
-from alacarte.actors import DeploymentHead, TableSnapshot
+from alacarte.actors import RoutedDeployment, TableSnapshot
 from alacarte.types import ApplicationTable, DeploymentId, DeploymentInfo, Route
 
 MODEL = DeploymentId("shop", "Model")
@@ -27,9 +27,9 @@ class Tables:
         return DeploymentInfo(deployment, version)
 
     def table(self, version: int, *routes: Route, code: str = "v1", **options: Any) -> Any:
-        heads = {MODEL: DeploymentHead(code, options)}
+        routed = {MODEL: RoutedDeployment(code, options)}
         return self.tables.table(
-            TableSnapshot(version, routes, frozenset({"shop"}), {"shop": MODEL}, heads)
+            TableSnapshot(version, routes, frozenset({"shop"}), {"shop": MODEL}, routed)
         )
 
 

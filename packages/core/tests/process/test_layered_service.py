@@ -47,8 +47,8 @@ class World:
         self.tasks.append(asyncio.current_task())
         return Reply((b"core",))
 
-    def describe(self, head: DeploymentSnapshot) -> DeploymentInfo:
-        return DeploymentInfo(head.id, head.code_version, Options(head.options))
+    def describe(self, snapshot: DeploymentSnapshot) -> DeploymentInfo:
+        return DeploymentInfo(snapshot.id, snapshot.code_version, Options(snapshot.options))
 
     def build(self, deployment: DeploymentInfo) -> list[StagedLayer[Any]]:
         self.built.append(deployment)

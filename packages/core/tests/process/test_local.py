@@ -173,8 +173,8 @@ def test_a_policy_that_would_end_the_process_fails_its_calls_alone(local):
         raise SystemExit(3)
 
     runtime._plugins.routing_policies["exits"] = PolicyFactory("exits", create)
-    head = DeploymentSnapshot(handle.deployment, 1, "up", policy="exits")
-    chooser = runtime._policy(head)
+    snapshot = DeploymentSnapshot(handle.deployment, 1, "up", policy="exits")
+    chooser = runtime._policy(snapshot)
     with pytest.raises(BaseException) as caught:
         chooser.choose(python_call("__call__", (), {}), ())
     assert "could not be created: SystemExit: 3" in str(chooser.choose_error(caught.value))
@@ -230,12 +230,12 @@ def test_plugins_watch_the_load_of_a_deployment_that_scales(local, observer):
     plugin = types.ModuleType("alacarte_watcher_of_tests")
     plugin.watch_load = watch_load  # type: ignore[attr-defined]
     runtime._plugins._manager.register(plugin, name="watcher")
-    head = DeploymentSnapshot(handle.deployment, 0, "up", follow_load=True, code_version="7")
+    snapshot = DeploymentSnapshot(handle.deployment, 0, "up", follow_load=True, code_version="7")
 
     async def follow(snapshot: DeploymentSnapshot | None) -> None:
         router._follow_load(snapshot)
 
-    runtime.submit(follow(head)).result(WAIT_S)
+    runtime.submit(follow(snapshot)).result(WAIT_S)
     [(deployment, given, watch)] = asked
     assert (deployment.id, deployment.version, given) == (handle.deployment, "7", runtime)
     handle.call()

@@ -40,8 +40,8 @@ def bench(run):
             far = Far()
             watches: list[Watch] = []
 
-            def watch_load(load, head):
-                assert head.id == HERE
+            def watch_load(load, snapshot):
+                assert snapshot.id == HERE
                 watches.append(Watch(load))
                 return watches[-1]
 

@@ -18,7 +18,7 @@ _SHARD = b"x-serve-shard-key"
 _SESSION = b"x-session-id"
 _SURVIVES_DISCONNECT = b"x-request-disconnect-disabled"
 _MAX_KEY_BYTES = 8 * 1024
-"""Maximum size of a model id or a routing key: both go into each frame's head and into tables."""
+"""Maximum size of a model id or a routing key: both go into each REQUEST's envelope and tables."""
 # Ray Serve's name has underscores; some reverse proxies drop headers with underscores.
 _MODELS = (b"serve_multiplexed_model_id", b"serve-multiplexed-model-id")
 _NAMES = frozenset((_REQUEST_ID_HEADER, _TIMEOUT, _SHARD, _SESSION, _SURVIVES_DISCONNECT, *_MODELS))

@@ -14,8 +14,8 @@ from .._model.plan import Plan
 from .._model.snapshots import ROUTES_KEY, deployment_key
 from .._plugins import Plugins
 from ..actors import (
-    DeploymentHead,
     DeploymentSnapshot,
+    RoutedDeployment,
     Snapshot,
     TableSnapshot,
     WatchRequest,
@@ -52,7 +52,7 @@ class Publisher:
         self._counter = counter
         self._starts = FirstStarts()
         self._plan = Plan()
-        self._heads: Mapping[DeploymentId, DeploymentHead] = {}
+        self._routed: Mapping[DeploymentId, RoutedDeployment] = {}
 
     def recover(self, plan: Plan) -> None:
         """Mark the applications of a former controller as having run; see `FirstStarts`."""
@@ -62,8 +62,8 @@ class Publisher:
         """Replace the plan; `publish_routes` publishes its routes."""
         self._plan = plan
         targets = {target for route in plan.routes for target in route.targets}
-        self._heads = {
-            deployment: DeploymentHead(spec.version, self._options(spec))
+        self._routed = {
+            deployment: RoutedDeployment(spec.version, self._options(spec))
             for deployment, spec in plan.deployments.items()
             if deployment in targets or plan.ingresses.get(deployment.app) == deployment
         }
@@ -78,7 +78,7 @@ class Publisher:
             routes,
             starting,
             self._plan.ingresses,
-            self._heads,
+            self._routed,
         )
         if table == current:
             return

@@ -48,4 +48,4 @@ def combine(deltas: Sequence[SnapshotDelta]) -> SnapshotDelta:
         for entry in each.changed:
             changed[entry.replica_id] = entry
             removed.pop(entry.replica_id, None)
-    return SnapshotDelta(deltas[0].since, deltas[-1].head, (*changed.values(),), (*removed,))
+    return SnapshotDelta(deltas[0].since, deltas[-1].snapshot, (*changed.values(),), (*removed,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..actors import DeploymentHead, TableSnapshot
+from ..actors import RoutedDeployment, TableSnapshot
 from ..types import ApplicationInfo, DeploymentId, DeploymentInfo, RouteTable
 
 __all__ = ["DescribedTables"]
@@ -22,18 +22,18 @@ class DescribedTables:
 
     def __init__(self, describe: Describe) -> None:
         self._describe = describe
-        self._heads: Mapping[DeploymentId, DeploymentHead] = {}
+        self._deployments: Mapping[DeploymentId, RoutedDeployment] = {}
         self._infos: dict[DeploymentId, DeploymentInfo] = {}
 
     def table(self, snapshot: TableSnapshot) -> RouteTable:
         """Return the route table of a newer snapshot."""
         self._infos = {
             deployment: self._infos[deployment]
-            if self._heads.get(deployment) == head
-            else self._describe(deployment, *head)
-            for deployment, head in snapshot.deployments.items()
+            if self._deployments.get(deployment) == routed
+            else self._describe(deployment, *routed)
+            for deployment, routed in snapshot.deployments.items()
         }
-        self._heads = snapshot.deployments
+        self._deployments = snapshot.deployments
         applications = {
             name: ApplicationInfo(name, self._infos[ingress])
             for name, ingress in snapshot.ingresses.items()

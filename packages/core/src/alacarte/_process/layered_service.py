@@ -64,21 +64,21 @@ class LayeredService:
     def __call__(self, call: Call) -> Awaitable[Reply]:
         return self._service(call)
 
-    def update(self, head: DeploymentSnapshot) -> None:
+    def update(self, snapshot: DeploymentSnapshot) -> None:
         """Build the layers for a snapshot, unless the current layers are for its options.
 
         If a plugin fails to build a layer, all calls fail until a snapshot has other options.
         """
-        if head.state == "absent":
+        if snapshot.state == "absent":
             if self._built is None:
                 self._serve(self._core)  # no layers necessary: the core fails every call
             return
-        wanted = (head.code_version, head.options)
+        wanted = (snapshot.code_version, snapshot.options)
         if wanted == self._built:
             return
         self._built = wanted
         try:
-            layers = self._build(self._describe(head))
+            layers = self._build(self._describe(snapshot))
             service = compose(self._core, [staged.layer for staged in layers])
         except Exception as error:  # foreign code; the plugin's failure is logged already
             log.error("calls to %s fail: a layer could not be built: %s", self._deployment, error)

@@ -319,16 +319,16 @@ class ProcessRuntime:
             failure_code=self.failure_code,
         )
 
-    def _watch_load(self, load: CallerLoad, head: DeploymentSnapshot) -> LoadWatch | None:
-        deployment = self._describe(head)
+    def _watch_load(self, load: CallerLoad, snapshot: DeploymentSnapshot) -> LoadWatch | None:
+        deployment = self._describe(snapshot)
         answers = self._plugins.call_robust(
             "watch_load",
-            subject=f"deployment {head.id}",
+            subject=f"deployment {snapshot.id}",
             deployment=deployment,
             load=load,
             runtime=self,
         )
-        return LoadWatches(head.id, answers, self._plugins.failures) if answers else None
+        return LoadWatches(snapshot.id, answers, self._plugins.failures) if answers else None
 
     def _layers(self, deployment: DeploymentInfo) -> Sequence[StagedLayer[Layer]]:
         with self._current():
@@ -343,8 +343,10 @@ class ProcessRuntime:
         finally:
             current_runtime.reset(token)
 
-    def _describe(self, head: DeploymentSnapshot) -> DeploymentInfo:
-        return describe_deployment(head.id, head.code_version, head.options, self._plugins)
+    def _describe(self, snapshot: DeploymentSnapshot) -> DeploymentInfo:
+        return describe_deployment(
+            snapshot.id, snapshot.code_version, snapshot.options, self._plugins
+        )
 
     def _route_layers(self, route: Route) -> Sequence[RouteLayer]:
         return [

@@ -66,7 +66,7 @@ class RouterTable:
         self._dropped_cores = weakref.WeakValueDictionary()
         self._layered: weakref.WeakValueDictionary[DeploymentId, LayeredService]
         self._layered = weakref.WeakValueDictionary()
-        self._heads: dict[DeploymentId, DeploymentSnapshot] = {}
+        self._snapshots: dict[DeploymentId, DeploymentSnapshot] = {}
 
     def service(self, deployment: DeploymentId) -> Service:
         """Return the service of a deployment; create its router if necessary."""
@@ -85,8 +85,8 @@ class RouterTable:
             follow = functools.partial(self._followed, deployment)
             service = LayeredService(deployment, core, self._describe, self._layers, follow)
             self._layered[deployment] = service
-            if deployment in self._heads:
-                service.update(self._heads[deployment])
+            if deployment in self._snapshots:
+                service.update(self._snapshots[deployment])
         return service
 
     def _followed(self, deployment: DeploymentId) -> Service:
@@ -132,11 +132,13 @@ class RouterTable:
         self._dropped_cores.pop(deployment, None)
 
         def apply(news: Any) -> None:
-            head = news.head if isinstance(news, SnapshotDelta) else replace(news, replicas=())
-            self._heads[deployment] = head
+            snapshot = (
+                news.snapshot if isinstance(news, SnapshotDelta) else replace(news, replicas=())
+            )
+            self._snapshots[deployment] = snapshot
             if deployment in self._layered:
                 # Layers first: the router may send calls as soon as it has the snapshot.
-                self._layered[deployment].update(head)
+                self._layered[deployment].update(snapshot)
             router.update(news)
             self._note(router)
 
@@ -172,7 +174,7 @@ class RouterTable:
     def _drop(self, deployment: DeploymentId) -> None:
         self._subscription.unfollow(deployment_key(deployment))
         self._services.pop(deployment, None)
-        self._heads.pop(deployment, None)
+        self._snapshots.pop(deployment, None)
         if deployment in self._layered:
             self._layered[deployment].forget()
         router = self._dropped[deployment] = self.live.pop(deployment)

@@ -337,7 +337,7 @@ class Router:
                     f"{self.deployment}: a delta to version {news.since} cannot be applied to "
                     f"version {self._version}"
                 )
-            snapshot, changed = news.head, news.changed
+            snapshot, changed = news.snapshot, news.changed
             removed: Sequence[str] = news.removed
         else:
             snapshot, changed = news, news.replicas

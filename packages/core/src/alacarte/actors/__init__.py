@@ -24,9 +24,9 @@ from .reporting import (
     PLUGIN_FAILURES_TOPIC,
 )
 from .watching import (
-    DeploymentHead,
     DeploymentSnapshot,
     ReplicaEntry,
+    RoutedDeployment,
     Snapshot,
     SnapshotDelta,
     TableSnapshot,
@@ -41,7 +41,7 @@ __all__ = [
     "ActorUnresponsive",
     "CallTerms",
     "ControllerProtocol",
-    "DeploymentHead",
+    "RoutedDeployment",
     "DeploymentSnapshot",
     "InstanceInfo",
     "Membership",

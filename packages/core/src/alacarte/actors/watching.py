@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from ..types import Address, DeploymentId, Route
 
 __all__ = [
-    "DeploymentHead",
+    "RoutedDeployment",
     "DeploymentSnapshot",
     "ReplicaEntry",
     "Snapshot",
@@ -84,24 +84,24 @@ class SnapshotDelta:
 
     Attributes:
         since: The version before the changes.
-        head: The new snapshot without its replicas.
+        snapshot: The new snapshot without its replicas.
         changed: Replicas that are new or differ.
         removed: Ids of removed replicas.
     """
 
     since: int
-    head: DeploymentSnapshot
+    snapshot: DeploymentSnapshot
     changed: tuple[ReplicaEntry, ...]
     removed: tuple[str, ...]
 
     @property
     def version(self) -> int:
         """The version after the changes."""
-        return self.head.version
+        return self.snapshot.version
 
 
-class DeploymentHead(NamedTuple):
-    """A deployment's entry in a `TableSnapshot`.
+class RoutedDeployment(NamedTuple):
+    """A deployment of a `TableSnapshot`: the target of a route, or an ingress.
 
     Attributes:
         code_version: Version of the code and constructor arguments.
@@ -127,7 +127,7 @@ class TableSnapshot:
     routes: tuple[Route, ...]
     starting: frozenset[str] = frozenset()
     ingresses: Mapping[str, DeploymentId] = field(default_factory=dict)
-    deployments: Mapping[DeploymentId, DeploymentHead] = field(default_factory=dict)
+    deployments: Mapping[DeploymentId, RoutedDeployment] = field(default_factory=dict)
 
 
 Snapshot: TypeAlias = TableSnapshot | DeploymentSnapshot | SnapshotDelta
