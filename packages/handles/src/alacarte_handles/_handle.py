@@ -41,7 +41,7 @@ class DeploymentHandle:
         self._runtime = runtime
         self._options = options
         self._service: Service | None = None
-        self._is_plain = False
+        self._is_task_free = False
         self._shut_down = False
 
     @property
@@ -173,7 +173,7 @@ class DeploymentHandle:
         else:
             call = self._call(args, kwargs)
             request_id = call.request_id
-            eager = self._is_plain and call.deadline is None
+            eager = self._is_task_free and call.deadline is None
             if self._service is not None and asyncio._get_running_loop() is runtime.loop:
                 work = self._service(call)
             else:
@@ -240,7 +240,7 @@ class DeploymentHandle:
 
     def _resolve_service(self, runtime: Runtime) -> Service:
         self._service = service = runtime.service(self._deployment)
-        self._is_plain = runtime.is_task_free(self._deployment)
+        self._is_task_free = runtime.is_task_free(self._deployment)
         return service
 
     async def _resolve_service_on_loop(self, runtime: Runtime) -> None:

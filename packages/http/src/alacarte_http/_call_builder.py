@@ -1,41 +1,19 @@
-"""Builder of the calls that carry HTTP requests and WebSockets, and the route of a call."""
+"""Builder of the calls that carry HTTP requests and WebSockets."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterable
-from typing import NamedTuple
 
-from alacarte.types import Buffer, Call, Message, Route, Service
+from alacarte.types import Buffer, Call, Message
 
 from ._edge.head import Head, Peer
 from ._head_codec import HTTP, pack_request
 from ._request_options import RequestOptions
+from ._resolved_route import ResolvedRoute
 from ._websocket.websocket_codec import WEBSOCKET
 
-__all__ = ["CallBuilder", "ResolvedRoute"]
-
-
-class ResolvedRoute(NamedTuple):
-    """A route with its services.
-
-    Attributes:
-        http: Service of the route's requests.
-        websocket: Service of the route's WebSockets.
-        methods: Allowed HTTP methods, None for all. GET includes HEAD, as in Starlette.
-        starting: None of the route's applications has been ready yet.
-        is_plain: `http` may be called outside a task, unless the call has a deadline; see
-            `Runtime.is_task_free`.
-        root_path: Path under which the application is mounted, sent in each request.
-    """
-
-    route: Route
-    http: Service
-    websocket: Service
-    methods: frozenset[str] | None
-    starting: bool
-    is_plain: bool = False
-    root_path: bytes = b""
+__all__ = ["CallBuilder"]
 
 
 class CallBuilder:

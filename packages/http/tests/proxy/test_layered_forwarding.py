@@ -12,7 +12,7 @@ import pytest
 
 from alacarte.errors import BackPressureError
 from alacarte.types import Call, DeploymentId, Identity, Message, Reply, Route
-from alacarte_http._call_builder import CallBuilder, ResolvedRoute
+from alacarte_http._call_builder import CallBuilder
 from alacarte_http._edge.edge import Edge
 from alacarte_http._edge.exchange import Exchange
 from alacarte_http._edge.head import Head, Peer
@@ -23,6 +23,7 @@ from alacarte_http._head_codec import pack_peer, pack_response
 from alacarte_http._proxy.layered_forwarding import Handshake, LayeredForwarding
 from alacarte_http._proxy.layered_routes import RouteLayers, RouteTarget
 from alacarte_http._request_options import RequestOptions, read_options
+from alacarte_http._resolved_route import ResolvedRoute
 from alacarte_http._websocket.websocket_codec import denied_with, pack_accept
 from alacarte_http.config import HTTPOptions
 from alacarte_http.layers import (

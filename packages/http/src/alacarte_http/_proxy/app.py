@@ -12,12 +12,13 @@ from collections.abc import Coroutine
 from alacarte.calls import new_request_id
 from alacarte.types import Reply, Route, RouteTable, Runtime
 
-from .._call_builder import CallBuilder, ResolvedRoute
+from .._call_builder import CallBuilder
 from .._edge.exchange import Exchange
 from .._edge.head import Head
 from .._errors import LocalResponse
 from .._head_codec import status_of
 from .._request_options import RequestOptions, read_options
+from .._resolved_route import ResolvedRoute
 from .._websocket.relay import is_failure as is_websocket_failure
 from .._websocket.relay import serve_websocket
 from .._websocket.websocket_connection import WebSocketConnection
@@ -93,7 +94,7 @@ class ProxyApp:
             table.routes,
             lambda route: self._runtime.route_service(route, _is_failure),
             lambda route: self._runtime.route_service(route, is_websocket_failure),
-            self._is_plain,
+            self._is_task_free,
             table.starting,
             self._root_path,
         )
@@ -111,7 +112,7 @@ class ProxyApp:
             self._layered = LayeredRoutes(self._layers, self._table) or None
             self._retry.schedule(failed=self._layers.failed)
 
-    def _is_plain(self, route: Route) -> bool:
+    def _is_task_free(self, route: Route) -> bool:
         return not route.is_split and self._runtime.is_task_free(next(iter(route.targets)))
 
     async def close(self) -> None:

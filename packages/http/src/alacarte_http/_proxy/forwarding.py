@@ -11,11 +11,12 @@ from alacarte.aio import close_iterator
 from alacarte.errors import PluginError
 from alacarte.types import Buffer, Call, Message, PushedMessages, Reply
 
-from .._call_builder import CallBuilder, ResolvedRoute
+from .._call_builder import CallBuilder
 from .._edge.exchange import ClientDisconnected, Exchange
 from .._errors import TEXT, LocalResponse, error_response
 from .._head_codec import ResponseHead, unpack_response
 from .._request_options import RequestOptions
+from .._resolved_route import ResolvedRoute
 from .request_body import rest_of_body
 
 __all__ = ["CLIENT_CLOSED_REQUEST", "OnEnd", "Forwarding", "send_local_response"]
@@ -90,7 +91,7 @@ class Forwarding:
             return
         try:
             call = self._make_call(exchange.take())
-            if call.deadline is not None or not resolved.is_plain:
+            if call.deadline is not None or not resolved.is_task_free:
                 self._spawn(self._serve(call))
                 return
             self._coroutine = resolved.http(call)  # type: ignore[assignment]  # a coroutine

@@ -94,10 +94,10 @@ class LayeredForwarding(Forwarding):
     def begin(self) -> None:
         """Begin: in a task, unless layers and service run without one."""
         target = self._target
-        is_plain = self.resolved.is_plain or target.local_response is not None
+        is_task_free = self.resolved.is_task_free or target.local_response is not None
         if (
             target.layers.task_free
-            and is_plain
+            and is_task_free
             and not self._deadline.is_set
             and not self.exchange.more_body
         ):

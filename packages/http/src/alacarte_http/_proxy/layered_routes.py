@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from alacarte.types import Call, DeploymentInfo, Reply, Route, RouteTable
 
-from .._call_builder import ResolvedRoute
 from .._errors import LocalResponse
 from .._request_options import RequestOptions
+from .._resolved_route import ResolvedRoute
 from ..layers import APPLICATION, SYSTEM, UNMATCHED, HttpRoute, HttpService
 from .layer_builder import HttpLayers
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from alacarte.types import Route, Service
 
-from .._call_builder import ResolvedRoute
+from .._resolved_route import ResolvedRoute
 
 __all__ = ["RouteIndex"]
 
@@ -21,7 +21,7 @@ class RouteIndex:
     Args:
         http: Returns the service for a route's requests.
         websocket: Returns the service for a route's WebSockets.
-        is_plain: Returns whether a route's service is plain; see `ResolvedRoute`. Called after
+        is_task_free: Returns the route's `ResolvedRoute.is_task_free`. Called after
             `http`.
         starting: Names of applications that have not been ready yet.
         root_path: Prepended to each route's prefix in the `root_path` that applications see.
@@ -32,7 +32,7 @@ class RouteIndex:
         routes: Iterable[Route],
         http: Callable[[Route], Service],
         websocket: Callable[[Route], Service],
-        is_plain: Callable[[Route], bool] = lambda route: False,
+        is_task_free: Callable[[Route], bool] = lambda route: False,
         starting: frozenset[str] = frozenset(),
         root_path: str = "",
     ) -> None:
@@ -45,7 +45,7 @@ class RouteIndex:
                 services = http(route), websocket(route)
                 root = root_path if route.prefix == "/" else root_path + route.prefix
                 resolved = ResolvedRoute(
-                    route, *services, allowed, starts, is_plain(route), root.encode()
+                    route, *services, allowed, starts, is_task_free(route), root.encode()
                 )
                 (self._exact if route.exact else self._prefixes)[route.prefix] = resolved
         # Limits the work on a path with many slashes: no longer part of it can be a prefix.
