@@ -98,7 +98,7 @@ UVICORN_SERVER = frozenset({"serve", "should_exit", "servers", "started", "start
 Uvicorn's documentation promises `serve` and `should_exit`; the others have no underscore, and its
 own subclasses for other event loops used them.
 """
-UVICORN_MODULE = "http/src/alacarte_http/_proxy/server.py"
+UVICORN_MODULE = "http/src/alacarte_http/_proxy/proxy_server.py"
 
 # Public in spite of their underscore: a named tuple's, `os._exit`, asyncio's exports; and what Ray
 # Serve's users know of a batched function.

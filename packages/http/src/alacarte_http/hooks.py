@@ -52,7 +52,7 @@ def register_node_services() -> list[NodeServiceSpec]:
     return [
         NodeServiceSpec(
             "http",
-            "alacarte_http._proxy.service:HttpProxy",
+            "alacarte_http._proxy.http_proxy:HttpProxy",
             serves_routes=True,
             enabled=_enabled,
             head_only=_head_only,

@@ -22,7 +22,7 @@ from alacarte_http._edge.head import Head, Peer
 from alacarte_http._edge.http_connection import HttpConnection
 from alacarte_http._edge.limits import edge_limits
 from alacarte_http._head_codec import ResponseHead, pack_response
-from alacarte_http._proxy.app import ProxyApp
+from alacarte_http._proxy.proxy_app import ProxyApp
 from alacarte_http.config import HTTPOptions
 
 from .model import Limits, Request

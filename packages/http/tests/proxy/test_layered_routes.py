@@ -9,7 +9,7 @@ from alacarte.layers import STAGES
 from alacarte.types import DeploymentId, DeploymentInfo, Route, RouteTable, StagedLayer
 from alacarte_http._proxy.layer_builder import HttpLayers
 from alacarte_http._proxy.layered_routes import LayeredRoutes
-from alacarte_http._proxy.routes import RouteIndex
+from alacarte_http._proxy.route_index import RouteIndex
 from alacarte_http._resolved_route import ResolvedRoute
 from alacarte_http.layers import APPLICATION, SYSTEM, UNMATCHED, HttpRoute, HttpService
 

@@ -15,7 +15,7 @@ from alacarte_http._edge.edge import Edge
 from alacarte_http._edge.http_connection import HttpConnection
 from alacarte_http._edge.limits import edge_limits
 from alacarte_http._head_codec import pack_response
-from alacarte_http._proxy.app import ProxyApp
+from alacarte_http._proxy.proxy_app import ProxyApp
 from alacarte_http._websocket.websocket_connection import WebSocketConnection
 from alacarte_http.config import HTTPOptions
 

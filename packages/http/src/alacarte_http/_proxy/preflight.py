@@ -6,7 +6,7 @@ from alacarte.errors import ConfigError
 
 from ..config import HTTPOptions, is_loopback
 from .shared_socket import listening_socket
-from .tls import server_context
+from .tls_context import server_context
 
 __all__ = ["check_exposure", "check_listening"]
 

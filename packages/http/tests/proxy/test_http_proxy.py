@@ -22,9 +22,9 @@ from alacarte.errors import (
 from alacarte.types import Call, DeploymentId, NodeService, Reply, Route, RouteTable
 from alacarte_http import HTTPOptions
 from alacarte_http._head_codec import pack_response, unpack_request
-from alacarte_http._proxy import service as proxy_service
-from alacarte_http._proxy.server import ProxyServer
-from alacarte_http._proxy.service import HttpProxy
+from alacarte_http._proxy import http_proxy
+from alacarte_http._proxy.http_proxy import HttpProxy
+from alacarte_http._proxy.proxy_server import ProxyServer
 
 from .service_context import FakeServiceContext
 
@@ -69,7 +69,7 @@ class Runtime:
 @pytest.fixture(autouse=True)
 def _routes_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do nothing: a test delivers the routes after the proxy's start."""
-    monkeypatch.setattr(proxy_service, "_ROUTES_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(http_proxy, "_ROUTES_TIMEOUT_S", 0.01)
 
 
 class Running:

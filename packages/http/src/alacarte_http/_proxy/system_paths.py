@@ -8,7 +8,7 @@ import json
 from .._edge.head import Head
 from .._errors import LocalResponse
 from ..config import HTTPOptions
-from .routes import RouteIndex
+from .route_index import RouteIndex
 
 __all__ = ["NO_ROUTES", "PREFIX", "SystemPaths"]
 

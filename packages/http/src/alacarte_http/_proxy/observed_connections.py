@@ -21,8 +21,8 @@ from .._edge.http_connection import HttpConnection
 from .._edge.reader import Upgrade
 from .._errors import LocalResponse
 from .._websocket.websocket_connection import WebSocketConnection
-from .app import ProxyApp
 from .forwarding import Forwarding
+from .proxy_app import ProxyApp
 
 __all__ = ["ObservedApp", "ObservedConnection", "ObservedWebSocket"]
 

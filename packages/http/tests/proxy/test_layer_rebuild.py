@@ -1,4 +1,4 @@
-"""Retries with exponential backoff."""
+"""The rebuild of layers that failed, with exponential backoff."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from alacarte_http._proxy.retry import Retry
+from alacarte_http._proxy.layer_rebuild import LayerRebuild
 
 
 class Loop:
@@ -34,18 +34,18 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
 def test_pauses_double_and_are_bounded(loop):
     """One attempt is scheduled at a time, and a success ends the attempts."""
     attempts = []
-    retry = Retry(lambda: attempts.append(1))
+    rebuild = LayerRebuild(lambda: attempts.append(1))
     pauses = []
     for _ in range(7):
-        retry.schedule(failed=True)
+        rebuild.schedule(failed=True)
         [(pause_s, again)] = loop.planned
         pauses.append(pause_s)
         again()
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
     assert len(attempts) == 7
-    retry.schedule(failed=False)
+    rebuild.schedule(failed=False)
     assert loop.planned == []
-    retry.schedule(failed=True)
+    rebuild.schedule(failed=True)
     assert loop.planned[0][0] == 1
-    retry.close()
+    rebuild.close()
     assert loop.planned == []

@@ -13,13 +13,13 @@ from alacarte.types import EdgeObserver, HookResult, RouteTable, Runtime
 from ..config import HTTPOptions
 from ..layers import HttpRoute
 from .access_log import AccessLogWriter, open_access_log
-from .app import ProxyApp
 from .layer_builder import HttpLayers, describe_route
-from .observed import ObservedApp
+from .observed_connections import ObservedApp
 from .preflight import check_exposure
-from .server import ProxyServer
+from .proxy_app import ProxyApp
+from .proxy_server import ProxyServer
 from .shared_socket import ListenerOffer, obtain_listener
-from .tls import server_context
+from .tls_context import server_context
 
 __all__ = ["HttpProxy"]
 

@@ -1,26 +1,26 @@
-"""Retries with exponential backoff."""
+"""The rebuild of layers that failed."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-__all__ = ["Retry"]
+__all__ = ["LayerRebuild"]
 
 _MIN_BACKOFF_S, _MAX_BACKOFF_S = 1.0, 30.0
 
 
-class Retry:
-    """Calls a function again after each failed attempt, with exponential backoff.
+class LayerRebuild:
+    """Rebuilds layers after each failed attempt, with exponential backoff.
 
     Used on the event loop.
 
     Args:
-        attempt: Makes another attempt, and reports its outcome with `schedule`.
+        rebuild: Makes another attempt, and reports its outcome with `schedule`.
     """
 
-    def __init__(self, attempt: Callable[[], None]) -> None:
-        self._attempt = attempt
+    def __init__(self, rebuild: Callable[[], None]) -> None:
+        self._rebuild = rebuild
         self._backoff_s = _MIN_BACKOFF_S
         self._timer: asyncio.TimerHandle | None = None
 
@@ -30,7 +30,7 @@ class Retry:
         if not failed:
             self._backoff_s = _MIN_BACKOFF_S
             return
-        self._timer = asyncio.get_running_loop().call_later(self._backoff_s, self._attempt)
+        self._timer = asyncio.get_running_loop().call_later(self._backoff_s, self._rebuild)
         self._backoff_s = min(2 * self._backoff_s, _MAX_BACKOFF_S)
 
     def close(self) -> None:

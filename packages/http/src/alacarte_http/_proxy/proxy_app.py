@@ -27,11 +27,11 @@ from ..layers import SYSTEM
 from .access_log import AccessLogWriter
 from .forwarding import CLIENT_CLOSED_REQUEST, Forwarding, send_local_response
 from .layer_builder import HttpLayers
+from .layer_rebuild import LayerRebuild
 from .layered_forwarding import Handshake, LayeredForwarding
 from .layered_routes import UNROUTED, LayeredRoutes, RouteLayers, RouteTarget
-from .retry import Retry
-from .routes import RouteIndex
-from .system import NO_ROUTES, PREFIX, SystemPaths
+from .route_index import RouteIndex
+from .system_paths import NO_ROUTES, PREFIX, SystemPaths
 
 __all__ = ["ProxyApp"]
 
@@ -84,7 +84,7 @@ class ProxyApp:
         self._has_had_routes = False
         self._layers = layers
         self._table = RouteTable(-1, ())
-        self._retry = Retry(self._rebuild_layers)
+        self._layer_rebuild = LayerRebuild(self._rebuild_layers)
         self._layered: LayeredRoutes | None = None
         self._rebuild_layers()
 
@@ -110,14 +110,14 @@ class ProxyApp:
         """
         if self._layers is not None:
             self._layered = LayeredRoutes(self._layers, self._table) or None
-            self._retry.schedule(failed=self._layers.failed)
+            self._layer_rebuild.schedule(failed=self._layers.failed)
 
     def _is_task_free(self, route: Route) -> bool:
         return not route.is_split and self._runtime.is_task_free(next(iter(route.targets)))
 
     async def close(self) -> None:
         """Stop rebuilding layers, and write the remaining lines of the access log."""
-        self._retry.close()
+        self._layer_rebuild.close()
         if self._access_log is not None:
             await self._access_log.close()
 

@@ -17,8 +17,8 @@ from .._edge.http_connection import HttpConnection
 from .._edge.limits import edge_limits
 from .._websocket.websocket_connection import WebSocketConnection
 from ..config import HTTPOptions
-from .app import ProxyApp
-from .observed import ObservedApp, ObservedConnection, ObservedWebSocket
+from .observed_connections import ObservedApp, ObservedConnection, ObservedWebSocket
+from .proxy_app import ProxyApp
 from .shared_socket import BACKLOG
 
 __all__ = ["ProxyServer"]

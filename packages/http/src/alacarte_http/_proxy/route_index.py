@@ -21,8 +21,7 @@ class RouteIndex:
     Args:
         http: Returns the service for a route's requests.
         websocket: Returns the service for a route's WebSockets.
-        is_task_free: Returns the route's `ResolvedRoute.is_task_free`. Called after
-            `http`.
+        is_task_free: Returns the route's `ResolvedRoute.is_task_free`. Called after `http`.
         starting: Names of applications that have not been ready yet.
         root_path: Prepended to each route's prefix in the `root_path` that applications see.
     """

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alacarte.types import Call, DeploymentId, Reply, Route, Service
-from alacarte_http._proxy.routes import RouteIndex
+from alacarte_http._proxy.route_index import RouteIndex
 
 TARGET = DeploymentId("app", "d")
 

@@ -12,7 +12,11 @@ from alacarte.types import Call, DeploymentId, EdgeObserver, EdgeRequest, Reply,
 from alacarte_http._edge.edge import Edge
 from alacarte_http._edge.limits import edge_limits
 from alacarte_http._head_codec import pack_response
-from alacarte_http._proxy.observed import ObservedApp, ObservedConnection, ObservedWebSocket
+from alacarte_http._proxy.observed_connections import (
+    ObservedApp,
+    ObservedConnection,
+    ObservedWebSocket,
+)
 from alacarte_http._websocket.websocket_codec import pack_accept, pack_close
 from alacarte_http.config import HTTPOptions
 
