@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alacarte._control.placement import placement_of, replica_actor
+from alacarte._control.placement import placement_of, replica_actor_spec
 from alacarte._model.deployment_spec import DeploymentSpec
 from alacarte.actors import Membership
 from alacarte.config import DeploymentConfig
@@ -33,7 +33,9 @@ def test_a_place_follows_from_the_options():
 def test_a_replica_has_a_name_contents_and_a_secret_of_its_own_argument():
     """The secret has a short argument of its own: the cluster may store long arguments."""
     membership = Membership("i", b"secret", {})
-    found = replica_actor("app#D#1", spec(user_config={"a": 1}), membership, (), {"n2", "", "n1"})
+    found = replica_actor_spec(
+        "app#D#1", spec(user_config={"a": 1}), membership, (), {"n2", "", "n1"}
+    )
     assert found.name == "alacarte:i:replica:app#D#1"
     contents, given = found.args
     assert given is membership

@@ -1,7 +1,8 @@
 """The controller's side of one replica, from its start to its end.
 
 Lives on the controller's loop. This module carries out and waits; the owner is notified of every
-change and makes the decisions. `bring_up` starts the replica, `health_monitor` checks its health.
+change and makes the decisions. `replica_start` starts the replica, `health_monitor` checks its
+health.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from .._model.deployment_spec import DeploymentSpec
 from ..actors import ActorDied, ActorUnresponsive, ReplicaEntry, ReplicaInfo, ReplicaProtocol
 from ..errors import DeployError, ServeError
 from ..status import Failure, ReplicaOverview, ReplicaState
-from .bring_up import WAITS_FOR_PROCESS, BringUp
 from .failure_history import first_line
 from .health_monitor import HealthMonitor
 from .lifecycle import SERVING, ReplicaEvent, advance
 from .reconcile import ReplicaView, Settings
+from .replica_start import WAITS_FOR_PROCESS, ReplicaStart
 from .start_gate import StartGate
 
 __all__ = ["WAITS_FOR_PROCESS", "ReplicaOwner", "ManagedReplica"]
@@ -86,7 +87,7 @@ class ManagedReplica:
         self._loop = asyncio.get_running_loop()
         self._cluster = cluster
         self._owner = owner
-        self._bring_up = BringUp(
+        self._start = ReplicaStart(
             cluster,
             gate,
             placement_timeout_s,
@@ -111,7 +112,7 @@ class ManagedReplica:
         """The facts about the replica that `reconcile` decides by."""
         view = self._view
         if view is None:
-            start = self._bring_up
+            start = self._start
             view = self._view = ReplicaView(
                 self.replica_id,
                 self.spec.version,
@@ -134,7 +135,7 @@ class ManagedReplica:
     @property
     def missing(self) -> Mapping[str, tuple[float, float]]:
         """The missing resources of a starting replica as (needed, free), {} for none."""
-        return self._bring_up.missing if self.state is ReplicaState.STARTING else {}
+        return self._start.missing if self.state is ReplicaState.STARTING else {}
 
     @property
     def is_degraded(self) -> bool:
@@ -166,7 +167,7 @@ class ManagedReplica:
 
     def _message(self) -> str:
         if self.state is ReplicaState.STARTING:
-            return self._bring_up.message
+            return self._start.message
         if self._health.is_unresponsive:
             return self._health.message
         return self._refusal or self._health.message
@@ -179,7 +180,7 @@ class ManagedReplica:
 
     def adopt(self, actor: Actor, info: ReplicaInfo) -> None:
         """Take over a replica that already runs or drains."""
-        self._bring_up.adopt(actor)
+        self._start.adopt(actor)
         self._set_info(info)
         if info.draining:
             self._drain_requested.set()
@@ -202,8 +203,8 @@ class ManagedReplica:
             if task is not None:
                 task.cancel()
         self._health.close()
-        if self._bring_up.actor is not None:
-            self._bring_up.actor.kill()
+        if self._start.actor is not None:
+            self._start.actor.kill()
 
     def reconfigure(self, settings: Settings) -> None:
         """Apply new settings; a replica that refuses them is unhealthy."""
@@ -237,7 +238,7 @@ class ManagedReplica:
     async def _run(self, actor_spec: ActorSpec) -> None:
         """Start the replica, wait for its end, and clean up."""
         try:
-            info = await self._bring_up.run(actor_spec, self.spec.config.start_timeout_s)
+            info = await self._start.run(actor_spec, self.spec.config.start_timeout_s)
         except (Exception, asyncio.CancelledError) as error:
             # Any exception: of the user's constructor, or of a process that does not come up.
             if isinstance(error, asyncio.CancelledError):
@@ -254,8 +255,8 @@ class ManagedReplica:
     @property
     def _actor(self) -> Actor:
         """The replica's process, once it is up."""
-        assert self._bring_up.actor is not None
-        return self._bring_up.actor
+        assert self._start.actor is not None
+        return self._start.actor
 
     @property
     def _process(self) -> ReplicaProtocol:
@@ -299,8 +300,8 @@ class ManagedReplica:
         self._end(ReplicaEvent.IDLE)
 
     def _end(self, event: ReplicaEvent) -> None:
-        if self._bring_up.actor is not None:
-            self._bring_up.actor.kill()
+        if self._start.actor is not None:
+            self._start.actor.kill()
         self._health.close()
         if self._health.is_unresponsive and self.entry is not None:
             self._ending = self._loop.create_task(self._end_process(self.entry.node_id))

@@ -12,7 +12,7 @@ from .._plugins import PluginRecord
 from .._replica.replica_spec import ReplicaSpec
 from ..actors import Membership
 
-__all__ = ["REPLICA_TARGET", "placement_of", "replica_actor"]
+__all__ = ["REPLICA_TARGET", "placement_of", "replica_actor_spec"]
 
 REPLICA_TARGET = "alacarte._replica.replica_actor:ReplicaActor"
 
@@ -34,7 +34,7 @@ def placement_of(spec: DeploymentSpec) -> ActorSpec:
     )
 
 
-def replica_actor(
+def replica_actor_spec(
     replica_id: str,
     spec: DeploymentSpec,
     membership: Membership,

@@ -26,7 +26,7 @@ from .failure_history import FailureHistory
 from .health import out_of_rotation
 from .lifecycle import SERVING, ReplicaEvent
 from .managed_replica import WAITS_FOR_PROCESS, ManagedReplica
-from .placement import placement_of, replica_actor
+from .placement import placement_of, replica_actor_spec
 from .progress import Progress
 from .reconcile import (
     Drain,
@@ -378,7 +378,9 @@ class ReplicaGroup:
         self._views = None
         self._observed(replica_id, replica.state, "")
         avoid = {each.unresponsive_node_id for each in self._replicas.values()}
-        replica.start(replica_actor(replica_id, self.spec, self._membership, self._plugins, avoid))
+        replica.start(
+            replica_actor_spec(replica_id, self.spec, self._membership, self._plugins, avoid)
+        )
 
     def _record_run(self, replica: ManagedReplica) -> None:
         wanted = self.target

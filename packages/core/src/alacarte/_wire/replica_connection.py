@@ -50,7 +50,7 @@ class Acceptor(Protocol):
 
 
 class ConnectionOwner(Protocol):
-    """The listener of a connection, as the connection sees it.
+    """The owner of a connection: its listener.
 
     Attributes:
         acceptor: Runs the calls.

@@ -14,7 +14,7 @@ from .health_monitor import wait_unresponsive
 from .shortage import describe_shortage, remedy
 from .start_gate import CONSTRUCTOR_PERMIT_S, StartGate, StartPermit
 
-__all__ = ["WAITS_FOR_PROCESS", "BringUp"]
+__all__ = ["WAITS_FOR_PROCESS", "ReplicaStart"]
 
 _FIRST_POLL_S = 5.0
 _POLL_S = 10.0
@@ -24,7 +24,7 @@ WAITS_FOR_PROCESS = "waits for a process"
 """The message of a replica without a process, while no resource is known to be missing."""
 
 
-class BringUp:
+class ReplicaStart:
     """Start of one replica. Lives on the controller's loop.
 
     Args:

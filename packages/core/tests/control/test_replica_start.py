@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from alacarte._cluster.cluster_protocol import ActorDied, ActorSpec, ClusterUnresponsive
-from alacarte._control.bring_up import BringUp
+from alacarte._control.replica_start import ReplicaStart
 from alacarte._control.start_gate import StartGate
 from alacarte.errors import DeployError
 from alacarte.testing import FakeClock
@@ -48,7 +48,7 @@ class Site:
         self.waited: list[float] = []
         self.came_up: Callable[[], object] = lambda: None
         cluster: Any = self
-        self.start = BringUp(cluster, self.gate, PATIENCE_S, lambda: None, self.wait)
+        self.start = ReplicaStart(cluster, self.gate, PATIENCE_S, lambda: None, self.wait)
 
     def wait(self) -> None:
         self.waited.append(asyncio.get_running_loop().time())
