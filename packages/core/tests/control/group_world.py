@@ -147,7 +147,7 @@ class World:
     async def _run(self) -> None:
         while True:
             pause = self.group.reconcile()
-            status = self.group.refresh().status
+            status = self.group.refresh_status().status
             if not self.statuses or self.statuses[-1] is not status:
                 self.statuses.append(status)
             try:
@@ -159,8 +159,8 @@ class World:
 
     @property
     def overview(self) -> DeploymentStatusOverview:
-        self.group.refresh()
-        return self.group.overview
+        self.group.refresh_status()
+        return self.group.full_overview
 
     def want(self, wanted: DeploymentSpec | None) -> None:
         self.group.set_spec(wanted)

@@ -175,7 +175,7 @@ def test_a_callee_goes_after_its_callers(plugins: Plugins):
         assert world.cluster.stopped == [CALLER]
         assert world.serving(CALLEE) == 1
         assert world.loop.groups[CALLEE].deletion_deferred
-        assert world.loop.groups[CALLEE].overview.status_trigger == "DELETING"
+        assert world.loop.groups[CALLEE].full_overview.status_trigger == "DELETING"
         world.cluster.may_stop.set()
         await world.until(lambda: not world.loop.groups)
         assert world.cluster.stopped == [CALLER, CALLEE]
@@ -217,7 +217,7 @@ def test_a_fault_of_one_deployment_stops_no_other(plugins: Plugins):
             patch.setattr(ReplicaGroup, "reconcile", broken)
             world.loop.apply_plan(both())
             await world.until(lambda: world.serving(CALLER))
-            shown = world.loop.groups[CALLEE].overview
+            shown = world.loop.groups[CALLEE].full_overview
             assert "KeyError('oh')" in shown.message
         await world.running()
 

@@ -161,8 +161,8 @@ def test_a_fault_of_ours_shows_in_the_status(run: Callable[[Main], None]):
         world = World()
         await world.healthy()
         world.group.report_internal_error(KeyError("oh"))
-        assert world.group.summary(world.group.views).status_trigger == "INTERNAL_ERROR"
-        assert "KeyError('oh')" in world.group.summary(world.group.views).message
+        assert world.group.short_overview(world.group.views).status_trigger == "INTERNAL_ERROR"
+        assert "KeyError('oh')" in world.group.short_overview(world.group.views).message
         world.dirty.set()
         await world.healthy()
         await world.close()

@@ -141,11 +141,11 @@ class ControlLoop:
         del self.groups[deployment]
         self._publisher.publish_absent(deployment)
 
-    def refresh(self, group: ReplicaGroup) -> DeploymentStatusOverview:
+    def refresh_status(self, group: ReplicaGroup) -> DeploymentStatusOverview:
         """Return a deployment's status without details, and report a change to plugins."""
-        before = group.condition
-        overview = group.refresh()
-        if group.condition != before:
+        before = group.status
+        overview = group.refresh_status()
+        if group.status != before:
             status = overview.status.value
             event = Event("deployment", str(group.deployment), status, overview.message)
             self._plugins.on_event(event)
@@ -153,7 +153,7 @@ class ControlLoop:
 
     def publish(self, group: ReplicaGroup) -> None:
         """Publish the current state of a deployment."""
-        self._publisher.publish_deployment(group, self.refresh(group).status)
+        self._publisher.publish_deployment(group, self.refresh_status(group).status)
 
     # --- the plan -----------------------------------------------------------------------
 

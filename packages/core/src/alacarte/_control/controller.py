@@ -287,7 +287,7 @@ class Controller:
         found = {key[1]: self._application(key, details=True) for key in applications}
         for group in self._loop.groups.values():
             if group.is_being_deleted:
-                add_deleted(found, group.deployment, group.overview)
+                add_deleted(found, group.deployment, group.full_overview)
         failures = self._failures.all(self._plugins.failures.values())
         add_layer_failures(found, failures)
         return ServeStatus(
@@ -301,7 +301,7 @@ class Controller:
     def _application(self, key: Key, *, details: bool = False) -> ApplicationStatusOverview:
         plan, groups = self._loop.plan, self._loop.groups
         deployments = {
-            deployment: group.overview if details else self._loop.refresh(group)
+            deployment: group.full_overview if details else self._loop.refresh_status(group)
             for deployment, owner in plan.owners.items()
             if owner == key and (group := groups.get(deployment)) is not None
         }

@@ -100,7 +100,7 @@ class ReplicaGroup:
         self._entries: tuple[ReplicaEntry, ...] | None = None
 
     @property
-    def condition(self) -> Condition:
+    def status(self) -> Condition:
         """The deployment's status."""
         return self._progress.condition
 
@@ -152,8 +152,8 @@ class ReplicaGroup:
         return any(replica.spec.version != version for replica in self._replicas.values())
 
     @property
-    def overview(self) -> DeploymentStatusOverview:
-        """The deployment's part of the status."""
+    def full_overview(self) -> DeploymentStatusOverview:
+        """The deployment's status with its replicas and failures."""
         views = self.views
         failures, pause_s = self._failures.failed_starts, self._failures.pause_s(self._loop.time())
         waits = waiting_for(self.target, views, failures=failures, pause_s=pause_s)
@@ -163,13 +163,13 @@ class ReplicaGroup:
         starting = {each.message for each in replicas if each.state is ReplicaState.STARTING}
         waits += sorted(text.removeprefix("waits for ") for text in starting - {WAITS_FOR_PROCESS})
         return replace(
-            self.summary(views),
+            self.short_overview(views),
             waiting_for="; ".join(waits),
             replicas=replicas,
             recent_failures=self._failures.recent,
         )
 
-    def summary(self, views: Sequence[ReplicaView]) -> DeploymentStatusOverview:
+    def short_overview(self, views: Sequence[ReplicaView]) -> DeploymentStatusOverview:
         """Return the deployment's status without details."""
         message, deferred = self._failures.message, self.deletion_deferred
         if not deferred:
@@ -257,7 +257,7 @@ class ReplicaGroup:
         )
         return min([*pauses, wakeup] if wakeup is not None else pauses, default=None)
 
-    def refresh(self) -> DeploymentStatusOverview:
+    def refresh_status(self) -> DeploymentStatusOverview:
         """Update the condition and return the status without details."""
         views = self.views
         failures = self._failures.failed_starts
@@ -266,7 +266,7 @@ class ReplicaGroup:
             self._failures.message = ""
         if not any(replica.missing for replica in self._replicas.values()):
             self._reminder.reset()
-        return self.summary(views)
+        return self.short_overview(views)
 
     def adopt(self, actor: Actor, started: ReplicaInfo) -> None:
         """Take over a running replica of a former controller.
