@@ -36,12 +36,12 @@ def test_as_many_as_there_are_cores(nodes: list[Node], limit: float):
 
 
 class Starts:
-    """Replicas that want to start, and the order in which their turns came."""
+    """Replicas that want to start, and the order in which they got their permits."""
 
     def __init__(self, limit: float) -> None:
         self.gate = StartGate(limit)
         self.order: list[str] = []
-        self.turns: dict[str, StartPermit] = {}
+        self.permits: dict[str, StartPermit] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     async def ask(self, *names: str) -> None:
@@ -50,11 +50,11 @@ class Starts:
         await self.settle()
 
     async def _enter(self, name: str) -> None:
-        self.turns[name] = await self.gate.acquire(name[0])
+        self.permits[name] = await self.gate.acquire(name[0])
         self.order.append(name)
 
     async def release(self, name: str) -> None:
-        self.turns[name].release()
+        self.permits[name].release()
         await self.settle()
 
     async def settle(self) -> None:
@@ -64,8 +64,8 @@ class Starts:
     async def close(self) -> None:
         for task in self.tasks.values():
             task.cancel()
-        for turn in self.turns.values():
-            turn.release()
+        for permit in self.permits.values():
+            permit.release()
         await self.settle()
         assert not self.gate.permits
         assert not self.gate._waiting
@@ -90,7 +90,7 @@ def test_no_more_than_the_limit_start_at_once(run):
     run(main)
 
 
-def test_deployments_take_turns(run):
+def test_deployments_get_permits_in_rotation(run):
     """A deployment with a hundred replicas does not delay the first replica of another one."""
 
     async def main():
@@ -104,7 +104,7 @@ def test_deployments_take_turns(run):
     run(main)
 
 
-def test_a_turn_ends_with_its_time(run):
+def test_a_permit_expires(run):
     """A permit expires, so that a hanging start does not block others."""
 
     async def main():
@@ -112,8 +112,8 @@ def test_a_turn_ends_with_its_time(run):
         await starts.ask("a1", "b1", "c1")
         await asyncio.sleep(PROCESS_PERMIT_S + 1)
         assert starts.order == ["a1", "b1"]
-        starts.turns["b1"].extend(2)
-        starts.turns["a1"].extend(100)  # it is over
+        starts.permits["b1"].extend(2)
+        starts.permits["a1"].extend(100)  # it is over
         await asyncio.sleep(3)
         assert starts.order == ["a1", "b1", "c1"]
         await starts.close()
@@ -121,14 +121,14 @@ def test_a_turn_ends_with_its_time(run):
     run(main)
 
 
-def test_who_gives_up_takes_no_turn(run):
+def test_a_cancelled_waiter_keeps_no_permit(run):
     """A cancelled waiter keeps no permit, even if it was just admitted."""
 
     async def main():
         starts = Starts(1)
         await starts.ask("a1", "a2", "b1", "c1")
         starts.tasks["a2"].cancel()
-        starts.turns["a1"].release()  # lets a2 in, which does not know it yet
+        starts.permits["a1"].release()  # lets a2 in, which does not know it yet
         starts.tasks["b1"].cancel()
         await starts.settle()
         assert starts.order == ["a1", "c1"]

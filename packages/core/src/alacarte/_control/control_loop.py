@@ -70,7 +70,7 @@ class ControlLoop:
         self._publisher = publisher
         self._queue = WorkQueue()
         self._callers: dict[DeploymentId, frozenset[DeploymentId]] = {}
-        self._turn = asyncio.Event()
+        self._pass_ended = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
     def adopt(self, bootstrap: BootstrapResult, plan: Plan) -> None:
@@ -105,9 +105,9 @@ class ControlLoop:
             self._running.cancel()
         await self.scaling.close()
 
-    async def next_turn(self) -> None:
-        """Wait for the end of the loop's next turn."""
-        await self._turn.wait()
+    async def next_pass(self) -> None:
+        """Wait for the end of the next reconcile pass."""
+        await self._pass_ended.wait()
 
     async def _run(self) -> None:
         while True:
@@ -117,8 +117,8 @@ class ControlLoop:
                 group = self.groups.get(deployment)
                 if group is not None:
                     self._queue.add_after(deployment, self._reconcile(group))
-            self._turn.set()
-            self._turn = asyncio.Event()
+            self._pass_ended.set()
+            self._pass_ended = asyncio.Event()
 
     def _reconcile(self, group: ReplicaGroup) -> float | None:
         try:

@@ -229,11 +229,11 @@ class Controller:
             overview = self._application(key)
             if settled(overview.status):
                 break
-            await self._loop.next_turn()
+            await self._loop.next_pass()
         if overview.status is ApplicationStatus.DEPLOY_FAILED:
             raise DeployError(overview.message)
         await self._services.wait_ready()
-        # The deployments may have come up in this turn of the loop, and not be published yet.
+        # The deployments may have come up since the last pass, and not be published yet.
         for deployment, owner in self._loop.plan.owners.items():
             if owner == key and (group := self._loop.groups.get(deployment)) is not None:
                 self._loop.publish(group)
@@ -272,7 +272,7 @@ class Controller:
             deployment.app == name and group.is_being_deleted
             for deployment, group in self._loop.groups.items()
         ):
-            await self._loop.next_turn()
+            await self._loop.next_pass()
         return self._publisher.routes_version
 
     async def resources(self, kind: str) -> bytes:
@@ -371,7 +371,7 @@ class Controller:
         try:
             async with asyncio.timeout(self._grace_s + _SHUTDOWN_MARGIN_S):
                 while self._loop.groups:
-                    await self._loop.next_turn()
+                    await self._loop.next_pass()
         except TimeoutError:
             log.warning(
                 "replicas of %s did not stop within %.0f s and are killed",

@@ -171,7 +171,7 @@ def reconcile(
 
 
 def matches_target(target: Target | None, replicas: Sequence[ReplicaView]) -> bool:
-    """Return whether the replicas match the target. The fast path of every turn of the loop."""
+    """Return whether the replicas match the target. The fast path of every pass."""
     if target is None or len(replicas) != target.replicas:
         return False
     version, settings, running = target.version, target.settings, ReplicaState.RUNNING

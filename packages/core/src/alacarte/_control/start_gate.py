@@ -67,7 +67,9 @@ class StartPermit:
 
 
 class StartGate:
-    """Limits concurrent starts; deployments take turns. Lives on the controller's loop.
+    """Limits concurrent starts, with permits for each deployment in rotation.
+
+    Lives on the controller's loop.
 
     Args:
         limit: Number of replicas that may start at the same time.

@@ -17,7 +17,7 @@ _EARLY_S = _MIN_DELAY_S / 2
 class WorkQueue:
     """A queue that holds each deployment at most once. Lives on the controller's loop.
 
-    So a turn of the control loop costs time for the queued deployments only.
+    So a reconcile pass costs time for the queued deployments only.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class WorkQueue:
         self._wake = asyncio.Event()
 
     def add(self, deployment: DeploymentId) -> None:
-        """Queue a deployment for the next turn."""
+        """Queue a deployment for the next reconcile pass."""
         self._ready[deployment] = None
         self._wake.set()
 

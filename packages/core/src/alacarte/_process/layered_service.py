@@ -127,7 +127,7 @@ def _in_tasks(service: Service) -> Service:
         try:
             return await task
         except asyncio.CancelledError:
-            # The reply may have arrived in the same turn of the loop as the cancellation.
+            # The reply may have arrived in the same iteration of the loop as the cancellation.
             if task.done() and not task.cancelled() and task.exception() is None:
                 await close_iterator(task.result().rest)  # it has no reader
             raise

@@ -45,7 +45,7 @@ class Liveness:
     """A replica's answer to a liveness probe.
 
     Attributes:
-        loop_age_s: Seconds since the last turn of the event loop.
+        loop_age_s: Seconds since the last iteration of the event loop.
         ongoing: Number of requests in progress.
         abandoned: Number of slots that sync code of cancelled requests still occupies.
         max_ongoing: Total number of slots.
