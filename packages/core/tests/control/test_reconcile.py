@@ -342,7 +342,7 @@ def test_patience_for_a_place(waited: float, lacks: bool):
 @pytest.mark.parametrize(("waited", "lacks"), [(2.0, False), (29.9, False), (30.0, True)])
 def test_patience_with_a_slow_start(waited: float, lacks: bool):
     """If the cluster had room, the new replica counts as slow, and no old one makes room."""
-    seen = [*views("old RUNNING"), replace(WAITING, had_room=True)]
+    seen = [*views("old RUNNING"), replace(WAITING, had_resources=True)]
     since = placement_blocked_since(None, target(1), seen, now=NOW + waited)
     assert since == (NOW + waited if lacks else None)
     look = next_wakeup(seen, now=NOW + waited)

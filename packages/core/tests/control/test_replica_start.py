@@ -99,7 +99,7 @@ def test_a_start_passes_turn_place_and_constructor():
 
 
 def test_a_start_without_a_place_says_what_is_missing():
-    """Each poll reports the missing resources, without a permit; `had_room` stays False."""
+    """Each poll reports the missing resources, without a permit; `had_resources` stays False."""
 
     async def main() -> None:
         site = Site(place_s=27)
@@ -108,7 +108,7 @@ def test_a_start_without_a_place_says_what_is_missing():
         running = asyncio.create_task(site.run())
         await asyncio.sleep(1)
         assert not site.gate.is_full
-        assert site.start.had_room is False
+        assert site.start.had_resources is False
         assert "GPU" in site.start.message
         assert site.start.missing == {"GPU": (1.0, 0.0)}
         assert await running == "up"
@@ -129,7 +129,7 @@ def test_a_process_that_does_not_come_up_though_there_is_room():
         silent = Site(place_s=1000)
         silent.lacks = None
         assert await silent.run() == "up"
-        assert (silent.start.had_room, silent.waited) == (None, [])
+        assert (silent.start.had_resources, silent.waited) == (None, [])
 
     play(main)
 

@@ -127,7 +127,7 @@ class ControlLoop:
             if self._publisher.starts_changed:
                 self._publisher.publish_routes()
             self.scaling.running(group.deployment, len(group.entries))
-            if group.is_gone:
+            if group.has_ended:
                 self._forget(group.deployment)
             if group.spec is None or not group.is_changing:
                 self._delete_callees(group.deployment)

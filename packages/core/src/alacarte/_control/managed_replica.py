@@ -59,7 +59,7 @@ class ManagedReplica:
         settings: The settings that the replica starts with.
         cluster: Runs the replica's actor.
         owner: Notified of changes.
-        placement_timeout_s: Time for the process to come up while the cluster has room for it.
+        placement_timeout_s: Time for the process to come up while its resources are free.
         gate: Limits concurrent starts.
         state: STARTING, or RECOVERING for a replica of a former controller.
 
@@ -95,7 +95,7 @@ class ManagedReplica:
             lambda: owner.resources_missing(self),
         )
         self._health = HealthMonitor(self)
-        self._refusal = ""
+        self._settings_error = ""
         self._drain_deadline: float | None = None
         self._since = self._loop.time()
         self._since_unix = time.time()
@@ -120,8 +120,8 @@ class ManagedReplica:
                 self.settings,
                 max(self._since, start.admitted_at),
                 start.is_placed,
-                start.had_room is True,
-                self._health.is_healthy and not self._refusal,
+                start.had_resources is True,
+                self._health.is_healthy and not self._settings_error,
                 self._drain_deadline,
                 start.is_queued,
             )
@@ -170,7 +170,7 @@ class ManagedReplica:
             return self._start.message
         if self._health.is_unresponsive:
             return self._health.message
-        return self._refusal or self._health.message
+        return self._settings_error or self._health.message
 
     # --- called by the owner ------------------------------------------------------------
 
@@ -207,14 +207,14 @@ class ManagedReplica:
             self._start.actor.kill()
 
     def reconfigure(self, settings: Settings) -> None:
-        """Apply new settings; a replica that refuses them is unhealthy."""
+        """Apply new settings; a replica that fails to is unhealthy."""
         self._advance(ReplicaEvent.UPDATE)
         self._updating = self._loop.create_task(self._reconfigure(settings))
 
-    def clear_refusal(self) -> None:
-        """Clear the refusal of earlier settings: the target's settings have changed."""
-        if self._refusal:
-            self._refusal = ""
+    def clear_settings_error(self) -> None:
+        """Clear the error of earlier settings: the target's settings have changed."""
+        if self._settings_error:
+            self._settings_error = ""
             self.changed()
 
     def migrate(self, drain_deadline: float | None) -> None:
@@ -332,7 +332,7 @@ class ManagedReplica:
                         "reconfigure has not returned within "
                         f"start_timeout_s={self.spec.config.start_timeout_s:g} s."
                     )
-                self._refusal = f"reconfigure failed: {first_line(str(error))}"
+                self._settings_error = f"reconfigure failed: {first_line(str(error))}"
                 self.changed()
                 self.fail("reconfigure", error)
         else:

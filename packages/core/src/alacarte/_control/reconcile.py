@@ -83,8 +83,8 @@ class ReplicaView:
     Attributes:
         since: Time at which it entered its state or got its start permit, on the clock of `now`.
         placed: It has a process.
-        had_room: The cluster had room for it at first.
-        healthy: Its health checks pass, and it has not refused its settings.
+        had_resources: The cluster had the resources for it at first.
+        healthy: Its health checks pass, and its settings applied without an error.
         drain_deadline: Deadline of its draining node, on the clock of `now`; None if the node
             stays.
         queued: It waits for a start permit, and has not requested resources yet.
@@ -96,7 +96,7 @@ class ReplicaView:
     settings: Settings
     since: float = 0.0
     placed: bool = True
-    had_room: bool = False
+    had_resources: bool = False
     healthy: bool = True
     drain_deadline: float | None = None
     queued: bool = False
@@ -153,9 +153,9 @@ def reconcile(
     failed = deploy_failed(target, new, failures)
     actions: list[Action] = []
     missing = target.replicas - len(new)
-    room = target.replicas + target.surge - len(active)
-    if missing > 0 and room > 0 and not failed:
-        actions.append(Start(min(missing, room)))
+    free_slots = target.replicas + target.surge - len(active)
+    if missing > 0 and free_slots > 0 and not failed:
+        actions.append(Start(min(missing, free_slots)))
     to_drain = _excess(new, -missing) + _replaced(target, new, old, failed)
     to_drain += [each for each in _past_drain_deadline(target, old, now) if each not in to_drain]
     if old and not to_drain:
@@ -327,5 +327,5 @@ def _outdated(target: Target, new: Sequence[ReplicaView]) -> list[ReplicaView]:
 
 
 def _placement_due_at(replica: ReplicaView, freed: float) -> float:
-    timeout_s = SLOW_START_S if replica.had_room else PLACEMENT_TIMEOUT_S
+    timeout_s = SLOW_START_S if replica.had_resources else PLACEMENT_TIMEOUT_S
     return max(replica.since, freed) + timeout_s

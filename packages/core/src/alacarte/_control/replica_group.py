@@ -134,7 +134,7 @@ class ReplicaGroup:
         return {prefix + replica_id for replica_id in self._replicas}
 
     @property
-    def is_gone(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the deployment is deleted and its last replica has ended."""
         return self.spec is None and not self._replicas
 
@@ -203,7 +203,7 @@ class ReplicaGroup:
         )
         if is_new:
             for replica in self._replicas.values():
-                replica.clear_refusal()
+                replica.clear_settings_error()
         self._failures.reset(is_new=is_new)
 
     def defer_deletion(self) -> None:
@@ -268,16 +268,16 @@ class ReplicaGroup:
             self._reminder.reset()
         return self.short_overview(views)
 
-    def adopt(self, actor: Actor, started: ReplicaInfo) -> None:
+    def adopt(self, actor: Actor, info: ReplicaInfo) -> None:
         """Take over a running replica of a former controller.
 
         Call `set_spec` first. A replica of another version drains as in any update.
         """
         assert self.spec is not None
-        settings = Settings(started.max_ongoing, json.dumps(started.user_config), started.options)
-        spec = replace(self.spec, version=started.version)
+        settings = Settings(info.max_ongoing, json.dumps(info.user_config), info.options)
+        spec = replace(self.spec, version=info.version)
         replica = ManagedReplica(
-            started.replica_id,
+            info.replica_id,
             spec,
             settings,
             self._cluster,
@@ -287,7 +287,7 @@ class ReplicaGroup:
             ReplicaState.RECOVERING,
         )
         self._replicas[replica.replica_id] = replica
-        replica.adopt(actor, started)
+        replica.adopt(actor, info)
 
     def migrate(self, drain_deadlines: Mapping[str, float]) -> None:
         """Migrate the replicas on draining nodes.

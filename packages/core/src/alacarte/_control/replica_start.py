@@ -30,14 +30,14 @@ class ReplicaStart:
     Args:
         cluster: Places the replica.
         gate: Limits concurrent starts.
-        placement_timeout_s: Time for the process to come up while the cluster has room for it.
+        placement_timeout_s: Time for the process to come up while its resources are free.
         changed: Called when an attribute has changed.
         on_missing: Called after each poll that finds resources missing.
 
     Attributes:
         is_queued: The replica waits for a start permit.
         is_placed: The replica's process is up.
-        had_room: Whether the first poll found room; None before its answer.
+        had_resources: Whether the first poll found the resources free; None before its answer.
         admitted_at: Time of the permit on the loop's clock; 0.0 for a replica that did not wait.
         actor: The replica's process; None before placement.
     """
@@ -52,7 +52,7 @@ class ReplicaStart:
     ) -> None:
         self.is_queued = False
         self.is_placed = False
-        self.had_room: bool | None = None
+        self.had_resources: bool | None = None
         self.admitted_at = 0.0
         self.actor: Actor | None = None
         self._missing: Mapping[str, tuple[float, float]] | None = None
@@ -126,7 +126,7 @@ class ReplicaStart:
     async def _place(self, actor_spec: ActorSpec) -> Actor:
         """Place the replica's process in the cluster and return its actor."""
         placing = asyncio.create_task(self._cluster.start_actor(actor_spec))
-        polling = asyncio.create_task(self._poll_for_room(actor_spec))
+        polling = asyncio.create_task(self._poll_resources(actor_spec))
         try:
             await asyncio.wait((placing, polling), return_when=asyncio.FIRST_COMPLETED)
             if placing.done():
@@ -145,22 +145,22 @@ class ReplicaStart:
             "cluster_options.actor_start_timeout_s."
         )
 
-    async def _poll_for_room(self, actor_spec: ActorSpec) -> None:
+    async def _poll_resources(self, actor_spec: ActorSpec) -> None:
         """Poll the cluster for missing resources until the placement timeout has passed.
 
-        Only time in which the cluster has room counts towards the timeout.
+        Only time in which the resources are free counts towards the timeout.
         """
         loop = asyncio.get_running_loop()
-        room_since: float | None = None
+        free_since: float | None = None
         pause_s = _FIRST_POLL_S
         while True:
             missing = await self._refresh_missing(actor_spec)
             now = loop.time()
             if missing != {}:
-                room_since = None
-            elif room_since is None:
-                room_since = now
-            elif now - room_since >= self._placement_timeout_s:
+                free_since = None
+            elif free_since is None:
+                free_since = now
+            elif now - free_since >= self._placement_timeout_s:
                 return
             if missing:
                 self._release_permit()  # a replica without a process uses no core
@@ -175,10 +175,10 @@ class ReplicaStart:
         missing: dict[str, tuple[float, float]] | None = None
         with contextlib.suppress(ActorDied, ClusterUnresponsive):
             missing = await self._cluster.missing(actor_spec)
-        if self.had_room is None and missing is not None:
+        if self.had_resources is None and missing is not None:
             # Only the first answer counts: the replica's own resources are taken before its
-            # process is up, and later answers may find no room for a second one.
-            self.had_room = missing == {}
+            # process is up, and later answers may lack them for a second one.
+            self.had_resources = missing == {}
             self._changed()
         if missing != self._missing:
             self._missing = missing
