@@ -13,7 +13,7 @@ import pytest
 from alacarte._control.snapshot_hub import SnapshotHub
 from alacarte._model.snapshots import deployment_key
 from alacarte._plugins.plugin_failures import PluginFailures
-from alacarte._process.router_table import LINGER_S, MAX_GONE, RouterTable
+from alacarte._process.router_table import LINGER_S, MAX_DELETED, RouterTable
 from alacarte._process.subscription import Subscription
 from alacarte._routing.builtin_policies import PowerOfTwo
 from alacarte._routing.chooser import Chooser
@@ -85,13 +85,13 @@ async def _refused(replica_id: str, address: Address) -> Any:
     raise ConnectionRefusedError
 
 
-def test_nothing_is_left_of_a_deployment_that_is_gone(run):
+def test_nothing_is_left_of_a_deleted_deployment(run):
     """Calls fail at once for a while; then no router, key or sweep is left."""
 
     async def main():
         world = World()
         await world.fails(world.table.service(app("a")))
-        assert world.table.is_gone(app("a"))
+        assert world.table.is_deleted(app("a"))
         questions = world.questions
         await world.fails(world.table.service(app("a")))
         assert world.questions == questions
@@ -100,7 +100,7 @@ def test_nothing_is_left_of_a_deployment_that_is_gone(run):
         assert world.table.live == {}
         assert world.subscription.keys == ()
         assert world.sweep._checks == []
-        assert world.table.is_gone(app("a"))
+        assert world.table.is_deleted(app("a"))
         gc.collect()
         assert router() is None
         assert not world.table._dropped
@@ -164,7 +164,7 @@ def test_one_that_comes_back_in_time_stays(run):
         world.publish("a", "up")
         await asyncio.sleep(3 * LINGER_S)
         assert world.table.live.keys() == {app("a")}
-        assert not world.table.is_gone(app("a"))
+        assert not world.table.is_deleted(app("a"))
         await world.close()
 
     run(main)
@@ -175,10 +175,10 @@ def test_only_so_many_linger(run):
 
     async def main():
         world = World()
-        for number in range(3 * MAX_GONE):
+        for number in range(3 * MAX_DELETED):
             await world.fails(world.table.service(app(f"a{number}")))
-        assert len(world.table.live) <= MAX_GONE + 1
-        assert len(world.subscription.keys) <= MAX_GONE + 1
+        assert len(world.table.live) <= MAX_DELETED + 1
+        assert len(world.subscription.keys) <= MAX_DELETED + 1
         await world.close()
 
     run(main)

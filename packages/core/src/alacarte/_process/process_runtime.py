@@ -177,7 +177,7 @@ class ProcessRuntime:
             CallerConnection if wire is None else observed_connection(CallerConnection, wire)
         )
         self.failure_code = ReplyJudge(lambda: plugins.protocols.values())
-        self._routes = RouteServices(self.service, self._table.is_gone, self._route_layers)
+        self._routes = RouteServices(self.service, self._table.is_deleted, self._route_layers)
         self._tables = DescribedTables(
             lambda deployment, version, options: describe_deployment(
                 deployment, version, options, plugins

@@ -17,11 +17,11 @@ from ..types import DeploymentId, DeploymentInfo, Service
 from .layered_service import BuildLayers, Describe, LayeredService
 from .subscription import Subscription
 
-__all__ = ["LINGER_S", "MAX_GONE", "RouterTable"]
+__all__ = ["LINGER_S", "MAX_DELETED", "RouterTable"]
 
 LINGER_S = 5.0
 """Time that a deleted deployment is still watched, so that calls to it fail at once."""
-MAX_GONE = 64
+MAX_DELETED = 64
 """Limit of deleted deployments that are still watched; the oldest are dropped first."""
 
 
@@ -55,7 +55,7 @@ class RouterTable:
         self._subscription = subscription
         self._cores: dict[DeploymentId, Service] = {}
         self._services: dict[DeploymentId, Service] = {}
-        self._gone: dict[DeploymentId, float] = {}
+        self._deleted: dict[DeploymentId, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         # Dropped routers that a caller may still use. The cores decide: an unused router is in a
@@ -72,39 +72,39 @@ class RouterTable:
         """Return the service of a deployment; create its router if necessary."""
         service = self._services.get(deployment)
         if service is None:
-            core = self._followed(deployment)
-            service = self._services[deployment] = self._wrapped(deployment, core)
+            core = self._follow_core(deployment)
+            service = self._services[deployment] = self._wrap(deployment, core)
         return service
 
-    def _wrapped(self, deployment: DeploymentId, core: Service) -> Service:
+    def _wrap(self, deployment: DeploymentId, core: Service) -> Service:
         """Return a router's service, wrapped in its layers."""
         if self._describe is None:
             return core
         service = self._layered.get(deployment)
         if service is None:
-            follow = functools.partial(self._followed, deployment)
+            follow = functools.partial(self._follow_core, deployment)
             service = LayeredService(deployment, core, self._describe, self._layers, follow)
             self._layered[deployment] = service
             if deployment in self._snapshots:
                 service.update(self._snapshots[deployment])
         return service
 
-    def _followed(self, deployment: DeploymentId) -> Service:
-        """Return the core service of a router that watches its deployment; see `_core`."""
+    def _follow_core(self, deployment: DeploymentId) -> Service:
+        """Return the core service of a router that watches its deployment; see `_build_core`."""
         core = self._cores.get(deployment)
         if core is not None:
             return core
         core = self._dropped_cores.get(deployment)
         if core is None:
             router = self._make(deployment)
-            core = self._core(router)
+            core = self._build_core(router)
         else:
             router = self._dropped[deployment]
             router.reopen()
         self._adopt(router, core)
         return core
 
-    def _core(self, router: Router) -> Service:
+    def _build_core(self, router: Router) -> Service:
         """Return the service inside the layers that depend on options."""
         if self._describe is None:
             layers = self._layers(DeploymentInfo(router.deployment))
@@ -112,7 +112,7 @@ class RouterTable:
                 return compose(router.service, [staged.layer for staged in layers])
         return functools.partial(router.service)  # weakly referenceable, unlike a bound method
 
-    def is_gone(self, deployment: DeploymentId) -> bool:
+    def is_deleted(self, deployment: DeploymentId) -> bool:
         """Return whether a deployment that was called no longer exists."""
         router = self.live.get(deployment)
         return router is None or router.is_deleted
@@ -140,35 +140,35 @@ class RouterTable:
                 # Layers first: the router may send calls as soon as it has the snapshot.
                 self._layered[deployment].update(snapshot)
             router.update(news)
-            self._note(router)
+            self._track_deletion(router)
 
         self._subscription.follow(deployment_key(deployment), apply)
 
-    def _note(self, router: Router) -> None:
+    def _track_deletion(self, router: Router) -> None:
         """Track whether a router's deployment is deleted, and schedule its removal."""
         if not router.is_deleted:
-            self._gone.pop(router.deployment, None)
+            self._deleted.pop(router.deployment, None)
             return
-        self._gone.setdefault(router.deployment, self._loop.time())
-        if len(self._gone) > MAX_GONE:
-            self._drop_gone()
+        self._deleted.setdefault(router.deployment, self._loop.time())
+        if len(self._deleted) > MAX_DELETED:
+            self._drop_deleted()
         if self._timer is None:
-            self._timer = self._loop.call_later(LINGER_S, self._due)
+            self._timer = self._loop.call_later(LINGER_S, self._on_timer)
 
-    def _due(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
-        self._drop_gone()
-        if self._gone:
-            self._timer = self._loop.call_later(LINGER_S, self._due)
+        self._drop_deleted()
+        if self._deleted:
+            self._timer = self._loop.call_later(LINGER_S, self._on_timer)
 
-    def _drop_gone(self) -> None:
+    def _drop_deleted(self) -> None:
         now = self._loop.time()
-        for deployment, since in list(self._gone.items()):
+        for deployment, since in list(self._deleted.items()):
             # Timers may fire a little early.
-            if now - since < LINGER_S - 0.1 and len(self._gone) <= MAX_GONE:
+            if now - since < LINGER_S - 0.1 and len(self._deleted) <= MAX_DELETED:
                 return
             if self.live[deployment].is_idle:
-                del self._gone[deployment]
+                del self._deleted[deployment]
                 self._drop(deployment)
 
     def _drop(self, deployment: DeploymentId) -> None:
@@ -179,9 +179,9 @@ class RouterTable:
             self._layered[deployment].forget()
         router = self._dropped[deployment] = self.live.pop(deployment)
         self._dropped_cores[deployment] = self._cores.pop(deployment)
-        router.retire(self._returned)
+        router.retire(self._readopt)
 
-    def _returned(self, router: Router) -> None:
+    def _readopt(self, router: Router) -> None:
         """Adopt a dropped router again: a caller has kept its service and calls it."""
         # The call holds a reference to the core, so the weak reference is alive.
         self._adopt(router, self._dropped_cores[router.deployment])
