@@ -177,7 +177,7 @@ class ReplicaStart:
             missing = await self._cluster.missing(actor_spec)
         if self.had_resources is None and missing is not None:
             # Only the first answer counts: the replica's own resources are taken before its
-            # process is up, and later answers may lack them for a second one.
+            # process is up, and later answers may find too few for a second one.
             self.had_resources = missing == {}
             self._changed()
         if missing != self._missing:
