@@ -519,7 +519,7 @@ def test_a_package_that_is_not_there(local):
     assert line.startswith(
         "default#Lacking: ModuleNotFoundError: No module named 'torchh'. Install"
     )
-    assert "gives 'torchh' on every node where replicas run" in line
+    assert "the package of module 'torchh' on every node that runs replicas" in line
     assert 'ray_actor_options={"runtime_env": {"pip": [...]}}' in line
 
 
