@@ -14,7 +14,7 @@ import pytest
 from alacarte import actors
 from alacarte._control.controller import Controller
 from alacarte._control.controller_actor import ControllerActor
-from alacarte._control.node_service_actor import ServiceActor
+from alacarte._control.node_service_actor import NodeServiceActor
 from alacarte._replica.replica_actor import ReplicaActor
 from alacarte_autoscaling._policy_process import PolicyProcess
 from alacarte_autoscaling._policy_protocol import PolicyProtocol
@@ -27,7 +27,7 @@ CONFORMANCE = (
 PAIRS = [
     (actors.ControllerProtocol, ControllerActor),
     (actors.ReplicaProtocol, ReplicaActor),
-    (actors.NodeServiceProtocol, ServiceActor),
+    (actors.NodeServiceProtocol, NodeServiceActor),
     (PolicyProtocol, PolicyProcess),
 ]
 LAUNCHED: dict[type, type] = {ControllerActor: Controller}

@@ -19,7 +19,7 @@ from alacarte._cluster.cluster_protocol import ActorContext, ActorSpec, Node, No
 from alacarte._cluster.local import LocalCluster
 from alacarte._cluster.stubs import stub
 from alacarte._control import node_watch as nodes_module
-from alacarte._control.node_service_group import ServiceGroup, WantedService
+from alacarte._control.node_service_group import NodeServiceGroup, WantedService
 from alacarte._plugins import Plugins, load
 from alacarte._process.node_service_sender import ServiceSender
 from alacarte.actors import Membership, NodeServiceProtocol
@@ -91,9 +91,9 @@ class Site:
         self.spec = NodeServiceSpec("s", f"{world.__name__}:Service", serves_routes=True)
         self.group = self.new_group()
 
-    def new_group(self) -> ServiceGroup:
+    def new_group(self) -> NodeServiceGroup:
         membership = Membership("i", b"x" * 32, {"cluster": {"max_message_bytes": 2**20}})
-        return ServiceGroup(
+        return NodeServiceGroup(
             self.cluster,
             membership,
             self.plugins,

@@ -39,7 +39,7 @@ from .deployment_status import settled
 from .desired_state import DesiredState, longest_grace_s
 from .instance_status import add_deleted, add_layer_failures, application_overview, routes_overview
 from .lease import Lease
-from .node_service_group import ServiceGroup
+from .node_service_group import NodeServiceGroup
 from .node_watch import NodeWatch
 from .publisher import Publisher
 from .report_topics import ReportTopics
@@ -87,7 +87,9 @@ class Controller:
         gate = StartGate(context.node.cores or math.inf)
         self._loop = ControlLoop(context, bootstrap, gate, self._publisher, self._topics)
         hub = self._publisher.hub
-        self._services = ServiceGroup(context.cluster, membership, plugins, hub.track, hub.untrack)
+        self._services = NodeServiceGroup(
+            context.cluster, membership, plugins, hub.track, hub.untrack
+        )
         self._nodes = NodeWatch(
             context.cluster,
             plugins,
@@ -322,7 +324,7 @@ class Controller:
         self._lease.renew()
 
     async def restart_services(self, service: str, drain_s: float) -> None:
-        """Replace each process of a node service; see `ServiceGroup.restart`."""
+        """Replace each process of a node service; see `NodeServiceGroup.restart`."""
         await self._services.restart(service, drain_s)
 
     # --- processes ----------------------------------------------------------------------

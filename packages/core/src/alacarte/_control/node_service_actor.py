@@ -21,11 +21,11 @@ from ..errors import PluginError
 from ..foreign import load_target
 from ..types import MessageReceiver, NodeService, ProcessInfo
 
-__all__ = ["ServiceActor"]
+__all__ = ["NodeServiceActor"]
 
 
 class HostedServiceContext:
-    """The `ServiceContext` of a process that `ServiceActor` hosts.
+    """The `ServiceContext` of a process that `NodeServiceActor` hosts.
 
     Args:
         group: Unique name of the service on this node, shared by its processes.
@@ -58,7 +58,7 @@ class HostedServiceContext:
         return [path for path in paths if path not in self._own]
 
 
-class ServiceActor:
+class NodeServiceActor:
     """The actor that hosts a `NodeService`.
 
     Args:

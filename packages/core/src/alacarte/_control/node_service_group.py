@@ -28,10 +28,10 @@ from ..foreign import describe_error
 from ..status import ProxyStatus, ServiceStatusOverview
 from ..types import NodeServiceSpec, ProcessInfo
 
-__all__ = ["ServiceGroup", "WantedService"]
+__all__ = ["NodeServiceGroup", "WantedService"]
 
 log = logging.getLogger("alacarte.controller")
-SERVICE_TARGET = "alacarte._control.node_service_actor:ServiceActor"
+NODE_SERVICE_TARGET = "alacarte._control.node_service_actor:NodeServiceActor"
 _RESTART_BACKOFF_S = (0.1, 0.5, 2.0, 5.0)
 _MAX_AWAITED_FAILURES = 2
 """Failed starts of a process that `wait_ready` waits for."""
@@ -103,7 +103,7 @@ class _Slot:
         )
 
 
-class ServiceGroup:
+class NodeServiceGroup:
     """All node services of the instance. Lives on the controller's loop.
 
     Args:
@@ -275,7 +275,7 @@ class ServiceGroup:
             actor = await self._cluster.start_actor(
                 ActorSpec(
                     name,
-                    SERVICE_TARGET,
+                    NODE_SERVICE_TARGET,
                     (
                         slot.spec.target,
                         slot.process_info(name),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from .._cluster.cluster_protocol import Cluster, Node
 from .._plugins import Plugins
 from .._section_values import SectionValues
-from .node_service_group import ServiceGroup, WantedService
+from .node_service_group import NodeServiceGroup, WantedService
 
 __all__ = ["NodeWatch"]
 
@@ -33,7 +33,7 @@ class NodeWatch:
         cluster: Cluster,
         plugins: Plugins,
         config: SectionValues,
-        services: ServiceGroup,
+        services: NodeServiceGroup,
         migrate: Callable[[Mapping[str, float]], None],
         nodes_changed: Callable[[Sequence[Node]], None],
         is_stopping: Callable[[], bool],
