@@ -92,7 +92,7 @@ class CallBuilder:
         request_id: str,
         messages: AsyncIterator[Message],
     ) -> Call:
-        """Return the call of a WebSocket: its handshake, with the client's messages as body."""
+        """Return the call of a WebSocket handshake, with the client's messages as body."""
         call = self.http_call(head, peer, resolved, options, request_id, rest=messages)
         call.protocol, call.idempotent, call.no_shadow = WEBSOCKET, False, True
         return call

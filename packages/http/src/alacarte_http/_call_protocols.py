@@ -47,7 +47,7 @@ class WebSocketCalls:
         return WebSocketServiceBuilder().bind(user_callable)
 
     def failure_code(self, reply: Reply) -> ErrorCode | None:
-        """Return the error code of a handshake denied with 500 or more, None otherwise."""
+        """Return the error code of a WebSocket handshake denied with 500 or more, else None."""
         status = denied_with(reply.payload[0])
         return None if status is None else _failure_code(status)
 

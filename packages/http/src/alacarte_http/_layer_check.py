@@ -22,7 +22,7 @@ _ROUTES = (
 
 
 def check_http_layers(hooks: Hooks, config: ConfigSections) -> None:
-    """Build the layers of each kind of route, and send a request and a handshake through them.
+    """Send a request and a WebSocket handshake through the layers of each kind of route.
 
     Raises:
         AssertionError: A hook or a layer fails, or returns an invalid value.

@@ -9,9 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from alacarte_http._edge.edge import Edge
+from alacarte_http._edge.edge_limits import edge_limits
 from alacarte_http._edge.exchange import Exchange
 from alacarte_http._edge.http_connection import HttpConnection, Phase
-from alacarte_http._edge.limits import edge_limits
 from alacarte_http._head_codec import ResponseHead
 from alacarte_http.config import HTTPOptions
 

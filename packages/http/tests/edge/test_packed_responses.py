@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from alacarte_http._edge.edge import Edge
+from alacarte_http._edge.edge_limits import edge_limits
 from alacarte_http._edge.exchange import SMALL_BYTES, Exchange
 from alacarte_http._edge.http_connection import HttpConnection
-from alacarte_http._edge.limits import edge_limits
 from alacarte_http._head_codec import PREFIX_BYTES, pack_response, pack_value_head, unpack_response
 from alacarte_http.config import HTTPOptions
 

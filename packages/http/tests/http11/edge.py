@@ -17,10 +17,10 @@ from alacarte.types import Call as ReplicaCall
 from alacarte.types import DeploymentId, Reply, Route, RouteTable
 from alacarte_http._edge.edge import Edge as Shared
 from alacarte_http._edge.edge import Successor
+from alacarte_http._edge.edge_limits import edge_limits
 from alacarte_http._edge.exchange import ClientDisconnected, Exchange
 from alacarte_http._edge.head import Head, Peer
 from alacarte_http._edge.http_connection import HttpConnection
-from alacarte_http._edge.limits import edge_limits
 from alacarte_http._head_codec import ResponseHead, pack_response
 from alacarte_http._proxy.proxy_app import ProxyApp
 from alacarte_http.config import HTTPOptions
@@ -251,7 +251,7 @@ class Edge:
             self._runtime.plain = plain
             self._proxy.update(_TABLE)
             begun = _Begun(self._proxy)
-            self._proxied.application = begun
+            self._proxied.handler = begun
             before = self._runtime.ended
             transport = _Transport(self._sockets[0])
             connection = transport.protocol = HttpConnection(self._proxied)

@@ -14,13 +14,13 @@ from alacarte.errors import BackPressureError
 from alacarte.types import Call, DeploymentId, Identity, Message, Reply, Route
 from alacarte_http._call_builder import CallBuilder
 from alacarte_http._edge.edge import Edge
+from alacarte_http._edge.edge_limits import edge_limits
 from alacarte_http._edge.exchange import Exchange
 from alacarte_http._edge.head import Head, Peer
 from alacarte_http._edge.http_connection import HttpConnection
-from alacarte_http._edge.limits import edge_limits
 from alacarte_http._errors import LocalResponse
 from alacarte_http._head_codec import pack_peer, pack_response
-from alacarte_http._proxy.layered_forwarding import Handshake, LayeredForwarding
+from alacarte_http._proxy.layered_forwarding import LayeredForwarding, WebSocketHandshake
 from alacarte_http._proxy.layered_routes import RouteLayers, RouteTarget
 from alacarte_http._request_options import RequestOptions, read_options
 from alacarte_http._resolved_route import ResolvedRoute
@@ -441,9 +441,9 @@ class Opened:
         self.messages = SimpleNamespace()
 
 
-def handshake(to: RouteTarget, timeout_s: float | None = None) -> Handshake:
+def handshake(to: RouteTarget, timeout_s: float | None = None) -> WebSocketHandshake:
     connection: Any = Opened()
-    return Handshake(connection, to, RequestOptions(), CallBuilder(timeout_s, ()))
+    return WebSocketHandshake(connection, to, RequestOptions(), CallBuilder(timeout_s, ()))
 
 
 def accepted(rest: Any = None) -> Reply:

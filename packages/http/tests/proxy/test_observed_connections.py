@@ -10,7 +10,7 @@ import pytest
 
 from alacarte.types import Call, DeploymentId, EdgeObserver, EdgeRequest, Reply, Route, RouteTable
 from alacarte_http._edge.edge import Edge
-from alacarte_http._edge.limits import edge_limits
+from alacarte_http._edge.edge_limits import edge_limits
 from alacarte_http._head_codec import pack_response
 from alacarte_http._proxy.observed_connections import (
     ObservedApp,

@@ -12,8 +12,8 @@ import pytest
 from alacarte.errors import RequestError
 from alacarte.types import Call, DeploymentId, Message, Reply, Route, RouteTable
 from alacarte_http._edge.edge import Edge
+from alacarte_http._edge.edge_limits import edge_limits
 from alacarte_http._edge.http_connection import HttpConnection
-from alacarte_http._edge.limits import edge_limits
 from alacarte_http._head_codec import pack_response
 from alacarte_http._proxy.proxy_app import ProxyApp
 from alacarte_http._websocket.websocket_connection import WebSocketConnection

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alacarte_http._edge.edge_limits import edge_limits
 from alacarte_http._edge.head import Head
-from alacarte_http._edge.limits import edge_limits
 from alacarte_http._edge.reader import Reader, Upgrade
-from alacarte_http._websocket.handshake import refusal_of, write_accept
+from alacarte_http._websocket.opening_handshake import refusal_of, write_accept
 from alacarte_http._websocket.websocket_codec import (
     Accept,
     pack_accept,

@@ -6,7 +6,7 @@ Times are seconds of `Edge.now`, a clock that stops while the event loop is bloc
 from __future__ import annotations
 
 from .checks import Refusal
-from .limits import EdgeLimits
+from .edge_limits import EdgeLimits
 
 __all__ = ["Deadlines"]
 

@@ -1,4 +1,4 @@
-"""State that the client connections of a proxy process share: application, limits, clock, sweep."""
+"""State that the client connections of a proxy process share: handler, limits, clock, sweep."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from itertools import islice
 from typing import Protocol
 
 from .client_socket import has_unread
-from .exchange import EdgeApplication
+from .edge_limits import EdgeLimits
+from .exchange import ExchangeHandler
 from .head import Head, Peer
-from .limits import EdgeLimits
-from .responses import ResponseStarts
+from .response_starts import ResponseStarts
 
 __all__ = ["DRAIN_LINGER_S", "Edge", "OpenConnection", "Successor"]
 
@@ -60,7 +60,7 @@ class Edge:
     Deadlines are enforced up to one sweep early, rather than late.
 
     Args:
-        application: Answers exchanges.
+        handler: Answers exchanges.
         limits: Limits of each connection.
         upgrade: Makes the protocol of an upgraded connection; None refuses WebSockets.
 
@@ -76,11 +76,11 @@ class Edge:
 
     def __init__(
         self,
-        application: EdgeApplication,
+        handler: ExchangeHandler,
         limits: EdgeLimits,
         upgrade: Callable[[], Successor] | None = None,
     ) -> None:
-        self.application = application
+        self.handler = handler
         self.limits = limits
         self.upgrade = upgrade
         self.now = 0.0

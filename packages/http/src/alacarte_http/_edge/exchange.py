@@ -1,4 +1,4 @@
-"""An exchange: one request and its response, as the application sees them."""
+"""An exchange: one request and its response, as the handler sees them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from alacarte.types import Buffer
 from .._head_codec import HEAD_END, PREFIX_BYTES, ResponseHead, unpack_prefix, unpack_response
 from .flow import Flow
 from .head import Head, Peer
-from .responses import BODILESS, ResponseStarts
+from .response_starts import BODILESS, ResponseStarts
 
-__all__ = ["EdgeApplication", "ClientDisconnected", "Exchange", "Work"]
+__all__ = ["ClientDisconnected", "Exchange", "ExchangeHandler", "Work"]
 
 log = logging.getLogger("alacarte.http")
 HIGH_WATER_BYTES = 64 * 1024
@@ -30,7 +30,7 @@ _NO_BODY, _CHUNKED, _UNTIL_CLOSE = -1, -2, -3
 
 
 class ClientDisconnected(Exception):
-    """The client has disconnected, or its request was refused while the application worked."""
+    """The client has disconnected, or its request was refused while the handler worked."""
 
 
 class Work(Protocol):
@@ -75,7 +75,7 @@ class ClientConnection(Protocol):
 class Exchange:
     """A request and its response.
 
-    The application reads the request (`head`, `read`) and answers once: with `respond`, or with
+    The handler reads the request (`head`, `read`) and answers once: with `respond`, or with
     `start`, any number of calls of `write`, and `end`.
 
     Args:
@@ -140,23 +140,23 @@ class Exchange:
         return self._client.spawn(self, work)
 
     async def run(self, work: Coroutine[object, None, None]) -> None:
-        """Run the application's work on this exchange to the end of the response."""
+        """Run the handler's work on this exchange to the end of the response."""
         try:
             await work
             if not self.response_complete and not self.disconnected:
-                self.fail("the application returned without a response")
+                self.fail("the handler returned without a response")
         except asyncio.CancelledError:
             if not self.disconnected:
                 self._client.abort_response(self)
             raise
         except ClientDisconnected:
             pass
-        except (Exception, SystemExit) as error:  # raised by the application
-            log.error("the HTTP application failed", exc_info=error)
-            self.fail("the application raised an exception")
+        except (Exception, SystemExit) as error:  # raised by the handler
+            log.error("the proxy failed on a request", exc_info=error)
+            self.fail("the handler raised an exception")
 
     def fail(self, reason: str) -> None:
-        """Respond 500 in place of the application, or abort a response that has begun."""
+        """Respond 500 in place of the handler, or abort a response that has begun."""
         if self.response_complete or self.disconnected:
             return
         if self.response_started:
@@ -411,7 +411,7 @@ class Exchange:
         """Decide, when the head is written, whether the connection closes after this response.
 
         Args:
-            close: The application asks for it.
+            close: The handler asks for it.
         """
         if close or self.awaits_continue or self._client.closes_after(self):
             # A client without its 100 Continue may send the body or the next request: the server
@@ -425,8 +425,8 @@ class Exchange:
         self._client.on_response_complete(self)
 
 
-class EdgeApplication(Protocol):
-    """The application of an edge. Runs on the event loop of the connections."""
+class ExchangeHandler(Protocol):
+    """The handler of an edge's exchanges. Runs on the event loop of the connections."""
 
     def __call__(self, exchange: Exchange) -> Coroutine[object, None, None] | None:
         """Answer an exchange.

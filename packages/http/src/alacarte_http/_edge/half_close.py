@@ -7,7 +7,7 @@ from typing import Protocol
 
 from .client_socket import is_reset, write_now
 from .exchange import Exchange
-from .responses import CONTINUE
+from .response_starts import CONTINUE
 
 __all__ = ["HalfClose"]
 

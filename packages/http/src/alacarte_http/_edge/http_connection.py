@@ -26,7 +26,7 @@ from .half_close import HalfClose
 from .head import Head, Peer, peer_of
 from .reader import Body, End, Event, Reader, Upgrade, websocket_refusal
 from .reader_state import State
-from .responses import CONTINUE, refusal_bytes
+from .response_starts import CONTINUE, refusal_bytes
 
 __all__ = ["HttpConnection", "Phase"]
 
@@ -72,7 +72,7 @@ class HttpConnection(asyncio.Protocol):
         peer: Addresses of client and server.
         phase: The connection's phase.
         half_closed: The client has stopped sending, but its requests are still answered.
-        connected: `connection_made` was called; with TLS, after the handshake.
+        connected: `connection_made` was called; with TLS, after the TLS handshake.
         flow: Flow control in both directions.
     """
 
@@ -234,17 +234,17 @@ class HttpConnection(asyncio.Protocol):
     # --- requests in order
 
     def _begin(self, exchange: Exchange) -> None:
-        """Pass an exchange to the application."""
+        """Pass an exchange to the handler."""
         self.active = exchange
         self.edge.idle.pop(self, None)
         try:
             if exchange.head.raw_path == b"*":
                 work = exchange.respond_after_drain(_OPTIONS_RESPONSE, b"", b"")
             else:
-                work = self.edge.application(exchange)
-        except (Exception, SystemExit) as error:  # raised by the application
-            log.error("the HTTP application failed", exc_info=error)
-            exchange.fail("the application raised an exception")
+                work = self.edge.handler(exchange)
+        except (Exception, SystemExit) as error:  # raised by the handler
+            log.error("the proxy failed on a request", exc_info=error)
+            exchange.fail("the handler raised an exception")
             return
         if work is not None:
             self.spawn(exchange, work)
@@ -264,7 +264,7 @@ class HttpConnection(asyncio.Protocol):
         if not exchange.keep_alive:
             self._finish()
         elif self._queue:
-            # In the next iteration of the loop, after the application has ended the last request.
+            # In the next iteration of the loop, after the handler has ended the last request.
             self.active = self._queue.popleft()
             self.loop.call_soon(self._begin_next, self.active)
         elif self._refusal is not None:
@@ -405,7 +405,7 @@ class HttpConnection(asyncio.Protocol):
         An idle connection stays open for another `linger_s`, since a request may be on its way,
         which is answered as well. Then the connection leaves the edge's `connections`. The time
         that this takes is bounded by the deadlines for receiving and sending, and by the
-        application.
+        handler.
         """
         self.edge.draining = True
         if self._is_idle:

@@ -34,9 +34,9 @@ from .checks import (
     parse_target,
     parser_refusal,
 )
+from .edge_limits import EdgeLimits
 from .framing import Framing
 from .head import Head
-from .limits import EdgeLimits
 from .reader_state import RECEIVING, TRANSITIONS, State, Step
 
 __all__ = ["END", "Body", "End", "Event", "Reader", "Upgrade", "websocket_refusal"]
@@ -433,7 +433,7 @@ class Reader:
 
 
 def websocket_refusal() -> Refusal:
-    """Return the refusal of a handshake that has a body or is pipelined behind a request."""
+    """Return the refusal of a WebSocket handshake that has a body or is pipelined."""
     return Refusal(
         400, "A WebSocket handshake must have no body and must not be pipelined behind a request."
     )

@@ -121,7 +121,7 @@ class HttpProxy:
 def _make_app(
     runtime: Runtime, options: HTTPOptions, access_log: AccessLogWriter | None
 ) -> ProxyApp:
-    """Return the proxy's application; an `ObservedApp` if a plugin observes the edge."""
+    """Return the handler of the proxy's edge; an `ObservedApp` if a plugin observes the edge."""
     layers = _make_layers(runtime)
     observer = runtime.observe("edge", EdgeObserver, "http")
     if observer is None:

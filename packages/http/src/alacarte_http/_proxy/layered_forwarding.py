@@ -17,7 +17,7 @@ from .._edge.head import Head, Peer
 from .._errors import error_response
 from .._head_codec import HTTP
 from .._request_options import RequestOptions, read_options
-from .._websocket.relay import handshake_error_response
+from .._websocket.relay import websocket_error_response
 from .._websocket.websocket_connection import WebSocketConnection
 from ..layers import HttpRequest, HttpResponse, HttpRoute
 from ..message import read_response, write_reply
@@ -26,7 +26,7 @@ from .layer_builder import to_http_response
 from .layered_routes import RouteLayers, RouteTarget
 from .request_body import rest_of_body
 
-__all__ = ["Handshake", "LayeredForwarding"]
+__all__ = ["LayeredForwarding", "WebSocketHandshake"]
 
 _HTTP_CALL = Call(HTTP, ())
 _LAYER_GRACE_S = 0.05
@@ -171,11 +171,11 @@ class LayeredForwarding(Forwarding):
         return self.exchange.disconnected or task is None or bool(task.cancelling())
 
 
-class Handshake:
+class WebSocketHandshake:
     """A service that sends the handshake of a WebSocket through layers to a replica.
 
     Attributes:
-        call: The handshake's call, with the layers' changes once they have passed it on.
+        call: The WebSocket handshake's call, with the layers' changes once they have passed it on.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class Handshake:
         self.call = _HTTP_CALL
 
     def make_call(self, request_id: str) -> Call:
-        """Return the call of the handshake as the client sent it."""
+        """Return the call of the WebSocket handshake as the client sent it."""
         self.call = self._call(self._connection.head, self._options, request_id)
         return self.call
 
@@ -211,7 +211,7 @@ class Handshake:
         )
 
     async def __call__(self, call: Call) -> Reply:
-        """Return the response of the layers to the handshake."""
+        """Return the response of the layers to the WebSocket handshake."""
         connection, target = self._connection, self._target
         request = _request(
             connection.head,
@@ -231,7 +231,7 @@ class Handshake:
         return write_reply(call, response)
 
     async def _forward(self, request: HttpRequest) -> HttpResponse:
-        """Send a handshake that all layers have passed on to a replica."""
+        """Send a WebSocket handshake that all layers have passed on to a replica."""
         _check_first_forward(self._forwarded)
         self._forwarded = True
         target = self._target
@@ -253,7 +253,7 @@ class Handshake:
         except BaseException as error:  # the client gets a response to any failure
             if is_cancellation(error):
                 raise
-            return to_http_response(handshake_error_response(error, request.request_id))
+            return to_http_response(websocket_error_response(error, request.request_id))
 
     async def _close(self) -> None:
         rest, self._rest = self._rest, None

@@ -1,4 +1,4 @@
-"""Connections and application of a proxy that a plugin observes.
+"""Connections and edge handler of a proxy that a plugin observes.
 
 They are subclasses, so that a proxy without an observer has no cost.
 """
@@ -96,7 +96,7 @@ class ObservedWebSocket(WebSocketConnection):
 
 
 class ObservedApp(ProxyApp):
-    """A proxy application that reports its requests to an observer.
+    """A `ProxyApp` that reports its requests to an observer.
 
     Attributes:
         observer: Observer of one or several plugins; never raises. Set before the first request.

@@ -1,4 +1,4 @@
-"""The proxy's application: find the route of each request and forward it, or refuse it.
+"""The handler of the proxy's edge: find the route of each request and forward it, or refuse it.
 
 On the path of every request, so without a framework, a hook, pickle or logging. Runs on the proxy's
 event loop.
@@ -28,7 +28,7 @@ from .access_log import AccessLogWriter
 from .forwarding import CLIENT_CLOSED_REQUEST, Forwarding, send_local_response
 from .layer_builder import HttpLayers
 from .layer_rebuild import LayerRebuild
-from .layered_forwarding import Handshake, LayeredForwarding
+from .layered_forwarding import LayeredForwarding, WebSocketHandshake
 from .layered_routes import UNROUTED, LayeredRoutes, RouteLayers, RouteTarget
 from .route_index import RouteIndex
 from .system_paths import NO_ROUTES, PREFIX, SystemPaths
@@ -48,7 +48,7 @@ _NO_APPLICATION = LocalResponse(
 
 
 class ProxyApp:
-    """The application of the proxy's edge: routes requests by the runtime's route table.
+    """The handler of the proxy's edge: routes requests by the runtime's route table.
 
     Args:
         runtime: Runtime of this process.
@@ -151,7 +151,7 @@ class ProxyApp:
         request_id = options.request_id or new_request_id()
         layers = None if self._layered is None else self._find_layers(self._layered, head)
         if layers is not None:
-            await self._handshake_through_layers(
+            await self._websocket_through_layers(
                 connection, layers, options, request_id, started_at
             )
             return
@@ -199,7 +199,7 @@ class ProxyApp:
         ).begin()
         return None
 
-    async def _handshake_through_layers(
+    async def _websocket_through_layers(
         self,
         connection: WebSocketConnection,
         layers: RouteLayers,
@@ -213,7 +213,7 @@ class ProxyApp:
             target = RouteTarget(layers, UNROUTED, lambda options: reserved)
         else:
             target = self._target(head, layers)
-        handshake = Handshake(connection, target, options, self._call_builder)
+        handshake = WebSocketHandshake(connection, target, options, self._call_builder)
         status = CLIENT_CLOSED_REQUEST
         try:
             status = await serve_websocket(connection, handshake.make_call(request_id), handshake)

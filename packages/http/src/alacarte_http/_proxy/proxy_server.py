@@ -13,8 +13,8 @@ from typing import Any
 import uvicorn
 
 from .._edge.edge import Edge, OpenConnection
+from .._edge.edge_limits import edge_limits
 from .._edge.http_connection import HttpConnection
-from .._edge.limits import edge_limits
 from .._websocket.websocket_connection import WebSocketConnection
 from ..config import HTTPOptions
 from .observed_connections import ObservedApp, ObservedConnection, ObservedWebSocket
@@ -24,13 +24,13 @@ from .shared_socket import BACKLOG
 __all__ = ["ProxyServer"]
 
 _POLL_INTERVAL_S = 0.01
-_HANDSHAKE_POLL_INTERVAL_S = 0.1
-_HANDSHAKE_TIMEOUT_S = 1.0
+_TLS_HANDSHAKE_POLL_INTERVAL_S = 0.1
+_TLS_HANDSHAKE_TIMEOUT_S = 1.0
 """Time for TLS handshakes in progress if no new proxy takes over the address."""
 
 
 class ProxyServer(uvicorn.Server):
-    """Accepts connections for the proxy's application, and drains them.
+    """Accepts connections for the handler of the proxy's edge, and drains them.
 
     uvicorn creates connections through `Config(http=...)`, and `serve` runs until `should_exit`.
     The edge counts connections and `drain` closes them, so that uvicorn's shutdown finds none.
@@ -56,7 +56,7 @@ class ProxyServer(uvicorn.Server):
         self._accepts = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[object]] = set()
-        self._handshaking: weakref.WeakSet[HttpConnection] = weakref.WeakSet()
+        self._tls_handshaking: weakref.WeakSet[HttpConnection] = weakref.WeakSet()
         super().__init__(
             uvicorn.Config(
                 _no_asgi,
@@ -89,7 +89,7 @@ class ProxyServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, with the timeout of a request's head for TLS handshakes.
 
-        uvicorn sets no timeout of its own for handshakes.
+        uvicorn sets no timeout of its own for TLS handshakes.
         """
         if self._tls:
             loop = asyncio.get_running_loop()
@@ -108,8 +108,8 @@ class ProxyServer(uvicorn.Server):
         else:
             made = ObservedConnection(self._edge, self._observer)
         if self._tls:
-            # The edge counts a connection only after its handshake.
-            self._handshaking.add(made)
+            # The edge counts a connection only after its TLS handshake.
+            self._tls_handshaking.add(made)
         return made
 
     def stop_accepting(self) -> None:
@@ -137,15 +137,15 @@ class ProxyServer(uvicorn.Server):
     def _on_accepted(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # retrieved, so that asyncio does not log a failed handshake
+            task.exception()  # retrieved, so that asyncio does not log a failed TLS handshake
 
     @property
-    def _has_handshakes(self) -> bool:
+    def _has_tls_handshakes(self) -> bool:
         """Whether a TLS handshake is in progress."""
-        if not any(not each.connected for each in self._handshaking):
+        if not any(not each.connected for each in self._tls_handshaking):
             return False
-        gc.collect()  # removes connections of failed handshakes, which asyncio does not report
-        return any(not each.connected for each in self._handshaking)
+        gc.collect()  # removes connections of failed TLS handshakes, unreported by asyncio
+        return any(not each.connected for each in self._tls_handshaking)
 
     async def drain(self, linger_s: float | None) -> None:
         """Wait until every connection has its responses and is closed.
@@ -156,7 +156,7 @@ class ProxyServer(uvicorn.Server):
         """
         self._edge.draining = True
         draining: weakref.WeakSet[OpenConnection] = weakref.WeakSet()
-        deadline = time.monotonic() + (_HANDSHAKE_TIMEOUT_S if linger_s is None else linger_s)
+        deadline = time.monotonic() + (_TLS_HANDSHAKE_TIMEOUT_S if linger_s is None else linger_s)
         while True:
             # asyncio creates connections a few iterations after it has accepted them.
             await asyncio.sleep(_POLL_INTERVAL_S)
@@ -169,9 +169,9 @@ class ProxyServer(uvicorn.Server):
                         connection.drain(linger_s)
             if self.num_connections or self._tasks:
                 continue
-            if time.monotonic() > deadline or not self._has_handshakes:
+            if time.monotonic() > deadline or not self._has_tls_handshakes:
                 return
-            await asyncio.sleep(_HANDSHAKE_POLL_INTERVAL_S)
+            await asyncio.sleep(_TLS_HANDSHAKE_POLL_INTERVAL_S)
 
     async def stop(self) -> None:
         """Abort all connections and stop."""

@@ -96,7 +96,7 @@ class WebSocketSession:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> Reply:
-        """Run the application until it accepts or denies the handshake."""
+        """Run the application until it accepts or denies the WebSocket handshake."""
         self._task = _running.start(self._run())
         try:
             first = await anext(self)

@@ -2,7 +2,7 @@
 
 One call carries one connection: the client's messages are the call's body, the application's
 messages its reply. The flow-control windows of both streams slow down the faster side. The call's
-deadline applies only to the handshake, so a connection may stay open.
+deadline applies only to the WebSocket handshake, so a connection may stay open.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .websocket_codec import (
 )
 from .websocket_connection import WebSocketConnection
 
-__all__ = ["handshake_error_response", "is_failure", "serve_websocket"]
+__all__ = ["websocket_error_response", "is_failure", "serve_websocket"]
 
 log = logging.getLogger("alacarte.http")
 _SWITCHING = 101
@@ -38,10 +38,10 @@ _INTERNAL = "internal error"
 
 
 async def serve_websocket(connection: WebSocketConnection, call: Call, service: Service) -> int:
-    """Serve one connection to its end; return the status of its handshake.
+    """Serve one connection to its end; return the status of its WebSocket handshake.
 
     Args:
-        call: The call of the handshake, with the client's messages as body.
+        call: The call of the WebSocket handshake, with the client's messages as body.
         service: Returns the application's reply to the call.
     """
     request_id = call.request_id
@@ -52,14 +52,14 @@ async def serve_websocket(connection: WebSocketConnection, call: Call, service: 
     except BaseException as error:  # the client gets a response to any failure
         if is_cancellation(error):
             raise
-        response = handshake_error_response(error, request_id)
+        response = websocket_error_response(error, request_id)
         connection.deny(response, request_id)
         return response.status
     return await _relay(connection, reply, request_id)
 
 
-def handshake_error_response(error: BaseException, request_id: str) -> LocalResponse:
-    """Return the response to a handshake that failed; log the error if the status is 500."""
+def websocket_error_response(error: BaseException, request_id: str) -> LocalResponse:
+    """Return the response to a failed WebSocket handshake; log the error if the status is 500."""
     response = error_response(error)
     if isinstance(error, PluginError):  # its traceback is logged once, with the plugin's name
         log.error("WebSocket %s failed: %s", request_id, error)
@@ -69,7 +69,7 @@ def handshake_error_response(error: BaseException, request_id: str) -> LocalResp
 
 
 def is_failure(reply: Reply) -> bool:
-    """Return whether the application denied the handshake with 500 or more."""
+    """Return whether the application denied the WebSocket handshake with 500 or more."""
     status = denied_with(reply.payload[0])
     return status is not None and status >= 500
 
@@ -91,7 +91,7 @@ async def _relay(connection: WebSocketConnection, reply: Reply, request_id: str)
     except Exception as error:
         if not connection.answered and not connection.disconnected:
             # A layer or the application returned an invalid reply.
-            response = handshake_error_response(error, request_id)
+            response = websocket_error_response(error, request_id)
             connection.deny(response, request_id)
             return response.status
         code, reason = _close_for(error)

@@ -10,7 +10,7 @@
 | DENY | replica | a response, with the first part of its body |
 | BODY | replica | a further part of that body |
 
-The call itself carries the handshake in the encoding of `_head_codec.pack_request`.
+The call itself carries the WebSocket handshake in the encoding of `_head_codec.pack_request`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ KIND = {kind: bytes((kind,)) for kind in (TEXT, BINARY, CLOSE, ACCEPT, DENY, BOD
 
 _CODE = Struct("<H")
 _SIZE = Struct("<I")
-# Headers of the handshake that the proxy writes itself.
+# Headers of the WebSocket handshake that the proxy writes itself.
 HANDSHAKE_HEADERS = frozenset(
     (
         b"connection",
@@ -67,7 +67,7 @@ _MAX_REASON_BYTES = 123
 
 
 class Accept(NamedTuple):
-    """The application's acceptance of a handshake.
+    """The application's acceptance of a WebSocket handshake.
 
     Attributes:
         subprotocol: The subprotocol that it chose, b"" for none.

@@ -19,11 +19,11 @@ from alacarte.types import Buffer, Message
 
 from .._edge.edge import OpenConnection, Successor
 from .._edge.head import Head, Peer
-from .._edge.responses import STATUS_LINE
+from .._edge.response_starts import STATUS_LINE
 from .._errors import TEXT as PLAIN
 from .._errors import LocalResponse
 from .._websocket_frames import Frame, FrameProtocol, Opcode, State
-from .handshake import refusal_of, write_accept
+from .opening_handshake import refusal_of, write_accept
 from .websocket_codec import BINARY, KIND, TEXT, Accept, pack_close
 
 __all__ = ["WebSocketConnection"]
@@ -55,16 +55,16 @@ class ReceivedMessages:
     """The queue of a client's messages, and the body of the WebSocket's call. For one reader.
 
     Args:
-        has_room: Called after each message that the reader takes.
+        on_taken: Called after each message that the reader takes.
 
     Attributes:
         size: Bytes in the queue.
     """
 
-    def __init__(self, has_room: Callable[[], None]) -> None:
+    def __init__(self, on_taken: Callable[[], None]) -> None:
         self.size = 0
         self._messages: deque[tuple[Message, int]] = deque()
-        self._has_room = has_room
+        self._on_taken = on_taken
         self._ended = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -97,7 +97,7 @@ class ReceivedMessages:
                 self._waiter = None
         message, size = self._messages.popleft()
         self.size -= size
-        self._has_room()
+        self._on_taken()
         return message
 
     def _wake(self) -> None:
@@ -106,20 +106,20 @@ class ReceivedMessages:
 
 
 class WebSocketConnection(Successor):
-    """A client's WebSocket, from its handshake on.
+    """A client's WebSocket, from its opening handshake on.
 
     Args:
-        application: Serves the connection, from the handshake to the end.
+        handler: Serves the connection, from the WebSocket handshake to the end.
         connections: Open connections of the proxy; this connection adds and removes itself.
         tasks: Tasks of the proxy; this connection adds and removes its own.
         max_message_bytes: See `HTTPOptions.max_websocket_message_bytes`.
 
     Attributes:
-        head: Head of the handshake.
+        head: Head of the WebSocket handshake.
         peer: Addresses of client and server.
         messages: The client's messages, ended by a CLOSE; the body of the call.
         disconnected: The client has disconnected or closed.
-        answered: The handshake has a response.
+        answered: The WebSocket handshake has a response.
         closed_by_application: The application has closed; it may still run.
     """
 
@@ -129,17 +129,17 @@ class WebSocketConnection(Successor):
 
     def __init__(
         self,
-        application: Callable[[WebSocketConnection], Coroutine[object, None, None]],
+        handler: Callable[[WebSocketConnection], Coroutine[object, None, None]],
         connections: set[OpenConnection],
         tasks: set[asyncio.Task[None]],
         max_message_bytes: int,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.messages = ReceivedMessages(self._has_room)
+        self.messages = ReceivedMessages(self._resume_if_allowed)
         self.disconnected = False
         self.answered = False
         self.closed_by_application = False
-        self._application = application
+        self._handler = handler
         self._connections = connections
         self._tasks = tasks
         self._max_message_bytes = max_message_bytes
@@ -173,7 +173,7 @@ class WebSocketConnection(Successor):
         elif len(self._early) + len(data) > _MAX_EARLY_BYTES:
             self.transport.abort()
         else:
-            # The client sends frames before the handshake's response.
+            # The client sends frames before the response to the WebSocket handshake.
             self._early += data
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -193,7 +193,7 @@ class WebSocketConnection(Successor):
                 self._writable.set_result(None)
             self._writable = None
         self._flooded = False
-        self._has_room()
+        self._resume_if_allowed()
 
     def drain(self, linger_s: float = 0.0) -> None:
         """Close at once, so that the client connects to another proxy."""
@@ -204,7 +204,7 @@ class WebSocketConnection(Successor):
             self.close(_RESTART, "service restart")
             self._on_disconnect(_RESTART, "service restart")
 
-    # --- the handshake ------------------------------------------------------------------
+    # --- the WebSocket handshake --------------------------------------------------------
 
     def open(self, head: Head, peer: Peer) -> None:
         self.head = head
@@ -223,12 +223,12 @@ class WebSocketConnection(Successor):
 
     async def _run(self) -> None:
         try:
-            await self._application(self)
+            await self._handler(self)
         except asyncio.CancelledError:
             if not self.disconnected:
                 raise
             # The client has disconnected: end the task normally, as no caller awaits it.
-        except (Exception, SystemExit) as error:  # raised by the application
+        except (Exception, SystemExit) as error:  # raised by the handler
             log.error("a WebSocket failed", exc_info=error)
             self.close(_FAILED, "internal error")
         finally:
@@ -250,7 +250,7 @@ class WebSocketConnection(Successor):
             self._receive(self._frames, early)
 
     def deny(self, response: LocalResponse, request_id: str) -> None:
-        """Deny the handshake with a response of the proxy itself, and close."""
+        """Deny the WebSocket handshake with a response of the proxy itself, and close."""
         if self.answered:
             return
         body = response.text.encode()
@@ -262,7 +262,7 @@ class WebSocketConnection(Successor):
         self.finish()
 
     def start_denial(self, status: int, lines: bytes, request_id: str) -> None:
-        """Deny the handshake with the head of a response; `write` and `finish` follow.
+        """Deny the WebSocket handshake with the head of a response; `write` and `finish` follow.
 
         Args:
             lines: Header lines, each ended with CR LF.
@@ -337,7 +337,7 @@ class WebSocketConnection(Successor):
             self._reading = False
             self.transport.pause_reading()
 
-    def _has_room(self) -> None:
+    def _resume_if_allowed(self) -> None:
         if (
             not self._reading
             and not self._flooded

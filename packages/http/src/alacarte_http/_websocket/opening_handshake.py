@@ -17,7 +17,7 @@ _KEY_BYTES = 16
 
 
 def refusal_of(head: Head) -> LocalResponse | None:
-    """Return the refusal of an invalid handshake, None for a valid one."""
+    """Return the refusal of an invalid WebSocket handshake, None for a valid one."""
     headers = head.headers
     if head.method != "GET":
         return LocalResponse(405, "A WebSocket handshake must use GET.", ((b"allow", b"GET"),))
@@ -26,7 +26,7 @@ def refusal_of(head: Head) -> LocalResponse | None:
     keys = [value for name, value in headers if name == _KEY]
     if len(keys) != 1 or not _is_key(keys[0]):
         return LocalResponse(
-            400, "The handshake must have one Sec-WebSocket-Key of 16 bytes in base64."
+            400, "A WebSocket handshake must have one Sec-WebSocket-Key of 16 bytes in base64."
         )
     return None
 
