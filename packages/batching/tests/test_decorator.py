@@ -64,7 +64,7 @@ def test_lone_item_waits_for_the_timeout_and_no_longer(run: Run) -> None:
 
 
 def test_calls_of_one_moment_share_a_batch_without_any_wait(run: Run) -> None:
-    """With a timeout of zero, calls of one turn of the loop share a batch."""
+    """With a timeout of zero, calls of one iteration of the loop share a batch."""
 
     @batch(batch_wait_timeout_s=0)
     async def f(items: list[int]) -> list[int]:

@@ -88,7 +88,7 @@ class Batcher(Generic[ItemT]):
 
         Args:
             now: Current time; None to close a full batch only, so that items that arrive in the
-                same turn of the loop can join the others.
+                same iteration of the loop can join the others.
         """
         closes_at = self.closes_at()
         if closes_at is None:

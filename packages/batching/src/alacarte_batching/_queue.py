@@ -155,7 +155,7 @@ class Queue:
         self._batcher.add(item, loop.time())
         if self._observer is not None:
             self._observer.queued()
-        # Only full batches, so that calls of one turn share a batch even with a timeout of zero.
+        # Only full batches: calls of one iteration share a batch even with a timeout of zero.
         self._start_due(loop, None)
         return item
 

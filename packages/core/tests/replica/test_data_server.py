@@ -1,4 +1,4 @@
-"""The replica's data server: accepting, refusing, running and draining."""
+"""The replica's data server: accepting, rejecting, running and draining."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .bench import Bench, settle
 
 
 def test_the_limit_on_requests(run):
-    """Up to `max_ongoing` calls are worked on; the next is refused unstarted."""
+    """Up to `max_ongoing` calls are worked on; the next is rejected unstarted."""
 
     async def main():
         b = Bench(2)
@@ -35,7 +35,7 @@ def test_the_limit_on_requests(run):
 
 
 def test_refused_callers_get_load_when_a_slot_is_free(run):
-    """Each connection with a refused call gets one LOAD, and no other does."""
+    """Each connection with a rejected call gets one LOAD, and no other does."""
 
     async def main():
         b = Bench(1)
@@ -312,7 +312,7 @@ def test_draining(run):
 
 
 def test_draining_waits_for_callers_to_disconnect(run):
-    """Calls that cross with GOAWAY are refused, not lost in a closed socket."""
+    """Calls that cross with GOAWAY are rejected, not lost in a closed socket."""
 
     async def main():
         b = Bench(2)
@@ -392,7 +392,7 @@ def test_a_cancellation_of_the_users_own(run):
 
 
 def test_beyond_the_limit(run):
-    """A full replica accepts and counts a broadcast; a draining replica refuses it."""
+    """A full replica accepts and counts a broadcast; a draining replica rejects it."""
 
     async def main():
         b = Bench(1)

@@ -27,7 +27,7 @@ class FakeStream:
         self.connection = connection
         self.call = call
         self.done: Callable[[Any], None] | None = done
-        self.refused = False
+        self.rejected = False
         self.error: BaseException | None = None
         self.on_reply: Callable[[], None] | None = None
         self.replica_id = ""
@@ -47,7 +47,7 @@ class FakeStream:
         self._end()
 
     def reject(self) -> None:
-        self.refused = True
+        self.rejected = True
         self.connection.say()
         self.fail(Rejected())
 

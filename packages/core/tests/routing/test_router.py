@@ -243,7 +243,7 @@ def test_cancelled_in_the_queue(bench):
 
 
 def test_cancelled_while_it_is_sent(bench):
-    """A call cancelled in the turn in which it gets a slot passes the slot on."""
+    """A call cancelled in the iteration in which it gets a slot passes the slot on."""
 
     async def main(b):
         await b.update("a")

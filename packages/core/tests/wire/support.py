@@ -76,13 +76,13 @@ class Desk:
         self.cancelled = 0
         self.hung: list[ReplicaConnection] = []
         self.seen: list[ReplicaConnection] = []
-        self.refused: set[ReplicaConnection] = set()
+        self.rejected_callers: set[ReplicaConnection] = set()
 
     def accept(self, stream: ReplicaStream, call: Call) -> asyncio.Task[None] | None:
         if stream.connection not in self.seen:
             self.seen.append(stream.connection)
         if self.ongoing >= self.limit:
-            self.refused.add(stream.connection)
+            self.rejected_callers.add(stream.connection)
             return None
         self._count(1)
         self.started += 1
@@ -92,7 +92,7 @@ class Desk:
 
     def connection_ended(self, connection: ReplicaConnection) -> None:
         self.hung.append(connection)
-        self.refused.discard(connection)
+        self.rejected_callers.discard(connection)
 
     async def _run(self, stream: ReplicaStream, call: Call) -> None:
         try:
@@ -126,9 +126,9 @@ class Desk:
         if not stream.released:
             stream.released = True
             self._count(-1)
-            for connection in self.refused:
+            for connection in self.rejected_callers:
                 connection.send(Kind.LOAD, 0, 0)
-            self.refused.clear()
+            self.rejected_callers.clear()
 
     def _count(self, by: int) -> None:
         self.ongoing += by

@@ -103,7 +103,7 @@ class Sent:
 
 
 async def test_changes_of_one_moment_are_sent_once():
-    """Changes before the loop turns leave together, from threads too; no change, no frame."""
+    """Changes in one iteration leave together, from threads too; no change, no frame."""
     advertised, sent = Advertiser(), Sent()
     advertised.publish("models", frozenset("a"))
     await asyncio.sleep(0)

@@ -55,17 +55,17 @@ async def test_an_upload(wire):
 
 @on_every_wire
 async def test_a_body_is_read_after_acceptance_only(wire):
-    """The body of a refused call is unread, so the call can be sent to another replica."""
+    """The body of a rejected call is unread, so the call can be sent to another replica."""
     service = Blocked()
     full = await wire.listen(service, limit=1)
     connection = await wire.connect(full)
     first = start(connection)
     await until(lambda: service.calls)
     body = Body(b"a", b"b")
-    refused = start(connection, body=body)
+    rejected = start(connection, body=body)
     with pytest.raises(Rejected):
-        await refused.reply
-    assert refused.refused
+        await rejected.reply
+    assert rejected.rejected
     assert body.taken == 0
 
     async def count(call):

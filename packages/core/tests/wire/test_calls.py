@@ -1,4 +1,4 @@
-"""Calls over real connections: replies, errors, refusal, load and connecting."""
+"""Calls over real connections: replies, errors, rejection, load and connecting."""
 
 import asyncio
 import contextlib
@@ -68,11 +68,11 @@ async def test_whether_a_call_may_be_sent_again(wire):
     connection = await wire.connect(desk)
     taken = start(connection, body=messages(b"one", b"two"))
     await until(lambda: blocked.calls)
-    refused = start(connection, body=messages(b"one", b"two"))
+    rejected = start(connection, body=messages(b"one", b"two"))
     with pytest.raises(Rejected):
-        await refused.reply
+        await rejected.reply
     await until(lambda: not taken.is_repeatable)
-    assert refused.is_repeatable
+    assert rejected.is_repeatable
     taken.abandon(ConnectionLost("x"))
 
 
@@ -108,7 +108,7 @@ async def test_a_call_is_answered(wire):
     assert join(reply.payload) == b"re: hello!"
     assert reply.rest is None
     assert ended == [stream]
-    assert not stream.refused
+    assert not stream.rejected
     (call,) = seen
     assert (call.protocol, call.method, call.request_id, call.app) == (
         "test", "predict", "r-1", "shop",
@@ -197,12 +197,12 @@ async def test_an_error_of_an_abandoned_call(wire):
     await until(lambda: not connection._streams)
 
 
-# --- refusal and load -----------------------------------------------------------------
+# --- rejection and load -----------------------------------------------------------------
 
 
 @on_every_wire
 async def test_a_refused_caller_gets_load_when_a_slot_is_free(wire):
-    """A replica at its limit refuses a call unstarted, and sends LOAD when a slot is free."""
+    """A replica at its limit rejects a call unstarted, and sends LOAD when a slot is free."""
     service = Blocked()
     desk = await wire.listen(service, limit=2)
     connection, other = await wire.connect(desk), await wire.connect(desk)
@@ -210,10 +210,10 @@ async def test_a_refused_caller_gets_load_when_a_slot_is_free(wire):
     connection.on_load = lambda: told.append(connection.replica_load)
     other.on_load = lambda: others.append(True)
     taken = [start(connection) for _ in range(2)]
-    refused = start(connection)
+    rejected = start(connection)
     with pytest.raises(Rejected):
-        await refused.reply
-    assert refused.refused
+        await rejected.reply
+    assert rejected.rejected
     assert connection.replica_load == 2
     assert desk.started == 2
     assert told == []

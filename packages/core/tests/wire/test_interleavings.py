@@ -1,7 +1,7 @@
 """Whenever callers give up and handlers are cancelled, nobody else on the connection notices.
 
-Hypothesis chooses the order: which bytes are delivered when, and between which turns of the event
-loop a call begins, is cancelled, is closed by its reader, or is ended by its replica.
+Hypothesis chooses the order: which bytes are delivered when, and between which iterations of the
+event loop a call begins, is cancelled, is closed by its reader, or is ended by its replica.
 """
 
 import asyncio

@@ -361,7 +361,7 @@ async def test_many_replies_at_a_time(wire):
 
 @on_both_loops
 async def test_the_reply_of_an_abandoned_call_is_released(wire):
-    """The segment is released, whether the caller cancels in this turn of the loop or before."""
+    """The segment is released, whether the caller cancels in this iteration or before."""
     desk = await wire.listen(long_reply)
     connection = await sharing(wire, desk)
     start(connection, streaming=True).reply.cancel()

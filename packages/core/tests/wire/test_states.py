@@ -197,7 +197,7 @@ def test_the_table_of_the_caller_is_complete():
 @pytest.mark.parametrize("follows", [Kind.DATA, Kind.END, Kind.ERROR, Kind.CREDIT])
 @pytest.mark.asyncio
 async def test_cancelled_as_the_reply_begins(follows):
-    """A call cancelled in the turn in which its streaming reply arrives affects no other call."""
+    """A call cancelled in the iteration in which its stream begins affects no other call."""
     line = Line(echo, max_message=1 << 20)
 
     async def call():
@@ -248,7 +248,7 @@ async def test_a_reject_of_an_accepted_call():
     line.close()
     with pytest.raises(ConnectionLost):
         await stream.reply
-    assert not stream.refused
+    assert not stream.rejected
 
 
 @pytest.mark.asyncio

@@ -430,7 +430,7 @@ async def start_parts(wire, max_message=MAX_MESSAGE):
 
 @on_every_wire
 async def test_parts_ready_in_one_turn_leave_in_one_frame(wire):
-    """Parts ready in one turn leave in one frame without waking a task; later ones in their own."""
+    """Parts ready in one iteration share a frame and wake no task; later ones get their own."""
     parts, reply, _ = await start_parts(wire)
     parts.give(b"a", b"b", b"c")
     assert join(await anext(reply.rest)) == b"abc"
@@ -444,7 +444,7 @@ async def test_parts_ready_in_one_turn_leave_in_one_frame(wire):
 
 @on_every_wire
 async def test_ready_parts_come_before_the_end(wire):
-    """Ready parts are sent before the end, by the end of the turn or by the woken reader."""
+    """Ready parts are sent before the end, by the end of the iteration or by the woken reader."""
     parts, reply, _ = await start_parts(wire)
     parts.give(b"a", b"b")
     parts.end()
@@ -496,7 +496,7 @@ async def test_nothing_overtakes_a_long_part_that_waits_for_room(wire, then):
     else:
         parts.fail(ValueError("of the source"))
     await until(lambda: not parts.awaited)
-    for _ in range(5):  # turns of the loop in which what follows could overtake
+    for _ in range(5):  # iterations of the loop in which what follows could overtake
         await asyncio.sleep(0)
     replica._unfinished -= taken
     replica._admit_waiters()
@@ -511,7 +511,7 @@ async def test_nothing_overtakes_a_long_part_that_waits_for_room(wire, then):
 
 @on_every_wire
 async def test_a_part_that_is_too_long_ends_its_stream(wire):
-    """The stream fails instead of going on without the part; other streams of the turn go on."""
+    """The stream fails instead of going on without the part; the others of the iteration go on."""
     limit = 2 << 20
     sources = {b"long": Parts(), b"other": Parts()}
 
@@ -554,7 +554,7 @@ async def test_a_source_that_fails_in_take_ready(wire):
 
 @on_both_loops
 async def test_a_call_cancelled_as_its_part_is_too_long(wire):
-    """An outside cancellation in the same turn of the loop stays a cancellation."""
+    """An outside cancellation in the same iteration of the loop stays a cancellation."""
     parts, reply, replica = await start_parts(wire, max_message=2 << 20)
     [served] = replica._streams.values()
     tasks = []
@@ -574,7 +574,7 @@ async def test_a_call_cancelled_as_its_part_is_too_long(wire):
 
 @on_both_loops
 async def test_an_error_of_one_sender_stops_no_other(wire):
-    """A failing sender does not stop the others of its turn, and the loop reports its error."""
+    """A failing sender does not stop the others of the iteration; the loop reports its error."""
     connection = await wire.connect(await wire.listen(messages))
     heard, sent = [], []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context))
@@ -591,12 +591,12 @@ async def test_an_error_of_one_sender_stops_no_other(wire):
 
 @on_every_wire
 async def test_nothing_is_taken_for_a_reader_that_has_left(wire):
-    """A part that gets ready in the turn of the cancellation is not sent."""
+    """A part that gets ready in the iteration of the cancellation is not sent."""
     parts, reply, replica = await start_parts(wire)
     [served] = replica._streams.values()
     parts.give(b"a")
     assert len(replica._deferred) == 1
-    served.cancel()  # as CANCEL does; the turn's end is still to come
+    served.cancel()  # as CANCEL does; the iteration's end is still to come
     await until(lambda: parts.on_ready is None)
     assert not replica._deferred
     assert parts.taken == []

@@ -1,9 +1,9 @@
 """A call whose first step runs at once, and whose rest runs in the task that awaits the call.
 
-A task for each call would cost three turns of the event loop: to start, to receive the reply, and
-to wake the waiter. Here the first step, which sends the request, runs at once. The call gets a task
-of its own only if it has to continue before it is awaited, for example to send a refused request to
-another replica.
+A task for each call would cost three iterations of the event loop: to start, to receive the reply,
+and to wake the waiter. Here the first step, which sends the request, runs at once. The call gets a
+task of its own only if it has to continue before it is awaited, for example to send a rejected
+request to another replica.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class EagerCall(Generic[T]):
         try:
             waiting = work.send(None)
         except StopIteration as end:
-            self._finish().set_result(end.value)
+            self._new_outcome().set_result(end.value)
         except Exception as error:  # raised when the call is awaited, as a task would
-            outcome = self._finish()
+            outcome = self._new_outcome()
             outcome.set_exception(error)
             outcome.exception()  # retrieved: asyncio logs nothing if the call is never awaited
         else:
@@ -124,10 +124,10 @@ class EagerCall(Generic[T]):
         if not self._is_taken:
             # Set now, not when the task starts: a waiter may come in between.
             self._is_taken = True
-            self._task = self._loop.create_task(_finish(_Continuation(self._run_rest())))
+            self._task = self._loop.create_task(_await_rest(_Continuation(self._run_rest())))
             self._task.add_done_callback(mark_retrieved)
 
-    def _finish(self) -> asyncio.Future[T]:
+    def _new_outcome(self) -> asyncio.Future[T]:
         self._is_taken = True
         self._outcome = self._loop.create_future()
         return self._outcome
@@ -143,5 +143,5 @@ class _Continuation(Generic[T]):
         return self._steps
 
 
-async def _finish(rest: _Continuation[T]) -> T:
+async def _await_rest(rest: _Continuation[T]) -> T:
     return await rest

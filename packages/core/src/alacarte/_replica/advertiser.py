@@ -23,7 +23,7 @@ class Advertiser:
         self._listener: Listener | None = None
 
     def publish(self, topic: str, values: frozenset[str]) -> None:
-        """Replace the values of one topic. Changes in one turn of the loop are sent together.
+        """Replace the values of one topic. Changes in one iteration of the loop are sent together.
 
         Raises:
             ConfigError: All topics together exceed one frame; nothing has changed.

@@ -1,7 +1,7 @@
 """The replica's data server: accepts calls, runs them and sends their replies.
 
 Runs on the replica's event loop. The server enforces `max_ongoing_requests` over all callers: above
-the limit a call is refused unstarted, and its caller is notified when a slot is free.
+the limit a call is rejected unstarted, and its caller is notified when a slot is free.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class DataServer:
         # Tasks start in the replica's own context, not in that of a socket callback.
         self._context = contextvars.copy_context()
         self._draining = False
-        self._refused: set[ServingConnection] = set()
+        self._rejected_callers: set[ServingConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
@@ -70,7 +70,7 @@ class DataServer:
             stream.connection.send(Kind.GOAWAY, 0, 0)
             return None
         if self.ongoing + self.abandoned >= self.max_ongoing and not call.bypass_limit:
-            self._refused.add(stream.connection)
+            self._rejected_callers.add(stream.connection)
             return None
         self.ongoing += 1
         self._publish_load()
@@ -82,7 +82,7 @@ class DataServer:
         return task
 
     def connection_ended(self, connection: ReplicaConnection) -> None:
-        self._refused.discard(connection)
+        self._rejected_callers.discard(connection)
         if not self.listener.connections:
             self._no_callers.set()
 
@@ -95,14 +95,14 @@ class DataServer:
     def thread_returned(self) -> None:
         self.abandoned -= 1
         self._publish_load()
-        self._notify_refused()
+        self._notify_rejected()
 
     # --- drain --------------------------------------------------------------------------
 
     async def drain(self) -> None:
         """Send GOAWAY to every caller, and wait until no call is in flight and all callers left.
 
-        Calls that cross with the GOAWAY are refused. If the socket were closed instead, their
+        Calls that cross with the GOAWAY are rejected. If the socket were closed instead, their
         callers could not know whether the calls have run.
         """
         self._draining = True
@@ -184,16 +184,16 @@ class DataServer:
         stream.released = True
         self.ongoing -= 1
         self._publish_load()
-        self._notify_refused()
+        self._notify_rejected()
         if not self.ongoing:
             self._idle.set()
 
-    def _notify_refused(self) -> None:
-        """Send LOAD to the callers whose calls were refused, because a slot may be free."""
-        if self._refused and not self._draining:
-            for connection in self._refused:
+    def _notify_rejected(self) -> None:
+        """Send LOAD to the callers whose calls were rejected, because a slot may be free."""
+        if self._rejected_callers and not self._draining:
+            for connection in self._rejected_callers:
                 connection.send(Kind.LOAD, 0, 0)
-            self._refused.clear()
+            self._rejected_callers.clear()
 
     def _ended(self, stream: ReplicaStream, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -1,6 +1,6 @@
 """Eager tasks: tasks whose first step runs before they are returned.
 
-A handler that never suspends then completes without another turn of the event loop and its two
+A handler that never suspends then completes without another iteration of the event loop and its two
 callbacks. Python 3.12 has `eager_start`; on 3.11 the callback that schedules a task's first step is
 intercepted and run at once.
 """

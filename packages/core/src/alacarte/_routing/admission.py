@@ -48,8 +48,8 @@ class Admission:
             measured: Replicas are connected, so the measured speed of the queue applies.
 
         Raises:
-            BackPressureError: The queue is full, or the call's deadline would pass before its
-                turn.
+            BackPressureError: The queue is full, or the call's deadline would pass in the
+                queue.
         """
         queued = len(self._queue)
         if 0 <= self.max_queued <= queued:
@@ -67,7 +67,7 @@ class Admission:
             raise error
 
     def back_pressure(self, retry_after_s: float | None = None) -> BackPressureError:
-        """Return the error of a refused call.
+        """Return the error of a shed call.
 
         Args:
             retry_after_s: Time to wait before a retry; by default the time that the current queue
@@ -118,7 +118,7 @@ class Admission:
         self._estimator.forget()
 
     def shed_excess(self, free: int) -> None:
-        """Refuse the newest calls above the limit, after the limit became known or was lowered.
+        """Shed the newest calls above the limit, after the limit became known or was lowered.
 
         Args:
             free: Number of waiting calls for which replicas have free slots, replicas that are

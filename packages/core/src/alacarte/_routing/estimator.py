@@ -1,7 +1,7 @@
 """An estimate of a queue's speed, measured while calls wait. Pure: the time is an argument.
 
-The estimate gives a refused caller its `retry_after_s`, and refuses calls whose deadline would
-pass before their turn. At first it errs on the side of accepting a call: the fastest recent
+The estimate gives the caller of a shed call its `retry_after_s`, and sheds calls whose deadline
+would pass in the queue. At first it errs on the side of accepting a call: the fastest recent
 measurement counts, and a queue that was not measured long enough counts as fast. Only when
 accepted calls miss their deadlines does the estimate grow stricter.
 """

@@ -22,10 +22,10 @@ class FailedRoute:
     def wrap(self, service: Service, failed: FailurePredicate) -> Service:
         """Return a service that raises the error."""
 
-        async def refuse(call: Call) -> Reply:
+        async def fail(call: Call) -> Reply:
             raise PluginError(self._message)
 
-        return refuse
+        return fail
 
     def wrap_target(
         self, target: DeploymentId, service: Service, failed: FailurePredicate

@@ -323,7 +323,7 @@ class ReplicaPool:
             self.ready.append(link)
             if self._observer is not None:
                 self._observer.restored(link)
-            # In a later turn of the loop: the router may be sending a call now.
+            # In a later iteration of the event loop: the router may be sending a call now.
             self._loop.call_soon(self._on_freed)
 
     def _failed(self, link: Link) -> bool:

@@ -150,8 +150,8 @@ class Router:
 
         Raises:
             BackPressureError: The queue is full, the policy shed the call, or the call's deadline
-                would pass before its turn.
-            DeadlineExceededError: The call's deadline passed before its turn.
+                would pass in the queue.
+            DeadlineExceededError: The call's deadline passed in the queue.
             DeploymentUnavailableError: The deployment will get no replica.
             ReplicaUnavailableError: The replica was lost, and the call may have started.
         """
@@ -288,7 +288,7 @@ class Router:
         if connection is None or connection.transport is None:
             link.lost_work = True
             kind = "lost"
-        elif stream.refused:
+        elif stream.rejected:
             link.reported = connection.replica_load
             link.blocked = True
             kind = "rejected"

@@ -1,8 +1,8 @@
 """The caller's end of a stream: the state of one call, and the frames allowed in each state.
 
-A frame may arrive in the same turn of the loop in which its call is cancelled. `TRANSITIONS` names
-the handler of each frame in each state. Any other frame closes the connection and fails all of its
-calls, so the table must hold every frame that a correct replica can send.
+A frame may arrive in the iteration of the event loop in which its call is cancelled. `TRANSITIONS`
+names the handler of each frame in each state. Any other frame closes the connection and fails all
+of its calls, so the table must hold every frame that a correct replica can send.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = [
 
 
 class Rejected(Exception):
-    """The replica refused the call unstarted; the call may be sent to another replica."""
+    """The replica rejected the call unstarted; the call may be sent to another replica."""
 
 
 class ConnectionLost(Exception):
-    """The connection broke after the call was sent; the call may have started."""
+    """The connection is closed or has broken; a call that was sent may have started."""
 
 
 class CallerStreamState(IntEnum):
@@ -95,13 +95,13 @@ class CallerStream:
         done: Called once when the stream has ended, by reply, error or cancellation.
         error: The error with which the stream ended; None before the end, and after a whole reply.
         on_reply: Called when a streaming reply begins; None without an observer.
-        refused: The replica rejected the call.
+        rejected: The replica rejected the call unstarted.
         replica_id: The replica of the connection, for errors.
     """
 
     __slots__ = (
         "_connection", "_inbox", "_state", "_upload_task", "_window", "done", "error", "id",
-        "on_reply", "refused", "replica_id", "reply",
+        "on_reply", "rejected", "replica_id", "reply",
     )  # fmt: skip
 
     def __init__(
@@ -111,7 +111,7 @@ class CallerStream:
         self.done: Callable[[CallerStream], None] | None = done
         self.error: BaseException | None = None
         self.on_reply: Callable[[], None] | None = None
-        self.refused = False
+        self.rejected = False
         self.replica_id = ""
         self.reply: asyncio.Future[Reply] = connection.loop.create_future()
         self._connection = connection
@@ -154,7 +154,7 @@ class CallerStream:
     def state(self) -> CallerStreamState:
         """The state of the call."""
         state = self._state
-        # The caller's task may have been cancelled in this turn of the loop.
+        # The caller's task may have been cancelled in this iteration of the event loop.
         return _ABANDONED if state <= _ACCEPTED and self.reply.cancelled() else state
 
     @property
@@ -247,7 +247,7 @@ class CallerStream:
         self.fail(self._connection.decode_error(frame.payload))
 
     def _rejected(self, frame: Frame) -> None:
-        self.refused = True
+        self.rejected = True
         self.fail(Rejected())
 
     def _credited(self, frame: Frame) -> None:

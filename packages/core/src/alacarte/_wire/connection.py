@@ -189,11 +189,11 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def expects_more_frames(self) -> bool:
-        """Whether other frames are likely to be written in this turn of the loop."""
+        """Whether other frames are likely to be written in this iteration of the loop."""
         return False
 
     def _write(self, frame: bytes) -> None:
-        """Write a frame at once, or together with other frames of this read or turn of the loop.
+        """Write a frame at once, or together with other frames of this read or iteration.
 
         A write wakes the peer, which costs more than the rest of a small call.
         """
@@ -281,12 +281,12 @@ class Connection(asyncio.BufferedProtocol):
     async def _reserve_room(self, size: int) -> None:
         """Wait, first come first served, until the peer has room for a message of `size` bytes."""
         if self._room_waiters or self._unfinished + size > self._decoder.max_message:
-            turn = asyncio.get_running_loop().create_future()
-            self._room_waiters.append((size, turn))
+            reserved = asyncio.get_running_loop().create_future()
+            self._room_waiters.append((size, reserved))
             try:
-                await turn
+                await reserved
             except asyncio.CancelledError:
-                if not turn.cancelled():  # the room was reserved in the same turn of the loop
+                if not reserved.cancelled():  # the room was reserved in the same iteration
                     self._unfinished -= size
                     self._admit_waiters()
                 raise
@@ -298,10 +298,10 @@ class Connection(asyncio.BufferedProtocol):
             self._room_waiters
             and self._unfinished + self._room_waiters[0][0] <= self._decoder.max_message
         ):
-            size, turn = self._room_waiters.popleft()
-            if not turn.done():
+            size, reserved = self._room_waiters.popleft()
+            if not reserved.done():
                 self._unfinished += size
-                turn.set_result(None)
+                reserved.set_result(None)
 
     def interrupt(self, stream: int) -> bool:
         """Stop sending the long message of this stream; return whether a message was stopped.
@@ -345,7 +345,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._writable is not None or stream in self._pumps
 
     def send_soon(self, send: Callable[[], None]) -> None:
-        """Call `send` at the end of this turn of the loop; all frames of a turn leave together."""
+        """Call `send` at the end of this iteration; the frames of an iteration leave together."""
         self._deferred.append(send)
         if len(self._deferred) == 1:
             asyncio.get_running_loop().call_soon(self._send_deferred)

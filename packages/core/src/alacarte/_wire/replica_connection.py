@@ -43,7 +43,7 @@ class Acceptor(Protocol):
     """The server that runs the calls of a replica's connections."""
 
     def accept(self, stream: ReplicaStream, call: Call) -> asyncio.Task[None] | None:
-        """Start a call and return its task, or return None to refuse the call unstarted."""
+        """Start a call and return its task, or return None to reject the call unstarted."""
 
     def connection_ended(self, connection: ReplicaConnection) -> None:
         """Note the end of a caller's connection, whose calls have been cancelled."""

@@ -1,8 +1,8 @@
 """The writer of a stream's messages: one DATA frame for each, within the peer's window.
 
 Messages are awaited one by one. Of a source with `ReadyMessages`, the messages that get ready in
-one turn of the loop are taken together at the end of the turn and leave in one frame, without
-waking a task.
+one iteration of the event loop are taken together at its end and leave in one frame, without waking
+a task.
 """
 
 from __future__ import annotations
