@@ -56,7 +56,7 @@ COVERED = {
     "core/types/_runtime_protocol": "packages/core/tests/process/test_local.py",
     "core/types/_scalers": "packages/core/tests/control/test_scaling.py",
     "http/_call_builder": "packages/http/tests/proxy/test_http_proxy.py",
-    "http/_edge/checks": "packages/http/tests/edge/test_reader.py",
+    "http/_edge/head_checks": "packages/http/tests/edge/test_reader.py",
     "http/_edge/deadlines": "packages/http/tests/edge/test_http_connection.py",
     "http/_edge/edge": "packages/http/tests/edge/test_http_connection.py",
     "http/_edge/exchange": "packages/http/tests/edge/test_http_connection.py",

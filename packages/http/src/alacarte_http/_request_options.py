@@ -6,7 +6,7 @@ import math
 import re
 from typing import NamedTuple
 
-from ._errors import LocalResponse
+from ._local_response import LocalResponse
 
 __all__ = ["RequestOptions", "read_options"]
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte_http._edge.checks import Refusal
 from alacarte_http._edge.framing import MAX_EMPTY_LINES, Framing
+from alacarte_http._edge.head_checks import Refusal
 
 HEAD = b"GET /a b HTTP/1.1\r\nA: b\r\n\r\n"
 CUTS = st.lists(st.integers(1, len(HEAD) - 1), unique=True).map(sorted)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alacarte_http._edge.checks import Refusal
 from alacarte_http._edge.edge_limits import edge_limits
 from alacarte_http._edge.head import Head
+from alacarte_http._edge.head_checks import Refusal
 from alacarte_http._edge.reader import END, Body, End, Event, Reader, Upgrade
 from alacarte_http._edge.reader_state import RECEIVING, TRANSITIONS, State, Step
 from alacarte_http.config import HTTPOptions

@@ -18,8 +18,8 @@ from alacarte_http._edge.edge_limits import edge_limits
 from alacarte_http._edge.exchange import Exchange
 from alacarte_http._edge.head import Head, Peer
 from alacarte_http._edge.http_connection import HttpConnection
-from alacarte_http._errors import LocalResponse
 from alacarte_http._head_codec import pack_peer, pack_response
+from alacarte_http._local_response import LocalResponse
 from alacarte_http._proxy.layered_forwarding import LayeredForwarding, WebSocketHandshake
 from alacarte_http._proxy.layered_routes import RouteLayers, RouteTarget
 from alacarte_http._request_options import RequestOptions, read_options

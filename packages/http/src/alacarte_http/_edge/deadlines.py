@@ -5,8 +5,8 @@ Times are seconds of `Edge.now`, a clock that stops while the event loop is bloc
 
 from __future__ import annotations
 
-from .checks import Refusal
 from .edge_limits import EdgeLimits
+from .head_checks import Refusal
 
 __all__ = ["Deadlines"]
 

@@ -7,7 +7,7 @@ feeds the parser no bytes beyond the end of a message, and measures each request
 
 from __future__ import annotations
 
-from .checks import Refusal
+from .head_checks import Refusal
 
 __all__ = ["Framing"]
 

@@ -17,13 +17,13 @@ from alacarte.types import Buffer
 
 from .._head_codec import ResponseHead
 from . import client_socket
-from .checks import Refusal
 from .deadlines import Deadlines
 from .edge import DRAIN_LINGER_S, Edge, Successor
 from .exchange import HIGH_WATER_BYTES, Exchange
 from .flow import Flow
 from .half_close import HalfClose
 from .head import Head, Peer, peer_of
+from .head_checks import Refusal
 from .reader import Body, End, Event, Reader, Upgrade, websocket_refusal
 from .reader_state import State
 from .response_starts import CONTINUE, refusal_bytes

@@ -25,7 +25,10 @@ from .._httptools import (
     new_parser,
 )
 from ..config import MIB
-from .checks import (
+from .edge_limits import EdgeLimits
+from .framing import Framing
+from .head import Head
+from .head_checks import (
     Refusal,
     check_coding,
     check_expectation,
@@ -34,9 +37,6 @@ from .checks import (
     parse_target,
     parser_refusal,
 )
-from .edge_limits import EdgeLimits
-from .framing import Framing
-from .head import Head
 from .reader_state import RECEIVING, TRANSITIONS, State, Step
 
 __all__ = ["END", "Body", "End", "Event", "Reader", "Upgrade", "websocket_refusal"]

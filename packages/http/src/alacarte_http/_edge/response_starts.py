@@ -5,7 +5,7 @@ from __future__ import annotations
 import http
 from email.utils import formatdate
 
-from .checks import Refusal
+from .head_checks import Refusal
 
 __all__ = ["BODILESS", "CONTINUE", "STATUS_LINE", "ResponseStarts", "refusal_bytes"]
 

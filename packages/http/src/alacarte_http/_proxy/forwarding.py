@@ -13,8 +13,8 @@ from alacarte.types import Buffer, Call, Message, PushedMessages, Reply
 
 from .._call_builder import CallBuilder
 from .._edge.exchange import ClientDisconnected, Exchange
-from .._errors import TEXT, LocalResponse, error_response
 from .._head_codec import ResponseHead, unpack_response
+from .._local_response import TEXT, LocalResponse, error_response
 from .._request_options import RequestOptions
 from .._resolved_route import ResolvedRoute
 from .request_body import rest_of_body

@@ -16,8 +16,8 @@ from alacarte.layers import order_layers
 from alacarte.types import Identity, StagedLayer
 
 from .._edge.exchange import ClientDisconnected
-from .._errors import LocalResponse, error_response
 from .._head_codec import check_method
+from .._local_response import LocalResponse, error_response
 from ..layers import HttpLayer, HttpRequest, HttpResponse, HttpRoute, HttpService
 
 __all__ = ["BuiltLayers", "HttpLayers", "Report", "to_http_response", "describe_route"]

@@ -14,8 +14,8 @@ from alacarte.types import Call, Message, Reply
 from .._call_builder import CallBuilder
 from .._edge.exchange import ClientDisconnected, Exchange
 from .._edge.head import Head, Peer
-from .._errors import error_response
 from .._head_codec import HTTP
+from .._local_response import error_response
 from .._request_options import RequestOptions, read_options
 from .._websocket.relay import websocket_error_response
 from .._websocket.websocket_connection import WebSocketConnection

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from alacarte.types import Call, DeploymentInfo, Reply, Route, RouteTable
 
-from .._errors import LocalResponse
+from .._local_response import LocalResponse
 from .._request_options import RequestOptions
 from .._resolved_route import ResolvedRoute
 from ..layers import APPLICATION, SYSTEM, UNMATCHED, HttpRoute, HttpService

@@ -13,13 +13,13 @@ from typing import cast
 from alacarte.transports import CountingTransport
 from alacarte.types import EdgeObserver, EdgeRequest
 
-from .._edge.checks import Refusal
 from .._edge.edge import Edge
 from .._edge.exchange import Exchange
 from .._edge.head import Head
+from .._edge.head_checks import Refusal
 from .._edge.http_connection import HttpConnection
 from .._edge.reader import Upgrade
-from .._errors import LocalResponse
+from .._local_response import LocalResponse
 from .._websocket.websocket_connection import WebSocketConnection
 from .forwarding import Forwarding
 from .proxy_app import ProxyApp

@@ -15,8 +15,8 @@ from alacarte.types import Reply, Route, RouteTable, Runtime
 from .._call_builder import CallBuilder
 from .._edge.exchange import Exchange
 from .._edge.head import Head
-from .._errors import LocalResponse
 from .._head_codec import status_of
+from .._local_response import LocalResponse
 from .._request_options import RequestOptions, read_options
 from .._resolved_route import ResolvedRoute
 from .._websocket.relay import is_failure as is_websocket_failure

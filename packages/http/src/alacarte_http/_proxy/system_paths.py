@@ -6,7 +6,7 @@ import ipaddress
 import json
 
 from .._edge.head import Head
-from .._errors import LocalResponse
+from .._local_response import LocalResponse
 from ..config import HTTPOptions
 from .route_index import RouteIndex
 

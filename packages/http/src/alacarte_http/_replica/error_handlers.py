@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from alacarte.errors import RequestError, ServeError
 
-from .._errors import error_response
+from .._local_response import error_response
 
 __all__ = ["add_error_handlers"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 
 from .._edge.head import Head
-from .._errors import LocalResponse
+from .._local_response import LocalResponse
 from .._websocket_frames import accept_key
 from .websocket_codec import Accept
 

@@ -15,8 +15,8 @@ from alacarte.errors import PluginError, ReplicaUnavailableError, ServeError
 from alacarte.foreign import is_cancellation
 from alacarte.types import Buffer, Call, Message, Reply, Service
 
-from .._errors import LocalResponse, error_response
 from .._head_codec import ResponseHead
+from .._local_response import LocalResponse, error_response
 from .websocket_codec import (
     ACCEPT,
     BINARY,

@@ -20,8 +20,8 @@ from alacarte.types import Buffer, Message
 from .._edge.edge import OpenConnection, Successor
 from .._edge.head import Head, Peer
 from .._edge.response_starts import STATUS_LINE
-from .._errors import TEXT as PLAIN
-from .._errors import LocalResponse
+from .._local_response import TEXT as PLAIN
+from .._local_response import LocalResponse
 from .._websocket_frames import Frame, FrameProtocol, Opcode, State
 from .opening_handshake import refusal_of, write_accept
 from .websocket_codec import BINARY, KIND, TEXT, Accept, pack_close

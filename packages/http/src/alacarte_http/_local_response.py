@@ -1,4 +1,4 @@
-"""HTTP responses to errors. The only module that maps errors to HTTP statuses."""
+"""Responses of the proxy itself. The only module that maps errors to HTTP statuses."""
 
 from __future__ import annotations
 

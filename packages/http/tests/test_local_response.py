@@ -26,7 +26,7 @@ from alacarte.errors import (
     RequestError,
     ServeError,
 )
-from alacarte_http._errors import STATUS_BY_CODE, error_response
+from alacarte_http._local_response import STATUS_BY_CODE, error_response
 
 
 @pytest.mark.parametrize(
