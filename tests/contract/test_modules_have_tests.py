@@ -62,7 +62,7 @@ COVERED = {
     "http/_edge/exchange": "packages/http/tests/edge/test_http_connection.py",
     "http/_proxy/shared_socket": "packages/http/tests/proxy/test_workers.py",
     "http/_proxy/proxy_server": "packages/http/tests/proxy/test_http_proxy.py",
-    "http/_replica/fastapi": "packages/http/tests/replica/test_ingress.py",
+    "http/_replica/route_methods": "packages/http/tests/replica/test_ingress.py",
     "http/_replica/lifespan": "packages/http/tests/replica/test_asgi_exchange.py",
     "http/_replica/http_service_builder": "packages/http/tests/replica/test_handlers.py",
     "http/_websocket/relay": "packages/http/tests/websocket/test_websocket_connection.py",

@@ -160,7 +160,7 @@ def _attribute_names(target: type) -> set[str]:
 def _snapshot(app: Any, target: type) -> Any:
     """Return a copy of the application with routes of this class and of no other class."""
     if _is_fastapi(app) or _is_router(app):
-        from .fastapi import snapshot_app
+        from .route_methods import snapshot_app
 
         return snapshot_app(app, target)
     return _copy(app)
@@ -169,7 +169,7 @@ def _snapshot(app: Any, target: type) -> Any:
 def _for_replica(app: Any, instance: Any) -> ASGIApp:
     """Return a copy of the application with its routes bound to the instance."""
     if _is_fastapi(app):
-        from .fastapi import bind_app
+        from .route_methods import bind_app
 
         app = bind_app(app, instance)
     else:
