@@ -266,7 +266,7 @@ def test_a_flood(serve_with, beginning):
             with server.wire() as good:
                 good.ask("/")
                 assert good.answer().status == 200
-    # One that has just been closed is gone a turn of the loop later.
+    # A connection leaves the edge one iteration of the event loop after it is closed.
     wait_until(lambda: len(server.edge.connections) <= 20, WAIT_S)
     for wire in flood:
         wire.close()
@@ -332,7 +332,7 @@ def test_a_quiet_stream_to_a_client_that_stops_sending(serve_with, monkeypatch):
             pass
         assert head.status == 200
         assert wire.chunk() == b"first"
-        for _ in range(8):  # time for eight who were never asked to be given up
+        for _ in range(8):  # time in which eight clients without a probe are dropped
             with server.wire() as other:
                 other.ask("/stream")
                 assert other.head().status == 200

@@ -223,7 +223,7 @@ class Edge:
                 self._released.set()
                 await self._settle(transport)
                 if not transport.reading and not transport.closing:
-                    observed.complaints.append("reading is paused for ever")
+                    observed.complaints.append("reading stays paused")
                     break
             if transport.closing:
                 break
@@ -246,7 +246,7 @@ class Edge:
         return observed
 
     async def _forward(self, reads: list[bytes], *, eof: bool) -> None:
-        """Send the reads through the proxy's application: all that is begun ends, once."""
+        """Send the reads through the proxy's handler: each request that begins ends once."""
         for plain in (False, True):
             self._runtime.plain = plain
             self._proxy.update(_TABLE)

@@ -129,7 +129,7 @@ def read(data: bytes, limits: Limits, *, eof: bool) -> list[Step]:
             steps.append(Step(wait=not eof, silent_end=eof))
             return steps
         if eof and step.wait:
-            # A lone CR is a message that broke off, or none at all.
+            # A lone CR is an incomplete message, or no message.
             between = data[at:].strip(CRLF) == b""
             step = change(step, wait=False, silent_end=between, refusals=step.refusals | {400})
         steps.append(step)

@@ -144,7 +144,7 @@ def test_layers_are_built_once_for_each_route():
     layers.update([])
     asked.clear()
     layers.update([newer])
-    assert asked == [newer]  # nothing is kept of a route that was gone
+    assert asked == [newer]  # nothing is kept of a removed route
 
 
 # --- answering and changing -------------------------------------------------------------

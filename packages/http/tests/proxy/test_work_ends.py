@@ -48,7 +48,7 @@ class Rest:
 
 
 class Proxy:
-    """The proxy's application behind a connection in memory.
+    """The proxy's handler behind a connection in memory.
 
     Args:
         plain: Calls are begun without a task.

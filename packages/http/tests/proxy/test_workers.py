@@ -40,7 +40,7 @@ def kill(index: int) -> None:
     actor = session.wait(session.cluster.find_actor(name))
     assert actor is not None
     actor.kill()
-    # A process is gone at once, a thread soon.
+    # A process ends at once, a thread soon.
     wait_until(lambda: name not in [each.name for each in threading.enumerate()], gates.WAIT_S)
 
 
@@ -74,7 +74,7 @@ class Clients:
         wait_until(lambda: self.answered >= wanted or self.failures, gates.WAIT_S, "answers")
 
     def _work(self, keep: bool) -> None:
-        # A limit of zero idle connections makes each request connect anew.
+        # A limit of zero idle connections makes each request open a connection.
         limits = httpx.Limits(max_keepalive_connections=1 if keep else 0)
         with httpx.Client(base_url=self._url, limits=limits, trust_env=False, timeout=30) as http:
             while not self._over.is_set():

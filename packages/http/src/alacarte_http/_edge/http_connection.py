@@ -311,7 +311,7 @@ class HttpConnection(asyncio.Protocol):
             self._handle_refusal(self._reader.refuse(refusal))
 
     def _handle_refusal(self, refusal: Refusal) -> None:
-        """Send the reader's refusal in its turn, then close the connection."""
+        """Send the reader's refusal after the responses before it, then close the connection."""
         self.phase = _REFUSING
         exchange, self._receiving = self._receiving, None
         if exchange is not None:
