@@ -17,9 +17,15 @@ ROOTS = [
     *(ROOT / "packages/http/src/alacarte_http").glob("_edge"),
     *(ROOT / "packages/endpoints/src").glob("alacarte_endpoints"),
 ]
+PACKAGES = {
+    "core": ROOT / "packages/core/src/alacarte",
+    "http": ROOT / "packages/http/src/alacarte_http",
+    "handles": ROOT / "packages/handles/src/alacarte_handles",
+}
 # "`Router.call`, `Router.update` (`_routing/router.py`)"
-NAMED = re.findall(r"((?:`[A-Za-z_.]+`, )*`[A-Za-z_.]+`) \(`([\w/]+\.py)`\)", PAGE)
-FUNCTIONS = [(path, name) for names, path in NAMED for name in re.findall(r"[A-Za-z_.]+", names)]
+NAMED = re.compile(r"((?:`[A-Za-z_.]+`, )*`[A-Za-z_.]+`) \(`([\w/]+\.py)`\)")
+# "| 3 | driver | core | ..."
+STEPS = re.findall(r"^\| \d+ \| [\w, →]+ \| (\w+) \| .+ \| (.+) \|$", PAGE, re.M)
 FILES = sorted(set(re.findall(r"[`/]?((?:\w+/)*\w+\.py)`", PAGE)))
 
 
@@ -41,17 +47,50 @@ def defined(file: Path) -> set[str]:
     return names
 
 
+def functions(text: str) -> list[tuple[str, str]]:
+    """Return each file and function that the text names, in order."""
+    return [
+        (path, name)
+        for names, path in NAMED.findall(text)
+        for name in re.findall(r"[A-Za-z_.]+", names)
+    ]
+
+
+WALKED = [(package, *each) for package, cell in STEPS for each in functions(cell)]
+
+
 def test_the_flows_are_walked():
-    """Both flows name their functions, so the pattern of this test still finds them."""
-    assert len(FUNCTIONS) > 50
-    assert {"Controller.apply", "Router.call"} <= {name for _, name in FUNCTIONS}
+    """Each step of a flow names its functions, so the patterns of this test still find them."""
+    assert len(WALKED) > 100
+    assert all(functions(cell) for _, cell in STEPS)
+    assert {"Controller.apply", "Router.call"} <= {name for _, _, name in WALKED}
 
 
-@pytest.mark.parametrize(("path", "name"), FUNCTIONS, ids=str)
+@pytest.mark.parametrize(("package", "path", "name"), WALKED, ids=str)
+def test_functions_of_a_step_exist(package: str, path: str, name: str):
+    """A reader who looks a step of a flow up finds the function in the file of the package."""
+    assert name in defined(PACKAGES[package] / path)
+
+
+@pytest.mark.parametrize(("path", "name"), functions(PAGE), ids=str)
 def test_functions_exist(path: str, name: str):
-    """A reader who looks a step of a flow up finds the function in the file."""
-    assert files(path)
+    """A reader of the page finds each function that it names."""
     assert any(name in defined(file) for file in files(path))
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        each.stem
+        for each in PACKAGES["core"].iterdir()
+        if (each.suffix == ".py" or (each / "__init__.py").is_file())
+        and not each.stem.startswith("__")
+    ),
+)
+def test_modules_of_core_are_listed(name: str):
+    """The table of core's modules leaves none out."""
+    table = PAGE.partition("| module | contents |")[2].partition("\n\n")[0]
+    assert f"`{name}`" in table
 
 
 @pytest.mark.parametrize("path", FILES)
