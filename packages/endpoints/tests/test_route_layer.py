@@ -29,7 +29,7 @@ class Far:
         self.successor: Any = None
 
     def service(self, deployment: DeploymentId) -> Any:
-        async def call(call: Call) -> Reply:
+        async def serve(call: Call) -> Reply:
             self.got[deployment].append(call)
             if deployment in self.does:
                 found = await self.does[deployment](call)
@@ -37,7 +37,7 @@ class Far:
                     return found
             return Reply((deployment.app.encode(),))
 
-        return call
+        return serve
 
 
 @pytest.fixture

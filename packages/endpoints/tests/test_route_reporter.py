@@ -30,10 +30,10 @@ class World:
         return self.services[deployment]
 
     def _service(self, deployment: DeploymentId) -> Any:
-        async def call(call: Call) -> Reply:
+        async def serve(call: Call) -> Reply:
             return Reply((deployment.app.encode(),))
 
-        return call
+        return serve
 
     def report(self, topic: str, value: list[RouteReport]) -> None:
         assert topic == COUNTS_TOPIC

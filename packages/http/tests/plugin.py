@@ -53,11 +53,11 @@ class Door:
 
 def _layer(name: str) -> Layer:
     def wrap(service: Service) -> Service:
-        async def call(request: Call) -> Reply:
+        async def serve(call: Call) -> Reply:
             LAYERS[name] += 1
-            return await service(request)
+            return await service(call)
 
-        return call
+        return serve
 
     return wrap
 

@@ -90,14 +90,14 @@ def failing_service(deployment: DeploymentId, reason: BaseException) -> Service:
     """Return a service that fails every call, for a deployment whose layers failed to build."""
     message = str(reason) if isinstance(reason, ServeError) else describe_error(reason)
 
-    async def call(request: Call) -> Reply:
+    async def serve(call: Call) -> Reply:
         error = DeploymentUnavailableError(
             str(deployment), f"a layer around its calls could not be built: {message}"
         )
         error.client_message = "The application is unavailable: a plugin around it failed."
         raise error
 
-    return call
+    return serve
 
 
 def drop_expired(deployment: DeploymentId) -> Layer:
@@ -108,12 +108,12 @@ def drop_expired(deployment: DeploymentId) -> Layer:
     """
 
     def wrap(service: Service) -> Service:
-        def call(request: Call) -> Awaitable[Reply]:
-            if request.deadline is not None and time.monotonic() >= request.deadline:
-                raise DeadlineExceededError(str(deployment), request.timeout_s or 0.0)
-            return service(request)
+        def serve(call: Call) -> Awaitable[Reply]:
+            if call.deadline is not None and time.monotonic() >= call.deadline:
+                raise DeadlineExceededError(str(deployment), call.timeout_s or 0.0)
+            return service(call)
 
-        return call
+        return serve
 
     return wrap
 
@@ -126,26 +126,26 @@ def deadline(deployment: DeploymentId) -> Layer:
     """
 
     def wrap(service: Service) -> Service:
-        def call(request: Call) -> Awaitable[Reply]:
+        def serve(call: Call) -> Awaitable[Reply]:
             # Calls without a deadline do not pay for a coroutine.
-            return service(request) if request.deadline is None else limited(request)
+            return service(call) if call.deadline is None else limited(call)
 
-        async def limited(request: Call) -> Reply:
-            assert request.deadline is not None
-            limit = request.deadline - time.monotonic()
+        async def limited(call: Call) -> Reply:
+            assert call.deadline is not None
+            limit = call.deadline - time.monotonic()
             try:
                 # Not `timeout_at`: uvloop's clock may lag behind `time.monotonic` by a loop
                 # iteration.
                 async with asyncio.timeout(max(limit, 0)) as scope:
-                    return await service(request)
+                    return await service(call)
             except TimeoutError:
                 if not scope.expired():
                     raise
-                given = request.timeout_s
+                given = call.timeout_s
                 # Rounded to milliseconds, for the error's message.
                 timeout_s = round(max(limit, 0) if given is None else given, 3)
                 raise DeadlineExceededError(str(deployment), timeout_s) from None
 
-        return call
+        return serve
 
     return wrap

@@ -30,36 +30,36 @@ async def broken(call: Call) -> Reply:
 
 
 def passes(service: Service) -> Service:
-    async def call(request: Call) -> Reply:
-        return await service(request)
+    async def serve(call: Call) -> Reply:
+        return await service(call)
 
-    return call
+    return serve
 
 
 def passes_by_a_task(service: Service) -> Service:
-    async def call(request: Call) -> Reply:
-        return await asyncio.ensure_future(service(request))
+    async def serve(call: Call) -> Reply:
+        return await asyncio.ensure_future(service(call))
 
-    return call
+    return serve
 
 
 def gives(value: Any) -> Callable[[Service], Any]:
     def layer(service: Service) -> Any:
-        async def call(request: Call) -> Any:
-            await service(request)
+        async def serve(call: Call) -> Any:
+            await service(call)
             return value
 
-        return call
+        return serve
 
     return layer
 
 
 def raises(error: BaseException) -> Layer:
     def layer(service: Service) -> Service:
-        async def call(request: Call) -> Reply:
+        async def serve(call: Call) -> Reply:
             raise error
 
-        return call
+        return serve
 
     return layer
 
@@ -69,20 +69,20 @@ def not_async(service: Service) -> Any:
 
 
 def passes_on_a_number(service: Any) -> Service:
-    async def call(request: Call) -> Reply:
+    async def serve(call: Call) -> Reply:
         return await service(17)  # type: ignore[no-any-return]
 
-    return call
+    return serve
 
 
 def translates(service: Service) -> Service:
-    async def call(request: Call) -> Reply:
+    async def serve(call: Call) -> Reply:
         try:
-            return await service(request)
+            return await service(call)
         except KeyError as error:
             raise ValueError("instead") from error
 
-    return call
+    return serve
 
 
 def outcome(inner: Service, *layers: Any) -> tuple[Any, list[tuple[str, str]]]:

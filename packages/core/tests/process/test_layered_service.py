@@ -57,11 +57,11 @@ class World:
         mark = deployment.options("mark")
 
         def layer(service: Any) -> Any:
-            async def call(request: Call) -> Reply:
+            async def serve(call: Call) -> Reply:
                 self.passed.append(mark)
-                return await service(request)
+                return await service(call)
 
-            return call
+            return serve
 
         return [] if mark is None else [StagedLayer("cache", layer, task_free=self.task_free)]
 

@@ -57,16 +57,16 @@ class Working(Far):
 def virtual_deadline(service: Service) -> Service:
     """The deadline layer, on the loop's clock."""
 
-    async def call(request: Call) -> Reply:
+    async def serve(call: Call) -> Reply:
         try:
-            async with asyncio.timeout_at(request.deadline):
-                return await service(request)
+            async with asyncio.timeout_at(call.deadline):
+                return await service(call)
         except TimeoutError as error:
             if isinstance(error, DeadlineExceededError):
                 raise
             raise DeadlineExceededError(str(HERE), 0) from None
 
-    return call
+    return serve
 
 
 @dataclass

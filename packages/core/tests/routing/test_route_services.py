@@ -46,12 +46,12 @@ class World:
         return [Layer(route, self.log)]
 
     def _service(self, deployment: DeploymentId) -> Any:
-        async def call(call: Call) -> Reply:
+        async def serve(call: Call) -> Reply:
             if deployment in self.gone | self.failed:
                 raise DeploymentUnavailableError(str(deployment), "it was deleted")
             return Reply((deployment.app.encode(),))
 
-        return call
+        return serve
 
     def table(self, version: int, *routes: Route) -> None:
         self.routes.update(RouteTable(version, routes))

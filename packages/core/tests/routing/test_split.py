@@ -24,13 +24,13 @@ class Far:
         self.successor: Any = None
 
     def service(self, deployment: DeploymentId) -> Service:
-        async def call(call: Call) -> Reply:
+        async def serve(call: Call) -> Reply:
             self.got[deployment].append(call)
             if deployment in self.does:
                 await self.does[deployment](call)
             return Reply((deployment.app.encode(),))
 
-        return call
+        return serve
 
 
 class Layer:
@@ -52,7 +52,7 @@ class Layer:
         self.log.append((self.name, "close", replaced))
 
     def noting(self, service: Service, place: str, failed: Any) -> Service:
-        async def call(call: Call) -> Reply:
+        async def serve(call: Call) -> Reply:
             self.log.append((self.name, place, "begin"))
             try:
                 reply = await service(call)
@@ -62,7 +62,7 @@ class Layer:
             self.log.append((self.name, place, failed(reply)))
             return reply
 
-        return call
+        return serve
 
 
 @pytest.fixture

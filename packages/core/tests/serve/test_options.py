@@ -41,11 +41,11 @@ def marks(seen: list[str], word: str) -> Layer:
     """Note each call that passes."""
 
     def wrap(service: Service) -> Service:
-        async def call(request: Call) -> Reply:
+        async def serve(call: Call) -> Reply:
             seen.append(word)
-            return await service(request)
+            return await service(call)
 
-        return call
+        return serve
 
     return wrap
 

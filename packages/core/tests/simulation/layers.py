@@ -37,11 +37,11 @@ def wrap_caller(deployment: DeploymentInfo) -> StagedLayer[Layer] | None:
         return None
 
     def wrap(service: Service) -> Service:
-        async def call(request: Call) -> Reply:
-            request.routing_key = f"mark {mark.number}"
-            return await service(request)
+        async def serve(call: Call) -> Reply:
+            call.routing_key = f"mark {mark.number}"
+            return await service(call)
 
-        return call
+        return serve
 
     return StagedLayer("observation", wrap, task_free=mark.number % 2 == 0)
 
@@ -52,11 +52,11 @@ def wrap_replica(deployment: DeploymentInfo) -> Layer | None:
         return None
 
     def wrap(service: Service) -> Service:
-        async def call(request: Call) -> Reply:
-            if not request.routing_key.startswith("mark "):
+        async def serve(call: Call) -> Reply:
+            if not call.routing_key.startswith("mark "):
                 raise UnmarkedCall(str(deployment))
-            return await service(request)
+            return await service(call)
 
-        return call
+        return serve
 
     return wrap

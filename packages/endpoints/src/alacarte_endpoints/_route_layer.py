@@ -58,7 +58,7 @@ class CountedRoute:
         """Return a service that counts the calls of a target."""
         counter = self._counters[target]
 
-        async def call(call: Call) -> Reply:
+        async def serve(call: Call) -> Reply:
             began = time.perf_counter()
             try:
                 reply = await service(call)
@@ -69,7 +69,7 @@ class CountedRoute:
             counter.note(time.perf_counter() - began, failed(reply))
             return reply
 
-        return call
+        return serve
 
     def close(self, *, replaced: bool) -> None:
         """Notify the process's reporter that no new calls use this version."""

@@ -67,7 +67,7 @@ class Shadows:
     def wrap(self, service: Service, failed: Failed) -> Service:
         """Return a service that sends copies of its calls."""
 
-        async def call(call: Call) -> Reply:
+        async def serve(call: Call) -> Reply:
             body = None if call.no_shadow else self._copy(call, failed)
             if body is None:
                 return await service(call)
@@ -80,7 +80,7 @@ class Shadows:
                 if reply is None or reply.rest is None:
                     body.drop_copies()
 
-        return call
+        return serve
 
     def _copy(self, call: Call, failed: Failed) -> TeeBody | None:
         """Start to send copies; return the call's new body where copies depend on the body."""

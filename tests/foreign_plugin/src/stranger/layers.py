@@ -17,11 +17,11 @@ def mark(text: str) -> Layer:
     """Set the routing key of each call, which the replica's code can read."""
 
     def wrap(service: Service) -> Service:
-        async def call(request: Call) -> Reply:
-            request.routing_key = text
-            return await service(request)
+        async def serve(call: Call) -> Reply:
+            call.routing_key = text
+            return await service(call)
 
-        return call
+        return serve
 
     return wrap
 
@@ -31,12 +31,12 @@ def count() -> Layer:
     own_counts: Counter[str] = Counter()
 
     def wrap(service: Service) -> Service:
-        async def call(request: Call) -> Reply:
-            counts[request.method] += 1
-            own_counts[request.method] += 1
+        async def serve(call: Call) -> Reply:
+            counts[call.method] += 1
+            own_counts[call.method] += 1
             get_runtime().report("stranger.counts", own_counts)
-            return await service(request)
+            return await service(call)
 
-        return call
+        return serve
 
     return wrap

@@ -14,19 +14,19 @@ def cached(store: AnswerStore) -> Layer:
     """Answer calls from a store, and add new answers to the store."""
 
     def wrap(service: Service) -> Service:
-        async def call(request: Call) -> Reply:
-            question = question_of(request)
+        async def serve(call: Call) -> Reply:
+            question = question_of(call)
             if question is None:
-                return await service(request)
+                return await service(call)
             known = store.find(question)
             if known is not None:
                 return Reply((known,))
-            reply = await service(request)
-            answer = answer_of(request, reply)
+            reply = await service(call)
+            answer = answer_of(call, reply)
             if answer is not None:
                 store.keep(question, answer)
             return reply
 
-        return call
+        return serve
 
     return wrap

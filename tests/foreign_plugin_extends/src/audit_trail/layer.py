@@ -15,11 +15,11 @@ def note_calls(sinks: Sequence[AuditSink]) -> Layer:
     """Write the method of each call to every sink."""
 
     def wrap(service: Service) -> Service:
-        async def call(request: Call) -> Reply:
+        async def serve(call: Call) -> Reply:
             for sink in sinks:
-                sink.write(request.method)
-            return await service(request)
+                sink.write(call.method)
+            return await service(call)
 
-        return call
+        return serve
 
     return wrap

@@ -58,9 +58,9 @@ def _checked(layer: Any, origin: str, note: Note, note_call: Note) -> Layer:
 
 
 def _guarded(service: Any, origin: str, note: Note) -> Service:
-    async def call(request: Call) -> Reply:
+    async def serve(call: Call) -> Reply:
         try:
-            reply: Any = await service(request)
+            reply: Any = await service(call)
             if not isinstance(reply, Reply):
                 raise TypeError(f"it answered a call with {reply!r} instead of a Reply")
         except (Exception, SystemExit) as error:  # foreign code
@@ -70,18 +70,18 @@ def _guarded(service: Any, origin: str, note: Note) -> Service:
             raise PluginError(f"{origin}: the layer failed: {describe_error(error)}.") from error
         return reply
 
-    return call
+    return serve
 
 
 def _marked(service: Service) -> Service:
     """Return a service that marks its errors, by a frame in their tracebacks, as its own."""
 
-    def call(request: Call) -> Awaitable[Reply]:
-        if not isinstance(request, Call):
-            raise TypeError(f"it passed on {request!r} instead of a Call")
-        return _inside(service, request)
+    def serve(call: Call) -> Awaitable[Reply]:
+        if not isinstance(call, Call):
+            raise TypeError(f"it passed on {call!r} instead of a Call")
+        return _inside(service, call)
 
-    return call
+    return serve
 
 
 async def _inside(service: Service, request: Call) -> Reply:

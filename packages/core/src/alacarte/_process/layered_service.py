@@ -118,11 +118,11 @@ class LayeredService:
 def _in_tasks(service: Service) -> Service:
     """Run each call in a task of its own; the deadline layer has created one already."""
 
-    def call(request: Call) -> Awaitable[Reply]:
-        return joined(request) if request.deadline is None else service(request)
+    def serve(call: Call) -> Awaitable[Reply]:
+        return joined(call) if call.deadline is None else service(call)
 
-    async def joined(request: Call) -> Reply:
-        task = asyncio.ensure_future(service(request))
+    async def joined(call: Call) -> Reply:
+        task = asyncio.ensure_future(service(call))
         task.add_done_callback(mark_retrieved)
         try:
             return await task
@@ -132,4 +132,4 @@ def _in_tasks(service: Service) -> Service:
                 await close_iterator(task.result().rest)  # it has no reader
             raise
 
-    return call
+    return serve

@@ -35,18 +35,18 @@ class ObservedCalls:
     def around(self, service: Service) -> Service:
         """Return the service with its calls observed."""
 
-        async def call(request: Call) -> Reply:
-            key = id(request)
+        async def serve(call: Call) -> Reply:
+            key = id(call)
             entry = self._open[key] = _OpenCall(self._clock())
-            self.observer.began(request)
+            self.observer.began(call)
             try:
-                return await service(request)  # the end of the call is reported by its stream
+                return await service(call)  # the end of the call is reported by its stream
             except BaseException as error:
                 if self._open.get(key) is entry:
-                    self._end(request, None, self._failed(request, error))
+                    self._end(call, None, self._failed(call, error))
                 raise
 
-        return call
+        return serve
 
     def sent(self, call: Call, replica: ReplicaLoad) -> None:
         """Report that a call was sent to a replica."""

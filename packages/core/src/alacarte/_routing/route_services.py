@@ -90,7 +90,7 @@ class RouteServices:
             NotFoundError: No route has that name.
         """
 
-        async def call(call: Call) -> Reply:
+        async def serve(call: Call) -> Reply:
             service = self._named.get(name)
             if service is None:
                 service = self._named[name] = self.route_service(
@@ -98,7 +98,7 @@ class RouteServices:
                 )
             return await service(call)
 
-        return call
+        return serve
 
     def close(self) -> None:
         """Close the layers of all routes, because this process makes no more calls."""

@@ -55,7 +55,7 @@ class Split:
         """
         services = [self._wrap_target(target, failed) for target in self._targets]
 
-        async def call(call: Call) -> Reply:
+        async def serve(call: Call) -> Reply:
             chosen = self._choose(call.routing_key)
             # A call that enters by this route belongs to the application of its target.
             entered = call.app == self.route.app
@@ -77,7 +77,7 @@ class Split:
             call.no_shadow = True  # its shadow copies were sent before
             return await service(call)
 
-        service: Service = call
+        service: Service = serve
         for layer in reversed(self._layers):
             service = layer.wrap(service, failed)
         return service

@@ -59,10 +59,10 @@ class _FakeRuntime:
         self.config = config
 
     def service(self, deployment: DeploymentId) -> Service:
-        async def call(call: Call) -> Reply:
+        async def serve(call: Call) -> Reply:
             return Reply((deployment.name.encode(),))
 
-        return call
+        return serve
 
     def report(self, topic: str, value: Any) -> None: ...
 
