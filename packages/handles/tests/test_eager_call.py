@@ -57,8 +57,8 @@ def test_a_call_goes_on_without_a_waiter() -> None:
     run(test)
 
 
-@pytest.mark.parametrize("turns", range(5))
-def test_a_waiter_may_come_at_any_turn(turns: int) -> None:
+@pytest.mark.parametrize("iterations", range(5))
+def test_a_waiter_may_come_at_any_iteration(iterations: int) -> None:
     """Before, while and after a task takes over, an awaiter gets the one result."""
 
     async def test() -> None:
@@ -66,7 +66,7 @@ def test_a_waiter_may_come_at_any_turn(turns: int) -> None:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         started = begun(future, seen)
         future.set_result(3)
-        for _ in range(turns):
+        for _ in range(iterations):
             await asyncio.sleep(0)
         assert await started == 3
         assert seen == ["begun", "ended"]

@@ -184,7 +184,7 @@ class CallerStream:
             self._inbox.fail(error)
         elif not self.reply.done():
             self.reply.set_exception(error)
-            self.reply.exception()  # retrieved: asyncio logs nothing when the caller has gone
+            self.reply.exception()  # retrieved: asyncio logs nothing when no task awaits the reply
 
     def _grant(self, size: int) -> None:
         self._connection.send(Kind.CREDIT, 0, self.id, write_credit(size))
