@@ -88,36 +88,34 @@ class DeploymentConfig(_Model):
     """One deployment's options.
 
     Attributes:
-        num_replicas: Copies to run. "auto" leaves the number to alacarte-autoscaling, 1 to 100.
-        max_ongoing_requests: Requests a replica works on at a time.
-        max_queued_requests: Requests that may wait in each calling process for a free
-            replica, -1 for no bound. (Ray Serve has none unless asked.)
-        user_config: A JSON-able value handed to the `reconfigure` method.
-        graceful_shutdown_timeout_s: How long a replica that leaves may finish its requests.
-        graceful_shutdown_wait_loop_s: Accepted for Ray Serve's sake; leaving replicas are
-            watched, not polled.
-        health_check_period_s: From the start of one health check of a replica to the next.
-        health_check_timeout_s: How long one may take, and how long the replica's event loop may
-            stand still.
-        max_constructor_retry_count: Replicas that may fail to start before giving up; at most
-            three for each replica wanted.
-        start_timeout_s: How long a constructor may take; None for as long as it likes.
-        max_surge_percent: Replicas that may exist beyond the wanted number while some are
-            replaced, in percent of that number, rounded up. 0 stops old ones first, as Ray Serve
-            does unless asked.
+        num_replicas: Number of replicas. "auto" leaves the number to alacarte-autoscaling, 1 to
+            100.
+        max_ongoing_requests: Maximum number of requests that a replica works on at the same time.
+        max_queued_requests: Maximum number of requests that wait in each calling process for a
+            free replica; -1 for no limit, Ray Serve's default.
+        user_config: A JSON-able value that is passed to the `reconfigure` method.
+        graceful_shutdown_timeout_s: Time for a stopping replica to finish its requests.
+        graceful_shutdown_wait_loop_s: Accepted for Ray Serve programs; ignored.
+        health_check_period_s: Time between the starts of two health checks of a replica.
+        health_check_timeout_s: Maximum duration of a health check, and of a blocked event loop.
+        max_constructor_retry_count: Number of failed starts after which a version has failed; at
+            most three for each replica.
+        start_timeout_s: Maximum duration of a constructor; None for no limit.
+        max_surge_percent: Replicas that may exist beyond `num_replicas` during an update, in
+            percent of `num_replicas`, rounded up. 0 stops old replicas first, Ray Serve's default.
         rolling_update_percentage: With `max_surge_percent=0`, the share of the replicas that may
-            be missing meanwhile; at least one.
-        routing_policy: Name of the policy that picks a replica for each call; or, for a policy
+            be missing during an update; at least one.
+        routing_policy: Name of the policy that chooses a replica for each call; or, for a policy
             with parameters, `{"name": ..., <parameter>: ...}`.
         ray_actor_options: Resources of each replica's process.
-        max_replicas_per_node: Replicas of this deployment on one node.
-        placement: "spread" puts replicas on different nodes where it can; "pack" leaves it to
-            Ray, which fills a node to the half before it takes the next.
-        placement_group_bundles: Resources set aside together for each replica, in bundles. The
-            replica lives in the first; tasks and actors that it starts find room in all.
-        placement_group_strategy: Where the bundles lie: "PACK" on few nodes, "STRICT_PACK" on
-            one, "SPREAD" on many, "STRICT_SPREAD" on one each. "PACK" when None.
-        placement_group_bundle_label_selector: Labels of the nodes the bundles lie on: one
+        max_replicas_per_node: Maximum number of replicas of this deployment on one node.
+        placement: "spread" prefers different nodes for the replicas; "pack" leaves the choice to
+            Ray, which fills half of a node before it uses the next node.
+        placement_group_bundles: Resources that are reserved together for each replica, in bundles.
+            The replica runs in the first bundle; its tasks and actors may use all bundles.
+        placement_group_strategy: Distribution of the bundles over nodes: "PACK" on few nodes,
+            "STRICT_PACK" on one, "SPREAD" on many, "STRICT_SPREAD" on one each. "PACK" when None.
+        placement_group_bundle_label_selector: Required labels of the nodes of the bundles: one
             selector for each bundle, or one for all.
     """
 
