@@ -98,7 +98,7 @@ def test_a_composition_that_cannot_fit(output: Output):
     error = output["composition"]
     assert error.startswith("application 'pipeline' is not running after 5 s.\n")
     assert error.count(text) == 1
-    assert "of 1 ready, waits for a process for a replica" in error
+    assert "of 1 ready, waits for the process of a replica" in error
     assert "It stays deployed" in error
     assert output["status"].startswith(text)
 

@@ -272,7 +272,9 @@ def test_the_text_of_any_error():
     """An exception whose `__str__` raises still has a description."""
     assert describe_error(ValueError("x")) == "ValueError: x"
     assert describe_error(ValueError()) == "ValueError"
-    assert describe_error(Hostile(SystemExit)) == "Hostile: (its text cannot be shown)"
+    assert describe_error(Hostile(SystemExit)) == (
+        "Hostile: (the message cannot be shown: str() of the error failed)"
+    )
 
 
 async def test_whose_cancellation_it_is():

@@ -142,14 +142,16 @@ class DeployTimeoutError(DeployError, TimeoutError):
         head = f"application {names} is" if is_single else f"applications {names} are"
         waiting = [f"{deployment}: {text}" for deployment, text in self.waiting.items()]
         remain = (
-            "It stays deployed and continues" if is_single else "They stay deployed and continue"
+            "It stays deployed and continues to start. serve.delete() removes it."
+            if is_single
+            else "They stay deployed and continue to start. serve.delete() removes them."
         )
         return "\n".join(
             [
                 f"{head} not running after {self.timeout_s:g} s.",
                 *waiting,
                 *self.causes,
-                f"{remain} to start; stop with serve.delete().",
+                remain,
             ]
         )
 

@@ -71,7 +71,7 @@ def describe_error(error: BaseException) -> str:
     try:
         text = str(error)
     except BaseException:  # the user's `__str__`
-        text = "(its text cannot be shown)"
+        text = "(the message cannot be shown: str() of the error failed)"
     return f"{name}: {text}" if text else name
 
 

@@ -150,7 +150,7 @@ def test_replicas_are_counted_by_state():
     [
         ("new RUNNING, new RUNNING", 0, ""),
         ("new STARTING, new STARTING", 0, "the constructor of 2 replicas"),
-        ("new RUNNING, old RUNNING, new STARTING", 0, "successors for a replica of another"),
+        ("new RUNNING, old RUNNING, new STARTING", 0, "the replacement of a replica of another"),
         ("new RUNNING, new RUNNING, old STOPPING", 0, "the last requests of a replica"),
         ("old RUNNING", 3, "a new deploy (this version failed to start 3 times)"),
         ("new RUNNING", 1, "the end of the 4.0 s backoff after the last failure"),

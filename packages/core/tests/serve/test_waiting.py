@@ -58,7 +58,7 @@ def test_the_error_has_the_reason_and_a_remedy():
         "application 'shop' is not running after 10 s.\n"
         f"shop#Model: 1 of 2 ready, waits for {NO_ROOM}\n"
         f"{TOO_MUCH}\n"
-        "It stays deployed and continues to start; stop with serve.delete()."
+        "It stays deployed and continues to start. serve.delete() removes it."
     )
 
 

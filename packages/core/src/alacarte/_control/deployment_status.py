@@ -156,7 +156,8 @@ def waiting_for(
     unplaced = sum(not replica.placed and not replica.queued for replica in starting)
     constructing = len(starting) - unplaced - queued
     if unplaced:
-        found.append(f"a process for {_count(unplaced)}")
+        noun = "process" if unplaced == 1 else "processes"
+        found.append(f"the {noun} of {_count(unplaced)}")
     if constructing:
         found.append(f"the constructor of {_count(constructing)}")
     if states[ReplicaState.RECOVERING]:
@@ -168,7 +169,7 @@ def waiting_for(
         found.append(f"the end of the {pause_s:.1f} s backoff after the last failure")
     outdated = sum(each.version != target.version and each.state in SERVING for each in replicas)
     if outdated:
-        found.append(f"successors for {_count(outdated)} of another version")
+        found.append(f"the replacement of {_count(outdated)} of another version")
     if states[ReplicaState.STOPPING]:
         found.append(f"the last requests of {_count(states[ReplicaState.STOPPING])}")
     return found

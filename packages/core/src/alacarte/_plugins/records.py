@@ -113,7 +113,7 @@ def check_same(mine: Sequence[PluginRecord], theirs: Sequence[PluginRecord]) -> 
         return ", ".join(f"{name} {version}" for name, _, version in sorted(only)) or "none"
 
     raise PluginError(
-        "this process and the one that started it run different plugins: "
+        "this process and the process that started the instance run different plugins: "
         f"only here {listed(here - there)}; only there {listed(there - here)}. "
         "Install the same versions on every node."
     )

@@ -190,7 +190,7 @@ def run(
         ConfigError: A name, a prefix or an option is not allowed.
         DeployError: A replica does not start; the message begins at the user's own frame. Or
             another program has deployed a different application with this name meanwhile.
-        DeployTimeoutError: The application does not run after `timeout_s`. It stays deployed and
+        DeployTimeoutError: The application is not running after `timeout_s`. It stays deployed and
             continues to start.
         PluginError: The application needs a package that is not installed.
     """
@@ -229,7 +229,7 @@ def run_many(
     Raises:
         ConfigError: A name, a prefix or an option is not allowed.
         DeployError: An application does not start. The others continue.
-        DeployTimeoutError: An application does not run after `timeout_s`. All stay deployed.
+        DeployTimeoutError: An application is not running after `timeout_s`. All stay deployed.
         PluginError: An application needs a package that is not installed.
     """
     if timeout_s is not None and not timeout_s > 0:

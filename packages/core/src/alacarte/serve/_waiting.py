@@ -38,7 +38,7 @@ def describe_waiting(status: ServeStatus, applications: Sequence[str]) -> dict[s
 def timed_out(
     status: ServeStatus, applications: Sequence[str], timeout_s: float
 ) -> DeployTimeoutError:
-    """Return the error for applications that do not run after `timeout_s`."""
+    """Return the error for applications that are not running after `timeout_s`."""
     late = [
         name
         for name in applications
