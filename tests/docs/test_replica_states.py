@@ -20,7 +20,9 @@ def transition(state: str, event: str, after: str) -> Transition:
 
 def test_table_has_each_transition():
     """The table is the code's, row by row."""
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (\w+).* \| `([A-Z_]+)` \|$", PAGE.read_text("utf-8"), re.M)
+    rows = re.findall(
+        r"^\| `([A-Z_]+)` \| (\w+).* \| `([A-Z_]+)` \|$", PAGE.read_text("utf-8"), re.M
+    )
     assert {transition(*row) for row in rows} == ALL
     assert len(rows) == len(ALL)
 
