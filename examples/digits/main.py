@@ -56,7 +56,7 @@ def normalised(image: Any) -> np.ndarray:
 
 @serve.deployment(num_replicas=2, ray_actor_options={"num_cpus": 0.25})
 class Classifier:
-    """Tells which digit an image shows. Each replica trains its own copy, in a moment."""
+    """Classifies the digit of an image. Each replica trains its own copy, in a moment."""
 
     def __init__(self) -> None:
         digits = load_digits()
@@ -95,7 +95,7 @@ def ask(url: str, image: Any) -> int:
 
 
 def check(url: str) -> bool:
-    """Ask about images the classifier has never seen, and tell how often it is right."""
+    """Classify images that the classifier has never seen, and print the accuracy."""
     digits = load_digits()
     _, held_out = split()
     right = 0
