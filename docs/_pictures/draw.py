@@ -39,13 +39,16 @@ class Row(NamedTuple):
 
 
 def rows(events: list[dict[str, object]]) -> Iterator[Row]:
-    """Yield the rows of the recording, with typing added and long pauses cut."""
-    now, before = 0.4, 0.0
-    for event in events:
+    """Yield the rows of the recording, with typing added and long pauses cut.
+
+    The first command is there from the beginning, so that no frame is empty.
+    """
+    now, before = 0.0, float(str(events[0]["at_s"]))
+    for number, event in enumerate(events):
         at, text = float(str(event["at_s"])), str(event["text"])
         now += min(at - before, LONGEST_PAUSE_S)
         before = at
-        typed = len(text) * TYPING_S if event["kind"] == "command" else 0.0
+        typed = len(text) * TYPING_S if number and event["kind"] == "command" else 0.0
         yield Row(now, typed, str(event["kind"]), text)
         now += typed + (0.25 if typed else 0.0)
 
@@ -83,11 +86,12 @@ def recording(events: list[dict[str, object]], *, light: bool) -> str:
     for number, row in enumerate(found):
         y = TOP + number * ROW
         start = 100 * row.at_s / total
-        style.append(
-            f"@keyframes s{number}{{0%,{start:.2f}%{{opacity:0}}"
-            f"{start + 0.01:.2f}%,100%{{opacity:1}}}}"
-            f"#l{number}{{animation:s{number} {total:.1f}s step-end infinite}}"
-        )
+        if row.at_s:
+            style.append(
+                f"@keyframes s{number}{{0%,{start:.2f}%{{opacity:0}}"
+                f"{start + 0.01:.2f}%,100%{{opacity:1}}}}"
+                f"#l{number}{{animation:s{number} {total:.1f}s step-end infinite}}"
+            )
         command, _, comment = row.text.partition("  #")
         shown = html.escape(command) + (
             f'<tspan class="q">  #{html.escape(comment)}</tspan>' if comment else ""

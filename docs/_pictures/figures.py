@@ -51,8 +51,8 @@ def compared(ours: float, values: list[float], more_is_better: bool) -> str:
     theirs = median(values)
     ratio = ours / theirs if more_is_better else theirs / ours
     if ratio >= 1:
-        return f"{number(theirs)}&nbsp;({number(ratio)}&nbsp;×&nbsp;slower)"
-    return f"{number(theirs)}&nbsp;({number(1 / ratio)}&nbsp;×&nbsp;faster)"
+        return f"{number(theirs)} ({number(ratio)}&nbsp;×&nbsp;slower)"
+    return f"{number(theirs)} ({number(1 / ratio)}&nbsp;×&nbsp;faster)"
 
 
 def caption(results: dict[str, Any]) -> str:
@@ -64,7 +64,7 @@ def caption(results: dict[str, Any]) -> str:
         f"The same programs on each, on {machine['cores']} shared cores ({machine['processor']}) "
         f"with the load generator among them; Ray {ray}, {machine['date'][:10]}. Ray Serve's fast "
         "mode puts HAProxy in front and sends requests by gRPC. Starlette alone, in one process, "
-        f"answers {starlette} requests/s of the first row."
+        f"reaches {starlette} requests/s in the first row's test."
     )
 
 
