@@ -116,8 +116,8 @@ class ReplicaObserver:
 class WireObserver:
     """Observes the connections between callers and replicas at one end. Runs on their event loop.
 
-    Counts the bytes of the sockets: frames of all kinds, handshakes and PINGs included, but not
-    payloads in shared memory.
+    Counts the bytes of the sockets: frames of all kinds, authentication and PINGs included, but
+    not payloads in shared memory.
     """
 
     def opened(self) -> None:
