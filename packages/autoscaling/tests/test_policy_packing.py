@@ -115,7 +115,7 @@ def test_what_does_not_pickle_is_refused():
         with lock:
             return 1
 
-    with pytest.raises(ConfigError, match="locked, which is given .* cannot be sent .*lock"):
+    with pytest.raises(ConfigError, match="locked, the value of an option, cannot be sent .*lock"):
         spec_of(locked)
 
 
