@@ -31,7 +31,7 @@ SAMPLES: dict[str, Any] = {
     "Any": "text",
     "tuple[str, ...]": ("one", "two"),
     "dict[str, str]": {"one": "text"},
-    "Mapping[str, Any]": {"one": "text"},
+    "Mapping[str, object]": {"one": "text"},
     "ErrorCode": errors.ErrorCode.NOT_FOUND,
 }
 

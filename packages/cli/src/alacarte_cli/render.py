@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 __all__ = ["as_yaml", "print_coloured", "table"]
 
@@ -51,12 +50,12 @@ def print_coloured(text: str) -> None:
     Console(highlight=False).print(shown, soft_wrap=True)
 
 
-def as_yaml(value: Mapping[str, Any]) -> str:
+def as_yaml(value: Mapping[str, object]) -> str:
     """Return nested mappings of JSON-able scalars, and lists of both, as YAML."""
     return "\n".join(_mapping(value, ""))
 
 
-def _mapping(value: Mapping[str, Any], indent: str) -> Iterator[str]:
+def _mapping(value: Mapping[str, object], indent: str) -> Iterator[str]:
     for key, item in value.items():
         label = f"{indent}{_scalar(str(key))}:"
         if isinstance(item, Mapping) and item:
@@ -87,7 +86,7 @@ def _is_block(text: str) -> bool:
     )
 
 
-def _scalar(value: Any) -> str:
+def _scalar(value: object) -> str:
     if isinstance(value, str):
         plain = PLAIN.fullmatch(value) and value.lower() not in NOT_STRINGS
         return value if plain else f'"{"".join(map(_escaped, value))}"'

@@ -35,7 +35,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self._covered: dict[str, list[range]] = {}
 
-    def reducer_override(self, obj: Any) -> Any:
+    def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, CodeType):
             return _make_code, (self._source(obj), *_arguments(obj))
         if isinstance(obj, FunctionType):
@@ -53,14 +53,14 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         return "".join(linecache.getlines(code.co_filename)[lines.start - 1 : lines.stop - 1])
 
 
-def dumps(value: Any, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
+def dumps(value: object, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
     """Pickle `value` as `cloudpickle.dumps` does, with file names, lines and source of its code."""
     file = io.BytesIO()
     CodePickler(file, buffer_callback).dump(value)
     return file.getvalue()
 
 
-def _arguments(code: CodeType) -> tuple[Any, ...]:
+def _arguments(code: CodeType) -> tuple[object, ...]:
     """Return the arguments of `CodeType` for a copy of `code`, in the order of Python 3.11."""
     return (
         code.co_argcount,

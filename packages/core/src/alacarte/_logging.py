@@ -74,7 +74,7 @@ class _RecordFactory:
     def __init__(self, make: Callable[..., logging.LogRecord]) -> None:
         self._make = make
 
-    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+    def __call__(self, *args: object, **kwargs: object) -> logging.LogRecord:
         record = self._make(*args, **kwargs)
         replica, call = current_replica.get() or _process, current_call.get()
         record.serve_deployment = "" if replica is None else str(replica.deployment_id)

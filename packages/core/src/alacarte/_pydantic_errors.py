@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from .errors import ConfigError
 
@@ -53,6 +53,6 @@ def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseM
     return found
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _model_in(annotation: object) -> type[BaseModel] | None:
     choices = get_args(annotation) or (annotation,)
     return next((choice for choice in choices if hasattr(choice, "model_fields")), None)

@@ -15,12 +15,12 @@ class TaskSet:
     """Strong references to running tasks, since an event loop references its tasks weakly."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
 
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def __iter__(self) -> Iterator[asyncio.Task[Any]]:
+    def __iter__(self) -> Iterator[asyncio.Task[object]]:
         return iter(list(self._tasks))
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

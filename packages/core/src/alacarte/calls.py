@@ -39,8 +39,8 @@ def new_request_id() -> str:
 
 def python_call(
     method: str,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
     *,
     streaming: bool = False,
     timeout_s: float | None = None,
@@ -104,7 +104,9 @@ def python_value(message: Buffer) -> Any:
     return decode(message)
 
 
-def _encode_arguments(method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Buffer]:
+def _encode_arguments(
+    method: str, args: tuple[object, ...], kwargs: dict[str, object]
+) -> list[Buffer]:
     try:
         return encode((args, kwargs))
     except ConfigError as error:

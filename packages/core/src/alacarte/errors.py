@@ -72,13 +72,13 @@ class ServeError(Exception):
 
     code: ErrorCode = ErrorCode.INTERNAL
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         # Exception's own reduction replays positional arguments only, and loses attributes
         # that were given by keyword.
         return _rebuild, (type(self), self.args, self.__dict__)
 
 
-def _rebuild(kind: type[ServeError], args: tuple[Any, ...], state: dict[str, Any]) -> ServeError:
+def _rebuild(kind: type[ServeError], args: tuple[object, ...], state: dict[str, Any]) -> ServeError:
     error = kind.__new__(kind)
     error.args = args
     error.__dict__.update(state)
@@ -132,7 +132,7 @@ class DeployTimeoutError(DeployError, TimeoutError):
     waiting: dict[str, str]
     causes: tuple[str, ...] = ()
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> DeployTimeoutError:
+    def __new__(cls, *args: object, **kwargs: object) -> DeployTimeoutError:
         """Create the error as a `TimeoutError`, whose instances are larger than RuntimeError's."""
         return TimeoutError.__new__(cls)
 
@@ -375,7 +375,7 @@ class RemoteError(RequestError):
     traceback: str
     code: ErrorCode = ErrorCode.INTERNAL
     client_message: str = ""
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, object] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.type_name}: {self.message}\n\n{self.traceback}"

@@ -75,7 +75,7 @@ def describe_error(error: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
-def disarm_destructor(instance: Any) -> None:
+def disarm_destructor(instance: object) -> None:
     """Keep the interpreter from running `__del__` of this object again.
 
     Replaces the class of this object only, since replicas of the local cluster share the user's
@@ -89,5 +89,5 @@ def disarm_destructor(instance: Any) -> None:
         pass
 
 
-def _do_nothing(self: Any) -> None:
+def _do_nothing(self: object) -> None:
     """Replace a destructor that has run."""

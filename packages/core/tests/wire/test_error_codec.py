@@ -46,7 +46,7 @@ SAMPLES = {
     "float": 1.5,
     "tuple[str, ...]": ("a", "b"),
     "dict[str, str]": {"a": "b"},
-    "Mapping[str, Any]": {"a": "b"},
+    "Mapping[str, object]": {"a": "b"},
     "ErrorCode": ErrorCode.NOT_FOUND,
 }
 

@@ -99,7 +99,7 @@ def _stub_class(protocol: Callable[..., object]) -> type[_Stub]:
     return type(f"{protocol.__name__}Stub", (_Stub,), methods)
 
 
-def _method(qualname: str, function: Callable[..., object]) -> Callable[..., Any]:
+def _method(qualname: str, function: Callable[..., object]) -> Callable[..., object]:
     terms = terms_of(function)
     if terms is None or not inspect.iscoroutinefunction(function):
         raise TypeError(f"{qualname}: it must be async and declare its terms with @remote.")

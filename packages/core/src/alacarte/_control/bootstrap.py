@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from .._cluster.cluster_protocol import ActorDied, Cluster, Node
 from .._plugins import Plugins
-from .._section_values import secrets_in, with_secrets, without_secrets
+from .._section_values import Config, secrets_in, with_secrets, without_secrets
 from ..actors import Membership
 from .desired_state import DesiredState
 from .recovery import Recovery, Survivor
@@ -71,7 +70,7 @@ class Bootstrap:
         self._storage = storage
         self._membership: Membership | None = None
 
-    async def create_or_recover(self, config: Mapping[str, Any] | None) -> BootstrapResult:
+    async def create_or_recover(self, config: Config | None) -> BootstrapResult:
         """Return the controller's initial state, from the storage and the running processes.
 
         Args:
@@ -106,9 +105,7 @@ class Bootstrap:
         return BootstrapResult(membership, state, recovery, survivors, scaler, nodes)
 
 
-def new_instance(
-    plugins: Plugins, config: Mapping[str, Any] | None
-) -> tuple[Membership, DesiredState]:
+def new_instance(plugins: Plugins, config: Config | None) -> tuple[Membership, DesiredState]:
     """Return the membership of a new instance and its state to store.
 
     Raises:
@@ -122,9 +119,7 @@ def new_instance(
     return membership, DesiredState(membership.instance, public, tuple(withheld))
 
 
-def _renewed_membership(
-    plugins: Plugins, state: DesiredState, config: Mapping[str, Any] | None
-) -> Membership:
+def _renewed_membership(plugins: Plugins, state: DesiredState, config: Config | None) -> Membership:
     """Return a membership with a new secret, for an instance without a running process.
 
     No running replica checks the old secret any more, so a new secret is safe.

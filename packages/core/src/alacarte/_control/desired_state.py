@@ -7,12 +7,15 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .._model.deployment_spec import DeploymentSpec
 from .._model.plan import Key, Plan
 from ..types import DeploymentId, Resource
 from .reconcile import Settings, Target
+
+if TYPE_CHECKING:
+    from .._section_values import Config
 
 __all__ = ["DesiredState", "callers_of", "longest_grace_s", "target_of"]
 
@@ -32,7 +35,7 @@ class DesiredState:
     """
 
     instance: str
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Config = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
     resources: Mapping[Key, Resource] = field(default_factory=dict)
     deployed_at: Mapping[Key, float] = field(default_factory=dict)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from .._model.caller_options import caller_options
 from .._model.deployment_spec import DeploymentSpec
@@ -144,7 +143,7 @@ class Publisher:
             )
         )
 
-    def _options(self, spec: DeploymentSpec) -> Mapping[str, Any]:
+    def _options(self, spec: DeploymentSpec) -> Mapping[str, object]:
         return caller_options(spec, self._plugins.deployment_sections)
 
     @property

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..status import ReplicaState
 from .lifecycle import SERVING
@@ -49,7 +48,7 @@ class Settings:
     max_ongoing: int
     user_config: str
     """JSON, so that settings compare by value."""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     """Deployment options of plugins: plain values by section."""
 
 

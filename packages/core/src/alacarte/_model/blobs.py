@@ -96,7 +96,7 @@ class _BlobPickler(pickle.Pickler):
         self.blobs: dict[str, bytes] = {}
         self._digest_of = digest_of
 
-    def persistent_id(self, obj: Any) -> Any:
+    def persistent_id(self, obj: object) -> Any:
         if type(obj) is bytes and len(obj) >= MIN_BLOB_BYTES:
             digest = self._digest_of(obj)
             self.blobs[digest] = obj
@@ -113,7 +113,7 @@ class _BlobUnpickler(pickle.Unpickler):
         super().__init__(io.BytesIO(data))
         self._find = find
 
-    def persistent_load(self, pid: Any) -> object:
+    def persistent_load(self, pid: tuple[str, str, int]) -> object:
         mark, digest, size = pid
         if mark != _MARK:
             raise pickle.UnpicklingError(f"unknown persistent id {pid!r}")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Application", "Deployment", "deployment"]
 
-Target = Callable[..., Any]
+Target = Callable[..., object]
 """A class, or a function."""
 
 
@@ -42,7 +42,7 @@ def deployment(
 
 
 def deployment(
-    func_or_class: Target | None = None, /, **options: Any
+    func_or_class: Target | None = None, /, **options: object
 ) -> Deployment | Callable[[Target], Deployment]:
     """Declare a class or function as a deployment; use bare or with options.
 
@@ -80,8 +80,8 @@ class Deployment:
         self._config = build_config(self._name, set_options).model_copy(deep=True)
         self._set_options = copy.deepcopy(set_options)
         self._plugin_options = build_options(self._name, set_options)
-        self._init_args: tuple[Any, ...] = ()
-        self._init_kwargs: dict[str, Any] = {}
+        self._init_args: tuple[object, ...] = ()
+        self._init_kwargs: dict[str, object] = {}
 
     @property
     def name(self) -> str:
@@ -166,7 +166,7 @@ class Deployment:
         target = self._func_or_class if func_or_class is None else func_or_class
         return Deployment(target, merged, default_name=self._name)
 
-    def bind(self, *args: Any, **kwargs: Any) -> Application:
+    def bind(self, *args: object, **kwargs: object) -> Application:
         """Return an application of this deployment and the arguments of its constructor.
 
         Applications among the arguments, at any depth, are deployed along with it; the constructor
@@ -184,7 +184,7 @@ class Deployment:
         bound._init_args, bound._init_kwargs = args, kwargs
         return Application(bound)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def __call__(self, *args: object, **kwargs: object) -> NoReturn:
         raise RuntimeError(
             f"{self._name} is a deployment and cannot be called directly. Call the handle that "
             f"serve.run({self._func_or_class.__name__}.bind(...)) returns; the undecorated class "

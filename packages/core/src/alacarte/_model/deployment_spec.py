@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..config import DeploymentConfig
 from ..types import DeploymentId
@@ -17,7 +16,7 @@ __all__ = ["ApplicationSpec", "DeploymentSpec", "PlainOptions", "RoutePrefix"]
 
 RoutePrefix = str | None
 """URL prefix of an application; None for no HTTP."""
-PlainOptions = Mapping[str, Any]
+PlainOptions = Mapping[str, object]
 """Plugins' options of a deployment as plain values, by section."""
 
 

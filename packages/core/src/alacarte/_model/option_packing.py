@@ -78,7 +78,7 @@ def pack_options(
         ConfigError: A function cannot be pickled.
     """
 
-    def pack(code: Any) -> UserCode:
+    def pack(code: object) -> UserCode:
         named = code if hasattr(code, "__qualname__") else type(code)
         name = f"{named.__module__}:{named.__qualname__}"
         try:
@@ -94,7 +94,7 @@ def pack_options(
     }
 
 
-def _packed(value: Any, pack: Callable[[Any], UserCode]) -> Any:
+def _packed(value: Any, pack: Callable[[object], UserCode]) -> Any:
     if isinstance(value, dict):
         return {key: _packed(each, pack) for key, each in value.items()}
     if type(value) in (list, tuple, set, frozenset):

@@ -91,7 +91,7 @@ UNSUPPORTED = {
 """Ray Serve's options that alacarte lacks, each with a replacement, "" for none."""
 
 
-def check_options(subject: str, options: Mapping[str, Any]) -> DeploymentOptions:
+def check_options(subject: str, options: Mapping[str, object]) -> DeploymentOptions:
     """Return the options that are set. Checks their names, and the value of `name` only.
 
     Raises:
@@ -223,7 +223,7 @@ def merge_options(old: DeploymentOptions, new: DeploymentOptions) -> DeploymentO
     return typing.cast(DeploymentOptions, merged)
 
 
-def _scaling_option(options: Mapping[str, Any]) -> str:
+def _scaling_option(options: Mapping[str, object]) -> str:
     """Return the option that autoscales the number of replicas, "" for none."""
     if all(option in ALLOWED for option in options):
         return ""
@@ -233,7 +233,7 @@ def _scaling_option(options: Mapping[str, Any]) -> str:
 
 
 def _with_auto(
-    subject: str, options: Mapping[str, Any], sections: Mapping[str, ConfigSection]
+    subject: str, options: Mapping[str, object], sections: Mapping[str, ConfigSection]
 ) -> dict[str, Any]:
     """Return the options, with the autoscaling option for `num_replicas="auto"`.
 

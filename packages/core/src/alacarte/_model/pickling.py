@@ -46,7 +46,7 @@ def dump(value: object, identify: Identify) -> bytes:
     return file.getvalue()
 
 
-def load_init(data: bytes, make_handle: MakeHandle) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def load_init(data: bytes, make_handle: MakeHandle) -> tuple[tuple[object, ...], dict[str, object]]:
     """Return `(args, kwargs)` of a constructor from `DeploymentSpec.init`.
 
     Args:
@@ -56,12 +56,12 @@ def load_init(data: bytes, make_handle: MakeHandle) -> tuple[tuple[Any, ...], di
     return args, kwargs
 
 
-def load_code(data: bytes, make_handle: MakeHandle) -> Callable[..., Any]:
+def load_code(data: bytes, make_handle: MakeHandle) -> Callable[..., object]:
     """Return the user's class or function from `DeploymentSpec.code`.
 
     `DeploymentSpec.import_paths` must be on `sys.path`.
     """
-    target: Callable[..., Any] = _ModelUnpickler(data, make_handle).load()
+    target: Callable[..., object] = _ModelUnpickler(data, make_handle).load()
     return target
 
 
@@ -82,7 +82,7 @@ class ModelPickler(CodePickler):
             return MARK, tuple(self.identify(obj))
         return None
 
-    def reducer_override(self, obj: Any) -> Any:
+    def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, ModuleType):
             self.modules.add(obj.__name__)
         elif isinstance(obj, type | FunctionType):
@@ -101,7 +101,7 @@ class _ModelUnpickler(pickle.Unpickler):
         self._make_handle = make_handle
         self._handles: dict[DeploymentId, object] = {}
 
-    def persistent_load(self, pid: Any) -> object:
+    def persistent_load(self, pid: tuple[str, tuple[str, str]]) -> object:
         mark, (app, name) = pid
         if mark != MARK:
             raise pickle.UnpicklingError(f"unknown persistent id {pid!r}")

@@ -13,7 +13,7 @@ from ..types import PolicyFactory
 __all__ = ["build_parameters"]
 
 
-def build_parameters(subject: str, factory: PolicyFactory, values: Mapping[str, Any]) -> Any:
+def build_parameters(subject: str, factory: PolicyFactory, values: Mapping[str, object]) -> Any:
     """Return the validated parameters of a routing policy; None for a policy that takes none.
 
     Args:

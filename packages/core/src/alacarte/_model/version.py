@@ -105,7 +105,7 @@ class Fingerprint(ModelPickler):
         self.modules |= inner.modules
         return inner.digest()
 
-    def reducer_override(self, obj: Any) -> Any:
+    def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, CodeType):
             return str, (repr(_behaviour(obj)),)
         reduced = super().reducer_override(obj)

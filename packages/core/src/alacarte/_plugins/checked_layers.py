@@ -36,7 +36,7 @@ def checked_layer(
     return _checked(layer, origin, note, note_call)
 
 
-def _checked(layer: Any, origin: str, note: Note, note_call: Note) -> Layer:
+def _checked(layer: object, origin: str, note: Note, note_call: Note) -> Layer:
     if not callable(layer):
         note(TypeError(f"it returned the layer {layer!r}, which cannot be called"))
         raise PluginError(f"{origin} returned the layer {layer!r}, which cannot be called.")
@@ -57,10 +57,10 @@ def _checked(layer: Any, origin: str, note: Note, note_call: Note) -> Layer:
     return wrap
 
 
-def _guarded(service: Any, origin: str, note: Note) -> Service:
+def _guarded(service: Callable[[Call], Awaitable[object]], origin: str, note: Note) -> Service:
     async def serve(call: Call) -> Reply:
         try:
-            reply: Any = await service(call)
+            reply = await service(call)
             if not isinstance(reply, Reply):
                 raise TypeError(f"it answered a call with {reply!r} instead of a Reply")
         except (Exception, SystemExit) as error:  # foreign code

@@ -101,7 +101,7 @@ class HookDispatcher:
         self,
         plugin: str,
         hook: str,
-        implementation: Callable[..., Any],
+        implementation: Callable[..., object],
         arguments: Mapping[str, object],
     ) -> Any:
         """Call an implementation of a hook, and return its value after a check of the type."""
@@ -136,7 +136,7 @@ class HookDispatcher:
             ) from error
 
 
-def _by_name(implementation: pluggy.HookImpl) -> Callable[..., Any]:
+def _by_name(implementation: pluggy.HookImpl) -> Callable[..., object]:
     """Return a function that passes an implementation those arguments that it names."""
     function, names = implementation.function, implementation.argnames
     return lambda **arguments: function(*(arguments[name] for name in names))

@@ -10,8 +10,8 @@ import asyncio
 import functools
 import logging
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from .._cluster.cluster_protocol import Actor, ActorDied, ActorSpec, Cluster, ClusterUnresponsive
 from .._cluster.stubs import RemoteCall, make_stub, send, stub
@@ -27,6 +27,9 @@ from .controller_retry import (
     RetryLimits,
     RetryState,
 )
+
+if TYPE_CHECKING:
+    from .._section_values import Config
 
 __all__ = [
     "CONTROLLER_NAME",
@@ -111,7 +114,7 @@ class ControllerClient:
         self._is_other = False
         self._logging_retries: RetryState | None = None  # only one of the waiting calls logs
 
-    async def join(self, config: Mapping[str, Any] | None, spec: ActorSpec) -> InstanceInfo | None:
+    async def join(self, config: Config | None, spec: ActorSpec) -> InstanceInfo | None:
         """Join the running instance or create one; return None if there is none to join.
 
         Args:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ..actors import RoutedDeployment, TableSnapshot
 from ..types import ApplicationInfo, DeploymentId, DeploymentInfo, RouteTable
 
 __all__ = ["DescribedTables"]
 
-Describe = Callable[[DeploymentId, str, Mapping[str, Any]], DeploymentInfo]
+Describe = Callable[[DeploymentId, str, Mapping[str, object]], DeploymentInfo]
 
 
 class DescribedTables:

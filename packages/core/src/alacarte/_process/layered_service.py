@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
 from ..actors import DeploymentSnapshot
 from ..aio import close_iterator, mark_retrieved
@@ -57,7 +56,7 @@ class LayeredService:
         self._follow = follow
         self._waiting = 0
         self._known = asyncio.Event()
-        self._built: tuple[str, Mapping[str, Any]] | None = None
+        self._built: tuple[str, Mapping[str, object]] | None = None
         self._unknown = deadline(deployment)(self._wait)
         self._service: Service = self._unknown
 

@@ -59,7 +59,7 @@ class TopicReporter:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
-    def encoded(self, name: str, value: Any) -> bytes:
+    def encoded(self, name: str, value: object) -> bytes:
         """Encode a value with its topic's encoder.
 
         Raises:

@@ -27,7 +27,7 @@ class EagerTasks:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._scheduled: list[tuple[Callable[..., object], tuple[Any, ...], Context | None]] = []
+        self._scheduled: list[tuple[Callable[..., object], tuple[object, ...], Context | None]] = []
 
     def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
         """Return a task whose coroutine has run until it suspended or ended.
@@ -58,6 +58,6 @@ class EagerTasks:
         return task
 
     def _take(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[..., object], *args: object, context: Context | None = None
     ) -> None:
         self._scheduled.append((callback, args, context))

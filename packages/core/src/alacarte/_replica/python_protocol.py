@@ -6,7 +6,7 @@ The payload is a pickled `(args, kwargs)`; each message of the reply is a pickle
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from .._wire.codec import decode, encode
@@ -46,7 +46,7 @@ class PythonProtocol:
 
 
 async def _stream(
-    user: UserCallable, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    user: UserCallable, call: Call, args: tuple[object, ...], kwargs: dict[str, object]
 ) -> Reply:
     """Return a streaming reply of the items of the generator that the method is or returns."""
     items = await user.invoke(call.method, *args, **kwargs)
@@ -68,7 +68,7 @@ async def _encoded(
         await close_iterator(items)
 
 
-def _encode(value: Any, user: UserCallable, call: Call) -> Message:
+def _encode(value: object, user: UserCallable, call: Call) -> Message:
     try:
         return encode(value)
     except ConfigError as error:
@@ -88,13 +88,13 @@ def _encode(value: Any, user: UserCallable, call: Call) -> Message:
         raise ConfigError(f"{method} returned a value that cannot be sent: {error}") from error
 
 
-def _location(function: Any) -> str:
+def _location(function: Callable[..., object]) -> str:
     """Return file and line of a function, in parentheses; "" for one without Python code."""
     code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
     return "" if code is None else f" ({code.co_filename}:{code.co_firstlineno})"
 
 
-def _with_article(value: Any) -> str:
+def _with_article(value: object) -> str:
     """Return the type of a value with its article, for errors."""
     if inspect.iscoroutine(value) or inspect.isgenerator(value) or inspect.isasyncgen(value):
         return f"a {type(value).__name__.replace('_', ' ')} of {value.__qualname__}()"

@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from .._cluster.cluster_protocol import ActorContext
 from .._cluster.garbage_collection import freeze_gc
@@ -185,7 +184,7 @@ class ReplicaActor:
                 raise DeployError(_describe_failure(error)) from None
 
     async def reconfigure(
-        self, max_ongoing: int, user_config: Any, options: Mapping[str, Any]
+        self, max_ongoing: int, user_config: object, options: Mapping[str, object]
     ) -> None:
         """Apply settings that need no restart.
 
@@ -292,7 +291,7 @@ class ReplicaActor:
         await user.check_health()
         return user
 
-    def _services(self, user: UserObject, options: Mapping[str, Any]) -> dict[str, Service]:
+    def _services(self, user: UserObject, options: Mapping[str, object]) -> dict[str, Service]:
         """Return the service of each protocol, inside the layers of plugins."""
         plugins = self._context.plugins
         spec = self._spec

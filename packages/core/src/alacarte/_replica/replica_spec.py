@@ -30,4 +30,4 @@ class ReplicaSpec:
     is_function: bool
     max_ongoing: int
     user_config: Any
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)

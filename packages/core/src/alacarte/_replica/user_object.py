@@ -66,14 +66,14 @@ class UserObject:
         self._pool = self._new_pool(threads)
         self._check: asyncio.Task[None] | None = None
 
-    async def construct(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    async def construct(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """Run the constructor on the event loop; an `async def __init__` is awaited."""
         if self._is_function:
             return
         self.instance = self._target.__new__(self._target, *args, **kwargs)
         await _maybe_await(self.instance.__init__(*args, **kwargs))
 
-    async def reconfigure(self, user_config: Any) -> None:
+    async def reconfigure(self, user_config: object) -> None:
         """Pass `user_config` to the user's `reconfigure`.
 
         Raises:
@@ -154,7 +154,9 @@ class UserObject:
             found = self._methods[name] = self._look_up(name)
         return found
 
-    async def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    async def in_thread(
+        self, function: Callable[..., object], *args: object, **kwargs: object
+    ) -> Any:
         context = contextvars.copy_context()
         call = functools.partial(context.run, _without_stop, function, *args, **kwargs)
         work = self._pool.submit(call)
@@ -166,7 +168,7 @@ class UserObject:
         # A sync function may return a coroutine.
         return await result if inspect.iscoroutine(result) else result
 
-    async def invoke(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+    async def invoke(self, method: str, /, *args: object, **kwargs: object) -> Any:
         found = self.method(method)
         if found.is_generator:
             result = found.function(*args, **kwargs)
@@ -184,7 +186,7 @@ class UserObject:
             return found
         return self._iterate_sync(iter(generator))
 
-    async def _iterate_sync(self, iterator: Iterator[Any]) -> AsyncIterator[Any]:
+    async def _iterate_sync(self, iterator: Iterator[object]) -> AsyncIterator[Any]:
         """Run a sync generator in one thread, a bounded number of items ahead."""
         buffer = _ItemBuffer(asyncio.get_running_loop())
         context = contextvars.copy_context()
@@ -249,14 +251,14 @@ class _ItemBuffer:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._items: deque[Any] = deque()
+        self._items: deque[object] = deque()
         self._room = threading.Semaphore(_MAX_ITEMS_AHEAD)
         self._stopped = False
         self._ended = False
         self._wake_scheduled = False
         self._waiter: asyncio.Future[None] | None = None
 
-    def produce(self, iterator: Iterator[Any]) -> None:
+    def produce(self, iterator: Iterator[object]) -> None:
         """Iterate until the end, an error or `stop`. Runs in the thread."""
         try:
             for item in iterator:
@@ -300,19 +302,19 @@ class _ItemBuffer:
             self._waiter.set_result(None)
 
 
-def is_iterator(value: Any) -> bool:
+def is_iterator(value: object) -> bool:
     """Return whether a value is a sync or async iterator."""
     return hasattr(value, "__anext__") or hasattr(value, "__next__")
 
 
-def _called_function(function: Any) -> Any:
+def _called_function(function: object) -> Any:
     """Return the function that a call of a callable runs: for an object, its `__call__`."""
     if inspect.isroutine(function):
         return function
     return getattr(function, "__call__", function)  # noqa: B004  an object with an async __call__
 
 
-def _is_generator(function: Any) -> bool:
+def _is_generator(function: object) -> bool:
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
@@ -323,11 +325,11 @@ def _return_thread(
         loop.call_soon_threadsafe(counter.thread_returned)
 
 
-async def _maybe_await(value: Any) -> Any:
+async def _maybe_await(value: object) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-def _without_stop(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _without_stop(function: Callable[..., object], *args: object, **kwargs: object) -> Any:
     try:
         return function(*args, **kwargs)
     except StopIteration as error:

@@ -27,7 +27,7 @@ _IN_BAND_BYTES = 1 << 14
 _PLAIN = _HEAD.pack(0, 0)
 
 
-def encode(value: Any, offset: int = 0) -> list[Buffer]:
+def encode(value: object, offset: int = 0) -> list[Buffer]:
     """Return `value` as the pieces of one message; buffers of 16 KiB and more are not copied.
 
     The socket reads these buffers later: do not change an array before its reply has arrived.
@@ -106,7 +106,7 @@ def _refusal(fault: str, error: BaseException) -> ConfigError:
 
 
 def _pickle(
-    value: Any, beside: Callable[[pickle.PickleBuffer], bool], buffers: list[memoryview]
+    value: object, beside: Callable[[pickle.PickleBuffer], bool], buffers: list[memoryview]
 ) -> bytes:
     """Pickle with the C pickler, or with cloudpickle when the value needs it.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .._plugins import PluginRecord
+
+if TYPE_CHECKING:
+    from .._section_values import Config
 
 __all__ = ["InstanceInfo", "Membership"]
 
@@ -23,7 +25,7 @@ class Membership:
 
     instance: str
     secret: bytes = field(repr=False)
-    config: Mapping[str, Any] = field(repr=False)
+    config: Config = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,6 @@ class InstanceInfo:
 
     instance: str
     secret: bytes = field(repr=False)
-    config: Mapping[str, Any] = field(repr=False)
+    config: Config = field(repr=False)
     plugins: tuple[PluginRecord, ...]
     node_id: str

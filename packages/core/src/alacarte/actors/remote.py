@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 __all__ = ["ActorDied", "ActorUnresponsive", "CallTerms", "NotStarted", "remote", "terms_of"]
 
 _ATTRIBUTE = "__alacarte_terms__"
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
 
 
 class ActorDied(Exception):
@@ -65,7 +65,7 @@ def remote(
     return declare
 
 
-def terms_of(method: Callable[..., Any]) -> CallTerms | None:
+def terms_of(method: Callable[..., object]) -> CallTerms | None:
     """Return the terms declared on a protocol's method, None for a method without terms."""
     terms: CallTerms | None = getattr(method, _ATTRIBUTE, None)
     return terms

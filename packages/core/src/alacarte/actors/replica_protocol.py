@@ -37,7 +37,7 @@ class ReplicaInfo:
     user_config: Any
     has_health_check: bool = False
     draining: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class ReplicaProtocol(Protocol):
 
     @remote(timeout_s=None, repeatable=True)
     async def reconfigure(
-        self, max_ongoing: int, user_config: Any, options: Mapping[str, Any]
+        self, max_ongoing: int, user_config: object, options: Mapping[str, object]
     ) -> None:
         """Apply settings that need no restart.
 

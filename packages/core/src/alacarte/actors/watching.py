@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from ..types import Address, DeploymentId, Route
 
@@ -72,8 +72,8 @@ class DeploymentSnapshot:
     policy: str = "power_of_two"
     follow_load: bool = False
     code_version: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    policy_parameters: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
+    policy_parameters: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class RoutedDeployment(NamedTuple):
     """
 
     code_version: str
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
@@ -40,14 +41,14 @@ async def check_cluster(cluster: Cluster) -> None:
 class Probe:
     """Actor of the checks."""
 
-    def __init__(self, context: ActorContext, *args: Any) -> None:
+    def __init__(self, context: ActorContext, *args: object) -> None:
         if args == ("raise",):
             raise LookupError("of the constructor")
         self._context = context
         self._args = args
         self._released = asyncio.Event()
 
-    async def describe(self) -> tuple[Any, ...]:
+    async def describe(self) -> tuple[object, ...]:
         """Return the name, node, host and plugins of the context, and the arguments."""
         context = self._context
         plugins = tuple(record.identity for record in context.plugins.loaded)
@@ -84,7 +85,7 @@ class _Bench:
         self.plugins = load().loaded
         self.actors: list[Actor] = []
 
-    def spec(self, *args: Any, **fields: Any) -> ActorSpec:
+    def spec(self, *args: object, **fields: Any) -> ActorSpec:
         name = f"alacarte:check:{secrets.token_hex(4)}"
         return ActorSpec(name, _TARGET, args, **{"plugins": self.plugins, **fields})
 
@@ -193,7 +194,7 @@ async def _check_nodes(bench: _Bench) -> None:
         assert (await actor.call("describe"))[1].node_id == node.node_id
 
 
-async def _raises(kind: type[BaseException], message: str, work: Any) -> None:
-    result: Any = (await asyncio.gather(work, return_exceptions=True))[0]
+async def _raises(kind: type[BaseException], message: str, work: Awaitable[object]) -> None:
+    result = (await asyncio.gather(work, return_exceptions=True))[0]
     assert isinstance(result, kind), f"expected {kind.__name__}, got {result!r}"
     assert message in str(result), f"{message!r} is not in {result!r}"

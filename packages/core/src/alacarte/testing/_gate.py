@@ -27,7 +27,7 @@ class Gate:
         self.open = threading.Event()
         self._notes: queue.Queue[Any] = queue.Queue()
 
-    def note(self, note: Any) -> None:
+    def note(self, note: object) -> None:
         """Add a note."""
         self._notes.put(note)
 

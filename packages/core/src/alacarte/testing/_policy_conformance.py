@@ -257,10 +257,10 @@ class _WatchedCall(Call):
     __slots__ = ("__weakref__",)
 
 
-class _Unread(Sequence[Any]):
+class _Unread(Sequence[bytes]):
     """A payload that raises when the policy reads it."""
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: object) -> Any:
         raise AssertionError("it reads the call's payload")
 
     def __len__(self) -> int:

@@ -42,7 +42,7 @@ async def _check(plugins: Plugins, config: ConfigSections) -> None:
         layer.close(replaced=False)
 
 
-def _checked(method: str, service: Any) -> Service:
+def _checked(method: str, service: object) -> Service:
     assert callable(service), f"wrap_route: {method} returned {service!r} instead of a service"
     wrapped: Service = service
     return wrapped

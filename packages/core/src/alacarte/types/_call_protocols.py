@@ -57,10 +57,12 @@ class UserCallable(Protocol):
             NotFoundError: The object has no such method; the message lists its methods.
         """
 
-    async def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    async def in_thread(
+        self, function: Callable[..., object], *args: object, **kwargs: object
+    ) -> Any:
         """Call a sync function in the replica's thread pool, with the current context variables."""
 
-    async def invoke(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+    async def invoke(self, method: str, /, *args: object, **kwargs: object) -> Any:
         """Run a method of the user's object, whatever kind of function it is.
 
         A coroutine function runs on the event loop, any other function in the thread pool.

@@ -40,11 +40,11 @@ class ConfigSection:
     name: str
     target: str
     keyword: str = ""
-    foreground: Mapping[str, Any] = field(default_factory=dict)
+    foreground: Mapping[str, object] = field(default_factory=dict)
     scope: Literal["instance", "deployment"] = "instance"
     change: Literal["in_place", "new_version"] = "in_place"
     prepare: str = ""
-    auto: Mapping[str, Any] | None = None
+    auto: Mapping[str, object] | None = None
     visible_to: Literal["all", "replicas"] = "all"
 
     @property

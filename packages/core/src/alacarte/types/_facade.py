@@ -56,13 +56,13 @@ class Handle(Protocol):
     def app_name(self) -> str:
         """The name of the deployment's application."""
 
-    def remote(self, *args: Any, **kwargs: Any) -> HandleResponse:
+    def remote(self, *args: object, **kwargs: object) -> HandleResponse:
         """Call the method, and return the pending response at once."""
 
-    def options(self, **options: Any) -> Handle:
+    def options(self, **options: object) -> Handle:
         """Return a handle with other call options, such as `stream=True` or `timeout_s=2`."""
 
-    def broadcast(self, method_name: str, *args: Any, **kwargs: Any) -> Any:
+    def broadcast(self, method_name: str, *args: object, **kwargs: object) -> Any:
         """Call a method on every running replica."""
 
     def __getattr__(self, name: str) -> Handle: ...

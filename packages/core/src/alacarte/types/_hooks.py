@@ -44,7 +44,7 @@ class Hooks(Protocol):
     def implements(self, hook: str) -> bool:
         """Return whether some plugin implements a hook."""
 
-    def call(self, hook: str, *, subject: str = "", **given: Any) -> list[HookResult]:
+    def call(self, hook: str, *, subject: str = "", **given: object) -> list[HookResult]:
         """Call a hook in each plugin that implements it; return the results that are not None.
 
         In the order of plugin names, implementations with `tryfirst` first.
@@ -59,7 +59,7 @@ class Hooks(Protocol):
                 the plugin.
         """
 
-    def call_robust(self, hook: str, *, subject: str = "", **given: Any) -> list[HookResult]:
+    def call_robust(self, hook: str, *, subject: str = "", **given: object) -> list[HookResult]:
         """Call a hook as `call` does, but record the failure of a plugin and go on.
 
         Args:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-LayerT = TypeVar("LayerT", bound=Callable[..., Any])
+LayerT = TypeVar("LayerT", bound=Callable[..., object])
 
 
 @dataclass(frozen=True)
