@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import linecache
 from collections.abc import Callable
+from pickle import PickleBuffer
 from types import CodeType, FunctionType
 from typing import Any, Protocol
 
@@ -31,7 +32,9 @@ class Sink(Protocol):
 class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle's pickler, which also keeps the file names, lines and source of code objects."""
 
-    def __init__(self, file: Sink, buffer_callback: Callable[[Any], Any] | None = None) -> None:
+    def __init__(
+        self, file: Sink, buffer_callback: Callable[[PickleBuffer], object] | None = None
+    ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self._covered: dict[str, list[range]] = {}
 
@@ -53,7 +56,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         return "".join(linecache.getlines(code.co_filename)[lines.start - 1 : lines.stop - 1])
 
 
-def dumps(value: object, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
+def dumps(value: object, buffer_callback: Callable[[PickleBuffer], object] | None = None) -> bytes:
     """Pickle `value` as `cloudpickle.dumps` does, with file names, lines and source of its code."""
     file = io.BytesIO()
     CodePickler(file, buffer_callback).dump(value)

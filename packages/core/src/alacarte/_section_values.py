@@ -98,7 +98,7 @@ def resolve(
     environment: Mapping[str, str] = os.environ,
     *,
     foreground: bool = False,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, object]]:
     """Return every section as validated plain values.
 
     Args:
@@ -112,7 +112,7 @@ def resolve(
         PluginError: The package that provides a section is not installed.
     """
     sections = {keyword_of(section): section for section in plugins.config_sections.values()}
-    values: dict[str, dict[str, Any]] = {}
+    values: dict[str, dict[str, object]] = {}
     for keyword, value in arguments.items():
         if keyword not in sections:
             if value is None:

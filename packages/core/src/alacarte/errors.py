@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 __all__ = [
     "BackPressureError",
@@ -78,7 +77,9 @@ class ServeError(Exception):
         return _rebuild, (type(self), self.args, self.__dict__)
 
 
-def _rebuild(kind: type[ServeError], args: tuple[object, ...], state: dict[str, Any]) -> ServeError:
+def _rebuild(
+    kind: type[ServeError], args: tuple[object, ...], state: dict[str, object]
+) -> ServeError:
     error = kind.__new__(kind)
     error.args = args
     error.__dict__.update(state)

@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from .._cluster.cluster_protocol import Actor, ActorSpec, Cluster, ClusterUnresponsive
 from .._cluster.stubs import stub
@@ -318,7 +318,7 @@ class ManagedReplica:
     async def _reconfigure(self, settings: Settings) -> None:
         assert self.entry is not None
         try:
-            user_config: Any = json.loads(settings.user_config)
+            user_config: object = json.loads(settings.user_config)
             async with asyncio.timeout(self.spec.config.start_timeout_s):
                 await self._process.reconfigure(settings.max_ongoing, user_config, settings.options)
         except ActorDied:

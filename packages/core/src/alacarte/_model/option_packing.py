@@ -55,7 +55,7 @@ def _prepared(subject: str, section: ConfigSection, model: BaseModel) -> BaseMod
     return result
 
 
-def new_version_values(models: Models, plugins: Plugins) -> dict[str, Any]:
+def new_version_values(models: Models, plugins: Plugins) -> dict[str, object]:
     """Return the plain values of the options whose changes replace replicas, by section."""
     return {
         name: model.model_dump(exclude_unset=True)
@@ -66,7 +66,7 @@ def new_version_values(models: Models, plugins: Plugins) -> dict[str, Any]:
 
 def pack_options(
     subject: str, models: Models, identify: Identify, import_paths: tuple[str, ...] = ()
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return options as plain values by section, with `UserCode` for functions and classes.
 
     Args:

@@ -211,7 +211,7 @@ def merge_options(old: DeploymentOptions, new: DeploymentOptions) -> DeploymentO
 
     A fixed number of replicas in `new` replaces autoscaling in `old`, and vice versa.
     """
-    merged: dict[str, Any] = {**old, **new}
+    merged: dict[str, object] = {**old, **new}
     scaling = _scaling_option(merged)
     if "num_replicas" in new:
         if new["num_replicas"] != "auto" and scaling not in new:
@@ -234,7 +234,7 @@ def _scaling_option(options: Mapping[str, object]) -> str:
 
 def _with_auto(
     subject: str, options: Mapping[str, object], sections: Mapping[str, ConfigSection]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the options, with the autoscaling option for `num_replicas="auto"`.
 
     Raises:

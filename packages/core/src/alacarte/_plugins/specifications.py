@@ -56,7 +56,7 @@ class HookSpecification:
         return self.registers and self.name not in ("register_hooks", "register_modules")
 
     @cached_property
-    def result(self) -> Any:
+    def result(self) -> object:
         """The type of the value that an implementation must return.
 
         Raises:

@@ -231,10 +231,10 @@ class ProcessRuntime:
     def watch_applications(self, changed: Callable[[ApplicationTable], None]) -> None:
         self.watch_routes(ApplicationWatch(changed))
 
-    def report(self, topic: str, value: Any) -> None:
+    def report(self, topic: str, value: object) -> None:
         self._topics.report(topic, value)
 
-    async def send_report(self, topic: str, value: Any) -> None:
+    async def send_report(self, topic: str, value: object) -> None:
         await self._topics.send({topic: self._topics.encoded(topic, value)})
 
     def node_service(self, name: str) -> NodeServiceSender:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any
 
 from ..actors import HEARTBEAT_S
 from ..errors import PluginError
@@ -44,7 +43,7 @@ class TopicReporter:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
-    def report(self, name: str, value: Any) -> None:
+    def report(self, name: str, value: object) -> None:
         """Set the topic's latest value, and send it within a second.
 
         Raises:

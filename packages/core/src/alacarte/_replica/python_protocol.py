@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 from .._wire.codec import decode, encode
 from ..aio import close_iterator
@@ -59,7 +58,7 @@ async def _stream(
 
 
 async def _encoded(
-    items: AsyncIterator[Any], user: UserCallable, call: Call
+    items: AsyncIterator[object], user: UserCallable, call: Call
 ) -> AsyncIterator[Message]:
     try:
         async for item in items:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..types import DeploymentId
 
@@ -29,5 +28,5 @@ class ReplicaSpec:
     init: bytes = field(repr=False)
     is_function: bool
     max_ongoing: int
-    user_config: Any
+    user_config: object
     options: Mapping[str, object] = field(default_factory=dict)

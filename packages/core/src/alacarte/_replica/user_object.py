@@ -186,7 +186,7 @@ class UserObject:
             return found
         return self._iterate_sync(iter(generator))
 
-    async def _iterate_sync(self, iterator: Iterator[object]) -> AsyncIterator[Any]:
+    async def _iterate_sync(self, iterator: Iterator[object]) -> AsyncIterator[object]:
         """Run a sync generator in one thread, a bounded number of items ahead."""
         buffer = _ItemBuffer(asyncio.get_running_loop())
         context = contextvars.copy_context()
@@ -274,7 +274,7 @@ class _ItemBuffer:
             if close is not None:
                 close()
 
-    async def items(self) -> AsyncIterator[Any]:
+    async def items(self) -> AsyncIterator[object]:
         """Yield items as they are produced. Runs on the loop."""
         while True:
             ended = self._ended

@@ -195,7 +195,7 @@ def _request_error_fields(error: RequestError) -> list[object]:
         return [ErrorCode.INTERNAL, "", {}]
 
 
-def _read_request_error_fields(fields: list[Any]) -> tuple[ErrorCode, str, dict[str, Any]]:
+def _read_request_error_fields(fields: list[Any]) -> tuple[ErrorCode, str, dict[str, object]]:
     code, client_message, attributes = fields
     return ErrorCode(code), str(client_message), dict(attributes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..types import Address, DeploymentId
 from .membership import Membership
@@ -34,7 +34,7 @@ class ReplicaInfo:
     node_id: str
     pid: int
     max_ongoing: int
-    user_config: Any
+    user_config: object
     has_health_check: bool = False
     draining: bool = False
     options: Mapping[str, object] = field(default_factory=dict)

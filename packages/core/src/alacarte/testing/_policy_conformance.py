@@ -9,7 +9,7 @@ import random
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from .._model.policy_parameters import build_parameters
 from .._plugins import hook_call, load
@@ -260,7 +260,7 @@ class _WatchedCall(Call):
 class _Unread(Sequence[bytes]):
     """A payload that raises when the policy reads it."""
 
-    def __getitem__(self, index: object) -> Any:
+    def __getitem__(self, index: object) -> NoReturn:
         raise AssertionError("it reads the call's payload")
 
     def __len__(self) -> int:

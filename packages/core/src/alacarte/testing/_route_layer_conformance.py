@@ -64,7 +64,7 @@ class _FakeRuntime:
 
         return serve
 
-    def report(self, topic: str, value: Any) -> None: ...
+    def report(self, topic: str, value: object) -> None: ...
 
 
 def _never(reply: Reply) -> bool:

@@ -138,7 +138,7 @@ class Runtime(Protocol):
             failed: Returns whether a reply stands for an error, as raised exceptions do.
         """
 
-    def report(self, topic: str, value: Any) -> None:
+    def report(self, topic: str, value: object) -> None:
         """Send a value to the topic's receiver in the controller; it replaces the previous value.
 
         This process sends at most one message a second, with the latest value of each topic. After
@@ -152,7 +152,7 @@ class Runtime(Protocol):
             PluginError: No plugin registers the topic, or the encoded value is too long.
         """
 
-    async def send_report(self, topic: str, value: Any) -> None:
+    async def send_report(self, topic: str, value: object) -> None:
         """Send a value to the topic's receiver in the controller at once; return on arrival.
 
         For values that must each arrive, such as the counts since the previous value. The value is
