@@ -8,7 +8,7 @@ launch: the cluster may have been unresponsive, or `join` must supply lost secre
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from .._cluster.cluster_protocol import ActorContext, ActorDied
 from .._cluster.host_sockets import sweep_sockets
@@ -17,9 +17,6 @@ from ..errors import ConfigError
 from .bootstrap import Bootstrap, NoInstance, NotBootstrapped
 from .controller import Controller
 from .storage import Storage
-
-if TYPE_CHECKING:
-    from .._section_values import Config
 
 __all__ = ["ControllerActor"]
 
@@ -37,7 +34,9 @@ class ControllerActor:
         self._controller: Controller | None = None
         self._launching = asyncio.Lock()
 
-    async def join(self, config: Config | None = None) -> InstanceInfo | None:
+    async def join(
+        self, config: Mapping[str, Mapping[str, object]] | None = None
+    ) -> InstanceInfo | None:
         """Create the instance or join the running one; return the values that a process needs.
 
         Args:
@@ -69,13 +68,15 @@ class ControllerActor:
         """
         return await self._running_controller(None)
 
-    async def _running_controller(self, config: Config | None) -> Controller:
+    async def _running_controller(
+        self, config: Mapping[str, Mapping[str, object]] | None
+    ) -> Controller:
         controller = self._controller or await self._launch_once(config)
         if controller.has_ended:
             raise ActorDied("the instance was shut down")
         return controller
 
-    async def _launch_once(self, config: Config | None) -> Controller:
+    async def _launch_once(self, config: Mapping[str, Mapping[str, object]] | None) -> Controller:
         """Start the controller once, even for concurrent callers."""
         async with self._launching:
             if self._controller is None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..status import ServeStatus
 from ..types import DeploymentId, ProcessId
 from .membership import InstanceInfo
 from .remote import remote
 from .watching import Snapshot, WatchRequest
-
-if TYPE_CHECKING:
-    from .._section_values import Config
 
 __all__ = ["ControllerProtocol", "MissingBlobs"]
 
@@ -42,7 +39,9 @@ class ControllerProtocol(Protocol):
     # --- called by drivers --------------------------------------------------------------
 
     @remote(timeout_s=_ANSWER_S, repeatable=True)
-    async def join(self, config: Config | None = None) -> InstanceInfo | None:
+    async def join(
+        self, config: Mapping[str, Mapping[str, object]] | None = None
+    ) -> InstanceInfo | None:
         """Create or join the instance; return the values that a process needs to belong to it.
 
         Called by every process first, and again after it has lost the controller. Until a driver
