@@ -42,14 +42,14 @@ def split_policy(config: AutoscalingConfig) -> tuple[AutoscalingConfig, UserCode
     return config.model_copy(update={"policy": policy}), code
 
 
-def _import_policy(subject: str, given: str | Callable[..., Any]) -> Any:
+def _import_policy(subject: str, given: str | Callable[..., object]) -> object:
     if not isinstance(given, str):
         return given
     module, colon, path = given.partition(":")
     if not colon:
         module, _, path = given.rpartition(".")
     try:
-        found: Any = importlib.import_module(module)
+        found: object = importlib.import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
     except Exception as error:  # the module's code is the user's

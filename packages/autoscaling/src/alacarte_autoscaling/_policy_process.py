@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -28,8 +29,8 @@ class _PolicyThread:
     def __init__(self, name: str, policy: CustomPolicy) -> None:
         self.policy = policy
         self._thread = user_code.LoopThread(f"policy-{name}")
-        self._function: Any = None
-        self._state: dict[str, Any] = {}
+        self._function: Callable[[AutoscalingContext], object] | None = None
+        self._state: dict[str, object] = {}
         self._pending: Future[PolicyResult] | None = None
         self._task: asyncio.Task[PolicyResult] | None = None
 

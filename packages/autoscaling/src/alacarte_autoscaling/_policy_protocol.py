@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 from alacarte.actors import remote
 from alacarte.types import DeploymentId, UserCode
@@ -25,7 +25,7 @@ class CustomPolicy:
     """
 
     code: UserCode
-    kwargs: dict[str, Any]
+    kwargs: dict[str, object]
 
     @cached_property
     def digest(self) -> str:

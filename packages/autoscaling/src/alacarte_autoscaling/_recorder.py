@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from .policies import default_autoscaling_policy
 from .types import AutoscalingContext
@@ -31,7 +30,7 @@ class Recorder:
         self._left = max_lines
         self._last: tuple[int, int] | None = None
 
-    def __call__(self, context: AutoscalingContext) -> tuple[float, dict[str, Any]]:
+    def __call__(self, context: AutoscalingContext) -> tuple[float, dict[str, object]]:
         """Record the load if it has changed; return the decision of the default policy."""
         load = (context.total_queued_requests, context.total_running_requests)
         if load != self._last and self._left > 0:
@@ -42,6 +41,6 @@ class Recorder:
             self._left -= 1
         return default_autoscaling_policy(context)
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def _write(self, line: dict[str, object]) -> None:
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

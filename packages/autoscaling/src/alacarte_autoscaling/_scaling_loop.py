@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from alacarte.aio import TaskSet
 from alacarte.errors import ConfigError, ServeError
@@ -84,7 +83,7 @@ class _Scaled:
     fingerprint: tuple[AutoscalingPolicy, UserCode | None]
     policy: ScalingPolicy | CustomPolicy
     period_s: float | None
-    state: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, object] = field(default_factory=dict)
     refreshed_at: float = float("-inf")
     failures: int = 0
     retry_at: float = float("-inf")

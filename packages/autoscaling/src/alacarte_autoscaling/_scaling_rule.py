@@ -10,7 +10,6 @@ import math
 import reprlib
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
 
 from .config import AutoscalingConfig
 
@@ -72,13 +71,14 @@ def cold_start(config: AutoscalingConfig, target: int) -> int:
     return within(config, max(target, _ceil(config.get_upscaling_factor())))
 
 
-def parse_decision(value: Any) -> tuple[float, dict[str, Any] | None]:
+def parse_decision(value: object) -> tuple[float, dict[str, object] | None]:
     """Return the number of replicas in a policy's returned value, and the state or None.
 
     Raises:
         InvalidDecision: The value is not a valid number of replicas.
     """
-    number, state = value, None
+    number: object = value
+    state: dict[str, object] | None = None
     if isinstance(value, tuple):
         if len(value) != 2 or not isinstance(value[1], dict):
             raise InvalidDecision(

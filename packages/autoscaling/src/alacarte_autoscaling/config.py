@@ -29,7 +29,7 @@ class AutoscalingPolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    policy_function: str | UserCode | Callable[..., Any] = "default"
+    policy_function: str | UserCode | Callable[..., object] = "default"
     policy_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -40,7 +40,7 @@ class AutoscalingPolicy(BaseModel):
 
     @field_validator("policy_kwargs")
     @classmethod
-    def _json_able(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _json_able(cls, value: dict[str, object]) -> dict[str, object]:
         try:
             json.dumps(value)
         except (TypeError, ValueError) as error:

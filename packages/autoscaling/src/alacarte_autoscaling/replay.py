@@ -35,7 +35,7 @@ MIN_DELAY_S = 0.001
 PERIOD_S = 1.0
 """Period of decisions of a user's policy in the controller."""
 
-Policy = Callable[[AutoscalingContext], Any]
+Policy = Callable[[AutoscalingContext], object]
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class _ReplayedDeployment:
         self._decide = decide
         self._start_s = start_s
         self._starting: list[float] = []
-        self._state: Mapping[str, Any] = {}
+        self._state: Mapping[str, object] = {}
         self._last = Load(now, 0, 0)
 
     def set_load(self, load: Load) -> None:
