@@ -15,18 +15,21 @@ import gc
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alacarte.context import get_replica_context
 from alacarte.errors import InvalidRequestError
 
 from ._batches import Batches
 from ._callable import accepts_batches, is_async, methods_of
-from ._request import called_method
+from ._request import ServeRequest, called_method
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 __all__ = ["Backend"]
 
-Method = Callable[[Any], Awaitable[Any]]
+Method = Callable[[object], Awaitable[object]]
 _DROP_S = 5.0
 """Time limit for the destructor in the thread of sync code, when the replica stops."""
 
@@ -67,7 +70,7 @@ class Backend:
             self._is_thread_bound = True
             self._user = await self._in_thread(lambda _: kind(*args), None)
 
-    async def __call__(self, request: Any) -> Any:
+    async def __call__(self, request: ServeRequest | Request) -> object:
         """Call the method that a request names.
 
         Raises:
@@ -99,19 +102,19 @@ class Backend:
         self._methods[name] = method
         return method
 
-    def _runner(self, function: Callable[[Any], Any]) -> Method:
+    def _runner(self, function: Callable[[object], Any]) -> Method:
         """Return a coroutine function that calls a function on the loop or in the thread."""
         if is_async(function):
             return function
 
-        async def call(argument: Any) -> Any:
+        async def call(argument: object) -> object:
             result = await self._in_thread(function, argument)
             # A sync function may return a coroutine.
             return await result if inspect.isawaitable(result) else result
 
         return call
 
-    async def _in_thread(self, function: Callable[[Any], Any], argument: Any) -> Any:
+    async def _in_thread(self, function: Callable[[object], Any], argument: object) -> object:
         context = contextvars.copy_context()
         work = functools.partial(context.run, _without_stop, function, argument)
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -127,12 +130,12 @@ class Backend:
         self._drop(None)
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _drop(self, _: None) -> None:
+    def _drop(self, _: object) -> None:
         self._user = None
         gc.collect()  # objects are often part of reference cycles, through bound methods
 
 
-def _without_stop(function: Callable[[Any], Any], argument: Any) -> Any:
+def _without_stop(function: Callable[[object], Any], argument: object) -> object:
     try:
         return function(argument)
     except StopIteration as error:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Protocol
 
 from alacarte import serve
 from alacarte.errors import ServeError
 
 __all__ = ["Batches"]
+
+
+class Batched(Protocol):
+    """A function of one request, batched by alacarte-batching."""
+
+    def __call__(self, request: object, /) -> Awaitable[object]:
+        """Return the result of a request, when its batch has run."""
+
+    def set_max_batch_size(self, max_batch_size: int) -> None:
+        """Set the maximum number of requests in a batch."""
+
+    def set_batch_wait_timeout_s(self, batch_wait_timeout_s: float) -> None:
+        """Set the time that a batch waits for requests, in seconds."""
 
 
 class Batches:
@@ -22,22 +35,20 @@ class Batches:
         self._backend = backend
         self._size = 1
         self._wait_s = 0.0
-        self._methods: list[Any] = []
+        self._methods: list[Batched] = []
 
-    def batched(
-        self, name: str, method: Callable[[list[Any]], Awaitable[Any]]
-    ) -> Callable[[Any], Awaitable[Any]]:
+    def batched(self, name: str, method: Callable[[list[object]], Awaitable[object]]) -> Batched:
         """Return a function of one request, which returns the request's result in its batch."""
         qualified_name = f"{self._backend}.{name}"
 
-        async def call(requests: list[Any]) -> object:
+        async def call(requests: list[object]) -> object:
             return _check_sequence(qualified_name, await method(requests))
 
         call.__qualname__ = qualified_name  # for errors of the batching package
         batch = serve.batch(max_batch_size=self._size, batch_wait_timeout_s=self._wait_s)
-        batched: Any = batch(call)
+        batched: Batched = batch(call)
         self._methods.append(batched)
-        return batched  # type: ignore[no-any-return]
+        return batched
 
     def resize(self, size: int, wait_s: float) -> None:
         """Set the maximum size of batches, and the time that a batch waits for requests."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from alacarte.errors import ConfigError
 from alacarte.types import Handle, HandleResponse
@@ -68,7 +67,7 @@ class EndpointHandle:
             template = replace(template, headers=headers)
         return replace(self, _handle=handle, _template=template)
 
-    def remote(self, data: Any = None, **kwargs: Any) -> HandleResponse:
+    def remote(self, data: object = None, **kwargs: object) -> HandleResponse:
         """Call the endpoint, and return the pending response at once.
 
         Args:

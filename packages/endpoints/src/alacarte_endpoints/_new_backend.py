@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from alacarte import serve
 from alacarte.errors import ConfigError
@@ -93,7 +92,7 @@ def _check_target(tag: str, target: object, init_args: tuple[object, ...]) -> No
         )
 
 
-def _actor_options(tag: str, given: object, env: object) -> dict[str, Any]:
+def _actor_options(tag: str, given: object, env: object) -> dict[str, object]:
     """Return the options of the replicas' processes. Core checks the values."""
     if given is not None and not isinstance(given, Mapping):
         raise TypeError(f"backend {tag!r}: ray_actor_options must be a dict, not {given!r}.")

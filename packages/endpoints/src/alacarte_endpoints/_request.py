@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alacarte.errors import ServeError
 
 from ._callable import CALL
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 __all__ = ["Arguments", "ServeRequest", "called_method"]
 
@@ -81,7 +84,7 @@ class ServeRequest:
         return Arguments(self.data)
 
 
-def called_method(request: Any) -> str:
+def called_method(request: ServeRequest | Request) -> str:
     """Return the name of the method that a request of a handle or of HTTP calls."""
     if isinstance(request, ServeRequest):
         return request.call_method
