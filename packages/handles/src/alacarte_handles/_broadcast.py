@@ -94,7 +94,7 @@ async def _within_time(
         raise DeadlineExceededError(str(deployment), call.timeout_s or 0.0) from None
 
 
-def _values(replies: list[Reply | BaseException], return_exceptions: bool) -> list[Any]:
+def _values(replies: list[Reply | BaseException], return_exceptions: bool) -> list[object]:
     if not return_exceptions:
         for reply in replies:
             if isinstance(reply, BaseException):

@@ -142,7 +142,7 @@ class DeploymentHandle:
         return method
 
     def remote(
-        self, *args: Any, **kwargs: Any
+        self, *args: object, **kwargs: object
     ) -> Any:  # DeploymentResponse | DeploymentResponseGenerator, by `options(stream=)`
         """Call the method, and return its response at once.
 
@@ -181,7 +181,9 @@ class DeploymentHandle:
         kind = DeploymentResponseGenerator if options.stream else DeploymentResponse
         return kind(runtime, work, request_id, eager=eager, nested=nested)
 
-    def broadcast(self, method_name: str, *args: Any, **kwargs: Any) -> DeploymentBroadcastResponse:
+    def broadcast(
+        self, method_name: str, *args: object, **kwargs: object
+    ) -> DeploymentBroadcastResponse:
         """Call a method at every running replica, including full ones.
 
         For commands that each replica must get, such as to load weights or drop a cache. The call

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 __all__ = ["NotAResult"]
 
@@ -26,7 +26,7 @@ class NotAResult:
     def __bool__(self) -> bool:
         return True  # `response or default` does not need the result
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         raise AttributeError(f"{_remedy(self)} A response has no attribute {name!r}.")
 
 

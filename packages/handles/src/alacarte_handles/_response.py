@@ -55,20 +55,20 @@ class _Pending:
         self._runtime = runtime
         self._request_id = request_id
         self._cancelled = False
-        self._result: Any = None
+        self._result: object = None
         self._has_result = False
         self._task: asyncio.Task[Reply] | EagerCall[Reply] | None = None
         self._future: concurrent.futures.Future[Reply] | None = None
+        running: asyncio.Task[Reply] | concurrent.futures.Future[Reply]
         if asyncio._get_running_loop() is runtime.loop:
             if eager:
                 self._task = EagerCall(work, runtime.loop, nested)
                 return
-            self._task = runtime.loop.create_task(work)
-            self._task.add_done_callback(mark_retrieved)
+            self._task = running = runtime.loop.create_task(work)
+            running.add_done_callback(mark_retrieved)
         else:
-            self._future = runtime.submit(work)
+            self._future = running = runtime.submit(work)
         if nested is not None:
-            running: Any = self._task or self._future
             nested.add(running)
             running.add_done_callback(nested.discard)
 
