@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .__about__ import __version__
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["HTTPOptions", "__version__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Lazy: pydantic takes longer to import than the rest of this package.
     if name == "HTTPOptions":
         from .config import HTTPOptions

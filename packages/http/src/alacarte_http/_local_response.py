@@ -72,7 +72,7 @@ def error_response(error: BaseException) -> LocalResponse:
     return LocalResponse(status, text, headers)
 
 
-def _attribute_getter(error: RequestError) -> Callable[[str], Any]:
+def _attribute_getter(error: RequestError) -> Callable[[str], object]:
     return lambda name: getattr(error, name, None)
 
 
@@ -103,7 +103,7 @@ def _headers_attribute(status: int, value: Any) -> list[tuple[bytes, bytes]]:
     return [header for header in headers if header[0] not in _RESERVED_HEADERS]
 
 
-def _retry_headers(error: RequestError, get: Callable[[str], Any]) -> list[tuple[bytes, bytes]]:
+def _retry_headers(error: RequestError, get: Callable[[str], object]) -> list[tuple[bytes, bytes]]:
     """Return the headers that tell a client whether and when to retry."""
     if isinstance(error, ReplicaUnavailableError):
         return [(b"retry-safe", b"no")]

@@ -8,11 +8,16 @@ from __future__ import annotations
 import copy
 import copyreg
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import State
 from starlette.requests import Request
-from starlette.routing import Mount
+from starlette.routing import Mount, Router
+from starlette.types import ASGIApp
+
+if TYPE_CHECKING:
+    from fastapi.dependencies.models import Dependant
+    from fastapi.routing import APIRoute, APIWebSocketRoute
 
 __all__ = ["dependants", "included_router_class", "lifespan_for", "mount_with_app", "take_body"]
 
@@ -31,34 +36,34 @@ def take_body(request: Request, take: Callable[[], bytes | None]) -> bytes | Non
     return request._body
 
 
-def mount_with_app(mount: Mount, app: Any) -> Mount:
+def mount_with_app(mount: Mount, app: ASGIApp) -> Mount:
     """Return a copy of a mount with another application."""
     new = copy.copy(mount)
     new.app = new._base_app = app
     return new
 
 
-def lifespan_for(router: Any, old: Any) -> Any:
+def lifespan_for(router: Router, old: Router) -> Any:
     """Return the lifespan of `old` for its copy `router`: the default lifespan holds its router."""
-    lifespan = old.lifespan_context
+    lifespan: Any = old.lifespan_context
     return type(lifespan)(router) if getattr(lifespan, "_router", None) is old else lifespan
 
 
-def dependants(route: Any) -> list[Any]:
+def dependants(route: APIRoute | APIWebSocketRoute) -> list[Dependant]:
     """Return the dependants of a FastAPI route; newer versions have a flat one as well."""
     found = (route.dependant, getattr(route, "_flat_dependant", None))
     return [each for each in found if each is not None]
 
 
-def included_router_class() -> type[Any] | None:
+def included_router_class() -> type | None:
     """Return FastAPI's class for an included router, None in older versions."""
     from fastapi import routing  # lazy: FastAPI is optional
 
-    found: type[Any] | None = getattr(routing, "_IncludedRouter", None)
+    found: type | None = getattr(routing, "_IncludedRouter", None)
     return found
 
 
-def _reduce_state(state: State) -> Any:
+def _reduce_state(state: State) -> tuple[type[State], tuple[object, ...]]:
     return State, (state._state,)
 
 

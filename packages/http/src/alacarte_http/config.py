@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -120,12 +120,12 @@ class HTTPOptions(BaseModel):
 
     @field_validator("location", mode="before")
     @classmethod
-    def _old_name(cls, value: Any) -> Any:
+    def _old_name(cls, value: object) -> object:
         return ProxyLocation.DISABLED if value == "NoServer" else value
 
     @field_validator("retry_methods", "routes_hosts", mode="before")
     @classmethod
-    def _from_environment(cls, value: Any) -> Any:
+    def _from_environment(cls, value: object) -> object:
         return [name for name in value.split(",") if name] if isinstance(value, str) else value
 
     @field_validator("retry_methods")
@@ -155,7 +155,7 @@ class HTTPOptions(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_host(cls, values: Any) -> Any:
+    def _no_host(cls, values: object) -> object:
         if isinstance(values, dict) and "host" in values and values["host"] is None:
             return {**values, "location": ProxyLocation.DISABLED}
         return values

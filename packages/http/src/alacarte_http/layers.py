@@ -130,7 +130,7 @@ class HttpRequest:
         """Return a copy with an identity, which the replica receives with the call."""
         return self._with(identity=identity)
 
-    def _with(self, **changes: Any) -> HttpRequest:
+    def _with(self, **changes: object) -> HttpRequest:
         """Return a changed copy, like `dataclasses.replace` in a fifth of its time."""
         copy = HttpRequest(
             self.method,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .._head_codec import pack_peer
 
@@ -86,7 +86,7 @@ def peer_of(transport: asyncio.Transport) -> Peer:
     return Peer(client, server, secure, pack_peer(secure, client, server))
 
 
-def _address(name: Any) -> Address | None:
+def _address(name: object) -> Address | None:
     if isinstance(name, tuple | list) and len(name) >= 2:
         return str(name[0]), int(name[1])
     return (name, None) if isinstance(name, str) and name else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from operator import is_
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from alacarte.errors import RequestError
 from alacarte.foreign import is_cancellation, is_interrupt
@@ -159,7 +159,7 @@ class _PluginLayer:
 
         async def call(request: HttpRequest) -> HttpResponse:
             try:
-                response: Any = await wrapped(request)
+                response: object = await wrapped(request)
                 if not isinstance(response, HttpResponse):
                     raise TypeError(
                         f"the layer's service returned {response!r}, which is not an HttpResponse"

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Router
 
 from .._starlette import lifespan_for
 
 __all__ = ["copy_app", "copy_router"]
 
+AppT = TypeVar("AppT", bound=Starlette)
+RouterT = TypeVar("RouterT", bound=Router)
 
-def copy_app(app: Any) -> Any:
+
+def copy_app(app: AppT) -> AppT:
     """Return a copy with its own lists of routes, handlers and middleware; the rest is shared.
 
     Replicas of the local cluster share the user's modules, but each needs its own application.
@@ -23,7 +29,7 @@ def copy_app(app: Any) -> Any:
     return new
 
 
-def copy_router(router: Any, routes: list[Any]) -> Any:
+def copy_router(router: RouterT, routes: list[BaseRoute]) -> RouterT:
     """Return a copy of a router with other routes."""
     new = copy.copy(router)
     new.routes = routes
@@ -32,7 +38,7 @@ def copy_router(router: Any, routes: list[Any]) -> Any:
     return new
 
 
-def _rebase_stack(stack: Any, router: Any, new: Any) -> Any:
+def _rebase_stack(stack: Any, router: Router, new: Router) -> Any:
     """Return a copy of a router's middleware that calls the new router instead of the old one."""
     if getattr(stack, "__self__", None) is router:
         return getattr(new, stack.__name__)

@@ -25,7 +25,7 @@ _MACHINERY = frozenset(
 
 
 def log_failure(
-    user_callable: UserCallable, call: Call, error: Exception, endpoint: Any = None
+    user_callable: UserCallable, call: Call, error: Exception, endpoint: object = None
 ) -> None:
     """Log an exception of user code with a traceback that begins at the user's first frame.
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,6 +20,10 @@ from alacarte.types import UserCallable
 
 from .lifespan import Lifespan
 
+if TYPE_CHECKING:
+    from fastapi import APIRouter, FastAPI
+    from starlette.applications import Starlette
+
 __all__ = ["Application", "ingress", "replica_application"]
 
 Target = TypeVar("Target", bound=type)
@@ -28,7 +32,16 @@ _MARK = "__alacarte_ingress__"
 _BUILD = "__serve_build_asgi_app__"
 
 
-def ingress(app: Any = None) -> Callable[..., Any]:
+class IngressDecorator(Protocol):
+    """The decorator that `ingress` returns."""
+
+    @overload
+    def __call__(self, target: Target, /) -> Target: ...
+    @overload
+    def __call__(self) -> type: ...
+
+
+def ingress(app: object = None) -> IngressDecorator:
     """Serve the HTTP requests of a class with an ASGI application; place it below `deployment`.
 
     FastAPI routes that are methods of the class or its bases get the replica's instance as `self`.
@@ -74,7 +87,7 @@ class Ingress:
     def __init__(self, app: Any) -> None:
         self.app = app
 
-    def build(self, instance: Any) -> ASGIApp:
+    def build(self, instance: object) -> ASGIApp:
         """Return the application for a replica with this instance."""
         app, source = self.app, "the function given to serve.ingress"
         if app is None:
@@ -135,7 +148,7 @@ def replica_application(user_callable: UserCallable) -> Application | None:
 # --- kinds of applications --------------------------------------------------------------
 
 
-def _check(target: Any, app: Any) -> None:
+def _check(target: object, app: object) -> None:
     if not inspect.isclass(target):
         hint = ""
         if hasattr(target, "func_or_class"):
@@ -157,7 +170,7 @@ def _attribute_names(target: type) -> set[str]:
     return {name for kind in target.__mro__ for name in vars(kind)}
 
 
-def _snapshot(app: Any, target: type) -> Any:
+def _snapshot(app: Any, target: type) -> object:
     """Return a copy of the application with routes of this class and of no other class."""
     if _is_fastapi(app) or _is_router(app):
         from .route_methods import snapshot_app
@@ -166,7 +179,7 @@ def _snapshot(app: Any, target: type) -> Any:
     return _copy(app)
 
 
-def _for_replica(app: Any, instance: Any) -> ASGIApp:
+def _for_replica(app: ASGIApp, instance: object) -> ASGIApp:
     """Return a copy of the application with its routes bound to the instance."""
     if _is_fastapi(app):
         from .route_methods import bind_app
@@ -178,10 +191,10 @@ def _for_replica(app: Any, instance: Any) -> ASGIApp:
         from .error_handlers import add_error_handlers
 
         add_error_handlers(app)
-    return app  # type: ignore[no-any-return]
+    return app
 
 
-def _copy(app: Any) -> Any:
+def _copy(app: ASGIApp) -> ASGIApp:
     """Return a shallow copy of a Starlette application; any other application itself."""
     if not _is_starlette(app):
         return app
@@ -190,7 +203,7 @@ def _copy(app: Any) -> Any:
     return copy_app(app)
 
 
-def _is_builder(app: Any) -> bool:
+def _is_builder(app: object) -> bool:
     """Return whether `app` is a function without parameters that builds an application."""
     if not inspect.isroutine(app) or inspect.iscoroutinefunction(app):
         return False
@@ -201,19 +214,19 @@ def _is_builder(app: Any) -> bool:
     return True
 
 
-def _is_fastapi(app: Any) -> bool:
+def _is_fastapi(app: object) -> TypeGuard[FastAPI]:
     return _is_instance("fastapi", "FastAPI", app)
 
 
-def _is_router(app: Any) -> bool:
+def _is_router(app: object) -> TypeGuard[APIRouter]:
     return _is_instance("fastapi", "APIRouter", app)
 
 
-def _is_starlette(app: Any) -> bool:
+def _is_starlette(app: object) -> TypeGuard[Starlette]:
     return _is_instance("starlette.applications", "Starlette", app)
 
 
-def _is_instance(module: str, name: str, app: Any) -> bool:
+def _is_instance(module: str, name: str, app: object) -> bool:
     # Without an import: if the module was never imported, `app` is not an instance.
     kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(app, kind)
@@ -225,7 +238,7 @@ def _empty_class() -> type:
     class Ingress:
         """A class that stores its arguments."""
 
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
+        def __init__(self, *args: object, **kwargs: object) -> None:
             self.args = args
             self.kwargs = kwargs
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 from starlette.types import ASGIApp, Message
 
@@ -28,7 +27,7 @@ class Lifespan:
     """
 
     def __init__(self, app: ASGIApp, name: str) -> None:
-        self.state: dict[str, Any] = {}
+        self.state: dict[str, object] = {}
         self._app = app
         self._name = name
         self._messages: asyncio.Queue[Message] = asyncio.Queue()

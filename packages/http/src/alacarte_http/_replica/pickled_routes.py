@@ -10,22 +10,30 @@ from __future__ import annotations
 import copyreg
 import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.routing import Mount
 
 from .._starlette import dependants, included_router_class
 
-__all__ = ["ROUTES", "arguments_of", "hide_self", "register_reducers", "route_class"]
+__all__ = ["ROUTES", "Route", "arguments_of", "hide_self", "register_reducers", "route_class"]
 
-ROUTES = (APIRoute, APIWebSocketRoute)
+Route = APIRoute | APIWebSocketRoute
+"""A route of FastAPI, whose endpoint may be a method."""
+
+ROUTES: tuple[type[Route], ...] = (APIRoute, APIWebSocketRoute)
+
+Reduced = tuple[Callable[..., Any], tuple[object, ...], dict[str, object]]
+"""A pickled object, as `__reduce__` returns it: a function, its arguments, and the state."""
+
 _KIND = "__alacarte_kind__"
 _METHOD = "__alacarte_method__"
 
 
-def arguments_of(route: Any) -> dict[str, Any]:
+def arguments_of(route: Route) -> dict[str, Any]:
     """Return the arguments that created a route, from the attributes of the same names."""
     base = APIRoute if isinstance(route, APIRoute) else APIWebSocketRoute
     names = list(inspect.signature(base.__init__).parameters)[1:]
@@ -35,12 +43,13 @@ def arguments_of(route: Any) -> dict[str, Any]:
     return found
 
 
-def route_class(route: Any) -> Any:
+def route_class(route: object) -> type[Any]:
     """Return the class of a route, even of an unpickled route before its first use."""
-    return getattr(route, _KIND, type(route))
+    found: type[Any] = getattr(route, _KIND, type(route))
+    return found
 
 
-def hide_self(route: Any) -> None:
+def hide_self(route: Route) -> None:
     """Remove `self` from the documented parameters of a route method, also after pickling."""
     setattr(route, _METHOD, True)
     name = next(iter(inspect.signature(route.endpoint).parameters))
@@ -55,7 +64,7 @@ def register_reducers(app: FastAPI) -> None:
     _register_route_reducers(app.router)
 
 
-def _register_route_reducers(router: Any) -> None:
+def _register_route_reducers(router: APIRouter) -> None:
     for route in router.routes:
         if isinstance(route, ROUTES):
             copyreg.pickle(type(route), _reduce_route)
@@ -65,19 +74,19 @@ def _register_route_reducers(router: Any) -> None:
             register_reducers(route.app)
 
 
-def _reduce_app(app: Any) -> Any:
+def _reduce_app(app: FastAPI) -> Reduced:
     state = {**vars(app), "openapi_schema": None, "middleware_stack": None}
     return _new_instance, (type(app),), state
 
 
-def _reduce_route(route: Any) -> Any:
+def _reduce_route(route: Route) -> Reduced:
     state = arguments_of(route)
     if hasattr(route, _METHOD):
         state[_METHOD] = True
     return _new_lazy_route, (route_class(route),), state
 
 
-def _reduce_included(route: Any) -> Any:
+def _reduce_included(route: Any) -> Reduced:
     parts = {
         "original_router": route.original_router,
         "include_context": route.include_context,
@@ -85,11 +94,11 @@ def _reduce_included(route: Any) -> Any:
     return _new_lazy_route, (route_class(route),), parts
 
 
-def _new_instance(kind: type) -> Any:
+def _new_instance(kind: type) -> object:
     return object.__new__(kind)
 
 
-def _new_lazy_route(kind: type) -> Any:
+def _new_lazy_route(kind: type) -> object:
     """Return a route without attributes; unpickling sets its arguments as attributes."""
     return object.__new__(_lazy_route_class(kind))
 
@@ -109,13 +118,13 @@ def _lazy_route_class(kind: type) -> type:
     return found
 
 
-def _remake(route: Any, *args: Any, **kwargs: Any) -> None:
+def _remake(route: Any, *args: object, **kwargs: object) -> None:
     """Initialize another route of the same class, which FastAPI creates to include a router."""
     route.__class__ = route_class(route)
     route.__init__(*args, **kwargs)
 
 
-def _complete(route: Any, name: str) -> Any:
+def _complete(route: Route, name: str) -> object:
     """Initialize the route, and return its attribute."""
     if name.startswith("__"):  # looked up by pickle and copy before the arguments are set
         raise AttributeError(name)

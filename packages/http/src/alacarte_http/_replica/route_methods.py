@@ -13,20 +13,20 @@ import typing
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, TypeGuard
 
 from fastapi import APIRouter, FastAPI, params
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Mount
 
 from alacarte.errors import ConfigError
 
 from .._starlette import mount_with_app
 from .application_copies import copy_app, copy_router
-from .pickled_routes import ROUTES, arguments_of, hide_self, register_reducers, route_class
+from .pickled_routes import ROUTES, Route, arguments_of, hide_self, register_reducers, route_class
 
 __all__ = ["bind_app", "snapshot_app"]
 
-Change = Callable[[Any], Any]
+Change = Callable[[BaseRoute], BaseRoute | None]
 """Returns the replacement of a route, None to remove the route."""
 
 
@@ -37,9 +37,9 @@ def snapshot_app(app: FastAPI | APIRouter, target: type) -> FastAPI:
         ConfigError: A route method of the class has no `self`.
     """
     owner = Owner(target)
-    seen: set[Any] = set()
+    seen: set[FunctionType] = set()
 
-    def change(route: Any) -> Any:
+    def change(route: BaseRoute) -> BaseRoute | None:
         if not isinstance(route, ROUTES):
             return route
         if owner.owns(route.endpoint):
@@ -60,7 +60,7 @@ def snapshot_app(app: FastAPI | APIRouter, target: type) -> FastAPI:
     return new
 
 
-def bind_app(app: FastAPI, instance: Any) -> FastAPI:
+def bind_app(app: FastAPI, instance: object) -> FastAPI:
     """Return a copy of the application whose routes call methods of the instance."""
     owner = Owner(type(instance))
     binder = Binder(instance, owner)
@@ -83,11 +83,11 @@ class Owner:
         }
 
     @property
-    def names(self) -> Mapping[str, Any]:
+    def names(self) -> Mapping[str, object]:
         """The names that the classes' bodies define."""
         return ChainMap(*(dict(vars(kind)) for kind in self._target.__mro__))
 
-    def owns(self, function: Any) -> bool:
+    def owns(self, function: object) -> TypeGuard[FunctionType]:
         """Return whether a function is a method of the class or of a base, by qualified name.
 
         Not by identity: a class may define a method's name several times, with a route each.
@@ -96,7 +96,7 @@ class Owner:
             return False
         return (function.__module__, _parent(function)) in self._classes
 
-    def is_foreign(self, function: Any) -> bool:
+    def is_foreign(self, function: object) -> bool:
         """Return whether a function is a method of another class."""
         if not isinstance(function, FunctionType) or id(function) in self._statics:
             return False
@@ -106,7 +106,7 @@ class Owner:
         names = list(inspect.signature(function).parameters)
         return names[:1] == ["self"]
 
-    def check(self, route: Any) -> None:
+    def check(self, route: Route) -> None:
         """Check that a route method takes `self`.
 
         Raises:
@@ -143,12 +143,12 @@ def _parent(function: FunctionType) -> str:
 class Binder:
     """Binds routes and their dependencies to one instance."""
 
-    def __init__(self, instance: Any, owner: Owner) -> None:
+    def __init__(self, instance: object, owner: Owner) -> None:
         self._instance = instance
         self._owner = owner
-        self._methods: dict[Any, Any] = {}
+        self._methods: dict[FunctionType, MethodType] = {}
 
-    def route(self, route: Any) -> Any:
+    def route(self, route: BaseRoute) -> BaseRoute:
         """Return a copy of the route with its method and dependencies bound."""
         if not isinstance(route, ROUTES):
             return route
@@ -156,13 +156,13 @@ class Binder:
         arguments["endpoint"] = self._bind(route.endpoint)
         if arguments.get("dependencies"):
             arguments["dependencies"] = [self._depends(item) for item in arguments["dependencies"]]
-        new = route_class(route)(**arguments)
+        new: BaseRoute = route_class(route)(**arguments)
         for name, value in vars(route).items():
             if name not in vars(new):  # attributes that the user has set
                 setattr(new, name, value)
         return new
 
-    def _bind(self, function: Any) -> Any:
+    def _bind(self, function: object) -> object:
         if not self._owner.owns(function):
             return function
         if function not in self._methods:
@@ -201,7 +201,7 @@ class Binder:
                 parameter = parameter.replace(annotation=typing.Annotated[(kind, *new)])
         return parameter
 
-    def _depends(self, value: Any) -> Any:
+    def _depends(self, value: object) -> object:
         if not isinstance(value, params.Depends):
             return value
         method = self._bind(value.dependency)
@@ -212,7 +212,7 @@ class Binder:
         return new
 
 
-def _resolve_annotations(function: Any, owner: Owner, seen: set[Any]) -> None:
+def _resolve_annotations(function: object, owner: Owner, seen: set[FunctionType]) -> None:
     """Replace string annotations by the objects that they name, also in dependencies.
 
     A string needs the globals of its module, but a function that is pickled by value keeps only the
@@ -230,7 +230,7 @@ def _resolve_annotations(function: Any, owner: Owner, seen: set[Any]) -> None:
                 _resolve_annotations(item.dependency, owner, seen)
 
 
-def _resolve_annotation(annotation: str, function: FunctionType, owner: Owner) -> Any:
+def _resolve_annotation(annotation: str, function: FunctionType, owner: Owner) -> object:
     for names in ({}, owner.names if owner.owns(function) else {}):
         try:
             return eval(annotation, function.__globals__, names)  # noqa: S307  the user's code
@@ -243,7 +243,7 @@ def _resolve_annotation(annotation: str, function: FunctionType, owner: Owner) -
 
 
 def _copy_application(app: FastAPI, change: Change, owner: Owner) -> FastAPI:
-    new: FastAPI = copy_app(app)
+    new = copy_app(app)
     new.openapi_schema = None
     # FastAPI's own pages are closures over the original application.
     new.router = copy_router(app.router, [])
@@ -251,23 +251,24 @@ def _copy_application(app: FastAPI, change: Change, owner: Owner) -> FastAPI:
     pages = {route.path: route for route in new.router.routes if hasattr(route, "path")}
     old = _copy_changed(app.router, change, owner)
     new.router.routes = [
-        pages.get(route.path, route) if _is_page(route) else route for route in old.routes
+        pages.get(getattr(route, "path", None), route) if _is_page(route) else route
+        for route in old.routes
     ]
     return new
 
 
-def _is_page(route: Any) -> bool:
+def _is_page(route: object) -> bool:
     name = getattr(getattr(route, "endpoint", None), "__qualname__", "")
     return str(name).startswith("FastAPI.setup.<locals>.")
 
 
-def _copy_changed(router: Any, change: Change, owner: Owner) -> Any:
+def _copy_changed(router: APIRouter, change: Change, owner: Owner) -> APIRouter:
     """Return a copy of a router with each route changed, also routes of included routers."""
     changed = [_change_route(route, change, owner) for route in router.routes]
     return copy_router(router, _drop_replaced([new for new in changed if new is not None], owner))
 
 
-def _change_route(route: Any, change: Change, owner: Owner) -> Any:
+def _change_route(route: Any, change: Change, owner: Owner) -> BaseRoute | None:
     if isinstance(route, Mount) and isinstance(route.app, FastAPI):
         return mount_with_app(route, _copy_application(route.app, change, owner))
     inner = getattr(route, "original_router", None)
@@ -276,16 +277,17 @@ def _change_route(route: Any, change: Change, owner: Owner) -> Any:
     # Newer versions of FastAPI keep included routers as objects of their own.
     router = _copy_changed(inner, change, owner)
     context = dataclasses.replace(route.include_context, included_router=router)
-    return route_class(route)(original_router=router, include_context=context)
+    new: BaseRoute = route_class(route)(original_router=router, include_context=context)
+    return new
 
 
-def _drop_replaced(routes: list[Any], owner: Owner) -> list[Any]:
+def _drop_replaced(routes: list[BaseRoute], owner: Owner) -> list[BaseRoute]:
     """Drop route methods that a later method with the same path replaces.
 
     Duplicates come from a class body that runs again in a notebook, and from a route that a
     subclass overrides.
     """
-    seen: set[Any] = set()
+    seen: set[tuple[str, frozenset[str]]] = set()
     kept = []
     for route in reversed(routes):
         if isinstance(route, ROUTES):

@@ -15,8 +15,11 @@ import inspect
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence, Set, ValuesView
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set, ValuesView
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = ["NoJsonFormError", "encode_value"]
 
@@ -29,7 +32,9 @@ class NoJsonFormError(TypeError):
     """A handler returned a value without a JSON form."""
 
 
-def encode_value(value: Any, handler: str = "an HTTP handler") -> tuple[bytes, tuple[bytes, bytes]]:
+def encode_value(
+    value: object, handler: str = "an HTTP handler"
+) -> tuple[bytes, tuple[bytes, bytes]]:
     """Return the body and the content type of a value.
 
     None becomes an empty body, bytes and strings are sent unchanged, other values as compact JSON.
@@ -56,7 +61,7 @@ def encode_value(value: Any, handler: str = "an HTTP handler") -> tuple[bytes, t
         ) from None
 
 
-def _encode_keys(value: Any) -> str:
+def _encode_keys(value: object) -> str:
     try:
         return _encode(value)
     except TypeError as error:
@@ -70,7 +75,7 @@ class _NoJsonForm(Exception):
     """A value without a JSON form, and the reason; raised inside the encoder."""
 
 
-def _default(value: Any) -> Any:
+def _default(value: Any) -> object:
     """Return a JSON-compatible replacement for a value of another type."""
     for kinds, convert in _CONVERSIONS:
         if isinstance(value, kinds):
@@ -95,7 +100,7 @@ def _default(value: Any) -> Any:
     raise _NoJsonForm(value, _reason(value))
 
 
-def _reason(value: Any) -> str:
+def _reason(value: object) -> str:
     if inspect.iscoroutine(value):
         value.close()  # else Python warns that the coroutine was never awaited
     if inspect.isawaitable(value):
@@ -108,7 +113,7 @@ def _reason(value: Any) -> str:
     return _ADVICE
 
 
-def _fields(value: Any) -> Iterator[tuple[str, Any]]:
+def _fields(value: DataclassInstance) -> Iterator[tuple[str, object]]:
     """Yield the public fields of a dataclass, the fields that pydantic would include."""
     for field in dataclasses.fields(value):
         if not field.name.startswith("_"):
@@ -125,7 +130,7 @@ _encode = json.JSONEncoder(
     default=_default, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 ).encode
 
-_CONVERSIONS: tuple[tuple[Any, Any], ...] = (
+_CONVERSIONS: tuple[tuple[type | tuple[type, ...], Callable[[Any], object]], ...] = (
     (BaseException, str),
     (enum.Enum, lambda value: value.value),
     ((set, frozenset), list),
@@ -138,7 +143,7 @@ _CONVERSIONS: tuple[tuple[Any, Any], ...] = (
 )
 
 
-def _with_text_keys(value: Any) -> Any:
+def _with_text_keys(value: object) -> object:
     """Return a copy of nested dicts and lists with keys that JSON supports; else `value`."""
     if isinstance(value, dict):
         return {_json_key(key): _with_text_keys(item) for key, item in value.items()}
@@ -147,7 +152,7 @@ def _with_text_keys(value: Any) -> Any:
     return value
 
 
-def _json_key(key: Any) -> Any:
+def _json_key(key: object) -> object:
     if isinstance(key, enum.Enum):
         return key.value
     return key if isinstance(key, str | int | float | None) else str(key)
@@ -156,7 +161,7 @@ def _json_key(key: Any) -> Any:
 # --- error messages ---------------------------------------------------------------------
 
 
-def _describe(value: Any) -> str:
+def _describe(value: object) -> str:
     """Return a description of a value for an error message."""
     if inspect.iscoroutine(value):
         return f"a coroutine of {value.__qualname__}()"
@@ -170,9 +175,10 @@ def _describe(value: Any) -> str:
     return "a bare object()" if name == "object" else f"an object of type {name}"
 
 
-def _find_path(root: Any, found: Any) -> str:
+def _find_path(root: object, found: object) -> str:
     """Return the path to a value within another, such as ` at ["a"][0]`; "" for the root."""
-    pending, seen = [("", root)], {id(root)}
+    pending: list[tuple[str, object]] = [("", root)]
+    seen = {id(root)}
     while pending:
         path, value = pending.pop()
         if value is found:
@@ -184,7 +190,7 @@ def _find_path(root: Any, found: Any) -> str:
     return " inside another value"
 
 
-def _children(value: Any) -> list[tuple[str, Any]]:
+def _children(value: object) -> list[tuple[str, object]]:
     if isinstance(value, Mapping):
         return [(f"[{key!r}]", child) for key, child in value.items()]
     if isinstance(value, _COLLECTIONS) and not isinstance(value, str | bytes | bytearray):
