@@ -148,7 +148,7 @@ def test_a_client_after_the_end(cluster: str):
             lambda: client.get_handle("simple"),
             lambda: client.delete_backend("simple"),
         ):
-            with pytest.raises(ServeError, match="already been shut down"):
+            with pytest.raises(ServeError, match="has been shut down"):
                 call()
         assert other.list_backends() == {}
         assert other.list_endpoints() == {}

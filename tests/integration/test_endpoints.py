@@ -484,7 +484,7 @@ REFUSED: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
     "traffic of an unknown endpoint": (
         lambda c: c.set_traffic("x", {"one": 1.0}),
         ValueError,
-        "no endpoint 'x'.*one",
+        "endpoint 'x' does not exist.*one",
     ),
     "traffic to an unknown backend": (
         lambda c: c.set_traffic("one", {"one": 0.5, "y": 0.5}),
@@ -517,7 +517,7 @@ REFUSED: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
     "a shadow of an unknown endpoint": (
         lambda c: c.shadow_traffic("x", "one", 0.5),
         ValueError,
-        "no endpoint 'x'.*one",
+        "endpoint 'x' does not exist.*one",
     ),
     "an unknown shadow": (
         lambda c: c.shadow_traffic("one", "y", 0.5),
