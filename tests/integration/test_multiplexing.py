@@ -144,6 +144,7 @@ def test_an_id_that_is_none(here: Instance):
     assert answer.status == 400
     assert "serve_multiplexed_model_id" in answer.text
     answer = here.get("/", **{HEADER: "x" * 300})
-    assert (answer.status, answer.text) == (400, "the model id has 300 bytes; 256 are allowed.")
-    with pytest.raises(InvalidRequestError, match="256 are allowed"):
+    text = "the model id has 300 bytes, the limit is 256; use a shorter id."
+    assert (answer.status, answer.text) == (400, text)
+    with pytest.raises(InvalidRequestError, match="the limit is 256"):
         handle.options(multiplexed_model_id="x" * 300).remote().result(timeout_s=30)
