@@ -285,7 +285,7 @@ def test_a_node_that_drains(ray_address: str, instance: None):
             actors = await asyncio.gather(
                 *(start(cluster, f"alacarte:test:{n}", num_cpus=1) for n in range(4))
             )
-            nodes = {(await actor.call("told"))[1].node_id for actor in actors}
+            nodes = {(await actor.call("describe"))[1].node_id for actor in actors}
             for actor in actors:
                 actor.kill()
             return nodes
