@@ -1,7 +1,9 @@
-"""Write the figures of the front pages from the last results: `python docs/_pictures/figures.py`.
+"""Write the figures of the front pages from their results: `python docs/_pictures/figures.py`.
 
-The block stands in README.md and docs/index.md; the figures come from
-`benchmarks/results/latest.json`.
+The block stands in README.md and docs/index.md. This makes the results:
+
+    python benchmarks/run.py --only hello,two_hop,handles,update \\
+        --peers alacarte,starlette,ray,ray-fast --output benchmarks/results/front-page
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "front-page.json"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "index.md")
 BEGIN = "<!-- figures: docs/_pictures/figures.py writes this block -->\n"
 END = "<!-- end of figures -->"
@@ -75,7 +78,7 @@ def written(page: str, figures: str) -> str:
 
 
 if __name__ == "__main__":
-    latest = json.loads((ROOT / "benchmarks/results/latest.json").read_text(encoding="utf-8"))
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
     for path in PAGES:
         text = path.read_text(encoding="utf-8")
-        path.write_text(written(text, block(latest)), encoding="utf-8")
+        path.write_text(written(text, block(results)), encoding="utf-8")

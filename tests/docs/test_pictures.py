@@ -26,10 +26,10 @@ def test_files_are_current(name: str):
 @pytest.mark.parametrize("page", figures.PAGES, ids=lambda page: page.name)
 def test_figures_are_current(page):
     """`python docs/_pictures/figures.py` would write the block of figures as it is."""
-    latest = json.loads((ROOT / "benchmarks/results/latest.json").read_text(encoding="utf-8"))
+    results = json.loads(figures.RESULTS.read_text(encoding="utf-8"))
     text = page.read_text(encoding="utf-8")
     assert figures.BEGIN in text
-    assert figures.written(text, figures.block(latest)) == text
+    assert figures.written(text, figures.block(results)) == text
 
 
 def test_a_box_that_is_not_there_is_named():
