@@ -87,6 +87,16 @@ class Figures:
         self.lines += source.count("\n")
         self.any_ += len(re.findall(r"\bAny\b", source))
 
+    def merge(self, other: Figures) -> None:
+        """Add the counts of other passages."""
+        self.words += other.words
+        self.docstrings += other.docstrings
+        self.pronoun_first += other.pronoun_first
+        self.lines += other.lines
+        self.any_ += other.any_
+        for column, count in other.counts.items():
+            self.counts[column] += count
+
     def row(self, name: str) -> list[str]:
         """Return the cells of the report's line."""
         per_1000 = [f"{1000 * count / max(self.words, 1):.1f}" for count in self.counts.values()]
@@ -197,25 +207,21 @@ def report(folders: Mapping[str, Path]) -> None:
         figures, found = figures_of(folder, str(folder.relative_to(ROOT)))
         rows.append(figures.row(name))
         passages += found
-        total.add_source("".join(path.read_text() for path in folder.rglob("*.py")))
-    for passage in passages:
-        total.add(passage)
+        total.merge(figures)
     rows.append(total.row("all of ours"))
     rows += [figures_of(installed(name), name)[0].row(name) for name in MODELS]
     show(rows)
     print(f"\nThe {WORST} docstrings and comments that most want a second look:")
     show_worst(passages)
 
-    rows, passages = [header], []
+    rows, passages, total = [header], [], Figures()
     for path in pages():
         figures, shown = Figures(), str(path.relative_to(ROOT))
         for passage in paragraphs_of(path, shown):
             figures.add(passage)
             passages.append(passage)
         rows.append(figures.row(shown))
-    total = Figures()
-    for passage in passages:
-        total.add(passage)
+        total.merge(figures)
     print()
     show([*rows, total.row("all pages")])
     print(f"\nThe {WORST} paragraphs of the documentation that most want a second look:")

@@ -36,14 +36,15 @@ class Page:
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression."""
-        result = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         return result["result"].get("value")
 
     def open(self, url: str) -> None:
         """Leave the page for another one."""
-        self._call("Page.navigate", url=url)
+        self.call("Page.navigate", url=url)
 
-    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Call a method of the DevTools protocol and return its result."""
         number = next(self._ids)
         self._connection.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
@@ -82,9 +83,5 @@ def _page_endpoint(browser: subprocess.Popen[str]) -> str:
         raise AssertionError("chromium ended before it listened")
     address = found[1]
     with connect(line.split()[-1], proxy=None) as connection:
-        parameters = {"url": "about:blank"}
-        request = {"id": 1, "method": "Target.createTarget", "params": parameters}
-        connection.send(json.dumps(request))
-        while (message := json.loads(connection.recv(READ_TIMEOUT_S))).get("id") != 1:
-            pass
-    return f"{address}/devtools/page/{message['result']['targetId']}"
+        target = Page(connection).call("Target.createTarget", url="about:blank")["targetId"]
+    return f"{address}/devtools/page/{target}"

@@ -96,15 +96,13 @@ def describe(value: Any) -> dict[str, Any]:
             "kind": "enum",
             "members": {each.name: shown(each.value) for each in value},
         }
-    methods = {
-        name: parameters(inspect.getattr_static(value, name))
+    facts["methods"] = {
+        name: parameters(getattr(value, name))
         for name in dir(value)
         if not name.startswith("_")
         and name not in getattr(value, "model_fields", ())
-        and getattr(getattr(value, name, None), "__module__", "").startswith("ray.")
-    }
-    facts["methods"] = {
-        name: parameters(getattr(value, name)) for name in methods if callable(getattr(value, name))
+        and callable(getattr(value, name, None))
+        and getattr(getattr(value, name), "__module__", "").startswith("ray.")
     }
     facts["attributes"] = sorted(
         name
@@ -122,12 +120,13 @@ def unimportable(name: str) -> list[str]:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         return []
-    for node in ast.parse(Path(spec.origin).read_text()).body:
+    nodes = ast.parse(Path(spec.origin).read_text()).body
+    for node in nodes:
         if isinstance(node, ast.Assign) and "__all__" in map(ast.unparse, node.targets):
             return sorted(ast.literal_eval(node.value))
     return [
         node.name
-        for node in ast.parse(Path(spec.origin).read_text()).body
+        for node in nodes
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_")
     ]
 
