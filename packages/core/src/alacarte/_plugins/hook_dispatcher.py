@@ -55,17 +55,7 @@ class HookDispatcher:
         Raises:
             PluginError: A plugin raised, or returned a value of a wrong type. Names the plugin.
         """
-        answers = []
-        for plugin, implementation in self._implementations(hook):
-            try:
-                value = self._answer(plugin, hook, implementation, arguments)
-            except PluginError as error:
-                if subject:
-                    self.failures.note(plugin, hook, error.__cause__ or error, subject)
-                raise
-            if value is not None:
-                answers.append(HookResult(plugin, value))
-        return answers
+        return self._results(hook, subject, arguments, robust=False)
 
     def call_robust(self, hook: str, *, subject: str = "", **arguments: object) -> list[HookResult]:
         """Call a hook as `call` does, but record the failure of a plugin and continue.
@@ -73,16 +63,25 @@ class HookDispatcher:
         Args:
             subject: The object that the hook is called for: "replica r1".
         """
-        answers = []
+        return self._results(hook, subject, arguments, robust=True)
+
+    def _results(
+        self, hook: str, subject: str, arguments: Mapping[str, object], *, robust: bool
+    ) -> list[HookResult]:
+        """Call a hook of each plugin; at a failure continue if `robust`, otherwise raise."""
+        results = []
         for plugin, implementation in self._implementations(hook):
             try:
                 value = self._answer(plugin, hook, implementation, arguments)
             except PluginError as error:
-                self.failures.note(plugin, hook, error.__cause__ or error, subject)
-                continue
+                if robust or subject:
+                    self.failures.note(plugin, hook, error.__cause__ or error, subject)
+                if robust:
+                    continue
+                raise
             if value is not None:
-                answers.append(HookResult(plugin, value))
-        return answers
+                results.append(HookResult(plugin, value))
+        return results
 
     def _hook(self, name: str) -> pluggy.HookCaller:
         hook: pluggy.HookCaller | None = getattr(self._manager.hook, name, None)
